@@ -1,0 +1,15 @@
+"""The texts as they are: gold, or what the teacher wrote beforehand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.texts import Text
+from pipeline.turn import Turn
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Trains on the drawn texts."""
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        return list(drawn)

@@ -1,0 +1,32 @@
+"""A share of the responses is written by the student as it stands.
+
+R. Agarwal, N. Vieillard, et al., 2024. On-Policy Distillation of Language Models. arXiv:2306.13649,
+algorithm 1. Departure: each text, not each batch, is the student's with probability λ, which has
+the same expectation and less noise; no gradient flows through the sampling, as in the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.ranges import NonNegative, Share
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import sampler, write
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Each drawn prompt gets a response of the student's with a fixed probability."""
+
+    student_share: Share = 0.5  # λ
+    temperature: NonNegative = 1.0
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        chosen = turn.rng.random(len(drawn)) < self.student_share
+        asked = [text for text, own in zip(drawn, chosen, strict=True) if own]
+        kept = [text for text, own in zip(drawn, chosen, strict=True) if not own]
+
+        choose = sampler(Sampling(temperature=self.temperature))
+        models = [turn.student]
+        return kept + write(asked, models, choose, turn.max_new_tokens, turn.seed, "student")

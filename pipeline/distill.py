@@ -1,0 +1,167 @@
+"""Trains one model by one method with one seed: students, shared starts and teachers alike."""
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from pipeline import artifacts, catalog, checkpoint, cli, schemas
+from pipeline.corpus import read_texts
+from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
+from pipeline.settings.distill import DistillSettings
+from pipeline.teachers import LiveTeacher, Teacher, check_cache, open_cache
+from pipeline.training import Row, Run, State, begin, distill
+
+REQUEUE = 75  # EX_TEMPFAIL: the state is saved, start me again
+LOG_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the inputs of a run are; what a method does not need is None."""
+
+    start: Path
+    tokens: Path
+    texts: Path | None
+    cache: Path | None
+    teacher: Path | None
+    state: Path
+
+    def inputs(self) -> dict[str, Path]:
+        """Those that are given, by role."""
+        given = {name: path for name, path in vars(self).items() if name != "state"}
+        return {name: path for name, path in given.items() if path is not None}
+
+
+def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
+    """A run with its models, texts and teacher in memory. Raises ValueError on what does not fit."""
+    device, method = default_device(), settings.method
+    student = load(files.start, device)
+    teacher = _teacher(files, student.config.vocab_size)
+    source = files.texts or files.tokens
+    pool = read_texts(source / "train.parquet", "teacher" if files.texts else "gold")
+    plain = read_texts(files.tokens / "plain.parquet") if method.plain_text_weight else []
+    update = None
+    if method.update:
+        update = catalog.build_update(method.update, method.update_settings)
+        update.begin(teacher.model, pool, settings)
+    return Run(
+        settings=settings,
+        student=student,
+        teacher=teacher,
+        loss=catalog.build_loss(method.loss, method.loss_settings),
+        policy=catalog.build_policy(method.policy, method.policy_settings),
+        update=update,
+        pool=pool,
+        validation=read_texts(files.tokens / "validation.parquet"),
+        plain=plain,
+        budget=budget,
+    )
+
+
+def _teacher(files: Files, vocabulary: int) -> Teacher | None:
+    if files.cache is not None:
+        check_cache(files.cache, files.texts or files.tokens, vocabulary)
+        return open_cache(files.cache, ["train"])
+    if files.teacher is None:
+        return None
+
+    model = load(files.teacher, default_device()).requires_grad_(False)
+    if model.config.vocab_size != vocabulary:
+        raise ValueError(
+            f"{files.teacher} has {model.config.vocab_size} tokens, {files.start} {vocabulary}: "
+            "teacher and student must share a vocabulary"
+        )
+    return LiveTeacher(model)
+
+
+def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
+    """Runs to the end, showing progress and saving the state; leaves with REQUEUE on SIGTERM."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: _note(stopped, number, _frame))
+    saved = logged = time.monotonic()
+    for row in distill(run, state):
+        now = time.monotonic()
+        if now - logged > LOG_SECONDS or state.step in (1, run.steps):
+            cli.progress(_describe(row, state, run))
+            logged = now
+        if stopped or now - saved > save_seconds:
+            checkpoint.save(files.state, run, state, job_key)
+            saved = now
+        if stopped:
+            cli.progress(f"stopped by signal {stopped[0]} after step {state.step}; saved, go on later")
+            raise SystemExit(REQUEUE)
+
+
+def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
+    stopped.append(number)
+
+
+def _describe(row: Row, state: State, run: Run) -> str:
+    rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.seconds
+    left = state.seconds / state.step * (run.steps - state.step)
+    nll = row["validation_nll_nats"]
+    return (
+        f"step {state.step}/{run.steps}  loss {row['loss_nats']:.4f} nats  "
+        + (f"validation {nll:.4f} nats  " if nll is not None else "")
+        + f"{rate:.0f} response tok/s  {left:.0f} s left"
+    )
+
+
+def cost(run: Run, state: State) -> dict[str, float]:
+    """What the run took. Tokens are response tokens."""
+    trained = sum(row["response_tokens"] or 0 for row in state.rows)
+    cuda = run.student.device.type == "cuda"
+    return {
+        "seconds": state.seconds,
+        "trained_tokens": trained,
+        "written_tokens": sum(row["written_tokens"] or 0 for row in state.rows),
+        "teacher_tokens": trained if isinstance(run.teacher, LiveTeacher) else 0,
+        "parameters": parameter_count(run.student),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else _peak_memory(),
+    }
+
+
+def _peak_memory() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+def main() -> None:
+    """Trains, then writes model, steps and cost."""
+    parser = cli.parser(__doc__)
+    for role in ("start", "tokens", "state"):
+        parser.add_argument(f"--{role}", type=Path, required=True)
+    for role in ("texts", "cache", "teacher"):
+        parser.add_argument(f"--{role}", type=Path)
+    parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
+    parser.add_argument("--save-seconds", type=float, default=120)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    settings = DistillSettings.model_validate(options.job.settings)
+    torch.manual_seed(settings.seed)
+    files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
+
+    run = assemble(files, settings, options.micro_batch_tokens)
+    state, job_key = begin(run), f"{options.job.id}/{options.job.code}"
+    if checkpoint.resume(files.state, run, state, job_key):
+        cli.progress(f"going on after step {state.step} of {run.steps}")
+    train(run, state, files, job_key, options.save_seconds)
+
+    with artifacts.whole(Path(options.out)) as folder:
+        run.student.save_pretrained(folder / "model")
+        load_tokenizer(files.start).save_pretrained(folder / "model")
+        columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
+        schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
+        artifacts.write_json(folder / "cost.json", cost(run, state))
+        artifacts.write_manifest(folder, options.job, files.inputs())
+    checkpoint.forget(files.state)
+
+
+if __name__ == "__main__":
+    cli.run(main)

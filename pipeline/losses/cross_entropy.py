@@ -1,0 +1,16 @@
+"""Cross entropy on the token that really comes next: SFT, and SeqKD on the teacher's text.
+
+Y. Kim, A. M. Rush, 2016. Sequence-Level Knowledge Distillation. arXiv:1606.07947, for the latter.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+
+
+@dataclass(frozen=True)
+class Loss:
+    """-log q(next token); what the teacher thinks plays no part."""
+
+    def __call__(self, teacher: LogProbs | None, student: LogProbs, tokens: Tokens) -> PerToken:
+        return -of_target(student, tokens.target)

@@ -1,0 +1,19 @@
+"""Forward KL, the classic word-level distillation.
+
+G. Hinton, O. Vinyals, J. Dean, 2015. Distilling the Knowledge in a Neural Network.
+arXiv:1503.02531; at each token as in Y. Kim, A. M. Rush, 2016, arXiv:1606.07947, eq. 3.
+Temperature 1. Some repositories drop the teacher's entropy; here it stays, so that zero means equal.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.divergences import kl
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """KL(p ‖ q): the student must cover all that the teacher may say."""
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        return kl(teacher, student)

@@ -1,0 +1,23 @@
+"""Generalised Jensen-Shannon divergence.
+
+R. Agarwal, N. Vieillard, et al., 2024. On-Policy Distillation of Language Models. arXiv:2306.13649,
+section 3. Convention: β weighs the teacher, in the mixture and outside it, as in the paper and TRL.
+KDFlow puts it on the student; the DistiLLM repository names 1 - β.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.divergences import kl, mixture
+from pipeline.ranges import OpenShare
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """β KL(p ‖ m) + (1 - β) KL(q ‖ m) with m = β p + (1 - β) q."""
+
+    teacher_weight: OpenShare = 0.5  # β
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        m = mixture(teacher, student, self.teacher_weight)
+        return self.teacher_weight * kl(teacher, m) + (1 - self.teacher_weight) * kl(student, m)

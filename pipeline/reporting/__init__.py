@@ -1,0 +1,1 @@
+"""From evaluated items to tables, plots and one page."""

@@ -1,0 +1,77 @@
+"""What each metric is called, which way is better, and how many decimals mean something."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool | None  # None: it describes, and nobody is best at it
+    decimals: int
+    relative: bool = False  # to the teacher, whose own value says nothing
+
+    @property
+    def arrow(self) -> str:
+        """The direction in which it gets better."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+
+# In the order of the columns.
+METRICS = (
+    Metric("nll_nats", "NLL", "nats/token", False, 3),
+    Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative=True),
+    Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative=True),
+    Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
+    Metric("acc", "Accuracy", "share", True, 3),
+    Metric("acc_norm", "Accuracy, normalised", "share", True, 3),
+    Metric("exact_match", "Exact match", "share", True, 3),
+    Metric("response_tokens", "Length", "tokens", None, 1),
+    Metric("ended", "Ended by itself", "share", None, 2),
+)
+KNOWN = {metric.name: metric for metric in METRICS}
+RANK = {metric.name: rank for rank, metric in enumerate(METRICS)}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric on a task: a column of the main table."""
+
+    task: str
+    metric: Metric
+
+    @property
+    def key(self) -> str:
+        """The column's name in machine-readable tables."""
+        return f"{self.task}/{self.metric.name}"
+
+    @property
+    def heading(self) -> str:
+        """The column's name for people."""
+        return f"{self.metric.title} {self.metric.arrow}".strip()
+
+    @property
+    def detail(self) -> str:
+        """Task and unit, in small print."""
+        return ", ".join(part for part in (self.task, self.metric.unit) if part)
+
+    def text(self, value: float) -> str:
+        """`value` with the decimals of the metric."""
+        return f"{value:.{self.metric.decimals}f}"
+
+
+def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
+    """How to show a metric. One that isn't known is shown, but nobody is called best at it."""
+    plain = Metric(name, name.replace("_", " "), "", None, 3)
+    metric = KNOWN.get(name, plain)
+    return replace(metric, title=titles.get(name, metric.title))
+
+
+def measures_of(pairs: set[tuple[str, str]], titles: Mapping[str, str]) -> tuple[Measure, ...]:
+    """The measures for (task, metric) pairs, in the order of the columns."""
+    ordered = sorted(pairs, key=lambda pair: (RANK.get(pair[1], len(RANK)), pair[1], pair[0]))
+    return tuple(Measure(task, metric_of(name, titles)) for task, name in ordered)

@@ -1,0 +1,148 @@
+"""What a larger teacher or a longer training buys."""
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.looks import (
+    GREY,
+    Look,
+    Panel,
+    Plot,
+    handles_of,
+    legend_below,
+    legend_height,
+    looks_of,
+    measure_panels,
+)
+from pipeline.reporting.metrics import Measure
+from pipeline.reporting.scores import Mean, Pair, Results, Row
+from pipeline.reporting.tables import amount, pair_title, student_ids
+
+
+def scores_by_teacher_size(results: Results, sizes: Mapping[str, int]) -> Plot | None:
+    """A line for each method over the sizes of its teachers; None for a single teacher."""
+    teachers = {pair.teacher for pair in results.pairs if pair.teacher}
+    students = list(dict.fromkeys(pair.student for pair in results.pairs))
+    if len(teachers) < 2:
+        return None
+    looks = looks_of(results.labels)
+    below = legend_height(results.labels)
+    figure, found = measure_panels(students, results.judged, row_height=2.1, legend=below)
+    for panel in found:
+        _teacher_size_panel(panel, results, sizes, looks)
+        if panel.first:
+            panel.axis.set_ylabel(f"student {panel.key} ({amount(sizes[panel.key])})")
+    legend_below(figure, handles_of(looks, lines=True))
+    return Plot(
+        "scores_by_teacher_size",
+        "Score against teacher size",
+        "Lines join means over training seeds, small dots are the seeds. Sizes are on a "
+        "logarithmic scale; scores don't begin at zero.",
+        figure,
+    )
+
+
+def _teacher_size_panel(
+    panel: Panel[str], results: Results, sizes: Mapping[str, int], looks: Mapping[str, Look]
+) -> None:
+    axis, measure = panel.axis, panel.measure
+    pairs = sorted(
+        (pair for pair in results.pairs if pair.student == panel.key and pair.teacher),
+        key=lambda pair: sizes[pair.teacher],
+    )
+    for label, look in looks.items():
+        found = _along(results, pairs, measure, label)
+        _line(axis, [sizes[row.teacher] for row in found], list(found.values()), look)
+
+    axis.set_xscale("log")
+    axis.margins(x=0.12)
+    axis.xaxis.set_major_locator(FixedLocator([sizes[pair.teacher] for pair in pairs]))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xticklabels([f"{pair.teacher}\n{amount(sizes[pair.teacher])}" for pair in pairs])
+    axis.yaxis.set_major_locator(MaxNLocator(5))
+    axis.set_title(f"{measure.heading}\n{measure.detail}")
+
+
+def _along(results: Results, pairs: list[Pair], measure: Measure, label: str) -> dict[Row, Mean]:
+    """The means of a method, pair by pair."""
+    rows = [row for pair in pairs for row in results.methods[pair] if row.label == label]
+    return results.found(tuple(rows), measure)
+
+
+def _line(axis: Axes, places: list[int], means: list[Mean], look: Look) -> None:
+    axis.plot(
+        places,
+        [mean.value for mean in means],
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=4.5,
+        linewidth=1.2,
+    )
+    for place, mean in zip(places, means, strict=True):
+        _dots(axis, [place] * mean.runs, mean.points, look.colour)
+
+
+def _dots(axis: Axes, x: list[float], y: tuple[float, ...], colour: str) -> None:
+    axis.plot(x, y, linestyle="none", marker="o", markersize=1.8, color=colour, alpha=0.55)
+
+
+def scores_by_seconds(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Plot:
+    """A dot for each method: what it reached and how long its training took."""
+    looks = looks_of(results.labels)
+    below = legend_height(results.labels)
+    height = 2.1 + 0.03 * len(looks)
+    figure, found = measure_panels(results.pairs, results.judged, height, legend=below)
+    for panel in found:
+        _seconds_panel(panel, inputs, results, looks)
+        if panel.first:
+            panel.axis.set_ylabel(pair_title(panel.key, sizes).replace(", ", "\n"))
+    legend_below(figure, handles_of(looks, lines=False))
+    return Plot(
+        "scores_by_seconds",
+        "Score against training time",
+        "Seconds of the student's own training; the teacher and its cache are not in them (see "
+        "the cost table). Large markers are means over training seeds, small dots the seeds. The "
+        "grey steps join the methods that no other beats in both score and time.",
+        figure,
+    )
+
+
+def _seconds_panel(
+    panel: Panel[Pair], inputs: Inputs, results: Results, looks: Mapping[str, Look]
+) -> None:
+    axis, measure = panel.axis, panel.measure
+    found = results.found(results.methods[panel.key], measure)
+    means = []
+    for row, mean in found.items():
+        seconds = [inputs.costs[id].seconds for id in student_ids(inputs, row)]
+        look = looks[row.label]
+        means.append((sum(seconds) / len(seconds), mean.value))
+        axis.plot(*means[-1], linestyle="none", marker=look.marker, markersize=5, color=look.colour)
+        if mean.runs == len(seconds):
+            _dots(axis, seconds, mean.points, look.colour)
+    front = frontier(means, higher_is_better=bool(measure.metric.higher_is_better))
+    axis.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
+
+    if max(x for x, _ in means) > 10 * min(x for x, _ in means):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_title(f"{measure.heading}\n{measure.detail}")
+    axis.set_xlabel("seconds")
+
+
+def frontier(
+    points: list[tuple[float, float]], *, higher_is_better: bool
+) -> list[tuple[float, float]]:
+    """The (cost, score) points to which no other is better in one and as good in the other."""
+    sign = 1 if higher_is_better else -1
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * y > sign * front[-1][1]:
+            front.append((x, y))
+    return front

@@ -1,0 +1,152 @@
+"""Rows of foreign tables: read with their place in the file, and mapped to examples by column."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.examples import Example
+from pipeline.settings.data import Columns
+
+
+@dataclass(frozen=True)
+class Row:
+    """Named values, and where they stand: all that an error message needs."""
+
+    place: str
+    values: dict[str, object]
+
+    def value(self, column: str) -> object:
+        """What stands in `column`. Raises ValueError if there is none."""
+        if column not in self.values:
+            there = ", ".join(sorted(self.values)) or "none"
+            raise ValueError(
+                f"{self.place}: no column {column!r}, there are: {there}; name the right one in "
+                "data.examples.columns (input and source may be null)"
+            )
+        return self.values[column]
+
+    def text(self, column: str) -> str:
+        """The text in `column`, null being empty. Raises ValueError for anything else."""
+        value = self.value(column)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise ValueError(f"{self.place}: column {column!r} holds no text but {value!r:.80}")
+        return value
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        """The texts in `column`: one, or a list of them. Raises ValueError for anything else."""
+        value = self.value(column)
+        if not isinstance(value, list):
+            return (self.text(column),)
+        if wrong := [part for part in value if not isinstance(part, str)]:
+            raise ValueError(f"{self.place}: {column!r} lists {wrong[0]!r:.80}, which is no text")
+        return tuple(value)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a .json, .jsonl or .parquet file. Raises ValueError at the first that is none."""
+    match path.suffix:
+        case ".json":
+            rows = _json_rows(path)
+        case ".jsonl":
+            rows = _json_lines(path)
+        case ".parquet":
+            rows = _parquet_rows(path)
+        case other:
+            raise ValueError(f"{path}: can't read {other!r} files, only .json, .jsonl, .parquet")
+    if not rows:
+        raise ValueError(f"{path} holds no rows; name another file in data.examples")
+    return rows
+
+
+def _json_rows(path: Path) -> list[Row]:
+    try:
+        values = json.loads(_content(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: no JSON ({error.msg}); mend the file") from None
+    if not isinstance(values, list):
+        raise ValueError(f"{path} holds a JSON {type(values).__name__}, expected a list of objects")
+    return [_row(f"{path}, row {number}", value) for number, value in enumerate(values, start=1)]
+
+
+def _json_lines(path: Path) -> list[Row]:
+    # Not splitlines: JSON text may hold other line separators than "\n".
+    lines = enumerate(_content(path).split("\n"), start=1)
+    return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
+
+
+def _json_line(place: str, line: str) -> Row:
+    try:
+        return _row(place, json.loads(line))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{place}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
+            "mend or remove the line"
+        ) from None
+
+
+def _row(place: str, value: object) -> Row:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: {value!r:.60} is no object of named values")
+    return Row(place, value)
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
+    return [
+        Row(f"{path}, row {number}", values) for number, values in enumerate(table.to_pylist(), 1)
+    ]
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); convert it") from None
+
+
+def read_texts(path: Path) -> list[str]:
+    """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
+    if path.suffix == ".txt":
+        texts = _content(path).split("\n")
+    else:
+        texts = [row.text("text") for row in read_rows(path)]
+    return [text.strip() for text in texts if text.strip()]
+
+
+def to_examples(rows: Sequence[Row], columns: Columns, source: str, empty: str) -> list[Example]:
+    """An example for each row; `empty` responses are left out ("drop") or an error ("refuse").
+
+    Raises:
+        ValueError: for a row without a column or text that it needs.
+    """
+    examples = [_example(row, columns, source) for row in rows]
+    answered = [all(text.strip() for text in example.responses) for example in examples]
+    if empty == "refuse" and not all(answered):
+        row = rows[answered.index(False)]
+        raise ValueError(
+            f"{row.place}: empty response, {columns.response!r} is "
+            f"{row.values[columns.response]!r:.80}; mend the row, or set "
+            "data.examples.empty_responses to drop"
+        )
+    return [example for example, whole in zip(examples, answered, strict=True) if whole]
+
+
+def _example(row: Row, columns: Columns, source: str) -> Example:
+    example = Example(
+        instruction=row.text(columns.instruction),
+        input=row.text(columns.input) if columns.input else "",
+        responses=row.texts(columns.response) or ("",),
+        source=(row.text(columns.source) if columns.source else "") or source,
+    )
+    if not (example.instruction + example.input).strip():
+        raise ValueError(f"{row.place}: neither instruction nor input; mend or remove the row")
+    return example

@@ -1,0 +1,117 @@
+"""The Parquet files that the stages hand each other: their columns, on one screen."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLITS = ("train", "validation", "test")
+
+# data/{id}/{split}.parquet: what was asked and what people (or packages) answered.
+EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("instruction", pa.string()),
+        ("input", pa.string()),
+        ("prompt", pa.string()),  # instruction and input in the prompt template
+        ("responses", pa.list_(pa.string())),  # the first is trained on, all are references
+        ("source", pa.string()),  # package, topic or file: what subsets are counted by
+    ]
+)
+
+# data/{id}/plain.parquet: prose for a language-modelling term, where the source has any.
+PLAIN = pa.schema([("text", pa.string())])
+
+# tokens/{id}/{split}.parquet and texts/{id}/train.parquet: what a model reads and writes.
+TOKENS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("response_ids", pa.list_(pa.int32())),  # EOS included where the text ended by itself
+    ]
+)
+
+# caches/{id}/{split}-{shard}.parquet: the teacher's distribution at each response token.
+SIGNALS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("ids", pa.list_(pa.int32())),  # tokens x K, flattened; K is in the manifest
+        ("log_probs", pa.list_(pa.float16())),  # tokens x (K + 1): the last is "any other token"
+        ("target_log_probs", pa.list_(pa.float32())),  # of the token that really comes next
+    ]
+)
+
+# students/{id}/steps.parquet: a row for each optimizer step.
+STEPS = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss_nats", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("response_tokens", pa.int64()),  # trained on in this step
+        ("written_tokens", pa.int64()),  # of them, written by a model during training
+        ("teacher_share", pa.float64()),  # share of the written tokens that the teacher wrote
+        ("ended_share", pa.float64()),  # share of the written texts that ended by themselves
+        ("validation_nll_nats", pa.float64()),  # null but where it was measured
+        ("seconds", pa.float64()),  # since training began, pauses left out
+    ]
+)
+
+# evals/{id}/items.parquet: a row for each item and metric; every aggregate is a weighted mean.
+ITEMS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("metric", pa.string()),
+        ("teacher", pa.string()),  # artifact id; empty where the metric needs no teacher
+        ("value", pa.float64()),
+        ("weight", pa.float64()),  # response tokens for per-token measures, else 1
+    ]
+)
+
+# evals/{id}/outputs.parquet: what was written, beside what was expected.
+OUTPUTS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("example_id", pa.string()),
+        ("prompt", pa.string()),
+        ("output", pa.string()),
+        ("references", pa.list_(pa.string())),
+    ]
+)
+
+# {experiment}/report/scores.parquet: a row for each evaluated score.
+SCORES = pa.schema(
+    [
+        ("teacher", pa.string()),
+        ("student", pa.string()),
+        ("method", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),  # over items
+        ("n", pa.int64()),  # items
+        ("id", pa.string()),  # of the evaluation that this score comes from
+    ]
+)
+
+
+def write(path: Path, columns: dict[str, list], schema: pa.Schema) -> None:
+    """One Parquet file with exactly the columns of `schema`. Raises ValueError on any other set."""
+    if set(columns) != set(schema.names):
+        raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")
+    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema) -> pa.Table:
+    """The table in `path`. Raises ValueError, naming the file, if it is not of `schema`."""
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is not whole Parquet ({error}); delete it and run again"
+        ) from None
+    if not table.schema.equals(schema):
+        raise ValueError(f"{path} has columns {table.schema.names}, expected {schema.names}")
+    return table

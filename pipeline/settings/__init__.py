@@ -1,0 +1,1 @@
+"""The configuration as pydantic models, a file a stage; an unknown key is an error everywhere."""

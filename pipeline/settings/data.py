@@ -1,0 +1,111 @@
+"""Where the examples come from, how they are asked, and how they are split."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.ranges import Count, NonNegativeCount
+from pipeline.settings.base import Settings
+
+ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+ALPACA_WITHOUT_INPUT = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+)
+
+
+class Template(Settings):
+    """The prompt around instruction and input; Alpaca's by default."""
+
+    with_input: str = ALPACA_WITH_INPUT
+    without_input: str = ALPACA_WITHOUT_INPUT
+
+    @model_validator(mode="after")
+    def _has_places(self) -> "Template":
+        if "{input}" not in self.with_input:
+            raise ValueError("with_input needs the place {input}")
+        if "{instruction}" not in self.without_input:
+            raise ValueError("without_input needs the place {instruction}")
+        return self
+
+
+class Columns(Settings):
+    """Which column of a foreign table plays which role."""
+
+    instruction: str = "instruction"
+    input: str | None = "input"
+    response: str = "output"  # a string, or a list of reference responses
+    source: str | None = None  # what subsets are counted by; the source's name if null
+
+
+class Docstrings(Settings):
+    """Signature and first documentation paragraph of the functions of installed packages."""
+
+    source: Literal["docstrings"]
+    packages: Annotated[list[str], Field(min_length=1)]
+    instruction: str = "Describe what this Python function does."
+    response_characters: tuple[Count, Count] = (15, 120)  # the shortest, the longest kept
+    test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # of the modules
+    validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    versions: dict[str, str] = Field(
+        default_factory=dict
+    )  # of the packages, filled in by workflow.grid
+
+    @model_validator(mode="after")
+    def _is_range(self) -> "Docstrings":
+        shortest, longest = self.response_characters
+        if shortest > longest:
+            raise ValueError(f"response_characters: {shortest} is more than {longest}")
+        return self
+
+
+class Files(Settings):
+    """Local json, jsonl or parquet files; validation and test may be drawn from train."""
+
+    source: Literal["files"]
+    train: str
+    validation: str | Count = 500  # a file, or how many examples of train to set apart
+    test: str | Count = 500
+    columns: Columns = Columns()
+    empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
+    plain: str | None = None  # prose for language modelling: .txt, or .jsonl with a column text
+    digests: dict[str, str] = Field(
+        default_factory=dict
+    )  # of the files, filled in by workflow.grid
+
+
+class Hub(Settings):
+    """A data set of the Hugging Face hub; validation and test may be drawn from train."""
+
+    source: Literal["hub"]
+    name: str
+    config: str | None = None
+    revision: str = "main"
+    train: str = "train"  # the split's name
+    validation: str | Count = 500  # a split's name, or how many examples of train to set apart
+    test: str | Count = 500
+    columns: Columns = Columns()
+    empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
+    plain: str | None = None  # prose for language modelling: a data set with a column text
+    plain_config: str | None = None
+
+
+class DataSettings(Settings):
+    """All that makes the examples of an experiment."""
+
+    examples: Annotated[Docstrings | Files | Hub, Field(discriminator="source")]
+    template: Template = Template()
+    train_limit: NonNegativeCount | None = None  # training examples kept, drawn by the seed
+    test_limit: Count | None = None  # test examples kept, drawn by the seed
+    seed: int = 0
+
+
+class TokensSettings(Settings):
+    """The longest prompt and response; a longer example is left out and counted, never cut."""
+
+    prompt_tokens: Count = 256
+    response_tokens: Count = 256

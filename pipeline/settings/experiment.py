@@ -1,0 +1,100 @@
+"""A whole experiment: what `config.yaml` may hold."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from pipeline.ranges import Count, Name, NonNegative, Share
+from pipeline.settings.base import Settings
+from pipeline.settings.data import DataSettings, TokensSettings
+from pipeline.settings.evaluation import Evaluation
+from pipeline.settings.models import LayersOf, Model, Shape, Tokenizer
+from pipeline.settings.teacher import CacheSettings
+from pipeline.settings.training import Training
+from pipeline.settings.writing import TextSettings
+
+Overrides = dict[str, Any]  # of training; checked when they are merged
+
+
+class Teacher(Settings):
+    """A model and how its training differs from `training`; null: it is used as it is."""
+
+    model: Name
+    training: Overrides | None = {}
+
+
+class Student(Settings):
+    """A model and how the training of all its methods differs from `training`."""
+
+    model: Name
+    training: Overrides = {}
+
+
+class MethodChoice(Settings):
+    """A row of the tables: a method of the catalogue under hyperparameters of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)  # the catalogue checks the extra keys
+
+    method: Name | None = None  # null: the method of the row's own name
+    teacher: Literal["cache", "live"] | None = None  # null: what the catalogue says, as below
+    text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
+    gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
+    plain_text_weight: NonNegative | None = None  # of a language-modelling term on plain text
+    training: Overrides = {}
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What the row sets of its method."""
+        return dict(self.model_extra or {})
+
+
+class Block(Settings):
+    """A full product of cells; null means all that the experiment defines."""
+
+    teachers: list[Name] | None = None
+    students: list[Name] | None = None
+    methods: list[Name] | None = None
+    seeds: Annotated[list[int], Field(min_length=1)] = [1]
+
+
+class Experiment(Settings):
+    """One protocol for all its cells."""
+
+    experiment: Name
+    seed: int = 0
+    data: DataSettings
+    tokens: TokensSettings = TokensSettings()
+    tokenizer: Tokenizer | None = None
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    teachers: Annotated[dict[Name, Teacher], Field(min_length=1)]
+    students: Annotated[dict[Name, Student], Field(min_length=1)]
+    training: Training
+    warmup: Overrides | None = None  # SFT that all methods of a student start from; null: none
+    teacher_text: TextSettings = TextSettings()
+    teacher_cache: CacheSettings = CacheSettings()
+    student_text_tokens: Count = 256  # longest response that a student writes in training
+    methods: Annotated[dict[Name, MethodChoice | None], Field(min_length=1)]
+    grid: Annotated[list[Block], Field(min_length=1)]
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Experiment":
+        for role in ("teachers", "students"):
+            for name, one in getattr(self, role).items():
+                self._known(one.model, self.models, f"{role}.{name}.model")
+        for at, block in enumerate(self.grid):
+            for role in ("teachers", "students", "methods"):
+                for name in getattr(block, role) or []:
+                    self._known(name, getattr(self, role), f"grid.{at}.{role}")
+        for name, model in self.models.items():
+            if isinstance(model, LayersOf):
+                self._known(model.model, self.models, f"models.{name}.model")
+                if isinstance(self.models[model.model], LayersOf):
+                    raise ValueError(f"models.{name}.model: {model.model} is itself cut from another")
+            if isinstance(model, Shape) and self.tokenizer is None:
+                raise ValueError(f"models.{name} is a shape: the experiment needs a `tokenizer`")
+        return self
+
+    def _known(self, name: str, defined: dict, place: str) -> None:
+        if name not in defined:
+            raise ValueError(f"{place}: {name!r} is not defined; there are {', '.join(defined)}")

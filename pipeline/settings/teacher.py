@@ -1,0 +1,16 @@
+"""What is kept of a teacher's distributions."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.ranges import Count
+from pipeline.settings.base import Settings
+
+
+class CacheSettings(Settings):
+    """The teacher's top K tokens, the really next one, and a bucket for all others."""
+
+    k: Annotated[int, Field(ge=2)] = 64
+    splits: list[Literal["train", "validation", "test"]] = ["train", "validation", "test"]
+    shard_texts: Count = 2000  # texts in a shard: what is held in memory at once

@@ -1,0 +1,34 @@
+"""How long and how fast a model is trained: the same budget for every method."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.ranges import Count, NonNegative, Positive, Share
+from pipeline.settings.base import Settings
+
+
+class Training(Settings):
+    """An optimizer's budget. Dropout is off: a method is compared, not a regulariser."""
+
+    steps: Count | None = None  # optimizer steps; either this or epochs
+    epochs: Positive | None = None  # passes over the training texts
+    batch_size: Count = 32  # texts in an optimizer step, whatever the machine
+    learning_rate: Positive = 5e-4  # at its peak
+    warmup_share: Share = 0.03  # of the steps, with the rate rising from zero
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    final_rate_share: Share = 0.0  # of the peak rate that the schedule ends at
+    weight_decay: NonNegative = 0.01
+    betas: tuple[
+        Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
+    ] = (0.9, 0.999)
+    max_gradient_norm: Positive = 1.0
+    validations: Annotated[int, Field(ge=0)] = 4  # how often held-out NLL is measured on the way
+    validation_texts: Count = 64  # how many texts that takes
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Training":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self

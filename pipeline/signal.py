@@ -1,0 +1,87 @@
+"""What a model says of the next token: log-probabilities on a support.
+
+A support is either the whole vocabulary, or K token ids for each position and one bucket for
+"any other token". The bucket keeps both distributions normalised, so a divergence on a support is
+a true divergence, and by the data-processing inequality a lower bound of the dense one.
+Student and teacher are always compared on the teacher's support, which holds the token that
+really comes next.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+LogProbs = Float[Tensor, "tokens support"]
+PerToken = Float[Tensor, " tokens"]
+
+
+@dataclass(frozen=True)
+class Support:
+    """The outcomes that a distribution over next tokens tells apart, for each response token."""
+
+    target: Int[Tensor, " tokens"]  # column of the token that really comes next
+    ids: Int[Tensor, "tokens k"] | None = None  # None: all tokens, in the order of the vocabulary
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A teacher's log-probabilities, and the support they are on."""
+
+    log_probs: LogProbs
+    support: Support
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a loss may know of the tokens beside the two distributions."""
+
+    target: Int[Tensor, " tokens"]  # column of the token that really comes next
+    sequence: Int[Tensor, " tokens"]  # index of the text that the token belongs to
+    by_student: Bool[Tensor, " tokens"]  # whether the student wrote the text during training
+    written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
+    progress: float  # share of the training done, 0 to 1
+    state: dict[str, float]  # what the loss carries from step to step
+    step_scores: Float[Tensor, " step_tokens"] | None = None  # `Loss.score` over the whole step
+
+
+def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
+    """Log-probabilities of `logits` on a support, in float32. The one place they are made."""
+    logits = logits.float()
+    if support.ids is None:
+        return logits.log_softmax(-1)
+
+    inside = logits.gather(-1, support.ids)
+    if support.ids.shape[-1] == logits.shape[-1]:
+        return inside.log_softmax(-1)
+    # one minus the sum of the inside would lose all digits where the bucket is small
+    outside = logits.scatter(-1, support.ids, -torch.inf).logsumexp(-1, keepdim=True)
+    return torch.cat([inside, outside], dim=-1).log_softmax(-1)
+
+
+def dense(logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]) -> Signal:
+    """A signal on the whole vocabulary."""
+    support = Support(target=next_ids)
+    return Signal(on_support(logits, support), support)
+
+
+def top_k(
+    logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"], k: int
+) -> Signal:
+    """A signal on the k likeliest tokens, the really next one among them, and the bucket.
+
+    The next token takes the last place where it is not among the k likeliest.
+    """
+    ids = logits.topk(k, dim=-1).indices
+    found = (ids == next_ids[:, None]).any(-1)
+    ids[:, -1] = torch.where(found, ids[:, -1], next_ids)
+    target = (ids == next_ids[:, None]).int().argmax(-1)
+
+    support = Support(target=target, ids=ids)
+    return Signal(on_support(logits, support), support)
+
+
+def of_target(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
+    """The log-probability of the token that really comes next."""
+    return log_probs.gather(-1, target[:, None])[:, 0]

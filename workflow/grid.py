@@ -1,0 +1,292 @@
+"""The grid of an experiment: every artifact that it needs, and the cells of its tables."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pipeline import catalog
+from pipeline.methods import Method
+from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.experiment import Experiment, MethodChoice
+from pipeline.settings.models import LayersOf, PathModel, Shape
+from workflow.artifact import Artifact
+from workflow.config import merge
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of `grid.csv`: a checkpoint as one teacher's tables show it."""
+
+    kind: str  # method, teacher, untrained or start
+    teacher: str
+    student: str
+    method: str
+    seed: int
+    model: Artifact
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """An experiment's cells, and how each checkpoint in them comes about."""
+
+    experiment: Experiment
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the configuration, none twice."""
+        return list(dict.fromkeys(cell for block in self.experiment.grid for cell in self._of(block)))
+
+    def _of(self, block: Any) -> Iterator[Cell]:
+        one = self.experiment
+        teachers = block.teachers or list(one.teachers)
+        students = block.students or list(one.students)
+        methods = block.methods or list(one.methods)
+        for teacher in teachers:
+            yield Cell("teacher", teacher, teacher, "teacher", 0, self.teacher(teacher))
+        for teacher, student, seed in product(teachers, students, block.seeds):
+            floor = self.start_model(student, seed)
+            yield Cell("untrained", teacher, student, "untrained", seed, floor)
+            if one.warmup is not None:
+                warm = self.start(student, seed)
+                yield Cell("start", teacher, student, "start", seed, warm)
+            for method in methods:
+                trained = self.student(method, student, teacher, seed)
+                yield Cell("method", teacher, student, method, seed, trained)
+
+    @cached_property
+    def evaluations(self) -> dict[Artifact, Artifact]:
+        """The evaluation of each checkpoint: against every teacher that it is shown beside."""
+        teachers: dict[Artifact, set[str]] = {}
+        for cell in self.cells:
+            teachers.setdefault(cell.model, set()).add(cell.teacher)
+        return {model: self._evaluation(model, names) for model, names in teachers.items()}
+
+    def _evaluation(self, model: Artifact, teachers: Iterable[str]) -> Artifact:
+        return Artifact.of(
+            "evals",
+            model.name,
+            self.experiment.evaluation.model_dump(mode="json"),
+            ("model", model),
+            ("data", self.data()),
+            ("tokens", self.tokens()),
+            *(("cache", self.signals(teacher)) for teacher in sorted(teachers)),
+        )
+
+    @cached_property
+    def artifacts(self) -> dict[str, Artifact]:
+        """Every artifact that the experiment needs, by stage and id."""
+        found: dict[str, Artifact] = {}
+        waiting = [self.data(), *self.evaluations.values()]
+        while waiting:
+            one = waiting.pop()
+            if one.path not in found:
+                found[one.path] = one
+                waiting += [other for _, other in one.inputs]
+        return found
+
+    @cache
+    def data(self) -> Artifact:
+        """The examples. What they are read from enters their id: versions, or digests of files."""
+        settings = self.experiment.data
+        source = settings.examples
+        dump = settings.model_dump(mode="json")
+        if isinstance(source, Docstrings):
+            dump["examples"]["versions"] = {one: metadata.version(one) for one in source.packages}
+        if isinstance(source, Files):
+            named = [source.train, source.validation, source.test, getattr(source, "plain", None)]
+            files = [one for one in named if isinstance(one, str)]
+            dump["examples"]["digests"] = {one: _file_digest(Path(one)) for one in files}
+        return Artifact.of("data", source.source, dump)
+
+    @cache
+    def words(self) -> Artifact:
+        """What carries the tokenizer: trained on the data, or beside the first teacher's weights."""
+        one = self.experiment
+        if one.tokenizer is not None:
+            settings = one.tokenizer.model_dump(mode="json")
+            return Artifact.of("tokenizers", "bpe", settings, ("data", self.data()))
+        return self.model(next(iter(one.teachers.values())).model, seed=0)
+
+    @cache
+    def tokens(self) -> Artifact:
+        """The examples as token ids."""
+        settings = self.experiment.tokens.model_dump(mode="json")
+        inputs = [("data", self.data()), ("tokenizer", self.words())]
+        return Artifact.of("tokens", self.data().name, settings, *inputs)
+
+    @cache
+    def model(self, name: str, seed: int) -> Artifact:
+        """A model before training. Only fresh weights depend on a seed."""
+        model = self.experiment.models[name]
+        settings = model.model_dump(mode="json") | {"seed": seed if isinstance(model, Shape) else 0}
+        base = None
+        if isinstance(model, LayersOf):
+            base = self.model(model.model, seed)
+            del settings["model"]  # a name of this configuration; the input tells what it is
+            if isinstance(self.experiment.models[model.model], Shape):
+                settings["seed"] = seed
+        if isinstance(model, PathModel):
+            settings["digest"] = _folder_digest(Path(model.path))
+        words = self.words() if isinstance(model, Shape) else None
+        return Artifact.of("models", name, settings, ("tokenizer", words), ("base", base))
+
+    @cache
+    def teacher(self, name: str) -> Artifact:
+        """A fine-tuned teacher, or its model where it is not to be trained."""
+        teacher = self.experiment.teachers[name]
+        model = self.model(teacher.model, self.experiment.seed)
+        if teacher.training is None:
+            return model
+        settings = self._training("sft", MethodChoice(), self.experiment.seed, teacher.training)
+        inputs = [("start", model), ("tokens", self.tokens())]
+        return Artifact.of("teachers", name, settings, *inputs)
+
+    @cache
+    def text(self, teacher: str) -> Artifact:
+        """What a teacher writes for training prompts."""
+        settings = self.experiment.teacher_text.model_dump(mode="json")
+        inputs = [("teacher", self.teacher(teacher)), ("tokens", self.tokens())]
+        return Artifact.of("texts", teacher, settings, *inputs)
+
+    @cache
+    def signals(self, teacher: str, own_text: bool = False) -> Artifact:
+        """A teacher's signal on the data, or on the text that it wrote itself."""
+        settings = self.experiment.teacher_cache.model_dump(mode="json")
+        if own_text:
+            settings["splits"] = ["train"]
+        tokens = self.text(teacher) if own_text else self.tokens()
+        inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
+        return Artifact.of("caches", teacher, settings, *inputs)
+
+    def start_model(self, student: str, seed: int) -> Artifact:
+        """A student before any training; fresh weights are drawn once for each training seed."""
+        return self.model(self.experiment.students[student].model, seed)
+
+    @cache
+    def start(self, student: str, seed: int) -> Artifact:
+        """What all methods of a student begin from."""
+        one = self.experiment
+        model = self.start_model(student, seed)
+        if one.warmup is None:
+            return model
+        settings = self._training(
+            "sft", MethodChoice(), seed, one.students[student].training, one.warmup
+        )
+        inputs = [("start", model), ("tokens", self.tokens())]
+        return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
+
+    @cache
+    def student(self, name: str, student: str, teacher: str, seed: int) -> Artifact:
+        """A student trained by one method; without a teacher in its id where it needs none."""
+        one = self.experiment
+        choice = one.methods[name] or MethodChoice()
+        method = self.method(name)
+        settings = self._training(
+            name, choice, seed, one.students[student].training, choice.training
+        )
+        needs_teacher = method.teacher != "none"
+        own_text = method.text == "teacher"
+        parts = [name, student, *([teacher] if needs_teacher else []), f"s{seed}"]
+        return Artifact.of(
+            "students",
+            ".".join(parts),
+            settings,
+            ("start", self.start(student, seed)),
+            ("tokens", self.tokens()),
+            ("texts", self.text(teacher) if own_text else None),
+            ("cache", self.signals(teacher, own_text) if method.teacher == "cache" else None),
+            ("teacher", self.teacher(teacher) if method.teacher == "live" else None),
+        )
+
+    @cache
+    def method(self, name: str) -> Method:
+        """The method behind a row of the tables."""
+        choice = self.experiment.methods[name] or MethodChoice()
+        changes = choice.model_dump(include=set(ADJUSTABLE))
+        recipe = catalog.decide(choice.method or name, choice.hyperparameters)
+        return catalog.adjusted(recipe.method, changes)
+
+    def _training(
+        self, name: str, choice: MethodChoice, seed: int, *overrides: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The settings of a training job: exactly what it may know."""
+        changes = choice.model_dump(include=set(ADJUSTABLE))
+        recipe = catalog.decide(choice.method or name, choice.hyperparameters)
+        method = catalog.adjusted(recipe.method, changes)
+        return {
+            "method": {
+                "loss": method.loss,
+                "loss_settings": recipe.loss,
+                "policy": method.policy,
+                "policy_settings": recipe.policy,
+                "teacher": method.teacher,
+                "update": method.update,
+                "update_settings": recipe.update,
+                "gold_weight": method.gold_weight,
+                "plain_text_weight": method.plain_text_weight,
+            },
+            "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
+            "max_new_tokens": self.experiment.student_text_tokens,
+            "seed": seed,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What the report may know beside its files."""
+        methods = {name: asdict(self.method(name)) for name in self.experiment.methods}
+        return {
+            "experiment": self.experiment.experiment,
+            "data_id": self.data().id,
+            "tokens_id": self.tokens().id,
+            "methods": methods,
+            "config": self.experiment.model_dump(mode="json"),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `grid.csv`."""
+        return [
+            {
+                "kind": cell.kind,
+                "teacher": cell.teacher,
+                "student": cell.student,
+                "method": cell.method,
+                "seed": cell.seed,
+                "student_id": cell.model.id,
+                "eval_id": self.evaluations[cell.model].id,
+                "teacher_id": self.teacher(cell.teacher).id,
+                "cache_id": self.signals(cell.teacher).id,
+            }
+            for cell in self.cells
+        ]
+
+
+ADJUSTABLE = ("teacher", "text", "gold_weight", "plain_text_weight")
+
+
+def write_rows(grid: Grid, path: Path) -> None:
+    """`grid.csv`: which artifacts stand behind each cell of the tables."""
+    rows = grid.rows()
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@cache
+def _folder_digest(folder: Path) -> str:
+    """Of the configuration, and of the names, sizes and first megabytes of the weights."""
+    whole = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
+    return whole.hexdigest()[:16]

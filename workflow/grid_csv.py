@@ -1,0 +1,23 @@
+"""Writes `grid.csv`: which artifacts stand behind each cell of an experiment's tables."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pipeline import artifacts
+from workflow.config import validate
+from workflow.grid import Grid, write_rows
+
+
+def main() -> None:
+    """Expands the grid once more: its rows may be too many for a command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=json.loads, help="the configuration as JSON")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    with artifacts.whole(options.out) as temporary:
+        write_rows(Grid(validate(options.config)), temporary)
+
+
+if __name__ == "__main__":
+    main()

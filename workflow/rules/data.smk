@@ -1,0 +1,59 @@
+rule data:
+    input:
+        JOBS.inputs("data"),
+    output:
+        directory("results/data/{id}"),
+    log:
+        "results/logs/data/{id}.log",
+    benchmark:
+        "results/benchmarks/data/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    params:
+        job=JOBS.job("data"),
+        flags=JOBS.flags("data"),
+    shell:
+        "python -m pipeline.data {params.job:q} {params.flags:q}"
+        " --out {output:q} --threads {threads}"
+        " > {log:q} 2>&1"
+
+
+rule tokenizer:
+    input:
+        JOBS.inputs("tokenizers"),
+    output:
+        directory("results/tokenizers/{id}"),
+    log:
+        "results/logs/tokenizers/{id}.log",
+    benchmark:
+        "results/benchmarks/tokenizers/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        job=JOBS.job("tokenizers"),
+        flags=JOBS.flags("tokenizers"),
+    shell:
+        "python -m pipeline.tokenizer {params.job:q} {params.flags:q}"
+        " --out {output:q}"
+        " > {log:q} 2>&1"
+
+
+rule tokens:
+    input:
+        JOBS.inputs("tokens"),
+    output:
+        directory("results/tokens/{id}"),
+    log:
+        "results/logs/tokens/{id}.log",
+    benchmark:
+        "results/benchmarks/tokens/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        job=JOBS.job("tokens"),
+        flags=JOBS.flags("tokens"),
+    shell:
+        "python -m pipeline.tokenize {params.job:q} {params.flags:q}"
+        " --out {output:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+rule model:
+    input:
+        JOBS.inputs("models"),
+    output:
+        directory("results/models/{id}"),
+    log:
+        "results/logs/models/{id}.log",
+    benchmark:
+        "results/benchmarks/models/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        job=JOBS.job("models"),
+        flags=JOBS.flags("models"),
+    shell:
+        "python -m pipeline.models {params.job:q} {params.flags:q}"
+        " --out {output:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,34 @@
+localrules:
+    grid,
+
+
+rule grid:
+    output:
+        "results/{experiment}/grid.csv",
+    log:
+        "results/logs/report/{experiment}.grid.log",
+    conda:
+        "../../environment.yml"
+    params:
+        config=JOBS.config,
+        rows=JOBS.rows,
+    shell:
+        "python -m workflow.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        JOBS.evaluations,
+        grid="results/{experiment}/grid.csv",
+    output:
+        directory("results/{experiment}/report"),
+    log:
+        "results/logs/report/{experiment}.log",
+    conda:
+        "../../environment.yml"
+    params:
+        job=JOBS.report,
+    shell:
+        "python -m pipeline.report {params.job:q}"
+        " --grid {input.grid:q} --results results --out {output:q}"
+        " > {log:q} 2>&1"
