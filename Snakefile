@@ -3,7 +3,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# Snakemake would merge the default experiment into one given by --configfile
+if "experiment" not in config:
+
+    configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

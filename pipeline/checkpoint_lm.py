@@ -20,7 +20,7 @@ class CheckpointLM(HFLM):
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
     ) -> None:
-        # simple_evaluate ignores its own batch_size for a ready-made model, so it is given here
+        # a ready-made model runs at batch size 1 unless it is told here
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=LIKELIHOOD_BATCH)
         self.seed = seed
         self.written: dict[str, Text] = {}  # by prompt: lengths and endings, for the measures

@@ -178,7 +178,7 @@ def read_module(file: Path, name: str, characters: tuple[int, int]) -> Module:
     """What `file` says of its functions, with descriptions of `characters` at least and at most."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore")  # on how others write their escapes
             tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # templates, and code for other versions of Python
         return Module(name, parsed=False, pairs=(), plain=())

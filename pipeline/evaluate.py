@@ -35,7 +35,7 @@ def _row(task: str, item: Item) -> dict[str, Any]:
 def lm_eval_tasks(options: Any, model: Any, settings: Evaluation) -> dict[str, Any]:
     """lm-eval's own results on the generation task, its samples among them."""
     # lm-eval takes seconds to import; a stage that only measures should not wait for it
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
 
     from pipeline import responses
@@ -45,11 +45,11 @@ def lm_eval_tasks(options: Any, model: Any, settings: Evaluation) -> dict[str, A
     asked = {text.example_id for text in read_texts(options.tokens / "test.parquet")}
     chosen = [row for row in rows if row["example_id"] in asked][: settings.items]
     checkpoint = CheckpointLM(model, load_tokenizer(options.model), settings.seed)
-    results = simple_evaluate(
-        model=checkpoint,
-        tasks=[responses.task(chosen, settings)],
-        task_manager=TaskManager(include_defaults=False),
-        bootstrap_iters=0,  # its intervals are made from the items, in the report
+    # `simple_evaluate` would run pip and compilers to describe the machine: seconds a checkpoint
+    results = evaluate(
+        lm=checkpoint,
+        task_dict=TaskManager(include_defaults=False).load([responses.task(chosen, settings)]),
+        bootstrap_iters=0,  # intervals are made from the items, in the report
     )
     assert results is not None
     for sample in results["samples"][responses.NAME]:

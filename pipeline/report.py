@@ -88,6 +88,8 @@ def draw(inputs: Inputs, results: Results, sizes: dict[str, int]) -> list[Plot]:
 def write_plot(folder: Path, plot: Plot) -> page.Drawing:
     """A plot as PNG and SVG, and as the page holds it."""
     folder.mkdir(exist_ok=True)
+    plot.figure.draw_without_rendering()
+    plot.figure.set_layout_engine("none")  # what was laid out holds for both formats
     svg = as_svg(plot.figure)
     (folder / f"{plot.name}.svg").write_bytes(svg)
     plot.figure.savefig(folder / f"{plot.name}.png", dpi=200)

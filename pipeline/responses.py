@@ -34,7 +34,7 @@ def task(rows: list[dict[str, Any]], settings: Evaluation) -> dict[str, Any]:
     }
     return {
         "task": NAME,
-        "custom_dataset": lambda: {"test": Dataset.from_list(rows)},
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
         "test_split": "test",
         "output_type": "generate_until",
         "doc_to_text": lambda doc: doc["prompt"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline import catalog
+from pipeline import recipes
 from pipeline.settings.data import Files
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import PathModel
@@ -73,7 +73,7 @@ def _method_faults(experiment: Experiment) -> list[str]:
     for name, choice in experiment.methods.items():
         own = choice.method if choice and choice.method else name
         try:
-            recipe = catalog.decide(own, choice.hyperparameters if choice else {})
+            recipe = recipes.decide(own, choice.hyperparameters if choice else {})
         except ValueError as error:
             faults.append(f"methods.{name}: {error}")
             continue

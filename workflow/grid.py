@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pipeline import catalog
+from pipeline import recipes
 from pipeline.methods import Method
 from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.experiment import Experiment, MethodChoice
@@ -209,16 +209,16 @@ class Grid:
         """The method behind a row of the tables."""
         choice = self.experiment.methods[name] or MethodChoice()
         changes = choice.model_dump(include=set(ADJUSTABLE))
-        recipe = catalog.decide(choice.method or name, choice.hyperparameters)
-        return catalog.adjusted(recipe.method, changes)
+        recipe = recipes.decide(choice.method or name, choice.hyperparameters)
+        return recipes.adjusted(recipe.method, changes)
 
     def _training(
         self, name: str, choice: MethodChoice, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: exactly what it may know."""
         changes = choice.model_dump(include=set(ADJUSTABLE))
-        recipe = catalog.decide(choice.method or name, choice.hyperparameters)
-        method = catalog.adjusted(recipe.method, changes)
+        recipe = recipes.decide(choice.method or name, choice.hyperparameters)
+        method = recipes.adjusted(recipe.method, changes)
         return {
             "method": {
                 "loss": method.loss,

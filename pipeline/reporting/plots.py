@@ -20,7 +20,7 @@ from pipeline.reporting.scores import Mean, Results
 from pipeline.reporting.tables import amount
 
 APART = 0.2  # lines between a method's name and its outermost student
-STRETCH = 3.0  # times the span of the methods: as far as an axis goes to show the teacher
+STRETCH = 2.5  # times the span of the methods: as far as an axis goes to show a reference
 SHAPES = ("o", "s", "^", "D", "v", "P")  # of students, where a method has a line of its own
 
 
@@ -52,8 +52,8 @@ def scores_by_method(results: Results, sizes: Mapping[str, int]) -> Plot:
         "scores_by_method",
         "Score by method",
         "Each marker is a training seed, the upright stroke their mean; the dashed line is the "
-        "teacher. Axes don't begin at zero: they fit the methods, and a teacher or start that "
-        "lies far from them is written at the edge.",
+        "teacher. Axes don't begin at zero: they fit the methods, and a reference that lies "
+        "far from them is written at the edge.",
         figure,
     )
 
@@ -114,17 +114,18 @@ def _method_panel(panel: Panel[str], results: Results, marks: Mapping[str, Mark]
 
 
 def _limits(results: Results, panel: Panel[str]) -> tuple[float, float]:
-    """The span of all seeds, with every reference in it that doesn't stretch it too far."""
+    """The span of all seeds, with teacher and start in it unless they stretch it too far."""
     pairs = [pair for pair in results.pairs if pair.teacher == panel.key]
     methods = [results.found(results.methods[pair], panel.measure) for pair in pairs]
-    references = [results.found(results.references[pair], panel.measure) for pair in pairs]
+    trained = tuple(r for pair in pairs for r in results.references[pair] if r.kind != "untrained")
+    references = results.found(trained, panel.measure).values()
     points = [point for found in methods for mean in found.values() for point in mean.points]
     if not points:
         return 0.0, 1.0
 
     low, high = min(points), max(points)
     farthest = STRETCH * (high - low)
-    for value in sorted(mean.value for found in references for mean in found.values()):
+    for value in sorted(mean.value for mean in references):
         if max(high, value) - min(low, value) <= farthest:
             low, high = min(low, value), max(high, value)
     margin = 0.08 * (high - low) or 0.05 * abs(low) or 1.0

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.scores import Pair, Results, Row
+from pipeline.reporting.scores import Results, Row
 from pipeline.reporting.tables import pair_title
 
 ITEMS = 5  # of each task
+Item = tuple[str, str]  # task and example
 LONGEST = 1500  # characters that are shown of a text
 
 
@@ -43,22 +44,26 @@ class Sample:
 def samples(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> list[Sample]:
     """Evenly spaced items of each task, answered by each teacher and by each first seed."""
     texts = {id: _by_item(table) for id, table in inputs.outputs.items()}
-    evaluations = _first_evaluations(inputs.grid)
+    written = {place: texts[id] for place, id in _first_evaluations(inputs.grid).items()}
     found = []
-    for task, example in _chosen(inputs.outputs.values()):
-        groups = tuple(
-            Answers(
-                pair_title(pair, sizes), _answers(results, pair, evaluations, texts, task, example)
-            )
+    for item in _chosen(inputs.outputs.values()):
+        shown = next(of[item] for of in texts.values() if item in of)
+        answers = {
+            pair: _answers((*results.references[pair], *results.methods[pair]), written, item)
             for pair in results.pairs
+        }
+        found.append(
+            Sample(
+                *item,
+                clipped(shown.prompt),
+                tuple(clipped(text) for text in shown.references),
+                tuple(Answers(pair_title(pair, sizes), of) for pair, of in answers.items()),
+            )
         )
-        shown = next(of[task, example] for of in texts.values() if (task, example) in of)
-        references = tuple(clipped(text) for text in shown.references)
-        found.append(Sample(task, example, clipped(shown.prompt), references, groups))
     return found
 
 
-def _by_item(table: pd.DataFrame) -> dict[tuple[str, str], tuple]:
+def _by_item(table: pd.DataFrame) -> dict[Item, tuple]:
     return {(row.task, row.example_id): row for row in table.itertuples(index=False)}
 
 
@@ -69,7 +74,7 @@ def _first_evaluations(grid: pd.DataFrame) -> dict[tuple[str, str, str], str]:
     return dict(zip(places, ordered["eval_id"], strict=True))
 
 
-def _chosen(tables: Iterable[pd.DataFrame]) -> list[tuple[str, str]]:
+def _chosen(tables: Iterable[pd.DataFrame]) -> list[Item]:
     together = pd.concat([table[["task", "example_id"]] for table in tables]).drop_duplicates()
     chosen = []
     for task, rows in together.groupby("task"):
@@ -80,25 +85,14 @@ def _chosen(tables: Iterable[pd.DataFrame]) -> list[tuple[str, str]]:
 
 
 def _answers(
-    results: Results,
-    pair: Pair,
-    evaluations: Mapping[tuple[str, str, str], str],
-    texts: Mapping[str, dict[tuple[str, str], tuple]],
-    task: str,
-    example: str,
+    rows: Iterable[Row], written: Mapping[tuple[str, str, str], dict[Item, tuple]], item: Item
 ) -> tuple[Answer, ...]:
-    def shown(row: Row) -> bool:
-        return row.kind in ("teacher", "method") and (task, example) in texts[id_of(row)]
-
-    def id_of(row: Row) -> str:
-        return evaluations[row.teacher, row.student, row.method]
-
-    rows = (*results.references[pair], *results.methods[pair])
-    return tuple(
-        Answer(row.label, clipped(texts[id_of(row)][task, example].output))
-        for row in rows
-        if shown(row)
-    )
+    found = []
+    for row in rows:
+        texts = written[row.teacher, row.student, row.method]
+        if row.kind in ("teacher", "method") and item in texts:
+            found.append(Answer(row.label, clipped(texts[item].output)))
+    return tuple(found)
 
 
 def clipped(text: str) -> str:

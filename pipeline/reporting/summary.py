@@ -9,6 +9,7 @@ from pipeline.settings.report import MethodCard
 
 FEW_SEEDS = 10
 FEW_ITEMS = 1000
+NAMED = 6  # methods that a sentence can list
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def _without_spread(measure: Measure, means: dict[Row, Mean], best: Row, other: 
 def _shared(
     measure: Measure, means: dict[Row, Mean], best: Row, beside: list[Row], *, all_alike: bool
 ) -> str:
-    others = ", ".join(f"{row.label} ({_gap(measure, means, best, row)} away)" for row in beside)
+    named = [f"{row.label} ({_gap(measure, means, best, row)} away)" for row in beside[:NAMED]]
+    left_out = [f"and {len(beside) - NAMED} more"] if len(beside) > NAMED else []
+    others = ", ".join([*named, *left_out])
     lead = f"{best.label} has the best mean, {_value(measure, means[best])}"
     if all_alike:
         return f"{lead}, but every other method is within the spread over seeds: {others}."
@@ -125,7 +128,7 @@ def agreements(results: Results) -> list[Finding]:
             continue
         always = [label for label in results.labels if all(label in group for group in groups)]
         text = ", ".join(always) or "no method"
-        found.append(Finding(measure, f"{text}."))
+        found.append(Finding(measure, text))
     return found
 
 

@@ -23,10 +23,6 @@ class ReportSettings(Settings):
     experiment: str
     data_id: str
     methods: dict[str, MethodCard] = Field(min_length=1)
-    titles: dict[str, str] = Field(
-        default_factory=dict
-    )  # of metrics, where another than our own is wanted
-    config: dict[str, object] = Field(
-        default_factory=dict
-    )  # the whole experiment, shown as provenance
+    titles: dict[str, str] = Field(default_factory=dict)  # of metrics, in place of our own
+    config: dict[str, object] = Field(default_factory=dict)  # all of it, as provenance
     version: str = ""  # of DistilBench

@@ -1,0 +1,74 @@
+"""A method with its hyperparameters decided: what a row of the tables comes to.
+
+Read without importing torch, as the catalogue is.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from pipeline import catalog
+from pipeline.methods import METHODS, Method
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with its hyperparameters decided: all that a training job knows of it."""
+
+    method: Method
+    loss: dict[str, object] = field(default_factory=dict)
+    policy: dict[str, object] = field(default_factory=dict)
+    update: dict[str, object] = field(default_factory=dict)
+
+
+def adjustable(method: Method) -> dict[str, catalog.Hyperparameter]:
+    """Every hyperparameter of a method that a configuration may set."""
+    found = dict(catalog.hyperparameters("losses", method.loss))
+    found |= catalog.hyperparameters("data_policies", method.policy)
+    if method.update:
+        found |= catalog.hyperparameters("teacher_updates", method.update)
+    return found
+
+
+def decide(name: str, overrides: dict[str, object]) -> Recipe:
+    """The recipe of a method under overrides of its hyperparameters.
+
+    Raises: ValueError for an unknown method or hyperparameter, or a value out of range.
+    """
+    if name not in METHODS:
+        raise ValueError(f"{name!r} is no method; there are {', '.join(sorted(METHODS))}")
+    method = METHODS[name]
+    known = adjustable(method)
+    for key, value in overrides.items():
+        if key not in known:
+            allowed = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{key!r} is no hyperparameter of {name}; it has: {allowed}")
+        try:
+            known[key].check(value)
+        except ValueError as error:
+            raise ValueError(f"{key} = {value!r}: {error}") from None
+
+    chosen = dict(method.defaults) | overrides
+    return Recipe(
+        method=method,
+        loss=_filled("losses", method.loss, chosen),
+        policy=_filled("data_policies", method.policy, chosen),
+        update=_filled("teacher_updates", method.update, chosen) if method.update else {},
+    )
+
+
+def adjusted(method: Method, changes: dict[str, object]) -> Method:
+    """A method with what a configuration changes beside hyperparameters.
+
+    Raises: ValueError for a pair that cannot be: stored signals for text that is yet to be written.
+    """
+    changed = replace(method, **{key: one for key, one in changes.items() if one is not None})
+    if changed.teacher == "cache" and (changed.policy != "fixed" or changed.update):
+        raise ValueError("teacher = 'cache': its text is written in training; allowed: 'live'")
+    if changed.teacher != method.teacher and method.teacher in ("none", "text"):
+        raise ValueError(f"teacher = {changed.teacher!r}: its loss asks no teacher")
+    return changed
+
+
+def _filled(kind: catalog.Kind, name: str, chosen: dict[str, object]) -> dict[str, object]:
+    """All fields with their values: a changed default is a changed setting."""
+    known = catalog.hyperparameters(kind, name)
+    return {key: one.check(chosen.get(key, one.default)) for key, one in known.items()}

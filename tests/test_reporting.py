@@ -1,0 +1,205 @@
+"""The parts of the report: scores, marks, tables, plots, words."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic
+from pydantic import ValidationError
+
+from pipeline import report
+from pipeline.reporting import formats, plots, tables
+from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
+from pipeline.reporting.looks import looks_of
+from pipeline.reporting.metrics import metric_of
+from pipeline.reporting.samples import clipped
+from pipeline.reporting.scores import Results, alike, assemble, mean_of, weighted_mean
+from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
+from pipeline.settings.report import ReportSettings
+
+SMALL = synthetic.Experiment(
+    students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
+)
+ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
+
+
+def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Results]:
+    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), "docs-00000001")
+    return inputs, assemble(inputs, {})
+
+
+def test_the_standard_error_is_the_jackknifes_where_items_are_many() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.integers(5, 60, 400).astype(float)
+    values = rng.normal(2, 0.5, 400)
+    without_one = [
+        np.average(np.delete(values, place), weights=np.delete(weights, place))
+        for place in range(400)
+    ]
+    jackknife = np.sqrt(399 / 400 * ((without_one - np.mean(without_one)) ** 2).sum())
+    mean, error = weighted_mean(values, weights)
+    assert mean == pytest.approx(np.average(values, weights=weights))
+    assert error == pytest.approx(jackknife, rel=0.01)  # they differ in order 1/n
+
+
+def test_with_equal_weights_the_standard_error_is_that_of_a_mean() -> None:
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    _, error = weighted_mean(values, np.full(4, 3.0))
+    assert error == pytest.approx(values.std(ddof=1) / 2)
+
+
+def test_methods_within_the_larger_spread_of_the_best_are_alike() -> None:
+    means = {
+        "a": mean_of((2.0, 2.2)),  # best, spread 0.141
+        "b": mean_of((2.23, 2.25)),  # 0.14 away: within the spread of a
+        "c": mean_of((2.1, 2.5)),  # 0.2 away: within its own spread of 0.283
+        "d": mean_of((2.29, 2.33)),  # 0.21 away: outside both
+    }
+    assert set(alike(means, higher_is_better=False)) == {"a", "b", "c"}
+    # From d, the other end: b is 0.07 away, outside both; c 0.01, within its own.
+    assert set(alike(means, higher_is_better=True)) == {"d", "c"}
+
+
+def test_the_marks_in_the_table_are_the_groups_of_the_rule(tmp_path: Path) -> None:
+    inputs, results = read(tmp_path, SMALL)
+    table = tables.main_table(results, tables.sizes_of(inputs))
+    for pair, group in zip(results.pairs, table.groups, strict=True):
+        for column, measure in enumerate(results.measures, start=2):
+            marked = {row[0].text for row in group.rows if row[column].marked}
+            judged = measure.metric.higher_is_better is not None
+            expected = tables.group_of(results, pair, measure) if judged else ()
+            assert marked == {row.label for row in expected}
+        assert not any(cell.marked for row in group.references for cell in row)
+
+
+def test_a_bar_in_a_label_breaks_no_markdown_table() -> None:
+    cell = tables.Cell("a|b\nc", "a")
+    group = tables.Group("", ("t", "s"), (), ((cell,),))
+    table = tables.Table("x", "", ("T", "S"), (tables.Heading("M", numeric=False),), (group,))
+    assert r"| t | s | a\|b c |" in formats.markdown(table)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evals/sft.small.s1.eval-0a1b2c3d/items.parquet",
+        "evals/sft.small.s1.eval-0a1b2c3d/outputs.parquet",
+        "students/sft.small.s1-0a1b2c3d/steps.parquet",
+        "students/sft.small.s1-0a1b2c3d/cost.json",
+        "teachers/large-11112222/cost.json",
+        "caches/large.cache-33334444/manifest.json",
+        "data/docs-00000001/card.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    grid = read_grid(synthetic.write(tmp_path, SMALL))
+    path = tmp_path / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        read_inputs(tmp_path, grid, "docs-00000001")
+
+
+def test_unequal_seeds_cells_given_twice_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, SMALL)
+    grid = pd.read_csv(path, dtype=str, keep_default_na=False)
+    one_less = grid.drop(grid[(grid["method"] == "jsd") & (grid["seed"] == "2")].index[0])
+    for bad, words in (
+        (one_less, "unequal seeds"),
+        (pd.concat([grid, grid.iloc[-1:]]), "a cell twice"),
+        (grid.replace({"kind": {"start": "begin"}}), "begin"),
+        (grid.drop(columns="cache_id"), "cache_id"),
+    ):
+        bad.to_csv(path, index=False)
+        with pytest.raises(ValueError, match=words):
+            read_grid(path)
+
+
+def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
+    synthetic.write(tmp_path, SMALL)
+    grid_path = tmp_path / "demo/grid.csv"
+    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001")
+    damaged = dict(inputs.items)
+    name = "sft.small.s1.eval-0a1b2c3d"
+    damaged[name] = damaged[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
+    with pytest.raises(ValueError, match="same items"):
+        assemble(replace(inputs, items=damaged), {})
+
+
+@pytest.mark.parametrize(("column", "value"), [("value", float("nan")), ("weight", 0.0)])
+def test_a_value_that_is_no_number_or_items_without_weight_are_refused(
+    tmp_path: Path, column: str, value: float
+) -> None:
+    inputs, _ = read(tmp_path, ONE_SEED)
+    name = "sft.small.s3.eval-0a1b2c3d"
+    damaged = {**inputs.items, name: inputs.items[name].assign(**{column: value})}
+    with pytest.raises(ValueError, match=re.escape(name)):
+        assemble(replace(inputs, items=damaged), {})
+
+
+def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
+    inputs, _ = read(tmp_path, ONE_SEED)
+    renamed = {
+        id: table.replace({"metric": {"rouge_l": "charm"}}) for id, table in inputs.items.items()
+    }
+    results = assemble(replace(inputs, items=renamed), {"charm": "Charm"})
+    shown = [one for one in results.measures if one.metric.name == "charm"]
+    assert [one.heading for one in shown] == ["Charm"]
+    assert not set(shown) & set(results.judged)
+    assert metric_of("nll_nats", {}).higher_is_better is False
+
+
+def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> None:
+    inputs, results = read(tmp_path, ONE_SEED)
+    assert scores_by_teacher_size(results, tables.sizes_of(inputs)) is None
+
+
+def test_fifty_methods_look_different_and_a_longer_grid_changes_no_look() -> None:
+    labels = [f"method_{place}" for place in range(50)]
+    looks = looks_of(labels)
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 50
+    assert looks_of(labels[:5]) == {label: looks[label] for label in labels[:5]}
+
+
+def test_no_axis_of_scores_leaves_a_training_seed_out(tmp_path: Path) -> None:
+    inputs, results = read(tmp_path, SMALL)
+    figure = plots.scores_by_method(results, tables.sizes_of(inputs)).figure
+    for axis in figure.axes:
+        low, high = axis.get_xlim()
+        lines = [line for line in axis.lines if line.get_marker() in plots.SHAPES]
+        assert lines
+        for line in lines:
+            assert ((low <= line.get_xdata()) & (line.get_xdata() <= high)).all()
+
+
+def test_the_frontier_leaves_out_what_costs_more_and_is_no_better() -> None:
+    points = [(1.0, 3.0), (2.0, 3.5), (3.0, 2.0), (3.0, 1.9), (4.0, 2.0)]
+    assert frontier(points, higher_is_better=False) == [(1.0, 3.0), (3.0, 1.9)]
+    assert frontier(points, higher_is_better=True) == [(1.0, 3.0), (2.0, 3.5)]
+
+
+def test_long_texts_are_clipped_with_a_note() -> None:
+    assert clipped("a" * 1510).endswith("a … (10 more characters)")
+    assert clipped("short") == "short"
+
+
+def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
+    settings = synthetic.settings(SMALL)
+    with pytest.raises(ValidationError, match="titels"):
+        ReportSettings(**settings, titels={})
+    with pytest.raises(ValueError, match="unheard_of"):
+        report.check_cards({"sft", "unheard_of"}, ReportSettings(**settings))
+
+
+def test_the_report_does_not_load_torch() -> None:
+    code = "import sys, pipeline.report; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

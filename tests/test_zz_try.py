@@ -1,0 +1,2 @@
+def test_chain(chain):
+    print(chain.folder)
