@@ -25,14 +25,16 @@ class Files:
 
     start: Path
     tokens: Path
-    texts: Path | None
+    texts: list[Path]  # together; empty: the gold responses
     cache: Path | None
     teacher: Path | None
     state: Path
 
     def inputs(self) -> dict[str, Path]:
         """Those that are given, by role."""
-        given = {name: path for name, path in vars(self).items() if name != "state"}
+        given = {"start": self.start, "tokens": self.tokens}
+        given |= {"cache": self.cache, "teacher": self.teacher}
+        given |= {f"texts-{at}": path for at, path in enumerate(self.texts)}
         return {name: path for name, path in given.items() if path is not None}
 
 
@@ -41,13 +43,16 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     device, method = default_device(), settings.method
     student = load(files.start, device)
     teacher = _teacher(files, student.config.vocab_size)
-    source = files.texts or files.tokens
-    pool = read_texts(source / "train.parquet", "teacher" if files.texts else "gold")
+    author = "teacher" if files.texts else "gold"
+    sources = files.texts or [files.tokens]
+    pool = [text for one in sources for text in read_texts(one / "train.parquet", author)]
     plain = read_texts(files.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
-        update = catalog.build_update(method.update, method.update_settings)
-        update.begin(teacher.model, pool, settings)
+        assert isinstance(teacher, LiveTeacher)
+        update = catalog.build_update(method.update, method.update_settings).begin(
+            teacher.model, pool, settings, budget
+        )
     return Run(
         settings=settings,
         student=student,
@@ -64,7 +69,8 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
 
 def _teacher(files: Files, vocabulary: int) -> Teacher | None:
     if files.cache is not None:
-        check_cache(files.cache, files.texts or files.tokens, vocabulary)
+        for source in files.texts or [files.tokens]:
+            check_cache(files.cache, source, vocabulary)
         return open_cache(files.cache, ["train"])
     if files.teacher is None:
         return None
@@ -136,8 +142,9 @@ def main() -> None:
     parser = cli.parser(__doc__)
     for role in ("start", "tokens", "state"):
         parser.add_argument(f"--{role}", type=Path, required=True)
-    for role in ("texts", "cache", "teacher"):
+    for role in ("cache", "teacher"):
         parser.add_argument(f"--{role}", type=Path)
+    parser.add_argument("--texts", type=Path, action="append", default=[])
     parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
     parser.add_argument("--save-seconds", type=float, default=120)
     parser.add_argument("--threads", type=int, default=1)

@@ -89,15 +89,9 @@ def gather(settings: Docstrings, seed: int, processes: int) -> Gathered:
     refuse_leaks(splits)
 
     training = [module for module in modules if homes.get(module.name) == "train"]
-    held_out = {
-        letters(example.responses[0])
-        for split in ("validation", "test")
-        for example in splits[split]
-    }
-    plain = [text for text in plain_texts(training) if letters(text) not in held_out]
     return Gathered(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
-        shuffled(plain, str, f"{seed}")[:PLAIN_TEXTS],
+        shuffled(_unasked(plain_texts(training), splits), str, f"{seed}")[:PLAIN_TEXTS],
         {
             "about": "documentation of installed packages: what a function does, from its call",
             "packages": {package.name: package.version for package in packages},
@@ -264,6 +258,11 @@ def plain_texts(modules: Sequence[Module]) -> list[str]:
     """Paragraphs of prose in the docstrings of the modules, after the first, each one once."""
     texts = [text for module in modules for text in module.plain]
     return first_of_each(texts, letters)
+
+
+def _unasked(texts: Sequence[str], splits: Mapping[str, list[Example]]) -> list[str]:
+    held_out = {letters(example.responses[0]) for example in splits["validation"] + splits["test"]}
+    return [text for text in texts if letters(text) not in held_out]
 
 
 def _warnings(

@@ -18,6 +18,7 @@ class Method:
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
     gold_weight: float = 0.0  # share of cross entropy in the loss, on text the student didn't write
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
+    draws: int | None = None  # tokens drawn from the teacher at each place; null: its top K
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
     departures: str = ""  # from the source, in a sentence each
@@ -69,5 +70,96 @@ METHODS = {
         source="Agarwal et al. 2024, arXiv:2306.13649",
         evidence="code",
         departures="Each text, not each batch, is drawn to be the student's with the given share.",
+    ),
+    "imitkd": Method(
+        title="ImitKD: forward KL on student text",
+        loss="forward_kl",
+        policy="mixed",
+        teacher="live",
+        source="Lin et al. 2020, arXiv:2009.07253",
+        evidence="abstract",
+        defaults={"student_share": 1.0},
+        departures="All text is the student's and the loss takes the whole distribution, as in "
+        "DistiLLM's script; the source begins with gold text.",
+    ),
+    "on_policy_reverse_kl": Method(
+        title="On-policy reverse KL",
+        loss="reverse_kl",
+        policy="mixed",
+        teacher="live",
+        source="Agarwal et al. 2024, arXiv:2306.13649",
+        evidence="code",
+        defaults={"student_share": 1.0},
+        departures="GKD's extreme with β at 1: all text is the student's.",
+    ),
+    "opd": Method(
+        title="On-policy distillation by policy gradient",
+        loss="opd",
+        policy="mixed",
+        teacher="live",
+        source="Lu & Thinking Machines Lab 2025, thinkingmachines.ai/blog/on-policy-distillation",
+        evidence="code",
+        defaults={"student_share": 1.0},
+        departures="One response to a prompt, not a group of four.",
+    ),
+    "distillm": Method(
+        title="DistiLLM: skew reverse KL, adaptive student text",
+        loss="skew_reverse_kl",
+        policy="adaptive",
+        teacher="live",
+        plain_text_weight=1.0,
+        source="Ko et al. 2024, arXiv:2402.03898",
+        evidence="code",
+        departures="Held-out NLL is first measured in the course of training, not before it.",
+    ),
+    "distillm_skl": Method(
+        title="DistiLLM: skew KL, adaptive student text",
+        loss="skew_kl",
+        policy="adaptive",
+        teacher="live",
+        plain_text_weight=1.0,
+        source="Ko et al. 2024, arXiv:2402.03898",
+        evidence="code",
+        departures="Held-out NLL is first measured in the course of training, not before it.",
+    ),
+    "skd": Method(
+        title="SKD: the student proposes, the teacher replaces",
+        loss="forward_kl",
+        policy="speculative",
+        teacher="live",
+        source="Xu et al. 2025, arXiv:2410.11325",
+        evidence="code",
+        departures="The kept token is the tested one; a batch is written token by token.",
+    ),
+    "switch": Method(
+        title="SWITCH: the teacher takes over where the two disagree",
+        loss="skew_reverse_kl",
+        policy="switch",
+        teacher="live",
+        plain_text_weight=1.0,
+        source="Koo et al. 2025, arXiv:2410.19503",
+        evidence="full",
+        departures="Each text, not each batch, is drawn to stay gold with the given share.",
+    ),
+    "minillm": Method(
+        title="MiniLLM: policy gradient on teacher-mixed text",
+        loss="minillm",
+        policy="teacher_mixed",
+        teacher="live",
+        plain_text_weight=1.0,
+        source="Gu et al. 2024, arXiv:2306.08543",
+        evidence="code",
+        departures="One update for each set of texts, where the source makes four passes over 256; "
+        "the term on plain text is cross entropy alone, where the source mixes in half of a KL.",
+    ),
+    "distillm2": Method(
+        title="DistiLLM-2: the teacher's and the student's response to each prompt",
+        loss="contrastive_pair",
+        policy="epoch_pairs",
+        teacher="live",
+        text="teacher",
+        source="Ko et al. 2025, arXiv:2503.07067",
+        evidence="code",
+        departures="The teacher's text is written with the experiment's own sampling.",
     ),
 }

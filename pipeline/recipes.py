@@ -65,6 +65,16 @@ def adjusted(method: Method, changes: dict[str, object]) -> Method:
         raise ValueError("teacher = 'cache': its text is written in training; allowed: 'live'")
     if changed.teacher != method.teacher and method.teacher in ("none", "text"):
         raise ValueError(f"teacher = {changed.teacher!r}: its loss asks no teacher")
+    if changed.draws and not (method.draws and changed.teacher == "cache"):
+        raise ValueError(
+            f"draws = {changed.draws}: only for methods that are right on average over draws, "
+            "and from a cache"
+        )
+    if changed.relabelling_stages and changed.teacher != "text":
+        raise ValueError(
+            f"relabelling_stages = {changed.relabelling_stages}: only for methods that know no "
+            "more of the teacher than its text"
+        )
     return changed
 
 

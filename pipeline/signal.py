@@ -41,6 +41,7 @@ class Tokens:
     sequence: Int[Tensor, " tokens"]  # index of the text that the token belongs to
     by_student: Bool[Tensor, " tokens"]  # whether the student wrote the text during training
     written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
+    dense: bool  # whether the support is the whole vocabulary, so that there is no bucket
     progress: float  # share of the training done, 0 to 1
     state: dict[str, float]  # what the loss carries from step to step
     step_scores: Float[Tensor, " step_tokens"] | None = None  # `Loss.score` over the whole step

@@ -10,17 +10,25 @@ import torch
 from pipeline import artifacts, cli, schemas
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, parameter_count
-from pipeline.settings.writing import TextSettings
+from pipeline.settings.writing import TextJob
 from pipeline.texts import Text
 from pipeline.writing import sampler, write
 
 CHUNK = 2000  # texts between two lines of progress
 
 
-def prompts(texts: list[Text], settings: TextSettings) -> list[Text]:
-    """The prompts to answer, each as often as wished; a subset is a draw, not a front part."""
+def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
+    """The prompts to answer, each as often as wished; a subset is a draw, not a front part.
+
+    Raises: ValueError if there are too few for a half to have one.
+    """
     count = min(settings.prompts or len(texts), len(texts))
-    chosen = np.random.default_rng(settings.seed).permutation(len(texts))[:count]
+    if settings.half and count < 2:
+        raise ValueError(f"teacher_text.prompts: {count} can't be split into two halves; allowed: 2")
+    middle = count // 2
+    part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
+    order = np.random.default_rng(settings.seed).permutation(len(texts))
+    chosen = order[part[settings.half]]
     asked = [texts[at] for at in sorted(chosen)]
     if settings.samples == 1:
         return asked
@@ -39,7 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    settings = TextSettings.model_validate(options.job.settings)
+    settings = TextJob.model_validate(options.job.settings)
 
     model = load(options.teacher, default_device())
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)

@@ -54,12 +54,13 @@ class Entry:
 class CachedTeacher:
     """A teacher that was written to disk, looked up by example.
 
-    Log-probabilities are stored in half precision, which leaves a row's sum some 1e-4 off one;
-    they are normalised when read, so that a KL on them is never negative.
+    Log-probabilities are stored in half precision, which leaves a row's sum some 1e-4 off one.
+    They are made exact when read, so that a KL on them is never negative.
     """
 
     name: Path
     entries: dict[str, Entry]
+    draws: int | None = None  # tokens drawn at each place; None: its top K
 
     def signal(self, batch: Batch) -> Signal:
         """The stored distributions. Raises ValueError for a text that the cache was not made from."""
@@ -74,7 +75,12 @@ class CachedTeacher:
         if not is_target.any(-1).all():
             raise ValueError(f"{self.name} was made from other texts; delete it and run again")
         target = is_target.int().argmax(-1)
-        log_probs = log_probs.scatter(-1, target[:, None], exact[:, None]).log_softmax(-1)
+        if self.draws:
+            # what was not drawn, the next token too, stays without probability: only so are the
+            # stored ones the teacher's on average
+            log_probs = ((log_probs.exp() * self.draws).round() / self.draws).log()
+        else:
+            log_probs = log_probs.scatter(-1, target[:, None], exact[:, None]).log_softmax(-1)
         return Signal(log_probs, Support(target=target, ids=ids))
 
     def _entry(self, example_id: str, tokens: int) -> Entry:
@@ -95,7 +101,7 @@ def open_cache(folder: Path, splits: Sequence[str]) -> CachedTeacher:
     for split in splits:
         for shard in _shards(folder, manifest["shards"], split):
             entries.update(_entries(shard, k, width))
-    return CachedTeacher(folder, entries)
+    return CachedTeacher(folder, entries, manifest["draws"])
 
 
 def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:

@@ -98,6 +98,7 @@ def loss_view(
         sequence=batch.sequence,
         by_student=student.repeat_interleave(counts).to(device),
         written_log_probs=torch.tensor(written, device=device),
+        dense=support.ids is None,
         progress=progress,
         state=state,
     )

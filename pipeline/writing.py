@@ -6,7 +6,7 @@ tokens in lock step, and a `Choose` decides what comes next. A text draws its ra
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from pipeline.language_model import head
 from pipeline.settings.writing import Sampling
+from pipeline.signal import of_target
 from pipeline.texts import Author, Text
 
 BATCH_TOKENS = 16_384  # prompt and response positions held in the KV cache at once
@@ -40,12 +41,13 @@ Choose = Callable[[Sequence[Logits], int, Float[Tensor, "batch draws"]], Choice]
 
 
 @dataclass(frozen=True)
-class Written:
-    """A response under way or ended."""
+class Responses:
+    """Responses side by side as they grow; what lies past a length means nothing."""
 
-    tokens: list[int]
-    log_probs: list[float]
-    teacher_tokens: int
+    tokens: Int[Tensor, "texts time"]
+    log_probs: Float[Tensor, "texts time"]
+    by_teacher: Bool[Tensor, "texts time"]
+    lengths: Int[Tensor, " texts"]
 
 
 def draw(
@@ -77,20 +79,31 @@ def restricted(logits: Logits, sampling: Sampling) -> Logits:
 
 
 def sampler(sampling: Sampling) -> Choose:
-    """One model writes alone."""
+    """The first model writes alone."""
 
     def choose(logits: Sequence[Logits], _: int, uniform: Float[Tensor, "batch draws"]) -> Choice:
         tokens, log_probs = draw(logits[0], uniform[:, 0], sampling)
-        chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
-        return Choice(tokens, chosen, torch.zeros_like(tokens, dtype=torch.bool))
+        by_teacher = torch.zeros_like(tokens, dtype=torch.bool)
+        return Choice(tokens, of_target(log_probs, tokens), by_teacher)
 
     return choose
+
+
+def either(by_teacher: Bool[Tensor, " batch"], student: Choice, teacher: Choice) -> Choice:
+    """The teacher's token where it is the teacher's turn, elsewhere the student's."""
+    return Choice(
+        torch.where(by_teacher, teacher.tokens, student.tokens),
+        torch.where(by_teacher, teacher.log_probs, student.log_probs),
+        by_teacher,
+    )
 
 
 class Reader:
     """A model and its KV cache, part way through a batch of left-padded texts."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Int[Tensor, "batch time"], attention: Tensor):
+    def __init__(
+        self, model: PreTrainedModel, prompts: Int[Tensor, "batch time"], attention: Tensor
+    ):
         self.model = model
         self.cache = DynamicCache(config=model.config)
         self.attention = attention
@@ -129,22 +142,30 @@ def write(
 ) -> list[Text]:
     """The prompts of `texts` with new responses, in the same order."""
     order = sorted(range(len(texts)), key=lambda at: len(texts[at].prompt_ids))
-    responses: dict[int, Text] = {}
+    answered: dict[int, Text] = {}
     for rows in _groups([len(texts[at].prompt_ids) + max_new_tokens for at in order]):
-        group = [order[row] for row in rows]
-        chosen = [texts[at] for at in group]
-        written = _write_batch(chosen, models, choose, max_new_tokens, seed)
+        places = [order[row] for row in rows]
+        group = [texts[at] for at in places]
+        responses = _write_batch(group, models, choose, max_new_tokens, seed)
         end = models[0].config.eos_token_id
-        for at, text, one in zip(group, chosen, written, strict=True):
-            responses[at] = replace(
-                text,
-                response_ids=one.tokens,
-                author=author,
-                teacher_tokens=one.teacher_tokens,
-                ended=one.tokens[-1] == end,
-                log_probs=one.log_probs,
-            )
-    return [responses[at] for at in range(len(texts))]
+        answered |= zip(places, _answered(group, responses, author, end), strict=True)
+    return [answered[at] for at in range(len(texts))]
+
+
+def _answered(
+    texts: Sequence[Text], responses: Responses, author: Author, end: int
+) -> Iterator[Text]:
+    columns = [responses.tokens, responses.log_probs, responses.by_teacher, responses.lengths]
+    rows = zip(texts, *(column.tolist() for column in columns), strict=True)
+    for text, tokens, log_probs, by_teacher, length in rows:
+        yield replace(
+            text,
+            response_ids=tokens[:length],
+            author=author,
+            teacher_tokens=sum(by_teacher[:length]),
+            ended=tokens[length - 1] == end,
+            log_probs=log_probs[:length],
+        )
 
 
 def _groups(lengths: Sequence[int]) -> list[range]:
@@ -163,49 +184,53 @@ def _write_batch(
     choose: Choose,
     max_new_tokens: int,
     seed: int,
-) -> list[Written]:
-    device = models[0].device
+) -> Responses:
+    device, end = models[0].device, models[0].config.eos_token_id
     prompts, attention = _left_padded([text.prompt_ids for text in texts], device)
+    readers = [Reader(model, prompts, attention) for model in models]
     uniforms = torch.stack([_uniforms(seed, text.example_id, max_new_tokens) for text in texts])
     uniforms = uniforms.to(device)
-    readers = [Reader(model, prompts, attention) for model in models]
+    responses = _empty(len(texts), max_new_tokens, device)
 
-    written = [Written([], [], 0) for _ in texts]
-    alive = torch.arange(len(texts), device=device)
-    ended = torch.zeros(len(texts), dtype=torch.bool, device=device)
+    rows = torch.arange(len(texts), device=device)  # of the texts that the readers still hold
+    unended = torch.ones_like(rows, dtype=torch.bool)
     for position in range(max_new_tokens):
-        logits = [reader.logits for reader in readers]
-        choice = choose(logits, position, uniforms[alive, position])
-        _record(written, alive[~ended], choice, ~ended)
-        ended = ended | (choice.tokens == models[0].config.eos_token_id)
-        if ended.all() or position + 1 == max_new_tokens:
+        choice = choose([one.logits for one in readers], position, uniforms[rows, position])
+        _record(responses, rows, unended, position, choice)
+        unended = unended & (choice.tokens != end)
+        left, tokens = int(unended.sum()), choice.tokens
+        if not left or position + 1 == max_new_tokens:
             break
-        tokens = choice.tokens
-        if (~ended).float().mean() <= SHRINK_BELOW:
-            rows = (~ended).nonzero()[:, 0]
-            alive, ended, tokens = alive[rows], ended[rows], tokens[rows]
+        if left <= SHRINK_BELOW * len(rows):
+            kept = unended.nonzero()[:, 0]
+            rows, unended, tokens = rows[kept], unended[kept], tokens[kept]
             for reader in readers:
-                reader.keep(rows)
+                reader.keep(kept)
         for reader in readers:
             reader.advance(tokens)
-    return written
+    return responses
+
+
+def _empty(texts: int, time: int, device: torch.device) -> Responses:
+    return Responses(
+        tokens=torch.zeros(texts, time, dtype=torch.long, device=device),
+        log_probs=torch.zeros(texts, time, device=device),
+        by_teacher=torch.zeros(texts, time, dtype=torch.bool, device=device),
+        lengths=torch.zeros(texts, dtype=torch.long, device=device),
+    )
 
 
 def _record(
-    written: list[Written], rows: Int[Tensor, " n"], choice: Choice, open_: Bool[Tensor, " batch"]
+    responses: Responses,
+    rows: Int[Tensor, " batch"],
+    unended: Bool[Tensor, " batch"],
+    position: int,
+    choice: Choice,
 ) -> None:
-    values = zip(
-        rows.tolist(),
-        choice.tokens[open_].tolist(),
-        choice.log_probs[open_].tolist(),
-        choice.by_teacher[open_].tolist(),
-        strict=True,
-    )
-    for row, token, log_prob, by_teacher in values:
-        before = written[row]
-        before.tokens.append(token)
-        before.log_probs.append(log_prob)
-        written[row] = replace(before, teacher_tokens=before.teacher_tokens + by_teacher)
+    responses.tokens[rows, position] = choice.tokens
+    responses.log_probs[rows, position] = choice.log_probs
+    responses.by_teacher[rows, position] = choice.by_teacher
+    responses.lengths[rows] += unended
 
 
 def _left_padded(

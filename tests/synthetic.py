@@ -43,6 +43,7 @@ class Experiment:
     steps: int = 200
     teacherless: tuple[str, ...] = ("sft",)
     cached: tuple[str, ...] = ("forward_kl", "jsd")
+    text_based: tuple[str, ...] = ("seqkd",)
     labels: dict[str, str] = field(default_factory=dict)
     output: str = ""  # what every model says, if anything
 
@@ -56,7 +57,7 @@ def settings(experiment: Experiment) -> dict[str, object]:
         "methods": {
             name: {
                 "title": name.replace("_", " "),
-                "loss": f"{name} (teacher_weight=0.5)",
+                "loss": "jsd",
                 "policy": "fixed",
                 "teacher": _tier(experiment, name),
                 "source": "Hinton et al. 2015, arXiv:1503.02531",
@@ -72,6 +73,8 @@ def settings(experiment: Experiment) -> dict[str, object]:
 def _tier(experiment: Experiment, name: str) -> str:
     if name in experiment.teacherless:
         return "none"
+    if name in experiment.text_based:
+        return "text"
     return "cache" if name in experiment.cached else "live"
 
 
@@ -85,9 +88,12 @@ def write(results: Path, experiment: Experiment) -> Path:
     for cell in cells:
         _evaluate(results, experiment, cell)
         _train(results, experiment, cell)
+        facts = {"parameters": PARAMETERS[cell["teacher"]], "tokens": 812_345, "seconds": 95.5}
         if cell["cache_id"]:
-            facts = {"bytes": 41_000_000, "tokens": 812_345, "seconds": 95.5}
-            _json(results / f"caches/{cell['cache_id']}/manifest.json", facts)
+            cache = facts | {"bytes": 41_000_000}
+            _json(results / f"caches/{cell['cache_id']}/manifest.json", cache)
+        if cell["method"] in experiment.text_based:
+            _json(results / f"texts/{cell['teacher']}.texts-44445555/manifest.json", facts)
     card = {
         "counts": {"train": 8000, "validation": 400, "test": experiment.items},
         "sources": {"numpy": 1200, "pandas": 2700},
@@ -179,7 +185,7 @@ def _evaluate(results: Path, experiment: Experiment, cell: dict) -> None:
     schemas.write(folder / "items.parquet", items, schemas.ITEMS)
     schemas.write(folder / "outputs.parquet", _outputs(experiment, cell, skill), schemas.OUTPUTS)
     _json(folder / "results.json", {"results": {}})
-    _manifest(folder, cell["eval_id"])
+    _manifest(folder, cell["eval_id"], {})
 
 
 def _item(
@@ -241,7 +247,9 @@ def _train(results: Path, experiment: Experiment, cell: dict) -> None:
         "peak_memory_bytes": 900_000_000 + 10_000_000 * order,
     }
     _json(folder / "cost.json", cost)
-    _manifest(folder, id)
+    wrote = cell["method"] in experiment.text_based
+    texts = {"texts": f"{cell['teacher']}.texts-44445555"} if wrote else {}
+    _manifest(folder, id, texts)
 
 
 def _steps(count: int, skill: float, rng: np.random.Generator) -> dict[str, list]:
@@ -264,9 +272,9 @@ def _steps(count: int, skill: float, rng: np.random.Generator) -> dict[str, list
     }
 
 
-def _manifest(folder: Path, id: str) -> None:
+def _manifest(folder: Path, id: str, inputs: dict[str, str]) -> None:
     versions = {"python": "3.11.2", "torch": "2.13.0"}
-    made = {"id": id, "code": "abcd", "settings": {}, "inputs": {}, "versions": versions}
+    made = {"id": id, "code": "abcd", "settings": {}, "inputs": inputs, "versions": versions}
     _json(folder / artifacts.MANIFEST, made | {"finished": "2026-11-23T15:00:00Z"})
 
 

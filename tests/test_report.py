@@ -15,6 +15,7 @@ import synthetic
 
 from pipeline import report
 from pipeline.artifacts import Job
+from pipeline.reporting import formats
 from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.reporting.scores import assemble
 from pipeline.settings.report import ReportSettings
@@ -229,20 +230,6 @@ def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: P
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in grid.parent.iterdir()] == ["grid.csv"]
-
-
-def test_the_summary_names_who_is_within_the_spread_and_claims_no_significance(
-    tmp_path: Path,
-) -> None:
-    inputs, results = read(tmp_path, SMALL)
-    cards = ReportSettings(**synthetic.settings(SMALL)).methods
-    for pair in results.pairs:
-        for finding in findings(results, pair):
-            beside = tables.group_of(results, pair, finding.measure)
-            assert all(row.label in finding.text for row in beside)
-            assert "significan" not in finding.text
-    assert any("No test of significance was made" in limit for limit in limits(results, cards))
-    assert inputs.costs
 
 
 def test_the_same_inputs_give_the_same_report(one_seed: Made, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pipeline.reporting.looks import looks_of
 from pipeline.reporting.metrics import metric_of
 from pipeline.reporting.samples import clipped
 from pipeline.reporting.scores import Results, alike, assemble, mean_of, weighted_mean
+from pipeline.reporting.summary import findings, limits
 from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
 from pipeline.settings.report import ReportSettings
 
@@ -203,3 +204,16 @@ def test_the_report_does_not_load_torch() -> None:
     code = "import sys, pipeline.report; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_summary_names_who_is_within_the_spread_and_claims_no_significance(
+    tmp_path: Path,
+) -> None:
+    _, results = read(tmp_path, SMALL)
+    cards = ReportSettings(**synthetic.settings(SMALL)).methods
+    for pair in results.pairs:
+        for finding in findings(results, pair):
+            beside = tables.group_of(results, pair, finding.measure)
+            assert all(row.label in finding.text for row in beside)
+            assert "significan" not in finding.text
+    assert any("No test of significance was made" in limit for limit in limits(results, cards))

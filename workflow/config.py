@@ -1,16 +1,21 @@
 """Reads a configuration, or says in a line what is wrong with it, before any job starts."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipeline import recipes
+from pipeline.methods import Method
 from pipeline.settings.data import Files
-from pipeline.settings.experiment import Experiment
+from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import PathModel
 from pipeline.settings.training import Training
+
+# what a row may change of its method, beside hyperparameters
+CHANGES = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
 
 
 class ConfigError(ValueError):
@@ -74,13 +79,16 @@ def _method_faults(experiment: Experiment) -> list[str]:
         own = choice.method if choice and choice.method else name
         try:
             recipe = recipes.decide(own, choice.hyperparameters if choice else {})
+            changes = choice.model_dump(include=CHANGES) if choice else {}
+            method = recipes.adjusted(recipe.method, changes)
         except ValueError as error:
             faults.append(f"methods.{name}: {error}")
             continue
-        if recipe.method.plain_text_weight and not _has_plain(experiment):
+        if method.plain_text_weight and not _has_plain(experiment):
             faults.append(
-                f"methods.{name}: its language-modelling term needs plain text; "
-                "give `data.examples.plain`, or use the source `docstrings`"
+                f"methods.{name}: its language-modelling term needs plain text; give "
+                "`data.examples.plain`, use the source `docstrings`, or leave the term out "
+                f"with `methods.{name}.plain_text_weight: 0`"
             )
     return faults
 

@@ -1,9 +1,7 @@
 """The grid of an experiment: every artifact that it needs, and the cells of its tables."""
 
-import csv
-import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 from itertools import product
@@ -15,8 +13,10 @@ from pipeline.methods import Method
 from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
+from workflow import relabelling
 from workflow.artifact import Artifact
 from workflow.config import merge
+from workflow.digests import of_file, of_folder
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Grid:
         if isinstance(source, Files):
             named = [source.train, source.validation, source.test, getattr(source, "plain", None)]
             files = [one for one in named if isinstance(one, str)]
-            dump["examples"]["digests"] = {one: _file_digest(Path(one)) for one in files}
+            dump["examples"]["digests"] = {one: of_file(Path(one)) for one in files}
         return Artifact.of("data", source.source, dump)
 
     @cache
@@ -132,7 +132,7 @@ class Grid:
             if isinstance(self.experiment.models[model.model], Shape):
                 settings["seed"] = seed
         if isinstance(model, PathModel):
-            settings["digest"] = _folder_digest(Path(model.path))
+            settings["digest"] = of_folder(Path(model.path))
         words = self.words() if isinstance(model, Shape) else None
         return Artifact.of("models", name, settings, ("tokenizer", words), ("base", base))
 
@@ -154,12 +154,21 @@ class Grid:
         inputs = [("teacher", self.teacher(teacher)), ("tokens", self.tokens())]
         return Artifact.of("texts", teacher, settings, *inputs)
 
+    def _half(self, writer: Artifact, half: relabelling.Half) -> Artifact:
+        settings = self.experiment.teacher_text.model_dump(mode="json") | {"half": half}
+        inputs = [("teacher", writer), ("tokens", self.tokens())]
+        return Artifact.of("texts", f"{writer.name}.{half}", settings, *inputs)
+
     @cache
-    def signals(self, teacher: str, own_text: bool = False) -> Artifact:
+    def signals(
+        self, teacher: str, own_text: bool = False, draws: int | None = None
+    ) -> Artifact:
         """A teacher's signal on the data, or on the text that it wrote itself."""
         settings = self.experiment.teacher_cache.model_dump(mode="json")
-        if own_text:
+        if own_text or draws:
             settings["splits"] = ["train"]
+        if draws:
+            settings |= {"draws": draws, "seed": self.experiment.seed}
         tokens = self.text(teacher) if own_text else self.tokens()
         inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
         return Artifact.of("caches", teacher, settings, *inputs)
@@ -184,41 +193,59 @@ class Grid:
     @cache
     def student(self, name: str, student: str, teacher: str, seed: int) -> Artifact:
         """A student trained by one method; without a teacher in its id where it needs none."""
-        one = self.experiment
-        choice = one.methods[name] or MethodChoice()
         method = self.method(name)
+        parts = [name, student, *([teacher] if method.teacher != "none" else [])]
+
+        def train(texts: Sequence[Artifact], *place: str) -> Artifact:
+            named = ".".join([*parts, *place, f"s{seed}"])
+            return self._trained(named, name, student, teacher, seed, texts)
+
+        if method.relabelling_stages:
+            writer = self.teacher(teacher)
+            return train(
+                relabelling.labels(
+                    writer, method.relabelling_stages, self._half, lambda one, at: train([one], at)
+                )
+            )
+        return train([self.text(teacher)] if method.text == "teacher" else [])
+
+    def _trained(
+        self,
+        artifact: str,
+        name: str,
+        student: str,
+        teacher: str,
+        seed: int,
+        texts: Sequence[Artifact],
+    ) -> Artifact:
+        one, method = self.experiment, self.method(name)
+        choice = one.methods[name] or MethodChoice()
         settings = self._training(
             name, choice, seed, one.students[student].training, choice.training
         )
-        needs_teacher = method.teacher != "none"
-        own_text = method.text == "teacher"
-        parts = [name, student, *([teacher] if needs_teacher else []), f"s{seed}"]
+        cached = self.signals(teacher, method.text == "teacher", method.draws)
         return Artifact.of(
             "students",
-            ".".join(parts),
+            artifact,
             settings,
             ("start", self.start(student, seed)),
             ("tokens", self.tokens()),
-            ("texts", self.text(teacher) if own_text else None),
-            ("cache", self.signals(teacher, own_text) if method.teacher == "cache" else None),
+            *(("texts", one) for one in texts),
+            ("cache", cached if method.teacher == "cache" else None),
             ("teacher", self.teacher(teacher) if method.teacher == "live" else None),
         )
 
     @cache
     def method(self, name: str) -> Method:
         """The method behind a row of the tables."""
-        choice = self.experiment.methods[name] or MethodChoice()
-        changes = choice.model_dump(include=set(ADJUSTABLE))
-        recipe = recipes.decide(choice.method or name, choice.hyperparameters)
-        return recipes.adjusted(recipe.method, changes)
+        return _recipe(name, self.experiment.methods[name] or MethodChoice()).method
 
     def _training(
         self, name: str, choice: MethodChoice, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: exactly what it may know."""
-        changes = choice.model_dump(include=set(ADJUSTABLE))
-        recipe = recipes.decide(choice.method or name, choice.hyperparameters)
-        method = recipes.adjusted(recipe.method, changes)
+        recipe = _recipe(name, choice)
+        method = recipe.method
         return {
             "method": {
                 "loss": method.loss,
@@ -265,28 +292,7 @@ class Grid:
         ]
 
 
-ADJUSTABLE = ("teacher", "text", "gold_weight", "plain_text_weight")
-
-
-def write_rows(grid: Grid, path: Path) -> None:
-    """`grid.csv`: which artifacts stand behind each cell of the tables."""
-    rows = grid.rows()
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-@cache
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-@cache
-def _folder_digest(folder: Path) -> str:
-    """Of the configuration, and of the names, sizes and first megabytes of the weights."""
-    whole = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
-    return whole.hexdigest()[:16]
+def _recipe(name: str, choice: MethodChoice) -> recipes.Recipe:
+    decided = recipes.decide(choice.method or name, choice.hyperparameters)
+    changes = choice.model_dump(exclude={"method", "training", *choice.hyperparameters})
+    return replace(decided, method=recipes.adjusted(decided.method, changes))

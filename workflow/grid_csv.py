@@ -1,12 +1,22 @@
 """Writes `grid.csv`: which artifacts stand behind each cell of an experiment's tables."""
 
 import argparse
+import csv
 import json
 from pathlib import Path
 
 from pipeline import artifacts
 from workflow.config import validate
-from workflow.grid import Grid, write_rows
+from workflow.grid import Grid
+
+
+def write(grid: Grid, path: Path) -> None:
+    """A line for each cell, and one for the names of the columns."""
+    rows = grid.rows()
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def main() -> None:
@@ -16,7 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     with artifacts.whole(options.out) as temporary:
-        write_rows(Grid(validate(options.config)), temporary)
+        write(Grid(validate(options.config)), temporary)
 
 
 if __name__ == "__main__":

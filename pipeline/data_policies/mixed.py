@@ -8,11 +8,12 @@ the same expectation and less noise; no gradient flows through the sampling, as 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.mixing import rewritten
 from pipeline.ranges import NonNegative, Share
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text
 from pipeline.turn import Turn
-from pipeline.writing import sampler, write
+from pipeline.writing import sampler
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,5 @@ class Policy:
     temperature: NonNegative = 1.0
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
-        chosen = turn.rng.random(len(drawn)) < self.student_share
-        asked = [text for text, own in zip(drawn, chosen, strict=True) if own]
-        kept = [text for text, own in zip(drawn, chosen, strict=True) if not own]
-
         choose = sampler(Sampling(temperature=self.temperature))
-        models = [turn.student]
-        return kept + write(asked, models, choose, turn.max_new_tokens, turn.seed, "student")
+        return rewritten(drawn, self.student_share, [turn.student], choose, turn)

@@ -101,8 +101,7 @@ def _one_by_one(
         rows, axes = axes[: lines[pair]], axes[lines[pair] :]
         flat = [axis for row in rows for axis in row]
         for axis, curve in zip(flat, found, strict=False):
-            for other in found:
-                axis.plot(other.steps, other.values, color="#D0D0D0", linewidth=0.6)
+            _behind(axis, found)
             _draw(axis, curve, looks[curve.row.label])
             _finish(axis, found, wrapped(curve.row.label))
         for first, *others in rows:
@@ -116,6 +115,11 @@ def _one_by_one(
             )
     more = " A panel for each method, before all others in grey; against the step."
     return Plot("training_curves", "Held-out NLL during training", _caption(more), figure)
+
+
+def _behind(axis: Axes, curves: Sequence[Curve]) -> None:
+    for curve in curves:
+        axis.plot(curve.steps, curve.values, color="#D0D0D0", linewidth=0.6)
 
 
 def _draw(axis: Axes, curve: Curve, look: Look) -> None:

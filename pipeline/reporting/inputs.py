@@ -12,7 +12,7 @@ from pipeline import artifacts, schemas
 
 KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
-COLUMNS = (*NAMES, "seed", "kind", "label")
+COLUMNS = (*NAMES, "seed", "kind")
 Read = TypeVar("Read")
 
 
@@ -36,9 +36,11 @@ class Inputs:
     items: Mapping[str, pd.DataFrame]
     outputs: Mapping[str, pd.DataFrame]
     evaluations: Mapping[str, dict]  # manifests
-    steps: Mapping[str, pd.DataFrame]
-    costs: Mapping[str, Cost]  # of students, teachers and starts
+    folders: Mapping[str, str]  # of every model, under results
+    steps: Mapping[str, pd.DataFrame]  # of what was trained
+    costs: Mapping[str, Cost]  # of what was trained
     caches: Mapping[str, dict]  # manifests
+    texts: Mapping[str, dict]  # manifests of what teachers wrote
     card: Mapping[str, object]
 
 
@@ -56,6 +58,8 @@ def read_grid(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} has a seed that is no whole number: {sorted(set(grid['seed']))}")
 
     grid = grid.astype({"seed": "int64"})
+    if "label" not in grid:
+        grid["label"] = grid["method"]
     _check_grid(grid, path)
     return grid
 
@@ -68,48 +72,41 @@ def _check_grid(grid: pd.DataFrame, path: Path) -> None:
     cells = ["teacher", "student", "method", "seed"]
     if (twice := grid.duplicated(cells)).any():
         raise ValueError(f"{path} has a cell twice: {grid.loc[twice, cells].iloc[0].to_dict()}")
-    trained = grid[grid["kind"] == "method"]
-    for pair, rows in trained.groupby(["teacher", "student"]):
-        seeds = rows.groupby("method")["seed"].apply(frozenset)
-        if seeds.nunique() > 1:
-            raise ValueError(f"{path}: methods of {pair} have unequal seeds: {seeds.to_dict()}")
 
 
 def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> Inputs:
     """What the cells of `grid` have left under `results`. Raises ValueError naming a bad file."""
-    evaluations = _distinct(grid["eval_id"])
-    trained = trained_folders(grid)
+    evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
+    folders = _folders(results, grid)
+    trained = {id: results / at for id, at in folders.items() if not at.startswith("models/")}
+    made_of = [_json(path / "manifest.json").get("inputs", {}) for path in trained.values()]
+    caches = _distinct([*grid["cache_id"], *(of.get("cache", "") for of in made_of)])
+    texts = _distinct(of.get("texts", "") for of in made_of)
     return Inputs(
         grid=grid,
-        items={
-            id: _table(results / f"evals/{id}/items.parquet", schemas.ITEMS) for id in evaluations
-        },
-        outputs={
-            id: _table(results / f"evals/{id}/outputs.parquet", schemas.OUTPUTS)
-            for id in evaluations
-        },
-        evaluations={id: _json(results / f"evals/{id}/manifest.json") for id in evaluations},
-        steps={
-            id: _table(results / folder / "steps.parquet", schemas.STEPS)
-            for id, folder in trained.items()
-        },
-        costs={id: _cost(results / folder / "cost.json") for id, folder in trained.items()},
-        caches={
-            id: _json(results / f"caches/{id}/manifest.json") for id in _distinct(grid["cache_id"])
-        },
+        items={id: _table(at / "items.parquet", schemas.ITEMS) for id, at in evals.items()},
+        outputs={id: _table(at / "outputs.parquet", schemas.OUTPUTS) for id, at in evals.items()},
+        evaluations={id: _json(at / "manifest.json") for id, at in evals.items()},
+        folders=folders,
+        steps={id: _table(at / "steps.parquet", schemas.STEPS) for id, at in trained.items()},
+        costs={id: _cost(at / "cost.json") for id, at in trained.items()},
+        caches={id: _json(results / f"caches/{id}/manifest.json") for id in caches},
+        texts={id: _json(results / f"texts/{id}/manifest.json") for id in texts},
         card=_json(results / f"data/{data_id}/card.json"),
     )
 
 
-def trained_folders(grid: pd.DataFrame) -> dict[str, str]:
-    """The folder, under results, of everything that was trained, by its id."""
-    students = grid.loc[grid["kind"] == "method", "student_id"]
-    starts = grid.loc[grid["kind"] == "start", "student_id"]
-    return (
-        {id: f"teachers/{id}" for id in _distinct(grid["teacher_id"])}
-        | {id: f"starts/{id}" for id in _distinct(starts)}
-        | {id: f"students/{id}" for id in _distinct(students)}
-    )
+def _folders(results: Path, grid: pd.DataFrame) -> dict[str, str]:
+    """Where each model is; a teacher that was not fine-tuned is a model as it came."""
+    places = {"untrained": "models", "start": "starts", "method": "students"}
+    found = {}
+    for id in _distinct(grid["teacher_id"]):
+        as_it_came = (results / "models" / id).is_dir()
+        found[id] = f"models/{id}" if as_it_came else f"teachers/{id}"
+    for kind, place in places.items():
+        for id in _distinct(grid.loc[grid["kind"] == kind, "student_id"]):
+            found[id] = f"{place}/{id}"
+    return found
 
 
 def _distinct(ids: Iterable[str]) -> list[str]:

@@ -9,8 +9,9 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts import Job
+from pipeline.methods import Method
 from pipeline.reporting import summary
-from pipeline.reporting.inputs import Inputs, trained_folders
+from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.samples import Sample
 from pipeline.reporting.scores import Pair, Results
 from pipeline.reporting.tables import Table, pair_title
@@ -83,6 +84,7 @@ def page(
         job=job,
         settings=settings,
         config=json.dumps(settings.config, indent=2, ensure_ascii=False, sort_keys=True),
+        recipes=recipes(settings),
         scope=summary.scope(results),
         agreements=summary.agreements(results),
         pairs=[_pair_findings(results, pair, contents.sizes) for pair in results.pairs],
@@ -108,23 +110,50 @@ def _pair_findings(results: Results, pair: Pair, sizes: Mapping[str, int]) -> Pa
 
 def origins(inputs: Inputs) -> list[Origin]:
     """A row for each of the grid."""
-    folders = trained_folders(inputs.grid)
-    found = []
-    for cell in inputs.grid.itertuples(index=False):
-        made = cell.teacher_id if cell.kind == "teacher" else cell.student_id
-        target = folders.get(made, f"evals/{cell.eval_id}")
-        found.append(
-            Origin(
-                teacher=cell.teacher,
-                student=cell.student,
-                label=cell.label or cell.method,
-                seed=cell.seed,
-                evaluation=cell.eval_id,
-                finished=str(inputs.evaluations[cell.eval_id].get("finished", "")),
-                command=f"snakemake --cores all results/{target}",
-            )
+    return [
+        Origin(
+            teacher=cell.teacher,
+            student=cell.student,
+            label=cell.label,
+            seed=cell.seed,
+            evaluation=cell.eval_id,
+            finished=str(inputs.evaluations[cell.eval_id].get("finished", "")),
+            command=f"snakemake --cores all results/{_folder(inputs, cell)}",
         )
-    return found
+        for cell in inputs.grid.itertuples(index=False)
+    ]
+
+
+def _folder(inputs: Inputs, cell: tuple) -> str:
+    return inputs.folders[cell.teacher_id if cell.kind == "teacher" else cell.student_id]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method in words."""
+
+    name: str
+    method: Method
+    details: str
+
+
+def recipes(settings: ReportSettings) -> list[Recipe]:
+    """Every method with what the configuration sets of it."""
+    rows = settings.config.get("methods")
+    chosen = rows if isinstance(rows, dict) else {}
+    return [
+        Recipe(name, method, details(method, chosen.get(name) or {}))
+        for name, method in settings.methods.items()
+    ]
+
+
+def details(method: Method, chosen: Mapping[str, object]) -> str:
+    """What else makes the method, and what the configuration sets of it."""
+    found = {**method.defaults, **{key: value for key, value in chosen.items() if value}}
+    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
+        if value := getattr(method, key):
+            found[key] = value
+    return ", ".join(f"{key} = {value}" for key, value in found.items())
 
 
 def versions(evaluations: Mapping[str, dict]) -> dict[str, list[str]]:

@@ -16,8 +16,9 @@ from pipeline.reporting.looks import (
     looks_of,
     measure_panels,
 )
-from pipeline.reporting.scores import Mean, Results
-from pipeline.reporting.tables import amount
+from pipeline.reporting.metrics import Measure
+from pipeline.reporting.scores import Mean, Pair, Results, Row
+from pipeline.reporting.tables import sized
 
 APART = 0.2  # lines between a method's name and its outermost student
 STRETCH = 2.5  # times the span of the methods: as far as an axis goes to show a reference
@@ -46,7 +47,7 @@ def scores_by_method(results: Results, sizes: Mapping[str, int]) -> Plot:
     for panel in found:
         _method_panel(panel, results, marks)
         if panel.first and panel.key:
-            panel.axis.set_ylabel(f"teacher {panel.key} ({amount(sizes[panel.key])})")
+            panel.axis.set_ylabel(f"teacher {sized(panel.key, sizes)}")
     legend_below(figure, _mark_handles(marks, sizes))
     return Plot(
         "scores_by_method",
@@ -81,7 +82,7 @@ def _mark_handles(marks: Mapping[str, Mark], sizes: Mapping[str, int]) -> list[L
             marker=mark.shape,
             markersize=4.5,
             markerfacecolor=INK if mark.filled else "white",
-            label=f"student {name} ({amount(sizes[name])})",
+            label=f"student {sized(name, sizes)}",
         )
         for name, mark in marks.items()
     ]
@@ -107,18 +108,29 @@ def _method_panel(panel: Panel[str], results: Results, marks: Mapping[str, Mark]
         for row, mean in results.found(results.methods[pair], panel.measure).items():
             height = lines.index(row.label) + mark.offset
             _seed_points(panel.axis, mean, height, looks[row.label].colour, mark)
-        for row, mean in results.found(results.references[pair], panel.measure).items():
+        for row, mean in _references(results, pair, panel.measure).items():
             one = CEILING if row.kind == "teacher" else mark
             _reference(panel, mean, lines.index(row.label) + one.offset, one, limits)
     _finish_method_panel(panel, lines, limits)
+
+
+def _references(results: Results, pair: Pair, measure: Measure) -> dict[Row, Mean]:
+    """What the methods are compared with; of a teacher nothing that is relative to itself."""
+    found = results.found(results.references[pair], measure)
+    relative = measure.metric.relative
+    return {row: mean for row, mean in found.items() if not (relative and row.kind == "teacher")}
 
 
 def _limits(results: Results, panel: Panel[str]) -> tuple[float, float]:
     """The span of all seeds, with teacher and start in it unless they stretch it too far."""
     pairs = [pair for pair in results.pairs if pair.teacher == panel.key]
     methods = [results.found(results.methods[pair], panel.measure) for pair in pairs]
-    trained = tuple(r for pair in pairs for r in results.references[pair] if r.kind != "untrained")
-    references = results.found(trained, panel.measure).values()
+    references = [
+        mean
+        for pair in pairs
+        for row, mean in _references(results, pair, panel.measure).items()
+        if row.kind != "untrained"
+    ]
     points = [point for found in methods for mean in found.values() for point in mean.points]
     if not points:
         return 0.0, 1.0

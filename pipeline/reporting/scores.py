@@ -88,15 +88,7 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
         measures=measures,
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
-        methods={
-            pair: tuple(
-                row
-                for row in rows
-                if row.kind == "method"
-                and (row.teacher, row.student) == (pair.teacher, pair.student)
-            )
-            for pair in pairs
-        },
+        methods={pair: _methods(rows, pair) for pair in pairs},
         means=_means(scores, rows, measures),
     )
 
@@ -109,6 +101,12 @@ def _rows(grid: pd.DataFrame) -> list[Row]:
     }
     cells = grid[["kind", *CELL]].drop_duplicates().itertuples(index=False)
     return [Row(*cell, label=shown[cell.method]) for cell in cells]
+
+
+def _methods(rows: list[Row], pair: Pair) -> tuple[Row, ...]:
+    return tuple(
+        row for row in rows if row.kind == "method" and Pair(row.teacher, row.student) == pair
+    )
 
 
 def _references(rows: list[Row], pair: Pair) -> tuple[Row, ...]:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
+from pipeline.methods import Method
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Mean, Pair, Results, Row
 from pipeline.reporting.tables import group_of
-from pipeline.settings.report import MethodCard
 
 FEW_SEEDS = 10
 FEW_ITEMS = 1000
@@ -35,7 +37,7 @@ def scope(results: Results) -> str:
     return f"{', '.join(counts)}: {_count(len(ids), 'trained student')}, measured on {items}."
 
 
-def _of(results: Results, row: Row):
+def _of(results: Results, row: Row) -> pd.DataFrame:
     scores = results.scores
     here = (scores["teacher"] == row.teacher) & (scores["student"] == row.student)
     return scores[here & (scores["method"] == row.method)]
@@ -132,7 +134,7 @@ def agreements(results: Results) -> list[Finding]:
     return found
 
 
-def limits(results: Results, cards: dict[str, MethodCard]) -> list[str]:
+def limits(results: Results, cards: dict[str, Method]) -> list[str]:
     """What can't be concluded from these numbers."""
     return [
         *_limits_of_seeds(results),
@@ -146,7 +148,13 @@ def limits(results: Results, cards: dict[str, MethodCard]) -> list[str]:
 
 
 def _limits_of_seeds(results: Results) -> list[str]:
-    runs = min(m.runs for (row, _), m in results.means.items() if row.kind == "method")
+    counts = {mean.runs for (row, _), mean in results.means.items() if row.kind == "method"}
+    runs = min(counts)
+    if len(counts) > 1:
+        return [
+            f"Some methods have {runs} training seeds and others up to {max(counts)}: the spread "
+            "of the former is the less certain, and their seeds are not the same."
+        ]
     if runs == 1:
         return [
             "One training seed: the difference between two methods can't be told from the "
@@ -180,7 +188,7 @@ def _limits_of_items(results: Results) -> list[str]:
     return found
 
 
-def _limits_of_methods(cards: dict[str, MethodCard]) -> list[str]:
+def _limits_of_methods(cards: dict[str, Method]) -> list[str]:
     known_from_abstract = [name for name, card in cards.items() if card.evidence == "abstract"]
     cached = [name for name, card in cards.items() if card.teacher == "cache"]
     found = []

@@ -62,25 +62,33 @@ def amount(number: float) -> str:
     return f"{number:.0f}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds, with a decimal where there are few."""
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
+
+
 def sizes_of(inputs: Inputs) -> dict[str, int]:
-    """The parameters of every teacher and student, by name."""
+    """The parameters of every teacher and student, by name, as far as they were counted."""
     found = {}
     for cell in inputs.grid.itertuples(index=False):
-        if cell.teacher_id:
+        if cell.teacher_id in inputs.costs:
             found[cell.teacher] = inputs.costs[cell.teacher_id].parameters
+        elif parameters := inputs.caches.get(cell.cache_id, {}).get("parameters"):
+            found[cell.teacher] = parameters  # counted by the pass over a teacher as it came
         if cell.kind == "method":
             found[cell.student] = inputs.costs[cell.student_id].parameters
     return found
 
 
+def sized(name: str, sizes: Mapping[str, int]) -> str:
+    """A model's name with its size."""
+    return f"{name} ({amount(sizes[name])})" if name in sizes else name
+
+
 def pair_title(pair: Pair, sizes: Mapping[str, int]) -> str:
     """The pair in words, with its sizes."""
-    named = [
-        f"{role} {name} ({amount(sizes[name])})" if name in sizes else f"{role} {name}"
-        for role, name in (("Teacher", pair.teacher), ("student", pair.student))
-        if name
-    ]
-    return ", ".join(named)
+    named = (("Teacher", pair.teacher), ("student", pair.student))
+    return ", ".join(f"{role} {sized(name, sizes)}" for role, name in named if name)
 
 
 def main_table(results: Results, sizes: Mapping[str, int]) -> Table:
@@ -154,11 +162,9 @@ class CostColumn:
 
 
 COSTS = (
-    CostColumn(Heading("Training", "seconds"), lambda cost: cost.seconds, lambda n: f"{n:,.0f}"),
+    CostColumn(Heading("Time", "seconds"), lambda cost: cost.seconds, duration),
     CostColumn(Heading("Trained on", "tokens"), lambda cost: cost.trained_tokens, amount),
-    CostColumn(
-        Heading("Written", "tokens, during training"), lambda cost: cost.written_tokens, amount
-    ),
+    CostColumn(Heading("Written", "tokens"), lambda cost: cost.written_tokens, amount),
     CostColumn(Heading("Read by teacher", "tokens"), lambda cost: cost.teacher_tokens, amount),
     CostColumn(Heading("Parameters"), lambda cost: cost.parameters, amount),
     CostColumn(
@@ -211,11 +217,16 @@ def student_ids(inputs: Inputs, row: Row) -> list[str]:
 def _shared_rows(inputs: Inputs) -> tuple[tuple[Cell, ...], ...]:
     grid = inputs.grid
     teachers = dict(zip(grid["teacher_id"], grid["teacher"], strict=True))
-    starts = grid[grid["kind"] == "start"].groupby("student")["student_id"].unique()
+    starts = grid[grid["kind"] == "start"].groupby("student", sort=False)["student_id"].unique()
     rows = [
-        _cost_cells(f"teacher {name}", [inputs.costs[id]]) for id, name in teachers.items() if id
+        _cost_cells(f"teacher {name}", [inputs.costs[id]])
+        for id, name in teachers.items()
+        if id in inputs.costs
     ]
-    rows += [_cache_cells(f"cache {id}", manifest) for id, manifest in inputs.caches.items()]
+    rows += [
+        _pass_cells(f"cache {id}", one, "Read by teacher") for id, one in inputs.caches.items()
+    ]
+    rows += [_pass_cells(f"texts {id}", one, "Written") for id, one in inputs.texts.items()]
     rows += [
         _cost_cells(f"warm-up of {name}", [inputs.costs[id] for id in ids])
         for name, ids in starts.items()
@@ -237,19 +248,15 @@ def _cost_cells(what: str, costs: list[Cost]) -> tuple[Cell, ...]:
     return (Cell(what, what), Cell(str(len(costs)), len(costs)), *cells)
 
 
-def _cache_cells(what: str, manifest: Mapping[str, object]) -> tuple[Cell, ...]:
-    """A cache in the columns of a training: its tokens are those that the teacher read."""
-    seconds, tokens = manifest.get("seconds"), manifest.get("tokens")
-    bytes_on_disk = manifest.get("bytes")
-    note = f" ({bytes_on_disk / 2**20:,.1f} MiB)" if isinstance(bytes_on_disk, int) else ""
-    empty = Cell(MISSING)
-    return (
-        Cell(what + note, what),
-        Cell("1", 1),
-        Cell(f"{seconds:,.0f}", seconds) if isinstance(seconds, int | float) else empty,
-        empty,
-        empty,
-        Cell(amount(tokens), tokens) if isinstance(tokens, int) else empty,
-        empty,
-        empty,
-    )
+def _pass_cells(what: str, manifest: Mapping[str, object], tokens: str) -> tuple[Cell, ...]:
+    """A pass of a teacher in the columns of a training; its tokens stand in the column `tokens`."""
+    facts = {"Time": manifest.get("seconds"), tokens: manifest.get("tokens")}
+    facts["Parameters"] = manifest.get("parameters")
+    size = manifest.get("bytes")
+    note = f" ({size / 2**20:,.1f} MiB)" if isinstance(size, int) else ""
+    cells = [
+        Cell(column.text(fact), fact) if isinstance(fact, int | float) else Cell(MISSING)
+        for column in COSTS
+        for fact in [facts.get(column.heading.title)]
+    ]
+    return (Cell(what + note, what), Cell("1", 1), *cells)

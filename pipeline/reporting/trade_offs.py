@@ -19,14 +19,14 @@ from pipeline.reporting.looks import (
 )
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Mean, Pair, Results, Row
-from pipeline.reporting.tables import amount, pair_title, student_ids
+from pipeline.reporting.tables import amount, pair_title, sized, student_ids
 
 
 def scores_by_teacher_size(results: Results, sizes: Mapping[str, int]) -> Plot | None:
-    """A line for each method over the sizes of its teachers; None for a single teacher."""
+    """A line for each method over the sizes of its teachers; None for fewer than two sizes."""
     teachers = {pair.teacher for pair in results.pairs if pair.teacher}
     students = list(dict.fromkeys(pair.student for pair in results.pairs))
-    if len(teachers) < 2:
+    if len(teachers) < 2 or not teachers <= set(sizes):
         return None
     looks = looks_of(results.labels)
     below = legend_height(results.labels)
@@ -34,7 +34,7 @@ def scores_by_teacher_size(results: Results, sizes: Mapping[str, int]) -> Plot |
     for panel in found:
         _teacher_size_panel(panel, results, sizes, looks)
         if panel.first:
-            panel.axis.set_ylabel(f"student {panel.key} ({amount(sizes[panel.key])})")
+            panel.axis.set_ylabel(f"student {sized(panel.key, sizes)}")
     legend_below(figure, handles_of(looks, lines=True))
     return Plot(
         "scores_by_teacher_size",

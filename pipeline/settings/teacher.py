@@ -14,3 +14,10 @@ class CacheSettings(Settings):
     k: Annotated[int, Field(ge=2)] = 64
     splits: list[Literal["train", "validation", "test"]] = ["train", "validation", "test"]
     shard_texts: Count = 2000  # texts in a shard: what is held in memory at once
+
+
+class CacheJob(CacheSettings):
+    """What a job that writes a cache may know."""
+
+    draws: Count | None = None  # tokens drawn with replacement in place of the top K; null: top K
+    seed: int = 0  # of the draws

@@ -1,6 +1,6 @@
 """How a model writes text."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,3 +24,9 @@ class TextSettings(Settings):
     prompts: Count | None = None  # how many training prompts, drawn by the seed; null: all
     max_new_tokens: Count = 256
     seed: int = 0
+
+
+class TextJob(TextSettings):
+    """What a job that writes texts may know."""
+
+    half: Literal["first", "second"] | None = None  # of the prompts, split by the seed; null: both

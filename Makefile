@@ -1,0 +1,39 @@
+# make demo | test | lint: each sets up .venv first, where it isn't there yet.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+EXPERIMENT := demo
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint docs publish
+
+demo: $(VENV)/installed
+	snakemake --cores $(CORES) --workflow-profile workflow/profiles/local
+	@cat results/$(EXPERIMENT)/report/tables/main.md
+	@echo "The report: $(CURDIR)/results/$(EXPERIMENT)/report/index.html"
+
+test: $(VENV)/installed-dev
+	python -m pytest --numprocesses auto --dist loadgroup
+
+lint: $(VENV)/installed-dev
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+docs: $(VENV)/installed
+	python -m workflow.method_docs > docs/methods.md
+
+publish: $(VENV)/installed
+	python -m workflow.publish $(EXPERIMENT)
+
+$(VENV)/installed: pyproject.toml requirements.lock
+	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version"
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	pip install --quiet --constraint requirements.lock --editable .[dev]
+	touch $@

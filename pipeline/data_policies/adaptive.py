@@ -1,0 +1,62 @@
+"""Student text as often as the student seems to need it, much of it used again.
+
+J. Ko, S. Kim, T. Chen, S. Yun, 2024. DistiLLM: Towards Streamlined Distillation for Large Language
+Models. arXiv:2402.03898; rules and defaults from their repository (jongwooko/distillm). A step is
+of the student's text with probability φ: newly written while the replay buffer fills, then less and
+less often, else from the buffer. φ rises when the held-out NLL is worse by a margin than when φ
+last rose. Departure: the NLL is first measured in the course of training, not before it. With few
+measurements φ may never rise, and all text stays as drawn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.ranges import Count, NonNegative, Share
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import sampler, write
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Each step is of drawn, newly written or replayed texts."""
+
+    first_share: Share = 0.0  # φ at the start
+    share_rise: Share = 0.1
+    margin: NonNegative = 0.1  # nats by which the held-out NLL must be worse
+    capacity: Count = 1000  # texts in the buffer; the oldest leave first
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        share = turn.state.setdefault("share", self.first_share)
+        buffer = turn.state.setdefault("buffer", [])
+        luck = turn.rng.random()
+        if luck >= share:
+            return list(drawn)
+
+        new_share = share * (1 - turn.step / turn.steps)
+        if luck >= new_share and len(buffer) >= self.capacity:
+            return replayed(buffer, len(drawn), turn)
+        models, choose = [turn.student], sampler(Sampling())
+        new = write(drawn, models, choose, turn.max_new_tokens, turn.seed, "student")
+        buffer.extend([text.example_id, text.response_ids, text.ended] for text in new)
+        del buffer[: -self.capacity]
+        return new
+
+    def validated(self, state: dict[str, Any], nll_nats: float) -> None:
+        """Raises φ where the held-out NLL is worse than when it was last raised."""
+        reference = state.setdefault("reference_nats", nll_nats)
+        if nll_nats >= reference + self.margin:
+            state["share"] = min(1.0, state.get("share", self.first_share) + self.share_rise)
+            state["reference_nats"] = nll_nats
+
+
+def replayed(buffer: list[list[Any]], count: int, turn: Turn) -> list[Text]:
+    """Texts from the buffer, none twice. This step didn't write them: no log-probabilities."""
+    prompts = {text.example_id: text.prompt_ids for text in turn.pool}
+    chosen = [buffer[at] for at in turn.rng.permutation(len(buffer))[:count]]
+    return [
+        Text(example_id, prompts[example_id], response_ids, "student", ended=ended)
+        for example_id, response_ids, ended in chosen
+    ]

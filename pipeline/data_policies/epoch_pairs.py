@@ -1,0 +1,44 @@
+"""The teacher's response to a prompt, side by side with what the student said at the epoch's start.
+
+J. Ko, T. Chen, S. Kim, et al., 2025. DistiLLM-2: A Contrastive Approach Boosts the Distillation of
+LLMs. arXiv:2503.07067; sampling from their repository (jongwooko/distillm-2). The student answers
+all prompts as each epoch begins. Departures: the teacher's texts are written with the experiment's
+own sampling; where a step straddles two epochs, it still has the earlier answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.ranges import NonNegative, PositiveShare
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import sampler, write
+
+WRITTEN = ("response_ids", "ended", "log_probs")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Each drawn text, and the student's own response to its prompt."""
+
+    temperature: NonNegative = 0.8
+    top_p: PositiveShare = 0.95
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        if turn.state.get("epoch") != turn.epoch:
+            turn.state["epoch"] = turn.epoch
+            turn.state["answers"] = self.answers(turn)
+        answers = turn.state["answers"]
+        return [
+            *drawn,
+            *(replace(text, author="student", **answers[text.example_id]) for text in drawn),
+        ]
+
+    def answers(self, turn: Turn) -> dict[str, dict[str, Any]]:
+        """What the student now says to every prompt of the pool, by example."""
+        choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
+        models, most = [turn.student], turn.max_new_tokens
+        new = write(turn.pool, models, choose, most, turn.seed, "student")
+        return {one.example_id: {name: getattr(one, name) for name in WRITTEN} for one in new}

@@ -1,0 +1,47 @@
+"""The student proposes each token; the teacher replaces those outside its own top K.
+
+W. Xu, R. Han, Z. Wang, et al., 2025. Speculative Knowledge Distillation. arXiv:2410.11325; defaults
+from their repository (google-research/speculative_kd). Departures: that code tests tokens which it
+draws a second time, and keeps the first ones; here the token that is kept is the one that was
+tested. It drafts five tokens at a time for one prompt; here a batch goes token by token, which
+writes from the same distribution. K stays constant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.mixing import both, rewritten
+from pipeline.ranges import Count, NonNegative, PositiveShare, Share
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import Choice, Logits, either, sampler
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Student text in which every token is one that the teacher might have said, or did say."""
+
+    top: Count = 25  # K
+    student_temperature: NonNegative = 0.5
+    student_top_p: PositiveShare = 0.5
+    teacher_temperature: NonNegative = 0.2
+    teacher_top_p: PositiveShare = 0.5
+    gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
+
+    def choose(
+        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
+    ) -> Choice:
+        student, teacher = logits
+        propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
+        replace = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
+        proposed = propose([student], position, uniform)
+        least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
+        refused = teacher.gather(-1, proposed.tokens[:, None])[:, 0] < least
+        return either(refused, proposed, replace([teacher], position, uniform[:, 1:]))

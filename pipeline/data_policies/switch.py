@@ -1,0 +1,52 @@
+"""The teacher writes the next token where it and the student disagree too much.
+
+J. Koo, Y. Hwang, Y. Kim, et al., 2025. SWITCH: Studying with Teacher for Knowledge Distillation of
+Large Language Models. arXiv:2410.19503, algorithm 1. The Jensen-Shannon divergence of the two whole
+next-token distributions, in bits, is compared with τ_t = τ_0 exp(-λ t). t counts the tokens of each
+response from 0: the paper doesn't say where it starts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.divergences import kl, mixture
+from pipeline.mixing import both, rewritten
+from pipeline.ranges import NonNegative, Share
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import Choice, Logits, either, sampler
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Student text that the teacher takes over, more readily the longer a response gets."""
+
+    first_threshold: NonNegative = 1.0  # τ_0, in bits; two distributions are at most 1 bit apart
+    decay: NonNegative = 0.1  # λ, for each token
+    gold_share: Share = 0.5  # texts trained on as drawn
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
+
+    def choose(
+        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
+    ) -> Choice:
+        student, teacher = logits
+        threshold = self.first_threshold * math.exp(-self.decay * position)
+        apart = bits_apart(teacher, student) > threshold
+
+        write = sampler(Sampling())
+        own = write([student], position, uniform)
+        return either(apart, own, write([teacher], position, uniform[:, 1:]))
+
+
+def bits_apart(teacher: Logits, student: Logits) -> Float[Tensor, " batch"]:
+    """The Jensen-Shannon divergence, log base 2: from 0 to 1."""
+    p, q = teacher.log_softmax(-1), student.log_softmax(-1)
+    m = mixture(p, q, 0.5)
+    return (kl(p, m) + kl(q, m)) / (2 * math.log(2))

@@ -1,0 +1,49 @@
+"""Every token is drawn from a mixture of teacher and student.
+
+Y. Gu, L. Dong, F. Wei, M. Huang, 2024. MiniLLM: Knowledge Distillation of Large Language Models.
+arXiv:2306.08543, section 2.2: p̃ = α p + (1 - α) q, temperature 1. Its log-probabilities go with the
+text, for the importance weight q / p̃. A token is drawn by tossing whose turn it is, which gives the
+same distribution and says who wrote it. Departure: each step writes its own texts and is the only
+one to use them, where the source makes four passes over 256 of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.mixing import both
+from pipeline.ranges import Share
+from pipeline.settings.writing import Sampling
+from pipeline.signal import of_target
+from pipeline.texts import Text
+from pipeline.turn import Turn
+from pipeline.writing import Choice, Logits, either, sampler, write
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Student text with a dash of the teacher, against rewards for nonsense."""
+
+    teacher_share: Share = 0.2  # α
+
+    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        return write(drawn, both(turn), self.choose, turn.max_new_tokens, turn.seed, "student")
+
+    def choose(
+        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
+    ) -> Choice:
+        student, teacher = logits
+        by_teacher = uniform[:, 2] < self.teacher_share
+        alone = sampler(Sampling())
+        own = alone([student], position, uniform)
+        chosen = either(by_teacher, own, alone([teacher], position, uniform[:, 1:]))
+
+        shares = torch.tensor([1 - self.teacher_share, self.teacher_share]).log()  # -inf for none
+        student_part, teacher_part = (
+            of_target(one.log_softmax(-1), chosen.tokens) + share.item()
+            for one, share in zip(logits, shares, strict=True)
+        )
+        return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))

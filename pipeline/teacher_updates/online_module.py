@@ -1,0 +1,82 @@
+"""A small module in the teacher learns along with the student (OKD-style, details ours).
+
+J. Rao, X. Liu, Z. Lin, et al., 2024. Exploring and Enhancing the Transfer of Distribution in
+Knowledge Distillation for Autoregressive Language Models. arXiv:2409.12512, of which we know the
+abstract only: the teacher's backbone is frozen, a small online module of it is trained
+concurrently with the student, and nothing is sampled on-policy. Ours are its kind (LoRA on
+queries and values), its rate, and its loss, as between mutual learners (Y. Zhang, T. Xiang, et
+al., 2017, arXiv:1706.00384): cross entropy on the text and a pull towards the student,
+-log p(next token) + w KL(p ‖ q), with q held fixed. Teacher and student take steps in turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.adapters import Learner
+from pipeline.divergences import kl
+from pipeline.language_model import Precision, autocast, response_logits
+from pipeline.ranges import Count, NonNegative, Positive
+from pipeline.settings.distill import DistillSettings
+from pipeline.signal import LogProbs, PerToken, Support, of_target, on_support
+from pipeline.texts import Batch, Text
+
+
+@dataclass(frozen=True)
+class Update:
+    """The teacher stays near the text and near its student."""
+
+    adapter_rank: Count = 8
+    adapter_scale: Positive = 2.0
+    adapter_rate: Positive = 1e-4
+    student_weight: NonNegative = 0.5  # w
+
+    def begin(
+        self,
+        teacher: PreTrainedModel,
+        pool: Sequence[Text],
+        settings: DistillSettings,
+        budget: int,
+    ) -> "Module":
+        """Puts the module into the teacher."""
+        learner = Learner(
+            teacher, self.adapter_rank, self.adapter_scale, self.adapter_rate, settings.seed
+        )
+        return Module(learner, self.student_weight, settings.training.precision)
+
+
+@dataclass(frozen=True)
+class Module:
+    """An online module under training."""
+
+    learner: Learner
+    student_weight: float
+    precision: Precision
+
+    def learn(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+        """One step on the texts that the student was just trained on."""
+        count = sum(batch.token_count for batch in batches)
+        for batch in batches:
+            support = Support(target=batch.next_ids)
+            with autocast(student.device, self.precision):
+                p = on_support(response_logits(self.learner.model, batch), support)
+                with torch.no_grad():
+                    q = on_support(response_logits(student, batch), support)
+            (token_losses(p, q, batch, self.student_weight).sum() / count).backward()
+        self.learner.follow(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The module's weights and optimizer."""
+        return self.learner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self.learner.load_state_dict(state)
+
+
+def token_losses(p: LogProbs, q: LogProbs, batch: Batch, student_weight: float) -> PerToken:
+    """-log p(next token) + w KL(p ‖ q), in nats."""
+    return -of_target(p, batch.next_ids) + student_weight * kl(p, q)

@@ -1,0 +1,146 @@
+"""Foreign tables: how their columns are mapped, and what is said of those that can't be used."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_tables import DOLLY, files, gathered, jsonl, rows
+
+from pipeline.examples import Example
+
+
+def test_json_jsonl_and_parquet_hold_the_same_examples(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(rows(20)))
+    jsonl(tmp_path / "a.jsonl", rows(20))
+    pq.write_table(pa.Table.from_pylist(rows(20)), tmp_path / "a.parquet")
+
+    found = [
+        gathered(files(str(tmp_path / f"a.{suffix}"))) for suffix in ("json", "jsonl", "parquet")
+    ]
+
+    assert found[0].splits == found[1].splits == found[2].splits
+    assert {split: len(part) for split, part in found[0].splits.items()} == {
+        "train": 15,
+        "validation": 2,
+        "test": 3,
+    }
+
+
+def test_columns_of_dolly_and_alpaca_are_mapped(tmp_path: Path) -> None:
+    dolly = {
+        "instruction": "Who?",
+        "context": "A tale.",
+        "response": "Me.",
+        "category": "closed_qa",
+    }
+    alpaca = {"instruction": "Add.", "input": "1 2", "output": "3", "text": "Below is ..."}
+    train = jsonl(tmp_path / "dolly.jsonl", [dolly])
+    test = jsonl(tmp_path / "alpaca.jsonl", [alpaca])
+
+    by_dolly = files(train, validation=train, test=train, columns={**DOLLY, "source": "category"})
+    by_alpaca = files(test, validation=test, test=test)
+
+    assert gathered(by_dolly).splits["test"] == [Example("Who?", "A tale.", ("Me.",), "closed_qa")]
+    assert gathered(by_alpaca).splits["test"] == [Example("Add.", "1 2", ("3",), "alpaca")]
+
+
+def test_a_list_of_references_is_kept_and_an_input_may_be_absent(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [{"q": "Name one.", "a": ["A cat.", "A dog."]}])
+    columns = {"instruction": "q", "input": None, "response": "a"}
+
+    found = gathered(files(file, validation=file, test=file, columns=columns))
+
+    assert found.splits["train"] == [Example("Name one.", "", ("A cat.", "A dog."), "a")]
+
+
+def test_line_separators_inside_json_text_do_not_end_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"instruction": "One\u2028two?", "input": null, "output": "Yes."}\n')
+
+    found = gathered(files(str(file), validation=str(file), test=str(file)))
+
+    assert found.splits["train"][0].instruction == "One\u2028two?"
+
+
+BAD_LINES = [
+    ('{"instruction": "Is it?", "inp', r"a\.jsonl:3: no JSON \(Unterminated string .* column 27"),
+    ('["no", "object"]', r"a\.jsonl:3: \['no', 'object'\] is no object"),
+    (
+        '{"instruction": "?", "input": ""}',
+        r"a\.jsonl:3: no column 'output', there are: input, inst",
+    ),
+    (
+        '{"instruction": "?", "input": "", "output": " "}',
+        r"a\.jsonl:3: empty response, .* ' '.*drop",
+    ),
+    (
+        '{"instruction": "?", "input": "", "output": []}',
+        r"a\.jsonl:3: empty response, 'output' is \[\]",
+    ),
+    (
+        '{"instruction": "?", "input": "", "output": 42}',
+        r"a\.jsonl:3: column 'output' holds no text",
+    ),
+    ('{"instruction": "?", "input": "", "output": ["a", 4]}', r"a\.jsonl:3: 'output' lists 4"),
+    (
+        '{"instruction": "", "input": " ", "output": "b"}',
+        r"a\.jsonl:3: neither instruction nor input",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_LINES)
+def test_a_row_that_makes_no_example_is_named_by_file_and_line(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    file = tmp_path / "a.jsonl"
+    jsonl(file, rows(1))
+    file.write_text(file.read_text() + "\n" + line + "\n")  # a blank line is no row, but counts
+
+    with pytest.raises(ValueError, match=message):
+        gathered(files(str(file)))
+
+
+BAD_FILES = [
+    ("absent.json", None, "absent.json is no file; correct data.examples.train"),
+    ("a.csv", b"a,b\n", "can't read '.csv' files, only .json, .jsonl, .parquet"),
+    ("a.json", b'[{"a": 1},\n oops]', "a.json:2: no JSON"),
+    ("a.json", b'{"a": 1}', "holds a JSON dict, expected a list"),
+    ("a.json", b"[]", "holds no rows"),
+    ("a.jsonl", b"\n\n", "holds no rows"),
+    ("a.jsonl", b'{"a": "\xff"}\n', "is not UTF-8"),
+    ("a.parquet", b"PAR1 half", "is no whole Parquet file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_FILES)
+def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        gathered(files(str(tmp_path / name)))
+
+
+def test_empty_responses_can_be_dropped_and_are_counted(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "a.jsonl", [*rows(10), {"instruction": "?", "input": "", "output": ""}])
+
+    found = gathered(files(file, empty_responses="drop"))
+
+    assert found.facts["dropped"] == {"copies_in_train": 0, "empty_responses": 1}
+    assert found.warnings == ["1 examples dropped: empty_responses"]
+
+
+def test_copies_are_dropped_from_train_only_and_counted(tmp_path: Path) -> None:
+    train = jsonl(tmp_path / "train.jsonl", [*rows(10), *rows(4)])
+    test = jsonl(tmp_path / "test.jsonl", [*rows(3, first=100), *rows(1, first=100)])
+
+    found = gathered(files(train, test=test))
+
+    assert found.facts["dropped"] == {"copies_in_train": 4, "empty_responses": 0}
+    assert len(found.splits["test"]) == 4
+    assert len(found.splits["train"]) == 8

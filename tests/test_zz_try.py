@@ -1,2 +1,0 @@
-def test_chain(chain):
-    print(chain.folder)

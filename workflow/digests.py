@@ -1,0 +1,21 @@
+"""Digests of what the user brings: they enter ids, so that a change of it makes new artifacts."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def of_file(path: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+@cache
+def of_folder(folder: Path) -> str:
+    """Of a model: its configuration, and names, sizes and first megabytes of its weights."""
+    whole = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
+    return whole.hexdigest()[:16]
