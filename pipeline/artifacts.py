@@ -39,8 +39,9 @@ def whole(target: Path) -> Iterator[Path]:
     After an error or a kill nothing stands under the name of `target`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*.tmp"):  # by one that was killed
+        _remove(left)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    _remove(temporary)
     try:
         yield temporary
         _remove(target)

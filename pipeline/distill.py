@@ -8,7 +8,7 @@ from types import FrameType
 
 import torch
 
-from pipeline import artifacts, catalog, checkpoint, cli, schemas
+from pipeline import artifacts, catalog, checkpoint, cli, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
 from pipeline.settings.distill import DistillSettings
@@ -41,6 +41,7 @@ class Files:
 def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     """A run with its models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
+    vocabulary.check(files.start, files.tokens)
     student = load(files.start, device)
     teacher = _teacher(files, student.config.vocab_size)
     author = "teacher" if files.texts else "gold"
@@ -67,21 +68,16 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     )
 
 
-def _teacher(files: Files, vocabulary: int) -> Teacher | None:
+def _teacher(files: Files, size: int) -> Teacher | None:
     if files.cache is not None:
         for source in files.texts or [files.tokens]:
-            check_cache(files.cache, source, vocabulary)
+            check_cache(files.cache, source, size)
         return open_cache(files.cache, ["train"])
     if files.teacher is None:
         return None
 
-    model = load(files.teacher, default_device()).requires_grad_(False)
-    if model.config.vocab_size != vocabulary:
-        raise ValueError(
-            f"{files.teacher} has {model.config.vocab_size} tokens, {files.start} {vocabulary}: "
-            "teacher and student must share a vocabulary"
-        )
-    return LiveTeacher(model)
+    vocabulary.check(files.teacher, files.tokens)
+    return LiveTeacher(load(files.teacher, default_device()).requires_grad_(False))
 
 
 def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:

@@ -162,4 +162,43 @@ METHODS = {
         evidence="code",
         departures="The teacher's text is written with the experiment's own sampling.",
     ),
+    "rs_kd": Method(
+        title="RS-KD: forward KL on sampled teacher targets",
+        loss="forward_kl",
+        draws=50,
+        source="Anshumann et al. 2025, arXiv:2503.16870",
+        evidence="abstract",
+        departures="Draws are made once, with the cache, and are the same in every epoch.",
+    ),
+    "okd": Method(
+        title="OKD-style, details ours: the teacher's online module learns too",
+        loss="reverse_kl",
+        teacher="live",
+        update="online_module",
+        source="Rao et al. 2024, arXiv:2409.12512",
+        evidence="abstract",
+        departures="The module's kind, place and rank, its loss and its rate are ours, and so is "
+        "the student's reverse KL.",
+    ),
+    "ikd": Method(
+        title="IKD-style: the teacher learns from its student's exam",
+        loss="forward_kl",
+        teacher="live",
+        update="exam",
+        source="Liu et al. 2021, arXiv:2109.04641",
+        evidence="abstract",
+        departures="A LoRA teacher for text, where the source has BERT classifiers. Its gradient "
+        "through the student's step is of one plain gradient step, by a finite difference.",
+    ),
+    "mckd": Method(
+        title="MCKD: paired students label each other's half",
+        loss="cross_entropy",
+        teacher="text",
+        text="teacher",
+        relabelling_stages=2,
+        source="Zhao et al. 2023, arXiv:2311.08640",
+        evidence="abstract",
+        departures="Three stages, the last of which trains one student on all labels. Labels are "
+        "sampled as the teacher's text is; open-ended text, where the source parses.",
+    ),
 }

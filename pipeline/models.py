@@ -17,9 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline import artifacts, cli
+from pipeline import artifacts, cli, vocabulary
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
-from pipeline.tokenize import tokenizer_digest
 
 Prepared = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 OFFLINE_CHOICES = (
@@ -140,6 +139,11 @@ def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Makes model and tokenizer agree: one EOS, and as many rows as there are tokens."""
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no EOS token: a student could not learn to stop")
+    if model.config.vocab_size < len(tokenizer):
+        raise ValueError(
+            f"the model has {model.config.vocab_size} tokens, its tokenizer {len(tokenizer)}: "
+            "they don't belong together"
+        )
     if model.config.vocab_size > len(tokenizer):  # rows that only pad the matrix, as Qwen's
         model.resize_token_embeddings(len(tokenizer))
     model.config.eos_token_id = tokenizer.eos_token_id
@@ -187,7 +191,7 @@ def main() -> None:
             folder,
             options.job,
             {role: path for role, path in given.items() if path},
-            tokenizer_digest=tokenizer_digest(tokenizer),
+            tokenizer_digest=vocabulary.digest(tokenizer),
         )
 
 

@@ -40,7 +40,7 @@ def decide(name: str, overrides: dict[str, object]) -> Recipe:
     for key, value in overrides.items():
         if key not in known:
             allowed = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{key!r} is no hyperparameter of {name}; it has: {allowed}")
+            raise ValueError(f"{key}: {name} has no such hyperparameter; it has: {allowed}")
         try:
             known[key].check(value)
         except ValueError as error:

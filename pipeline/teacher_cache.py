@@ -1,57 +1,102 @@
-"""The teacher cache: one forward pass over the texts, top-K log-probabilities to Parquet."""
+"""The teacher cache: one forward pass over the texts, log-probabilities of some tokens to Parquet.
 
+They are of the teacher's top K tokens, or of a few that were drawn from it; either way with the
+token that really comes next.
+"""
+
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from pipeline import artifacts, cli, schemas
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, parameter_count
-from pipeline.settings.teacher import CacheSettings
-from pipeline.signal import Signal, of_target
+from pipeline.sampled_targets import sampled
+from pipeline.settings.teacher import CacheJob
+from pipeline.signal import PerToken, Signal, dense, of_target
 from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, micro_batches
+from pipeline.texts import Batch, Text, micro_batches
 
 Columns = dict[str, list]
 
 
+@dataclass(frozen=True)
+class Captured:
+    """What is kept of the teacher at some tokens."""
+
+    signal: Signal
+    target_log_probs: PerToken  # exact, of the token that really comes next
+
+    def rows(self, first: int, count: int) -> Columns:
+        """What is kept at `count` tokens from `first` on, as in a row of SIGNALS."""
+        ids, rows = self.signal.support.ids, slice(first, first + count)
+        assert ids is not None
+        return {
+            "ids": ids[rows].flatten().int().cpu().numpy(),
+            "log_probs": self.signal.log_probs[rows].flatten().half().cpu().numpy(),
+            "target_log_probs": self.target_log_probs[rows].cpu().numpy(),
+        }
+
+
+def likeliest(teacher: LiveTeacher, batch: Batch) -> Captured:
+    """The teacher's top K."""
+    signal = teacher.signal(batch)
+    return Captured(signal, of_target(signal.log_probs, signal.support.target))
+
+
+def drawn(teacher: LiveTeacher, draws: int, seed: int, batch: Batch) -> Captured:
+    """What comes up when the teacher is drawn from at each token."""
+    logits = teacher.logits(batch)
+    uniforms = torch.cat([uniform_numbers(text, draws, seed) for text in batch.texts])
+    signal = sampled(logits, batch.next_ids, draws, uniforms.to(logits.device))
+    return Captured(signal, of_target(dense(logits, batch.next_ids).log_probs, batch.next_ids))
+
+
+def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:
+    """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
+    digest = hashlib.blake2b(f"cache/{seed}/{text.example_id}".encode(), digest_size=8).digest()
+    generator = np.random.default_rng(int.from_bytes(digest))
+    return torch.from_numpy(generator.random((len(text.response_ids), draws)))
+
+
 def capture(
-    teacher: LiveTeacher, texts: Sequence[Text], budget: int
-) -> Iterator[tuple[Text, Signal]]:
-    """Each text with the teacher's signal at its response tokens, in an order of its own."""
-    for batch in micro_batches(texts, budget, teacher.model.device):
-        signal = teacher.signal(batch)
-        first = 0
+    read: Callable[[Batch], Captured], texts: Sequence[Text], budget: int, device: torch.device
+) -> Iterator[dict[str, object]]:
+    """A row of SIGNALS for each text, in an order of its own."""
+    for batch in micro_batches(texts, budget, device):
+        captured, first = read(batch), 0
         for text in batch.texts:
-            rows = slice(first, first + len(text.response_ids))
-            yield text, _rows(signal, rows)
-            first = rows.stop
+            count = len(text.response_ids)
+            yield {"example_id": text.example_id} | captured.rows(first, count)
+            first += count
 
 
-def _rows(signal: Signal, rows: slice) -> Signal:
-    support = signal.support
-    assert support.ids is not None
-    cut = type(support)(target=support.target[rows], ids=support.ids[rows])
-    return Signal(signal.log_probs[rows], cut)
-
-
-def columns_of(captured: Iterator[tuple[Text, Signal]]) -> Columns:
+def columns_of(rows: Iterator[dict[str, object]]) -> Columns:
     """The columns of a shard."""
     columns: Columns = {name: [] for name in schemas.SIGNALS.names}
-    for text, signal in captured:
-        support = signal.support
-        assert support.ids is not None
-        columns["example_id"].append(text.example_id)
-        columns["ids"].append(support.ids.flatten().int().cpu().numpy())
-        half = signal.log_probs.flatten().cpu().numpy().astype(np.float16)
-        columns["log_probs"].append(half)
-        columns["target_log_probs"].append(
-            of_target(signal.log_probs, support.target).cpu().numpy()
-        )
+    for row in rows:
+        for name, value in row.items():
+            columns[name].append(value)
     return columns
+
+
+def reader(model: PreTrainedModel, settings: CacheJob) -> Callable[[Batch], Captured]:
+    """What to ask of the model. Raises ValueError if its vocabulary is smaller than that."""
+    vocabulary = model.config.vocab_size
+    if settings.draws is not None:
+        return partial(drawn, LiveTeacher(model), settings.draws, settings.seed)
+    if settings.k > vocabulary:
+        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {vocabulary} tokens")
+    return partial(likeliest, LiveTeacher(model, k=settings.k))
 
 
 def main() -> None:
@@ -63,13 +108,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    settings = CacheSettings.model_validate(options.job.settings)
+    settings = CacheJob.model_validate(options.job.settings)
 
     model = load(options.teacher, default_device())
-    vocabulary = model.config.vocab_size
-    if settings.k > vocabulary:
-        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {vocabulary} tokens")
-    teacher = LiveTeacher(model, k=settings.k)
+    read = reader(model, settings)
     began, tokens, shards = time.monotonic(), 0, []
     with artifacts.whole(Path(options.out)) as folder:
         folder.mkdir()
@@ -78,7 +120,7 @@ def main() -> None:
             for first in range(0, len(texts), settings.shard_texts):
                 part = texts[first : first + settings.shard_texts]
                 name = f"{split}-{first // settings.shard_texts:05d}.parquet"
-                columns = columns_of(capture(teacher, part, options.micro_batch_tokens))
+                columns = columns_of(capture(read, part, options.micro_batch_tokens, model.device))
                 schemas.write(folder / name, columns, schemas.SIGNALS)
                 shards.append(name)
                 tokens += sum(len(text.response_ids) for text in part)
@@ -86,13 +128,15 @@ def main() -> None:
                 cli.progress(
                     f"{split}: {first + len(part)}/{len(texts)} texts, {tokens / seconds:.0f} tok/s"
                 )
+        k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
         artifacts.write_manifest(
             folder,
             options.job,
             {"teacher": options.teacher, "tokens": options.tokens},
-            k=settings.k,
-            support=settings.k + (settings.k < vocabulary),
-            vocabulary=vocabulary,
+            draws=settings.draws,
+            k=k,
+            support=k + (k < model.config.vocab_size),
+            vocabulary=model.config.vocab_size,
             shards=shards,
             tokens=tokens,
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),

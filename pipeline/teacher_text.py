@@ -24,7 +24,7 @@ def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
     """
     count = min(settings.prompts or len(texts), len(texts))
     if settings.half and count < 2:
-        raise ValueError(f"teacher_text.prompts: {count} can't be split into two halves; allowed: 2")
+        raise ValueError(f"teacher_text.prompts: {count} has no two halves; allowed: 2 or more")
     middle = count // 2
     part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
     order = np.random.default_rng(settings.seed).permutation(len(texts))

@@ -7,11 +7,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline import artifacts, schemas
 from pipeline.language_model import Precision, autocast, response_logits
-from pipeline.signal import Signal, Support, dense, top_k
+from pipeline.signal import LogProbs, PerToken, Signal, Support, dense, top_k
 from pipeline.texts import Batch
 
 
@@ -32,13 +34,16 @@ class LiveTeacher:
     k: int | None = None
 
     @torch.no_grad()
+    def logits(self, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
+        """The model's logits at each response token, without gradient."""
+        with autocast(self.model.device, self.precision):
+            return response_logits(self.model, batch).float()
+
     def signal(self, batch: Batch) -> Signal:
         """The model's distribution at each response token."""
-        with autocast(self.model.device, self.precision):
-            logits = response_logits(self.model, batch)
         if self.k is None:
-            return dense(logits.float(), batch.next_ids)
-        return top_k(logits.float(), batch.next_ids, self.k)
+            return dense(self.logits(batch), batch.next_ids)
+        return top_k(self.logits(batch), batch.next_ids, self.k)
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,14 @@ class CachedTeacher:
         if not is_target.any(-1).all():
             raise ValueError(f"{self.name} was made from other texts; delete it and run again")
         target = is_target.int().argmax(-1)
-        if self.draws:
-            # what was not drawn, the next token too, stays without probability: only so are the
-            # stored ones the teacher's on average
-            log_probs = ((log_probs.exp() * self.draws).round() / self.draws).log()
-        else:
-            log_probs = log_probs.scatter(-1, target[:, None], exact[:, None]).log_softmax(-1)
-        return Signal(log_probs, Support(target=target, ids=ids))
+        return Signal(self._exact(log_probs, target, exact), Support(target=target, ids=ids))
+
+    def _exact(self, stored: LogProbs, target: Tensor, of_target: PerToken) -> LogProbs:
+        if self.draws is None:
+            return stored.scatter(-1, target[:, None], of_target[:, None]).log_softmax(-1)
+        # the next token has the share of the draws that it got, often none: only so are the
+        # shares on average the teacher's probabilities
+        return ((stored.exp() * self.draws).round() / self.draws).log()
 
     def _entry(self, example_id: str, tokens: int) -> Entry:
         entry = self.entries.get(example_id)
@@ -126,8 +132,16 @@ def _entries(shard: Path, k: int, width: int) -> Iterable[tuple[str, Entry]]:
 
 
 def check_cache(folder: Path, texts: Path, vocabulary: int) -> None:
-    """Raises ValueError unless the cache was made from these texts in this vocabulary."""
+    """Raises ValueError unless the cache was made from these texts in this vocabulary.
+
+    Its teacher is part of its id, so a cache of another teacher stands under a name not its own.
+    """
     manifest = artifacts.read_json(folder / artifacts.MANIFEST)
+    if manifest["id"] != folder.name:
+        raise ValueError(
+            f"{folder} holds {manifest['id']}, the signal of {manifest['inputs']['teacher']}; "
+            "delete it and run again"
+        )
     made_from, wanted = manifest["inputs"]["tokens"], artifacts.read_id(texts)
     if made_from != wanted:
         raise ValueError(

@@ -1,12 +1,11 @@
 """Examples as token ids; a text that is too long is left out and counted, never cut."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pipeline import artifacts, cli, schemas
+from pipeline import artifacts, cli, schemas, vocabulary
 from pipeline.settings.data import TokensSettings
 
 
@@ -17,12 +16,6 @@ class Kept:
     columns: dict[str, list]
     long_prompts: int
     long_responses: int
-
-
-def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Tells tokenizers apart by what they map to which id."""
-    pairs = sorted(tokenizer.get_vocab().items())
-    return hashlib.blake2b(repr(pairs).encode(), digest_size=8).hexdigest()
 
 
 def encode(
@@ -104,7 +97,7 @@ def main() -> None:
             folder,
             options.job,
             {"data": options.data, "tokenizer": options.tokenizer},
-            tokenizer_digest=tokenizer_digest(tokenizer),
+            tokenizer_digest=vocabulary.digest(tokenizer),
         )
 
 

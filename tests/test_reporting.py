@@ -1,6 +1,7 @@
 """The parts of the report: scores, marks, tables, plots, words."""
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,10 +14,12 @@ import synthetic
 from pydantic import ValidationError
 
 from pipeline import report
+from pipeline.methods import METHODS
 from pipeline.reporting import formats, plots, tables
 from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
 from pipeline.reporting.looks import looks_of
 from pipeline.reporting.metrics import metric_of
+from pipeline.reporting.page import details, origins
 from pipeline.reporting.samples import clipped
 from pipeline.reporting.scores import Results, alike, assemble, mean_of, weighted_mean
 from pipeline.reporting.summary import findings, limits
@@ -26,11 +29,12 @@ from pipeline.settings.report import ReportSettings
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
 )
+DATA = "docs-00000001"
 ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 
 def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Results]:
-    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), "docs-00000001")
+    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA)
     return inputs, assemble(inputs, {})
 
 
@@ -106,28 +110,69 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
     else:
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_inputs(tmp_path, grid, "docs-00000001")
+        read_inputs(tmp_path, grid, DATA)
 
 
-def test_unequal_seeds_cells_given_twice_and_unknown_kinds_are_refused(tmp_path: Path) -> None:
+def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
-    one_less = grid.drop(grid[(grid["method"] == "jsd") & (grid["seed"] == "2")].index[0])
     for bad, words in (
-        (one_less, "unequal seeds"),
         (pd.concat([grid, grid.iloc[-1:]]), "a cell twice"),
         (grid.replace({"kind": {"start": "begin"}}), "begin"),
+        (grid.replace({"seed": {"1": "one"}}), "one"),
         (grid.drop(columns="cache_id"), "cache_id"),
+        (grid[grid["kind"] != "method"], "nothing to report"),
     ):
         bad.to_csv(path, index=False)
         with pytest.raises(ValueError, match=words):
             read_grid(path)
 
 
+def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, replace(SMALL, labels={"jsd": "JSD"}))
+    assert "JSD" in assemble(read_inputs(tmp_path, read_grid(path), DATA), {}).labels
+    pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
+    assert assemble(read_inputs(tmp_path, read_grid(path), DATA), {}).labels == SMALL.methods
+
+
+def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, SMALL)
+    grid = pd.read_csv(path)
+    grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
+    results = assemble(read_inputs(tmp_path, read_grid(path), DATA), {})
+    said = limits(results, {})
+    assert any("Some methods have 1 training seed and others up to 2" in limit for limit in said)
+
+
+def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
+    path = synthetic.write(tmp_path, SMALL)
+    shutil.move(tmp_path / "teachers", tmp_path / "models")
+    for file in (tmp_path / "models").glob("*/*"):
+        file.unlink()
+    grid = pd.read_csv(path, dtype=str, keep_default_na=False)
+    grid["cache_id"] = grid["teacher"] + ".cache-33334444"
+    grid.to_csv(path, index=False)
+    inputs = read_inputs(tmp_path, read_grid(path), DATA)
+    results, sizes = assemble(inputs, {}), tables.sizes_of(inputs)
+    assert sizes["large"] == synthetic.PARAMETERS["large"]
+    shared = tables.cost_table(inputs, results, sizes).groups[0].references
+    assert not any(row[0].text.startswith("teacher") for row in shared)
+    assert "results/models/large-11112222" in {one.command.split()[-1] for one in origins(inputs)}
+
+
+def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path) -> None:
+    experiment = replace(SMALL, methods=("sft", "forward_kl", "seqkd"))
+    inputs, results = read(tmp_path, experiment)
+    shared = tables.cost_table(inputs, results, tables.sizes_of(inputs)).groups[0].references
+    passes = [row[0].value.split(".")[0] for row in shared]
+    assert [name for name in passes if name.startswith("cache")] == ["cache large", "cache middle"]
+    assert [name for name in passes if name.startswith("texts")] == ["texts large", "texts middle"]
+
+
 def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
     synthetic.write(tmp_path, SMALL)
     grid_path = tmp_path / "demo/grid.csv"
-    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001")
+    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA)
     damaged = dict(inputs.items)
     name = "sft.small.s1.eval-0a1b2c3d"
     damaged[name] = damaged[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
@@ -190,6 +235,12 @@ def test_the_frontier_leaves_out_what_costs_more_and_is_no_better() -> None:
 def test_long_texts_are_clipped_with_a_note() -> None:
     assert clipped("a" * 1510).endswith("a … (10 more characters)")
     assert clipped("short") == "short"
+
+
+def test_a_hyperparameter_of_zero_is_shown_and_one_left_open_is_not() -> None:
+    method = replace(METHODS["jsd"], gold_weight=0.5, defaults={"teacher_weight": 0.9})
+    chosen = {"teacher_weight": 0.0, "draws": None, "training": {}, "teacher": "live"}
+    assert details(method, chosen) == "teacher_weight = 0.0, gold_weight = 0.5"
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:

@@ -15,7 +15,7 @@ from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from workflow import relabelling
 from workflow.artifact import Artifact
-from workflow.config import merge
+from workflow.config import CHANGES, merge
 from workflow.digests import of_file, of_folder
 
 
@@ -294,5 +294,5 @@ class Grid:
 
 def _recipe(name: str, choice: MethodChoice) -> recipes.Recipe:
     decided = recipes.decide(choice.method or name, choice.hyperparameters)
-    changes = choice.model_dump(exclude={"method", "training", *choice.hyperparameters})
+    changes = choice.model_dump(include=CHANGES)
     return replace(decided, method=recipes.adjusted(decided.method, changes))

@@ -24,10 +24,17 @@ def closure(module: str) -> frozenset[str]:
     """The modules of this project that a module imports, directly or not, and itself."""
     found, waiting = {module}, [module]
     while waiting:
-        for name in _imports(waiting.pop()) - found:
+        one = waiting.pop()
+        for name in (_imports(one) | _packages(one)) - found:
             found.add(name)
             waiting.append(name)
     return frozenset(found)
+
+
+def _packages(module: str) -> set[str]:
+    """The packages around a module: their `__init__` runs before it."""
+    parts = module.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
 
 
 @cache

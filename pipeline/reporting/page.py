@@ -149,11 +149,14 @@ def recipes(settings: ReportSettings) -> list[Recipe]:
 
 def details(method: Method, chosen: Mapping[str, object]) -> str:
     """What else makes the method, and what the configuration sets of it."""
-    found = {**method.defaults, **{key: value for key, value in chosen.items() if value}}
+    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
+    found = {**method.defaults, **shown}
     for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
         if value := getattr(method, key):
             found[key] = value
-    return ", ".join(f"{key} = {value}" for key, value in found.items())
+    return ", ".join(
+        f"{key} = {value}" for key, value in found.items() if key not in ("teacher", "text")
+    )
 
 
 def versions(evaluations: Mapping[str, dict]) -> dict[str, list[str]]:

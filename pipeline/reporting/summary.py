@@ -152,8 +152,8 @@ def _limits_of_seeds(results: Results) -> list[str]:
     runs = min(counts)
     if len(counts) > 1:
         return [
-            f"Some methods have {runs} training seeds and others up to {max(counts)}: the spread "
-            "of the former is the less certain, and their seeds are not the same."
+            f"Some methods have {_count(runs, 'training seed')} and others up to {max(counts)}: "
+            "the spread of the former is the less certain, and their seeds are not the same."
         ]
     if runs == 1:
         return [

@@ -187,8 +187,8 @@ def cost_table(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Ta
         name="cost",
         caption=(
             "Means over training seeds, seconds with their spread. A student that needs no teacher "
-            "is trained once and stands under each. The teacher and its cache are paid once and "
-            f"shared by the methods that use them. {MISSING}: not measured."
+            "is trained once and stands under each. The teacher, its cache and its texts "
+            f"are paid once and shared by the methods that use them. {MISSING}: not measured."
         ),
         group_headings=("Teacher", "Student"),
         headings=(
@@ -223,10 +223,12 @@ def _shared_rows(inputs: Inputs) -> tuple[tuple[Cell, ...], ...]:
         for id, name in teachers.items()
         if id in inputs.costs
     ]
+    passes = (("cache", inputs.caches, "Read by teacher"), ("texts", inputs.texts, "Written"))
     rows += [
-        _pass_cells(f"cache {id}", one, "Read by teacher") for id, one in inputs.caches.items()
+        _pass_cells(f"{what} {id}", manifest, column)
+        for what, manifests, column in passes
+        for id, manifest in manifests.items()
     ]
-    rows += [_pass_cells(f"texts {id}", one, "Written") for id, one in inputs.texts.items()]
     rows += [
         _cost_cells(f"warm-up of {name}", [inputs.costs[id] for id in ids])
         for name, ids in starts.items()

@@ -4,15 +4,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pipeline.ranges import Count, Name, NonNegative, Share
+from pipeline.ranges import Count, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.models import LayersOf, Model, Shape, Tokenizer
-from pipeline.settings.teacher import CacheSettings
+from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
 from pipeline.settings.writing import TextSettings
 
+Names = Annotated[list[Name], Field(min_length=1)]
 Overrides = dict[str, Any]  # of training; checked when they are merged
 
 
@@ -40,7 +41,7 @@ class MethodChoice(Settings):
     text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
     gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
     plain_text_weight: NonNegative | None = None  # of a language-modelling term on plain text
-    draws: Count | None = None  # tokens drawn from the teacher at each place, for what samples it
+    draws: Draws | None = None  # tokens drawn from the teacher at each place, for what samples it
     relabelling_stages: Count | None = None  # rounds of paired students before the last one
     training: Overrides = {}
 
@@ -53,17 +54,17 @@ class MethodChoice(Settings):
 class Block(Settings):
     """A full product of cells; null means all that the experiment defines."""
 
-    teachers: list[Name] | None = None
-    students: list[Name] | None = None
-    methods: list[Name] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)] = [1]
+    teachers: Names | None = None
+    students: Names | None = None
+    methods: Names | None = None
+    seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [1]
 
 
 class Experiment(Settings):
     """One protocol for all its cells."""
 
     experiment: Name
-    seed: int = 0
+    seed: NonNegativeCount = 0
     data: DataSettings
     tokens: TokensSettings = TokensSettings()
     tokenizer: Tokenizer | None = None

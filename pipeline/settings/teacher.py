@@ -8,6 +8,10 @@ from pipeline.ranges import Count
 from pipeline.settings.base import Settings
 
 
+# half precision tells the shares of so many draws apart
+Draws = Annotated[int, Field(ge=1, le=2000)]
+
+
 class CacheSettings(Settings):
     """The teacher's top K tokens, the really next one, and a bucket for all others."""
 
@@ -19,5 +23,5 @@ class CacheSettings(Settings):
 class CacheJob(CacheSettings):
     """What a job that writes a cache may know."""
 
-    draws: Count | None = None  # tokens drawn with replacement in place of the top K; null: top K
+    draws: Draws | None = None  # tokens drawn with replacement in place of the top K; null: top K
     seed: int = 0  # of the draws

@@ -42,7 +42,7 @@ from pipeline.texts import Batch, Text, micro_batches
 
 @dataclass(frozen=True)
 class Update:
-    """The teacher descends on the exam of the student that it has just taught."""
+    """Adapters φ descend on L(θ - η ∇θ KL(p_φ ‖ q_θ)), L the cross entropy on other texts."""
 
     adapter_rank: Count = 8
     adapter_scale: Positive = 2.0

@@ -27,7 +27,7 @@ from pipeline.texts import Batch, Text
 
 @dataclass(frozen=True)
 class Update:
-    """The teacher stays near the text and near its student."""
+    """Adapters descend on -log p(next token) + w KL(p ‖ q), with the student q held fixed."""
 
     adapter_rank: Count = 8
     adapter_scale: Positive = 2.0

@@ -1,0 +1,81 @@
+"""AdaKD: the most difficult tokens only, each at a temperature of its own.
+
+X. Xie, Z. Xue, J. Wu, J. Li, Y. Wang, X. Hu, Y. Liu, J. Zhang, 2025. LLM-Oriented Token-Adaptive
+Knowledge Distillation. arXiv:2510.11615; details from their repository (SassyRong/AdaKD), script
+AdaKD.sh: Hellinger distance, reverse KL, c = 0.5. Departures: ranks and median are over the whole
+optimizer step, where the repository takes a micro-batch; the difficulty, and so the temperature,
+is held constant, where its gradient leaks through. On a sparse support the bucket is tempered as if
+it were one token.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.divergences import kl
+from pipeline.ranges import NonNegative, OpenShare, PositiveShare, Share
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean of T² KL(q_T ‖ p_T) over the share r of tokens with the greatest difficulty s.
+
+    T = exp(-c tanh(log(s / m))) with m the median of s among them: hard tokens are sharpened.
+    """
+
+    temperature_scale: NonNegative = 0.5  # c
+    least_share: PositiveShare = 0.1  # of the tokens, that r never falls below
+    tolerance: OpenShare = 0.05  # relative change of the smoothed loss that moves r
+    stride: OpenShare = 0.05  # by how much of itself r then moves
+    smoothing: OpenShare = 0.99  # of the loss, a step
+    warmup_share: Share = 0.05  # of the training, before r moves
+
+    def initial_state(self) -> dict[str, float]:
+        """All tokens are kept at first."""
+        return {"share": 1.0}
+
+    def advance(
+        self, state: dict[str, float], loss_nats: float, progress: float
+    ) -> dict[str, float]:
+        """The share r shrinks while the loss falls, and grows again where it rises."""
+        smooth = self.smoothing * state.get("smooth_nats", loss_nats)
+        smooth += (1 - self.smoothing) * loss_nats
+        state = state | {"smooth_nats": smooth}
+        if "reference_nats" not in state:
+            return state | ({"reference_nats": smooth} if progress > self.warmup_share else {})
+
+        share, reference = state["share"], state["reference_nats"]
+        if smooth > reference * (1 + self.tolerance):
+            share = min(1.0, share * (1 + self.stride))
+        elif smooth < reference * (1 - self.tolerance):
+            share = max(self.least_share, share * (1 - self.stride))
+        else:
+            return state
+        return state | {"share": share, "reference_nats": smooth}
+
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        """s: the Hellinger distance between student and teacher."""
+        apart = (teacher / 2).exp() - (student / 2).exp()
+        return (apart.square().sum(-1) / 2).sqrt()
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        assert tokens.step_scores is not None
+        count = max(1, int(len(tokens.step_scores) * tokens.state["share"]))
+        least = tokens.step_scores.topk(count).values[-1]
+        chosen = tokens.step_scores[tokens.step_scores >= least]
+
+        s = self.score(teacher, student.detach(), tokens)
+        temperature = self._temperature(s, chosen.median())[:, None]
+        p, q = ((one / temperature).log_softmax(-1) for one in (teacher, student))
+        losses = temperature[:, 0].square() * kl(q, p)
+        # the loop divides by all tokens, the mean is over the chosen
+        return torch.where(s >= least, losses * len(tokens.step_scores) / len(chosen), 0)
+
+    def _temperature(self, s: PerToken, m: Float[Tensor, ""]) -> PerToken:
+        # tanh(log(s / m)) without the logarithm; 0 / 0, where all are equal, means T = 1
+        total = s.square() + m.square()
+        tanh = torch.where(total > 0, (s.square() - m.square()) / total, 0)
+        return (-self.temperature_scale * tanh).exp()

@@ -1,0 +1,53 @@
+"""ATKD: easy tokens teach diversity alone, hard tokens the target too.
+
+Q. Zhong, L. Ding, L. Shen, J. Liu, B. Du, D. Tao, 2024. Revisiting Knowledge Distillation for
+Autoregressive Language Models. arXiv:2402.11890, eq. 3 to 6; details from their repository
+(WHU-ZQH/ATKD). It rests on KL(p ‖ q) = TKD + (1 - p_g) DKD for the next token g; 1 - p_g is the
+uncertainty, and a token is hard from its median on. Each group is averaged over its own count.
+
+Departures: the median is over the whole optimizer step, where the repository takes a micro-batch;
+EOS is a target like any other. `reverse` makes p and q change roles, also in what is hard, as the
+repository does. Its name for other base losses stands on KL alone; the plug-in is our definition:
+TKD and DKD are the base divergence between the same pairs of distributions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.catalog import build_loss
+from pipeline.divergences import target_or_not, without_target
+from pipeline.ranges import PlainDivergence, Share
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """λ · mean over easy tokens of DKD + (1 - λ) · mean over hard tokens of (TKD + DKD).
+
+    TKD = D((p_g, 1-p_g), (q_g, 1-q_g)) and DKD = D(p̂, q̂), p̂ and q̂ without the next token g.
+    """
+
+    easy_weight: Share = 0.2  # λ
+    base: PlainDivergence = "forward_kl"  # D, with its own defaults
+    reverse: bool = False
+
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        """log(1 - p_g), the logarithm of the uncertainty: the same ranks, more digits."""
+        judge = student if self.reverse else teacher
+        return target_or_not(judge, tokens.target)[:, 1]
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        assert tokens.step_scores is not None
+        p, q = (student, teacher) if self.reverse else (teacher, student)
+        g, divergence = tokens.target, build_loss(self.base, {})
+        target_part = divergence(target_or_not(p, g), target_or_not(q, g), tokens)  # TKD
+        diverse_part = divergence(without_target(p, g), without_target(q, g), tokens)  # DKD
+
+        median = tokens.step_scores.median()
+        hard_share = (tokens.step_scores >= median).to(p.dtype).mean()
+        hard = self.score(teacher, student.detach(), tokens) >= median
+        # the loop divides by all tokens, so a group's weight is divided by its share
+        hard_weight, easy_weight = 1 - self.easy_weight, self.easy_weight
+        weight = torch.where(hard, hard_weight / hard_share, easy_weight / (1 - hard_share))
+        return weight * (diverse_part + torch.where(hard, target_part, 0))

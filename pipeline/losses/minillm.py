@@ -1,0 +1,61 @@
+"""MiniLLM: reverse KL of whole texts by policy gradient, and at each token exactly.
+
+Y. Gu, L. Dong, F. Wei, M. Huang, 2024. MiniLLM: Knowledge Distillation of Large Language Models.
+arXiv:2306.08543, section 2.2; details from their repository (microsoft/LMOps, minillm/). The text
+is written under p̃, a mixture of teacher and student or the student alone; r = q / p̃ at each token
+is the importance weight, which PPO clips. Rewards, returns and whitening are constants.
+
+Departures: each text serves one optimizer step, where the repository makes four passes over 256 of
+them; whitening is over the response tokens of the step, where padding counts too. The term on plain
+text is the training loop's; theirs is half forward KL, ours all cross entropy.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.divergences import kl
+from pipeline.ranges import OpenShare, Positive, Share
+from pipeline.sequences import by_text, log_probs_written_with
+from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+
+WHITENING_FLOOR = 1e-8  # added to the variance: equal advantages are zero, not 0 / 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """-min(r A, clip(r, 1±ε) A) + KL(q ‖ p), r = q/p̃ and A the whitened return from here on.
+
+    The return is Σ γ^(t'-t) R over the rest of the text, divided by its length; R = log(p/q) / 0.5.
+    """
+
+    reward_scale: Positive = 0.5  # that rewards are divided by
+    reward_limit: Positive = 100.0
+    discount: Share = 0.95  # γ
+    ratio_margin: OpenShare = 0.2  # ε
+
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        """The return from each token on, per token left."""
+        log_ratio = of_target(teacher, tokens.target) - of_target(student, tokens.target)
+        rewards = (log_ratio / self.reward_scale).clamp(-self.reward_limit, self.reward_limit)
+        return torch.cat([self._returns(one) for one in by_text(rewards, tokens)])
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        assert tokens.step_scores is not None
+        written_with = log_probs_written_with(tokens)
+        spread = (tokens.step_scores.var(correction=0) + WHITENING_FLOOR).sqrt()
+        own = self.score(teacher, student.detach(), tokens)
+        advantage = (own - tokens.step_scores.mean()) / spread
+
+        ratio = (of_target(student, tokens.target) - written_with).exp()
+        clipped = ratio.clamp(1 - self.ratio_margin, 1 + self.ratio_margin)
+        gain = torch.minimum(ratio * advantage, clipped * advantage)
+        return kl(student, teacher) - gain
+
+    def _returns(self, rewards: Float[Tensor, " time"]) -> Float[Tensor, " time"]:
+        place = torch.arange(len(rewards), dtype=rewards.dtype, device=rewards.device)
+        ahead = place[None, :] - place[:, None]  # [from, to]
+        weights = torch.where(ahead >= 0, self.discount ** ahead.clamp(min=0), 0)
+        return weights @ rewards / (len(rewards) - place)

@@ -1,0 +1,24 @@
+"""On-policy distillation: each token of the student's own text is rewarded by the teacher.
+
+K. Lu and Thinking Machines Lab, 2025. On-Policy Distillation. thinkingmachines.ai/blog; details
+from their repository (tinker-cookbook, train_on_policy.py): discount 0, importance sampling without
+clipping. On the student's own text its gradient is that of the reverse KL of R. Agarwal et al.,
+2024, arXiv:2306.13649, in expectation. Of the teacher it needs p(y) alone, so a sparse support is
+exact.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.sequences import log_probs_written_with
+from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+
+
+@dataclass(frozen=True)
+class Loss:
+    """-r A with r = q / q_written and A = log p - log q of the written token, held constant."""
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        written_with = log_probs_written_with(tokens)
+        log_q = of_target(student, tokens.target)
+        advantage = of_target(teacher, tokens.target) - log_q.detach()
+        return -(log_q - written_with).exp() * advantage

@@ -1,0 +1,22 @@
+"""Skew KL: forward KL to a student with a little of the teacher mixed in.
+
+J. Ko, S. Kim, T. Chen, S.-Y. Yun, 2024. DistiLLM: Towards Streamlined Distillation for Large
+Language Models. arXiv:2402.03898, eq. 4; α from their repository (jongwooko/distillm), which
+drops the teacher's entropy. Here it stays, so that zero means equal.
+"""
+
+from dataclasses import dataclass
+
+from pipeline import divergences
+from pipeline.ranges import OpenShare
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """KL(p ‖ α p + (1 - α) q)."""
+
+    skew: OpenShare = 0.1  # α, the teacher's weight in the mixture
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        return divergences.skew_kl(teacher, student, self.skew)

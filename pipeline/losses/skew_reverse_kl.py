@@ -1,0 +1,22 @@
+"""Skew reverse KL: reverse KL to a teacher with a little of the student mixed in.
+
+J. Ko, S. Kim, T. Chen, S.-Y. Yun, 2024. DistiLLM: Towards Streamlined Distillation for Large
+Language Models. arXiv:2402.03898, section 3.1; α from their repository (jongwooko/distillm). The
+gradient goes through the mixture too.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.divergences import skew_kl
+from pipeline.ranges import OpenShare
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """KL(q ‖ (1 - α) p + α q)."""
+
+    skew: OpenShare = 0.1  # α, the student's weight in the mixture
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        return skew_kl(student, teacher, self.skew)

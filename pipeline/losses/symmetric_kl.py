@@ -1,0 +1,22 @@
+"""Forward and reverse KL in fixed shares.
+
+T. Wu, C. Tao, J. Wang, R. Yang, Z. Zhao, N. Wong, 2024. Rethinking Kullback-Leibler Divergence in
+Knowledge Distillation for Large Language Models. arXiv:2404.02657, where it is the baseline of AKL.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.divergences import kl
+from pipeline.ranges import Share
+from pipeline.signal import LogProbs, PerToken, Tokens
+
+
+@dataclass(frozen=True)
+class Loss:
+    """w KL(p ‖ q) + (1 - w) KL(q ‖ p); half of Jeffreys' divergence at w = ½."""
+
+    forward_weight: Share = 0.5  # w
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+        w = self.forward_weight
+        return w * kl(teacher, student) + (1 - w) * kl(student, teacher)

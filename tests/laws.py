@@ -1,0 +1,210 @@
+"""What every loss must obey, a function for each law: it raises AssertionError where it is broken.
+
+The tests and the table of mutations call the same functions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import references
+import tiny
+import torch
+from torch import Tensor
+
+from pipeline import catalog
+from pipeline.signal import dense, top_k
+from pipeline.texts import Batch, collate
+from pipeline.training import distill, read, token_losses
+
+Settings = dict[str, object]
+
+# not zero at p = q: cross entropy asks what comes next, not what the teacher says
+NOT_ZERO_WHEN_EQUAL = {"cross_entropy"}
+# by the data-processing inequality a sparse support can only lower these
+F_DIVERGENCES = {
+    "forward_kl",
+    "reverse_kl",
+    "symmetric_kl",
+    "jsd",
+    "tvd",
+    "skew_kl",
+    "skew_reverse_kl",
+    "todi",  # in value, which is Jeffreys' divergence
+    "contrastive_pair",
+}
+# they read nothing of the other tokens, so the bucket changes nothing
+EXACT_ON_SPARSE = {"cross_entropy", "opd"}
+# it compares an outcome's probability at several positions; supports differ between positions
+NEEDS_WHOLE_VOCABULARY = {"relational"}
+
+
+def same(batch: Batch) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loss under test: how it is built, and what is done to the batches that it sees."""
+
+    name: str
+    build: Callable[[Settings], Any]
+    batches: Callable[[Batch], Batch] = same
+
+    def variants(self) -> list[Settings]:
+        """Hyperparameters under which it is compared with its reference."""
+        return [{}, *references.VARIANTS.get(self.name, [])]
+
+    def state(self) -> dict[str, float]:
+        """What the loss carries from step to step, so that it matters."""
+        return references.STATES.get(self.name, {})
+
+
+def subject(name: str) -> Subject:
+    """The loss as it is."""
+    return Subject(name, lambda settings: catalog.build_loss(name, dict(settings)))
+
+
+def value(one: Subject, case: tiny.Case, student: Tensor | None = None) -> Tensor:
+    """The loss of each token of a case, on the whole vocabulary, in float64."""
+    logits = case.student if student is None else student
+    p, q = case.teacher.log_softmax(-1), logits.log_softmax(-1)
+    return tiny.losses(one.build({}), p, q, case.tokens(one.state()))
+
+
+def zero_when_equal(one: Subject) -> None:
+    """Law 1: a student that is the teacher has nothing to learn."""
+    case = tiny.case()
+    equal = value(one, replace(case, student=case.teacher))
+    assert one.name in NOT_ZERO_WHEN_EQUAL or equal.abs().max() < 1e-12
+    assert value(one, case).abs().sum() > 1e-3
+
+
+def permutation(one: Subject) -> None:
+    """Law 2: the order of the vocabulary means nothing."""
+    case = tiny.case()
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(5))
+    permuted = replace(
+        case,
+        teacher=case.teacher[:, order],
+        student=case.student[:, order],
+        next_ids=order.argsort()[case.next_ids],
+    )
+    torch.testing.assert_close(value(one, permuted), value(one, case), rtol=1e-12, atol=1e-12)
+
+
+def descent(one: Subject) -> None:
+    """Law 3: the gradient is finite, and a small step along it lowers the loss."""
+    case = tiny.case()
+    logits = case.student.clone().requires_grad_(True)
+    before = value(one, case, logits).mean()
+    (gradient,) = torch.autograd.grad(before, logits)
+    assert gradient.isfinite().all()
+    assert gradient.norm() > 1e-4
+
+    after = value(one, case, case.student - 1e-3 * gradient / gradient.norm()).mean()
+    assert after < before
+
+
+def reference(one: Subject) -> None:
+    """Law 4: it is what the paper's formula gives, token by token."""
+    case = tiny.case()
+    p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
+    tokens = case.tokens(one.state())
+    slow = getattr(references, one.name)
+    for settings in one.variants():
+        known = catalog.hyperparameters("losses", one.name)
+        hyperparameters = {key: field.default for key, field in known.items()} | settings
+        ours = tiny.losses(one.build(settings), p, q, tokens)
+        theirs = slow(
+            p.exp().numpy(), q.exp().numpy(), tokens, SimpleNamespace(**hyperparameters)
+        )
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6, err_msg=settings)
+
+
+def positions(one: Subject) -> None:
+    """Law 5a: where the next token is of the response there is a gradient, and nowhere else."""
+    loss, hidden = one.build({}), []
+    run = tiny.run(loss)
+    run.student.base_model.register_forward_hook(lambda *call: hidden.append(call[2][0]))
+    batch = one.batches(collate(run.pool, torch.device("cpu")))
+    reading = read(run, tiny.plain_descent(run), batch)
+    hidden[0].retain_grad()
+    token_losses(run, reading, None).sum().backward()
+
+    touched = hidden[0].grad.abs().sum(-1) > 0  # [batch, time]
+    expected = torch.zeros_like(touched)
+    for row, text in enumerate(run.pool):
+        expected[row, len(text.prompt_ids) - 1 : text.length] = True
+    assert torch.equal(touched, expected)
+
+
+def micro_batches(one: Subject) -> None:
+    """Law 5b: into which micro-batches a step is cut changes nothing."""
+    whole, cut = (update(one, budget) for budget in (10_000, 20))
+    # float32 sums in another order differ by some 1e-7 of the largest
+    torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-5 * whole.abs().max().item())
+    assert whole.abs().max() > 0
+
+
+def update(one: Subject, budget: int) -> Tensor:
+    """How a step of plain gradient descent changes the weights of a tiny Llama."""
+    run = tiny.run(one.build({}), budget)
+    state = tiny.plain_descent(run)
+    state.loss |= one.state()
+    before = torch.nn.utils.parameters_to_vector(run.student.parameters()).detach()
+    list(distill(run, state))
+    return torch.nn.utils.parameters_to_vector(run.student.parameters()).detach() - before
+
+
+def sparse(one: Subject) -> None:
+    """Law 6: on a support of all tokens it is the dense value, on a smaller one what is documented.
+
+    An f-divergence can only get smaller. Supports are made in float32.
+    """
+    case, loss = tiny.case(vocabulary=11), one.build({})
+    whole = tiny.on_signal(loss, dense(case.teacher, case.next_ids), case, one.state())
+    everything = top_k(case.teacher, case.next_ids, 11)
+    if one.name in NEEDS_WHOLE_VOCABULARY:
+        with pytest.raises(ValueError, match="whole vocabulary"):
+            tiny.on_signal(loss, everything, case, one.state())
+        return
+    torch.testing.assert_close(
+        tiny.on_signal(loss, everything, case, one.state()), whole, rtol=1e-4, atol=1e-5
+    )
+    if one.name not in F_DIVERGENCES | EXACT_ON_SPARSE:
+        return
+    for k in (2, 4, 8):
+        coarse = tiny.on_signal(loss, top_k(case.teacher, case.next_ids, k), case, one.state())
+        assert (coarse <= whole + 1e-5).all()
+        assert one.name in F_DIVERGENCES or torch.allclose(coarse, whole, atol=1e-5)
+
+
+def extremes(one: Subject) -> None:
+    """Logits of ±50, nearly all of the probability on one token, in float32."""
+    case = tiny.case()
+    draw = torch.Generator().manual_seed(9)
+    signs = [50.0 * torch.randn(case.teacher.shape, generator=draw).sign() for _ in range(2)]
+    peaks = [torch.full_like(signs[0], -50.0).index_fill(-1, torch.tensor([at]), 50) for at in (0, 3)]
+    for teacher, student in (signs, peaks, peaks[::-1], (peaks[0], peaks[0])):
+        logits = student.clone().requires_grad_(True)
+        hard = replace(case, teacher=teacher, student=student, noise=case.noise.float())
+        losses = value(one, hard, logits)
+        (gradient,) = torch.autograd.grad(losses.mean(), logits)
+        assert losses.isfinite().all()
+        assert gradient.isfinite().all()
+
+
+LAWS = (
+    zero_when_equal,
+    permutation,
+    descent,
+    reference,
+    positions,
+    micro_batches,
+    sparse,
+    extremes,
+)

@@ -1,0 +1,173 @@
+"""Tiny students and teachers, a language for them to learn, and the runs that they take part in."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from pipeline import catalog, recipes
+from pipeline.language_model import response_logits
+from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.training import Training
+from pipeline.settings.writing import Sampling
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text, collate
+from pipeline.training import Run, State, begin, distill
+from pipeline.turn import Turn
+from pipeline.writing import sampler, write
+
+VOCABULARY = 32
+END = 1
+BUDGET = 60  # positions in a micro-batch: several of them make a step
+CPU = torch.device("cpu")
+
+
+def llama(seed: int, width: int = 16, spread: float = 0.3) -> LlamaForCausalLM:
+    """A Llama of one layer whose random weights make some tokens much likelier than others."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=spread,
+        eos_token_id=END,
+        bos_token_id=END,
+        pad_token_id=END,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def texts(count: int) -> list[Text]:
+    """Prompts of one to seven tokens; the responses count on from the last one, to an EOS."""
+    found = []
+    for at in range(count):
+        prompt = [2 + (at * 7 + place * place) % 29 for place in range(1 + at % 7)]
+        counted = [2 + (prompt[-1] + step) % 29 for step in range(2 + at % 5)]
+        found.append(Text(f"example-{at}", prompt, [*counted, END]))
+    return found
+
+
+def log_probs(model: PreTrainedModel, text: Text) -> Tensor:
+    """What a model says of each response token, in one pass without cache or padding, in float64."""
+    with torch.no_grad():
+        return response_logits(model, collate([text], CPU)).double().log_softmax(-1)
+
+
+def turn(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    pool: list[Text],
+    step: int = 0,
+    steps: int = 20,
+    batch_size: int = 4,
+    max_new_tokens: int = 8,
+) -> Turn:
+    """A step of training, with a state of its own."""
+    return Turn(
+        step=step,
+        steps=steps,
+        epoch=step * batch_size // len(pool),
+        pool=pool,
+        student=student,
+        teacher=teacher,
+        max_new_tokens=max_new_tokens,
+        seed=step + 100,
+        rng=np.random.default_rng(step + 100),
+        state={},
+    )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run may differ in."""
+
+    method: str
+    steps: int = 8
+    batch_size: int = 6
+    learning_rate: float = 5e-3
+    seed: int = 1
+
+
+def run(setup: Setup) -> Run:
+    """A run of a method of the catalogue from fresh weights, on the counting language."""
+    recipe = recipes.decide(setup.method, {})
+    method = recipe.method
+    teacher = LiveTeacher(schooled()) if method.teacher in ("cache", "live") else None
+    training = Training(
+        steps=setup.steps,
+        batch_size=setup.batch_size,
+        learning_rate=setup.learning_rate,
+        warmup_share=0,
+        schedule="constant",
+    )
+    settings = DistillSettings(
+        method=MethodSettings(
+            loss=method.loss,
+            loss_settings=recipe.loss,
+            policy=method.policy,
+            policy_settings=recipe.policy,
+            teacher=method.teacher,
+            update=method.update,
+            update_settings=recipe.update,
+            gold_weight=method.gold_weight,
+            plain_text_weight=method.plain_text_weight,
+        ),
+        training=training,
+        max_new_tokens=6,
+        seed=setup.seed,
+    )
+    pool = list(teacher_texts() if method.text == "teacher" else texts(20))
+    update = None
+    if method.update and teacher:
+        update = catalog.build_update(method.update, recipe.update)
+        update = update.begin(teacher.model, pool, settings, BUDGET)
+    return Run(
+        settings=settings,
+        student=llama(setup.seed, spread=0.05),
+        teacher=teacher,
+        loss=catalog.build_loss(method.loss, recipe.loss),
+        policy=catalog.build_policy(method.policy, recipe.policy),
+        update=update,
+        pool=pool,
+        validation=texts(30)[20:],
+        plain=[Text(f"plain-{at}", [END], one.prompt_ids) for at, one in enumerate(texts(9))]
+        if method.plain_text_weight
+        else [],
+        budget=BUDGET,
+    )
+
+
+def trained(setup: Setup) -> tuple[Run, State]:
+    """A run after its last step."""
+    made = run(setup)
+    state = begin(made)
+    for _ in distill(made, state):
+        pass
+    return made, state
+
+
+@cache
+def _school() -> PreTrainedModel:
+    made = run(Setup("sft", steps=60, batch_size=16, learning_rate=1e-2))
+    made = replace(made, student=llama(99, width=32, spread=0.1))
+    for _ in distill(made, begin(made)):
+        pass
+    return made.student
+
+
+def schooled() -> PreTrainedModel:
+    """A teacher that can count, a copy for each run: one that learns too must not spoil it."""
+    copy = llama(0, width=32)
+    copy.load_state_dict(_school().state_dict())
+    return copy.requires_grad_(False)
+
+
+@cache
+def teacher_texts() -> tuple[Text, ...]:
+    """What the teacher answers to the prompts."""
+    return tuple(write(texts(20), [schooled()], sampler(Sampling()), 6, 0, "teacher"))

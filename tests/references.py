@@ -1,0 +1,258 @@
+"""Every loss once more: slow, in float64 NumPy, token by token, written from the papers.
+
+A reference takes the probabilities p (teacher) and q (student) of a whole optimizer step, what else
+is known of its tokens, and the loss for its hyperparameters. Nothing here is shared with `pipeline`.
+"""
+
+import math
+from types import SimpleNamespace as Hyperparameters
+
+import numpy as np
+
+from pipeline.signal import Tokens
+
+Rows = np.ndarray  # [tokens, outcomes]
+Row = np.ndarray  # [outcomes]
+
+# hyperparameters beside the defaults under which a loss is compared with its reference
+VARIANTS: dict[str, list[dict[str, object]]] = {
+    "symmetric_kl": [{"forward_weight": 0.3}],
+    "jsd": [{"teacher_weight": 0.2}, {"teacher_weight": 0.9}],
+    "skew_kl": [{"skew": 0.3}],
+    "skew_reverse_kl": [{"skew": 0.3}],
+    "akl": [{"head_mass": 0.8}],
+    "abkd": [{"teacher_power": 1.2, "student_power": 0.4}],
+    "amid": [{"curvature": -1.0, "teacher_share": 0.2}, {"curvature": 1.0, "teacher_share": 0.3}],
+    "adakd": [{"temperature_scale": 0.9}],
+    "atkd": [{"reverse": True}, {"base": "jsd"}, {"base": "tvd", "easy_weight": 0.6}],
+    "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
+    "contrastive_pair": [{"skew": 0.3, "gradual": True}],
+    "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
+    "relational": [{"relation_weight": 2.0}],
+}
+# what losses carry from step to step, so that it matters
+STATES: dict[str, dict[str, float]] = {
+    "taid": {"t": 0.55, "momentum": 0.0},
+    "adakd": {"share": 0.6},
+}
+
+
+def kl(p: Row, q: Row) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
+
+
+def mixed(p: Row, q: Row, weight: float) -> Row:
+    return weight * p + (1 - weight) * q
+
+
+def generalised_jsd(p: Row, q: Row, beta: float) -> float:
+    m = mixed(p, q, beta)
+    return beta * kl(p, m) + (1 - beta) * kl(q, m)
+
+
+def variation(p: Row, q: Row) -> float:
+    return sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2
+
+
+def alpha_beta(p: Row, q: Row, a: float, b: float) -> float:
+    total = 0.0
+    for x, y in zip(p, q, strict=True):
+        total += x**a * y**b - a / (a + b) * x ** (a + b) - b / (a + b) * y ** (a + b)
+    return -total / (a * b)
+
+
+def each(function, p: Rows, q: Rows) -> np.ndarray:
+    return np.array([function(a, b) for a, b in zip(p, q, strict=True)])
+
+
+def cross_entropy(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return np.array([-math.log(row[g]) for row, g in zip(q, tokens.target.tolist(), strict=True)])
+
+
+def forward_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(kl, p, q)
+
+
+def reverse_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(kl, q, p)
+
+
+def symmetric_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return h.forward_weight * each(kl, p, q) + (1 - h.forward_weight) * each(kl, q, p)
+
+
+def jsd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(lambda a, b: generalised_jsd(a, b, h.teacher_weight), p, q)
+
+
+def tvd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(variation, p, q)
+
+
+def skew_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(lambda a, b: kl(a, mixed(a, b, h.skew)), p, q)
+
+
+def skew_reverse_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(lambda a, b: kl(b, mixed(b, a, h.skew)), p, q)
+
+
+def akl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    def adaptive(a: Row, b: Row) -> float:
+        head, tail, mass = 0.0, 0.0, 0.0
+        for place, v in enumerate(sorted(range(len(a)), key=lambda v: -a[v])):
+            mass += a[v]
+            if place == 0 or mass <= h.head_mass:
+                head += abs(a[v] - b[v])
+            else:
+                tail += abs(a[v] - b[v])
+        return (head * kl(a, b) + tail * kl(b, a)) / (head + tail)
+
+    return each(adaptive, p, q)
+
+
+def todi(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    def divergence(a: Row, b: Row) -> float:
+        total = 0.0
+        for x, y in zip(a, b, strict=True):
+            towards_forward = 1 / (1 + math.exp(-math.log(x / y)))
+            total += towards_forward * x * math.log(x / y)
+            total += (1 - towards_forward) * y * math.log(y / x)
+        return total
+
+    return each(divergence, p, q)
+
+
+def taid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    def from_between(a: Row, b: Row) -> float:
+        between = b ** (1 - tokens.state["t"]) * a ** tokens.state["t"]
+        return kl(between / between.sum(), b)
+
+    return each(from_between, p, q)
+
+
+def abkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return each(lambda a, b: alpha_beta(a, b, h.teacher_power, h.student_power), p, q)
+
+
+def amid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    share, c = h.teacher_share, (1 - h.curvature) / 2
+
+    def to_assistant(a: Row, b: Row) -> float:
+        r = (share * a**c + (1 - share) * b**c) ** (1 / c) if c else a**share * b ** (1 - share)
+        return alpha_beta(a, r / r.sum(), h.teacher_power, h.assistant_power)
+
+    return each(to_assistant, p, q)
+
+
+def adakd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    difficulty = [math.sqrt(((a**0.5 - b**0.5) ** 2).sum() / 2) for a, b in zip(p, q, strict=True)]
+    order = sorted(range(len(p)), key=lambda i: -difficulty[i])
+    kept = order[: max(1, int(len(p) * tokens.state["share"]))]
+    median = sorted(difficulty[i] for i in kept)[(len(kept) - 1) // 2]  # the lower of two
+
+    result = np.zeros(len(p))
+    for i in kept:
+        scale = math.exp(-h.temperature_scale * math.tanh(math.log(difficulty[i] / median)))
+        a, b = p[i] ** (1 / scale), q[i] ** (1 / scale)
+        result[i] = scale**2 * kl(b / b.sum(), a / a.sum()) * len(p) / len(kept)
+    return result
+
+
+def without(p: Row, g: int) -> Row:
+    return np.delete(p, g) / (1 - p[g])
+
+
+def decoupled(divergence, p: Row, q: Row, g: int) -> tuple[float, float]:
+    binary = divergence(np.array([p[g], 1 - p[g]]), np.array([q[g], 1 - q[g]]))
+    return binary, divergence(without(p, g), without(q, g))
+
+
+def dkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    parts = [decoupled(kl, *one) for one in zip(p, q, tokens.target.tolist(), strict=True)]
+    return np.array([h.target_weight * a + h.others_weight * b for a, b in parts])
+
+
+def atkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    half_jsd = {"forward_kl": kl, "jsd": lambda a, b: generalised_jsd(a, b, 0.5), "tvd": variation}
+    first, second = (q, p) if h.reverse else (p, q)
+    target = tokens.target.tolist()
+    uncertainty = [1 - row[g] for row, g in zip(first, target, strict=True)]
+    median = sorted(uncertainty)[(len(p) - 1) // 2]
+    hard = [one >= median for one in uncertainty]
+
+    result = np.zeros(len(p))
+    for i, g in enumerate(target):
+        binary, others = decoupled(half_jsd[h.base], first[i], second[i], g)
+        if hard[i]:
+            result[i] = (1 - h.easy_weight) * (binary + others) * len(p) / sum(hard)
+        else:
+            result[i] = h.easy_weight * others * len(p) / (len(p) - sum(hard))
+    return result
+
+
+def minillm(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    target, sequence = tokens.target.tolist(), tokens.sequence.tolist()
+    rewards = [math.log(p[i][g] / q[i][g]) / h.reward_scale for i, g in enumerate(target)]
+    rewards = [max(-h.reward_limit, min(h.reward_limit, one)) for one in rewards]
+    returns = []
+    for i in range(len(p)):
+        later = [j for j in range(i, len(p)) if sequence[j] == sequence[i]]
+        returns.append(sum(h.discount ** (j - i) * rewards[j] for j in later) / len(later))
+    advantages = (np.array(returns) - np.mean(returns)) / math.sqrt(np.var(returns) + 1e-8)
+
+    result = each(kl, q, p)
+    for i, g in enumerate(target):
+        ratio = q[i][g] / math.exp(tokens.written_log_probs[i])
+        limited = max(1 - h.ratio_margin, min(1 + h.ratio_margin, ratio))
+        result[i] += max(-ratio * advantages[i], -limited * advantages[i])
+    return result
+
+
+def opd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, g in enumerate(tokens.target.tolist()):
+        advantage = math.log(p[i][g]) - math.log(q[i][g])
+        result[i] = -q[i][g] / math.exp(tokens.written_log_probs[i]) * advantage
+    return result
+
+
+def pair(p: Rows, q: Rows, tokens: Tokens, skews: list[float], beta: float) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, by_student in enumerate(tokens.by_student.tolist()):
+        if by_student:
+            result[i] = beta * kl(q[i], (1 - skews[i]) * p[i] + skews[i] * q[i])
+        else:
+            result[i] = (2 - beta) * kl(p[i], skews[i] * p[i] + (1 - skews[i]) * q[i])
+    return result
+
+
+def student_weight(tokens: Tokens, h: Hyperparameters) -> float:
+    return 1 + 0.5 * min(1, 2 * tokens.progress) if h.gradual else 1.0
+
+
+def contrastive_pair(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    return pair(p, q, tokens, [h.skew] * len(p), student_weight(tokens, h))
+
+
+def contrastive_pair_adaptive(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    target, sequence = tokens.target.tolist(), tokens.sequence.tolist()
+    gaps = []
+    for i in range(len(p)):
+        same = [j for j in range(len(p)) if sequence[j] == sequence[i]]
+        means = [math.prod(r[j][target[j]] for j in same) ** (1 / len(same)) for r in (p, q)]
+        gaps.append(abs(means[0] - means[1]))
+    anchor = sum(gaps) / len(gaps)
+    skews = [1 - (1 - h.skew) * anchor / gap for gap in gaps]
+    skews = [max(h.least_skew, min(h.skew, one)) for one in skews]
+    return pair(p, q, tokens, skews, student_weight(tokens, h))
+
+
+def relational(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+    sequence, result = tokens.sequence.tolist(), np.zeros(len(p))
+    t, s = (np.log(r) - np.log(r).mean(-1, keepdims=True) for r in (p, q))
+    for i in range(len(p)):
+        same = [j for j in range(len(p)) if sequence[j] == sequence[i]]
+        relation = sum((((s[i] - s[j]) - (t[i] - t[j])) ** 2).mean() for j in same) / len(same)
+        result[i] = kl(p[i], q[i]) + h.relation_weight * relation
+    return result

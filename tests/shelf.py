@@ -1,0 +1,48 @@
+"""Artifacts on disk as the stages write them, of the tiny models and texts of `players`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from players import VOCABULARY, llama, schooled, texts
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from pipeline import artifacts, distill, schemas, vocabulary
+from pipeline.texts import Text
+
+
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer with a word for each id."""
+    model = WordLevel({f"word{at}": at for at in range(VOCABULARY)}, unk_token="word0")
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="word1")
+
+
+def put_model(folder: Path, model: PreTrainedModel) -> Path:
+    """A model and its tokenizer."""
+    model.save_pretrained(folder / "model")
+    words().save_pretrained(folder / "model")
+    return folder
+
+
+def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("train",)) -> Path:
+    """The same texts in each split."""
+    folder.mkdir()
+    columns = {name: [getattr(one, name) for one in rows] for name in schemas.TOKENS.names}
+    for split in splits:
+        schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
+    manifest = {"id": folder.name, "tokenizer_digest": vocabulary.digest(words())}
+    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
+    return folder
+
+
+def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> distill.Files:
+    """All that a run with a live teacher may read; `written` are further texts to train on."""
+    return distill.Files(
+        start=put_model(folder / "start", llama(1)),
+        tokens=put_texts(folder / "tokens", texts(20), ("train", "validation")),
+        texts=[put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)],
+        cache=None,
+        teacher=put_model(folder / "teacher", schooled()),
+        state=folder / "state",
+    )

@@ -1,0 +1,210 @@
+"""Bad input is refused in a line: the key, or the file and row, the value, and what is allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snaking import TINY, edited
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pipeline.methods import METHODS
+from workflow.config import ConfigError, validate
+
+
+def refusal(config: dict[str, Any], *changes: tuple[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        validate(edited(config, dict(changes)))
+    return str(caught.value)
+
+
+def test_a_good_configuration_is_no_bad_input(tiny: dict[str, Any]):
+    assert validate(tiny).experiment == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("trainning", "training"),
+        ("training.learning_rat", "learning_rate"),
+        ("data.examples.trian", "train"),
+        ("data.template.with_inputs", "with_input"),
+        ("models.wide.layer", "layers"),
+        ("teachers.large.modle", "model"),
+        ("teachers.large.training.stepz", "steps"),
+        ("grid.0.seed", "seeds"),
+        ("warmup.batchsize", "batch_size"),
+        ("evaluation.item", "items"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_what_was_meant(tiny: dict[str, Any], key: str, meant: str):
+    line = refusal(tiny, (key, 1))
+    assert line.startswith(f"{key}: there is no such key; did you mean {meant}?; allowed: ")
+    assert "\n" not in line
+
+
+def test_a_misspelt_hyperparameter_is_named_with_those_there_are(tiny: dict[str, Any]):
+    line = refusal(tiny, ("methods.jsd", {"teacher_wieght": 0.3}))
+    expected = "methods.jsd.teacher_wieght: jsd has no such hyperparameter; it has: teacher_weight"
+    assert line == expected
+
+
+def test_a_hyperparameter_out_of_range_is_named_with_its_range(tiny: dict[str, Any]):
+    line = refusal(tiny, ("methods.jsd", {"teacher_weight": 1.5}))
+    assert line == "methods.jsd.teacher_weight = 1.5: Input should be less than 1"
+
+
+def test_an_unknown_method_is_answered_with_all_there_are(tiny: dict[str, Any]):
+    line = refusal(tiny, ("methods.foward_kl", None))
+    assert line.startswith("methods.foward_kl: 'foward_kl' is no method; did you mean forward_kl?")
+    assert all(name in line for name in METHODS)
+
+
+def test_an_unknown_task_is_answered_with_all_there_are(tiny: dict[str, Any]):
+    line = refusal(tiny, ("evaluation.tasks", ["heldout", "mmlu"]))
+    assert line == "evaluation.tasks.1 = 'mmlu': Input should be 'heldout' or 'responses'"
+
+
+@pytest.mark.parametrize("steps", [0, -5])
+def test_a_budget_below_one_step_is_refused(tiny: dict[str, Any], steps: int):
+    line = refusal(tiny, ("training.steps", steps))
+    assert line == f"training.steps = {steps}: Input should be greater than or equal to 1"
+
+
+def test_a_budget_of_no_epoch_is_refused(tiny: dict[str, Any]):
+    line = refusal(tiny, ("training.steps", None), ("training.epochs", 0))
+    assert line == "training.epochs = 0: Input should be greater than 0"
+
+
+def test_two_budgets_at_once_are_refused(tiny: dict[str, Any]):
+    assert refusal(tiny, ("training.epochs", 2)) == "training: give either steps or epochs"
+    line = refusal(tiny, ("warmup", {"steps": 3, "epochs": 2}))
+    assert line == "warmup: give either steps or epochs"
+
+
+def test_no_budget_is_refused(tiny: dict[str, Any]):
+    assert refusal(tiny, ("training.steps", None)) == "training: give either steps or epochs"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("experiment", "runs/tiny"),
+        ("experiment", "../tiny"),
+        ("models", {"big/model": TINY["models"]["wide"]} | TINY["models"]),
+        ("methods", {"jsd.low": {"method": "jsd"}}),
+    ],
+)
+def test_a_name_that_would_leave_its_folder_is_refused(
+    tiny: dict[str, Any], key: str, value: object
+):
+    line = refusal(tiny, (key, value))
+    assert line.startswith(key)
+    assert line.endswith(
+        "no name; allowed: small letters, digits and _, beginning with a letter, at most 40"
+    )
+
+
+def test_a_missing_file_is_named_with_its_key(tiny: dict[str, Any]):
+    line = refusal(tiny, ("data.examples.train", "nowhere.jsonl"))
+    assert line.startswith("data.examples.train = 'nowhere.jsonl': there is no such file")
+
+
+def test_a_missing_key_is_named(tiny: dict[str, Any]):
+    config = {key: value for key, value in tiny.items() if key != "students"}
+    assert refusal(config) == "students: the key is missing"
+
+
+def test_a_package_that_is_not_installed_is_named(tiny: dict[str, Any]):
+    source = {"source": "docstrings", "packages": ["numpy", "no_such_package"]}
+    line = refusal(tiny, ("data.examples", source))
+    assert line.startswith("data.examples.packages.1 = 'no_such_package': it is not installed")
+
+
+def test_an_unknown_source_is_answered_with_those_there_are(tiny: dict[str, Any]):
+    line = refusal(tiny, ("models.wide.source", "wheel"))
+    assert line.startswith("models.wide.source = 'wheel': allowed: ")
+    assert all(f"'{name}'" in line for name in ("shape", "layers_of", "hub", "path", "pypi"))
+
+
+def test_a_name_that_nothing_defines_is_answered_with_what_is_defined(tiny: dict[str, Any]):
+    line = refusal(tiny, ("grid.0.methods", ["sft", "gkd"]))
+    assert line == "grid.0.methods: 'gkd' is not defined; there are sft, jsd"
+    line = refusal(tiny, ("students.small.model", "tall"))
+    assert line == "students.small.model: 'tall' is not defined; there are wide, narrow"
+
+
+@pytest.mark.parametrize("key", ["teachers", "students", "methods", "seeds"])
+def test_an_empty_list_in_the_grid_is_not_taken_for_all(tiny: dict[str, Any], key: str):
+    assert refusal(tiny, (f"grid.0.{key}", [])).startswith(f"grid.0.{key} = []: List should have")
+
+
+def test_a_seed_that_is_listed_twice_is_refused(tiny: dict[str, Any]):
+    line = refusal(tiny, ("grid.0.seeds", [1, 2, 1]))
+    assert line == "grid.0.seeds: 1 is listed twice"
+
+
+def test_a_negative_seed_is_refused(tiny: dict[str, Any]):
+    line = refusal(tiny, ("grid.0.seeds", [-1]))
+    assert line == "grid.0.seeds.0 = -1: Input should be greater than or equal to 0"
+
+
+def test_more_cached_tokens_than_the_vocabulary_has_are_refused(tiny: dict[str, Any]):
+    line = refusal(tiny, ("teacher_cache.k", 321))
+    assert line == "teacher_cache.k = 321: tokenizer.vocabulary has only 320 tokens"
+
+
+def test_a_cached_teacher_cannot_judge_text_that_is_yet_to_be_written(tiny: dict[str, Any]):
+    line = refusal(tiny, ("methods.gkd", {"teacher": "cache"}))
+    assert line.startswith("methods.gkd.teacher = 'cache': its text is written in training")
+    assert line.endswith("allowed: 'live'")
+
+
+def test_every_fault_has_a_line(tiny: dict[str, Any]):
+    lines = refusal(tiny, ("training.steps", 0), ("tokens.lenght", 4)).splitlines()
+    assert [line.split()[0] for line in lines] == ["tokens.lenght:", "training.steps"]
+
+
+def saved_model(folder: Path, words: dict[str, int]) -> Path:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<end>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    return folder
+
+
+def test_models_of_different_vocabularies_are_refused(tiny: dict[str, Any], tmp_path: Path):
+    one = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
+    other = saved_model(tmp_path / "other", {"<end>": 0, "dog": 1, "cat": 2})
+    config = edited(
+        tiny,
+        {
+            "tokenizer": None,
+            "models.wide": {"source": "path", "path": str(one)},
+            "models.narrow": {"source": "path", "path": str(other)},
+        },
+    )
+    line = refusal(config)
+    assert line.startswith(f"teachers.large.model ({one}) and students.small.model ({other}) have ")
+    assert validate(edited(config, {"models.narrow.path": str(one)}))
+
+
+def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(folder)}))
+    assert line.startswith("teachers.large.model: model wide has a vocabulary of its own, and `tok")
+
+
+def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
+    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
+    assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it holds no config.json")

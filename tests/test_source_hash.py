@@ -1,0 +1,87 @@
+"""The digest of a stage's source: what it sees, and what it is blind to."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow.source_hash import closure, digest
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("data", "tokenizer", "tokenize", "models", "distill", "teacher_text", "teacher_cache")
+TWICE = """
+def twice(number: int) -> int:
+    return 2 * number
+"""
+TWICE_WITH_WORDS = '''"""Arithmetic."""
+
+def twice(
+    number: int,  # any
+) -> int:
+    """Twice a number."""
+    # the easy way
+    return (2 * number)
+'''
+
+
+def of_source(folder: Path, source: str) -> str:
+    """The digest of a project with one module."""
+    package = folder / "pipeline"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text(source)
+    (folder / "workflow").mkdir()
+    for name in ("__init__", "source_hash"):
+        copied = (ROOT / "workflow" / f"{name}.py").read_text()
+        (folder / "workflow" / f"{name}.py").write_text(copied)
+    asked = "from workflow.source_hash import digest; print(digest('pipeline.one'))"
+    command = [sys.executable, "-c", asked]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_comments_formatting_and_docstrings_are_not_seen(tmp_path: Path):
+    bare = of_source(tmp_path / "bare", TWICE)
+    assert len(bare) == 8
+    assert of_source(tmp_path / "words", TWICE_WITH_WORDS) == bare
+
+
+def test_a_change_in_the_code_is_seen(tmp_path: Path):
+    changed = of_source(tmp_path / "changed", TWICE.replace("2 *", "3 *"))
+    assert changed != of_source(tmp_path / "bare", TWICE)
+
+
+def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):
+    said, else_said = (f"{TWICE}\nWORD = {word!r}\n" for word in ("one", "two"))
+    assert of_source(tmp_path / "one", said) != of_source(tmp_path / "two", else_said)
+
+
+def test_a_stage_depends_on_what_it_imports_and_on_no_more():
+    distill = closure("pipeline.distill")
+    assert {"pipeline.distill", "pipeline.training", "pipeline.schemas"} <= distill
+    assert not distill & {"pipeline.evaluate", "pipeline.report", "pipeline.methods"}
+    assert "pipeline.training" not in closure("pipeline.evaluate")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_depends_on_a_single_loss_policy_or_plot(stage: str):
+    plugins = ("pipeline.losses.", "pipeline.data_policies.", "pipeline.teacher_updates.")
+    own = [name for name in closure(f"pipeline.{stage}") if name.startswith(plugins)]
+    assert own == []
+    assert not any("reporting" in name for name in closure(f"pipeline.{stage}"))
+
+
+def test_a_loss_counts_for_those_that_use_it():
+    with_jsd = digest("pipeline.distill", ("pipeline.losses.jsd",))
+    assert with_jsd != digest("pipeline.distill")
+    assert with_jsd != digest("pipeline.distill", ("pipeline.losses.forward_kl",))
+
+
+def test_templates_and_styles_of_the_report_are_its_code():
+    assert "pipeline.reporting" in closure("pipeline.report")
+    assert list((ROOT / "pipeline" / "reporting").glob("*.css"))
+
+
+def test_a_package_runs_before_its_modules():
+    assert "pipeline.losses" in closure("pipeline.losses.jsd")

@@ -1,0 +1,279 @@
+"""The teacher that learns: its adapters, its two ways to learn, and what must stay as it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from players import CPU, END, Setup, llama, run, schooled, texts
+from shelf import put_all
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from pipeline import checkpoint, distill
+from pipeline.adapters import Learner, attach
+from pipeline.language_model import response_logits
+from pipeline.teacher_updates import exam, online_module
+from pipeline.texts import Batch, collate
+from pipeline.training import Run, State, begin
+from pipeline.training import distill as steps_of
+
+LEARNING = ("okd", "ikd")
+
+
+def gpt2() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=32, n_embd=16, n_layer=2, n_head=2, n_positions=64, eos_token_id=END,
+        bos_token_id=END,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+def in_float64(seed: int) -> LlamaForCausalLM:
+    """A model that can be differentiated twice: fused attention can't."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, initializer_range=0.3, attn_implementation="eager",
+        eos_token_id=END, bos_token_id=END, pad_token_id=END,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval().double()
+
+
+def bits(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: one.clone() for name, one in model.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+@pytest.mark.parametrize("make", [lambda: llama(0), gpt2], ids=["linear", "conv1d"])
+def test_fresh_adapters_change_nothing_and_are_all_that_learns(make):
+    model, batch = make(), collate(texts(4), CPU)
+    before = response_logits(model, batch).detach()
+    weights = attach(model, rank=2, scale=1.0, rng=torch.Generator().manual_seed(0))
+
+    assert response_logits(model, batch).equal(before)
+    assert {id(one) for one in model.parameters() if one.requires_grad} == {
+        id(one) for one in weights
+    }
+    with torch.no_grad():
+        weights[1] += 1.0
+    assert not response_logits(model, batch).equal(before)
+
+
+def test_an_adapter_adds_scale_times_up_times_down():
+    model = gpt2()
+    layer = model.transformer.h[0].attn.c_attn
+    down, up, *_ = attach(model, rank=2, scale=3.0, rng=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        up += torch.randn(up.shape, generator=torch.Generator().manual_seed(1))
+
+    x = torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
+    whole = layer.weight.T + 3.0 * up @ down  # Conv1D stores its weight the other way round
+    given = model.transformer.h[0].attn.c_attn(x)
+    torch.testing.assert_close(given, x @ whole.T + layer.bias, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_whose_layers_have_other_names_is_refused():
+    with pytest.raises(ValueError, match="has no layer named q_proj"):
+        attach(torch.nn.Linear(2, 2), rank=1, scale=1.0, rng=torch.Generator())
+
+
+def test_the_online_module_s_loss_is_cross_entropy_and_a_share_of_kl():
+    rng = np.random.default_rng(0)
+    p, q = (np.log(rng.dirichlet(np.ones(5), size=3)) for _ in range(2))
+    batch = replace(collate(texts(1), CPU), next_ids=torch.tensor([4, 0, 2]))
+    given = online_module.token_losses(torch.tensor(p), torch.tensor(q), batch, 0.3)
+    expected = [
+        -p[at, next_id] + 0.3 * (np.exp(p[at]) * (p[at] - q[at])).sum()
+        for at, next_id in enumerate([4, 0, 2])
+    ]
+    np.testing.assert_allclose(given.numpy(), expected, rtol=1e-12)
+
+
+def test_the_online_module_comes_nearer_to_text_and_student():
+    made = run(Setup("okd"))
+    update, batch = replace(made.update, student_weight=1.0), collate(made.pool[:6], CPU)
+
+    def loss() -> float:
+        with torch.no_grad():
+            p = response_logits(update.learner.model, batch).log_softmax(-1)
+            q = response_logits(made.student, batch).log_softmax(-1)
+        return online_module.token_losses(p, q, batch, 1.0).mean().item()
+
+    before = loss()
+    for step in range(20):
+        update.learn(made.student, [batch], step)
+    assert loss() < before
+
+
+def exam_loss(logits: Tensor, batch: Batch) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits, batch.next_ids)
+
+
+def course_loss(p: Tensor, logits: Tensor) -> Tensor:
+    """Mean KL(p ‖ q), in the precision of its arguments."""
+    return (p.exp() * (p - logits.log_softmax(-1))).sum(-1).mean()
+
+
+@pytest.fixture
+def lesson():
+    """Teacher and student in float64, a course and an exam; the adapters are under way."""
+    teacher, student = in_float64(1), in_float64(2)
+    learner = Learner(teacher, rank=2, scale=1.0, learning_rate=1e-3, seed=0)
+    with torch.no_grad():
+        for up in learner.weights[1::2]:
+            up += 0.3 * torch.randn(up.shape, generator=torch.Generator().manual_seed(3))
+    course, exam_batch = collate(texts(12)[:5], CPU), collate(texts(12)[5:], CPU)
+    return teacher, student, learner, course, exam_batch
+
+
+def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson):
+    teacher, student, learner, course, exam_batch = lesson
+    weights, rate = dict(student.named_parameters()), 0.1
+
+    p = response_logits(teacher, course).log_softmax(-1)
+    q = response_logits(student, course)
+    slope = torch.autograd.grad(course_loss(p, q), weights.values(), create_graph=True)
+    after = {
+        name: weight - rate * part
+        for (name, weight), part in zip(weights.items(), slope, strict=True)
+    }
+    inputs = {"input_ids": exam_batch.input_ids, "attention_mask": exam_batch.attention.long()}
+    logits = torch.func.functional_call(student, after, (), inputs).logits[exam_batch.predicts]
+    loss = exam_loss(logits, exam_batch)
+    exact = torch.autograd.grad(loss, learner.weights, retain_graph=True)
+    gradient = [one.detach() for one in torch.autograd.grad(loss, list(after.values()))]
+
+    slopes = exam.directional_slopes(student, course, gradient, radius=0.01)
+    ours = rate * (response_logits(teacher, course).softmax(-1) * slopes).sum() / len(slopes)
+    given = torch.autograd.grad(ours, learner.weights)
+    # log-probabilities are float32: 1e-7 of rounding over a radius of 1e-2, and DARTS' own error
+    for one, other in zip(given, exact, strict=True):
+        assert (one - other).norm() <= 2e-3 * other.norm()
+
+
+def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
+    teacher, student, learner, course, exam_batch = lesson
+    weights = list(student.parameters())
+    gradient = torch.autograd.grad(
+        exam_loss(response_logits(student, exam_batch), exam_batch), weights
+    )
+    p = response_logits(teacher, course).log_softmax(-1)
+    slope = torch.autograd.grad(
+        course_loss(p, response_logits(student, course)), weights, create_graph=True
+    )
+    along = sum((one * other).sum() for one, other in zip(slope, gradient, strict=True))
+    exact = torch.autograd.grad(-along, learner.weights)  # of the exam, for a step of size one
+
+    before = [one.detach().clone() for one in learner.weights]
+    pool = [*course.texts, *exam_batch.texts]
+    exam.Feedback(learner, pool, len(exam_batch.texts), 0, 10_000, 0.01).learn(student, [course], 0)
+    for old, new, expected in zip(before, learner.weights, exact, strict=True):
+        clear = expected.abs() > 0.02 * expected.abs().max()
+        # Adam's first step is the rate times the sign of the gradient
+        assert clear.sum() > 0.3 * clear.numel()
+        torch.testing.assert_close(
+            (new - old)[clear], -1e-3 * expected[clear].sign(), atol=1e-6, rtol=0
+        )
+
+
+def test_an_exam_has_no_text_of_the_course_and_another_draw_at_each_step():
+    made = run(Setup("ikd"))
+    course = {text.example_id for text in made.pool[:8]}
+    exams = [{text.example_id for text in made.update.exam(course, step)} for step in range(5)]
+    assert all(len(one) == made.settings.training.batch_size for one in exams)
+    assert not any(one & course for one in exams)
+    assert len({frozenset(one) for one in exams}) == 5
+
+
+def test_a_course_that_takes_all_texts_is_refused():
+    made = run(Setup("ikd"))
+    with pytest.raises(ValueError, match="leaves none for the student's exam"):
+        made.update.exam({text.example_id for text in made.pool}, 0)
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(method):
+    made = run(Setup(method))
+    batch, student = collate(made.pool[:6], CPU), bits(made.student)
+    teacher, said = bits(made.teacher.model), made.teacher.signal(batch).log_probs
+    assert not said.requires_grad
+
+    for step in range(2):  # adapters begin at zero: their first step moves one factor only
+        made.update.learn(made.student, [batch], step)
+    assert not made.teacher.signal(batch).log_probs.equal(said)
+    assert same(bits(made.student), student)
+    assert all(one.grad is None for one in made.student.parameters())
+    now = bits(made.teacher.model)
+    changed = {name for name in now if not now[name].equal(teacher[name])}
+    assert {name.rsplit(".", 1)[-1] for name in changed} == {"down", "up"}
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_micro_batches_do_not_change_what_the_teacher_learns(method):
+    whole, parts = run(Setup(method)), run(Setup(method))
+    some = whole.pool[:6]
+    whole.update.learn(whole.student, [collate(some, CPU)], 0)
+    parts.update.learn(parts.student, [collate(some[:2], CPU), collate(some[2:], CPU)], 0)
+    for one, other in zip(whole.update.learner.weights, parts.update.learner.weights, strict=True):
+        # an element with next to no gradient has next to no say in its sign: Adam's first step
+        assert ((one - other).abs() > 1e-6).float().mean() < 0.02
+
+
+def after(run_: Run, state: State, last: int) -> None:
+    for _ in steps_of(run_, state):
+        if state.step == last:
+            return
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_killed_and_resumed_it_ends_with_the_same_bits(method, tmp_path):
+    straight, killed, resumed = (run(Setup(method)) for _ in range(3))
+    state = begin(straight)
+    after(straight, state, 8)
+
+    early = begin(killed)
+    after(killed, early, 3)
+    checkpoint.save(tmp_path, killed, early, "job")
+    late = begin(resumed)
+    assert checkpoint.resume(tmp_path, resumed, late, "job")
+    assert late.step == 3
+    after(resumed, late, 8)
+
+    assert same(bits(straight.student), bits(resumed.student))
+    assert same(bits(straight.teacher.model), bits(resumed.teacher.model))
+    assert not same(bits(straight.teacher.model), bits(killed.teacher.model))
+    losses = [[row["loss_nats"] for row in one.rows] for one in (state, late)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("method", LEARNING)
+def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
+    files = put_all(tmp_path)
+    before = {path: path.read_bytes() for path in files.teacher.rglob("*.*")}
+    made = distill.assemble(files, run(Setup(method, steps=3)).settings, budget=400)
+    after(made, begin(made), 3)
+    assert any(up.abs().sum() > 0 for up in made.update.learner.weights[1::2])
+    assert {path: path.read_bytes() for path in files.teacher.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("update", [online_module.Update(), exam.Update()])
+def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
+    made = run(Setup("okd"))
+    learning = update.begin(schooled(), made.pool, made.settings, budget=400)
+    with torch.no_grad():
+        next(made.student.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"not finite at step 5|gradient of length nan"):
+        learning.learn(made.student, [collate(made.pool[:4], CPU)], 4)
+
+
+def test_a_student_that_was_moved_is_back_bit_by_bit():
+    model = llama(0)
+    before, direction = bits(model), [torch.randn_like(one) for one in model.parameters()]
+    with exam.moved(model, direction, 0.3):
+        assert not same(bits(model), before)
+    assert same(bits(model), before)

@@ -1,0 +1,207 @@
+"""Writing token by token: right draws, right texts, whatever else is in the batch."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from players import END, VOCABULARY, llama, log_probs, texts
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LogitsProcessorList,
+    PreTrainedModel,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.writing import BATCH_TOKENS, Choice, Choose, draw, restricted, sampler, write
+
+
+def gpt2() -> GPT2LMHeadModel:
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=VOCABULARY,
+        n_positions=64,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        initializer_range=0.4,
+        eos_token_id=END,
+        bos_token_id=END,
+        pad_token_id=END,
+    )
+    return GPT2LMHeadModel(config).eval()
+
+
+def logits(rows: int = 1, seed: int = 0) -> Tensor:
+    return 2 * torch.randn(rows, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def uniforms(count: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(count))
+
+
+def watched(choose: Choose, sizes: list[tuple[int, int]]) -> Choose:
+    """The same choice; notes position and batch size."""
+
+    def noting(given: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
+        sizes.append((position, len(given[0])))
+        return choose(given, position, uniform)
+
+    return noting
+
+
+def test_a_draw_inverts_the_cumulative_distribution() -> None:
+    row, uniform = logits(), uniforms(5000)
+    tokens, _ = draw(row.expand(5000, -1), uniform, Sampling())
+    cumulative = row[0].double().softmax(-1).cumsum(-1).numpy()
+    expected = np.searchsorted(cumulative, uniform.numpy(), side="right")
+    # a float32 softmax may put a threshold 1e-7 off: of 5000 draws hardly one lies so close
+    assert (tokens.numpy() != expected).sum() <= 1
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(temperature=0.5), Sampling(top_k=4), Sampling(top_p=0.9)],
+    ids=str,
+)
+def test_draws_follow_the_distribution_that_they_report(sampling: Sampling) -> None:
+    count = 20_000
+    tokens, reported = draw(logits().expand(count, -1), uniforms(count), sampling)
+    expected = count * reported[0].double().exp().numpy()
+    observed = np.bincount(tokens.numpy(), minlength=12)
+    assert observed[expected == 0].sum() == 0
+    possible = expected > 0
+    assert chisquare(observed[possible], expected[possible], sum_check=False).pvalue > 0.001
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.7), (5, 0.4), (50, 1.0)])
+def test_restrictions_are_those_of_transformers(
+    temperature: float, top_k: int, top_p: float
+) -> None:
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature)])
+    if top_k:
+        warpers.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        warpers.append(TopPLogitsWarper(top_p))
+    given = logits(rows=40)
+    expected = warpers(torch.zeros(40, 1, dtype=torch.long), given).softmax(-1)
+    own = restricted(given, Sampling(temperature=temperature, top_k=top_k, top_p=top_p)).exp()
+    torch.testing.assert_close(own, expected, atol=1e-6, rtol=0)  # float32 sums in another order
+
+
+def test_temperature_zero_takes_the_likeliest() -> None:
+    given = logits(rows=30)
+    tokens, _ = draw(given, uniforms(30), Sampling(temperature=0))
+    assert tokens.equal(given.argmax(-1))
+
+
+@pytest.mark.parametrize("make", [lambda: llama(5), gpt2], ids=["rotary", "absolute positions"])
+def test_greedy_text_is_that_of_generate(make: type[PreTrainedModel]) -> None:
+    model, asked, sizes = make(), texts(12), []
+    greedy = Sampling(temperature=0)
+    model.config.eos_token_id = -1  # no token: all texts go to the full length
+    endless = write(asked, [model], sampler(greedy), 10, 0, "student")
+    said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
+    model.config.eos_token_id = said.most_common(1)[0][0]
+
+    choose = watched(sampler(greedy), sizes)
+    written = write(asked, [model], choose, 10, 0, "student")
+    assert sizes[0][1] == 12
+    assert sizes[-1][1] <= 6  # most texts had ended, and left the batch
+    end = model.config.eos_token_id
+    for text in written:
+        ids = torch.tensor([text.prompt_ids])
+        model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10
+        )
+        assert text.response_ids == expected[0, ids.shape[1] :].tolist()
+
+
+def test_a_left_padded_batch_is_written_as_generate_does() -> None:
+    model, asked = llama(5), texts(7)
+    width = max(len(text.prompt_ids) for text in asked)
+    rows = [[0] * (width - len(text.prompt_ids)) + list(text.prompt_ids) for text in asked]
+    attention = [[int(at >= width - len(one.prompt_ids)) for at in range(width)] for one in asked]
+    expected = model.generate(
+        torch.tensor(rows),
+        attention_mask=torch.tensor(attention),
+        do_sample=False,
+        max_new_tokens=9,
+    )[:, width:].tolist()
+    written = write(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student")
+    for text, tokens in zip(written, expected, strict=True):
+        assert text.response_ids == tokens[: len(text.response_ids)]
+        assert text.ended or len(text.response_ids) == 9
+
+
+def test_the_batch_does_not_change_a_text() -> None:
+    model, asked, choose = llama(1), texts(15), sampler(Sampling())
+    together = write(asked, [model], choose, 12, 7, "student")
+    alone = [write([text], [model], choose, 12, 7, "student")[0] for text in asked]
+    backwards = write(asked[::-1], [model], choose, 12, 7, "student")[::-1]
+    assert len({len(text.response_ids) for text in together}) > 3
+    for one, other, third in zip(together, alone, backwards, strict=True):
+        assert one.response_ids == other.response_ids == third.response_ids
+        # padding changes the order of float32 sums
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+
+
+def test_texts_come_from_seed_and_example_alone() -> None:
+    model, asked, choose = llama(1), texts(10), sampler(Sampling())
+    first = write(asked, [model], choose, 8, 1, "student")
+    assert write(asked, [model], choose, 8, 1, "student") == first
+    assert write(asked, [model], choose, 8, 2, "student") != first
+
+    twins = [Text("a", [5, 6], [END]), Text("b", [5, 6], [END]), Text("a", [5, 6], [END])]
+    one, other, again = write(twins, [model], choose, 8, 1, "student")
+    assert one == again
+    assert one.response_ids != other.response_ids
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=6)], ids=str)
+def test_recorded_log_probs_are_of_what_wrote_the_text(sampling: Sampling) -> None:
+    model = llama(1)
+    for text in write(texts(10), [model], sampler(sampling), 8, 3, "student"):
+        full = restricted(log_probs(model, text), sampling)
+        expected = full[torch.arange(len(text.response_ids)), text.response_ids]
+        np.testing.assert_allclose(text.log_probs, expected, atol=1e-4)  # float32 in the cache
+
+
+def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
+    written = write(texts(40), [llama(1)], sampler(Sampling()), 12, 3, "student")
+    assert {text.ended for text in written} == {True, False}
+    for text in written:
+        *before, last = text.response_ids
+        assert END not in before
+        assert text.ended == (last == END)
+        assert text.ended or len(text.response_ids) == 12
+        assert text.author == "student"
+        assert text.teacher_tokens == 0
+
+
+def test_the_cache_stays_within_its_budget() -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def stop(given: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
+        tokens = torch.full_like(given[0][:, 0], END, dtype=torch.long)
+        return Choice(tokens, torch.zeros(len(tokens)), tokens == 0)
+
+    written = write(texts(40), [llama(1)], watched(stop, sizes), 1000, 0, "student")
+    assert [text.example_id for text in written] == [text.example_id for text in texts(40)]
+    assert [text.prompt_ids for text in written] == [text.prompt_ids for text in texts(40)]
+    assert sum(size for _, size in sizes) == 40
+    assert max(size for _, size in sizes) <= BATCH_TOKENS // 1001
+
+
+def test_nothing_asked_nothing_written() -> None:
+    assert write([], [llama(1)], sampler(Sampling()), 8, 0, "student") == []

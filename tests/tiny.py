@@ -1,0 +1,150 @@
+"""Small real things that tests share: distributions over few tokens, a two-layer Llama, a run."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pipeline.data_policies.fixed import Policy
+from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.training import Training
+from pipeline.signal import LogProbs, Signal, Tokens, of_target, on_support
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text
+from pipeline.training import Run, State
+
+TEXT_LENGTHS = (3, 1, 4, 2)  # response tokens of the texts of a case
+VOCABULARY = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a loss is given for an optimizer step of few tokens, in float64."""
+
+    teacher: Tensor  # logits [tokens, vocabulary]
+    student: Tensor  # logits [tokens, vocabulary]
+    next_ids: Tensor
+    noise: Tensor  # of what the texts were written with
+
+    def tokens(self, state: dict[str, float], progress: float = 0.3) -> Tokens:
+        """The tokens on a dense support; every other text is the student's."""
+        lengths = torch.tensor(TEXT_LENGTHS)
+        sequence = torch.arange(len(lengths)).repeat_interleave(lengths)
+        written = of_target(self.student.log_softmax(-1), self.next_ids) + self.noise
+        return Tokens(
+            target=self.next_ids,
+            sequence=sequence,
+            by_student=sequence % 2 == 1,
+            written_log_probs=written,
+            dense=True,
+            progress=progress,
+            state=state,
+        )
+
+
+def case(seed: int = 0, vocabulary: int = 11, spread: float = 2.0) -> Case:
+    """Random logits for teacher and student, which differ."""
+    draw, count = torch.Generator().manual_seed(seed), sum(TEXT_LENGTHS)
+    shape = (count, vocabulary)
+    teacher, student = (
+        spread * torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2)
+    )
+    next_ids = torch.randint(vocabulary, (count,), generator=draw)
+    noise = 0.1 * torch.randn(count, generator=draw, dtype=torch.float64)
+    return Case(teacher, student, next_ids, noise)
+
+
+def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> Tensor:
+    """The loss of each token, the tokens being a whole optimizer step."""
+    if hasattr(loss, "score"):
+        scores = loss.score(teacher, student.detach(), tokens)
+        tokens = replace(tokens, step_scores=scores.detach())
+    return loss(teacher, student, tokens)
+
+
+def on_signal(loss: Any, signal: Signal, one: Case, state: dict[str, float]) -> Tensor:
+    """The loss of each token on the support of a signal, which is a teacher's."""
+    student = on_support(one.student, signal.support)
+    tokens = one.tokens(state)
+    tokens = replace(
+        tokens,
+        target=signal.support.target,
+        dense=signal.support.ids is None,
+        written_log_probs=tokens.written_log_probs.float(),
+    )
+    return losses(loss, signal.log_probs, student, tokens)
+
+
+def initial_state(loss: Any) -> dict[str, float]:
+    """What a loss carries before the first step."""
+    return loss.initial_state() if hasattr(loss, "initial_state") else {}
+
+
+def llama(seed: int, layers: int = 2, width: int = 32, vocabulary: int = VOCABULARY) -> Any:
+    """A Llama with random weights, large enough for its predictions to differ."""
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).eval()
+
+
+def texts(count: int = 6, seed: int = 0) -> list[Text]:
+    """Texts of several lengths; every other one is the student's, all with log-probabilities."""
+    draw = torch.Generator().manual_seed(seed)
+    found = []
+    for number in range(count):
+        prompt = torch.randint(VOCABULARY, (3 + number % 3,), generator=draw).tolist()
+        response = torch.randint(VOCABULARY, (1 + (5 * number) % 7,), generator=draw).tolist()
+        found.append(
+            Text(
+                example_id=f"text-{number}",
+                prompt_ids=prompt,
+                response_ids=response,
+                author="student" if number % 2 else "teacher",
+                log_probs=(-4 - torch.rand(len(response), generator=draw)).tolist(),
+            )
+        )
+    return found
+
+
+def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 1) -> Run:
+    """A run of a loss on all tiny texts at once, with a live teacher."""
+    pool = texts()
+    method = MethodSettings(loss="", policy="fixed", teacher="live", gold_weight=gold_weight)
+    training = Training(
+        steps=steps,
+        batch_size=len(pool),
+        warmup_share=0,
+        schedule="constant",
+        learning_rate=1.0,
+        max_gradient_norm=1e9,
+        validations=0,
+    )
+    return Run(
+        settings=DistillSettings(method=method, training=training, max_new_tokens=4, seed=0),
+        student=llama(seed=2),
+        teacher=LiveTeacher(llama(seed=1)),
+        loss=loss,
+        policy=Policy(),
+        update=None,
+        pool=pool,
+        validation=[],
+        plain=[],
+        budget=budget,
+    )
+
+
+def plain_descent(one: Run) -> State:
+    """The state before the first step, with an optimizer that subtracts the gradient itself."""
+    optimizer = torch.optim.SGD(one.student.parameters(), lr=one.settings.training.learning_rate)
+    return State(optimizer, loss=initial_state(one.loss))
