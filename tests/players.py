@@ -53,7 +53,7 @@ def texts(count: int) -> list[Text]:
 
 
 def log_probs(model: PreTrainedModel, text: Text) -> Tensor:
-    """What a model says of each response token, in one pass without cache or padding, in float64."""
+    """What a model says of each response token, in one pass without cache or padding."""
     with torch.no_grad():
         return response_logits(model, collate([text], CPU)).double().log_softmax(-1)
 

@@ -95,20 +95,20 @@ class Copy:
             command, cwd=self.folder, env=machine, capture_output=True, text=True, check=False
         )
 
-    def planned(self, config: Mapping[str, Any]) -> set[str]:
+    def planned(self, config: Mapping[str, Any], *options: str) -> set[str]:
         """The outputs that a dry run would make, without `results/`."""
-        done = self.snakemake(config, "--dry-run", "--quiet", "host")
+        done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         outputs = [OUTPUT.findall(block) for rule, block in JOB.findall(done.stdout)]
         return {one.removeprefix("results/") for found in outputs for one in found}
 
     @contextlib.contextmanager
-    def edit(self, file: str, old: str, new: str) -> Iterator[None]:
+    def edit(self, file: str, old: str, new: str, at_end: str = "") -> Iterator[None]:
         """The copy with an edit in one of its source files, for as long as it lasts."""
         path = self.folder / file
         text = path.read_text()
         assert old in text, f"{file} has no {old!r}"
-        path.write_text(text.replace(old, new, 1))
+        path.write_text(text.replace(old, new, 1) + at_end)
         try:
             yield
         finally:

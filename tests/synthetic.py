@@ -100,10 +100,13 @@ def write(results: Path, experiment: Experiment) -> Path:
         "warnings": ["12 examples were left out: their response is longer than 256 tokens"],
     }
     _json(results / "data/docs-00000001/card.json", card)
-    grid = results / experiment.name / "grid.csv"
-    grid.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(cells).to_csv(grid, index=False)
-    return grid
+    return _grid(results / experiment.name / "grid.csv", cells)
+
+
+def _grid(path: Path, cells: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(cells).to_csv(path, index=False)
+    return path
 
 
 def _cell(experiment: Experiment, teacher: str, student: str, method: str, seed: int) -> dict:

@@ -192,7 +192,7 @@ def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
 def test_the_cache_stays_within_its_budget() -> None:
     sizes: list[tuple[int, int]] = []
 
-    def stop(given: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
+    def stop(given: Sequence[Tensor], _: int, __: Tensor) -> Choice:
         tokens = torch.full_like(given[0][:, 0], END, dtype=torch.long)
         return Choice(tokens, torch.zeros(len(tokens)), tokens == 0)
 

@@ -167,8 +167,9 @@ def loss_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> P
     _blank(flat[len(looks) :])
     if len(results.pairs) > 1:
         legend_below(figure, _pair_handles(results.pairs, sizes))
+    smoothing = f"each value the mean of {width} steps" if width > 1 else "not smoothed"
     caption = (
-        f"Means over training seeds, each value the mean of the last {width} steps; against the "
+        f"Means over training seeds, {smoothing}; against the "
         "step. Each method has a loss, and so an axis, of its own: heights can't be compared."
     )
     return Plot("training_loss", "Training loss", caption, figure)

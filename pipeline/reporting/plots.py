@@ -42,7 +42,7 @@ def scores_by_method(results: Results, sizes: Mapping[str, int]) -> Plot:
     teachers = list(dict.fromkeys(pair.teacher for pair in results.pairs))
     marks = _marks(results)
     lines = max(len(_lines_of(results, teacher)) for teacher in teachers)
-    row_height = 0.75 + lines * (0.11 + 0.08 * len(marks))
+    row_height = max(1.9, 0.75 + lines * (0.11 + 0.08 * len(marks)))
     figure, found = measure_panels(teachers, results.judged, row_height, legend=0.35)
     for panel in found:
         _method_panel(panel, results, marks)

@@ -64,7 +64,7 @@ def _finding(results: Results, pair: Pair, measure: Measure) -> str:
     beside = [row for row in group_of(results, pair, measure) if row != best]
     value = _value(measure, means[best])
     if not others:
-        text = f"only {best.label} was trained: {value}."
+        text = f"Only {best.label} was trained: {value}."
     elif means[best].spread is None and not beside:
         text = _without_spread(measure, means, best, others[0])
     elif beside:

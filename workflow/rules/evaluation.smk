@@ -10,7 +10,7 @@ rule evaluation:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=16384,
+        micro_batch_tokens=2048,
     params:
         job=JOBS.job("evals"),
         flags=JOBS.flags("evals"),

@@ -10,7 +10,7 @@ rule start:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=16384,
+        micro_batch_tokens=2048,
     params:
         job=JOBS.job("starts"),
         flags=JOBS.flags("starts"),
@@ -33,7 +33,7 @@ rule student:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=16384,
+        micro_batch_tokens=2048,
     params:
         job=JOBS.job("students"),
         flags=JOBS.flags("students"),

@@ -10,7 +10,7 @@ rule teacher:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=16384,
+        micro_batch_tokens=2048,
     params:
         job=JOBS.job("teachers"),
         flags=JOBS.flags("teachers"),
@@ -53,7 +53,7 @@ rule teacher_cache:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=16384,
+        micro_batch_tokens=2048,
     params:
         job=JOBS.job("caches"),
         flags=JOBS.flags("caches"),

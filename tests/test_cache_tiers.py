@@ -1,0 +1,144 @@
+"""What a cache keeps of the teacher, held against the live teacher: its top K, or some draws."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from players import CPU, VOCABULARY, llama, schooled, texts
+
+from pipeline import artifacts, schemas
+from pipeline.divergences import kl
+from pipeline.language_model import response_logits
+from pipeline.settings.teacher import CacheJob
+from pipeline.signal import Signal, on_support
+from pipeline.teacher_cache import capture, columns_of, reader
+from pipeline.teachers import CachedTeacher, LiveTeacher, open_cache
+from pipeline.texts import Batch, collate
+
+HALF = 2.0**-9  # of a log-probability between 2 and 8: no more than that is lost in half precision
+
+
+def cached(folder: Path, settings: CacheJob, budget: int = 10_000) -> CachedTeacher:
+    """A cache of the training texts, written and read again."""
+    model = schooled()
+    columns = columns_of(capture(reader(model, settings), texts(20), budget, CPU))
+    schemas.write(folder / "train-00000.parquet", columns, schemas.SIGNALS)
+    k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
+    manifest = {"k": k, "support": k + (k < VOCABULARY), "draws": settings.draws}
+    artifacts.write_json(
+        folder / artifacts.MANIFEST, manifest | {"shards": ["train-00000.parquet"]}
+    )
+    return open_cache(folder, ["train"])
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return collate(texts(20), CPU)
+
+
+def everywhere(signal: Signal) -> torch.Tensor:
+    """Probabilities over the whole vocabulary; what a bucket has is left out."""
+    ids = signal.support.ids
+    shares = signal.log_probs[:, : ids.shape[-1]].exp()
+    return torch.zeros(len(ids), VOCABULARY).scatter(-1, ids, shares)
+
+
+def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
+    stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
+    live = LiveTeacher(schooled(), k=8).signal(batch)
+    assert stored.log_probs.shape == live.log_probs.shape == (len(batch.next_ids), 9)
+    torch.testing.assert_close(everywhere(stored), everywhere(live), atol=HALF, rtol=HALF)
+    given = stored.support.ids.gather(-1, stored.support.target[:, None])[:, 0]
+    assert given.equal(batch.next_ids)
+
+
+def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
+    student = response_logits(llama(3), batch).detach()
+    dense = LiveTeacher(schooled()).signal(batch)
+    whole = LiveTeacher(schooled(), k=VOCABULARY).signal(batch)
+    expected = kl(dense.log_probs, on_support(student, dense.support))
+    given = kl(whole.log_probs, on_support(student, whole.support))
+    torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_cache_of_the_whole_vocabulary_loses_half_precision_and_no_more(tmp_path, batch):
+    student = response_logits(llama(3), batch).detach()
+    dense = LiveTeacher(schooled()).signal(batch)
+    stored = cached(tmp_path, CacheJob(k=VOCABULARY)).signal(batch)
+    expected = kl(dense.log_probs, on_support(student, dense.support))
+    given = kl(stored.log_probs, on_support(student, stored.support))
+    torch.testing.assert_close(given, expected, atol=2 * HALF, rtol=HALF)
+
+
+def test_drawn_shares_are_whole_counts_and_sum_to_one(tmp_path, batch):
+    signal = cached(tmp_path, CacheJob(draws=7)).signal(batch)
+    counts = signal.log_probs.exp() * 7
+    torch.testing.assert_close(counts, counts.round(), atol=1e-5, rtol=0)
+    assert counts.round().sum(-1).eq(7).all()
+    assert signal.log_probs.shape == (len(batch.next_ids), 9)  # 7 drawn, the next, the bucket
+    assert signal.log_probs[:, -1].eq(-torch.inf).all()
+    assert all(row.unique().numel() == 8 for row in signal.support.ids)
+
+
+def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
+    # one draw: where another token came up, the next one must be left without probability
+    teacher = cached(tmp_path, CacheJob(draws=1))
+    signal = teacher.signal(batch)
+    own = signal.log_probs.gather(-1, signal.support.target[:, None])[:, 0]
+    assert set(own.exp().tolist()) == {0.0, 1.0}
+
+    # its exact log-probability is kept beside
+    kept = np.concatenate([teacher.entries[one.example_id].target_log_probs for one in batch.texts])
+    dense = LiveTeacher(schooled()).signal(batch).log_probs
+    expected = dense.gather(-1, batch.next_ids[:, None])[:, 0]
+    torch.testing.assert_close(torch.from_numpy(kept), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[CachedTeacher]:
+    """Caches of 16 draws that differ in their seed."""
+    return [
+        cached(tmp_path_factory.mktemp("seed"), CacheJob(draws=16, seed=seed))
+        for seed in range(150)
+    ]
+
+
+def test_drawn_shares_are_the_teacher_s_probabilities_on_average(seeds, batch):
+    p = LiveTeacher(schooled()).signal(batch).log_probs.double().exp()
+    mean = torch.stack([everywhere(one.signal(batch)).double() for one in seeds]).mean(0)
+    # a share of n draws has the variance p (1 - p) / n
+    common = p * 16 * len(seeds) > 5  # where a count is near enough to a normal distribution
+    z = ((mean - p) / (p * (1 - p) / (16 * len(seeds))).sqrt())[common]
+    assert z.abs().max() < 5
+    assert 0.9 < z.std() < 1.1
+
+
+def test_the_gradient_of_forward_kl_on_draws_is_the_dense_one_on_average(seeds, batch):
+    def gradient(signal: Signal) -> torch.Tensor:
+        logits = response_logits(llama(3), batch).detach().requires_grad_()
+        losses = kl(signal.log_probs, on_support(logits, signal.support))
+        return torch.autograd.grad(losses.sum(), logits)[0].double()
+
+    drawn = torch.stack([gradient(one.signal(batch)) for one in seeds])
+    exact = gradient(LiveTeacher(schooled()).signal(batch))
+    top = gradient(LiveTeacher(schooled(), k=3).signal(batch))
+    spread = (drawn.var(0).sum() / len(seeds)).sqrt()  # standard error of the whole mean
+    assert (drawn.mean(0) - exact).norm() < 2 * spread
+    assert (top - exact).norm() > 2 * spread  # what such a mean can tell apart
+
+
+def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
+    folders = [tmp_path / name for name in ("whole", "parts", "other")]
+    for folder in folders:
+        folder.mkdir()
+    whole = cached(folders[0], CacheJob(draws=9, seed=4))
+    parts = cached(folders[1], CacheJob(draws=9, seed=4), budget=30)
+    other = cached(folders[2], CacheJob(draws=9, seed=5))
+    assert everywhere(whole.signal(batch)).equal(everywhere(parts.signal(batch)))
+    assert not everywhere(whole.signal(batch)).equal(everywhere(other.signal(batch)))
+
+
+def test_a_k_above_the_vocabulary_is_refused():
+    with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
+        reader(schooled(), CacheJob(k=33))

@@ -1,0 +1,183 @@
+"""Texts that student and teacher write together, against each paper's rule in full passes."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from players import llama, log_probs, texts, turn
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import chisquare
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.data_policies import speculative, switch, teacher_mixed
+from pipeline.settings.writing import Sampling
+from pipeline.writing import Choice, draw, sampler, write
+
+STUDENT, TEACHER = 1, 2  # seeds of models that disagree
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a written text, with what both models say at its place in a full pass."""
+
+    place: int
+    token: int
+    log_prob: float
+    by_teacher: bool
+    uniform: Tensor
+    student: Tensor  # log-probabilities, float64
+    teacher: Tensor
+
+
+def endless(seed: int) -> PreTrainedModel:
+    """A model with an EOS that no token is: texts stay side by side to the end."""
+    model = llama(seed)
+    model.config.eos_token_id = -1
+    return model
+
+
+def witnessed(choose: Callable[..., Choice], time: int = 12) -> list[Token]:
+    """All tokens that a decider wrote for fifteen prompts, with what it had to go by."""
+    student, teacher = endless(STUDENT), endless(TEACHER)
+    seen: list[tuple[Choice, Tensor]] = []
+
+    def noting(logits: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
+        seen.append((choose(logits, position, uniform), uniform))
+        return seen[-1][0]
+
+    asked = sorted(texts(15), key=lambda text: len(text.prompt_ids))  # rows in writing's order
+    written = write(asked, [student, teacher], noting, time, 5, "student")
+    found = []
+    for row, text in enumerate(written):
+        authors = [choice.by_teacher[row].item() for choice, _ in seen]
+        assert text.teacher_tokens == sum(authors)
+        models = zip(log_probs(student, text), log_probs(teacher, text), strict=True)
+        for place, (student_row, teacher_row) in enumerate(models):
+            record = (text.response_ids[place], text.log_probs[place], authors[place])
+            found.append(Token(place, *record, seen[place][1][row], student_row, teacher_row))
+    return found
+
+
+def frequencies(choose: Callable[..., Choice], position: int) -> tuple[np.ndarray, Tensor, Tensor]:
+    """How often each of 12 tokens is chosen in 20,000 draws, and the p and q they are from."""
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = 1.5 * torch.randn(2, 1, 12, generator=generator)
+    uniform = torch.from_numpy(np.random.default_rng(0).random((20_000, 3)))
+    both = [student.expand(20_000, -1), teacher.expand(20_000, -1)]
+    counts = np.bincount(choose(both, position, uniform).tokens.numpy(), minlength=12)
+    return counts, teacher[0].double().softmax(-1), student[0].double().softmax(-1)
+
+
+def fits(counts: np.ndarray, expected: Tensor) -> bool:
+    return chisquare(counts, counts.sum() * expected.numpy(), sum_check=False).pvalue > 0.001
+
+
+# speculative (SKD)
+
+
+def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() -> None:
+    policy = speculative.Policy(
+        top=6,
+        student_temperature=1.0,
+        student_top_p=1.0,
+        teacher_temperature=0.5,
+        teacher_top_p=0.8,
+    )
+    teachers = Sampling(temperature=0.5, top_p=0.8)
+    found = witnessed(policy.choose)
+    for one in found:
+        top = one.teacher.topk(6).indices.tolist()
+        (proposed,), _ = draw(one.student[None], one.uniform[:1], Sampling())
+        (instead,), log_prob = draw(one.teacher[None], one.uniform[1:2], teachers)
+        assert one.by_teacher == (proposed.item() not in top)
+        assert one.token == (instead if one.by_teacher else proposed)
+        expected = log_prob[0, one.token] if one.by_teacher else one.student[one.token]
+        assert one.log_prob == pytest.approx(expected.item(), abs=1e-4)  # float32 in the cache
+    assert 0.2 < np.mean([one.by_teacher for one in found]) < 0.95
+
+
+def test_skd_writes_from_the_distribution_of_its_rule() -> None:
+    peaked = {"student_temperature": 1.0, "student_top_p": 1.0}
+    peaked |= {"teacher_temperature": 1.0, "teacher_top_p": 1.0}
+    counts, p, q = frequencies(speculative.Policy(top=3, **peaked).choose, 0)
+    accepted = torch.zeros_like(q).scatter(0, p.topk(3).indices, 1.0) * q
+    assert fits(counts, accepted + (1 - accepted.sum()) * p)
+
+
+def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
+    student, pool = llama(STUDENT), texts(10)
+    policy = speculative.Policy(top=32)
+    given = policy.texts(pool, turn(student, llama(TEACHER), pool))
+    alone = sampler(Sampling(temperature=0.5, top_p=0.5))
+    assert given == write(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
+
+
+# switch (SWITCH)
+
+
+def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_threshold() -> None:
+    found = witnessed(switch.Policy().choose)
+    between = 0
+    for one in found:
+        p, q = one.teacher.exp().numpy(), one.student.exp().numpy()
+        bits = jensenshannon(p, q, base=2) ** 2  # scipy gives the square root
+        threshold = math.exp(-0.1 * one.place)  # t of this response, prompts being 1 to 7 long
+        assert one.by_teacher == (bits > threshold)
+        writer, column = (one.teacher, 1) if one.by_teacher else (one.student, 0)
+        expected, _ = draw(writer[None], one.uniform[column : column + 1], Sampling())
+        assert one.token == expected.item()
+        assert one.log_prob == pytest.approx(writer[one.token].item(), abs=1e-4)
+        between += bits > threshold >= bits * math.log(2)
+    assert between  # in nats some of these would have been the student's
+    assert 0.1 < np.mean([one.by_teacher for one in found]) < 0.9
+
+
+def test_switch_never_hands_over_the_first_token_and_soon_all_that_differ() -> None:
+    found = witnessed(switch.Policy(decay=5.0).choose)
+    assert not any(one.by_teacher for one in found if one.place == 0)
+    assert all(one.by_teacher for one in found if one.place > 0)
+
+
+def test_switch_keeps_half_of_the_texts_as_drawn() -> None:
+    student, pool = llama(STUDENT), texts(200)
+    given = switch.Policy().texts(pool, turn(student, llama(TEACHER), pool, max_new_tokens=2))
+    gold = sum(text.author == "gold" for text in given)
+    assert abs(gold / 200 - 0.5) <= 5 * math.sqrt(0.25 / 200)  # five standard deviations
+
+
+def test_distance_in_bits_runs_from_zero_to_one() -> None:
+    same = torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
+    apart = torch.full((2, 12), -100.0)
+    apart[0, 0] = apart[1, 1] = 100.0
+    assert switch.bits_apart(same, same).abs().max() < 1e-6  # float32
+    assert switch.bits_apart(apart[:1], apart[1:]).item() == pytest.approx(1.0, abs=1e-6)
+
+
+# teacher_mixed (MiniLLM)
+
+
+def test_mixed_sampling_records_the_probability_under_the_mixture() -> None:
+    found = witnessed(teacher_mixed.Policy(teacher_share=0.2).choose)
+    for one in found:
+        mixture = 0.2 * one.teacher.exp() + 0.8 * one.student.exp()
+        assert one.log_prob == pytest.approx(mixture[one.token].log().item(), abs=1e-4)
+    # five standard deviations of a binomial share over 180 tokens
+    share = np.mean([one.by_teacher for one in found])
+    assert abs(share - 0.2) <= 5 * math.sqrt(0.16 / len(found))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7, 1.0])
+def test_mixed_sampling_writes_from_the_mixture(share: float) -> None:
+    counts, p, q = frequencies(teacher_mixed.Policy(teacher_share=share).choose, 0)
+    assert fits(counts, share * p + (1 - share) * q)
+
+
+def test_a_mixture_without_the_teacher_is_the_students_text() -> None:
+    student, pool = llama(STUDENT), texts(10)
+    now = turn(student, llama(TEACHER), pool)
+    given = teacher_mixed.Policy(teacher_share=0.0).texts(pool, now)
+    assert given == write(pool, [student], sampler(Sampling()), 8, now.seed, "student")

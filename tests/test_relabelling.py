@@ -1,0 +1,157 @@
+"""Paired students that label each other's half of the prompts: as jobs, and as texts."""
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import edited
+from players import Setup, run, texts
+from shelf import put_all
+
+from pipeline import distill, recipes
+from pipeline.methods import METHODS
+from pipeline.settings.writing import TextJob
+from pipeline.teacher_text import prompts
+from workflow import relabelling
+from workflow.artifact import Artifact
+from workflow.config import ConfigError, validate
+from workflow.grid import Grid
+
+
+def write(writer: Artifact, half: relabelling.Half) -> Artifact:
+    return Artifact.of("texts", half, {"half": half}, ("teacher", writer))
+
+
+def train(text: Artifact, place: str) -> Artifact:
+    return Artifact.of("students", place, {}, ("texts", text))
+
+
+def above(artifact: Artifact) -> Iterator[Artifact]:
+    yield artifact
+    for _, one in artifact.inputs:
+        yield from above(one)
+
+
+def test_no_student_labels_the_half_that_it_was_trained_on():
+    teacher = Artifact.of("teachers", "teacher", {})
+    last = relabelling.labels(teacher, 3, write, train)
+    assert [one.name for one in last] == ["first", "second"]
+    found = {one for label in last for one in above(label)}
+    written = [one for one in found if one.stage == "texts"]
+    for text in written:
+        ((_, writer),) = text.inputs
+        if writer.stage == "students":
+            ((_, learnt),) = writer.inputs
+            assert {text.name, learnt.name} == {"first", "second"}
+    assert len(written) == 2 * (3 + 1)
+    assert len([one for one in found if one.stage == "students"]) == 2 * 3
+
+
+def test_without_stages_the_labels_are_the_teacher_s():
+    teacher = Artifact.of("teachers", "teacher", {})
+    last = relabelling.labels(teacher, 0, write, train)
+    assert last == [write(teacher, "first"), write(teacher, "second")]
+
+
+@pytest.mark.parametrize(("count", "samples"), [(None, 1), (7, 1), (6, 2)])
+def test_the_halves_are_disjoint_and_together_all_prompts(count, samples):
+    def asked(half: str | None, seed: int = 3) -> list[str]:
+        job = TextJob(prompts=count, samples=samples, half=half, seed=seed)
+        return [one.example_id for one in prompts(texts(20), job)]
+
+    first, second, both = asked("first"), asked("second"), asked(None)
+    assert sorted(first + second) == sorted(both)
+    bare = [{one.split("#")[0] for one in half} for half in (first, second)]
+    assert not bare[0] & bare[1]
+    assert abs(len(bare[0]) - len(bare[1])) <= 1
+    assert asked("first", seed=4) != first
+
+
+def test_one_prompt_is_not_split():
+    with pytest.raises(ValueError, match="1 has no two halves"):
+        prompts(texts(20), TextJob(prompts=1, half="first"))
+
+
+def grid(config) -> Grid:
+    return Grid(validate(config))
+
+
+def stages_of(some: Grid) -> dict[str, int]:
+    stages = [path.split("/")[1] for path in some.artifacts]
+    return {stage: stages.count(stage) for stage in ("texts", "students", "caches")}
+
+
+def test_the_grid_has_a_pair_of_students_and_texts_for_each_stage(tiny):
+    one = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 1}}})
+    assert stages_of(grid(one)) == {"texts": 4, "students": 3, "caches": 1}
+    three = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 3}}})
+    assert stages_of(grid(three)) == {"texts": 8, "students": 7, "caches": 1}
+
+
+def test_paired_students_have_the_settings_and_start_of_the_last_one(tiny):
+    some = grid(edited(tiny, {"methods": {"mckd": None}}))
+    students = [one for one in some.artifacts.values() if one.stage == "students"]
+    assert len(students) == 2 * METHODS["mckd"].relabelling_stages + 1
+    assert len({one.settings_json for one in students}) == 1
+    assert len({dict(one.inputs)["start"] for one in students}) == 1
+
+
+def test_other_seeds_share_the_teacher_s_labels_and_nothing_after(tiny):
+    some = grid(edited(tiny, {"methods": {"mckd": None}, "grid.0.seeds": [1, 2]}))
+    assert stages_of(some) == {"texts": 2 + 2 * 4, "students": 2 * 5, "caches": 1}
+
+
+def test_other_methods_are_as_they_were(tiny):
+    alone = grid(edited(tiny, {"methods": {"seqkd": None, "jsd": None}}))
+    beside = grid(edited(tiny, {"methods": {"seqkd": None, "jsd": None, "mckd": None}}))
+    assert set(alone.artifacts) <= set(beside.artifacts)
+
+
+def test_sampled_targets_have_a_cache_of_their_own_and_evaluations_do_not_see_it(tiny):
+    plain = grid(edited(tiny, {"methods": {"forward_kl": None}}))
+    drawn = grid(edited(tiny, {"methods": {"forward_kl": None, "rs_kd": {"draws": 9}}}))
+    assert set(plain.artifacts) <= set(drawn.artifacts)
+    (own,) = [one for one in drawn.artifacts.values() if one.settings.get("draws")]
+    assert own.settings["draws"] == 9
+    assert own.settings["splits"] == ["train"]
+    readers = [one for one in drawn.artifacts.values() if own in [made for _, made in one.inputs]]
+    assert [one.stage for one in readers] == ["students"]
+
+
+def test_snakemake_plans_the_stages(project, tiny):
+    config = edited(tiny, {"experiment": "pairs", "methods": {"mckd": None, "rs_kd": None}})
+    planned = project.planned(config)
+    assert len({one for one in planned if one.startswith("texts/")}) == 2 + 2 * 2
+    assert len({one for one in planned if one.startswith("students/mckd")}) == 2 * 2 + 1
+    assert len({one for one in planned if one.startswith("caches/")}) == 2
+
+
+def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
+    files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
+    made = distill.assemble(files, run(Setup("seqkd")).settings, budget=400)
+    ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
+    assert [one.example_id for one in made.pool] == ids
+    assert {one.author for one in made.pool} == {"teacher"}
+    assert {"texts-0", "texts-1"} <= set(files.inputs())
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"method": "sft", "relabelling_stages": 1}, "know no more of the teacher than its text"),
+        ({"method": "jsd", "relabelling_stages": 1}, "know no more of the teacher than its text"),
+        ({"method": "jsd", "draws": 9}, "right on average over draws"),
+        ({"method": "rs_kd", "teacher": "live"}, "and from a cache"),
+        ({"method": "rs_kd", "draws": 0}, "greater than or equal to 1"),
+        ({"method": "okd", "teacher": "cache"}, "allowed: 'live'"),
+        ({"method": "okd", "adapter_rank": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_job(tiny, choice, reason):
+    with pytest.raises(ConfigError, match=reason):
+        validate(edited(tiny, {"methods": {"row": choice}}))
+
+
+def test_sequence_level_distillation_with_stages_is_the_relabelled_one():
+    changed = recipes.adjusted(METHODS["seqkd"], {"relabelling_stages": 2})
+    same = ("loss", "policy", "teacher", "text", "relabelling_stages", "draws", "update")
+    assert all(getattr(changed, one) == getattr(METHODS["mckd"], one) for one in same)

@@ -1,0 +1,150 @@
+"""What a change reruns: exactly the jobs whose settings, inputs or code it touches.
+
+The tiny chain has run; each test changes something and asks Snakemake what it would do now.
+"""
+
+from typing import Any
+
+import pytest
+from snaking import Copy, edited
+
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.grid import Grid
+
+pytestmark = pytest.mark.xdist_group("chain")
+REPORT = {"tiny/grid.csv", "tiny/report"}
+
+
+def grid(config: dict[str, Any]) -> Grid:
+    return Grid(validate(config))
+
+
+def outputs(*artifacts: Artifact) -> set[str]:
+    return {one.path.removeprefix("results/") for one in artifacts}
+
+
+def trained_and_evaluated(one: Grid, *students: Artifact) -> set[str]:
+    return outputs(*students, *(one.evaluations[student] for student in students))
+
+
+def teachers_and_all_that_follows(one: Grid) -> set[str]:
+    students = [one.student(method, "small", "large", 1) for method in ("sft", "jsd")]
+    return {
+        *outputs(one.teacher("large"), one.signals("large"), one.start("small", 1), *students),
+        *outputs(*one.evaluations.values()),
+        "tiny/report",
+    }
+
+
+def test_nothing_when_nothing_changed(chain: Copy, tiny: dict[str, Any]):
+    assert chain.planned(tiny) == set()
+
+
+def test_a_hyperparameter_and_its_old_value_again(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
+    one = grid(changed)
+    student = one.student("jsd", "small", "large", 1)
+    assert chain.planned(changed) == trained_and_evaluated(one, student) | REPORT
+    assert chain.planned(edited(changed, {"methods.jsd": None})) == set()
+
+
+def test_a_method_more(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"methods.forward_kl": None})
+    one = grid(changed)
+    student = one.student("forward_kl", "small", "large", 1)
+    assert chain.planned(changed) == trained_and_evaluated(one, student) | REPORT
+
+
+def test_a_seed_more(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"grid.0.seeds": [1, 2]})
+    one = grid(changed)
+    untrained, start = one.start_model("small", 2), one.start("small", 2)
+    students = [one.student(method, "small", "large", 2) for method in ("sft", "jsd")]
+    new = trained_and_evaluated(one, untrained, start, *students)
+    assert chain.planned(changed) == new | REPORT
+
+
+def test_a_student_more(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"students.big": {"model": "wide", "training": {"batch_size": 4}}})
+    one = grid(changed)
+    untrained, start = one.start_model("big", 1), one.start("big", 1)
+    students = [one.student(method, "big", "large", 1) for method in ("sft", "jsd")]
+    new = trained_and_evaluated(one, untrained, start, *students)
+    assert chain.planned(changed) == new | REPORT
+
+
+def test_a_second_experiment_on_the_same_data_and_teachers(chain: Copy, tiny: dict[str, Any]):
+    methods = {"jsd": None, "reverse_kl": None}
+    other = edited(tiny, {"experiment": "other", "methods": methods})
+    one = grid(other)
+    new = trained_and_evaluated(one, one.student("reverse_kl", "small", "large", 1))
+    assert chain.planned(other) == new | {"other/grid.csv", "other/report"}
+
+
+def test_another_question_to_the_checkpoints(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"evaluation.items": 5})
+    assert chain.planned(changed) == outputs(*grid(changed).evaluations.values()) | REPORT
+
+
+def test_a_plot(chain: Copy, tiny: dict[str, Any]):
+    with chain.edit("pipeline/reporting/plots.py", "import", "COLOUR = 'red'\nimport"):
+        assert chain.planned(tiny) == {"tiny/report"}
+
+
+def test_the_page_of_the_report(chain: Copy, tiny: dict[str, Any]):
+    with chain.edit("pipeline/reporting/style.css", "{", "{ color: red;"):
+        assert chain.planned(tiny) == {"tiny/report"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "pipeline/training.py",
+        "pipeline/losses/jsd.py",
+        "pipeline/evaluate.py",
+        "pipeline/schemas.py",
+        "pipeline/data.py",
+    ],
+)
+def test_no_job_for_a_comment_and_a_docstring(chain: Copy, tiny: dict[str, Any], file: str):
+    with chain.edit(file, '"""', '"""Now. ', at_end="\n# a comment\n"):
+        assert chain.planned(tiny) == set()
+
+
+def test_a_loss_reruns_the_students_that_use_it(chain: Copy, tiny: dict[str, Any]):
+    one = grid(tiny)
+    new = trained_and_evaluated(one, one.student("jsd", "small", "large", 1)) | {"tiny/report"}
+    with chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "):
+        assert chain.planned(tiny) == new
+
+
+def test_a_loss_that_nobody_uses_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
+    with chain.edit("pipeline/losses/reverse_kl.py", "return ", "return 1 * "):
+        assert chain.planned(tiny) == set()
+
+
+def test_an_entry_in_the_list_of_methods_reruns_no_training(chain: Copy, tiny: dict[str, Any]):
+    with chain.edit("pipeline/methods.py", "METHODS = {", "METHODS = {\n    **{},"):
+        assert chain.planned(tiny) <= {"tiny/report"}
+
+
+def test_the_loop_reruns_all_that_is_trained(chain: Copy, tiny: dict[str, Any]):
+    with chain.edit("pipeline/training.py", "Row = ", "ANOTHER = 1\nRow = "):
+        assert chain.planned(tiny) == teachers_and_all_that_follows(grid(tiny))
+
+
+def test_the_machine_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
+    machine = ("--cores", "1", "--set-resources", "student:micro_batch_tokens=512")
+    assert chain.planned(tiny, *machine) == set()
+
+
+def test_a_lost_memory_of_snakemake_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
+    memory = chain.folder / ".snakemake" / "metadata"
+    hidden = memory.rename(memory.with_name("hidden"))
+    try:
+        assert chain.planned(tiny) == set()
+        changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
+        assert len(chain.planned(changed) & {"tiny/report"}) == 1
+    finally:
+        hidden.replace(memory)
