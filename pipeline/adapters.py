@@ -28,14 +28,13 @@ class Adapted(torch.nn.Module):
     ):
         super().__init__()
         # Conv1D is a linear layer that stores its weight the other way round
-        outputs, inputs = layer.weight.shape if isinstance(layer, torch.nn.Linear) else (
-            layer.weight.T.shape
-        )
-        start = torch.randn(rank, inputs, generator=rng, dtype=layer.weight.dtype)
+        weight = layer.weight if isinstance(layer, torch.nn.Linear) else layer.weight.T
+        outputs, inputs = weight.shape
+        start = torch.randn(rank, inputs, generator=rng, dtype=weight.dtype)
         self.layer = layer
         self.scale = scale
-        self.down = torch.nn.Parameter((start / math.sqrt(inputs)).to(layer.weight.device))  # A
-        self.up = torch.nn.Parameter(layer.weight.new_zeros(outputs, rank))  # B
+        self.down = torch.nn.Parameter((start / math.sqrt(inputs)).to(weight.device))  # A
+        self.up = torch.nn.Parameter(weight.new_zeros(outputs, rank))  # B
 
     def forward(self, x: Float[Tensor, "... inputs"]) -> Float[Tensor, "... outputs"]:
         """The layer's output and the adapter's, added."""

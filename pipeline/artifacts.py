@@ -1,4 +1,4 @@
-"""Whole artifacts or none: write under a temporary name, rename at the end, and say what made it."""
+"""Whole artifacts or none: written under a temporary name, renamed at the end, with provenance."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ class Job:
 
     @classmethod
     def parse(cls, text: str) -> "Job":
-        """The job in one JSON value, as the rules pass it. Raises ValueError if a part is missing."""
+        """The job in one JSON value, as the rules pass it. Raises ValueError if parts are missing."""
         value = json.loads(text)
         if not isinstance(value, dict) or set(value) != {"id", "code", "settings"}:
             raise ValueError(f"a job is a JSON object of id, code and settings, not {text[:80]!r}")
@@ -74,7 +74,7 @@ def read_json(path: Path) -> dict:
 
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
-    """What made an artifact: its job, the ids of its inputs, the versions it ran on, and `facts`."""
+    """What made an artifact: its job, the ids of its inputs, versions, and `facts`."""
     return {
         "id": job.id,
         "code": job.code,

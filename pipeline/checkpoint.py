@@ -52,5 +52,3 @@ def resume(folder: Path, run: Run, state: State, job_key: str) -> bool:
 def forget(folder: Path) -> None:
     """Removes a state that is no longer needed."""
     shutil.rmtree(folder, ignore_errors=True)
-
-

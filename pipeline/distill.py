@@ -39,7 +39,7 @@ class Files:
 
 
 def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
-    """A run with its models, texts and teacher in memory. Raises ValueError on what does not fit."""
+    """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
     vocabulary.check(files.start, files.tokens)
     student = load(files.start, device)
@@ -94,7 +94,9 @@ def train(run: Run, state: State, files: Files, job_key: str, save_seconds: floa
             checkpoint.save(files.state, run, state, job_key)
             saved = now
         if stopped:
-            cli.progress(f"stopped by signal {stopped[0]} after step {state.step}; saved, go on later")
+            cli.progress(
+                f"stopped by signal {stopped[0]} after step {state.step}; saved, go on later"
+            )
             raise SystemExit(REQUEUE)
 
 

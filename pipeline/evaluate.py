@@ -80,7 +80,13 @@ def outputs(samples: Iterable[dict[str, Any]]) -> dict[str, list]:
     columns: dict[str, list] = {name: [] for name in schemas.OUTPUTS.names}
     for sample in samples:
         doc = sample["doc"]
-        row = ("responses", doc["example_id"], doc["prompt"], sample["resps"][0][0], doc["responses"])
+        row = (
+            "responses",
+            doc["example_id"],
+            doc["prompt"],
+            sample["resps"][0][0],
+            doc["responses"],
+        )
         for name, value in zip(schemas.OUTPUTS.names, row, strict=True):
             columns[name].append(value)
     return columns
@@ -119,9 +125,7 @@ def main() -> None:
         (folder / "results.json").write_text(text)
         inputs = {"model": options.model, "data": options.data, "tokens": options.tokens}
         inputs |= {f"cache-{at}": path for at, path in enumerate(options.cache)}
-        artifacts.write_manifest(
-            folder, options.job, inputs, seconds=time.monotonic() - began
-        )
+        artifacts.write_manifest(folder, options.job, inputs, seconds=time.monotonic() - began)
 
 
 if __name__ == "__main__":

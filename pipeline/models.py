@@ -1,4 +1,4 @@
-"""Makes the model that training starts from: safetensors and its tokenizer, whatever it came from."""
+"""Makes the model that training starts from, as safetensors beside its tokenizer."""
 
 import subprocess
 import sys
@@ -152,9 +152,7 @@ def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     model.generation_config.pad_token_id = tokenizer.eos_token_id
 
 
-def prepare(
-    source: Model, seed: int, tokenizer: Path | None, base: Path | None
-) -> Prepared:
+def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None) -> Prepared:
     """The model that a source describes."""
     if isinstance(source, HubModel):
         return from_hub(source)

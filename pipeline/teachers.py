@@ -68,7 +68,7 @@ class CachedTeacher:
     draws: int | None = None  # tokens drawn at each place; None: its top K
 
     def signal(self, batch: Batch) -> Signal:
-        """The stored distributions. Raises ValueError for a text that the cache was not made from."""
+        """The stored distributions. Raises ValueError for a text that was not cached."""
         found = [self._entry(text.example_id, len(text.response_ids)) for text in batch.texts]
         device = batch.next_ids.device
         ids = torch.from_numpy(np.concatenate([one.ids for one in found]).astype(np.int64))
@@ -121,7 +121,9 @@ def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:
 def _entries(shard: Path, k: int, width: int) -> Iterable[tuple[str, Entry]]:
     table = schemas.read(shard, schemas.SIGNALS)
     columns = [table.column(name).combine_chunks() for name in table.schema.names[1:]]
-    ids, log_probs, targets = (column.flatten().to_numpy(zero_copy_only=False) for column in columns)
+    ids, log_probs, targets = (
+        column.flatten().to_numpy(zero_copy_only=False) for column in columns
+    )
     ids = ids.reshape(-1, k).astype(np.uint16 if ids.max(initial=0) < 2**16 else np.int32)
     log_probs = log_probs.reshape(-1, width)
 

@@ -82,9 +82,7 @@ def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> I
         yield collate(waiting, device)
 
 
-def loss_view(
-    batch: Batch, support: Support, progress: float, state: dict[str, float]
-) -> Tokens:
+def loss_view(batch: Batch, support: Support, progress: float, state: dict[str, float]) -> Tokens:
     """What a loss may know of the tokens of a batch."""
     counts = torch.tensor([len(text.response_ids) for text in batch.texts])
     student = torch.tensor([text.author == "student" for text in batch.texts])

@@ -18,9 +18,7 @@ class Kept:
     long_responses: int
 
 
-def encode(
-    rows: list[dict], tokenizer: PreTrainedTokenizerBase, settings: TokensSettings
-) -> Kept:
+def encode(rows: list[dict], tokenizer: PreTrainedTokenizerBase, settings: TokensSettings) -> Kept:
     """Prompt and first response of each example, the response with EOS."""
     columns: dict[str, list] = {name: [] for name in schemas.TOKENS.names}
     long_prompts = long_responses = 0

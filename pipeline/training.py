@@ -190,7 +190,7 @@ def token_nll(student: PreTrainedModel, batch: Batch, precision: str) -> PerToke
 
 @torch.no_grad()
 def validation_nll(run: Run) -> float:
-    """Held-out NLL in nats a token, on the first validation texts (their order is a seeded draw)."""
+    """Held-out NLL in nats a token, on the first validation texts; their order is a seeded draw."""
     texts = run.validation[: run.settings.training.validation_texts]
     total = sum(
         token_nll(run.student, batch, run.settings.training.precision).sum().item()

@@ -115,14 +115,24 @@ def reference(one: Subject) -> None:
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     tokens = case.tokens(one.state())
     slow = getattr(references, one.name)
+    known = catalog.hyperparameters("losses", one.name)
     for settings in one.variants():
-        known = catalog.hyperparameters("losses", one.name)
-        hyperparameters = {key: field.default for key, field in known.items()} | settings
+        h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
         ours = tiny.losses(one.build(settings), p, q, tokens)
-        theirs = slow(
-            p.exp().numpy(), q.exp().numpy(), tokens, SimpleNamespace(**hyperparameters)
-        )
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6, err_msg=settings)
+        theirs = slow(p.exp().numpy(), q.exp().numpy(), tokens, h)
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6)
+        if one.name in references.PATHS:
+            key, path = references.PATHS[one.name]
+            np.testing.assert_allclose(carried(one.build(settings), key), path(h), rtol=1e-12)
+
+
+def carried(loss: Any, key: str) -> list[float]:
+    """What a loss carries along the reference's curve of losses."""
+    state, found = loss.initial_state(), []
+    for step, loss_nats in enumerate(references.CURVE):
+        state = loss.advance(state, loss_nats, step / len(references.CURVE))
+        found.append(state[key])
+    return found
 
 
 def positions(one: Subject) -> None:
@@ -188,7 +198,9 @@ def extremes(one: Subject) -> None:
     case = tiny.case()
     draw = torch.Generator().manual_seed(9)
     signs = [50.0 * torch.randn(case.teacher.shape, generator=draw).sign() for _ in range(2)]
-    peaks = [torch.full_like(signs[0], -50.0).index_fill(-1, torch.tensor([at]), 50) for at in (0, 3)]
+    peaks = [
+        torch.full_like(signs[0], -50.0).index_fill(-1, torch.tensor([at]), 50) for at in (0, 3)
+    ]
     for teacher, student in (signs, peaks, peaks[::-1], (peaks[0], peaks[0])):
         logits = student.clone().requires_grad_(True)
         hard = replace(case, teacher=teacher, student=student, noise=case.noise.float())

@@ -63,10 +63,7 @@ def shifted_labels(name: str) -> Subject | None:
 
 def other_author(name: str) -> Subject | None:
     """The student's texts taken for the teacher's."""
-    subject = from_source(name, r"tokens\.by_student\b", "~tokens.by_student")
-    if subject is None and name == "contrastive_pair_adaptive":
-        return from_source(name, r"text_mean\(p,", "text_mean(-p,")
-    return subject
+    return from_source(name, r"tokens\.by_student\b", "~tokens.by_student")
 
 
 def local(name: str) -> Subject | None:

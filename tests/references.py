@@ -35,6 +35,7 @@ STATES: dict[str, dict[str, float]] = {
     "taid": {"t": 0.55, "momentum": 0.0},
     "adakd": {"share": 0.6},
 }
+CURVE = [4.0, 4.2, *(0.1 for _ in range(20)), *(30.0 for _ in range(6))]  # losses of steps, in nats
 
 
 def kl(p: Row, q: Row) -> float:
@@ -256,3 +257,32 @@ def relational(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarr
         relation = sum((((s[i] - s[j]) - (t[i] - t[j])) ** 2).mean() for j in same) / len(same)
         result[i] = kl(p[i], q[i]) + h.relation_weight * relation
     return result
+
+
+def taid_path(h: Hyperparameters) -> list[float]:
+    """t after each step of the curve."""
+    t, momentum, path = h.first, 0.0, [h.first]
+    for step in range(1, len(CURVE)):
+        change = (CURVE[step - 1] - CURVE[step]) / CURVE[step - 1]
+        momentum = h.inertia * momentum + (1 - h.inertia) * change
+        line = h.first + (h.last - h.first) * step / len(CURVE)
+        t = min(h.last, max(line, t + h.stride / (1 + math.exp(-momentum)) * (1 - t)))
+        path.append(t)
+    return path
+
+
+def adakd_path(h: Hyperparameters) -> list[float]:
+    """The share of tokens kept after each step of the curve."""
+    share, smooth, anchor, path = 1.0, CURVE[0], None, []
+    for step, loss in enumerate(CURVE):
+        smooth = h.smoothing * smooth + (1 - h.smoothing) * loss
+        if anchor is None:
+            anchor = smooth if step / len(CURVE) > h.warmup_share else None
+        elif abs(smooth - anchor) > h.tolerance * anchor:
+            share *= 1 + h.stride if smooth > anchor else 1 - h.stride
+            share, anchor = min(1.0, max(h.least_share, share)), smooth
+        path.append(share)
+    return path
+
+
+PATHS = {"taid": ("t", taid_path), "adakd": ("share", adakd_path)}

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from players import CPU, VOCABULARY, llama, schooled, texts
+from players import CPU, VOCABULARY, llama, texts
+from transformers import PreTrainedModel
 
 from pipeline import artifacts, schemas
 from pipeline.divergences import kl
@@ -16,13 +17,18 @@ from pipeline.teacher_cache import capture, columns_of, reader
 from pipeline.teachers import CachedTeacher, LiveTeacher, open_cache
 from pipeline.texts import Batch, collate
 
+SEEDS = 80
 HALF = 2.0**-9  # of a log-probability between 2 and 8: no more than that is lost in half precision
+
+
+def teacher() -> PreTrainedModel:
+    """A teacher that is not sure of anything."""
+    return llama(7)
 
 
 def cached(folder: Path, settings: CacheJob, budget: int = 10_000) -> CachedTeacher:
     """A cache of the training texts, written and read again."""
-    model = schooled()
-    columns = columns_of(capture(reader(model, settings), texts(20), budget, CPU))
+    columns = columns_of(capture(reader(teacher(), settings), texts(20), budget, CPU))
     schemas.write(folder / "train-00000.parquet", columns, schemas.SIGNALS)
     k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
     manifest = {"k": k, "support": k + (k < VOCABULARY), "draws": settings.draws}
@@ -46,7 +52,7 @@ def everywhere(signal: Signal) -> torch.Tensor:
 
 def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
     stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
-    live = LiveTeacher(schooled(), k=8).signal(batch)
+    live = LiveTeacher(teacher(), k=8).signal(batch)
     assert stored.log_probs.shape == live.log_probs.shape == (len(batch.next_ids), 9)
     torch.testing.assert_close(everywhere(stored), everywhere(live), atol=HALF, rtol=HALF)
     given = stored.support.ids.gather(-1, stored.support.target[:, None])[:, 0]
@@ -55,8 +61,8 @@ def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
 
 def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
     student = response_logits(llama(3), batch).detach()
-    dense = LiveTeacher(schooled()).signal(batch)
-    whole = LiveTeacher(schooled(), k=VOCABULARY).signal(batch)
+    dense = LiveTeacher(teacher()).signal(batch)
+    whole = LiveTeacher(teacher(), k=VOCABULARY).signal(batch)
     expected = kl(dense.log_probs, on_support(student, dense.support))
     given = kl(whole.log_probs, on_support(student, whole.support))
     torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
@@ -64,7 +70,7 @@ def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
 
 def test_a_cache_of_the_whole_vocabulary_loses_half_precision_and_no_more(tmp_path, batch):
     student = response_logits(llama(3), batch).detach()
-    dense = LiveTeacher(schooled()).signal(batch)
+    dense = LiveTeacher(teacher()).signal(batch)
     stored = cached(tmp_path, CacheJob(k=VOCABULARY)).signal(batch)
     expected = kl(dense.log_probs, on_support(student, dense.support))
     given = kl(stored.log_probs, on_support(student, stored.support))
@@ -83,14 +89,14 @@ def test_drawn_shares_are_whole_counts_and_sum_to_one(tmp_path, batch):
 
 def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
     # one draw: where another token came up, the next one must be left without probability
-    teacher = cached(tmp_path, CacheJob(draws=1))
-    signal = teacher.signal(batch)
+    stored = cached(tmp_path, CacheJob(draws=1))
+    signal = stored.signal(batch)
     own = signal.log_probs.gather(-1, signal.support.target[:, None])[:, 0]
     assert set(own.exp().tolist()) == {0.0, 1.0}
 
     # its exact log-probability is kept beside
-    kept = np.concatenate([teacher.entries[one.example_id].target_log_probs for one in batch.texts])
-    dense = LiveTeacher(schooled()).signal(batch).log_probs
+    kept = np.concatenate([stored.entries[one.example_id].target_log_probs for one in batch.texts])
+    dense = LiveTeacher(teacher()).signal(batch).log_probs
     expected = dense.gather(-1, batch.next_ids[:, None])[:, 0]
     torch.testing.assert_close(torch.from_numpy(kept), expected, atol=1e-5, rtol=1e-5)
 
@@ -98,32 +104,33 @@ def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[CachedTeacher]:
     """Caches of 16 draws that differ in their seed."""
-    return [
-        cached(tmp_path_factory.mktemp("seed"), CacheJob(draws=16, seed=seed))
-        for seed in range(150)
-    ]
+    folders = [tmp_path_factory.mktemp("seed") for _ in range(SEEDS)]
+    jobs = [CacheJob(draws=16, seed=seed) for seed in range(SEEDS)]
+    return [cached(folder, job) for folder, job in zip(folders, jobs, strict=True)]
 
 
 def test_drawn_shares_are_the_teacher_s_probabilities_on_average(seeds, batch):
-    p = LiveTeacher(schooled()).signal(batch).log_probs.double().exp()
+    p = LiveTeacher(teacher()).signal(batch).log_probs.double().exp()
     mean = torch.stack([everywhere(one.signal(batch)).double() for one in seeds]).mean(0)
     # a share of n draws has the variance p (1 - p) / n
-    common = p * 16 * len(seeds) > 5  # where a count is near enough to a normal distribution
-    z = ((mean - p) / (p * (1 - p) / (16 * len(seeds))).sqrt())[common]
+    common = p * 16 * SEEDS > 5  # where a count is near enough to a normal distribution
+    z = ((mean - p) / (p * (1 - p) / (16 * SEEDS)).sqrt())[common]
     assert z.abs().max() < 5
     assert 0.9 < z.std() < 1.1
 
 
 def test_the_gradient_of_forward_kl_on_draws_is_the_dense_one_on_average(seeds, batch):
+    student = response_logits(llama(3), batch).detach()
+
     def gradient(signal: Signal) -> torch.Tensor:
-        logits = response_logits(llama(3), batch).detach().requires_grad_()
+        logits = student.clone().requires_grad_()
         losses = kl(signal.log_probs, on_support(logits, signal.support))
         return torch.autograd.grad(losses.sum(), logits)[0].double()
 
     drawn = torch.stack([gradient(one.signal(batch)) for one in seeds])
-    exact = gradient(LiveTeacher(schooled()).signal(batch))
-    top = gradient(LiveTeacher(schooled(), k=3).signal(batch))
-    spread = (drawn.var(0).sum() / len(seeds)).sqrt()  # standard error of the whole mean
+    exact = gradient(LiveTeacher(teacher()).signal(batch))
+    top = gradient(LiveTeacher(teacher(), k=3).signal(batch))
+    spread = (drawn.var(0).sum() / SEEDS).sqrt()  # standard error of the whole mean
     assert (drawn.mean(0) - exact).norm() < 2 * spread
     assert (top - exact).norm() > 2 * spread  # what such a mean can tell apart
 
@@ -141,4 +148,4 @@ def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
 
 def test_a_k_above_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
-        reader(schooled(), CacheJob(k=33))
+        reader(teacher(), CacheJob(k=33))

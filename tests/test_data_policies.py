@@ -98,12 +98,12 @@ def test_a_resumed_policy_goes_on_with_the_same_texts(name: str, tmp_path: Path)
         turns = [replace(turn(student, teacher, pool, step), state=carried) for step in steps]
         return [policy.texts(pool[4 * (now.step % 3) :][:4], now) for now in turns]
 
-    follow(state.policy, range(7))
+    follow(state.policy, range(5))
     checkpoint.save(tmp_path, made, state, "job")
     fresh = begin(made)
     assert checkpoint.resume(tmp_path, made, fresh, "job")
     assert fresh.policy == state.policy
-    assert follow(fresh.policy, range(7, 14)) == follow(state.policy, range(7, 14))
+    assert follow(fresh.policy, range(5, 10)) == follow(state.policy, range(5, 10))
 
 
 # fixed, mixed

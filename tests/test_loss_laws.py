@@ -1,17 +1,11 @@
 """The laws of a loss, for every file in pipeline/losses."""
 
-import ast
 from collections.abc import Callable
 
 import laws
 import pytest
-import references
-import tiny
-import torch
 
 from pipeline import catalog
-from pipeline.methods import METHODS
-from pipeline.training import distill
 
 NAMES = catalog.names("losses")
 

@@ -12,11 +12,12 @@ from players import Setup, run, trained
 
 from pipeline import catalog, checkpoint, recipes
 from pipeline.methods import METHODS
-from pipeline.training import Row, Run, State, begin, distill
+from pipeline.training import Row, Run, State, begin, distill, validation_nll
 from workflow.config import ConfigError, validate
 
-STEPS = 8  # of ten texts from a pool of twenty: two steps go once through the same texts
+STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts
 TOO_NOISY = {"opd"}  # no baseline: from a random start its loss is noise for some hundred steps
+MOVING_TARGET = {"taid"}  # it leaves the student for the teacher, so that the loss may well rise
 
 
 def setup(method: str) -> Setup:
@@ -56,8 +57,11 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
     assert all(math.isfinite(loss) for loss in losses)
     assert all(one.isfinite().all() for one in made.student.parameters())
     assert all(row["gradient_norm"] > 0 for row in state.rows)
-    if method not in TOO_NOISY:
+    if method not in TOO_NOISY | MOVING_TARGET:
         assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
+    if method in MOVING_TARGET:
+        nll_nats = [row["validation_nll_nats"] for row in state.rows]
+        assert nll_nats[-1] < 0.95 * validation_nll(run(setup(method)))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -40,7 +40,9 @@ class Grid:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells, in the order of the configuration, none twice."""
-        return list(dict.fromkeys(cell for block in self.experiment.grid for cell in self._of(block)))
+        return list(
+            dict.fromkeys(cell for block in self.experiment.grid for cell in self._of(block))
+        )
 
     def _of(self, block: Any) -> Iterator[Cell]:
         one = self.experiment
@@ -106,7 +108,7 @@ class Grid:
 
     @cache
     def words(self) -> Artifact:
-        """What carries the tokenizer: trained on the data, or beside the first teacher's weights."""
+        """What carries the tokenizer: trained on the data, or beside the first teacher's model."""
         one = self.experiment
         if one.tokenizer is not None:
             settings = one.tokenizer.model_dump(mode="json")
@@ -160,9 +162,7 @@ class Grid:
         return Artifact.of("texts", f"{writer.name}.{half}", settings, *inputs)
 
     @cache
-    def signals(
-        self, teacher: str, own_text: bool = False, draws: int | None = None
-    ) -> Artifact:
+    def signals(self, teacher: str, own_text: bool = False, draws: int | None = None) -> Artifact:
         """A teacher's signal on the data, or on the text that it wrote itself."""
         settings = self.experiment.teacher_cache.model_dump(mode="json")
         if own_text or draws:

@@ -104,5 +104,3 @@ def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]
     )
-
-

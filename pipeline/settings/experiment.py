@@ -93,7 +93,9 @@ class Experiment(Settings):
             if isinstance(model, LayersOf):
                 self._known(model.model, self.models, f"models.{name}.model")
                 if isinstance(self.models[model.model], LayersOf):
-                    raise ValueError(f"models.{name}.model: {model.model} is itself cut from another")
+                    raise ValueError(
+                        f"models.{name}.model: {model.model} is itself cut from another"
+                    )
             if isinstance(model, Shape) and self.tokenizer is None:
                 raise ValueError(f"models.{name} is a shape: the experiment needs a `tokenizer`")
         return self

@@ -7,7 +7,6 @@ from pydantic import Field
 from pipeline.ranges import Count
 from pipeline.settings.base import Settings
 
-
 # half precision tells the shares of so many draws apart
 Draws = Annotated[int, Field(ge=1, le=2000)]
 

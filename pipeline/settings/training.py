@@ -19,9 +19,10 @@ class Training(Settings):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_rate_share: Share = 0.0  # of the peak rate that the schedule ends at
     weight_decay: NonNegative = 0.01
-    betas: tuple[
-        Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
-    ] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.999,
+    )
     max_gradient_norm: Positive = 1.0
     validations: Annotated[int, Field(ge=0)] = 4  # how often held-out NLL is measured on the way
     validation_texts: Count = 64  # how many texts that takes

@@ -149,9 +149,7 @@ def log_probs(model: PreTrainedModel, batch: Batch) -> LogProbs:
 
 
 @contextlib.contextmanager
-def moved(
-    model: PreTrainedModel, direction: Sequence[Tensor], distance: float
-) -> Iterator[None]:
+def moved(model: PreTrainedModel, direction: Sequence[Tensor], distance: float) -> Iterator[None]:
     """The model with its weights elsewhere; afterwards they are what they were, bit by bit."""
     weights = list(model.parameters())
     before = [one.data for one in weights]
