@@ -36,4 +36,6 @@ $(VENV)/installed: pyproject.toml requirements.lock
 
 $(VENV)/installed-dev: $(VENV)/installed
 	pip install --quiet --constraint requirements.lock --editable .[dev]
+	@# peers whose losses the tests compare with; what else they ask for (triton) is not needed
+	pip install --quiet --constraint requirements.lock --no-deps trl liger-kernel
 	touch $@

@@ -25,7 +25,7 @@ class Job:
 
     @classmethod
     def parse(cls, text: str) -> "Job":
-        """The job in one JSON value, as the rules pass it. Raises ValueError if parts are missing."""
+        """The job in one JSON value, as rules pass it. Raises ValueError if parts are missing."""
         value = json.loads(text)
         if not isinstance(value, dict) or set(value) != {"id", "code", "settings"}:
             raise ValueError(f"a job is a JSON object of id, code and settings, not {text[:80]!r}")

@@ -1,7 +1,7 @@
 """Every loss once more: slow, in float64 NumPy, token by token, written from the papers.
 
 A reference takes the probabilities p (teacher) and q (student) of a whole optimizer step, what else
-is known of its tokens, and the loss for its hyperparameters. Nothing here is shared with `pipeline`.
+is known of its tokens, and the hyperparameters. No formula here is shared with `pipeline`.
 """
 
 import math

@@ -33,16 +33,16 @@ TINY: dict[str, Any] = {
         "wide": {"source": "shape", "layers": 2, "width": 32, "heads": 2},
         "narrow": {"source": "shape", "layers": 1, "width": 16, "heads": 2},
     },
-    "teachers": {"large": {"model": "wide", "training": {"steps": 8}}},
+    "teachers": {"large": {"model": "wide", "training": {"steps": 120}}},
     "students": {"small": {"model": "narrow"}},
-    "training": {"steps": 4, "batch_size": 8, "learning_rate": 4e-3, "validations": 2},
+    "training": {"steps": 12, "batch_size": 8, "learning_rate": 1e-2, "validations": 2},
     "warmup": {"steps": 2},
     "teacher_text": {"max_new_tokens": 8},
     "teacher_cache": {"k": 16},
     "student_text_tokens": 8,
     "methods": {"sft": None, "jsd": None},
     "grid": [{"seeds": [1]}],
-    "evaluation": {"items": 6, "max_new_tokens": 8},
+    "evaluation": {"items": 6, "max_new_tokens": 16},
 }
 
 

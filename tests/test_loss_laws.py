@@ -1,11 +1,19 @@
 """The laws of a loss, for every file in pipeline/losses."""
 
+import ast
+import re
 from collections.abc import Callable
+from typing import get_args
 
 import laws
 import pytest
+import references
+import tiny
 
 from pipeline import catalog
+from pipeline.methods import METHODS
+from pipeline.ranges import PlainDivergence
+from pipeline.training import distill
 
 NAMES = catalog.names("losses")
 
@@ -14,3 +22,29 @@ NAMES = catalog.names("losses")
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
 def test_every_loss_obeys(law: Callable[[laws.Subject], None], name: str) -> None:
     law(laws.subject(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_teacher_gets_no_gradient(name: str) -> None:
+    run = tiny.run(catalog.build_loss(name, {}))
+    list(distill(run, tiny.plain_descent(run)))
+    assert all(one.requires_grad and one.grad is None for one in run.teacher.model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_names_its_source(name: str) -> None:
+    head = ast.get_docstring(ast.parse((catalog.PIPELINE / "losses" / f"{name}.py").read_text()))
+    assert re.search(r"\b(19|20)\d\d\. ", head)
+    assert re.search(r"arXiv:\d{4}\.\d{5}", head)
+
+
+def test_every_loss_has_a_reference_and_a_method() -> None:
+    assert set(NAMES) <= set(vars(references))
+    assert set(NAMES) == {method.loss for method in METHODS.values()}
+
+
+def test_what_tests_say_of_losses_is_said_of_losses_that_are() -> None:
+    named = {*references.VARIANTS, *references.STATES, *references.PATHS}
+    named |= laws.NOT_ZERO_WHEN_EQUAL | laws.SHRINK_ON_SPARSE | laws.EXACT_ON_SPARSE
+    assert named <= set(NAMES)
+    assert set(get_args(PlainDivergence)) <= set(NAMES)

@@ -56,6 +56,19 @@ def case(seed: int = 0, vocabulary: int = 11, spread: float = 2.0) -> Case:
     return Case(teacher, student, next_ids, noise)
 
 
+def one_text(target: Tensor, written_log_probs: Tensor) -> Tokens:
+    """The tokens of a single text by the student, on a dense support."""
+    return Tokens(
+        target=target,
+        sequence=torch.zeros_like(target),
+        by_student=torch.ones_like(target, dtype=torch.bool),
+        written_log_probs=written_log_probs,
+        dense=True,
+        progress=0.0,
+        state={},
+    )
+
+
 def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> Tensor:
     """The loss of each token, the tokens being a whole optimizer step."""
     if hasattr(loss, "score"):

@@ -1,14 +1,14 @@
 """ATKD: easy tokens teach diversity alone, hard tokens the target too.
 
 Q. Zhong, L. Ding, L. Shen, J. Liu, B. Du, D. Tao, 2024. Revisiting Knowledge Distillation for
-Autoregressive Language Models. arXiv:2402.11890, eq. 3 to 6; details from their repository
-(WHU-ZQH/ATKD). It rests on KL(p ‖ q) = TKD + (1 - p_g) DKD for the next token g; 1 - p_g is the
-uncertainty, and a token is hard from its median on. Each group is averaged over its own count.
+Autoregressive Language Models. arXiv:2402.11890; details from their repository (WHU-ZQH/ATKD). It
+rests on KL(p ‖ q) = TKD + (1 - p_g) DKD for the next token g; 1 - p_g is the uncertainty, and a
+token is hard from its median on. Each group is averaged over its own count.
 
 Departures: the median is over the whole optimizer step, where the repository takes a micro-batch;
 EOS is a target like any other. `reverse` makes p and q change roles, also in what is hard, as the
-repository does. Its name for other base losses stands on KL alone; the plug-in is our definition:
-TKD and DKD are the base divergence between the same pairs of distributions.
+repository does. It is defined there for KL alone; on another base divergence the plug-in is our
+definition: TKD and DKD are that divergence between the same pairs of distributions.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Skew KL: forward KL to a student with a little of the teacher mixed in.
 
 J. Ko, S. Kim, T. Chen, S.-Y. Yun, 2024. DistiLLM: Towards Streamlined Distillation for Large
-Language Models. arXiv:2402.03898, eq. 4; α from their repository (jongwooko/distillm), which
-drops the teacher's entropy. Here it stays, so that zero means equal.
+Language Models. arXiv:2402.03898; α from their repository (jongwooko/distillm), which drops the
+teacher's entropy. Here it stays, so that zero means equal.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Skew reverse KL: reverse KL to a teacher with a little of the student mixed in.
 
 J. Ko, S. Kim, T. Chen, S.-Y. Yun, 2024. DistiLLM: Towards Streamlined Distillation for Large
-Language Models. arXiv:2402.03898, section 3.1; α from their repository (jongwooko/distillm). The
-gradient goes through the mixture too.
+Language Models. arXiv:2402.03898; α from their repository (jongwooko/distillm). The gradient goes
+through the mixture too.
 """
 
 from dataclasses import dataclass

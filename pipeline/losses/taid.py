@@ -1,11 +1,11 @@
 """TAID: the target moves from the student to the teacher in the course of training.
 
 M. Shing, K. Misaki, H. Bao, S. Yokoi, T. Akiba, 2025. TAID: Temporally Adaptive Interpolated
-Distillation for Efficient Knowledge Transfer in Language Models. arXiv:2501.16937, eq. 3 and
-algorithm 1; details from their repository (SakanaAI/TAID). t never falls behind a straight line
-from its start to its end, and runs ahead of it while the loss goes down. Departures: the target's
-entropy stays in the loss, so that zero means equal; the repository takes the relative change of
-the cross entropy. On a sparse support the bucket is interpolated as if it were one token.
+Distillation for Efficient Knowledge Transfer in Language Models. arXiv:2501.16937; details from
+their repository (SakanaAI/TAID). t never falls behind a straight line from its start to its end,
+and runs ahead of it while the loss goes down. Departures: the target's entropy stays in the loss,
+so that zero means equal; the repository takes the relative change of the cross entropy. On a sparse
+support the bucket is interpolated as if it were one token.
 """
 
 import math

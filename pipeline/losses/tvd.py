@@ -1,9 +1,9 @@
 """Total variation distance at each token.
 
 Y. Wen, Z. Li, W. Du, L. Mou, 2023. f-Divergence Minimization for Sequence-Level Knowledge
-Distillation. arXiv:2307.15190, the step-wise term of section 3.2. Departure: on whatever text is
-trained on; the source takes half of it on the teacher's and half on the student's own samples.
-The ATKD repository masks it the wrong way round, so that its rows with TVD trained on prompts.
+Distillation. arXiv:2307.15190, its step-wise term. Departure: on whatever text is trained on; the
+source takes half of it on the teacher's and half on the student's own samples. The ATKD repository
+masks it the wrong way round, so that its rows with TVD trained on prompts.
 """
 
 from dataclasses import dataclass

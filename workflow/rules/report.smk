@@ -3,6 +3,8 @@ localrules:
 
 
 rule grid:
+    input:
+        JOBS.evaluations,
     output:
         "results/{experiment}/grid.csv",
     log:

@@ -1,0 +1,204 @@
+"""What single losses promise beyond the laws."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from pipeline import divergences
+from pipeline.catalog import build_loss
+from pipeline.losses import (
+    adakd,
+    amid,
+    atkd,
+    contrastive_pair,
+    minillm,
+    opd,
+    relational,
+    taid,
+    todi,
+)
+from pipeline.signal import dense, top_k
+from pipeline.texts import collate, loss_view
+from pipeline.training import read, token_losses
+
+
+@pytest.fixture
+def case() -> tiny.Case:
+    return tiny.case()
+
+
+def both(case: tiny.Case) -> tuple[Tensor, Tensor]:
+    return case.teacher.log_softmax(-1), case.student.log_softmax(-1)
+
+
+def gradient(losses: Tensor, logits: Tensor) -> Tensor:
+    return torch.autograd.grad(losses.sum(), logits, retain_graph=True)[0]
+
+
+def test_kl_falls_apart_into_target_and_diversity(case: tiny.Case) -> None:
+    # the identity that ATKD and DKD rest on: KL = TKD + (1 - p_g) DKD
+    (p, q), g = both(case), case.next_ids
+    target = divergences.kl(*(divergences.target_or_not(one, g) for one in (p, q)))
+    diversity = divergences.kl(*(divergences.without_target(one, g) for one in (p, q)))
+    uncertainty = divergences.target_or_not(p, g)[:, 1].exp()
+    torch.testing.assert_close(target + uncertainty * diversity, divergences.kl(p, q))
+
+
+def test_alpha_beta_of_ones_is_half_the_squared_distance(case: tiny.Case) -> None:
+    # -[Σ pq - ½ Σ p² - ½ Σ q²] = ½ Σ (p - q)²
+    p, q = both(case)
+    distance = (p.exp() - q.exp()).square().sum(-1) / 2
+    torch.testing.assert_close(divergences.alpha_beta(p, q, 1.0, 1.0), distance)
+
+
+def test_todi_has_the_value_of_jeffreys_but_not_its_gradient(case: tiny.Case) -> None:
+    logits = case.student.clone().requires_grad_(True)
+    p, q = case.teacher.log_softmax(-1), logits.log_softmax(-1)
+    jeffreys = divergences.kl(p, q) + divergences.kl(q, p)
+    found = todi.Loss()(p, q, case.tokens({}))
+    torch.testing.assert_close(found, jeffreys)
+    assert not torch.allclose(gradient(found, logits), gradient(jeffreys, logits), atol=1e-3)
+
+
+def test_taid_pulls_towards_its_moving_target(case: tiny.Case) -> None:
+    # of KL(r ‖ softmax z) with r held constant the gradient is q - r
+    logits = case.student.clone().requires_grad_(True)
+    p, q = case.teacher.log_softmax(-1), logits.log_softmax(-1)
+    found = taid.Loss()(p, q, case.tokens({"t": 0.7}))
+    between = (0.3 * case.student + 0.7 * case.teacher).softmax(-1)
+    expected = case.student.softmax(-1) - between
+    torch.testing.assert_close(gradient(found, logits), expected)
+
+
+def test_taid_ends_at_forward_kl(case: tiny.Case) -> None:
+    p, q = both(case)
+    at_end = taid.Loss()(p, q, case.tokens({"t": 1.0}))
+    torch.testing.assert_close(at_end, divergences.kl(p, q))
+
+
+def test_amid_goes_over_into_the_geometric_mean_at_one(case: tiny.Case) -> None:
+    p, q = both(case)
+    at, near = (amid.Loss(curvature=one)(p, q, case.tokens({})) for one in (1.0, 1.0 + 1e-7))
+    torch.testing.assert_close(at, near, rtol=1e-5, atol=1e-6)
+
+
+def test_adakd_keeps_every_token_at_temperature_one_where_all_are_alike(case: tiny.Case) -> None:
+    alike = replace(
+        case,
+        teacher=case.teacher[:1].expand_as(case.teacher),
+        student=case.student[:1].expand_as(case.student),
+    )
+    p, q = both(alike)
+    found = tiny.losses(adakd.Loss(), p, q, alike.tokens({"share": 1.0}))
+    torch.testing.assert_close(found, divergences.kl(q, p))
+
+
+def test_atkd_reversed_is_atkd_with_the_roles_exchanged(case: tiny.Case) -> None:
+    p, q = both(case)
+    tokens = case.tokens({})
+    exchanged = tiny.losses(atkd.Loss(), q, p, tokens)
+    torch.testing.assert_close(tiny.losses(atkd.Loss(reverse=True), p, q, tokens), exchanged)
+
+
+def test_atkd_has_hard_tokens_only_where_all_are_equally_uncertain(case: tiny.Case) -> None:
+    p, _ = both(replace(case, teacher=case.teacher[:1].expand_as(case.teacher)))
+    logits = case.student.clone().requires_grad_(True)
+    tokens = replace(case.tokens({}), target=torch.zeros_like(case.next_ids))
+    found = tiny.losses(atkd.Loss(easy_weight=0.2), p, logits.log_softmax(-1), tokens)
+
+    q, g = logits.log_softmax(-1), tokens.target
+    target = divergences.kl(divergences.target_or_not(p, g), divergences.target_or_not(q, g))
+    others = divergences.kl(divergences.without_target(p, g), divergences.without_target(q, g))
+    torch.testing.assert_close(found, 0.8 * (target + others))
+    assert gradient(found, logits).isfinite().all()
+
+
+@pytest.mark.parametrize("base", ["forward_kl", "reverse_kl", "jsd", "akl", "todi", "amid"])
+def test_atkd_on_any_base_is_zero_for_equals(base: str, case: tiny.Case) -> None:
+    p, _ = both(case)
+    found = tiny.losses(atkd.Loss(base=base), p, p, case.tokens({}))
+    torch.testing.assert_close(found, torch.zeros_like(found))
+
+
+def test_on_policy_distillation_descends_reverse_kl_in_expectation(case: tiny.Case) -> None:
+    # Σ_y q(y) ∇[-(q(y) / q_written(y)) A(y)] = ∇ KL(q ‖ p), summed over all that could be said
+    logits = case.student[:1].clone().requires_grad_(True)
+    p, q = case.teacher[:1].log_softmax(-1), logits.log_softmax(-1)
+    said = [opd.Loss()(p, q, tiny.one_text(torch.tensor([y]), q.detach()[:, y])) for y in range(11)]
+    expected = (q.detach().exp()[0] * torch.cat(said)).sum()
+    torch.testing.assert_close(gradient(expected, logits), gradient(divergences.kl(q, p), logits))
+
+
+def test_minillm_discounts_over_the_rest_of_the_text() -> None:
+    # rewards 1, 2, 4 at γ = ½: (1 + 1 + 1) / 3, (2 + 2) / 2, 4 / 1
+    rewards = torch.tensor([1.0, 2.0, 4.0])
+    p, q = (
+        torch.stack([one, torch.zeros(3)], dim=-1) for one in (rewards / 2 - 9, rewards * 0 - 9)
+    )
+    tokens = tiny.one_text(torch.zeros(3, dtype=torch.long), q[:, 0])
+    found = minillm.Loss(discount=0.5).score(p, q, tokens)
+    torch.testing.assert_close(found, torch.tensor([1.0, 2.0, 4.0]))
+
+
+@pytest.mark.parametrize("name", ["minillm", "opd"])
+def test_policy_gradients_refuse_text_that_was_not_written(name: str, case: tiny.Case) -> None:
+    p, q = both(case)
+    tokens = case.tokens({})
+    fixed = replace(tokens, written_log_probs=torch.full_like(tokens.written_log_probs, math.nan))
+    with pytest.raises(ValueError, match="written in training"):
+        tiny.losses(build_loss(name, {}), p, q, fixed)
+
+
+def test_the_pair_asks_by_whom_a_text_was_written(case: tiny.Case) -> None:
+    p, q = both(case)
+    loss, tokens = contrastive_pair.Loss(gradual=True), case.tokens({}, progress=0.25)
+    nobody, everybody = (
+        loss(p, q, replace(tokens, by_student=torch.full_like(tokens.by_student, one)))
+        for one in (False, True)
+    )
+    # β = 1 + ½ · 2 · ¼
+    torch.testing.assert_close(nobody, 0.75 * divergences.skew_kl(p, q, 0.1))
+    torch.testing.assert_close(everybody, 1.25 * divergences.skew_kl(q, p, 0.1))
+
+
+def test_relations_are_blind_to_an_error_that_all_positions_share(case: tiny.Case) -> None:
+    shift = torch.randn(11, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    p, q = both(replace(case, student=case.teacher + shift))
+    heavy, none = (relational.Loss(weight)(p, q, case.tokens({})) for weight in (5.0, 0.0))
+    torch.testing.assert_close(heavy, none)
+
+
+def test_relations_need_the_whole_vocabulary(case: tiny.Case) -> None:
+    signal = top_k(case.teacher, case.next_ids, 4)
+    with pytest.raises(ValueError, match="teacher = 'live'"):
+        tiny.on_signal(relational.Loss(), signal, case, {})
+
+
+def test_no_cross_entropy_on_what_the_student_wrote() -> None:
+    loss, cpu = build_loss("forward_kl", {}), torch.device("cpu")
+    plain, half = (tiny.run(loss, gold_weight=weight) for weight in (0.0, 0.25))
+    batch = collate(plain.pool, cpu)
+    pure, mixed = (
+        token_losses(run, read(run, tiny.plain_descent(run), batch), None) for run in (plain, half)
+    )
+    reading = read(plain, tiny.plain_descent(plain), batch)
+    nll = -reading.student.gather(-1, batch.next_ids[:, None])[:, 0]
+    by_student = reading.tokens.by_student
+    assert by_student.any()
+    assert not by_student.all()
+    torch.testing.assert_close(mixed[by_student], 0.75 * pure[by_student])
+    torch.testing.assert_close(mixed[~by_student], (0.75 * pure + 0.25 * nll)[~by_student])
+
+
+def test_the_view_says_whether_the_support_is_the_whole_vocabulary() -> None:
+    batch = collate(tiny.texts(), torch.device("cpu"))
+    logits = torch.randn(batch.token_count, tiny.VOCABULARY)
+    for signal, whole in (
+        (dense(logits, batch.next_ids), True),
+        (top_k(logits, batch.next_ids, 8), False),
+    ):
+        assert loss_view(batch, signal.support, 0.0, {}).dense is whole
