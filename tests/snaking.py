@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 ROOT = Path(__file__).parent.parent
 JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", re.MULTILINE)
 OUTPUT = re.compile(r"^    output: (.+)$", re.MULTILINE)
@@ -72,6 +75,21 @@ def edited(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
             block = block[int(part) if part.isdigit() else part]
         block[key] = value
     return changed
+
+
+def saved_model(folder: Path, words: dict[str, int]) -> Path:
+    """A tiny random Llama over these words, as transformers saves one."""
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<end>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    return folder
 
 
 @dataclass(frozen=True)

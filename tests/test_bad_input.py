@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from snaking import TINY, edited
-from transformers import LlamaConfig, LlamaForCausalLM
+from snaking import TINY, Copy, edited, saved_model
 
 from pipeline.methods import METHODS
 from workflow.config import ConfigError, validate
@@ -164,23 +163,6 @@ def test_every_fault_has_a_line(tiny: dict[str, Any]):
     assert [line.split()[0] for line in lines] == ["tokens.lenght:", "training.steps"]
 
 
-def saved_model(folder: Path, words: dict[str, int]) -> Path:
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast
-
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<end>"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
-    return folder
-
-
 def test_models_of_different_vocabularies_are_refused(tiny: dict[str, Any], tmp_path: Path):
     one = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
     other = saved_model(tmp_path / "other", {"<end>": 0, "dog": 1, "cat": 2})
@@ -208,3 +190,24 @@ def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
 def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
     line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
     assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it holds no config.json")
+
+
+def dry_run(project: Copy, config: dict[str, Any]) -> list[str]:
+    """What Snakemake says of a configuration that it refuses."""
+    done = project.snakemake(config, "--dry-run")
+    assert done.returncode != 0
+    return (done.stdout + done.stderr).splitlines()
+
+
+def test_snakemake_ends_with_our_line_before_any_job(project: Copy, tiny: dict[str, Any]):
+    config = edited(tiny, {"training.learning_rat": 1})
+    (line,) = dry_run(project, config)
+    assert line.startswith("config: training.learning_rat: there is no such key; did you mean ")
+
+
+def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str, Any]):
+    lines = dry_run(project, edited(tiny, {"grid.0.seeds": [1, 1], "methods.foward_kl": None}))
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["config", "methods.foward_kl"],
+        ["config", "grid.0.seeds"],
+    ]

@@ -13,10 +13,10 @@ from pipeline.texts import Text
 from pipeline.tokenize import encode
 from pipeline.tokenizer import END, train
 
-PAIRS = [
-    ("Where is the cat?\n", "In the barn."),
-    ("Where does the blue dog run?\n", "Over the wide green field, far from the barn."),
-    ("And the owl?\n", "It sleeps."),
+PAIRS = [  # no white space at the end of a prompt: the harness would count it as of the response
+    ("Where is the cat?", "In the barn."),
+    ("Where does the blue dog run?", "Over the wide green field, far from the barn."),
+    ("And the owl?", "It sleeps."),
 ]
 WORDS = train([part for pair in PAIRS for part in pair] * 3, Tokenizer(vocabulary=300))
 SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initial_spread=0.3)

@@ -1,0 +1,161 @@
+"""Bad files are refused by the stage that reads them, in one line, and leave no artifact."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snaking import ROOT, Copy, saved_model
+
+from pipeline.artifacts import read_json, write_json
+from workflow.config import validate
+from workflow.grid import Grid
+
+
+def stage(module: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
+    """The one line with which a stage refuses its input."""
+    job = json.dumps({"id": out.name, "code": "", "settings": settings})
+    named = [part for role, path in flags.items() for part in (f"--{role}", str(path))]
+    command = [sys.executable, "-m", f"pipeline.{module}", job, "--out", str(out), *named]
+    machine = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=machine, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return line.removeprefix("error: ")
+
+
+def from_files(path: Path, **more: object) -> dict[str, Any]:
+    return {"examples": {"source": "files", "train": str(path), "validation": 1, "test": 1} | more}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"instruction": "a", "input": "", "output": "b"}\n{"instruc', ":2: no JSON"),
+        ("", " holds no rows"),
+        (
+            '{"instruction": "a", "input": "", "output": "b"}\n'
+            '{"instruction": "a", "input": "", "output": " "}\n',
+            ":2: empty response",
+        ),
+    ],
+    ids=["malformed line", "empty", "empty response"],
+)
+def test_a_faulty_file_is_named_with_its_line(content: str, said: str, tmp_path: Path):
+    path = tmp_path / "examples.jsonl"
+    path.write_text(content)
+    assert stage("data", from_files(path), tmp_path / "data").startswith(f"{path}{said}")
+
+
+def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
+    settings = {"examples": {"source": "hub", "name": "someone/instructions"}}
+    line = stage("data", settings, tmp_path / "data")
+    assert "someone/instructions" in line
+    assert "can't be loaded from the hub" in line
+    assert "`files`" in line
+    assert "`docstrings`" in line
+
+
+def test_a_model_hub_out_of_reach_names_what_works_without(tmp_path: Path):
+    settings = {"source": "hub", "name": "someone/model", "revision": "main", "seed": 0}
+    line = stage("models", settings, tmp_path / "model")
+    assert line.startswith("someone/model@main could not be had from the model hub")
+    assert all(name in line for name in ("`path`", "`pypi`", "`shape`"))
+
+
+@pytest.mark.xdist_group("chain")
+class TestAfterTheChain:
+    """Faults that only show beside real artifacts."""
+
+    @pytest.fixture
+    def grid(self, tiny: dict[str, Any]) -> Grid:
+        return Grid(validate(tiny))
+
+    @pytest.fixture
+    def files(self, chain: Copy, grid: Grid) -> dict[str, Path]:
+        """The inputs of a student."""
+        inputs = grid.student("sft", "small", "large", 1).inputs
+        return {role: chain.folder / one.path for role, one in inputs}
+
+    def test_a_loss_that_is_no_number_stops_at_its_step_and_batch(
+        self, grid: Grid, files: dict[str, Path], tmp_path: Path
+    ):
+        settings = grid.student("sft", "small", "large", 1).settings
+        settings["training"] |= {"learning_rate": 1e30, "steps": 6}
+        line = stage("distill", settings, tmp_path / "student", **files, state=tmp_path / "state")
+        assert re.match(
+            r"the loss is (nan|inf) at step [2-6], on the batch of examples-\w+, ", line
+        )
+        assert line.endswith("a lower training.learning_rate may help")
+
+    def test_limits_that_leave_no_text_are_named(self, chain: Copy, grid: Grid, tmp_path: Path):
+        inputs = {role: chain.folder / one.path for role, one in grid.tokens().inputs}
+        limits = {"prompt_tokens": 64, "response_tokens": 2}
+        line = stage("tokenize", limits, tmp_path / "tokens", **inputs)
+        assert line.startswith("all 126 train examples exceed 64 prompt or 2 response tokens")
+        assert line.endswith("raise the limits in `tokens`")
+
+    def test_a_start_with_another_vocabulary_than_the_texts_is_refused(
+        self, grid: Grid, files: dict[str, Path], tmp_path: Path
+    ):
+        saved_model(tmp_path / "other" / "model", {"<end>": 0, "cat": 1})
+        files |= {"start": tmp_path / "other", "state": tmp_path / "state"}
+        settings = grid.student("sft", "small", "large", 1).settings
+        line = stage("distill", settings, tmp_path / "student", **files)
+        assert line.startswith(f"{tmp_path / 'other'} has another vocabulary (")
+        assert f"than the texts in {files['tokens']} (" in line
+
+    def test_more_tokens_than_a_teacher_has_cannot_be_cached(
+        self, chain: Copy, grid: Grid, tmp_path: Path
+    ):
+        inputs = {role: chain.folder / one.path for role, one in grid.signals("large").inputs}
+        line = stage("teacher_cache", {"k": 5000}, tmp_path / "cache", **inputs)
+        assert line == "teacher_cache.k = 5000: the vocabulary has 320 tokens"
+
+    def test_a_cache_of_another_teacher_is_refused(
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+    ):
+        mine = chain.folder / grid.signals("large").path
+        foreign = shutil.copytree(mine, tmp_path / "larger-01234567")
+        settings = grid.student("jsd", "small", "large", 1).settings
+        files |= {"cache": foreign, "state": tmp_path / "state"}
+        line = stage("distill", settings, tmp_path / "student", **files)
+        teacher = grid.teacher("large").id
+        assert line.startswith(f"{foreign} holds {mine.name}, the signal of {teacher}; delete it")
+
+    def test_a_cache_of_other_texts_is_refused(
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+    ):
+        texts = shutil.copytree(files["tokens"], tmp_path / "texts-01234567")
+        manifest = read_json(texts / "manifest.json")
+        write_json(texts / "manifest.json", manifest | {"id": texts.name})
+        cache = chain.folder / grid.signals("large").path
+        settings = grid.student("jsd", "small", "large", 1).settings
+        files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}
+        line = stage("distill", settings, tmp_path / "student", **files)
+        made_from = grid.tokens().id
+        assert line.startswith(
+            f"{cache} holds the teacher's signal for {made_from}, not for texts-"
+        )
+
+    def test_a_cut_off_cache_is_named(
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+    ):
+        cache = shutil.copytree(
+            chain.folder / grid.signals("large").path, tmp_path / grid.signals("large").id
+        )
+        shard = cache / "train-00000.parquet"
+        shard.write_bytes(shard.read_bytes()[:100])
+        settings = grid.student("jsd", "small", "large", 1).settings
+        files |= {"cache": cache, "state": tmp_path / "state"}
+        line = stage("distill", settings, tmp_path / "student", **files)
+        assert line.startswith(f"{shard} is not whole Parquet")
