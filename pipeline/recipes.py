@@ -6,7 +6,8 @@ Read without importing torch, as the catalogue is.
 from dataclasses import dataclass, field, replace
 
 from pipeline import catalog
-from pipeline.methods import METHODS, Method
+from pipeline.method import Method
+from pipeline.methods import METHODS
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pipeline.signal import LogProbs, PerToken, Signal, Support, dense, top_k
 from pipeline.texts import Batch
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Anything that says what should come next in a batch."""
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import laws
+import torch
 from laws import Settings, Subject
 
 from pipeline import catalog
@@ -134,6 +135,7 @@ def table() -> Iterator[tuple[str, str, str]]:
 
 def main() -> None:
     """Prints the table in Markdown."""
+    torch.set_num_threads(1)  # the models are too small to share among threads
     rows: dict[str, list[str]] = {}
     for name, _, law in table():
         rows.setdefault(name, []).append(law)

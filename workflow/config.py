@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline import recipes
-from pipeline.methods import METHODS, Method
+from pipeline.method import Method
+from pipeline.methods import METHODS
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.training import Training
 from workflow import faults, outside

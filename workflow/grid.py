@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import recipes
-from pipeline.methods import Method
+from pipeline.method import Method
 from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape

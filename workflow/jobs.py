@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import catalog
 from workflow import source_hash
 from workflow.artifact import Artifact, canonical
 from workflow.config import ConfigError, validate
@@ -106,6 +107,8 @@ def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
     if method is None:
         return ()
     folders = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
-    return tuple(
-        f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]
-    )
+    loaded = [f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]]
+    fields = catalog.hyperparameters("losses", method["loss"])
+    # a loss around another one loads that by its name
+    inner = [name for name, one in fields.items() if one.annotation == "PlainDivergence"]
+    return (*loaded, *(f"pipeline.losses.{method['loss_settings'][name]}" for name in inner))

@@ -3,7 +3,8 @@
 import ast
 
 from pipeline import catalog, recipes
-from pipeline.methods import METHODS, Method
+from pipeline.method import Method
+from pipeline.methods import METHODS
 
 CLASSES = {"losses": "Loss", "data_policies": "Policy", "teacher_updates": "Update"}
 NEEDS = {

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts import Job
-from pipeline.methods import Method
+from pipeline.method import Method
 from pipeline.reporting import summary
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.samples import Sample

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.methods import Method
+from pipeline.method import Method
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Mean, Pair, Results, Row
 from pipeline.reporting.tables import group_of
