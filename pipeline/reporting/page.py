@@ -10,12 +10,13 @@ from markupsafe import Markup
 
 from pipeline.artifacts import Job
 from pipeline.method import Method
-from pipeline.reporting import summary
+from pipeline.reporting import sparse_support, summary
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.samples import Sample
 from pipeline.reporting.scores import Pair, Results
 from pipeline.reporting.tables import Table, pair_title
 from pipeline.settings.report import ReportSettings
+from pipeline.settings.teacher import CacheSettings
 
 # Model output is untrusted: everything is escaped but our own style and script.
 TEMPLATES = jinja2.Environment(
@@ -88,7 +89,7 @@ def page(
         scope=summary.scope(results),
         agreements=summary.agreements(results),
         pairs=[_pair_findings(results, pair, contents.sizes) for pair in results.pairs],
-        limits=summary.limits(results, settings.methods),
+        limits=[*summary.limits(results, settings.methods), *support_warnings(settings)],
         main=contents.main,
         cost=contents.cost,
         drawings=contents.drawings,
@@ -97,6 +98,12 @@ def page(
         origins=origins(inputs),
         versions=versions(inputs.evaluations),
     )
+
+
+def support_warnings(settings: ReportSettings) -> list[str]:
+    """A line for each method whose loss a top-K cache puts further off than the bound."""
+    cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
+    return sparse_support.warnings(settings.methods, cache.k, sparse_support.errors())
 
 
 def _own_text(name: str) -> Markup:
