@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, schemas
+from pipeline import artifacts, cli, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, parameter_count
 from pipeline.sampled_targets import sampled
@@ -91,11 +91,11 @@ def columns_of(rows: Iterator[dict[str, object]]) -> Columns:
 
 def reader(model: PreTrainedModel, settings: CacheJob) -> Callable[[Batch], Captured]:
     """What to ask of the model. Raises ValueError if its vocabulary is smaller than that."""
-    vocabulary = model.config.vocab_size
+    size = model.config.vocab_size
     if settings.draws is not None:
         return partial(drawn, LiveTeacher(model), settings.draws, settings.seed)
-    if settings.k > vocabulary:
-        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {vocabulary} tokens")
+    if settings.k > size:
+        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
     return partial(likeliest, LiveTeacher(model, k=settings.k))
 
 
@@ -110,6 +110,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)
 
+    vocabulary.check(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
     read = reader(model, settings)
     began, tokens, shards = time.monotonic(), 0, []

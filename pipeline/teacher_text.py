@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import artifacts, cli, schemas
+from pipeline import artifacts, cli, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, parameter_count
 from pipeline.settings.writing import TextJob
@@ -49,6 +49,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
 
+    vocabulary.check(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
     choose, began, written = sampler(settings.sampling), time.monotonic(), []
@@ -68,6 +69,7 @@ def main() -> None:
             options.job,
             {"teacher": options.teacher, "tokens": options.tokens},
             tokens=tokens,
+            tokenizer_digest=vocabulary.of_texts(options.tokens),
             ended_share=sum(text.ended for text in written) / len(written),
             parameters=parameter_count(model),
             seconds=seconds,

@@ -14,10 +14,15 @@ def digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.blake2b(repr(pairs).encode(), digest_size=8).hexdigest()
 
 
+def of_texts(tokens: Path) -> str:
+    """The digest of the tokenizer that the texts in a folder were made with."""
+    return artifacts.read_json(tokens / artifacts.MANIFEST)["tokenizer_digest"]
+
+
 def check(model: Path, tokens: Path) -> None:
     """Raises ValueError unless the texts in `tokens` are in the vocabulary of `model`."""
     spoken = digest(AutoTokenizer.from_pretrained(model / "model"))
-    written = artifacts.read_json(tokens / artifacts.MANIFEST)["tokenizer_digest"]
+    written = of_texts(tokens)
     if spoken != written:
         raise ValueError(
             f"{model} has another vocabulary ({spoken}) than the texts in {tokens} ({written}): "

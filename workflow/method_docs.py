@@ -77,10 +77,14 @@ def section(name: str, method: Method) -> str:
     return "\n".join(lines)
 
 
+def page() -> str:
+    """The whole page."""
+    return HEAD + "\n" + "\n\n".join(section(name, METHODS[name]) for name in METHODS) + "\n"
+
+
 def main() -> None:
-    """Prints the whole page."""
-    print(HEAD)
-    print("\n\n".join(section(name, METHODS[name]) for name in METHODS))
+    """Prints the page."""
+    print(page(), end="")
 
 
 if __name__ == "__main__":

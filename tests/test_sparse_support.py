@@ -1,0 +1,130 @@
+"""What a top-K support costs a loss: how it is measured, and when the report warns of it."""
+
+from pathlib import Path
+
+import laws
+import pytest
+import synthetic
+import tiny
+
+from benchmarks.sparse_support import NEEDS_WHOLE_VOCABULARY, Row, Subjects, markdown, measure
+from pipeline import report
+from pipeline.artifacts import Job
+from pipeline.method import Method
+from pipeline.reporting import sparse_support
+from pipeline.reporting.inputs import read_grid, read_inputs
+from pipeline.reporting.scores import assemble
+from pipeline.settings.report import ReportSettings
+
+SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
+MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}
+EXPERIMENT = synthetic.Experiment(
+    teachers=("large",),
+    students=("small",),
+    methods=("sft", "forward_kl", "jsd"),
+    seeds=(1,),
+    items=6,
+    steps=8,
+)
+
+
+def method(loss: str, teacher: str = "cache", draws: int | None = None) -> Method:
+    return Method("", loss, source="", evidence="code", teacher=teacher, draws=draws)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return measure(Subjects(tiny.llama(1), tiny.llama(2), tiny.texts(), 40), SUPPORTS)
+
+
+def test_a_support_of_the_whole_vocabulary_has_no_error(rows: list[Row]) -> None:
+    whole = [one for one in rows if one.k == tiny.VOCABULARY]
+    for one in whole:
+        if one.loss not in NEEDS_WHOLE_VOCABULARY:
+            # sums in another order, in float32
+            assert one.mean_abs_error_nats == pytest.approx(0, abs=1e-5 * max(1, one.dense_nats))
+            assert one.relative_error < 1e-5
+
+
+def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Row]) -> None:
+    for name in laws.SHRINK_ON_SPARSE:
+        own = [one for one in rows if one.loss == name]
+        sizes = [one.mean_abs_error_nats for one in own]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] > 10 * sizes[-1]
+        assert all(one.mean_error_nats <= 1e-5 for one in own)
+
+
+def test_a_loss_of_the_next_token_alone_has_no_error_anywhere(rows: list[Row]) -> None:
+    own = [one for one in rows if one.loss in laws.EXACT_ON_SPARSE]
+    assert own
+    assert all(one.mean_abs_error_nats < 1e-5 for one in own)
+
+
+def test_a_loss_that_refuses_a_support_is_shown_as_dense_only(rows: list[Row]) -> None:
+    assert NEEDS_WHOLE_VOCABULARY == laws.NEEDS_WHOLE_VOCABULARY
+    lines = markdown(rows).splitlines()
+    refusing = [line for line in lines if line.split()[1] in NEEDS_WHOLE_VOCABULARY]
+    assert [line.count("dense only") for line in refusing] == [len(SUPPORTS)]
+    assert sum("dense only" in line for line in lines) == 1
+
+
+def test_micro_batches_change_no_error(rows: list[Row]) -> None:
+    at_once = measure(Subjects(tiny.llama(1), tiny.llama(2), tiny.texts(), 10_000), SUPPORTS[:2])
+    cut = [one for one in rows if one.k in SUPPORTS[:2]]
+    for one, other in zip(cut, at_once, strict=True):
+        assert (one.loss, one.k) == (other.loss, other.k)
+        if one.loss not in NEEDS_WHOLE_VOCABULARY:
+            # sums in another order, in float32
+            assert one.mean_error_nats == pytest.approx(other.mean_error_nats, rel=1e-4, abs=1e-5)
+
+
+def test_only_methods_beyond_the_bound_on_a_cache_are_warned_of() -> None:
+    methods = {
+        "one": method("unsafe"),
+        "two": method("safe"),
+        "three": method("unsafe", teacher="live"),
+        "four": method("unsafe", draws=50),
+    }
+    (line,) = sparse_support.warnings(methods, 100, MEASURED)
+    assert line.startswith("one ")
+    assert "Its loss, unsafe, is off by 6%" in line
+    assert "at K = 64" in line
+
+
+def test_a_smaller_cache_is_judged_by_the_next_smaller_support_that_was_measured() -> None:
+    said = sparse_support.warnings({"two": method("safe")}, 63, MEASURED)
+    assert ["20%" in line and "at K = 8" in line for line in said] == [True]
+
+
+@pytest.mark.parametrize(("loss", "k"), [("safe", 7), ("new", 64)])
+def test_what_was_not_measured_is_said_to_be_so(loss: str, k: int) -> None:
+    (line,) = sparse_support.warnings({"two": method(loss)}, k, MEASURED)
+    assert line.endswith("was not measured.")
+
+
+def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entropy(
+    tmp_path: Path,
+) -> None:
+    measured = sparse_support.errors()
+    worst = max(measured, key=lambda name: measured[name][8])
+    settings = synthetic.settings(EXPERIMENT)
+    settings["methods"]["jsd"]["loss"] = worst
+    settings["methods"]["forward_kl"]["loss"] = "cross_entropy"
+    settings["config"]["teacher_cache"] = {"k": 8}
+
+    inputs = read_inputs(
+        tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001"
+    )
+    job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
+    report.write_report(tmp_path / "report", job, valid, inputs, assemble(inputs, {}))
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert (
+        f"<li>jsd saw the teacher&#39;s 8 most likely tokens. Its loss, {worst}, is off by" in page
+    )
+    assert "forward_kl saw the teacher&#39;s 8" not in page
+
+
+def test_the_table_in_the_package_is_the_documented_one() -> None:
+    documented = Path(__file__).parent.parent / "docs" / "sparse_support" / "demo.csv"
+    assert sparse_support.TABLE.read_text() == documented.read_text()
