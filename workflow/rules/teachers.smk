@@ -7,6 +7,7 @@ rule teacher:
         "results/logs/teachers/{id}.log",
     benchmark:
         "results/benchmarks/teachers/{id}.tsv"
+    priority: 2  # what most others wait for
     conda:
         "../../environment.yml"
     resources:
@@ -30,6 +31,7 @@ rule teacher_text:
         "results/logs/texts/{id}.log",
     benchmark:
         "results/benchmarks/texts/{id}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     params:
@@ -50,6 +52,7 @@ rule teacher_cache:
         "results/logs/caches/{id}.log",
     benchmark:
         "results/benchmarks/caches/{id}.tsv"
+    priority: 1
     conda:
         "../../environment.yml"
     resources:
