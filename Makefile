@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo test lint docs publish
 
 demo: $(VENV)/installed
-	snakemake --cores $(CORES) --workflow-profile workflow/profiles/local
+	python -m workflow.preloaded snakemake --cores $(CORES) --workflow-profile workflow/profiles/local
 	@cat results/$(EXPERIMENT)/report/tables/main.md
 	@echo "The report: $(CURDIR)/results/$(EXPERIMENT)/report/index.html"
 

@@ -14,7 +14,7 @@ rule data:
         job=JOBS.job("data"),
         flags=JOBS.flags("data"),
     shell:
-        "python -m pipeline.data {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.data {params.job:q} {params.flags:q}"
         " --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -34,7 +34,7 @@ rule tokenizer:
         job=JOBS.job("tokenizers"),
         flags=JOBS.flags("tokenizers"),
     shell:
-        "python -m pipeline.tokenizer {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.tokenizer {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"
 
@@ -54,6 +54,6 @@ rule tokens:
         job=JOBS.job("tokens"),
         flags=JOBS.flags("tokens"),
     shell:
-        "python -m pipeline.tokenize {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.tokenize {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

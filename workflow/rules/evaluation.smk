@@ -15,6 +15,6 @@ rule evaluation:
         job=JOBS.job("evals"),
         flags=JOBS.flags("evals"),
     shell:
-        "python -m pipeline.evaluate {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.evaluate {params.job:q} {params.flags:q}"
         " --out {output:q} --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

@@ -13,6 +13,6 @@ rule model:
         job=JOBS.job("models"),
         flags=JOBS.flags("models"),
     shell:
-        "python -m pipeline.models {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.models {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

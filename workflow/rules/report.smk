@@ -31,6 +31,6 @@ rule report:
     params:
         job=JOBS.report,
     shell:
-        "python -m pipeline.report {params.job:q}"
+        "python -m workflow.job pipeline.report {params.job:q}"
         " --grid {input.grid:q} --results results --out {output:q}"
         " > {log:q} 2>&1"

@@ -15,7 +15,7 @@ rule start:
         job=JOBS.job("starts"),
         flags=JOBS.flags("starts"),
     shell:
-        "python -m pipeline.distill {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"
@@ -38,7 +38,7 @@ rule student:
         job=JOBS.job("students"),
         flags=JOBS.flags("students"),
     shell:
-        "python -m pipeline.distill {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

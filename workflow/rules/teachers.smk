@@ -16,7 +16,7 @@ rule teacher:
         job=JOBS.job("teachers"),
         flags=JOBS.flags("teachers"),
     shell:
-        "python -m pipeline.distill {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"
@@ -38,7 +38,7 @@ rule teacher_text:
         job=JOBS.job("texts"),
         flags=JOBS.flags("texts"),
     shell:
-        "python -m pipeline.teacher_text {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.teacher_text {params.job:q} {params.flags:q}"
         " --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -61,6 +61,6 @@ rule teacher_cache:
         job=JOBS.job("caches"),
         flags=JOBS.flags("caches"),
     shell:
-        "python -m pipeline.teacher_cache {params.job:q} {params.flags:q}"
+        "python -m workflow.job pipeline.teacher_cache {params.job:q} {params.flags:q}"
         " --out {output:q} --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"
