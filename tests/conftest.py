@@ -44,6 +44,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 @pytest.fixture(scope="session")
 def chain(project: Copy, tiny: dict[str, Any]) -> Copy:
     """The copy after the tiny experiment's whole chain. Its users share an xdist group."""
-    done = project.snakemake(tiny, "--cores", "2", "--quiet")
+    done = project.snakemake(tiny, "--cores", "2", "--quiet", preloaded=True)
     assert done.returncode == 0, done.stdout + done.stderr + project.logs()
     return project

@@ -99,12 +99,18 @@ class Copy:
     folder: Path
 
     def snakemake(
-        self, config: Mapping[str, Any], *options: str, offline: bool = True
+        self,
+        config: Mapping[str, Any],
+        *options: str,
+        offline: bool = True,
+        preloaded: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Snakemake on a configuration."""
+        """Snakemake on a configuration, its jobs forked from preloaded libraries if wished."""
         path = self.folder / f"{config['experiment']}.json"
         path.write_text(json.dumps(config))
         command = [sys.executable, "-m", "snakemake", "--configfile", path.name, *options]
+        if preloaded:
+            command[1:1] = ["-m", "workflow.preloaded", sys.executable]
         machine = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HF_HUB_OFFLINE": "1" if offline else "0",

@@ -87,20 +87,22 @@ def test_only_methods_beyond_the_bound_on_a_cache_are_warned_of() -> None:
         "four": method("unsafe", draws=50),
     }
     (line,) = sparse_support.warnings(methods, 100, MEASURED)
-    assert line.startswith("one ")
-    assert "Its loss, unsafe, is off by 6%" in line
-    assert "at K = 64" in line
+    assert "teacher's 100 most likely tokens" in line
+    assert "more than 5%" in line
+    assert ": one by 6% (K = 64). " in line
 
 
 def test_a_smaller_cache_is_judged_by_the_next_smaller_support_that_was_measured() -> None:
-    said = sparse_support.warnings({"two": method("safe")}, 63, MEASURED)
-    assert ["20%" in line and "at K = 8" in line for line in said] == [True]
+    (line,) = sparse_support.warnings({"two": method("safe")}, 63, MEASURED)
+    assert ": two by 20% (K = 8). " in line
+    assert not sparse_support.warnings({"two": method("safe")}, 64, MEASURED)
 
 
 @pytest.mark.parametrize(("loss", "k"), [("safe", 7), ("new", 64)])
 def test_what_was_not_measured_is_said_to_be_so(loss: str, k: int) -> None:
     (line,) = sparse_support.warnings({"two": method(loss)}, k, MEASURED)
     assert line.endswith("was not measured.")
+    assert "two" in line
 
 
 def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entropy(
@@ -119,10 +121,11 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
     job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
     report.write_report(tmp_path / "report", job, valid, inputs, assemble(inputs, {}))
     page = (tmp_path / "report" / "index.html").read_text()
+    limits = page[page.index('<section id="limits">') : page.index('<section id="cost">')]
     assert (
-        f"<li>jsd saw the teacher&#39;s 8 most likely tokens. Its loss, {worst}, is off by" in page
+        f"their value on the whole vocabulary: jsd by {measured[worst][8]:.0%} (K = 8). " in limits
     )
-    assert "forward_kl saw the teacher&#39;s 8" not in page
+    assert "forward_kl by" not in limits
 
 
 def test_the_table_in_the_package_is_the_documented_one() -> None:

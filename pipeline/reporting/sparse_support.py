@@ -27,33 +27,36 @@ def errors() -> Errors:
 
 
 def warnings(methods: Mapping[str, Method], k: int, measured: Errors) -> list[str]:
-    """A line for each method whose loss is off by more than the bound on a cache of top k."""
+    """What to know of the methods whose loss a cache of the top k puts off by more than the bound.
+
+    What was measured on the next smaller support stands for `k`.
+    """
     # drawn targets are no top K: they are right on average, however few
     cached = {
-        name: method
-        for name, method in methods.items()
-        if method.teacher == "cache" and not method.draws
+        name: {size: error for size, error in measured.get(one.loss, {}).items() if size <= k}
+        for name, one in methods.items()
+        if one.teacher == "cache" and not one.draws
     }
-    lines = [
-        _warning(name, method.loss, k, measured.get(method.loss, {}))
-        for name, method in cached.items()
-    ]
-    return [line for line in lines if line]
-
-
-def _warning(name: str, loss: str, k: int, of_loss: Mapping[int, float]) -> str:
-    smaller = [one for one in of_loss if one <= k]
-    if not smaller:
-        return (
-            f"{name} saw the teacher's {k} most likely tokens: how far that puts its loss, {loss}, "
-            "from the value on the whole vocabulary was not measured."
+    found = []
+    if off := [_error(name, of_loss) for name, of_loss in cached.items() if _is_off(of_loss)]:
+        found.append(
+            f"On the teacher's {k} most likely tokens some losses are more than {BOUND:.0%} off "
+            f"their value on the whole vocabulary: {', '.join(off)}. That was measured on the "
+            "default experiment's large teacher, with default hyperparameters "
+            "(docs/sparse_support.md); `teacher: live` has no such error."
         )
-    nearest = max(smaller)
-    if of_loss[nearest] <= BOUND:
-        return ""
-    return (
-        f"{name} saw the teacher's {k} most likely tokens. Its loss, {loss}, is off by "
-        f"{of_loss[nearest]:.0%} of its value on the whole vocabulary at K = {nearest}, more than "
-        f"{BOUND:.0%} (measured on the default experiment's large teacher, with default "
-        "hyperparameters; see docs/sparse_support.md). With `teacher: live` it has no such error."
-    )
+    if unknown := [name for name, of_loss in cached.items() if not of_loss]:
+        found.append(
+            f"How far {', '.join(unknown)} are put off by seeing only the teacher's {k} most "
+            "likely tokens was not measured."
+        )
+    return found
+
+
+def _is_off(of_loss: Mapping[int, float]) -> bool:
+    return bool(of_loss) and of_loss[max(of_loss)] > BOUND
+
+
+def _error(name: str, of_loss: Mapping[int, float]) -> str:
+    nearest = max(of_loss)
+    return f"{name} by {of_loss[nearest]:.0%} (K = {nearest})"

@@ -1,0 +1,95 @@
+"""Jobs forked from preloaded libraries: the same bits, endings and signals as on their own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from snaking import ROOT, Copy
+
+from pipeline import artifacts
+from workflow.config import validate
+from workflow.grid import Grid
+from workflow.jobs import Jobs
+
+HERE = [sys.executable, "-m", "workflow.job"]
+
+
+def served(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command under a server of preloaded libraries."""
+    return subprocess.run(
+        [sys.executable, "-m", "workflow.preloaded", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_student_of_its_own_process_has_the_same_bits(
+    chain: Copy, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    grid = Grid(validate(tiny))
+    student = grid.student("jsd", "small", "large", 1)
+    flags = [part for role, one in student.inputs for part in (f"--{role}", one.path)]
+    here = ["--out", str(tmp_path / student.id), "--state", str(tmp_path / "state")]
+    machine = ["--micro-batch-tokens", "2048", "--threads", "1"]
+    subprocess.run(
+        [*HERE, "pipeline.distill", Jobs(grid).job_json(student), *flags, *here, *machine],
+        cwd=chain.folder,
+        check=True,
+    )
+    forked, own = (
+        load_file(folder / "model/model.safetensors")
+        for folder in (chain.folder / student.path, tmp_path / student.id)
+    )
+    assert all((forked[name] == own[name]).all() for name in own)
+    manifests = [
+        artifacts.read_json(folder / "manifest.json")["settings"]
+        for folder in (chain.folder / student.path, tmp_path / student.id)
+    ]
+    assert manifests[0] == manifests[1]
+
+
+def test_output_and_exit_status_are_the_jobs(tmp_path: Path) -> None:
+    job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
+    ends = [
+        served(*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")),
+        subprocess.run(
+            [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        ),
+    ]
+    assert ends[0].returncode == ends[1].returncode == 2
+    assert ends[0].stderr == ends[1].stderr
+    assert "nowhere" in ends[0].stderr
+
+
+def test_the_commands_own_status_is_passed_on() -> None:
+    assert served(sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+
+
+def test_termination_reaches_the_job() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "workflow.preloaded", *HERE, "http.server", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as started:
+        assert started.stdout is not None
+        assert "Serving" in started.stdout.readline()
+        asker = ["pgrep", "-P", str(started.pid), "-f", f"^{' '.join(HERE)}"]
+        found = subprocess.run(asker, capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout), signal.SIGTERM)
+        assert started.wait(timeout=60) == 128 + signal.SIGTERM
