@@ -1,6 +1,7 @@
 """What a rule asks of the grid: the inputs, flags and JSON of the job that makes an id."""
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -93,8 +94,8 @@ class Jobs:
         return canonical({"id": self.experiment, "code": code, "settings": settings})
 
     def config(self, _: object) -> str:
-        """The configuration, as JSON."""
-        return canonical(self.grid.experiment.model_dump(mode="json", exclude_unset=True))
+        """The configuration as JSON, in its own order: tables and plots keep to it."""
+        return json.dumps(self.grid.experiment.model_dump(mode="json", exclude_unset=True))
 
     def rows(self, _: object) -> str:
         """A digest of the rows of `grid.csv`."""
