@@ -31,8 +31,7 @@ publish: $(VENV)/installed
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version"
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@# Python compiles what it imports: a small part, and a minute less than compiling all
-	pip install --quiet --no-compile --constraint requirements.lock --editable .
+	pip install --quiet --constraint requirements.lock --editable .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
