@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 from snaking import ROOT, edited
 
+from pipeline.settings.models import Model
 from workflow.config import validate
 from workflow.digests import of_file
 from workflow.grid import Grid
@@ -179,3 +181,12 @@ def test_conda_users_get_the_same_project_and_no_second_list():
     assert tuple(map(int, lowest.removeprefix(">=").split("."))) <= version
     assert version < tuple(map(int, above.removeprefix("<").split(".")))
     assert (ROOT / "requirements.lock").is_file()
+
+
+def test_every_model_of_the_shipped_configurations_is_one_that_its_stage_accepts() -> None:
+    for path in (ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))):
+        grid = Grid(validate(yaml.safe_load(path.read_text())))
+        for artifact in grid.artifacts.values():
+            if artifact.stage == "models":
+                settings = {k: v for k, v in artifact.settings.items() if k != "seed"}
+                assert TypeAdapter(Model).validate_python(settings).source == settings["source"]

@@ -130,7 +130,7 @@ class Grid:
         base = None
         if isinstance(model, LayersOf):
             base = self.model(model.model, seed)
-            del settings["model"]  # a name of this configuration; the input tells what it is
+            settings["model"] = "base"  # the input's role: its name is of this configuration alone
             if isinstance(self.experiment.models[model.model], Shape):
                 settings["seed"] = seed
         if isinstance(model, PathModel):
