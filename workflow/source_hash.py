@@ -78,7 +78,7 @@ def _module_digest(module: str) -> str:
 
 
 def _is_asset(path: Path) -> bool:
-    return path.suffix in {".jinja", ".css", ".js", ".html"}
+    return path.suffix in {".jinja", ".css", ".js", ".html", ".csv"}
 
 
 class _Bare(ast.NodeTransformer):
