@@ -29,7 +29,7 @@ def heldout(options: Any, model: Any) -> list[dict[str, Any]]:
 
 
 def _row(task: str, item: Item) -> dict[str, Any]:
-    return {"task": task, **vars(item)}
+    return {"task": task, "slice": "", "decoding_seed": 0, **vars(item)}
 
 
 def lm_eval_tasks(options: Any, model: Any, settings: Evaluation) -> dict[str, Any]:
@@ -59,11 +59,15 @@ def lm_eval_tasks(options: Any, model: Any, settings: Evaluation) -> dict[str, A
     return results
 
 
-def generation_rows(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def generation_rows(
+    samples: Iterable[dict[str, Any]], settings: Evaluation
+) -> list[dict[str, Any]]:
     """The measures of each response, as rows of ITEMS."""
     return [
         {
             "task": "responses",
+            "slice": "",
+            "decoding_seed": settings.seed if settings.sampling.temperature else 0,
             "example_id": sample["doc"]["example_id"],
             "metric": metric,
             "teacher": "",
@@ -75,13 +79,14 @@ def generation_rows(samples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def outputs(samples: Iterable[dict[str, Any]]) -> dict[str, list]:
+def outputs(samples: Iterable[dict[str, Any]], settings: Evaluation) -> dict[str, list]:
     """The columns of OUTPUTS."""
     columns: dict[str, list] = {name: [] for name in schemas.OUTPUTS.names}
     for sample in samples:
         doc = sample["doc"]
         row = (
             "responses",
+            settings.seed if settings.sampling.temperature else 0,
             doc["example_id"],
             doc["prompt"],
             sample["resps"][0][0],
@@ -112,14 +117,14 @@ def main() -> None:
     if "responses" in settings.tasks:
         results = lm_eval_tasks(options, model, settings)
         samples = results["samples"]["responses"]
-        rows += generation_rows(samples)
+        rows += generation_rows(samples, settings)
         cli.progress(f"lm-eval: {len(samples)} responses, {time.monotonic() - began:.1f} s")
 
     with artifacts.whole(Path(options.out)) as folder:
         folder.mkdir()
         columns = {name: [row[name] for row in rows] for name in schemas.ITEMS.names}
         schemas.write(folder / "items.parquet", columns, schemas.ITEMS)
-        schemas.write(folder / "outputs.parquet", outputs(samples), schemas.OUTPUTS)
+        schemas.write(folder / "outputs.parquet", outputs(samples, settings), schemas.OUTPUTS)
         results.pop("samples", None)  # they are in the two tables, typed
         text = json.dumps(results, indent=1, default=str)  # it holds torch dtypes
         (folder / "results.json").write_text(text)

@@ -61,6 +61,8 @@ STEPS = pa.schema(
 ITEMS = pa.schema(
     [
         ("task", pa.string()),
+        ("slice", pa.string()),  # which part of the task or of its tokens; empty: all
+        ("decoding_seed", pa.int32()),  # of what was drawn to write the response; else 0
         ("example_id", pa.string()),
         ("metric", pa.string()),
         ("teacher", pa.string()),  # artifact id; empty where the metric needs no teacher
@@ -73,10 +75,23 @@ ITEMS = pa.schema(
 OUTPUTS = pa.schema(
     [
         ("task", pa.string()),
+        ("decoding_seed", pa.int32()),
         ("example_id", pa.string()),
         ("prompt", pa.string()),
         ("output", pa.string()),
         ("references", pa.list_(pa.string())),
+    ]
+)
+
+# evals/{id}/calibration.parquet: the expected calibration error is no mean over items; this is
+# what it is made of: the held-out tokens of each item by the confidence of their prediction.
+CALIBRATION = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("bin", pa.int32()),  # of the probability of the likeliest token, from 0, equally wide
+        ("tokens", pa.int64()),
+        ("confidence", pa.float64()),  # the sum over these tokens
+        ("correct", pa.int64()),  # how many of them really came next
     ]
 )
 
@@ -88,8 +103,9 @@ SCORES = pa.schema(
         ("method", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),
+        ("slice", pa.string()),
         ("metric", pa.string()),
-        ("value", pa.float64()),
+        ("value", pa.float64()),  # over items, and their decoding seeds where there are any
         ("stderr", pa.float64()),  # over items
         ("n", pa.int64()),  # items
         ("id", pa.string()),  # of the evaluation that this score comes from

@@ -208,12 +208,15 @@ def _item(
             ("top1_agreement", f"{teacher}-11112222", 0.3 + 0.5 * skill - 0.05 * rank),
         )
     ]
+    heldout = (("nll_nats", "", nll), *relative)
+    written = (
+        ("rouge_l", rouge),
+        ("response_tokens", float(tokens)),
+        ("ended", float(skill > 0.1)),
+    )
     return [
-        ("heldout", example, "nll_nats", "", nll, float(tokens)),
-        *(("heldout", example, name, who, value, float(tokens)) for name, who, value in relative),
-        ("test_responses", example, "rouge_l", "", rouge, 1.0),
-        ("test_responses", example, "response_tokens", "", float(tokens), 1.0),
-        ("test_responses", example, "ended", "", float(skill > 0.1), 1.0),
+        *(("heldout", "", 0, example, *measured, float(tokens)) for measured in heldout),
+        *(("test_responses", "", 0, example, name, "", value, 1.0) for name, value in written),
     ]
 
 
@@ -224,6 +227,7 @@ def _outputs(experiment: Experiment, cell: dict, skill: float) -> dict[str, list
     prompt = "### Instruction:\nDescribe what this Python function does.\n\n### Input:\ndef f{}(a):"
     return {
         "task": ["test_responses" for _ in count],
+        "decoding_seed": [0 for _ in count],
         "example_id": [f"pandas.core.frame.f{place}" for place in count],
         "prompt": [prompt.format(place) for place in count],
         "output": [experiment.output or text for text in said],

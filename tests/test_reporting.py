@@ -47,14 +47,14 @@ def test_the_standard_error_is_the_jackknifes_where_items_are_many() -> None:
         for place in range(400)
     ]
     jackknife = np.sqrt(399 / 400 * ((without_one - np.mean(without_one)) ** 2).sum())
-    mean, error = weighted_mean(values, weights)
+    mean, error = weighted_mean(values, weights, pd.Series(range(400)))
     assert mean == pytest.approx(np.average(values, weights=weights))
     assert error == pytest.approx(jackknife, rel=0.01)  # they differ in order 1/n
 
 
 def test_with_equal_weights_the_standard_error_is_that_of_a_mean() -> None:
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    _, error = weighted_mean(values, np.full(4, 3.0))
+    _, error = weighted_mean(values, np.full(4, 3.0), pd.Series(range(4)))
     assert error == pytest.approx(values.std(ddof=1) / 2)
 
 

@@ -43,11 +43,12 @@ class Measure:
 
     task: str
     metric: Metric
+    slice: str = ""  # of the task's items or of their tokens; empty: all
 
     @property
     def key(self) -> str:
         """The column's name in machine-readable tables."""
-        return f"{self.task}/{self.metric.name}"
+        return "/".join(part for part in (self.task, self.slice, self.metric.name) if part)
 
     @property
     def heading(self) -> str:
@@ -57,7 +58,7 @@ class Measure:
     @property
     def detail(self) -> str:
         """Task and unit, in small print."""
-        return ", ".join(part for part in (self.task, self.metric.unit) if part)
+        return ", ".join(part for part in (self.task, self.slice, self.metric.unit) if part)
 
     def text(self, value: float) -> str:
         """`value` with the decimals of the metric."""
@@ -71,7 +72,9 @@ def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
     return replace(metric, title=titles.get(name, metric.title))
 
 
-def measures_of(pairs: set[tuple[str, str]], titles: Mapping[str, str]) -> tuple[Measure, ...]:
-    """The measures for (task, metric) pairs, in the order of the columns."""
-    ordered = sorted(pairs, key=lambda pair: (RANK.get(pair[1], len(RANK)), pair[1], pair[0]))
-    return tuple(Measure(task, metric_of(name, titles)) for task, name in ordered)
+def measures_of(
+    scored: set[tuple[str, str, str]], titles: Mapping[str, str]
+) -> tuple[Measure, ...]:
+    """The measures for (task, slice, metric), in the order of the columns."""
+    ordered = sorted(scored, key=lambda one: (RANK.get(one[2], len(RANK)), one[2], one[0], one[1]))
+    return tuple(Measure(task, metric_of(name, titles), part) for task, part, name in ordered)

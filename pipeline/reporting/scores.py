@@ -11,7 +11,7 @@ from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.metrics import Measure, measures_of
 
 CELL = ["teacher", "student", "method"]
-SCORE = ["task", "metric"]
+SCORE = ["task", "slice", "metric"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Results:
     """All scores, and how to walk through them."""
 
     scores: pd.DataFrame
-    measures: tuple[Measure, ...]
+    measures: tuple[Measure, ...]  # of whole tasks
+    sliced: tuple[Measure, ...]  # of parts of them
     pairs: tuple[Pair, ...]
     references: Mapping[Pair, tuple[Row, ...]]
     methods: Mapping[Pair, tuple[Row, ...]]
@@ -77,7 +78,8 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
     """Everything that tables, plots and page are made of."""
     scores = score(inputs)
     grid = inputs.grid
-    measures = measures_of(set(zip(scores["task"], scores["metric"], strict=True)), titles)
+    scored = scores[SCORE].drop_duplicates().itertuples(index=False, name=None)
+    measures = measures_of(set(scored), titles)
     trained = grid[grid["kind"] == "method"]
     cells = zip(trained["teacher"], trained["student"], strict=True)
     pairs = tuple(Pair(*names) for names in dict.fromkeys(cells))
@@ -85,7 +87,8 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
     rows = _rows(grid)
     return Results(
         scores=scores,
-        measures=measures,
+        measures=tuple(one for one in measures if not one.slice),
+        sliced=tuple(one for one in measures if one.slice),
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
         methods={pair: _methods(rows, pair) for pair in pairs},
@@ -142,41 +145,45 @@ def _estimates(items: pd.DataFrame, id: str) -> pd.DataFrame:
         raise ValueError(f"{place} has no items; evaluate again")
     if not np.isfinite(items[["value", "weight"]].to_numpy()).all():
         raise ValueError(f"{place} has a value or weight that is no finite number")
-    if (twice := items.duplicated([*SCORE, "teacher", "example_id"])).any():
+    if (twice := items.duplicated([*SCORE, "teacher", "example_id", "decoding_seed"])).any():
         raise ValueError(f"{place} has an item twice: {items.loc[twice, 'example_id'].iloc[0]!r}")
 
     found = []
-    for (task, metric, teacher), rows in items.groupby([*SCORE, "teacher"]):
+    for (task, part, metric, teacher), rows in items.groupby([*SCORE, "teacher"]):
         weights = rows["weight"].to_numpy()
         if (weights < 0).any() or not weights.sum() > 0:
-            raise ValueError(f"{place}: the weights of {task}/{metric} don't sum to more than 0")
-        value, error = weighted_mean(rows["value"].to_numpy(), weights)
-        examples = hash(frozenset(rows["example_id"]))
-        found.append((task, metric, teacher, value, error, len(rows), examples))
+            raise ValueError(f"{place}: the weights of {task} {part} {metric} sum to nothing")
+        value, error = weighted_mean(rows["value"].to_numpy(), weights, rows["example_id"])
+        examples = frozenset(rows["example_id"])
+        row = (task, part, metric, teacher, value, error, len(examples), hash(examples))
+        found.append(row)
     names = [*SCORE, "compared", "value", "stderr", "n", "examples"]
     return pd.DataFrame(found, columns=names)
 
 
-def weighted_mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def weighted_mean(values: np.ndarray, weights: np.ndarray, items: pd.Series) -> tuple[float, float]:
     """Σ w v / Σ w, and its standard error as a ratio of two sums over sampled items.
 
-    The error is NaN for a single item.
+    Values of one item, say of several decoding seeds, count as one draw. The error is NaN for a
+    single item.
     """
-    n = len(values)
     mean = float((weights * values).sum() / weights.sum())
+    places = pd.factorize(items)[0]
+    n = places.max() + 1
     if n == 1:
         return mean, float("nan")
-    squares = (weights**2 * (values - mean) ** 2).sum()  # both sums vary: deviations from the ratio
-    return mean, float(np.sqrt(n / (n - 1) * squares) / weights.sum())
+    # both sums vary: deviations from the ratio
+    deviations = np.bincount(places, weights=weights * (values - mean))
+    return mean, float(np.sqrt(n / (n - 1) * (deviations**2).sum()) / weights.sum())
 
 
 def _check_same_items(scores: pd.DataFrame) -> None:
-    for (task, metric), rows in scores.groupby(SCORE):
+    for (task, part, metric), rows in scores.groupby(SCORE):
         if rows["examples"].nunique() > 1:
             counts = rows.groupby("n")["id"].first().to_dict()
             raise ValueError(
-                f"{task}/{metric} was not measured on the same items everywhere, so it can't be "
-                f"compared (items and where: {counts}); evaluate again"
+                f"{task} {part} {metric} was not measured on the same items everywhere, so it "
+                f"can't be compared (items and where: {counts}); evaluate again"
             )
 
 
@@ -184,7 +191,7 @@ def _means(
     scores: pd.DataFrame, rows: list[Row], measures: tuple[Measure, ...]
 ) -> dict[tuple[Row, Measure], Mean]:
     by_cell = {(row.teacher, row.student, row.method): row for row in rows}
-    by_score = {(one.task, one.metric.name): one for one in measures}
+    by_score = {(one.task, one.slice, one.metric.name): one for one in measures}
     # An evaluation that stands in the grid under several seeds is still one run.
     runs = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
     return {
