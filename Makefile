@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	@cat results/$(EXPERIMENT)/report/tables/main.md
 	@echo "The report: $(CURDIR)/results/$(EXPERIMENT)/report/index.html"
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev $(VENV)/installed-system
 	python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/installed-dev
@@ -38,4 +38,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 	pip install --quiet --constraint requirements.lock --editable .[dev]
 	@# peers whose losses the tests compare with; what else they ask for (triton) is not needed
 	pip install --quiet --constraint requirements.lock --no-deps trl liger-kernel
+	touch $@
+
+$(VENV)/installed-system: tests/system_packages
+	tests/system_packages
 	touch $@
