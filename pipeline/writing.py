@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from pipeline.language_model import head
+from pipeline.llama_reader import LlamaReader, can_read
 from pipeline.settings.writing import Sampling
 from pipeline.signal import of_target
 from pipeline.texts import Author, Text
@@ -131,6 +132,15 @@ class Reader:
         return head(self.model, body.last_hidden_state[:, -1]).float()
 
 
+def reader_of(
+    model: PreTrainedModel, prompts: Int[Tensor, "batch time"], attention: Tensor, room: int
+) -> Reader | LlamaReader:
+    """A model that has read the prompts: without transformers' forward where we know its family."""
+    if can_read(model):
+        return LlamaReader(model, prompts, attention, room)
+    return Reader(model, prompts, attention)
+
+
 @torch.no_grad()
 def write(
     texts: Sequence[Text],
@@ -187,7 +197,7 @@ def _write_batch(
 ) -> Responses:
     device, end = models[0].device, models[0].config.eos_token_id
     prompts, attention = _left_padded([text.prompt_ids for text in texts], device)
-    readers = [Reader(model, prompts, attention) for model in models]
+    readers = [reader_of(model, prompts, attention, max_new_tokens) for model in models]
     uniforms = torch.stack([_uniforms(seed, text.example_id, max_new_tokens) for text in texts])
     uniforms = uniforms.to(device)
     responses = _empty(len(texts), max_new_tokens, device)
