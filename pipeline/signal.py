@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pipeline.sparse_log_probs import sparse_log_probs
+
 LogProbs = Float[Tensor, "tokens support"]
 PerToken = Float[Tensor, " tokens"]
 
@@ -53,12 +55,9 @@ def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> 
     if support.ids is None:
         return logits.log_softmax(-1)
 
-    inside = logits.gather(-1, support.ids)
     if support.ids.shape[-1] == logits.shape[-1]:
-        return inside.log_softmax(-1)
-    # one minus the sum of the inside would lose all digits where the bucket is small
-    outside = logits.scatter(-1, support.ids, -torch.inf).logsumexp(-1, keepdim=True)
-    return torch.cat([inside, outside], dim=-1).log_softmax(-1)
+        return logits.gather(-1, support.ids).log_softmax(-1)
+    return sparse_log_probs(logits, support.ids)
 
 
 def dense(logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]) -> Signal:

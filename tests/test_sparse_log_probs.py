@@ -1,0 +1,56 @@
+"""Log-probabilities on a support: their values, and a gradient that is made by hand."""
+
+import torch
+from torch import Tensor
+
+from pipeline.sparse_log_probs import sparse_log_probs
+
+
+def _plain(logits: Tensor, ids: Tensor) -> Tensor:
+    probabilities = logits.softmax(-1)
+    inside = probabilities.gather(-1, ids)
+    return torch.cat([inside, 1 - inside.sum(-1, keepdim=True)], dim=-1).log()
+
+
+def _case(tokens: int, vocabulary: int, k: int) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(tokens, vocabulary, generator=rng, dtype=torch.float64)
+    ids = torch.rand(tokens, vocabulary, generator=rng).topk(k).indices
+    return logits.requires_grad_(), ids
+
+
+def test_the_values_are_those_of_the_definition() -> None:
+    logits, ids = _case(9, 40, 7)
+    torch.testing.assert_close(sparse_log_probs(logits, ids), _plain(logits, ids))
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    logits, ids = _case(4, 11, 3)
+    assert torch.autograd.gradcheck(lambda one: sparse_log_probs(one, ids), (logits,))
+
+
+def test_the_gradient_is_that_of_automatic_differentiation() -> None:
+    logits, ids = _case(9, 40, 7)
+    weights = torch.randn(9, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (ours,) = torch.autograd.grad((weights * sparse_log_probs(logits, ids)).sum(), logits)
+    (plain,) = torch.autograd.grad((weights * _plain(logits, ids)).sum(), logits)
+    torch.testing.assert_close(ours, plain)
+
+
+def test_the_gradient_is_finite_where_hardly_anything_is_outside() -> None:
+    # in float32 a rest of exp(-150) is below the smallest number: its log-probability is not
+    logits = torch.zeros(1, 5)
+    logits[0, :2] = 150.0
+    logits.requires_grad_()
+    log_probs = sparse_log_probs(logits, torch.tensor([[0, 1]]))
+    expected = -150 + torch.log(torch.tensor(3.0)) - torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(log_probs[0, 2], expected)
+    log_probs[0, 2].backward()
+    # of the rest: a third to each token outside, minus their probability, half, to each inside
+    expected = torch.tensor([[-0.5, -0.5, 1 / 3, 1 / 3, 1 / 3]])
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_the_precision_is_that_of_the_logits() -> None:
+    logits, ids = _case(2, 9, 3)
+    assert sparse_log_probs(logits, ids).dtype == torch.float64
