@@ -17,6 +17,7 @@ from pipeline.settings.data import Files, Hub
 from pipeline.splits import first_of_each, set_apart, shuffled, shuffled_examples
 
 PLAIN_TEXTS = 20_000
+FILES = (".json", ".jsonl", ".parquet")  # the ends of a split's name that is a file's
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -80,6 +81,8 @@ def gather_hub(settings: Hub, seed: int) -> Gathered:
 
 
 def _hub_rows(settings: Hub, split: str) -> list[Row]:
+    if split.endswith(FILES):
+        return read_rows(_hub_file(settings, split))
     import datasets  # slow, and needed for this source only
 
     try:
@@ -92,6 +95,21 @@ def _hub_rows(settings: Hub, split: str) -> list[Row]:
         Row(f"{settings.name}[{split}], row {number}", values)
         for number, values in enumerate(table, start=1)
     ]
+
+
+def _hub_file(settings: Hub, file: str) -> Path:
+    """A file of a data set, for sets whose files are no splits of one table."""
+    import huggingface_hub
+
+    if Path(settings.name).is_dir():
+        return _existing("name", f"{settings.name}/{file}")
+    try:
+        found = huggingface_hub.hf_hub_download(
+            settings.name, file, repo_type="dataset", revision=settings.revision
+        )
+    except (OSError, ValueError) as error:
+        raise _unreachable(f"{settings.name!r}, file {file!r},", error) from error
+    return Path(found)
 
 
 def _hub_texts(name: str, config: str | None) -> list[str]:

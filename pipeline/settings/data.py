@@ -85,8 +85,8 @@ class Hub(Settings):
     name: str
     config: str | None = None
     revision: str = "main"
-    train: str = "train"  # the split's name
-    validation: str | Count = 500  # a split's name, or how many examples of train to set apart
+    train: str = "train"  # the split's name, or a file of the data set, such as raw.jsonl
+    validation: str | Count = 500  # likewise, or how many examples of train to set apart
     test: str | Count = 500
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card

@@ -64,6 +64,7 @@ class Experiment(Settings):
     """One protocol for all its cells."""
 
     experiment: Name
+    protocol: Name | None = None  # whose published numbers the report sets beside ours; null: none
     seed: NonNegativeCount = 0
     data: DataSettings
     tokens: TokensSettings = TokensSettings()

@@ -1,0 +1,155 @@
+"""The shipped paper protocols: valid, of the stated size, and planned without a network."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_tables import jsonl
+from snaking import ROOT, Copy, edited
+
+from pipeline.foreign import gather_hub
+from pipeline.settings.data import DataSettings, Hub
+from workflow import protocols
+from workflow.config import validate
+from workflow.grid import Grid
+
+TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocols.PAPERS}
+CONFIGS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
+DOLLY = ("gpt2_dolly", "opt_dolly", "openllama_dolly", "qwen2.5")
+ATKD = ("opt_alpaca", "pythia_alpaca")
+STUDENTS = {
+    "gpt2_dolly": 7 * 3 * 3 + 3 * 3,  # methods, students, seeds; three more for the smallest
+    "opt_dolly": 7 * 3 * 3,
+    "openllama_dolly": 8 * 3,
+    "opt_alpaca": 11 * 4 * 3 + 3,  # methods, teachers, seeds; SFT has no teacher
+    "pythia_alpaca": 11 * 3 * 3 + 3,
+    "qwen2.5": 17 * 3 + 4 * 2 * 3,  # 17 methods under 3B, four under 1.5B and 7B
+}
+
+
+@pytest.mark.parametrize("name", protocols.PAPERS)
+def test_a_protocol_is_planned_without_a_network(project: Copy, name: str):
+    config = CONFIGS[name]
+    planned = project.planned(config)
+    stages = [one.split("/")[0] for one in planned]
+    assert stages.count("students") == STUDENTS[name]
+    grid = Grid(validate(config))
+    assert stages.count("evals") == len(grid.evaluations)
+    assert any(one.startswith(f"{config['experiment']}/report") for one in planned)
+
+
+@pytest.mark.parametrize("name", protocols.PAPERS)
+def test_every_cell_has_three_training_seeds(name: str):
+    grid = Grid(validate(CONFIGS[name]))
+    seeds: dict[tuple[str, ...], set[int]] = {}
+    for cell in grid.cells:
+        if cell.kind == "method":
+            seeds.setdefault((cell.teacher, cell.student, cell.method), set()).add(cell.seed)
+    assert set(map(len, seeds.values())) == {3}
+
+
+@pytest.mark.parametrize("name", protocols.PAPERS)
+def test_every_method_teacher_and_student_of_a_configuration_is_run(name: str):
+    config, cells = CONFIGS[name], Grid(validate(CONFIGS[name])).cells
+    of_methods = [cell for cell in cells if cell.kind == "method"]
+    assert {cell.method for cell in of_methods} == set(config["methods"])
+    assert {cell.teacher for cell in of_methods} == set(config["teachers"])
+    assert {cell.student for cell in of_methods} == set(config["students"])
+
+
+@pytest.mark.parametrize("name", protocols.PAPERS)
+def test_a_revision_is_a_commit_or_said_to_need_one(name: str):
+    config = CONFIGS[name]
+    sources = [*config["models"].values(), config["data"]["examples"]]
+    loose = [one["name"] for one in sources if not re.fullmatch(r"[0-9a-f]{40}", one["revision"])]
+    assert not loose or "a run should pin" in TEXTS[name]
+
+
+@pytest.mark.parametrize("name", protocols.PAPERS)
+def test_a_header_says_the_expected_gpu_hours(name: str):
+    hours = protocols.rounded(protocols.gpu_hours(Grid(validate(CONFIGS[name]))))
+    assert f"# Expected: about {hours} GPU-hours" in TEXTS[name], "state it in the header"
+
+
+@pytest.mark.parametrize("name", DOLLY)
+def test_dolly_is_decoded_as_minillm_does(name: str):
+    evaluation = validate(CONFIGS[name]).evaluation
+    assert evaluation.sampling.model_dump() == {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    assert list(evaluation.decoding_seeds) == [10, 20, 30, 40, 50]
+    assert evaluation.max_new_tokens == 256
+    assert {"dolly", "selfinst", "vicuna", "sni", "unni"} <= set(evaluation.tasks)
+
+
+@pytest.mark.parametrize("name", ATKD)
+def test_atkd_has_several_teachers_and_decodes_greedily(name: str):
+    experiment = validate(CONFIGS[name])
+    assert len(experiment.teachers) >= 3
+    assert experiment.evaluation.sampling.temperature == 0
+
+
+def test_no_loss_of_a_protocol_sees_less_than_the_whole_vocabulary():
+    for name in protocols.PAPERS:
+        grid = Grid(validate(CONFIGS[name]))
+        tiers = {method: grid.method(method).teacher for method in CONFIGS[name]["methods"]}
+        assert "cache" not in tiers.values(), (name, tiers)
+
+
+def test_the_table_of_sizes_is_current():
+    page = (ROOT / "docs/protocols.md").read_text()
+    assert protocols.table() in page, "put the output of `python -m workflow.protocols` there"
+
+
+def test_a_supervised_student_costs_six_flops_a_parameter_and_token():
+    config = edited(CONFIGS["opt_dolly"], {"methods": {"sft": None}, "warmup": None})
+    grid = Grid(validate(config))
+    seconds = protocols.training_seconds(grid.student("sft", "opt_125m", "opt_2700m", 1), 1000)
+    # 20 epochs of 1,000 texts of 200 tokens at 6 FLOPs for each of 125M parameters
+    assert seconds == pytest.approx(20 * 1000 * 200 * 6 * 125e6 / protocols.FLOPS_PER_SECOND)
+    live = edited(CONFIGS["opt_dolly"], {"methods": {"forward_kl": {"teacher": "live"}}})
+    taught = Grid(validate(live)).student("forward_kl", "opt_125m", "opt_2700m", 1)
+    ratio = protocols.training_seconds(taught, 1000) / seconds
+    assert ratio == pytest.approx((6 * 125e6 + 2 * 2.7e9) / (6 * 125e6))
+
+
+def test_the_files_of_minillms_data_set_are_read_by_name(tmp_path: Path):
+    # Its folder on the hub holds raw.jsonl and valid.jsonl beside text files, and no splits.
+    draw = random.Random(0)
+    rows = [
+        {"instruction": f"Question {draw.random()}?", "input": "", "output": f"Answer {place}."}
+        for place in range(1300)
+    ]
+    jsonl(tmp_path / "raw.jsonl", rows[:1200])
+    jsonl(tmp_path / "valid.jsonl", [row | {"topic": "open_qa"} for row in rows[1200:]])
+    (tmp_path / "raw.txt").write_text("no table\n")
+
+    settings = DataSettings.model_validate(CONFIGS["gpt2_dolly"]["data"]).examples
+    assert isinstance(settings, Hub)
+    local = settings.model_copy(update={"name": str(tmp_path), "plain": None})
+    found = gather_hub(local, seed=0)
+    counts = {split: len(examples) for split, examples in found.splits.items()}
+    assert counts == {"train": 200, "validation": 1000, "test": 100}
+
+
+def test_a_file_of_a_hub_out_of_reach_is_one_error_with_the_ways_out(tmp_path: Path):
+    settings = {"examples": CONFIGS["gpt2_dolly"]["data"]["examples"]}
+    job = json.dumps({"id": "data-1", "code": "", "settings": settings})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.data", job, "--out", str(tmp_path / "out")],
+        cwd=ROOT,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: data set 'MiniLLM/dolly', file 'raw.jsonl', can't be loaded")
+    assert "`files`" in line
+    assert "Traceback" not in done.stderr
