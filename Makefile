@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 EXPERIMENT := demo
+CONFIG ?= config.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint docs publish
+.PHONY: demo test lint docs publish plan status prune
 
 demo: $(VENV)/installed
 	python -m workflow.preloaded snakemake --cores $(CORES) --workflow-profile workflow/profiles/local
@@ -27,6 +28,17 @@ docs: $(VENV)/installed
 
 publish: $(VENV)/installed
 	python -m workflow.publish $(EXPERIMENT)
+
+plan: $(VENV)/installed
+	@# status 3: there is something to do
+	@python -m workflow.plan --configfile $(CONFIG) || test $$? -eq 3
+
+status: $(VENV)/installed
+	@python -m workflow.status --configfile $(CONFIG) || test $$? -eq 3
+
+# make prune CONFIG="one.yaml two.yaml" lists; with DELETE=yes it deletes
+prune: $(VENV)/installed
+	@python -m workflow.prune $(if $(filter command line environment,$(origin CONFIG)),$(CONFIG)) $(if $(DELETE),--delete)
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version"

@@ -14,6 +14,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/students.smk"
+include: "workflow/rules/tasks.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 

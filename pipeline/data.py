@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline import artifacts, cli, docstrings, foreign, schemas
 from pipeline.examples import Example, Gathered, columns, identify, prompt
@@ -119,11 +118,12 @@ def main() -> None:
     parsing.add_argument("--threads", type=int, default=1, help="processes that parse source files")
     flags = parsing.parse_args()
     settings = DataSettings.model_validate(flags.job.settings)
+    cli.begin(flags.out, flags.job, inputs={})
 
     gathered = gather(settings, flags.threads)
     splits = identify(gathered.splits, settings.template)
     description = card(gathered, splits, settings)
-    with artifacts.whole(Path(flags.out)) as folder:
+    with artifacts.whole(flags.out) as folder:
         folder.mkdir()
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"

@@ -1,6 +1,5 @@
 """Trains one model by one method with one seed: students, shared starts and teachers alike."""
 
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +7,16 @@ from types import FrameType
 
 import torch
 
-from pipeline import artifacts, catalog, checkpoint, cli, schemas, vocabulary
+from pipeline import artifacts, catalog, checkpoint, cli, costs, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
 from pipeline.settings.distill import DistillSettings
+from pipeline.stopwatch import device_name
 from pipeline.teachers import LiveTeacher, Teacher, check_cache, open_cache
 from pipeline.training import Row, Run, State, begin, distill
 
-REQUEUE = 75  # EX_TEMPFAIL: the state is saved, start me again
 LOG_SECONDS = 5.0
+SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def _teacher(files: Files, size: int) -> Teacher | None:
 
 
 def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
-    """Runs to the end, showing progress and saving the state; leaves with REQUEUE on SIGTERM."""
+    """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
     stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: _note(stopped, number, _frame))
+    cli.on_stop(lambda number, _frame: _note(stopped, number, _frame))
     saved = logged = time.monotonic()
     for row in distill(run, state):
         now = time.monotonic()
@@ -92,12 +92,13 @@ def train(run: Run, state: State, files: Files, job_key: str, save_seconds: floa
             logged = now
         if stopped or now - saved > save_seconds:
             checkpoint.save(files.state, run, state, job_key)
-            saved = now
+            saved = time.monotonic()
+            save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
             cli.progress(
                 f"stopped by signal {stopped[0]} after step {state.step}; saved, go on later"
             )
-            raise SystemExit(REQUEUE)
+            raise SystemExit(cli.REQUEUE)
 
 
 def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
@@ -105,8 +106,8 @@ def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
 
 
 def _describe(row: Row, state: State, run: Run) -> str:
-    rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.seconds
-    left = state.seconds / state.step * (run.steps - state.step)
+    rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.usage.seconds
+    left = state.usage.seconds / state.step * (run.steps - state.step)
     nll = row["validation_nll_nats"]
     return (
         f"step {state.step}/{run.steps}  loss {row['loss_nats']:.4f} nats  "
@@ -115,24 +116,16 @@ def _describe(row: Row, state: State, run: Run) -> str:
     )
 
 
-def cost(run: Run, state: State) -> dict[str, float]:
-    """What the run took. Tokens are response tokens."""
-    trained = sum(row["response_tokens"] or 0 for row in state.rows)
-    cuda = run.student.device.type == "cuda"
-    return {
-        "seconds": state.seconds,
-        "trained_tokens": trained,
-        "written_tokens": sum(row["written_tokens"] or 0 for row in state.rows),
-        "teacher_tokens": trained if isinstance(run.teacher, LiveTeacher) else 0,
-        "parameters": parameter_count(run.student),
-        "peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else _peak_memory(),
-    }
-
-
-def _peak_memory() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+def cost(run: Run, state: State) -> costs.Cost:
+    """What the run took."""
+    return costs.cost_of(
+        state.usage,
+        state.student_work,
+        state.teacher_work,
+        device=device_name(run.student.device),
+        parameters=parameter_count(run.student),
+        trained_tokens=sum(int(row["response_tokens"] or 0) for row in state.rows),
+    )
 
 
 def main() -> None:
@@ -151,19 +144,20 @@ def main() -> None:
     settings = DistillSettings.model_validate(options.job.settings)
     torch.manual_seed(settings.seed)
     files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
+    cli.begin(options.out, options.job, files.inputs())
 
     run = assemble(files, settings, options.micro_batch_tokens)
-    state, job_key = begin(run), f"{options.job.id}/{options.job.code}"
+    state, job_key = begin(run), artifacts.key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):
         cli.progress(f"going on after step {state.step} of {run.steps}")
     train(run, state, files, job_key, options.save_seconds)
 
-    with artifacts.whole(Path(options.out)) as folder:
+    with artifacts.whole(options.out) as folder:
         run.student.save_pretrained(folder / "model")
         load_tokenizer(files.start).save_pretrained(folder / "model")
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
-        artifacts.write_json(folder / "cost.json", cost(run, state))
+        costs.write(folder, cost(run, state))
         artifacts.write_manifest(folder, options.job, files.inputs())
     checkpoint.forget(files.state)
 

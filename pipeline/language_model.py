@@ -9,7 +9,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from pipeline import integrity
 from pipeline.texts import Batch
+from pipeline.workload import note_reading
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -24,6 +26,7 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32)
     weights = folder / "model"
     if not (weights / "config.json").exists():
         raise ValueError(f"{weights} holds no model; delete {folder} and run again")
+    integrity.check(folder, "model/*")
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, use_safetensors=True)
     return model.to(device).eval()
 
@@ -58,4 +61,5 @@ def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "toke
     body = model.base_model(
         input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
     )
+    note_reading(model, batch.texts)
     return head(model, body.last_hidden_state[batch.predicts])

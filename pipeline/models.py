@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline import artifacts, cli, vocabulary
+from pipeline import artifacts, cli, integrity, vocabulary
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 
 Prepared = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -178,17 +178,21 @@ def main() -> None:
     settings = dict(options.job.settings)
     seed = int(settings.pop("seed"))
     source = TypeAdapter(Model).validate_python(settings)
+    given = {"tokenizer": options.tokenizer, "base": options.base}
+    inputs = {role: path for role, path in given.items() if path}
+    cli.begin(options.out, options.job, inputs)
+    for path in inputs.values():
+        integrity.check(path, "model/*")
 
     model, tokenizer = prepare(source, seed, options.tokenizer, options.base)
     settle(model, tokenizer)
-    given = {"tokenizer": options.tokenizer, "base": options.base}
-    with artifacts.whole(Path(options.out)) as folder:
+    with artifacts.whole(options.out) as folder:
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
         artifacts.write_manifest(
             folder,
             options.job,
-            {role: path for role, path in given.items() if path},
+            inputs,
             tokenizer_digest=vocabulary.digest(tokenizer),
         )
 

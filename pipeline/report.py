@@ -7,11 +7,16 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pipeline import artifacts, cli, schemas
-from pipeline.reporting import curves, formats, page, plots, tables, trade_offs
+from pipeline.claims import claim
+from pipeline.reporting import formats, page, provenance, tables
+from pipeline.reporting.cells import cell_pages
+from pipeline.reporting.comparisons import compare
 from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
+from pipeline.reporting.layout import Draft, drafts
 from pipeline.reporting.looks import STYLE, Plot
+from pipeline.reporting.method_pages import method_pages
 from pipeline.reporting.samples import samples
-from pipeline.reporting.scores import Results, assemble
+from pipeline.reporting.scores import assemble
 from pipeline.settings.report import ReportSettings
 
 
@@ -22,18 +27,18 @@ def main() -> None:
     parser.add_argument("--results", required=True, help="the folder of all artifacts")
     arguments = parser.parse_args()
     settings = ReportSettings.model_validate(arguments.job.settings)
+    claim(arguments.out, cli.progress)
     grid = read_grid(Path(arguments.grid))
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
     results_folder = Path(arguments.results)
     inputs = read_inputs(results_folder, grid, settings.data_id)
-    results = assemble(inputs, settings.titles)
 
-    with artifacts.whole(Path(arguments.out)) as folder:
-        main_table = write_report(folder, arguments.job, settings, inputs, results)
+    with artifacts.whole(arguments.out) as folder:
+        main_table = write_report(folder, arguments.job, settings, inputs)
         evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.evaluations}
         artifacts.write_manifest(folder, arguments.job, evaluations)
-    print(formats.markdown(main_table))
-    print(Path(arguments.out) / "index.html")
+    print(main_table)
+    print(arguments.out / "index.html")
 
 
 def check_cards(methods: set[str], settings: ReportSettings) -> None:
@@ -42,57 +47,63 @@ def check_cards(methods: set[str], settings: ReportSettings) -> None:
         raise ValueError(f"the grid has {unknown}, which the report's settings don't describe")
 
 
-def write_report(
-    folder: Path, job: artifacts.Job, settings: ReportSettings, inputs: Inputs, results: Results
-) -> tables.Table:
-    """Everything but the manifest, in `folder`; the main table."""
+def write_report(folder: Path, job: artifacts.Job, settings: ReportSettings, inputs: Inputs) -> str:
+    """Everything but the manifest, in `folder`; the main table in Markdown."""
+    results = assemble(inputs, settings.titles)
     sizes = tables.sizes_of(inputs)
-    main_table = tables.main_table(results, sizes)
-    cost_table = tables.cost_table(inputs, results, sizes)
+    comparisons = compare(inputs, results, settings)
     folder.mkdir()
     schemas.write(folder / "scores.parquet", results.scores.to_dict("list"), schemas.SCORES)
-    write_table(folder / "tables", main_table, formats.main_csv(results))
-    write_table(folder / "tables", cost_table, formats.plain_csv(cost_table))
-    with matplotlib.rc_context(STYLE):
-        drawings = [write_plot(folder / "plots", plot) for plot in draw(inputs, results, sizes)]
+    (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")
+    provenance.write(folder / provenance.MANIFESTS, inputs.manifests)
 
-    shown = samples(inputs, results, sizes)
-    contents = page.Contents(main_table, cost_table, drawings, shown, sizes)
+    with matplotlib.rc_context(STYLE):
+        sections = [
+            write_section(folder, one)
+            for one in drafts(settings, inputs, results, comparisons, sizes)
+        ]
+    contents = page.Contents(
+        sections=sections,
+        methods=method_pages(settings, inputs, results, sizes),
+        cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
+        samples=samples(inputs, results, sizes),
+        sizes=sizes,
+        comparisons=comparisons,
+    )
     html = page.page(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    return main_table
+    return (folder / "tables/main.md").read_text(encoding="utf-8")
+
+
+def write_section(folder: Path, draft: Draft) -> page.Section:
+    """The tables and plots of a section, each in all its formats; the section for the page."""
+    for table in (*draft.tables, *draft.folded):
+        numbers = draft.numbers.get(table.name) or formats.plain_csv(table)
+        write_table(folder / "tables", table, numbers)
+    drawings = [write_plot(folder / "plots", plot) for plot in draft.plots]
+    return page.Section(draft.name, draft.title, draft.lead, draft.tables, drawings, draft.folded)
 
 
 def write_table(folder: Path, table: tables.Table, numbers: str) -> None:
-    """A table in three formats."""
+    """A table in four formats; `numbers` is its CSV."""
     folder.mkdir(exist_ok=True)
-    (folder / f"{table.name}.csv").write_text(numbers, encoding="utf-8")
-    (folder / f"{table.name}.md").write_text(formats.markdown(table), encoding="utf-8")
-    (folder / f"{table.name}.tex").write_text(formats.latex(table), encoding="utf-8")
-
-
-def draw(inputs: Inputs, results: Results, sizes: dict[str, int]) -> list[Plot]:
-    """Every plot that the experiment has something for."""
-    if not results.judged:
-        return []
-    drawn = (
-        plots.scores_by_method(results, sizes),
-        trade_offs.scores_by_teacher_size(results, sizes),
-        trade_offs.scores_by_seconds(inputs, results, sizes),
-        curves.validation_curves(inputs, results, sizes),
-        curves.loss_curves(inputs, results, sizes),
-    )
-    return [plot for plot in drawn if plot]
+    formats.write_parquet(folder / f"{table.name}.parquet", numbers)
+    for end, text in (
+        ("csv", numbers),
+        ("md", formats.markdown(table)),
+        ("tex", formats.latex(table)),
+    ):
+        (folder / f"{table.name}.{end}").write_text(text, encoding="utf-8")
 
 
 def write_plot(folder: Path, plot: Plot) -> page.Drawing:
     """A plot as PNG and SVG, and as the page holds it."""
     folder.mkdir(exist_ok=True)
     plot.figure.draw_without_rendering()
-    plot.figure.set_layout_engine("none")  # what was laid out holds for both formats
+    plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
     svg = as_svg(plot.figure)
     (folder / f"{plot.name}.svg").write_bytes(svg)
-    plot.figure.savefig(folder / f"{plot.name}.png", dpi=200)
+    plot.figure.savefig(folder / f"{plot.name}.png", dpi=130)
     return page.Drawing(plot.name, plot.title, plot.caption, svg)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import integrity
+
 SPLITS = ("train", "validation", "test")
 
 # data/{id}/{split}.parquet: what was asked and what people (or packages) answered.
@@ -54,6 +56,7 @@ STEPS = pa.schema(
         ("ended_share", pa.float64()),  # share of the written texts that ended by themselves
         ("validation_nll_nats", pa.float64()),  # null but where it was measured
         ("seconds", pa.float64()),  # since training began, pauses left out
+        ("flops", pa.float64()),  # since training began, of student and teacher; see docs/costs.md
     ]
 )
 
@@ -121,9 +124,10 @@ def write(path: Path, columns: dict[str, list], schema: pa.Schema) -> None:
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
-    """The table in `path`. Raises ValueError, naming the file, if it is not of `schema`."""
+    """The table in `path`. Raises ValueError if it is damaged or not of `schema`, naming it."""
+    content = pa.BufferReader(integrity.intact(path))
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(content)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete it and run again"

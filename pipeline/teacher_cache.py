@@ -5,9 +5,8 @@ token that really comes next.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +16,18 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, schemas, vocabulary
+from pipeline import artifacts, cli, costs, schemas, vocabulary
 from pipeline.corpus import read_texts
+from pipeline.costs import cost_of_pieces
 from pipeline.language_model import default_device, load, parameter_count
+from pipeline.pieces import Pieces, link
 from pipeline.sampled_targets import sampled
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import PerToken, Signal, dense, of_target
+from pipeline.stopwatch import Stopwatch, device_name
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Batch, Text, micro_batches
+from pipeline.workload import count
 
 Columns = dict[str, list]
 
@@ -99,51 +102,86 @@ def reader(model: PreTrainedModel, settings: CacheJob) -> Callable[[Batch], Capt
     return partial(likeliest, LiveTeacher(model, k=settings.k))
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Some of the texts of a split, and the file that their signal goes to."""
+
+    file: str
+    texts: Sequence[Text]
+
+
+def shards(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
+    """All texts that are to be cached, a file's worth at a time."""
+    for split in settings.splits:
+        texts = read_texts(tokens / f"{split}.parquet")
+        for first in range(0, len(texts), settings.shard_texts):
+            number = first // settings.shard_texts
+            part = texts[first : first + settings.shard_texts]
+            yield Shard(f"{split}-{number:05d}.parquet", part)
+
+
+def write_shard(
+    folder: Path,
+    shard: Shard,
+    read: Callable[[Batch], Captured],
+    budget: int,
+    model: PreTrainedModel,
+) -> dict[str, object]:
+    """Its file, in `folder`; how many tokens it has, ids a token has, and what it took."""
+    watch, work = Stopwatch(model.device), count(model)
+    columns = columns_of(capture(read, shard.texts, budget, model.device))
+    schemas.write(folder / shard.file, columns, schemas.SIGNALS)
+    tokens = sum(len(text.response_ids) for text in shard.texts)
+    usage = watch.usage()
+    cli.progress(f"{shard.file}: {len(shard.texts)} texts, {tokens / usage.seconds:.0f} tok/s")
+    k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
+    return {"tokens": tokens, "k": k, "usage": asdict(usage), "work": asdict(work)}
+
+
 def main() -> None:
     """Writes the cache of one teacher over one set of texts."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--tokens", type=Path, required=True)
+    for role in ("teacher", "tokens", "state"):
+        parser.add_argument(f"--{role}", type=Path, required=True)
     parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)
 
+    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    cli.begin(options.out, options.job, inputs)
+
     vocabulary.check(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
-    read = reader(model, settings)
-    began, tokens, shards = time.monotonic(), 0, []
-    with artifacts.whole(Path(options.out)) as folder:
+    read, size = reader(model, settings), model.config.vocab_size
+    pieces, made = Pieces(options.state, options.job, inputs), {}
+    for shard in shards(options.tokens, settings):
+        budget = options.micro_batch_tokens
+        make = partial(write_shard, shard=shard, read=read, budget=budget, model=model)
+        made[shard.file] = pieces.get(shard.file, make)
+
+    with artifacts.whole(options.out) as folder:
         folder.mkdir()
-        for split in settings.splits:
-            texts = read_texts(options.tokens / f"{split}.parquet")
-            for first in range(0, len(texts), settings.shard_texts):
-                part = texts[first : first + settings.shard_texts]
-                name = f"{split}-{first // settings.shard_texts:05d}.parquet"
-                columns = columns_of(capture(read, part, options.micro_batch_tokens, model.device))
-                schemas.write(folder / name, columns, schemas.SIGNALS)
-                shards.append(name)
-                tokens += sum(len(text.response_ids) for text in part)
-                seconds = time.monotonic() - began
-                cli.progress(
-                    f"{split}: {first + len(part)}/{len(texts)} texts, {tokens / seconds:.0f} tok/s"
-                )
-        k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
+        for file, piece in made.items():
+            link(piece / file, folder / file)
+        facts = [pieces.facts(file) for file in made]
+        k = facts[0]["k"]
+        device, parameters = device_name(model.device), parameter_count(model)
+        costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
         artifacts.write_manifest(
             folder,
             options.job,
-            {"teacher": options.teacher, "tokens": options.tokens},
+            inputs,
             draws=settings.draws,
             k=k,
-            support=k + (k < model.config.vocab_size),
-            vocabulary=model.config.vocab_size,
-            shards=shards,
-            tokens=tokens,
+            support=k + (k < size),
+            vocabulary=size,
+            shards=list(made),
+            tokens=sum(one["tokens"] for one in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
-            parameters=parameter_count(model),
-            seconds=time.monotonic() - began,
         )
+    pieces.forget()
 
 
 if __name__ == "__main__":

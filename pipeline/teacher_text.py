@@ -1,20 +1,27 @@
 """A model writes its own responses to training prompts: what SeqKD and its kin train on."""
 
-import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
+from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, schemas, vocabulary
+from pipeline import artifacts, cli, costs, schemas, vocabulary
 from pipeline.corpus import read_texts
+from pipeline.costs import cost_of_pieces
 from pipeline.language_model import default_device, load, parameter_count
+from pipeline.pieces import Pieces
 from pipeline.settings.writing import TextJob
+from pipeline.stopwatch import Stopwatch, device_name
 from pipeline.texts import Text
+from pipeline.workload import count
 from pipeline.writing import sampler, write
 
-CHUNK = 2000  # texts between two lines of progress
+CHUNK = 500  # texts in a piece: a kill costs no more
+FILE = "train.parquet"
 
 
 def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
@@ -39,41 +46,62 @@ def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
     ]
 
 
+def write_chunk(
+    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob
+) -> dict[str, object]:
+    """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
+    watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
+    written = write(asked, [model], choose, settings.max_new_tokens, settings.seed, "teacher")
+    columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
+    schemas.write(folder / FILE, columns, schemas.TOKENS)
+    return {
+        "tokens": sum(len(text.response_ids) for text in written),
+        "ended": sum(text.ended for text in written),
+        "usage": asdict(watch.usage()),
+        "work": asdict(work),
+    }
+
+
 def main() -> None:
     """Writes the responses of one model."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--tokens", type=Path, required=True)
+    for role in ("teacher", "tokens", "state"):
+        parser.add_argument(f"--{role}", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
+    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    cli.begin(options.out, options.job, inputs)
 
     vocabulary.check(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
-    choose, began, written = sampler(settings.sampling), time.monotonic(), []
+    pieces, made, facts = Pieces(options.state, options.job, inputs), [], []
     for first in range(0, len(asked), CHUNK):
-        part = asked[first : first + CHUNK]
-        written += write(part, [model], choose, settings.max_new_tokens, settings.seed, "teacher")
-        tokens = sum(len(text.response_ids) for text in written)
-        seconds = time.monotonic() - began
-        cli.progress(f"{len(written)}/{len(asked)} texts, {tokens / seconds:.0f} tok/s")
+        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
+        make = partial(write_chunk, asked=part, model=model, settings=settings)
+        made.append(pieces.get(name, make) / FILE)
+        facts.append(pieces.facts(name))
+        speed = facts[-1]["tokens"] / facts[-1]["usage"]["seconds"]
+        cli.progress(f"{first + len(part)}/{len(asked)} texts, {speed:.0f} tok/s")
 
-    columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
-    with artifacts.whole(Path(options.out)) as folder:
+    with artifacts.whole(options.out) as folder:
         folder.mkdir()
-        schemas.write(folder / "train.parquet", columns, schemas.TOKENS)
+        tables = [schemas.read(path, schemas.TOKENS) for path in made]
+        columns = pa.concat_tables(tables).to_pydict()
+        schemas.write(folder / FILE, columns, schemas.TOKENS)
+        device, parameters = device_name(model.device), parameter_count(model)
+        costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
         artifacts.write_manifest(
             folder,
             options.job,
-            {"teacher": options.teacher, "tokens": options.tokens},
-            tokens=tokens,
+            inputs,
+            tokens=sum(one["tokens"] for one in facts),
             tokenizer_digest=vocabulary.of_texts(options.tokens),
-            ended_share=sum(text.ended for text in written) / len(written),
-            parameters=parameter_count(model),
-            seconds=seconds,
+            ended_share=sum(one["ended"] for one in facts) / len(asked),
         )
+    pieces.forget()
 
 
 if __name__ == "__main__":

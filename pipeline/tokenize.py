@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pipeline import artifacts, cli, schemas, vocabulary
+from pipeline import artifacts, cli, integrity, schemas, vocabulary
 from pipeline.settings.data import TokensSettings
 
 
@@ -62,10 +62,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True)
     options = parser.parse_args()
     settings = TokensSettings.model_validate(options.job.settings)
+    inputs = {"data": options.data, "tokenizer": options.tokenizer}
+    cli.begin(options.out, options.job, inputs)
+    integrity.check(options.tokenizer, "model/*.json")
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer / "model")
 
     card = {}
-    with artifacts.whole(Path(options.out)) as folder:
+    with artifacts.whole(options.out) as folder:
         folder.mkdir()
         for split in schemas.SPLITS:
             rows = schemas.read(options.data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
@@ -94,7 +97,7 @@ def main() -> None:
         artifacts.write_manifest(
             folder,
             options.job,
-            {"data": options.data, "tokenizer": options.tokenizer},
+            inputs,
             tokenizer_digest=vocabulary.digest(tokenizer),
         )
 

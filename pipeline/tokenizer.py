@@ -37,15 +37,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
     settings = TokenizerSettings.model_validate(options.job.settings)
+    inputs = {"data": options.data}
+    cli.begin(options.out, options.job, inputs)
 
     examples = schemas.read(options.data / "train.parquet", schemas.EXAMPLES)
     texts = [
         *examples.column("prompt").to_pylist(),
         *(responses[0] for responses in examples.column("responses").to_pylist()),
     ]
-    with artifacts.whole(Path(options.out)) as folder:
+    with artifacts.whole(options.out) as folder:
         train(texts, settings).save_pretrained(folder / "model")
-        artifacts.write_manifest(folder, options.job, {"data": options.data})
+        artifacts.write_manifest(folder, options.job, inputs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The training loop: flat, the same for every method, and the one place that masks and reduces."""
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,13 +11,16 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.costs import Usage, Work, flops_of
 from pipeline.language_model import autocast, response_logits
 from pipeline.schedule import draw, learning_rate, step_count, validation_steps
 from pipeline.settings.distill import DistillSettings
 from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support
+from pipeline.stopwatch import Stopwatch
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Batch, Text, loss_view, micro_batches
 from pipeline.turn import Turn
+from pipeline.workload import count
 
 Row = dict[str, float | None]
 
@@ -50,7 +52,9 @@ class State:
 
     optimizer: torch.optim.Optimizer
     step: int = 0
-    seconds: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    student_work: Work = field(default_factory=Work)
+    teacher_work: Work = field(default_factory=Work)  # of a live teacher
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -75,7 +79,12 @@ def begin(run: Run) -> State:
         weight_decay=training.weight_decay,
         fused=True,
     )
-    return State(optimizer, loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {})
+    return State(
+        optimizer,
+        student_work=count(run.student),
+        teacher_work=count(run.teacher.model) if isinstance(run.teacher, LiveTeacher) else Work(),
+        loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
+    )
 
 
 def distill(run: Run, state: State) -> Iterator[Row]:
@@ -84,9 +93,9 @@ def distill(run: Run, state: State) -> Iterator[Row]:
     Raises: ValueError when a loss is no finite number, with the step and its examples.
     """
     training, method, device = run.settings.training, run.settings.method, run.student.device
-    measured_at = validation_steps(training, run.steps)
+    measured_at, watch = validation_steps(training, run.steps), Stopwatch(device)
     for step in range(state.step, run.steps):
-        began = time.monotonic()
+        watch.start()
         drawn = draw(run.pool, step, training.batch_size, run.settings.seed)
         texts = run.policy.texts(drawn, turn(run, state))
         batches = list(micro_batches(texts, run.budget, device))
@@ -123,7 +132,7 @@ def distill(run: Run, state: State) -> Iterator[Row]:
         nll_nats = validation_nll(run) if state.step in measured_at else None
         if nll_nats is not None and hasattr(run.policy, "validated"):
             run.policy.validated(state.policy, nll_nats)
-        state.seconds += time.monotonic() - began
+        state.usage = state.usage.then(watch.usage())
         state.rows.append(_row(state, loss_nats, norm.item(), rate, texts, nll_nats))
         yield state.rows[-1]
 
@@ -229,5 +238,6 @@ def _row(
         "teacher_share": by_teacher / written_tokens if written else None,
         "ended_share": sum(text.ended for text in written) / len(written) if written else None,
         "validation_nll_nats": nll_nats,
-        "seconds": state.seconds,
+        "seconds": state.usage.seconds,
+        "flops": flops_of(state.student_work, state.teacher_work),
     }

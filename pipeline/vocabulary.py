@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from pipeline import artifacts
+from pipeline import artifacts, integrity
 
 
 def digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -21,6 +21,7 @@ def of_texts(tokens: Path) -> str:
 
 def check(model: Path, tokens: Path) -> None:
     """Raises ValueError unless the texts in `tokens` are in the vocabulary of `model`."""
+    integrity.check(model, "model/*.json")
     spoken = digest(AutoTokenizer.from_pretrained(model / "model"))
     written = of_texts(tokens)
     if spoken != written:

@@ -20,6 +20,7 @@ from pipeline.llama_reader import LlamaReader, can_read
 from pipeline.settings.writing import Sampling
 from pipeline.signal import of_target
 from pipeline.texts import Author, Text
+from pipeline.workload import note_writing
 
 BATCH_TOKENS = 16_384  # prompt and response positions held in the KV cache at once
 DRAWS = 3  # uniform numbers a token: enough for propose, accept and resample
@@ -159,7 +160,9 @@ def write(
         responses = _write_batch(group, models, choose, max_new_tokens, seed)
         end = models[0].config.eos_token_id
         answered |= zip(places, _answered(group, responses, author, end), strict=True)
-    return [answered[at] for at in range(len(texts))]
+    written = [answered[at] for at in range(len(texts))]
+    note_writing(models, written)
+    return written
 
 
 def _answered(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from reports import SMALL, Made, make
 from snaking import ROOT, TINY, Copy, edited, write_examples
 
 from workflow.artifact import canonical
@@ -47,3 +48,9 @@ def chain(project: Copy, tiny: dict[str, Any]) -> Copy:
     done = project.snakemake(tiny, "--cores", "2", "--quiet", preloaded=True)
     assert done.returncode == 0, done.stdout + done.stderr + project.logs()
     return project
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A report on made-up results. Its users share an xdist group."""
+    return make(tmp_path_factory.mktemp("report"), SMALL)

@@ -120,11 +120,12 @@ class Copy:
         )
 
     def planned(self, config: Mapping[str, Any], *options: str) -> set[str]:
-        """The outputs that a dry run would make, without `results/`."""
+        """The outputs that a dry run would make, without `results/`, and without its markers."""
         done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         outputs = [OUTPUT.findall(block) for rule, block in JOB.findall(done.stdout)]
-        return {one.removeprefix("results/") for found in outputs for one in found}
+        made = {one.removeprefix("results/") for found in outputs for one in found}
+        return {one for one in made if not one.startswith(".")}
 
     @contextlib.contextmanager
     def edit(self, file: str, old: str, new: str, at_end: str = "") -> Iterator[None]:

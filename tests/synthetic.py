@@ -46,6 +46,8 @@ class Experiment:
     text_based: tuple[str, ...] = ("seqkd",)
     labels: dict[str, str] = field(default_factory=dict)
     output: str = ""  # what every model says, if anything
+    parts: tuple[str, ...] = ("hard", "easy", "tokens 1-8", "tokens 9-64")  # of the held-out text
+    decoding_seeds: tuple[int, ...] = (10, 20)
 
 
 def settings(experiment: Experiment) -> dict[str, object]:
@@ -88,19 +90,31 @@ def write(results: Path, experiment: Experiment) -> Path:
     for cell in cells:
         _evaluate(results, experiment, cell)
         _train(results, experiment, cell)
-        facts = {"parameters": PARAMETERS[cell["teacher"]], "tokens": 812_345, "seconds": 95.5}
-        if cell["cache_id"]:
-            cache = facts | {"bytes": 41_000_000}
-            _json(results / f"caches/{cell['cache_id']}/manifest.json", cache)
-        if cell["method"] in experiment.text_based:
-            _json(results / f"texts/{cell['teacher']}.texts-44445555/manifest.json", facts)
+    for teacher in experiment.teachers:
+        _shared(results, teacher)
     card = {
         "counts": {"train": 8000, "validation": 400, "test": experiment.items},
         "sources": {"numpy": 1200, "pandas": 2700},
         "warnings": ["12 examples were left out: their response is longer than 256 tokens"],
     }
     _json(results / "data/docs-00000001/card.json", card)
+    _manifest(results / "data/docs-00000001", "docs-00000001", {}, {"seed": 0})
+    read = {"data": "docs-00000001"}
+    _manifest(results / "tokens/docs-66667777", "docs-66667777", read, {"prompt_tokens": 80})
     return _grid(results / experiment.name / "grid.csv", cells)
+
+
+def _shared(results: Path, teacher: str) -> None:
+    """What a teacher leaves for all students."""
+    facts = {"parameters": PARAMETERS[teacher], "tokens": 812_345, "seconds": 95.5}
+    read = {"teacher": f"{teacher}-11112222", "tokens": "docs-66667777"}
+    for stage, id, did in (
+        ("caches", "cache-33334444", {"taught": 812_345}),
+        ("texts", "texts-44445555", {"dictated": 812_345}),
+    ):
+        folder = results / stage / f"{teacher}.{id}"
+        _manifest(folder, folder.name, read, {"k": 64}, **facts, bytes=41_000_000)
+        _json(folder / "cost.json", _cost(PARAMETERS[teacher], 95.5, **did))
 
 
 def _grid(path: Path, cells: list[dict]) -> Path:
@@ -187,8 +201,17 @@ def _evaluate(results: Path, experiment: Experiment, cell: dict) -> None:
     items = pd.DataFrame(rows, columns=schemas.ITEMS.names).to_dict("list")
     schemas.write(folder / "items.parquet", items, schemas.ITEMS)
     schemas.write(folder / "outputs.parquet", _outputs(experiment, cell, skill), schemas.OUTPUTS)
+    schemas.write(
+        folder / "calibration.parquet", _calibration(experiment, skill), schemas.CALIBRATION
+    )
     _json(folder / "results.json", {"results": {}})
-    _manifest(folder, cell["eval_id"], {})
+    _json(folder / "cost.json", _cost(PARAMETERS[cell["student"]], 21.0))
+    read = {
+        "model": cell["teacher_id"] if cell["kind"] == "teacher" else cell["student_id"],
+        "data": "docs-00000001",
+        **{f"cache-{n}": f"{name}.cache-33334444" for n, name in enumerate(experiment.teachers)},
+    }
+    _manifest(folder, cell["eval_id"], read, {"items": experiment.items, "tasks": ["heldout"]})
 
 
 def _item(
@@ -216,50 +239,116 @@ def _item(
     )
     return [
         *(("heldout", "", 0, example, *measured, float(tokens)) for measured in heldout),
-        *(("test_responses", "", 0, example, name, "", value, 1.0) for name, value in written),
+        *(
+            ("heldout", part, 0, example, "nll_nats", "", nll + 0.4 - 0.2 * rank, tokens / 2)
+            for rank, part in enumerate(experiment.parts)
+        ),
+        *(
+            ("test_responses", "", seed, example, name, "", value + 0.01 * seed, 1.0)
+            for name, value in written
+            for seed in experiment.decoding_seeds
+        ),
     ]
 
 
 def _outputs(experiment: Experiment, cell: dict, skill: float) -> dict[str, list]:
     rng = np.random.default_rng([round(1000 * skill), cell["seed"]])
-    count = range(experiment.items)
-    said = [" ".join(rng.choice(WORDS, int(rng.integers(5, 14)))) + "." for _ in count]
+    seeds = experiment.decoding_seeds
+    places = [place for place in range(experiment.items) for _ in seeds]
+    said = [" ".join(rng.choice(WORDS, int(rng.integers(5, 14)))) + "." for _ in places]
     prompt = "### Instruction:\nDescribe what this Python function does.\n\n### Input:\ndef f{}(a):"
     return {
-        "task": ["test_responses" for _ in count],
-        "decoding_seed": [0 for _ in count],
-        "example_id": [f"pandas.core.frame.f{place}" for place in count],
-        "prompt": [prompt.format(place) for place in count],
+        "task": ["test_responses" for _ in places],
+        "decoding_seed": [seed for _ in range(experiment.items) for seed in seeds],
+        "example_id": [f"pandas.core.frame.f{place}" for place in places],
+        "prompt": [prompt.format(place) for place in places],
         "output": [experiment.output or text for text in said],
-        "references": [["Return the values sorted by key."] for _ in count],
+        "references": [["Return the values sorted by key."] for _ in places],
+    }
+
+
+def _calibration(experiment: Experiment, skill: float) -> dict[str, list]:
+    count = range(2 * experiment.items)
+    return {
+        "example_id": [f"pandas.core.frame.f{place // 2}" for place in count],
+        "bin": [14 * (place % 2) for place in count],
+        "tokens": [10 for _ in count],
+        "confidence": [9.5 if place % 2 else 0.4 for place in count],
+        "correct": [round(10 * min(1.0, skill)) if place % 2 else 1 for place in count],
     }
 
 
 def _train(results: Path, experiment: Experiment, cell: dict) -> None:
     place = {"method": "students", "start": "starts", "teacher": "teachers"}.get(cell["kind"])
     id = cell["teacher_id"] if cell["kind"] == "teacher" else cell["student_id"]
+    if place is None:
+        _manifest(results / "models" / id, id, {}, {"source": "shape"})
     if place is None or (folder := results / place / id).exists():
         return
     folder.mkdir(parents=True)
     rng = np.random.default_rng([cell["seed"], len(cell["method"]), len(cell["student"])])
     skill = _skill(experiment, cell)
-    schemas.write(folder / "steps.parquet", _steps(experiment.steps, skill, rng), schemas.STEPS)
     order = experiment.methods.index(cell["method"]) if cell["kind"] == "method" else 1
-    cost = {
-        "seconds": (40 + 35 * order) * PARAMETERS[cell["student"]] / 5e5 + rng.normal(0, 2),
-        "trained_tokens": 640_000,
-        "written_tokens": 90_000 * order,
-        "teacher_tokens": 0 if cell["method"] in experiment.teacherless else 640_000,
-        "parameters": PARAMETERS[cell["student"]],
-        "peak_memory_bytes": 900_000_000 + 10_000_000 * order,
-    }
+    seconds = (40 + 35 * order) * PARAMETERS[cell["student"]] / 5e5 + rng.normal(0, 2)
+    taught = 0 if cell["method"] in experiment.teacherless else 640_000
+    parameters = PARAMETERS[cell["student"]]
+    cost = _cost(parameters, seconds, trained=640_000, written=90_000 * order, taught=taught)
     _json(folder / "cost.json", cost)
-    wrote = cell["method"] in experiment.text_based
-    texts = {"texts": f"{cell['teacher']}.texts-44445555"} if wrote else {}
-    _manifest(folder, id, texts)
+    steps = _steps(experiment.steps, skill, rng, cost)
+    schemas.write(folder / "steps.parquet", steps, schemas.STEPS)
+    _manifest(folder, id, _made_from(experiment, cell), _settings(cell))
 
 
-def _steps(count: int, skill: float, rng: np.random.Generator) -> dict[str, list]:
+def _made_from(experiment: Experiment, cell: dict) -> dict[str, str]:
+    """What a training reads."""
+    found = {"tokens": "docs-66667777"}
+    if cell["kind"] == "method":
+        found["start"] = f"{cell['student']}.start-55556666"
+    if cell["method"] in experiment.text_based:
+        found["texts-0"] = f"{cell['teacher']}.texts-44445555"
+    if cell["cache_id"]:
+        found["cache"] = cell["cache_id"]
+    if cell["kind"] == "method" and _tier(experiment, cell["method"]) == "live":
+        found["teacher"] = cell["teacher_id"]
+    return found
+
+
+def _settings(cell: dict) -> dict[str, object]:
+    training = {"steps": 200, "batch_size": 16, "learning_rate": 0.005, "betas": [0.9, 0.95]}
+    return {"method": {"loss": cell["method"]}, "training": training, "seed": cell["seed"]}
+
+
+def _cost(
+    parameters: int,
+    seconds: float,
+    trained: int = 0,
+    written: int = 0,
+    taught: int = 0,
+    dictated: int = 0,
+) -> dict[str, float | str | None]:
+    return {
+        "seconds": seconds,
+        "device_seconds": 2 * seconds,
+        "device": "cpu",
+        "host_memory_bytes": 900_000_000,
+        "device_memory_bytes": None,
+        "energy_joules": None,
+        "parameters": parameters,
+        "trained_tokens": trained,
+        "trained_positions": 3 * trained,
+        "student_positions": 3 * trained,
+        "student_tokens": trained,
+        "student_written_tokens": written,
+        "teacher_positions": 3 * taught,
+        "teacher_tokens": taught + dictated,
+        "teacher_written_tokens": dictated,
+        "flops": 6 * parameters * (3 * trained + written + taught + dictated),
+    }
+
+
+def _steps(
+    count: int, skill: float, rng: np.random.Generator, cost: dict[str, float | str | None]
+) -> dict[str, list]:
     steps = np.arange(1, count + 1)
     nll = 5.2 - 4 * skill + 3 * np.exp(-steps / (0.12 * count))
     measured = steps % max(1, count // 8) == 0
@@ -275,14 +364,17 @@ def _steps(count: int, skill: float, rng: np.random.Generator) -> dict[str, list
         "validation_nll_nats": [
             float(x) if m else None for x, m in zip(nll, measured, strict=True)
         ],
-        "seconds": (steps * 0.2).tolist(),
+        "seconds": (steps / count * cost["seconds"]).tolist(),
+        "flops": (steps / count * cost["flops"]).tolist(),
     }
 
 
-def _manifest(folder: Path, id: str, inputs: dict[str, str]) -> None:
+def _manifest(
+    folder: Path, id: str, inputs: dict[str, str], settings: dict[str, object], **facts: object
+) -> None:
     versions = {"python": "3.11.2", "torch": "2.13.0"}
-    made = {"id": id, "code": "abcd", "settings": {}, "inputs": inputs, "versions": versions}
-    _json(folder / artifacts.MANIFEST, made | {"finished": "2026-11-23T15:00:00Z"})
+    made = {"id": id, "code": "abcd", "settings": settings, "inputs": inputs, "versions": versions}
+    _json(folder / artifacts.MANIFEST, {**made, "finished": "2026-11-23T15:00:00Z", **facts})
 
 
 def _json(path: Path, value: object) -> None:

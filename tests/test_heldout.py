@@ -1,15 +1,22 @@
 """Held-out measures: likelihoods as lm-evaluation-harness has them, and nearness to a teacher."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 
 from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.heldout import Item, measure
+from pipeline.heldout import BINS, measure
+from pipeline.language_model import response_logits
+from pipeline.measured import Measured
 from pipeline.models import from_shape, settle
+from pipeline.reporting import calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.texts import Text
+from pipeline.texts import Text, collate
 from pipeline.tokenize import encode
 from pipeline.tokenizer import END, train
 
@@ -25,6 +32,13 @@ ROWS = [
     for at, (prompt, response) in enumerate(PAIRS)
 ]
 BUDGET = 64  # positions: two micro-batches
+AGREE = ("top1_agreement", "top5_agreement")
+
+
+@dataclass(frozen=True)
+class Item:
+    value: float
+    weight: float
 
 
 def model(seed: int):
@@ -38,26 +52,41 @@ def texts() -> list[Text]:
     return [Text(*row) for row in zip(*columns.values(), strict=True)]
 
 
-def measured(seed: int, **teachers: Teacher) -> dict[tuple[str, str, str], Item]:
-    items = measure(model(seed), texts(), teachers, BUDGET)
-    return {(one.metric, one.teacher, one.example_id): one for one in items}
+def run(seed: int, **teachers: Teacher) -> Measured:
+    return measure(model(seed), texts(), teachers, BUDGET)
+
+
+def measured(seed: int, **teachers: Teacher) -> dict[tuple[str, str, str, str], Item]:
+    """Each item by metric, slice, teacher and example."""
+    names = ("metric", "slice", "teacher", "example_id")
+    return {
+        tuple(row[name] for name in names): Item(row["value"], row["weight"])
+        for row in run(seed, **teachers).items.to_pylist()
+    }
+
+
+@torch.no_grad()
+def probabilities(seed: int, text: Text) -> np.ndarray:
+    """What a model gives each token of the vocabulary, at each token of a response."""
+    one = model(seed)
+    return response_logits(one, collate([text], one.device)).double().softmax(-1).numpy()
 
 
 def test_the_nll_is_the_likelihood_that_the_harness_computes():
     requests = [
         Instance("loglikelihood", {}, (prompt, response + END), 0) for prompt, response in PAIRS
     ]
-    likelihoods = CheckpointLM(model(1), WORDS, seed=0).loglikelihood(requests, disable_tqdm=True)
+    likelihoods = CheckpointLM(model(1), WORDS, BUDGET).loglikelihood(requests)
     found = measured(1)
     for at, (log_probability, _) in enumerate(likelihoods):
-        item = found["nll_nats", "", str(at)]
+        item = found["nll_nats", "", "", str(at)]
         # float32 sums over batches that are padded differently
         assert item.value * item.weight == pytest.approx(-log_probability, rel=1e-5)
 
 
 def test_every_token_of_a_response_counts_and_its_end_too():
     found = measured(1)
-    weights = [found["nll_nats", "", str(at)].weight for at in range(len(PAIRS))]
+    weights = [found["nll_nats", "", "", str(at)].weight for at in range(len(PAIRS))]
     assert weights == [len(WORDS.encode(one, add_special_tokens=False)) + 1 for _, one in PAIRS]
 
 
@@ -65,23 +94,101 @@ def test_every_token_of_a_response_counts_and_its_end_too():
 def test_a_teacher_agrees_with_itself_in_everything(k: int | None):
     found = measured(1, me=LiveTeacher(model(1), k=k))
     for at in range(len(PAIRS)):
-        assert found["kl_to_teacher_nats", "me", str(at)].value == pytest.approx(0, abs=1e-6)
-        assert found["top1_agreement", "me", str(at)].value == 1
+        for zero in ("kl_to_teacher_nats", "reverse_kl_nats", "entropy_gap_nats"):
+            assert found[zero, "", "me", str(at)].value == pytest.approx(0, abs=1e-6)
+        for one in AGREE:
+            assert found[one, "", "me", str(at)].value == 1
+
+
+def test_the_measures_are_those_of_the_two_distributions():
+    found = measured(1, other=LiveTeacher(model(2)))
+    for text in texts():
+        q, p = probabilities(1, text), probabilities(2, text)
+        five = [
+            len({*np.argsort(a)[-5:]} & {*np.argsort(b)[-5:]}) / 5
+            for a, b in zip(p, q, strict=True)
+        ]
+        expected = {
+            "kl_to_teacher_nats": (p * np.log(p / q)).sum(-1).mean(),
+            "reverse_kl_nats": (q * np.log(q / p)).sum(-1).mean(),
+            "entropy_gap_nats": ((p * np.log(p)).sum(-1) - (q * np.log(q)).sum(-1)).mean(),
+            "top1_agreement": (p.argmax(-1) == q.argmax(-1)).mean(),
+            "top5_agreement": np.mean(five),
+        }
+        for metric, value in expected.items():
+            measured_value = found[metric, "", "other", text.example_id].value
+            assert measured_value == pytest.approx(value, abs=1e-5)  # float32 against float64
 
 
 def test_a_distance_on_few_tokens_is_a_lower_bound_that_grows_with_them():
     teachers = {str(k): LiveTeacher(model(2), k=k) for k in (4, 64, None)}
     found = measured(1, **teachers)
-    for at in range(len(PAIRS)):
-        few, many, dense = (
-            found["kl_to_teacher_nats", name, str(at)].value for name in ("4", "64", "None")
-        )
-        assert 0 < few <= many + 1e-6
-        assert many <= dense + 1e-6
+    for metric in ("kl_to_teacher_nats", "reverse_kl_nats"):
+        for at in range(len(PAIRS)):
+            few, many, dense = (
+                found[metric, "", name, str(at)].value for name in ("4", "64", "None")
+            )
+            assert 0 < few <= many + 1e-6
+            assert many <= dense + 1e-6
 
 
 def test_agreement_is_the_same_on_few_tokens_as_on_all():
-    found = measured(1, few=LiveTeacher(model(2), k=4), all=LiveTeacher(model(2)))
-    for at in range(len(PAIRS)):
-        few, dense = (found["top1_agreement", name, str(at)].value for name in ("few", "all"))
-        assert few == dense
+    found = measured(1, few=LiveTeacher(model(2), k=6), all=LiveTeacher(model(2)))
+    for metric in AGREE:
+        for at in range(len(PAIRS)):
+            few, dense = (found[metric, "", name, str(at)].value for name in ("few", "all"))
+            assert few == dense
+
+
+def test_agreement_on_five_is_not_told_where_the_support_does_not_know_the_fifth():
+    # the last of five places may be taken by the token that really comes next
+    found = measured(1, few=LiveTeacher(model(2), k=5))
+    assert ("top5_agreement", "", "few", "0") not in found
+    assert ("top1_agreement", "", "few", "0") in found
+
+
+def test_tokens_are_hard_where_the_teacher_is_as_unsure_as_at_the_median():
+    found = measured(1, other=LiveTeacher(model(2)))
+    by_text = {text.example_id: text for text in texts()}
+    unsure = {
+        name: 1 - probabilities(2, one)[range(len(one.response_ids)), one.response_ids]
+        for name, one in by_text.items()
+    }
+    median = np.median(np.concatenate(list(unsure.values())))
+    for name, values in unsure.items():
+        hard = found.get(("nll_nats", "hard", "other", name))
+        assert (hard.weight if hard else 0) == (values >= median).sum()
+
+
+@pytest.mark.parametrize("parts", [("hard", "easy"), ("tokens 1-8", "tokens 9-32")])
+def test_slices_of_the_tokens_make_up_the_whole(parts: tuple[str, str]):
+    found = measured(1, other=LiveTeacher(model(2)))
+    assert any(len(text.response_ids) > 8 for text in texts())
+    for at in map(str, range(len(PAIRS))):
+        whole = found["kl_to_teacher_nats", "", "other", at]
+        pieces = [found.get(("kl_to_teacher_nats", part, "other", at)) for part in parts]
+        there = [one for one in pieces if one is not None]
+        assert sum(one.weight for one in there) == whole.weight
+        total = sum(one.weight * one.value for one in there)
+        assert total == pytest.approx(whole.weight * whole.value)
+
+
+def test_calibration_is_kept_as_sums_over_bins_of_confidence():
+    kept = run(1).calibration.to_pandas()
+    confidence, correct = [], []
+    for text in texts():
+        q = probabilities(1, text)
+        confidence.append(q.max(-1))
+        correct.append(q.argmax(-1) == np.array(text.response_ids))
+        own = kept[kept["example_id"] == text.example_id]
+        assert own["tokens"].sum() == len(text.response_ids)
+        assert own["confidence"].sum() == pytest.approx(q.max(-1).sum(), abs=1e-5)
+        assert own["correct"].sum() == correct[-1].sum()
+
+    all_confidence, all_correct = np.concatenate(confidence), np.concatenate(correct)
+    bins = np.minimum((all_confidence * BINS).astype(int), BINS - 1)
+    error = sum(
+        abs(all_correct[bins == one].sum() - all_confidence[bins == one].sum()) for one in set(bins)
+    )
+    (sums,) = calibration.sums_of(kept).values()
+    assert sums.value == pytest.approx(error / len(bins), abs=1e-6)

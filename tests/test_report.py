@@ -2,76 +2,26 @@
 
 import json
 import re
+import shutil
 import subprocess
-import sys
-from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import synthetic
+from reports import ATTACK, ONE_SEED, SMALL, Made, make, run
 
-from pipeline import report
+from pipeline import artifacts, report
 from pipeline.artifacts import Job
-from pipeline.reporting import formats
+from pipeline.reporting import formats, page
 from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.reporting.scores import assemble
+from pipeline.reporting.tables import Cell, Group, Heading, Table
 from pipeline.settings.report import ReportSettings
 
-SMALL = synthetic.Experiment(
-    students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
-)
-DRAWN = (
-    "scores_by_method",
-    "scores_by_teacher_size",
-    "scores_by_seconds",
-    "training_curves",
-    "training_loss",
-)
-ATTACK = "<script>alert('x')</script> & <img src=x onerror=alert(1)>"
-ONE_SEED = replace(
-    SMALL,
-    teachers=("large",),
-    seeds=(3,),
-    output=ATTACK,
-    labels={"jsd": "JSD_β"},
-)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A report as the stage leaves it."""
-
-    results: Path
-    folder: Path
-    said: str
-    page: str
-
-
-def make(results: Path, experiment: synthetic.Experiment) -> Made:
-    grid = synthetic.write(results, experiment)
-    folder = grid.parent / "report"
-    done = run(results, experiment)
-    assert done.returncode == 0, done.stderr
-    return Made(results, folder, done.stdout, (folder / "index.html").read_text())
-
-
-def run(results: Path, experiment: synthetic.Experiment) -> subprocess.CompletedProcess[str]:
-    settings = synthetic.settings(experiment)
-    job = json.dumps({"id": "demo.report-12345678", "code": "0011", "settings": settings})
-    grid = results / experiment.name / "grid.csv"
-    out = grid.parent / "report"
-    stage = [sys.executable, "-W", "error", "-m", "pipeline.report", job]
-    files = ["--grid", str(grid), "--results", str(results), "--out", str(out)]
-    root = Path(__file__).parent.parent
-    return subprocess.run([*stage, *files], cwd=root, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make(tmp_path_factory.mktemp("results"), SMALL)
+pytestmark = pytest.mark.xdist_group("report")
+FORMATS = ("csv", "md", "tex", "parquet")
 
 
 @pytest.fixture(scope="module")
@@ -80,20 +30,29 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def test_everything_is_written_and_the_main_table_is_printed(made: Made) -> None:
-    names = {str(path.relative_to(made.folder)) for path in made.folder.rglob("*.*")}
+    names = {path.name for path in made.folder.iterdir()}
     assert names == {
         "index.html",
+        "config.json",
+        "provenance.json",
         "manifest.json",
         "scores.parquet",
-        *(f"tables/{name}.{end}" for name in ("main", "cost") for end in ("csv", "md", "tex")),
-        *(f"plots/{name}.{end}" for name in DRAWN for end in ("svg", "png")),
+        "tables",
+        "plots",
     }
+    for folder, ends in (("tables", set(FORMATS)), ("plots", {"svg", "png"})):
+        found: dict[str, set[str]] = {}
+        for path in (made.folder / folder).iterdir():
+            found.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
+        assert len(found) > 3
+        assert all(one == ends for one in found.values())
     assert made.said.startswith((made.folder / "tables/main.md").read_text())
     assert made.said.rstrip().endswith("report/index.html")
 
 
 def test_the_main_table_can_be_computed_again_from_the_scores(made: Made) -> None:
     scores = pd.read_parquet(made.folder / "scores.parquet")
+    scores = scores[scores["slice"] == ""]
     scores["measure"] = scores["task"] + "/" + scores["metric"]
     table = pd.read_csv(made.folder / "tables/main.csv")
     cells = scores.groupby(["teacher", "student", "method", "measure"])["value"].agg(
@@ -101,25 +60,14 @@ def test_the_main_table_can_be_computed_again_from_the_scores(made: Made) -> Non
     )
     seen = 0
     for row in table.to_dict("records"):
-        teacher_itself = row["kind"] == "teacher"
-        student = row["teacher"] if teacher_itself else row["student"]
+        student = row["teacher"] if row["kind"] == "teacher" else row["student"]
         for measure, expected in cells.loc[(row["teacher"], student, row["method"])].iterrows():
             assert row[measure] == pytest.approx(expected["mean"])
             spread = row[f"{measure} spread"]
             assert spread == pytest.approx(expected["std"], abs=1e-12, nan_ok=True)
             seen += 1
-    # 2 pairs x 3 methods, untrained and start with 6 measures each, and the teacher with 4
-    assert seen == 2 * (5 * 6 + 4)
-
-
-def test_scores_are_weighted_means_of_the_items(made: Made) -> None:
-    scores = pd.read_parquet(made.folder / "scores.parquet")
-    for score in scores.itertuples():
-        items = pd.read_parquet(made.results / "evals" / score.id / "items.parquet")
-        rows = items[(items["task"] == score.task) & (items["metric"] == score.metric)]
-        rows = rows[rows["teacher"].isin(["", f"{score.teacher}-11112222"])]
-        assert score.n == len(rows) == SMALL.items
-        assert score.value == pytest.approx(np.average(rows["value"], weights=rows["weight"]))
+    # 2 pairs x 3 methods, untrained and start with 7 measures each, and the teacher with 5
+    assert seen == 2 * (5 * 7 + 5)
 
 
 def test_a_student_shared_by_two_teachers_has_a_divergence_from_each(made: Made) -> None:
@@ -143,27 +91,6 @@ def test_one_evaluation_under_two_seeds_is_one_run(tmp_path: Path) -> None:
     assert {mean.spread for mean in floors} == {None}
 
 
-def test_one_seed_has_no_spread_no_mark_and_says_so(one_seed: Made) -> None:
-    table = (one_seed.folder / "tables/main.md").read_text()
-    assert "One training seed: no number has a spread" in table
-    assert "±" not in table
-    assert "•" not in table
-    assert 'class="marked"' not in one_seed.page
-    assert "can't be told from the difference between two trainings" in text_of(one_seed.page)
-    assert "Without a spread over seeds" in text_of(one_seed.page)
-
-
-def test_two_seeds_are_said_to_give_a_rough_spread(made: Made) -> None:
-    assert "2 training seeds: a spread over so few is itself uncertain" in made.page
-
-
-def test_what_a_model_wrote_is_escaped(one_seed: Made) -> None:
-    assert "alert('x')</script>" not in one_seed.page
-    assert "<img src=x" not in one_seed.page
-    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in one_seed.page
-    assert ATTACK in text_of(one_seed.page)
-
-
 class Text(HTMLParser):
     """Collects the text of a page, and what its elements refer to."""
 
@@ -172,6 +99,7 @@ class Text(HTMLParser):
         self.text: list[str] = []
         self.sources: list[str] = []
         self.links: list[str] = []
+        self.ids: set[str] = set()
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
@@ -179,39 +107,91 @@ class Text(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.sources += [value or "" for name, value in attrs if name in ("src", "srcset")]
         self.links += [value or "" for name, value in attrs if name == "href"]
+        self.ids |= {value or "" for name, value in attrs if name == "id"}
         assert tag != "link", "a style sheet from elsewhere"
+        assert not any(name.startswith("on") for name, _ in attrs), "a script in an attribute"
 
 
-def text_of(page: str) -> str:
+def read(page: str) -> Text:
     parser = Text()
     parser.feed(page)
-    return "".join(parser.text)
+    return parser
+
+
+def test_what_a_model_wrote_and_what_a_user_named_are_escaped(one_seed: Made) -> None:
+    assert ATTACK not in one_seed.page
+    assert "<img src=x" not in one_seed.page
+    assert "JSD_β <b>" not in one_seed.page
+    assert "JSD_β <b>" in "".join(read(one_seed.page).text)
+    assert ATTACK in one_seed.data("samples-data")["texts"]
+
+
+def test_no_data_can_end_the_script_element_that_it_stands_in() -> None:
+    value = {"a": "</script><!-- <script>", "b": ["<"]}
+    text = page.data(value)
+    assert "<" not in text
+    assert json.loads(text) == value
 
 
 def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(made: Made) -> None:
-    parser = Text()
-    parser.feed(made.page)
-    assert len(parser.sources) == 5
-    assert all(source.startswith("data:image/svg+xml;base64,") for source in parser.sources)
-    for link in parser.links:
-        if link.startswith("#"):
-            assert f'id="{link[1:]}"' in made.page
+    found = read(made.page)
+    assert len(found.sources) == len(list((made.folder / "plots").glob("*.svg")))
+    assert all(source.startswith("data:image/svg+xml,") for source in found.sources)
+    jobs = made.data("jobs-data")["artifacts"]
+    for link in found.links:
+        if link.startswith("#job/"):
+            assert link.removeprefix("#job/") in jobs
+        elif link.startswith("#"):
+            assert link[1:] in found.ids
         else:
             assert (made.folder / link).is_file()
 
 
+def test_every_cell_and_every_method_has_a_page_to_read_without_scripts(made: Made) -> None:
+    ids = read(made.page).ids
+    rows = pd.read_csv(made.folder / "tables/main.csv", keep_default_na=False)
+    for row in rows.to_dict("records"):
+        student = row["teacher"] if row["kind"] == "teacher" else row["student"]
+        assert f"cell/{row['kind']}/{row['teacher']}/{student}/{row['method']}" in ids
+    assert {f"method/{name}" for name in SMALL.methods} <= ids
+
+
+def test_every_artifact_behind_the_report_is_told_of_with_what_it_was_made_from(made: Made) -> None:
+    told = made.data("jobs-data")
+    stages = ("evals", "students", "starts", "teachers", "caches", "tokens", "data")
+    for stage in stages:
+        for folder in (made.results / stage).iterdir():
+            artifact = told["artifacts"][f"{stage}/{folder.name}"]
+            manifest = artifacts.read_json(folder / "manifest.json")
+            assert told["settings"][artifact["settings"]] == manifest["settings"]
+            assert told["versions"][artifact["versions"]] == manifest["versions"]
+            ids = [path.partition("/")[2] for path in artifact["inputs"].values()]
+            assert ids == list(manifest["inputs"].values())
+            assert set(artifact["inputs"].values()) <= set(told["artifacts"])
+
+
 def test_the_page_has_the_command_that_makes_each_student_again(made: Made) -> None:
+    text = "".join(read(made.page).text)
+    config = "results/demo/report/config.json"
     for student in (made.results / "students").iterdir():
-        assert f"snakemake --cores all results/students/{student.name}<" in made.page
+        make = f"snakemake --cores all results/students/{student.name} --configfile {config}"
+        assert make in text
+
+
+def test_a_table_has_the_same_numbers_in_parquet_and_in_csv(made: Made) -> None:
+    for path in (made.folder / "tables").glob("*.csv"):
+        pd.testing.assert_frame_equal(
+            pd.read_csv(path), pd.read_parquet(path.with_suffix(".parquet"))
+        )
 
 
 def test_latex_shows_special_characters_literally(one_seed: Made) -> None:
     table = (one_seed.folder / "tables/main.tex").read_text()
-    assert r"JSD\_β" in table
+    assert r"JSD\_$\beta$ \textless{}b\textgreater{}" in table
     assert r"forward\_kl" in table
-    assert r"test\_responses" in table
-    assert formats.escape_latex("50% & $x_1^2 #{~}\\") == (
+    assert formats.escape_latex("50% & $x_1^2 #{~}\\ 猫") == (
         r"50\% \& \$x\_1\textasciicircum{}2 \#\{\textasciitilde{}\}\textbackslash{}"
+        " (cjk unified ideograph-732b)"
     )
 
 
@@ -222,6 +202,31 @@ def test_every_row_of_a_latex_table_has_as_many_cells_as_columns(made: Made) -> 
     assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
 
 
+def test_a_long_latex_table_goes_on_over_several_pages_and_loses_no_row() -> None:
+    rows = tuple((Cell(f"row{number}"),) for number in range(100))
+    groups = (Group("one", (), (), rows[:90]), Group("other", (), (), rows[90:]))
+    text = formats.latex(Table("long", "Caption.", (), (Heading("Name"),), groups))
+    assert re.findall(r"row\d+", text) == [f"row{number}" for number in range(100)]
+    floats = text.split(r"\end{table}")[:-1]
+    assert all(len(re.findall(r"row\d+", one)) <= formats.PAGE for one in floats)
+    assert len(floats) == 3  # 40 rows and their title, 40, and 10 with the other group
+
+
+def test_latex_tables_compile(made: Made, one_seed: Made, tmp_path: Path) -> None:
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed (texlive-latex-recommended)")
+    tables = [
+        path for one in (made, one_seed) for path in sorted((one.folder / "tables").glob("*.tex"))
+    ]
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
+    lines += [path.read_text() + r"\clearpage" for path in tables]
+    (tmp_path / "all.tex").write_text("\n".join([*lines, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Float too large" not in done.stdout
+
+
 def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     grid = synthetic.write(tmp_path, ONE_SEED)
     (tmp_path / "data/docs-00000001/card.json").unlink()
@@ -229,7 +234,7 @@ def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: P
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert [path.name for path in grid.parent.iterdir()] == ["grid.csv"]
+    assert not (grid.parent / "report").exists()
 
 
 def test_the_same_inputs_give_the_same_report(one_seed: Made, tmp_path: Path) -> None:
@@ -237,7 +242,7 @@ def test_the_same_inputs_give_the_same_report(one_seed: Made, tmp_path: Path) ->
     inputs = read_inputs(one_seed.results, grid, "docs-00000001")
     job = Job("demo.report-12345678", "0011", synthetic.settings(ONE_SEED))
     settings = ReportSettings(**synthetic.settings(ONE_SEED))
-    report.write_report(tmp_path / "again", job, settings, inputs, assemble(inputs, {}))
+    report.write_report(tmp_path / "again", job, settings, inputs)
     for path in (tmp_path / "again").rglob("*.*"):
         same = one_seed.folder / path.relative_to(tmp_path / "again")
         assert path.read_bytes() == same.read_bytes()

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from pipeline import report
 from pipeline.methods import METHODS
 from pipeline.reporting import formats, plots, tables
+from pipeline.reporting.books import keep_books
 from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
 from pipeline.reporting.looks import looks_of
 from pipeline.reporting.metrics import metric_of
 from pipeline.reporting.page import details, origins
 from pipeline.reporting.samples import clipped
 from pipeline.reporting.scores import Results, alike, assemble, mean_of, weighted_mean
+from pipeline.reporting.shared_costs import shared_table
 from pipeline.reporting.summary import findings, limits
 from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
 from pipeline.settings.report import ReportSettings
@@ -155,18 +157,18 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     inputs = read_inputs(tmp_path, read_grid(path), DATA)
     results, sizes = assemble(inputs, {}), tables.sizes_of(inputs)
     assert sizes["large"] == synthetic.PARAMETERS["large"]
-    shared = tables.cost_table(inputs, results, sizes).groups[0].references
-    assert not any(row[0].text.startswith("teacher") for row in shared)
+    shared = shared_table(keep_books(inputs, results, sizes)).groups[0].rows
+    assert not any(row[0].text.startswith("teachers/") for row in shared)
     assert "results/models/large-11112222" in {one.command.split()[-1] for one in origins(inputs)}
 
 
 def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path) -> None:
     experiment = replace(SMALL, methods=("sft", "forward_kl", "seqkd"))
     inputs, results = read(tmp_path, experiment)
-    shared = tables.cost_table(inputs, results, tables.sizes_of(inputs)).groups[0].references
-    passes = [row[0].value.split(".")[0] for row in shared]
-    assert [name for name in passes if name.startswith("cache")] == ["cache large", "cache middle"]
-    assert [name for name in passes if name.startswith("texts")] == ["texts large", "texts middle"]
+    books = keep_books(inputs, results, tables.sizes_of(inputs))
+    passes = [row[0].value.split(".")[0] for row in shared_table(books).groups[0].rows]
+    assert [name for name in passes if "caches" in name] == ["caches/large", "caches/middle"]
+    assert [name for name in passes if "texts" in name] == ["texts/large", "texts/middle"]
 
 
 def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:

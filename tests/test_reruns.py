@@ -4,6 +4,11 @@ The tiny chain has run; each test changes something and asks Snakemake what it w
 """
 
 import contextlib
+import os
+import shutil
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +28,19 @@ def grid(config: dict[str, Any]) -> Grid:
 
 def outputs(*artifacts: Artifact) -> set[str]:
     return {one.path.removeprefix("results/") for one in artifacts}
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[None]:
+    """The tree without a file or folder, for as long as it lasts; put back with its old age."""
+    hidden = path.with_name(f"hidden.{path.name}")
+    path.rename(hidden)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        hidden.rename(path)
 
 
 def trained_and_evaluated(one: Grid, *students: Artifact) -> set[str]:
@@ -94,7 +112,7 @@ def test_a_plot(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_the_page_of_the_report(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit("pipeline/reporting/style.css", "{", "{ color: red;"):
+    with chain.edit("pipeline/reporting/web/style.css", "{", "{ color: red;"):
         assert chain.planned(tiny) == {"tiny/report"}
 
 
@@ -134,14 +152,97 @@ def test_the_machine_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
     assert chain.planned(tiny, *machine) == set()
 
 
-def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str, Any]):
-    memory = chain.folder / ".snakemake" / "metadata"
-    hidden = memory.rename(memory.with_name("hidden"))
-    try:
+def test_the_age_of_files_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
+    folder = chain.folder / grid(tiny).tokens().path
+    ages = {path: path.stat().st_mtime for path in (folder, *folder.iterdir())}
+    for path in ages:
+        path.touch()
+    assert chain.planned(tiny) == set()
+    for path, age in ages.items():
+        os.utime(path, (age, age))
+
+
+def test_lost_data_is_made_again_alone(chain: Copy, tiny: dict[str, Any]):
+    data = grid(tiny).data()
+    with aside(chain.folder / data.path):
+        assert chain.planned(tiny) == outputs(data)
+        done = chain.snakemake(tiny, "--cores", "1", "--quiet")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (chain.folder / data.path / "manifest.json").is_file()
         assert chain.planned(tiny) == set()
+
+
+def test_a_lost_teacher_is_made_again_for_new_students_and_no_old_one(
+    chain: Copy, tiny: dict[str, Any]
+):
+    changed = edited(tiny, {"methods.gkd": None})
+    one = grid(changed)
+    new = trained_and_evaluated(one, one.student("gkd", "small", "large", 1))
+    with aside(chain.folder / one.teacher("large").path):
+        assert chain.planned(changed) == new | outputs(one.teacher("large")) | REPORT
+
+
+def test_a_lost_student_is_made_again_without_its_evaluation(chain: Copy, tiny: dict[str, Any]):
+    student = grid(tiny).student("jsd", "small", "large", 1)
+    with aside(chain.folder / student.path):
+        assert chain.planned(tiny) == outputs(student)
+
+
+def test_what_says_nothing_of_itself_is_made_again(chain: Copy, tiny: dict[str, Any]):
+    student = grid(tiny).student("jsd", "small", "large", 1)
+    with aside(chain.folder / student.path / "manifest.json"):
+        assert chain.planned(tiny) == outputs(student)
+    assert chain.planned(tiny) == set()
+
+
+def test_a_whole_artifact_counts_though_snakemake_was_killed_before_it_noted_so(
+    chain: Copy, tiny: dict[str, Any]
+):
+    path = grid(tiny).student("jsd", "small", "large", 1).path
+    record = urlsafe_b64encode(path.encode()).decode()
+    unfinished = chain.folder / ".snakemake/incomplete" / record
+    with aside(chain.folder / ".snakemake/metadata" / record):
+        unfinished.write_text("{}")
+        try:
+            assert chain.planned(tiny) == set()
+        finally:
+            unfinished.unlink()
+
+
+def test_forcing_a_rule_forces_all_its_jobs(chain: Copy, tiny: dict[str, Any]):
+    forced = outputs(*grid(tiny).evaluations.values()) | REPORT
+    assert chain.planned(tiny, "--forcerun", "evaluation") == forced
+
+
+def test_what_was_made_anew_after_an_edit_counts_though_the_report_was_never_made(
+    chain: Copy, tiny: dict[str, Any]
+):
+    one = grid(tiny)
+    student = one.student("jsd", "small", "large", 1)
+    evaluation = one.evaluations[student]
+    with (
+        aside(chain.folder / student.path),
+        aside(chain.folder / evaluation.path),
+        chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "),
+    ):
+        done = chain.snakemake(tiny, "--cores", "1", "--quiet", "--until", "evaluation")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert chain.planned(tiny) == {"tiny/report"}
+    assert chain.planned(tiny) == set()
+
+
+def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str, Any]):
+    one = grid(tiny)
+    loss = trained_and_evaluated(one, one.student("jsd", "small", "large", 1)) | REPORT
+    with aside(chain.folder / ".snakemake/metadata"):
+        assert chain.planned(tiny) == set()
+
+        with chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "):
+            assert chain.planned(tiny) == loss
+        with chain.edit("pipeline/training.py", "Row = ", "ANOTHER = 1\nRow = "):
+            assert chain.planned(tiny) == teachers_and_all_that_follows(one)
+
         changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
-        one = grid(changed)
-        new = trained_and_evaluated(one, one.student("jsd", "small", "large", 1))
+        other = grid(changed)
+        new = trained_and_evaluated(other, other.student("jsd", "small", "large", 1))
         assert chain.planned(changed) == new | REPORT
-    finally:
-        hidden.replace(memory)

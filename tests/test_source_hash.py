@@ -79,8 +79,8 @@ def test_a_loss_counts_for_those_that_use_it():
 
 
 def test_templates_and_styles_of_the_report_are_its_code():
-    assert "pipeline.reporting" in closure("pipeline.report")
-    assert list((ROOT / "pipeline" / "reporting").glob("*.css"))
+    assert "pipeline.reporting.web" in closure("pipeline.report")
+    assert list((ROOT / "pipeline" / "reporting" / "web").glob("*.css"))
 
 
 def test_a_package_runs_before_its_modules():

@@ -35,6 +35,9 @@ class Artifact:
         given.sort(key=lambda pair: (pair[0], pair[1].id))
         return cls(stage, name, canonical(settings), tuple(given))
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # computed once: that of the fields goes through all inputs each time
+
     @cached_property
     def id(self) -> str:
         """A readable name and eight hex digits over settings and inputs."""

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,9 +11,11 @@ from pydantic import ValidationError
 from pipeline import recipes
 from pipeline.method import Method
 from pipeline.methods import METHODS
+from pipeline.reporting import published_numbers
 from pipeline.settings.experiment import Experiment, MethodChoice
+from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow import faults, outside
+from workflow import evaluations, faults, outside
 
 # what a row may change of its method, beside hyperparameters
 CHANGES = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
@@ -35,7 +38,9 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         *_method_faults(experiment),
         *_training_faults(experiment),
         *_grid_faults(experiment),
+        *_protocol_faults(experiment),
         *outside.faults(experiment),
+        *evaluations.faults(experiment.evaluation),
     ]
     if found:
         raise ConfigError("\n".join(found))
@@ -96,6 +101,29 @@ def _grid_faults(experiment: Experiment) -> list[str]:
             twice = [one for one in dict.fromkeys(values or []) if values.count(one) > 1]
             found += [f"grid.{at}.{key}: {one!r} is listed twice" for one in twice]
     return found
+
+
+def _protocol_faults(experiment: Experiment) -> list[str]:
+    """A protocol that nobody published numbers for, or only for models that are not here."""
+    protocol = experiment.protocol
+    if protocol is None:
+        return []
+    if protocol not in (known := published_numbers.protocols()):
+        allowed = ", ".join(known)
+        return [f"protocol = {protocol!r}: nobody's numbers for it are at hand; allowed: {allowed}"]
+    measured = published_numbers.pairs(protocol)
+    if measured & set(product(*(_hub_names(experiment, one) for one in ("teachers", "students")))):
+        return []
+    pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))
+    return [
+        f"protocol = {protocol!r}: its published numbers are for other models than this "
+        f"experiment's; name these as models of source `hub`, or leave `protocol` out: {pairs}"
+    ]
+
+
+def _hub_names(experiment: Experiment, role: str) -> set[str]:
+    models = [experiment.models[one.model] for one in getattr(experiment, role).values()]
+    return {one.name for one in models if isinstance(one, HubModel)}
 
 
 def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:

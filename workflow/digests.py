@@ -19,3 +19,12 @@ def of_folder(folder: Path) -> str:
         with path.open("rb") as file:
             whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
     return whole.hexdigest()[:16]
+
+
+@cache
+def of_tree(folder: Path) -> str:
+    """Of a folder's files, names and content."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{path.relative_to(folder)} {of_file(path)}\n".encode())
+    return whole.hexdigest()[:16]

@@ -1,5 +1,6 @@
 """The grid of an experiment: every artifact that it needs, and the cells of its tables."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
@@ -13,7 +14,7 @@ from pipeline.method import Method
 from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
-from workflow import relabelling
+from workflow import evaluations, relabelling
 from workflow.artifact import Artifact
 from workflow.config import CHANGES, merge
 from workflow.digests import of_file, of_folder
@@ -69,16 +70,22 @@ class Grid:
             teachers.setdefault(cell.model, set()).add(cell.teacher)
         return {model: self._evaluation(model, names) for model, names in teachers.items()}
 
-    def _evaluation(self, model: Artifact, teachers: Iterable[str]) -> Artifact:
-        return Artifact.of(
-            "evals",
-            model.name,
-            self.experiment.evaluation.model_dump(mode="json"),
-            ("model", model),
+    def _evaluation(self, model: Artifact, names: Iterable[str]) -> Artifact:
+        teachers = sorted(names)
+        return evaluations.of_model(
+            self.experiment.evaluation,
+            model,
+            self.tasks,
+            [self.teacher(name) for name in teachers],
             ("data", self.data()),
             ("tokens", self.tokens()),
-            *(("cache", self.signals(teacher)) for teacher in sorted(teachers)),
+            *(("cache", self.signals(name)) for name in teachers),
         )
+
+    @cached_property
+    def tasks(self) -> list[Artifact]:
+        """The tasks that have items of their own."""
+        return evaluations.tasks(self.experiment.evaluation, self.data())
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
@@ -145,7 +152,7 @@ class Grid:
         model = self.model(teacher.model, self.experiment.seed)
         if teacher.training is None:
             return model
-        settings = self._training("sft", MethodChoice(), self.experiment.seed, teacher.training)
+        settings = self._training(_fine_tuning(), self.experiment.seed, teacher.training)
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("teachers", name, settings, *inputs)
 
@@ -184,9 +191,7 @@ class Grid:
         model = self.start_model(student, seed)
         if one.warmup is None:
             return model
-        settings = self._training(
-            "sft", MethodChoice(), seed, one.students[student].training, one.warmup
-        )
+        settings = self._training(_fine_tuning(), seed, one.students[student].training, one.warmup)
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
 
@@ -221,7 +226,7 @@ class Grid:
         one, method = self.experiment, self.method(name)
         choice = one.methods[name] or MethodChoice()
         settings = self._training(
-            name, choice, seed, one.students[student].training, choice.training
+            self._recipe(name), seed, one.students[student].training, choice.training
         )
         cached = self.signals(teacher, method.text == "teacher", method.draws)
         return Artifact.of(
@@ -235,16 +240,18 @@ class Grid:
             ("teacher", self.teacher(teacher) if method.teacher == "live" else None),
         )
 
-    @cache
     def method(self, name: str) -> Method:
         """The method behind a row of the tables."""
-        return _recipe(name, self.experiment.methods[name] or MethodChoice()).method
+        return self._recipe(name).method
+
+    @cache
+    def _recipe(self, name: str) -> recipes.Recipe:
+        return _decided(name, self.experiment.methods[name] or MethodChoice())
 
     def _training(
-        self, name: str, choice: MethodChoice, seed: int, *overrides: dict[str, Any]
+        self, recipe: recipes.Recipe, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: exactly what it may know."""
-        recipe = _recipe(name, choice)
         method = recipe.method
         return {
             "method": {
@@ -272,6 +279,8 @@ class Grid:
             "tokens_id": self.tokens().id,
             "methods": methods,
             "config": self.experiment.model_dump(mode="json"),
+            # as one text, for the order of its keys decides: of tables, and of the first teacher
+            "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -292,7 +301,13 @@ class Grid:
         ]
 
 
-def _recipe(name: str, choice: MethodChoice) -> recipes.Recipe:
+@cache
+def _fine_tuning() -> recipes.Recipe:
+    """How teachers and common starts are trained."""
+    return _decided("sft", MethodChoice())
+
+
+def _decided(name: str, choice: MethodChoice) -> recipes.Recipe:
     decided = recipes.decide(choice.method or name, choice.hyperparameters)
     changes = choice.model_dump(include=CHANGES)
     return replace(decided, method=recipes.adjusted(decided.method, changes))

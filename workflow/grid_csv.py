@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from workflow.config import validate
 from workflow.grid import Grid
 
 
-def write(grid: Grid, path: Path) -> None:
+def text(grid: Grid) -> str:
     """A line for each cell, and one for the names of the columns."""
-    rows = grid.rows()
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    rows, file = grid.rows(), io.StringIO(newline="")
+    writer = csv.DictWriter(file, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     with artifacts.whole(options.out) as temporary:
-        write(Grid(validate(options.config)), temporary)
+        temporary.write_bytes(text(Grid(validate(options.config))).encode())
 
 
 if __name__ == "__main__":

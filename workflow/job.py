@@ -1,8 +1,12 @@
 """Runs a stage's module: in a process forked from preloaded libraries where there are any, or here.
 
 python -m workflow.job pipeline.distill JOB --start ...
+
+With --gpu-memory-mb before the module it claims so much memory of one of the machine's GPUs first.
 """
 
+import argparse
+import contextlib
 import json
 import os
 import runpy
@@ -12,33 +16,79 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from workflow import devices
+
 ADDRESS = "DISTILBENCH_PRELOADED"  # where `workflow.preloaded` listens
 LENGTH_BYTES = 8  # of the number that says how long a request is
 
 
-def ask(address: str, module: str, arguments: list[str]) -> int:
+def ask(server: socket.socket, module: str, arguments: list[str]) -> int:
     """The exit status of a stage that a server of preloaded libraries runs for this process."""
-    request = {"module": module, "arguments": arguments, "folder": str(Path.cwd())}
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
+    visible = {name: os.environ[name] for name in (devices.VISIBLE,) if name in os.environ}
+    request = {
+        "module": module,
+        "arguments": arguments,
+        "folder": str(Path.cwd()),
+        "environment": visible,  # the server's own is that of when it was started
+    }
+    said = b""
+    with contextlib.suppress(ConnectionError):
         text = json.dumps(request).encode()
         socket.send_fds(server, [len(text).to_bytes(LENGTH_BYTES)], [0, 1, 2])
         server.sendall(text)
+        _pass_signals_on(server)
+        said = server.recv(64)
+    if not said:
+        print("the server that ran this job was stopped: start again to go on", file=sys.stderr)
+        return os.EX_TEMPFAIL
+    status = json.loads(said)
+    return status if status >= 0 else 128 - status  # as a shell says that a signal ended it
 
-        def pass_on(number: int, _: FrameType | None) -> None:
+
+def _pass_signals_on(server: socket.socket) -> None:
+    def pass_on(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(ConnectionError):  # the job has ended
             server.sendall(bytes([number]))
 
-        signal.signal(signal.SIGTERM, pass_on)
-        status = json.loads(server.recv(64) or b"1")
-    return status if status >= 0 else 128 - status  # as a shell says that a signal ended it
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+
+
+def _server() -> socket.socket | None:
+    """A connection to the server of preloaded libraries, where there is one."""
+    address = os.environ.get(ADDRESS)
+    if address is None:
+        return None
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(address)
+    except (ConnectionRefusedError, FileNotFoundError):  # it was given up
+        return None
+    return server
 
 
 def main() -> None:
     """Runs the named module with the arguments that follow."""
-    module, arguments = sys.argv[1], sys.argv[2:]
-    address = os.environ.get(ADDRESS)
-    if address:
-        raise SystemExit(ask(address, module, arguments))
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--gpu-memory-mb", type=int, default=0, help="0: what is visible")
+    parser.add_argument("module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as held:
+        found = devices.installed() if options.gpu_memory_mb else []
+        if found:
+            claim = devices.claimed(found, options.gpu_memory_mb, devices.shelf())
+            device = held.enter_context(claim)
+            os.environ[devices.VISIBLE] = device.name
+            print(f"{options.gpu_memory_mb} MB of {device.name}", file=sys.stderr, flush=True)
+        _run(options.module, options.arguments)
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    server = _server()
+    if server is not None:
+        with server:
+            raise SystemExit(ask(server, module, arguments))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

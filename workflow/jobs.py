@@ -1,16 +1,25 @@
-"""What a rule asks of the grid: the inputs, flags and JSON of the job that makes an id."""
+"""What a rule asks of the grid: the inputs, flags and JSON of the job that makes an id.
+
+Snakemake is shown what is unfinished, and nothing else: a finished artifact is a file that nobody
+makes. So an age, a lost memory of Snakemake's, or an input that was lost and made again, redoes no
+finished work.
+"""
 
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from pipeline import catalog
-from workflow import source_hash
+from workflow import code_log, finished, grid_csv, source_hash
 from workflow.artifact import Artifact, canonical
+from workflow.code_log import Sources
 from workflow.config import ConfigError, validate
+from workflow.finished import State
 from workflow.grid import Grid
 
 MODULES = {
@@ -23,22 +32,26 @@ MODULES = {
     "students": "pipeline.distill",
     "texts": "pipeline.teacher_text",
     "caches": "pipeline.teacher_cache",
+    "tasks": "pipeline.prepare_task",
     "evals": "pipeline.evaluate",
 }
+REPORT = "pipeline.report"
+OUTDATED = "results/.outdated"  # an input of what other code has made: it is made anew each time
 Lookup = Callable[[Any], Any]  # from a rule's wildcards
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Jobs:
     """The jobs of one experiment, looked up by stage and id."""
 
     grid: Grid
+    settled: Callable[[str], str] = str  # flags a path, so that Snakemake looks for no maker of it
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Jobs":
+    def of(cls, config: Mapping[str, Any], settled: Callable[[str], str] = str) -> "Jobs":
         """The jobs of a configuration; a faulty one ends the process with a line for each fault."""
         try:
-            return cls(Grid(validate(config)))
+            return cls(Grid(validate(config)), settled)
         except ConfigError as error:
             sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
@@ -48,8 +61,38 @@ class Jobs:
         return self.grid.experiment.experiment
 
     def inputs(self, stage: str) -> Lookup:
-        """The folders that a job reads."""
-        return lambda wildcards: [one.path for _, one in self._artifact(stage, wildcards).inputs]
+        """The folders that a job reads, as Snakemake is to see them."""
+        return lambda wildcards: self._reads(self._artifact(stage, wildcards))
+
+    def _reads(self, artifact: Artifact) -> list[str]:
+        given = [self._shown(one) for _, one in artifact.inputs]
+        return given + [OUTDATED] * (self.state(artifact) is State.OUTDATED)
+
+    def _shown(self, artifact: Artifact) -> str:
+        is_finished = self.state(artifact) is State.FINISHED
+        return self.settled(artifact.path) if is_finished else artifact.path
+
+    @cache
+    def state(self, artifact: Artifact) -> State:
+        """How an artifact stands on the disk."""
+        return finished.state(Path(artifact.path), artifact.id, self.code(artifact))
+
+    @cache
+    def code(self, artifact: Artifact) -> str:
+        """A digest of the source behind an artifact: its stage's, and that of all its inputs."""
+        own = source_hash.digest(MODULES[artifact.stage], _plugins(artifact.settings))
+        return source_hash.joined([own, *(self.code(one) for _, one in artifact.inputs)])
+
+    def sources(self, artifact: Artifact) -> Sources:
+        """The files behind an artifact's own stage."""
+        return source_hash.sources(MODULES[artifact.stage], _plugins(artifact.settings))
+
+    def note_sources(self) -> None:
+        """Keeps the files behind what is about to be made."""
+        sources = {self.code(one): one for one in self.unfinished}
+        for code, one in sources.items():
+            code_log.note(code, self.sources(one))
+        code_log.note(self.report_job["code"], source_hash.sources(REPORT))
 
     def flags(self, stage: str) -> Lookup:
         """The same folders as flags of the stage's command line."""
@@ -65,7 +108,7 @@ class Jobs:
 
     def job_json(self, artifact: Artifact) -> str:
         """The JSON value that a stage's command line takes."""
-        code = source_hash.digest(MODULES[artifact.stage], _plugins(artifact.settings))
+        code = self.code(artifact)
         return canonical({"id": artifact.id, "code": code, "settings": artifact.settings})
 
     def _artifact(self, stage: str, wildcards: Any) -> Artifact:
@@ -75,23 +118,78 @@ class Jobs:
         return self.grid.artifacts[path]
 
     def targets(self, _: object) -> list[str]:
-        """The report, and what it reads.
+        """The report, and what it reads."""
+        report = f"results/{self.experiment}/report"
+        done = self.report_state is State.FINISHED and self.grid_state is State.FINISHED
+        states = [self.report_state, self.grid_state, *map(self.state, self.unfinished)]
+        return [
+            self.settled(report) if done else report,
+            *map(self._shown, self.evaluated),
+            *[OUTDATED] * (State.OUTDATED in states),
+        ]
 
-        Where Snakemake has lost its memory, an old report would else do for new evaluations.
-        """
-        return [f"results/{self.experiment}/report", *self.evaluations(_)]
+    @cached_property
+    def unfinished(self) -> list[Artifact]:
+        """What is to be made for the report: each after all that it is made from."""
+        found: dict[Artifact, None] = {}
 
-    def evaluations(self, _: object) -> list[str]:
+        def visit(one: Artifact) -> None:
+            if one not in found and self.state(one) is not State.FINISHED:
+                for _, other in one.inputs:
+                    visit(other)
+                found[one] = None
+
+        for one in self.evaluated:
+            visit(one)
+        return list(found)
+
+    @cached_property
+    def evaluated(self) -> list[Artifact]:
         """All that the report reads of the checkpoints."""
-        models = [cell.model.path for cell in self.grid.cells]
-        evals = [one.path for one in self.grid.evaluations.values()]
-        return list(dict.fromkeys([self.grid.data().path, *models, *evals]))
+        models = [cell.model for cell in self.grid.cells]
+        evals = self.grid.evaluations.values()
+        return list(dict.fromkeys([self.grid.data(), *models, *evals]))
+
+    def grid_inputs(self, _: object) -> list[str]:
+        """All that stands behind the rows of `grid.csv`."""
+        outdated = [OUTDATED] * (self.grid_state is State.OUTDATED)
+        return [*map(self._shown, self.evaluated), *outdated]
+
+    def report_inputs(self, _: object) -> list[str]:
+        """All that the report reads of the checkpoints."""
+        outdated = [OUTDATED] * (self.report_state is State.OUTDATED)
+        return [*map(self._shown, self.evaluated), *outdated]
+
+    @cached_property
+    def grid_state(self) -> State:
+        """How `grid.csv` stands on the disk."""
+        path = Path(f"results/{self.experiment}/grid.csv")
+        if not path.exists():
+            return State.ABSENT
+        same = path.read_bytes() == grid_csv.text(self.grid).encode()
+        return State.FINISHED if same else State.OUTDATED
+
+    @cached_property
+    def report_state(self) -> State:
+        """How the report stands on the disk: its id says nothing of its settings."""
+        folder = Path(f"results/{self.experiment}/report")
+        job = self.report_job
+        made = finished.manifest(folder)
+        if made and canonical(made.get("settings")) != canonical(job["settings"]):
+            return State.OUTDATED
+        return finished.state(folder, job["id"], job["code"])
+
+    @cached_property
+    def report_job(self) -> dict[str, Any]:
+        """What the report's stage is told."""
+        evals = self.grid.evaluations.values()
+        read = sorted(f"{one.id} {self.code(one)}" for one in evals)
+        code = source_hash.joined([source_hash.digest(REPORT), *read])
+        return {"id": self.experiment, "code": code, "settings": self.grid.describe()}
 
     def report(self, _: object) -> str:
         """The report's job."""
-        code = source_hash.digest("pipeline.report")
-        settings = self.grid.describe()
-        return canonical({"id": self.experiment, "code": code, "settings": settings})
+        return canonical(self.report_job)
 
     def config(self, _: object) -> str:
         """The configuration as JSON, in its own order: tables and plots keep to it."""

@@ -101,11 +101,11 @@ def _usual(parameters: int) -> Size:
 
 
 def _cut(whole: Size, layers: int) -> Size:
-    """Some layers of a model, with all of its embeddings."""
+    """Some layers of a model, with all of its embeddings and its last norm."""
     # of a guessed size the embeddings can't be told: they are half of it at most
-    embeddings = min(whole.vocabulary * whole.width, whole.parameters // 2)
-    kept = min(1.0, layers / whole.layers) * (whole.parameters - embeddings)
-    return Size(round(embeddings + kept), layers, whole.width, whole.vocabulary)
+    around = min((whole.vocabulary + 1) * whole.width, whole.parameters // 2)
+    kept = min(1.0, layers / whole.layers) * (whole.parameters - around)
+    return Size(round(around + kept), layers, whole.width, whole.vocabulary)
 
 
 def of_folder(folder: Path) -> Size:

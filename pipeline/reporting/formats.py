@@ -1,9 +1,17 @@
-"""A table as CSV, Markdown and LaTeX."""
+"""A table as CSV, Markdown, LaTeX and Parquet."""
 
 import csv
 import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from pipeline.reporting.scores import Results
+import pandas as pd
+
+from pipeline.reporting.compared import Comparisons
+from pipeline.reporting.metrics import Measure
+from pipeline.reporting.scores import Mean, Results, Row
 from pipeline.reporting.tables import Cell, Group, Heading, Table
 
 MARK = "•"
@@ -15,15 +23,35 @@ LATEX = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
+        "[": "{[}",  # after the end of a row, LaTeX would read a length
+        "]": "{]}",
         "↑": r"$\uparrow$",
         "↓": r"$\downarrow$",
+        "→": r"$\rightarrow$",
         "±": r"$\pm$",
         "•": r"$\bullet$",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+        "−": r"$-$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "≈": r"$\approx$",
         "—": "---",
+        "–": "--",
+        "…": r"\dots{}",
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     }
 )
+LETTERS = "αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩϕϵ"
+NAMES = (
+    "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma "
+    "sigma tau upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
+    "Omega phi epsilon"
+)
+GREEK = dict(zip(LETTERS, NAMES.split(), strict=True))
 ROW_END = r" \\"
+PAGE = 42  # rows that one page of a paper holds
+WIDE = 7  # columns from which on a table is made to fit the line
 
 
 def markdown(table: Table) -> str:
@@ -49,27 +77,57 @@ def _heading(heading: Heading) -> str:
 
 def _plain(cell: Cell) -> str:
     text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
-    return f"{text} {MARK}" if cell.marked else text
+    noted = [text, cell.letters, MARK if cell.marked else ""]
+    return " ".join(part for part in noted if part)
 
 
 def latex(table: Table) -> str:
-    """The table for a paper; it needs the packages booktabs and, for its width, graphicx."""
+    """The table for a paper, a float for each page of it; it needs booktabs and graphicx."""
+    pages = _pages(table.groups)
+    return "\n".join(_float(table, groups, place) for place, groups in enumerate(pages))
+
+
+def _pages(groups: Sequence[Group]) -> list[list[Group]]:
+    """The groups page by page, none divided but what is longer than a page."""
+    pages: list[list[Group]] = [[]]
+    left = PAGE
+    for group in groups:
+        for part in _divided(group):
+            rows = len(part.references) + len(part.rows) + 2
+            if rows > left and pages[-1]:
+                pages.append([])
+                left = PAGE
+            pages[-1].append(part)
+            left -= rows
+    return pages
+
+
+def _divided(group: Group) -> list[Group]:
+    room = PAGE - 2 - len(group.references)
+    starts = range(room, len(group.rows), PAGE - 2)
+    rest = [replace(group, references=(), rows=group.rows[at : at + PAGE - 2]) for at in starts]
+    return [replace(group, rows=group.rows[:room]), *rest]
+
+
+def _float(table: Table, groups: Sequence[Group], place: int) -> str:
     numeric = [heading.numeric for heading in table.headings]
     columns = "".join("r" if is_number else "l" for is_number in numeric)
-    body = [line for group in table.groups for line in _latex_group(group, len(numeric))]
+    body = [line for group in groups for line in _latex_group(group, len(numeric))]
+    wide = len(numeric) > WIDE
+    caption = "Continued." if place else escape_latex(table.caption)
     lines = [
         r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
-        r"\resizebox{\linewidth}{!}{%",
+        r"\centering\small",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.name}{place or ''}}}",
+        *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(escape_latex(heading.title) for heading in table.headings) + ROW_END,
         " & ".join(escape_latex(heading.detail) for heading in table.headings) + ROW_END,
         *body,
         r"\bottomrule",
-        r"\end{tabular}}",
+        r"\end{tabular}}" if wide else r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -77,10 +135,11 @@ def latex(table: Table) -> str:
 
 def _latex_group(group: Group, width: int) -> list[str]:
     title = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(group.title)}}}}}"
+    titled = [title + ROW_END] if group.title else []
     references = [_latex_row(row) for row in group.references]
     rows = [_latex_row(row) for row in group.rows]
     ruled = [r"\cmidrule(lr){1-" + str(width) + "}"] if references and rows else []
-    return [r"\midrule", title + ROW_END, *references, *ruled, *rows]
+    return [r"\midrule", *titled, *references, *ruled, *rows]
 
 
 def _latex_row(row: tuple[Cell, ...]) -> str:
@@ -88,22 +147,45 @@ def _latex_row(row: tuple[Cell, ...]) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """`text` as LaTeX shows it literally."""
-    return text.translate(LATEX)
+    """`text` as LaTeX shows it literally, whatever its script."""
+    return "".join(_in_latex(sign) for sign in text.translate(LATEX))
 
 
-def main_csv(results: Results) -> str:
-    """The main table without rounding: a mean and a spread for each measure."""
-    names = [name for one in results.measures for name in (one.key, f"{one.key} spread")]
+def _in_latex(sign: str) -> str:
+    """A sign as LaTeX's standard fonts have it; one that they lack by its name."""
+    if sign in GREEK:
+        return rf"$\{GREEK[sign]}$"
+    if ord(sign) < 0x180 and (sign.isprintable() or sign.isspace()):
+        return sign  # Latin letters with and without accents
+    return f"({unicodedata.name(sign, f'U+{ord(sign):04X}').lower()})"
+
+
+def main_csv(results: Results, comparisons: Comparisons) -> str:
+    """The main table without rounding: for each measure a mean, its interval, spread, letters."""
+    parts = ("", " spread", " low", " high", " letters")
+    names = [f"{one.key}{part}" for one in results.measures for part in parts]
     lines: list[list[object]] = [["teacher", "student", "kind", "method", "label", "seeds", *names]]
     for pair in results.pairs:
         for row in (*results.references[pair], *results.methods[pair]):
-            means = [results.means.get((row, one)) for one in results.measures]
-            numbers = [x for one in means for x in ((one.value, one.spread) if one else ("", ""))]
-            runs = max((one.runs for one in means if one), default=0)
+            means = results.found_of(row)
+            numbers = [
+                x for one in results.measures for x in _numbers(row, one, means, comparisons)
+            ]
+            runs = max((mean.runs for mean in means.values()), default=0)
             place = [pair.teacher, pair.student, row.kind, row.method, row.label, runs]
             lines.append([*place, *numbers])
     return _csv(lines)
+
+
+def _numbers(
+    row: Row, measure: Measure, means: Mapping[Measure, Mean], comparisons: Comparisons
+) -> tuple[object, ...]:
+    if measure not in means:
+        return ("",) * 5
+    interval = comparisons.intervals.get((row, measure))
+    ends = (interval.low, interval.high) if interval else ("", "")
+    letters = comparisons.letters.get((row, measure), "")
+    return (means[measure].value, means[measure].spread, *ends, letters)
 
 
 def plain_csv(table: Table) -> str:
@@ -113,6 +195,11 @@ def plain_csv(table: Table) -> str:
         for row in (*group.references, *group.rows):
             lines.append([*group.names, *("" if c.value is None else c.value for c in row)])
     return _csv(lines)
+
+
+def write_parquet(path: Path, numbers: str) -> None:
+    """A table's CSV with the types that its columns have."""
+    pd.read_csv(io.StringIO(numbers)).to_parquet(path, index=False)
 
 
 def _csv(lines: list[list[object]]) -> str:

@@ -1,31 +1,22 @@
 """Everything the report reads: found, checked, and refused by name where it is damaged."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import artifacts, schemas
+from pipeline import artifacts, costs, schemas
+from pipeline.costs import Cost
+from pipeline.reporting import provenance
 
+PAID = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
 COLUMNS = (*NAMES, "seed", "kind")
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a training took."""
-
-    seconds: float
-    trained_tokens: int
-    written_tokens: int
-    teacher_tokens: int
-    parameters: int
-    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -35,12 +26,12 @@ class Inputs:
     grid: pd.DataFrame
     items: Mapping[str, pd.DataFrame]
     outputs: Mapping[str, pd.DataFrame]
+    calibration: Mapping[str, pd.DataFrame]
     evaluations: Mapping[str, dict]  # manifests
     folders: Mapping[str, str]  # of every model, under results
     steps: Mapping[str, pd.DataFrame]  # of what was trained
-    costs: Mapping[str, Cost]  # of what was trained
-    caches: Mapping[str, dict]  # manifests
-    texts: Mapping[str, dict]  # manifests of what teachers wrote
+    costs: Mapping[str, Cost]  # of everything that took a model: PAID
+    manifests: provenance.Manifests  # of everything behind the evaluations, by "stage/id"
     card: Mapping[str, object]
 
 
@@ -79,19 +70,20 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> Inputs:
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
     folders = _folders(results, grid)
     trained = {id: results / at for id, at in folders.items() if not at.startswith("models/")}
-    made_of = [_json(path / "manifest.json").get("inputs", {}) for path in trained.values()]
-    caches = _distinct([*grid["cache_id"], *(of.get("cache", "") for of in made_of)])
-    texts = _distinct(of.get("texts", "") for of in made_of)
+    caches = {f"caches/{id}" for id in _distinct(grid["cache_id"])}
+    manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
     return Inputs(
         grid=grid,
         items={id: _table(at / "items.parquet", schemas.ITEMS) for id, at in evals.items()},
         outputs={id: _table(at / "outputs.parquet", schemas.OUTPUTS) for id, at in evals.items()},
-        evaluations={id: _json(at / "manifest.json") for id, at in evals.items()},
+        calibration={
+            id: _table(at / "calibration.parquet", schemas.CALIBRATION) for id, at in evals.items()
+        },
+        evaluations={id: manifests[f"evals/{id}"] for id in evals},
         folders=folders,
         steps={id: _table(at / "steps.parquet", schemas.STEPS) for id, at in trained.items()},
-        costs={id: _cost(at / "cost.json") for id, at in trained.items()},
-        caches={id: _json(results / f"caches/{id}/manifest.json") for id in caches},
-        texts={id: _json(results / f"texts/{id}/manifest.json") for id in texts},
+        costs=_costs(results, manifests),
+        manifests=manifests,
         card=_json(results / f"data/{data_id}/card.json"),
     )
 
@@ -116,8 +108,8 @@ def _distinct(ids: Iterable[str]) -> list[str]:
 def _read(path: Path, reader: Callable[[Path], Read]) -> Read:
     try:
         return reader(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing; run the workflow again") from None
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename or path} is missing; run the workflow again") from None
     except OSError as error:
         raise ValueError(f"{path} can't be read ({error}); delete it and run again") from None
 
@@ -130,9 +122,14 @@ def _json(path: Path) -> dict:
     return _read(path, artifacts.read_json)
 
 
-def _cost(path: Path) -> Cost:
-    value = _json(path)
-    names = [field.name for field in fields(Cost)]
-    if missing := [name for name in names if name not in value]:
-        raise ValueError(f"{path} lacks {missing}; delete it and run again")
-    return Cost(**{name: value[name] for name in names})
+def _manifests(
+    results: Path, evaluations: Iterable[str], needed: Set[str]
+) -> dict[str, Mapping[str, object]]:
+    found = _read(results, lambda at: provenance.behind(at, evaluations))
+    others = sorted(needed - found.keys())  # of which the evaluations don't tell
+    return found | {path: _json(results / path / artifacts.MANIFEST) for path in others}
+
+
+def _costs(results: Path, manifests: Iterable[str]) -> dict[str, Cost]:
+    paid = [path.split("/") for path in manifests if path.startswith(PAID)]
+    return {id: _read(results / stage / id / costs.FILE, costs.read) for stage, id in paid}

@@ -21,11 +21,12 @@ LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK = "#222222"
 GREY = "#8A8A8A"
 FAINT = "#E4E4E4"
-COLUMNS = 4  # panels beside each other
+COLUMNS = 5  # panels beside each other, at most
 LETTERS = 14  # of a legend, in an inch
 WIDTH = 9.6  # inches, of every figure
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first two are equally wide
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -47,7 +48,7 @@ STYLE = {
     "legend.fontsize": 7.5,
     "savefig.facecolor": "white",
     "text.parse_math": False,  # a name may hold a dollar sign
-    "svg.fonttype": "path",  # looks the same wherever it is opened
+    "svg.fonttype": "none",  # text that can be searched and selected; as paths it fills megabytes
     "svg.hashsalt": "distilbench",  # the same bytes from the same numbers
 }
 
@@ -141,9 +142,10 @@ def measure_panels(
     keys: Sequence[Key], measures: Sequence[Measure], row_height: float, legend: float
 ) -> tuple[Figure, list[Panel[Key]]]:
     """A figure with a panel for each measure of each key; `legend` inches are left below."""
-    starts = range(0, len(measures), COLUMNS)
-    rows = [(key, measures[start : start + COLUMNS]) for key in keys for start in starts]
-    columns = min(COLUMNS, len(measures))
+    lines = math.ceil(len(measures) / COLUMNS)
+    columns = math.ceil(len(measures) / lines)  # as even as it gets
+    starts = range(0, len(measures), columns)
+    rows = [(key, measures[start : start + columns]) for key in keys for start in starts]
     figure, axes = panels(len(rows), columns, row_height * len(rows) + legend)
     found = []
     for (key, shown), row in zip(rows, axes, strict=True):

@@ -25,13 +25,35 @@ class Metric:
 METRICS = (
     Metric("nll_nats", "NLL", "nats/token", False, 3),
     Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative=True),
+    Metric("reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, relative=True),
     Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative=True),
+    Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative=True),
+    Metric("entropy_gap_nats", "Entropy over teacher's", "nats/token", None, 3, relative=True),
+    Metric("ece", "Calibration error", "share", False, 3),
+    Metric("excess_error_percent", "Excess error on own text", "%", False, 1, relative=True),
+    Metric("kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative=True),
+    Metric(
+        "kl_on_teacher_text_nats", "KL on teacher's text", "nats/token", False, 3, relative=True
+    ),
     Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
     Metric("acc", "Accuracy", "share", True, 3),
     Metric("acc_norm", "Accuracy, normalised", "share", True, 3),
+    Metric("acc_bytes", "Accuracy, normalised by bytes", "share", True, 3),
     Metric("exact_match", "Exact match", "share", True, 3),
+    Metric("em", "Exact match", "share", True, 3),
+    Metric("f1", "F1", "share", True, 3),
+    Metric("prompt_level_strict_acc", "Prompts followed", "share", True, 3),
+    Metric("inst_level_strict_acc", "Instructions followed", "share", True, 3),
+    Metric("prompt_level_loose_acc", "Prompts followed, loosely", "share", True, 3),
+    Metric("inst_level_loose_acc", "Instructions followed, loosely", "share", True, 3),
+    Metric("bits_per_byte", "Bits per byte", "bits/byte", False, 3),
+    Metric("nll_per_word_nats", "NLL per word", "nats/word", False, 3),
+    Metric("nll_per_target_nats", "NLL of the target", "nats", False, 3),
     Metric("response_tokens", "Length", "tokens", None, 1),
     Metric("ended", "Ended by itself", "share", None, 2),
+    Metric("distinct_1", "Distinct words", "share", None, 2),
+    Metric("distinct_2", "Distinct 2-grams", "share", None, 2),
+    Metric("repetition_4", "Repeated 4-grams", "share", None, 2),
 )
 KNOWN = {metric.name: metric for metric in METRICS}
 RANK = {metric.name: rank for rank, metric in enumerate(METRICS)}
@@ -66,15 +88,25 @@ class Measure:
 
 
 def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
-    """How to show a metric. One that isn't known is shown, but nobody is called best at it."""
-    plain = Metric(name, name.replace("_", " "), "", None, 3)
-    metric = KNOWN.get(name, plain)
-    return replace(metric, title=titles.get(name, metric.title))
+    """How to show a metric. One that isn't known is shown, but nobody is called best at it.
+
+    Behind a colon stands what lm-eval took an answer out of a response by.
+    """
+    base, _, by = name.partition(":")
+    plain = Metric(base, base.replace("_", " "), "", None, 3)
+    metric = KNOWN.get(base, plain)
+    title = f"{metric.title}, {by}" if by else metric.title
+    return replace(metric, name=name, title=titles.get(name, title))
 
 
 def measures_of(
     scored: set[tuple[str, str, str]], titles: Mapping[str, str]
 ) -> tuple[Measure, ...]:
     """The measures for (task, slice, metric), in the order of the columns."""
-    ordered = sorted(scored, key=lambda one: (RANK.get(one[2], len(RANK)), one[2], one[0], one[1]))
+
+    def column(one: tuple[str, str, str]) -> tuple[int, str, str, str]:
+        task, part, name = one
+        return RANK.get(name.partition(":")[0], len(RANK)), name, task, part
+
+    ordered = sorted(scored, key=column)
     return tuple(Measure(task, metric_of(name, titles), part) for task, part, name in ordered)

@@ -1,31 +1,39 @@
 """The report as one page that opens from disk, without a network."""
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts import Job
-from pipeline.method import Method
-from pipeline.reporting import sparse_support, summary
+from pipeline.reporting import provenance, sparse_support, summary, web
+from pipeline.reporting.cells import CellPage
+from pipeline.reporting.compared import Comparisons, Finding
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.samples import Sample
+from pipeline.reporting.looks import looks_of
+from pipeline.reporting.method_pages import MethodPage
 from pipeline.reporting.scores import Pair, Results
-from pipeline.reporting.tables import Table, pair_title
+from pipeline.reporting.tables import COSTS, Table, pair_title
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 
-# Model output is untrusted: everything is escaped but our own style and script.
+# Model output is untrusted: everything is escaped but our own style and scripts.
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("pipeline.reporting", "."),
+    loader=jinja2.PackageLoader(web.__name__, "."),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+SCRIPTS = ("build.js", "tables.js", "samples.js", "jobs.js", "views.js")
+PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # what an address of data, and an attribute, hold as it is
+PATH = "PATH"  # stands in the page's pattern of a command for an artifact's "stage/id"
+LARGE = ("files", "input_contents", "checksum")  # parts of manifests that the page leaves out
+GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,22 @@ class Drawing:
     svg: bytes
 
     @property
-    def address(self) -> str:
+    def address(self) -> Markup:
         """The plot itself as an address, so that the page needs no other file."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
+        text = re.sub(r"\s*\n\s*", " ", self.svg.decode())
+        return Markup("data:image/svg+xml," + quote(text, safe=PLAIN))
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables and plots that belong together."""
+
+    name: str
+    title: str
+    lead: str
+    tables: Sequence[Table]
+    drawings: Sequence[Drawing]
+    folded: Sequence[Table] = ()  # tables that are opened first
 
 
 @dataclass(frozen=True)
@@ -48,56 +69,63 @@ class PairFindings:
     """What was found under one teacher for one student."""
 
     title: str
-    findings: tuple[summary.Finding, ...]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a row of the grid comes from, and how to make it again."""
-
-    teacher: str
-    student: str
-    label: str
-    seed: int
-    evaluation: str
-    finished: str
-    command: str
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
 class Contents:
     """What the page shows beside the results themselves."""
 
-    main: Table
-    cost: Table
-    drawings: Sequence[Drawing]
-    samples: Sequence[Sample]
+    sections: Sequence[Section]
+    methods: Sequence[MethodPage]
+    cells: Iterable[CellPage]
+    samples: Mapping[str, object] | None
     sizes: Mapping[str, int]
+    comparisons: Comparisons
 
 
 def page(
     job: Job, settings: ReportSettings, inputs: Inputs, results: Results, contents: Contents
 ) -> str:
     """The whole page."""
+    command = provenance.command(settings.experiment, PATH)
+    jobs = provenance.compact(inputs.manifests, without=LARGE) | {"command": command}
     return TEMPLATES.get_template("page.html.jinja").render(
         style=_own_text("style.css"),
-        script=_own_text("sort.js"),
+        scripts=[_own_text(name) for name in SCRIPTS],
         job=job,
         settings=settings,
-        config=json.dumps(settings.config, indent=2, ensure_ascii=False, sort_keys=True),
-        recipes=recipes(settings),
+        config=configuration(settings),
+        looks=looks_of(results.labels),
+        glyphs=GLYPHS,
         scope=summary.scope(results),
-        agreements=summary.agreements(results),
-        pairs=[_pair_findings(results, pair, contents.sizes) for pair in results.pairs],
-        limits=[*summary.limits(results, settings.methods), *support_warnings(settings)],
-        main=contents.main,
-        cost=contents.cost,
-        drawings=contents.drawings,
-        samples=contents.samples,
+        agreements=summary.agreements(results, contents.comparisons),
+        pairs=[_pair_findings(contents, pair) for pair in results.pairs],
+        limits=[
+            *summary.limits(contents.comparisons, settings.methods),
+            *support_warnings(settings),
+        ],
+        sections=contents.sections,
+        method_pages=contents.methods,
+        cell_pages=contents.cells,
+        cost_headings=[column.heading for column in COSTS],
+        samples=data(contents.samples) if contents.samples else "",
+        jobs=data(jobs),
         card=inputs.card,
-        origins=origins(inputs),
         versions=versions(inputs.evaluations),
     )
+
+
+def data(value: object) -> Markup:
+    """A value as JSON that can stand in a script element: nothing in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def configuration(settings: ReportSettings) -> str:
+    """The experiment's configuration as JSON, in the order that it was given in."""
+    given = json.loads(settings.given) if settings.given else settings.config
+    return json.dumps(given, indent=2, ensure_ascii=False) + "\n"
 
 
 def support_warnings(settings: ReportSettings) -> list[str]:
@@ -111,59 +139,9 @@ def _own_text(name: str) -> Markup:
     return Markup(source)
 
 
-def _pair_findings(results: Results, pair: Pair, sizes: Mapping[str, int]) -> PairFindings:
-    return PairFindings(pair_title(pair, sizes), tuple(summary.findings(results, pair)))
-
-
-def origins(inputs: Inputs) -> list[Origin]:
-    """A row for each of the grid."""
-    return [
-        Origin(
-            teacher=cell.teacher,
-            student=cell.student,
-            label=cell.label,
-            seed=cell.seed,
-            evaluation=cell.eval_id,
-            finished=str(inputs.evaluations[cell.eval_id].get("finished", "")),
-            command=f"snakemake --cores all results/{_folder(inputs, cell)}",
-        )
-        for cell in inputs.grid.itertuples(index=False)
-    ]
-
-
-def _folder(inputs: Inputs, cell: tuple) -> str:
-    return inputs.folders[cell.teacher_id if cell.kind == "teacher" else cell.student_id]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A method in words."""
-
-    name: str
-    method: Method
-    details: str
-
-
-def recipes(settings: ReportSettings) -> list[Recipe]:
-    """Every method with what the configuration sets of it."""
-    rows = settings.config.get("methods")
-    chosen = rows if isinstance(rows, dict) else {}
-    return [
-        Recipe(name, method, details(method, chosen.get(name) or {}))
-        for name, method in settings.methods.items()
-    ]
-
-
-def details(method: Method, chosen: Mapping[str, object]) -> str:
-    """What else makes the method, and what the configuration sets of it."""
-    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
-    found = {**method.defaults, **shown}
-    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
-        if value := getattr(method, key):
-            found[key] = value
-    return ", ".join(
-        f"{key} = {value}" for key, value in found.items() if key not in ("teacher", "text")
-    )
+def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:
+    found = tuple(one for one in contents.comparisons.findings if one.pair == pair)
+    return PairFindings(pair_title(pair, contents.sizes), found)
 
 
 def versions(evaluations: Mapping[str, dict]) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.reporting.published_numbers import AVERAGE, EVIDENCE, TASKS, Published, published
 from pipeline.reporting.scores import Mean, Pair, Results, Row, mean_of
-from pipeline.reporting.tables import MISSING, Cell, Group, Heading, Table
+from pipeline.reporting.tables import MISSING, Cell, Group, Heading, Table, named
 from pipeline.settings.report import ReportSettings
 
 METRIC = "rouge_l"
@@ -149,7 +149,7 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
 
 def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
     return (
-        Cell(row.label, row.label),
+        named(row),
         *(Cell(text, text) for text in (OURS, "", "")),
         *(_our_cell(ours.get(task)) for task in COLUMNS),
     )

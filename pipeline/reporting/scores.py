@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline import schemas
+from pipeline.reporting import calibration
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.metrics import Measure, measures_of
+from pipeline.reporting.sums import Sums, sums_of
 
 CELL = ["teacher", "student", "method"]
 SCORE = ["task", "slice", "metric"]
@@ -31,6 +33,19 @@ class Row:
     student: str
     method: str
     label: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a score belongs."""
+
+    teacher: str
+    student: str
+    method: str
+    seed: int
+    task: str
+    slice: str
+    metric: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Results:
     references: Mapping[Pair, tuple[Row, ...]]
     methods: Mapping[Pair, tuple[Row, ...]]
     means: Mapping[tuple[Row, Measure], Mean]
+    runs: Mapping[tuple[Row, Measure], Mapping[int, Sums]]  # items, by training seed
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,6 +85,10 @@ class Results:
         """The measures that somebody can be best at."""
         return tuple(one for one in self.measures if one.metric.higher_is_better is not None)
 
+    def found_of(self, row: Row) -> dict[Measure, Mean]:
+        """The means of a row that were measured, on whole tasks."""
+        return {one: self.means[row, one] for one in self.measures if (row, one) in self.means}
+
     def found(self, rows: tuple[Row, ...], measure: Measure) -> dict[Row, Mean]:
         """The means of those of `rows` that were measured."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
@@ -76,7 +96,7 @@ class Results:
 
 def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
     """Everything that tables, plots and page are made of."""
-    scores = score(inputs)
+    scores, found = score(inputs)
     grid = inputs.grid
     scored = scores[SCORE].drop_duplicates().itertuples(index=False, name=None)
     measures = measures_of(set(scored), titles)
@@ -85,6 +105,7 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
     pairs = tuple(Pair(*names) for names in dict.fromkeys(cells))
 
     rows = _rows(grid)
+    runs = _runs(scores, found, rows, measures)
     return Results(
         scores=scores,
         measures=tuple(one for one in measures if not one.slice),
@@ -92,7 +113,11 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
         methods={pair: _methods(rows, pair) for pair in pairs},
-        means=_means(scores, rows, measures),
+        means={
+            key: mean_of(tuple(sums.value for sums in by_seed.values()))
+            for key, by_seed in runs.items()
+        },
+        runs=runs,
     )
 
 
@@ -121,95 +146,82 @@ def _references(rows: list[Row], pair: Pair) -> tuple[Row, ...]:
     )
 
 
-def score(inputs: Inputs) -> pd.DataFrame:
-    """A row for each evaluated score, with the columns of `schemas.SCORES`.
+def score(inputs: Inputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
+    """A row for each evaluated score, with the columns of `schemas.SCORES`; and its items.
 
     Of what is measured against teachers, a cell has only the scores against its own.
     """
-    estimates = {id: _estimates(items, id) for id, items in inputs.items.items()}
-    parts = []
+    sums = {
+        id: {
+            **sums_of(items, f"evals/{id}/items.parquet"),
+            **calibration.sums_of(inputs.calibration[id]),
+        }
+        for id, items in inputs.items.items()
+    }
+    rows, found = [], {}
     for cell in inputs.grid.itertuples(index=False):
-        own = estimates[cell.eval_id]
-        own = own[own["compared"].isin(["", cell.teacher_id])]
-        place = {name: getattr(cell, name) for name in (*CELL, "seed")}
-        parts.append(own.assign(**place, id=cell.eval_id))
-    scores = pd.concat(parts, ignore_index=True)
-    _check_same_items(scores)
-    return scores[schemas.SCORES.names]
+        for key, own in sums[cell.eval_id].items():
+            if key.teacher not in ("", cell.teacher_id):
+                continue
+            place = (cell.teacher, cell.student, cell.method, cell.seed)
+            measured = (key.task, key.slice, key.metric)
+            rows.append((*place, *measured, own.value, own.error, len(own.weights), cell.eval_id))
+            found[Place(*place, *measured)] = own
+    _check_same_items(found)
+    return pd.DataFrame(rows, columns=schemas.SCORES.names), found
 
 
-def _estimates(items: pd.DataFrame, id: str) -> pd.DataFrame:
-    """The weighted mean of each measure, one row for each teacher it is relative to."""
-    place = f"evals/{id}/items.parquet"
-    if items.empty:
-        raise ValueError(f"{place} has no items; evaluate again")
-    if not np.isfinite(items[["value", "weight"]].to_numpy()).all():
-        raise ValueError(f"{place} has a value or weight that is no finite number")
-    if (twice := items.duplicated([*SCORE, "teacher", "example_id", "decoding_seed"])).any():
-        raise ValueError(f"{place} has an item twice: {items.loc[twice, 'example_id'].iloc[0]!r}")
-
-    found = []
-    for (task, part, metric, teacher), rows in items.groupby([*SCORE, "teacher"]):
-        weights = rows["weight"].to_numpy()
-        if (weights < 0).any() or not weights.sum() > 0:
-            raise ValueError(f"{place}: the weights of {task} {part} {metric} sum to nothing")
-        value, error = weighted_mean(rows["value"].to_numpy(), weights, rows["example_id"])
-        examples = frozenset(rows["example_id"])
-        row = (task, part, metric, teacher, value, error, len(examples), hash(examples))
-        found.append(row)
-    names = [*SCORE, "compared", "value", "stderr", "n", "examples"]
-    return pd.DataFrame(found, columns=names)
-
-
-def weighted_mean(values: np.ndarray, weights: np.ndarray, items: pd.Series) -> tuple[float, float]:
-    """Σ w v / Σ w, and its standard error as a ratio of two sums over sampled items.
-
-    Values of one item, say of several decoding seeds, count as one draw. The error is NaN for a
-    single item.
-    """
-    mean = float((weights * values).sum() / weights.sum())
-    places = pd.factorize(items)[0]
-    n = places.max() + 1
-    if n == 1:
-        return mean, float("nan")
-    # both sums vary: deviations from the ratio
-    deviations = np.bincount(places, weights=weights * (values - mean))
-    return mean, float(np.sqrt(n / (n - 1) * (deviations**2).sum()) / weights.sum())
-
-
-def _check_same_items(scores: pd.DataFrame) -> None:
-    for (task, part, metric), rows in scores.groupby(SCORE):
-        if rows["examples"].nunique() > 1:
-            counts = rows.groupby("n")["id"].first().to_dict()
+def _check_same_items(found: Mapping[Place, Sums]) -> None:
+    seen: dict[tuple[str, ...], dict[int, Place]] = {}
+    for place, sums in found.items():
+        of_measure = seen.setdefault((place.task, place.slice, place.metric), {})
+        of_measure.setdefault(sums.examples, place)
+    for measured, by_items in seen.items():
+        if len(by_items) > 1:
+            counts = {
+                " ".join((one.teacher, one.student, one.method, str(one.seed))): (
+                    len(found[one].weights)
+                )
+                for one in by_items.values()
+            }
             raise ValueError(
-                f"{task} {part} {metric} was not measured on the same items everywhere, so it "
-                f"can't be compared (items and where: {counts}); evaluate again"
+                f"{' '.join(measured)} was not measured on the same items everywhere, so it "
+                f"can't be compared (items, by where: {counts}); evaluate again"
             )
 
 
-def _means(
-    scores: pd.DataFrame, rows: list[Row], measures: tuple[Measure, ...]
-) -> dict[tuple[Row, Measure], Mean]:
+def _runs(
+    scores: pd.DataFrame,
+    found: Mapping[Place, Sums],
+    rows: list[Row],
+    measures: tuple[Measure, ...],
+) -> dict[tuple[Row, Measure], dict[int, Sums]]:
+    """The items of each row by training seed."""
     by_cell = {(row.teacher, row.student, row.method): row for row in rows}
     by_score = {(one.task, one.slice, one.metric.name): one for one in measures}
     # An evaluation that stands in the grid under several seeds is still one run.
-    runs = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
-    return {
-        (by_cell[key[:3]], by_score[key[3:]]): mean_of(tuple(group.tolist()))
-        for key, group in runs.groupby([*CELL, *SCORE])["value"]
-    }
+    kept = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
+    runs: dict[tuple[Row, Measure], dict[int, Sums]] = {}
+    for values in kept[[*CELL, "seed", *SCORE]].itertuples(index=False):
+        place = Place(*values)
+        key = (
+            by_cell[place.teacher, place.student, place.method],
+            by_score[place.task, place.slice, place.metric],
+        )
+        runs.setdefault(key, {})[place.seed] = found[place]
+    return runs
 
 
-def mean_of(points: tuple[float, ...]) -> Mean:
-    """The mean and spread of one value a seed."""
-    spread = float(np.std(points, ddof=1)) if len(points) > 1 else None
-    return Mean(float(np.mean(points)), spread, points)
+def best_first(means: Mapping[Row, Mean], measure: Measure) -> list[Row]:
+    """The rows by their means."""
+    higher = bool(measure.metric.higher_is_better)
+    return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
 
 def alike(means: Mapping[Row, Mean], *, higher_is_better: bool) -> tuple[Row, ...]:
     """The best row, then those that differ from it by no more than the larger of two spreads.
 
-    Ordered by score. Without any spread only the best is left.
+    Ordered by score. Without any spread only the best is left. For what has no items to test on.
     """
     ordered = sorted(means, key=lambda row: means[row].value, reverse=higher_is_better)
     best = means[ordered[0]]
@@ -218,3 +230,9 @@ def alike(means: Mapping[Row, Mean], *, higher_is_better: bool) -> tuple[Row, ..
         for row in ordered
         if abs(means[row].value - best.value) <= max(best.spread or 0, means[row].spread or 0)
     )
+
+
+def mean_of(points: tuple[float, ...]) -> Mean:
+    """The mean and spread of one value a seed."""
+    spread = float(np.std(points, ddof=1)) if len(points) > 1 else None
+    return Mean(float(np.mean(points)), spread, points)

@@ -1,25 +1,36 @@
 """The numbers in plain words: what they show, and what they can't."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pipeline.method import Method
+from pipeline.reporting.compared import Comparisons, Difference, Finding, Interval, Resolution
 from pipeline.reporting.metrics import Measure
-from pipeline.reporting.scores import Mean, Pair, Results, Row
-from pipeline.reporting.tables import group_of
+from pipeline.reporting.scores import Pair, Results, Row, best_first
+from pipeline.statistics.permutation import smallest_p
 
-FEW_SEEDS = 10
-FEW_ITEMS = 1000
+ENOUGH_SEEDS = 10  # from here on, that scores are normal over seeds hardly matters
 NAMED = 6  # methods that a sentence can list
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a measure says about the methods of a pair."""
+class Agreement:
+    """Who is among the best under every teacher and student."""
 
     measure: Measure
     text: str
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much the best method is ahead of another, in the direction that is better."""
+
+    row: Row
+    value: float
+    interval: Interval
+    apart: bool
 
 
 def scope(results: Results) -> str:
@@ -47,69 +58,92 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
-def findings(results: Results, pair: Pair) -> list[Finding]:
-    """A finding for each measure that somebody can be best at."""
-    return [
-        Finding(measure, _finding(results, pair, measure))
-        for measure in results.judged
-        if results.found(results.methods[pair], measure)
-    ]
+def findings(
+    results: Results,
+    differences: Mapping[tuple[Pair, Measure], Sequence[Difference]],
+    resolutions: Mapping[tuple[Pair, Measure], Resolution],
+) -> Iterator[Finding]:
+    """A finding for each measure of each pair that somebody can be best at."""
+    for pair in results.pairs:
+        for measure in results.judged:
+            place = (pair, measure)
+            if results.found(results.methods[pair], measure):
+                text = _finding(results, place, differences.get(place, ()), resolutions.get(place))
+                yield Finding(pair, measure, f"{text}{_to_teacher(results, pair, measure)}")
 
 
-def _finding(results: Results, pair: Pair, measure: Measure) -> str:
-    means = results.found(results.methods[pair], measure)
-    best, *others = sorted(
-        means, key=lambda row: means[row].value, reverse=bool(measure.metric.higher_is_better)
-    )
-    beside = [row for row in group_of(results, pair, measure) if row != best]
-    value = _value(measure, means[best])
-    if not others:
-        text = f"Only {best.label} was trained: {value}."
-    elif means[best].spread is None and not beside:
-        text = _without_spread(measure, means, best, others[0])
-    elif beside:
-        text = _shared(measure, means, best, beside, all_alike=len(beside) == len(others))
-    else:
-        text = _alone(measure, means, best, others[0])
-    return f"{text}{_to_teacher(results, pair, measure)}"
-
-
-def _value(measure: Measure, mean: Mean) -> str:
-    spread = "" if mean.spread is None else f" ± {measure.text(mean.spread)}"
-    return f"{measure.text(mean.value)}{spread}"
-
-
-def _gap(measure: Measure, means: dict[Row, Mean], best: Row, other: Row) -> str:
-    return measure.text(abs(means[best].value - means[other].value))
-
-
-def _without_spread(measure: Measure, means: dict[Row, Mean], best: Row, other: Row) -> str:
-    return (
-        f"{best.label} has the best value, {_value(measure, means[best])}; the next, "
-        f"{other.label}, is {_gap(measure, means, best, other)} away. Without a spread over seeds "
-        "there is no telling whether that is more than chance."
-    )
-
-
-def _shared(
-    measure: Measure, means: dict[Row, Mean], best: Row, beside: list[Row], *, all_alike: bool
+def _finding(
+    results: Results,
+    place: tuple[Pair, Measure],
+    differences: Sequence[Difference],
+    resolution: Resolution | None,
 ) -> str:
-    named = [f"{row.label} ({_gap(measure, means, best, row)} away)" for row in beside[:NAMED]]
-    left_out = [f"and {len(beside) - NAMED} more"] if len(beside) > NAMED else []
-    others = ", ".join([*named, *left_out])
-    lead = f"{best.label} has the best mean, {_value(measure, means[best])}"
-    if all_alike:
-        return f"{lead}, but every other method is within the spread over seeds: {others}."
-    return f"{lead}. Not further from it than the spread over seeds: {others}."
-
-
-def _alone(measure: Measure, means: dict[Row, Mean], best: Row, other: Row) -> str:
-    spread = max(means[best].spread or 0, means[other].spread or 0)
-    return (
-        f"{best.label} has the best mean, {_value(measure, means[best])}; the next, {other.label}, "
-        f"is {_gap(measure, means, best, other)} away, more than the spread over seeds "
-        f"({measure.text(spread)})."
+    pair, measure = place
+    means = results.found(results.methods[pair], measure)
+    best, *others = best_first(means, measure)
+    value = measure.text(means[best].value)
+    if not others:
+        return f"Only {best.label} was trained: {value}."
+    if resolution is None:
+        return f"{best.label} has the best value, {value}; no two methods could be compared."
+    leads = _leads(best, others, differences)
+    apart = sum(one.apart for one in differences)
+    return " ".join(
+        [
+            f"{_of_what(resolution)}{best.label} has the best mean, {value}.",
+            *_ahead(measure, leads, everybody=len(others)),
+            f"{apart} of {_count(len(differences), 'pair')} of methods are told apart; a true "
+            f"difference of {measure.text(resolution.together)} would be in 4 of 5 experiments.",
+        ]
     )
+
+
+def _of_what(resolution: Resolution) -> str:
+    return "Of these checkpoints (one training seed): " if resolution.seeds == 1 else ""
+
+
+def _leads(best: Row, others: Sequence[Row], differences: Sequence[Difference]) -> list[Lead]:
+    """Of the best over each of the others that it was compared with."""
+    found = {}
+    for one in differences:
+        if best in (one.one, one.other):
+            found[one.other if one.one == best else one.one] = one
+    return [_lead(row, best, found[row]) for row in others if row in found]
+
+
+def _lead(row: Row, best: Row, one: Difference) -> Lead:
+    higher = one.measure.metric.higher_is_better
+    low, high = one.interval.low, one.interval.high
+    if (one.one == best) == higher:
+        return Lead(row, one.value, one.interval, one.apart)
+    return Lead(row, -one.value, Interval(-high, -low), one.apart)
+
+
+def _ahead(measure: Measure, leads: Sequence[Lead], everybody: int) -> Iterator[str]:
+    """Whom the best is ahead of, and whom it can't be told from."""
+    beaten = [lead for lead in leads if lead.apart]
+    level = [lead for lead in leads if not lead.apart]
+    if len(beaten) == everybody:
+        nearest = min(beaten, key=lambda lead: lead.value)
+        yield f"It is ahead of every other method, of {_by(measure, nearest)}."
+        return
+    if beaten:
+        yield f"It is ahead of {_listed(measure, beaten)}."
+    if len(level) == everybody:
+        yield f"It can't be told from any other method: {_listed(measure, level)}."
+    elif level:
+        yield f"It can't be told from {_listed(measure, level)}."
+
+
+def _listed(measure: Measure, leads: Sequence[Lead]) -> str:
+    named = [_by(measure, lead) for lead in leads[:NAMED]]
+    left_out = [f"and {len(leads) - NAMED} more"] if len(leads) > NAMED else []
+    return ", ".join([*named, *left_out])
+
+
+def _by(measure: Measure, lead: Lead) -> str:
+    low, high = measure.text(lead.interval.low), measure.text(lead.interval.high)
+    return f"{lead.row.label} by {measure.text(lead.value)} ({low} to {high})"
 
 
 def _to_teacher(results: Results, pair: Pair, measure: Measure) -> str:
@@ -121,85 +155,94 @@ def _to_teacher(results: Results, pair: Pair, measure: Measure) -> str:
     return f" The teacher has {measure.text(ceiling.value)}."
 
 
-def agreements(results: Results) -> list[Finding]:
-    """For each measure, who is among the best under every teacher and student."""
+def agreements(results: Results, comparisons: Comparisons) -> list[Agreement]:
+    """For each measure, who is best or not told from the best under all teachers and students."""
     found = []
     for measure in results.judged:
-        groups = [{row.label for row in group_of(results, pair, measure)} for pair in results.pairs]
+        groups = [_among_the_best(results, comparisons, pair, measure) for pair in results.pairs]
         if len(groups) < 2 or not all(groups):
             continue
         always = [label for label in results.labels if all(label in group for group in groups)]
         text = ", ".join(always) or "no method"
-        found.append(Finding(measure, text))
+        if len(always) == len(results.labels):
+            text = "every method: nowhere is one told from the best"
+        found.append(Agreement(measure, text))
     return found
 
 
-def limits(results: Results, cards: dict[str, Method]) -> list[str]:
+def _among_the_best(
+    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure
+) -> set[str]:
+    """The best method's label and those of all that are not told from it; empty: not compared."""
+    differences = comparisons.differences.get((pair, measure), ())
+    if not differences:
+        return set()
+    ordered = best_first(results.found(results.methods[pair], measure), measure)
+    beaten = {lead.row for lead in _leads(ordered[0], ordered[1:], differences) if lead.apart}
+    return {row.label for row in ordered if row not in beaten}
+
+
+def limits(comparisons: Comparisons, cards: Mapping[str, Method]) -> list[str]:
     """What can't be concluded from these numbers."""
     return [
-        *_limits_of_seeds(results),
-        *_limits_of_items(results),
-        "A mark or a word like 'best' compares means with the spread over seeds. No test of "
-        "significance was made, and many comparisons stand side by side.",
+        *_limits_of_seeds(comparisons),
+        *_limits_of_tests(comparisons),
         "One data set, one protocol and one set of hyperparameters for each method: with other "
         "data, a longer budget or a search for each method the order may differ.",
         *_limits_of_methods(cards),
     ]
 
 
-def _limits_of_seeds(results: Results) -> list[str]:
-    counts = {mean.runs for (row, _), mean in results.means.items() if row.kind == "method"}
-    runs = min(counts)
-    if len(counts) > 1:
-        return [
-            f"Some methods have {_count(runs, 'training seed')} and others up to {max(counts)}: "
-            "the spread of the former is the less certain, and their seeds are not the same."
-        ]
-    if runs == 1:
-        return [
+def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
+    counts = sorted({found.seeds for found in comparisons.resolutions.values()})
+    if counts and counts[0] == 1:
+        where = "" if counts == [1] else " Where there is one, the table's column of seeds says so."
+        yield (
             "One training seed: the difference between two methods can't be told from the "
-            "difference between two trainings of one method."
-        ]
-    if runs > FEW_SEEDS:
-        return []
-    uncertain = 100 / (2 * (runs - 1)) ** 0.5  # of a normal variable's standard deviation, in %
-    return [
-        f"{runs} training seeds: a spread over so few is itself uncertain by roughly "
-        f"{uncertain:.0f} %, so the groups of methods that are marked are rough too."
-    ]
+            "difference between two trainings of one method. Intervals, letters and p-values are "
+            "over items alone: of these checkpoints, not of the methods that made them." + where
+        )
+    several = [count for count in counts if 1 < count < ENOUGH_SEEDS]
+    if several:
+        least = several[0]
+        yield (
+            f"{least} training seeds: a test that assumes nothing of how scores vary over seeds "
+            f"can't give a p-value below {smallest_p(least):.3g} with so few. Those here take "
+            "scores to be normal over seeds, and learn from all methods of a cell how much seeds "
+            "matter; the differences of a method that varies much more than the others are claimed "
+            "too readily (docs/statistics.md says how often)."
+        )
+    if any(one.adjusted is None for found in comparisons.differences.values() for one in found):
+        yield (
+            "Some methods have one training seed in common with the others, which have more: what "
+            "it is worth is not tested, and such pairs share a letter."
+        )
 
 
-def _limits_of_items(results: Results) -> list[str]:
-    found = []
-    for task, scores in results.scores.groupby("task"):
-        measures = [one for one in results.judged if one.task == task]
-        errors = scores.groupby("metric")["stderr"].median().dropna()
-        moved = [
-            f"{one.metric.title} by about {errors[one.metric.name]:.2g}"
-            for one in measures
-            if errors.get(one.metric.name, 0) > 0
-        ]
-        if moved and scores["n"].max() < FEW_ITEMS:
-            found.append(
-                f"{task} has {scores['n'].max()} items. Another draw of items would move "
-                f"{', '.join(moved)} (standard error over items), which the spread over seeds "
-                "doesn't show. Methods share their items, so their differences usually move less."
-            )
-    return found
+def _limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
+    families = {}
+    for (_, measure), found in comparisons.differences.items():
+        tested = sum(one.adjusted is not None for one in found)
+        families[measure] = families.get(measure, 0) + tested
+    if families:
+        most = max(families.values())
+        yield (
+            f"Claims are held to one false one in 20 reports for each measure, over up to "
+            f"{_count(most, 'comparison')} (Holm), not over all measures together. Intervals are "
+            "of one comparison each. Sharing a letter is no proof of being equal."
+        )
 
 
-def _limits_of_methods(cards: dict[str, Method]) -> list[str]:
+def _limits_of_methods(cards: Mapping[str, Method]) -> Iterator[str]:
     known_from_abstract = [name for name, card in cards.items() if card.evidence == "abstract"]
     cached = [name for name, card in cards.items() if card.teacher == "cache"]
-    found = []
     if known_from_abstract:
-        found.append(
+        yield (
             f"Of {', '.join(known_from_abstract)} no more than an abstract was read: a low score "
             "may be due to our reading of it."
         )
     if cached:
-        found.append(
+        yield (
             f"{', '.join(cached)} saw the teacher's most likely tokens and one bucket for the "
             "rest, not its whole distribution."
         )
-    return found

@@ -1,13 +1,11 @@
-"""What a larger teacher or a longer training buys."""
+"""What a larger teacher buys, and what no other method beats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.looks import (
-    GREY,
     Look,
     Panel,
     Plot,
@@ -19,7 +17,7 @@ from pipeline.reporting.looks import (
 )
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Mean, Pair, Results, Row
-from pipeline.reporting.tables import amount, pair_title, sized, student_ids
+from pipeline.reporting.tables import amount, sized
 
 
 def scores_by_teacher_size(results: Results, sizes: Mapping[str, int]) -> Plot | None:
@@ -83,57 +81,12 @@ def _line(axis: Axes, places: list[int], means: list[Mean], look: Look) -> None:
         linewidth=1.2,
     )
     for place, mean in zip(places, means, strict=True):
-        _dots(axis, [place] * mean.runs, mean.points, look.colour)
+        dots(axis, [place] * mean.runs, mean.points, look.colour)
 
 
-def _dots(axis: Axes, x: list[float], y: tuple[float, ...], colour: str) -> None:
+def dots(axis: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
+    """Small dots for the seeds beside their mean."""
     axis.plot(x, y, linestyle="none", marker="o", markersize=1.8, color=colour, alpha=0.55)
-
-
-def scores_by_seconds(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Plot:
-    """A dot for each method: what it reached and how long its training took."""
-    looks = looks_of(results.labels)
-    below = legend_height(results.labels)
-    height = 2.1 + 0.03 * len(looks)
-    figure, found = measure_panels(results.pairs, results.judged, height, legend=below)
-    for panel in found:
-        _seconds_panel(panel, inputs, results, looks)
-        if panel.first:
-            panel.axis.set_ylabel(pair_title(panel.key, sizes).replace(", ", "\n"))
-    legend_below(figure, handles_of(looks, lines=False))
-    return Plot(
-        "scores_by_seconds",
-        "Score against training time",
-        "Seconds of the student's own training; the teacher and its cache are not in them (see "
-        "the cost table). Large markers are means over training seeds, small dots the seeds. The "
-        "grey steps join the methods that no other beats in both score and time.",
-        figure,
-    )
-
-
-def _seconds_panel(
-    panel: Panel[Pair], inputs: Inputs, results: Results, looks: Mapping[str, Look]
-) -> None:
-    axis, measure = panel.axis, panel.measure
-    found = results.found(results.methods[panel.key], measure)
-    means = []
-    for row, mean in found.items():
-        seconds = [inputs.costs[id].seconds for id in student_ids(inputs, row)]
-        look = looks[row.label]
-        means.append((sum(seconds) / len(seconds), mean.value))
-        axis.plot(*means[-1], linestyle="none", marker=look.marker, markersize=5, color=look.colour)
-        if mean.runs == len(seconds):
-            _dots(axis, seconds, mean.points, look.colour)
-    front = frontier(means, higher_is_better=bool(measure.metric.higher_is_better))
-    axis.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
-
-    if max(x for x, _ in means) > 10 * min(x for x, _ in means):
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_title(f"{measure.heading}\n{measure.detail}")
-    axis.set_xlabel("seconds")
 
 
 def frontier(

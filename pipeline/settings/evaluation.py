@@ -1,19 +1,153 @@
 """What a checkpoint is asked, and how."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pipeline.ranges import Count
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.ranges import Count, NonNegativeCount
 from pipeline.settings.base import Settings
+from pipeline.settings.data import Columns, Template
 from pipeline.settings.writing import Sampling
 
-TASKS = ("heldout", "responses")
+ColumnMap = dict[str, Any]  # column of ours -> column of theirs, as pipeline.tasks.columns says
+
+
+class Local(Settings):
+    """Local data in place of a task's own: files of its evaluation split, or of several splits.
+
+    A folder stands for a data set of the hub that was copied whole.
+    """
+
+    files: list[str] | dict[str, list[str]]
+    columns: ColumnMap | None = None  # null: as the task's definition says
+    digests: dict[str, str] = {}  # of the files, filled in by workflow.evaluations
+
+    @property
+    def by_split(self) -> dict[str, list[str]]:
+        """The files of each split; the evaluation split has the name `evaluation`."""
+        return self.files if isinstance(self.files, dict) else {"evaluation": self.files}
+
+    @property
+    def paths(self) -> list[str]:
+        """All of the files."""
+        return [one for files in self.by_split.values() for one in files]
+
+
+class HubSet(Settings):
+    """A data set of the Hugging Face hub in place of a task's own."""
+
+    hub: str
+    config: str | None = None
+    revision: str = "main"
+    split: str | None = None  # or a file of the data set; null: as the definition says
+    columns: ColumnMap | None = None
+
+
+def _as_local(value: Any) -> Any:
+    """A path, a list of them, or a block whose `files` is one."""
+    if isinstance(value, str):
+        return {"files": [value]}
+    if isinstance(value, list):
+        return {"files": value}
+    if isinstance(value, dict) and isinstance(value.get("files"), str):
+        return value | {"files": [value["files"]]}
+    return value
+
+
+Data = Annotated[Local | HubSet, BeforeValidator(_as_local)]
 
 
 class Evaluation(Settings):
     """The tasks of every checkpoint, teachers and untrained starts included."""
 
-    tasks: list[Literal["heldout", "responses"]] = ["heldout", "responses"]
-    items: Count | None = None  # test prompts that are answered; null: all
+    tasks: Annotated[list[str], Field(min_length=1)] = ["heldout", "responses"]
+    data: dict[str, Data] = {}  # of a task, in place of what its definition names
+    items: Count | None = None  # of each task, drawn by the seed; null: all
     sampling: Sampling = Sampling(temperature=0)
+    decoding_seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [0]
     max_new_tokens: Count = 256
     seed: int = 0
+
+
+class Writing(Settings):
+    """How the responses of a task are written."""
+
+    sampling: Sampling
+    decoding_seeds: list[int]
+    max_new_tokens: Count
+
+    @model_validator(mode="after")
+    def _draws_or_not(self) -> "Writing":
+        if not self.sampling.temperature and self.decoding_seeds != [0]:
+            raise ValueError("nothing is drawn at temperature 0: the only decoding seed is 0")
+        return self
+
+
+class Asked(Settings):
+    """A task of an evaluation job."""
+
+    name: str
+    writing: Writing | None  # null: it writes as lm-eval defines it, or not at all
+
+
+class EvaluationJob(Settings):
+    """What an evaluation job may know."""
+
+    tasks: list[Asked]
+    items: Count | None
+    seed: int
+
+
+class Source(Settings):
+    """Where the items of a task are on the hub, or on the web."""
+
+    name: str | None = None  # of the data set
+    config: str | None = None
+    revision: str = "main"
+    split: str | None = None  # or a file of the data set
+    url: str | None = None  # of a file, in place of a data set
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Source":
+        if (self.name is None) == (self.url is None):
+            raise ValueError("a source is the `name` of a data set or the `url` of a file")
+        return self
+
+
+class TextCut(Settings):
+    """How documents are cut out of a plain text file."""
+
+    column: str
+    begins: str  # a pattern that the first line of each document fits
+
+
+class InstructionJob(Settings):
+    """What the job that gathers an instruction task may know."""
+
+    kind: Literal["instruction"]
+    task: str
+    source: Local | Source
+    columns: Columns
+    template: Template
+    first: Count | None  # rows of the source; null: all
+
+
+class HarnessJob(Settings):
+    """What the job that gathers the documents of a task of lm-eval may know."""
+
+    kind: Literal["lm_eval"]
+    task: str
+    harness_task: str  # lm-eval's own name of it
+    version: str  # of lm-eval: the prompts come with it
+    shots: NonNegativeCount | None  # null: as lm-eval has it
+    source: Local | HubSet | None  # null: the data set that lm-eval names
+    columns: ColumnMap | None
+    text: TextCut | None
+    without: dict[str, list[str]]  # documents left out: those that list such a value in a column
+    nltk: str | None  # what its measures need of NLTK's data
+
+
+class TaskJob(Settings):
+    """What a job that gathers a task may know."""
+
+    task: Annotated[InstructionJob | HarnessJob, Field(discriminator="kind")]

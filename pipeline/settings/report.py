@@ -15,4 +15,5 @@ class ReportSettings(Settings):
     methods: dict[str, Method] = Field(min_length=1)  # as adjusted, by their names in the grid
     titles: dict[str, str] = Field(default_factory=dict)  # of metrics, in place of our own
     config: dict[str, object] = Field(default_factory=dict)  # all of it, as provenance
+    given: str = ""  # the configuration as it was given, in its own order: JSON
     version: str = ""  # of DistilBench

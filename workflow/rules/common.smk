@@ -1,8 +1,34 @@
-from workflow.jobs import Jobs
+from workflow.jobs import OUTDATED, Jobs
+from workflow.machine import Machine
+from workflow.needs import Needs
 
-JOBS = Jobs.of(config)
+
+def settled(path):
+    """A finished input: Snakemake looks for no job behind it, and its age is no reason to run."""
+    asked = workflow.dag_settings
+    if asked.forceall or asked.forcerun:  # then the whole graph counts
+        return path
+    return ancient(before_update(path))
+
+
+JOBS = Jobs.of(config, settled)
+NEEDS = Needs(JOBS.grid, Machine.of(workflow.resource_settings.default_resources))
 
 
 wildcard_constraints:
     id="[A-Za-z0-9_.-]+",
     experiment="[a-z][a-z0-9_]*",
+
+
+onstart:
+    JOBS.note_sources()
+
+
+localrules:
+    outdated,
+
+
+# Snakemake knows by what code a file was made only as long as `.snakemake` lives
+rule outdated:
+    output:
+        temp(touch(OUTDATED)),

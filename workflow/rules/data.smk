@@ -10,11 +10,15 @@ rule data:
     conda:
         "../../environment.yml"
     threads: 2
+    resources:
+        mem_mb=NEEDS.mem_mb("data"),
+        runtime=NEEDS.runtime("data"),
+        disk_mb=NEEDS.disk_mb("data"),
     params:
         job=JOBS.job("data"),
         flags=JOBS.flags("data"),
     shell:
-        "python -m workflow.job pipeline.data {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job pipeline.data {params.job:q} {params.flags:q}"
         " --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -30,11 +34,15 @@ rule tokenizer:
         "results/benchmarks/tokenizers/{id}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.mem_mb("tokenizers"),
+        runtime=NEEDS.runtime("tokenizers"),
+        disk_mb=NEEDS.disk_mb("tokenizers"),
     params:
         job=JOBS.job("tokenizers"),
         flags=JOBS.flags("tokenizers"),
     shell:
-        "python -m workflow.job pipeline.tokenizer {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job pipeline.tokenizer {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"
 
@@ -50,10 +58,14 @@ rule tokens:
         "results/benchmarks/tokens/{id}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.mem_mb("tokens"),
+        runtime=NEEDS.runtime("tokens"),
+        disk_mb=NEEDS.disk_mb("tokens"),
     params:
         job=JOBS.job("tokens"),
         flags=JOBS.flags("tokens"),
     shell:
-        "python -m workflow.job pipeline.tokenize {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job pipeline.tokenize {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

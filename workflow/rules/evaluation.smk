@@ -10,11 +10,17 @@ rule evaluation:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=2048,
+        mem_mb=NEEDS.mem_mb("evals"),
+        runtime=NEEDS.runtime("evals"),
+        disk_mb=NEEDS.disk_mb("evals"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("evals"),
+        micro_batch_tokens=NEEDS.micro_batch_tokens("evals"),
     params:
         job=JOBS.job("evals"),
         flags=JOBS.flags("evals"),
     shell:
-        "python -m workflow.job pipeline.evaluate {params.job:q} {params.flags:q}"
-        " --out {output:q} --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.evaluate {params.job:q} {params.flags:q}"
+        " --out {output:q} --state results/state/{wildcards.id:q}"
+        " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

@@ -9,10 +9,14 @@ rule model:
         "results/benchmarks/models/{id}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.mem_mb("models"),
+        runtime=NEEDS.runtime("models"),
+        disk_mb=NEEDS.disk_mb("models"),
     params:
         job=JOBS.job("models"),
         flags=JOBS.flags("models"),
     shell:
-        "python -m workflow.job pipeline.models {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job pipeline.models {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

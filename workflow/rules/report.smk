@@ -4,7 +4,7 @@ localrules:
 
 rule grid:
     input:
-        JOBS.evaluations,
+        JOBS.grid_inputs,
     output:
         "results/{experiment}/grid.csv",
     log:
@@ -15,12 +15,12 @@ rule grid:
         config=JOBS.config,
         rows=JOBS.rows,
     shell:
-        "python -m workflow.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
+        "exec python -m workflow.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
     input:
-        JOBS.evaluations,
+        JOBS.report_inputs,
         grid="results/{experiment}/grid.csv",
     output:
         directory("results/{experiment}/report"),
@@ -28,9 +28,12 @@ rule report:
         "results/logs/report/{experiment}.log",
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.report_mem_mb,
+        runtime=NEEDS.report_runtime,
     params:
         job=JOBS.report,
     shell:
-        "python -m workflow.job pipeline.report {params.job:q}"
+        "exec python -m workflow.job pipeline.report {params.job:q}"
         " --grid {input.grid:q} --results results --out {output:q}"
         " > {log:q} 2>&1"

@@ -10,12 +10,17 @@ rule start:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=2048,
+        mem_mb=NEEDS.mem_mb("starts"),
+        runtime=NEEDS.runtime("starts"),
+        disk_mb=NEEDS.disk_mb("starts"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("starts"),
+        micro_batch_tokens=NEEDS.micro_batch_tokens("starts"),
     params:
         job=JOBS.job("starts"),
         flags=JOBS.flags("starts"),
     shell:
-        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"
@@ -33,12 +38,17 @@ rule student:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=2048,
+        mem_mb=NEEDS.mem_mb("students"),
+        runtime=NEEDS.runtime("students"),
+        disk_mb=NEEDS.disk_mb("students"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("students"),
+        micro_batch_tokens=NEEDS.micro_batch_tokens("students"),
     params:
         job=JOBS.job("students"),
         flags=JOBS.flags("students"),
     shell:
-        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

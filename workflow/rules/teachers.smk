@@ -11,12 +11,17 @@ rule teacher:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=2048,
+        mem_mb=NEEDS.mem_mb("teachers"),
+        runtime=NEEDS.runtime("teachers"),
+        disk_mb=NEEDS.disk_mb("teachers"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("teachers"),
+        micro_batch_tokens=NEEDS.micro_batch_tokens("teachers"),
     params:
         job=JOBS.job("teachers"),
         flags=JOBS.flags("teachers"),
     shell:
-        "python -m workflow.job pipeline.distill {params.job:q} {params.flags:q}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"
@@ -34,12 +39,18 @@ rule teacher_text:
     priority: 1
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.mem_mb("texts"),
+        runtime=NEEDS.runtime("texts"),
+        disk_mb=NEEDS.disk_mb("texts"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("texts"),
     params:
         job=JOBS.job("texts"),
         flags=JOBS.flags("texts"),
     shell:
-        "python -m workflow.job pipeline.teacher_text {params.job:q} {params.flags:q}"
-        " --out {output:q} --threads {threads}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.teacher_text {params.job:q} {params.flags:q}"
+        " --out {output:q} --state results/state/{wildcards.id:q} --threads {threads}"
         " > {log:q} 2>&1"
 
 
@@ -56,11 +67,17 @@ rule teacher_cache:
     conda:
         "../../environment.yml"
     resources:
-        micro_batch_tokens=2048,
+        mem_mb=NEEDS.mem_mb("caches"),
+        runtime=NEEDS.runtime("caches"),
+        disk_mb=NEEDS.disk_mb("caches"),
+        gpu_memory_mb=NEEDS.gpu_memory_mb("caches"),
+        micro_batch_tokens=NEEDS.micro_batch_tokens("caches"),
     params:
         job=JOBS.job("caches"),
         flags=JOBS.flags("caches"),
     shell:
-        "python -m workflow.job pipeline.teacher_cache {params.job:q} {params.flags:q}"
-        " --out {output:q} --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
+        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        " pipeline.teacher_cache {params.job:q} {params.flags:q}"
+        " --out {output:q} --state results/state/{wildcards.id:q}"
+        " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

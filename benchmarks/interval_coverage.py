@@ -1,0 +1,225 @@
+"""How often 95 % intervals hold the truth, and tests claim what is not there, with few seeds.
+
+Experiments are made up with known truth: methods that are equally good, whose scores vary over
+training seeds, over items, and over both together. Beside the intervals of the report stand those
+that it does not use: the hierarchical bootstrap's percentiles, and Student's t on the seeds alone.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import special
+
+from pipeline import cli
+from pipeline.statistics import hierarchical
+from pipeline.statistics.items import Contributions, contributions, products
+from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.permutation import sign_flips
+
+LEVEL = 0.05
+DRAWS = 400  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Standard deviations of what moves a score; the methods differ in none of their means."""
+
+    name: str
+    methods: int = 6
+    seeds: int = 3
+    items: int = 500
+    seed: float = 0.1  # of all methods alike: it cancels in differences
+    training: float = 0.05  # of one training of one method
+    unequal: float = 0.0  # of the logarithm of `training` over methods
+    item: float = 0.5  # how well a method suits an item, whatever the seed
+    luck: float = 1.0  # of one training on one item
+    heavy: bool = False  # all with the tails of Student's t with 3 degrees of freedom
+    weighted: bool = False  # items weigh as much as they have tokens
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An experiment: sums [methods, seeds, items], and what its seeds' spreads are."""
+
+    weighted: np.ndarray
+    weights: np.ndarray
+    spreads: np.ndarray  # of one training, for each method
+
+
+def draw(truth: Truth, rng: np.random.Generator) -> Drawn:
+    """One experiment."""
+
+    def noise(*shape: int) -> np.ndarray:
+        if truth.heavy:
+            return rng.standard_t(3, shape) / np.sqrt(3)
+        return rng.standard_normal(shape)
+
+    shape = (truth.methods, truth.seeds, truth.items)
+    spreads = truth.training * np.exp(truth.unequal * rng.standard_normal(truth.methods))
+    values = (
+        noise(truth.items)  # how hard an item is for all: it cancels in differences
+        + truth.seed * noise(truth.seeds)[:, None]
+        + (spreads[:, None] * noise(*shape[:2]))[:, :, None]
+        + truth.item * noise(truth.methods, 1, truth.items)
+        + truth.luck * noise(*shape)
+    )
+    tokens = rng.lognormal(3.0, 0.6, truth.items) if truth.weighted else np.ones(truth.items)
+    weights = np.broadcast_to(tokens, shape)
+    return Drawn(values * weights, weights, spreads)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What each procedure did in one experiment; shares are over pairs or methods."""
+
+    report: float  # pairs whose interval holds the truth
+    noisiest: float  # the same of the pair whose trainings vary most
+    means: float  # methods whose interval holds the truth
+    seeds_only: float  # Student's t on the seeds' differences, items left out
+    percentile: float  # the drawn hierarchical bootstrap, of the first pair
+    claims: float  # pairs with p < 0.05
+    false_family: float  # 1 where Holm claims any difference
+    flips: float  # pairs with p < 0.05 in the sign-flip test over items
+    half_width: float
+    seeds_only_half_width: float
+
+
+def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
+    """All procedures on one experiment; `draws` are the bootstrap's [draws, items]."""
+    items = contributions(drawn.weighted, drawn.weights)
+    sums = products(items.influences)
+    one, other = np.triu_indices(len(items.scores), 1)
+    pairs = hierarchical.of_pairs(items.scores, sums, one, other)
+    means = hierarchical.of_methods(items.scores, sums)
+    p_values, halves = pairs.p_values(), pairs.half_widths()
+    held = np.abs(pairs.values) <= halves
+    noisiest = np.argmax(drawn.spreads[one] ** 2 + drawn.spreads[other] ** 2)
+    classic = _seeds_only(items.scores[one] - items.scores[other])
+    flips = sign_flips(items.around(items.scores.mean()).mean(axis=1), one, other)
+    return Trial(
+        report=float(held.mean()),
+        noisiest=float(held[noisiest]),
+        means=float((np.abs(means.values) <= means.half_widths()).mean()),
+        seeds_only=float((np.abs(pairs.values) <= classic).mean()),
+        percentile=float(_percentiles_hold(items, draws, rng)),
+        claims=float((p_values < LEVEL).mean()),
+        false_family=float((holm(p_values) < LEVEL).any()),
+        flips=float((flips < LEVEL).mean()),
+        half_width=float(np.median(halves)),
+        seeds_only_half_width=float(np.median(classic)),
+    )
+
+
+def _seeds_only(differences: np.ndarray) -> np.ndarray:
+    """Half-widths of Student's t intervals over seeds; without end for a single one."""
+    seeds = differences.shape[1]
+    if seeds == 1:
+        return np.full(len(differences), np.inf)
+    errors = differences.std(axis=1, ddof=1) / np.sqrt(seeds)
+    return special.stdtrit(seeds - 1, 1 - LEVEL / 2) * errors
+
+
+def _percentiles_hold(items: Contributions, draws: np.ndarray, rng: np.random.Generator) -> bool:
+    """Whether the percentile interval of the drawn bootstrap holds the first two's difference."""
+    low, high = np.quantile(drawn_differences(items, draws, rng), [LEVEL / 2, 1 - LEVEL / 2])
+    return bool(low <= 0 <= high)
+
+
+def drawn_differences(
+    items: Contributions, draws: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The first method's score minus the second's, in resamples of seeds and items."""
+    seeds = items.scores.shape[1]
+    moved = items.influences[0] - items.influences[1]
+    scores = (items.scores[0] - items.scores[1]) + (draws - 1) @ moved.T  # [draws, seeds]
+    chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), len(draws)) / seeds
+    return (scores * chosen).sum(axis=1)
+
+
+def item_draws(items: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each item is in each resample: [draws, items]."""
+    return rng.multinomial(items, np.full(items, 1 / items), draws).astype(float)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A truth, and the means of its trials with their largest binomial standard error."""
+
+    truth: Truth
+    trials: int
+    error: float
+    found: Trial
+
+
+def measured(truth: Truth, trials: int, seed: int) -> Row:
+    """A row: `trials` experiments of one truth."""
+    rng = np.random.default_rng([seed, truth.methods, truth.seeds, truth.items])
+    draws = item_draws(truth.items, DRAWS, rng)
+    found = [asdict(trial(draw(truth, rng), draws, rng)) for _ in range(trials)]
+    means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    error = float(np.sqrt(LEVEL * (1 - LEVEL) / trials))
+    return Row(truth, trials, error, Trial(**means))
+
+
+def truths() -> Iterator[Truth]:
+    """Few seeds, few and many items; each source of variance alone and all together."""
+    for seeds in (1, 2, 3, 5):
+        for items in (100, 500, 2000):
+            yield Truth("all sources", seeds=seeds, items=items)
+    for seeds in (2, 3, 5):
+        yield Truth("seeds alone", seeds=seeds, training=0.3, item=0.0, luck=0.3)
+        yield Truth("items alone", seeds=seeds, training=0.0, seed=0.0)
+        yield Truth("luck alone", seeds=seeds, training=0.0, seed=0.0, item=0.0)
+        yield Truth("two methods", seeds=seeds, methods=2)
+        yield Truth("twelve methods", seeds=seeds, methods=12)
+        yield Truth("heavy tails", seeds=seeds, heavy=True)
+        yield Truth("token weights", seeds=seeds, weighted=True)
+        yield Truth("seeds move all", seeds=seeds, seed=0.3)
+        yield Truth("unequal", seeds=seeds, unequal=0.7, training=0.2)
+        yield Truth("very unequal", seeds=seeds, unequal=1.2, training=0.2)
+        yield Truth("unequal, twelve", seeds=seeds, unequal=0.7, training=0.2, methods=12)
+
+
+COLUMNS = (
+    ("interval", "report"),
+    ("noisiest pair", "noisiest"),
+    ("means", "means"),
+    ("percentiles", "percentile"),
+    ("t on seeds", "seeds_only"),
+    ("p < 0.05", "claims"),
+    ("Holm, any", "false_family"),
+    ("flips", "flips"),
+)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table, in per cent."""
+    head = ["truth", "methods", "seeds", "items", *(title for title, _ in COLUMNS), "width"]
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
+    for row in rows:
+        found = asdict(row.found)
+        width = row.found.half_width / row.found.seeds_only_half_width
+        shown = [f"{100 * found[name]:.1f}" for _, name in COLUMNS]
+        sizes = [row.truth.methods, row.truth.seeds, row.truth.items]
+        lines.append([row.truth.name, *map(str, sizes), *shown, f"{width:.2f}"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def main() -> None:
+    """Prints the table and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=2000, help="experiments of each truth")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    arguments = parser.parse_args()
+    rows = [measured(truth, arguments.trials, arguments.seed) for truth in truths()]
+    arguments.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,202 @@
+"""What a grid of many cells costs before any job of it runs, and when all of them have run.
+
+python -m benchmarks.scale [--cells 10000] [--items 20] [--out scale.json]
+
+Seconds of the clock and of the processor, and the peak of memory, of each command on a copy of the
+project, whose artifacts are made up: manifests for the workflow, score files for the report. A
+loaded machine shows in the first column alone.
+
+What bounds them: Snakemake takes about 2 ms and 20 kB for each job that is to run, so a fresh grid
+of 10,000 cells needs a minute and half a gigabyte; a finished one is a file to read for each
+artifact. Beyond some 50,000 cells split the grid into experiments: what they share is made once.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Job, provenance
+from tests import synthetic
+from workflow import grid_csv
+from workflow.artifact import canonical
+from workflow.jobs import Jobs
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
+METHODS, MODELS = 25, 4  # so many methods, and so many teachers and students; seeds make the rest
+CONFIG = "grid.json"
+FILES = {f"file{at}": {"bytes": 12_345, "sha256": "0" * 64} for at in range(8)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one command took."""
+
+    what: str
+    seconds: float
+    processor_seconds: float
+    peak_mb: float
+
+
+def experiment(cells: int, examples: str) -> dict[str, Any]:
+    """The configuration of a grid with about so many trained students."""
+    shape = {"source": "shape", "layers": 1, "heads": 2}
+    sizes = {f"m{at}": shape | {"width": 16 * at} for at in range(1, 2 * MODELS + 1)}
+    seeds = max(1, round(cells / METHODS / MODELS**2))
+    methods = {
+        f"jsd{at}": {"method": "jsd", "teacher_weight": at / 100} for at in range(1, METHODS + 1)
+    }
+    return {
+        "experiment": "large_grid",
+        "data": {
+            "examples": {"source": "files", "train": examples, "validation": 1, "test": 1},
+            "template": {"with_input": "{input}", "without_input": "{instruction}"},
+        },
+        "tokenizer": {"vocabulary": 320},
+        "models": sizes,
+        "teachers": {f"t{at}": {"model": f"m{at + MODELS}"} for at in range(1, MODELS + 1)},
+        "students": {f"s{at}": {"model": f"m{at}"} for at in range(1, MODELS + 1)},
+        "training": {"steps": 100},
+        "warmup": {"steps": 10},
+        "methods": methods,
+        "grid": [{"seeds": list(range(1, seeds + 1))}],
+    }
+
+
+@contextlib.contextmanager
+def project(cells: int) -> Iterator[Path]:
+    """A copy of the project with such a configuration, and another that differs in one method."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for source in SOURCES:
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, folder / source)
+        (folder / "examples.jsonl").write_text('{"instruction": "a", "input": "", "output": "b"}\n')
+        config = experiment(cells, "examples.jsonl")
+        (folder / CONFIG).write_text(json.dumps(config))
+        config["methods"]["jsd1"]["teacher_weight"] = 0.99
+        (folder / f"changed.{CONFIG}").write_text(json.dumps(config))
+        yield folder
+
+
+def finish(folder: Path) -> None:
+    """Manifests as if every job had run."""
+    with contextlib.chdir(folder):
+        jobs = Jobs.of(json.loads(Path(CONFIG).read_text()))
+        for one in jobs.grid.artifacts.values():
+            inputs = {f"{role}-{at}": other.id for at, (role, other) in enumerate(one.inputs)}
+            _manifest(Path(one.path), Job(one.id, jobs.code(one), one.settings), inputs)
+        results = Path("results", jobs.experiment)
+        _manifest(results / "report", Job(**jobs.report_job), {})
+        (results / "grid.csv").write_bytes(grid_csv.text(jobs.grid).encode())
+
+
+def _manifest(folder: Path, job: Job, inputs: dict[str, str]) -> None:
+    folder.mkdir(parents=True)
+    made = provenance(job, {}) | {"inputs": inputs, "files": FILES}
+    (folder / "manifest.json").write_text(json.dumps(made, indent=1))
+
+
+def _apart(work: Callable[[Path], None], folder: Path) -> None:
+    """In a process of its own: the peak of a child counts what its parent held when it began."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise ValueError(f"{work.__name__} ended with {process.exitcode}")
+
+
+def measured(what: str, folder: Path, *command: str, ends: Sequence[int] = (0,)) -> Row:
+    """What a Python module takes. Raises ValueError if it ends with another status."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=folder, stdout=said, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        tail = said.read().decode()[-2000:]
+    if process.returncode not in ends:
+        raise ValueError(f"{' '.join(command[:3])} ended with {process.returncode}: {tail}")
+    seconds, used = time.monotonic() - began, usage.ru_utime + usage.ru_stime
+    row = Row(what, seconds, used, usage.ru_maxrss / 1000)
+    print(_line(row), flush=True)
+    return row
+
+
+def of_workflow(cells: int) -> Iterator[Row]:
+    """What the workflow takes before and after such a grid has run."""
+    dry_run = ("snakemake", "--dry-run", "--quiet", "all", "--configfile")
+    plan = ("workflow.plan", "--configfile")
+    with project(cells) as folder:
+        yield measured("dry run, nothing done", folder, *dry_run, CONFIG)
+        yield measured("plan, nothing done", folder, *plan, CONFIG, ends=(3,))
+        _apart(finish, folder)
+        yield measured("dry run, all done", folder, *dry_run, CONFIG)
+        yield measured("plan, all done", folder, *plan, CONFIG)
+        yield measured("status, all done", folder, "workflow.status", "--configfile", CONFIG)
+        changed = f"changed.{CONFIG}"
+        yield measured("dry run, one method changed", folder, *dry_run, changed)
+        yield measured("plan, one method changed", folder, *plan, changed, ends=(3,))
+        one = next((folder / "results/students").iterdir())
+        shutil.rmtree(one)
+        path = str(one.relative_to(folder))
+        single = measured("dry run of one student", folder, *dry_run, CONFIG, "--", path)
+        yield single
+
+
+def of_report(cells: int, items: int) -> Iterator[Row]:
+    """What the report takes over so many made-up evaluations."""
+    seeds = max(1, round(cells / METHODS / 4))
+    methods = tuple(f"method{at}" for at in range(METHODS))
+    made = synthetic.Experiment(
+        name="large_grid",
+        methods=methods,
+        seeds=tuple(range(1, seeds + 1)),
+        items=items,
+        steps=20,
+        teacherless=methods[:1],
+        cached=methods[1:],
+        text_based=(),
+    )
+    with tempfile.TemporaryDirectory() as name:
+        results = Path(name)
+        grid = synthetic.write(results, made)
+        job = canonical({"id": made.name, "code": "none", "settings": synthetic.settings(made)})
+        flags = ("--grid", str(grid), "--results", str(results), "--out", str(results / "report"))
+        yield measured(f"report, {items} items each", ROOT, "pipeline.report", job, *flags)
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.what:<32}{row.seconds:>9.1f} s{row.processor_seconds:>9.1f} s{row.peak_mb:>8.0f} MB"
+    )
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--items", type=int, default=20, help="of each evaluation, for the report")
+    parser.add_argument("--out", type=Path, default=Path("scale.json"))
+    options = parser.parse_args()
+    print(f"{options.cells} cells{'':<21}{'clock':>11}{'processor':>11}{'peak':>11}")
+    rows = [*of_workflow(options.cells), *of_report(options.cells, options.items)]
+    found = {"cells": options.cells, "items": options.items, "rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

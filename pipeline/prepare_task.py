@@ -1,0 +1,83 @@
+"""The stage that gathers a task: all its items in one place, with their origin and a digest.
+
+python -m pipeline.prepare_task JOB --data results/data/ID --out results/tasks/ID
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline import artifacts, cli, instruction_items, schemas
+from pipeline.examples import Example
+from pipeline.settings.evaluation import HarnessJob, InstructionJob, TaskJob
+from pipeline.tasks.hub import Origin
+
+CARD = "task.json"
+
+
+def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -> dict:
+    """Items in the folder; returns what its card says."""
+    found = instruction_items.gather(job, train)
+    schemas.write(folder / instruction_items.ITEMS, found.columns, schemas.EXAMPLES)
+    return _card(job.task, job.kind, found.count, {job.task: found.origin}) | {
+        "warnings": [*found.origin.warnings, *found.shared.warnings(found.count)],
+        "shared_with_train": asdict(found.shared),
+    }
+
+
+def write_documents(job: HarnessJob, train: list[Example], folder: Path) -> dict:
+    """Documents in the folder; returns what its card says."""
+    from pipeline import documents, harness_documents  # lm-eval takes seconds to import
+
+    found = harness_documents.gather(job, train)
+    documents.write(folder, found.documents)
+    of_origins = [said for one in found.origins.values() for said in one.warnings]
+    return _card(job.task, job.kind, found.count, found.origins) | {
+        "warnings": [*of_origins, *found.shared.warnings(found.count)],
+        "shared_with_train": asdict(found.shared),
+        "harness_task": job.harness_task,
+        "shots": job.shots,
+        "documents": found.counts,
+    }
+
+
+def _card(task: str, kind: str, count: int, origins: Mapping[str, Origin]) -> dict:
+    made_from = {role: {"about": one.about, "commit": one.commit} for role, one in origins.items()}
+    return {"task": task, "kind": kind, "items": count, "origins": made_from}
+
+
+def digest(folder: Path) -> str:
+    """Sixteen hex digits over the items: equal for equal items, wherever they came from."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*.parquet")):
+        table = pq.read_table(path)
+        whole.update(f"{path.relative_to(folder)} {table.schema.names}\n".encode())
+        whole.update(str(table.to_pylist()).encode())
+    return whole.hexdigest()[:16]
+
+
+def main() -> None:
+    """Reads the job, gathers the task, and writes it whole or not at all."""
+    parsing = cli.parser(__doc__)
+    parsing.add_argument("--data", type=Path, required=True)
+    flags = parsing.parse_args()
+    job = TaskJob.model_validate(flags.job.settings).task
+    cli.begin(flags.out, flags.job, {"data": flags.data})
+
+    train = instruction_items.read_train(flags.data)
+    with artifacts.whole(flags.out) as folder:
+        folder.mkdir()
+        write = write_instruction if isinstance(job, InstructionJob) else write_documents
+        card = write(job, train, folder) | {"digest": digest(folder)}
+        artifacts.write_json(folder / CARD, card)
+        artifacts.write_manifest(folder, flags.job, {"data": flags.data})
+    cli.progress(f"{job.task}: {card['items']} items, digest {card['digest']}")
+    for warning in card["warnings"]:
+        cli.progress(f"warning: {warning}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,166 @@
+"""Every two methods of a teacher and student on a measure: how far apart, and how surely."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from pipeline.reporting.compared import Difference, Interval
+from pipeline.reporting.metrics import Measure
+from pipeline.reporting.scores import Pair, Results, Row
+from pipeline.reporting.sums import Sums
+from pipeline.statistics import hierarchical
+from pipeline.statistics.hierarchical import Estimates
+from pipeline.statistics.items import (
+    Contributions,
+    contributions,
+    of_differences,
+    products,
+    standardised,
+)
+from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.permutation import sign_flips
+
+Runs = Mapping[Row, Mapping[int, Sums]]  # items by training seed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Methods that share training seeds, and which of their pairs share no others."""
+
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    one: np.ndarray  # places in rows
+    other: np.ndarray
+
+
+def groups(runs: Runs) -> Iterator[Group]:
+    """Every pair of rows that has a training seed in common, once, beside its like."""
+    found: dict[tuple[int, ...], list[tuple[Row, Row]]] = {}
+    for one, other in combinations(runs, 2):
+        shared = tuple(sorted(set(runs[one]) & set(runs[other])))
+        found.setdefault(shared, []).append((one, other))
+    for seeds, pairs in found.items():
+        if not seeds:
+            continue
+        rows = tuple(row for row in runs if any(row in pair for pair in pairs))
+        places = {row: place for place, row in enumerate(rows)}
+        indices = np.array([(places[one], places[other]) for one, other in pairs])
+        yield Group(rows, seeds, indices[:, 0], indices[:, 1])
+
+
+def runs_of(results: Results, rows: Sequence[Row], measure: Measure) -> Runs:
+    """The items of those of `rows` that were measured."""
+    return {row: results.runs[row, measure] for row in rows if (row, measure) in results.runs}
+
+
+def stacked(runs: Runs, rows: Sequence[Row], seeds: Sequence[int]) -> Contributions:
+    """What items add to the scores of rows and seeds: arrays [rows, seeds, items]."""
+    weighted = np.stack([[runs[row][seed].weighted for seed in seeds] for row in rows])
+    weights = np.stack([[runs[row][seed].weights for seed in seeds] for row in rows])
+    return contributions(weighted, weights)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A group of a cell, with what is known of its pairs before they are judged together."""
+
+    pair: Pair
+    group: Group
+    estimates: Estimates
+    effects: np.ndarray
+    units: np.ndarray  # [methods, items]: what a sign flip flips
+
+
+def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Difference, ...]]:
+    """All pairs of methods of all cells: the family of this measure."""
+    parts = list(_parts(results, measure))
+    if not parts:
+        return {}
+    flipped = _flipped(parts)
+    p_values = [
+        part.estimates.p_values() if len(part.group.seeds) > 1 else of_checkpoints
+        for part, of_checkpoints in zip(parts, flipped, strict=True)
+    ]
+    found: dict[Pair, tuple[Difference, ...]] = {}
+    for part, *ps in zip(parts, p_values, flipped, _adjusted(parts, p_values), strict=True):
+        found[part.pair] = (*found.get(part.pair, ()), *_differences(part, measure, *ps))
+    return found
+
+
+def _parts(results: Results, measure: Measure) -> Iterator[Part]:
+    for pair in results.pairs:
+        runs = runs_of(results, results.methods[pair], measure)
+        for group in groups(runs):
+            items = stacked(runs, group.rows, group.seeds)
+            if items.shares.shape[-1] == 1:
+                continue  # a single item tells nothing of others
+            sums = products(items.influences)
+            estimates = hierarchical.of_pairs(items.scores, sums, group.one, group.other)
+            pairs = of_differences(sums, group.one, group.other)
+            yield Part(
+                pair=pair,
+                group=group,
+                estimates=estimates,
+                effects=standardised(estimates.values, pairs),
+                units=items.around(items.scores.mean()).mean(axis=1),
+            )
+
+
+def _flipped(parts: Sequence[Part]) -> list[np.ndarray]:
+    """The p-values of sign flips over items, for all parts with the same flips."""
+    starts = np.cumsum([0, *(len(part.units) for part in parts)])
+    shifted = list(zip(parts, starts[:-1], strict=True))
+    p_values = sign_flips(
+        np.concatenate([part.units for part in parts]),
+        np.concatenate([part.group.one + start for part, start in shifted]),
+        np.concatenate([part.group.other + start for part, start in shifted]),
+    )
+    return np.split(p_values, np.cumsum([len(part.group.one) for part in parts])[:-1])
+
+
+def _adjusted(parts: Sequence[Part], p_values: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Holm's p-values; NaN for pairs with one seed where others of their cell have more."""
+    most: dict[Pair, int] = {}
+    for part in parts:
+        most[part.pair] = max(most.get(part.pair, 0), len(part.group.seeds))
+    judged = [len(part.group.seeds) > 1 or most[part.pair] == 1 for part in parts]
+    family = [p for p, is_judged in zip(p_values, judged, strict=True) if is_judged]
+    adjusted = holm(np.concatenate(family))
+    rest = iter(np.split(adjusted, np.cumsum([len(p) for p in family])[:-1]))
+    return [
+        next(rest) if is_judged else np.full(len(p), np.nan)
+        for p, is_judged in zip(p_values, judged, strict=True)
+    ]
+
+
+def _differences(
+    part: Part,
+    measure: Measure,
+    p_values: np.ndarray,
+    of_checkpoints: np.ndarray,
+    adjusted: np.ndarray,
+) -> Iterator[Difference]:
+    group, estimates = part.group, part.estimates
+    halves = estimates.half_widths()
+    for place, (one, other) in enumerate(zip(group.one, group.other, strict=True)):
+        value, half = float(estimates.values[place]), float(halves[place])
+        yield Difference(
+            measure=measure,
+            one=group.rows[one],
+            other=group.rows[other],
+            seeds=len(group.seeds),
+            value=value,
+            interval=Interval(value - half, value + half),
+            error=float(estimates.errors[place]),
+            degrees=float(estimates.joint_degrees[place]),
+            effect=_known(part.effects[place]),
+            p_value=float(p_values[place]),
+            of_checkpoints=float(of_checkpoints[place]),
+            adjusted=_known(adjusted[place]),
+        )
+
+
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else float(number)

@@ -1,0 +1,106 @@
+"""What a report shows, section by section: tables and plots before they are written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from pipeline.reporting import costs, curves, formats, plots, slices, tables, trade_offs
+from pipeline.reporting.compared import Comparisons
+from pipeline.reporting.comparisons import comparison_plots, comparison_tables
+from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.looks import Plot
+from pipeline.reporting.published import published_table
+from pipeline.reporting.scores import Results
+from pipeline.reporting.tables import Table
+from pipeline.settings.report import ReportSettings
+
+PANELS = 48  # of a figure, about
+Shown = TypeVar("Shown", Table, Plot)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A section of the report."""
+
+    name: str
+    title: str
+    tables: Sequence[Table]
+    plots: Sequence[Plot]
+    folded: Sequence[Table] = ()  # in the page they are opened first
+    lead: str = ""
+    numbers: Mapping[str, str] = field(default_factory=dict)  # a table's CSV, if not the plain one
+
+
+def drafts(
+    settings: ReportSettings,
+    inputs: Inputs,
+    results: Results,
+    comparisons: Comparisons,
+    sizes: Mapping[str, int],
+) -> list[Draft]:
+    """Every section that the experiment has something for, the main table first."""
+    some = drawn(results)
+    found = (
+        _scores(results, some, comparisons, sizes),
+        Draft(
+            "comparisons",
+            "Comparisons",
+            (),
+            comparison_plots(comparisons, some, sizes),
+            folded=comparison_tables(comparisons, results, sizes),
+        ),
+        Draft(
+            "parts",
+            "Parts of tasks",
+            (),
+            _given([slices.scores_by_part(some, sizes)]),
+            folded=_given([slices.slice_table(results, sizes)]),
+        ),
+        _cost(inputs, results, some, sizes),
+        Draft("published", "Published", _given([published_table(settings, results)]), ()),
+        _training(inputs, some, sizes),
+    )
+    return [draft for draft in found if draft.tables or draft.plots or draft.folded]
+
+
+def drawn(results: Results) -> Results:
+    """What plots have room for: the first pairs, so many that a figure has about PANELS panels."""
+    pairs = results.pairs[: max(1, PANELS // max(1, len(results.judged)))]
+    return replace(results, pairs=pairs)
+
+
+def _scores(
+    results: Results, some: Results, comparisons: Comparisons, sizes: Mapping[str, int]
+) -> Draft:
+    figures = []
+    if some.judged:
+        figures = [
+            plots.scores_by_method(some, sizes),
+            trade_offs.scores_by_teacher_size(some, sizes),
+        ]
+    lead = "References (teacher, untrained, start) stand above the methods of each pair."
+    if len(some.pairs) < len(results.pairs):
+        lead += (
+            f" Plots, here and below, show the first {len(some.pairs)} of {len(results.pairs)} "
+            "pairs of teacher and student; tables have all."
+        )
+    main = tables.main_table(results, sizes, comparisons)
+    numbers = {main.name: formats.main_csv(results, comparisons)}
+    return Draft("scores", "Scores", [main], _given(figures), lead=lead, numbers=numbers)
+
+
+def _cost(inputs: Inputs, results: Results, some: Results, sizes: Mapping[str, int]) -> Draft:
+    first, *others = costs.cost_tables(inputs, results, sizes)
+    return Draft("cost", "Cost", [first], costs.cost_plots(inputs, some, sizes), folded=others)
+
+
+def _training(inputs: Inputs, some: Results, sizes: Mapping[str, int]) -> Draft:
+    figures = (
+        curves.validation_curves(inputs, some, sizes),
+        curves.loss_curves(inputs, some, sizes),
+    )
+    return Draft("training", "Training", (), _given(figures))
+
+
+def _given(found: Iterable[Shown | None]) -> list[Shown]:
+    return [one for one in found if one is not None]

@@ -1,0 +1,28 @@
+"use strict";
+// What the other scripts share. Text becomes text nodes, never markup: models may write anything.
+const report = {};
+
+// An element with attributes and children; a child is an element or a text.
+report.make = (tag, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+};
+
+// Data that the page carries, read when it is first asked for: it may be large.
+report.data = (id) => {
+  let found;
+  return () => (found ??= JSON.parse(document.getElementById(id).textContent));
+};
+
+// Choices for a select; their values are their places.
+report.fill = (select, choices) => {
+  select.replaceChildren(
+    ...choices.map((text, place) => report.make("option", { value: place }, text)),
+  );
+};

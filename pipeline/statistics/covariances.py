@@ -1,0 +1,55 @@
+"""The covariance of two quantities of a method over seeds and items, as variances are elsewhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.statistics import seeds as of_seeds
+from pipeline.statistics.items import Products
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """From both levels, with the degrees of freedom of the first."""
+
+    from_seeds: np.ndarray  # [2, 2]
+    from_items: np.ndarray
+    degrees: float
+    items: int
+
+    @property
+    def total(self) -> np.ndarray:
+        """Of the means over seeds."""
+        return self.from_seeds + self.from_items
+
+    def degrees_along(self, direction: np.ndarray) -> float:
+        """Satterthwaite's degrees of freedom of a weighted sum of the two."""
+        seeds = float(direction @ self.from_seeds @ direction)
+        items = float(direction @ self.from_items @ direction)
+        below = seeds**2 / self.degrees + items**2 / (self.items - 1)
+        return (seeds + items) ** 2 / below if below > 0 else self.degrees
+
+
+def shrunken(scores: np.ndarray) -> tuple[np.ndarray, float]:
+    """Covariances [methods, 2, 2] over seeds of scores [methods, 2, seeds], and their degrees.
+
+    Shrunk towards their mean as `seeds.shrunken` does the variance of the first of the two.
+    """
+    methods, _, seeds = scores.shape
+    own = np.stack([np.cov(of_method) for of_method in scores])
+    most = of_seeds.residual_degrees(methods + 1, seeds)  # the baseline is one more
+    first = of_seeds.shrunken(own[:, 0, 0], seeds - 1, most)
+    borrowed = first.degrees - (seeds - 1)
+    mixed = (borrowed * own.mean(axis=0) + (seeds - 1) * own) / first.degrees
+    scale = np.divide(first.values, mixed[:, 0, 0], out=np.ones(methods), where=mixed[:, 0, 0] > 0)
+    return mixed * scale[:, None, None], first.degrees
+
+
+def from_items(sums: Products) -> np.ndarray:
+    """The matrix with `items.main_variance` on its diagonal; what is below zero counts as zero."""
+    kept = sums.of_means
+    if sums.seeds > 1:
+        own_luck = (sums.within - sums.seeds * sums.of_means) / (sums.seeds * (sums.seeds - 1))
+        sizes, directions = np.linalg.eigh(sums.of_means - own_luck)
+        kept = (directions * np.maximum(sizes, 0.0)) @ directions.T
+    return kept * sums.items / (sums.items - 1)

@@ -1,0 +1,107 @@
+"""The task definitions beside this file: what they say, and which there are."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter
+
+from pipeline.ranges import Count, Name
+from pipeline.settings.base import Settings
+from pipeline.settings.data import Columns, Template
+from pipeline.settings.evaluation import ColumnMap, Source, TextCut
+from pipeline.settings.writing import Sampling
+
+FOLDER = Path(__file__).parent
+OWN = ("heldout", "responses", "exposure")  # of the experiment's own test split
+
+
+class Definition(Settings):
+    """What every definition says for people."""
+
+    title: str
+    about: str
+    source: str  # whom to cite
+
+
+class Instruction(Definition):
+    """Prompts to answer, with reference responses."""
+
+    kind: Literal["instruction"]
+    data: Source
+    columns: Columns = Columns()
+    template: Template = Template()
+    first: Count | None = None  # rows of the source; null: all
+    sampling: Sampling | None = None  # null: the experiment's
+
+
+class Harness(Definition):
+    """A task of lm-eval: what differs from its own, and how local files of it look."""
+
+    kind: Literal["lm_eval"]
+    task: str | None = None  # lm-eval's name; null: the definition's
+    shots: Count | None = None  # null: as lm-eval has it
+    columns: ColumnMap | None = None
+    text: TextCut | None = None
+    without: dict[str, list[str]] = Field(default_factory=dict)
+    nltk: str | None = None
+
+
+class Suite(Definition):
+    """Several tasks under one protocol."""
+
+    kind: Literal["suite"]
+    tasks: Annotated[list[Name], Field(min_length=1)]
+    template: Template | None = None
+    sampling: Sampling | None = None
+
+
+AnyDefinition = Annotated[Instruction | Harness | Suite, Field(discriminator="kind")]
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """All that are defined here, suites too."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+@cache
+def read(name: str) -> Instruction | Harness | Suite:
+    """A definition. Raises ValueError, naming the file, where it is none."""
+    path = FOLDER / f"{name}.yaml"
+    try:
+        return TypeAdapter(AnyDefinition).validate_python(yaml.safe_load(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} defines no task: {error}") from None
+
+
+@cache
+def expanded(name: str) -> dict[str, tuple[str, Instruction | Harness]]:
+    """The tasks behind a name: what each is called, the task whose data it has, its definition.
+
+    A suite with prompts or decoding of its own puts its name before those of its tasks. A name
+    that is not defined here is lm-eval's, taken as it is.
+    """
+    if name not in names():
+        plain = Harness(title=name, about="", source="lm-eval", kind="lm_eval")
+        return {name: (name, plain)}
+    found = read(name)
+    if not isinstance(found, Suite):
+        return {name: (name, found)}
+    return dict(pair for one in found.tasks for pair in _in_suite(name, found, one))
+
+
+def _in_suite(
+    name: str, suite: Suite, task: str
+) -> list[tuple[str, tuple[str, Instruction | Harness]]]:
+    changes = {
+        key: value for key in ("template", "sampling") if (value := getattr(suite, key)) is not None
+    }
+    members = expanded(task)
+    return [
+        (f"{name}_{member}", (base, definition.model_copy(update=changes)))
+        if changes and isinstance(definition, Instruction)
+        else (member, (base, definition))
+        for member, (base, definition) in members.items()
+    ]

@@ -1,0 +1,99 @@
+"""Items from the Hugging Face hub or the web, at a commit that is named in what is made of them."""
+
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.rows import Row, read_rows
+from pipeline.settings.evaluation import Source
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+TABLES = (".json", ".jsonl", ".parquet")
+SECONDS = 60  # without a word from the web
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where items came from, and what to know of it."""
+
+    about: str
+    commit: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def origin(name: str, revision: str) -> Origin:
+    """The commit that a revision is now. A branch can move, which is worth a warning."""
+    import huggingface_hub
+
+    if COMMIT.fullmatch(revision):
+        return Origin(name, revision)
+    try:
+        commit = huggingface_hub.HfApi().dataset_info(name, revision=revision).sha
+    except (OSError, ValueError) as error:
+        raise unreachable(f"data set {name!r}", error) from error
+    moving = f"revision {revision!r} of {name} can move: it was {commit} when the items were taken"
+    return Origin(name, commit, (moving,))
+
+
+def rows(source: Source) -> tuple[list[Row], Origin]:
+    """The rows of a file or a split. Raises ValueError where they can't be had."""
+    if source.url is not None:
+        return _from_web(source.url), Origin(source.url, None)
+    assert source.name is not None
+    found = origin(source.name, source.revision)
+    assert found.commit is not None
+    if source.split and source.split.endswith(TABLES):
+        return read_rows(_file(source.name, source.split, found.commit)), found
+    table = dataset(source.name, source.config, found.commit, split=source.split or "test")
+    return [Row(f"{source.name}, row {at}", row) for at, row in enumerate(table, 1)], found
+
+
+def _from_web(url: str) -> list[Row]:
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+            content = answer.read()
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise unreachable(url, error) from error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / url.rsplit("/", 1)[-1]
+        path.write_bytes(content)
+        return read_rows(path)
+
+
+def _file(name: str, file: str, commit: str) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=commit)
+        )
+    except (OSError, ValueError) as error:
+        raise unreachable(f"{file} of data set {name!r}", error) from error
+
+
+def dataset(name: str, config: str | None, commit: str | None, **options: Any) -> Any:
+    """A data set, or a split of it, at a commit; of a local folder where there is no commit."""
+    import datasets
+
+    try:
+        if commit is not None:
+            return datasets.load_dataset(name, config, revision=commit, **options)
+        # A folder can change under its name: nothing of it may outlive this call.
+        with tempfile.TemporaryDirectory() as cache:
+            options |= {"cache_dir": cache, "keep_in_memory": True}
+            return datasets.load_dataset(name, config, **options)
+    except (OSError, ValueError) as error:
+        raise unreachable(f"data set {name!r} {config or ''}", error) from error
+
+
+def unreachable(what: str, error: Exception) -> ValueError:
+    """What to do where the hub, or something on it, is not there."""
+    reason = " ".join(str(error).split())
+    return ValueError(
+        f"{what} can't be loaded: {reason:.300}. Where the hub is out of reach, name a local copy "
+        "in evaluation.data"
+    )

@@ -1,0 +1,329 @@
+"""Kills and damage done to real jobs and real runs, at moments of a seeded schedule."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from snaking import Copy
+
+from pipeline import integrity
+from workflow.artifact import Artifact
+from workflow.jobs import MODULES, Jobs
+
+LONG = 120.0  # seconds: nothing here takes so long, however busy the machine is
+HOLD = "import os, sys; print(os.environ[sys.argv[1]], flush=True); sys.stdin.read()"
+MACHINE = {  # flags of the stages that have them
+    "teachers": ("--save-seconds", "0"),
+    "starts": ("--save-seconds", "0"),
+    "students": ("--save-seconds", "0"),
+}
+WITH_STATE = ("teachers", "starts", "students", "texts", "caches", "evals")
+TIMES = ["seconds"]  # columns of steps.parquet in which two runs differ
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has begun."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+        return [int(one) for one in listed.split()]
+    return []
+
+
+def forks(process: int) -> list[int]:
+    """Its children that run the same command: the server beside what it serves."""
+    return [one for one in children(process) if command(one) == command(process)]
+
+
+def command(process: int) -> list[bytes]:
+    """What a process was started as; empty when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    return []
+
+
+def waited(condition: Callable[[], bool], pause: float = 0.005) -> None:
+    """Returns when the condition holds; fails if that takes too long."""
+    until = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(pause)
+
+
+def kill(process: int) -> bool:
+    """Whether it was there to be killed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+        return True
+    return False
+
+
+@dataclass(frozen=True)
+class Server:
+    """Preloaded libraries, for the jobs of stages alone."""
+
+    copy: Copy
+    environment: Mapping[str, str]
+    process: int  # the one that forks
+
+    def jobs(self) -> list[int]:
+        """The jobs that run in it."""
+        return children(self.process)
+
+
+@contextlib.contextmanager
+def served(copy: Copy, folder: Path) -> Iterator[Server]:
+    """A server whose own run is in another folder than that of the copy."""
+    command = [sys.executable, "-m", "workflow.preloaded", sys.executable, "-c", HOLD]
+    environment = os.environ | {"PYTHONPATH": str(copy.folder), "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(
+        [*command, "DISTILBENCH_PRELOADED"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stdout is not None
+        address = {"DISTILBENCH_PRELOADED": started.stdout.readline().strip()}
+        waited(lambda: len(children(started.pid)) == 2)
+        (process,) = forks(started.pid)
+        yield Server(copy, environment | address, process)
+        started.communicate()
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job of one artifact, on inputs that are there, into a folder of its own."""
+
+    server: Server
+    artifact: Artifact
+    settings: str  # its JSON
+    results: Path  # where it writes
+    inputs: tuple[tuple[str, Path], ...]
+
+    @classmethod
+    def of(cls, server: Server, jobs: Jobs, artifact: Artifact, results: Path) -> "Job":
+        """The job as a rule starts it, but for where it writes."""
+        inputs = [(role, server.copy.folder / one.path) for role, one in artifact.inputs]
+        return cls(server, artifact, jobs.job_json(artifact), results, tuple(inputs))
+
+    @property
+    def out(self) -> Path:
+        """What it makes."""
+        return self.results / self.artifact.stage / self.artifact.id
+
+    @property
+    def state(self) -> Path:
+        """What it has finished of it."""
+        return self.results / "state" / self.artifact.id
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.results / f"{self.artifact.id}.log"
+
+    def elsewhere(self, results: Path) -> "Job":
+        """The same job, writing into another folder."""
+        return replace(self, results=results)
+
+    def reading(self, role: str, path: Path) -> "Job":
+        """The same job with another folder as one of its inputs."""
+        inputs = [(one, path if one == role else given) for one, given in self.inputs]
+        return replace(self, inputs=tuple(inputs))
+
+    def command(self) -> list[str]:
+        """What a rule would start."""
+        stage = self.artifact.stage
+        flags = [part for role, path in self.inputs for part in (f"--{role}", str(path))]
+        flags += ["--out", str(self.out), *MACHINE.get(stage, ())]
+        flags += ["--state", str(self.state)] * (stage in WITH_STATE)
+        return [sys.executable, "-m", "workflow.job", MODULES[stage], self.settings, *flags]
+
+    def begin(self) -> "subprocess.Popen[bytes]":
+        """The process that asks for the job."""
+        self.results.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command(),
+                cwd=self.server.copy.folder,
+                env=self.server.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def end(self) -> int:
+        """Runs it to its end: the exit status."""
+        with self.begin() as process:
+            return process.wait(LONG)
+
+    def said(self) -> str:
+        """All that it has said so far."""
+        return self.log.read_text()
+
+
+@dataclass
+class AtRandom:
+    """Kills a job at a moment drawn from its time; hits are those that found it at work."""
+
+    draw: random.Random
+    seconds: float  # that the job takes, as known so far
+
+    def __call__(self, job: Job) -> bool:
+        """Whether it hit."""
+        with job.begin() as asker:
+            waited(lambda: bool(job.server.jobs()) or asker.poll() is not None)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                asker.wait(self.draw.uniform(0, self.seconds))
+                self.seconds *= 0.8
+                return False
+            hit = kill(asker.pid)
+        waited(lambda: not job.server.jobs())  # the server kills what nobody waits for
+        return hit
+
+
+def kill_before_the_rename(job: Job) -> bool:
+    """Whether the job was killed when all was written, and nothing had its name yet."""
+    pattern = f".{job.artifact.id}.*.tmp/{integrity.MANIFEST}"
+    with job.begin() as asker:
+        while not any(job.out.parent.glob(pattern)) and asker.poll() is None:
+            pass
+        hit = [kill(one) for one in job.server.jobs()] == [True]
+        asker.wait(LONG)
+    return hit and not job.out.exists()
+
+
+def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
+    """So many kills that hit. After each, what has the artifact's name is whole, or nothing has."""
+    tries, hits = 0, 0
+    while hits < wanted:
+        tries += 1
+        assert tries < 10 * wanted, "the kills come too late"
+        hits += strike(job)
+        assert not job.out.exists() or integrity.is_whole(job.out), job.said()
+        if job.out.exists():  # it was done: the next kill has another one to hit
+            shutil.rmtree(job.out)
+
+
+def agree(made: Path, unbroken: Path) -> bool:
+    """Whether an artifact is whole and holds what another one does, but for the time it took."""
+    manifests = [integrity.read_manifest(one) for one in (made, unbroken)]
+    steps = [one / "steps.parquet" for one in (made, unbroken)]
+    if steps[0].exists():
+        tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+    return integrity.is_whole(made) and manifests[0]["content"] == manifests[1]["content"]
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    """One bit of a file is another one."""
+    content = bytearray(path.read_bytes())
+    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    """A file loses its end."""
+    os.truncate(path, draw.randrange(path.stat().st_size))
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
+    """A folder on a disk of its own."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def grow_disk(folder: Path) -> None:
+    """Room for everything."""
+    subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    """A file that takes all the room that is left on its disk."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A run of Snakemake under the server of preloaded libraries, as `make` starts one."""
+
+    process: "subprocess.Popen[str]"
+    copy: Copy
+
+    @classmethod
+    def begin(cls, copy: Copy, config: Mapping[str, object], *before: str) -> "Workflow":
+        """Started, with its output on a pipe. `before` is a command around it."""
+        path = copy.folder / f"{config['experiment']}.json"
+        path.write_text(json.dumps(config))
+        options = ["--configfile", path.name, "--cores", "2", "--keep-going", "--quiet"]
+        snakemake = [sys.executable, "-m", "snakemake", *options, "--rerun-incomplete"]
+        machine = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+        }
+        process = subprocess.Popen(
+            [*before, sys.executable, "-m", "workflow.preloaded", *snakemake],
+            cwd=copy.folder,
+            env=machine,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return cls(process, copy)
+
+    def snakemake(self) -> int | None:
+        """Its process, once it is there."""
+        found = [one for one in children(self.process.pid) if b"snakemake" in command(one)[:4]]
+        return found[0] if found else None
+
+    def server(self) -> int | None:
+        """The server's process, once it is there."""
+        found = forks(self.process.pid)
+        return found[0] if found else None
+
+    def job(self) -> int | None:
+        """A job's process, if there is one."""
+        server = self.server()
+        found = children(server) if server else []
+        return found[0] if found else None
+
+    def strike(self, victim: str) -> None:
+        """Kills one of its processes, or asks it to stop, as soon as there is one to hit."""
+        if victim == "stop":
+            self.process.terminate()
+            return
+        find = {"snakemake": self.snakemake, "server": self.server, "job": self.job}
+        if victim == "supervisor":
+            self.process.kill()
+        else:
+            waited(lambda: (found := find[victim]()) is not None and kill(found), 0)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status, and what it said."""
+        said, _ = self.process.communicate(timeout=3 * LONG)
+        return self.process.returncode, said
+
+
+def finished(copy: Copy) -> dict[Path, int]:
+    """The artifacts that are there, and the file number of each manifest: no two have the same."""
+    found = (copy.folder / "results").glob(f"[a-z]*/*/{integrity.MANIFEST}")
+    return {path: path.stat().st_ino for path in found if path.parent.name[0] != "."}

@@ -1,0 +1,59 @@
+"""A report as its stage makes it, on made-up results."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import synthetic
+
+SMALL = synthetic.Experiment(
+    students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
+)
+ATTACK = "</script><script>document.title = 'taken'</script> & <img src=x onerror=alert(1)>"
+ONE_SEED = replace(
+    SMALL,
+    teachers=("large",),
+    seeds=(3,),
+    output=ATTACK,
+    labels={"jsd": "JSD_β <b>"},
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A report as the stage leaves it."""
+
+    results: Path
+    folder: Path
+    said: str
+    page: str
+
+    def data(self, id: str) -> dict:
+        """What the page carries for its scripts."""
+        found = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', self.page)
+        assert found
+        return json.loads(found[1])
+
+
+def make(results: Path, experiment: synthetic.Experiment) -> Made:
+    """The report of a made-up experiment, under `results`."""
+    grid = synthetic.write(results, experiment)
+    folder = grid.parent / "report"
+    done = run(results, experiment)
+    assert done.returncode == 0, done.stderr
+    return Made(results, folder, done.stdout, (folder / "index.html").read_text())
+
+
+def run(results: Path, experiment: synthetic.Experiment) -> subprocess.CompletedProcess[str]:
+    """The report stage on what is there."""
+    settings = synthetic.settings(experiment)
+    job = json.dumps({"id": "demo.report-12345678", "code": "0011", "settings": settings})
+    grid = results / experiment.name / "grid.csv"
+    out = grid.parent / "report"
+    stage = [sys.executable, "-W", "error", "-m", "pipeline.report", job]
+    files = ["--grid", str(grid), "--results", str(results), "--out", str(out)]
+    root = Path(__file__).parent.parent
+    return subprocess.run([*stage, *files], cwd=root, capture_output=True, text=True, check=False)

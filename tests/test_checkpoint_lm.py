@@ -1,0 +1,87 @@
+"""A checkpoint before lm-eval: what HFLM computes, in other batches and with another generator."""
+
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from test_heldout import PAIRS, SHAPE, WORDS
+
+from pipeline.checkpoint_lm import CheckpointLM
+from pipeline.models import from_shape, settle
+from pipeline.settings.models import Shape
+
+LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)
+CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]
+
+
+def model(seed: int = 1, positions: int = 512):
+    shape = Shape(**SHAPE.model_dump())
+    made = from_shape(shape, WORDS, seed).eval()
+    settle(made, WORDS)
+    made.config.max_position_embeddings = positions
+    return made
+
+
+def likelihoods() -> list[Instance]:
+    """Continuations that share a context, an empty context, a long text, white space between."""
+    pairs = [("Where is the cat? It is the", one) for one in CHOICES if one]
+    pairs += [("", "The owl sleeps."), (LONG, " And so on."), ("A word ", "and one more")]
+    pairs += [(prompt, f" {response}") for prompt, response in PAIRS]
+    return [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+
+
+@pytest.mark.parametrize("budget", [1, 40, 4000])
+def test_likelihoods_are_those_of_hflm_whatever_the_batches(budget: int):
+    positions = 96  # fewer than the long text has: its beginning is lost, as HFLM has it
+    plain = HFLM(pretrained=model(positions=positions), tokenizer=WORDS, batch_size=1)
+    expected = plain.loglikelihood(likelihoods(), disable_tqdm=True)
+    ours = CheckpointLM(model(positions=positions), WORDS, budget).loglikelihood(likelihoods())
+    for (log_prob, greedy), (wanted, is_greedy) in zip(ours, expected, strict=True):
+        assert log_prob == pytest.approx(wanted, rel=1e-5)  # float32, padded differently
+        assert greedy == is_greedy
+
+
+def test_choices_after_one_question_are_read_once():
+    lm = CheckpointLM(model(), WORDS, 4000)
+    context = WORDS.encode("Where is the cat? It is the")
+    choices = [WORDS.encode(one, add_special_tokens=False) for one in "ABCD"]
+    readings = lm._readings([(None, context, ids) for ids in choices if len(ids) == 1])
+    assert len(readings) == 1
+    assert len(readings[0].requests) > 1
+
+
+@pytest.mark.parametrize("budget", [30, 4000])
+def test_the_likelihood_of_a_whole_text_is_that_of_hflm(budget: int):
+    asked = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in (LONG, "The owl.", "")]
+    plain = HFLM(pretrained=model(positions=50), tokenizer=WORDS, batch_size=2)
+    expected = plain.loglikelihood_rolling(asked, disable_tqdm=True)
+    ours = CheckpointLM(model(positions=50), WORDS, budget).loglikelihood_rolling(asked)
+    assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def writing(until: list[str], prompts: list[str], length: int = 70) -> list[Instance]:
+    options = {"until": until, "max_gen_toks": length, "do_sample": False}
+    return [Instance("generate_until", {}, (prompt, dict(options)), 0) for prompt in prompts]
+
+
+@pytest.mark.parametrize("until", [[], ["e"], ["."], ["nothing of the kind"]])
+def test_greedy_text_is_that_of_hflm_up_to_the_same_stop(until: list[str]):
+    prompts = [prompt for prompt, _ in PAIRS] + [LONG]
+    plain = HFLM(pretrained=model(positions=160), tokenizer=WORDS, batch_size=1)
+    expected = plain.generate_until(writing(until, prompts), disable_tqdm=True)
+    lm = CheckpointLM(model(positions=160), WORDS, 4000)
+    assert lm.generate_until(writing(until, prompts)) == expected
+
+
+def test_a_greedy_text_is_not_written_far_beyond_its_stop():
+    lm = CheckpointLM(model(), WORDS, 4000)
+    prompt = PAIRS[0][0]
+    free = lm.generate_until(writing([], [prompt], length=256))[0]
+    assert len(lm.written[prompt, 0].response_ids) > 32  # it doesn't end early by itself
+    lm.generate_until(writing([free[0]], [prompt], length=256))
+    assert len(lm.written[prompt, 0].response_ids) <= 32
+
+
+def test_a_model_too_short_for_a_response_is_refused():
+    lm = CheckpointLM(model(positions=64), WORDS, 4000)
+    with pytest.raises(ValueError, match=r"lower evaluation\.max_new_tokens"):
+        lm.generate_until(writing([], ["The cat"], length=64))

@@ -1,0 +1,175 @@
+"""What jobs say that they took: tokens against an independent count, and over kills."""
+
+from collections import Counter
+from dataclasses import asdict, fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from players import Setup, run, trained
+
+from pipeline import artifacts, checkpoint, costs
+from pipeline.costs import Cost, Usage, Work
+from pipeline.distill import cost
+from pipeline.stopwatch import Stopwatch
+from pipeline.teachers import LiveTeacher
+from pipeline.training import Run, begin, distill
+
+STEPS = 5
+# Of everything that the teacher learns or decides: fixed text, its own, interleaved, learning too
+METHODS = ("sft", "reverse_kl", "gkd", "skd", "switch", "minillm", "okd", "ikd", "distillm2")
+
+
+def setup(method: str, batch_size: int = 1) -> Setup:
+    return Setup(method, steps=STEPS, batch_size=batch_size)
+
+
+def watched(model: Any) -> Counter[str]:
+    """How many positions a model reads and how many distributions it gives, by its own layers.
+
+    Without padding it is exact, so it needs one text at a time.
+    """
+    seen: Counter[str] = Counter()
+
+    def read(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        seen["positions"] += output.shape[:-1].numel()
+
+    def score(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
+        seen["scored"] += output.shape[:-1].numel()
+
+    model.get_input_embeddings().register_forward_hook(read)
+    model.get_output_embeddings().register_forward_hook(score)
+    return seen
+
+
+def run_through(made: Run) -> Cost:
+    state = begin(made)
+    for _ in distill(made, state):
+        pass
+    return cost(made, state)
+
+
+# distillm2 answers all prompts at once, with padding
+@pytest.mark.parametrize("method", [one for one in METHODS if one != "distillm2"])
+def test_what_the_models_read_and_score_is_what_their_layers_see(method: str) -> None:
+    made = run(setup(method))
+    student = watched(made.student)
+    live = isinstance(made.teacher, LiveTeacher)
+    teacher = watched(made.teacher.model) if live else Counter()
+    took = run_through(replace(made, budget=1))  # for texts of validation too one at a time
+    assert (student["positions"], student["scored"]) == (
+        took.student_positions,
+        took.student_tokens,
+    )
+    assert (teacher["positions"], teacher["scored"]) == (
+        took.teacher_positions,
+        took.teacher_tokens,
+    )
+    assert live == (took.teacher_tokens > 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tokens_are_the_sums_of_the_steps(method: str) -> None:
+    made, state = trained(setup(method, batch_size=6))
+    took, rows = cost(made, state), state.rows
+    assert took.trained_tokens == sum(row["response_tokens"] or 0 for row in rows)
+    written = took.student_written_tokens + took.teacher_written_tokens
+    if method != "distillm2":  # it answers all prompts of an epoch, which this run doesn't end
+        assert written == sum(row["written_tokens"] or 0 for row in rows)
+    by_teacher = sum((row["teacher_share"] or 0) * (row["written_tokens"] or 0) for row in rows)
+    assert took.teacher_written_tokens == pytest.approx(by_teacher)
+    assert took.flops == rows[-1]["flops"]
+
+
+def test_an_interleaved_teacher_is_asked_as_text_is_written_and_again_as_it_is_trained_on() -> None:
+    for method, gold in (("skd", 0.0), ("minillm", 0.0), ("switch", 0.5)):
+        # a step in several micro-batches would be read once more for a loss over whole steps
+        took = run_through(replace(run(setup(method, batch_size=6)), budget=10_000))
+        written = took.student_written_tokens + took.teacher_written_tokens
+        assert took.teacher_tokens == took.trained_tokens + written
+        assert (written == took.trained_tokens) == (gold == 0)
+
+
+def test_a_teacher_that_learns_reads_the_text_once_more() -> None:
+    for method in ("okd", "ikd"):
+        made, state = trained(setup(method, batch_size=6))
+        took = cost(made, state)
+        assert took.teacher_tokens == 2 * took.trained_tokens
+        assert took.teacher_written_tokens == 0
+
+
+def test_a_student_with_a_cache_or_no_teacher_has_no_teacher_of_its_own() -> None:
+    made, state = trained(setup("sft"))
+    took = cost(made, state)
+    assert (took.teacher_positions, took.teacher_tokens, took.teacher_written_tokens) == (0, 0, 0)
+    # it learns whole: three times what reading takes, but for the validation
+    assert took.trained_positions < took.student_positions
+
+
+@pytest.mark.parametrize("method", ["gkd", "switch", "ikd", "distillm2"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
+    method: str, step: int, tmp_path: Path
+) -> None:
+    unbroken = cost(*trained(setup(method, batch_size=6)))
+    killed = run(setup(method, batch_size=6))
+    state = begin(killed)
+    list(islice(distill(killed, state), step))
+    checkpoint.save(tmp_path, killed, state, "job")
+
+    resumed = run(setup(method, batch_size=6))
+    state = begin(resumed)
+    before = state.usage
+    assert checkpoint.resume(tmp_path, resumed, state, "job")
+    assert state.usage.seconds > before.seconds
+    for _ in distill(resumed, state):
+        pass
+    measured = {field.name for field in fields(Usage)}
+    took = cost(resumed, state)
+    for name, value in asdict(took).items():
+        if name not in measured:
+            assert value == getattr(unbroken, name), name
+
+
+def test_usage_adds_up_and_keeps_the_higher_peak() -> None:
+    first = Usage(2.0, 3.0, 40.0, 100, None)
+    later = Usage(1.0, 1.5, 2.0, 80, 7)
+    assert first.then(later) == Usage(3.0, 4.5, 42.0, 100, 7)
+    assert first.then(Usage(energy_joules=None)).energy_joules is None  # part of it isn't known
+
+
+def test_a_stopwatch_counts_the_cores_that_worked() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    matrix = torch.randn(400, 400)
+    for _ in range(20):
+        matrix = matrix @ matrix / 400
+    busy = watch.usage()
+    assert busy.device_seconds > 0
+    assert busy.seconds > 0
+    assert busy.host_memory_bytes > 10_000_000  # torch alone takes more
+    assert busy.device_memory_bytes is None
+    assert busy.energy_joules is None  # NVML knows GPUs alone
+
+
+def test_a_cost_is_read_as_it_was_written_and_refused_in_part(tmp_path: Path) -> None:
+    took = costs.cost_of(
+        Usage(1.5, 2.5, None, 10, None),
+        Work(9, 8, 7, 6, 10**19),  # more than 64 bits hold
+        Work(5, 0, 4, 3, 2),
+        device="CPU, 1 thread(s)",
+        parameters=11,
+        trained_tokens=12,
+    )
+    costs.write(tmp_path, took)
+    assert costs.read(tmp_path / costs.FILE) == took
+    assert took.flops == 10**19 + 2
+    artifacts.write_json(tmp_path / costs.FILE, {"seconds": 1.0})
+    with pytest.raises(ValueError, match="trained_tokens"):
+        costs.read(tmp_path / costs.FILE)
+
+
+def test_flops_of_one_unknown_model_make_the_sum_unknown() -> None:
+    assert costs.flops_of(Work(flops=3), Work(flops=4)) == 7
+    assert costs.flops_of(Work(flops=3), Work(flops=None)) is None

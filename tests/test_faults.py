@@ -1,0 +1,336 @@
+"""Kill it anywhere: jobs and runs that are killed, starved or given damaged files.
+
+What is left is whole or not there, a second start goes on from it, and the numbers are in the end
+those of an unbroken run, bit for bit.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fault_injection import (
+    AtRandom,
+    Job,
+    Server,
+    Workflow,
+    agree,
+    cut,
+    finished,
+    flip,
+    grow_disk,
+    kill_before_the_rename,
+    kills,
+    served,
+    small_disk,
+    waited,
+)
+from snaking import Copy, edited
+
+from workflow.config import validate
+from workflow.grid import Grid
+from workflow.jobs import Jobs
+
+pytestmark = pytest.mark.xdist_group("faults")
+SEED = 20_261_123
+KILLS = {  # of each stage, at random moments
+    "data": 3,
+    "tokenizers": 3,
+    "tokens": 3,
+    "models": 3,
+    "teachers": 10,
+    "texts": 8,
+    "caches": 8,
+    "students": 10,
+    "evals": 6,
+}
+SAID = {  # when it was hit last
+    "snakemake": "signal 9 ended the command: start it again",
+    "supervisor": "",
+    "stop": "Will exit after finishing currently running jobs",
+    "server": "the server of preloaded libraries was killed, and its jobs with it",
+}
+LONG_STAGES = ("teachers", "texts", "caches", "students")
+Told = Callable[[str, object], None]
+
+
+@dataclass(frozen=True)
+class Unbroken:
+    """A job that nothing happened to, and how long it took."""
+
+    job: Job
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def server(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(chain, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    server: Server, tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Unbroken]:
+    """A job of each stage; the long ones in several pieces."""
+    pieces = {"teacher_cache.shard_texts": 20, "teacher_text.samples": 9}
+    grid, results = Grid(validate(edited(tiny, pieces))), tmp_path_factory.mktemp("unbroken")
+    student = Grid(validate(tiny)).student("jsd", "small", "large", 1)
+    evaluation = Grid(validate(tiny)).evaluations[student]
+    made = [grid.data(), grid.words(), grid.tokens(), grid.model("wide", 0), grid.teacher("large")]
+    made += [grid.text("large"), grid.signals("large"), student, evaluation]
+    found = {}
+    for artifact in made:
+        job, began = Job.of(server, Jobs(grid), artifact, results / "results"), time.monotonic()
+        assert job.end() == 0, job.said()
+        found[artifact.stage] = Unbroken(job, time.monotonic() - began)
+    return found
+
+
+def draws(name: str) -> random.Random:
+    """The schedule of one test."""
+    return random.Random(f"{SEED}/{name}")
+
+
+@pytest.mark.parametrize("stage", KILLS)
+def test_a_stage_killed_at_random_moments_ends_as_an_unbroken_one(
+    stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken[stage]
+    job = one.job.elsewhere(tmp_path / "results")
+    kills(job, KILLS[stage], AtRandom(draws(stage), one.seconds))
+    assert job.end() == 0, job.said()
+    assert agree(job.out, one.job.out)
+    assert not job.state.exists()
+    record_property("survived", f"{KILLS[stage]} kills of {stage} at random moments")
+
+
+@pytest.mark.parametrize("stage", ["data", "models", "teachers", "texts", "caches", "evals"])
+def test_a_stage_killed_between_writing_and_renaming_leaves_nothing_under_the_name(
+    stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken[stage]
+    job = one.job.elsewhere(tmp_path / "results")
+    kills(job, 2, kill_before_the_rename)
+    assert job.end() == 0, job.said()
+    assert agree(job.out, one.job.out)
+    assert {path.name for path in job.out.parent.iterdir()} == {job.out.name, ".lock"}
+    record_property("survived", f"2 kills of {stage} between writing and renaming")
+
+
+def begun(job: Job, pieces: int) -> "subprocess.Popen[bytes]":
+    """The job, when it has saved so many states or pieces."""
+    process = job.begin()
+    waited(lambda: len(list(job.state.glob("[a-z0-9]*/manifest.json"))) >= pieces, 0)
+    return process
+
+
+@pytest.mark.parametrize("stage", LONG_STAGES)
+def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
+    stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken[stage]
+    job = one.job.elsewhere(tmp_path / "results")
+    with begun(job, 1) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == os.EX_TEMPFAIL, job.said()
+    assert "stopped by signal 15" in job.said()
+    assert not job.out.exists()
+    kept = {path: path.stat().st_ino for path in job.state.glob("*/manifest.json")}
+    assert kept
+    assert len(kept) <= 2 or stage not in ("teachers", "students")
+
+    assert job.end() == 0, job.said()
+    assert agree(job.out, one.job.out)
+    assert not job.state.exists()
+    record_property("survived", f"1 SIGTERM to {stage}")
+
+
+def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
+    unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken["teachers"]
+    job = one.job.elsewhere(tmp_path / "results")
+    with begun(job, 2) as process:
+        process.kill()
+    waited(lambda: not job.server.jobs())
+    *_, before, last = sorted(job.state.glob("step-*"))
+    flip(last / "state.pt", draws("state"))
+    assert job.end() == 0, job.said()
+    assert f"{last} is damaged: going back to the state before it" in job.said()
+    assert f"going on after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
+    assert agree(job.out, one.job.out)
+    record_property("survived", "1 damaged state")
+
+
+@pytest.mark.parametrize("harm", [cut, flip])
+@pytest.mark.parametrize(
+    ("stage", "role", "file"),
+    [
+        ("tokenizers", "data", "train.parquet"),
+        ("tokens", "tokenizer", "model/tokenizer.json"),
+        ("students", "tokens", "train.parquet"),
+        ("students", "start", "model/model.safetensors"),
+        ("students", "cache", "train-00000.parquet"),
+        ("evals", "cache", "test-00000.parquet"),
+        ("evals", "model", "manifest.json"),
+    ],
+)
+def test_a_damaged_input_is_named_moved_aside_and_never_read(
+    harm: Callable[[Path, random.Random], None],
+    stage: str,
+    role: str,
+    file: str,
+    unbroken: dict[str, Unbroken],
+    tmp_path: Path,
+    record_property: Told,
+):
+    one = unbroken[stage]
+    given = dict(one.job.inputs)[role]
+    damaged = tmp_path / "results" / given.parent.name / given.name
+    shutil.copytree(given, damaged)
+    harm(damaged / file, draws(f"{harm.__name__} {file}"))
+
+    job = one.job.elsewhere(tmp_path / "results").reading(role, damaged)
+    assert job.end() == 2, job.said()
+    aside = tmp_path / "results/damaged" / given.parent.name / f"{given.name}.1"
+    (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {damaged / file} is ")
+    assert line.endswith(f"; {damaged} is now {aside}: run again to remake it")
+    assert not damaged.exists()
+    assert (aside / file).exists()
+    assert not job.out.exists()
+
+    shutil.copytree(given, damaged)  # as a rerun remakes it
+    assert job.end() == 0, job.said()
+    assert agree(job.out, one.job.out)
+    record_property("survived", f"1 {harm.__name__} file")
+
+
+@pytest.mark.parametrize("stage", ["caches", "students"])
+def test_two_processes_never_make_the_same_at_once(
+    stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken[stage]
+    job = one.job.elsewhere(tmp_path / "results")
+    with begun(job, 1) as first:
+        (maker,) = job.server.jobs()
+        os.kill(maker, signal.SIGSTOP)  # it takes its time
+        with job.begin() as second:
+            waiting = f"another process is making {job.out}: waiting until it has ended"
+            waited(lambda: waiting in job.said())
+            os.kill(maker, signal.SIGCONT)
+            assert first.wait(60) == 0, job.said()
+            made = (job.out / "manifest.json").stat().st_ino
+            assert second.wait(60) == 0, job.said()
+    assert f"{job.out} is there already" in job.said()
+    assert (job.out / "manifest.json").stat().st_ino == made
+    assert agree(job.out, one.job.out)
+    record_property("survived", f"1 second job beside one of {stage}")
+
+
+@pytest.mark.parametrize("stage", ["data", "models", "teachers", "caches", "evals"])
+def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
+    stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken[stage]
+    with small_disk(tmp_path / "disk", kilobytes=16):
+        job = one.job.elsewhere(tmp_path / "disk/results")
+        assert job.end() != 0
+        assert not job.out.exists()
+        (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
+        assert "No space left on device" in line
+        assert line.endswith("make room and run again: what is finished is kept")
+        grow_disk(tmp_path / "disk")
+        assert job.end() == 0, job.said()
+        assert agree(job.out, one.job.out)
+    record_property("survived", f"1 full disk under {stage}")
+
+
+def test_an_input_without_permission_is_named(
+    unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
+):
+    one = unbroken["caches"]
+    given = dict(one.job.inputs)["tokens"]
+    locked = shutil.copytree(given, tmp_path / "results/tokens" / given.name) / "train.parquet"
+    job = one.job.elsewhere(tmp_path / "results").reading("tokens", locked.parent)
+    locked.chmod(0)
+    rights = "-dac_override,-dac_read_search"  # root reads what it has no permission for
+    before = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    done = subprocess.run(
+        [*(before if os.getuid() == 0 else []), *job.command()],
+        cwd=job.server.copy.folder,
+        env={name: v for name, v in job.server.environment.items() if name[:5] != "DISTI"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.stderr.startswith("setpriv: "):
+        pytest.skip("root may not give up its rights here")
+    assert done.returncode == 2, done.stderr
+    assert f"Permission denied: '{locked}'" in done.stderr
+    assert "give this user the right to it and run again" in done.stderr
+    assert locked.exists()  # nothing is wrong with it: it is not moved aside
+    locked.chmod(0o644)
+    assert job.end() == 0, job.said()
+    assert agree(job.out, one.job.out)
+    record_property("survived", "1 input without permission")
+
+
+@pytest.fixture(scope="module")
+def killed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The source of the project once more, without results."""
+    folder = tmp_path_factory.mktemp("killed")
+    ignored = shutil.ignore_patterns("results", ".snakemake", "__pycache__")
+    return Copy(Path(shutil.copytree(chain.folder, folder, ignore=ignored, dirs_exist_ok=True)))
+
+
+def interrupted(copy: Copy, tiny: dict[str, Any], victims: list[str], draw: random.Random) -> str:
+    """What a run said in which one victim after another was hit while it was at work."""
+    run = Workflow.begin(copy, tiny)
+    for victim in victims:
+        aim = len(finished(copy)) + draw.randint(1, 2)
+        waited(lambda aim=aim: len(finished(copy)) >= aim or run.process.poll() is not None)
+        time.sleep(draw.uniform(0, 0.5))
+        assert run.process.poll() is None, run.end()
+        run.strike(victim)
+    code, said = run.end()
+    assert code != 0
+    return said
+
+
+def scores(copy: Copy) -> pd.DataFrame:
+    return pd.read_parquet(copy.folder / "results/tiny/report/scores.parquet")
+
+
+def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
+    chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
+):
+    draw, kept = draws("run"), {}
+    for victims in (["snakemake"], ["supervisor"], ["stop"], ["job", "server"]):
+        said = interrupted(killed, tiny, victims, draw)
+        assert SAID[victims[-1]] in said, said
+        assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
+        assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+        kept = finished(killed)
+
+    code, said = Workflow.begin(killed, tiny).end()
+    assert code == 0, said + killed.logs()
+    assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+    assert set(finished(killed)) == {
+        killed.folder / path.relative_to(chain.folder) for path in finished(chain)
+    }
+    for path in finished(chain):
+        assert agree(killed.folder / path.parent.relative_to(chain.folder), path.parent), path
+    pd.testing.assert_frame_equal(scores(killed), scores(chain), check_exact=True)
+    assert not list((killed.folder / "results/state").iterdir())
+    assert not list(killed.folder.glob("results/*/.*.tmp"))
+    record_property("survived", "5 kills of runs: Snakemake, server, supervisor, job; 1 SIGTERM")

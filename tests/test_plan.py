@@ -1,0 +1,201 @@
+"""The plan: exactly the jobs that Snakemake then runs, each with the reason a person would give."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snaking import JOB, OUTPUT, Copy, edited
+
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.grid import Grid
+from workflow.jobs import OUTDATED
+from workflow.measured import wall_seconds
+from workflow.plan import TO_DO
+
+pytestmark = pytest.mark.xdist_group("chain")
+LOSS = ("pipeline/losses/jsd.py", "return ", "return 1 * ")
+
+
+def asked(chain: Copy, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    """`workflow.plan` as a user starts it."""
+    path = chain.folder / f"{config['experiment']}.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "workflow.plan", "--configfile", path.name, *options]
+    return subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
+
+
+def steps(chain: Copy, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The planned jobs by their outputs, without `results/`."""
+    done = asked(chain, config, "--json")
+    found = json.loads(done.stdout)["steps"]
+    assert done.returncode == (TO_DO if found else 0), done.stderr
+    return {step["output"].removeprefix("results/"): step for step in found}
+
+
+def kinds(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {output: step["why"]["kind"] for output, step in found.items()}
+
+
+def jsd(config: dict[str, Any]) -> tuple[str, str]:
+    """The student of the JSD and its evaluation, without `results/`."""
+    grid = Grid(validate(config))
+    student = grid.student("jsd", "small", "large", 1)
+    evaluation = grid.evaluations[student]
+    return student.path.removeprefix("results/"), evaluation.path.removeprefix("results/")
+
+
+def test_the_plan_before_a_change_of_one_hyperparameter_names_the_jobs_that_then_run(
+    chain: Copy, tiny: dict[str, Any]
+):
+    own = edited(tiny, {"experiment": "planned"})
+    done = chain.snakemake(own, "--cores", "2", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert asked(chain, own).returncode == 0
+
+    changed = edited(own, {"methods.jsd": {"teacher_weight": 0.3}})
+    student, evaluation = jsd(changed)
+    found = steps(chain, changed)
+    assert set(found) == {student, evaluation, "planned/grid.csv", "planned/report"}
+    done = chain.snakemake(changed, "--cores", "2", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = {one for _, block in JOB.findall(done.stderr) for one in OUTPUT.findall(block)}
+    assert ran - {OUTDATED} == {f"results/{one}" for one in found}
+    assert asked(chain, changed).returncode == 0
+
+    why = found[student]["why"]
+    assert why["text"] == "settings changed: method.loss_settings.teacher_weight: 0.5 -> 0.3"
+    assert why["was"] == Path(jsd(own)[0]).name
+    assert kinds(found) == {
+        student: "settings",
+        evaluation: "inputs",
+        "planned/grid.csv": "inputs",
+        "planned/report": "settings",
+    }
+    assert (
+        f"{Path(jsd(own)[0]).name} -> {Path(student).name}" in found[evaluation]["why"]["inputs"][0]
+    )
+
+
+def test_it_is_snakemakes_dry_run_after_any_change(chain: Copy, tiny: dict[str, Any]):
+    changes: list[dict[str, Any]] = [
+        {},
+        {"methods.gkd": None},
+        {"grid.0.seeds": [1, 2]},
+        {"students.big": {"model": "wide"}},
+        {"evaluation.items": 5},
+        {"data.template.with_input": "{input}"},
+        {"experiment": "another"},
+    ]
+    for change in changes:
+        changed = edited(tiny, change)
+        assert set(steps(chain, changed)) == chain.planned(changed), change
+
+
+def test_it_is_snakemakes_dry_run_after_edits_and_losses(chain: Copy, tiny: dict[str, Any]):
+    with contextlib.ExitStack() as edits:
+        edits.enter_context(chain.edit(*LOSS))
+        edits.enter_context(chain.edit("pipeline/reporting/plots.py", "\n", "\n", "COLOUR = 1\n"))
+        assert set(steps(chain, tiny)) == chain.planned(tiny)
+    manifest = chain.folder / Grid(validate(tiny)).tokens().path / "manifest.json"
+    hidden = manifest.rename(manifest.with_name("hidden"))
+    # tokens are needed by no finished job, but by that of a new seed
+    more = edited(tiny, {"grid.0.seeds": [1, 2]})
+    assert set(steps(chain, tiny)) == chain.planned(tiny) == set()
+    assert set(steps(chain, more)) == chain.planned(more)
+    hidden.rename(manifest)
+
+
+def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
+    student, evaluation = jsd(tiny)
+    with chain.edit(*LOSS):
+        found = steps(chain, tiny)
+    assert found[student]["why"]["text"] == "code changed: pipeline/losses/jsd.py"
+    assert found[evaluation]["why"]["text"] == "code of its inputs changed: model"
+    assert found["tiny/report"]["why"]["kind"] == "inputs"
+
+    with chain.edit("pipeline/reporting/plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
+        found = steps(chain, tiny)
+    assert found["tiny/report"]["why"]["text"] == "code changed: pipeline/reporting/plots.py"
+    assert set(found) == {"tiny/report"}
+
+
+def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, Any]):
+    student, evaluation = (chain.folder / "results" / one for one in jsd(tiny))
+    hidden = student.rename(student.with_name("hidden"))
+    manifest = evaluation / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text[: len(text) // 2])
+    found = steps(chain, tiny)
+    manifest.write_text(text)
+    hidden.rename(student)
+
+    changed = {one: found[one]["why"]["kind"] for one in jsd(tiny)}
+    assert list(changed.values()) == ["lost", "damaged"]
+    assert steps(chain, tiny) == {}
+
+
+def test_a_job_with_a_saved_state_is_one_that_goes_on(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"training.steps": 13})
+    student = jsd(changed)[0]
+    state = chain.folder / "results/state" / Path(student).name / "step-00000004"
+    state.mkdir(parents=True)
+    found = steps(chain, changed)
+    shutil.rmtree(state.parent)
+    assert found[student]["why"]["kind"] == "unfinished"
+
+
+def test_people_are_told_what_changed_and_what_it_costs(chain: Copy, tiny: dict[str, Any]):
+    done = asked(chain, edited(tiny, {"methods.jsd": {"teacher_weight": 0.4}}))
+    assert done.returncode == TO_DO
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert lines[0].startswith("tiny: 4 jobs to run")
+    assert any(line.startswith("methods.jsd: null -> ") for line in lines)
+    assert any(line.startswith("students, 1: settings changed:") for line in lines)
+    assert any(line.startswith("estimated: 0.00 GPU-hours") for line in lines)
+    assert asked(chain, tiny).stdout.startswith("tiny: nothing to do")
+
+
+def test_seconds_are_those_measured_before(chain: Copy, tiny: dict[str, Any]):
+    student, _ = jsd(tiny)
+    log = chain.folder / f"results/benchmarks/{student}.tsv"
+    measured = dict(zip(*(line.split("\t") for line in log.read_text().splitlines()), strict=True))
+    with chain.edit(*LOSS):
+        cost = steps(chain, tiny)[student]["cost"]
+    assert cost["basis"] == "measured"
+    assert cost["seconds"] == float(measured["s"])
+
+
+def test_twice_the_steps_are_more_than_the_measured_seconds(chain: Copy, tiny: dict[str, Any]):
+    longer = edited(tiny, {"methods.jsd": {"training": {"steps": 1200}}})
+    shorter = edited(tiny, {"methods.jsd": {"training": {"steps": 6}}})
+    costs = [steps(chain, one)[jsd(one)[0]]["cost"] for one in (shorter, longer)]
+    assert [one["basis"] for one in costs] == ["scaled", "scaled"]
+    assert costs[0]["seconds"] < costs[1]["seconds"]
+
+
+def test_a_faulty_configuration_is_refused_and_not_planned(chain: Copy, tiny: dict[str, Any]):
+    done = asked(chain, edited(tiny, {"training.stepz": 3}))
+    assert done.returncode == 1
+    assert "training.stepz" in done.stderr
+    command = [sys.executable, "-m", "workflow.plan", "--configfile", "none.yaml"]
+    done = subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "none.yaml" in done.stderr
+
+
+def test_the_wall_time_is_that_of_the_longest_way_through_the_slots():
+    first = Artifact.of("data", "first", {})
+    left, right = (Artifact.of("tokens", one, {}, ("data", first)) for one in ("left", "right"))
+    last = Artifact.of("models", "last", {}, ("left", left), ("right", right))
+    jobs = [first, left, right, last]
+    seconds = {first.id: 1.0, left.id: 5.0, right.id: 2.0, last.id: 4.0}
+    assert wall_seconds(jobs, seconds, slots=1) == 1 + 5 + 2 + 4
+    assert wall_seconds(jobs, seconds, slots=2) == 1 + 5 + 4
+    assert wall_seconds([last], {last.id: 4.0}, slots=3) == 4
+    assert wall_seconds([], {}, slots=2) == 0

@@ -1,0 +1,203 @@
+"""Profiles: the machine is theirs alone, and jobs share its GPUs by claims of real processes."""
+
+import os
+import select
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snaking import ROOT, Copy, edited
+
+from workflow.devices import Device, listed
+
+PROFILES = ROOT / "workflow/profiles"
+WAITING_SECONDS = 1.5  # several looks of a job that waits
+TWO = ("gpu-a:80000", "gpu-b:80000")
+TABLE = "0, GPU-aa, 81559\n1, GPU-bb, 81559\n2, GPU-cc, 24564\n"
+
+
+@dataclass(frozen=True)
+class Claimer:
+    """A process that asks for memory of a GPU."""
+
+    process: subprocess.Popen[bytes]
+
+    def device(self, seconds: float = 60) -> str | None:
+        """The device that it has got, or None if it waits for so long."""
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        return self.process.stdout.readline().decode().strip() if ready else None
+
+    def end(self) -> None:
+        """Lets it finish its work."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(timeout=60) == 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Two GPUs, and the processes that ask for them."""
+
+    folder: Path
+    started: ExitStack
+
+    def ask(self, memory_mb: int) -> Claimer:
+        """A new process, once it stands in line."""
+        script = str(ROOT / "tests/claimer.py")
+        process = subprocess.Popen(
+            [sys.executable, script, str(self.folder), str(memory_mb), *TWO],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        self.started.enter_context(process)
+        self.started.callback(process.kill)
+        claimer = Claimer(process)
+        assert claimer.device() == "waiting"
+        return claimer
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine whose processes end with the test."""
+    with ExitStack() as started:
+        yield Machine(tmp_path / "claims", started)
+
+
+def test_each_large_job_has_a_device_of_its_own(machine: Machine):
+    assert {machine.ask(60_000).device() for _ in range(2)} == {"gpu-a", "gpu-b"}
+
+
+def test_small_jobs_share_devices_evenly(machine: Machine):
+    claimers = [machine.ask(20_000) for _ in range(6)]
+    assert Counter(one.device() for one in claimers) == {"gpu-a": 3, "gpu-b": 3}
+
+
+def test_a_job_waits_for_room_and_then_goes_on(machine: Machine):
+    first, second, third = (machine.ask(60_000) for _ in range(3))
+    given = first.device()
+    assert second.device() is not None
+    assert third.device(WAITING_SECONDS) is None
+    first.end()
+    assert third.device() == given
+
+
+def test_what_a_killed_job_held_is_free_at_once(machine: Machine):
+    first, second = machine.ask(60_000), machine.ask(60_000)
+    given = first.device()
+    assert second.device() is not None
+    first.process.kill()
+    assert machine.ask(60_000).device() == given
+
+
+def test_a_large_job_is_not_overtaken_by_small_ones(machine: Machine):
+    small = [machine.ask(30_000) for _ in range(2)]
+    assert {one.device() for one in small} == {"gpu-a", "gpu-b"}
+    large = machine.ask(80_000)
+    assert large.device(WAITING_SECONDS) is None
+    later = machine.ask(30_000)  # there would be room for it
+    assert later.device(WAITING_SECONDS) is None
+    small[0].end()
+    assert large.device() is not None
+    assert later.device() is not None
+
+
+def test_a_killed_waiter_holds_up_nobody(machine: Machine):
+    assert machine.ask(30_000).device() is not None
+    assert machine.ask(30_000).device() is not None
+    large = machine.ask(80_000)
+    assert large.device(WAITING_SECONDS) is None
+    later = machine.ask(30_000)
+    large.process.kill()
+    assert later.device() is not None
+
+
+def test_more_than_any_device_has_means_a_whole_one(machine: Machine):
+    assert machine.ask(200_000).device() is not None
+    assert machine.ask(200_000).device() is not None
+    assert machine.ask(256).device(WAITING_SECONDS) is None
+
+
+def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
+    everything = [Device("GPU-aa", 81559), Device("GPU-bb", 81559), Device("GPU-cc", 24564)]
+    assert listed(TABLE, None) == everything
+    assert listed(TABLE, "0,2") == [everything[0], everything[2]]
+    assert listed(TABLE, "GPU-bb") == [everything[1]]
+    assert listed(TABLE, "") == []
+
+
+def settings(name: str) -> dict[str, Any]:
+    return yaml.safe_load((PROFILES / name / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", ["local", "gpu", "slurm"])
+def test_a_profile_names_rules_that_there_are(name: str):
+    rules = " ".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    for rule in settings(name).get("set-resources") or {}:
+        assert f"rule {rule}:" in rules
+
+
+def test_what_a_site_must_edit_is_one_short_block():
+    text = (PROFILES / "slurm/config.yaml").read_text()
+    block = text.partition("# What your site must edit")[2].partition("# End of what")[0]
+    assert 5 < len(block.splitlines()) < 20
+    rest = text.replace(block, "")
+    for site in ("slurm_partition", "slurm_account", "gpu:", "device_memory_mb", "slurm_extra"):
+        assert site in block
+        assert site not in rest
+
+
+@pytest.mark.parametrize("name", ["local", "gpu"])
+def test_the_whole_experiment_can_be_planned_under_a_profile(
+    project: Copy, tiny: dict[str, Any], name: str
+):
+    fresh = edited(tiny, {"experiment": "profiles", "seed": 77})
+    options = ("--workflow-profile", str(PROFILES / name), "--cores", "1")
+    assert "profiles/report" in project.planned(fresh, *options)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine whose driver lists three GPUs, and a module that shows one."""
+    program = tmp_path / "bin/nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat <<END\n{TABLE}END\n")
+    program.chmod(0o755)
+    (tmp_path / "shown.py").write_text("import os\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'))\n")
+    return os.environ | {
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}:{tmp_path}",
+        "TMPDIR": str(tmp_path),
+    }
+
+
+def shown(driver: dict[str, str], command: list[str], folder: Path) -> str:
+    """What a job prints as the GPUs that it sees."""
+    job = [sys.executable, "-m", "workflow.job", *command, "shown"]
+    preloaded = [sys.executable, "-m", "workflow.preloaded", *job]
+    printed = {
+        subprocess.run(
+            one, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+        for one in (job, preloaded)
+    }
+    (same,) = printed
+    return same.strip()
+
+
+def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp_path: Path):
+    assert shown(driver, ["--gpu-memory-mb", "30000"], tmp_path) in {"GPU-aa", "GPU-bb"}
+
+
+def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
+    given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
+    assert shown(given, ["--gpu-memory-mb", "0"], tmp_path) == "3"

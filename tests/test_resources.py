@@ -1,0 +1,206 @@
+"""Estimates: sizes against real models, work against arithmetic, and what grows when."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from snaking import ROOT, edited, saved_model
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
+from transformers import LlamaForCausalLM as Llama
+
+from pipeline.language_model import parameter_count
+from pipeline.models import layers_of
+from pipeline.settings.models import Shape
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.grid import Grid
+from workflow.machine import CPU, GPU, Machine
+from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
+from workflow.needs import Needs
+from workflow.resources import CONTEXT_MB, GRAIN, MB, USABLE, estimate, micro_batch, work
+
+VOCABULARY = 320
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A default resource as Snakemake holds one."""
+
+    raw: int | str | None
+
+
+@pytest.fixture
+def grid(tiny: dict[str, Any]) -> Grid:
+    return Grid(validate(edited(tiny, {"methods.gkd": None})))
+
+
+def wildcards(artifact: Artifact) -> SimpleNamespace:
+    return SimpleNamespace(id=artifact.id)
+
+
+def llama(layers: int, width: int, feed_forward: int, tied: bool) -> Llama:
+    return Llama(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=width,
+            intermediate_size=feed_forward,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            tie_word_embeddings=tied,
+        )
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_shape_is_counted_as_transformers_counts_it(tied: bool):
+    shape = Shape(source="shape", layers=3, width=32, heads=2, tie_embeddings=tied)
+    # null: 8/3 of the width, in multiples of 16
+    real = llama(layers=3, width=32, feed_forward=80, tied=tied)
+    assert of_shape(shape, VOCABULARY).parameters == parameter_count(real)
+
+
+def test_some_layers_of_a_shape_are_counted_with_its_embeddings():
+    shape = {"source": "shape", "layers": 4, "width": 32, "heads": 2, "seed": 0}
+    whole = Artifact.of("models", "wide", shape)
+    cut = Artifact.of(
+        "models",
+        "cut",
+        {"source": "layers_of", "model": "base", "layers": 2, "seed": 0},
+        ("base", whole),
+    )
+    real = layers_of(llama(layers=4, width=32, feed_forward=80, tied=True), 2)
+    assert size(cut, VOCABULARY).parameters == parameter_count(real)
+    assert size(cut, VOCABULARY).layers == 2
+
+
+def test_a_saved_model_is_counted_from_its_headers(tmp_path: Path):
+    folder = saved_model(tmp_path, {"<end>": 0, "one": 1, "two": 2})
+    found = of_folder(folder)
+    assert found.parameters == parameter_count(AutoModelForCausalLM.from_pretrained(folder))
+    assert (found.layers, found.width, found.vocabulary) == (2, 16, 3)
+
+
+@pytest.mark.parametrize("name", [one for one in KNOWN if one.startswith("gpt2")])
+def test_the_table_has_the_real_counts(name: str):
+    known = KNOWN[name]
+    with torch.device("meta"):
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                n_layer=known.layers,
+                n_embd=known.width,
+                n_head=known.width // 64,
+                vocab_size=known.vocabulary,
+            )
+        )
+    assert parameter_count(model) == known.parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 135 * MB),
+        ("Qwen/Qwen2.5-0.5B", 500 * MB),
+        ("facebook/opt-1.3b", 1_300 * MB),
+        ("EleutherAI/pythia-410m-deduped", 410 * MB),
+        ("meta-llama/Llama-3.2-1B", 1_000 * MB),
+        ("openai-community/gpt2-xl", 1_557_611_200),
+        ("someone/nameless-2", ASSUMED_PARAMETERS),
+    ],
+)
+def test_a_model_of_the_hub_has_its_size_in_its_name(name: str, parameters: int):
+    assert of_name(name).parameters == parameters
+
+
+def test_training_costs_six_operations_a_parameter_and_a_live_teacher_two(grid: Grid):
+    own = size(grid.student("sft", "small", "large", 1), VOCABULARY).parameters
+    teacher = size(grid.teacher("large"), VOCABULARY).parameters
+    # 12 steps of 8 texts, each half of 64 + 32 tokens long; 2 validations of 64 texts
+    read, measured = 12 * 8 * 48, 2 * 64 * 48
+    alone = work(grid, grid.student("sft", "small", "large", 1))
+    assert alone.operations == read * 6 * own + measured * 2 * own
+    live = work(grid, grid.student("gkd", "small", "large", 1))
+    written = 12 * 8 * 8  # of at most 8 tokens, by both models
+    more = read * 2 * teacher + written * 2 * (own + teacher)
+    assert live.operations == alone.operations + more
+
+
+def test_training_holds_weights_gradients_and_two_moments(grid: Grid):
+    student = grid.student("sft", "small", "large", 1)
+    own = size(student, VOCABULARY).parameters
+    # 4 bytes each, and bfloat16 copies
+    assert work(grid, student).resident == (4 * 4 + 2) * own
+
+
+def test_epochs_count_the_training_examples(tiny: dict[str, Any]):
+    once = edited(tiny, {"training": {"epochs": 2, "batch_size": 8}})
+    grid = Grid(validate(once))
+    # 150 lines, of which 12 each are set apart
+    assert work(grid, grid.student("sft", "small", "large", 1)).steps == -(-2 * 126 // 8)
+
+
+def test_a_micro_batch_fits_beside_the_weights():
+    grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
+    for artifact in grid.artifacts.values():
+        doing = work(grid, artifact)
+        if not doing.loaded:
+            continue
+        for device in (24_000, 80_000):
+            tokens = micro_batch(doing, Machine(device_memory_mb=device))
+            used = doing.resident + doing.writer + tokens * doing.per_position
+            assert used / MB + CONTEXT_MB <= USABLE * device
+            assert tokens >= GRAIN
+
+
+def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):
+    small = grid.student("sft", "small", "large", 1)
+    assert estimate(grid, small) == estimate(grid, small, CPU)
+    hub = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
+    large = hub.student("sft", "layers12", "smollm2", 1)
+    assert estimate(hub, large) == estimate(hub, large, GPU)
+    assert estimate(hub, large).seconds < estimate(hub, large, CPU).seconds / 100
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_artifact_of_a_shipped_configuration_has_an_estimate(path: Path):
+    grid = Grid(validate(yaml.safe_load(path.read_text())))
+    for artifact in grid.artifacts.values():
+        for machine in (CPU, GPU):
+            found = estimate(grid, artifact, machine)
+            assert found.seconds > 0
+            assert 0 < found.memory_mb < 1_000_000
+            assert found.disk_mb >= 0
+
+
+def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink(grid: Grid):
+    one = wildcards(grid.student("jsd", "small", "large", 1))
+    needs = Needs(grid, GPU)
+    for need in (needs.mem_mb("students"), needs.runtime("students")):
+        assert [need(one, attempt=at) for at in (2, 3)] == [
+            at * need(one, attempt=1) for at in (2, 3)
+        ]
+    tokens = needs.micro_batch_tokens("students")
+    assert tokens(one, attempt=2) == max(GRAIN, tokens(one, attempt=1) // 2)
+    assert needs.report_mem_mb(one, attempt=2) == 2 * needs.report_mem_mb(one, attempt=1)
+
+
+def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one(grid: Grid):
+    one = wildcards(grid.student("jsd", "small", "large", 1))
+    shared = replace(GPU, share_devices=1)
+    assert Needs(grid, CPU).gpu_memory_mb("students")(one, attempt=1) == 0
+    assert Needs(grid, GPU).gpu_memory_mb("students")(one, attempt=1) == 0
+    claim = Needs(grid, shared).gpu_memory_mb("students")
+    assert 0 < claim(one, attempt=1) < GPU.device_memory_mb / 10
+    assert claim(one, attempt=100) == GPU.device_memory_mb
+
+
+def test_a_machine_is_what_the_profile_says_or_a_cpu():
+    given = {"device_memory_mb": Setting(24_000), "tmpdir": Setting("system_tmpdir")}
+    assert Machine.of(given) == Machine(device_memory_mb=24_000)
+    assert Machine.of(None) == CPU
+    with pytest.raises(ValueError, match="device_memory_mb = '24 GB': allowed: a whole number"):
+        Machine.of({"device_memory_mb": Setting("24 GB")})

@@ -1,0 +1,304 @@
+"""The tiny experiment on a real SLURM, through sbatch to its report, with faults on the way."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import slurm_cluster
+import yaml
+from slurm_cluster import GPUS, Cluster
+from snaking import ROOT, Copy, edited
+
+from workflow.config import validate
+from workflow.grid import Grid
+
+pytestmark = pytest.mark.xdist_group("slurm")
+SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
+PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
+LOOK_SECONDS = 0.2
+WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
+
+# A training run that lasts long enough to be met; no more jobs than the faults need
+FEWER = {
+    "warmup": None,
+    "teachers.large.training": {"steps": 600},
+    "methods.sft": {"training": {"steps": 600}},
+    "evaluation.tasks": ["heldout"],
+}
+
+
+@dataclass
+class Seen:
+    """What the faults saw while the experiment ran."""
+
+    environ: dict[str, str] = field(default_factory=dict)  # of a training process
+    drained_state: str = ""
+    waited_for: str = ""  # why a job was not started meanwhile
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The experiment after its run."""
+
+    project: Copy
+    config: dict[str, Any]
+    cluster: Cluster
+    status: int
+    said: str
+    seen: Seen
+    seconds: float
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(validate(self.config))
+
+    def submissions(self, rule: str, id: str = "") -> list[dict[str, str]]:
+        """All jobs of a rule, or of one artifact, in the order in which they were submitted."""
+        named = f"rule_{rule}_wildcards_{id}"
+        found = [job for job in self.cluster.jobs() if job["Comment"].startswith(named)]
+        return sorted(found, key=lambda job: int(job["JobId"]))
+
+    def states(self, rule: str, id: str = "") -> list[str]:
+        return [job["JobState"] for job in self.submissions(rule, id)]
+
+    def log(self, stage: str, id: str) -> str:
+        return (self.project.folder / "results/logs" / stage / f"{id}.log").read_text()
+
+
+def profile(folder: Path, **changes: Any) -> Path:
+    """The profile as shipped but for polling, and one estimate of memory that is far too low."""
+    shipped = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    shipped["slurm-init-seconds-before-status-checks"] = 2
+    too_low = "400 if attempt == 1 and 'narrow' in wildcards.id else 2500"
+    shipped["set-resources"] |= {"model": {"mem_mb": too_low}}
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(shipped | changes))
+    return folder
+
+
+def in_training(project: Copy, stage: str, id: str) -> int | None:
+    """The process that trains an artifact, once it has made a step."""
+    log = project.folder / "results/logs" / stage / f"{id}.log"
+    if not log.exists() or "step 1/" not in log.read_text():
+        return None
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode().split("\0")
+            if "workflow.job" in words and any(f'"id":"{id}"' in word for word in words):
+                return int(path.parent.name)
+    return None
+
+
+def hang(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]:
+    """Stops a training process when little of its time is left: it can't finish within it."""
+    while (process := in_training(project, "students", id)) is None:
+        yield
+    os.kill(process, signal.SIGSTOP)
+    words = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
+    seen.environ |= dict(word.split("=", 1) for word in words if "=" in word)
+    minutes = next(one["RunTime"].split(":")[1] for one in cluster.jobs() if id in one["Comment"])
+    job = seen.environ["SLURM_JOB_ID"]
+    cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")
+
+
+def cancel(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
+    """Cancels a training job, as an administrator or a person by mistake might."""
+    while in_training(project, "teachers", id) is None:
+        yield
+    (job,) = (one for one in cluster.jobs() if id in one["Comment"])
+    cluster.command("scancel", job["JobId"])
+
+
+def drain(cluster: Cluster, seen: Seen) -> Iterator[None]:
+    """Takes the node out when a cache is asked for, until SLURM says that a job waits for it."""
+    while not any("rule_teacher_cache" in one["Comment"] for one in cluster.jobs()):
+        yield
+    update = ("scontrol", "update", f"nodename={cluster.host}")
+    cluster.command(*update, "state=drain", "reason=test")
+    seen.drained_state = cluster.node_state()
+    while not (reasons := [one["Reason"] for one in cluster.jobs() if "DRAINED" in one["Reason"]]):
+        yield
+    seen.waited_for = reasons[0]
+    cluster.command(*update, "state=resume")
+
+
+@contextlib.contextmanager
+def started(project: Copy, config: str, profile: Path, output: Path) -> Iterator[subprocess.Popen]:
+    """Snakemake as from a login node."""
+    machine = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(PLUGIN),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [sys.executable, "-m", "snakemake", "--configfile", config]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            # whatever becomes of the test, no Snakemake outlives it
+            ["setpriv", "--pdeathsig", "KILL", *command, "--workflow-profile", str(profile)],
+            cwd=project.folder,
+            env=machine,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -> Ran:
+    """The experiment from nothing to its report, faults included."""
+    (project.folder / "tiny.json").write_text(json.dumps(config))
+    grid, seen, began = Grid(validate(config)), Seen(), time.monotonic()
+    faults = [
+        hang(project, cluster, seen, grid.student("sft", "small", "large", 1).id),
+        cancel(project, cluster, grid.teacher("large").id),
+        drain(cluster, seen),
+    ]
+    output = folder / "snakemake.out"
+    with started(project, "tiny.json", profile(folder / "slurm"), output) as one:
+        while one.poll() is None:
+            for fault in faults:
+                next(fault, None)
+            time.sleep(LOOK_SECONDS)
+    seconds = time.monotonic() - began
+    return Ran(project, config, cluster, one.returncode, output.read_text(), seen, seconds)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster for all tests of this file."""
+    if (reason := slurm_cluster.missing()) is not None:
+        pytest.skip(reason)
+    if not PLUGIN.is_dir():
+        pytest.skip(f"the executor plugin is not in {PLUGIN}: run `make test`")
+    with slurm_cluster.running(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy of the project's source in which nothing was made yet."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in SOURCES:
+        copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copied(ROOT / name, folder / name)
+    return Copy(folder)
+
+
+@pytest.fixture(scope="module")
+def ran(
+    own_copy: Copy,
+    tiny: dict[str, Any],
+    cluster: Cluster,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ran:
+    """The tiny experiment after it went through the cluster."""
+    return run(own_copy, edited(tiny, FEWER), cluster, tmp_path_factory.mktemp("slurm"))
+
+
+def test_the_report_is_there_and_nothing_is_left_to_do(ran: Ran):
+    assert ran.status == 0, ran.said + ran.project.logs() + ran.cluster.logs()
+    assert (ran.project.folder / "results/tiny/report/index.html").exists()
+    assert ran.project.planned(ran.config) == set()
+
+
+def test_every_artifact_was_made_by_one_job_that_went_through_sbatch(ran: Ran):
+    ended = Counter(job["JobId"] for job in ran.cluster.finished())
+    assert set(ended.values()) == {1}  # nothing was requeued behind Snakemake's back
+    completed = Counter(
+        job["Comment"] for job in ran.cluster.jobs() if job["JobState"] == "COMPLETED"
+    )
+    artifacts = {one.id for one in ran.grid.artifacts.values()} | {"tiny"}
+    assert Counter(comment.rsplit("_wildcards_")[-1] for comment in completed) == Counter(artifacts)
+    assert set(completed.values()) == {1}
+
+
+def test_models_were_run_on_gpus_and_the_rest_was_not(ran: Ran):
+    for job in ran.cluster.jobs():
+        rule = job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
+        asked = (job["Partition"], job.get("TresPerJob"))
+        assert asked == (("gpu", "gres:gpu:1") if rule in WITH_GPU else ("cpu", None)), rule
+    assert ran.seen.environ["CUDA_VISIBLE_DEVICES"] in {str(at) for at in range(GPUS)}
+
+
+def test_a_cancelled_job_is_started_again_and_goes_on_where_it_was(ran: Ran):
+    teacher = ran.grid.teacher("large").id
+    assert ran.states("teacher", teacher) == ["CANCELLED", "COMPLETED"]
+    assert "going on after step" in ran.log("teachers", teacher)
+
+
+def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
+    student = ran.grid.student("sft", "small", "large", 1).id
+    first, second = ran.submissions("student", student)
+    assert first["JobState"] in {"FAILED", "TIMEOUT"}  # of itself after the warning, or by SLURM
+    assert second["JobState"] == "COMPLETED"
+    # 15 minutes are the least that a first attempt gets
+    assert (first["TimeLimit"] < "00:15:00", second["TimeLimit"]) == (True, "00:30:00")
+    assert "going on after step" in ran.log("students", student)
+
+
+def test_a_job_out_of_memory_is_killed_and_gets_more(ran: Ran):
+    model = ran.grid.start_model("small", 1).id
+    first, second = ran.submissions("model", model)
+    assert (first["JobState"], first["MinMemoryNode"]) == ("FAILED", "400M")
+    assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "2500M")
+    kept = ran.project.folder / f"results/logs/slurm/rule_model/{model}/{first['JobId']}.log"
+    assert "exceeded memory limit" in kept.read_text()
+
+
+def test_a_drained_node_is_waited_for(ran: Ran):
+    assert ran.seen.drained_state in {"draining", "drained"}
+    assert "DRAINED" in ran.seen.waited_for
+    cache = ran.grid.signals("large").id
+    assert ran.states("teacher_cache", cache) == ["COMPLETED"]
+
+
+def test_each_loss_of_a_job_is_told(ran: Ran):
+    lost = [job for job in ran.cluster.jobs() if job["JobState"] != "COMPLETED"]
+    assert len(lost) == 3
+    assert ran.said.count("Trying to restart job") == 3
+    for job in lost:
+        told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
+        assert told in ran.said
+
+
+def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
+    ran: Ran, tiny: dict[str, Any], tmp_path: Path
+):
+    data = tmp_path / "answerless.jsonl"
+    data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)
+    config = edited(tiny, {"experiment": "broken", "data.examples.train": str(data)})
+    (ran.project.folder / "broken.json").write_text(json.dumps(config))
+    output = tmp_path / "out"
+    with started(ran.project, "broken.json", profile(tmp_path / "slurm", retries=0), output) as one:
+        assert one.wait() == 1
+    said, id = output.read_text(), Grid(validate(config)).data().id
+    assert "Error in rule data" in said
+    assert f"results/logs/data/{id}.log" in said
+    assert "error: " in said
+    assert "output" in said.partition("error: ")[2]  # the column that is missing
+
+
+def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], None]):
+    jobs = ran.cluster.jobs()
+    completed = sum(job["JobState"] == "COMPLETED" for job in jobs)
+    assert completed >= len(ran.grid.artifacts) + 1
+    record_property(
+        "summary",
+        f"SLURM: {len(jobs)} jobs through sbatch in {ran.seconds:.0f} s, {completed} completed; "
+        "survived without a person: scancel, time limit, memory limit, drained node; "
+        "no artifact made twice",
+    )

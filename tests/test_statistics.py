@@ -1,0 +1,315 @@
+"""The statistics: against scipy, against formulas, and on made-up experiments with known truth."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.interval_coverage import Truth, draw, drawn_differences, item_draws, measured
+from pipeline.statistics import hierarchical, seeds
+from pipeline.statistics.gaps import fieller
+from pipeline.statistics.hierarchical import Estimates
+from pipeline.statistics.items import (
+    contributions,
+    draw_variance,
+    main_variance,
+    of_differences,
+    of_each,
+    products,
+    standardised,
+)
+from pipeline.statistics.letters import letters
+from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.permutation import sign_flips, smallest_p
+from pipeline.statistics.power import resolvable
+
+ONE, OTHER = np.array([0]), np.array([1])
+TRIALS = 300
+SURE = 3.3  # standard errors: a right procedure fails one such check in a thousand
+
+
+def two_methods(items: int, seed: int = 0) -> np.ndarray:
+    """Values [methods, 1 seed, items] that go together, the first 0.2 higher."""
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(2, 1, items)) + rng.normal(size=items) + np.array([0.2, 0])[:, None, None]
+    )
+
+
+def equally_weighted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    items = contributions(values, np.ones_like(values))
+    return items.scores, items.influences
+
+
+def test_one_seed_with_equal_weights_is_the_paired_t_test() -> None:
+    values = two_methods(40)
+    scores, influences = equally_weighted(values)
+    found = hierarchical.of_pairs(scores, products(influences), ONE, OTHER)
+    ours = stats.ttest_rel(values[0, 0], values[1, 0])
+    interval = ours.confidence_interval()
+    assert found.values[0] == pytest.approx(values[0].mean() - values[1].mean())
+    assert found.values[0] - found.half_widths()[0] == pytest.approx(interval.low)
+    assert found.values[0] + found.half_widths()[0] == pytest.approx(interval.high)
+
+
+def test_two_methods_whose_items_agree_are_the_paired_t_test_over_seeds() -> None:
+    by_seed = np.array([[0.31, 0.52, 0.43, 0.70], [0.28, 0.55, 0.31, 0.52]])
+    values = np.repeat(by_seed[:, :, None], 50, axis=2)  # all items alike: seeds alone vary
+    scores, influences = equally_weighted(values)
+    found = hierarchical.of_pairs(scores, products(influences), ONE, OTHER)
+    ours = stats.ttest_rel(*by_seed)
+    assert found.p_values()[0] == pytest.approx(ours.pvalue, rel=1e-5)  # of the integral
+    assert found.half_widths()[0] == pytest.approx(np.ptp(ours.confidence_interval()) / 2, rel=1e-5)
+
+
+def test_both_levels_together_are_their_sum_in_draws() -> None:
+    found = Estimates(np.array([4.0]), np.array([1.0]), 2.0, np.array([2.0]), 10**6)
+    rng = np.random.default_rng(0)
+    sums = np.abs(rng.standard_t(2, 10**6) + np.sqrt(2) * rng.standard_normal(10**6))
+    error = np.sqrt(0.05 * 0.95 / 10**6)
+    assert found.p_values()[0] == pytest.approx((sums >= 4).mean(), abs=4 * error)
+    assert (sums >= found.half_widths()[0]).mean() == pytest.approx(0.05, abs=4 * error)
+
+
+def test_the_interval_ends_where_the_p_value_is_five_per_cent() -> None:
+    values = np.geomspace(0.01, 100, 9)
+    found = Estimates(values, 1 / values, 1.4, values, 30)
+    at_the_end = replace(found, values=found.half_widths())
+    assert at_the_end.p_values() == pytest.approx(np.full(9, 0.05))
+
+
+def test_what_varies_in_nothing_is_certain() -> None:
+    nothing = np.zeros(2)
+    found = Estimates(np.array([0.0, 0.3]), nothing, 3.0, nothing, 20)
+    assert found.p_values().tolist() == [1.0, 0.0]
+    assert found.half_widths().tolist() == [0.0, 0.0]
+
+
+def test_the_variance_over_items_is_that_of_scipys_bootstrap() -> None:
+    values = two_methods(300)
+    difference = values[0, 0] - values[1, 0]
+    _, influences = equally_weighted(values)
+    variance = draw_variance(of_differences(products(influences), ONE, OTHER))[0]
+    drawn = stats.bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    )
+    # The bootstrap's variance lacks n / (n − 1); that of 20,000 draws varies by 1 %.
+    assert variance * 299 / 300 == pytest.approx(drawn.standard_error**2, rel=0.04)
+    half = Estimates(ONE, np.zeros(1), 1.0, np.array([variance]), 300).half_widths()[0]
+    middle = difference.mean()
+    assert drawn.confidence_interval.low == pytest.approx(middle - half, abs=0.06 * half)
+    assert drawn.confidence_interval.high == pytest.approx(middle + half, abs=0.06 * half)
+    careful = stats.bootstrap((difference,), np.mean, method="BCa", rng=rng)
+    assert np.ptp(careful.confidence_interval) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_the_computed_bootstrap_is_the_drawn_one() -> None:
+    rng = np.random.default_rng(3)
+    drawn = draw(Truth("", methods=2, seeds=4, items=60, training=0.2), rng)
+    items = contributions(drawn.weighted, drawn.weights)
+    draws = drawn_differences(items, item_draws(60, 40_000, rng), rng)
+    sums = of_differences(products(items.influences), ONE, OTHER)
+    by_seed = items.scores[0] - items.scores[1]
+    over_seeds = by_seed.var() / 4
+    over_items = sums.of_means[0]
+    over_both = (sums.within[0] - 4 * sums.of_means[0]) / 16
+    # Seeds, items, and what is left of each cell: the three sums of squares of the two-way layout.
+    assert draws.var() == pytest.approx(over_seeds + over_items + over_both, rel=0.04)
+
+
+def test_a_ratio_moves_by_the_influence_of_its_items() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.integers(5, 60, 400).astype(float)
+    values = rng.normal(2, 0.5, 400)
+    items = contributions(values * weights, weights)
+    without = [
+        np.average(np.delete(values, place), weights=np.delete(weights, place))
+        for place in range(400)
+    ]
+    left_out = items.scores - np.array(without)
+    assert items.influences == pytest.approx(
+        left_out, rel=0.2, abs=1e-9
+    )  # they differ in order 1/n
+    variance = draw_variance(of_each(products(items.influences[None, None])))[0]
+    jackknife = 399 / 400 * ((without - np.mean(without)) ** 2).sum()
+    assert variance == pytest.approx(jackknife, rel=0.02)
+
+
+def test_items_that_suit_all_seeds_are_told_from_a_seeds_own_luck() -> None:
+    rng = np.random.default_rng(5)
+    lasting, luck = rng.normal(0, 0.5, (1, 1, 4000)), rng.normal(0, 2.0, (1, 5, 4000))
+    _, influences = equally_weighted(lasting + luck)
+    sums = of_each(products(influences))
+    assert main_variance(sums)[0] == pytest.approx(0.25 / 4000, rel=0.35)
+    assert draw_variance(sums)[0] == pytest.approx((0.25 + 4 / 5) / 4000, rel=0.1)
+
+
+def test_an_effect_is_in_standard_deviations_of_the_items_differences() -> None:
+    values = two_methods(50)
+    difference = values[0, 0] - values[1, 0]
+    scores, influences = equally_weighted(values)
+    sums = of_differences(products(influences), ONE, OTHER)
+    effect = standardised(scores[0] - scores[1], sums)[0]
+    assert effect == pytest.approx(difference.mean() / difference.std(ddof=1))
+
+
+def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:
+    equal = stats.chi2(2).ppf((np.arange(30) + 0.5) / 30) / 2  # a sample as regular as can be
+    found = seeds.shrunken(equal, 2, 58.0)
+    assert found.degrees == 58
+    low, high = equal < 1, equal > 1.2
+    assert (found.values[low] > equal[low]).all()
+    assert (found.values[high] == equal[high]).all()  # a larger variance stands
+
+
+def test_variances_that_scatter_more_keep_more_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    prior = stats.invgamma(4, scale=4).rvs(4000, random_state=rng)  # 8 degrees of freedom
+    own = prior * rng.chisquare(3, 4000) / 3
+    assert seeds.shrunken(own, 3, np.inf).degrees == pytest.approx(8 + 3, rel=0.15)
+
+
+def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
+    assert seeds.shrunken(np.array([0.3]), 2, 2.0).degrees == 2
+    assert seeds.shrunken(np.zeros(4), 2, 8.0).values.tolist() == [0.0] * 4
+    with_none = seeds.shrunken(np.array([0.0, 0.1, 0.2]), 1, 3.0)
+    assert (with_none.values > 0).all()
+
+
+@pytest.mark.parametrize("items", [6, 12])
+def test_sign_flips_of_few_units_are_scipys_exact_permutation_test(items: int) -> None:
+    values = two_methods(items)[:, 0]
+    exact = stats.permutation_test(
+        tuple(values),
+        lambda one, other, axis: np.mean(one - other, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
+    )
+    assert sign_flips(values / items, ONE, OTHER)[0] == pytest.approx(exact.pvalue)
+
+
+def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
+    values = two_methods(80)[:, 0]
+    drawn = stats.permutation_test(
+        tuple(values),
+        lambda one, other, axis: np.mean(one - other, axis=axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    error = np.sqrt(drawn.pvalue / 5000)
+    assert sign_flips(values / 80, ONE, OTHER)[0] == pytest.approx(drawn.pvalue, abs=4 * error)
+
+
+def test_sign_flips_of_ranks_are_wilcoxons_test() -> None:
+    difference = two_methods(11)[0, 0] - two_methods(11)[1, 0]
+    ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
+    found = sign_flips(np.stack([ranks, np.zeros(11)]), ONE, OTHER)[0]
+    assert found == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
+
+
+def test_a_p_value_beyond_the_draws_is_a_bound_that_no_exact_one_exceeds() -> None:
+    units = np.stack([np.full(30, 1.0), np.zeros(30)])
+    found = sign_flips(units, ONE, OTHER)[0]
+    assert smallest_p(30) <= found <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
+    assert smallest_p(2) == 0.5
+    assert smallest_p(5) == 0.0625
+
+
+def test_holm_is_the_closed_bonferroni_test() -> None:
+    p_values = np.array([0.04, 0.001, 0.9, 0.012, 0.03])
+    closed = [
+        max(
+            min(1.0, len(family) * p_values[list(family)].min())
+            for size in range(1, 6)
+            for family in combinations(range(5), size)
+            if place in family
+        )
+        for place in range(5)
+    ]
+    assert holm(p_values) == pytest.approx(closed)
+
+
+def test_two_things_share_a_letter_exactly_where_they_are_not_apart() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        count = int(rng.integers(2, 10))
+        pairs = list(combinations(range(count), 2))
+        apart = {pair for pair in pairs if rng.random() < 0.4}
+        shown = letters(count, apart)
+        for one, other in pairs:
+            assert bool(set(shown[one]) & set(shown[other])) == ((one, other) not in apart)
+
+
+def test_letters_begin_with_the_best_and_none_says_what_another_does() -> None:
+    assert letters(4, [(0, 3), (1, 3)]) == ["a", "a", "ab", "b"]  # Piepho's own pattern
+    assert letters(3, []) == ["a", "a", "a"]
+    assert letters(3, [(0, 1), (0, 2), (1, 2)]) == ["a", "b", "c"]
+    assert letters(0, []) == []
+
+
+def test_a_difference_that_can_be_resolved_is_found_in_four_of_five_experiments() -> None:
+    rng = np.random.default_rng(0)
+    for count in (3, 20):
+        true = resolvable(1 / np.sqrt(count), count - 1, 0.05)
+        samples = rng.normal(true, 1, (20_000, count))
+        power = (stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean()
+        assert power == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 20_000))
+
+
+def test_after_correction_only_larger_differences_are_resolved() -> None:
+    alone, together = resolvable(0.1, 1.0, 0.05), resolvable(0.1, 1.0, 0.05 / 5000)
+    assert alone < together < np.inf
+    assert resolvable(0.1, 1e6, 0.05) == pytest.approx(0.1 * (1.959964 + 0.841621), rel=1e-4)
+
+
+def test_a_ratio_lies_in_fiellers_interval_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covariance = np.array([[0.04, 0.03], [0.03, 0.09]])
+    held = [
+        found.low <= 0.4 <= found.high
+        for top, bottom in rng.multivariate_normal([0.8, 2.0], covariance, 4000)
+        if (found := fieller(top, bottom, covariance, 1.959964))
+    ]
+    print(f"Fieller's interval held the ratio in {np.mean(held):.3f} of {len(held)}")
+    assert len(held) > 3990
+    assert np.mean(held) == pytest.approx(0.95, abs=SURE * np.sqrt(0.05 * 0.95 / len(held)))
+
+
+def test_a_ratio_to_what_may_be_zero_is_not_defined() -> None:
+    assert fieller(1.0, 0.5, np.diag([0.01, 0.09]), 1.96) is None  # 0.5 is within 1.96 · 0.3
+    assert fieller(1.0, 0.6, np.diag([0.01, 0.09]), 1.96) is not None
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_intervals_hold_the_truth_and_tests_claim_no_more_than_they_say(count: int) -> None:
+    row = measured(
+        Truth("all sources", seeds=count, items=200, training=0.3, luck=0.5), TRIALS, seed=7
+    )
+    found, error = row.found, row.error
+    print(
+        f"{count} seeds: intervals held {found.report:.3f} (percentiles {found.percentile:.3f}), "
+        f"means {found.means:.3f}; p < 0.05 in {found.claims:.3f}, Holm claimed in "
+        f"{found.false_family:.3f}; sign flips over items {found.flips:.3f}; ± {error:.3f}"
+    )
+    assert found.report > 0.95 - SURE * error
+    assert found.means > 0.95 - SURE * error
+    assert found.claims < 0.05 + SURE * error
+    assert found.false_family < 0.05 + SURE * error
+    assert found.percentile < 0.95 - SURE * error  # why the report has no percentiles
+    assert found.flips > 0.05 + SURE * error  # and why flips are of these checkpoints only
+
+
+def test_sign_flips_keep_their_level_where_checkpoints_are_all_that_is_asked_about() -> None:
+    same = Truth("", seeds=2, seed=0.0, training=0.0, item=0.0, items=100)
+    row = measured(same, TRIALS, seed=7)
+    print(f"sign flips over items: p < 0.05 in {row.found.flips:.3f}; ± {row.error:.3f}")
+    assert row.found.flips == pytest.approx(0.05, abs=SURE * row.error)

@@ -1,0 +1,173 @@
+"""The status: what is done, runs, waits, has failed and is left, while a run goes on and after."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snaking import ROOT, Copy, edited
+
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.grid import Grid
+from workflow.jobs import Jobs
+from workflow.status import last_line
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder in which an experiment is under way."""
+
+    path: Path
+    config: dict[str, Any]
+
+    def ask(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`workflow.status` as a user starts it."""
+        name = f"{self.config['experiment']}.json"
+        (self.path / name).write_text(json.dumps(self.config))
+        return subprocess.run(
+            [sys.executable, "-m", "workflow.status", "--configfile", name, *options],
+            cwd=self.path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def write(self, path: str, text: str, age: float = 0) -> None:
+        """A file, last written to so many seconds ago."""
+        file = self.path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        os.utime(file, (time.time() - age,) * 2)
+
+    def make(self, jobs: Jobs, artifact: Artifact, age: float) -> None:
+        """An artifact as far as its manifest."""
+        manifest = {"id": artifact.id, "code": jobs.code(artifact), "settings": {}, "inputs": {}}
+        self.write(f"{artifact.path}/manifest.json", json.dumps(manifest), age)
+
+    def begin(self, artifact: Artifact, age: float) -> None:
+        """Snakemake's note that a job was started."""
+        record = urlsafe_b64encode(artifact.path.encode()).decode()
+        self.write(f".snakemake/incomplete/{record}", "{}", age)
+
+    def log(self, artifact: Artifact, text: str, age: float = 0) -> None:
+        """What a job says."""
+        _, stage, id = artifact.path.split("/")
+        self.write(f"results/logs/{stage}/{id}.log", text, age)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
+    """A run of a minute: a teacher in training, another queued, a failed tokenizer of old."""
+    folder = Folder(tmp_path, tiny)
+    grid = Grid(validate(tiny))
+    jobs = Jobs(grid)
+    folder.make(jobs, grid.data(), age=3600)
+    folder.make(jobs, grid.words(), age=30)
+    folder.make(jobs, grid.tokens(), age=20)
+    folder.make(jobs, grid.model("wide", 0), age=20)
+    folder.write(".snakemake/locks/0.output.lock", "", age=60)
+    folder.begin(grid.teacher("large"), age=10)
+    folder.log(grid.teacher("large"), "Loading\nstep 40/120  loss 2.1 nats  7 s left\n", age=1)
+    folder.begin(grid.start("small", 1), age=5)
+    return folder
+
+
+def lines(folder: Folder) -> dict[str, dict[str, Any]]:
+    found = json.loads(folder.ask("--json").stdout)
+    return {f"{one['stage']}/{one['id']}": one for one in found["lines"]}
+
+
+def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder: Folder):
+    grid = Grid(validate(folder.config))
+    found = lines(folder)
+    teacher = found[grid.teacher("large").path.removeprefix("results/")]
+    assert teacher["standing"] == "running"
+    assert teacher["said"] == "step 40/120  loss 2.1 nats  7 s left"
+    assert 9 < teacher["seconds"] < 100
+    assert found[grid.start("small", 1).path.removeprefix("results/")]["standing"] == "queued"
+    others = [one["standing"] for one in found.values()]
+    # two students, four evaluations' checkpoints (teacher, untrained, start, two students),
+    # the cache, the untrained student, the report
+    assert others.count("left") == 2 + 5 + 1 + 1 + 1
+
+
+def test_what_is_done_is_counted_in_all_and_since_the_run_began(folder: Folder):
+    done = folder.ask("--json")
+    found = json.loads(done.stdout)
+    assert found["done"] == {"data": 1, "tokenizers": 1, "tokens": 1, "models": 1}
+    assert found["done_now"] == 3
+    assert done.returncode == 3
+
+
+def test_a_failed_job_is_told_with_its_last_words_and_its_log(folder: Folder):
+    grid = Grid(validate(folder.config))
+    student = grid.student("sft", "small", "large", 1)
+    folder.log(student, "Traceback\nValueError: the loss is not finite\n\n", age=3)
+    done = folder.ask()
+    assert done.returncode == 1
+    assert "ValueError: the loss is not finite" in done.stdout
+    assert f"results/logs/students/{student.id}.log" in done.stdout
+    assert lines(folder)[f"students/{student.id}"]["standing"] == "failed"
+
+
+def test_a_log_of_an_earlier_run_is_no_failure_of_this_one(folder: Folder):
+    student = Grid(validate(folder.config)).student("sft", "small", "large", 1)
+    folder.log(student, "ValueError: no more memory\n", age=3600)
+    assert lines(folder)[f"students/{student.id}"]["standing"] == "left"
+
+    shutil.rmtree(folder.path / ".snakemake")  # the run is over: now the last words count
+    assert lines(folder)[f"students/{student.id}"]["standing"] == "failed"
+    folder.write(f"results/benchmarks/students/{student.id}.tsv", "s\n3.0\n", age=3600)
+    assert lines(folder)[f"students/{student.id}"]["standing"] == "left"
+
+
+def test_the_time_left_falls_with_what_is_done(folder: Folder):
+    grid = Grid(validate(folder.config))
+    before = json.loads(folder.ask("--json").stdout)["seconds_left"]
+    folder.make(Jobs(grid), grid.start("small", 1), age=0)
+    assert 0 < json.loads(folder.ask("--json").stdout)["seconds_left"] < before
+
+
+def test_a_progress_bar_is_told_by_its_last_state(tmp_path: Path):
+    log = tmp_path / "log"
+    log.write_text("begin\n" + "".join(f"\r{share}%|" for share in range(0, 101, 10)) + "\n\n")
+    assert last_line(log) == "100%|"
+    log.write_text("x" * 100_000 + "\nlast\n")
+    assert last_line(log) == "last"
+    log.write_text("")
+    assert last_line(log) == ""
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_finished_experiment_is_done(chain: Copy, tiny: dict[str, Any]):
+    done = Folder(chain.folder, tiny).ask()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 running, 0 queued, 0 failed, 0 left" in done.stdout
+
+
+@pytest.fixture
+def broken(chain: Copy, tiny: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A configuration one of whose jobs fails, after a run."""
+    with chain.edit("pipeline/losses/reverse_kl.py", "return ", "return 1 / 0 * "):
+        config = edited(tiny, {"experiment": "broken", "methods": {"reverse_kl": None}})
+        done = chain.snakemake(config, "--cores", "1", "--quiet")
+        assert done.returncode != 0
+        yield config
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_job_that_really_failed_is_found(chain: Copy, broken: dict[str, Any]):
+    done = Folder(chain.folder, broken).ask()
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "division by zero" in done.stdout

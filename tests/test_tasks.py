@@ -1,0 +1,350 @@
+"""Tasks: what they are defined as, how their items are gathered, and what is wrong in a config."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
+from snaking import ROOT, TINY, edited
+
+from pipeline import harness_documents, instruction_items, schemas
+from pipeline.contamination import of_examples
+from pipeline.examples import Example
+from pipeline.settings.data import ALPACA_WITHOUT_INPUT
+from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob, Local
+from pipeline.tasks import definitions, harness_index, local_documents
+from workflow import evaluations
+from workflow.artifact import Artifact
+from workflow.config import ConfigError, validate
+from workflow.digests import of_file
+from workflow.grid import Grid
+
+DATA = ROOT.parent / "shared" / "data"
+QUESTIONS = [  # as AI2 publishes ARC
+    {
+        "id": f"question-{at}",
+        "question": {
+            "stem": f"Which animal says {sound}?",
+            "choices": [
+                {"text": animal, "label": label}
+                for label, animal in zip("ABCD", ["cat", "dog", "cow", "owl"], strict=True)
+            ],
+        },
+        "answerKey": "ABCD"[at % 4],
+    }
+    for at, sound in enumerate(["meow", "woof", "moo", "hoot", "purr", "bark"])
+]
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def harness_job(task: str, *files: Path, **changes: Any) -> HarnessJob:
+    """The job that the workflow would make of a definition with local files."""
+    settings = Evaluation(tasks=[task], data={task: [str(one) for one in files]})
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    job = HarnessJob.model_validate(artifact.settings["task"])
+    return job.model_copy(update=changes)
+
+
+def instruction_job(task: str, path: Path) -> InstructionJob:
+    settings = Evaluation(tasks=[task], data={task: str(path)})
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    return InstructionJob.model_validate(artifact.settings["task"])
+
+
+@pytest.mark.parametrize("name", definitions.names())
+def test_a_definition_says_what_it_is_and_whom_to_cite(name: str):
+    found = definitions.read(name)
+    assert found.title
+    assert found.about
+    assert found.source
+
+
+def test_every_task_of_lm_eval_that_a_definition_names_is_there():
+    for name in definitions.names():
+        for base, found in definitions.expanded(name).values():
+            if isinstance(found, definitions.Harness):
+                assert harness_index.files(found.task or base)
+
+
+def test_a_suite_has_its_own_prompts_and_decoding():
+    job = evaluations.job(Evaluation(tasks=["atkd", "dolly"], sampling={"temperature": 1.0}))
+    by_name = {one.name: one.writing for one in job.tasks}
+    assert len(by_name) == 9
+    assert by_name["atkd_dolly"].sampling.temperature == 0
+    assert by_name["dolly"].sampling.temperature == 1
+    assert by_name["drop_3_shot"] is None  # lm-eval says how it is written
+    _, suite = definitions.expanded("atkd")["atkd_dolly"]
+    assert suite.template.without_input.startswith("Human:")
+    assert definitions.read("dolly").template.without_input == ALPACA_WITHOUT_INPUT
+
+
+def test_a_sampled_task_is_written_once_for_each_seed_and_a_greedy_one_once():
+    seeds = [10, 20, 30, 40, 50]
+    sampled = Evaluation(tasks=["dolly"], sampling={"temperature": 1.0}, decoding_seeds=seeds)
+    greedy = sampled.model_copy(update={"sampling": evaluations.GREEDY})
+    assert evaluations.job(sampled).tasks[0].writing.decoding_seeds == seeds
+    assert evaluations.job(greedy).tasks[0].writing.decoding_seeds == [0]
+
+
+def test_the_index_knows_what_lm_eval_has():
+    # those of the issue, a tag, groups with members in other folders, and a group of groups
+    for name in ("arc_easy", "hellaswag", "piqa", "boolq", "lambada", "mmlu", "bbh", "drop"):
+        assert harness_index.files(name)
+    assert len(harness_index.folders("openllm")) > 3
+    assert {path.name for path in harness_index.folders("ai2_arc")} == {"arc"}
+    assert not harness_index.files("arc_eazy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tasks": ["doly"]}, r"evaluation\.tasks\.0: 'doly' is no task; did you mean dolly"),
+        ({"tasks": ["arc_eazy"]}, "did you mean arc_easy"),
+        ({"tasks": ["squadv2"]}, "by code of its own"),
+        ({"tasks": ["dolly", "dolly"]}, "listed twice"),
+        ({"tasks": ["arc_easy"], "data": {"arc_easy": "no/such.jsonl"}}, "there is no such file"),
+        ({"tasks": ["arc_easy"], "data": {"arc_easy": [str(ROOT / "Snakefile")]}}, "can't read ''"),
+        (
+            {"tasks": ["heldout"], "data": {"dolly": str(ROOT / "Snakefile")}},
+            "does not list 'dolly'",
+        ),
+        (
+            {"tasks": ["dolly"], "data": {"dolly": {"hub": "a/b", "columns": {"reply": "x"}}}},
+            r"evaluation\.data\.dolly\.columns\.reply: .*; allowed: instruction, input, response",
+        ),
+        ({"decoding_seeds": [1, 1]}, "1 is listed twice"),
+    ],
+)
+def test_a_faulty_evaluation_is_refused_before_any_job(
+    examples: Path, changes: dict[str, Any], said: str
+):
+    block = TINY["evaluation"] | changes
+    config = edited(TINY, {"data.examples.train": str(examples), "evaluation": block})
+    with pytest.raises(ConfigError, match=said):
+        validate(config)
+
+
+def test_arc_as_ai2_publishes_it_becomes_what_lm_eval_reads(tmp_path: Path):
+    job = harness_job("arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert splits["test"][1] == {
+        "id": "question-1",
+        "question": "Which animal says woof?",
+        "choices": {"text": ["cat", "dog", "cow", "owl"], "label": ["A", "B", "C", "D"]},
+        "answerKey": "B",
+    }
+    assert len(splits["train"]) == 0  # no examples in the prompt: none are kept
+
+
+def test_files_with_the_hub_s_own_columns_are_taken_as_they_are(tmp_path: Path):
+    rows = [
+        {
+            "id": "1",
+            "question": "Which?",
+            "choices": {"text": ["a", "b"], "label": ["A", "B"]},
+            "answerKey": "A",
+        }
+    ]
+    path = lines(tmp_path / "test.jsonl", rows)
+    found = local_documents.read([str(path)], definitions.read("arc_easy").columns, None)
+    assert found == rows
+
+
+def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
+    rows = [{"goal": f"g{at}", "sol1": "one", "sol2": "two"} for at in range(3)]
+    path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
+    labels.write_text("0\n1\n1\n")
+    (splits,) = harness_documents.gather(harness_job("piqa", path, labels), []).documents.values()
+    assert [row["label"] for row in splits["validation"]] == [0, 1, 1]
+    labels.write_text("0\n1\n")
+    with pytest.raises(ValueError, match="2 lines for 3 documents"):
+        harness_documents.gather(harness_job("piqa", path, labels), [])
+
+
+def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
+    path = tmp_path / "wiki.test.raw"
+    path.write_bytes(
+        b" \r\n = One = \r\n \r\n Text . \r\n = = Part = = \r\n More .\r\n = Two = \r\n Short"
+    )
+    (splits,) = harness_documents.gather(harness_job("wikitext", path), []).documents.values()
+    pages = [row["page"] for row in splits["test"]]
+    assert [page.split("\n")[0] for page in pages] == [" = One = ", " = Two = "]
+    assert "Part" in pages[0]
+    assert "\r" not in pages[0]
+    assert wikitext_detokenizer({"page": pages[1]}).startswith(" = Two =\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "target"),
+    [
+        ("boolq", {"passage": "A cat.", "question": "is it", "idx": 0, "label": 1}, ["no", "yes"]),
+        ("lambada_openai", {"text": "The cat sat on the mat"}, [" mat"]),
+        (
+            "hellaswag",
+            {
+                "ind": 1,
+                "activity_label": "Cats",
+                "ctx_a": "A cat sits.",
+                "ctx_b": "it",
+                "ctx": "A cat sits. it",
+                "endings": ["sleeps", "barks", "flies", "reads"],
+                "source_id": "x",
+                "split": "val",
+                "split_type": "indomain",
+                "label": "0",
+            },
+            ["sleeps", "barks", "flies", "reads"],
+        ),
+    ],
+)
+def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
+    tmp_path: Path, task: str, row: dict[str, Any], target: list[str]
+):
+    job = harness_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
+    found = harness_documents.gather(job, [])
+    assert found.count == 2
+    loaded = harness_documents.harness.load(task, lambda *_: found.documents[task], None, "a test")
+    assert next(harness_documents.harness.texts(loaded["tasks"][task]))[1] == target
+
+
+def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):
+    rows = [{"passage": "A cat.", "query": "is it", "label": 1}]
+    with pytest.raises(ValueError, match="'question' is undefined"):
+        harness_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+
+
+def test_examples_in_the_prompt_need_files_of_their_split(tmp_path: Path):
+    path = lines(tmp_path / "test.jsonl", QUESTIONS)
+    with pytest.raises(ValueError, match="shows 2 examples of the split 'train'"):
+        harness_documents.gather(harness_job("arc_easy", path, shots=2), [])
+    both = Local(files={"evaluation": [str(path)], "train": [str(path)]})
+    job = harness_job("arc_easy", path, shots=2, source=both)
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert len(splits["train"]) == len(QUESTIONS)
+
+
+def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
+    kinds = [["punctuation:no_comma"], ["length_constraints:number_sentences"]]
+    rows = [
+        {"key": at, "prompt": "Write.", "instruction_id_list": one, "kwargs": [{}]}
+        for at, one in enumerate(kinds)
+    ]
+    job = harness_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert [row["key"] for row in splits["train"]] == [0]
+
+
+def test_instruction_items_have_the_papers_prompt_and_all_references(tmp_path: Path):
+    rows = [{"instruction": "Say hi.", "input": "", "output": ["hi", "hello"]}]
+    path = lines(tmp_path / "rows.jsonl", rows)
+    found = instruction_items.gather(instruction_job("sni", path), [])
+    assert found.columns["prompt"] == [ALPACA_WITHOUT_INPUT.format(instruction="Say hi.")]
+    assert found.columns["responses"] == [["hi", "hello"]]
+
+
+def test_an_instruction_file_without_its_column_is_refused_by_the_config_s_key(tmp_path: Path):
+    path = lines(tmp_path / "rows.jsonl", [{"instruction": "Say hi.", "reply": "hi"}])
+    with pytest.raises(ValueError, match=r"name the right one in evaluation\.data\.dolly\.columns"):
+        instruction_items.gather(instruction_job("dolly", path), [])
+
+
+def test_what_a_task_shares_with_training_is_found():
+    def example(instruction: str, input: str = "", response: str = "Yes.") -> Example:
+        return Example(instruction, input, (response,), "here")
+
+    many = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    train = [example("Is it so?", "A"), example("Why?", "", f"Because {many}.")]
+    asked = [example("is  it so?", "a"), example("Is it so?", "B"), example("How?", many)]
+    shared = of_examples(["x", "y", "z"], asked, train)
+    assert shared.questions == ("x",)
+    assert shared.instructions == ("x", "y")
+    assert shared.runs == ("z",)
+    assert any("1 of 3 items ask what training asks: x" in one for one in shared.warnings(3))
+
+
+def test_the_shared_dolly_sets_have_two_instructions_in_common():
+    dev, test = DATA / "instruction/dolly_dev.jsonl", DATA / "instruction/dolly_test.jsonl"
+    if not dev.is_file():
+        pytest.skip("../shared/data is not there")
+    rows = [json.loads(line) for line in dev.read_text().splitlines()]
+    train = [Example(row["instruction"], row.get("input") or "", ("",), "") for row in rows]
+    found = instruction_items.gather(instruction_job("dolly", test), train)
+    assert found.count == 500
+    assert len(found.shared.instructions) == 2
+
+
+def test_wikitext_has_the_62_articles_that_lm_eval_knows():
+    path = DATA / "text/wiki.test.raw"
+    if not path.is_file():
+        pytest.skip("../shared/data is not there")
+    definition = definitions.read("wikitext")
+    assert len(local_documents.read([str(path)], definition.columns, definition.text)) == 62
+
+
+def grid(examples: Path, **evaluation: Any) -> Grid:
+    changes = {f"evaluation.{key}": value for key, value in evaluation.items()}
+    return Grid(validate(edited(TINY, {"data.examples.train": str(examples), **changes})))
+
+
+def test_changed_data_makes_new_items_and_new_evaluations(examples: Path, tmp_path: Path):
+    path = lines(tmp_path / "test.jsonl", QUESTIONS)
+    asked = {"tasks": ["heldout", "arc_easy"], "data": {"arc_easy": str(path)}}
+    before = grid(examples, **asked)
+    lines(path, QUESTIONS[:-1])
+    of_file.cache_clear()  # a digest is taken once in a process
+    after = grid(examples, **asked)
+    assert before.tasks[0].id != after.tasks[0].id
+    assert {one.id for one in before.evaluations.values()}.isdisjoint(
+        one.id for one in after.evaluations.values()
+    )
+    assert before.teacher("large").id == after.teacher("large").id  # nothing is trained anew
+
+
+def test_what_is_asked_of_one_task_makes_no_other_items(examples: Path):
+    few = grid(examples, tasks=["heldout", "arc_easy"], data={})
+    more = grid(examples, tasks=["heldout", "arc_easy", "exposure"], items=3, data={})
+    assert few.tasks[0].id == more.tasks[0].id
+    roles = {role for one in more.evaluations.values() for role, _ in one.inputs}
+    assert "teacher" in roles  # exposure asks it
+    assert "teacher" not in {role for one in few.evaluations.values() for role, _ in one.inputs}
+
+
+def test_the_version_of_lm_eval_is_of_the_id(examples: Path):
+    (task,) = grid(examples, tasks=["heldout", "arc_easy"]).tasks
+    assert task.settings["task"]["version"] == metadata.version("lm_eval")
+
+
+def prepared(out: Path, data: Path, job: HarnessJob) -> dict[str, Any]:
+    """The card of a task that the stage gathered."""
+    value = {"id": out.name, "code": "x", "settings": {"task": job.model_dump()}}
+    command = [sys.executable, "-m", "pipeline.prepare_task", json.dumps(value)]
+    files = ["--data", str(data), "--out", str(out)]
+    done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((out / "task.json").read_text())
+
+
+def test_a_task_is_written_whole_with_its_digest_and_origin(tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    names = ("example_id", "instruction", "input", "prompt", "source")
+    columns = {name: [QUESTIONS[0]["question"]["stem"]] for name in names}
+    schemas.write(data / "train.parquet", columns | {"responses": [["Cats."]]}, schemas.EXAMPLES)
+    path = lines(tmp_path / "test.jsonl", QUESTIONS)
+    first = prepared(tmp_path / "one", data, harness_job("arc_easy", path))
+    assert first["items"] == len(QUESTIONS)
+    assert first["origins"]["files"]["about"] == str(path)
+    kept = pq.read_table(tmp_path / "one/documents/arc_easy/test.parquet").to_pylist()
+    assert [row["id"] for row in kept] == [row["id"] for row in QUESTIONS]
+    fewer = lines(tmp_path / "fewer.jsonl", QUESTIONS[:-1])
+    again = prepared(tmp_path / "two", data, harness_job("arc_easy", fewer))
+    assert again["digest"] != first["digest"]

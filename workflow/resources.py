@@ -1,0 +1,255 @@
+"""How much time, memory and disk a job will take, before it ever ran.
+
+With N the parameters of the model, T those of a teacher that is read live, L and W the layers and
+the width, V the vocabulary, and a text as long as half of what `tokens` allows:
+
+    seconds   start + operations / speed + kernels, where an optimizer step of B tokens costs
+              6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
+              writes; a cache 2 T, an evaluation 2 N for each token read or written
+    memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
+              bfloat16 copies on a GPU, 6 T for a live teacher; of any other use 6 N
+              and for each position of a micro-batch 64 L W bytes with gradients, 8 L W without, and
+              12 V for its logits (8 V more beside a live teacher's)
+              and for each of the positions in a writer's KV cache 8 L W
+    disk      4 N of a checkpoint; 6 K + 8 for each token of a cache with K tokens in its support
+
+The constants here and in `workflow.machine` follow measurements of SmolLM2-135M and GPT-2 (two CPU
+cores; one H100 80 GB) and lean to the safe side. Nothing of the machine enters an id.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings.data import Docstrings, Files
+from workflow.artifact import Artifact
+from workflow.grid import Grid
+from workflow.machine import CPU, GPU, Machine
+from workflow.model_sizes import Size, size
+
+MB = 10**6
+GPU_FROM_PARAMETERS = 20 * MB  # smaller models are trained on a CPU, if nobody says where
+READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
+CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
+WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.writing has it
+USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
+CPU_MICRO_BATCH = 2_048
+GRAIN = 512  # positions that a micro-batch is a multiple of
+LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
+DOCSTRINGS_PER_PACKAGE = 1_700
+EXAMPLE_BYTES = 500
+READING_POLICY = "fixed"  # the one policy whose texts are there before training
+HELD_OUT = "heldout"  # the one task that writes nothing
+ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job takes. The memory of a GPU is 0 where none is used."""
+
+    seconds: float
+    memory_mb: int
+    gpu_memory_mb: int
+    disk_mb: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does, whatever the machine. Sizes are in bytes."""
+
+    operations: float = 0
+    steps: float = 1  # one after another, each of micro-batches
+    step_positions: int = 1  # of the longest step: a micro-batch is never larger
+    written_positions: float = 0  # one after another
+    loaded: int = 0  # weights
+    resident: int = 0  # weights and what belongs to them
+    per_position: int = 0  # of a micro-batch
+    writer: int = 0  # a KV cache
+    host: int = 0  # data in memory
+    seconds: float = 0  # beside what follows from the above
+    disk: int = 0
+
+
+def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> Estimate:
+    """What the job that makes an artifact takes; by default where its models would be run."""
+    doing = work(grid, artifact)
+    if machine is None:
+        machine = GPU if doing.loaded >= 4 * GPU_FROM_PARAMETERS else CPU
+    if not doing.loaded:
+        machine = CPU
+    tokens, speed = micro_batch(doing, machine), machine.speed
+    seconds = (
+        speed.start_seconds
+        + doing.seconds
+        + doing.loaded / READ_BYTES_PER_SECOND
+        + doing.operations / speed.operations_per_second
+        + doing.steps * math.ceil(doing.step_positions / tokens) * speed.batch_seconds
+        + doing.written_positions * speed.position_seconds
+    )
+    computing = doing.resident + doing.writer + tokens * doing.per_position
+    if machine.device_memory_mb:
+        host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(computing)
+    else:  # in float32 what a position leaves is twice as large
+        host, on_gpu = computing + tokens * doing.per_position + doing.host, 0
+    return Estimate(seconds, speed.base_mb + _mb(host), on_gpu, _mb(doing.disk))
+
+
+def micro_batch(doing: Work, machine: Machine) -> int:
+    """Positions of a micro-batch: what fits beside the weights, and no more than a step has."""
+    if not machine.device_memory_mb:
+        return CPU_MICRO_BATCH
+    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - doing.resident - doing.writer
+    fits = math.floor(room / max(1, doing.per_position) / GRAIN)
+    wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
+    return GRAIN * max(1, min(fits, wanted))
+
+
+def work(grid: Grid, artifact: Artifact) -> Work:
+    """What the job of an artifact does."""
+    return _WORK.get(artifact.stage, _preparation)(grid, artifact)
+
+
+def _training(grid: Grid, artifact: Artifact) -> Work:
+    settings, inputs = artifact.settings, dict(artifact.inputs)
+    training, method = settings["training"], settings["method"]
+    own, live = _size(grid, artifact), inputs.get("teacher")
+    teacher = _size(grid, live).parameters if live else 0
+
+    texts, length = _examples(grid)["train"], _positions(grid)
+    steps = training["steps"] or math.ceil(training["epochs"] * texts / training["batch_size"])
+    read = training["batch_size"] * length * (2 if method["plain_text_weight"] else 1)
+    written = training["batch_size"] * settings["max_new_tokens"] if _writes(method) else 0
+    measured = training["validations"] * training["validation_texts"] * length
+    return Work(
+        operations=steps * (read * (6 * own.parameters + 2 * teacher))
+        + steps * written * 2 * (own.parameters + teacher)
+        + measured * 2 * own.parameters,
+        steps=steps,
+        step_positions=2 * training["batch_size"] * length,
+        written_positions=steps * settings["max_new_tokens"] if written else 0,
+        loaded=4 * (own.parameters + teacher),
+        resident=18 * own.parameters + 6 * teacher,
+        per_position=64 * own.depth + (20 if teacher else 12) * own.vocabulary,
+        writer=_key_values(own) if written else 0,
+        host=texts * EXAMPLE_BYTES * 10,
+        disk=4 * own.parameters,
+    )
+
+
+def _writing(grid: Grid, artifact: Artifact) -> Work:
+    settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
+    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
+    texts = prompts * settings["samples"] // (2 if settings.get("half") else 1)
+    return _read_and_write(grid, own, 0, texts, settings["max_new_tokens"], disk_per_token=6)
+
+
+def _caching(grid: Grid, artifact: Artifact) -> Work:
+    settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
+    texts = sum(_examples(grid)[split] for split in settings["splits"])
+    kept = settings.get("draws") or settings["k"]
+    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=6 * kept + 8)
+    shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
+    return replace(done, host=4 * shard * (6 * kept + 8))  # lists, their columns, the table
+
+
+def _evaluating(grid: Grid, artifact: Artifact) -> Work:
+    own, asked = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
+    texts = _examples(grid)["test"]
+    tasks = sum(1 for one in asked.tasks if one != HELD_OUT)
+    answers = tasks * (asked.items or texts) * len(asked.decoding_seeds)
+    return _read_and_write(grid, own, texts, answers, asked.max_new_tokens, disk_per_token=100)
+
+
+def _read_and_write(
+    grid: Grid, own: Size, read: int, written: int, new: int, disk_per_token: int
+) -> Work:
+    """Work of a model that reads some texts and answers others, with `new` tokens at most."""
+    length, prompt = _positions(grid), grid.experiment.tokens.prompt_tokens
+    positions = read * length + written * (prompt // 2 + new)
+    groups = math.ceil(written * (prompt + new) / WRITER_POSITIONS)
+    response = grid.experiment.tokens.response_tokens // 2
+    return Work(
+        operations=2 * own.parameters * positions,
+        step_positions=max(1, read * length),
+        written_positions=groups * new,
+        loaded=4 * own.parameters,
+        resident=6 * own.parameters,
+        per_position=8 * own.depth + 12 * own.vocabulary,
+        writer=_key_values(own) if written else 0,
+        host=(read + written) * EXAMPLE_BYTES * 10,
+        disk=disk_per_token * (read * response + written * new),
+    )
+
+
+def _preparing_model(grid: Grid, artifact: Artifact) -> Work:
+    own = _size(grid, artifact)
+    return Work(seconds=own.parameters / MB, host=12 * own.parameters, disk=4 * own.parameters)
+
+
+def _preparation(grid: Grid, _: Artifact) -> Work:
+    """Reading and splitting data, training a tokenizer, tokenizing: a few milliseconds a text."""
+    texts = sum(_examples(grid).values())
+    return Work(seconds=texts / 200, host=texts * EXAMPLE_BYTES * 20, disk=texts * EXAMPLE_BYTES)
+
+
+_WORK: dict[str, Callable[[Grid, Artifact], Work]] = {
+    "models": _preparing_model,
+    "teachers": _training,
+    "starts": _training,
+    "students": _training,
+    "texts": _writing,
+    "caches": _caching,
+    "evals": _evaluating,
+}
+
+
+def _size(grid: Grid, artifact: Artifact) -> Size:
+    trained = grid.experiment.tokenizer
+    return size(artifact, trained.vocabulary if trained else None)
+
+
+def _writes(method: Mapping[str, Any]) -> bool:
+    return method["policy"] != READING_POLICY
+
+
+def _key_values(own: Size) -> int:
+    return WRITER_POSITIONS * 8 * own.depth  # keys and values in float32
+
+
+def _positions(grid: Grid) -> int:
+    """Of a text: half of what is allowed."""
+    tokens = grid.experiment.tokens
+    return (tokens.prompt_tokens + tokens.response_tokens) // 2
+
+
+@cache
+def _examples(grid: Grid) -> dict[str, int]:
+    """Examples of each split, as far as they can be told without reading the data."""
+    data = grid.experiment.data
+    source = data.examples
+    if isinstance(source, Docstrings):
+        whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
+        test, validation = round(whole * source.test_share), round(whole * source.validation_share)
+    else:
+        whole = _file_examples(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
+        test, validation = (
+            one if isinstance(one, int) else whole // 10 for one in (source.test, source.validation)
+        )
+    limits = {"train": data.train_limit, "test": data.test_limit}
+    counts = {"train": max(1, whole - test - validation), "validation": validation, "test": test}
+    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+
+
+def _file_examples(file: str) -> int:
+    path = Path(file)
+    if path.suffix == ".jsonl":
+        with path.open("rb") as lines:
+            return sum(1 for _ in lines)
+    return max(1, path.stat().st_size // EXAMPLE_BYTES)
+
+
+def _mb(size: float) -> int:
+    return math.ceil(size / MB)

@@ -1,0 +1,22 @@
+rule task:
+    input:
+        JOBS.inputs("tasks"),
+    output:
+        directory("results/tasks/{id}"),
+    log:
+        "results/logs/tasks/{id}.log",
+    benchmark:
+        "results/benchmarks/tasks/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=NEEDS.mem_mb("tasks"),
+        runtime=NEEDS.runtime("tasks"),
+        disk_mb=NEEDS.disk_mb("tasks"),
+    params:
+        job=JOBS.job("tasks"),
+        flags=JOBS.flags("tasks"),
+    shell:
+        "exec python -m workflow.job pipeline.prepare_task {params.job:q} {params.flags:q}"
+        " --out {output:q}"
+        " > {log:q} 2>&1"

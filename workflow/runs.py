@@ -1,0 +1,83 @@
+"""The runs of a folder: who is under way, and what a killed one has left.
+
+Snakemake locks its folder, and a kill leaves it locked. A run holds a lock of its own, which the
+system takes back when it ends, however it ends: so a lock of Snakemake's that no run holds any
+more is removed.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FOLDER = Path(".snakemake/runs")
+SNAKEMAKES = Path(".snakemake/locks")
+LOOK_SECONDS = 0.1
+
+
+@contextmanager
+def under_way(tell: Callable[[str], None]) -> Iterator[int]:
+    """A run of this folder; every process of it is to hold the file number that it gives.
+
+    Waits for the last processes of a killed run. A living run is told of: Snakemake refuses to make
+    what that one makes, and else they go on side by side.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    own = FOLDER / f"{socket.gethostname()}.{os.getpid()}.run"
+    mine, everyone = (_opened(path) for path in (own, FOLDER / "all.lock"))
+    try:
+        fcntl.lockf(mine, fcntl.LOCK_EX)  # no child inherits this kind of lock
+        _settle(own, everyone, tell)
+        fcntl.flock(everyone, fcntl.LOCK_SH)  # and every child this kind
+        yield everyone
+    finally:
+        own.unlink(missing_ok=True)
+        os.close(mine)
+        os.close(everyone)
+
+
+def _settle(own: Path, everyone: int, tell: Callable[[str], None]) -> None:
+    """Removes what killed runs have left, once their last process has ended."""
+    is_told = False
+    while not _is_taken(fcntl.flock, everyone):
+        if living := [path.stem for path in FOLDER.glob("*.run") if path != own and _lives(path)]:
+            tell(
+                f"another run of this folder is under way ({', '.join(living)}, host and process): "
+                "this one goes on only if it makes nothing that that one makes"
+            )
+            return
+        if not is_told:
+            tell("the last run was killed: waiting for its jobs, which save their state and end")
+            is_told = True
+        time.sleep(LOOK_SECONDS)
+    killed = [path for path in FOLDER.glob("*.run") if path != own and not _lives(path)]
+    for path in killed:
+        path.unlink(missing_ok=True)
+    if killed and SNAKEMAKES.exists():
+        shutil.rmtree(SNAKEMAKES)
+        tell("the last run of this folder was killed: this one goes on from what it has finished")
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _is_taken(take: Callable[[int, int], None], number: int) -> bool:
+    try:
+        take(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # somebody holds it: systems differ in the number
+        return False
+    return True
+
+
+def _lives(path: Path) -> bool:
+    """Whether a run still holds the lock of its file."""
+    number = _opened(path)
+    try:
+        return not _is_taken(fcntl.lockf, number)
+    finally:
+        os.close(number)

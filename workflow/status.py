@@ -1,0 +1,186 @@
+"""How a run stands: what is done, what runs, what has failed and why, what is left and how long.
+
+python -m workflow.status [--configfile mine.yaml] [--json]
+
+Ends with status 0 if all is done, 1 if a job has failed (or the configuration is at fault), 3 else.
+It reads files alone, so it may be asked as often as one likes, from any machine that sees them.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pipeline.artifacts import MANIFEST
+from workflow import read_config, running
+from workflow.artifact import Artifact
+from workflow.earlier import Shelf
+from workflow.finished import State
+from workflow.jobs import Jobs
+from workflow.measured import Costs, wall_seconds
+from workflow.plan import RESULTS, TO_DO, duration
+from workflow.reasons import Reasons
+
+FAILED = 1
+TAIL_BYTES = 8192  # of a log: enough for its last line
+CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
+
+
+class Standing(StrEnum):
+    """How a job stands that is not done."""
+
+    RUNNING = "running"
+    QUEUED = "queued"
+    FAILED = "failed"
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A job that is not done, and the last that its log says."""
+
+    stage: str
+    id: str
+    standing: Standing
+    seconds: float  # since it was started or submitted
+    log: str
+    said: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an experiment stands."""
+
+    experiment: str
+    since: float | None  # when the Snakemake that is at work began
+    done: dict[str, int]  # by stage
+    done_now: int  # of these, by that Snakemake
+    lines: tuple[Line, ...]
+    seconds_left: float
+
+    def count(self, standing: Standing) -> int:
+        """So many jobs."""
+        return sum(line.standing is standing for line in self.lines)
+
+
+def status(jobs: Jobs, now: float) -> Status:
+    """How the experiment stands at a time."""
+    since = running.started()
+    lines = [_line(one.stage, one.id, one.path, since, now) for one in jobs.unfinished]
+    made = [one for one in jobs.grid.artifacts.values() if jobs.state(one) is State.FINISHED]
+    times = [running.changed(Path(one.path) / MANIFEST) or 0 for one in made] if since else []
+    left = _seconds_left(jobs, {line.id: line for line in lines})
+    if jobs.report_state is not State.FINISHED:
+        folder = f"{RESULTS}/{jobs.experiment}/report"
+        lines.append(_line("report", jobs.experiment, folder, since, now))
+    return Status(
+        jobs.experiment,
+        since,
+        dict(Counter(one.stage for one in made)),
+        sum(one >= since - CLOCKS for one in times) if since else 0,
+        tuple(lines),
+        left,
+    )
+
+
+def _line(stage: str, id: str, output: str, since: float | None, now: float) -> Line:
+    log = RESULTS / "logs" / stage / f"{id}.log"
+    begun, written = running.begun(output) if since else None, running.changed(log)
+    if begun is not None:
+        is_running = written is not None and written >= begun - CLOCKS
+        standing = Standing.RUNNING if is_running else Standing.QUEUED
+    elif written is not None and _is_of_failure(stage, id, written, since):
+        standing = Standing.FAILED
+    else:
+        standing = Standing.LEFT
+    tells = standing in (Standing.RUNNING, Standing.FAILED)
+    return Line(
+        stage,
+        id,
+        standing,
+        now - begun if begun else 0.0,
+        str(log) if tells else "",
+        last_line(log) if tells else "",
+    )
+
+
+def _is_of_failure(stage: str, id: str, written: float, since: float | None) -> bool:
+    """Whether a log that was written then is that of a job that failed in the run that counts."""
+    if since is not None:
+        return written >= since - CLOCKS
+    # no run goes on: the last one counts. A job that succeeds leaves its measured seconds.
+    succeeded = running.changed(RESULTS / "benchmarks" / stage / f"{id}.tsv") or 0
+    return written > succeeded + CLOCKS
+
+
+def last_line(log: Path) -> str:
+    """The last that a log says; of a progress bar, its last state."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def _seconds_left(jobs: Jobs, lines: Mapping[str, Line]) -> float:
+    """Until the last job ends, if as many run at once as now; what failed is not waited for."""
+    costs = Costs(jobs, Reasons(jobs, Shelf(RESULTS)))
+    failed: set[Artifact] = set()
+    waiting, seconds = [], {}
+    for one in jobs.unfinished:
+        line = lines[one.id]
+        if line.standing is Standing.FAILED or any(each in failed for _, each in one.inputs):
+            failed.add(one)
+            continue
+        waiting.append(one)
+        elapsed = line.seconds if line.standing is Standing.RUNNING else 0.0
+        seconds[one.id] = max(0.0, costs.of(one).seconds - elapsed)
+    slots = sum(line.standing is Standing.RUNNING for line in lines.values())
+    return wall_seconds(waiting, seconds, max(1, slots))
+
+
+def as_text(found: Status) -> str:
+    """The status for people."""
+    counts = {one: found.count(one) for one in Standing}
+    done = sum(found.done.values())
+    at_work = "no Snakemake is at work here"
+    if found.since:
+        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since))
+        at_work = f"Snakemake has been at work since {began}; {found.done_now} artifacts made since"
+    summary = ", ".join(f"{count} {one}" for one, count in counts.items())
+    lines = [f"{found.experiment}: {done} done, {summary}", f"  {at_work}"]
+    for standing in (Standing.RUNNING, Standing.FAILED):
+        lines += _block([line for line in found.lines if line.standing is standing], standing)
+    if counts[Standing.LEFT]:
+        by_stage = Counter(line.stage for line in found.lines if line.standing is Standing.LEFT)
+        lines += ["", "left: " + ", ".join(f"{count} {stage}" for stage, count in by_stage.items())]
+    if any(counts.values()):
+        slots = max(1, counts[Standing.RUNNING])
+        lines += ["", f"time left: {duration(found.seconds_left)} with {slots} at once"]
+    return "\n".join(lines)
+
+
+def _block(lines: list[Line], title: str) -> list[str]:
+    shown = [f"  {one.stage}/{one.id}  {one.said}\\n      {one.log}" for one in lines]
+    return ["", f"{title}:", *shown] if lines else []
+
+
+def main() -> None:
+    """Prints the status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = status(read_config.jobs(options.configfile), time.time())
+    print(json.dumps(asdict(found), indent=1) if options.json else as_text(found))
+    if found.count(Standing.FAILED):
+        raise SystemExit(FAILED)
+    raise SystemExit(TO_DO if found.lines else 0)
+
+
+if __name__ == "__main__":
+    main()
