@@ -94,17 +94,18 @@ def finish(folder: Path) -> None:
     """Manifests as if every job had run."""
     with contextlib.chdir(folder):
         jobs = Jobs.of(json.loads(Path(CONFIG).read_text()))
+        like_any = provenance(Job("", "", {}), {}) | {"files": FILES}
         for one in jobs.grid.artifacts.values():
             inputs = {f"{role}-{at}": other.id for at, (role, other) in enumerate(one.inputs)}
-            _manifest(Path(one.path), Job(one.id, jobs.code(one), one.settings), inputs)
+            job = {"id": one.id, "code": jobs.code(one), "settings": one.settings}
+            _manifest(Path(one.path), like_any | job | {"inputs": inputs})
         results = Path("results", jobs.experiment)
-        _manifest(results / "report", Job(**jobs.report_job), {})
+        _manifest(results / "report", like_any | jobs.report_job)
         (results / "grid.csv").write_bytes(grid_csv.text(jobs.grid).encode())
 
 
-def _manifest(folder: Path, job: Job, inputs: dict[str, str]) -> None:
+def _manifest(folder: Path, made: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
-    made = provenance(job, {}) | {"inputs": inputs, "files": FILES}
     (folder / "manifest.json").write_text(json.dumps(made, indent=1))
 
 

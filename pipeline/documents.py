@@ -10,27 +10,31 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 
 from pipeline import integrity
 
 FOLDER = "documents"
+SUFFIX = ".arrow"
 Splits = Mapping[str, Dataset]  # by name
 Loader = Callable[[str, Mapping[str, Any]], Splits]  # from a task's name and configuration
 
 
 def write(folder: Path, documents: Mapping[str, Splits]) -> None:
-    """The splits of each task, a Parquet file each."""
+    """The splits of each task, an Arrow file each: Parquet has no empty blocks, documents have."""
     for task, splits in documents.items():
         place = folder / FOLDER / quote(task, safe="")
         place.mkdir(parents=True)
         for split, rows in splits.items():
-            pq.write_table(_table(rows), place / f"{split}.parquet", compression="zstd")
+            table = rows.with_format("arrow")[:]
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.ipc.new_file(place / f"{split}{SUFFIX}", table.schema, options=options) as file:
+                file.write_table(table)
 
 
-def _table(rows: Dataset) -> pa.Table:
-    return rows.with_format("arrow")[:]
+def read(path: Path) -> pa.Table:
+    """A split that `write` wrote, in memory."""
+    return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
 
 
 def stored(folder: Path) -> Loader:
@@ -38,10 +42,10 @@ def stored(folder: Path) -> Loader:
     integrity.check(folder, f"{FOLDER}/*")
 
     def load(task: str, _: Mapping[str, Any]) -> Splits:
-        files = sorted((folder / FOLDER / quote(task, safe="")).glob("*.parquet"))
+        files = sorted((folder / FOLDER / quote(task, safe="")).glob(f"*{SUFFIX}"))
         if not files:
             raise ValueError(f"{folder} holds no documents of {task}; delete it and run again")
         # in memory: `datasets` would else keep a copy in a cache of its own
-        return {path.stem: Dataset(pq.read_table(path)) for path in files}
+        return {path.stem: Dataset(read(path)) for path in files}
 
     return load

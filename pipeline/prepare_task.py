@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from pipeline import artifacts, cli, instruction_items, schemas
 from pipeline.examples import Example
@@ -22,7 +22,9 @@ def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -
     """Items in the folder; returns what its card says."""
     found = instruction_items.gather(job, train)
     schemas.write(folder / instruction_items.ITEMS, found.columns, schemas.EXAMPLES)
+    table = pa.table(found.columns, schema=schemas.EXAMPLES)
     return _card(job.task, job.kind, found.count, {job.task: found.origin}) | {
+        "digest": digest({job.task: table}),
         "warnings": [*found.origin.warnings, *found.shared.warnings(found.count)],
         "shared_with_train": asdict(found.shared),
     }
@@ -34,8 +36,14 @@ def write_documents(job: HarnessJob, train: list[Example], folder: Path) -> dict
 
     found = harness_documents.gather(job, train)
     documents.write(folder, found.documents)
+    tables = {
+        f"{task} {split}": rows.with_format("arrow")[:]
+        for task, splits in found.documents.items()
+        for split, rows in splits.items()
+    }
     of_origins = [said for one in found.origins.values() for said in one.warnings]
     return _card(job.task, job.kind, found.count, found.origins) | {
+        "digest": digest(tables),
         "warnings": [*of_origins, *found.shared.warnings(found.count)],
         "shared_with_train": asdict(found.shared),
         "harness_task": job.harness_task,
@@ -49,13 +57,11 @@ def _card(task: str, kind: str, count: int, origins: Mapping[str, Origin]) -> di
     return {"task": task, "kind": kind, "items": count, "origins": made_from}
 
 
-def digest(folder: Path) -> str:
+def digest(tables: Mapping[str, pa.Table]) -> str:
     """Sixteen hex digits over the items: equal for equal items, wherever they came from."""
     whole = hashlib.sha256()
-    for path in sorted(folder.rglob("*.parquet")):
-        table = pq.read_table(path)
-        whole.update(f"{path.relative_to(folder)} {table.schema.names}\n".encode())
-        whole.update(str(table.to_pylist()).encode())
+    for name, table in sorted(tables.items()):
+        whole.update(f"{name} {table.schema.names}\n{table.to_pylist()}\n".encode())
     return whole.hexdigest()[:16]
 
 
@@ -71,7 +77,7 @@ def main() -> None:
     with artifacts.whole(flags.out) as folder:
         folder.mkdir()
         write = write_instruction if isinstance(job, InstructionJob) else write_documents
-        card = write(job, train, folder) | {"digest": digest(folder)}
+        card = write(job, train, folder)
         artifacts.write_json(folder / CARD, card)
         artifacts.write_manifest(folder, flags.job, {"data": flags.data})
     cli.progress(f"{job.task}: {card['items']} items, digest {card['digest']}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from reports import SMALL, Made, make
+from reports import ONE_SEED, SMALL, Made, make
 from snaking import ROOT, TINY, Copy, edited, write_examples
 
 from workflow.artifact import canonical
@@ -54,3 +54,9 @@ def chain(project: Copy, tiny: dict[str, Any]) -> Copy:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A report on made-up results. Its users share an xdist group."""
     return make(tmp_path_factory.mktemp("report"), SMALL)
+
+
+@pytest.fixture(scope="session")
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A report on one seed, whose models wrote what should do nothing. Its users share a group."""
+    return make(tmp_path_factory.mktemp("one_seed"), ONE_SEED)

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import synthetic
@@ -29,7 +29,7 @@ class Made:
     results: Path
     folder: Path
     said: str
-    page: str
+    page: str = field(repr=False)
 
     def data(self, id: str) -> dict:
         """What the page carries for its scripts."""

@@ -59,7 +59,7 @@ def settings(experiment: Experiment) -> dict[str, object]:
         "methods": {
             name: {
                 "title": name.replace("_", " "),
-                "loss": "jsd",
+                "loss": "cross_entropy" if name == "sft" else "jsd",
                 "policy": "fixed",
                 "teacher": _tier(experiment, name),
                 "source": "Hinton et al. 2015, arXiv:1503.02531",
@@ -274,7 +274,7 @@ def _calibration(experiment: Experiment, skill: float) -> dict[str, list]:
         "bin": [14 * (place % 2) for place in count],
         "tokens": [10 for _ in count],
         "confidence": [9.5 if place % 2 else 0.4 for place in count],
-        "correct": [round(10 * min(1.0, skill)) if place % 2 else 1 for place in count],
+        "correct": [round(9 * min(1.0, skill)) + place % 3 // 2 for place in count],
     }
 
 

@@ -1,15 +1,27 @@
 """Artifacts are whole or not there, and say what made them."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts, schemas
-from pipeline.artifacts import Job, read_id, read_json, whole, write_json, write_manifest
+from pipeline import artifacts, integrity, schemas
+from pipeline.artifacts import (
+    Job,
+    other_makings,
+    read_id,
+    read_json,
+    whole,
+    write_json,
+    write_manifest,
+)
+from pipeline.pieces import Pieces
 
 WRITES_FOR_EVER = """
 import sys, time
@@ -23,6 +35,17 @@ with whole(Path(sys.argv[1])) as folder:
     time.sleep(600)
 """
 JOB = Job("tiny-12345678", "0a1b2c3d", {"seed": 1})
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """An artifact of two files."""
+    with whole(tmp_path / "results/tokens/tiny-12345678") as folder:
+        (folder / "model").mkdir(parents=True)
+        (folder / "model/weights").write_text("all of them")
+        write_json(folder / "card.json", {"train": 100})
+        write_manifest(folder, JOB, {})
+    return tmp_path / "results/tokens/tiny-12345678"
 
 
 def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path):
@@ -101,10 +124,131 @@ def test_a_manifest_says_what_made_an_artifact(tmp_path: Path):
 
 
 def test_truncated_json_is_named(tmp_path: Path):
-    path = tmp_path / "manifest.json"
-    path.write_text('{"id": "ti')
-    with pytest.raises(ValueError, match=r"manifest\.json is not whole JSON .*; delete it"):
+    path = tmp_path / "card.json"
+    path.write_text('{"train": 1')
+    with pytest.raises(ValueError, match=r"card\.json is not whole JSON .*; delete it"):
         read_json(path)
+
+
+def test_an_artifact_is_listed_with_sizes_and_digests(artifact: Path):
+    files = read_json(artifact / "manifest.json")["files"]
+    card, weights = artifact / "card.json", artifact / "model/weights"
+    assert files == {
+        str(path.relative_to(artifact)): {
+            "bytes": len(path.read_bytes()),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in (card, weights)
+    }
+
+
+def test_what_is_undamaged_is_read(artifact: Path):
+    assert read_json(artifact / "card.json") == {"train": 100}
+    integrity.check(artifact)
+    assert integrity.is_whole(artifact)
+
+
+@pytest.mark.parametrize(
+    ("file", "harm", "said"),
+    [
+        ("card.json", lambda old: old.replace(b"100", b"900"), "its content is not what was"),
+        ("card.json", lambda old: old[:-3], "it has 15 bytes, and was made with 18"),
+        ("manifest.json", lambda old: old.replace(b"tiny", b"tidy"), "does not agree with its own"),
+        ("manifest.json", lambda old: old[: len(old) // 2], "is not whole JSON"),
+    ],
+)
+def test_damage_is_told_of_and_moved_aside(
+    file: str, harm: Callable[[bytes], bytes], said: str, artifact: Path
+):
+    path = artifact / file
+    path.write_bytes(harm(path.read_bytes()))
+    assert not integrity.is_whole(artifact)
+    with pytest.raises(ValueError, match=said) as error:
+        read_json(artifact / "card.json")
+    aside = artifact.parent.parent / "damaged" / artifact.parent.name / f"{artifact.name}.1"
+    assert str(error.value).startswith(f"{path} ")
+    assert str(error.value).endswith(f"{artifact} is now {aside}: run again to remake it")
+    assert not artifact.exists()
+    assert (aside / file).exists()
+
+
+def test_a_lost_file_is_damage(artifact: Path):
+    (artifact / "card.json").unlink()
+    with pytest.raises(ValueError, match=r"card\.json is missing; .*run again to remake it"):
+        read_json(artifact / "card.json")
+
+
+def test_damage_is_found_where_it_is_looked_for(artifact: Path):
+    (artifact / "model/weights").write_text("none of them")
+    assert read_json(artifact / "card.json") == {"train": 100}
+    integrity.check(artifact, "*.json")
+    with pytest.raises(ValueError, match=r"model/weights is damaged"):
+        integrity.check(artifact, "model/*")
+
+
+def test_a_folder_that_was_not_made_here_is_taken_as_it_is(tmp_path: Path):
+    (tmp_path / "card.json").write_text('{"train": 1}')
+    assert read_json(tmp_path / "card.json") == {"train": 1}
+    integrity.check(tmp_path)
+
+
+def made(folder: Path, content: str, seconds: float, **inputs: Path) -> Path:
+    with whole(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text(content)
+        write_json(temporary / "cost.json", {"seconds": seconds})
+        write_manifest(temporary, Job(folder.name, "0a1b2c3d", {}), inputs)
+    return folder
+
+
+def test_another_making_of_an_input_is_noticed_but_not_the_same_one_again(tmp_path: Path):
+    cache = made(tmp_path / "caches/cache-1", "signal", seconds=1)
+    student = made(tmp_path / "students/student-1", "weights", seconds=1, cache=cache)
+    assert other_makings([student, cache]) == []
+    made(cache, "signal", seconds=2)
+    assert other_makings([student, cache]) == []
+    made(cache, "another signal", seconds=1)
+    assert other_makings([student, cache]) == [
+        f"{student} was made from another making of cache-1 than is there now"
+    ]
+
+
+def test_half_done_work_is_gone_on_with_under_the_same_job_and_inputs_only(tmp_path: Path):
+    cache = made(tmp_path / "caches/cache-1", "signal", seconds=1)
+    key = artifacts.key(JOB, {"cache": cache})
+    assert artifacts.key(JOB, {"cache": made(cache, "signal", seconds=2)}) == key
+    assert artifacts.key(JOB, {"cache": made(cache, "another signal", seconds=1)}) != key
+    assert artifacts.key(replace(JOB, code="11111111"), {"cache": cache}) != key
+
+
+def test_a_piece_is_made_once_and_again_where_it_is_damaged(tmp_path: Path):
+    pieces, asked = Pieces(tmp_path / "state", JOB, {}), []
+
+    def make(folder: Path) -> dict[str, object]:
+        asked.append(folder)
+        (folder / "part").write_text("the part")
+        return {"tokens": 7}
+
+    assert (pieces.get("first", make) / "part").read_text() == "the part"
+    assert (pieces.get("first", make) / "part").read_text() == "the part"
+    assert pieces.facts("first") == {"tokens": 7}
+    assert len(asked) == 1
+    (tmp_path / "state/first/part").write_text("the pant")
+    assert (pieces.get("first", make) / "part").read_text() == "the part"
+    assert len(asked) == 2
+    assert Pieces(tmp_path / "state", replace(JOB, code="11111111"), {}).get("first", make).exists()
+    assert len(asked) == 3
+    pieces.forget()
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_stood_under_the_name_is_replaced_as_a_whole(tmp_path: Path):
+    for content in ("old", "new"):
+        with whole(tmp_path / "tiny") as folder:
+            folder.mkdir()
+            (folder / content).write_text(content)
+    assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
 def test_truncated_parquet_is_named(tmp_path: Path):

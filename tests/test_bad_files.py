@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, saved_model
 
+from pipeline import integrity
 from pipeline.artifacts import read_json, write_json
 from workflow.config import validate
 from workflow.grid import Grid
@@ -118,6 +119,7 @@ class TestAfterTheChain:
         self, chain: Copy, grid: Grid, tmp_path: Path
     ):
         inputs = {role: chain.folder / one.path for role, one in grid.signals("large").inputs}
+        inputs["state"] = tmp_path / "state"
         line = stage("teacher_cache", {"k": 5000}, tmp_path / "cache", **inputs)
         assert line == "teacher_cache.k = 5000: the vocabulary has 320 tokens"
 
@@ -136,8 +138,8 @@ class TestAfterTheChain:
         self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
     ):
         texts = shutil.copytree(files["tokens"], tmp_path / "texts-01234567")
-        manifest = read_json(texts / "manifest.json")
-        write_json(texts / "manifest.json", manifest | {"id": texts.name})
+        manifest = read_json(texts / "manifest.json") | {"id": texts.name}
+        write_json(texts / "manifest.json", integrity.sealed(manifest))
         cache = chain.folder / grid.signals("large").path
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}
@@ -150,12 +152,16 @@ class TestAfterTheChain:
     def test_a_cut_off_cache_is_named(
         self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
     ):
-        cache = shutil.copytree(
-            chain.folder / grid.signals("large").path, tmp_path / grid.signals("large").id
-        )
+        given = chain.folder / grid.signals("large").path
+        cache = shutil.copytree(given, tmp_path / "results/caches" / given.name)
         shard = cache / "train-00000.parquet"
         shard.write_bytes(shard.read_bytes()[:100])
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": cache, "state": tmp_path / "state"}
         line = stage("distill", settings, tmp_path / "student", **files)
-        assert line.startswith(f"{shard} is not whole Parquet")
+        size = (given / shard.name).stat().st_size
+        aside = tmp_path / "results/damaged/caches" / f"{given.name}.1"
+        assert line == (
+            f"{shard} is damaged: it has 100 bytes, and was made with {size}; "
+            f"{cache} is now {aside}: run again to remake it"
+        )

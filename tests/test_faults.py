@@ -55,7 +55,7 @@ KILLS = {  # of each stage, at random moments
 SAID = {  # when it was hit last
     "snakemake": "signal 9 ended the command: start it again",
     "supervisor": "",
-    "stop": "Will exit after finishing currently running jobs",
+    "stop": "asked to stop: the jobs save their state and end",
     "server": "the server of preloaded libraries was killed, and its jobs with it",
 }
 LONG_STAGES = ("teachers", "texts", "caches", "students")

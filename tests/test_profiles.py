@@ -156,13 +156,23 @@ def test_what_a_site_must_edit_is_one_short_block():
         assert site not in rest
 
 
-@pytest.mark.parametrize("name", ["local", "gpu"])
+# the second is where the workflow catalogue looks
+@pytest.mark.parametrize(("name", "start"), [("gpu", "Snakefile"), ("local", "workflow/Snakefile")])
 def test_the_whole_experiment_can_be_planned_under_a_profile(
-    project: Copy, tiny: dict[str, Any], name: str
+    project: Copy, tiny: dict[str, Any], name: str, start: str
 ):
     fresh = edited(tiny, {"experiment": "profiles", "seed": 77})
-    options = ("--workflow-profile", str(PROFILES / name), "--cores", "1")
-    assert "profiles/report" in project.planned(fresh, *options)
+    profile = ("--workflow-profile", str(PROFILES / name), "--cores", "1")
+    assert "profiles/report" in project.planned(fresh, *profile, "--snakefile", start)
+
+
+def test_the_catalogue_finds_its_files():
+    shown = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    assert set(shown["usage"]) >= {"mandatory-flags", "software-stack-deployment", "report"}
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+    assert (ROOT / "config/README.md").is_file()
 
 
 @pytest.fixture
@@ -180,24 +190,22 @@ def driver(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def shown(driver: dict[str, str], command: list[str], folder: Path) -> str:
+def shown(driver: dict[str, str], folder: Path, *command: str) -> str:
     """What a job prints as the GPUs that it sees."""
-    job = [sys.executable, "-m", "workflow.job", *command, "shown"]
-    preloaded = [sys.executable, "-m", "workflow.preloaded", *job]
-    printed = {
-        subprocess.run(
-            one, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
-        for one in (job, preloaded)
-    }
-    (same,) = printed
-    return same.strip()
+    words = [sys.executable, "-m", *command, "shown"]
+    done = subprocess.run(
+        words, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
 
 
 def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp_path: Path):
-    assert shown(driver, ["--gpu-memory-mb", "30000"], tmp_path) in {"GPU-aa", "GPU-bb"}
+    claiming = ("workflow.job", "--gpu-memory-mb", "30000")
+    assert shown(driver, tmp_path, *claiming) in {"GPU-aa", "GPU-bb"}
+    preloaded = ("workflow.preloaded", sys.executable, "-m", *claiming)
+    assert shown(driver, tmp_path, *preloaded) in {"GPU-aa", "GPU-bb"}
 
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, ["--gpu-memory-mb", "0"], tmp_path) == "3"
+    assert shown(given, tmp_path, "workflow.job", "--gpu-memory-mb", "0") == "3"

@@ -13,18 +13,21 @@ import pytest
 import synthetic
 from pydantic import ValidationError
 
-from pipeline import report
+from pipeline import artifacts, report
 from pipeline.methods import METHODS
 from pipeline.reporting import formats, plots, tables
 from pipeline.reporting.books import keep_books
+from pipeline.reporting.compared import Comparisons
+from pipeline.reporting.comparisons import compare
 from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
 from pipeline.reporting.looks import looks_of
+from pipeline.reporting.method_pages import details
 from pipeline.reporting.metrics import metric_of
-from pipeline.reporting.page import details, origins
 from pipeline.reporting.samples import clipped
-from pipeline.reporting.scores import Results, alike, assemble, mean_of, weighted_mean
+from pipeline.reporting.scores import Results, assemble
 from pipeline.reporting.shared_costs import shared_table
-from pipeline.reporting.summary import findings, limits
+from pipeline.reporting.summary import limits
+from pipeline.reporting.sums import Sums
 from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
 from pipeline.settings.report import ReportSettings
 
@@ -40,6 +43,10 @@ def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Resul
     return inputs, assemble(inputs, {})
 
 
+def compared(inputs: Inputs, results: Results) -> Comparisons:
+    return compare(inputs, results, ReportSettings(**synthetic.settings(SMALL)))
+
+
 def test_the_standard_error_is_the_jackknifes_where_items_are_many() -> None:
     rng = np.random.default_rng(0)
     weights = rng.integers(5, 60, 400).astype(float)
@@ -49,39 +56,42 @@ def test_the_standard_error_is_the_jackknifes_where_items_are_many() -> None:
         for place in range(400)
     ]
     jackknife = np.sqrt(399 / 400 * ((without_one - np.mean(without_one)) ** 2).sum())
-    mean, error = weighted_mean(values, weights, pd.Series(range(400)))
-    assert mean == pytest.approx(np.average(values, weights=weights))
-    assert error == pytest.approx(jackknife, rel=0.01)  # they differ in order 1/n
+    sums = Sums(values * weights, weights, examples=0)
+    assert sums.value == pytest.approx(np.average(values, weights=weights))
+    assert sums.error == pytest.approx(jackknife, rel=0.01)  # they differ in order 1/n
 
 
 def test_with_equal_weights_the_standard_error_is_that_of_a_mean() -> None:
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    _, error = weighted_mean(values, np.full(4, 3.0), pd.Series(range(4)))
+    error = Sums(3 * values, np.full(4, 3.0), examples=0).error
     assert error == pytest.approx(values.std(ddof=1) / 2)
 
 
-def test_methods_within_the_larger_spread_of_the_best_are_alike() -> None:
-    means = {
-        "a": mean_of((2.0, 2.2)),  # best, spread 0.141
-        "b": mean_of((2.23, 2.25)),  # 0.14 away: within the spread of a
-        "c": mean_of((2.1, 2.5)),  # 0.2 away: within its own spread of 0.283
-        "d": mean_of((2.29, 2.33)),  # 0.21 away: outside both
-    }
-    assert set(alike(means, higher_is_better=False)) == {"a", "b", "c"}
-    # From d, the other end: b is 0.07 away, outside both; c 0.01, within its own.
-    assert set(alike(means, higher_is_better=True)) == {"d", "c"}
-
-
-def test_the_marks_in_the_table_are_the_groups_of_the_rule(tmp_path: Path) -> None:
+def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
+    tmp_path: Path,
+) -> None:
     inputs, results = read(tmp_path, SMALL)
-    table = tables.main_table(results, tables.sizes_of(inputs))
+    comparisons = compared(inputs, results)
+    table = tables.main_table(results, tables.sizes_of(inputs), comparisons)
     for pair, group in zip(results.pairs, table.groups, strict=True):
         for column, measure in enumerate(results.measures, start=2):
-            marked = {row[0].text for row in group.rows if row[column].marked}
-            judged = measure.metric.higher_is_better is not None
-            expected = tables.group_of(results, pair, measure) if judged else ()
-            assert marked == {row.label for row in expected}
-        assert not any(cell.marked for row in group.references for cell in row)
+            shown = [row[column].letters for row in group.rows]
+            assert shown == [
+                comparisons.letters.get((row, measure), "") for row in results.methods[pair]
+            ]
+            assert all(shown) == (measure in results.judged)
+        assert not any(cell.letters for row in group.references for cell in row)
+
+
+def test_the_main_table_has_half_of_each_interval_behind_its_mean(tmp_path: Path) -> None:
+    inputs, results = read(tmp_path, SMALL)
+    comparisons = compared(inputs, results)
+    first = results.methods[results.pairs[0]][0]
+    shown = tables.main_table(results, {}, comparisons).groups[0].rows[0]
+    for cell, measure in zip(shown[2:], results.measures, strict=True):
+        interval = comparisons.intervals[first, measure]
+        assert cell.value == pytest.approx((interval.low + interval.high) / 2)
+        assert cell.spread == measure.text((interval.high - interval.low) / 2)
 
 
 def test_a_bar_in_a_label_breaks_no_markdown_table() -> None:
@@ -141,16 +151,19 @@ def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     grid = pd.read_csv(path)
     grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
-    results = assemble(read_inputs(tmp_path, read_grid(path), DATA), {})
-    said = limits(results, {})
-    assert any("Some methods have 1 training seed and others up to 2" in limit for limit in said)
+    inputs = read_inputs(tmp_path, read_grid(path), DATA)
+    said = limits(compared(inputs, assemble(inputs, {})), {})
+    assert any("Some methods have one training seed in common" in limit for limit in said)
 
 
 def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
-    shutil.move(tmp_path / "teachers", tmp_path / "models")
-    for file in (tmp_path / "models").glob("*/*"):
-        file.unlink()
+    for teacher in (tmp_path / "teachers").iterdir():
+        shutil.rmtree(teacher)
+        (tmp_path / "models" / teacher.name).mkdir()
+        artifacts.write_json(
+            tmp_path / "models" / teacher.name / artifacts.MANIFEST, {"id": teacher.name}
+        )
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
@@ -159,7 +172,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     assert sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_table(keep_books(inputs, results, sizes)).groups[0].rows
     assert not any(row[0].text.startswith("teachers/") for row in shared)
-    assert "results/models/large-11112222" in {one.command.split()[-1] for one in origins(inputs)}
+    assert inputs.folders["large-11112222"] == "models/large-11112222"
 
 
 def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path) -> None:
@@ -235,7 +248,7 @@ def test_the_frontier_leaves_out_what_costs_more_and_is_no_better() -> None:
 
 
 def test_long_texts_are_clipped_with_a_note() -> None:
-    assert clipped("a" * 1510).endswith("a … (10 more characters)")
+    assert clipped("a" * 2010).endswith("a … (10 more characters)")
     assert clipped("short") == "short"
 
 
@@ -257,16 +270,3 @@ def test_the_report_does_not_load_torch() -> None:
     code = "import sys, pipeline.report; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
-
-
-def test_the_summary_names_who_is_within_the_spread_and_claims_no_significance(
-    tmp_path: Path,
-) -> None:
-    _, results = read(tmp_path, SMALL)
-    cards = ReportSettings(**synthetic.settings(SMALL)).methods
-    for pair in results.pairs:
-        for finding in findings(results, pair):
-            beside = tables.group_of(results, pair, finding.measure)
-            assert all(row.label in finding.text for row in beside)
-            assert "significan" not in finding.text
-    assert any("No test of significance was made" in limit for limit in limits(results, cards))

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
@@ -58,9 +58,7 @@ def _method_faults(experiment: Experiment) -> list[str]:
             found.append(f"{place}: {own!r} is no method; {meant}there are {', '.join(METHODS)}")
             continue
         try:
-            recipe = recipes.decide(own, choice.hyperparameters if choice else {})
-            changes = choice.model_dump(include=CHANGES) if choice else {}
-            method = recipes.adjusted(recipe.method, changes)
+            method = decided(name, choice or MethodChoice()).method
         except ValueError as error:
             found.append(f"{place}.{error}")
             continue
@@ -124,6 +122,13 @@ def _protocol_faults(experiment: Experiment) -> list[str]:
 def _hub_names(experiment: Experiment, role: str) -> set[str]:
     models = [experiment.models[one.model] for one in getattr(experiment, role).values()]
     return {one.name for one in models if isinstance(one, HubModel)}
+
+
+def decided(name: str, choice: MethodChoice) -> recipes.Recipe:
+    """The recipe of a row. Raises ValueError for what its method does not have."""
+    recipe = recipes.decide(choice.method or name, choice.hyperparameters)
+    changes = choice.model_dump(include=CHANGES)
+    return replace(recipe, method=recipes.adjusted(recipe.method, changes))
 
 
 def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:

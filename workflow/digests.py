@@ -2,13 +2,27 @@
 
 import hashlib
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+
+from pipeline.settings.data import Docstrings, Files
 
 
 @cache
 def of_file(path: Path) -> str:
     """Of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def of_examples(source: object) -> dict[str, dict[str, str]]:
+    """Of what examples are read from: versions of packages, or digests of files."""
+    if isinstance(source, Docstrings):
+        return {"versions": {one: metadata.version(one) for one in source.packages}}
+    if isinstance(source, Files):
+        named = [source.train, source.validation, source.test, source.plain]
+        files = [one for one in named if isinstance(one, str)]
+        return {"digests": {one: of_file(Path(one)) for one in files}}
+    return {}
 
 
 @cache

@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pipeline import recipes
 from pipeline.method import Method
-from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from workflow import evaluations, relabelling
 from workflow.artifact import Artifact
-from workflow.config import CHANGES, merge
-from workflow.digests import of_file, of_folder
+from workflow.config import decided, merge
+from workflow.digests import of_examples, of_folder
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,9 @@ class Grid:
     def data(self) -> Artifact:
         """The examples. What they are read from enters their id: versions, or digests of files."""
         settings = self.experiment.data
-        source = settings.examples
         dump = settings.model_dump(mode="json")
-        if isinstance(source, Docstrings):
-            dump["examples"]["versions"] = {one: metadata.version(one) for one in source.packages}
-        if isinstance(source, Files):
-            named = [source.train, source.validation, source.test, getattr(source, "plain", None)]
-            files = [one for one in named if isinstance(one, str)]
-            dump["examples"]["digests"] = {one: of_file(Path(one)) for one in files}
-        return Artifact.of("data", source.source, dump)
+        dump["examples"] |= of_examples(settings.examples)
+        return Artifact.of("data", settings.examples.source, dump)
 
     @cache
     def words(self) -> Artifact:
@@ -246,7 +238,7 @@ class Grid:
 
     @cache
     def _recipe(self, name: str) -> recipes.Recipe:
-        return _decided(name, self.experiment.methods[name] or MethodChoice())
+        return decided(name, self.experiment.methods[name] or MethodChoice())
 
     def _training(
         self, recipe: recipes.Recipe, seed: int, *overrides: dict[str, Any]
@@ -304,10 +296,4 @@ class Grid:
 @cache
 def _fine_tuning() -> recipes.Recipe:
     """How teachers and common starts are trained."""
-    return _decided("sft", MethodChoice())
-
-
-def _decided(name: str, choice: MethodChoice) -> recipes.Recipe:
-    decided = recipes.decide(choice.method or name, choice.hyperparameters)
-    changes = choice.model_dump(include=CHANGES)
-    return replace(decided, method=recipes.adjusted(decided.method, changes))
+    return decided("sft", MethodChoice())

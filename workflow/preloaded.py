@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from workflow import processes, runs
@@ -23,6 +24,7 @@ from workflow.job import ADDRESS
 from workflow.server import serve
 
 SERVERS = 5  # that may be killed in a run, one after the other
+COMMAND_STOPS_ON = signal.SIGINT  # in the handler of SIGTERM, Snakemake 9 may wait for itself
 SAVE_SECONDS = 60.0  # that jobs have to save their state when the run ends without them
 
 
@@ -72,9 +74,10 @@ class Supervisor:
 
     def _stop(self, number: int, _frame: object) -> None:
         self.is_stopping = True
-        for process in (self.command.pid, self.server):
-            if process:
-                os.kill(process, number)
+        tell("asked to stop: the jobs save their state and end; start again to go on")
+        os.kill(self.command.pid, COMMAND_STOPS_ON)
+        if self.server:
+            os.kill(self.server, number)
 
     def _status(self, code: int) -> int:
         if self.is_stopping:
@@ -101,10 +104,11 @@ def main() -> None:
         command = subprocess.Popen(
             sys.argv[1:],
             env=os.environ | {ADDRESS: address},
-            pass_fds=[run],
-            preexec_fn=processes.end_with_parent,
+            pass_fds=[run.number],
+            preexec_fn=partial(processes.end_with_parent, COMMAND_STOPS_ON),
         )
         status = Supervisor(listening, command).run()
+        run.was_killed = command.returncode < 0
     raise SystemExit(status)
 
 

@@ -12,9 +12,9 @@ PR_SET_CHILD_SUBREAPER = 36
 LOOK_SECONDS = 0.02
 
 
-def end_with_parent() -> None:
-    """Gets this process a SIGTERM when its parent dies, however it dies; on Linux alone."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(number: int) -> None:
+    """Gets this process a signal when its parent dies, however it dies; on Linux alone."""
+    _prctl(PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:

@@ -33,7 +33,7 @@ def publish(experiment: str, results: Path) -> int:
         if (target / README).exists():
             shutil.copy(target / README, folder)
         _copy_items(report, results, folder)
-        _point_to(folder, report / CONFIG, target / CONFIG)
+        _point_to(folder, RESULTS / experiment / "report", RESULTS / target.relative_to(results))
         _seal(folder)
     return checked
 
@@ -65,11 +65,12 @@ def _with_id(path: Path, id: str) -> pa.Table:
     return table.append_column("id", names)
 
 
-def _point_to(folder: Path, configuration: Path, published: Path) -> None:
+def _point_to(folder: Path, report: Path, published: Path) -> None:
     """Lets the commands of the page name the configuration where it is published."""
     page = folder / "index.html"
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace(str(configuration), str(published)), encoding="utf-8")
+    text = text.replace(f"{report}/{CONFIG}", f"{published}/{CONFIG}")
+    page.write_text(text, encoding="utf-8")
 
 
 def _seal(folder: Path) -> None:

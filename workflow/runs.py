@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(".snakemake/runs")
@@ -19,9 +20,17 @@ SNAKEMAKES = Path(".snakemake/locks")
 LOOK_SECONDS = 0.1
 
 
+@dataclass
+class Run:
+    """A run, as its supervisor knows it."""
+
+    number: int  # of an open file, which is locked for as long as a process holds it
+    was_killed: bool = False  # its command was: the next run has to clear up after it
+
+
 @contextmanager
-def under_way(tell: Callable[[str], None]) -> Iterator[int]:
-    """A run of this folder; every process of it is to hold the file number that it gives.
+def under_way(tell: Callable[[str], None]) -> Iterator[Run]:
+    """A run of this folder; every process of it is to hold its file number.
 
     Waits for the last processes of a killed run. A living run is told of: Snakemake refuses to make
     what that one makes, and else they go on side by side.
@@ -33,9 +42,11 @@ def under_way(tell: Callable[[str], None]) -> Iterator[int]:
         fcntl.lockf(mine, fcntl.LOCK_EX)  # no child inherits this kind of lock
         _settle(own, everyone, tell)
         fcntl.flock(everyone, fcntl.LOCK_SH)  # and every child this kind
-        yield everyone
+        run = Run(everyone)
+        yield run
+        if not run.was_killed:
+            own.unlink(missing_ok=True)
     finally:
-        own.unlink(missing_ok=True)
         os.close(mine)
         os.close(everyone)
 

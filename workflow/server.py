@@ -109,7 +109,7 @@ def _run(request: dict, files: list[int]) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        processes.end_with_parent()
+        processes.end_with_parent(signal.SIGTERM)
         for number, file in enumerate(files):
             os.dup2(file, number)
         os.environ.update(request["environment"])
@@ -133,7 +133,7 @@ def serve(listening: socket.socket) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is no job yet to be waited for
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command; its end is ours
-        processes.end_with_parent()
+        processes.end_with_parent(signal.SIGTERM)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of third parties, and said to nobody
             for library in LIBRARIES:

@@ -10,7 +10,7 @@ from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.ledger import Ledger, ledger_of
 from pipeline.reporting.scores import Results, Row
 
-MEASURED = ["step", "seconds", "flops", "validation_nll_nats"]
+MEASURED = ("step", "seconds", "flops", "validation_nll_nats")
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def _validations(inputs: Inputs, paths: Iterable[str]) -> dict[str, dict[str, np
     found = {}
     for path in dict.fromkeys(paths):
         steps = inputs.steps[path.partition("/")[2]]
-        columns = steps.loc[steps["validation_nll_nats"].notna(), MEASURED].to_numpy(dtype=float)
-        found[path] = dict(zip(MEASURED, columns.T, strict=True))
+        columns = {name: steps[name].to_numpy(dtype=float) for name in MEASURED}
+        measured = ~np.isnan(columns["validation_nll_nats"])
+        found[path] = {name: column[measured] for name, column in columns.items()}
     return found
 
 

@@ -185,7 +185,7 @@ def verdict_of(step: TeacherStep) -> str:
 
 def step_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, int]) -> Plot | None:
     """A line for each method and two teachers, a panel for each measure of each student."""
-    steps = comparisons.steps
+    steps = [one for one in comparisons.steps if {one.before, one.after} <= set(results.pairs)]
     if not steps:
         return None
     students = list(dict.fromkeys(step.smaller.student for step in steps))

@@ -98,6 +98,16 @@ class TeacherStep:
     adjusted: float
 
     @property
+    def before(self) -> Pair:
+        """The smaller teacher and the student."""
+        return Pair(self.smaller.teacher, self.smaller.student)
+
+    @property
+    def after(self) -> Pair:
+        """The larger teacher and the student."""
+        return Pair(self.larger.teacher, self.larger.student)
+
+    @property
     def apart(self) -> bool:
         """Whether it may be claimed that the teacher's size matters."""
         return self.adjusted < LEVEL

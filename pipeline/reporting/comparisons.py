@@ -57,12 +57,12 @@ def _together(
     by_seeds: dict[tuple[int, ...], list[Row]] = {}
     for row, of_row in runs.items():
         by_seeds.setdefault(tuple(sorted(of_row)), []).append(row)
-    for seeds, alike in by_seeds.items():
-        items = stacked(runs, alike, seeds)
+    for seeds, equal in by_seeds.items():
+        items = stacked(runs, equal, seeds)
         if items.shares.shape[-1] == 1:
             continue
         found = hierarchical.of_methods(items.scores, products(items.influences))
-        for row, value, half in zip(alike, found.values, found.half_widths(), strict=True):
+        for row, value, half in zip(equal, found.values, found.half_widths(), strict=True):
             yield (row, measure), Interval(float(value - half), float(value + half))
 
 

@@ -99,11 +99,6 @@ def resolution_table(
     """The smallest differences that each cell can be expected to find; None where none is."""
     if not comparisons.resolutions:
         return None
-    measures = [
-        measure
-        for measure in results.judged
-        if any(one == measure for _, one in comparisons.resolutions)
-    ]
     return Table(
         name="resolvable",
         caption=(
@@ -113,36 +108,29 @@ def resolution_table(
             "comparison; together, as the first that Holm's procedure looks at. With one seed, "
             "between checkpoints."
         ),
-        group_headings=(),
+        group_headings=("Teacher", "Student"),
         headings=(
-            Heading("Teacher and student", numeric=False),
+            Heading("Measure", numeric=False),
             Heading("Seeds"),
-            *(
-                Heading(one.metric.title, f"{one.detail}; {how}")
-                for one in measures
-                for how in ("alone", "together")
-            ),
+            Heading("Resolvable", "alone"),
+            Heading("Resolvable", "together"),
         ),
-        groups=(
-            Group(
-                "",
-                (),
-                (),
-                tuple(_resolution(comparisons, pair, measures, sizes) for pair in results.pairs),
-            ),
+        groups=tuple(
+            Group(pair_title(pair, sizes), (pair.teacher, pair.student), (), rows)
+            for pair in results.pairs
+            if (rows := tuple(_resolutions(comparisons, results, pair)))
         ),
     )
 
 
-def _resolution(
-    comparisons: Comparisons, pair: Pair, measures: list[Measure], sizes: Mapping[str, int]
-) -> tuple[Cell, ...]:
-    found = [comparisons.resolutions.get((pair, measure)) for measure in measures]
-    seeds = max((one.seeds for one in found if one), default=0)
-    cells = [
-        Cell(measure.text(value), value) if value is not None else Cell(MISSING)
-        for measure, one in zip(measures, found, strict=True)
-        for value in ((one.alone, one.together) if one else (None, None))
-    ]
-    title = pair_title(pair, sizes)
-    return (Cell(title, title), Cell(str(seeds), seeds), *cells)
+def _resolutions(
+    comparisons: Comparisons, results: Results, pair: Pair
+) -> Iterator[tuple[Cell, ...]]:
+    for measure in results.judged:
+        if found := comparisons.resolutions.get((pair, measure)):
+            yield (
+                Cell(f"{measure.metric.title}, {measure.detail}", measure.key),
+                Cell(str(found.seeds), found.seeds),
+                Cell(measure.text(found.alone), found.alone),
+                Cell(measure.text(found.together), found.together),
+            )

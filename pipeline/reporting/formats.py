@@ -14,7 +14,6 @@ from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Mean, Results, Row
 from pipeline.reporting.tables import Cell, Group, Heading, Table
 
-MARK = "•"
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -50,8 +49,8 @@ NAMES = (
 )
 GREEK = dict(zip(LETTERS, NAMES.split(), strict=True))
 ROW_END = r" \\"
-PAGE = 42  # rows that one page of a paper holds
-WIDE = 7  # columns from which on a table is made to fit the line
+PAGE = 36  # rows that one page of a paper holds, beside a long caption
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # the line, at most
 
 
 def markdown(table: Table) -> str:
@@ -77,8 +76,7 @@ def _heading(heading: Heading) -> str:
 
 def _plain(cell: Cell) -> str:
     text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
-    noted = [text, cell.letters, MARK if cell.marked else ""]
-    return " ".join(part for part in noted if part)
+    return f"{text} {cell.letters}" if cell.letters else text
 
 
 def latex(table: Table) -> str:
@@ -113,21 +111,20 @@ def _float(table: Table, groups: Sequence[Group], place: int) -> str:
     numeric = [heading.numeric for heading in table.headings]
     columns = "".join("r" if is_number else "l" for is_number in numeric)
     body = [line for group in groups for line in _latex_group(group, len(numeric))]
-    wide = len(numeric) > WIDE
     caption = "Continued." if place else escape_latex(table.caption)
     lines = [
         r"\begin{table}",
         r"\centering\small",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{table.name}{place or ''}}}",
-        *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
+        FIT,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(escape_latex(heading.title) for heading in table.headings) + ROW_END,
         " & ".join(escape_latex(heading.detail) for heading in table.headings) + ROW_END,
         *body,
         r"\bottomrule",
-        r"\end{tabular}}" if wide else r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -218,20 +218,6 @@ def best_first(means: Mapping[Row, Mean], measure: Measure) -> list[Row]:
     return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
 
-def alike(means: Mapping[Row, Mean], *, higher_is_better: bool) -> tuple[Row, ...]:
-    """The best row, then those that differ from it by no more than the larger of two spreads.
-
-    Ordered by score. Without any spread only the best is left. For what has no items to test on.
-    """
-    ordered = sorted(means, key=lambda row: means[row].value, reverse=higher_is_better)
-    best = means[ordered[0]]
-    return tuple(
-        row
-        for row in ordered
-        if abs(means[row].value - best.value) <= max(best.spread or 0, means[row].spread or 0)
-    )
-
-
 def mean_of(points: tuple[float, ...]) -> Mean:
     """The mean and spread of one value a seed."""
     spread = float(np.std(points, ddof=1)) if len(points) > 1 else None

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from pipeline.method import Method
 from pipeline.reporting.compared import Comparisons, Interval, ShareClosed, Shares
@@ -13,11 +12,8 @@ from pipeline.reporting.looks import INK, Look, Panel, Plot, looks_of, measure_p
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Pair, Results, Row
 from pipeline.reporting.tables import MISSING, Cell, Group, Heading, Table, named, pair_title
-from pipeline.statistics import covariances
-from pipeline.statistics.covariances import Covariance
-from pipeline.statistics.gaps import fieller
-from pipeline.statistics.hierarchical import LEVEL
-from pipeline.statistics.items import Contributions, products
+from pipeline.statistics.gaps import ratios
+from pipeline.statistics.items import Contributions
 
 
 def baseline_of(methods: Mapping[str, Method]) -> str:
@@ -95,22 +91,10 @@ def _shares(ways: Ways, measure: Measure) -> Iterator[ShareClosed]:
     """None where the teacher may be no better than the baseline."""
     sign = 1 if measure.metric.higher_is_better else -1
     seeds = ways.scores.shape[2]
-    over_seeds, degrees = np.zeros((len(ways.rows), 2, 2)), 1.0
-    if seeds > 1:
-        over_seeds, degrees = covariances.shrunken(ways.scores)
-    for row, scores, influences, own in zip(
-        ways.rows, ways.scores, ways.influences, over_seeds, strict=True
-    ):
-        sums = products(influences)
-        covariance = Covariance(own / seeds, covariances.from_items(sums), degrees, sums.items)
-        top, bottom = map(float, scores.mean(axis=1))
-        direction = np.array([1.0, -top / bottom]) if bottom else np.array([1.0, 0.0])
-        along = covariance.degrees_along(direction)
-        critical = float(special.stdtrit(along, (1 + LEVEL) / 2))
-        ratio = fieller(top, bottom, covariance.total, critical)
-        if ratio and sign * bottom > 0:
-            interval = Interval(ratio.low, ratio.high)
-            yield ShareClosed(measure, row, ratio.value, interval, seeds)
+    ahead = sign * ways.scores[:, 1].mean(axis=1)
+    for row, gap, found in zip(ways.rows, ahead, ratios(ways.scores, ways.influences), strict=True):
+        if found and gap > 0:
+            yield ShareClosed(measure, row, found.value, Interval(found.low, found.high), seeds)
 
 
 def share_table(
@@ -162,7 +146,7 @@ def _share_cell(one: ShareClosed | None) -> Cell:
 
 def share_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, int]) -> Plot | None:
     """A line for each method with its interval, a panel for each measure of each pair."""
-    found = comparisons.shares.closed
+    found = [one for one in comparisons.shares.closed if one.pair in results.pairs]
     pairs = list(dict.fromkeys(one.pair for one in found))
     measures = list(dict.fromkeys(one.measure for one in found))
     if not found:

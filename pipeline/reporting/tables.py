@@ -34,7 +34,6 @@ class Cell:
     text: str
     value: float | str | None = None
     spread: str = ""
-    marked: bool = False
     link: str = ""  # where in the page all of it is told
     letters: str = ""  # of the groups that can't be told apart
 

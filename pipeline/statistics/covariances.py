@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.statistics import seeds as of_seeds
+from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import Products
 
 
@@ -22,12 +23,13 @@ class Covariance:
         """Of the means over seeds."""
         return self.from_seeds + self.from_items
 
-    def degrees_along(self, direction: np.ndarray) -> float:
-        """Satterthwaite's degrees of freedom of a weighted sum of the two."""
-        seeds = float(direction @ self.from_seeds @ direction)
-        items = float(direction @ self.from_items @ direction)
-        below = seeds**2 / self.degrees + items**2 / (self.items - 1)
-        return (seeds + items) ** 2 / below if below > 0 else self.degrees
+    def critical(self, direction: np.ndarray) -> float:
+        """Half of the 95 % interval of a weighted sum of the two, in its standard errors."""
+        seeds = np.array([direction @ self.from_seeds @ direction])
+        items = np.array([direction @ self.from_items @ direction])
+        estimate = Estimates(np.zeros(1), seeds, self.degrees, items, self.items)
+        error = float(estimate.errors[0])
+        return float(estimate.half_widths()[0]) / error if error > 0 else 0.0
 
 
 def shrunken(scores: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,8 +1,12 @@
-"""Ratios of two differences, with an interval: Fieller's."""
+"""Ratios of two differences over seeds and items, with Fieller's interval."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from pipeline.statistics import covariances
+from pipeline.statistics.covariances import Covariance
+from pipeline.statistics.items import products
 
 
 @dataclass(frozen=True)
@@ -12,6 +16,24 @@ class Ratio:
     value: float
     low: float
     high: float
+
+
+def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
+    """What each method gained over what there was to gain; None where that may be nothing.
+
+    Scores [methods, 2, seeds] and influences [methods, 2, seeds, items] of the two differences.
+    """
+    methods, _, seeds = scores.shape
+    over_seeds, degrees = np.zeros((methods, 2, 2)), 1.0
+    if seeds > 1:
+        over_seeds, degrees = covariances.shrunken(scores)
+    found: list[Ratio | None] = []
+    for own, means, of_items in zip(over_seeds, scores.mean(axis=2), influences, strict=True):
+        sums = products(of_items)
+        both = Covariance(own / seeds, covariances.from_items(sums), degrees, sums.items)
+        along = np.array([means[1], -means[0]])  # what is zero at the ratio itself
+        found.append(fieller(*map(float, means), both.total, both.critical(along)))
+    return found
 
 
 def fieller(top: float, bottom: float, covariance: np.ndarray, critical: float) -> Ratio | None:

@@ -18,6 +18,7 @@ from pipeline.statistics.items import Products
 
 LEVEL = 0.95
 NORMAL = float(special.ndtri((1 + LEVEL) / 2))
+NODES = 96  # of the integral over what the variance of seeds may be
 NEWTON = 12  # steps to an interval's end
 
 
@@ -63,7 +64,7 @@ class Estimates:
 
     def _sum(self) -> "Mixture":
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
-        nodes, weights = log_chi_squared(self.degrees)
+        nodes, weights = log_chi_squared(self.degrees, NODES)
         seeds = self.from_seeds[:, None] * self.degrees * np.exp(-nodes)
         return Mixture(np.sqrt(seeds + self._wider()[:, None]), weights)
 

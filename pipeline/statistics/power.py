@@ -6,6 +6,7 @@ from scipy import optimize, special
 from pipeline.statistics.chi_squared import log_chi_squared
 
 POWER = 0.8
+NODES = 4000  # a test that needs much is a step in the variance
 
 
 def resolvable(error: float, degrees: float, level: float) -> float:
@@ -14,7 +15,7 @@ def resolvable(error: float, degrees: float, level: float) -> float:
     `error` is the difference's standard error. The chance to find the wrong sign is left out.
     """
     critical = float(special.stdtrit(degrees, 1 - level / 2))
-    nodes, weights = log_chi_squared(degrees)
+    nodes, weights = log_chi_squared(degrees, NODES)
     needed = critical * np.sqrt(np.exp(nodes) / degrees)  # given the estimated error
 
     def lacking(shift: float) -> float:

@@ -23,7 +23,7 @@
     view.replaceChildren(page);
     report.enliven(view);
     view.hidden = false;
-    document.title = `${page.querySelector("h2").textContent} · ${title}`;
+    document.title = `${page.querySelector("h2").innerText.replace("\n", ", ")} · ${title}`;
     window.scrollTo(0, 0);
     view.focus({ preventScroll: true });
   };

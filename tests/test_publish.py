@@ -1,0 +1,143 @@
+"""Publishing: what is copied, and that every number is recomputed from the items first."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from reports import Made
+
+from pipeline import integrity, schemas
+from workflow import publish, self_check
+
+pytestmark = pytest.mark.xdist_group("report")
+
+
+@pytest.fixture
+def results(made: Made, tmp_path: Path) -> Path:
+    """A copy of the results that a test may spoil."""
+    shutil.copytree(made.results, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def check(results: Path) -> int:
+    evidence = self_check.in_results(results)
+    return self_check.check(results / "demo/report", results / "demo/grid.csv", evidence)
+
+
+def change_score(results: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = results / "demo/report/scores.parquet"
+    changed = change(pd.read_parquet(path))
+    schemas.write(path, changed.to_dict("list"), schemas.SCORES)
+
+
+def test_a_report_agrees_with_its_items_in_every_number(made: Made) -> None:
+    scores = pd.read_parquet(made.folder / "scores.parquet")
+    # value, error and count of each score; and of the main table, 2 pairs with 3 methods of two
+    # seeds (mean and spread), untrained and start of one (mean) in 7 measures, the teacher in 5
+    table = 2 * (3 * 7 * 2 + 2 * 7 + 5)
+    assert check(made.results) == 3 * len(scores) + table
+
+
+@pytest.mark.parametrize("metric", ["nll_nats", "kl_to_teacher_nats", "rouge_l", "ece"])
+@pytest.mark.parametrize("column", ["value", "stderr", "n"])
+def test_a_tampered_score_is_caught_by_name(results: Path, metric: str, column: str) -> None:
+    def tampered(scores: pd.DataFrame) -> pd.DataFrame:
+        of_method = (scores["method"] == "jsd") & (scores["teacher"] == "middle")
+        place = scores.index[of_method & (scores["metric"] == metric)][0]
+        scores.loc[place, column] *= 2 if column == "n" else 1 + 1e-6
+        return scores
+
+    change_score(results, tampered)
+    task = "test_responses" if metric == "rouge_l" else "heldout"
+    words = f"middle small jsd seed 1 {task} {metric}: the {column} is "
+    with pytest.raises(ValueError, match=words):
+        check(results)
+
+
+@pytest.mark.parametrize("column", ["heldout/nll_nats", "test_responses/rouge_l spread"])
+def test_a_tampered_cell_of_the_main_table_is_caught_by_name(results: Path, column: str) -> None:
+    path = results / "demo/report/tables/main.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    place = table.index[(table["method"] == "forward_kl") & (table["teacher"] == "large")][0]
+    table.loc[place, column] = str(float(table.loc[place, column]) + 0.001)
+    table.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=f"large small forward_kl, {column} is "):
+        check(results)
+
+
+def test_a_mean_outside_its_interval_is_caught(results: Path) -> None:
+    path = results / "demo/report/tables/main.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["heldout/nll_nats high"] = table["heldout/nll_nats low"]
+    table.to_csv(path, index=False)
+    with pytest.raises(ValueError, match="heldout/nll_nats is not between"):
+        check(results)
+
+
+def test_a_tampered_item_is_caught(results: Path) -> None:
+    path = next((results / "evals").glob("*gkd*/items.parquet"), None) or next(
+        (results / "evals").glob("*jsd*/items.parquet")
+    )
+    items = pd.read_parquet(path)
+    items.loc[0, "value"] += 0.001
+    schemas.write(path, items.to_dict("list"), schemas.ITEMS)
+    with pytest.raises(ValueError, match=f"the items of {path.parent.name} give"):
+        publish.publish("demo", results)
+    assert not (results / "published").exists()
+
+
+def test_what_is_published_can_be_checked_again_by_itself(results: Path) -> None:
+    checked = publish.publish("demo", results)
+    folder = results / "published/demo"
+    shutil.rmtree(results / "evals")
+    evidence = self_check.beside(folder)
+    assert self_check.check(folder, folder / "grid.csv", evidence) == checked
+
+
+def test_report_grid_configuration_provenance_and_items_are_published(results: Path) -> None:
+    publish.publish("demo", results)
+    folder = results / "published/demo"
+    names = {path.name for path in folder.iterdir()}
+    beside = {"index.html", "scores.parquet", "tables", "plots", "manifest.json"}
+    assert names == beside | {
+        "grid.csv",
+        "config.json",
+        "provenance.json",
+        "items.parquet",
+        "calibration.parquet",
+    }
+    told = json.loads((folder / "provenance.json").read_text())
+    evaluations = {f"evals/{path.name}" for path in (results / "evals").iterdir()}
+    assert evaluations <= set(told["artifacts"])
+    rows = sum(
+        pq.read_metadata(path).num_rows for path in (results / "evals").glob("*/items.parquet")
+    )
+    assert pq.read_metadata(folder / "items.parquet").num_rows == rows
+
+
+def test_the_commands_of_a_published_page_name_the_published_configuration(results: Path) -> None:
+    publish.publish("demo", results)
+    folder = results / "published/demo"
+    page = (folder / "index.html").read_text()
+    assert "--configfile results/published/demo/config.json" in page
+    assert "--configfile results/demo/report/config.json" not in page
+    assert integrity.is_whole(folder)
+
+
+def test_publishing_again_keeps_what_was_written_by_hand_and_nothing_else(results: Path) -> None:
+    publish.publish("demo", results)
+    folder = results / "published/demo"
+    (folder / "README.md").write_text("By hand.\n")
+    (folder / "old.txt").write_text("Of an earlier report.\n")
+    publish.publish("demo", results)
+    assert (folder / "README.md").read_text() == "By hand.\n"
+    assert not (folder / "old.txt").exists()
+
+
+def test_an_experiment_without_a_report_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="run the experiment demo first"):
+        publish.publish("demo", tmp_path)

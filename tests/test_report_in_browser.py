@@ -1,0 +1,298 @@
+"""The report's page in a real browser, headless, without a network."""
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from reports import ATTACK, Made
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
+
+pytestmark = pytest.mark.xdist_group("report")
+OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+UNFOLD = "document.querySelectorAll('details').forEach((one) => (one.open = true))"
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    """A browser that notes what it logs and what it fetches."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("chromium or chromedriver is not installed (chromium, chromium-driver)")
+    options = ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for option in OPTIONS:
+        options.add_argument(option)
+    with Chrome(options=options, service=Service(driver)) as started:
+        yield started
+
+
+def show(chrome: Chrome, report: Made, place: str = "", width: int = 1280) -> None:
+    """Opens a report anew, with empty logs."""
+    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chrome.get("about:blank")
+    for kind in ("browser", "performance"):
+        chrome.get_log(kind)
+    chrome.get(f"{(report.folder / 'index.html').as_uri()}{place}")
+
+
+def find(chrome: Chrome, selector: str) -> WebElement:
+    return chrome.find_element(By.CSS_SELECTOR, selector)
+
+
+def seen(chrome: Chrome, selector: str) -> list[WebElement]:
+    found = chrome.find_elements(By.CSS_SELECTOR, selector)
+    return [one for one in found if one.is_displayed()]
+
+
+def texts(chrome: Chrome, selector: str) -> list[str]:
+    return [one.text for one in seen(chrome, selector)]
+
+
+def fetched(chrome: Chrome) -> list[str]:
+    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
+    sent = [one["params"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent]
+
+
+def test_the_page_loads_without_an_error_and_fetches_nothing(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    assert find(chrome, "h1").text == "demo"
+    images = seen(chrome, ".plot img")
+    assert images
+    drawn = "return [...document.images].every((one) => one.complete && one.naturalWidth > 0)"
+    assert chrome.execute_script(drawn)
+    assert chrome.get_log("browser") == []
+    page = (made.folder / "index.html").as_uri()
+    assert [url for url in fetched(chrome) if not url.startswith("data:")] == [page]
+
+
+def test_a_heading_sorts_each_group_by_its_column_and_again_the_other_way(
+    chrome: Chrome, made: Made
+) -> None:
+    show(chrome, made)
+    heading = find(chrome, "#table-main thead th:nth-child(3)")
+    for direction in ("ascending", "descending"):
+        heading.find_element(By.TAG_NAME, "button").click()
+        assert heading.get_attribute("aria-sort") == direction
+        for group in chrome.find_elements(By.CSS_SELECTOR, "#table-main tbody.rows"):
+            cells = group.find_elements(By.CSS_SELECTOR, "td:nth-child(3)")
+            values = [float(cell.get_attribute("data-value")) for cell in cells]
+            assert len(values) == 3
+            assert values == sorted(values, reverse=direction == "descending")
+
+
+def test_headings_sort_by_the_keyboard(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    heading = find(chrome, "#table-main thead th:nth-child(3)")
+    heading.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+
+
+@pytest.fixture
+def long(chrome: Chrome, made: Made) -> WebElement:
+    """The table of all differences, which is long enough to be filtered."""
+    show(chrome, made)
+    chrome.execute_script(UNFOLD)
+    return find(chrome, "#table-differences")
+
+
+def shown_rows(table: WebElement) -> list[WebElement]:
+    found = table.find_elements(By.CSS_SELECTOR, "tbody.rows tr")
+    return [row for row in found if row.is_displayed()]
+
+
+def test_text_filters_rows_and_what_is_left_is_counted(long: WebElement) -> None:
+    everything = len(shown_rows(long))
+    search = long.find_element(By.CSS_SELECTOR, "input[type=search]")
+    search.send_keys("jsd Middle")
+    found = shown_rows(long)
+    assert 0 < len(found) < everything
+    assert all("jsd" in row.text for row in found)
+    counted = long.find_element(By.TAG_NAME, "output").text
+    assert counted.startswith(f"{len(found)} of {everything} rows")
+    search.send_keys(" nothing-like-this")
+    assert shown_rows(long) == []
+
+
+def test_teacher_and_measure_are_chosen_from_lists_and_cleared(long: WebElement) -> None:
+    everything = len(shown_rows(long))
+    lists = {
+        label.text.split("\n")[0].split(" ")[0]: Select(label.find_element(By.TAG_NAME, "select"))
+        for label in long.find_elements(By.CSS_SELECTOR, ".controls > label:has(select)")
+    }
+    assert {"Teacher", "Measure"} <= set(lists)
+    lists["Teacher"].select_by_visible_text("large")
+    of_teacher = len(shown_rows(long))
+    assert of_teacher == everything // 2
+    lists["Measure"].select_by_index(1)
+    assert 0 < len(shown_rows(long)) < of_teacher
+    long.find_element(By.XPATH, ".//button[text()='Clear']").click()
+    assert len(shown_rows(long)) == everything
+
+
+def test_columns_are_hidden_and_shown(long: WebElement) -> None:
+    long.find_element(By.CSS_SELECTOR, ".columns button:nth-of-type(2)").click()
+    headings = long.find_elements(By.CSS_SELECTOR, "thead th")
+    assert [one.is_displayed() for one in headings] == [True] + [False] * (len(headings) - 1)
+    long.find_element(By.CSS_SELECTOR, ".columns input").click()
+    assert [one.is_displayed() for one in headings[:3]] == [True, True, False]
+
+
+def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
+    chrome: Chrome, made: Made
+) -> None:
+    show(chrome, made)
+    row = find(chrome, "#table-main tbody.rows tr:nth-child(2)")
+    number = row.find_element(By.CSS_SELECTOR, "td:nth-child(3)")
+    mean = number.text.split(" ")[0]
+    number.click()
+    view = find(chrome, "#view")
+    assert view.find_element(By.TAG_NAME, "h2").text.startswith("forward_kl")
+    assert not find(chrome, "#overview").is_displayed()
+    assert mean in view.find_element(By.CSS_SELECTOR, "table.numbers tbody tr").text
+    student = "results/students/large.forward_kl.small.s1-0a1b2c3d"
+    assert f"snakemake --cores all {student} --configfile" in view.text
+    assert "training.learning_rate" in view.text
+
+    view.find_element(By.LINK_TEXT, "seed 1").click()
+    evaluation = "evals/large.forward_kl.small.s1.eval-0a1b2c3d"
+    assert view.find_element(By.TAG_NAME, "h2").text == evaluation
+    assert f"snakemake --cores all results/{evaluation} --configfile" in view.text
+    assert "torch" in view.text
+    view.find_element(By.LINK_TEXT, student.removeprefix("results/")).click()
+    assert f"snakemake --cores all {student} --configfile" in view.text
+    assert chrome.get_log("browser") == []
+
+
+def test_going_back_shows_the_overview_where_it_was_left(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    link = find(chrome, "#table-main tbody.rows th a")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+    before = chrome.execute_script("return window.scrollY")
+    link.click()
+    assert find(chrome, "#view").is_displayed()
+    chrome.back()
+    assert find(chrome, "#overview").is_displayed()
+    assert not find(chrome, "#view").is_displayed()
+    assert chrome.execute_script("return window.scrollY") == pytest.approx(before, abs=2)
+
+
+def test_a_method_has_a_page_that_leads_to_its_cells(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    find(chrome, "#methods tbody tr:nth-child(3) a").click()
+    view = find(chrome, "#view")
+    assert view.find_element(By.TAG_NAME, "h2").text == "jsd"
+    assert "Hinton et al. 2015" in view.text
+    view.find_element(By.PARTIAL_LINK_TEXT, "Teacher middle").click()
+    assert "teacher middle" in view.find_element(By.TAG_NAME, "h2").text
+    assert len(view.find_elements(By.CSS_SELECTOR, ".chart polyline")) == 3 * 2  # two seeds
+
+
+def test_an_address_opens_the_page_of_a_cell(chrome: Chrome, made: Made) -> None:
+    show(chrome, made, "#cell/method/large/small/jsd")
+    assert find(chrome, "#view h2").text.startswith("jsd")
+    assert chrome.title.startswith("jsd")
+
+
+def test_samples_are_walked_through_by_item_models_and_decoding_seed(
+    chrome: Chrome, made: Made
+) -> None:
+    show(chrome, made)
+    samples = made.data("samples-data")
+    speakers = [one["label"] for one in samples["speakers"] if one["pair"] == 0]
+    assert texts(chrome, "#sample .answer h4") == ["Reference", *speakers]
+    first = samples["tasks"][0]["items"][0]
+    assert texts(chrome, "#sample .answer pre")[1] == samples["texts"][first["answers"][0][0]]
+
+    assert not find(chrome, "[name=previous]").is_enabled()
+    find(chrome, "[name=next]").click()
+    second = samples["tasks"][0]["items"][1]
+    assert find(chrome, "#sample h3").text == second["id"]
+    assert find(chrome, "#sample-controls output").text == "2 of 12"
+    find(chrome, "[name=previous]").click()
+    Select(find(chrome, "[name=example]")).select_by_visible_text(second["id"])
+    Select(find(chrome, "[name=pair]")).select_by_index(1)
+    shown = [at for at, one in enumerate(samples["speakers"]) if one["pair"] == 1]
+    expected = [samples["texts"][second["answers"][at][0]] for at in shown]
+    assert texts(chrome, "#sample .answer pre")[1:] == expected
+    Select(find(chrome, "[name=seed]")).select_by_visible_text("all")
+    assert len(texts(chrome, "#sample .answer pre")) == 1 + 2 * len(expected)
+
+
+def test_markup_that_a_model_wrote_does_nothing(chrome: Chrome, one_seed: Made) -> None:
+    show(chrome, one_seed)
+    assert ATTACK in texts(chrome, "#sample .answer pre")
+    assert chrome.find_elements(By.CSS_SELECTOR, "#sample script, #sample img") == []
+    assert chrome.title == "demo · DistilBench"
+    find(chrome, "#table-main tbody.rows tr:nth-child(3) th a").click()
+    assert find(chrome, "#view h2").text.startswith("JSD_β <b>")
+    assert chrome.find_elements(By.CSS_SELECTOR, "#view b") == []
+    assert chrome.get_log("browser") == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "#cell/method/large/small/jsd",
+        "#method/jsd",
+        "#job/students/large.jsd.small.s1-0a1b2c3d",
+    ],
+)
+def test_nothing_is_wider_than_a_phone(chrome: Chrome, made: Made, place: str) -> None:
+    show(chrome, made, place, width=390)
+    assert chrome.execute_script("return document.documentElement.clientWidth") == 390
+    chrome.execute_script(UNFOLD)
+    assert chrome.execute_script(OVERFLOW) == 0
+
+
+def test_without_scripts_tables_cells_and_methods_are_there_to_read(
+    chrome: Chrome, made: Made
+) -> None:
+    chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        show(chrome, made)
+        lines = (made.folder / "tables/main.csv").read_text().splitlines()
+        rows = seen(chrome, "#table-main tbody tr:not(.group)")
+        assert len(rows) == len(lines) - 1
+        assert seen(chrome, "#table-main .controls") == []
+        assert len(seen(chrome, "section.page")) > len(lines) - 3
+        find(chrome, "#table-main tbody.rows th a").click()
+        assert find(chrome, ".page:target h2").text.startswith("sft")
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_every_control_has_a_name_and_every_region_can_be_reached(
+    chrome: Chrome, made: Made
+) -> None:
+    show(chrome, made)
+    unnamed = (
+        "return [...document.querySelectorAll('input, select, button')].filter((one) =>"
+        " !(one.textContent.trim() || one.labels?.length || one.ariaLabel)).length"
+    )
+    assert chrome.execute_script(unnamed) == 0
+    assert chrome.find_elements(By.CSS_SELECTOR, ".scroll:not([tabindex='0'])") == []
+    for landmark in ("header", "nav[aria-label]", "main", "footer"):
+        assert len(chrome.find_elements(By.CSS_SELECTOR, f"body > {landmark}")) == 1
+    assert chrome.find_elements(By.CSS_SELECTOR, "img:not([alt])") == []
+
+
+def test_a_page_on_paper_has_no_controls(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert seen(chrome, "nav, .controls, .files") == []
+        assert seen(chrome, "#table-main")
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
