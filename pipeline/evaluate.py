@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from pipeline import artifacts, cli, costs, exposure, heldout, measured, schemas
 from pipeline.corpus import read_texts
 from pipeline.costs import Usage, Work
-from pipeline.instruction_items import ITEMS
+from pipeline.instruction_items import CARD, ITEMS
 from pipeline.language_model import (
     autocast,
     default_device,
@@ -182,7 +182,7 @@ def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> costs.Co
 
 def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
     """The tasks in these folders, by name."""
-    read = {folder: artifacts.read_json(folder / "task.json") for folder in folders}
+    read = {folder: artifacts.read_json(folder / CARD) for folder in folders}
     return {card["task"]: (folder, card) for folder, card in read.items()}
 
 

@@ -33,11 +33,13 @@ def load(name: str, loader: Loader, shots: int | None, made_from: str) -> TaskDi
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every replaced data set
     folders = list(harness_index.folders(name))
     manager = TaskManager(include_path=folders, include_defaults=False)
-    for entry in _reached(manager.task_index, name):
-        if entry.kind is Kind.TASK:
-            _replace_data(entry, loader, shots, made_from)
     try:
+        for entry in _reached(manager.task_index, name):
+            if entry.kind is Kind.TASK:
+                _replace_data(entry, loader, shots, made_from)
         found: TaskDict = dict(manager.load([name]))
+    except ImportError as error:
+        raise ValueError(f"{name} needs a package that is not installed: {error}") from error
     except (TemplateError, KeyError, TypeError, AssertionError, IndexError) as error:
         raise ValueError(
             f"lm-eval can't make {name} of these documents: {error!r}; name the right columns in "

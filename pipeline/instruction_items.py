@@ -12,6 +12,7 @@ from pipeline.settings.evaluation import InstructionJob, Local
 from pipeline.tasks import hub
 
 ITEMS = "items.parquet"
+CARD = "task.json"  # of any task
 
 
 @dataclass(frozen=True)

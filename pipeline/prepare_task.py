@@ -15,8 +15,6 @@ from pipeline.examples import Example
 from pipeline.settings.evaluation import HarnessJob, InstructionJob, TaskJob
 from pipeline.tasks.hub import Origin
 
-CARD = "task.json"
-
 
 def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -> dict:
     """Items in the folder; returns what its card says."""
@@ -78,7 +76,7 @@ def main() -> None:
         folder.mkdir()
         write = write_instruction if isinstance(job, InstructionJob) else write_documents
         card = write(job, train, folder)
-        artifacts.write_json(folder / CARD, card)
+        artifacts.write_json(folder / instruction_items.CARD, card)
         artifacts.write_manifest(folder, flags.job, {"data": flags.data})
     cli.progress(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:

@@ -99,7 +99,7 @@ def write_table(folder: Path, table: tables.Table, numbers: str) -> None:
 def write_plot(folder: Path, plot: Plot) -> page.Drawing:
     """A plot as PNG and SVG, and as the page holds it."""
     folder.mkdir(exist_ok=True)
-    plot.figure.draw_without_rendering()
+    plot.figure.get_layout_engine().execute(plot.figure)
     plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
     svg = as_svg(plot.figure)
     (folder / f"{plot.name}.svg").write_bytes(svg)

@@ -13,7 +13,6 @@ an n-gram repeats none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,7 +133,8 @@ def _task(
             "doc_to_text": lambda item: item["prompt"],
             "doc_to_target": lambda item: item["responses"][0],
             "generation_kwargs": options,
-            "process_results": partial(score, look_up, seed),
+            # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
+            "process_results": lambda item, results: score(look_up, seed, item, results),
             "metric_list": [*measured, corpus],
             "num_fewshot": 0,
             "metadata": {"version": 1},

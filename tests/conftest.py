@@ -60,3 +60,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A report on one seed, whose models wrote what should do nothing. Its users share a group."""
     return make(tmp_path_factory.mktemp("one_seed"), ONE_SEED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the fault-injection tests have done, and how often it was survived: a line for each."""
+    totals: dict[str, list[int]] = {}
+    for ended in ("passed", "failed"):
+        for report in terminalreporter.stats.get(ended, []):
+            for name, value in report.user_properties if report.when == "call" else []:
+                if name == "injected":
+                    kind, count = value
+                    counts = totals.setdefault(kind, [0, 0])
+                    counts[0] += count if ended == "passed" else 0
+                    counts[1] += count
+    for kind, (survived, injected) in totals.items():
+        terminalreporter.write_line(f"faults: {survived} of {injected} {kind} survived")

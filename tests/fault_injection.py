@@ -1,7 +1,6 @@
 """Kills and damage done to real jobs and real runs, at moments of a seeded schedule."""
 
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -21,7 +20,8 @@ from pipeline import integrity
 from workflow.artifact import Artifact
 from workflow.jobs import MODULES, Jobs
 
-LONG = 120.0  # seconds: nothing here takes so long, however busy the machine is
+SEED = 20_261_123
+LONG = 600.0  # seconds: nothing here takes so long, however busy the machine is
 HOLD = "import os, sys; print(os.environ[sys.argv[1]], flush=True); sys.stdin.read()"
 MACHINE = {  # flags of the stages that have them
     "teachers": ("--save-seconds", "0"),
@@ -30,6 +30,11 @@ MACHINE = {  # flags of the stages that have them
 }
 WITH_STATE = ("teachers", "starts", "students", "texts", "caches", "evals")
 TIMES = ["seconds"]  # columns of steps.parquet in which two runs differ
+
+
+def draws(name: str) -> random.Random:
+    """The schedule of one test."""
+    return random.Random(f"{SEED}/{name}")
 
 
 def children(process: int) -> list[int]:
@@ -260,70 +265,3 @@ def fill(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-
-
-@dataclass(frozen=True)
-class Workflow:
-    """A run of Snakemake under the server of preloaded libraries, as `make` starts one."""
-
-    process: "subprocess.Popen[str]"
-    copy: Copy
-
-    @classmethod
-    def begin(cls, copy: Copy, config: Mapping[str, object], *before: str) -> "Workflow":
-        """Started, with its output on a pipe. `before` is a command around it."""
-        path = copy.folder / f"{config['experiment']}.json"
-        path.write_text(json.dumps(config))
-        options = ["--configfile", path.name, "--cores", "2", "--keep-going", "--quiet"]
-        snakemake = [sys.executable, "-m", "snakemake", *options, "--rerun-incomplete"]
-        machine = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1",
-        }
-        process = subprocess.Popen(
-            [*before, sys.executable, "-m", "workflow.preloaded", *snakemake],
-            cwd=copy.folder,
-            env=machine,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return cls(process, copy)
-
-    def snakemake(self) -> int | None:
-        """Its process, once it is there."""
-        found = [one for one in children(self.process.pid) if b"snakemake" in command(one)[:4]]
-        return found[0] if found else None
-
-    def server(self) -> int | None:
-        """The server's process, once it is there."""
-        found = forks(self.process.pid)
-        return found[0] if found else None
-
-    def job(self) -> int | None:
-        """A job's process, if there is one."""
-        server = self.server()
-        found = children(server) if server else []
-        return found[0] if found else None
-
-    def strike(self, victim: str) -> None:
-        """Kills one of its processes, or asks it to stop, as soon as there is one to hit."""
-        if victim == "stop":
-            self.process.terminate()
-            return
-        find = {"snakemake": self.snakemake, "server": self.server, "job": self.job}
-        if victim == "supervisor":
-            self.process.kill()
-        else:
-            waited(lambda: (found := find[victim]()) is not None and kill(found), 0)
-
-    def end(self) -> tuple[int, str]:
-        """Its exit status, and what it said."""
-        said, _ = self.process.communicate(timeout=3 * LONG)
-        return self.process.returncode, said
-
-
-def finished(copy: Copy) -> dict[Path, int]:
-    """The artifacts that are there, and the file number of each manifest: no two have the same."""
-    found = (copy.folder / "results").glob(f"[a-z]*/*/{integrity.MANIFEST}")
-    return {path: path.stat().st_ino for path in found if path.parent.name[0] != "."}

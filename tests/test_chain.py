@@ -19,8 +19,10 @@ from workflow.config import validate
 from workflow.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("chain")
-HELD_OUT = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
-GENERATED = ("rouge_l", "response_tokens", "ended")
+SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
+SLICES = ("hard", "easy", "tokens 1-8", "tokens 9-32")  # all responses are shorter than 32 tokens
+HELD_OUT = (*SLICED, "reverse_kl_nats", "entropy_gap_nats", "top5_agreement", "ece")
+GENERATED = ("rouge_l", "response_tokens", "ended", "distinct_1", "distinct_2", "repetition_4")
 
 
 def results(chain: Copy, *parts: str) -> Path:
@@ -32,14 +34,14 @@ def scores(chain: Copy) -> pd.DataFrame:
 
 
 def score(chain: Copy, method: str, metric: str) -> float:
-    found = scores(chain).set_index(["method", "metric"])["value"]
+    found = scores(chain).query("slice == ''").set_index(["method", "metric"])["value"]
     return found[method, metric]
 
 
 def items(chain: Copy, evaluation: str, metric: str) -> pd.Series:
     """The values of a metric by example."""
     table = pd.read_parquet(results(chain, "evals", evaluation, "items.parquet"))
-    return table.set_index(["metric", "example_id"])["value"][metric]
+    return table.query("slice == ''").set_index(["metric", "example_id"])["value"][metric]
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +81,19 @@ def test_every_cell_has_every_score_once(chain: Copy, grid: Grid):
     found = scores(chain)
     cells = {(one.teacher, one.student, one.method, one.seed) for one in grid.cells}
     assert len(cells) == 5  # the teacher, the untrained student, its warm start, and two methods
-    measured = [("heldout", name) for name in HELD_OUT] + [
-        ("responses", name) for name in GENERATED
+    measured = [
+        *(("heldout", "", name) for name in HELD_OUT),
+        *(("heldout", part, name) for name in SLICED for part in SLICES),
+        *(("responses", "", name) for name in GENERATED),
+        ("responses", "reference 6-10 words", "rouge_l"),  # they have 7 words each
     ]
     expected = {(*cell, *measure) for cell in cells for measure in measured}
-    columns = ["teacher", "student", "method", "seed", "task", "metric"]
+    columns = ["teacher", "student", "method", "seed", "task", "slice", "metric"]
     rows = list(found[columns].itertuples(index=False, name=None))
     assert set(rows) == expected
     assert len(rows) == len(expected)
     assert found["value"].notna().all()
-    assert set(found.query("task == 'heldout'")["n"]) == {12}
+    assert set(found.query("task == 'heldout' and slice == ''")["n"]) == {12}
     assert set(found.query("task == 'responses'")["n"]) == {6}
 
 
@@ -123,6 +128,7 @@ def test_a_teacher_is_at_no_distance_from_itself(chain: Copy):
     # half precision in the cache
     assert score(chain, "teacher", "kl_to_teacher_nats") == pytest.approx(0, abs=1e-5)
     assert score(chain, "teacher", "top1_agreement") == 1
+    assert score(chain, "teacher", "top5_agreement") > 0.98  # half precision makes ties
 
 
 def test_rouge_is_that_of_the_texts_that_were_written(chain: Copy, grid: Grid):

@@ -1,19 +1,17 @@
 """What the report claims of methods: from items to differences, letters, shares and words."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pandas as pd
 import pytest
+from made_up import ITEMS, Cell, drawn, made
 from scipy import stats
 
-from pipeline import schemas
 from pipeline.methods import METHODS
 from pipeline.reporting import formats
 from pipeline.reporting.capacity import step_table, teacher_steps
-from pipeline.reporting.compared import Comparisons
+from pipeline.reporting.compared import Comparisons, Difference
 from pipeline.reporting.comparisons import compare, comparison_plots, comparison_tables
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.scores import Pair, Results, assemble
@@ -22,106 +20,23 @@ from pipeline.reporting.summary import agreements, limits
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.multiplicity import holm
 
-ITEMS = 60
 SIZES = {"small": 1000, "large": 5000, "student": 100}
-RECIPES = {"plain": METHODS["sft"], **{name: METHODS["jsd"] for name in ("jsd", "gkd", "akl")}}
+RECIPES = {"plain": METHODS["sft"], **dict.fromkeys(("jsd", "gkd", "akl"), METHODS["jsd"])}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A model that was evaluated."""
-
-    method: str
-    seed: int
-    teacher: str = "large"
-    kind: str = "method"
-
-
-Values = Mapping[Cell, np.ndarray]  # items, or items by decoding seed
-
-
-def made(values: Values, metric: str = "rouge_l", part: str = "") -> Inputs:
-    """The inputs of an experiment with these values of its items."""
-    grid = pd.DataFrame([_grid_row(cell) for cell in values])
-    items = {_id(cell): _items(cell, found, metric, part) for cell, found in values.items()}
-    nothing = pd.DataFrame(columns=schemas.CALIBRATION.names)
-    return Inputs(
-        grid=grid,
-        items=items,
-        outputs={},
-        calibration=dict.fromkeys(items, nothing),
-        evaluations={},
-        folders={},
-        steps={},
-        costs={},
-        manifests={},
-        card={},
-    )
-
-
-def _id(cell: Cell) -> str:
-    return f"{cell.teacher}.{cell.method}.{cell.seed}"
-
-
-def _grid_row(cell: Cell) -> dict[str, object]:
-    return {
-        "kind": cell.kind,
-        "teacher": cell.teacher,
-        "student": cell.teacher if cell.kind == "teacher" else "student",
-        "method": cell.method,
-        "seed": cell.seed,
-        "student_id": "",
-        "eval_id": _id(cell),
-        "teacher_id": f"teacher-{cell.teacher}",
-        "cache_id": "",
-        "label": cell.method,
-    }
-
-
-def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pd.DataFrame:
-    by_seed = values.reshape(len(values), -1)
-    relative = metric == "kl_to_teacher_nats"
-    rows = [
-        ("t", part, seed, f"item {n}", metric, f"teacher-{cell.teacher}" * relative, value, 1.0)
-        for n, of_item in enumerate(by_seed)
-        for seed, value in enumerate(of_item)
-    ]
-    return pd.DataFrame(rows, columns=schemas.ITEMS.names)
-
-
-def drawn(
-    means: Mapping[str, float],
-    count: int,
-    spread: float = 0.05,
-    teacher: str = "large",
-    items: int = ITEMS,
-) -> dict[Cell, np.ndarray]:
-    """Values of methods with these true means, for seeds 1 … count."""
-    rng = np.random.default_rng([len(means), count, len(teacher)])
-    difficulty = np.random.default_rng(0).normal(size=items)
-    return {
-        Cell(method, seed, teacher): (
-            mean + difficulty + spread * rng.normal() + 0.3 * rng.normal(size=items)
-        )
-        for method, mean in means.items()
-        for seed in range(1, count + 1)
-    }
-
-
-def settings() -> ReportSettings:
-    return ReportSettings(experiment="made", data_id="d", methods=RECIPES)
+SETTINGS = ReportSettings(experiment="made", data_id="d", methods=RECIPES)
 
 
 def compared(inputs: Inputs) -> tuple[Results, Comparisons]:
     results = assemble(inputs, {})
-    return results, compare(inputs, results, settings())
+    return results, compare(inputs, results, SETTINGS)
 
 
 MEANS = {"plain": 0.0, "jsd": 1.0, "gkd": 1.0, "akl": 2.0}
 PAIR = Pair("large", "student")
 
 
-def only(results: Results, comparisons: Comparisons) -> dict[tuple[str, str], object]:
+def only(comparisons: Comparisons) -> dict[tuple[str, str], Difference]:
     """The differences of the only pair and measure, by their methods."""
     (found,) = comparisons.differences.values()
     return {(one.one.method, one.other.method): one for one in found}
@@ -159,8 +74,8 @@ def test_two_methods_are_told_apart_by_the_paired_t_test_where_seeds_alone_vary(
         for method, found in by_seed.items()
         for seed, value in enumerate(found, start=1)
     }
-    results, comparisons = compared(made(values))
-    (one,) = only(results, comparisons).values()
+    _, comparisons = compared(made(values))
+    (one,) = only(comparisons).values()
     expected = stats.ttest_rel(by_seed["jsd"], by_seed["gkd"])
     assert one.p_value == pytest.approx(expected.pvalue, rel=1e-5)
     assert one.interval.high == pytest.approx(expected.confidence_interval().high, rel=1e-5)
@@ -172,25 +87,29 @@ def test_drawn_responses_to_one_prompt_are_one_item() -> None:
         Cell("jsd", 1): rng.normal(0.1, 1, (ITEMS, 5)),
         Cell("gkd", 1): rng.normal(0, 1, (ITEMS, 5)),
     }
-    of_responses = only(*compared(made(responses)))["jsd", "gkd"]
+    of_responses = only(compared(made(responses))[1])["jsd", "gkd"]
     means = {cell: values.mean(axis=1) for cell, values in responses.items()}
-    of_means = only(*compared(made(means)))["jsd", "gkd"]
+    of_means = only(compared(made(means))[1])["jsd", "gkd"]
     assert of_responses.value == pytest.approx(of_means.value)
     assert of_responses.interval.low == pytest.approx(of_means.interval.low)
     assert of_responses.p_value == pytest.approx(of_means.p_value)
 
 
 def test_many_items_are_no_substitute_for_training_seeds() -> None:
-    values = drawn({"jsd": 0.0, "gkd": 0.3}, 2, spread=0.5, items=600)
-    one = only(*compared(made(values)))["jsd", "gkd"]
+    moved = {"jsd": (0.0, 0.6), "gkd": (0.9, 0.4)}  # by seed: one is ahead in each
+    values = {
+        cell: one + moved[cell.method][cell.seed - 1]
+        for cell, one in drawn({"jsd": 0.0, "gkd": 0.0}, 2, spread=0.0, items=600).items()
+    }
+    one = only(compared(made(values))[1])["jsd", "gkd"]
     assert one.of_checkpoints < 1e-4  # these four checkpoints do differ
     assert one.p_value > 0.05  # but the next four may not
     assert not one.apart
 
 
 def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
-    results, comparisons = compared(made(drawn(MEANS, 1)))
-    for one in only(results, comparisons).values():
+    _, comparisons = compared(made(drawn(MEANS, 1)))
+    for one in only(comparisons).values():
         assert one.p_value == one.of_checkpoints
         assert one.seeds == 1
     (finding,) = comparisons.findings
@@ -203,8 +122,8 @@ def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
 def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
     values = drawn(MEANS, 3)
     kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
-    results, comparisons = compared(made(kept))
-    untested = [one for one in only(results, comparisons).values() if one.adjusted is None]
+    _, comparisons = compared(made(kept))
+    untested = [one for one in only(comparisons).values() if one.adjusted is None]
     assert {one.other.method for one in untested} == {"akl"}
     assert {one.seeds for one in untested} == {1}
     shown = letters_of(comparisons)
@@ -235,7 +154,7 @@ def test_parts_of_a_task_have_intervals_and_no_letters() -> None:
 
 def test_an_interval_of_a_mean_over_items_alone_is_students() -> None:
     values = drawn({"jsd": 0.0}, 1)
-    results, comparisons = compared(made(values))
+    _, comparisons = compared(made(values))
     (interval,) = comparisons.intervals.values()
     sample = next(iter(values.values()))
     expected = stats.ttest_1samp(sample, 0).confidence_interval()
@@ -281,16 +200,13 @@ def test_no_share_is_closed_of_a_gap_that_may_not_be_there(ahead: float) -> None
 def test_without_plain_fine_tuning_there_is_no_share() -> None:
     inputs = made(with_teacher(4.0))
     results = assemble(inputs, {})
-    recipes = replace_recipe(settings(), "plain", lambda: METHODS["seqkd"])
+    without = {**RECIPES, "plain": METHODS["seqkd"]}
+    recipes = ReportSettings(experiment="made", data_id="d", methods=without)
     comparisons = compare(inputs, results, recipes)
     assert comparisons.shares.baseline == ""
     assert "gap_closed" not in {
         table.name for table in comparison_tables(comparisons, results, SIZES)
     }
-
-
-def replace_recipe(given: ReportSettings, name: str, make: Callable) -> ReportSettings:
-    return given.model_copy(update={"methods": {**given.methods, name: make()}})
 
 
 def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
@@ -341,7 +257,7 @@ def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
         best = max(results.means.items(), key=lambda found: found[1].value)[0][0].method
         assert f"{best} has the best mean" in finding.text
         ahead, _, level = finding.text.partition("can't be told from")
-        for names, one in only(results, comparisons).items():
+        for names, one in only(comparisons).items():
             if best not in names:
                 continue
             other = names[0] if names[1] == best else names[1]
@@ -361,9 +277,9 @@ def test_who_is_among_the_best_everywhere_is_who_is_nowhere_told_from_the_best()
 
 def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
     values = {**under_two_teachers(-1.0), **with_teacher(4.0)}
-    inputs = made({cell: one for cell, one in values.items()})
+    inputs = made(values)
     results = assemble(inputs, {})
-    comparisons = replace(compare(inputs, results, settings()), steps=teacher_steps(results, SIZES))
+    comparisons = replace(compare(inputs, results, SETTINGS), steps=teacher_steps(results, SIZES))
     tables = {table.name: table for table in comparison_tables(comparisons, results, SIZES)}
     assert set(tables) == {"differences", "resolvable", "gap_closed", "teacher_size"}
     rows = [row for group in tables["differences"].groups for row in group.rows]

@@ -300,6 +300,16 @@ def test_rouge_is_the_best_over_the_references_by_the_rouge_package():
         assert value == pytest.approx(100 * by_hand)
 
 
+def test_the_model_is_not_copied_with_lm_eval_s_configuration():
+    class Model:
+        def __deepcopy__(self, memo: dict) -> None:
+            raise AssertionError("a model that is copied may not fit beside itself")
+
+    held, writing = Model(), Writing(sampling=Sampling(), decoding_seeds=[0], max_new_tokens=1)
+    made = responses.tasks("dolly", ITEMS, writing, lambda prompt, _: Text(str(held), [], [prompt]))
+    assert made["tasks"]["dolly"].dump_config()["task"] == "dolly"
+
+
 def test_a_longest_common_subsequence_by_hand():
     # "the cat sleeps" of 3 stems, "a cat was sleeping" of 4: "cat .. sleep" is common to both
     assert responses.rouge_l("a cat was sleeping", ["the cat sleeps"]) == pytest.approx(

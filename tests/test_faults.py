@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from fault_injection import (
+    LONG,
     AtRandom,
     Job,
     Server,
-    Workflow,
     agree,
     cut,
-    finished,
+    draws,
     flip,
     grow_disk,
     kill_before_the_rename,
@@ -40,7 +39,6 @@ from workflow.grid import Grid
 from workflow.jobs import Jobs
 
 pytestmark = pytest.mark.xdist_group("faults")
-SEED = 20_261_123
 KILLS = {  # of each stage, at random moments
     "data": 3,
     "tokenizers": 3,
@@ -52,14 +50,9 @@ KILLS = {  # of each stage, at random moments
     "students": 10,
     "evals": 6,
 }
-SAID = {  # when it was hit last
-    "snakemake": "signal 9 ended the command: start it again",
-    "supervisor": "",
-    "stop": "asked to stop: the jobs save their state and end",
-    "server": "the server of preloaded libraries was killed, and its jobs with it",
-}
+HARM = {cut: "cut off", flip: "with another bit"}
 LONG_STAGES = ("teachers", "texts", "caches", "students")
-Told = Callable[[str, object], None]
+Told = Callable[[str, object], None]  # what is injected, and how often
 
 
 @dataclass(frozen=True)
@@ -95,35 +88,30 @@ def unbroken(
     return found
 
 
-def draws(name: str) -> random.Random:
-    """The schedule of one test."""
-    return random.Random(f"{SEED}/{name}")
-
-
 @pytest.mark.parametrize("stage", KILLS)
 def test_a_stage_killed_at_random_moments_ends_as_an_unbroken_one(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", [f"kills of {stage} at random moments", KILLS[stage]])
     one = unbroken[stage]
     job = one.job.elsewhere(tmp_path / "results")
     kills(job, KILLS[stage], AtRandom(draws(stage), one.seconds))
     assert job.end() == 0, job.said()
     assert agree(job.out, one.job.out)
     assert not job.state.exists()
-    record_property("survived", f"{KILLS[stage]} kills of {stage} at random moments")
 
 
 @pytest.mark.parametrize("stage", ["data", "models", "teachers", "texts", "caches", "evals"])
 def test_a_stage_killed_between_writing_and_renaming_leaves_nothing_under_the_name(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["kills between writing and renaming", 2])
     one = unbroken[stage]
     job = one.job.elsewhere(tmp_path / "results")
     kills(job, 2, kill_before_the_rename)
     assert job.end() == 0, job.said()
     assert agree(job.out, one.job.out)
     assert {path.name for path in job.out.parent.iterdir()} == {job.out.name, ".lock"}
-    record_property("survived", f"2 kills of {stage} between writing and renaming")
 
 
 def begun(job: Job, pieces: int) -> "subprocess.Popen[bytes]":
@@ -137,11 +125,12 @@ def begun(job: Job, pieces: int) -> "subprocess.Popen[bytes]":
 def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["SIGTERM to a job", 1])
     one = unbroken[stage]
     job = one.job.elsewhere(tmp_path / "results")
     with begun(job, 1) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == os.EX_TEMPFAIL, job.said()
+        assert process.wait(LONG) == os.EX_TEMPFAIL, job.said()
     assert "stopped by signal 15" in job.said()
     assert not job.out.exists()
     kept = {path: path.stat().st_ino for path in job.state.glob("*/manifest.json")}
@@ -151,12 +140,12 @@ def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
     assert job.end() == 0, job.said()
     assert agree(job.out, one.job.out)
     assert not job.state.exists()
-    record_property("survived", f"1 SIGTERM to {stage}")
 
 
 def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["damaged states", 1])
     one = unbroken["teachers"]
     job = one.job.elsewhere(tmp_path / "results")
     with begun(job, 2) as process:
@@ -168,7 +157,6 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     assert f"{last} is damaged: going back to the state before it" in job.said()
     assert f"going on after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
     assert agree(job.out, one.job.out)
-    record_property("survived", "1 damaged state")
 
 
 @pytest.mark.parametrize("harm", [cut, flip])
@@ -193,6 +181,7 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     tmp_path: Path,
     record_property: Told,
 ):
+    record_property("injected", [f"inputs {HARM[harm]}", 1])
     one = unbroken[stage]
     given = dict(one.job.inputs)[role]
     damaged = tmp_path / "results" / given.parent.name / given.name
@@ -212,13 +201,13 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     shutil.copytree(given, damaged)  # as a rerun remakes it
     assert job.end() == 0, job.said()
     assert agree(job.out, one.job.out)
-    record_property("survived", f"1 {harm.__name__} file")
 
 
 @pytest.mark.parametrize("stage", ["caches", "students"])
 def test_two_processes_never_make_the_same_at_once(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["second jobs beside one", 1])
     one = unbroken[stage]
     job = one.job.elsewhere(tmp_path / "results")
     with begun(job, 1) as first:
@@ -228,19 +217,19 @@ def test_two_processes_never_make_the_same_at_once(
             waiting = f"another process is making {job.out}: waiting until it has ended"
             waited(lambda: waiting in job.said())
             os.kill(maker, signal.SIGCONT)
-            assert first.wait(60) == 0, job.said()
+            assert first.wait(LONG) == 0, job.said()
             made = (job.out / "manifest.json").stat().st_ino
-            assert second.wait(60) == 0, job.said()
+            assert second.wait(LONG) == 0, job.said()
     assert f"{job.out} is there already" in job.said()
     assert (job.out / "manifest.json").stat().st_ino == made
     assert agree(job.out, one.job.out)
-    record_property("survived", f"1 second job beside one of {stage}")
 
 
 @pytest.mark.parametrize("stage", ["data", "models", "teachers", "caches", "evals"])
 def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["full disks under a job", 1])
     one = unbroken[stage]
     with small_disk(tmp_path / "disk", kilobytes=16):
         job = one.job.elsewhere(tmp_path / "disk/results")
@@ -252,12 +241,12 @@ def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
         grow_disk(tmp_path / "disk")
         assert job.end() == 0, job.said()
         assert agree(job.out, one.job.out)
-    record_property("survived", f"1 full disk under {stage}")
 
 
 def test_an_input_without_permission_is_named(
     unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
+    record_property("injected", ["inputs without permission", 1])
     one = unbroken["caches"]
     given = dict(one.job.inputs)["tokens"]
     locked = shutil.copytree(given, tmp_path / "results/tokens" / given.name) / "train.parquet"
@@ -282,55 +271,3 @@ def test_an_input_without_permission_is_named(
     locked.chmod(0o644)
     assert job.end() == 0, job.said()
     assert agree(job.out, one.job.out)
-    record_property("survived", "1 input without permission")
-
-
-@pytest.fixture(scope="module")
-def killed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The source of the project once more, without results."""
-    folder = tmp_path_factory.mktemp("killed")
-    ignored = shutil.ignore_patterns("results", ".snakemake", "__pycache__")
-    return Copy(Path(shutil.copytree(chain.folder, folder, ignore=ignored, dirs_exist_ok=True)))
-
-
-def interrupted(copy: Copy, tiny: dict[str, Any], victims: list[str], draw: random.Random) -> str:
-    """What a run said in which one victim after another was hit while it was at work."""
-    run = Workflow.begin(copy, tiny)
-    for victim in victims:
-        aim = len(finished(copy)) + draw.randint(1, 2)
-        waited(lambda aim=aim: len(finished(copy)) >= aim or run.process.poll() is not None)
-        time.sleep(draw.uniform(0, 0.5))
-        assert run.process.poll() is None, run.end()
-        run.strike(victim)
-    code, said = run.end()
-    assert code != 0
-    return said
-
-
-def scores(copy: Copy) -> pd.DataFrame:
-    return pd.read_parquet(copy.folder / "results/tiny/report/scores.parquet")
-
-
-def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
-    chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
-):
-    draw, kept = draws("run"), {}
-    for victims in (["snakemake"], ["supervisor"], ["stop"], ["job", "server"]):
-        said = interrupted(killed, tiny, victims, draw)
-        assert SAID[victims[-1]] in said, said
-        assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
-        assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
-        kept = finished(killed)
-
-    code, said = Workflow.begin(killed, tiny).end()
-    assert code == 0, said + killed.logs()
-    assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
-    assert set(finished(killed)) == {
-        killed.folder / path.relative_to(chain.folder) for path in finished(chain)
-    }
-    for path in finished(chain):
-        assert agree(killed.folder / path.parent.relative_to(chain.folder), path.parent), path
-    pd.testing.assert_frame_equal(scores(killed), scores(chain), check_exact=True)
-    assert not list((killed.folder / "results/state").iterdir())
-    assert not list(killed.folder.glob("results/*/.*.tmp"))
-    record_property("survived", "5 kills of runs: Snakemake, server, supervisor, job; 1 SIGTERM")

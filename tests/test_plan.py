@@ -115,6 +115,7 @@ def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
     student, evaluation = jsd(tiny)
     with chain.edit(*LOSS):
         found = steps(chain, tiny)
+        assert asked(chain, tiny, "--keep-code").returncode == 0
     assert found[student]["why"]["text"] == "code changed: pipeline/losses/jsd.py"
     assert found[evaluation]["why"]["text"] == "code of its inputs changed: model"
     assert found["tiny/report"]["why"]["kind"] == "inputs"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic
+import yaml
 from reports import ATTACK, ONE_SEED, SMALL, Made, run
 
 from pipeline import artifacts, report
@@ -19,6 +20,8 @@ from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.reporting.scores import assemble
 from pipeline.reporting.tables import Cell, Group, Heading, Table
 from pipeline.settings.report import ReportSettings
+from workflow.config import validate
+from workflow.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("report")
 FORMATS = ("csv", "md", "tex", "parquet")
@@ -242,3 +245,13 @@ def test_the_same_inputs_give_the_same_report(one_seed: Made, tmp_path: Path) ->
     for path in (tmp_path / "again").rglob("*.*"):
         same = one_seed.folder / path.relative_to(tmp_path / "again")
         assert path.read_bytes() == same.read_bytes()
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "configs/smollm2.yaml", "configs/gpt2_dolly.yaml"])
+def test_the_configuration_beside_a_report_is_the_experiments_own(file: str) -> None:
+    given = yaml.safe_load((Path(__file__).parent.parent / file).read_text())
+    grid = Grid(validate(given))
+    settings = ReportSettings.model_validate(json.loads(json.dumps(grid.describe())))
+    again = Grid(validate(json.loads(page.configuration(settings))))
+    assert list(again.artifacts) == list(grid.artifacts)
+    assert again.rows() == grid.rows()

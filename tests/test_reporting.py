@@ -160,10 +160,9 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     for teacher in (tmp_path / "teachers").iterdir():
         shutil.rmtree(teacher)
-        (tmp_path / "models" / teacher.name).mkdir()
-        artifacts.write_json(
-            tmp_path / "models" / teacher.name / artifacts.MANIFEST, {"id": teacher.name}
-        )
+        as_it_came = tmp_path / "models" / teacher.name
+        as_it_came.mkdir()
+        artifacts.write_json(as_it_came / artifacts.MANIFEST, {"id": teacher.name})
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)

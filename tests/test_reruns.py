@@ -132,6 +132,15 @@ def test_a_loss_reruns_the_students_that_use_it(chain: Copy, tiny: dict[str, Any
         assert chain.planned(tiny) == new
 
 
+def test_an_edit_is_passed_over_if_the_user_says_so(chain: Copy, tiny: dict[str, Any]):
+    changed = edited(tiny, {"methods.forward_kl": None})
+    one = grid(changed)
+    new = trained_and_evaluated(one, one.student("forward_kl", "small", "large", 1)) | REPORT
+    with chain.edit("pipeline/training.py", "Row = ", "ANOTHER = 1\nRow = "):
+        assert chain.planned(tiny, "--rerun-triggers", "mtime", "input") == set()
+        assert chain.planned(changed, "--rerun-triggers", "mtime", "input") == new
+
+
 def test_a_loss_that_nobody_uses_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
     with chain.edit("pipeline/losses/reverse_kl.py", "return ", "return 1 * "):
         assert chain.planned(tiny) == set()

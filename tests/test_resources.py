@@ -15,13 +15,23 @@ from transformers import LlamaForCausalLM as Llama
 from pipeline.language_model import parameter_count
 from pipeline.models import layers_of
 from pipeline.settings.models import Shape
+from pipeline.writing import BATCH_TOKENS
 from workflow.artifact import Artifact
 from workflow.config import validate
 from workflow.grid import Grid
 from workflow.machine import CPU, GPU, Machine
 from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
 from workflow.needs import Needs
-from workflow.resources import CONTEXT_MB, GRAIN, MB, USABLE, estimate, micro_batch, work
+from workflow.resources import (
+    CONTEXT_MB,
+    GRAIN,
+    MB,
+    USABLE,
+    WRITER_POSITIONS,
+    estimate,
+    micro_batch,
+    work,
+)
 
 VOCABULARY = 320
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -154,6 +164,10 @@ def test_a_micro_batch_fits_beside_the_weights():
             used = doing.resident + doing.writer + tokens * doing.per_position
             assert used / MB + CONTEXT_MB <= USABLE * device
             assert tokens >= GRAIN
+
+
+def test_a_writers_cache_is_as_large_as_writing_makes_it():
+    assert BATCH_TOKENS == WRITER_POSITIONS
 
 
 def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):

@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 import slurm_cluster
 import yaml
 from slurm_cluster import GPUS, Cluster
+from slurm_faults import Seen, cancel, drain, hang
 from snaking import ROOT, Copy, edited
 
 from workflow.config import validate
@@ -36,15 +37,6 @@ FEWER = {
     "methods.sft": {"training": {"steps": 600}},
     "evaluation.tasks": ["heldout"],
 }
-
-
-@dataclass
-class Seen:
-    """What the faults saw while the experiment ran."""
-
-    environ: dict[str, str] = field(default_factory=dict)  # of a training process
-    drained_state: str = ""
-    waited_for: str = ""  # why a job was not started meanwhile
 
 
 @dataclass(frozen=True)
@@ -85,52 +77,6 @@ def profile(folder: Path, **changes: Any) -> Path:
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(shipped | changes))
     return folder
-
-
-def in_training(project: Copy, stage: str, id: str) -> int | None:
-    """The process that trains an artifact, once it has made a step."""
-    log = project.folder / "results/logs" / stage / f"{id}.log"
-    if not log.exists() or "step 1/" not in log.read_text():
-        return None
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = path.read_bytes().decode().split("\0")
-            if "workflow.job" in words and any(f'"id":"{id}"' in word for word in words):
-                return int(path.parent.name)
-    return None
-
-
-def hang(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]:
-    """Stops a training process when little of its time is left: it can't finish within it."""
-    while (process := in_training(project, "students", id)) is None:
-        yield
-    os.kill(process, signal.SIGSTOP)
-    words = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
-    seen.environ |= dict(word.split("=", 1) for word in words if "=" in word)
-    minutes = next(one["RunTime"].split(":")[1] for one in cluster.jobs() if id in one["Comment"])
-    job = seen.environ["SLURM_JOB_ID"]
-    cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")
-
-
-def cancel(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
-    """Cancels a training job, as an administrator or a person by mistake might."""
-    while in_training(project, "teachers", id) is None:
-        yield
-    (job,) = (one for one in cluster.jobs() if id in one["Comment"])
-    cluster.command("scancel", job["JobId"])
-
-
-def drain(cluster: Cluster, seen: Seen) -> Iterator[None]:
-    """Takes the node out when a cache is asked for, until SLURM says that a job waits for it."""
-    while not any("rule_teacher_cache" in one["Comment"] for one in cluster.jobs()):
-        yield
-    update = ("scontrol", "update", f"nodename={cluster.host}")
-    cluster.command(*update, "state=drain", "reason=test")
-    seen.drained_state = cluster.node_state()
-    while not (reasons := [one["Reason"] for one in cluster.jobs() if "DRAINED" in one["Reason"]]):
-        yield
-    seen.waited_for = reasons[0]
-    cluster.command(*update, "state=resume")
 
 
 @contextlib.contextmanager
@@ -182,8 +128,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster for all tests of this file."""
     if (reason := slurm_cluster.missing()) is not None:
         pytest.skip(reason)
-    if not PLUGIN.is_dir():
-        pytest.skip(f"the executor plugin is not in {PLUGIN}: run `make test`")
+    if not PLUGIN.is_dir() and find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip(f"the executor plugin is neither installed nor in {PLUGIN}: run `make test`")
     with slurm_cluster.running(tmp_path_factory.mktemp("cluster")) as started:
         yield started
 

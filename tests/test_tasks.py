@@ -1,6 +1,7 @@
 """Tasks: what they are defined as, how their items are gathered, and what is wrong in a config."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -320,28 +321,60 @@ def test_the_version_of_lm_eval_is_of_the_id(examples: Path):
     assert task.settings["task"]["version"] == metadata.version("lm_eval")
 
 
-def prepared(out: Path, data: Path, job: HarnessJob) -> dict[str, Any]:
-    """The card of a task that the stage gathered."""
-    value = {"id": out.name, "code": "x", "settings": {"task": job.model_dump()}}
-    command = [sys.executable, "-m", "pipeline.prepare_task", json.dumps(value)]
-    files = ["--data", str(data), "--out", str(out)]
-    done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads((out / "task.json").read_text())
-
-
-def test_a_task_is_written_whole_with_its_digest_and_origin(tmp_path: Path):
-    data = tmp_path / "data"
+def prepare(out: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """The stage on a training split of one example, without a network."""
+    data = out.parent / "data"
     data.mkdir()
     names = ("example_id", "instruction", "input", "prompt", "source")
     columns = {name: [QUESTIONS[0]["question"]["stem"]] for name in names}
     schemas.write(data / "train.parquet", columns | {"responses": [["Cats."]]}, schemas.EXAMPLES)
+    value = {"id": out.name, "code": "x", "settings": settings}
+    command = [sys.executable, "-m", "pipeline.prepare_task", json.dumps(value)]
+    return subprocess.run(
+        [*command, "--data", str(data), "--out", str(out)],
+        cwd=ROOT,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
-    first = prepared(tmp_path / "one", data, harness_job("arc_easy", path))
-    assert first["items"] == len(QUESTIONS)
-    assert first["origins"]["files"]["about"] == str(path)
+    job = harness_job("arc_easy", path)
+    done = prepare(tmp_path / "one", {"task": job.model_dump()})
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "one/task.json").read_text())
+    assert card["items"] == len(QUESTIONS)
+    assert card["origins"]["files"]["about"] == str(path)
     kept = documents.read(tmp_path / "one/documents/arc_easy/test.arrow").to_pylist()
     assert [row["id"] for row in kept] == [row["id"] for row in QUESTIONS]
+
+
+def test_an_unreachable_hub_is_one_line_with_the_way_out(tmp_path: Path):
+    settings = Evaluation(tasks=["dolly"])
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    done = prepare(tmp_path / "one", artifact.settings)
+    assert done.returncode == 2
+    assert "MiniLLM/dolly" in done.stderr
+    assert "name a local copy in evaluation.data" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path: Path):
+    folder = tmp_path / "ai2_arc"
+    (folder / "ARC-Easy").mkdir(parents=True)
+    splits = [{"split": one, "path": f"ARC-Easy/{one}.jsonl"} for one in ("train", "test")]
+    card = {"configs": [{"config_name": "ARC-Easy", "data_files": splits}]}
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
+    columns = definitions.read("arc_easy").columns
+    rows = local_documents.read([str(lines(tmp_path / "raw.jsonl", QUESTIONS))], columns, None)
+    for split in ("train", "test"):
+        lines(folder / f"ARC-Easy/{split}.jsonl", rows)
+    found = harness_documents.gather(harness_job("arc_easy", folder), [])
+    assert found.counts == {"arc_easy": len(QUESTIONS)}
+    assert dict(found.documents["arc_easy"]["test"][2]) == rows[2]
 
 
 def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from workflow import devices
+from workflow import devices, processes
 
 ADDRESS = "DISTILBENCH_PRELOADED"  # where `workflow.preloaded` listens
 LENGTH_BYTES = 8  # of the number that says how long a request is
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
+    processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
     with contextlib.ExitStack() as held:
         found = devices.installed() if options.gpu_memory_mb else []
         if found:

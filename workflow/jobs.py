@@ -46,12 +46,18 @@ class Jobs:
 
     grid: Grid
     settled: Callable[[str], str] = str  # flags a path, so that Snakemake looks for no maker of it
+    keeps_code: Callable[[], bool] = bool  # whether what other code has made is taken as it is
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], settled: Callable[[str], str] = str) -> "Jobs":
+    def of(
+        cls,
+        config: Mapping[str, Any],
+        settled: Callable[[str], str] = str,
+        keeps_code: Callable[[], bool] = bool,
+    ) -> "Jobs":
         """The jobs of a configuration; a faulty one ends the process with a line for each fault."""
         try:
-            return cls(Grid(validate(config)), settled)
+            return cls(Grid(validate(config)), settled, keeps_code)
         except ConfigError as error:
             sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
 
@@ -80,6 +86,8 @@ class Jobs:
     @cache
     def code(self, artifact: Artifact) -> str:
         """A digest of the source behind an artifact: its stage's, and that of all its inputs."""
+        if self.keeps_code() and (made := finished.manifest(Path(artifact.path))):
+            return str(made.get("code"))
         own = source_hash.digest(MODULES[artifact.stage], _plugins(artifact.settings))
         return source_hash.joined([own, *(self.code(one) for _, one in artifact.inputs)])
 

@@ -187,8 +187,11 @@ def main() -> None:
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="jobs at a time")
+    parser.add_argument(
+        "--keep-code", action="store_true", help="as with `snakemake --rerun-triggers mtime input`"
+    )
     options = parser.parse_args()
-    found = plan(read_config.jobs(options.configfile), options.at_once)
+    found = plan(read_config.jobs(options.configfile, options.keep_code), options.at_once)
     print(json.dumps(as_json(found), indent=1) if options.json else as_text(found))
     raise SystemExit(TO_DO if found.steps else 0)
 

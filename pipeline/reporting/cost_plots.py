@@ -27,6 +27,7 @@ from pipeline.reporting.scores import Mean, Pair, Row
 from pipeline.reporting.tables import pair_title
 from pipeline.reporting.trade_offs import frontier
 
+PANELS = 48  # of a figure, beyond which only the first measures are drawn
 SETTLED = 0.3  # share of a course after which it must fit on the axis
 
 
@@ -47,7 +48,8 @@ def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
     if not keys or not results.judged:
         return None
     below = legend_height(results.labels)
-    figure, found = measure_panels(keys, results.judged, 2.1 + 0.03 * len(looks), legend=below)
+    shown = results.judged[: max(1, PANELS // len(keys))]
+    figure, found = measure_panels(keys, shown, 2.1 + 0.03 * len(looks), legend=below)
     for panel in found:
         _score_panel(panel, books, paid[panel.key], looks)
         panel.axis.set_xlabel(f"{unit.title}, {panel.key.account.title}")
@@ -60,9 +62,14 @@ def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
         "A row of panels for each way of charging: the student's training alone (own), and with "
         "all that it was made from (in full). Large markers are means over training seeds, small "
         "dots the seeds. The grey steps are the Pareto front: they join the methods that no other "
-        "beats in both score and cost.",
+        f"beats in both score and cost.{_left_out(len(results.judged) - len(shown))}",
         figure,
     )
+
+
+def _left_out(measures: int) -> str:
+    many = "there are too many pairs of teacher and student to draw all"
+    return f" {measures} further measures are in the tables alone: {many}." if measures else ""
 
 
 def _paid(books: Books, key: Charged, unit: Unit) -> dict[Row, list[float]]:

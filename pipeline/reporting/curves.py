@@ -141,7 +141,8 @@ def _draw(axis: Axes, curve: Curve, look: Look) -> None:
 
 def _finish(axis: Axes, curves: Sequence[Curve], title: str) -> None:
     last = max(curve.steps[-1] for curve in curves)
-    settled = [curve.values[curve.steps >= SETTLED * last] for curve in curves]
+    late = [curve.values[curve.steps >= SETTLED * last] for curve in curves]
+    settled = [values for values in late if len(values)]  # a shorter budget has none
     low, high = min(map(np.min, settled)), max(map(np.max, settled))
     axis.set_ylim(low - 0.06 * (high - low) - 1e-9, high + 0.12 * (high - low) + 1e-9)
     axis.set_title(title)

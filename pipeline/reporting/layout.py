@@ -39,7 +39,7 @@ def drafts(
     sizes: Mapping[str, int],
 ) -> list[Draft]:
     """Every section that the experiment has something for, the main table first."""
-    some = drawn(results)
+    some = _drawn(results, PANELS)
     found = (
         _scores(results, some, comparisons, sizes),
         Draft(
@@ -56,17 +56,24 @@ def drafts(
             _given([slices.scores_by_part(some, sizes)]),
             folded=_given([slices.slice_table(results, sizes)]),
         ),
-        _cost(inputs, results, some, sizes),
+        _cost(inputs, results, sizes),
         Draft("published", "Published", _given([published_table(settings, results)]), ()),
         _training(inputs, some, sizes),
     )
     return [draft for draft in found if draft.tables or draft.plots or draft.folded]
 
 
-def drawn(results: Results) -> Results:
-    """What plots have room for: the first pairs, so many that a figure has about PANELS panels."""
-    pairs = results.pairs[: max(1, PANELS // max(1, len(results.judged)))]
+def _drawn(results: Results, panels: int) -> Results:
+    """What plots have room for: the first pairs, so many that a figure has about `panels`."""
+    pairs = results.pairs[: max(1, panels // max(1, len(results.judged)))]
     return replace(results, pairs=pairs)
+
+
+def _left_out(some: Results, results: Results) -> str:
+    shown, all_pairs = len(some.pairs), len(results.pairs)
+    if shown == all_pairs:
+        return ""
+    return f"Plots show the first {shown} of {all_pairs} pairs of teacher and student, tables all."
 
 
 def _scores(
@@ -78,20 +85,17 @@ def _scores(
             plots.scores_by_method(some, sizes),
             trade_offs.scores_by_teacher_size(some, sizes),
         ]
-    lead = "References (teacher, untrained, start) stand above the methods of each pair."
-    if len(some.pairs) < len(results.pairs):
-        lead += (
-            f" Plots, here and below, show the first {len(some.pairs)} of {len(results.pairs)} "
-            "pairs of teacher and student; tables have all."
-        )
     main = tables.main_table(results, sizes, comparisons)
     numbers = {main.name: formats.main_csv(results, comparisons)}
+    lead = _left_out(some, results)
     return Draft("scores", "Scores", [main], _given(figures), lead=lead, numbers=numbers)
 
 
-def _cost(inputs: Inputs, results: Results, some: Results, sizes: Mapping[str, int]) -> Draft:
+def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
+    some = _drawn(results, PANELS // 2)  # a panel for each of two ways of charging
     first, *others = costs.cost_tables(inputs, results, sizes)
-    return Draft("cost", "Cost", [first], costs.cost_plots(inputs, some, sizes), folded=others)
+    figures = costs.cost_plots(inputs, some, sizes)
+    return Draft("cost", "Cost", [first], figures, folded=others, lead=_left_out(some, results))
 
 
 def _training(inputs: Inputs, some: Results, sizes: Mapping[str, int]) -> Draft:

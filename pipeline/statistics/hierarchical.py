@@ -18,8 +18,9 @@ from pipeline.statistics.items import Products
 
 LEVEL = 0.95
 NORMAL = float(special.ndtri((1 + LEVEL) / 2))
-NODES = 96  # of the integral over what the variance of seeds may be
-NEWTON = 12  # steps to an interval's end
+NODES = 64  # of the integral over what the variance of seeds may be
+NEWTON = 6  # steps to an interval's end
+NOTHING = 1e-100  # the standard deviation of what doesn't vary
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,11 @@ class Estimates:
     def half_widths(self) -> np.ndarray:
         """Half of each 95 % interval: how far from its value the p-value is 5 %."""
         both = self._sum()
-        halves = NORMAL * np.sqrt(self.from_seeds + self._wider())
+        of_seeds_alone = special.stdtrit(self.degrees, (1 + LEVEL) / 2) * np.sqrt(self.from_seeds)
+        of_normal = NORMAL * np.sqrt(self.from_seeds + self._wider())
+        halves = np.maximum(of_seeds_alone, of_normal)
         for _ in range(NEWTON):  # a convex function's root is reached from below, never passed
-            slopes = both.density(halves)
-            missing = both.beyond(halves) - (1 - LEVEL)
-            halves += np.divide(missing, slopes, out=np.zeros_like(halves), where=slopes > 0)
+            halves += (both.beyond(halves) - (1 - LEVEL)) / both.density(halves)
         return halves
 
     def _wider(self) -> np.ndarray:
@@ -66,7 +67,8 @@ class Estimates:
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
         nodes, weights = log_chi_squared(self.degrees, NODES)
         seeds = self.from_seeds[:, None] * self.degrees * np.exp(-nodes)
-        return Mixture(np.sqrt(seeds + self._wider()[:, None]), weights)
+        deviations = np.sqrt(seeds + self._wider()[:, None])
+        return Mixture(np.maximum(deviations, NOTHING), weights)
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,13 @@ class Mixture:
 
     def beyond(self, distances: np.ndarray) -> np.ndarray:
         """The chance to be at least so far from zero, on either side."""
-        return np.minimum(2 * special.ndtr(-self._scaled(distances)) @ self.weights, 1.0)
+        tails = special.ndtr(-distances[:, None] / self.deviations)
+        return np.minimum(2 * tails @ self.weights, 1.0)
 
     def density(self, distances: np.ndarray) -> np.ndarray:
-        """How fast that chance falls; zero where nothing varies."""
-        heights = np.exp(-(self._scaled(distances) ** 2) / 2) * np.sqrt(2 / np.pi)
-        varies = self.deviations > 0
-        parts = np.divide(heights, self.deviations, out=np.zeros_like(heights), where=varies)
-        return parts @ self.weights
-
-    def _scaled(self, distances: np.ndarray) -> np.ndarray:
-        constant = np.where(distances > 0, np.inf, 0.0)
-        found = np.repeat(constant[:, None], len(self.weights), axis=1)
-        return np.divide(distances[:, None], self.deviations, out=found, where=self.deviations > 0)
+        """How fast that chance falls."""
+        scaled = distances[:, None] / self.deviations
+        return np.sqrt(2 / np.pi) * (np.exp(-(scaled**2) / 2) / self.deviations) @ self.weights
 
 
 def of_methods(scores: np.ndarray, sums: Products) -> Estimates:

@@ -33,8 +33,9 @@ def origin(name: str, revision: str) -> Origin:
         return Origin(name, revision)
     try:
         commit = huggingface_hub.HfApi().dataset_info(name, revision=revision).sha
-    except (OSError, ValueError) as error:
-        raise unreachable(f"data set {name!r}", error) from error
+    except OSError:  # it may still be in the local cache; if not, loading says what is wrong
+        unknown = f"revision {revision!r} of {name} can move, and its commit could not be asked for"
+        return Origin(name, revision, (unknown,))
     moving = f"revision {revision!r} of {name} can move: it was {commit} when the items were taken"
     return Origin(name, commit, (moving,))
 

@@ -1,3 +1,5 @@
+from snakemake.settings.types import RerunTrigger
+
 from workflow.jobs import OUTDATED, Jobs
 from workflow.machine import Machine
 from workflow.needs import Needs
@@ -11,7 +13,12 @@ def settled(path):
     return ancient(before_update(path))
 
 
-JOBS = Jobs.of(config, settled)
+def keeps_code():
+    """Without the trigger `params`, an edit in the code makes nothing anew."""
+    return RerunTrigger.PARAMS not in workflow.dag_settings.rerun_triggers
+
+
+JOBS = Jobs.of(config, settled, keeps_code)
 NEEDS = Needs(JOBS.grid, Machine.of(workflow.resource_settings.default_resources))
 
 

@@ -1,0 +1,112 @@
+"""Experiments whose every item is given: for tests of what is concluded from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline import schemas
+from pipeline.costs import Cost
+from pipeline.reporting.inputs import Inputs
+
+ITEMS = 60
+COST = Cost(
+    seconds=1.0,
+    device_seconds=1.0,
+    device="cpu",
+    host_memory_bytes=1,
+    device_memory_bytes=None,
+    energy_joules=None,
+    parameters=100,
+    trained_tokens=0,
+    trained_positions=0,
+    student_positions=0,
+    student_tokens=0,
+    student_written_tokens=0,
+    teacher_positions=0,
+    teacher_tokens=0,
+    teacher_written_tokens=0,
+    flops=None,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model that was evaluated."""
+
+    method: str
+    seed: int
+    teacher: str = "large"
+    kind: str = "method"
+
+
+Values = Mapping[Cell, np.ndarray]  # items, or items by decoding seed
+
+
+def made(values: Values, metric: str = "rouge_l", part: str = "") -> Inputs:
+    """The inputs of an experiment with these values of its items."""
+    grid = pd.DataFrame([_grid_row(cell) for cell in values])
+    items = {_id(cell): _items(cell, found, metric, part) for cell, found in values.items()}
+    nothing = pd.DataFrame(columns=schemas.CALIBRATION.names)
+    return Inputs(
+        grid=grid,
+        items=items,
+        outputs={},
+        calibration=dict.fromkeys(items, nothing),
+        evaluations={},
+        folders={},
+        steps={},
+        costs={"student-1": COST},
+        manifests={},
+        card={},
+    )
+
+
+def _id(cell: Cell) -> str:
+    return f"{cell.teacher}.{cell.method}.{cell.seed}"
+
+
+def _grid_row(cell: Cell) -> dict[str, object]:
+    return {
+        "kind": cell.kind,
+        "teacher": cell.teacher,
+        "student": cell.teacher if cell.kind == "teacher" else "student",
+        "method": cell.method,
+        "seed": cell.seed,
+        "student_id": "student-1",
+        "eval_id": _id(cell),
+        "teacher_id": f"teacher-{cell.teacher}",
+        "cache_id": "",
+        "label": cell.method,
+    }
+
+
+def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pd.DataFrame:
+    by_seed = values.reshape(len(values), -1)
+    relative = metric == "kl_to_teacher_nats"
+    rows = [
+        ("t", part, seed, f"item {n}", metric, f"teacher-{cell.teacher}" * relative, value, 1.0)
+        for n, of_item in enumerate(by_seed)
+        for seed, value in enumerate(of_item)
+    ]
+    return pd.DataFrame(rows, columns=schemas.ITEMS.names)
+
+
+def drawn(
+    means: Mapping[str, float],
+    count: int,
+    spread: float = 0.05,
+    teacher: str = "large",
+    items: int = ITEMS,
+) -> dict[Cell, np.ndarray]:
+    """Values of methods with these true means, for seeds 1 … count."""
+    rng = np.random.default_rng([len(means), count, len(teacher)])
+    difficulty = np.random.default_rng(0).normal(size=items)
+    return {
+        Cell(method, seed, teacher): (
+            mean + difficulty + spread * rng.normal() + 0.3 * rng.normal(size=items)
+        )
+        for method, mean in means.items()
+        for seed in range(1, count + 1)
+    }

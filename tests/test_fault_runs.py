@@ -1,0 +1,153 @@
+"""Kill a run anywhere: Snakemake, its jobs and what serves them; take its disk; damage its files.
+
+The next run goes on, makes nothing again that was finished, and ends with the scores of a run that
+nothing happened to.
+"""
+
+import os
+import random
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fault_injection import agree, cut, draws, fill, small_disk, waited
+from fault_runs import Workflow, finished
+from snaking import Copy
+
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.grid import Grid
+
+pytestmark = pytest.mark.xdist_group("faults")
+SAID = {  # when it was hit last
+    "snakemake": "signal 9 ended the command: start it again",
+    "supervisor": "",
+    "server": "the server of preloaded libraries was killed, and its jobs with it",
+}
+Told = Callable[[str, object], None]  # what is injected, and how often
+
+
+@pytest.fixture(scope="module")
+def killed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The source of the project once more, without results."""
+    folder = tmp_path_factory.mktemp("killed")
+    ignored = shutil.ignore_patterns("results", ".snakemake", "__pycache__")
+    return Copy(Path(shutil.copytree(chain.folder, folder, ignore=ignored, dirs_exist_ok=True)))
+
+
+def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_stopped(
+    killed: Copy, tiny: dict[str, Any], record_property: Told
+):
+    record_property("injected", ["second runs beside one", 1])
+    record_property("injected", ["SIGTERM to a run", 1])
+    first = Workflow.begin(killed, tiny)
+    waited(lambda: bool(finished(killed)))
+    code, said = Workflow.begin(killed, tiny).end()
+    assert code == 1, said
+    assert f"under way ({socket.gethostname()}.{first.process.pid}, host and process)" in said
+    assert "Directory cannot be locked" in said
+
+    assert first.process.poll() is None
+    first.process.terminate()
+    code, said = first.end()
+    assert code == os.EX_TEMPFAIL, said
+    assert "asked to stop: the jobs save their state and end" in said
+
+
+def interrupted(copy: Copy, tiny: dict[str, Any], victims: list[str], draw: random.Random) -> str:
+    """What a run said in which one victim after another was hit while it was at work."""
+    run = Workflow.begin(copy, tiny)
+    for victim in victims:
+        aim = len(finished(copy)) + draw.randint(1, 2)
+        waited(lambda aim=aim: len(finished(copy)) >= aim or run.process.poll() is not None)
+        time.sleep(draw.uniform(0, 0.5))
+        assert run.process.poll() is None, run.end()
+        run.strike(victim)
+    code, said = run.end()
+    assert code != 0
+    return said
+
+
+def scores(copy: Copy) -> pd.DataFrame:
+    return pd.read_parquet(copy.folder / "results/tiny/report/scores.parquet")
+
+
+def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
+    chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
+):
+    record_property("injected", ["kills of a run (Snakemake, supervisor, job, server)", 4])
+    draw, kept = draws("run"), {}
+    for victims in (["snakemake"], ["supervisor"], ["job", "server"]):
+        said = interrupted(killed, tiny, victims, draw)
+        assert SAID[victims[-1]] in said, said
+        assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
+        assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+        kept = finished(killed)
+
+    code, said = Workflow.begin(killed, tiny).end()
+    assert code == 0, said + killed.logs()
+    assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+    assert set(finished(killed)) == {
+        killed.folder / path.relative_to(chain.folder) for path in finished(chain)
+    }
+    for path in finished(chain):
+        assert agree(killed.folder / path.parent.relative_to(chain.folder), path.parent), path
+    pd.testing.assert_frame_equal(scores(killed), scores(chain), check_exact=True)
+    assert not list((killed.folder / "results/state").iterdir())
+    assert not list(killed.folder.glob("results/*/.*.tmp"))
+
+
+def lost(copy: Copy, *artifacts: Artifact) -> dict[Path, int]:
+    """What is left when some artifacts and the report are gone."""
+    for artifact in artifacts:
+        shutil.rmtree(copy.folder / artifact.path, ignore_errors=True)
+    shutil.rmtree(copy.folder / "results/tiny", ignore_errors=True)
+    return finished(copy)
+
+
+def test_a_damaged_input_in_a_run_is_remade_by_the_next_one_and_nothing_else_is(
+    chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
+):
+    record_property("injected", ["cut inputs in a run", 1])
+    grid = Grid(validate(tiny))
+    student, cache = grid.student("jsd", "small", "large", 1), grid.signals("large")
+    shard = killed.folder / cache.path / "train-00000.parquet"
+    cut(shard, draws("run shard"))
+    kept = lost(killed, student, grid.evaluations[student])
+    code, said = Workflow.begin(killed, tiny).end()
+    assert code == 1
+    aside = f"results/damaged/caches/{cache.id}.1"
+    assert f"{cache.path} is now {aside}: run again to remake it" in said + killed.logs()
+    assert (killed.folder / aside).exists()
+
+    code, said = Workflow.begin(killed, tiny).end()
+    assert code == 0, said + killed.logs()
+    kept.pop(killed.folder / cache.path / "manifest.json")
+    assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+    pd.testing.assert_frame_equal(scores(killed), scores(chain), check_exact=True)
+
+
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
+    chain: Copy, killed: Copy, tiny: dict[str, Any], tmp_path: Path, record_property: Told
+):
+    record_property("injected", ["full disks under a run", 1])
+    grid = Grid(validate(tiny))
+    student = grid.student("jsd", "small", "large", 1)
+    with small_disk(tmp_path / "disk", kilobytes=50_000):
+        copied = shutil.copytree(killed.folder, tmp_path / "disk/project", symlinks=True)
+        copy = Copy(Path(copied))
+        kept = lost(copy, student, grid.evaluations[student])
+        fill(tmp_path / "disk/filler")
+        code, said = Workflow.begin(copy, tiny).end()
+        assert code not in (0, os.EX_TEMPFAIL)
+        assert "No space left on device" in said + copy.logs()
+        (tmp_path / "disk/filler").unlink()
+        code, said = Workflow.begin(copy, tiny).end()
+        assert code == 0, said + copy.logs()
+        assert kept.items() <= finished(copy).items(), "a finished artifact was made again"
+        pd.testing.assert_frame_equal(scores(copy), scores(chain), check_exact=True)
