@@ -27,13 +27,19 @@ class Fetch:
         """The splits of a task."""
         source = self.job.source
         if isinstance(source, Local) and not Path(source.paths[0]).is_dir():
-            splits = self._files(source, config)
+            splits = self._files(source, task, config)
         else:
             splits = self._set(task, config)
         return {name: self._without(rows) for name, rows in splits.items()}
 
-    def _files(self, source: Local, config: Mapping[str, Any]) -> Splits:
-        self.origins["files"] = hub.Origin(", ".join(source.paths), None)
+    def _files(self, source: Local, task: str, config: Mapping[str, Any]) -> Splits:
+        if others := [one for one in self.origins if one != task]:
+            raise ValueError(
+                f"{self.job.task} is several tasks ({others[0]}, {task}, ..), which can't share "
+                f"files: name a folder laid out like their data set in "
+                f"evaluation.data.{self.job.task}"
+            )
+        self.origins[task] = hub.Origin(", ".join(source.paths), None)
         evaluated, examples = harness.evaluation_split(config), harness.example_split(config)
         found = {}
         for split, files in source.by_split.items():

@@ -17,7 +17,7 @@ from pipeline.stopwatch import Stopwatch
 from pipeline.teachers import LiveTeacher
 from pipeline.training import Run, begin, distill
 
-STEPS = 5
+STEPS = 4
 # Of everything that the teacher learns or decides: fixed text, its own, interleaved, learning too
 METHODS = ("sft", "reverse_kl", "gkd", "skd", "switch", "minillm", "okd", "ikd", "distillm2")
 
@@ -109,14 +109,13 @@ def test_a_student_with_a_cache_or_no_teacher_has_no_teacher_of_its_own() -> Non
 
 
 @pytest.mark.parametrize("method", ["gkd", "switch", "ikd", "distillm2"])
-@pytest.mark.parametrize("step", [1, 3])
 def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
-    method: str, step: int, tmp_path: Path
+    method: str, tmp_path: Path
 ) -> None:
     unbroken = cost(*trained(setup(method, batch_size=6)))
     killed = run(setup(method, batch_size=6))
     state = begin(killed)
-    list(islice(distill(killed, state), step))
+    list(islice(distill(killed, state), 2))
     checkpoint.save(tmp_path, killed, state, "job")
 
     resumed = run(setup(method, batch_size=6))

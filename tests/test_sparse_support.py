@@ -13,7 +13,6 @@ from pipeline.artifacts import Job
 from pipeline.method import Method
 from pipeline.reporting import sparse_support
 from pipeline.reporting.inputs import read_grid, read_inputs
-from pipeline.reporting.scores import assemble
 from pipeline.settings.report import ReportSettings
 
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
@@ -119,9 +118,9 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
         tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001"
     )
     job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
-    report.write_report(tmp_path / "report", job, valid, inputs, assemble(inputs, {}))
+    report.write_report(tmp_path / "report", job, valid, inputs)
     page = (tmp_path / "report" / "index.html").read_text()
-    limits = page[page.index('<section id="limits">') : page.index('<section id="cost">')]
+    limits = page[page.index('id="limits"') : page.index('<section id="scores">')]
     assert (
         f"their value on the whole vocabulary: jsd by {measured[worst][8]:.0%} (K = 8). " in limits
     )

@@ -199,8 +199,10 @@ def _data_faults(settings: Evaluation) -> Iterator[str]:
             continue
         if isinstance(given, Local):
             yield from _file_faults(place, given)
-        if isinstance(listed[name].definition, Instruction) and given.columns is not None:
-            yield from _column_faults(place, given.columns)
+        if isinstance(listed[name].definition, Instruction):
+            yield from _column_faults(place, given.columns or {})
+        else:
+            yield from _unused_faults(place, given)
 
 
 def _file_faults(place: str, given: Local) -> Iterator[str]:
@@ -214,6 +216,14 @@ def _file_faults(place: str, given: Local) -> Iterator[str]:
         elif path.is_file() and path.suffix not in local_documents.SUFFIXES:
             allowed = ", ".join(local_documents.SUFFIXES)
             yield f"{place} = {file!r}: can't read {path.suffix!r} files; allowed: {allowed}"
+
+
+def _unused_faults(place: str, given: Local | HubSet) -> Iterator[str]:
+    """Keys that would do nothing: lm-eval knows the splits and columns of a whole data set."""
+    whole = isinstance(given, HubSet) or any(Path(one).is_dir() for one in given.paths)
+    for key in ("columns", "split"):
+        if whole and getattr(given, key, None) is not None:
+            yield f"{place}.{key}: a whole data set is read as lm-eval has it; leave {key!r} out"
 
 
 def _column_faults(place: str, columns: dict[str, object]) -> Iterator[str]:

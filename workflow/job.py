@@ -78,10 +78,12 @@ def main() -> None:
     with contextlib.ExitStack() as held:
         found = devices.installed() if options.gpu_memory_mb else []
         if found:
+            asked = f"{options.gpu_memory_mb} MB of a GPU"
+            print(f"waiting for {asked}", file=sys.stderr, flush=True)
             claim = devices.claimed(found, options.gpu_memory_mb, devices.shelf())
             device = held.enter_context(claim)
             os.environ[devices.VISIBLE] = device.name
-            print(f"{options.gpu_memory_mb} MB of {device.name}", file=sys.stderr, flush=True)
+            print(f"{asked}: {device.name}", file=sys.stderr, flush=True)
         _run(options.module, options.arguments)
 
 

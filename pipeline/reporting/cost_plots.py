@@ -30,6 +30,18 @@ from pipeline.reporting.trade_offs import frontier
 PANELS = 48  # of a figure, beyond which only the first measures are drawn
 SETTLED = 0.3  # share of a course after which it must fit on the axis
 
+SCORES = (
+    "A row of panels for each way of charging: the student's training alone (own), and with "
+    "all that it was made from (in full). Large markers are means over training seeds, small "
+    "dots the seeds. The grey steps are the Pareto front: they join the methods that no other "
+    "beats in both score and cost."
+)
+COURSES = (
+    "Means over training seeds, from the first measurement to the last, against the step, the "
+    "student's own time and FLOPs, and those in full. A line begins further right in full: "
+    "start, teacher, texts and cache are paid before. Axes don't begin at zero."
+)
+
 
 @dataclass(frozen=True)
 class Charged:
@@ -59,10 +71,7 @@ def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
     return Plot(
         f"scores_by_{unit.name}",
         f"Score against {unit.title}",
-        "A row of panels for each way of charging: the student's training alone (own), and with "
-        "all that it was made from (in full). Large markers are means over training seeds, small "
-        "dots the seeds. The grey steps are the Pareto front: they join the methods that no other "
-        f"beats in both score and cost.{_left_out(len(results.judged) - len(shown))}",
+        SCORES + _left_out(len(results.judged) - len(shown)),
         figure,
     )
 
@@ -168,9 +177,7 @@ def courses_by_cost(books: Books) -> Plot | None:
     return Plot(
         "nll_by_cost",
         "Held-out NLL against what had been paid",
-        "Means over training seeds, from the first measurement to the last, against the step, the "
-        "student's own time and FLOPs, and those in full. A line begins further right in full: "
-        "start, teacher, texts and cache are paid before. Axes don't begin at zero.",
+        COURSES,
         figure,
     )
 

@@ -1,5 +1,6 @@
 """Every two methods of a teacher and student on a measure: how far apart, and how surely."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -37,17 +38,15 @@ class Group:
 
 def groups(runs: Runs) -> Iterator[Group]:
     """Every pair of rows that has a training seed in common, once, beside its like."""
-    found: dict[tuple[int, ...], list[tuple[Row, Row]]] = {}
-    for one, other in combinations(runs, 2):
-        shared = tuple(sorted(set(runs[one]) & set(runs[other])))
-        found.setdefault(shared, []).append((one, other))
-    for seeds, pairs in found.items():
-        if not seeds:
-            continue
-        rows = tuple(row for row in runs if any(row in pair for pair in pairs))
-        places = {row: place for place, row in enumerate(rows)}
-        indices = np.array([(places[one], places[other]) for one, other in pairs])
-        yield Group(rows, seeds, indices[:, 0], indices[:, 1])
+    rows, seeds = list(runs), [frozenset(by_seed) for by_seed in runs.values()]
+    found: dict[frozenset[int], list[tuple[int, int]]] = {}
+    for one, other in combinations(range(len(rows)), 2):
+        found.setdefault(seeds[one] & seeds[other], []).append((one, other))
+    for shared, pairs in found.items():
+        if shared:
+            kept, places = np.unique(np.array(pairs), return_inverse=True)
+            one, other = places.reshape(-1, 2).T
+            yield Group(tuple(rows[at] for at in kept), tuple(sorted(shared)), one, other)
 
 
 def runs_of(results: Results, rows: Sequence[Row], measure: Measure) -> Runs:
@@ -142,10 +141,11 @@ def _differences(
     of_checkpoints: np.ndarray,
     adjusted: np.ndarray,
 ) -> Iterator[Difference]:
-    group, estimates = part.group, part.estimates
-    halves = estimates.half_widths()
-    for place, (one, other) in enumerate(zip(group.one, group.other, strict=True)):
-        value, half = float(estimates.values[place]), float(halves[place])
+    group, found = part.group, part.estimates
+    columns = (found.values, found.half_widths(), found.errors, found.joint_degrees, part.effects)
+    numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1).tolist()
+    for one, other, of_pair in zip(group.one, group.other, numbers, strict=True):
+        value, half, error, degrees, effect, p_value, flipped, held = of_pair
         yield Difference(
             measure=measure,
             one=group.rows[one],
@@ -153,14 +153,14 @@ def _differences(
             seeds=len(group.seeds),
             value=value,
             interval=Interval(value - half, value + half),
-            error=float(estimates.errors[place]),
-            degrees=float(estimates.joint_degrees[place]),
-            effect=_known(part.effects[place]),
-            p_value=float(p_values[place]),
-            of_checkpoints=float(of_checkpoints[place]),
-            adjusted=_known(adjusted[place]),
+            error=error,
+            degrees=degrees,
+            effect=_known(effect),
+            p_value=p_value,
+            of_checkpoints=flipped,
+            adjusted=_known(held),
         )
 
 
 def _known(number: float) -> float | None:
-    return None if np.isnan(number) else float(number)
+    return None if math.isnan(number) else number

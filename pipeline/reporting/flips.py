@@ -13,6 +13,16 @@ from pipeline.reporting.tables import MISSING, Cell, Group, Heading, Table, name
 SHOWN = 10  # flips of a race, those with the clearest leads
 PLACES = 256  # budgets at which all methods are compared, at most
 
+CAPTION = (
+    "Pairs of methods whose order by held-out NLL turns round for the last time at a "
+    "budget: read off the mean over the seeds that both have, linear between measurements. "
+    f"The interval has all budgets at which a paired t-test over seeds ({LEVEL:.0%}, not "
+    "corrected for the number of pairs) can't tell the two apart around that one; "
+    f"{MISSING}: no end of it was measured, always so with one seed. At most {SHOWN} of a "
+    "group, those with the clearest lead on both sides. A training on its way is not one "
+    "that was planned for that budget."
+)
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -44,15 +54,7 @@ def flip_table(books: Books) -> Table | None:
         return None
     return Table(
         name="flips",
-        caption=(
-            "Pairs of methods whose order by held-out NLL turns round for the last time at a "
-            "budget: read off the mean over the seeds that both have, linear between measurements. "
-            f"The interval has all budgets at which a paired t-test over seeds ({LEVEL:.0%}, not "
-            "corrected for the number of pairs) can't tell the two apart around that one; "
-            f"{MISSING}: no end of it was measured, always so with one seed. At most {SHOWN} of a "
-            "group, those with the clearest lead on both sides. A training on its way is not one "
-            "that was planned for that budget."
-        ),
+        caption=CAPTION,
         group_headings=("Teacher", "Student", "Charged"),
         headings=(
             Heading("Leads first", numeric=False),

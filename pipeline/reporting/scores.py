@@ -174,7 +174,9 @@ def score(inputs: Inputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
 def _check_same_items(found: Mapping[Place, Sums]) -> None:
     seen: dict[tuple[str, ...], dict[int, Place]] = {}
     for place, sums in found.items():
-        of_measure = seen.setdefault((place.task, place.slice, place.metric), {})
+        # a slice may be a teacher's own: the tokens that it finds hard
+        under = (place.teacher,) if place.slice else ()
+        of_measure = seen.setdefault((place.task, place.slice, place.metric, *under), {})
         of_measure.setdefault(sums.examples, place)
     for measured, by_items in seen.items():
         if len(by_items) > 1:

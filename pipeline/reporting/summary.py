@@ -93,7 +93,8 @@ def _finding(
             f"{_of_what(resolution)}{best.label} has the best mean, {value}.",
             *_ahead(measure, leads, everybody=len(others)),
             f"{apart} of {_count(len(differences), 'pair')} of methods are told apart; a true "
-            f"difference of {measure.text(resolution.together)} would be in 4 of 5 experiments.",
+            f"difference of {measure.text(resolution.together)} is found in 4 of 5 such "
+            "experiments.",
         ]
     )
 
@@ -130,9 +131,9 @@ def _ahead(measure: Measure, leads: Sequence[Lead], everybody: int) -> Iterator[
     if beaten:
         yield f"It is ahead of {_listed(measure, beaten)}."
     if len(level) == everybody:
-        yield f"It can't be told from any other method: {_listed(measure, level)}."
+        yield f"Not significant, any of its leads: over {_listed(measure, level)}."
     elif level:
-        yield f"It can't be told from {_listed(measure, level)}."
+        yield f"Not significant: its lead over {_listed(measure, level)}."
 
 
 def _listed(measure: Measure, leads: Sequence[Lead]) -> str:

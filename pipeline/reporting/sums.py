@@ -64,13 +64,13 @@ class Coded:
 
 
 def _coded(items: pd.DataFrame, place: str) -> Coded:
-    columns = [pd.factorize(items[name]) for name in KEY]
+    columns = [(codes, list(names)) for codes, names in (pd.factorize(items[name]) for name in KEY)]
     measured = np.zeros(len(items), dtype=np.int64)
     for codes, names in columns:
         measured = measured * len(names) + codes
     keys = {}
     for code, row in zip(*np.unique(measured, return_index=True), strict=True):
-        keys[int(code)] = Key(*(str(names[codes[row]]) for codes, names in columns))
+        keys[int(code)] = Key(*(names[codes[row]] for codes, names in columns))
 
     ids, names = pd.factorize(items["example_id"], sort=True)
     draws, seeds = pd.factorize(items["decoding_seed"])

@@ -1,0 +1,94 @@
+"""Small tasks that tests share: their files, their jobs, and what a tiny model does on them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from snaking import ROOT
+
+from pipeline import documents, harness, harness_documents, harness_results
+from pipeline.checkpoint_lm import CheckpointLM
+from pipeline.measured import Measured
+from pipeline.models import from_shape, settle
+from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
+from pipeline.settings.models import Shape, Tokenizer
+from pipeline.tokenizer import train
+from workflow import evaluations
+from workflow.artifact import Artifact
+
+DATA = ROOT.parent / "shared" / "data"
+QUESTIONS = [  # as AI2 publishes ARC
+    {
+        "id": f"question-{at}",
+        "question": {
+            "stem": f"Which animal says {sound}?",
+            "choices": [
+                {"text": animal, "label": label}
+                for label, animal in zip("ABCD", ["cat", "dog", "cow", "owl"], strict=True)
+            ],
+        },
+        "answerKey": "ABCD"[at % 4],
+    }
+    for at, sound in enumerate(["meow", "woof", "moo", "hoot", "purr", "bark"])
+]
+PROSE = [text for row in QUESTIONS for text in (row["question"]["stem"], "cat dog cow owl")]
+WORDS = train(
+    [*PROSE, "Question: Answer: the and of to in is a The A B C D"] * 3, Tokenizer(vocabulary=300)
+)
+SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initial_spread=0.3)
+BUDGET = 2000
+ITEMS = [
+    {"example_id": "a", "prompt": "Where is the cat?", "responses": ["In the barn.", "Here."]},
+    {"example_id": "b", "prompt": "And the owl?", "responses": ["It " + "sleeps " * 12]},
+]
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def harness_job(task: str, *files: Path, **changes: Any) -> HarnessJob:
+    """The job that the workflow would make of a definition with local files."""
+    settings = Evaluation(tasks=[task], data={task: [str(one) for one in files]})
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    job = HarnessJob.model_validate(artifact.settings["task"])
+    return job.model_copy(update=changes)
+
+
+def instruction_job(task: str, path: Path) -> InstructionJob:
+    settings = Evaluation(tasks=[task], data={task: str(path)})
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    return InstructionJob.model_validate(artifact.settings["task"])
+
+
+def model(seed: int):
+    made = from_shape(SHAPE, WORDS, seed).eval()
+    settle(made, WORDS)
+    return made
+
+
+def gathered(folder: Path, task: str, *files: Path, **changes: Any) -> Path:
+    """The documents of a task as its artifact keeps them."""
+    folder.mkdir()
+    job = harness_job(task, *files, **changes)
+    documents.write(folder, harness_documents.gather(job, []).documents)
+    return folder
+
+
+def evaluated(
+    folder: Path, task: str, seed: int = 1, items: int | None = None, shots: int | None = None
+) -> Measured:
+    """What a model of that seed does on the documents in a folder."""
+    tasks = harness.load(task, documents.stored(folder), shots, "a test")
+    checkpoint = CheckpointLM(model(seed), WORDS, BUDGET)
+    results = harness_results.run(checkpoint, tasks, items, seed=0)
+    return harness_results.measured(task, task, tasks, results)
+
+
+def scores(found: Measured) -> dict[tuple[str, str], float]:
+    """Weighted means by slice and metric."""
+    items = found.items.to_pandas()
+    items["weighted"] = items["value"] * items["weight"]
+    sums = items.groupby(["slice", "metric"])[["weighted", "weight"]].sum()
+    return (sums["weighted"] / sums["weight"]).to_dict()

@@ -1,0 +1,251 @@
+"""The items of tasks: how they are gathered from files, folders and the hub, and kept."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
+from small_tasks import DATA, QUESTIONS, harness_job, instruction_job, lines
+from snaking import ROOT
+
+from pipeline import documents, harness_documents, instruction_items, prepare_task, schemas
+from pipeline.contamination import of_examples
+from pipeline.examples import Example
+from pipeline.settings.data import ALPACA_WITHOUT_INPUT
+from pipeline.settings.evaluation import Evaluation, Local
+from pipeline.tasks import definitions, local_documents
+from workflow import evaluations
+from workflow.artifact import Artifact
+
+
+def test_arc_as_ai2_publishes_it_becomes_what_lm_eval_reads(tmp_path: Path):
+    job = harness_job("arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert splits["test"][1] == {
+        "id": "question-1",
+        "question": "Which animal says woof?",
+        "choices": {"text": ["cat", "dog", "cow", "owl"], "label": ["A", "B", "C", "D"]},
+        "answerKey": "B",
+    }
+    assert len(splits["train"]) == 0  # no examples in the prompt: none are kept
+
+
+def test_files_with_the_hub_s_own_columns_are_taken_as_they_are(tmp_path: Path):
+    rows = [
+        {
+            "id": "1",
+            "question": "Which?",
+            "choices": {"text": ["a", "b"], "label": ["A", "B"]},
+            "answerKey": "A",
+        }
+    ]
+    path = lines(tmp_path / "test.jsonl", rows)
+    found = local_documents.read([str(path)], definitions.read("arc_easy").columns, None)
+    assert found == rows
+
+
+def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
+    rows = [{"goal": f"g{at}", "sol1": "one", "sol2": "two"} for at in range(3)]
+    path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
+    labels.write_text("0\n1\n1\n")
+    (splits,) = harness_documents.gather(harness_job("piqa", path, labels), []).documents.values()
+    assert [row["label"] for row in splits["validation"]] == [0, 1, 1]
+    labels.write_text("0\n1\n")
+    with pytest.raises(ValueError, match="2 lines for 3 documents"):
+        harness_documents.gather(harness_job("piqa", path, labels), [])
+
+
+def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
+    path = tmp_path / "wiki.test.raw"
+    text = [" ", " = One = ", " ", " Text . ", " = = Part = = ", " More .", " = Two = ", " Short"]
+    path.write_bytes("\r\n".join(text).encode())
+    (splits,) = harness_documents.gather(harness_job("wikitext", path), []).documents.values()
+    pages = [row["page"] for row in splits["test"]]
+    assert [page.split("\n")[0] for page in pages] == [" = One = ", " = Two = "]
+    assert "Part" in pages[0]
+    assert "\r" not in pages[0]
+    assert wikitext_detokenizer({"page": pages[1]}).startswith(" = Two =\n")
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "target"),
+    [
+        ("boolq", {"passage": "A cat.", "question": "is it", "idx": 0, "label": 1}, ["no", "yes"]),
+        ("lambada_openai", {"text": "The cat sat on the mat"}, [" mat"]),
+        (
+            "hellaswag",
+            {
+                "ind": 1,
+                "activity_label": "Cats",
+                "ctx_a": "A cat sits.",
+                "ctx_b": "it",
+                "ctx": "A cat sits. it",
+                "endings": ["sleeps", "barks", "flies", "reads"],
+                "source_id": "x",
+                "split": "val",
+                "split_type": "indomain",
+                "label": "0",
+            },
+            ["sleeps", "barks", "flies", "reads"],
+        ),
+    ],
+)
+def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
+    tmp_path: Path, task: str, row: dict[str, Any], target: list[str]
+):
+    job = harness_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
+    found = harness_documents.gather(job, [])
+    assert found.count == 2
+    loaded = harness_documents.harness.load(task, lambda *_: found.documents[task], None, "a test")
+    assert next(harness_documents.harness.texts(loaded["tasks"][task]))[1] == target
+
+
+def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):
+    rows = [{"passage": "A cat.", "query": "is it", "label": 1}]
+    with pytest.raises(ValueError, match="'question' is undefined"):
+        harness_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+
+
+def test_examples_in_the_prompt_need_files_of_their_split(tmp_path: Path):
+    path = lines(tmp_path / "test.jsonl", QUESTIONS)
+    with pytest.raises(ValueError, match="shows 2 examples of the split 'train'"):
+        harness_documents.gather(harness_job("arc_easy", path, shots=2), [])
+    both = Local(files={"evaluation": [str(path)], "train": [str(path)]})
+    job = harness_job("arc_easy", path, shots=2, source=both)
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert len(splits["train"]) == len(QUESTIONS)
+
+
+def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
+    kinds = [["punctuation:no_comma"], ["length_constraints:number_sentences"]]
+    rows = [
+        {"key": at, "prompt": "Write.", "instruction_id_list": one, "kwargs": [{}]}
+        for at, one in enumerate(kinds)
+    ]
+    job = harness_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
+    (splits,) = harness_documents.gather(job, []).documents.values()
+    assert [row["key"] for row in splits["train"]] == [0]
+
+
+def test_instruction_items_have_the_papers_prompt_and_all_references(tmp_path: Path):
+    rows = [{"instruction": "Say hi.", "input": "", "output": ["hi", "hello"]}]
+    path = lines(tmp_path / "rows.jsonl", rows)
+    found = instruction_items.gather(instruction_job("sni", path), [])
+    assert found.columns["prompt"] == [ALPACA_WITHOUT_INPUT.format(instruction="Say hi.")]
+    assert found.columns["responses"] == [["hi", "hello"]]
+
+
+def test_an_instruction_file_without_its_column_is_refused_by_the_config_s_key(tmp_path: Path):
+    path = lines(tmp_path / "rows.jsonl", [{"instruction": "Say hi.", "reply": "hi"}])
+    with pytest.raises(ValueError, match=r"name the right one in evaluation\.data\.dolly\.columns"):
+        instruction_items.gather(instruction_job("dolly", path), [])
+
+
+def test_what_a_task_shares_with_training_is_found():
+    def example(instruction: str, input: str = "", response: str = "Yes.") -> Example:
+        return Example(instruction, input, (response,), "here")
+
+    many = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    train = [example("Is it so?", "A"), example("Why?", "", f"Because {many}.")]
+    asked = [example("is  it so?", "a"), example("Is it so?", "B"), example("How?", many)]
+    shared = of_examples(["x", "y", "z"], asked, train)
+    assert shared.questions == ("x",)
+    assert shared.instructions == ("x", "y")
+    assert shared.runs == ("z",)
+    assert any("1 of 3 items ask what training asks: x" in one for one in shared.warnings(3))
+
+
+def test_the_shared_dolly_sets_have_two_instructions_in_common():
+    dev, test = DATA / "instruction/dolly_dev.jsonl", DATA / "instruction/dolly_test.jsonl"
+    if not dev.is_file():
+        pytest.skip("../shared/data is not there")
+    rows = [json.loads(line) for line in dev.read_text().splitlines()]
+    train = [Example(row["instruction"], row.get("input") or "", ("",), "") for row in rows]
+    found = instruction_items.gather(instruction_job("dolly", test), train)
+    assert found.count == 500
+    items = {row["instruction"] for row in map(json.loads, test.read_text().splitlines())}
+    assert len(items & {one.instruction for one in train}) == 2  # to the letter
+    assert len(found.shared.instructions) == 3  # and one but for a capital
+
+
+def test_wikitext_has_the_62_articles_that_lm_eval_knows():
+    path = DATA / "text/wiki.test.raw"
+    if not path.is_file():
+        pytest.skip("../shared/data is not there")
+    definition = definitions.read("wikitext")
+    assert len(local_documents.read([str(path)], definition.columns, definition.text)) == 62
+
+
+def prepare(out: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """The stage on a training split of one example, without a network."""
+    data = out.parent / "data"
+    data.mkdir()
+    names = ("example_id", "instruction", "input", "prompt", "source")
+    columns = {name: [QUESTIONS[0]["question"]["stem"]] for name in names}
+    schemas.write(data / "train.parquet", columns | {"responses": [["Cats."]]}, schemas.EXAMPLES)
+    value = {"id": out.name, "code": "x", "settings": settings}
+    command = [sys.executable, "-m", "pipeline.prepare_task", json.dumps(value)]
+    return subprocess.run(
+        [*command, "--data", str(data), "--out", str(out)],
+        cwd=ROOT,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
+    path = lines(tmp_path / "test.jsonl", QUESTIONS)
+    job = harness_job("arc_easy", path)
+    done = prepare(tmp_path / "one", {"task": job.model_dump()})
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "one/task.json").read_text())
+    assert card["items"] == len(QUESTIONS)
+    assert card["origins"]["arc_easy"]["about"] == str(path)
+    kept = documents.read(tmp_path / "one/documents/arc_easy/test.arrow").to_pylist()
+    assert [row["id"] for row in kept] == [row["id"] for row in QUESTIONS]
+
+
+def test_an_unreachable_hub_is_one_line_with_the_way_out(tmp_path: Path):
+    settings = Evaluation(tasks=["dolly"])
+    (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
+    done = prepare(tmp_path / "one", artifact.settings)
+    assert done.returncode == 2
+    assert "MiniLLM/dolly" in done.stderr
+    assert "name a local copy in evaluation.data" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path: Path):
+    folder = tmp_path / "ai2_arc"
+    (folder / "ARC-Easy").mkdir(parents=True)
+    splits = [{"split": one, "path": f"ARC-Easy/{one}.jsonl"} for one in ("train", "test")]
+    card = {"configs": [{"config_name": "ARC-Easy", "data_files": splits}]}
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
+    columns = definitions.read("arc_easy").columns
+    rows = local_documents.read([str(lines(tmp_path / "raw.jsonl", QUESTIONS))], columns, None)
+    for split in ("train", "test"):
+        lines(folder / f"ARC-Easy/{split}.jsonl", rows)
+    found = harness_documents.gather(harness_job("arc_easy", folder), [])
+    assert found.counts == {"arc_easy": len(QUESTIONS)}
+    assert dict(found.documents["arc_easy"]["test"][2]) == rows[2]
+
+
+def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
+    def digest(name: str, rows: list[dict[str, Any]]) -> str:
+        job = harness_job("arc_easy", lines(tmp_path / f"{name}.jsonl", rows))
+        return prepare_task.write_documents(job, [], tmp_path / name)["digest"]
+
+    assert digest("one", QUESTIONS) == digest("two", QUESTIONS)
+    assert digest("three", QUESTIONS[:-1]) != digest("four", QUESTIONS)
+
+
+def test_several_tasks_can_not_share_a_file(tmp_path: Path):
+    path = lines(tmp_path / "rows.jsonl", [{"question": "?", "choices": ["a"], "answer": 0}])
+    with pytest.raises(ValueError, match="mmlu_stem is several tasks"):
+        harness_documents.gather(harness_job("mmlu_stem", path), [])
