@@ -50,6 +50,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 	pip install --quiet --constraint requirements.lock --editable .[dev]
 	@# peers whose losses the tests compare with; what else they ask for (triton) is not needed
 	pip install --quiet --constraint requirements.lock --no-deps trl liger-kernel
+	@# for the SLURM test alone: where Snakemake finds the plugin, each of its starts is slower
+	pip install --quiet --constraint requirements.lock --no-deps --upgrade --target $(VENV)/slurm \
+		snakemake-executor-plugin-slurm snakemake-executor-plugin-slurm-jobstep
 	touch $@
 
 $(VENV)/installed-system: tests/system_packages

@@ -66,7 +66,12 @@ def drafts(
 def _drawn(results: Results, panels: int) -> Results:
     """What plots have room for: the first pairs, so many that a figure has about `panels`."""
     pairs = results.pairs[: max(1, panels // max(1, len(results.judged)))]
-    return replace(results, pairs=pairs)
+    return replace(
+        results,
+        pairs=pairs,
+        references={pair: results.references[pair] for pair in pairs},
+        methods={pair: results.methods[pair] for pair in pairs},
+    )
 
 
 def _left_out(some: Results, results: Results) -> str:

@@ -21,17 +21,27 @@ def sign_flips(units: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndar
     `units` is [methods, units]; in each unit the two values change places or don't. Exact for up
     to 12 units, else from draws that all pairs share, or an upper bound where that is smaller.
     """
-    count = units.shape[1]
     observed, deviations = _moments(units, one, other)
     least = observed - TIE * deviations
+    if units.shape[1] <= EXACT:
+        return _reached(units, one, other, least) / 2 ** units.shape[1]
+    p_values = _tail_bound(observed, deviations)
+    near = p_values > 1 / (1 + DRAWS)  # the others are beyond what draws can say
+    drawn = (1 + _reached(units, one[near], other[near], least[near])) / (1 + DRAWS)
+    p_values[near] = np.minimum(p_values[near], drawn)
+    return p_values
+
+
+def _reached(
+    units: np.ndarray, one: np.ndarray, other: np.ndarray, least: np.ndarray
+) -> np.ndarray:
+    """How many flips set each pair so far apart."""
     single = units.astype(np.float32)
-    reached = np.zeros(len(one), dtype=np.int64)
-    for flips in _flips(count):
+    found = np.zeros(len(one), dtype=np.int64)
+    for flips in _flips(units.shape[1]):
         sums = 2 * flips @ single.T - single.sum(axis=1)
-        reached += (np.abs(sums[:, one] - sums[:, other]) >= least).sum(axis=0)
-    if count <= EXACT:
-        return reached / 2**count
-    return np.minimum((1 + reached) / (1 + DRAWS), _tail_bound(observed, deviations))
+        found += (np.abs(sums[:, one] - sums[:, other]) >= least).sum(axis=0)
+    return found
 
 
 def _moments(
