@@ -1,5 +1,6 @@
 """Whether a larger teacher makes a better student, method by method."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,6 +19,26 @@ from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import products
 from pipeline.statistics.multiplicity import holm
 from pipeline.statistics.permutation import sign_flips
+
+CAPTION = (
+    "A student under the larger teacher minus the same under the smaller one, paired over "
+    "seeds and items; a measure that is relative to the teacher can't be compared. Seeds "
+    "that both have; with one, of these checkpoints only. p after Holm over the table's "
+    "rows of a measure. Poorer: the larger teacher gives the poorer student, p < 0.05."
+)
+HEADINGS = (
+    Heading("Method", numeric=False),
+    Heading("Measure", numeric=False),
+    Heading("Smaller", "teacher", numeric=False),
+    Heading("Larger", "teacher", numeric=False),
+    Heading("Seeds"),
+    Heading("Difference"),
+    Heading("Low", "95 %"),
+    Heading("High", "95 %"),
+    Heading("p"),
+    Heading("p", "Holm"),
+    Heading("Larger is", numeric=False),
+)
 
 
 @dataclass(frozen=True)
@@ -125,32 +146,23 @@ def step_table(
     students = dict.fromkeys(pair.student for pair in results.pairs)
     return Table(
         name="teacher_size",
-        caption=(
-            "A student under the larger teacher minus the same under the smaller one, paired over "
-            "seeds and items; a measure that is relative to the teacher can't be compared. Seeds "
-            "that both have; with one, of these checkpoints only. p after Holm over the table's "
-            "rows of a measure. Poorer: the larger teacher gives the poorer student, p < 0.05."
-        ),
+        caption=f"{_counted(comparisons.steps)} {CAPTION}",
         group_headings=("Student",),
-        headings=(
-            Heading("Method", numeric=False),
-            Heading("Measure", numeric=False),
-            Heading("Smaller", "teacher", numeric=False),
-            Heading("Larger", "teacher", numeric=False),
-            Heading("Seeds"),
-            Heading("Difference"),
-            Heading("Low", "95 %"),
-            Heading("High", "95 %"),
-            Heading("p"),
-            Heading("p", "Holm"),
-            Heading("Larger is", numeric=False),
-        ),
+        headings=HEADINGS,
         groups=tuple(
-            Group(
-                f"Student {sized(student, sizes)}", (student,), (), _step_rows(comparisons, student)
-            )
+            Group(f"Student {sized(student, sizes)}", (student,), (), rows)
             for student in students
+            if (rows := _step_rows(comparisons, student))
         ),
+    )
+
+
+def _counted(steps: Sequence[TeacherStep]) -> str:
+    """How often a larger teacher made what difference."""
+    counts = Counter(map(verdict_of, steps))
+    return (
+        f"Of {len(steps)} comparisons, the larger teacher gives the poorer student in "
+        f"{counts['poorer']}, the better one in {counts['better']}."
     )
 
 

@@ -201,9 +201,7 @@ def _race_panel(axis: Axes, race: Race, looks: Mapping[str, Look]) -> None:
     axis.set_ylim(low - 0.06 * (high - low) - 1e-9, high + 0.12 * (high - low) + 1e-9)
     _scale(axis, [costs[-1] for costs, _ in lines.values()])
     axis.yaxis.set_major_locator(MaxNLocator(4))
-    axis.set_xlabel(
-        race.unit.title if race.unit is STEPS else f"{race.account.title} {race.unit.title}"
-    )
+    axis.set_xlabel(race.title)
 
 
 def _line(race: Race, row: Row) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,21 @@ from pipeline.reporting.tables import (
     pair_title,
 )
 
+ABOUT_DIFFERENCES = (
+    "Every two methods under the same teacher and student, paired over training seeds and "
+    "items. With one seed all columns are of these checkpoints; with more, p is of the "
+    "methods, and the last p, of sign flips over items, of these checkpoints. Effect: in "
+    "standard deviations of the items' differences. Holm: over all rows of a measure. "
+    "Better: the better method where p (Holm) < 0.05. "
+    f"{MISSING}: not tested, or not defined."
+)
+ABOUT_RESOLUTION = (
+    "The smallest true difference between two methods that a grid like this one finds in "
+    "4 of 5 experiments (power 80 %, two-sided, 5 %), with the middle of the standard "
+    "errors of each teacher's and student's comparisons: alone, as if it were the only "
+    "comparison; together, as the first that Holm's procedure looks at. With one seed, "
+    "between checkpoints."
+)
 DIFFERENCES = (
     Heading("Measure", numeric=False),
     Heading("Method", numeric=False),
@@ -40,14 +55,7 @@ def differences_table(
         return None
     return Table(
         name="differences",
-        caption=(
-            "Every two methods under the same teacher and student, paired over training seeds and "
-            "items. With one seed all columns are of these checkpoints; with more, p is of the "
-            "methods, and the last p, of sign flips over items, of these checkpoints. Effect: in "
-            "standard deviations of the items' differences. Holm: over all rows of a measure. "
-            "Better: the better method where p (Holm) < 0.05. "
-            f"{MISSING}: not tested, or not defined."
-        ),
+        caption=ABOUT_DIFFERENCES,
         group_headings=("Teacher", "Student"),
         headings=DIFFERENCES,
         groups=tuple(
@@ -101,13 +109,7 @@ def resolution_table(
         return None
     return Table(
         name="resolvable",
-        caption=(
-            "The smallest true difference between two methods that a grid like this one finds in "
-            "4 of 5 experiments (power 80 %, two-sided, 5 %), with the middle of the standard "
-            "errors of each teacher's and student's comparisons: alone, as if it were the only "
-            "comparison; together, as the first that Holm's procedure looks at. With one seed, "
-            "between checkpoints."
-        ),
+        caption=ABOUT_RESOLUTION,
         group_headings=("Teacher", "Student"),
         headings=(
             Heading("Measure", numeric=False),

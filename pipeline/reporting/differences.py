@@ -145,7 +145,7 @@ def _differences(
     columns = (found.values, found.half_widths(), found.errors, found.joint_degrees, part.effects)
     numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1).tolist()
     for one, other, of_pair in zip(group.one, group.other, numbers, strict=True):
-        value, half, error, degrees, effect, p_value, flipped, held = of_pair
+        value, half, error, degrees, effect, p_value, of_flips, held = of_pair
         yield Difference(
             measure=measure,
             one=group.rows[one],
@@ -157,7 +157,7 @@ def _differences(
             degrees=degrees,
             effect=_known(effect),
             p_value=p_value,
-            of_checkpoints=flipped,
+            of_checkpoints=of_flips,
             adjusted=_known(held),
         )
 
