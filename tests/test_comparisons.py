@@ -283,7 +283,7 @@ def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
     tables = {table.name: table for table in comparison_tables(comparisons, results, SIZES)}
     assert set(tables) == {"differences", "resolvable", "gap_closed", "teacher_size"}
     said = tables["teacher_size"].caption
-    assert said.startswith("Of 1 comparisons, the larger teacher gives the poorer student in 0")
+    assert said.startswith("Of 2 comparisons, the larger teacher gives the poorer student in 0, ")
     rows = [row for group in tables["differences"].groups for row in group.rows]
     assert len(rows) == len(list(combinations(MEANS, 2))) + 1  # four methods, and two
     numbers = formats.plain_csv(tables["differences"]).splitlines()
