@@ -10,6 +10,7 @@ if "experiment" not in config:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/outdated.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/teachers.smk"

@@ -132,25 +132,34 @@ def subject(name: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Path):
-    def splits(task: str, _: Mapping[str, Any]) -> dict[str, Dataset]:
-        size = 1 + len(task) % 3  # so that weights matter
-        rows = {"test": subject(task, size), "dev": subject(f"{task} dev", 2)}
-        return {split: Dataset.from_list(found) for split, found in rows.items()}
+def splits(task: str, _: Mapping[str, Any]) -> dict[str, Dataset]:
+    """Questions of a subject, of each in another number so that weights matter."""
+    rows = {"test": subject(task, 1 + len(task) % 3), "dev": subject(f"{task} dev", 2)}
+    return {split: Dataset.from_list(found) for split, found in rows.items()}
 
-    tasks = harness.load("mmlu_stem", splits, 2, "a test")
+
+def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Path):
+    tasks = harness.load("wmdp", splits, None, "a test")
     kept = {name: harness.needed(task) for name, task in tasks["tasks"].items()}
     documents.write(tmp_path, kept)
-    found = evaluated(tmp_path, "mmlu_stem", shots=2)
+    found = evaluated(tmp_path, "wmdp")
     means, results = scores(found), found.results
-    assert len(kept) > 10
-    assert means["", "acc"] == pytest.approx(results["groups"]["mmlu_stem"]["acc,none"])
+    assert set(kept) == {"wmdp_bio", "wmdp_chem", "wmdp_cyber"}
+    assert means["", "acc"] == pytest.approx(results["groups"]["wmdp"]["acc,none"])
     for name in kept:
         assert means[name, "acc"] == pytest.approx(results["results"][name]["acc,none"])
-    assert set(found.items["task"].to_pylist()) == {"mmlu_stem"}
-    one = next(iter(tasks["tasks"].values()))
-    prompt = one.fewshot_context(one.eval_docs[0], 2)
-    assert f"{one.task_name} dev 1?" in prompt  # the examples are of the subject's own split
+    assert set(found.items["task"].to_pylist()) == {"wmdp"}
+
+
+def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tmp_path: Path):
+    (task,) = harness.load("mmlu_anatomy", splits, 2, "a test")["tasks"].values()
+    documents.write(tmp_path, {"mmlu_anatomy": harness.needed(task)})
+    stored = documents.stored(tmp_path)
+    (again,) = harness.load("mmlu_anatomy", stored, 2, "a test")["tasks"].values()
+    prompts = [one.fewshot_context(one.eval_docs[0], 2) for one in (task, again)]
+    assert prompts[0] == prompts[1]
+    assert "mmlu_anatomy dev 0?" in prompts[1]
+    assert "mmlu_anatomy dev 1?" in prompts[1]
 
 
 def test_a_group_that_weights_its_tasks_alike_is_so_weighted():

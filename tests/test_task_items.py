@@ -246,6 +246,6 @@ def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
 
 
 def test_several_tasks_can_not_share_a_file(tmp_path: Path):
-    path = lines(tmp_path / "rows.jsonl", [{"question": "?", "choices": ["a"], "answer": 0}])
-    with pytest.raises(ValueError, match="mmlu_stem is several tasks"):
-        harness_documents.gather(harness_job("mmlu_stem", path), [])
+    rows = [{"question": "?", "choices": list("wxyz"), "answer": 0}]
+    with pytest.raises(ValueError, match="wmdp is several tasks"):
+        harness_documents.gather(harness_job("wmdp", lines(tmp_path / "rows.jsonl", rows)), [])

@@ -1,6 +1,6 @@
 from snakemake.settings.types import RerunTrigger
 
-from workflow.jobs import OUTDATED, Jobs
+from workflow.jobs import Jobs
 from workflow.machine import Machine
 from workflow.needs import Needs
 
@@ -29,13 +29,3 @@ wildcard_constraints:
 
 onstart:
     JOBS.note_sources()
-
-
-localrules:
-    outdated,
-
-
-# Snakemake knows by what code a file was made only as long as `.snakemake` lives
-rule outdated:
-    output:
-        temp(touch(OUTDATED)),
