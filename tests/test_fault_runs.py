@@ -82,7 +82,7 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
 ):
     record_property("injected", ["kills of a run (Snakemake, supervisor, job, server)", 4])
     draw, kept = draws("run"), {}
-    for victim in ("snakemake", "supervisor", "job", "server"):
+    for victim in ("snakemake", "supervisor", "server", "job"):  # a job last: all others end
         said = interrupted(killed, tiny, victim, draw)
         assert SAID[victim] in said, said
         assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
