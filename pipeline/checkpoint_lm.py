@@ -14,7 +14,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.cli import progress
-from pipeline.language_model import head
+from pipeline.language_model import autocast, head
 from pipeline.pace import Pace
 from pipeline.settings.writing import Sampling
 from pipeline.signal import Support, of_target, on_support
@@ -137,16 +137,18 @@ class CheckpointLM(HFLM):
 
         The vocabulary-wide distributions of a few tokens exist at once, however long a text is.
         """
-        body = self.model.base_model(
-            input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
-        )
+        with autocast(self.device, "auto"):
+            body = self.model.base_model(
+                input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
+            )
         note_reading(self.model, batch.texts)
         hidden = body.last_hidden_state[batch.predicts]
         where = torch.tensor(places, device=hidden.device)
         wanted = torch.tensor(targets, device=hidden.device)
         log_probs, is_likeliest = [], []
         for rows, ids in zip(where.split(HEAD_TOKENS), wanted.split(HEAD_TOKENS), strict=True):
-            logits = head(self.model, hidden[rows]).float()
+            with autocast(self.device, "auto"):
+                logits = head(self.model, hidden[rows]).float()
             found = on_support(logits, Support(target=ids))
             log_probs.append(of_target(found, ids).double().cpu())
             is_likeliest.append((found.argmax(-1) == ids).cpu())

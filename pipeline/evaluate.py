@@ -23,13 +23,7 @@ from pipeline import artifacts, cli, costs, exposure, heldout, measured, schemas
 from pipeline.corpus import read_texts
 from pipeline.costs import Usage, Work
 from pipeline.instruction_items import CARD, ITEMS
-from pipeline.language_model import (
-    autocast,
-    default_device,
-    load,
-    load_tokenizer,
-    parameter_count,
-)
+from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
 from pipeline.measured import Measured
 from pipeline.pieces import Pieces
 from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
@@ -206,10 +200,9 @@ def main() -> None:
     model = load(options.model, default_device())
     evaluator = Evaluator(options, settings, model, cards(options.task))
     pieces, names = Pieces(options.state, options.job, inputs), []
-    with autocast(model.device, "auto"):
-        for task in settings.tasks:
-            names.append(quote(task.name, safe=""))
-            pieces.get(names[-1], partial(make, evaluator=evaluator, task=task))
+    for task in settings.tasks:
+        names.append(quote(task.name, safe=""))
+        pieces.get(names[-1], partial(make, evaluator=evaluator, task=task))
 
     folders = [options.state / name for name in names]
     parts = [measured.read(one, artifacts.read_json(one / RESULTS)) for one in folders]

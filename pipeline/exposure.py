@@ -19,7 +19,6 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.divergences import kl
-from pipeline.language_model import response_logits
 from pipeline.measured import Measured, Metric, rows
 from pipeline.pace import Pace
 from pipeline.settings.writing import Sampling
@@ -73,7 +72,7 @@ def divergences(
     found, live, pace = np.zeros((len(texts), length)), LiveTeacher(teacher), Pace(TASK, len(texts))
     for batch in micro_batches(texts, budget, model.device):
         signal = live.signal(batch)
-        student = on_support(response_logits(model, batch).float(), Support(batch.next_ids))
+        student = on_support(LiveTeacher(model).logits(batch), Support(batch.next_ids))
         counts = [len(text.response_ids) for text in batch.texts]
         parts = kl(signal.log_probs, student).double().cpu().split(counts)
         for text, part in zip(batch.texts, parts, strict=True):

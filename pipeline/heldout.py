@@ -29,11 +29,10 @@ from transformers import PreTrainedModel
 
 from pipeline import schemas
 from pipeline.divergences import entropy, kl
-from pipeline.language_model import response_logits
 from pipeline.measured import Measured, Metric, rows, table
 from pipeline.pace import Pace
 from pipeline.signal import LogProbs, PerToken, Signal, of_target, on_support
-from pipeline.teachers import Teacher
+from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Batch, Text, micro_batches
 
 TASK = "heldout"
@@ -87,7 +86,7 @@ def _tokens(
     teachers: Mapping[str, Teacher],
     places: Mapping[str, int],
 ) -> Tokens:
-    logits = response_logits(model, batch).float()
+    logits = LiveTeacher(model).logits(batch)  # in the precision that teachers are read in
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
     likeliest = logits.topk(min(TOP, logits.shape[-1]))
     compared = {
