@@ -170,8 +170,9 @@ def _curves(inputs: Inputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
 
 
 def _series(name: str, steps: pd.DataFrame, column: str) -> Series:
-    measured = steps[["step", column]].dropna()
-    return Series(name, measured["step"].to_numpy(), measured[column].to_numpy())
+    values = steps[column].to_numpy(dtype=float)
+    measured = ~np.isnan(values)
+    return Series(name, steps["step"].to_numpy()[measured], values[measured])
 
 
 def _id(path: str) -> str:

@@ -1,6 +1,6 @@
 """How training went: held-out NLL on the way, and each method's own loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from pipeline.reporting.tables import pair_title, student_ids
 
 TOGETHER = 8  # methods that one panel can hold and still be read
 BESIDE = 6  # small panels beside each other
-PANELS = 100  # small panels in a figure, about
+PANELS = 48  # small panels in a figure, about
 SETTLED = 0.3  # share of the steps after which a curve must fit on the axis
 
 
@@ -44,7 +44,9 @@ def validation_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]
     """Held-out NLL against the step; None where it was never measured."""
     curves = {
         pair: [
-            curve for row in results.methods[pair] if len((curve := held_out(inputs, row)).steps)
+            curve
+            for row in results.methods[pair]
+            if len((curve := held_out(inputs, row, student_ids(inputs, row))).steps)
         ]
         for pair in results.pairs
     }
@@ -54,9 +56,9 @@ def validation_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]
     return draw(results, curves, sizes)
 
 
-def held_out(inputs: Inputs, row: Row) -> Curve:
-    """Held-out NLL on the way; no point where it was never measured."""
-    tables = [inputs.steps[id] for id in student_ids(inputs, row)]
+def held_out(inputs: Inputs, row: Row, ids: Iterable[str]) -> Curve:
+    """Held-out NLL on the way of the trainings `ids`; no point where it was never measured."""
+    tables = [inputs.steps[id] for id in ids]
     return _mean_curve(row, [table.set_index("step")["validation_nll_nats"] for table in tables])
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.method import Method
 from pipeline.reporting import addresses
+from pipeline.reporting.books import trainings_of
 from pipeline.reporting.charts import Chart, Series, chart
 from pipeline.reporting.curves import held_out
 from pipeline.reporting.inputs import Inputs
@@ -13,6 +14,7 @@ from pipeline.reporting.slices import score_cell
 from pipeline.reporting.tables import Cell, Group, Heading, Table, pair_title
 from pipeline.settings.report import ReportSettings
 
+Trained = Mapping[tuple[str, str, str], Mapping[int, str]]
 MOST_LINES = 12  # that a small chart can hold and still be read
 
 
@@ -67,12 +69,13 @@ def method_pages(
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
     found = []
+    trained = trainings_of(inputs.grid)
     for recipe in recipes(settings):
         rows = _rows(results, recipe.name)
         if rows:
             label = next(iter(rows)).label
             table = _table(results, label, rows, sizes)
-            found.append(MethodPage(recipe, label, table, _curve(inputs, rows, sizes)))
+            found.append(MethodPage(recipe, label, table, _curve(inputs, rows, trained, sizes)))
     return found
 
 
@@ -104,9 +107,12 @@ def _table(
     )
 
 
-def _curve(inputs: Inputs, rows: Mapping[Row, Pair], sizes: Mapping[str, int]) -> Chart | None:
-    curves = {pair: held_out(inputs, row) for row, pair in rows.items()}
-    series = [
-        Series(pair_title(pair, sizes), curve.steps, curve.values) for pair, curve in curves.items()
-    ]
-    return chart("Held-out NLL (nats/token), means over seeds", series[:MOST_LINES])
+def _curve(
+    inputs: Inputs, rows: Mapping[Row, Pair], trained: Trained, sizes: Mapping[str, int]
+) -> Chart | None:
+    series = []
+    for row, pair in list(rows.items())[:MOST_LINES]:
+        paths = trained[row.teacher, row.student, row.method].values()
+        curve = held_out(inputs, row, [path.partition("/")[2] for path in paths])
+        series.append(Series(pair_title(pair, sizes), curve.steps, curve.values))
+    return chart("Held-out NLL (nats/token), means over seeds", series)

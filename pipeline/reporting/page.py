@@ -31,6 +31,7 @@ TEMPLATES = jinja2.Environment(
 )
 SCRIPTS = ("build.js", "tables.js", "samples.js", "jobs.js", "views.js")
 PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # what an address of data, and an attribute, hold as it is
+MOST_ROWS = 1500  # of a table that is folded away; a longer one is only linked to
 PATH = "PATH"  # stands in the page's pattern of a command for an artifact's "stage/id"
 LARGE = ("files", "input_contents", "checksum")  # parts of manifests that the page leaves out
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
@@ -106,6 +107,7 @@ def page(
             *support_warnings(settings),
         ],
         sections=contents.sections,
+        most_rows=MOST_ROWS,
         method_pages=contents.methods,
         cell_pages=contents.cells,
         cost_headings=[column.heading for column in COSTS],

@@ -58,6 +58,11 @@ class Table:
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
 
+    @property
+    def rows(self) -> int:
+        """How many rows are compared in it."""
+        return sum(len(group.rows) for group in self.groups)
+
 
 def amount(number: float) -> str:
     """A count with three digits: 512, 1.50k, 124M."""
