@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset
+from lm_eval.api.group import Group
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -163,16 +164,12 @@ def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tm
 
 
 def test_a_group_that_weights_its_tasks_alike_is_so_weighted():
-    class Score:
-        metric, weight_by_size = "acc", False
-
-    class Group:
-        aggregate_metric_list = (Score,)
-
+    means = [{"metric": "acc", "aggregation": "mean", "weight_by_size": False}]
+    group = Group.from_config({"group": "few", "task": [], "aggregate_metric_list": means})
     values = harness_results.Values("acc", np.ones(4), np.ones(4))
-    assert harness_results._weight(Group, values) == 1 / 4
+    assert harness_results._weight(group, values) == 1 / 4
     other = harness_results.Values("acc_norm", np.ones(4), np.ones(4))
-    assert harness_results._weight(Group, other) is None
+    assert harness_results._weight(group, other) is None
 
 
 def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):
