@@ -9,10 +9,10 @@ from snaking import ROOT
 from pipeline import documents, harness, harness_documents, harness_results
 from pipeline.checkpoint_lm import CheckpointLM
 from pipeline.measured import Measured
-from pipeline.models import from_shape, settle
+from pipeline.models.stage import from_shape, settle
 from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.tokenizer import train
+from pipeline.tokenizer.stage import train
 from workflow import evaluations
 from workflow.artifact import Artifact
 

@@ -13,7 +13,7 @@ from pipeline.divergences import kl
 from pipeline.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import Signal, on_support
-from pipeline.teacher_cache import capture, columns_of, reader
+from pipeline.teacher_cache.stage import capture, columns_of, reader
 from pipeline.teachers import CachedTeacher, LiveTeacher, open_cache
 from pipeline.texts import Batch, collate
 

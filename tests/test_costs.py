@@ -12,7 +12,7 @@ from players import Setup, run, trained
 
 from pipeline import artifacts, checkpoint, costs
 from pipeline.costs import Cost, Usage, Work
-from pipeline.distill import cost
+from pipeline.distill.stage import cost
 from pipeline.stopwatch import Stopwatch
 from pipeline.teachers import LiveTeacher
 from pipeline.training import Run, begin, distill

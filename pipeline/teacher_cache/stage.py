@@ -5,6 +5,7 @@ token that really comes next.
 """
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -138,14 +139,8 @@ def write_shard(
     return {"tokens": tokens, "k": k, "usage": asdict(usage), "work": asdict(work)}
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Writes the cache of one teacher over one set of texts."""
-    parser = cli.parser(__doc__)
-    for role in ("teacher", "tokens", "state"):
-        parser.add_argument(f"--{role}", type=Path, required=True)
-    parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)
 
@@ -182,7 +177,3 @@ def main() -> None:
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
     pieces.forget()
-
-
-if __name__ == "__main__":
-    cli.run(main)

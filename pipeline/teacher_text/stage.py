@@ -1,5 +1,6 @@
-"""A model writes its own responses to training prompts: what SeqKD and its kin train on."""
+"""Writes responses chunk by chunk, each finished on disk before the next."""
 
+from argparse import Namespace
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -62,13 +63,8 @@ def write_chunk(
     }
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Writes the responses of one model."""
-    parser = cli.parser(__doc__)
-    for role in ("teacher", "tokens", "state"):
-        parser.add_argument(f"--{role}", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
     inputs = {"teacher": options.teacher, "tokens": options.tokens}
@@ -102,7 +98,3 @@ def main() -> None:
             ended_share=sum(one["ended"] for one in facts) / len(asked),
         )
     pieces.forget()
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,6 +1,7 @@
-"""Trains one model by one method with one seed: students, shared starts and teachers alike."""
+"""Puts a run together, trains to its end or to a signal, and writes what came of it."""
 
 import time
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -128,18 +129,8 @@ def cost(run: Run, state: State) -> costs.Cost:
     )
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Trains, then writes model, steps and cost."""
-    parser = cli.parser(__doc__)
-    for role in ("start", "tokens", "state"):
-        parser.add_argument(f"--{role}", type=Path, required=True)
-    for role in ("cache", "teacher"):
-        parser.add_argument(f"--{role}", type=Path)
-    parser.add_argument("--texts", type=Path, action="append", default=[])
-    parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
-    parser.add_argument("--save-seconds", type=float, default=120)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = DistillSettings.model_validate(options.job.settings)
     torch.manual_seed(settings.seed)
@@ -160,7 +151,3 @@ def main() -> None:
         costs.write(folder, cost(run, state))
         artifacts.write_manifest(folder, options.job, files.inputs())
     checkpoint.forget(files.state)
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,9 +1,7 @@
-"""The stage that gathers a task: all its items in one place, with their origin and a digest.
-
-python -m pipeline.prepare_task JOB --data results/data/ID --out results/tasks/ID
-"""
+"""Gathers the items of an instruction task or the documents of a task of lm-eval."""
 
 import hashlib
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -63,25 +61,18 @@ def digest(tables: Mapping[str, pa.Table]) -> str:
     return whole.hexdigest()[:16]
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Reads the job, gathers the task, and writes it whole or not at all."""
-    parsing = cli.parser(__doc__)
-    parsing.add_argument("--data", type=Path, required=True)
-    flags = parsing.parse_args()
-    job = TaskJob.model_validate(flags.job.settings).task
-    cli.begin(flags.out, flags.job, {"data": flags.data})
+    job = TaskJob.model_validate(options.job.settings).task
+    cli.begin(options.out, options.job, {"data": options.data})
 
-    train = instruction_items.read_train(flags.data)
-    with artifacts.whole(flags.out) as folder:
+    train = instruction_items.read_train(options.data)
+    with artifacts.whole(options.out) as folder:
         folder.mkdir()
         write = write_instruction if isinstance(job, InstructionJob) else write_documents
         card = write(job, train, folder)
         artifacts.write_json(folder / instruction_items.CARD, card)
-        artifacts.write_manifest(folder, flags.job, {"data": flags.data})
+        artifacts.write_manifest(folder, options.job, {"data": options.data})
     cli.progress(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         cli.progress(f"warning: {warning}")
-
-
-if __name__ == "__main__":
-    cli.run(main)

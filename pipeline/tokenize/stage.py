@@ -1,7 +1,7 @@
-"""Examples as token ids; a text that is too long is left out and counted, never cut."""
+"""Encodes prompts and responses, and counts what is too long."""
 
+from argparse import Namespace
 from dataclasses import dataclass
-from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -55,12 +55,8 @@ def encode_plain(
     return columns
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Tokenizes all splits of a data set."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    options = parser.parse_args()
     settings = TokensSettings.model_validate(options.job.settings)
     inputs = {"data": options.data, "tokenizer": options.tokenizer}
     cli.begin(options.out, options.job, inputs)
@@ -100,7 +96,3 @@ def main() -> None:
             inputs,
             tokenizer_digest=vocabulary.digest(tokenizer),
         )
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,6 +1,7 @@
-"""Makes scores, tables, plots and one page of everything that an experiment has evaluated."""
+"""Writes what pipeline.reporting makes of an experiment's evaluations."""
 
 import io
+from argparse import Namespace
 from pathlib import Path
 
 import matplotlib
@@ -22,25 +23,21 @@ from pipeline.settings.report import ReportSettings
 SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Writes the report and prints its main table."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--grid", required=True, help="the experiment's grid.csv")
-    parser.add_argument("--results", required=True, help="the folder of all artifacts")
-    arguments = parser.parse_args()
-    settings = ReportSettings.model_validate(arguments.job.settings)
-    claim(arguments.out, cli.progress)
-    grid = read_grid(Path(arguments.grid))
+    settings = ReportSettings.model_validate(options.job.settings)
+    claim(options.out, cli.progress)
+    grid = read_grid(options.grid)
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
-    results_folder = Path(arguments.results)
+    results_folder = options.results
     inputs = read_inputs(results_folder, grid, settings.data_id)
 
-    with artifacts.whole(arguments.out) as folder:
-        main_table = write_report(folder, arguments.job, settings, inputs)
+    with artifacts.whole(options.out) as folder:
+        main_table = write_report(folder, options.job, settings, inputs)
         evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.evaluations}
-        artifacts.write_manifest(folder, arguments.job, evaluations)
+        artifacts.write_manifest(folder, options.job, evaluations)
     print(main_table)
-    print(arguments.out / "index.html")
+    print(options.out / "index.html")
 
 
 def check_cards(methods: set[str], settings: ReportSettings) -> None:
@@ -114,7 +111,3 @@ def as_svg(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(SVG_NOTES))
     return buffer.getvalue()
-
-
-if __name__ == "__main__":
-    cli.run(main)

