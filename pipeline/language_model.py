@@ -47,19 +47,34 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def head(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+def soft_capped(
+    logits: Float[Tensor, "tokens vocabulary"], cap: float | None
 ) -> Float[Tensor, "tokens vocabulary"]:
-    """Next-token logits of hidden states, soft-capped where the model's family does so."""
-    logits = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    """Logits that no longer exceed a cap, where there is one."""
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
-    """Logits for the response tokens of a batch, row by row."""
+def softcap(model: PreTrainedModel) -> float | None:
+    """The cap of a model's logits, where its family has one."""
+    return getattr(model.config, "final_logit_softcapping", None)
+
+
+def head(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Next-token logits of hidden states."""
+    return soft_capped(model.get_output_embeddings()(hidden), softcap(model))
+
+
+def response_states(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
+    """The last hidden state for the response tokens of a batch, row by row."""
     body = model.base_model(
         input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
     )
     note_reading(model, batch.texts)
-    return head(model, body.last_hidden_state[batch.predicts])
+    return body.last_hidden_state[batch.predicts]
+
+
+def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits for the response tokens of a batch, row by row."""
+    return head(model, response_states(model, batch))

@@ -82,7 +82,7 @@ def begin(run: Run) -> State:
     return State(
         optimizer,
         student_work=count(run.student),
-        teacher_work=count(run.teacher.model) if isinstance(run.teacher, LiveTeacher) else Work(),
+        teacher_work=run.teacher.count() if run.teacher else Work(),
         loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
     )
 

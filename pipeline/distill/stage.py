@@ -9,11 +9,12 @@ from types import FrameType
 import torch
 
 from pipeline import artifacts, catalog, checkpoint, cli, costs, schemas, vocabulary
+from pipeline.cache.cached_teacher import check_cache, open_cache
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
 from pipeline.settings.distill import DistillSettings
 from pipeline.stopwatch import device_name
-from pipeline.teachers import LiveTeacher, Teacher, check_cache, open_cache
+from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.training import Row, Run, State, begin, distill
 
 LOG_SECONDS = 5.0

@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline import artifacts, cli, costs, exposure, heldout, measured, schemas
+from pipeline.cache.cached_teacher import check_cache, open_cache
 from pipeline.corpus import read_texts
 from pipeline.costs import Usage, Work
 from pipeline.instruction_items import CARD, ITEMS
@@ -26,7 +27,6 @@ from pipeline.pieces import Pieces
 from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
 from pipeline.splits import shuffled
 from pipeline.stopwatch import Stopwatch, device_name
-from pipeline.teachers import check_cache, open_cache
 from pipeline.workload import count
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Evaluator:
     def measure(self, task: Asked) -> tuple[Measured, Work]:
         """What the checkpoint does on a task, and what its teachers did for that."""
         if task.name == heldout.TASK:
-            return self.held_out(), Work()
+            return self.held_out()
         if task.name == exposure.TASK:
             assert task.writing is not None
             return self.exposed(task.writing)
@@ -64,7 +64,7 @@ class Evaluator:
             return self.responses(task.name, task.writing), Work()
         return self.documents(task.name), Work()
 
-    def held_out(self) -> Measured:
+    def held_out(self) -> tuple[Measured, Work]:
         """The measures on the test responses, against the teachers whose signal there is."""
         teachers = {}
         for cache in self.options.cache:
@@ -72,7 +72,9 @@ class Evaluator:
             teacher = artifacts.read_json(cache / artifacts.MANIFEST)["inputs"]["teacher"]
             teachers[teacher] = open_cache(cache, ["test"])
         texts = read_texts(self.options.tokens / "test.parquet")
-        return heldout.measure(self.model, texts, teachers, self.options.micro_batch_tokens)
+        works = [one.count() for one in teachers.values()]
+        found = heldout.measure(self.model, texts, teachers, self.options.micro_batch_tokens)
+        return found, reduce(Work.then, works, Work())
 
     def exposed(self, writing: Writing) -> tuple[Measured, Work]:
         """The excess error against each teacher but the checkpoint itself."""

@@ -1,106 +1,35 @@
-"""The teacher cache: one forward pass over the texts, log-probabilities of some tokens to Parquet.
+"""The teacher cache: one forward pass over the texts, what is kept of it to Parquet.
 
-They are of the teacher's top K tokens, or of a few that were drawn from it; either way with the
-token that really comes next.
+One shard is written while the teacher reads the next one.
 """
 
-import hashlib
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, costs, schemas, vocabulary
+from pipeline import artifacts, cli, costs, vocabulary
+from pipeline.cache import head
+from pipeline.cache.cached_teacher import opened
+from pipeline.cache.facts import HEAD, Facts
 from pipeline.corpus import read_texts
 from pipeline.costs import cost_of_pieces
-from pipeline.language_model import default_device, load, parameter_count
+from pipeline.language_model import default_device, load, parameter_count, softcap
 from pipeline.pieces import Pieces, link
-from pipeline.sampled_targets import sampled
 from pipeline.settings.teacher import CacheJob
-from pipeline.signal import PerToken, Signal, dense, of_target
 from pipeline.stopwatch import Stopwatch, device_name
+from pipeline.teacher_cache import shards, verify
+from pipeline.teacher_cache.capture import Capture, Captured
 from pipeline.teachers import LiveTeacher
-from pipeline.texts import Batch, Text, micro_batches
+from pipeline.texts import Text
 from pipeline.workload import count
 
-Columns = dict[str, list]
-
-
-@dataclass(frozen=True)
-class Captured:
-    """What is kept of the teacher at some tokens."""
-
-    signal: Signal
-    target_log_probs: PerToken  # exact, of the token that really comes next
-
-    def rows(self, first: int, count: int) -> Columns:
-        """What is kept at `count` tokens from `first` on, as in a row of SIGNALS."""
-        ids, rows = self.signal.support.ids, slice(first, first + count)
-        assert ids is not None
-        return {
-            "ids": ids[rows].flatten().int().cpu().numpy(),
-            "log_probs": self.signal.log_probs[rows].flatten().half().cpu().numpy(),
-            "target_log_probs": self.target_log_probs[rows].cpu().numpy(),
-        }
-
-
-def likeliest(teacher: LiveTeacher, batch: Batch) -> Captured:
-    """The teacher's top K."""
-    signal = teacher.signal(batch)
-    return Captured(signal, of_target(signal.log_probs, signal.support.target))
-
-
-def drawn(teacher: LiveTeacher, draws: int, seed: int, batch: Batch) -> Captured:
-    """What comes up when the teacher is drawn from at each token."""
-    logits = teacher.logits(batch)
-    uniforms = torch.cat([uniform_numbers(text, draws, seed) for text in batch.texts])
-    signal = sampled(logits, batch.next_ids, draws, uniforms.to(logits.device))
-    return Captured(signal, of_target(dense(logits, batch.next_ids).log_probs, batch.next_ids))
-
-
-def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:
-    """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
-    digest = hashlib.blake2b(f"cache/{seed}/{text.example_id}".encode(), digest_size=8).digest()
-    generator = np.random.default_rng(int.from_bytes(digest))
-    return torch.from_numpy(generator.random((len(text.response_ids), draws)))
-
-
-def capture(
-    read: Callable[[Batch], Captured], texts: Sequence[Text], budget: int, device: torch.device
-) -> Iterator[dict[str, object]]:
-    """A row of SIGNALS for each text, in an order of its own."""
-    for batch in micro_batches(texts, budget, device):
-        captured, first = read(batch), 0
-        for text in batch.texts:
-            count = len(text.response_ids)
-            yield {"example_id": text.example_id} | captured.rows(first, count)
-            first += count
-
-
-def columns_of(rows: Iterator[dict[str, object]]) -> Columns:
-    """The columns of a shard."""
-    columns: Columns = {name: [] for name in schemas.SIGNALS.names}
-    for row in rows:
-        for name, value in row.items():
-            columns[name].append(value)
-    return columns
-
-
-def reader(model: PreTrainedModel, settings: CacheJob) -> Callable[[Batch], Captured]:
-    """What to ask of the model. Raises ValueError if its vocabulary is smaller than that."""
-    size = model.config.vocab_size
-    if settings.draws is not None:
-        return partial(drawn, LiveTeacher(model), settings.draws, settings.seed)
-    if settings.k > size:
-        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
-    return partial(likeliest, LiveTeacher(model, k=settings.k))
+VERIFIED_SHARE = 0.01  # of the texts, one at least
 
 
 @dataclass(frozen=True)
@@ -111,7 +40,7 @@ class Shard:
     texts: Sequence[Text]
 
 
-def shards(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
+def shards_of(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
     """All texts that are to be cached, a file's worth at a time."""
     for split in settings.splits:
         texts = read_texts(tokens / f"{split}.parquet")
@@ -121,22 +50,53 @@ def shards(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
             yield Shard(f"{split}-{number:05d}.parquet", part)
 
 
-def write_shard(
+def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Facts:
+    """How the cache of a model is written. Raises ValueError if its vocabulary is too small."""
+    size = model.config.vocab_size
+    if settings.kept == "top_k" and settings.k > size:
+        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
+    return Facts(
+        tier=settings.kept,
+        vocabulary=size,
+        shards=files,
+        k=settings.k if settings.kept == "top_k" else None,
+        temperatures=tuple(settings.temperatures) if settings.kept == "top_k" else (),
+        draws=settings.draws,
+        softcap=softcap(model) if settings.kept == "hidden" else None,
+    )
+
+
+def capture_shards(capture: Capture, wanted: Sequence[Shard], pieces: Pieces, facts: Facts) -> None:
+    """Makes the pieces that aren't there yet."""
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        writing: Future[Path] | None = None
+        for shard in wanted:
+            if pieces.has(shard.file):
+                continue
+            watch, work = Stopwatch(capture.model.device), count(capture.model)
+            captured = list(capture.of(shard.texts))
+            captured[-1].wait()
+            usage, tokens = watch.usage(), sum(len(text.response_ids) for text in shard.texts)
+            rate = f"{tokens / usage.seconds:.0f} tok/s"
+            cli.progress(f"{shard.file}: {len(shard.texts)} texts, {rate}")
+            said = {"tokens": tokens, "usage": asdict(usage), "work": asdict(work)}
+            if writing is not None:
+                writing.result()  # no more than two shards are in memory
+            make = partial(_write, shard=shard, captured=captured, facts=facts, said=said)
+            writing = writer.submit(pieces.get, shard.file, make)
+        if writing is not None:
+            writing.result()
+
+
+def _write(
     folder: Path,
     shard: Shard,
-    read: Callable[[Batch], Captured],
-    budget: int,
-    model: PreTrainedModel,
-) -> dict[str, object]:
-    """Its file, in `folder`; how many tokens it has, ids a token has, and what it took."""
-    watch, work = Stopwatch(model.device), count(model)
-    columns = columns_of(capture(read, shard.texts, budget, model.device))
-    schemas.write(folder / shard.file, columns, schemas.SIGNALS)
-    tokens = sum(len(text.response_ids) for text in shard.texts)
-    usage = watch.usage()
-    cli.progress(f"{shard.file}: {len(shard.texts)} texts, {tokens / usage.seconds:.0f} tok/s")
-    k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
-    return {"tokens": tokens, "k": k, "usage": asdict(usage), "work": asdict(work)}
+    captured: Sequence[Captured],
+    facts: Facts,
+    said: Mapping[str, object],
+) -> Mapping[str, object]:
+    shards.write(folder / shard.file, captured, facts)
+    return said
 
 
 def run(options: Namespace) -> None:
@@ -149,31 +109,48 @@ def run(options: Namespace) -> None:
 
     vocabulary.check(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
-    read, size = reader(model, settings), model.config.vocab_size
-    pieces, made = Pieces(options.state, options.job, inputs), {}
-    for shard in shards(options.tokens, settings):
-        budget = options.micro_batch_tokens
-        make = partial(write_shard, shard=shard, read=read, budget=budget, model=model)
-        made[shard.file] = pieces.get(shard.file, make)
+    wanted = list(shards_of(options.tokens, settings))
+    facts = facts_of(model, settings, [one.file for one in wanted])
+    pieces = Pieces(options.state, options.job, inputs)
+    capture = Capture(model, settings, options.micro_batch_tokens)
+    capture_shards(capture, wanted, pieces, facts)
 
     with artifacts.whole(options.out) as folder:
         folder.mkdir()
-        for file, piece in made.items():
-            link(piece / file, folder / file)
-        facts = [pieces.facts(file) for file in made]
-        k = facts[0]["k"]
+        for file in facts.shards:
+            link(options.state / file / file, folder / file)
+        if facts.tier == "hidden":
+            head.save(model, folder / HEAD)
+        texts = [text for shard in wanted for text in shard.texts]
+        checked, check_cost = _verified(capture, folder, facts, texts)
+        verify.refuse(checked, options.out, artifacts.read_id(options.teacher))
+        said = [pieces.facts(file) for file in facts.shards]
         device, parameters = device_name(model.device), parameter_count(model)
-        costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
+        cost = cost_of_pieces([*said, check_cost], device=device, parameters=parameters)
+        costs.write(folder, cost)
         artifacts.write_manifest(
             folder,
             options.job,
             inputs,
-            draws=settings.draws,
-            k=k,
-            support=k + (k < size),
-            vocabulary=size,
-            shards=list(made),
-            tokens=sum(one["tokens"] for one in facts),
+            **facts.manifest(),
+            verified=checked.manifest(),
+            tokens=sum(one["tokens"] for one in said),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
     pieces.forget()
+
+
+def _verified(
+    capture: Capture, folder: Path, facts: Facts, texts: Sequence[Text]
+) -> tuple[verify.Verified, dict[str, object]]:
+    """What a share of the cache is off the teacher that it was made of; what that took."""
+    watch, work = Stopwatch(capture.model.device), count(capture.model)
+    checked = verify.compare(
+        opened(folder, facts, capture.settings.splits),
+        LiveTeacher(capture.model),
+        verify.drawn(texts, VERIFIED_SHARE, capture.settings.seed),
+        facts,
+        capture.settings.seed,
+        capture.budget,
+    )
+    return checked, {"usage": asdict(watch.usage()), "work": asdict(work)}
