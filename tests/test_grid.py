@@ -6,11 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pydantic import TypeAdapter
 from snaking import ROOT, edited
 
 from pipeline.settings.models import Model
+from pipeline.settings.teacher import CacheJob
 from workflow.config import validate
 from workflow.digests import of_file
 from workflow.grid import Grid
