@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline import integrity
 from pipeline.texts import Batch
-from pipeline.workload import note_reading
+from pipeline.workload import note_positions, note_scores
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -56,10 +56,21 @@ def head(
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
+def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
+    """What the head is to read for the response tokens of a batch, row by row."""
+    body = model.base_model(input_ids=batch.input_ids, use_cache=False)
+    note_positions(model, batch.texts)
+    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
+
+
+def scored(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """The logits of hidden states, entered into the count of the model's work."""
+    note_scores(model, len(hidden))
+    return head(model, hidden)
+
+
 def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
-    """Logits for the response tokens of a batch, row by row."""
-    body = model.base_model(
-        input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
-    )
-    note_reading(model, batch.texts)
-    return head(model, body.last_hidden_state[batch.predicts])
+    """Logits for the response tokens of a batch, row by row, all at once."""
+    return scored(model, response_hidden(model, batch))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline import artifacts, schemas
-from pipeline.language_model import Precision, autocast, response_logits
-from pipeline.signal import LogProbs, PerToken, Signal, Support, dense, top_k
+from pipeline.language_model import Precision, autocast, response_hidden, scored
+from pipeline.signal import Forecast, LogProbs, PerToken, Signal, Support, dense, top_k
 from pipeline.texts import Batch
 
 
@@ -25,6 +26,10 @@ class Teacher(Protocol):
         """The distribution at each response token, without gradient."""
         ...
 
+    def forecast(self, batch: Batch) -> Forecast:
+        """The same distributions, for whoever wants them part by part."""
+        ...
+
 
 @dataclass(frozen=True)
 class LiveTeacher:
@@ -34,17 +39,46 @@ class LiveTeacher:
     precision: Precision = "auto"
     k: int | None = None
 
-    @torch.no_grad()
     def logits(self, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
         """The model's logits at each response token, without gradient."""
-        with autocast(self.model.device, self.precision):
-            return response_logits(self.model, batch).float()
+        return LiveForecast(self, batch).logits(slice(None))
 
     def signal(self, batch: Batch) -> Signal:
         """The model's distribution at each response token."""
-        if self.k is None:
-            return dense(self.logits(batch), batch.next_ids)
-        return top_k(self.logits(batch), batch.next_ids, self.k)
+        return self.forecast(batch).part(slice(None))
+
+    def forecast(self, batch: Batch) -> "LiveForecast":
+        """The same; the model reads the batch when it is first asked."""
+        return LiveForecast(self, batch)
+
+
+@dataclass(frozen=True)
+class LiveForecast:
+    """A live teacher over a batch, read once; of its logits a part exists at a time."""
+
+    teacher: LiveTeacher
+    batch: Batch
+
+    def part(self, rows: slice) -> Signal:
+        """The distribution at each of these tokens."""
+        logits, next_ids = self.logits(rows), self.batch.next_ids[rows]
+        if self.teacher.k is None:
+            return dense(logits, next_ids)
+        return top_k(logits, next_ids, self.teacher.k)
+
+    @torch.no_grad()
+    def logits(self, rows: slice) -> Float[Tensor, "tokens vocabulary"]:
+        """The model's logits at each of these tokens."""
+        with self._precision():
+            return scored(self.teacher.model, self._hidden[rows]).float()
+
+    @cached_property
+    def _hidden(self) -> Float[Tensor, "tokens width"]:
+        with self._precision():
+            return response_hidden(self.teacher.model, self.batch)
+
+    def _precision(self) -> torch.autocast:
+        return autocast(self.teacher.model.device, self.teacher.precision)
 
 
 @dataclass(frozen=True)
@@ -71,17 +105,21 @@ class CachedTeacher:
     def signal(self, batch: Batch) -> Signal:
         """The stored distributions. Raises ValueError for a text that was not cached."""
         found = [self._entry(text.example_id, len(text.response_ids)) for text in batch.texts]
-        device = batch.next_ids.device
         ids = torch.from_numpy(np.concatenate([one.ids for one in found]).astype(np.int64))
         log_probs = torch.from_numpy(np.concatenate([one.log_probs for one in found])).float()
         exact = torch.from_numpy(np.concatenate([one.target_log_probs for one in found]))
-        ids, log_probs, exact = ids.to(device), log_probs.to(device), exact.to(device)
+        next_ids = torch.tensor([one for text in batch.texts for one in text.response_ids])
 
-        is_target = ids == batch.next_ids[:, None]
+        is_target = ids == next_ids[:, None]
         if not is_target.any(-1).all():
             raise ValueError(f"{self.name} was made from other texts; delete it and run again")
         target = is_target.int().argmax(-1)
-        return Signal(self._exact(log_probs, target, exact), Support(target=target, ids=ids))
+        signal = Signal(self._exact(log_probs, target, exact), Support(target=target, ids=ids))
+        return signal.to(batch.next_ids.device)  # all at once: lookups never wait for a GPU
+
+    def forecast(self, batch: Batch) -> Signal:
+        """The same: it is small."""
+        return self.signal(batch)
 
     def _exact(self, stored: LogProbs, target: Tensor, of_target: PerToken) -> LogProbs:
         if self.draws is None:
