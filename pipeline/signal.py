@@ -8,12 +8,14 @@ really comes next.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.sparse_log_probs import sparse_log_probs
+from pipeline.transfer import moved
 
 LogProbs = Float[Tensor, "tokens support"]
 PerToken = Float[Tensor, " tokens"]
@@ -33,6 +35,30 @@ class Signal:
 
     log_probs: LogProbs
     support: Support
+
+    def part(self, rows: slice) -> "Signal":
+        """The signal of some of the tokens."""
+        ids = self.support.ids
+        support = Support(self.support.target[rows], None if ids is None else ids[rows])
+        return Signal(self.log_probs[rows], support)
+
+    def to(self, device: torch.device) -> "Signal":
+        """The same signal on a device."""
+        ids = self.support.ids
+        ids = None if ids is None else moved(ids, device)
+        support = Support(moved(self.support.target, device), ids)
+        return Signal(moved(self.log_probs, device), support)
+
+
+class Forecast(Protocol):
+    """What a teacher says of a batch, asked for part by part.
+
+    Where it is as wide as the vocabulary, it is not made before it is asked for.
+    """
+
+    def part(self, rows: slice) -> Signal:
+        """The distribution at each of these tokens, without gradient."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,17 @@ def note_reading(model: PreTrainedModel, texts: Sequence[Text]) -> None:
         note_pass(model, text.length, len(text.response_ids))
 
 
+def note_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
+    """A pass over texts below the head."""
+    for text in texts:
+        note_pass(model, text.length, 0)
+
+
+def note_scores(model: PreTrainedModel, tokens: int) -> None:
+    """The head's part of a pass: a distribution at so many tokens."""
+    note_pass(model, 0, tokens)
+
+
 def note_writing(models: Sequence[PreTrainedModel], texts: Sequence[Text]) -> None:
     """Responses that the first model wrote, some tokens of them put there by the last."""
     for model in models:

@@ -5,7 +5,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from test_heldout import PAIRS, SHAPE, WORDS
 
-from pipeline.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
 from pipeline.models.stage import from_shape, settle
 from pipeline.settings.models import Shape
 

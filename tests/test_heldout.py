@@ -7,10 +7,10 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.heldout import BINS, measure
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.heldout import BINS, measure
+from pipeline.evaluate.measured import Measured
 from pipeline.language_model import response_logits
-from pipeline.measured import Measured
 from pipeline.models.stage import from_shape, settle
 from pipeline.reporting import calibration
 from pipeline.settings.data import TokensSettings

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pipeline.llama_reader import LlamaReader, can_read
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -13,7 +14,6 @@ from transformers import (
 )
 
 from pipeline.adapters import attach
-from pipeline.llama_reader import LlamaReader, can_read
 
 SHAPE = {
     "vocab_size": 97,

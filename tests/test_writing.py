@@ -51,8 +51,8 @@ def uniforms(count: int, seed: int = 0) -> Tensor:
 def watched(choose: Choose, sizes: list[tuple[int, int]]) -> Choose:
     """The same choice; notes position and batch size."""
 
-    def noting(given: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
-        sizes.append((position, len(given[0])))
+    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+        sizes.append((int(position.max()), len(given[0])))
         return choose(given, position, uniform)
 
     return noting

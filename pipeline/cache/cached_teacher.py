@@ -1,7 +1,7 @@
 """A teacher that was written to disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import artifacts, schemas
@@ -10,7 +10,7 @@ from pipeline.cache.facts import HEAD, Facts, read_facts
 from pipeline.cache.store import MEMORY_BYTES, Store
 from pipeline.cache.tiers import Hidden, Sampled, Tier, TopK
 from pipeline.costs import Work
-from pipeline.signal import Signal
+from pipeline.signal import Forecast, Signal
 from pipeline.texts import Batch
 
 
@@ -20,21 +20,21 @@ class CachedTeacher:
 
     store: Store
     tier: Tier
-    work: Work = field(default_factory=Work)  # of the teacher's head, where it is run
 
     def signal(self, batch: Batch, temperature: float = 1.0) -> Signal:
-        """The stored distributions. May be called from any one thread.
+        """The stored distributions.
 
         Raises: ValueError for a text that was not cached, or a temperature that wasn't kept.
         """
-        if self.tier.flops:
-            self.work.scored_tokens += batch.token_count
-            self.work.flops = (self.work.flops or 0) + batch.token_count * self.tier.flops
-        return self.tier.signal(self.store.rows(batch.texts), batch, temperature)
+        return self.forecast(batch, temperature).part(slice(None))
+
+    def forecast(self, batch: Batch, temperature: float = 1.0) -> Forecast:
+        """The same, looked up at once, from any thread; what is wide is made part by part."""
+        return self.tier.forecast(self.store.rows(batch.texts), batch, temperature)
 
     def count(self) -> Work:
-        """What it computes; it grows while signals are read."""
-        return self.work
+        """What of the teacher is run while signals are read."""
+        return self.tier.work
 
 
 def open_cache(

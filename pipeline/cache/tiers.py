@@ -1,37 +1,43 @@
 """What is decoded of each kind of cache, and the signal that it gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.cache import packing
 from pipeline.cache.facts import STEP, Facts
 from pipeline.cache.head import Head
 from pipeline.cache.store import Arrays, bytes_of, numbers_of
+from pipeline.costs import Work
 from pipeline.language_model import autocast
 from pipeline.sampled_targets import with_fillers
-from pipeline.signal import Signal, Support, dense, tempered
+from pipeline.signal import Forecast, Signal, Support, dense, tempered
 from pipeline.texts import Batch
+from pipeline.transfer import moved
 
 
 class Tier(Protocol):
     """How a kind of cache is read."""
 
     @property
-    def flops(self) -> int:
-        """Of a teacher's part that is run when a token is read."""
+    def work(self) -> Work:
+        """Of the teacher's part that is run when tokens are read."""
         ...
 
     def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
         """The tokens of a row group, a row for each, in little memory."""
         ...
 
-    def signal(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
-        """The teacher's distribution at the tokens of a batch, whose rows these are."""
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Forecast:
+        """The teacher's distribution at the tokens of a batch, whose rows these are.
+
+        Raises: ValueError for a temperature that can't be had.
+        """
         ...
 
 
@@ -46,7 +52,7 @@ def _narrow(ids: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def _on(device: torch.device, values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values).to(device)
+    return moved(torch.from_numpy(values), device)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class TopK:
     """
 
     facts: Facts
-    flops: int = 0
+    work: Work = field(default_factory=Work)  # none
 
     def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
         """Ids, log-probabilities in steps, and what belongs to the whole row."""
@@ -77,7 +83,7 @@ class TopK:
             "log_normalisers": numbers_of(table, "log_normalisers").reshape(len(floors), -1),
         }
 
-    def signal(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
         """The next token stands first, the others by their places in the shard's vocabulary."""
         device = batch.next_ids.device
         others = _on(device, rows["ids"].astype(np.int32)).long()
@@ -104,7 +110,7 @@ class Sampled:
     """What came up in some draws, the really next token, and fillers that never came up."""
 
     facts: Facts
-    flops: int = 0
+    work: Work = field(default_factory=Work)  # none
 
     def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
         """Ids and counts, a place of each row for each draw; -1 and 0 where fewer came up."""
@@ -122,7 +128,7 @@ class Sampled:
         target = numbers_of(table, "target_log_probs")
         return {"ids": ids.astype(np.int32), "counts": counts, "target": target}
 
-    def signal(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
         """As `pipeline.sampled_targets` has it. Only the temperature that was drawn at is there.
 
         The next token has the share of the draws that it got, often none: only so are the shares
@@ -142,11 +148,7 @@ class Hidden:
     """The last hidden state, and the teacher's head that makes it a dense distribution."""
 
     head: Head
-
-    @property
-    def flops(self) -> int:
-        """Of the head."""
-        return 2 * self.head.linear.weight.numel()
+    work: Work = field(default_factory=Work)  # of the head
 
     def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
         """The states in half precision."""
@@ -156,12 +158,28 @@ class Hidden:
         states = np.stack(planes, axis=-1).view(np.float16).reshape(len(target), -1)
         return {"states": states, "target": target}
 
-    @torch.no_grad()
-    def signal(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> "HiddenForecast":
         """Dense, from the same product that the live teacher ends with."""
-        device = batch.next_ids.device
-        with autocast(device, "auto"):
-            logits = self.head.on(device)(_on(device, rows["states"]).float()).float()
-        if temperature != 1:
-            logits /= temperature
-        return dense(logits, batch.next_ids)
+        return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch, temperature)
+
+
+@dataclass(frozen=True)
+class HiddenForecast:
+    """Hidden states of a batch; of their logits a part exists at a time."""
+
+    tier: Hidden
+    states: Float[Tensor, "tokens width"]
+    batch: Batch
+    temperature: float
+
+    @torch.no_grad()
+    def part(self, rows: slice) -> Signal:
+        """The distribution at each of these tokens."""
+        states, head, work = self.states[rows], self.tier.head, self.tier.work
+        with autocast(states.device, "auto"):
+            logits = head.on(states.device)(states.float()).float()
+        work.scored_tokens += len(states)
+        work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
+        if self.temperature != 1:
+            logits /= self.temperature
+        return dense(logits, self.batch.next_ids[rows])

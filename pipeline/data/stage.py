@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipeline import artifacts, cli, docstrings, foreign, schemas
+from pipeline import artifacts, cli, schemas
+from pipeline.data import docstrings, foreign
 from pipeline.examples import Example, Gathered, columns, identify, prompt
 from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
 from pipeline.splits import Overlap, overlap, shuffled

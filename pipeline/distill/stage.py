@@ -12,10 +12,11 @@ from pipeline import artifacts, catalog, checkpoint, cli, costs, schemas, vocabu
 from pipeline.cache.cached_teacher import check_cache, open_cache
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
+from pipeline.run import Run, State, begin
 from pipeline.settings.distill import DistillSettings
 from pipeline.stopwatch import device_name
 from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.training import Row, Run, State, begin, distill
+from pipeline.training import distill, settle
 
 LOG_SECONDS = 5.0
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
@@ -87,19 +88,18 @@ def train(run: Run, state: State, files: Files, job_key: str, save_seconds: floa
     stopped: list[int] = []
     cli.on_stop(lambda number, _frame: _note(stopped, number, _frame))
     saved = logged = time.monotonic()
-    for row in distill(run, state):
+    for step in distill(run, state):
         now = time.monotonic()
-        if now - logged > LOG_SECONDS or state.step in (1, run.steps):
-            cli.progress(_describe(row, state, run))
+        if now - logged > LOG_SECONDS or step in (1, run.steps):
+            settle(state)
+            cli.progress(_describe(state, run))
             logged = now
         if stopped or now - saved > save_seconds:
             checkpoint.save(files.state, run, state, job_key)
             saved = time.monotonic()
             save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
-            cli.progress(
-                f"stopped by signal {stopped[0]} after step {state.step}; saved, go on later"
-            )
+            cli.progress(f"stopped by signal {stopped[0]} after step {step}; saved, go on later")
             raise SystemExit(cli.REQUEUE)
 
 
@@ -107,7 +107,8 @@ def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
     stopped.append(number)
 
 
-def _describe(row: Row, state: State, run: Run) -> str:
+def _describe(state: State, run: Run) -> str:
+    row = state.rows[-1]
     rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.usage.seconds
     left = state.usage.seconds / state.step * (run.steps - state.step)
     nll = row["validation_nll_nats"]

@@ -16,21 +16,22 @@ from urllib.parse import quote
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, costs, exposure, heldout, measured, schemas
+from pipeline import artifacts, cli, costs, schemas
 from pipeline.cache.cached_teacher import check_cache, open_cache
 from pipeline.corpus import read_texts
 from pipeline.costs import Usage, Work
-from pipeline.instruction_items import CARD, ITEMS
+from pipeline.evaluate import exposure, heldout, measured
+from pipeline.evaluate.measured import Measured
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
-from pipeline.measured import Measured
 from pipeline.pieces import Pieces
+from pipeline.prepare_task.instruction_items import CARD, ITEMS
 from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
 from pipeline.splits import shuffled
 from pipeline.stopwatch import Stopwatch, device_name
 from pipeline.workload import count
 
 if TYPE_CHECKING:
-    from pipeline.checkpoint_lm import CheckpointLM
+    from pipeline.evaluate.checkpoint_lm import CheckpointLM
 
 RESULTS = "results.json"
 RESPONSES = "responses"
@@ -48,7 +49,7 @@ class Evaluator:
     @cached_property
     def checkpoint(self) -> "CheckpointLM":
         """The model as lm-eval sees it, which takes seconds to import."""
-        from pipeline.checkpoint_lm import CheckpointLM
+        from pipeline.evaluate.checkpoint_lm import CheckpointLM
 
         tokenizer = load_tokenizer(self.options.model)
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
@@ -100,7 +101,7 @@ class Evaluator:
 
     def responses(self, name: str, writing: Writing) -> Measured:
         """The measures of written responses: to an instruction task, or to the test split."""
-        from pipeline import harness_results, responses
+        from pipeline.evaluate import harness_results, responses
 
         self.checkpoint.label = name
         items = self.own_items() if name == RESPONSES else self.drawn_items(name)
@@ -128,8 +129,9 @@ class Evaluator:
 
     def documents(self, name: str) -> Measured:
         """What lm-eval measures on the documents of one of its tasks."""
-        from pipeline import harness, harness_results
+        from pipeline import harness
         from pipeline.documents import stored
+        from pipeline.evaluate import harness_results
 
         self.checkpoint.label = name
         folder, card = self.cards[name]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import artifacts, cli, instruction_items, schemas
+from pipeline import artifacts, cli, schemas
 from pipeline.examples import Example
+from pipeline.prepare_task import instruction_items
 from pipeline.settings.evaluation import HarnessJob, InstructionJob, TaskJob
 from pipeline.tasks.hub import Origin
 
@@ -28,7 +29,8 @@ def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -
 
 def write_documents(job: HarnessJob, train: list[Example], folder: Path) -> dict:
     """Documents in the folder; returns what its card says."""
-    from pipeline import documents, harness_documents  # lm-eval takes seconds to import
+    from pipeline import documents  # lm-eval takes seconds to import
+    from pipeline.prepare_task import harness_documents
 
     found = harness_documents.gather(job, train)
     documents.write(folder, found.documents)

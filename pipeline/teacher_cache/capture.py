@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.language_model import autocast, head, response_states
+from pipeline.language_model import autocast, response_hidden, scored
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import kept
 from pipeline.teacher_cache.kept import Chunk, Kept
@@ -46,7 +46,7 @@ class Capture:
         device, keep = self.model.device, self._keep()
         for batch in micro_batches(texts, self.budget, device):
             with autocast(device, "auto"):
-                states = response_states(self.model, batch)
+                states = response_hidden(self.model, batch)
                 parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
             arrived = None
             if device.type == "cuda":
@@ -73,7 +73,7 @@ class Capture:
             own = slice(first, first + size)
             yield Chunk(
                 states[own],
-                head(self.model, states[own]).float(),
+                scored(self.model, states[own]).float(),
                 batch.next_ids[own],
                 None if uniforms is None else uniforms[own],
             )

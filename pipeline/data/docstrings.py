@@ -21,8 +21,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from pipeline.cli import progress
+from pipeline.data.prose import paragraphs, prose
 from pipeline.examples import Example, Gathered
-from pipeline.prose import paragraphs, prose
 from pipeline.settings.data import Docstrings
 from pipeline.splits import (
     first_of_each,

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from pipeline import schemas
 from pipeline.divergences import entropy, kl
-from pipeline.measured import Measured, Metric, rows, table
+from pipeline.evaluate.measured import Measured, Metric, rows, table
 from pipeline.pace import Pace
 from pipeline.signal import LogProbs, PerToken, Signal, of_target, on_support
 from pipeline.teachers import LiveTeacher, Teacher

@@ -19,9 +19,9 @@ import pyarrow as pa
 from lm_eval.evaluator import evaluate
 
 from pipeline import harness, schemas
-from pipeline.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.measured import Measured, Metric, rows, table
 from pipeline.harness import TaskDict
-from pipeline.measured import Measured, Metric, rows, table
 from pipeline.splits import shuffled
 
 SAME = 1e-6  # relative difference between lm-eval's aggregate and the weighted mean of the items

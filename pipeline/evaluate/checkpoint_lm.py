@@ -14,12 +14,12 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.cli import progress
-from pipeline.language_model import autocast, head
+from pipeline.language_model import autocast, head, response_hidden
 from pipeline.pace import Pace
 from pipeline.settings.writing import Sampling
 from pipeline.signal import Support, of_target, on_support
 from pipeline.texts import Batch, Text, micro_batches
-from pipeline.workload import note_reading
+from pipeline.workload import note_scores
 from pipeline.writing import sampler, write
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
@@ -138,11 +138,8 @@ class CheckpointLM(HFLM):
         The vocabulary-wide distributions of a few tokens exist at once, however long a text is.
         """
         with autocast(self.device, "auto"):
-            body = self.model.base_model(
-                input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
-            )
-        note_reading(self.model, batch.texts)
-        hidden = body.last_hidden_state[batch.predicts]
+            hidden = response_hidden(self.model, batch)
+        note_scores(self.model, batch.token_count)
         where = torch.tensor(places, device=hidden.device)
         wanted = torch.tensor(targets, device=hidden.device)
         log_probs, is_likeliest = [], []

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import schemas
-from pipeline.contamination import Shared, of_examples
 from pipeline.examples import Example, columns, identify
+from pipeline.prepare_task.contamination import Shared, of_examples
 from pipeline.rows import read_rows, to_examples
 from pipeline.settings.evaluation import InstructionJob, Local
 from pipeline.tasks import hub

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.divergences import kl
-from pipeline.measured import Measured, Metric, rows
+from pipeline.evaluate.measured import Measured, Metric, rows
 from pipeline.pace import Pace
 from pipeline.settings.writing import Sampling
 from pipeline.signal import Support, on_support

@@ -23,7 +23,7 @@ from lm_eval.api.task import ConfigurableTask
 from rouge_score.rouge_scorer import RougeScorer
 
 from pipeline import schemas
-from pipeline.measured import Measured, Metric, rows, table
+from pipeline.evaluate.measured import Measured, Metric, rows, table
 from pipeline.settings.evaluation import Writing
 from pipeline.texts import Text
 

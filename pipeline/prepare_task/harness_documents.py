@@ -9,9 +9,9 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 
 from pipeline import harness
-from pipeline.contamination import Shared, of_texts, strings
 from pipeline.documents import Splits
 from pipeline.examples import Example
+from pipeline.prepare_task.contamination import Shared, of_texts, strings
 from pipeline.settings.evaluation import HarnessJob, HubSet, Local
 from pipeline.tasks import hub, local_documents
 
