@@ -31,9 +31,14 @@ def teacher() -> PreTrainedModel:
     return llama(7)
 
 
-def cached(folder: Path, settings: CacheJob, budget: int = 10_000) -> CachedTeacher:
+def cached(
+    folder: Path,
+    settings: CacheJob,
+    model: PreTrainedModel | None = None,
+    budget: int = 10_000,
+) -> CachedTeacher:
     """A cache of the training texts, written and read again."""
-    model = teacher()
+    model = model or teacher()
     facts = stage.facts_of(model, settings, [FILE])
     shards.write(folder / FILE, list(Capture(model, settings, budget).of(texts(20))), facts)
     if facts.tier == "hidden":

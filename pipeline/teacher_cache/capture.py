@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -43,16 +44,23 @@ class Capture:
     @torch.no_grad()
     def of(self, texts: Sequence[Text]) -> Iterator[Captured]:
         """What is kept of the texts, in an order of their own."""
-        device, keep = self.model.device, self._keep()
+        device = self.model.device
         for batch in micro_batches(texts, self.budget, device):
             with autocast(device, "auto"):
                 states = response_hidden(self.model, batch)
-                parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
-            arrived = None
-            if device.type == "cuda":
-                arrived = torch.cuda.Event()
-                arrived.record()
-            yield Captured(batch.texts, parts, arrived)
+            yield self.of_states(batch, states)
+
+    @torch.no_grad()
+    def of_states(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> Captured:
+        """The same for a micro-batch that the teacher's body has read."""
+        keep = self._keep()
+        with autocast(states.device, "auto"):
+            parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
+        arrived = None
+        if states.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Captured(batch.texts, parts, arrived)
 
     def _keep(self) -> Callable[[Chunk], Kept]:
         settings = self.settings

@@ -122,12 +122,11 @@ def run(options: Namespace) -> None:
         if facts.tier == "hidden":
             head.save(model, folder / HEAD)
         texts = [text for shard in wanted for text in shard.texts]
-        checked, check_cost = _verified(capture, folder, facts, texts)
+        checked = _verified(capture, folder, facts, texts)
         verify.refuse(checked, options.out, artifacts.read_id(options.teacher))
         said = [pieces.facts(file) for file in facts.shards]
         device, parameters = device_name(model.device), parameter_count(model)
-        cost = cost_of_pieces([*said, check_cost], device=device, parameters=parameters)
-        costs.write(folder, cost)
+        costs.write(folder, cost_of_pieces(said, device=device, parameters=parameters))
         artifacts.write_manifest(
             folder,
             options.job,
@@ -142,10 +141,9 @@ def run(options: Namespace) -> None:
 
 def _verified(
     capture: Capture, folder: Path, facts: Facts, texts: Sequence[Text]
-) -> tuple[verify.Verified, dict[str, object]]:
-    """What a share of the cache is off the teacher that it was made of; what that took."""
-    watch, work = Stopwatch(capture.model.device), count(capture.model)
-    checked = verify.compare(
+) -> verify.Verified:
+    """What a share of the cache is off the teacher that it was made of. No part of the cost."""
+    return verify.compare(
         opened(folder, facts, capture.settings.splits),
         LiveTeacher(capture.model),
         verify.drawn(texts, VERIFIED_SHARE, capture.settings.seed),
@@ -153,4 +151,3 @@ def _verified(
         capture.settings.seed,
         capture.budget,
     )
-    return checked, {"usage": asdict(watch.usage()), "work": asdict(work)}
