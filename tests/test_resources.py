@@ -16,6 +16,7 @@ from pipeline.language_model import parameter_count
 from pipeline.models.stage import layers_of
 from pipeline.settings.models import Shape
 from pipeline.writing import BATCH_TOKENS
+from pipeline.writing.room import GPU_SHARE
 from workflow.artifact import Artifact
 from workflow.config import validate
 from workflow.grid import Grid
@@ -28,9 +29,11 @@ from workflow.resources import (
     MB,
     USABLE,
     WRITER_POSITIONS,
+    WRITER_SHARE,
     estimate,
     micro_batch,
     work,
+    writer,
 )
 
 VOCABULARY = 320
@@ -160,14 +163,16 @@ def test_a_micro_batch_fits_beside_the_weights():
         if not doing.loaded:
             continue
         for device in (24_000, 80_000):
-            tokens = micro_batch(doing, Machine(device_memory_mb=device))
-            used = doing.resident + doing.writer + tokens * doing.per_position
+            machine = Machine(device_memory_mb=device)
+            tokens = micro_batch(doing, machine)
+            used = doing.resident + writer(doing, machine) + tokens * doing.per_position
             assert used / MB + CONTEXT_MB <= USABLE * device
             assert tokens >= GRAIN
 
 
 def test_a_writers_cache_is_as_large_as_writing_makes_it():
     assert BATCH_TOKENS == WRITER_POSITIONS
+    assert GPU_SHARE == WRITER_SHARE
 
 
 def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):

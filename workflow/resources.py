@@ -10,7 +10,7 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               bfloat16 copies on a GPU, 6 T for a live teacher; of any other use 6 N
               and for each position of a micro-batch 64 L W bytes with gradients, 8 L W without, and
               12 V for its logits (8 V more beside a live teacher's)
-              and for each of the positions in a writer's KV cache 8 L W
+              and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
     disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
               tokens in its support, or 2 W of a hidden state and 4 V W for the head
 
@@ -36,6 +36,7 @@ GPU_FROM_PARAMETERS = 20 * MB  # smaller models are trained on a CPU, if nobody 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
 CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
 WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.writing has it
+WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
@@ -91,7 +92,7 @@ def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> 
         + doing.steps * math.ceil(doing.step_positions / tokens) * speed.batch_seconds
         + doing.written_positions * speed.position_seconds
     )
-    computing = doing.resident + doing.writer + tokens * doing.per_position
+    computing = doing.resident + writer(doing, machine) + tokens * doing.per_position
     if machine.device_memory_mb:
         host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(computing)
     else:  # in float32 what a position leaves is twice as large
@@ -103,10 +104,16 @@ def micro_batch(doing: Work, machine: Machine) -> int:
     """Positions of a micro-batch: what fits beside the weights, and no more than a step has."""
     if not machine.device_memory_mb:
         return CPU_MICRO_BATCH
-    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - doing.resident - doing.writer
+    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB
+    room -= doing.resident + writer(doing, machine)
     fits = math.floor(room / max(1, doing.per_position) / GRAIN)
     wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
     return GRAIN * max(1, min(fits, wanted))
+
+
+def writer(doing: Work, machine: Machine) -> float:
+    """Bytes that a model which writes keeps of its texts."""
+    return max(doing.writer, WRITER_SHARE * machine.device_memory_mb * MB) if doing.writer else 0
 
 
 def work(grid: Grid, artifact: Artifact) -> Work:

@@ -10,15 +10,16 @@ going token by token would have written. K stays constant.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.mixing import both, rewritten
 from pipeline.ranges import Count, NonNegative, PositiveShare, Share
 from pipeline.settings.writing import Sampling
+from pipeline.signal import of_target
 from pipeline.texts import Text
 from pipeline.turn import Turn
-from pipeline.writing import Choice, Choose, Drafted, Logits, either, sampler
+from pipeline.writing import Choice, Drafted, Logits, draw, either, sampler
 
 DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no text
 
@@ -35,23 +36,18 @@ class Policy:
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
-        drafted = Drafted(self.choose, self.propose, DRAFTED_TOKENS)
-        return rewritten(drawn, 1 - self.gold_share, both(turn), drafted, turn)
+        return rewritten(drawn, 1 - self.gold_share, both(turn), self.draft(), turn)
 
-    @property
-    def propose(self) -> Choose:
-        """What the student says alone."""
-        return sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
+    def draft(self) -> Drafted:
+        propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
+        return Drafted(propose, self.judge, DRAFTED_TOKENS)
 
-    def choose(
-        self,
-        logits: Sequence[Logits],
-        position: Int[Tensor, " batch"],
-        uniform: Float[Tensor, "batch draws"],
+    def judge(
+        self, proposed: Choice, teacher: Logits, uniform: Float[Tensor, "batch draws"]
     ) -> Choice:
-        student, teacher = logits
-        replace = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
-        proposed = self.propose([student], position, uniform)
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
         refused = teacher.gather(-1, proposed.tokens[:, None])[:, 0] < least
-        return either(refused, proposed, replace([teacher], position, uniform[:, 1:]))
+        instead = Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p)
+        tokens, log_probs = draw(teacher, uniform[:, 1], instead)
+        replaced = Choice(tokens, of_target(log_probs, tokens), refused)
+        return either(refused, proposed, replaced)

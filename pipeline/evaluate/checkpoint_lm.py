@@ -23,7 +23,7 @@ from pipeline.workload import note_scores
 from pipeline.writing import sampler, write
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
-TEXTS = 128  # responses between two looks at the time
+TEXTS = 1024  # responses that are looked through for stop strings together
 FIRST_TOKENS = 32  # of a greedy response, before it is looked for stop strings
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # text, context ids, continuation ids
@@ -174,8 +174,7 @@ class CheckpointLM(HFLM):
         for first in range(0, len(order), TEXTS):
             places = order[first : first + TEXTS]
             texts = [asked[at] for at in places]
-            found |= zip(places, self._write(texts, options), strict=True)
-            pace.step(len(places))
+            found |= zip(places, self._write(texts, options, pace), strict=True)
         return [found[at] for at in range(len(asked))]
 
     def _ask(self, prompts: Sequence[str], most: int) -> list[Text]:
@@ -193,14 +192,16 @@ class CheckpointLM(HFLM):
         pairs = zip(prompts, encoded, strict=True)
         return [Text(prompt, ids[-most:], []) for prompt, ids in pairs]
 
-    def _write(self, texts: list[Text], options: dict[str, Any]) -> list[Text]:
+    def _write(self, texts: list[Text], options: dict[str, Any], pace: Pace) -> list[Text]:
         """Responses; greedy ones with stop strings are written on until one occurs, or the end.
 
         What is drawn depends on the place in the response, so a sampled one is written in one go.
         """
         until, most = options["until"], options["max_gen_toks"]
-        greedy = not options.get("do_sample")
-        length = min(FIRST_TOKENS, most) if greedy and any(until) else most
+        if options.get("do_sample") or not any(until):
+            return self._continued(texts, options, most, pace)
+
+        length = min(FIRST_TOKENS, most)
         texts = self._continued(texts, options, length)
         while length < most:
             open_ones = [at for at, text in enumerate(texts) if self._goes_on(text, until)]
@@ -209,6 +210,7 @@ class CheckpointLM(HFLM):
             for at, text in zip(open_ones, longer, strict=True):
                 texts[at] = text
             length += more
+        pace.step(len(texts), sum(len(text.response_ids) for text in texts))
         return texts
 
     def _goes_on(self, text: Text, until: list[str]) -> bool:
@@ -216,7 +218,9 @@ class CheckpointLM(HFLM):
         return not text.ended and not any(stop in decoded for stop in until if stop)
 
     @torch.no_grad()
-    def _continued(self, texts: list[Text], options: dict[str, Any], length: int) -> list[Text]:
+    def _continued(
+        self, texts: list[Text], options: dict[str, Any], length: int, pace: Pace | None = None
+    ) -> list[Text]:
         """The texts with so many tokens more, their earlier responses kept."""
         if not texts:
             return []
@@ -228,7 +232,8 @@ class CheckpointLM(HFLM):
         )
         asked = [Text(one.example_id, [*one.prompt_ids, *one.response_ids], []) for one in texts]
         seed = options.get("seed", 0)
-        more = write(asked, [self.model], sampler(sampling), length, seed, "student")
+        choose = sampler(sampling)
+        more = write(asked, [self.model], choose, length, seed, "student", pace)
         return [
             Text(
                 old.example_id,

@@ -43,8 +43,9 @@ def measure(
 ) -> Measured:
     """The excess error and what it is made of, on one text by each for every prompt."""
     choose = sampler(Sampling(temperature=1.0))
-    own = write(prompts, [model], choose, max_new_tokens, seed, "student")
-    ideal = write(prompts, [teacher], choose, max_new_tokens, seed, "teacher")
+    pace = Pace(f"{TASK}, texts", 2 * len(prompts), "texts")
+    own = write(prompts, [model], choose, max_new_tokens, seed, "student", pace)
+    ideal = write(prompts, [teacher], choose, max_new_tokens, seed, "teacher", pace)
     places = {text.example_id: at for at, text in enumerate(prompts)}
     regret = divergences(model, teacher, own, places, max_new_tokens, budget)
     oracle = divergences(model, teacher, ideal, places, max_new_tokens, budget)

@@ -14,6 +14,7 @@ from pipeline import artifacts, cli, costs, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.costs import cost_of_pieces
 from pipeline.language_model import default_device, load, parameter_count
+from pipeline.pace import Pace
 from pipeline.pieces import Pieces
 from pipeline.settings.writing import TextJob
 from pipeline.stopwatch import Stopwatch, device_name
@@ -48,11 +49,12 @@ def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
 
 
 def write_chunk(
-    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob
+    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: Pace
 ) -> dict[str, object]:
     """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
     watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
-    written = write(asked, [model], choose, settings.max_new_tokens, settings.seed, "teacher")
+    time, seed = settings.max_new_tokens, settings.seed
+    written = write(asked, [model], choose, time, seed, "teacher", pace)
     columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
     schemas.write(folder / FILE, columns, schemas.TOKENS)
     return {
@@ -74,13 +76,13 @@ def run(options: Namespace) -> None:
     model = load(options.teacher, default_device())
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
     pieces, made, facts = Pieces(options.state, options.job, inputs), [], []
+    pace = Pace("texts", len(asked), "texts")
     for first in range(0, len(asked), CHUNK):
         part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
-        make = partial(write_chunk, asked=part, model=model, settings=settings)
+        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
         made.append(pieces.get(name, make) / FILE)
+        pace.skip(first + len(part) - pace.done)  # none where this run has written them
         facts.append(pieces.facts(name))
-        speed = facts[-1]["tokens"] / facts[-1]["usage"]["seconds"]
-        cli.progress(f"{first + len(part)}/{len(asked)} texts, {speed:.0f} tok/s")
 
     with artifacts.whole(options.out) as folder:
         folder.mkdir()

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Stored = Float[Tensor, "slots length heads size"]
+Stored = Float[Tensor, "slots heads length size"]
 
 
 class Reading(NamedTuple):
@@ -49,8 +49,8 @@ def _mask(
     )
 
 
-def store(cache: Stored, new: Float[Tensor, "batch new heads size"], reading: Reading) -> Stored:
+def store(cache: Stored, new: Float[Tensor, "batch heads new size"], reading: Reading) -> Stored:
     """Puts keys or values in their places; gives all that the tokens may attend to."""
     new = new.to(cache.dtype)
-    cache[reading.rows, reading.places] = new
-    return cache[:, : reading.seen] if reading.seen else new
+    cache[reading.rows, :, reading.places] = new.transpose(1, 2)
+    return cache[:, :, : reading.seen] if reading.seen else new

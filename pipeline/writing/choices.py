@@ -22,9 +22,9 @@ Logits = Float[Tensor, "batch vocabulary"]
 class Choice:
     """The next token of each text, what it was drawn with, and whether the teacher put it there."""
 
-    tokens: Int[Tensor, " batch"]
-    log_probs: Float[Tensor, " batch"]
-    by_teacher: Bool[Tensor, " batch"]
+    tokens: Int[Tensor, " *batch"]
+    log_probs: Float[Tensor, " *batch"]
+    by_teacher: Bool[Tensor, " *batch"]
 
 
 # (logits of each model, positions in the responses, uniform numbers) -> the next tokens. It stands
@@ -32,16 +32,30 @@ class Choice:
 Choose = Callable[[Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"]], Choice]
 
 
+# (what the first model proposes, logits of the last, uniform numbers) -> the next tokens
+Judge = Callable[[Choice, Logits, Float[Tensor, "batch draws"]], Choice]
+
+
 @dataclass(frozen=True)
 class Drafted:
-    """A choice whose tokens the first model guesses, so that the last reads several at once.
+    """A choice in two parts, so that the last model may judge several tokens at once.
 
-    The guesses up to the first wrong one save time, and the text is that of `choose` alone.
+    The first model goes on from its own proposals. From the first one on that isn't kept they are
+    dropped: the text is the same as if each had been judged before the next was made.
     """
 
-    choose: Choose
-    guess: Choose  # of the first model's logits alone
-    tokens: int  # guessed between two readings of the last model
+    propose: Choose  # from the first model's logits alone
+    judge: Judge
+    tokens: int  # proposed between two readings of the last model
+
+    def token_by_token(
+        self,
+        logits: Sequence[Logits],
+        position: Int[Tensor, " batch"],
+        uniform: Float[Tensor, "batch draws"],
+    ) -> Choice:
+        """The same choice, with nothing proposed ahead."""
+        return self.judge(self.propose(logits[:1], position, uniform), logits[-1], uniform)
 
 
 def draw(

@@ -34,15 +34,15 @@ class Layer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Stores what is new and gives all there is to attend to, as [texts, heads, time, size]."""
+        """Stores what is new and gives all that there is to attend to."""
         assert self.reading is not None
         if self.keys is None or self.values is None:
             heads, size = key_states.shape[1], key_states.shape[3]
-            shape = (self.slots, self.length, heads, size)
+            shape = (self.slots, heads, self.length, size)
             self.keys, self.values = (key_states.new_zeros(shape, dtype=self.dtype) for _ in "kv")
-        keys = store(self.keys, key_states.transpose(1, 2), self.reading)
-        values = store(self.values, value_states.transpose(1, 2), self.reading)
-        return keys.transpose(1, 2), values.transpose(1, 2)
+        return store(self.keys, key_states, self.reading), store(
+            self.values, value_states, self.reading
+        )
 
 
 class FamilyReader:

@@ -20,8 +20,8 @@ FAMILIES = ("llama", "qwen2")
 ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on the text's length
 
 Hidden = Float[Tensor, "batch new width"]
-Heads = Float[Tensor, "batch new heads size"]
-Turns = Float[Tensor, "batch new 1 size"]
+Heads = Float[Tensor, "batch heads new size"]
+Turns = Float[Tensor, "batch 1 new size"]
 
 
 def can_read(model: PreTrainedModel) -> bool:
@@ -42,7 +42,7 @@ class LlamaReader:
     def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
         body, config = model.base_model, model.config
         device, size = body.embed_tokens.weight.device, body.layers[0].self_attn.head_dim
-        shape = (slots, length, config.num_key_value_heads, size)
+        shape = (slots, config.num_key_value_heads, length, size)
         self.model, self.dtype = model, dtype
         # what no text has written yet is hidden by adding -inf to its score: it must be finite
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in body.layers]
@@ -78,7 +78,7 @@ class LlamaReader:
         self, ids: Int[Tensor, "batch new"], reading: Reading, through: Callable[..., Hidden]
     ) -> Hidden:
         body = self.model.base_model
-        cos, sin = self.cos[reading.places][:, :, None], self.sin[reading.places][:, :, None]
+        cos, sin = self.cos[reading.places][:, None], self.sin[reading.places][:, None]
         hidden = body.embed_tokens(ids)
         for layer, keys, values in zip(body.layers, self.keys, self.values, strict=True):
             hidden = through(layer, hidden, cos, sin, keys, values, reading)
@@ -97,12 +97,12 @@ def block(
     """One layer: attention, and what follows it."""
     seen, attention = normed(layer.input_layernorm, hidden), layer.self_attn
     query, key, value = (
-        part(seen).unflatten(-1, (-1, attention.head_dim))
+        part(seen).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
         for part in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     key, value = store(keys, _turned(key, cos, sin), reading), store(values, value, reading)
     attended = _attended(_turned(query, cos, sin).to(key.dtype), key, value, reading)
-    hidden = hidden + attention.o_proj(attended.flatten(2))
+    hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
     seen, mlp = normed(layer.post_attention_layernorm, hidden), layer.mlp
     return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)) * mlp.up_proj(seen))
@@ -110,23 +110,20 @@ def block(
 
 def _attended(query: Heads, key: Heads, value: Heads, reading: Reading) -> Heads:
     """Heads that share keys and values count as further tokens of theirs: nothing is repeated."""
-    shared, (batch, new, _, size) = key.shape[2], query.shape
-    turns = query.shape[2] // shared
+    shared, (batch, heads, new, size) = key.shape[1], query.shape
+    turns = heads // shared
     if not reading.seen:
-        parts = (one.transpose(1, 2) for one in (query, key, value))
-        found = F.scaled_dot_product_attention(*parts, is_causal=True, enable_gqa=turns > 1)
-        return found.transpose(1, 2)
-
-    grouped = query.view(batch, new, shared, turns, size).permute(0, 2, 3, 1, 4)
+        return F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, enable_gqa=turns > 1
+        )
     mask = reading.mask if new == 1 else reading.mask.repeat(1, 1, turns, 1)
     found = F.scaled_dot_product_attention(
-        grouped.reshape(batch, shared, turns * new, size),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
+        query.reshape(batch, shared, turns * new, size),
+        key,
+        value,
         attn_mask=mask.expand(batch, shared, turns * new, -1),
     )
-    found = found.view(batch, shared, turns, new, size).permute(0, 3, 1, 2, 4)
-    return found.reshape(batch, new, shared * turns, size)
+    return found.reshape(batch, heads, new, size)
 
 
 def normed(norm: torch.nn.Module, hidden: Float[Tensor, "*batch width"]) -> Tensor:

@@ -1,6 +1,6 @@
 """One step of all texts: a token each, or as many as were guessed right."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -48,28 +48,39 @@ def advance(
 def _by_draft(
     readers: Sequence[Reader], choose: Drafted, slots: Slots, seen: int, end: int
 ) -> None:
-    """The first model guesses token by token, the second reads all guesses at once.
+    """The first model proposes token by token, the second reads and judges all of it at once.
 
-    Both have then read beyond a wrong guess; as `slots.read` stops there, that is overwritten.
+    Both have then read beyond a refused token; as `slots.read` stops there, that is overwritten.
     """
     student, teacher = readers
-    own, guesses = _guesses(student, choose, slots, seen)
-    read = torch.stack([slots.last, *(one.tokens for one in guesses[:-1])], dim=1)
-    judged = teacher.read(read, slots.read, seen)
+    proposed = _proposals(student, choose, slots, seen)
+    read = torch.cat([slots.last[:, None], proposed.tokens[:, :-1]], dim=1)
+    logits = teacher.read(read, slots.read, seen).flatten(0, 1)
+    uniform = torch.stack([slots.uniform(at) for at in range(choose.tokens)], dim=1)
+    flat = _each(proposed, lambda one: one.flatten(0, 1))
+    judged = choose.judge(flat, logits, uniform.flatten(0, 1))
+    judged = _each(judged, lambda one: one.view_as(read))
 
     among = slots.writing.clone()
-    for at, guess in enumerate(guesses):
-        choice = choose.choose([own[at], judged[:, at]], slots.position, slots.uniform())
-        slots.take(choice, among, end)
-        among = among & slots.writing & (choice.tokens == guess.tokens)
-
-
-def _guesses(
-    student: Reader, choose: Drafted, slots: Slots, seen: int
-) -> tuple[list[Float[Tensor, "slots vocabulary"]], list[Choice]]:
-    last, logits, guesses = slots.last, [], []
     for at in range(choose.tokens):
-        logits.append(student.read(last[:, None], slots.read + at, seen)[:, 0])
-        guesses.append(choose.guess(logits[-1:], slots.position + at, slots.uniform(at)))
-        last = guesses[-1].tokens
-    return logits, guesses
+        slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end)
+        among = among & slots.writing & (judged.tokens[:, at] == proposed.tokens[:, at])
+
+
+def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Choice:
+    """The tokens that the first model would write, one behind the other: [slots, tokens]."""
+    last, found = slots.last, []
+    for at in range(choose.tokens):
+        logits = student.read(last[:, None], slots.read + at, seen)[:, 0]
+        found.append(choose.propose([logits], slots.position + at, slots.uniform(at)))
+        last = found[-1].tokens
+    columns = (torch.stack(one, dim=1) for one in zip(*map(_parts, found), strict=True))
+    return Choice(*columns)
+
+
+def _parts(choice: Choice) -> tuple[Tensor, Tensor, Tensor]:
+    return choice.tokens, choice.log_probs, choice.by_teacher
+
+
+def _each(choice: Choice, change: Callable[[Tensor], Tensor]) -> Choice:
+    return Choice(*map(change, _parts(choice)))

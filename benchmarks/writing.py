@@ -1,0 +1,163 @@
+"""How fast text is written, beside transformers' `generate`.
+
+python -m benchmarks.writing [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
+python -m benchmarks.writing --shapes 135m 360m --batches 32 256 1024 --new 256    on a GPU
+
+Tokens per second, drawn at temperature 1, the best of some runs after one to warm up. `generate`
+runs with its cache that grows and with its static one, which it compiles on a GPU. All prompts are
+of one length and no text ends early, which is the best case for `generate`: it has no padding to
+read and no ended text to wait for. The weights are float32 on a CPU; on a GPU `generate` has
+bfloat16 ones, and `write` casts float32 ones, as training has them.
+
+Beside that the interleaved policies, with the first shape as student and the last as teacher, and
+both models' own text. What a draft of SKD is worth depends on how much of it the teacher accepts:
+fresh weights accept next to nothing with K = 1, and all of it with K the vocabulary. Real pairs lie
+between.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from benchmarks import shapes
+from pipeline.data_policies import speculative, switch, teacher_mixed
+from pipeline.language_model import default_device
+from pipeline.settings.writing import Sampling
+from pipeline.texts import Text
+from pipeline.writing import Choose, Drafted, sampler, write
+
+EVERY = 10**9  # tokens on top: nothing is refused
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of writing."""
+
+    models: str
+    way: str
+    batch: int
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be written."""
+
+    prompts: Sequence[Text]
+    new: int
+    runs: int
+
+    def speed(self, work: Callable[[], object]) -> float:
+        """Tokens per second of the best run."""
+        return len(self.prompts) * self.new / min(seconds(work) for _ in range(self.runs + 1))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something took, until the GPU was done with it too."""
+    began = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def of_generate(model: PreTrainedModel, task: Task, cache: str) -> float:
+    """The speed of transformers' own loop."""
+    ids = torch.tensor([list(one.prompt_ids) for one in task.prompts], device=model.device)
+    model.generation_config.eos_token_id = None
+    return task.speed(
+        lambda: model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=task.new,
+            cache_implementation=cache,
+        )
+    )
+
+
+def of_write(models: Sequence[PreTrainedModel], task: Task, choose: Choose | Drafted) -> float:
+    """The speed of ours."""
+    return task.speed(lambda: write(task.prompts, models, choose, task.new, 0, "student"))
+
+
+def alone(name: str, task: Task, device: torch.device) -> Iterator[Row]:
+    """One model, in each way."""
+    batch, half = len(task.prompts), torch.bfloat16 if device.type == "cuda" else torch.float32
+    for cache in ("dynamic", "static"):
+        speed = of_generate(shapes.model(name, device, 0, half), task, cache)
+        yield Row(name, f"generate, {cache} cache", batch, speed)
+    own = shapes.model(name, device, 0, torch.float32)
+    yield Row(name, "write", batch, of_write([own], task, sampler(Sampling())))
+
+
+def together(
+    student_name: str, teacher_name: str, task: Task, device: torch.device
+) -> Iterator[Row]:
+    """Two models, in each policy."""
+    student = shapes.model(student_name, device, 0, torch.float32)
+    teacher = shapes.model(teacher_name, device, 1, torch.float32)
+    pair = [student, teacher]
+    refused, accepted = (speculative.Policy(top=top).draft() for top in (1, EVERY))
+    ways: dict[str, tuple[list[PreTrainedModel], Choose | Drafted]] = {
+        "student alone": ([student], sampler(Sampling())),
+        "teacher alone": ([teacher], sampler(Sampling())),
+        "SWITCH": (pair, switch.Policy().choose),
+        "teacher-mixed": (pair, teacher_mixed.Policy().choose),
+        "SKD, token by token": (pair, refused.token_by_token),
+        "SKD, drafts refused": (pair, refused),
+        "SKD, drafts accepted": (pair, accepted),
+    }
+    for way, (models, choose) in ways.items():
+        names = f"{student_name}, {teacher_name}"
+        yield Row(names, way, len(task.prompts), of_write(models, task, choose))
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--shapes", nargs="+", default=["narrow", "large"], choices=shapes.SHAPES)
+    parser.add_argument("--batches", nargs="+", type=int, default=[16, 64])
+    parser.add_argument("--prompt", type=int, default=32, help="tokens")
+    parser.add_argument("--new", type=int, default=48, help="tokens")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("writing.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    device = default_device()
+    found = []
+    print(f"{'models':<16}{'way':<26}{'batch':>6}{'tok/s':>10}")
+    for row in _rows(options, device):
+        found.append(row)
+        line = f"{row.models:<16}{row.way:<26}{row.batch:>6}{row.tokens_per_second:>10,.0f}"
+        print(line, flush=True)
+    about = {"torch": torch.__version__, "transformers": transformers.__version__}
+    about["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    settings = {name: str(value) for name, value in vars(options).items()}
+    whole = {"about": about, "settings": settings, "rows": [asdict(row) for row in found]}
+    options.out.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+def _rows(options: argparse.Namespace, device: torch.device) -> Iterator[Row]:
+    for batch in options.batches:
+        vocabulary = shapes.SHAPES[options.shapes[0]].vocabulary
+        asked = shapes.prompts(batch, options.prompt, vocabulary)
+        task = Task(asked, options.new, options.runs)
+        for name in options.shapes:
+            yield from alone(name, task, device)
+        if len(options.shapes) > 1:
+            yield from together(options.shapes[0], options.shapes[-1], task, device)
+
+
+if __name__ == "__main__":
+    main()
