@@ -19,10 +19,12 @@ from pipeline.texts import Batch
 
 Hidden = Float[Tensor, "tokens width"]
 
-LOGITS = 2**26  # in a part: 256 MB in float32, and large enough for a GPU to be busy
+# in a part, by kind of device; each part adds once to the gradient of the whole head, which a GPU
+# feels sooner than a CPU
+LOGITS = {"cpu": 2**24, "cuda": 2**26}
 
 
-def parts(batch: Batch, vocabulary: int, logits: int = LOGITS) -> list[slice]:
+def parts(batch: Batch, vocabulary: int, logits: int) -> list[slice]:
     """Ranges of tokens, each of whole texts with no more logits than that.
 
     A text that has more stands alone.
@@ -41,11 +43,10 @@ def descend(
     hidden: Hidden, rows: Sequence[slice], loss_of: Callable[[Hidden, slice], Float[Tensor, ""]]
 ) -> Float[Tensor, ""]:
     """The sum of the parts' losses; its gradient is added to the weights of head and body."""
-    leaves = [hidden[one].detach().requires_grad_() for one in rows]
-    total = torch.zeros((), device=hidden.device)
+    leaves, losses = [hidden[one].detach().requires_grad_() for one in rows], []
     for leaf, one in zip(leaves, rows, strict=True):
         loss = loss_of(leaf, one)
         loss.backward()
-        total += loss.detach()
+        losses.append(loss.detach())
     hidden.backward(torch.cat([leaf.grad for leaf in leaves]))
-    return total
+    return torch.stack(losses).sum()

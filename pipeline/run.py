@@ -1,6 +1,6 @@
 """A training run: what it is made of, and where it stands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from pipeline.costs import Usage, Work
 from pipeline.schedule import step_count
 from pipeline.settings.distill import DistillSettings
+from pipeline.signal import PerToken
 from pipeline.teachers import Teacher
 from pipeline.texts import Text
 from pipeline.transfer import Numbers
@@ -32,7 +33,7 @@ class Run:
     validation: Sequence[Text]
     plain: Sequence[Text]  # for the language-modelling term; empty without one
     budget: int  # positions in a micro-batch: of the machine, changes no result
-    compiled: bool = False  # the loss, for a GPU: of the machine, changes rounding alone
+    fused: Callable[..., PerToken] | None = None  # the losses, compiled: of the machine, likewise
 
     @property
     def steps(self) -> int:

@@ -76,14 +76,19 @@ class Tokens:
 
 
 def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
-    """Log-probabilities of `logits` on a support, in float32. The one place they are made."""
-    logits = logits.float()
+    """Log-probabilities on a support, in float32 at least. The one place they are made."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if support.ids is None:
         return logits.log_softmax(-1)
 
     if support.ids.shape[-1] == logits.shape[-1]:
         return logits.gather(-1, support.ids).log_softmax(-1)
     return sparse_log_probs(logits, support.ids)
+
+
+def only_next(next_ids: Int[Tensor, " tokens"]) -> Support:
+    """The token that really comes next against all others: enough for likelihoods."""
+    return Support(target=torch.zeros_like(next_ids), ids=next_ids[:, None])
 
 
 def dense(logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]) -> Signal:

@@ -1,22 +1,22 @@
 """The training loop: flat, the same for every method, and the one place that masks and reduces."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.chunked import Hidden, descend, parts
+from pipeline.chunked import LOGITS, Hidden, descend, parts
 from pipeline.costs import flops_of
 from pipeline.language_model import autocast, response_hidden, scored
 from pipeline.run import Pending, Row, Run, State
 from pipeline.run import begin as begin
 from pipeline.schedule import learning_rate, validation_steps
-from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support
+from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support, only_next
 from pipeline.stopwatch import Stopwatch
 from pipeline.supply import MicroBatch, Supply, supplies
 from pipeline.texts import Batch, Text, loss_view, micro_batches
@@ -122,7 +122,8 @@ def student_hidden(run: Run, batch: Batch) -> Hidden:
 
 def parts_of(run: Run, batch: Batch) -> list[slice]:
     """The parts in which a batch goes through the head."""
-    return parts(batch, run.student.config.vocab_size)
+    most = LOGITS[run.student.device.type]
+    return parts(batch, run.student.config.vocab_size, most)
 
 
 def descent(
@@ -161,7 +162,7 @@ def plain_loss(
 def read(run: Run, state: State, one: MicroBatch, hidden: Hidden, rows: slice) -> Reading:
     """Teacher and student at some tokens; `hidden` is what the student's head reads there."""
     signal = one.forecast.part(rows) if one.forecast else None
-    support = signal.support if signal else Support(target=one.batch.next_ids[rows])
+    support = signal.support if signal else only_next(one.batch.next_ids[rows])
     with autocast(run.student.device, run.settings.training.precision):
         logits = scored(run.student, hidden)
     tokens = loss_view(one.batch, rows, support, state.step / run.steps, state.loss)
@@ -186,7 +187,7 @@ def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " tokens"] | 
 
 def token_losses(run: Run, reading: Reading, scores: Float[Tensor, " tokens"] | None) -> PerToken:
     """The method's loss at each token of a reading, in nats."""
-    losses_of = _fused() if run.compiled else weighed_losses
+    losses_of = run.fused or weighed_losses
     return losses_of(run.loss, run.settings.method.gold_weight, reading, scores)
 
 
@@ -206,16 +207,11 @@ def weighed_losses(
     return (1 - gold_weight) * losses + gold_weight * gold
 
 
-@cache
-def _fused() -> Callable[..., PerToken]:
-    return torch.compile(weighed_losses)
-
-
 def token_nll(run: Run, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
     """The student's negative log-likelihood of some response tokens, in nats."""
     with autocast(run.student.device, run.settings.training.precision):
         logits = scored(run.student, hidden)
-    support = Support(target=batch.next_ids[rows])
+    support = only_next(batch.next_ids[rows])
     return -of_target(on_support(logits, support), support.target)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from pipeline import artifacts, catalog, checkpoint, cli, costs, schemas, vocabulary
 from pipeline.cache.cached_teacher import check_cache, open_cache
+from pipeline.compiled import compiled
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
 from pipeline.run import Run, State, begin
@@ -139,7 +140,7 @@ def run(options: Namespace) -> None:
     files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
     cli.begin(options.out, options.job, files.inputs())
 
-    run = assemble(files, settings, options.micro_batch_tokens)
+    run = compiled(assemble(files, settings, options.micro_batch_tokens))
     state, job_key = begin(run), artifacts.key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):
         cli.progress(f"going on after step {state.step} of {run.steps}")
