@@ -12,6 +12,7 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
+from pipeline.chunked import LOGITS
 from pipeline.language_model import parameter_count
 from pipeline.models import layers_of
 from pipeline.settings.models import Shape
@@ -26,6 +27,7 @@ from workflow.resources import (
     CONTEXT_MB,
     GRAIN,
     MB,
+    PART_LOGITS,
     USABLE,
     WRITER_POSITIONS,
     estimate,
@@ -161,13 +163,17 @@ def test_a_micro_batch_fits_beside_the_weights():
             continue
         for device in (24_000, 80_000):
             tokens = micro_batch(doing, Machine(device_memory_mb=device))
-            used = doing.resident + doing.writer + tokens * doing.per_position
+            used = doing.resident + doing.writer + doing.logits + tokens * doing.per_position
             assert used / MB + CONTEXT_MB <= USABLE * device
             assert tokens >= GRAIN
 
 
 def test_a_writers_cache_is_as_large_as_writing_makes_it():
     assert BATCH_TOKENS == WRITER_POSITIONS
+
+
+def test_a_training_step_holds_as_many_logits_as_it_says():
+    assert LOGITS["cuda"] == PART_LOGITS
 
 
 def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):
