@@ -21,7 +21,7 @@ Hidden = Float[Tensor, "tokens width"]
 
 # in a part, by kind of device; each part adds once to the gradient of the whole head, which a GPU
 # feels sooner than a CPU
-LOGITS = {"cpu": 2**24, "cuda": 2**26}
+LOGITS = {"cpu": 2**25, "cuda": 2**26}
 
 
 def parts(batch: Batch, vocabulary: int, logits: int) -> list[slice]:

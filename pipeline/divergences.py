@@ -11,9 +11,8 @@ Weight = float | Float[Tensor, "tokens 1"]
 
 def kl(p: LogProbs, q: LogProbs) -> PerToken:
     """KL(p ‖ q). Outcomes that p gives no probability contribute nothing."""
-    possible = p > -torch.inf
-    # where() on the inside too: the gradient of the branch not taken would be NaN
-    log_ratio = torch.where(possible, p, 0) - torch.where(possible, q, 0)
+    # the branch not taken may be NaN, but the gradient of a difference is not
+    log_ratio = torch.where(p > -torch.inf, p - q, 0)
     return (p.exp() * log_ratio).sum(-1)
 
 

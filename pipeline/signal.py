@@ -8,7 +8,7 @@ really comes next.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,6 +50,7 @@ class Signal:
         return Signal(moved(self.log_probs, device), support)
 
 
+@runtime_checkable
 class Forecast(Protocol):
     """What a teacher says of a batch, asked for part by part.
 

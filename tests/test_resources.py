@@ -12,6 +12,7 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
+from pipeline.chunked import LOGITS
 from pipeline.language_model import parameter_count
 from pipeline.models.stage import layers_of
 from pipeline.settings.models import Shape
@@ -27,6 +28,7 @@ from workflow.resources import (
     CONTEXT_MB,
     GRAIN,
     MB,
+    PART_LOGITS,
     USABLE,
     WRITER_POSITIONS,
     WRITER_SHARE,
@@ -165,7 +167,8 @@ def test_a_micro_batch_fits_beside_the_weights():
         for device in (24_000, 80_000):
             machine = Machine(device_memory_mb=device)
             tokens = micro_batch(doing, machine)
-            used = doing.resident + writer(doing, machine) + tokens * doing.per_position
+            held = doing.resident + writer(doing, machine) + doing.logits
+            used = held + tokens * doing.per_position
             assert used / MB + CONTEXT_MB <= USABLE * device
             assert tokens >= GRAIN
 
@@ -173,6 +176,10 @@ def test_a_micro_batch_fits_beside_the_weights():
 def test_a_writers_cache_is_as_large_as_writing_makes_it():
     assert BATCH_TOKENS == WRITER_POSITIONS
     assert GPU_SHARE == WRITER_SHARE
+
+
+def test_a_training_step_holds_as_many_logits_as_it_says():
+    assert LOGITS["cuda"] == PART_LOGITS
 
 
 def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):

@@ -8,8 +8,9 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               writes; a cache 2 T, an evaluation 2 N for each token read or written
     memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
               bfloat16 copies on a GPU, 6 T for a live teacher; of any other use 6 N
-              and for each position of a micro-batch 64 L W bytes with gradients, 8 L W without, and
-              12 V for its logits (8 V more beside a live teacher's)
+              and for each position of a micro-batch 64 L W bytes with gradients; 8 L W without, and
+              12 V for its logits, of which training holds a part: 16 bytes for each, 40 beside
+              those of a live teacher
               and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
     disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
               tokens in its support, or 2 W of a hidden state and 4 V W for the head
@@ -40,6 +41,7 @@ WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for mor
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
+PART_LOGITS = 2**26  # that training holds at most, as pipeline.chunked has it on a GPU
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
 DOCSTRINGS_PER_PACKAGE = 1_700
@@ -70,6 +72,7 @@ class Work:
     loaded: int = 0  # weights
     resident: int = 0  # weights and what belongs to them
     per_position: int = 0  # of a micro-batch
+    logits: int = 0  # of the part of a micro-batch that has them, in training
     writer: int = 0  # a KV cache
     host: int = 0  # data in memory
     seconds: float = 0  # beside what follows from the above
@@ -92,7 +95,8 @@ def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> 
         + doing.steps * math.ceil(doing.step_positions / tokens) * speed.batch_seconds
         + doing.written_positions * speed.position_seconds
     )
-    computing = doing.resident + writer(doing, machine) + tokens * doing.per_position
+    held = doing.resident + writer(doing, machine) + doing.logits
+    computing = held + tokens * doing.per_position
     if machine.device_memory_mb:
         host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(computing)
     else:  # in float32 what a position leaves is twice as large
@@ -104,8 +108,8 @@ def micro_batch(doing: Work, machine: Machine) -> int:
     """Positions of a micro-batch: what fits beside the weights, and no more than a step has."""
     if not machine.device_memory_mb:
         return CPU_MICRO_BATCH
-    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB
-    room -= doing.resident + writer(doing, machine)
+    held = doing.resident + writer(doing, machine) + doing.logits
+    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
     fits = math.floor(room / max(1, doing.per_position) / GRAIN)
     wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
     return GRAIN * max(1, min(fits, wanted))
@@ -132,6 +136,7 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
     read = training["batch_size"] * length * (2 if method["plain_text_weight"] else 1)
     written = training["batch_size"] * settings["max_new_tokens"] if _writes(method) else 0
     measured = training["validations"] * training["validation_texts"] * length
+    part = min(PART_LOGITS, 2 * training["batch_size"] * length * own.vocabulary)
     return Work(
         operations=steps * (read * (6 * own.parameters + 2 * teacher))
         + steps * written * 2 * (own.parameters + teacher)
@@ -141,7 +146,8 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
         written_positions=steps * settings["max_new_tokens"] if written else 0,
         loaded=4 * (own.parameters + teacher),
         resident=18 * own.parameters + 6 * teacher,
-        per_position=64 * own.depth + (20 if teacher else 12) * own.vocabulary,
+        per_position=64 * own.depth,
+        logits=part * (40 if teacher else 16),
         writer=_key_values(own) if written else 0,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
         disk=4 * own.parameters,
