@@ -22,9 +22,8 @@ from transformers import PreTrainedModel
 from pipeline import artifacts, catalog, cli, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.language_model import default_device, load, response_logits
-from pipeline.signal import PerToken, dense, of_target, on_support, top_k
+from pipeline.signal import LogProbs, PerToken, Tokens, dense, of_target, on_support, top_k
 from pipeline.texts import Batch, Text, loss_view, micro_batches
-from pipeline.training import Reading
 
 SUPPORTS = (8, 16, 64, 256)
 FOLDER = Path(__file__).parent.parent / "docs" / "sparse_support"
@@ -32,7 +31,6 @@ NEEDS_WHOLE_VOCABULARY = {"relational"}  # it refuses a support that isn't
 
 Losses = Mapping[str, Any]
 Values = Mapping[tuple[str, int | None], Tensor]  # of each token, by loss and K; None: dense
-PerLoss = Callable[[str, int | None, Reading], PerToken]
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,15 @@ class Row:
     mean_error_nats: float | None = None
     mean_abs_error_nats: float | None = None
     relative_error: float | None = None  # of the mean
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Both distributions on a support, and what else a loss may know."""
+
+    teacher: LogProbs
+    student: LogProbs
+    tokens: Tokens
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ class Subjects:
             for at, text in enumerate(self.texts)
         ]
         return micro_batches(authors, self.budget, self.student.device)
+
+
+PerLoss = Callable[[str, int | None, Reading], PerToken]
 
 
 @torch.no_grad()
@@ -114,7 +124,7 @@ def readings(
     written = of_target(whole.log_probs, batch.next_ids)
     for k in (None, *supports):
         signal = dense(teacher, batch.next_ids) if k is None else top_k(teacher, batch.next_ids, k)
-        tokens = loss_view(batch, signal.support, progress=0.0, state={})
+        tokens = loss_view(batch, slice(None), signal.support, progress=0.0, state={})
         tokens = replace(tokens, written_log_probs=written)
         yield k, Reading(signal.log_probs, on_support(student, signal.support), tokens)
 

@@ -8,14 +8,19 @@ import torch
 
 from pipeline import artifacts, cli, integrity
 from pipeline.costs import Usage
-from pipeline.training import Run, State
+from pipeline.run import Run, State
+from pipeline.training import settle
 
 FILE = "state.pt"
 KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves
 
 
 def save(folder: Path, run: Run, state: State, job_key: str) -> None:
-    """Everything that the next step depends on, under its name only when whole."""
+    """Everything that the next step depends on, under its name only when whole.
+
+    Raises: ValueError when the last step's loss is no finite number: its weights are not saved.
+    """
+    settle(state)
     value = {
         "student": run.student.state_dict(),
         "optimizer": state.optimizer.state_dict(),

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from pipeline import integrity
 from pipeline.texts import Batch
-from pipeline.workload import note_reading
+from pipeline.workload import note_positions, note_scores
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -47,19 +47,40 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def head(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+def soft_capped(
+    logits: Float[Tensor, "tokens vocabulary"], cap: float | None
 ) -> Float[Tensor, "tokens vocabulary"]:
-    """Next-token logits of hidden states, soft-capped where the model's family does so."""
-    logits = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    """Logits that no longer exceed a cap, where there is one."""
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
+def softcap(model: PreTrainedModel) -> float | None:
+    """The cap of a model's logits, where its family has one."""
+    return getattr(model.config, "final_logit_softcapping", None)
+
+
+def head(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Next-token logits of hidden states."""
+    return soft_capped(model.get_output_embeddings()(hidden), softcap(model))
+
+
+def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
+    """What the head is to read for the response tokens of a batch, row by row."""
+    body = model.base_model(input_ids=batch.input_ids, use_cache=False)
+    note_positions(model, batch.texts)
+    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
+
+
+def scored(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """The logits of hidden states, entered into the count of the model's work."""
+    note_scores(model, len(hidden))
+    return head(model, hidden)
+
+
 def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
-    """Logits for the response tokens of a batch, row by row."""
-    body = model.base_model(
-        input_ids=batch.input_ids, attention_mask=batch.attention.long(), use_cache=False
-    )
-    note_reading(model, batch.texts)
-    return head(model, body.last_hidden_state[batch.predicts])
+    """Logits for the response tokens of a batch, row by row, all at once."""
+    return scored(model, response_hidden(model, batch))

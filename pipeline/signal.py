@@ -8,12 +8,14 @@ really comes next.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.sparse_log_probs import sparse_log_probs
+from pipeline.transfer import moved
 
 LogProbs = Float[Tensor, "tokens support"]
 PerToken = Float[Tensor, " tokens"]
@@ -34,6 +36,30 @@ class Signal:
     log_probs: LogProbs
     support: Support
 
+    def part(self, rows: slice) -> "Signal":
+        """The signal of some of the tokens."""
+        ids = self.support.ids
+        support = Support(self.support.target[rows], None if ids is None else ids[rows])
+        return Signal(self.log_probs[rows], support)
+
+    def to(self, device: torch.device) -> "Signal":
+        """The same signal on a device."""
+        ids = self.support.ids
+        ids = None if ids is None else moved(ids, device)
+        support = Support(moved(self.support.target, device), ids)
+        return Signal(moved(self.log_probs, device), support)
+
+
+class Forecast(Protocol):
+    """What a teacher says of a batch, asked for part by part.
+
+    Where it is as wide as the vocabulary, it is not made before it is asked for.
+    """
+
+    def part(self, rows: slice) -> Signal:
+        """The distribution at each of these tokens, without gradient."""
+        ...
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -50,14 +76,19 @@ class Tokens:
 
 
 def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
-    """Log-probabilities of `logits` on a support, in float32. The one place they are made."""
-    logits = logits.float()
+    """Log-probabilities on a support, in float32 at least. The one place they are made."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if support.ids is None:
         return logits.log_softmax(-1)
 
     if support.ids.shape[-1] == logits.shape[-1]:
         return logits.gather(-1, support.ids).log_softmax(-1)
     return sparse_log_probs(logits, support.ids)
+
+
+def only_next(next_ids: Int[Tensor, " tokens"]) -> Support:
+    """The token that really comes next against all others: enough for likelihoods."""
+    return Support(target=torch.zeros_like(next_ids), ids=next_ids[:, None])
 
 
 def dense(logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]) -> Signal:
@@ -85,3 +116,19 @@ def top_k(
 def of_target(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
     """The log-probability of the token that really comes next."""
     return log_probs.gather(-1, target[:, None])[:, 0]
+
+
+def tempered(signal: Signal, temperature: float, log_normaliser: PerToken) -> Signal:
+    """The same distribution at another temperature T, on the same support.
+
+    With p at T = 1, p_T(i) = p(i)^(1/T) / Z where log Z = log of the sum of p^(1/T) over all
+    tokens: it can't be had from a bucket, and is kept beside it.
+    """
+    assert signal.support.ids is not None
+    k = signal.support.ids.shape[-1]
+    inside = signal.log_probs[:, :k] / temperature - log_normaliser[:, None]
+    if k == signal.log_probs.shape[-1]:
+        return Signal(inside.log_softmax(-1), signal.support)
+    # rounding may leave nothing for the bucket; the renormalisation leaves it next to nothing
+    outside = torch.log(-torch.expm1(inside.logsumexp(-1, keepdim=True).clamp(max=-1e-7)))
+    return Signal(torch.cat([inside, outside], dim=-1).log_softmax(-1), signal.support)

@@ -1,5 +1,7 @@
 """Texts as token ids, and the padded micro-batches that models read."""
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,7 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from pipeline.signal import Support, Tokens
+from pipeline.signal import PerToken, Support, Tokens
+from pipeline.transfer import moved
 
 Author = Literal["gold", "teacher", "student"]
 
@@ -31,16 +34,26 @@ class Text:
         return len(self.prompt_ids) + len(self.response_ids) - 1
 
 
+def response_digest(text: Text) -> bytes:
+    """Eight bytes that tell the response of a text from others."""
+    ids = array("q", text.response_ids).tobytes()
+    return hashlib.blake2b(ids, digest_size=8).digest()
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Texts side by side, padded at the right; tokens are those of the responses, row by row."""
+    """Texts side by side, padded at the right; tokens are those of the responses, row by row.
+
+    What follows a text is never seen by a causal model, so that padding needs no mask.
+    """
 
     texts: Sequence[Text]
     input_ids: Int[Tensor, "batch time"]
-    attention: Bool[Tensor, "batch time"]
-    predicts: Bool[Tensor, "batch time"]  # positions whose next token is of the response
+    places: Int[Tensor, " tokens"]  # that predict the tokens, in batch x time laid out flat
     next_ids: Int[Tensor, " tokens"]
-    sequence: Int[Tensor, " tokens"]
+    sequence: Int[Tensor, " tokens"]  # which of the texts a token belongs to
+    by_student: Bool[Tensor, " tokens"]
+    written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
 
     @property
     def token_count(self) -> int:
@@ -52,19 +65,27 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
     """One padded micro-batch. Every text needs a prompt token and a response token."""
     width = max(text.length for text in texts)
     input_ids = torch.zeros(len(texts), width, dtype=torch.long)
-    attention = torch.zeros(len(texts), width, dtype=torch.bool)
-    predicts = torch.zeros(len(texts), width, dtype=torch.bool)
+    places = []
     for row, text in enumerate(texts):
-        ids = [*text.prompt_ids, *text.response_ids[:-1]]
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention[row, : len(ids)] = True
-        predicts[row, len(text.prompt_ids) - 1 : len(ids)] = True
+        input_ids[row, : text.length] = torch.tensor([*text.prompt_ids, *text.response_ids[:-1]])
+        first = row * width + len(text.prompt_ids) - 1
+        places.append(torch.arange(first, first + len(text.response_ids)))
 
     lengths = torch.tensor([len(text.response_ids) for text in texts])
-    next_ids = torch.tensor([one for text in texts for one in text.response_ids])
-    sequence = torch.arange(len(texts)).repeat_interleave(lengths)
-    moved = [one.to(device) for one in (input_ids, attention, predicts, next_ids, sequence)]
-    return Batch(list(texts), *moved)
+    by_student = torch.tensor([text.author == "student" for text in texts])
+    tensors = (
+        input_ids,
+        torch.cat(places),
+        torch.tensor([one for text in texts for one in text.response_ids]),
+        torch.arange(len(texts)).repeat_interleave(lengths),
+        by_student.repeat_interleave(lengths),
+        torch.tensor([one for text in texts for one in _written_log_probs(text)]),
+    )
+    return Batch(list(texts), *(moved(one, device) for one in tensors))
+
+
+def _written_log_probs(text: Text) -> Sequence[float]:
+    return text.log_probs or [float("nan")] * len(text.response_ids)
 
 
 def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> Iterator[Batch]:
@@ -82,20 +103,15 @@ def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> I
         yield collate(waiting, device)
 
 
-def loss_view(batch: Batch, support: Support, progress: float, state: dict[str, float]) -> Tokens:
-    """What a loss may know of the tokens of a batch."""
-    counts = torch.tensor([len(text.response_ids) for text in batch.texts])
-    student = torch.tensor([text.author == "student" for text in batch.texts])
-    missing = float("nan")
-    written = [
-        one for text in batch.texts for one in text.log_probs or [missing] * len(text.response_ids)
-    ]
-    device = batch.next_ids.device
+def loss_view(
+    batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
+) -> Tokens:
+    """What a loss may know of some of the tokens of a batch, whose support is given."""
     return Tokens(
         target=support.target,
-        sequence=batch.sequence,
-        by_student=student.repeat_interleave(counts).to(device),
-        written_log_probs=torch.tensor(written, device=device),
+        sequence=batch.sequence[rows],
+        by_student=batch.by_student[rows],
+        written_log_probs=batch.written_log_probs[rows],
         dense=support.ids is None,
         progress=progress,
         state=state,

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pipeline import catalog
 from pipeline.signal import dense, top_k
+from pipeline.supply import MicroBatch
 from pipeline.texts import Batch, collate
-from pipeline.training import distill, read, token_losses
+from pipeline.training import distill, read, student_hidden, token_losses
 
 Settings = dict[str, object]
 
@@ -144,7 +145,9 @@ def positions(one: Subject) -> None:
     run = tiny.run(loss)
     run.student.base_model.register_forward_hook(lambda *call: hidden.append(call[2][0]))
     batch = one.batches(collate(run.pool, torch.device("cpu")))
-    reading = read(run, tiny.plain_descent(run), batch)
+    given, everything = MicroBatch(batch, run.teacher.forecast(batch)), slice(None)
+    read_hidden = student_hidden(run, batch)
+    reading = read(run, tiny.plain_descent(run), given, read_hidden, everything)
     hidden[0].retain_grad()
     token_losses(run, reading, None).sum().backward()
 

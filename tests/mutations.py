@@ -112,7 +112,7 @@ def _with_prompt(text: Text) -> Text:
 
 def one_earlier(batch: Batch) -> Batch:
     """A batch whose predicting positions are one too early."""
-    return replace(batch, predicts=batch.predicts.roll(-1, dims=1))
+    return replace(batch, places=batch.places - 1)
 
 
 def noticed_by(subject: Subject) -> str | None:

@@ -94,7 +94,8 @@ class TestAfterTheChain:
         settings["training"] |= {"learning_rate": 1e30, "steps": 6}
         line = stage("distill", settings, tmp_path / "student", **files, state=tmp_path / "state")
         assert re.match(
-            r"the loss is (nan|inf) at step [2-6], on the batch of examples-\w+, ", line
+            r"the (loss is|gradient has the norm) (nan|inf) at step [2-6], on the batch of exam",
+            line,
         )
         assert line.endswith("a lower training.learning_rate may help")
 

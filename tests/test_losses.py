@@ -21,9 +21,11 @@ from pipeline.losses import (
     taid,
     todi,
 )
+from pipeline.run import Run
 from pipeline.signal import dense, top_k
+from pipeline.supply import MicroBatch
 from pipeline.texts import collate, loss_view
-from pipeline.training import read, token_losses
+from pipeline.training import Reading, read, student_hidden, token_losses
 
 
 @pytest.fixture
@@ -33,6 +35,12 @@ def case() -> tiny.Case:
 
 def both(case: tiny.Case) -> tuple[Tensor, Tensor]:
     return case.teacher.log_softmax(-1), case.student.log_softmax(-1)
+
+
+def reading_of(run: Run) -> Reading:
+    batch = collate(run.pool, torch.device("cpu"))
+    given, hidden = MicroBatch(batch, run.teacher.forecast(batch)), student_hidden(run, batch)
+    return read(run, tiny.plain_descent(run), given, hidden, slice(None))
 
 
 def gradient(losses: Tensor, logits: Tensor) -> Tensor:
@@ -179,14 +187,11 @@ def test_relations_need_the_whole_vocabulary(case: tiny.Case) -> None:
 
 
 def test_no_cross_entropy_on_what_the_student_wrote() -> None:
-    loss, cpu = build_loss("forward_kl", {}), torch.device("cpu")
+    loss = build_loss("forward_kl", {})
     plain, half = (tiny.run(loss, gold_weight=weight) for weight in (0.0, 0.25))
-    batch = collate(plain.pool, cpu)
-    pure, mixed = (
-        token_losses(run, read(run, tiny.plain_descent(run), batch), None) for run in (plain, half)
-    )
-    reading = read(plain, tiny.plain_descent(plain), batch)
-    nll = -reading.student.gather(-1, batch.next_ids[:, None])[:, 0]
+    pure, mixed = (token_losses(run, reading_of(run), None) for run in (plain, half))
+    reading = reading_of(plain)
+    nll = -reading.student.gather(-1, reading.tokens.target[:, None])[:, 0]
     by_student = reading.tokens.by_student
     assert by_student.any()
     assert not by_student.all()
@@ -201,4 +206,4 @@ def test_the_view_says_whether_the_support_is_the_whole_vocabulary() -> None:
         (dense(logits, batch.next_ids), True),
         (top_k(logits, batch.next_ids, 8), False),
     ):
-        assert loss_view(batch, signal.support, 0.0, {}).dense is whole
+        assert loss_view(batch, slice(None), signal.support, 0.0, {}).dense is whole

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Llam
 from transformers import LlamaForCausalLM as Llama
 
 from pipeline.language_model import parameter_count
-from pipeline.models import layers_of
+from pipeline.models.stage import layers_of
 from pipeline.settings.models import Shape
 from pipeline.writing import BATCH_TOKENS
 from pipeline.writing.room import GPU_SHARE

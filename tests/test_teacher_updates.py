@@ -10,8 +10,9 @@ from shelf import put_all
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline import checkpoint, distill
+from pipeline import checkpoint
 from pipeline.adapters import Learner, attach
+from pipeline.distill import stage as distill
 from pipeline.language_model import response_logits
 from pipeline.teacher_updates import exam, online_module
 from pipeline.texts import Batch, collate
@@ -142,8 +143,9 @@ def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson
         name: weight - rate * part
         for (name, weight), part in zip(weights.items(), slope, strict=True)
     }
-    inputs = {"input_ids": exam_batch.input_ids, "attention_mask": exam_batch.attention.long()}
-    logits = torch.func.functional_call(student, after, (), inputs).logits[exam_batch.predicts]
+    inputs = {"input_ids": exam_batch.input_ids}
+    logits = torch.func.functional_call(student, after, (), inputs).logits
+    logits = logits.flatten(0, 1)[exam_batch.places]
     loss = exam_loss(logits, exam_batch)
     exact = torch.autograd.grad(loss, learner.weights, retain_graph=True)
     gradient = [one.detach() for one in torch.autograd.grad(loss, list(after.values()))]

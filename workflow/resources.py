@@ -11,7 +11,8 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               and for each position of a micro-batch 64 L W bytes with gradients, 8 L W without, and
               12 V for its logits (8 V more beside a live teacher's)
               and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
-    disk      4 N of a checkpoint; 6 K + 8 for each token of a cache with K tokens in its support
+    disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
+              tokens in its support, or 2 W of a hidden state and 4 V W for the head
 
 The constants here and in `workflow.machine` follow measurements of SmolLM2-135M and GPT-2 (two CPU
 cores; one H100 80 GB) and lean to the safe side. Nothing of the machine enters an id.
@@ -38,6 +39,7 @@ WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline
 WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
+DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
 DOCSTRINGS_PER_PACKAGE = 1_700
@@ -141,9 +143,18 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
         resident=18 * own.parameters + 6 * teacher,
         per_position=64 * own.depth + (20 if teacher else 12) * own.vocabulary,
         writer=_key_values(own) if written else 0,
-        host=texts * EXAMPLE_BYTES * 10,
+        host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
         disk=4 * own.parameters,
     )
+
+
+def _cached(grid: Grid, cache: Artifact | None) -> int:
+    """Of a cache that is read: a bounded part of it, and the head of its teacher."""
+    if cache is None:
+        return 0
+    teacher = _size(grid, dict(cache.inputs)["teacher"])
+    hidden = cache.settings.get("tier") == "hidden"
+    return DECODED_BYTES + 4 * teacher.vocabulary * teacher.width * hidden
 
 
 def _writing(grid: Grid, artifact: Artifact) -> Work:
@@ -156,10 +167,14 @@ def _writing(grid: Grid, artifact: Artifact) -> Work:
 def _caching(grid: Grid, artifact: Artifact) -> Work:
     settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
-    kept = settings.get("draws") or settings["k"]
-    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=6 * kept + 8)
+    hidden = settings.get("tier") == "hidden"
+    kept = 0 if hidden else settings.get("draws") or settings["k"]
+    per_token = 2 * own.width if hidden else 3 * kept + 16
+    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=per_token)
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
-    return replace(done, host=4 * shard * (6 * kept + 8))  # lists, their columns, the table
+    # two shards as they were captured, and one as it is put into its columns
+    host = shard * (8 * own.width if hidden else 60 * kept)
+    return replace(done, host=host, disk=done.disk + 4 * own.vocabulary * own.width * hidden)
 
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Work:

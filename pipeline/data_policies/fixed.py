@@ -11,5 +11,7 @@ from pipeline.turn import Turn
 class Policy:
     """Trains on the drawn texts."""
 
+    known_ahead = True
+
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
         return list(drawn)

@@ -73,7 +73,8 @@ def write(
         for at, text, response in zip(order, ordered, responses, strict=True)
     }
     written = [found[at] for at in range(len(texts))]
-    note_writing(models, written)
+    dropped = {at: one.dropped for at, one in zip(order, responses, strict=True)}
+    note_writing(models, written, [dropped[at] for at in range(len(texts))])
     return written
 
 

@@ -32,6 +32,7 @@ class Response:
     tokens: list[int]
     log_probs: list[float]
     by_teacher: list[bool]
+    dropped: int = 0  # tokens that were guessed wrongly: read, and not kept
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Slots:
     read: Int[Tensor, " slots"]  # tokens that the models have read
     position: Int[Tensor, " slots"]  # in the response, of the token to be chosen next
     writing: Bool[Tensor, " slots"]
+    dropped: Int[Tensor, " slots"]  # guesses that were read, and not kept
     uniforms: Float[Tensor, "slots time draws"]
     tokens: Int[Tensor, "slots time"]
     log_probs: Float[Tensor, "slots time"]
@@ -59,6 +61,7 @@ class Slots:
             read=zeros(),
             position=zeros(),
             writing=zeros(dtype=torch.bool),
+            dropped=zeros(),
             uniforms=zeros(time + 1, DRAWS, dtype=torch.double),
             tokens=zeros(time + 1),
             log_probs=zeros(time + 1, dtype=torch.float),
@@ -81,6 +84,7 @@ class Slots:
         self.last[rows] = torch.tensor([one.prompt_ids[-1] for one in asked], device=device)
         self.read[rows] = torch.tensor([len(one.prompt_ids) - 1 for one in asked], device=device)
         self.position[rows] = 0
+        self.dropped[rows] = 0
         self.writing[rows] = True
         uniforms = np.stack([one.uniforms for one in asked])
         self.uniforms[rows, :-1] = torch.from_numpy(uniforms).to(device)
@@ -105,10 +109,10 @@ class Slots:
     def responses(self, rows: Int[Tensor, " ended"]) -> list[Response]:
         """What stands in some slots."""
         columns = (self.tokens, self.log_probs, self.by_teacher)
-        lists = [self.position[rows].tolist(), *(column[rows].tolist() for column in columns)]
+        lists = [one[rows].tolist() for one in (self.position, self.dropped, *columns)]
         return [
-            Response(tokens[:length], log_probs[:length], by_teacher[:length])
-            for length, tokens, log_probs, by_teacher in zip(*lists, strict=True)
+            Response(tokens[:length], log_probs[:length], by_teacher[:length], dropped)
+            for length, dropped, tokens, log_probs, by_teacher in zip(*lists, strict=True)
         ]
 
     def kept(self, rows: Int[Tensor, " kept"]) -> Self:

@@ -61,10 +61,12 @@ def _by_draft(
     judged = choose.judge(flat, logits, uniform.flatten(0, 1))
     judged = _each(judged, lambda one: one.view_as(read))
 
-    among = slots.writing.clone()
+    among, before = slots.writing.clone(), slots.read.clone()
+    slots.dropped.add_(among * choose.tokens)
     for at in range(choose.tokens):
         slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end)
         among = among & slots.writing & (judged.tokens[:, at] == proposed.tokens[:, at])
+    slots.dropped.sub_(slots.read - before)
 
 
 def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Choice:

@@ -1,0 +1,244 @@
+"""Losses on the whole vocabulary from hidden states: ours, and TRL's and Liger's chunked ones.
+
+python -m benchmarks.full_support [--tokens 512] [--vocabulary 49152] [--width 576]
+                                  [--teacher-width 960] [--losses forward_kl reverse_kl jsd]
+                                  [--repeats 3] [--out full_support.json]
+
+Forward and backward through both heads: what follows the bodies of student and teacher in a step
+with a live teacher. `ours` is `pipeline.chunked` around the very losses of the catalogue, any of
+which `--losses` takes; `whole` is the same with all logits at once, as automatic differentiation
+has it; `trl` is the loss of DistillationTrainer, `liger` LigerFusedLinearJSDLoss, which know
+Jensen-Shannon divergence with β = ½ and both KLs (β of 0 and 1). Each runs in a process of its own.
+
+In float32 on a CPU; on a GPU in bfloat16, heads of float32 under autocast, compiled where ours or
+Liger's own setting has it. The gradient's error is that of student's hidden states and head against
+float64, over the first 64 tokens, relative to the norm. Memory is what comes on top of the inputs.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.workbench import Peak, apart, synchronize
+from pipeline import catalog
+from pipeline.chunked import LOGITS, descend
+from pipeline.language_model import autocast, default_device
+from pipeline.signal import Tokens, dense
+from pipeline.stopwatch import device_name
+from pipeline.training import Reading, weighed_losses
+
+BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # as the peers call them
+CHECKED = 64
+TEXT = 64  # tokens
+
+
+@dataclass(frozen=True)
+class Task:
+    """Sizes that all competitors are given."""
+
+    tokens: int
+    vocabulary: int
+    width: int
+    teacher_width: int
+    repeats: int
+    part_logits: int  # of ours
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a competitor took."""
+
+    what: str
+    loss: str
+    ms: float
+    peak_mb: float
+    gradient_error: float
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Hidden states, heads and the tokens that really come next."""
+
+    hidden: Tensor
+    head: Tensor
+    teacher_hidden: Tensor
+    teacher_head: Tensor
+    next_ids: Tensor
+
+    def first(self, count: int, dtype: torch.dtype) -> "Inputs":
+        """Those of the first tokens, apart from the others."""
+        floats = [self.hidden[:count], self.head, self.teacher_hidden[:count], self.teacher_head]
+        found = [one.detach().to(dtype, copy=True) for one in floats]
+        found[0].requires_grad_()
+        found[1].requires_grad_()
+        return Inputs(*found, self.next_ids[:count])
+
+
+def inputs(task: Task, device: torch.device) -> Inputs:
+    """Random ones, whose distributions are neither flat nor sure."""
+    draw = torch.Generator().manual_seed(0)
+    hidden, teacher = (
+        torch.randn(task.tokens, width, generator=draw)
+        for width in (task.width, task.teacher_width)
+    )
+    heads = [
+        torch.randn(task.vocabulary, width, generator=draw) * 2 / width**0.5
+        for width in (task.width, task.teacher_width)
+    ]
+    next_ids = torch.randint(task.vocabulary, (task.tokens,), generator=draw)
+    floats = [hidden, heads[0], teacher, heads[1]]
+    return Inputs(*(one.to(device) for one in floats), next_ids.to(device))
+
+
+def ours(loss: Any, given: Inputs, part: int) -> Tensor:
+    """Our loss, so many tokens at a time; gradients are left in the inputs."""
+    count, device = len(given.hidden), given.hidden.device
+    losses_of = torch.compile(weighed_losses) if device.type == "cuda" else weighed_losses
+    texts = torch.arange(count, device=device) // TEXT
+
+    def loss_of(hidden: Tensor, rows: slice) -> Tensor:
+        with autocast(device, "auto"):
+            logits = torch.nn.functional.linear(hidden, given.head)
+            with torch.no_grad():
+                theirs = torch.nn.functional.linear(given.teacher_hidden[rows], given.teacher_head)
+        signal = dense(theirs, given.next_ids[rows])
+        nobody = torch.zeros_like(texts[rows], dtype=torch.bool)
+        written = torch.zeros(len(logits), device=device)
+        target = signal.support.target
+        tokens = Tokens(target, texts[rows], nobody, written, True, 0.0, _state(loss))
+        reading = Reading(signal.log_probs, logits, signal.support, tokens)
+        return losses_of(loss, 0.0, reading, None).sum() / count
+
+    rows = [slice(first, min(first + part, count)) for first in range(0, count, part)]
+    return descend(given.hidden, rows, loss_of)
+
+
+def _state(loss: Any) -> dict[str, float]:
+    return loss.initial_state() if hasattr(loss, "initial_state") else {}
+
+
+def of_ours(name: str, task: Task) -> Callable[[Inputs], Tensor]:
+    """Parts of whole texts, as the training loop makes them."""
+    loss = catalog.build_loss(name, {})
+    part = task.part_logits // task.vocabulary
+    return lambda given: ours(loss, given, max(1, part // TEXT) * TEXT)
+
+
+def of_whole(name: str, _: Task) -> Callable[[Inputs], Tensor]:
+    """All tokens at once."""
+    loss = catalog.build_loss(name, {})
+    return lambda given: ours(loss, given, len(given.hidden))
+
+
+def of_trl(name: str, _: Task) -> Callable[[Inputs], Tensor]:
+    """TRL's chunked divergence."""
+    from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+    def run(given: Inputs) -> Tensor:
+        mask = torch.ones(1, len(given.hidden), device=given.hidden.device)
+        with autocast(given.hidden.device, "auto"):
+            loss, *_ = _chunked_divergence_loss(
+                given.hidden[None],
+                given.teacher_hidden[None],
+                given.head,
+                given.teacher_head,
+                mask,
+                BETAS[name],
+            )
+        loss.backward()
+        return loss
+
+    return run
+
+
+def of_liger(name: str, _: Task) -> Callable[[Inputs], Tensor]:
+    """Liger's, which is compiled on a GPU and wants all inputs of one type."""
+    from liger_kernel.chunked_loss.jsd_loss import LigerFusedLinearJSDLoss
+
+    def run(given: Inputs) -> Tensor:
+        gpu = given.hidden.is_cuda
+        loss = LigerFusedLinearJSDLoss(
+            weight_hard_loss=0.0, weight_soft_loss=1.0, beta=BETAS[name], compiled=gpu
+        )
+        kind = torch.bfloat16 if gpu else given.hidden.dtype
+        floats = (given.hidden, given.head, given.teacher_hidden, given.teacher_head)
+        found = loss(*(one.to(kind) for one in floats), given.next_ids)
+        found.backward()
+        return found
+
+    return run
+
+
+COMPETITORS = {"ours": of_ours, "whole": of_whole, "trl": of_trl, "liger": of_liger}
+
+
+def measured(what: str, name: str, task: Task) -> Row:
+    """A competitor's time, memory and error."""
+    device = default_device()
+    run, given = COMPETITORS[what](name, task), inputs(task, device)
+    everything = given.first(task.tokens, torch.float32)
+    peak, took = Peak(device), []
+    for _ in range(1 + task.repeats):
+        everything.hidden.grad = everything.head.grad = None
+        synchronize(device)
+        began = time.perf_counter()
+        run(everything)
+        synchronize(device)
+        took.append(time.perf_counter() - began)
+    megabytes = peak.megabytes()
+    return Row(what, name, 1000 * min(took[1:]), megabytes, _error(run, name, given))
+
+
+def _error(run: Callable[[Inputs], Tensor], name: str, given: Inputs) -> float:
+    few, exact = given.first(CHECKED, torch.float32), given.first(CHECKED, torch.float64)
+    run(few)
+    with torch.autocast(given.hidden.device.type, enabled=False):
+        ours(catalog.build_loss(name, {}), exact, CHECKED)
+    pairs = [(few.hidden.grad, exact.hidden.grad), (few.head.grad, exact.head.grad)]
+    return max(((one - other).norm() / other.norm()).item() for one, other in pairs)
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    gpu = default_device().type == "cuda"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=16_384 if gpu else 512)
+    parser.add_argument("--vocabulary", type=int, default=49_152)
+    parser.add_argument("--width", type=int, default=576)
+    parser.add_argument("--teacher-width", type=int, default=960)
+    parser.add_argument("--repeats", type=int, default=20 if gpu else 3)
+    most = LOGITS[default_device().type]
+    parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
+    parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
+    parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=catalog.names("losses"))
+    parser.add_argument("--out", type=Path, default=Path("full_support.json"))
+    options = vars(parser.parse_args())
+    out, losses, only = (options.pop(name) for name in ("out", "losses", "only"))
+    task, rows = Task(**options), []
+    for name in losses:
+        for what in only:
+            if what in ("ours", "whole") or name in BETAS:
+                rows.append(Row(**apart(measured, what, name, task)))
+                print(_line(rows[-1]), flush=True)
+    peers = {name: version(name) for name in ("torch", "trl", "liger_kernel")}
+    found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
+    out.write_text(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def _line(row: Row) -> str:
+    return (
+        f"{row.loss:<14}{row.what:<8}{row.ms:>10.1f} ms{row.peak_mb:>9.0f} MB"
+        f"{row.gradient_error:>12.1e} of the gradient off"
+    )
+
+
+if __name__ == "__main__":
+    main()

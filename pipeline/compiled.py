@@ -1,0 +1,83 @@
+"""Runs whose bodies and loss are compiled for a GPU, which else spends its time on small kernels.
+
+A matter of the machine: results differ in rounding, and nothing of it enters an artifact's id. No
+GPU has run this yet. The first micro-batch is tried before anything is counted; where that fails,
+the log says why, and the run goes on as it was written.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from pipeline.cli import progress
+from pipeline.run import Run, State
+from pipeline.supply import MicroBatch
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text, micro_batches
+from pipeline.training import descent, weighed_losses
+
+ATTENTION = "sdpa_without_mask"
+
+
+def compiled(run: Run) -> Run:
+    """The run as its machine wants it: compiled on a GPU, as it is on a CPU."""
+    return attempt(run, "inductor") if run.student.device.type == "cuda" else run
+
+
+def attempt(run: Run, backend: str | Callable) -> Run:
+    """The run compiled; where that fails, as it is, with the reason in the log."""
+    models = [run.student]
+    if isinstance(run.teacher, LiveTeacher):
+        models.append(run.teacher.model)
+    for model in models:
+        without_mask(model)
+        model.base_model.compile(backend=backend)
+    found = replace(run, fused=torch.compile(weighed_losses, backend=backend))
+    try:
+        trial(found)
+    except Exception as error:
+        torch.compiler.set_stance("force_eager")
+        reason = " ".join(str(error).split("\n\n")[0].splitlines())  # then come torch's hints
+        progress(f"goes on uncompiled: {type(error).__name__}: {reason}")
+        return run
+    finally:
+        run.student.zero_grad(set_to_none=True)
+    return found
+
+
+def trial(run: Run) -> None:
+    """Forward and backward over one micro-batch, which leaves gradients and nothing else."""
+    texts = [_as_written(text) for text in run.pool[: run.settings.training.batch_size]]
+    batch = next(micro_batches(texts, run.budget, run.student.device))
+    one = MicroBatch(batch, run.teacher.forecast(batch) if run.teacher else None)
+    loss_state = run.loss.initial_state() if hasattr(run.loss, "advance") else {}
+    nothing = torch.optim.SGD(run.student.parameters())
+    descent(run, State(nothing, loss=loss_state), one, None, batch.token_count)
+
+
+def _as_written(text: Text) -> Text:
+    return text if text.log_probs else replace(text, log_probs=[0.0] * len(text.response_ids))
+
+
+def without_mask(model: PreTrainedModel) -> None:
+    """Makes a model that is given no mask do without one when it is compiled, too.
+
+    transformers makes a causal mask whenever it is traced, and attention with a mask is not the
+    fastest there is. Batches are padded at the right and need none.
+    """
+    if model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(ATTENTION, sdpa_attention_forward)
+        AttentionMaskInterface.register(ATTENTION, mask_if_needed)
+        model.set_attn_implementation(ATTENTION)
+
+
+def mask_if_needed(*shape: int, attention_mask: Tensor | None, **rest: object) -> Tensor | None:
+    """No mask where none was given and all earlier tokens are seen; else that of `sdpa`."""
+    if attention_mask is None and rest.get("local_size") is None:
+        return None
+    return sdpa_mask(*shape, attention_mask=attention_mask, **rest)
