@@ -43,8 +43,8 @@ def model(name: str, device: torch.device, seed: int, dtype: torch.dtype) -> Pre
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.shared_heads,
         tie_word_embeddings=True,
-        eos_token_id=-1,
         bos_token_id=None,
+        eos_token_id=None,
         pad_token_id=0,
     )
     torch.manual_seed(seed)

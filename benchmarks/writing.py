@@ -3,16 +3,16 @@
 python -m benchmarks.writing [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
 python -m benchmarks.writing --shapes 135m 360m --batches 32 256 1024 --new 256    on a GPU
 
-Tokens per second, drawn at temperature 1, the best of some runs after one to warm up. `generate`
-runs with its cache that grows and with its static one, which it compiles on a GPU. All prompts are
-of one length and no text ends early, which is the best case for `generate`: it has no padding to
-read and no ended text to wait for. The weights are float32 on a CPU; on a GPU `generate` has
-bfloat16 ones, and `write` casts float32 ones, as training has them.
+Tokens per second, drawn at temperature 1, the best of some runs after one to warm up; the ways take
+turns. `generate` runs with its cache that grows and with its static one, which it compiles on a
+GPU. All prompts are of one length and no text ends early, which is the best case for `generate`: it
+has no padding to read and no ended text to wait for. The weights are float32 on a CPU; on a GPU
+`generate` has bfloat16 ones, and `write` casts float32 ones, as training has them.
 
 Beside that the interleaved policies, with the first shape as student and the last as teacher, and
-both models' own text. What a draft of SKD is worth depends on how much of it the teacher accepts:
-fresh weights accept next to nothing with K = 1, and all of it with K the vocabulary. Real pairs lie
-between.
+both models' own text. What a draft of SKD is worth on a GPU (a CPU makes none) depends on how much
+of it the teacher keeps: of fresh weights' next to nothing with K = 1, all with K the vocabulary.
+Real pairs lie between.
 """
 
 import argparse
@@ -35,6 +35,8 @@ from pipeline.writing import Choose, Drafted, sampler, write
 
 EVERY = 10**9  # tokens on top: nothing is refused
 
+Way = Callable[[], object]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -53,72 +55,75 @@ class Task:
     prompts: Sequence[Text]
     new: int
     runs: int
+    device: torch.device
 
-    def speed(self, work: Callable[[], object]) -> float:
-        """Tokens per second of the best run."""
-        return len(self.prompts) * self.new / min(seconds(work) for _ in range(self.runs + 1))
+    def rows(self, models: str, ways: dict[str, Way]) -> Iterator[Row]:
+        """The speed of each way in its best run. They take turns: a busy moment meets all."""
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(self.runs + 1):  # the first one warms up
+            for name, way in ways.items():
+                taken[name].append(seconds(way))
+        tokens = len(self.prompts) * self.new
+        for name in ways:
+            yield Row(models, name, len(self.prompts), tokens / min(taken[name][1:]))
+
+    def model(self, name: str, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+        """A model of fresh weights."""
+        return shapes.model(name, self.device, seed, dtype)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(way: Way) -> float:
     """How long something took, until the GPU was done with it too."""
     began = time.perf_counter()
-    work()
+    way()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
-def of_generate(model: PreTrainedModel, task: Task, cache: str) -> float:
-    """The speed of transformers' own loop."""
+def generating(model: PreTrainedModel, task: Task, cache: str) -> Way:
+    """Transformers' own loop."""
     ids = torch.tensor([list(one.prompt_ids) for one in task.prompts], device=model.device)
     model.generation_config.eos_token_id = None
-    return task.speed(
-        lambda: model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=task.new,
-            cache_implementation=cache,
-        )
+    return lambda: model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=task.new,
+        cache_implementation=cache,
     )
 
 
-def of_write(models: Sequence[PreTrainedModel], task: Task, choose: Choose | Drafted) -> float:
-    """The speed of ours."""
-    return task.speed(lambda: write(task.prompts, models, choose, task.new, 0, "student"))
+def writing(task: Task, models: Sequence[PreTrainedModel], choose: Choose | Drafted) -> Way:
+    """Ours."""
+    return lambda: write(task.prompts, models, choose, task.new, 0, "student")
 
 
-def alone(name: str, task: Task, device: torch.device) -> Iterator[Row]:
+def alone(name: str, task: Task) -> Iterator[Row]:
     """One model, in each way."""
-    batch, half = len(task.prompts), torch.bfloat16 if device.type == "cuda" else torch.float32
-    for cache in ("dynamic", "static"):
-        speed = of_generate(shapes.model(name, device, 0, half), task, cache)
-        yield Row(name, f"generate, {cache} cache", batch, speed)
-    own = shapes.model(name, device, 0, torch.float32)
-    yield Row(name, "write", batch, of_write([own], task, sampler(Sampling())))
+    half = torch.bfloat16 if task.device.type == "cuda" else torch.float32
+    peer = task.model(name, 0, half)
+    ways = {f"generate, {one} cache": generating(peer, task, one) for one in ("dynamic", "static")}
+    ways["write"] = writing(task, [task.model(name, 0)], sampler(Sampling()))
+    return task.rows(name, ways)
 
 
-def together(
-    student_name: str, teacher_name: str, task: Task, device: torch.device
-) -> Iterator[Row]:
+def together(student_name: str, teacher_name: str, task: Task) -> Iterator[Row]:
     """Two models, in each policy."""
-    student = shapes.model(student_name, device, 0, torch.float32)
-    teacher = shapes.model(teacher_name, device, 1, torch.float32)
-    pair = [student, teacher]
+    student, teacher = task.model(student_name, 0), task.model(teacher_name, 1)
+    pair, own = [student, teacher], sampler(Sampling())
     refused, accepted = (speculative.Policy(top=top).draft() for top in (1, EVERY))
-    ways: dict[str, tuple[list[PreTrainedModel], Choose | Drafted]] = {
-        "student alone": ([student], sampler(Sampling())),
-        "teacher alone": ([teacher], sampler(Sampling())),
-        "SWITCH": (pair, switch.Policy().choose),
-        "teacher-mixed": (pair, teacher_mixed.Policy().choose),
-        "SKD, token by token": (pair, refused.token_by_token),
-        "SKD, drafts refused": (pair, refused),
-        "SKD, drafts accepted": (pair, accepted),
+    ways = {
+        "student alone": writing(task, [student], own),
+        "teacher alone": writing(task, [teacher], own),
+        "SWITCH": writing(task, pair, switch.Policy().choose),
+        "teacher-mixed": writing(task, pair, teacher_mixed.Policy().choose),
+        "SKD, all refused": writing(task, pair, refused),
+        "SKD, all kept": writing(task, pair, accepted),
+        "SKD, kept, no drafts": writing(task, pair, accepted.token_by_token),
     }
-    for way, (models, choose) in ways.items():
-        names = f"{student_name}, {teacher_name}"
-        yield Row(names, way, len(task.prompts), of_write(models, task, choose))
+    return task.rows(f"{student_name}, {teacher_name}", ways)
 
 
 def main() -> None:
@@ -152,11 +157,11 @@ def _rows(options: argparse.Namespace, device: torch.device) -> Iterator[Row]:
     for batch in options.batches:
         vocabulary = shapes.SHAPES[options.shapes[0]].vocabulary
         asked = shapes.prompts(batch, options.prompt, vocabulary)
-        task = Task(asked, options.new, options.runs)
+        task = Task(asked, options.new, options.runs, device)
         for name in options.shapes:
-            yield from alone(name, task, device)
+            yield from alone(name, task)
         if len(options.shapes) > 1:
-            yield from together(options.shapes[0], options.shapes[-1], task, device)
+            yield from together(options.shapes[0], options.shapes[-1], task)
 
 
 if __name__ == "__main__":

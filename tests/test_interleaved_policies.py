@@ -15,7 +15,10 @@ from transformers import PreTrainedModel
 
 from pipeline.data_policies import speculative, switch, teacher_mixed
 from pipeline.settings.writing import Sampling
-from pipeline.writing import Choice, draw, sampler, write
+from pipeline.texts import Text
+from pipeline.writing import Choice, Drafted, draw, sampler, write
+from pipeline.writing.decoder import Decoder
+from pipeline.writing.slots import Asked, Response, uniforms
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
 
@@ -122,16 +125,26 @@ def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)  # float32 sums
 
 
+def drafted(models: list[PreTrainedModel], draft: Drafted, asked: list[Text]) -> list[Response]:
+    """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
+    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
+    decoder = Decoder(models, draft, count=len(asked), length=30, time=23)
+    decoder.begin(range(len(asked)), given)
+    while any(decoder.advance()):
+        pass
+    return decoder.responses(range(len(asked)))
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 5])
 @pytest.mark.parametrize("top", [2, 12, 30])
 def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, tokens: int) -> None:
     policy = speculative.Policy(top=top, student_temperature=1.0, student_top_p=1.0)
-    models, asked, draft = [llama(STUDENT), llama(TEACHER)], texts(15), policy.draft()
-    plain = write(asked, models, draft.token_by_token, 23, 3, "student")
-    drafted = write(asked, models, replace(draft, tokens=tokens), 23, 3, "student")
-    for one, other in zip(drafted, plain, strict=True):
-        assert one.response_ids == other.response_ids
-        assert one.teacher_tokens == other.teacher_tokens
+    models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), tokens=tokens)
+    asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
+    plain = write(asked, models, draft, 23, 3, "student")
+    for one, other in zip(drafted(models, draft, asked), plain, strict=True):
+        assert one.tokens == other.response_ids
+        assert sum(one.by_teacher) == other.teacher_tokens
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)  # float32 sums
 
 
@@ -139,8 +152,8 @@ def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_draf
     policy, teacher, readings = speculative.Policy(top=32), endless(TEACHER), []
     teacher.get_output_embeddings().register_forward_hook(lambda *_: readings.append(1))
     draft = replace(policy.draft(), tokens=4)
-    write(texts(15), [endless(STUDENT), teacher], draft, 20, 3, "student")
-    assert len(readings) == 20 / 4
+    drafted([endless(STUDENT), teacher], draft, texts(1))
+    assert len(readings) == 6  # 5 times 4 tokens, and 3
 
 
 # switch (SWITCH)

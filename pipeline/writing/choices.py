@@ -14,6 +14,7 @@ from pipeline.signal import of_target
 
 DRAWS = 3  # uniform numbers a token: enough for propose, accept and resample
 CHUNK = 128  # outcomes that a draw passes over at once
+SORTED = 256  # likeliest tokens that are tried before all are sorted
 
 Logits = Float[Tensor, "batch vocabulary"]
 
@@ -70,14 +71,15 @@ def draw(
 
 
 def _inverted(probabilities: Logits, uniform: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """Where the cumulative distribution, in double precision, passes the uniform numbers.
+    """Where the cumulative distribution passes the uniform numbers.
 
-    First the chunk is found in which it does: a sum over the vocabulary, not a scan of it.
+    First the chunk is found in which it does: a sum over the vocabulary, not a scan of it. Only a
+    chunk's own sum is of single precision, like the probabilities.
     """
     odd = -probabilities.shape[-1] % CHUNK
     padded = F.pad(probabilities, (0, odd)) if odd else probabilities
     chunks = padded.unflatten(-1, (-1, CHUNK))
-    up_to = chunks.sum(-1, dtype=torch.double).cumsum(-1)
+    up_to = chunks.sum(-1).double().cumsum(-1)
     threshold = uniform[:, None] * up_to[:, -1:]
 
     chunk = _passing(up_to, threshold)
@@ -101,12 +103,27 @@ def restricted(logits: Logits, sampling: Sampling) -> Logits:
         least = log_probs.topk(min(sampling.top_k, logits.shape[-1])).values[:, -1:]
         log_probs = log_probs.masked_fill(log_probs < least, -torch.inf).log_softmax(-1)
     if sampling.top_p < 1:
-        ordered, order = log_probs.sort(descending=True)
+        ordered, order = _likeliest(log_probs, sampling.top_p)
         before = ordered.exp().cumsum(-1) - ordered.exp()  # the likeliest token always stays
-        dropped = torch.zeros_like(before, dtype=torch.bool)
-        dropped.scatter_(-1, order, before >= sampling.top_p)
-        log_probs = log_probs.masked_fill(dropped, -torch.inf).log_softmax(-1)
+        kept = torch.zeros_like(log_probs, dtype=torch.bool)
+        kept.scatter_(-1, order, before < sampling.top_p)
+        log_probs = log_probs.masked_fill(~kept, -torch.inf).log_softmax(-1)
     return log_probs
+
+
+def _likeliest(
+    log_probs: Logits, mass: float
+) -> tuple[Float[Tensor, "batch some"], Int[Tensor, "batch some"]]:
+    """Tokens by their probability. A CPU sorts slowly: it leaves out some that are beyond `mass`.
+
+    A GPU doesn't ask how many matter, because it would have to wait for the answer.
+    """
+    if log_probs.device.type == "cpu":
+        ordered, order = log_probs.topk(min(SORTED, log_probs.shape[-1]))
+        if (ordered.exp().cumsum(-1)[:, -1] >= mass).all():
+            return ordered, order
+    ordered, order = log_probs.sort(descending=True)
+    return ordered, order
 
 
 @cache

@@ -29,6 +29,8 @@ def decoder_for(
 ) -> Decoder:
     """Slots for as many of the texts, up to `length` tokens long, as there is room for."""
     if models[0].device.type != "cuda":
+        if isinstance(choose, Drafted):  # arithmetic is dear here, and that on refused tokens lost
+            choose = choose.token_by_token
         count = min(texts, max(1, BATCH_TOKENS // length))
         return Decoder(models, choose, count=count, length=length, time=time)
     length = -(-length // GRAIN) * GRAIN
