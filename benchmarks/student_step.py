@@ -39,7 +39,8 @@ from benchmarks.workbench import (
     synthetic,
     words,
 )
-from pipeline import artifacts, catalog, schemas
+from pipeline import catalog
+from pipeline.cache.cached_teacher import opened
 from pipeline.compiled import compiled
 from pipeline.data_policies.fixed import Policy
 from pipeline.language_model import default_device
@@ -48,8 +49,10 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
 from pipeline.stopwatch import device_name
-from pipeline.teacher_cache import capture, columns_of, reader
-from pipeline.teachers import LiveTeacher, Teacher, open_cache
+from pipeline.teacher_cache import shards
+from pipeline.teacher_cache.capture import Capture
+from pipeline.teacher_cache.stage import facts_of
+from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text
 from pipeline.training import distill
 
@@ -154,11 +157,11 @@ def _teacher(
     live = LiveTeacher(model(task.teacher, 2, device).eval().requires_grad_(False))
     if what == "live":
         return live
-    rows = capture(reader(live.model, CacheJob(k=TOP)), texts, task.budget, device)
-    schemas.write(folder / "train-00000.parquet", columns_of(rows), schemas.SIGNALS)
-    manifest = {"k": TOP, "support": TOP + 1, "draws": None, "shards": ["train-00000.parquet"]}
-    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
-    return open_cache(folder, ["train"])
+    settings, file = CacheJob(k=TOP), "train-00000.parquet"
+    facts = facts_of(live.model, settings, [file])
+    captured = list(Capture(live.model, settings, task.budget).of(texts))
+    shards.write(folder / file, captured, facts)
+    return opened(folder, facts, ["train"])
 
 
 def of_theirs(what: str, task: Task) -> Row:
