@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 from pipeline import artifacts
 from pipeline.artifacts import Job
@@ -27,10 +27,10 @@ WAYS_OUT = {
 }
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
+def parser(stage: ModuleType) -> argparse.ArgumentParser:
     """A parser that expects the job's JSON and an output; a stage adds a flag for each input."""
-    first_line = (doc or "").strip().splitlines()[0]
-    parsing = argparse.ArgumentParser(description=first_line)
+    name = f"python -m {stage.__name__}"
+    parsing = argparse.ArgumentParser(prog=name, description=stage.__doc__)
     parsing.add_argument("job", type=Job.parse, help="id, code and settings as one JSON value")
     parsing.add_argument("--out", type=Path, required=True, help="the artifact to write")
     return parsing

@@ -47,13 +47,23 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
+def soft_capped(
+    logits: Float[Tensor, "tokens vocabulary"], cap: float | None
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits that no longer exceed a cap, where there is one."""
+    return torch.tanh(logits / cap) * cap if cap else logits
+
+
+def softcap(model: PreTrainedModel) -> float | None:
+    """The cap of a model's logits, where its family has one."""
+    return getattr(model.config, "final_logit_softcapping", None)
+
+
 def head(
     model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
 ) -> Float[Tensor, "tokens vocabulary"]:
-    """Next-token logits of hidden states, soft-capped where the model's family does so."""
-    logits = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+    """Next-token logits of hidden states."""
+    return soft_capped(model.get_output_embeddings()(hidden), softcap(model))
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:

@@ -152,6 +152,7 @@ METHODS = {
         title="CKD-inspired: differences between positions, beside forward KL",
         loss="relational",
         teacher="live",
+        whole_vocabulary=True,
         source="Wilf et al. 2023, arXiv:2311.02253",
         evidence="abstract",
         departures="Samples are positions of a text and views their logits, where the source has "

@@ -6,14 +6,14 @@ from transformers import PreTrainedModel
 
 from pipeline.texts import Text
 from pipeline.turn import Turn
-from pipeline.writing import Choose, write
+from pipeline.writing import Choose, Drafted, write
 
 
 def rewritten(
     drawn: Sequence[Text],
     share: float,
     models: Sequence[PreTrainedModel],
-    choose: Choose,
+    choose: Choose | Drafted,
     turn: Turn,
 ) -> list[Text]:
     """The drawn texts, each with a new response with probability `share`; the kept come first."""

@@ -18,13 +18,17 @@ class Pieces:
     job: Job
     inputs: Mapping[str, Path]
 
+    def has(self, name: str) -> bool:
+        """Whether an earlier run has left a piece, whole."""
+        return artifacts.is_made(self.folder / name, self.job, self.inputs)
+
     def get(self, name: str, make: Callable[[Path], Mapping[str, object]]) -> Path:
         """The folder of a piece, as an earlier run has left it, or made now.
 
         `make` puts files into a new folder and says facts of it, such as the seconds it took.
         """
         folder = self.folder / name
-        if not artifacts.is_made(folder, self.job, self.inputs):
+        if not self.has(name):
             with artifacts.whole(folder) as temporary:
                 temporary.mkdir()
                 facts = make(temporary)

@@ -11,7 +11,7 @@ from pipeline.costs import Usage, Work
 from pipeline.schedule import step_count
 from pipeline.settings.distill import DistillSettings
 from pipeline.signal import PerToken
-from pipeline.teachers import LiveTeacher, Teacher
+from pipeline.teachers import Teacher
 from pipeline.texts import Text
 from pipeline.transfer import Numbers
 from pipeline.workload import count
@@ -88,6 +88,6 @@ def begin(run: Run) -> State:
     return State(
         optimizer,
         student_work=count(run.student),
-        teacher_work=count(run.teacher.model) if isinstance(run.teacher, LiveTeacher) else Work(),
+        teacher_work=run.teacher.count() if run.teacher else Work(),
         loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
     )

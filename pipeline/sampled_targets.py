@@ -38,3 +38,35 @@ def sampled(
     if ids.shape[-1] < vocabulary:
         log_probs = torch.cat([log_probs, torch.full_like(log_probs[:, :1], -torch.inf)], dim=-1)
     return Signal(log_probs, Support(target=torch.zeros_like(next_ids), ids=ids))
+
+
+def with_fillers(
+    ids: Int[Tensor, "tokens drawn"],
+    counts: Float[Tensor, "tokens drawn"],
+    next_ids: Int[Tensor, " tokens"],
+    draws: int,
+    vocabulary: int,
+) -> Signal:
+    """The signal that `sampled` gave, from what was drawn alone; -1 stands where fewer came up.
+
+    Fillers may be other tokens than there: they have no probability, and the support is as large.
+    """
+    width = min(draws + 1, vocabulary)
+    candidates = torch.arange(min(width + 1, vocabulary), device=ids.device).expand(len(ids), -1)
+    is_next = ids == next_ids[:, None]
+    # a last column takes what is no candidate
+    outside = len(candidates[0])
+    seen = torch.zeros(len(ids), outside + 1, dtype=torch.bool, device=ids.device)
+    for taken in (ids, next_ids[:, None]):
+        seen.scatter_(-1, taken.where((taken >= 0) & (taken < outside), outside), True)
+
+    usable = torch.cat([(ids >= 0) & ~is_next, ~seen[:, :-1]], dim=-1)
+    chosen = usable.int().argsort(dim=-1, descending=True, stable=True)[:, : width - 1]
+    others = torch.cat([ids, candidates], dim=-1).gather(-1, chosen)
+    padded = torch.cat([counts, torch.zeros_like(candidates, dtype=counts.dtype)], dim=-1)
+    own = (counts * is_next).sum(-1, keepdim=True)
+    log_probs = (torch.cat([own, padded.gather(-1, chosen)], dim=-1) / draws).log()
+    if width < vocabulary:
+        log_probs = torch.cat([log_probs, torch.full_like(own, -torch.inf)], dim=-1)
+    support = Support(torch.zeros_like(next_ids), torch.cat([next_ids[:, None], others], dim=-1))
+    return Signal(log_probs, support)

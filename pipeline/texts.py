@@ -1,5 +1,7 @@
 """Texts as token ids, and the padded micro-batches that models read."""
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,6 +32,12 @@ class Text:
     def length(self) -> int:
         """Tokens that a model reads: the last one is only predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
+
+
+def response_digest(text: Text) -> bytes:
+    """Eight bytes that tell the response of a text from others."""
+    ids = array("q", text.response_ids).tobytes()
+    return hashlib.blake2b(ids, digest_size=8).digest()
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,6 @@ def sizes_of(model: PreTrainedModel) -> Sizes | None:
     )
 
 
-def note_reading(model: PreTrainedModel, texts: Sequence[Text]) -> None:
-    """A pass over texts that asks for a distribution at each response token."""
-    for text in texts:
-        note_pass(model, text.length, len(text.response_ids))
-
-
 def note_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
     """A pass over texts below the head."""
     for text in texts:
@@ -102,10 +96,17 @@ def note_scores(model: PreTrainedModel, tokens: int) -> None:
     note_pass(model, 0, tokens)
 
 
-def note_writing(models: Sequence[PreTrainedModel], texts: Sequence[Text]) -> None:
-    """Responses that the first model wrote, some tokens of them put there by the last."""
+def note_writing(
+    models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
+) -> None:
+    """Responses that the first model wrote, some tokens of them put there by the last.
+
+    Of each text all models have read so many tokens more, which were proposed and `dropped`. They
+    are counted as if they stood behind the text: a little too high for the work of attention.
+    """
     for model in models:
-        note_reading(model, texts)
+        for text, more in zip(texts, dropped, strict=True):
+            note_pass(model, text.length + more, len(text.response_ids) + more)
     by_teacher = sum(text.teacher_tokens for text in texts)
     tokens = sum(len(text.response_ids) for text in texts)
     for model, written in ((models[0], tokens - by_teacher), (models[-1], by_teacher)):

@@ -68,6 +68,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for ended in ("passed", "failed"):
         for report in terminalreporter.stats.get(ended, []):
             for name, value in report.user_properties if report.when == "call" else []:
+                if name == "summary":
+                    terminalreporter.write_line(value)
                 if name == "injected":
                     kind, count = value
                     counts = totals.setdefault(kind, [0, 0])

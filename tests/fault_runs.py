@@ -1,10 +1,12 @@
 """Whole runs of Snakemake whose processes are found and killed."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from fault_injection import LONG, children, command, forks, kill, waited
 from snaking import Copy
 
 from pipeline import integrity
+from workflow.artifact import Artifact
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,44 @@ class Workflow:
         found = forks(self.process.pid)
         return found[0] if found else None
 
-    def job(self) -> int | None:
-        """A job's process, if there is one."""
+    def job(self, artifact: Artifact) -> int | None:
+        """The process that makes an artifact, while it does: it writes to the artifact's log."""
+        log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
         server = self.server()
-        found = children(server) if server else []
-        return found[0] if found else None
+        for process in children(server) if server else []:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{process}/fd/2").samefile(log):
+                    return process
+        return None
 
-    def strike(self, victim: str) -> None:
-        """Kills one of its processes, as soon as there is one to hit."""
-        find = {"snakemake": self.snakemake, "server": self.server, "job": self.job}
-        if victim == "supervisor":
-            self.process.kill()
-        else:
-            waited(lambda: (found := find[victim]()) is not None and kill(found), 0)
+    @contextlib.contextmanager
+    def holding(self, artifact: Artifact, said: str) -> Iterator[int]:
+        """The process that makes an artifact, stopped as soon as its log says something.
+
+        As long as it is held, its run has something to do.
+        """
+        log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
+        waited(lambda: self.job(artifact) is not None and said in log.read_text(), 0)
+        process = self.job(artifact)
+        assert process is not None, f"{artifact.id} was made before it could be held"
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # whoever was killed took it along
+                os.kill(process, signal.SIGCONT)
+
+    def strike(self, victim: str, artifact: Artifact, said: str) -> None:
+        """Kills one of its processes while an artifact is being made."""
+        with self.holding(artifact, said) as job:
+            found = {
+                "Snakemake": self.snakemake(),
+                "the server": self.server(),
+                "the supervisor": self.process.pid,
+                "a job": job,
+            }[victim]
+            assert found is not None
+            assert kill(found)
 
     def end(self) -> tuple[int, str]:
         """Its exit status, and what it said."""

@@ -8,7 +8,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pipeline import artifacts, distill, schemas, vocabulary
+from pipeline import artifacts, schemas, vocabulary
+from pipeline.distill import stage as distill
 from pipeline.texts import Text
 
 

@@ -40,9 +40,10 @@ def hang(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]
     os.kill(process, signal.SIGSTOP)
     words = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
     seen.environ |= dict(word.split("=", 1) for word in words if "=" in word)
-    minutes = next(one["RunTime"].split(":")[1] for one in cluster.jobs() if id in one["Comment"])
     job = seen.environ["SLURM_JOB_ID"]
-    cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={int(minutes) + 1}")
+    (run,) = (one["RunTime"] for one in cluster.jobs() if one["JobId"] == job)
+    minutes = int(run.split(":")[1]) + 2  # the warning comes two minutes ahead: that is now
+    cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
 
 def cancel(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
@@ -53,9 +54,9 @@ def cancel(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
     cluster.command("scancel", job["JobId"])
 
 
-def drain(cluster: Cluster, seen: Seen) -> Iterator[None]:
-    """Takes the node out when a cache is asked for, until SLURM says that a job waits for it."""
-    while not any("rule_teacher_cache" in one["Comment"] for one in cluster.jobs()):
+def drain(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]:
+    """Takes the node out when a teacher is made, until SLURM says that a job waits for it."""
+    while not (project.folder / "results/teachers" / id / "manifest.json").exists():
         yield
     update = ("scontrol", "update", f"nodename={cluster.host}")
     cluster.command(*update, "state=drain", "reason=test")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data import gather
+from pipeline.data.stage import gather
 from pipeline.examples import Gathered
 from pipeline.settings.data import DataSettings
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from snaking import ROOT
 
-from pipeline import documents, harness, harness_documents, harness_results
-from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.measured import Measured
-from pipeline.models import from_shape, settle
+from pipeline import documents, harness
+from pipeline.evaluate import harness_results
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.measured import Measured
+from pipeline.models.stage import from_shape, settle
+from pipeline.prepare_task import harness_documents
 from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.tokenizer import train
+from pipeline.tokenizer.stage import train
 from workflow import evaluations
 from workflow.artifact import Artifact
 

@@ -152,6 +152,29 @@ def test_more_cached_tokens_than_the_vocabulary_has_are_refused(tiny: dict[str, 
     assert line == "teacher_cache.k = 321: tokenizer.vocabulary has only 320 tokens"
 
 
+def test_keys_of_the_top_k_are_refused_where_hidden_states_are_cached(tiny: dict[str, Any]):
+    line = refusal(tiny, ("teacher_cache.tier", "hidden"))
+    assert line == "teacher_cache: k is of the tier top_k alone, and the tier is hidden"
+    line = refusal(tiny, ("teacher_cache", {"tier": "hidden", "temperatures": [2.0]}))
+    assert line.startswith("teacher_cache: temperatures is of the tier top_k alone")
+
+
+@pytest.mark.parametrize("tier", ["sampled", "logits"])
+def test_a_tier_that_is_none_is_answered_with_all_there_are(tiny: dict[str, Any], tier: str):
+    line = refusal(tiny, ("teacher_cache.tier", tier))
+    assert line == f"teacher_cache.tier = {tier!r}: Input should be 'top_k' or 'hidden'"
+
+
+def test_a_loss_on_the_whole_vocabulary_can_read_hidden_states_alone(tiny: dict[str, Any]):
+    row = ("methods.ckd", {"teacher": "cache"})
+    line = refusal(tiny, row)
+    assert line == (
+        "methods.ckd.teacher = 'cache': its loss needs the whole vocabulary, and "
+        "teacher_cache.tier is top_k; allowed: 'live', or teacher_cache.tier = 'hidden'"
+    )
+    assert validate(edited(tiny, {"teacher_cache": {"tier": "hidden"}, row[0]: row[1]}))
+
+
 def test_a_cached_teacher_cannot_judge_text_that_is_yet_to_be_written(tiny: dict[str, Any]):
     line = refusal(tiny, ("methods.gkd", {"teacher": "cache"}))
     assert line.startswith("methods.gkd.teacher = 'cache': its text is written in training")

@@ -1,4 +1,4 @@
-"""What a cache keeps of the teacher, held against the live teacher: its top K, or some draws."""
+"""What a cache keeps of the teacher, held against the live teacher: a kind of cache each."""
 
 from pathlib import Path
 
@@ -8,17 +8,22 @@ import torch
 from players import CPU, VOCABULARY, llama, texts
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, schemas
+from pipeline.cache import head
+from pipeline.cache.cached_teacher import CachedTeacher, opened
+from pipeline.cache.facts import HEAD, STEP
 from pipeline.divergences import kl
 from pipeline.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import Signal, on_support
-from pipeline.teacher_cache import capture, columns_of, reader
-from pipeline.teachers import CachedTeacher, LiveTeacher, open_cache
+from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache.capture import Capture
+from pipeline.teachers import LiveTeacher
 from pipeline.texts import Batch, collate
 
 SEEDS = 80
-HALF = 2.0**-9  # of a log-probability between 2 and 8: no more than that is lost in half precision
+FILE = "train-00000.parquet"
+# rounded by half a step at most, and then made to sum to one
+ROUNDED = STEP
 
 
 def teacher() -> PreTrainedModel:
@@ -26,16 +31,19 @@ def teacher() -> PreTrainedModel:
     return llama(7)
 
 
-def cached(folder: Path, settings: CacheJob, budget: int = 10_000) -> CachedTeacher:
+def cached(
+    folder: Path,
+    settings: CacheJob,
+    model: PreTrainedModel | None = None,
+    budget: int = 10_000,
+) -> CachedTeacher:
     """A cache of the training texts, written and read again."""
-    columns = columns_of(capture(reader(teacher(), settings), texts(20), budget, CPU))
-    schemas.write(folder / "train-00000.parquet", columns, schemas.SIGNALS)
-    k = len(columns["ids"][0]) // len(columns["target_log_probs"][0])
-    manifest = {"k": k, "support": k + (k < VOCABULARY), "draws": settings.draws}
-    artifacts.write_json(
-        folder / artifacts.MANIFEST, manifest | {"shards": ["train-00000.parquet"]}
-    )
-    return open_cache(folder, ["train"])
+    model = model or teacher()
+    facts = stage.facts_of(model, settings, [FILE])
+    shards.write(folder / FILE, list(Capture(model, settings, budget).of(texts(20))), facts)
+    if facts.tier == "hidden":
+        head.save(model, folder / HEAD)
+    return opened(folder, facts, ["train"])
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +62,50 @@ def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
     stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
     live = LiveTeacher(teacher(), k=8).signal(batch)
     assert stored.log_probs.shape == live.log_probs.shape == (len(batch.next_ids), 9)
-    torch.testing.assert_close(everywhere(stored), everywhere(live), atol=HALF, rtol=HALF)
+    assert everywhere(stored).gt(0).equal(everywhere(live).gt(0))
+    torch.testing.assert_close(everywhere(stored), everywhere(live), atol=0, rtol=ROUNDED)
+    torch.testing.assert_close(stored.log_probs[:, -1], live.log_probs[:, -1], atol=ROUNDED, rtol=0)
     given = stored.support.ids.gather(-1, stored.support.target[:, None])[:, 0]
     assert given.equal(batch.next_ids)
+
+
+def test_what_rounding_leaves_out_of_a_top_k_is_below_1e_5_nats(tmp_path, batch):
+    stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
+    exact = on_support(LiveTeacher(teacher()).logits(batch), stored.support)
+    # errors are uniform in half a step to each side, and a KL is half of their variance
+    assert kl(exact, stored.log_probs).mean() < STEP**2 / 24 < 1.1e-5
+
+
+def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
+    stored = cached(tmp_path, CacheJob(tier="hidden")).signal(batch)
+    live = LiveTeacher(teacher()).signal(batch)
+    assert stored.support.ids is None
+    # a state is stored to 2^-12 of itself
+    assert kl(live.log_probs, stored.log_probs).max() < 1e-6
+    torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("tier", ["top_k", "hidden"])
+def test_a_tempered_signal_is_the_live_teacher_s(tier, tmp_path, batch):
+    kept = {"k": 8, "temperatures": [3.0, 2.0]} if tier == "top_k" else {}
+    stored = cached(tmp_path, CacheJob(tier=tier, **kept)).signal(batch, temperature=2.0)
+    exact = on_support(LiveTeacher(teacher()).logits(batch) / 2, stored.support)
+    torch.testing.assert_close(stored.log_probs, exact, atol=ROUNDED, rtol=0)
+    assert kl(exact, stored.log_probs).mean() < 1e-5
+
+
+def test_a_temperature_that_was_not_kept_is_refused(tmp_path, batch):
+    stored = cached(tmp_path, CacheJob(k=8, temperatures=[2.0]))
+    with pytest.raises(ValueError, match=r"temperature = 4.0: teacher_cache.temperatures: 2.0"):
+        stored.signal(batch, temperature=4.0)
+
+
+def test_entropies_are_those_of_the_whole_vocabulary(tmp_path, batch):
+    kept = cached(tmp_path, CacheJob(k=3)).store.rows(batch.texts)["entropy"]
+    p = LiveTeacher(teacher()).signal(batch).log_probs.double()
+    expected = -(p.exp() * p).sum(-1)
+    # half precision has 11 binary digits
+    np.testing.assert_allclose(kept, expected, rtol=2**-11)
 
 
 def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
@@ -68,13 +117,13 @@ def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
     torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
 
 
-def test_a_cache_of_the_whole_vocabulary_loses_half_precision_and_no_more(tmp_path, batch):
+def test_a_top_k_of_the_whole_vocabulary_is_rounded_and_no_more(tmp_path, batch):
     student = response_logits(llama(3), batch).detach()
     dense = LiveTeacher(teacher()).signal(batch)
     stored = cached(tmp_path, CacheJob(k=VOCABULARY)).signal(batch)
     expected = kl(dense.log_probs, on_support(student, dense.support))
     given = kl(stored.log_probs, on_support(student, stored.support))
-    torch.testing.assert_close(given, expected, atol=2 * HALF, rtol=HALF)
+    torch.testing.assert_close(given, expected, atol=ROUNDED, rtol=0)
 
 
 def test_drawn_shares_are_whole_counts_and_sum_to_one(tmp_path, batch):
@@ -95,7 +144,7 @@ def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
     assert set(own.exp().tolist()) == {0.0, 1.0}
 
     # its exact log-probability is kept beside
-    kept = np.concatenate([stored.entries[one.example_id].target_log_probs for one in batch.texts])
+    kept = stored.store.rows(batch.texts)["target"]
     dense = LiveTeacher(teacher()).signal(batch).log_probs
     expected = dense.gather(-1, batch.next_ids[:, None])[:, 0]
     torch.testing.assert_close(torch.from_numpy(kept), expected, atol=1e-5, rtol=1e-5)
@@ -148,4 +197,4 @@ def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
 
 def test_a_k_above_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
-        reader(teacher(), CacheJob(k=33))
+        stage.facts_of(teacher(), CacheJob(k=33), [FILE])

@@ -5,8 +5,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from test_heldout import PAIRS, SHAPE, WORDS
 
-from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.models import from_shape, settle
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.models.stage import from_shape, settle
 from pipeline.settings.models import Shape
 
 LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)

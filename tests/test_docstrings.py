@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.docstrings import (
+from pipeline.data.docstrings import (
     CALL_CHARACTERS,
     Module,
     Package,
@@ -21,8 +21,8 @@ from pipeline.docstrings import (
     read_module,
     read_modules,
 )
+from pipeline.data.prose import prose
 from pipeline.examples import Gathered
-from pipeline.prose import prose
 from pipeline.settings.data import Docstrings
 from pipeline.splits import letters, refuse_leaks
 

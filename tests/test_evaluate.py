@@ -13,8 +13,9 @@ import torch
 from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, harness_job, lines, model, scores
 from snaking import ROOT
 
-from pipeline import artifacts, exposure, schemas
+from pipeline import artifacts, schemas
 from pipeline.divergences import kl
+from pipeline.evaluate import exposure
 from pipeline.settings.evaluation import Asked, EvaluationJob, TaskJob
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text

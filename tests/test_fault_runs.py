@@ -5,17 +5,16 @@ nothing happened to.
 """
 
 import os
-import random
 import shutil
 import socket
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from fault_injection import agree, cut, draws, fill, small_disk, waited
+from fault_injection import agree, cut, draws, fill, small_disk
 from fault_runs import Workflow, finished
 from snaking import Copy
 
@@ -24,11 +23,18 @@ from workflow.config import validate
 from workflow.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("faults")
-SAID = {  # when it was hit
-    "snakemake": "signal 9 ended the command: start it again",
-    "server": "the server of preloaded libraries was killed, and its jobs with it",
-}
 Told = Callable[[str, object], None]  # what is injected, and how often
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The kill of a process of a run while an artifact is made, and how the run then ends."""
+
+    victim: str
+    artifact: Artifact
+    moment: str  # when the artifact's log says so
+    code: int
+    told: str
 
 
 @pytest.fixture(scope="module")
@@ -39,38 +45,6 @@ def killed(chain: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return Copy(Path(shutil.copytree(chain.folder, folder, ignore=ignored, dirs_exist_ok=True)))
 
 
-def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_stopped(
-    killed: Copy, tiny: dict[str, Any], record_property: Told
-):
-    record_property("injected", ["second runs beside one", 1])
-    record_property("injected", ["SIGTERM to a run", 1])
-    first = Workflow.begin(killed, tiny)
-    waited(lambda: bool(finished(killed)))
-    code, said = Workflow.begin(killed, tiny).end()
-    assert code == 1, said
-    assert f"under way ({socket.gethostname()}.{first.process.pid}, host and process)" in said
-    assert "Directory cannot be locked" in said
-
-    assert first.process.poll() is None
-    first.process.terminate()
-    code, said = first.end()
-    assert code == os.EX_TEMPFAIL, said
-    assert "asked to stop: the jobs save their state and end" in said
-
-
-def interrupted(copy: Copy, tiny: dict[str, Any], victim: str, draw: random.Random) -> str:
-    """What a run said in which a victim was hit while it was at work."""
-    run = Workflow.begin(copy, tiny)
-    aim = len(finished(copy)) + draw.randint(1, 2)
-    waited(lambda: len(finished(copy)) >= aim or run.process.poll() is not None)
-    time.sleep(draw.uniform(0, 0.5))
-    assert run.process.poll() is None, run.end()
-    run.strike(victim)
-    code, said = run.end()
-    assert code != 0
-    return said
-
-
 def scores(copy: Copy) -> pd.DataFrame:
     return pd.read_parquet(copy.folder / "results/tiny/report/scores.parquet")
 
@@ -78,14 +52,25 @@ def scores(copy: Copy) -> pd.DataFrame:
 def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
     chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
 ):
-    record_property("injected", ["kills of Snakemake", 1])
-    draw, kept = draws("run"), {}
-    for victim in ("snakemake",):
-        said = interrupted(killed, tiny, victim, draw)
-        assert SAID[victim] in said, said
+    record_property("injected", ["kills of a process of a run", 4])
+    grid, kept = Grid(validate(tiny)), {}
+    student = grid.student("jsd", "small", "large", 1)
+    hits = [  # each needs what the one before it was kept from making
+        Hit("Snakemake", grid.teacher("large"), "step 1/", 137, "signal 9 ended the command"),
+        Hit("the server", grid.signals("large"), "", 1, "libraries was killed, and its jobs with"),
+        Hit("a job", student, "step 1/", 1, ""),
+        Hit("the supervisor", grid.evaluations[student], "", -9, ""),
+    ]
+    for hit in hits:
+        run = Workflow.begin(killed, tiny)
+        run.strike(hit.victim, hit.artifact, hit.moment)
+        code, said = run.end()
+        assert code == hit.code, said
+        assert hit.told in said, said
         assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
         assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
         kept = finished(killed)
+        assert killed.folder / hit.artifact.path / "manifest.json" not in kept
 
     code, said = Workflow.begin(killed, tiny).end()
     assert code == 0, said + killed.logs()
@@ -151,3 +136,25 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
         assert code == 0, said + copy.logs()
         assert kept.items() <= finished(copy).items(), "a finished artifact was made again"
         pd.testing.assert_frame_equal(scores(copy), scores(chain), check_exact=True)
+
+
+def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_stopped(
+    killed: Copy, tiny: dict[str, Any], record_property: Told
+):
+    record_property("injected", ["second runs beside one", 1])
+    record_property("injected", ["SIGTERM to a run", 1])
+    teacher = Grid(validate(tiny)).teacher("large")
+    lost(killed, teacher)
+    first = Workflow.begin(killed, tiny)
+    with first.holding(teacher, "step 1/"):
+        code, said = Workflow.begin(killed, tiny).end()
+        assert code == 1, said
+        assert f"under way ({socket.gethostname()}.{first.process.pid}, host and process)" in said
+        assert "Directory cannot be locked" in said
+
+        assert first.process.poll() is None
+        first.process.terminate()
+    code, said = first.end()
+    assert code == os.EX_TEMPFAIL, said
+    assert "asked to stop: the jobs save their state and end" in said
+    assert "stopped by signal 15 after step" in killed.logs()

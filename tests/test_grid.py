@@ -6,11 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pydantic import TypeAdapter
 from snaking import ROOT, edited
 
 from pipeline.settings.models import Model
+from pipeline.settings.teacher import CacheJob
 from workflow.config import validate
 from workflow.digests import of_file
 from workflow.grid import Grid
@@ -43,6 +45,22 @@ def test_the_order_of_keys_is_no_setting(tiny: dict[str, Any]):
 def test_a_default_that_is_written_out_is_no_other_setting(tiny: dict[str, Any]):
     written = {"training.weight_decay": 0.01, "methods.jsd": {"teacher_weight": 0.5}}
     assert ids(edited(tiny, written)) == ids(tiny)
+
+
+def test_what_came_with_the_tiers_is_in_no_id_of_a_cache_without_it(tiny: dict[str, Any]):
+    written = {"teacher_cache.tier": "top_k", "teacher_cache.temperatures": []}
+    assert ids(edited(tiny, written)) == ids(tiny)
+    settings = Grid(validate(tiny)).signals("large").settings
+    assert set(settings) == {"k", "splits", "shard_texts"}
+
+
+@pytest.mark.parametrize("cache", [{"tier": "hidden"}, {"k": 16, "temperatures": [2.0]}])
+def test_draws_take_the_place_of_the_tier(tiny: dict[str, Any], cache: dict[str, Any]):
+    grid = Grid(validate(edited(tiny, {"teacher_cache": cache})))
+    assert grid.signals("large").settings.items() >= cache.items()
+    drawn = CacheJob.model_validate(grid.signals("large", draws=9).settings)
+    assert drawn.kept == "sampled"
+    assert not drawn.temperatures
 
 
 def test_an_id_is_a_readable_name_and_eight_hex_digits(tiny: dict[str, Any]):

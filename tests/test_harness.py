@@ -15,7 +15,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from small_tasks import DATA, QUESTIONS, WORDS, evaluated, gathered, lines, model, scores
 
-from pipeline import documents, harness, harness_results
+from pipeline import documents, harness
+from pipeline.evaluate import harness_results
 from pipeline.tasks import harness_index
 
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.heldout import BINS, measure
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.heldout import BINS, measure
+from pipeline.evaluate.measured import Measured
 from pipeline.language_model import response_logits
-from pipeline.measured import Measured
-from pipeline.models import from_shape, settle
+from pipeline.models.stage import from_shape, settle
 from pipeline.reporting import calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text, collate
-from pipeline.tokenize import encode
-from pipeline.tokenizer import END, train
+from pipeline.tokenize.stage import encode
+from pipeline.tokenizer.stage import END, train
 
 PAIRS = [  # no white space at the end of a prompt: the harness would count it as of the response
     ("Where is the cat?", "In the barn."),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,10 @@ from transformers import PreTrainedModel
 
 from pipeline.data_policies import speculative, switch, teacher_mixed
 from pipeline.settings.writing import Sampling
-from pipeline.writing import Choice, draw, sampler, write
+from pipeline.texts import Text
+from pipeline.writing import Choice, Drafted, draw, sampler, write
+from pipeline.writing.decoder import Decoder
+from pipeline.writing.slots import Asked, Response, uniforms
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
 
@@ -45,11 +48,11 @@ def witnessed(choose: Callable[..., Choice], time: int = 12) -> list[Token]:
     student, teacher = endless(STUDENT), endless(TEACHER)
     seen: list[tuple[Choice, Tensor]] = []
 
-    def noting(logits: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
+    def noting(logits: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
         seen.append((choose(logits, position, uniform), uniform))
         return seen[-1][0]
 
-    asked = sorted(texts(15), key=lambda text: len(text.prompt_ids))  # rows in writing's order
+    asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))  # rows in writing's order
     written = write(asked, [student, teacher], noting, time, 5, "student")
     found = []
     for row, text in enumerate(written):
@@ -62,13 +65,15 @@ def witnessed(choose: Callable[..., Choice], time: int = 12) -> list[Token]:
     return found
 
 
-def frequencies(choose: Callable[..., Choice], position: int) -> tuple[np.ndarray, Tensor, Tensor]:
+def frequencies(choose: Callable[..., Choice]) -> tuple[np.ndarray, Tensor, Tensor]:
     """How often each of 12 tokens is chosen in 20,000 draws, and the p and q they are from."""
     generator = torch.Generator().manual_seed(0)
     teacher, student = 1.5 * torch.randn(2, 1, 12, generator=generator)
     uniform = torch.from_numpy(np.random.default_rng(0).random((20_000, 3)))
     both = [student.expand(20_000, -1), teacher.expand(20_000, -1)]
-    counts = np.bincount(choose(both, position, uniform).tokens.numpy(), minlength=12)
+    counts = np.bincount(
+        choose(both, torch.zeros(20_000, dtype=torch.long), uniform).tokens.numpy(), minlength=12
+    )
     return counts, teacher[0].double().softmax(-1), student[0].double().softmax(-1)
 
 
@@ -88,7 +93,7 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
         teacher_top_p=0.8,
     )
     teachers = Sampling(temperature=0.5, top_p=0.8)
-    found = witnessed(policy.choose)
+    found = witnessed(policy.draft().token_by_token)
     for one in found:
         top = one.teacher.topk(6).indices.tolist()
         (proposed,), _ = draw(one.student[None], one.uniform[:1], Sampling())
@@ -103,7 +108,7 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
 def test_skd_writes_from_the_distribution_of_its_rule() -> None:
     peaked = {"student_temperature": 1.0, "student_top_p": 1.0}
     peaked |= {"teacher_temperature": 1.0, "teacher_top_p": 1.0}
-    counts, p, q = frequencies(speculative.Policy(top=3, **peaked).choose, 0)
+    counts, p, q = frequencies(speculative.Policy(top=3, **peaked).draft().token_by_token)
     accepted = torch.zeros_like(q).scatter(0, p.topk(3).indices, 1.0) * q
     assert fits(counts, accepted + (1 - accepted.sum()) * p)
 
@@ -113,7 +118,42 @@ def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
     policy = speculative.Policy(top=32)
     given = policy.texts(pool, turn(student, llama(TEACHER), pool))
     alone = sampler(Sampling(temperature=0.5, top_p=0.5))
-    assert given == write(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
+    own = write(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
+    for one, other in zip(given, own, strict=True):
+        assert one.response_ids == other.response_ids
+        assert one.teacher_tokens == 0
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)  # float32 sums
+
+
+def drafted(models: list[PreTrainedModel], draft: Drafted, asked: list[Text]) -> list[Response]:
+    """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
+    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
+    decoder = Decoder(models, draft, count=len(asked), length=30, time=23)
+    decoder.begin(range(len(asked)), given)
+    while any(decoder.advance()):
+        pass
+    return decoder.responses(range(len(asked)))
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 5])
+@pytest.mark.parametrize("top", [2, 12, 30])
+def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, tokens: int) -> None:
+    policy = speculative.Policy(top=top, student_temperature=1.0, student_top_p=1.0)
+    models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), tokens=tokens)
+    asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
+    plain = write(asked, models, draft, 23, 3, "student")
+    for one, other in zip(drafted(models, draft, asked), plain, strict=True):
+        assert one.tokens == other.response_ids
+        assert sum(one.by_teacher) == other.teacher_tokens
+        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)  # float32 sums
+
+
+def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_drafted() -> None:
+    policy, teacher, readings = speculative.Policy(top=32), endless(TEACHER), []
+    teacher.get_output_embeddings().register_forward_hook(lambda *_: readings.append(1))
+    draft = replace(policy.draft(), tokens=4)
+    drafted([endless(STUDENT), teacher], draft, texts(1))
+    assert len(readings) == 6  # 5 times 4 tokens, and 3
 
 
 # switch (SWITCH)
@@ -172,7 +212,7 @@ def test_mixed_sampling_records_the_probability_under_the_mixture() -> None:
 
 @pytest.mark.parametrize("share", [0.2, 0.7, 1.0])
 def test_mixed_sampling_writes_from_the_mixture(share: float) -> None:
-    counts, p, q = frequencies(teacher_mixed.Policy(teacher_share=share).choose, 0)
+    counts, p, q = frequencies(teacher_mixed.Policy(teacher_share=share).choose)
     assert fits(counts, share * p + (1 - share) * q)
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
-from pipeline.models import from_folder, from_shape, layers_of, settle
+from pipeline.models.stage import from_folder, from_shape, layers_of, settle
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.tokenizer import train
+from pipeline.tokenizer.stage import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
 WORDS = train(TEXTS * 5, Tokenizer(vocabulary=300))

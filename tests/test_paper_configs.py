@@ -14,7 +14,7 @@ import yaml
 from small_tables import jsonl
 from snaking import ROOT, Copy, edited
 
-from pipeline.foreign import gather_hub
+from pipeline.data.foreign import gather_hub
 from pipeline.settings.data import DataSettings, Hub
 from workflow import protocols
 from workflow.config import validate

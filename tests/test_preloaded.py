@@ -17,17 +17,18 @@ from workflow.grid import Grid
 from workflow.jobs import Jobs
 
 HERE = [sys.executable, "-m", "workflow.job"]
+SERVED = [sys.executable, "-m", "workflow.preloaded"]
 
 
-def served(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command under a server of preloaded libraries."""
+def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder that no other run is told of."""
     return subprocess.run(
-        [sys.executable, "-m", "workflow.preloaded", *command],
-        cwd=ROOT,
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
-        **options,
     )
 
 
@@ -59,33 +60,24 @@ def test_a_student_of_its_own_process_has_the_same_bits(
 
 def test_output_and_exit_status_are_the_jobs(tmp_path: Path) -> None:
     job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
-    ends = [
-        served(*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")),
-        subprocess.run(
-            [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        ),
-    ]
+    asked = [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")]
+    ends = [ran(tmp_path, *SERVED, *asked), ran(tmp_path, *asked)]
     assert ends[0].returncode == ends[1].returncode == 2
     assert ends[0].stderr == ends[1].stderr
     assert "nowhere" in ends[0].stderr
 
 
-def test_the_commands_own_status_is_passed_on() -> None:
-    assert served(sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+def test_the_commands_own_status_is_passed_on(tmp_path: Path) -> None:
+    assert ran(tmp_path, *SERVED, sys.executable, "-c", "raise SystemExit(7)").returncode == 7
 
 
-def test_termination_reaches_the_job() -> None:
+def test_termination_reaches_the_job(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "workflow.preloaded", *HERE, "http.server", "0"],
-        cwd=ROOT,
+        [*SERVED, *HERE, "http.server", "0"],
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
     ) as started:
         assert started.stdout is not None
         assert "Serving" in started.stdout.readline()

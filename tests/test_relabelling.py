@@ -7,10 +7,11 @@ from conftest import edited
 from players import Setup, run, texts
 from shelf import put_all
 
-from pipeline import distill, recipes
+from pipeline import recipes
+from pipeline.distill import stage as distill
 from pipeline.methods import METHODS
 from pipeline.settings.writing import TextJob
-from pipeline.teacher_text import prompts
+from pipeline.teacher_text.stage import prompts
 from workflow import relabelling
 from workflow.artifact import Artifact
 from workflow.config import ConfigError, validate

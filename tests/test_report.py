@@ -13,8 +13,9 @@ import synthetic
 import yaml
 from reports import ATTACK, ONE_SEED, SMALL, Made, run
 
-from pipeline import artifacts, report
+from pipeline import artifacts
 from pipeline.artifacts import Job
+from pipeline.report import stage as report
 from pipeline.reporting import formats, page
 from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.reporting.scores import assemble

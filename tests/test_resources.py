@@ -14,9 +14,10 @@ from transformers import LlamaForCausalLM as Llama
 
 from pipeline.chunked import LOGITS
 from pipeline.language_model import parameter_count
-from pipeline.models import layers_of
+from pipeline.models.stage import layers_of
 from pipeline.settings.models import Shape
 from pipeline.writing import BATCH_TOKENS
+from pipeline.writing.room import GPU_SHARE
 from workflow.artifact import Artifact
 from workflow.config import validate
 from workflow.grid import Grid
@@ -30,9 +31,11 @@ from workflow.resources import (
     PART_LOGITS,
     USABLE,
     WRITER_POSITIONS,
+    WRITER_SHARE,
     estimate,
     micro_batch,
     work,
+    writer,
 )
 
 VOCABULARY = 320
@@ -162,14 +165,17 @@ def test_a_micro_batch_fits_beside_the_weights():
         if not doing.loaded:
             continue
         for device in (24_000, 80_000):
-            tokens = micro_batch(doing, Machine(device_memory_mb=device))
-            used = doing.resident + doing.writer + doing.logits + tokens * doing.per_position
+            machine = Machine(device_memory_mb=device)
+            tokens = micro_batch(doing, machine)
+            held = doing.resident + writer(doing, machine) + doing.logits
+            used = held + tokens * doing.per_position
             assert used / MB + CONTEXT_MB <= USABLE * device
             assert tokens >= GRAIN
 
 
 def test_a_writers_cache_is_as_large_as_writing_makes_it():
     assert BATCH_TOKENS == WRITER_POSITIONS
+    assert GPU_SHARE == WRITER_SHARE
 
 
 def test_a_training_step_holds_as_many_logits_as_it_says():

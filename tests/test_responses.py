@@ -4,9 +4,9 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from small_tasks import BUDGET, ITEMS, WORDS, model, scores
 
-from pipeline import harness_results, responses
-from pipeline.checkpoint_lm import CheckpointLM
-from pipeline.measured import Measured
+from pipeline.evaluate import harness_results, responses
+from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluate.measured import Measured
 from pipeline.settings.evaluation import Writing
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text

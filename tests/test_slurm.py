@@ -27,7 +27,9 @@ from workflow.grid import Grid
 pytestmark = pytest.mark.xdist_group("slurm")
 SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.3
+LONGEST_SECONDS = 1200  # a run that nobody answers would wait for ever
+TOO_LITTLE_MB = 300  # Python and torch alone take more
 WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
 
 # A training run that lasts long enough to be met; no more jobs than the faults need
@@ -71,9 +73,9 @@ class Ran:
 def profile(folder: Path, **changes: Any) -> Path:
     """The profile as shipped, but for its polling, cores, and one memory that is far too low."""
     shipped = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    shipped["slurm-init-seconds-before-status-checks"] = 2
+    shipped["slurm-init-seconds-before-status-checks"] = 8
     del shipped["set-threads"]  # the node has few cores
-    too_low = "400 if attempt == 1 and 'narrow' in wildcards.id else 2500"
+    too_low = f"{TOO_LITTLE_MB} if attempt == 1 and 'narrow' in wildcards.id else 2500"
     shipped["set-resources"] |= {"model": {"mem_mb": too_low}}
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(shipped | changes))
@@ -112,7 +114,7 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
     faults = [
         hang(project, cluster, seen, grid.student("sft", "small", "large", 1).id),
         cancel(project, cluster, grid.teacher("large").id),
-        drain(cluster, seen),
+        drain(project, cluster, seen, grid.teacher("large").id),
     ]
     output = folder / "snakemake.out"
     with started(project, "tiny.json", profile(folder / "slurm"), output) as one:
@@ -120,6 +122,7 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
             for fault in faults:
                 next(fault, None)
             time.sleep(LOOK_SECONDS)
+            assert time.monotonic() < began + LONGEST_SECONDS, output.read_text() + cluster.logs()
     seconds = time.monotonic() - began
     return Ran(project, config, cluster, one.returncode, output.read_text(), seen, seconds)
 
@@ -200,7 +203,7 @@ def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
 def test_a_job_out_of_memory_is_killed_and_gets_more(ran: Ran):
     model = ran.grid.start_model("small", 1).id
     first, second = ran.submissions("model", model)
-    assert (first["JobState"], first["MinMemoryNode"]) == ("FAILED", "400M")
+    assert (first["JobState"], first["MinMemoryNode"]) == ("FAILED", f"{TOO_LITTLE_MB}M")
     assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "2500M")
     kept = ran.project.folder / f"results/logs/slurm/rule_model/{model}/{first['JobId']}.log"
     assert "exceeded memory limit" in kept.read_text()
@@ -220,6 +223,21 @@ def test_each_loss_of_a_job_is_told(ran: Ran):
     for job in lost:
         told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
         assert told in ran.said
+        assert f"/{job['JobId']}.log:" in ran.said  # and what SLURM wrote of it follows
+    assert ran.said.count("stopped by signal 15 after step") == 2
+    assert "exceeded memory limit" in ran.said
+
+
+def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], None]):
+    jobs = ran.cluster.jobs()
+    completed = sum(job["JobState"] == "COMPLETED" for job in jobs)
+    assert completed >= len(ran.grid.artifacts) + 1
+    record_property(
+        "summary",
+        f"SLURM: {len(jobs)} jobs through sbatch in {ran.seconds:.0f} s, {completed} completed; "
+        "survived without a person: scancel, time limit, memory limit, drained node; "
+        "no artifact made twice",
+    )
 
 
 def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
@@ -237,15 +255,3 @@ def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
     assert f"results/logs/data/{id}.log" in said
     assert "error: " in said
     assert "output" in said.partition("error: ")[2]  # the column that is missing
-
-
-def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], None]):
-    jobs = ran.cluster.jobs()
-    completed = sum(job["JobState"] == "COMPLETED" for job in jobs)
-    assert completed >= len(ran.grid.artifacts) + 1
-    record_property(
-        "summary",
-        f"SLURM: {len(jobs)} jobs through sbatch in {ran.seconds:.0f} s, {completed} completed; "
-        "survived without a person: scancel, time limit, memory limit, drained node; "
-        "no artifact made twice",
-    )

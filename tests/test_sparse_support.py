@@ -8,9 +8,9 @@ import synthetic
 import tiny
 
 from benchmarks.sparse_support import NEEDS_WHOLE_VOCABULARY, Row, Subjects, markdown, measure
-from pipeline import report
 from pipeline.artifacts import Job
 from pipeline.method import Method
+from pipeline.report import stage as report
 from pipeline.reporting import sparse_support
 from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.settings.report import ReportSettings

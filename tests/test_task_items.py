@@ -12,9 +12,11 @@ from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_tasks import DATA, QUESTIONS, harness_job, instruction_job, lines
 from snaking import ROOT
 
-from pipeline import documents, harness_documents, instruction_items, prepare_task, schemas
-from pipeline.contamination import of_examples
+from pipeline import documents, schemas
 from pipeline.examples import Example
+from pipeline.prepare_task import harness_documents, instruction_items
+from pipeline.prepare_task import stage as prepare_task
+from pipeline.prepare_task.contamination import of_examples
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
 from pipeline.settings.evaluation import Evaluation, Local
 from pipeline.tasks import definitions, local_documents

@@ -10,8 +10,9 @@ from shelf import put_all
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline import checkpoint, distill
+from pipeline import checkpoint
 from pipeline.adapters import Learner, attach
+from pipeline.distill import stage as distill
 from pipeline.language_model import response_logits
 from pipeline.teacher_updates import exam, online_module
 from pipeline.texts import Batch, collate

@@ -5,8 +5,8 @@ from tokenizers import pre_tokenizers
 
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Tokenizer
-from pipeline.tokenize import encode, encode_plain
-from pipeline.tokenizer import END, train
+from pipeline.tokenize.stage import encode, encode_plain
+from pipeline.tokenizer.stage import END, train
 from pipeline.vocabulary import digest
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"] * 5

@@ -13,6 +13,8 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     LogitsProcessorList,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -21,7 +23,19 @@ from transformers import (
 
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text
-from pipeline.writing import BATCH_TOKENS, Choice, Choose, draw, restricted, sampler, write
+from pipeline.writing import (
+    BATCH_TOKENS,
+    Choice,
+    Choose,
+    draw,
+    lockstep,
+    restricted,
+    sampler,
+    write,
+)
+from pipeline.writing.choices import CHUNK
+from pipeline.writing.slots import Asked
+from pipeline.writing.slots import uniforms as uniforms_of
 
 
 def gpt2() -> GPT2LMHeadModel:
@@ -40,8 +54,8 @@ def gpt2() -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config).eval()
 
 
-def logits(rows: int = 1, seed: int = 0) -> Tensor:
-    return 2 * torch.randn(rows, 12, generator=torch.Generator().manual_seed(seed))
+def logits(rows: int = 1, outcomes: int = 12) -> Tensor:
+    return 2 * torch.randn(rows, outcomes, generator=torch.Generator().manual_seed(0))
 
 
 def uniforms(count: int, seed: int = 0) -> Tensor:
@@ -49,22 +63,33 @@ def uniforms(count: int, seed: int = 0) -> Tensor:
 
 
 def watched(choose: Choose, sizes: list[tuple[int, int]]) -> Choose:
-    """The same choice; notes position and batch size."""
+    """The same choice; notes the furthest position and the batch size."""
 
-    def noting(given: Sequence[Tensor], position: int, uniform: Tensor) -> Choice:
-        sizes.append((position, len(given[0])))
+    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+        sizes.append((int(position.max()), len(given[0])))
         return choose(given, position, uniform)
 
     return noting
 
 
-def test_a_draw_inverts_the_cumulative_distribution() -> None:
-    row, uniform = logits(), uniforms(5000)
+@pytest.mark.parametrize("outcomes", [12, CHUNK, 3 * CHUNK - 5])
+def test_a_draw_inverts_the_cumulative_distribution(outcomes: int) -> None:
+    row, uniform = logits(outcomes=outcomes), uniforms(5000)
     tokens, _ = draw(row.expand(5000, -1), uniform, Sampling())
     cumulative = row[0].double().softmax(-1).cumsum(-1).numpy()
     expected = np.searchsorted(cumulative, uniform.numpy(), side="right")
     # a float32 softmax may put a threshold 1e-7 off: of 5000 draws hardly one lies so close
     assert (tokens.numpy() != expected).sum() <= 1
+
+
+def test_no_draw_meets_what_has_no_probability() -> None:
+    possible = torch.tensor([CHUNK - 1, CHUNK, 2 * CHUNK + 7])
+    row = torch.full((1, 3 * CHUNK), -torch.inf).index_fill(1, possible, 0.0)
+    uniform = torch.tensor(
+        [0.0, 1 / 3 - 1e-6, 1 / 3 + 1e-6, 2 / 3 + 1e-6, 1 - 2**-53], dtype=torch.double
+    )
+    tokens, _ = draw(row.expand(5, -1), uniform, Sampling())
+    assert tokens.equal(possible[[0, 0, 1, 2, 2]])
 
 
 @pytest.mark.parametrize(
@@ -188,6 +213,50 @@ def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
         assert text.ended or len(text.response_ids) == 12
         assert text.author == "student"
         assert text.teacher_tokens == 0
+
+
+def test_a_text_that_ends_makes_room_for_the_next() -> None:
+    model, asked, ages, room = llama(1), texts(50), [], 1024
+    alone = sampler(Sampling(temperature=1.5))
+
+    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+        ages.append(position.tolist())
+        return alone(given, position, uniform)
+
+    together = write(asked, [model], noting, room, 7, "student")
+    slots = BATCH_TOKENS // (room + 7)
+    assert max(len(one) for one in ages) == slots < 50
+    assert any(min(one) > 0 and max(one) > 2 * min(one) for one in ages)  # not of one age
+    one_by_one = [write([text], [model], alone, room, 7, "student")[0] for text in asked]
+    assert [one.response_ids for one in together] == [one.response_ids for one in one_by_one]
+    steps = sum(len(text.response_ids) for text in together)
+    assert len(ages) < steps / 4  # side by side
+
+
+@pytest.mark.parametrize("make", [lambda: llama(1), gpt2], ids=["llama", "gpt2"])
+def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
+    model, asked, choose = make(), texts(12), sampler(Sampling())
+    given = [Asked(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
+    plain = lockstep.written(given, [model], choose, 20, END)
+    for one, text in zip(plain, write(asked, [model], choose, 20, 3, "student"), strict=True):
+        assert one.tokens == text.response_ids
+        # float32 sums in another order
+        np.testing.assert_allclose(one.log_probs, text.log_probs, atol=1e-4)
+
+
+def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+    ends = {"eos_token_id": END, "bos_token_id": END, "pad_token_id": END}
+    config = MistralConfig(**sizes, **heads, **ends, vocab_size=VOCABULARY, sliding_window=4)
+    model, asked = MistralForCausalLM(config).eval(), texts(7)
+    for text in write(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student"):
+        ids = torch.tensor([text.prompt_ids])
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=9
+        )
+        assert text.response_ids == expected[0, ids.shape[1] :].tolist()
 
 
 def test_the_cache_stays_within_its_budget() -> None:

@@ -62,6 +62,12 @@ def _method_faults(experiment: Experiment) -> list[str]:
         except ValueError as error:
             found.append(f"{place}.{error}")
             continue
+        if method.teacher == "cache" and method.whole_vocabulary and not _has_whole(experiment):
+            found.append(
+                f"{place}.teacher = 'cache': its loss needs the whole vocabulary, and "
+                f"teacher_cache.tier is {experiment.teacher_cache.tier}; allowed: 'live', or "
+                "teacher_cache.tier = 'hidden'"
+            )
         if method.plain_text_weight and not _has_plain(experiment):
             found.append(
                 f"{place}: its language-modelling term needs plain text; give "
@@ -69,6 +75,10 @@ def _method_faults(experiment: Experiment) -> list[str]:
                 f"with `{place}.plain_text_weight: 0`"
             )
     return found
+
+
+def _has_whole(experiment: Experiment) -> bool:
+    return experiment.teacher_cache.whole_vocabulary
 
 
 def _has_plain(experiment: Experiment) -> bool:

@@ -163,11 +163,13 @@ class Grid:
     @cache
     def signals(self, teacher: str, own_text: bool = False, draws: int | None = None) -> Artifact:
         """A teacher's signal on the data, or on the text that it wrote itself."""
-        settings = self.experiment.teacher_cache.model_dump(mode="json")
+        settings = self.experiment.teacher_cache.of_job()
         if own_text or draws:
             settings["splits"] = ["train"]
         if draws:
             settings |= {"draws": draws, "seed": self.experiment.seed}
+            for key in ("tier", "temperatures"):  # draws take their place
+                settings.pop(key, None)
         tokens = self.text(teacher) if own_text else self.tokens()
         inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
         return Artifact.of("caches", teacher, settings, *inputs)

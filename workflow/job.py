@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
+    # Snakemake shows no other log of a failed job once it meets an empty one
+    print(f"{options.module} on {socket.gethostname()}", file=sys.stderr, flush=True)
     with contextlib.ExitStack() as held:
         found = devices.installed() if options.gpu_memory_mb else []
         if found:

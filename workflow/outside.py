@@ -61,7 +61,7 @@ def _model_faults(experiment: Experiment) -> list[str]:
 
 def _vocabulary_faults(experiment: Experiment) -> list[str]:
     """Teachers and students that cannot share a vocabulary, as far as can be told without them."""
-    trained, k = experiment.tokenizer, experiment.teacher_cache.k
+    trained, cache = experiment.tokenizer, experiment.teacher_cache
     if trained is not None:
         foreign = [
             f"{place}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
@@ -69,8 +69,11 @@ def _vocabulary_faults(experiment: Experiment) -> list[str]:
             for place, name in _places(experiment)
             if not isinstance(_root(experiment, name), Shape)
         ]
-        few = f"teacher_cache.k = {k}: tokenizer.vocabulary has only {trained.vocabulary} tokens"
-        return foreign + [few] * (k > trained.vocabulary)
+        few = (
+            f"teacher_cache.k = {cache.k}: tokenizer.vocabulary has only {trained.vocabulary} "
+            "tokens"
+        )
+        return foreign + [few] * (cache.tier == "top_k" and cache.k > trained.vocabulary)
 
     first: dict[str, str] = {}
     for place, name in _places(experiment):

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from workflow import processes, runs
@@ -88,6 +87,12 @@ class Supervisor:
         return 128 - code  # as a shell says it
 
 
+def _stoppable() -> None:
+    """In the command's process: it stops when asked, and when the supervisor dies."""
+    signal.signal(COMMAND_STOPS_ON, signal.SIG_DFL)  # a script's background job starts ignoring it
+    processes.end_with_parent(COMMAND_STOPS_ON)
+
+
 def tell(text: str) -> None:
     """One line for whoever watches."""
     print(text, file=sys.stderr, flush=True)
@@ -105,7 +110,7 @@ def main() -> None:
             sys.argv[1:],
             env=os.environ | {ADDRESS: address},
             pass_fds=[run.number],
-            preexec_fn=partial(processes.end_with_parent, COMMAND_STOPS_ON),
+            preexec_fn=_stoppable,
         )
         status = Supervisor(listening, command).run()
         run.was_killed = command.returncode < 0

@@ -11,8 +11,9 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               and for each position of a micro-batch 64 L W bytes with gradients; 8 L W without, and
               12 V for its logits, of which training holds a part: 16 bytes for each, 40 beside
               those of a live teacher
-              and for each of the positions in a writer's KV cache 8 L W
-    disk      4 N of a checkpoint; 6 K + 8 for each token of a cache with K tokens in its support
+              and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
+    disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
+              tokens in its support, or 2 W of a hidden state and 4 V W for the head
 
 The constants here and in `workflow.machine` follow measurements of SmolLM2-135M and GPT-2 (two CPU
 cores; one H100 80 GB) and lean to the safe side. Nothing of the machine enters an id.
@@ -36,8 +37,10 @@ GPU_FROM_PARAMETERS = 20 * MB  # smaller models are trained on a CPU, if nobody 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
 CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
 WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.writing has it
+WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
+DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
 PART_LOGITS = 2**26  # that training holds at most, as pipeline.chunked has it on a GPU
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
@@ -92,7 +95,8 @@ def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> 
         + doing.steps * math.ceil(doing.step_positions / tokens) * speed.batch_seconds
         + doing.written_positions * speed.position_seconds
     )
-    computing = doing.resident + doing.writer + doing.logits + tokens * doing.per_position
+    held = doing.resident + writer(doing, machine) + doing.logits
+    computing = held + tokens * doing.per_position
     if machine.device_memory_mb:
         host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(computing)
     else:  # in float32 what a position leaves is twice as large
@@ -104,11 +108,16 @@ def micro_batch(doing: Work, machine: Machine) -> int:
     """Positions of a micro-batch: what fits beside the weights, and no more than a step has."""
     if not machine.device_memory_mb:
         return CPU_MICRO_BATCH
-    held = doing.resident + doing.writer + doing.logits
+    held = doing.resident + writer(doing, machine) + doing.logits
     room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
     fits = math.floor(room / max(1, doing.per_position) / GRAIN)
     wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
     return GRAIN * max(1, min(fits, wanted))
+
+
+def writer(doing: Work, machine: Machine) -> float:
+    """Bytes that a model which writes keeps of its texts."""
+    return max(doing.writer, WRITER_SHARE * machine.device_memory_mb * MB) if doing.writer else 0
 
 
 def work(grid: Grid, artifact: Artifact) -> Work:
@@ -140,9 +149,18 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
         per_position=64 * own.depth,
         logits=part * (40 if teacher else 16),
         writer=_key_values(own) if written else 0,
-        host=texts * EXAMPLE_BYTES * 10,
+        host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
         disk=4 * own.parameters,
     )
+
+
+def _cached(grid: Grid, cache: Artifact | None) -> int:
+    """Of a cache that is read: a bounded part of it, and the head of its teacher."""
+    if cache is None:
+        return 0
+    teacher = _size(grid, dict(cache.inputs)["teacher"])
+    hidden = cache.settings.get("tier") == "hidden"
+    return DECODED_BYTES + 4 * teacher.vocabulary * teacher.width * hidden
 
 
 def _writing(grid: Grid, artifact: Artifact) -> Work:
@@ -155,10 +173,14 @@ def _writing(grid: Grid, artifact: Artifact) -> Work:
 def _caching(grid: Grid, artifact: Artifact) -> Work:
     settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
-    kept = settings.get("draws") or settings["k"]
-    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=6 * kept + 8)
+    hidden = settings.get("tier") == "hidden"
+    kept = 0 if hidden else settings.get("draws") or settings["k"]
+    per_token = 2 * own.width if hidden else 3 * kept + 16
+    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=per_token)
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
-    return replace(done, host=4 * shard * (6 * kept + 8))  # lists, their columns, the table
+    # two shards as they were captured, and one as it is put into its columns
+    host = shard * (8 * own.width if hidden else 60 * kept)
+    return replace(done, host=host, disk=done.disk + 4 * own.vocabulary * own.width * hidden)
 
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Work:

@@ -33,8 +33,9 @@ def sources(module: str, plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """The modules of this project that a module imports, directly or not, and itself."""
-    found, waiting = {module}, [module]
+    """The modules behind a module: itself, or what of a package is run, and all they import."""
+    start = f"{module}.__main__" if _path(f"{module}.__main__") else module
+    found, waiting = {start}, [start]
     while waiting:
         one = waiting.pop()
         for name in (_imports(one) | _packages(one)) - found:

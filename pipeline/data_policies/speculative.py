@@ -3,8 +3,8 @@
 W. Xu, R. Han, Z. Wang, et al., 2025. Speculative Knowledge Distillation. arXiv:2410.11325; defaults
 from their repository (google-research/speculative_kd). Departures: that code tests tokens which it
 draws a second time, and keeps the first ones; here the token that is kept is the one that was
-tested. It drafts five tokens at a time for one prompt; here a batch goes token by token, which
-writes from the same distribution. K stays constant.
+tested. It drafts five tokens at a time for one prompt; here a batch does, and every text is what
+going token by token would have written. K stays constant.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ from torch import Tensor
 from pipeline.mixing import both, rewritten
 from pipeline.ranges import Count, NonNegative, PositiveShare, Share
 from pipeline.settings.writing import Sampling
+from pipeline.signal import of_target
 from pipeline.texts import Text
 from pipeline.turn import Turn
-from pipeline.writing import Choice, Logits, either, sampler
+from pipeline.writing import Choice, Drafted, Logits, draw, either, sampler
+
+DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no text
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,18 @@ class Policy:
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
-        return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
+        return rewritten(drawn, 1 - self.gold_share, both(turn), self.draft(), turn)
 
-    def choose(
-        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
-    ) -> Choice:
-        student, teacher = logits
+    def draft(self) -> Drafted:
         propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
-        replace = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
-        proposed = propose([student], position, uniform)
+        return Drafted(propose, self.judge, DRAFTED_TOKENS)
+
+    def judge(
+        self, proposed: Choice, teacher: Logits, uniform: Float[Tensor, "batch draws"]
+    ) -> Choice:
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
         refused = teacher.gather(-1, proposed.tokens[:, None])[:, 0] < least
-        return either(refused, proposed, replace([teacher], position, uniform[:, 1:]))
+        instead = Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p)
+        tokens, log_probs = draw(teacher, uniform[:, 1], instead)
+        replaced = Choice(tokens, of_target(log_probs, tokens), refused)
+        return either(refused, proposed, replaced)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.divergences import kl, mixture
@@ -34,10 +34,13 @@ class Policy:
         return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
 
     def choose(
-        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
+        self,
+        logits: Sequence[Logits],
+        position: Int[Tensor, " batch"],
+        uniform: Float[Tensor, "batch draws"],
     ) -> Choice:
         student, teacher = logits
-        threshold = self.first_threshold * math.exp(-self.decay * position)
+        threshold = self.first_threshold * (-self.decay * position.double()).exp()
         apart = bits_apart(teacher, student) > threshold
 
         write = sampler(Sampling())

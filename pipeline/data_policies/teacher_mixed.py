@@ -7,11 +7,12 @@ same distribution and says who wrote it. Departure: each step writes its own tex
 one to use them, where the source makes four passes over 256 of them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.mixing import both
@@ -33,7 +34,10 @@ class Policy:
         return write(drawn, both(turn), self.choose, turn.max_new_tokens, turn.seed, "student")
 
     def choose(
-        self, logits: Sequence[Logits], position: int, uniform: Float[Tensor, "batch draws"]
+        self,
+        logits: Sequence[Logits],
+        position: Int[Tensor, " batch"],
+        uniform: Float[Tensor, "batch draws"],
     ) -> Choice:
         student, teacher = logits
         by_teacher = uniform[:, 2] < self.teacher_share
@@ -41,9 +45,12 @@ class Policy:
         own = alone([student], position, uniform)
         chosen = either(by_teacher, own, alone([teacher], position, uniform[:, 1:]))
 
-        shares = torch.tensor([1 - self.teacher_share, self.teacher_share]).log()  # -inf for none
         student_part, teacher_part = (
-            of_target(one.log_softmax(-1), chosen.tokens) + share.item()
-            for one, share in zip(logits, shares, strict=True)
+            of_target(one.log_softmax(-1), chosen.tokens) + _log(share)
+            for one, share in zip(logits, (1 - self.teacher_share, self.teacher_share), strict=True)
         )
         return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))
+
+
+def _log(share: float) -> float:
+    return math.log(share) if share else -math.inf

@@ -28,7 +28,8 @@ class Loss:
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
         if not tokens.dense:
             raise ValueError(
-                "this loss needs the whole vocabulary; set its method's teacher = 'live'"
+                "this loss needs the whole vocabulary; set its method's teacher = 'live', or "
+                "teacher_cache.tier = 'hidden'"
             )
         error = _centred(student) - _centred(teacher)
         # mean_j |e_i - e_j|² = |e_i - ē|² + mean_j |e_j - ē|²: no pairs needed

@@ -1,0 +1,186 @@
+"""On-policy GKD from end to end, beside TRL's GKDTrainer.
+
+python -m benchmarks.on_policy [--student narrow] [--teacher large] [--out FILE]
+python -m benchmarks.on_policy --student 135m --teacher 360m --batch 32 --new 128     on a GPU
+
+Both train the same student, of fresh weights, under the same teacher on the same prompts: at every
+step the student answers a batch of them, drawn at temperature 1, and learns from the teacher's
+distributions by the JSD with weight 1/2. No text ends early, so both train on as many tokens a
+step. The peer is given its best: token ids instead of text, attention by PyTorch, no checkpoints.
+It runs as it comes, which generates without a cache because it saves memory by recomputing
+activations, and without that. Trained response tokens per second over the steps after one that
+warms up; on a GPU both compute in bfloat16.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast, TrainerCallback
+from trl.experimental.gkd import GKDConfig, GKDTrainer
+
+from benchmarks import shapes
+from pipeline import catalog
+from pipeline.language_model import default_device
+from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.training import Training
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text
+from pipeline.training import Run, begin, distill
+
+RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what."""
+
+    student: str
+    teacher: str
+    prompts: Sequence[Text]
+    batch: int
+    new: int
+    steps: int
+    budget: int  # positions in a micro-batch of ours; the peer takes its batch whole
+    device: torch.device
+
+    def speed(self, moments: Sequence[float]) -> float:
+        """Trained tokens per second, given when the first step and all later ones were done."""
+        return self.batch * self.new * (len(moments) - 1) / (moments[-1] - moments[0])
+
+
+def ours(task: Task) -> float:
+    """The speed of this project's training loop."""
+    loss, policy = {"teacher_weight": 0.5}, {"student_share": 1.0}
+    method = MethodSettings(
+        loss="jsd", loss_settings=loss, policy="mixed", policy_settings=policy, teacher="live"
+    )
+    training = Training(steps=task.steps, batch_size=task.batch, learning_rate=RATE, validations=0)
+    run = Run(
+        settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
+        student=shapes.model(task.student, task.device, 0, torch.float32),
+        teacher=LiveTeacher(shapes.model(task.teacher, task.device, 1, torch.float32)),
+        loss=catalog.build_loss("jsd", loss),
+        policy=catalog.build_policy("mixed", policy),
+        update=None,
+        pool=task.prompts,
+        validation=[],
+        plain=[],
+        budget=task.budget,
+    )
+    return task.speed([now() for _ in distill(run, begin(run))])
+
+
+def now() -> float:
+    """The time when all that was asked of the GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class Moments(TrainerCallback):
+    """When each step of a trainer was done."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Notes the time."""
+        self.moments.append(now())
+
+
+def of_trl(task: Task, recompute: bool) -> float:
+    """The speed of TRL's trainer."""
+    on_gpu, watch = task.device.type == "cuda", Moments()
+    words = {str(at): at for at in range(shapes.SHAPES[task.student].vocabulary)}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, "0")))
+    tokenizer.pad_token = "0"
+    student = shapes.model(task.student, task.device, 0, torch.float32)
+    student.generation_config.eos_token_id = student.config.eos_token_id = None
+    rows = [
+        {"prompt": "", "input_ids": ids, "completion_mask": [0] * (len(ids) - 1) + [1]}
+        for ids in ([*one.prompt_ids, 0] for one in task.prompts)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = GKDConfig(
+            output_dir=folder,
+            lmbda=1.0,
+            temperature=1.0,
+            beta=0.5,
+            max_new_tokens=task.new,
+            max_steps=task.steps,
+            per_device_train_batch_size=task.batch,
+            learning_rate=RATE,
+            gradient_checkpointing=recompute,
+            bf16=on_gpu,
+            use_cpu=not on_gpu,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_strategy="no",
+        )
+        trainer = GKDTrainer(
+            model=student,
+            teacher_model=shapes.model(task.teacher, task.device, 1, torch.float32),
+            args=settings,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            callbacks=[watch],
+        )
+        trainer.train()
+    return task.speed(watch.moments)
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--student", default="narrow", choices=shapes.SHAPES)
+    parser.add_argument("--teacher", default="large", choices=shapes.SHAPES)
+    parser.add_argument("--batch", type=int, default=16, help="texts in a step")
+    parser.add_argument("--prompt", type=int, default=32, help="tokens")
+    parser.add_argument("--new", type=int, default=32, help="tokens")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--micro-batch-tokens", type=int, default=2048)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("on_policy.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    vocabulary = shapes.SHAPES[options.student].vocabulary
+    task = Task(
+        student=options.student,
+        teacher=options.teacher,
+        prompts=shapes.prompts(options.batch * options.steps, options.prompt, vocabulary),
+        batch=options.batch,
+        new=options.new,
+        steps=options.steps,
+        budget=options.micro_batch_tokens,
+        device=default_device(),
+    )
+    speeds = {
+        "TRL, as it comes": of_trl(task, recompute=True),
+        "TRL, with a KV cache": of_trl(task, recompute=False),
+        "ours": ours(task),
+    }
+    for name, speed in speeds.items():
+        print(f"{name:<24}{speed:>10,.0f} tok/s")
+    about = {"torch": torch.__version__, "transformers": transformers.__version__}
+    about |= {"trl": trl.__version__, "device": str(task.device)}
+    settings = {name: str(value) for name, value in asdict(task).items() if name != "prompts"}
+    whole = {"about": about, "settings": settings, "trained_tokens_per_second": speeds}
+    options.out.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Where the time of a finished experiment went: by stage, in work and beside it.
+
+python -m benchmarks.stages [--configfile config.yaml] [--out stages.json]
+
+Read from what the run itself has noted: the wall seconds of each job, from its start to its end
+(Snakemake's benchmark files), and of these the seconds of its work (`cost.json`: training steps,
+writing, reading, scoring). The rest is loading, starting and saving. Stages without a `cost.json`
+work with files alone.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from pipeline import costs
+from workflow.artifact import Artifact
+from workflow.jobs import Jobs
+
+
+@dataclass(frozen=True)
+class Row:
+    """The jobs of a stage."""
+
+    stage: str
+    jobs: int
+    seconds: float
+    work_seconds: float | None
+
+    @property
+    def other_share(self) -> float | None:
+        """The share of the time in which the stage's own work did not go on."""
+        return 1 - self.work_seconds / self.seconds if self.work_seconds is not None else None
+
+
+def row(stage: str, artifacts: Sequence[Artifact]) -> Row:
+    """What the jobs of a stage took together."""
+    paths = [Path("results/benchmarks", stage, f"{one.id}.tsv") for one in artifacts]
+    seconds = sum(float(pd.read_csv(path, sep="\t")["s"].sum()) for path in paths)
+    files = [Path(one.path) / costs.FILE for one in artifacts]
+    has_cost = all(path.exists() for path in files)
+    work = sum(json.loads(path.read_text())["seconds"] for path in files) if has_cost else None
+    return Row(stage, len(artifacts), seconds, work)
+
+
+def measured(artifacts: Iterable[Artifact]) -> list[Row]:
+    """A row for each stage, the longest first. Raises FileNotFoundError for what has not run."""
+    stages: dict[str, list[Artifact]] = {}
+    for one in artifacts:
+        stages.setdefault(one.stage, []).append(one)
+    rows = [row(stage, made) for stage, made in stages.items()]
+    return sorted(rows, key=lambda one: -one.seconds)
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--out", type=Path, default=Path("stages.json"))
+    options = parser.parse_args()
+    jobs = Jobs.of(yaml.safe_load(options.configfile.read_text()))
+    rows = measured(jobs.grid.artifacts.values())
+    print(f"{'stage':<12}{'jobs':>6}{'seconds':>10}{'in work':>10}{'beside':>8}")
+    for one in rows:
+        work = "" if one.work_seconds is None else f"{one.work_seconds:.1f}"
+        beside = "" if one.other_share is None else f"{one.other_share:.0%}"
+        print(f"{one.stage:<12}{one.jobs:>6}{one.seconds:>10.1f}{work:>10}{beside:>8}")
+    counted = [one for one in rows if one.work_seconds is not None]
+    seconds = sum(one.seconds for one in counted)
+    share = 1 - sum(one.work_seconds or 0 for one in counted) / seconds
+    print(f"beside the work of models: {share:.0%} of {seconds:.0f} s")
+    options.out.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""A teacher that was written to disk."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import artifacts, schemas
+from pipeline.cache import head
+from pipeline.cache.facts import HEAD, Facts, read_facts
+from pipeline.cache.store import MEMORY_BYTES, Store
+from pipeline.cache.tiers import Hidden, Sampled, Tier, TopK
+from pipeline.costs import Work
+from pipeline.signal import Forecast, Signal
+from pipeline.texts import Batch
+
+
+@dataclass(frozen=True)
+class CachedTeacher:
+    """A teacher whose distributions are looked up by example."""
+
+    store: Store
+    tier: Tier
+
+    def signal(self, batch: Batch, temperature: float = 1.0) -> Signal:
+        """The stored distributions.
+
+        Raises: ValueError for a text that was not cached, or a temperature that wasn't kept.
+        """
+        return self.forecast(batch, temperature).part(slice(None))
+
+    def forecast(self, batch: Batch, temperature: float = 1.0) -> Forecast:
+        """The same, looked up at once, from any thread; what is wide is made part by part."""
+        return self.tier.forecast(self.store.rows(batch.texts), batch, temperature)
+
+    def count(self) -> Work:
+        """What of the teacher is run while signals are read."""
+        return self.tier.work
+
+
+def open_cache(
+    folder: Path, splits: Sequence[str], memory_bytes: int = MEMORY_BYTES
+) -> CachedTeacher:
+    """The cache in `folder`, of these splits. Raises ValueError if it is damaged.
+
+    No more than `memory_bytes` of it are decoded at a time.
+    """
+    return opened(folder, read_facts(folder), splits, memory_bytes)
+
+
+def opened(
+    folder: Path, facts: Facts, splits: Sequence[str], memory_bytes: int = MEMORY_BYTES
+) -> CachedTeacher:
+    """As `open_cache`, where the manifest is yet to be written."""
+    files = [path for split in splits for path in _shards(folder, facts.shards, split)]
+    tier = _tier(folder, facts)
+    store = Store(folder, files, schemas.SIGNALS[facts.tier], tier.decode, memory_bytes)
+    return CachedTeacher(store, tier)
+
+
+def _tier(folder: Path, facts: Facts) -> Tier:
+    match facts.tier:
+        case "top_k":
+            return TopK(facts)
+        case "sampled":
+            return Sampled(facts)
+        case "hidden":
+            return Hidden(head.load(folder / HEAD, facts.softcap))
+
+
+def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:
+    found = [folder / name for name in names if name.startswith(f"{split}-")]
+    missing = [path for path in found if not path.exists()]
+    if not found or missing:
+        raise ValueError(f"{folder} lacks {missing or split}; delete it and run again")
+    return found
+
+
+def check_cache(folder: Path, texts: Path, vocabulary: int) -> None:
+    """Raises ValueError unless the cache was made from these texts in this vocabulary.
+
+    Its teacher is part of its id, so a cache of another teacher stands under a name not its own.
+    """
+    manifest = artifacts.read_json(folder / artifacts.MANIFEST)
+    if manifest["id"] != folder.name:
+        raise ValueError(
+            f"{folder} holds {manifest['id']}, the signal of {manifest['inputs']['teacher']}; "
+            "delete it and run again"
+        )
+    made_from, wanted = manifest["inputs"]["tokens"], artifacts.read_id(texts)
+    if made_from != wanted:
+        raise ValueError(
+            f"{folder} holds the teacher's signal for {made_from}, not for {wanted} ({texts}); "
+            "delete it and run again"
+        )
+    if manifest["vocabulary"] != vocabulary:
+        raise ValueError(
+            f"{folder} is over {manifest['vocabulary']} tokens, the student over {vocabulary}: "
+            "teacher and student must share a vocabulary"
+        )

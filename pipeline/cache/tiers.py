@@ -1,0 +1,185 @@
+"""What is decoded of each kind of cache, and the signal that it gives."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.cache import packing
+from pipeline.cache.facts import STEP, Facts
+from pipeline.cache.head import Head
+from pipeline.cache.store import Arrays, bytes_of, numbers_of
+from pipeline.costs import Work
+from pipeline.language_model import autocast
+from pipeline.sampled_targets import with_fillers
+from pipeline.signal import Forecast, Signal, Support, dense, tempered
+from pipeline.texts import Batch
+from pipeline.transfer import moved
+
+
+class Tier(Protocol):
+    """How a kind of cache is read."""
+
+    @property
+    def work(self) -> Work:
+        """Of the teacher's part that is run when tokens are read."""
+        ...
+
+    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+        """The tokens of a row group, a row for each, in little memory."""
+        ...
+
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Forecast:
+        """The teacher's distribution at the tokens of a batch, whose rows these are.
+
+        Raises: ValueError for a temperature that can't be had.
+        """
+        ...
+
+
+def _gaps(table: pa.Table, facts: Facts) -> np.ndarray:
+    """Of all rows after each other."""
+    names = ("gaps_low", "gaps_middle", "gaps_high")[: facts.gap_bytes]
+    return packing.joined([bytes_of(table, name) for name in names])
+
+
+def _narrow(ids: np.ndarray, facts: Facts) -> np.ndarray:
+    return ids.astype(np.uint16) if facts.vocabulary <= 1 << 16 else ids
+
+
+def _on(device: torch.device, values: np.ndarray) -> Tensor:
+    return moved(torch.from_numpy(values), device)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The really next token, the likeliest others, and a bucket where that is not all.
+
+    Log-probabilities are rounded, which leaves a row's sum some 1e-3 off one. They are made exact
+    when read, so that a KL on them is never negative.
+    """
+
+    facts: Facts
+    work: Work = field(default_factory=Work)  # none
+
+    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+        """Ids, log-probabilities in steps, and what belongs to the whole row."""
+        assert order is not None
+        assert self.facts.k is not None
+        floors = numbers_of(table, "floors")
+        shape = (len(floors), self.facts.k - 1)
+        places = packing.from_gaps(_gaps(table, self.facts).reshape(shape))
+        levels = packing.joined([bytes_of(table, name) for name in ("levels_low", "levels_high")])
+        return {
+            "ids": _narrow(order[places], self.facts),
+            "steps": (levels.reshape(shape) + floors[:, None]).astype(np.int16),
+            "target": numbers_of(table, "target_log_probs"),
+            "other": numbers_of(table, "other_log_probs").astype(np.float32),
+            "entropy": numbers_of(table, "entropies").astype(np.float32),
+            "log_normalisers": numbers_of(table, "log_normalisers").reshape(len(floors), -1),
+        }
+
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+        """The next token stands first, the others by their places in the shard's vocabulary."""
+        device = batch.next_ids.device
+        others = _on(device, rows["ids"].astype(np.int32)).long()
+        ids = torch.cat([batch.next_ids[:, None], others], dim=-1)
+        parts = [_on(device, rows["target"])[:, None], _on(device, rows["steps"]).float() * STEP]
+        if ids.shape[-1] < self.facts.vocabulary:
+            parts.append(_on(device, rows["other"])[:, None])
+        log_probs = torch.cat(parts, dim=-1).log_softmax(-1)
+        signal = Signal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
+        if temperature == 1:
+            return signal
+        return tempered(signal, temperature, self._normaliser(rows, temperature, device))
+
+    def _normaliser(self, rows: Arrays, temperature: float, device: torch.device) -> Tensor:
+        kept = self.facts.temperatures
+        if temperature not in kept:
+            allowed = ", ".join(str(one) for one in kept) or "none but 1"
+            raise ValueError(f"temperature = {temperature}: teacher_cache.temperatures: {allowed}")
+        return _on(device, rows["log_normalisers"][:, kept.index(temperature)])
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What came up in some draws, the really next token, and fillers that never came up."""
+
+    facts: Facts
+    work: Work = field(default_factory=Work)  # none
+
+    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+        """Ids and counts, a place of each row for each draw; -1 and 0 where fewer came up."""
+        assert order is not None
+        assert self.facts.draws is not None
+        distinct = numbers_of(table, "distinct").astype(np.int64)
+        shape = (len(distinct), min(self.facts.draws, self.facts.vocabulary))
+        taken = np.arange(shape[1]) < distinct[:, None]
+        gaps, ids, counts = np.zeros(shape, np.int32), np.full(shape, -1), np.zeros(shape, np.int16)
+        gaps[taken] = _gaps(table, self.facts)
+        ids[taken] = order[packing.from_gaps(gaps)[taken]]
+        counts[taken] = packing.joined(
+            [bytes_of(table, f"counts_{one}") for one in ("low", "high")]
+        )
+        target = numbers_of(table, "target_log_probs")
+        return {"ids": ids.astype(np.int32), "counts": counts, "target": target}
+
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+        """As `pipeline.sampled_targets` has it. Only the temperature that was drawn at is there.
+
+        The next token has the share of the draws that it got, often none: only so are the shares
+        on average the teacher's probabilities.
+        """
+        if temperature != 1:
+            raise ValueError(f"temperature = {temperature}: {self.facts.tier} targets have 1 alone")
+        assert self.facts.draws is not None
+        device = batch.next_ids.device
+        ids, counts = _on(device, rows["ids"]).long(), _on(device, rows["counts"]).float()
+        size = self.facts.vocabulary
+        return with_fillers(ids, counts, batch.next_ids, self.facts.draws, size)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The last hidden state, and the teacher's head that makes it a dense distribution."""
+
+    head: Head
+    work: Work = field(default_factory=Work)  # of the head
+
+    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+        """The states in half precision."""
+        assert order is None  # no token ids are stored
+        planes = [bytes_of(table, f"states_{one}") for one in ("low", "high")]
+        target = numbers_of(table, "target_log_probs")
+        states = np.stack(planes, axis=-1).view(np.float16).reshape(len(target), -1)
+        return {"states": states, "target": target}
+
+    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> "HiddenForecast":
+        """Dense, from the same product that the live teacher ends with."""
+        return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch, temperature)
+
+
+@dataclass(frozen=True)
+class HiddenForecast:
+    """Hidden states of a batch; of their logits a part exists at a time."""
+
+    tier: Hidden
+    states: Float[Tensor, "tokens width"]
+    batch: Batch
+    temperature: float
+
+    @torch.no_grad()
+    def part(self, rows: slice) -> Signal:
+        """The distribution at each of these tokens."""
+        states, head, work = self.states[rows], self.tier.head, self.tier.work
+        with autocast(states.device, "auto"):
+            logits = head.on(states.device)(states.float()).float()
+        work.scored_tokens += len(states)
+        work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
+        if self.temperature != 1:
+            logits /= self.temperature
+        return dense(logits, self.batch.next_ids[rows])

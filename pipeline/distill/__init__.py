@@ -1,0 +1,1 @@
+"""One model trained by one method with one seed: students, shared starts and teachers alike."""

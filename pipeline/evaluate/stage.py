@@ -1,0 +1,209 @@
+"""Evaluates one checkpoint on all its tasks: held-out measures, and what lm-eval runs.
+
+The model is loaded once. Each task is finished on disk before the next begins: after a kill only
+the rest is done.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline import artifacts, cli, costs, schemas
+from pipeline.cache.cached_teacher import check_cache, open_cache
+from pipeline.corpus import read_texts
+from pipeline.costs import Usage, Work
+from pipeline.evaluate import exposure, heldout, measured
+from pipeline.evaluate.measured import Measured
+from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
+from pipeline.pieces import Pieces
+from pipeline.prepare_task.instruction_items import CARD, ITEMS
+from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
+from pipeline.splits import shuffled
+from pipeline.stopwatch import Stopwatch, device_name
+from pipeline.workload import count
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.checkpoint_lm import CheckpointLM
+
+RESULTS = "results.json"
+RESPONSES = "responses"
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A checkpoint, and the files of everything that it may be asked."""
+
+    options: Namespace
+    settings: EvaluationJob
+    model: PreTrainedModel
+    cards: Mapping[str, tuple[Path, dict[str, Any]]]  # of the tasks that are artifacts, by name
+
+    @cached_property
+    def checkpoint(self) -> "CheckpointLM":
+        """The model as lm-eval sees it, which takes seconds to import."""
+        from pipeline.evaluate.checkpoint_lm import CheckpointLM
+
+        tokenizer = load_tokenizer(self.options.model)
+        return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
+
+    def measure(self, task: Asked) -> tuple[Measured, Work]:
+        """What the checkpoint does on a task, and what its teachers did for that."""
+        if task.name == heldout.TASK:
+            return self.held_out()
+        if task.name == exposure.TASK:
+            assert task.writing is not None
+            return self.exposed(task.writing)
+        if task.writing is not None:
+            return self.responses(task.name, task.writing), Work()
+        return self.documents(task.name), Work()
+
+    def held_out(self) -> tuple[Measured, Work]:
+        """The measures on the test responses, against the teachers whose signal there is."""
+        teachers = {}
+        for cache in self.options.cache:
+            check_cache(cache, self.options.tokens, self.model.config.vocab_size)
+            teacher = artifacts.read_json(cache / artifacts.MANIFEST)["inputs"]["teacher"]
+            teachers[teacher] = open_cache(cache, ["test"])
+        texts = read_texts(self.options.tokens / "test.parquet")
+        works = [one.count() for one in teachers.values()]
+        found = heldout.measure(self.model, texts, teachers, self.options.micro_batch_tokens)
+        return found, reduce(Work.then, works, Work())
+
+    def exposed(self, writing: Writing) -> tuple[Measured, Work]:
+        """The excess error against each teacher but the checkpoint itself."""
+        texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
+        parts, works = [Measured(schemas.ITEMS.empty_table())], [Work()]
+        for folder in self.options.teacher:
+            if artifacts.read_id(folder) == artifacts.read_id(self.options.model):
+                continue
+            teacher = load(folder, self.model.device)
+            works.append(count(teacher))
+            parts.append(
+                exposure.measure(
+                    self.model,
+                    teacher,
+                    artifacts.read_id(folder),
+                    texts,
+                    max_new_tokens=writing.max_new_tokens,
+                    seed=writing.decoding_seeds[0],
+                    budget=self.options.micro_batch_tokens,
+                )
+            )
+        return measured.together(parts), reduce(Work.then, works)
+
+    def responses(self, name: str, writing: Writing) -> Measured:
+        """The measures of written responses: to an instruction task, or to the test split."""
+        from pipeline.evaluate import harness_results, responses
+
+        self.checkpoint.label = name
+        items = self.own_items() if name == RESPONSES else self.drawn_items(name)
+        self.checkpoint.written.clear()
+        look_up = partial(_written, self.checkpoint)
+        tasks = responses.tasks(name, items, writing, look_up)
+        results = harness_results.run(self.checkpoint, tasks, None, self.settings.seed)
+        return responses.evaluated(name, writing, results)
+
+    def own_items(self) -> list[dict[str, Any]]:
+        """The test examples whose tokens are there, in their fair order."""
+        table = schemas.read(self.options.data / "test.parquet", schemas.EXAMPLES)
+        asked = {text.example_id for text in read_texts(self.options.tokens / "test.parquet")}
+        rows = table.to_pylist()
+        return [row for row in rows if row["example_id"] in asked][: self.settings.items]
+
+    def drawn_items(self, name: str) -> list[dict[str, Any]]:
+        """The items of an instruction task that are asked."""
+        folder, _ = self.cards[name]
+        rows = schemas.read(folder / ITEMS, schemas.EXAMPLES).to_pylist()
+        if self.settings.items is None:
+            return rows
+        drawn = shuffled(rows, lambda row: row["example_id"], f"{self.settings.seed} {name}")
+        return drawn[: self.settings.items]
+
+    def documents(self, name: str) -> Measured:
+        """What lm-eval measures on the documents of one of its tasks."""
+        from pipeline import harness
+        from pipeline.documents import stored
+        from pipeline.evaluate import harness_results
+
+        self.checkpoint.label = name
+        folder, card = self.cards[name]
+        made_from = f"{artifacts.read_id(folder)}, digest {card['digest']}"
+        tasks = harness.load(card["harness_task"], stored(folder), card["shots"], made_from)
+        settings = self.settings
+        results = harness_results.run(self.checkpoint, tasks, settings.items, settings.seed)
+        return harness_results.measured(name, card["harness_task"], tasks, results)
+
+
+def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
+    return checkpoint.written[prompt, seed]
+
+
+def make(folder: Path, evaluator: Evaluator, task: Asked) -> dict[str, object]:
+    """What one task has given, as files in `folder`; what it took."""
+    cli.progress(f"{task.name}: begins")
+    watch, work = Stopwatch(evaluator.model.device), count(evaluator.model)
+    found, teacher_work = evaluator.measure(task)
+    found.write(folder)
+    text = json.dumps(found.results, indent=1, default=str)  # it holds torch dtypes
+    (folder / RESULTS).write_text(text)
+    usage = watch.usage()
+    cli.progress(f"{task.name}: {usage.seconds:.1f} s")
+    return {
+        "usage": asdict(usage),
+        "work": asdict(work),
+        "teacher_work": asdict(teacher_work),
+    }
+
+
+def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> costs.Cost:
+    """What all tasks together took."""
+    found = list(facts)
+    return costs.cost_of(
+        reduce(Usage.then, (Usage(**one["usage"]) for one in found)),
+        reduce(Work.then, (Work(**one["work"]) for one in found)),
+        reduce(Work.then, (Work(**one["teacher_work"]) for one in found)),
+        device=device_name(model.device),
+        parameters=parameter_count(model),
+    )
+
+
+def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The tasks in these folders, by name."""
+    read = {folder: artifacts.read_json(folder / CARD) for folder in folders}
+    return {card["task"]: (folder, card) for folder, card in read.items()}
+
+
+def run(options: Namespace) -> None:
+    """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
+    torch.set_num_threads(options.threads)
+    settings = EvaluationJob.model_validate(options.job.settings)
+    inputs = {role: getattr(options, role) for role in ("model", "data", "tokens")}
+    for role in ("cache", "task", "teacher"):
+        inputs |= {f"{role}-{at}": path for at, path in enumerate(getattr(options, role))}
+    cli.begin(options.out, options.job, inputs)
+
+    model = load(options.model, default_device())
+    evaluator = Evaluator(options, settings, model, cards(options.task))
+    pieces, names = Pieces(options.state, options.job, inputs), []
+    for task in settings.tasks:
+        names.append(quote(task.name, safe=""))
+        pieces.get(names[-1], partial(make, evaluator=evaluator, task=task))
+
+    folders = [options.state / name for name in names]
+    parts = [measured.read(one, artifacts.read_json(one / RESULTS)) for one in folders]
+    whole = measured.together(parts)
+    with artifacts.whole(options.out) as folder:
+        folder.mkdir()
+        whole.write(folder)
+        (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
+        costs.write(folder, cost((pieces.facts(name) for name in names), model))
+        artifacts.write_manifest(folder, options.job, inputs)
+    pieces.forget()

@@ -1,0 +1,1 @@
+"""Scores, tables, plots and one page of everything that an experiment has evaluated."""

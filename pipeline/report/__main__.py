@@ -1,0 +1,25 @@
+"""The command line of a stage; its libraries are loaded when it is known what to do.
+
+python -m pipeline.report JOB --grid results/NAME/grid.csv --results results
+    --out results/NAME/report
+"""
+
+from pathlib import Path
+
+from pipeline import cli, report
+
+
+def main() -> None:
+    """Reads the command line, then loads and does the work."""
+    parser = cli.parser(report)
+    parser.add_argument("--grid", type=Path, required=True, help="the experiment's grid.csv")
+    parser.add_argument("--results", type=Path, required=True, help="the folder of all artifacts")
+    options = parser.parse_args()
+
+    from pipeline.report import stage
+
+    stage.run(options)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,113 @@
+"""Writes what pipeline.reporting makes of an experiment's evaluations."""
+
+import io
+from argparse import Namespace
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from pipeline import artifacts, cli, schemas
+from pipeline.claims import claim
+from pipeline.reporting import formats, page, provenance, tables
+from pipeline.reporting.cells import cell_pages
+from pipeline.reporting.comparisons import compare
+from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
+from pipeline.reporting.layout import Draft, drafts
+from pipeline.reporting.looks import STYLE, Plot
+from pipeline.reporting.method_pages import method_pages
+from pipeline.reporting.samples import samples
+from pipeline.reporting.scores import assemble
+from pipeline.settings.report import ReportSettings
+
+SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
+
+
+def run(options: Namespace) -> None:
+    """Writes the report and prints its main table."""
+    settings = ReportSettings.model_validate(options.job.settings)
+    claim(options.out, cli.progress)
+    grid = read_grid(options.grid)
+    check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
+    results_folder = options.results
+    inputs = read_inputs(results_folder, grid, settings.data_id)
+
+    with artifacts.whole(options.out) as folder:
+        main_table = write_report(folder, options.job, settings, inputs)
+        evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.evaluations}
+        artifacts.write_manifest(folder, options.job, evaluations)
+    print(main_table)
+    print(options.out / "index.html")
+
+
+def check_cards(methods: set[str], settings: ReportSettings) -> None:
+    """Raises ValueError for a method of the grid that the settings don't describe."""
+    if unknown := sorted(methods - set(settings.methods)):
+        raise ValueError(f"the grid has {unknown}, which the report's settings don't describe")
+
+
+def write_report(folder: Path, job: artifacts.Job, settings: ReportSettings, inputs: Inputs) -> str:
+    """Everything but the manifest, in `folder`; the main table in Markdown."""
+    results = assemble(inputs, settings.titles)
+    sizes = tables.sizes_of(inputs)
+    comparisons = compare(inputs, results, settings)
+    folder.mkdir()
+    schemas.write(folder / "scores.parquet", results.scores.to_dict("list"), schemas.SCORES)
+    (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")
+    provenance.write(folder / provenance.MANIFESTS, inputs.manifests)
+
+    with matplotlib.rc_context(STYLE):
+        sections = [
+            write_section(folder, one)
+            for one in drafts(settings, inputs, results, comparisons, sizes)
+        ]
+    contents = page.Contents(
+        sections=sections,
+        methods=method_pages(settings, inputs, results, sizes),
+        cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
+        samples=samples(inputs, results, sizes),
+        sizes=sizes,
+        comparisons=comparisons,
+    )
+    html = page.page(job, settings, inputs, results, contents)
+    (folder / "index.html").write_text(html, encoding="utf-8")
+    return (folder / "tables/main.md").read_text(encoding="utf-8")
+
+
+def write_section(folder: Path, draft: Draft) -> page.Section:
+    """The tables and plots of a section, each in all its formats; the section for the page."""
+    for table in (*draft.tables, *draft.folded):
+        numbers = draft.numbers.get(table.name) or formats.plain_csv(table)
+        write_table(folder / "tables", table, numbers)
+    drawings = [write_plot(folder / "plots", plot) for plot in draft.plots]
+    return page.Section(draft.name, draft.title, draft.lead, draft.tables, drawings, draft.folded)
+
+
+def write_table(folder: Path, table: tables.Table, numbers: str) -> None:
+    """A table in four formats; `numbers` is its CSV."""
+    folder.mkdir(exist_ok=True)
+    formats.write_parquet(folder / f"{table.name}.parquet", numbers)
+    for end, text in (
+        ("csv", numbers),
+        ("md", formats.markdown(table)),
+        ("tex", formats.latex(table)),
+    ):
+        (folder / f"{table.name}.{end}").write_text(text, encoding="utf-8")
+
+
+def write_plot(folder: Path, plot: Plot) -> page.Drawing:
+    """A plot as PNG and SVG, and as the page holds it."""
+    folder.mkdir(exist_ok=True)
+    plot.figure.get_layout_engine().execute(plot.figure)
+    plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
+    svg = as_svg(plot.figure)
+    (folder / f"{plot.name}.svg").write_bytes(svg)
+    plot.figure.savefig(folder / f"{plot.name}.png", dpi=130)
+    return page.Drawing(plot.name, plot.title, plot.caption, svg)
+
+
+def as_svg(figure: Figure) -> bytes:
+    """The figure as SVG, without the date that would make each one different."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(SVG_NOTES))
+    return buffer.getvalue()

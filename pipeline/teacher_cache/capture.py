@@ -1,0 +1,106 @@
+"""Asking the teacher: its body over micro-batches, its head over a chunk of tokens at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.language_model import autocast, response_hidden, scored
+from pipeline.settings.teacher import CacheJob
+from pipeline.teacher_cache import kept
+from pipeline.teacher_cache.kept import Chunk, Kept
+from pipeline.texts import Batch, Text, micro_batches
+
+# logits that are there at once: on a GPU few launches, on a CPU what its caches hold
+CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 20
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What is kept of a micro-batch, on its way to the host."""
+
+    texts: Sequence[Text]
+    parts: Sequence[Kept]  # of its tokens, a chunk each
+    arrived: torch.cuda.Event | None  # until then the parts are not to be read
+
+    def wait(self) -> None:
+        """Returns when the parts may be read."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A teacher, and what is asked of it."""
+
+    model: PreTrainedModel
+    settings: CacheJob
+    budget: int  # positions in a micro-batch: of the machine
+
+    @torch.no_grad()
+    def of(self, texts: Sequence[Text]) -> Iterator[Captured]:
+        """What is kept of the texts, in an order of their own."""
+        device = self.model.device
+        for batch in micro_batches(texts, self.budget, device):
+            with autocast(device, "auto"):
+                states = response_hidden(self.model, batch)
+            yield self.of_states(batch, states)
+
+    @torch.no_grad()
+    def of_states(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> Captured:
+        """The same for a micro-batch that the teacher's body has read."""
+        keep = self._keep()
+        with autocast(states.device, "auto"):
+            parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
+        arrived = None
+        if states.is_cuda:
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Captured(batch.texts, parts, arrived)
+
+    def _keep(self) -> Callable[[Chunk], Kept]:
+        settings = self.settings
+        match settings.kept:
+            case "top_k":
+                return partial(kept.likeliest, k=settings.k, temperatures=settings.temperatures)
+            case "sampled":
+                assert settings.draws is not None
+                return partial(kept.drawn, draws=settings.draws)
+            case "hidden":
+                return kept.states
+
+    def _chunks(self, batch: Batch, states: Tensor) -> Iterator[Chunk]:
+        logits = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
+        size = max(1, logits // self.model.config.vocab_size)
+        uniforms = self._uniforms(batch)
+        for first in range(0, len(states), size):
+            own = slice(first, first + size)
+            yield Chunk(
+                states[own],
+                scored(self.model, states[own]).float(),
+                batch.next_ids[own],
+                None if uniforms is None else uniforms[own],
+            )
+
+    def _uniforms(self, batch: Batch) -> Tensor | None:
+        draws, seed = self.settings.draws, self.settings.seed
+        if draws is None:
+            return None
+        numbers = [kept.uniform_numbers(text, draws, seed) for text in batch.texts]
+        return torch.cat(numbers).to(batch.next_ids.device)
+
+
+def _to_host(parts: Kept) -> Kept:
+    return {name: _copied(values) for name, values in parts.items()}
+
+
+def _copied(values: Tensor) -> Tensor:
+    """On the host, or on the way there: the GPU goes on meanwhile."""
+    if not values.is_cuda:
+        return values
+    target = torch.empty_like(values, device="cpu", pin_memory=True)
+    return target.copy_(values, non_blocking=True)

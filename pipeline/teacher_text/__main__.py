@@ -1,0 +1,25 @@
+"""The command line of a stage; its libraries are loaded when it is known what to do.
+
+python -m pipeline.teacher_text JOB --teacher DIR --tokens DIR --state DIR --out results/texts/ID
+"""
+
+from pathlib import Path
+
+from pipeline import cli, teacher_text
+
+
+def main() -> None:
+    """Reads the command line, then loads and does the work."""
+    parser = cli.parser(teacher_text)
+    for role in ("teacher", "tokens", "state"):
+        parser.add_argument(f"--{role}", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+
+    from pipeline.teacher_text import stage
+
+    stage.run(options)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,102 @@
+"""Writes responses chunk by chunk, each finished on disk before the next."""
+
+from argparse import Namespace
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+from pipeline import artifacts, cli, costs, schemas, vocabulary
+from pipeline.corpus import read_texts
+from pipeline.costs import cost_of_pieces
+from pipeline.language_model import default_device, load, parameter_count
+from pipeline.pace import Pace
+from pipeline.pieces import Pieces
+from pipeline.settings.writing import TextJob
+from pipeline.stopwatch import Stopwatch, device_name
+from pipeline.texts import Text
+from pipeline.workload import count
+from pipeline.writing import sampler, write
+
+CHUNK = 500  # texts in a piece: a kill costs no more
+FILE = "train.parquet"
+
+
+def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
+    """The prompts to answer, each as often as wished; a subset is a draw, not a front part.
+
+    Raises: ValueError if there are too few for a half to have one.
+    """
+    count = min(settings.prompts or len(texts), len(texts))
+    if settings.half and count < 2:
+        raise ValueError(f"teacher_text.prompts: {count} has no two halves; allowed: 2 or more")
+    middle = count // 2
+    part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
+    order = np.random.default_rng(settings.seed).permutation(len(texts))
+    chosen = order[part[settings.half]]
+    asked = [texts[at] for at in sorted(chosen)]
+    if settings.samples == 1:
+        return asked
+    return [
+        replace(text, example_id=f"{text.example_id}#{sample}")
+        for text in asked
+        for sample in range(settings.samples)
+    ]
+
+
+def write_chunk(
+    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: Pace
+) -> dict[str, object]:
+    """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
+    watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
+    time, seed = settings.max_new_tokens, settings.seed
+    written = write(asked, [model], choose, time, seed, "teacher", pace)
+    columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
+    schemas.write(folder / FILE, columns, schemas.TOKENS)
+    return {
+        "tokens": sum(len(text.response_ids) for text in written),
+        "ended": sum(text.ended for text in written),
+        "usage": asdict(watch.usage()),
+        "work": asdict(work),
+    }
+
+
+def run(options: Namespace) -> None:
+    """Writes the responses of one model."""
+    torch.set_num_threads(options.threads)
+    settings = TextJob.model_validate(options.job.settings)
+    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    cli.begin(options.out, options.job, inputs)
+
+    vocabulary.check(options.teacher, options.tokens)
+    model = load(options.teacher, default_device())
+    asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
+    pieces, made, facts = Pieces(options.state, options.job, inputs), [], []
+    pace = Pace("texts", len(asked), "texts")
+    for first in range(0, len(asked), CHUNK):
+        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
+        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
+        made.append(pieces.get(name, make) / FILE)
+        pace.skip(first + len(part) - pace.done)  # none where this run has written them
+        facts.append(pieces.facts(name))
+
+    with artifacts.whole(options.out) as folder:
+        folder.mkdir()
+        tables = [schemas.read(path, schemas.TOKENS) for path in made]
+        columns = pa.concat_tables(tables).to_pydict()
+        schemas.write(folder / FILE, columns, schemas.TOKENS)
+        device, parameters = device_name(model.device), parameter_count(model)
+        costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
+        artifacts.write_manifest(
+            folder,
+            options.job,
+            inputs,
+            tokens=sum(one["tokens"] for one in facts),
+            tokenizer_digest=vocabulary.of_texts(options.tokens),
+            ended_share=sum(one["ended"] for one in facts) / len(asked),
+        )
+    pieces.forget()

@@ -1,0 +1,136 @@
+"""A Llama-like model that reads texts side by side, each at its own place.
+
+The arithmetic is that of transformers' `LlamaModel`, whose bookkeeping at each token (masks,
+configuration look-ups, a cache that grows by copying) takes several times as long as the arithmetic
+of a small model.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from pipeline.language_model import autocast, head
+from pipeline.writing.caches import Reading, Stored, beginning, going_on, store
+
+FAMILIES = ("llama", "qwen2")
+ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on the text's length
+
+Hidden = Float[Tensor, "batch new width"]
+Heads = Float[Tensor, "batch heads new size"]
+Turns = Float[Tensor, "batch 1 new size"]
+
+
+def can_read(model: PreTrainedModel) -> bool:
+    """Whether a model is of a family, and of a configuration, whose arithmetic stands here."""
+    config = model.config
+    return (
+        config.model_type in FAMILIES
+        and config.rope_parameters["rope_type"] in ROPES
+        and not getattr(config, "use_sliding_window", False)
+    )
+
+
+class LlamaReader:
+    """A model, and the keys and values of the texts that it is part way through."""
+
+    next_block: Callable[..., Hidden]  # of tokens that go on; a GPU has it compiled
+
+    def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
+        body, config = model.base_model, model.config
+        device, size = body.embed_tokens.weight.device, body.layers[0].self_attn.head_dim
+        shape = (slots, config.num_key_value_heads, length, size)
+        self.model, self.dtype = model, dtype
+        # what no text has written yet is hidden by adding -inf to its score: it must be finite
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in body.layers]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in body.layers]
+        self.next_block = block
+
+        every = torch.arange(length, device=device)[None]
+        cos, sin = body.rotary_emb(body.embed_tokens.weight, every)
+        sign = torch.ones_like(sin[0])
+        sign[:, : size // 2] = -1  # of the half that turns the other way
+        self.cos, self.sin = cos[0], sin[0] * sign
+
+    def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
+        """Reads the first tokens of texts into their slots."""
+        with autocast(ids.device, "auto"):
+            self._hidden(ids, beginning(rows, ids.shape[1], self.dtype), block)
+
+    def read(
+        self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
+    ) -> Float[Tensor, "slots new vocabulary"]:
+        """The logits after each of the next tokens of all texts, of which `read` were read."""
+        reading = going_on(read, ids.shape[1], seen, self.dtype)
+        with autocast(ids.device, "auto"):
+            hidden = self._hidden(ids, reading, self.next_block)
+            return head(self.model, normed(self.model.base_model.norm, hidden)).float()
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Goes on with these slots alone."""
+        self.keys = [one[rows] for one in self.keys]
+        self.values = [one[rows] for one in self.values]
+
+    def _hidden(
+        self, ids: Int[Tensor, "batch new"], reading: Reading, through: Callable[..., Hidden]
+    ) -> Hidden:
+        body = self.model.base_model
+        cos, sin = self.cos[reading.places][:, None], self.sin[reading.places][:, None]
+        hidden = body.embed_tokens(ids)
+        for layer, keys, values in zip(body.layers, self.keys, self.values, strict=True):
+            hidden = through(layer, hidden, cos, sin, keys, values, reading)
+        return hidden
+
+
+def block(
+    layer: torch.nn.Module,
+    hidden: Hidden,
+    cos: Turns,
+    sin: Turns,
+    keys: Stored,
+    values: Stored,
+    reading: Reading,
+) -> Hidden:
+    """One layer: attention, and what follows it."""
+    seen, attention = normed(layer.input_layernorm, hidden), layer.self_attn
+    query, key, value = (
+        part(seen).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    key, value = store(keys, _turned(key, cos, sin), reading), store(values, value, reading)
+    attended = _attended(_turned(query, cos, sin).to(key.dtype), key, value, reading)
+    hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
+
+    seen, mlp = normed(layer.post_attention_layernorm, hidden), layer.mlp
+    return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)) * mlp.up_proj(seen))
+
+
+def _attended(query: Heads, key: Heads, value: Heads, reading: Reading) -> Heads:
+    """Heads that share keys and values count as further tokens of theirs: nothing is repeated."""
+    shared, (batch, heads, new, size) = key.shape[1], query.shape
+    turns = heads // shared
+    if not reading.seen:
+        return F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, enable_gqa=turns > 1
+        )
+    mask = reading.mask if new == 1 else reading.mask.repeat(1, 1, turns, 1)
+    found = F.scaled_dot_product_attention(
+        query.reshape(batch, shared, turns * new, size),
+        key,
+        value,
+        attn_mask=mask.expand(batch, shared, turns * new, -1),
+    )
+    return found.reshape(batch, heads, new, size)
+
+
+def normed(norm: torch.nn.Module, hidden: Float[Tensor, "*batch width"]) -> Tensor:
+    """The root-mean-square norm."""
+    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
+
+
+def _turned(x: Heads, cos: Turns, sin: Turns) -> Heads:
+    """Rotary positions; the signs of the rotation are in `sin`."""
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin

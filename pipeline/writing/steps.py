@@ -1,0 +1,88 @@
+"""One step of all texts: a token each, or as many as were guessed right."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pipeline.writing.choices import Choice, Choose, Drafted
+from pipeline.writing.slots import Slots
+
+
+class Reader(Protocol):
+    """A model that is part way through the texts in all slots."""
+
+    def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
+        """Reads the first tokens of texts into their slots."""
+        ...
+
+    def read(
+        self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
+    ) -> Float[Tensor, "slots new vocabulary"]:
+        """The logits after each of the next tokens; `read` are behind them, `seen` is the most."""
+        ...
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Goes on with these slots alone."""
+        ...
+
+
+def ahead(choose: Choose | Drafted) -> int:
+    """The most tokens that a step writes."""
+    return choose.tokens if isinstance(choose, Drafted) else 1
+
+
+def advance(
+    readers: Sequence[Reader], choose: Choose | Drafted, slots: Slots, seen: int, end: int
+) -> None:
+    """Writes on in all slots."""
+    if isinstance(choose, Drafted):
+        _by_draft(readers, choose, slots, seen, end)
+        return
+    logits = [one.read(slots.last[:, None], slots.read, seen)[:, 0] for one in readers]
+    slots.take(choose(logits, slots.position, slots.uniform()), slots.writing, end)
+
+
+def _by_draft(
+    readers: Sequence[Reader], choose: Drafted, slots: Slots, seen: int, end: int
+) -> None:
+    """The first model proposes token by token, the second reads and judges all of it at once.
+
+    Both have then read beyond a refused token; as `slots.read` stops there, that is overwritten.
+    """
+    student, teacher = readers
+    proposed = _proposals(student, choose, slots, seen)
+    read = torch.cat([slots.last[:, None], proposed.tokens[:, :-1]], dim=1)
+    logits = teacher.read(read, slots.read, seen).flatten(0, 1)
+    uniform = torch.stack([slots.uniform(at) for at in range(choose.tokens)], dim=1)
+    flat = _each(proposed, lambda one: one.flatten(0, 1))
+    judged = choose.judge(flat, logits, uniform.flatten(0, 1))
+    judged = _each(judged, lambda one: one.view_as(read))
+
+    among, before = slots.writing.clone(), slots.read.clone()
+    slots.dropped.add_(among * choose.tokens)
+    for at in range(choose.tokens):
+        slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end)
+        among = among & slots.writing & (judged.tokens[:, at] == proposed.tokens[:, at])
+    slots.dropped.sub_(slots.read - before)
+
+
+def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Choice:
+    """The tokens that the first model would write, one behind the other: [slots, tokens]."""
+    last, found = slots.last, []
+    for at in range(choose.tokens):
+        logits = student.read(last[:, None], slots.read + at, seen)[:, 0]
+        found.append(choose.propose([logits], slots.position + at, slots.uniform(at)))
+        last = found[-1].tokens
+    columns = (torch.stack(one, dim=1) for one in zip(*map(_parts, found), strict=True))
+    return Choice(*columns)
+
+
+def _parts(choice: Choice) -> tuple[Tensor, Tensor, Tensor]:
+    return choice.tokens, choice.log_probs, choice.by_teacher
+
+
+def _each(choice: Choice, change: Callable[[Tensor], Tensor]) -> Choice:
+    return Choice(*map(change, _parts(choice)))

@@ -1,0 +1,197 @@
+"""Texts read side by side, each at its own place, as the models' own forward reads them alone."""
+
+import pytest
+import torch
+from test_paper_models import family
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from pipeline.adapters import attach
+from pipeline.language_model import autocast
+from pipeline.writing.decoder import can_write
+from pipeline.writing.families import FamilyReader
+from pipeline.writing.graphs import HalfMatrices
+from pipeline.writing.llama import LlamaReader, can_read
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+CONFIGS = {
+    "llama": LlamaConfig(**SHAPE, tie_word_embeddings=False),
+    "llama with biases and tied embeddings": LlamaConfig(
+        **SHAPE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True
+    ),
+    "llama with heads of their own size": LlamaConfig(**SHAPE, head_dim=10),
+    "llama 3's rotary positions": LlamaConfig(**SHAPE, rope_parameters=LLAMA3),
+    "qwen2": Qwen2Config(**SHAPE),
+}
+FAMILIES = ("gpt2", "opt", "opt-350m", "pythia")
+PROMPTS = (9, 5, 2, 1)
+NEW = 6
+ROOM = 20  # places of a slot: more than any text needs
+
+
+def _model(name: str) -> PreTrainedModel:
+    if name in FAMILIES:
+        return family(name)
+    torch.manual_seed(0)
+    config = CONFIGS[name]
+    kind = LlamaForCausalLM if isinstance(config, LlamaConfig) else Qwen2ForCausalLM
+    model = kind(config).eval()
+    for weight in model.parameters():  # fresh biases are zero, fresh norms one: of no effect
+        weight.data.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+class Readers:
+    """Some texts part way through, NEW of their tokens not yet read; all but the last prompt's."""
+
+    def __init__(self, model: PreTrainedModel, prompts: tuple[int, ...] = PROMPTS, seed: int = 1):
+        kind = LlamaReader if can_read(model) else FamilyReader
+        self.model, self.reader = model, kind(model, len(prompts), ROOM, model.dtype)
+        self.texts = [torch.empty(0)] * len(prompts)
+        self.read = torch.zeros(len(prompts), dtype=torch.long)
+        self.begin(list(range(len(prompts))), prompts, seed)
+
+    def begin(self, rows: list[int], prompts: tuple[int, ...], seed: int) -> None:
+        """Puts new texts into slots."""
+        rng, words = torch.Generator().manual_seed(seed), self.model.config.vocab_size
+        starts = torch.zeros(len(rows), max(prompts) - 1, dtype=torch.long)
+        for at, (row, length) in enumerate(zip(rows, prompts, strict=True)):
+            self.texts[row] = torch.randint(0, words, (length + NEW,), generator=rng)
+            starts[at, : length - 1] = self.texts[row][: length - 1]
+            self.read[row] = length - 1
+        self.reader.begin(torch.tensor(rows), starts)
+
+    def assert_reads(self, count: int) -> None:
+        """The next tokens of each text are predicted as in the text alone."""
+        ids = torch.stack(
+            [text[at : at + count] for text, at in zip(self.texts, self.read, strict=True)]
+        )
+        logits = self.reader.read(ids, self.read, int(self.read.max()) + count)
+        self.read += count
+        for text, read, found in zip(self.texts, self.read, logits, strict=True):
+            expected = self.model(text[None, :read]).logits[0, -count:]
+            # float32 sums in another order
+            torch.testing.assert_close(found, expected, atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, *FAMILIES])
+@torch.no_grad()
+def test_tokens_one_by_one_and_several_at_once_are_predicted_as_in_the_text_alone(name: str):
+    read = Readers(_model(name))
+    for count in (1, 3, 1, 2):
+        read.assert_reads(count)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+@torch.no_grad()
+def test_a_slot_takes_another_text_while_the_others_go_on(name: str):
+    read = Readers(_model(name))
+    read.assert_reads(3)
+    read.begin([2, 0], (4, 7), seed=2)
+    read.assert_reads(3)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+@torch.no_grad()
+def test_going_back_to_an_earlier_token_leaves_no_trace(name: str):
+    read = Readers(_model(name))
+    rest = [text.clone() for text in read.texts]
+    for text, at in zip(read.texts, read.read, strict=True):
+        text[at + 1 : at + 4] += 1
+        text %= read.model.config.vocab_size
+    read.assert_reads(4)
+    read.read -= 3
+    for row, text in enumerate(rest):
+        read.texts[row][read.read[row] :] = text[read.read[row] :]
+    read.assert_reads(2)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+@torch.no_grad()
+def test_texts_that_are_kept_go_on_as_before(name: str):
+    read = Readers(_model(name))
+    read.assert_reads(1)
+    kept = torch.tensor([3, 0])
+    read.reader.keep(kept)
+    read.texts, read.read = [read.texts[3], read.texts[0]], read.read[kept]
+    read.assert_reads(2)
+
+
+@torch.no_grad()
+def test_an_adapter_is_read_with_its_layer():
+    model = _model("llama")
+    for weight in attach(model, rank=2, scale=1.0, rng=torch.Generator().manual_seed(0)):
+        weight.data.add_(0.3)
+    plain, adapted = (Readers(one) for one in (_model("llama"), model))
+    adapted.assert_reads(1)
+    ids = torch.stack([text[at] for text, at in zip(plain.texts, plain.read, strict=True)])
+    before = plain.reader.read(ids[:, None], plain.read, ROOM)
+    assert not torch.allclose(
+        before, adapted.reader.read(ids[:, None], plain.read, ROOM), atol=1e-2
+    )
+
+
+@torch.no_grad()
+def test_bfloat16_weights_are_read_as_near_as_their_own_forward_is():
+    exact, model = _model("llama"), _model("llama").bfloat16()
+    read = Readers(model, (5, 5, 5))
+    ids = torch.stack([text[4:5] for text in read.texts])
+    found = read.reader.read(ids, read.read, ROOM)[:, 0]
+    whole = torch.stack([text[:5] for text in read.texts])
+    expected = exact(whole).logits[:, -1]
+    own = (model(whole).logits[:, -1] - expected).abs().max()
+    assert (found - expected).abs().max() <= 2 * own  # both round at other places
+
+
+@pytest.mark.parametrize("name", ["llama with biases and tied embeddings", "gpt2", "pythia"])
+@torch.no_grad()
+def test_matrices_of_half_the_size_give_what_autocast_gives_and_learn_with_the_model(name: str):
+    model, ids = _model(name), torch.arange(12).view(2, 6)
+    for weight in attach(model, rank=2, scale=1.0, rng=torch.Generator().manual_seed(0)):
+        weight.data.add_(0.1)
+    halved = HalfMatrices(model)
+    assert halved.pairs
+    for _ in range(2):
+        with autocast(ids.device, "bfloat16"):
+            assert halved.model(ids).logits.equal(model(ids).logits)
+        for weight in model.parameters():
+            weight.mul_(1.5)
+        halved.refresh()
+
+
+def test_other_arithmetic_is_left_to_transformers():
+    yarn = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
+    sliding = Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    window = MistralConfig(**SHAPE, sliding_window=4)
+    others = (
+        Qwen2ForCausalLM(sliding),
+        MistralForCausalLM(window),
+        LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=yarn)),
+    )
+    assert not any(can_write(model) for model in others)
+    assert can_write(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=24, n_layer=1, n_head=2)))

@@ -1,0 +1,171 @@
+"""The stage that writes a teacher's cache, and what reads and checks it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import shelf
+import torch
+from players import CPU, Setup, llama, run, schooled, texts
+from test_cache_tiers import cached
+
+from pipeline import artifacts
+from pipeline.cache.cached_teacher import open_cache
+from pipeline.divergences import kl
+from pipeline.methods import METHODS
+from pipeline.settings.teacher import CacheJob
+from pipeline.signal import on_support
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text, collate
+from pipeline.training import begin, distill
+
+COUNT = 500  # texts: their tokens need more than one row group
+READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A teacher, its texts and its cache."""
+
+    teacher: Path
+    tokens: Path
+    cache: Path
+
+
+def cache_stage(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.teacher_cache", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """A cache of three shards, as the stage writes it."""
+    folder = tmp_path_factory.mktemp("results")
+    teacher = shelf.put_model(folder / "teacher", llama(7))
+    tokens = shelf.put_texts(folder / "tokens", texts(COUNT))
+    settings = {"k": 8, "temperatures": [2.0], "splits": ["train"], "shard_texts": 240}
+    job = json.dumps({"id": "cache", "code": "", "settings": settings})
+    given = {"teacher": teacher, "tokens": tokens, "state": folder / "state"}
+    flags = [part for role, path in given.items() for part in (f"--{role}", str(path))]
+    done = cache_stage(job, *flags, "--out", str(folder / "cache"))
+    assert done.returncode == 0, done.stderr
+    return Shelf(teacher, tokens, folder / "cache")
+
+
+def some(*places: int) -> list[Text]:
+    pool = texts(COUNT)
+    return [pool[at] for at in places]
+
+
+def test_texts_of_all_shards_are_found_in_any_order(made: Shelf):
+    batch = collate(some(499, 3, 250, 0, 251, 420), CPU)
+    stored = open_cache(made.cache, ["train"]).signal(batch)
+    exact = on_support(LiveTeacher(llama(7)).logits(batch), stored.support)
+    assert kl(exact, stored.log_probs).max() < 1e-4
+    assert stored.support.ids[:, 0].equal(batch.next_ids)
+
+
+def test_little_memory_reads_the_same_as_much(made: Shelf):
+    little, much = (open_cache(made.cache, ["train"], memory) for memory in (1, 1 << 30))
+    for places in ((0, 499), (250, 1), (499, 300), (0, 7)):
+        batch = collate(some(*places), CPU)
+        assert little.signal(batch).log_probs.equal(much.signal(batch).log_probs)
+        assert len(little.store.decoded) == 1
+    assert len(much.store.decoded) > 2
+
+
+def test_threads_read_the_same_as_one(made: Shelf):
+    teacher = open_cache(made.cache, ["train"], 1)
+    batches = [collate(some(at, COUNT - 1 - at), CPU) for at in range(0, 240, 6)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(teacher.signal, batches))
+    assert all(
+        one.log_probs.equal(teacher.signal(batch).log_probs)
+        for one, batch in zip(found, batches, strict=True)
+    )
+
+
+def test_the_manifest_says_how_far_a_share_is_from_the_teacher(made: Shelf):
+    found = artifacts.read_json(made.cache / artifacts.MANIFEST)["verified"]
+    assert found["texts"] == 5  # 1 % of them
+    assert 0 < found["mean_error"] < 1.1e-5
+    assert found["mean_error"] < found["largest_error"] < 1e-4
+    assert found["largest_target_error_nats"] < 1e-5  # that is stored in single precision
+
+
+def verify(made: Shelf, *more: str) -> subprocess.CompletedProcess[str]:
+    flags = ("--teacher", str(made.teacher), "--tokens", str(made.tokens))
+    return cache_stage("verify", str(made.cache), *flags, *more)
+
+
+def test_verify_prints_the_largest_error(made: Shelf):
+    done = verify(made, "--share", "0.2")
+    assert done.returncode == 0, done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"{made.cache}: 100 of 500 texts, ")
+    assert 0 < float(line.partition("largest error ")[2].partition(",")[0]) < 1e-4
+
+
+def test_verify_refuses_another_teacher(made: Shelf, tmp_path: Path):
+    other = shelf.put_model(tmp_path / "other", llama(7))
+    done = verify(replace(made, teacher=other))
+    assert done.returncode == 2
+    assert f"error: {made.cache} was made of teacher, not of other ({other})" in done.stderr
+
+
+def test_verify_refuses_what_is_not_the_signal_of_its_teacher(made: Shelf, tmp_path: Path):
+    changed = shelf.put_model(tmp_path / "teacher", llama(8))
+    done = verify(replace(made, teacher=changed))
+    assert done.returncode == 2
+    assert f"error: {made.cache} is no signal of teacher: the mean error of " in done.stderr
+
+
+def test_a_text_with_another_response_is_refused(made: Shelf):
+    teacher = open_cache(made.cache, ["train"])
+    (text,) = some(5)
+    other = replace(text, response_ids=[*text.response_ids[:-1], 9])
+    with pytest.raises(ValueError, match=r"has no signal of these \d tokens for example example-5"):
+        teacher.signal(collate([other], CPU))
+    with pytest.raises(ValueError, match="has no signal for example unknown"):
+        teacher.signal(collate([replace(text, example_id="unknown")], CPU))
+
+
+@pytest.mark.parametrize("method", READ)
+def test_every_loss_on_hidden_states_is_that_on_the_live_teacher(method: str, tmp_path: Path):
+    live = run(Setup(method, steps=2))
+    if live.teacher is None:
+        pytest.skip("it reads no signal")
+    written = replace(live, teacher=cached(tmp_path, CacheJob(tier="hidden"), schooled()))
+    fresh = replace(written, student=run(Setup(method, steps=2)).student)
+    expected, given = (list(_losses(one)) for one in (live, fresh))
+    # a state is stored to 2^-12 of itself
+    assert given == pytest.approx(expected, rel=5e-3)
+
+
+def _losses(one: object) -> Iterator[float]:
+    state = begin(one)
+    for _ in distill(one, state):
+        pass
+    return (row["loss_nats"] for row in state.rows)
+
+
+def test_the_head_of_hidden_states_is_counted_as_the_teacher_s_work(tmp_path: Path):
+    teacher, batch = cached(tmp_path, CacheJob(tier="hidden")), collate(texts(20), CPU)
+    work = teacher.count()
+    teacher.signal(batch)
+    assert work.scored_tokens == batch.token_count
+    assert work.flops == 2 * 32 * 16 * batch.token_count  # vocabulary x width
+    assert work.positions == 0
+
+
+def test_hidden_states_beyond_half_precision_are_refused(tmp_path: Path):
+    model = llama(7)
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1e6)
+    with pytest.raises(ValueError, match=r"do not fit half precision; set teacher_cache.tier = "):
+        cached(tmp_path, CacheJob(tier="hidden"), model)
