@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.workbench import SHAPES, model, natural, synchronize, synthetic
+from benchmarks.shapes import SHAPES, model
+from benchmarks.workbench import natural, synchronize, synthetic
 from pipeline.language_model import default_device, response_hidden
 from pipeline.stopwatch import device_name
 from pipeline.texts import Batch, Text, micro_batches
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("packing.json"))
     options = parser.parse_args()
     device, vocabulary = default_device(), SHAPES[options.student].vocabulary
-    student = model(options.student, 1, device)
+    student = model(options.student, device, 1, torch.float32)
     count = options.texts
     texts = (
         natural(options.data, count, vocabulary) if options.data else synthetic(count, vocabulary)

@@ -28,18 +28,18 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from benchmarks.shapes import SHAPES, model
 from benchmarks.workbench import (
-    SHAPES,
     Peak,
     apart,
     equal,
-    model,
     natural,
     synchronize,
     synthetic,
     words,
 )
-from pipeline import artifacts, catalog, schemas
+from pipeline import catalog
+from pipeline.cache.cached_teacher import opened
 from pipeline.compiled import compiled
 from pipeline.data_policies.fixed import Policy
 from pipeline.language_model import default_device
@@ -48,8 +48,9 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
 from pipeline.stopwatch import device_name
-from pipeline.teacher_cache import capture, columns_of, reader
-from pipeline.teachers import LiveTeacher, Teacher, open_cache
+from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache.capture import Capture
+from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text
 from pipeline.training import distill
 
@@ -134,7 +135,7 @@ def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) 
     method = MethodSettings(loss=OURS[what], policy="fixed", teacher="live")
     return Run(
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
-        student=model(task.student, 1, default_device()),
+        student=model(task.student, default_device(), 1, torch.float32),
         teacher=teacher,
         loss=catalog.build_loss(OURS[what], {}),
         policy=Policy(),
@@ -151,14 +152,14 @@ def _teacher(
 ) -> Teacher | None:
     if what == "sft":
         return None
-    live = LiveTeacher(model(task.teacher, 2, device).eval().requires_grad_(False))
+    live = LiveTeacher(model(task.teacher, device, 2, torch.float32).requires_grad_(False))
     if what == "live":
         return live
-    rows = capture(reader(live.model, CacheJob(k=TOP)), texts, task.budget, device)
-    schemas.write(folder / "train-00000.parquet", columns_of(rows), schemas.SIGNALS)
-    manifest = {"k": TOP, "support": TOP + 1, "draws": None, "shards": ["train-00000.parquet"]}
-    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
-    return open_cache(folder, ["train"])
+    file, settings = "train-00000.parquet", CacheJob(k=TOP)
+    facts = stage.facts_of(live.model, settings, [file])
+    captured = list(Capture(live.model, settings, task.budget).of(texts))
+    shards.write(folder / file, captured, facts)
+    return opened(folder, facts, ["train"])
 
 
 def of_theirs(what: str, task: Task) -> Row:
@@ -203,7 +204,7 @@ def _trl_sft(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl import SFTConfig, SFTTrainer
 
     return SFTTrainer(
-        model=model(task.student, 1, device),
+        model=model(task.student, device, 1, torch.float32),
         args=SFTConfig(**settings),
         train_dataset=_dataset(texts),
         processing_class=words(SHAPES[task.student].vocabulary),
@@ -214,8 +215,8 @@ def _trl_gkd(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
     return GKDTrainer(
-        model=model(task.student, 1, device),
-        teacher_model=model(task.teacher, 2, device).eval(),
+        model=model(task.student, device, 1, torch.float32),
+        teacher_model=model(task.teacher, device, 2, torch.float32),
         args=GKDConfig(**settings, lmbda=0.0, beta=0.5),
         train_dataset=_dataset(texts),
         data_collator=_padded,
@@ -257,8 +258,8 @@ def main() -> None:
     """Prints a table, and writes it as JSON."""
     gpu = default_device().type == "cuda"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--student", choices=SHAPES, default="smollm2_135m" if gpu else "narrow")
-    parser.add_argument("--teacher", choices=SHAPES, default="smollm2_360m" if gpu else "large")
+    parser.add_argument("--student", choices=SHAPES, default="135m" if gpu else "narrow")
+    parser.add_argument("--teacher", choices=SHAPES, default="360m" if gpu else "large")
     parser.add_argument("--data", help="texts get the lengths of these")
     parser.add_argument("--length", type=int, help="of all texts")
     parser.add_argument("--batch", type=int, default=32 if gpu else 16)
