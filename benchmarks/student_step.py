@@ -254,8 +254,7 @@ def _line(row: Row) -> str:
     )
 
 
-def main() -> None:
-    """Prints a table, and writes it as JSON."""
+def _parser() -> argparse.ArgumentParser:
     gpu = default_device().type == "cuda"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--student", choices=SHAPES, default="135m" if gpu else "narrow")
@@ -268,22 +267,25 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=16_384 if gpu else 2_048)
     parser.add_argument("--only", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
     parser.add_argument("--out", type=Path, default=Path("student_step.json"))
-    options = vars(parser.parse_args())
-    out, only = options.pop("out"), options.pop("only")
-    task, rows = Task(**options), []
-    for what in only:
-        found = apart(of_ours if what in OURS else of_theirs, what, task)
-        rows.append(Row(**found))
-        print(_line(rows[-1]), flush=True)
+    return parser
 
-    by_name = {row.what: row for row in rows}
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    options = vars(_parser().parse_args())
+    out, only = options.pop("out"), options.pop("only")
+    task, rows = Task(**options), {}
+    for what in only:
+        rows[what] = Row(**apart(of_ours if what in OURS else of_theirs, what, task))
+        print(_line(rows[what]), flush=True)
+
     ratio = None
-    if {"sft", "cached"} <= by_name.keys():
-        ratio = by_name["cached"].step_ms / by_name["sft"].step_ms
+    if {"sft", "cached"} <= rows.keys():
+        ratio = rows["cached"].step_ms / rows["sft"].step_ms
         print(f"a cached teacher's step takes {ratio:.2f} times that of SFT")
     peers = {name: version(name) for name in ("torch", "transformers", "trl")}
     found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows]}
+    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 
