@@ -28,12 +28,11 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from benchmarks.shapes import SHAPES, model
 from benchmarks.workbench import (
-    SHAPES,
     Peak,
     apart,
     equal,
-    model,
     natural,
     synchronize,
     synthetic,
@@ -49,9 +48,8 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
 from pipeline.stopwatch import device_name
-from pipeline.teacher_cache import shards
+from pipeline.teacher_cache import shards, stage
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.stage import facts_of
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text
 from pipeline.training import distill
@@ -137,7 +135,7 @@ def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) 
     method = MethodSettings(loss=OURS[what], policy="fixed", teacher="live")
     return Run(
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
-        student=model(task.student, 1, default_device()),
+        student=model(task.student, default_device(), 1, torch.float32),
         teacher=teacher,
         loss=catalog.build_loss(OURS[what], {}),
         policy=Policy(),
@@ -154,11 +152,11 @@ def _teacher(
 ) -> Teacher | None:
     if what == "sft":
         return None
-    live = LiveTeacher(model(task.teacher, 2, device).eval().requires_grad_(False))
+    live = LiveTeacher(model(task.teacher, device, 2, torch.float32).requires_grad_(False))
     if what == "live":
         return live
-    settings, file = CacheJob(k=TOP), "train-00000.parquet"
-    facts = facts_of(live.model, settings, [file])
+    file, settings = "train-00000.parquet", CacheJob(k=TOP)
+    facts = stage.facts_of(live.model, settings, [file])
     captured = list(Capture(live.model, settings, task.budget).of(texts))
     shards.write(folder / file, captured, facts)
     return opened(folder, facts, ["train"])
@@ -206,7 +204,7 @@ def _trl_sft(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl import SFTConfig, SFTTrainer
 
     return SFTTrainer(
-        model=model(task.student, 1, device),
+        model=model(task.student, device, 1, torch.float32),
         args=SFTConfig(**settings),
         train_dataset=_dataset(texts),
         processing_class=words(SHAPES[task.student].vocabulary),
@@ -217,8 +215,8 @@ def _trl_gkd(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
     return GKDTrainer(
-        model=model(task.student, 1, device),
-        teacher_model=model(task.teacher, 2, device).eval(),
+        model=model(task.student, device, 1, torch.float32),
+        teacher_model=model(task.teacher, device, 2, torch.float32),
         args=GKDConfig(**settings, lmbda=0.0, beta=0.5),
         train_dataset=_dataset(texts),
         data_collator=_padded,
@@ -256,12 +254,11 @@ def _line(row: Row) -> str:
     )
 
 
-def main() -> None:
-    """Prints a table, and writes it as JSON."""
+def _parser() -> argparse.ArgumentParser:
     gpu = default_device().type == "cuda"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--student", choices=SHAPES, default="smollm2_135m" if gpu else "narrow")
-    parser.add_argument("--teacher", choices=SHAPES, default="smollm2_360m" if gpu else "large")
+    parser.add_argument("--student", choices=SHAPES, default="135m" if gpu else "narrow")
+    parser.add_argument("--teacher", choices=SHAPES, default="360m" if gpu else "large")
     parser.add_argument("--data", help="texts get the lengths of these")
     parser.add_argument("--length", type=int, help="of all texts")
     parser.add_argument("--batch", type=int, default=32 if gpu else 16)
@@ -270,22 +267,25 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=16_384 if gpu else 2_048)
     parser.add_argument("--only", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
     parser.add_argument("--out", type=Path, default=Path("student_step.json"))
-    options = vars(parser.parse_args())
-    out, only = options.pop("out"), options.pop("only")
-    task, rows = Task(**options), []
-    for what in only:
-        found = apart(of_ours if what in OURS else of_theirs, what, task)
-        rows.append(Row(**found))
-        print(_line(rows[-1]), flush=True)
+    return parser
 
-    by_name = {row.what: row for row in rows}
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    options = vars(_parser().parse_args())
+    out, only = options.pop("out"), options.pop("only")
+    task, rows = Task(**options), {}
+    for what in only:
+        rows[what] = Row(**apart(of_ours if what in OURS else of_theirs, what, task))
+        print(_line(rows[what]), flush=True)
+
     ratio = None
-    if {"sft", "cached"} <= by_name.keys():
-        ratio = by_name["cached"].step_ms / by_name["sft"].step_ms
+    if {"sft", "cached"} <= rows.keys():
+        ratio = rows["cached"].step_ms / rows["sft"].step_ms
         print(f"a cached teacher's step takes {ratio:.2f} times that of SFT")
     peers = {name: version(name) for name in ("torch", "transformers", "trl")}
     found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows]}
+    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks of training share: models of given shapes, texts of given lengths, processes."""
+"""What benchmarks of training share: texts of given lengths, processes, peaks of memory."""
 
 import json
 import multiprocessing
@@ -6,56 +6,18 @@ import resource
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from pipeline.texts import Text
 
 CHARACTERS = 4  # of a natural text in a token, about
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A Llama's sizes."""
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    inner: int
-    vocabulary: int
-
-
-SHAPES = {
-    "narrow": Shape(1, 48, 2, 2, 128, 2048),  # the demo's
-    "wide": Shape(1, 80, 2, 2, 208, 2048),
-    "large": Shape(2, 160, 5, 5, 432, 2048),
-    "smollm2_135m": Shape(30, 576, 9, 3, 1536, 49_152),
-    "smollm2_360m": Shape(32, 960, 15, 5, 2560, 49_152),
-}
-
-
-def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:
-    """Fresh weights of a shape, in float32."""
-    shape = SHAPES[name]
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        tie_word_embeddings=True,
-        max_position_embeddings=4096,
-    )
-    return LlamaForCausalLM(config).to(device)
 
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
