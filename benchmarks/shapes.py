@@ -48,7 +48,9 @@ def model(name: str, device: torch.device, seed: int, dtype: torch.dtype) -> Pre
         pad_token_id=0,
     )
     torch.manual_seed(seed)
-    return LlamaForCausalLM(config).to(device=device, dtype=dtype).eval()
+    made = LlamaForCausalLM(config).to(device=device, dtype=dtype).eval()
+    made.config.eos_token_id = -1
+    return made
 
 
 def prompts(count: int, length: int, vocabulary: int) -> list[Text]:
