@@ -13,7 +13,8 @@ from pipeline.cache.facts import OCTAVES, STEP, Facts
 from pipeline.teacher_cache.capture import Captured
 from pipeline.texts import Text, response_digest
 
-GROUP_TOKENS = 1024  # what is decoded to read one text: fewer cost bytes, more cost time
+# what is decoded to read one text: fewer tokens cost bytes, more cost time
+GROUP_TOKENS = {"top_k": 1024, "sampled": 1024, "hidden": 128}
 ZSTD_LEVEL = 9  # as fast to read as any; the next ones save 1 % and take ten times as long
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,7 +36,7 @@ def write(path: Path, captured: Sequence[Captured], facts: Facts) -> None:
         use_dictionary=False,
         write_statistics=False,
     ) as writer:
-        for first, last in _groups(lengths):
+        for first, last in _groups(lengths, GROUP_TOKENS[facts.tier]):
             group = table.slice(first, last - first)
             writer.write_table(group, row_group_size=max(1, group.num_rows))
         if order is not None:
@@ -49,12 +50,12 @@ def _joined(captured: Sequence[Captured]) -> Arrays:
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
-def _groups(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Stretches of texts with about as many tokens as a row group should have."""
+def _groups(lengths: np.ndarray, enough: int) -> Iterator[tuple[int, int]]:
+    """Stretches of texts, each with enough tokens for a row group."""
     first, tokens = 0, 0
     for at, length in enumerate(lengths, start=1):
         tokens += length
-        if tokens >= GROUP_TOKENS:
+        if tokens >= enough:
             yield first, at
             first, tokens = at, 0
     if first < len(lengths):

@@ -1,0 +1,56 @@
+"""What the parts of the teacher cache's benchmark share: a teacher, texts, and caches of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.cache import head
+from pipeline.cache.facts import HEAD, Facts
+from pipeline.language_model import response_hidden
+from pipeline.settings.teacher import CacheJob
+from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache.capture import Capture
+from pipeline.texts import Batch, Text, micro_batches
+
+FILE = "train-00000.parquet"
+TIERS = {
+    **{f"top {k}": CacheJob(k=k) for k in (8, 16, 64, 256)},
+    "sampled, 50 draws": CacheJob(draws=50),
+    "hidden state": CacheJob(tier="hidden"),
+}
+
+Row = dict[str, str | int | float]
+Read = tuple[Batch, Tensor]  # a micro-batch, and what the teacher's body says of it
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all parts share."""
+
+    teacher: PreTrainedModel
+    tokenizer: Path
+    train: Sequence[Text]
+    test: Sequence[Text]
+    budget: int
+    steps: int
+
+
+def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[Facts, int]:
+    """A cache of what was read; how it is to be read, and the bytes of its shard."""
+    facts = stage.facts_of(capture.model, capture.settings, [FILE])
+    shards.write(folder / FILE, [capture.of_states(*one) for one in read], facts)
+    if facts.tier == "hidden":
+        head.save(capture.model, folder / HEAD)
+    return facts, (folder / FILE).stat().st_size
+
+
+@torch.no_grad()
+def read_once(options: Options, texts: Sequence[Text]) -> list[Read]:
+    """The texts through the teacher's body."""
+    teacher = options.teacher
+    batches = micro_batches(texts, options.budget, teacher.device)
+    return [(batch, response_hidden(teacher, batch)) for batch in batches]

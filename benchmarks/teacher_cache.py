@@ -1,0 +1,182 @@
+"""The teacher cache: bytes, fidelity and trained students by tier, and how fast it is.
+
+python -m benchmarks.teacher_cache --teacher results/models/ID --tokens results/tokens/ID
+    [--parts tiers layouts capture reading] [--threads 1] [--out teacher_cache.json]
+
+tiers     One pass of the teacher's body over some texts; from it a cache of each kind, which is
+          read again, and of which a fresh small student learns. Scores are those of the students on
+          held-out texts, against the teacher's whole distribution.
+layouts   What compression leaves of the parts of a top 64, put down in several ways.
+capture   Seconds of the stage's own loop, with its writing, against the model's bare forward pass
+          with logits at the response tokens.
+reading   Texts drawn at random from many copies of the cache, with much and with little memory.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from benchmarks import cache_speed
+from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, write
+from pipeline import cli
+from pipeline.cache.cached_teacher import CachedTeacher, opened
+from pipeline.catalog import build_loss
+from pipeline.corpus import read_texts
+from pipeline.data_policies.fixed import Policy
+from pipeline.divergences import kl
+from pipeline.evaluate import heldout
+from pipeline.language_model import default_device, head, load
+from pipeline.models.stage import from_shape
+from pipeline.run import Run, begin
+from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.models import Shape
+from pipeline.settings.training import Training
+from pipeline.signal import on_support
+from pipeline.teacher_cache.capture import Capture
+from pipeline.training import distill
+
+SMALL = Shape(source="shape", layers=2, width=64, heads=2)
+LOSSES = {  # what learns of which cache
+    "forward_kl": list(TIERS),
+    "reverse_kl": ["top 64", "top 256", "hidden state"],
+}
+SEEDS = (1, 2)
+
+
+@torch.no_grad()
+def errors(options: Options, cached: CachedTeacher, read: Sequence[Read]) -> Tensor:
+    """KL of the teacher to what is stored of it, on the stored support, at each token."""
+    found = []
+    for batch, states in read:
+        signal = cached.signal(batch)
+        exact = on_support(head(options.teacher, states).float(), signal.support)
+        found.append(kl(exact, signal.log_probs).cpu())
+    return torch.cat(found)
+
+
+def scores(
+    options: Options, loss: str, teacher: CachedTeacher | None, judge: CachedTeacher, seed: int
+) -> dict[str, float]:
+    """Held-out measures of a fresh student that learnt by a loss of a teacher."""
+    words = AutoTokenizer.from_pretrained(options.tokenizer)
+    method = MethodSettings(loss=loss, policy="fixed", teacher="cache" if teacher else "none")
+    training = Training(
+        steps=options.steps, batch_size=8, learning_rate=5e-3, schedule="cosine", validations=1
+    )
+    run = Run(
+        settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=seed),
+        student=from_shape(SMALL, words, seed).to(default_device()),
+        teacher=teacher,
+        loss=build_loss(loss, {}),
+        policy=Policy(),
+        update=None,
+        pool=options.train,
+        validation=options.test[:4],
+        plain=[],
+        budget=options.budget,
+    )
+    for _ in distill(run, begin(run)):
+        pass
+    measured = heldout.measure(run.student.eval(), options.test, {"": judge}, options.budget)
+    items = measured.items.to_pandas()
+    found = {}
+    for name in ("nll_nats", "kl_to_teacher_nats", "top1_agreement"):
+        rows = items[(items["metric"] == name) & (items["slice"] == "")]
+        found[name] = float(np.average(rows["value"], weights=rows["weight"]))
+    return found
+
+
+def tiers(options: Options, folder: Path) -> list[Row]:
+    """A row for each tier and loss, and one for students without a teacher."""
+    made = caches(options, folder)
+    judge, _ = made["hidden state"]  # the whole distribution
+    taught = [("cross_entropy", "no teacher")]
+    taught += [(loss, name) for loss, names in LOSSES.items() for name in names]
+    rows: list[Row] = []
+    for loss, name in taught:
+        cached, row = made.get(name, (None, {}))
+        given = [scores(options, loss, cached, judge, seed) for seed in SEEDS]
+        means = {key: float(np.mean([one[key] for one in given])) for key in given[0]}
+        spread = float(np.std([one["kl_to_teacher_nats"] for one in given], ddof=1))
+        rows.append({"loss": loss, "tier": name} | row | means | {"kl_spread_nats": spread})
+        cli.progress(f"{rows[-1]}")
+    return rows
+
+
+def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row]]:
+    """A cache of each tier, with its bytes and errors."""
+    read = read_once(options, [*options.train, *options.test])
+    tokens, found = sum(one.token_count for one, _ in read), {}
+    for name, settings in TIERS.items():
+        place = folder / name.replace(" ", "_")
+        place.mkdir()
+        facts, size = write(place, Capture(options.teacher, settings, options.budget), read)
+        cached, row = opened(place, facts, ["train"]), {"bytes_per_token": size / tokens}
+        if facts.draws is None:
+            error = errors(options, cached, read)
+            row["mean_kl_error_nats"] = error.mean().item()
+            row["largest_kl_error_nats"] = error.max().item()
+        found[name] = cached, row
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, ["---"] * len(names)]
+    lines += [[_cell(row.get(name, "")) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+PARTS = {
+    "tiers": tiers,
+    "layouts": cache_speed.layouts,
+    "capture": cache_speed.capture,
+    "reading": cache_speed.reading,
+}
+
+
+def main() -> None:
+    """Prints a table for each part, and writes all of them as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--tokens", type=Path, required=True)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--texts", type=int, default=120, help="to train on; a quarter as test")
+    parser.add_argument("--longest", type=int, default=128, help="positions of a text")
+    parser.add_argument("--steps", type=int, default=60, help="of each student")
+    parser.add_argument("--micro-batch-tokens", type=int, default=2048)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("teacher_cache.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    texts = read_texts(given.tokens / "train.parquet")
+    texts = [one for one in texts if one.length < given.longest]
+    last = given.texts + given.texts // 4
+    options = Options(
+        load(given.teacher, default_device()),
+        given.teacher / "model",
+        texts[: given.texts],
+        texts[given.texts : last],
+        given.micro_batch_tokens,
+        given.steps,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        found = {name: list(PARTS[name](options, Path(folder))) for name in given.parts}
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print("\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in found.items()))
+
+
+if __name__ == "__main__":
+    cli.run(main)
