@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from benchmarks.shapes import SHAPES, model
-from benchmarks.workbench import natural, synchronize, synthetic
+from benchmarks.workbench import SHAPES, model, natural, synchronize, synthetic
 from pipeline.language_model import default_device, response_hidden
 from pipeline.stopwatch import device_name
 from pipeline.texts import Batch, Text, micro_batches
@@ -116,7 +115,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("packing.json"))
     options = parser.parse_args()
-    student = model(options.student, default_device(), 1, torch.float32)
+    student = model(options.student, 1, default_device())
     lengths = (options.texts, SHAPES[options.student].vocabulary)
     texts = natural(options.data, *lengths) if options.data else synthetic(*lengths)
     rows = measured(student, texts, options.budget, options.repeats)

@@ -28,11 +28,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.shapes import SHAPES, model
 from benchmarks.workbench import (
+    SHAPES,
     Peak,
     apart,
     equal,
+    model,
     natural,
     synchronize,
     synthetic,
@@ -135,7 +136,7 @@ def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) 
     method = MethodSettings(loss=OURS[what], policy="fixed", teacher="live")
     return Run(
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
-        student=model(task.student, default_device(), 1, torch.float32),
+        student=model(task.student, 1, default_device()),
         teacher=teacher,
         loss=catalog.build_loss(OURS[what], {}),
         policy=Policy(),
@@ -152,7 +153,7 @@ def _teacher(
 ) -> Teacher | None:
     if what == "sft":
         return None
-    live = LiveTeacher(model(task.teacher, device, 2, torch.float32).requires_grad_(False))
+    live = LiveTeacher(model(task.teacher, 2, device).requires_grad_(False))
     if what == "live":
         return live
     file, settings = "train-00000.parquet", CacheJob(k=TOP)
@@ -204,7 +205,7 @@ def _trl_sft(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl import SFTConfig, SFTTrainer
 
     return SFTTrainer(
-        model=model(task.student, device, 1, torch.float32),
+        model=model(task.student, 1, device),
         args=SFTConfig(**settings),
         train_dataset=_dataset(texts),
         processing_class=words(SHAPES[task.student].vocabulary),
@@ -215,8 +216,8 @@ def _trl_gkd(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
     from trl.experimental.gkd import GKDConfig, GKDTrainer
 
     return GKDTrainer(
-        model=model(task.student, device, 1, torch.float32),
-        teacher_model=model(task.teacher, device, 2, torch.float32),
+        model=model(task.student, 1, device),
+        teacher_model=model(task.teacher, 2, device),
         args=GKDConfig(**settings, lmbda=0.0, beta=0.5),
         train_dataset=_dataset(texts),
         data_collator=_padded,

@@ -1,4 +1,4 @@
-"""What benchmarks of training share: texts of given lengths, processes, peaks of memory."""
+"""What benchmarks of training share: models of given shapes, texts of given lengths, processes."""
 
 import json
 import multiprocessing
@@ -6,18 +6,66 @@ import resource
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.texts import Text
 
 CHARACTERS = 4  # of a natural text in a token, about
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama's sizes."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    inner: int
+    vocabulary: int
+
+
+SHAPES = {
+    "narrow": Shape(1, 48, 2, 2, 128, 2048),  # the demo's
+    "wide": Shape(1, 80, 2, 2, 208, 2048),
+    "base": Shape(1, 128, 4, 4, 336, 2048),
+    "large": Shape(2, 160, 5, 5, 432, 2048),
+    "135m": Shape(30, 576, 9, 3, 1536, 49_152),
+    "360m": Shape(32, 960, 15, 5, 2560, 49_152),
+}
+
+
+def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:
+    """Fresh weights of a shape, in float32."""
+    shape = SHAPES[name]
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        tie_word_embeddings=True,
+        max_position_embeddings=4096,
+    )
+    return LlamaForCausalLM(config).to(device)
+
+
+def writer(name: str, seed: int, device: torch.device) -> PreTrainedModel:
+    """A model that never ends a text by itself, here and in `generate`."""
+    made = model(name, seed, device).eval()
+    made.config.eos_token_id = -1
+    made.generation_config.eos_token_id = None
+    made.generation_config.pad_token_id = 0
+    return made
 
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
@@ -49,6 +97,11 @@ def synthetic(count: int, vocabulary: int) -> list[Text]:
 def equal(count: int, length: int, vocabulary: int) -> list[Text]:
     """Texts of one length, all of it a response."""
     return _texts([(1, length)] * count, vocabulary)
+
+
+def prompts(count: int, length: int, vocabulary: int) -> list[Text]:
+    """Prompts of one length, to be answered: no batch of them has padding."""
+    return _texts([(length, 1)] * count, vocabulary)
 
 
 def _texts(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[Text]:
