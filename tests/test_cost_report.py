@@ -272,7 +272,7 @@ def test_the_interval_of_a_turn_covers_it_as_often_as_it_says(
 
 
 def test_every_table_and_plot_can_be_written(books: Books) -> None:
-    found = cost_tables(books.inputs, books.results, books.sizes)
+    found = cost_tables(books)
     names = [table.name for table in found]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]
     assert set(names[4:]) <= {"equal_seconds", "equal_flops", "flips"}
@@ -281,7 +281,7 @@ def test_every_table_and_plot_can_be_written(books: Books) -> None:
         for line in formats.markdown(table).splitlines():
             assert not line.startswith("|") or line.count(" | ") == columns - 1
         formats.latex(table)
-    drawn = [plot.name for plot in cost_plots(books.inputs, books.results, books.sizes)]
+    drawn = [plot.name for plot in cost_plots(books)]
     assert drawn == ["scores_by_seconds", "scores_by_flops", "nll_by_cost"]
     assert token_table(books) in found
 

@@ -13,7 +13,7 @@ ratio of sums, Σ_i Σ_b s_b (c_ib - f_ib) / Σ_i n_i, and small changes of the 
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting.sums import Key, Sums
+from pipeline.reporting.sums import Key, Sums, in_order
 
 KEY = Key(task="heldout", slice="", metric="ece", teacher="")
 
@@ -22,9 +22,9 @@ def sums_of(table: pd.DataFrame) -> dict[Key, Sums]:
     """The error's numerator and the tokens of each item, in the order of their ids."""
     if table.empty:  # an evaluation without held-out measures
         return {}
-    gap = (table["correct"] - table["confidence"]).to_numpy()
-    signs = np.sign(np.bincount(table["bin"], weights=gap))
-    items, names = pd.factorize(table["example_id"], sort=True)
-    weighted = np.bincount(items, weights=signs[table["bin"]] * gap)
-    tokens = np.bincount(items, weights=table["tokens"])
-    return {KEY: Sums(weighted, tokens, hash("\n".join(names)))}
+    bins, tokens = table["bin"].to_numpy(), table["tokens"].to_numpy()
+    gap = table["correct"].to_numpy() - table["confidence"].to_numpy()
+    signs = np.sign(np.bincount(bins, weights=gap))
+    items, names = in_order(table["example_id"])
+    weighted = np.bincount(items, weights=signs[bins] * gap)
+    return {KEY: Sums(weighted, np.bincount(items, weights=tokens), hash("\n".join(names)))}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba_array
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from pipeline.reporting.books import Books
@@ -13,6 +14,7 @@ from pipeline.reporting.courses import FLOPS, SECONDS, STEPS, Race, Unit, races
 from pipeline.reporting.ledger import IN_FULL, OWN, Account
 from pipeline.reporting.looks import (
     GREY,
+    MANY_SEEDS,
     Look,
     Panel,
     Plot,
@@ -120,15 +122,14 @@ def _seeds(
     looks: Mapping[str, Look],
 ) -> None:
     """Small dots for the seeds, those of all methods together: there may be thousands."""
-    dots = [
-        (cost, point, looks[row.label].colour)
-        for row, mean in found.items()
-        if mean.runs == len(paid[row])
-        for cost, point in zip(paid[row], mean.points, strict=True)
-    ]
-    if dots:
-        x, y, colours = zip(*dots, strict=True)
-        axis.scatter(x, y, s=3.2, c=colours, alpha=0.55, linewidths=0)
+    shown = {row: mean for row, mean in found.items() if mean.runs == len(paid[row])}
+    if shown:
+        x = np.concatenate([paid[row] for row in shown])
+        y = np.concatenate([mean.points for mean in shown.values()])
+        of_rows = to_rgba_array([looks[row.label].colour for row in shown])
+        colours = np.repeat(of_rows, [mean.runs for mean in shown.values()], axis=0)
+        many = max(mean.runs for mean in shown.values()) > MANY_SEEDS
+        axis.scatter(x, y, s=3.2, c=colours, alpha=0.55, linewidths=0, rasterized=many)
 
 
 def _markers(

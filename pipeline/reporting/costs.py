@@ -1,23 +1,18 @@
 """What was paid for each score: tables and plots of cost, for the page."""
 
-from collections.abc import Mapping
-
-from pipeline.reporting.books import keep_books
+from pipeline.reporting.books import Books
 from pipeline.reporting.budgets import equal_cost_table, equal_steps_table
 from pipeline.reporting.cost_plots import courses_by_cost, scores_by_cost
 from pipeline.reporting.cost_tables import price_table, token_table
 from pipeline.reporting.courses import FLOPS, SECONDS
 from pipeline.reporting.flips import flip_table
-from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.looks import Plot
-from pipeline.reporting.scores import Results
 from pipeline.reporting.shared_costs import shared_table
 from pipeline.reporting.tables import Table
 
 
-def cost_tables(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> list[Table]:
+def cost_tables(books: Books) -> list[Table]:
     """Every table of costs that there is something for, the one for a first look first."""
-    books = keep_books(inputs, results, sizes)
     found = (
         price_table(books),
         token_table(books),
@@ -29,9 +24,8 @@ def cost_tables(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> l
     return [table for table in found if table]
 
 
-def cost_plots(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> list[Plot]:
+def cost_plots(books: Books) -> list[Plot]:
     """Every plot of quality against cost that there is something for."""
-    books = keep_books(inputs, results, sizes)
     found = (
         *(scores_by_cost(books, unit) for unit in (SECONDS, FLOPS)),
         courses_by_cost(books),

@@ -58,13 +58,27 @@ def validation_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]
 
 def held_out(inputs: Inputs, row: Row, ids: Iterable[str]) -> Curve:
     """Held-out NLL on the way of the trainings `ids`; no point where it was never measured."""
-    tables = [inputs.steps[id] for id in ids]
-    return _mean_curve(row, [table.set_index("step")["validation_nll_nats"] for table in tables])
+    return _mean_curve(row, [inputs.steps[id] for id in ids], "validation_nll_nats")
 
 
-def _mean_curve(row: Row, columns: list[pd.Series]) -> Curve:
-    mean = pd.concat(columns, axis=1).dropna().mean(axis=1).sort_index()
+def _mean_curve(row: Row, tables: Iterable[pd.DataFrame], column: str, width: int = 1) -> Curve:
+    """The mean of a column at the steps that all tables have, each value that of `width` rows."""
+    frames = _side_by_side(tables, column)
+    if width > 1:
+        frames = [frame.rolling(width, min_periods=width).mean() for frame in frames]
+    mean = pd.concat(frames, axis=1).dropna().mean(axis=1).sort_index()
     return Curve(row, mean.index.to_numpy(), mean.to_numpy())
+
+
+def _side_by_side(tables: Iterable[pd.DataFrame], column: str) -> list[pd.DataFrame]:
+    """A column of many tables by step: those of the same steps in one frame, mostly all."""
+    values: dict[bytes, list[np.ndarray]] = {}
+    steps = {}
+    for table in tables:
+        own = table["step"].to_numpy()
+        steps[own.tobytes()] = own
+        values.setdefault(own.tobytes(), []).append(table[column].to_numpy(dtype=float))
+    return [pd.DataFrame(np.stack(found, 1), index=steps[key]) for key, found in values.items()]
 
 
 def _together(
@@ -193,11 +207,8 @@ def _loss_panel(
         for row in results.methods[pair]:
             if row.label != label:
                 continue
-            tables = [inputs.steps[id].set_index("step") for id in student_ids(inputs, row)]
-            smooth = [
-                table["loss_nats"].rolling(width, min_periods=width).mean() for table in tables
-            ]
-            curve = _mean_curve(row, smooth)
+            tables = [inputs.steps[id] for id in student_ids(inputs, row)]
+            curve = _mean_curve(row, tables, "loss_nats", width)
             line = LINES[place % len(LINES)]
             axis.plot(curve.steps, curve.values, color=colour, linestyle=line, linewidth=1)
     axis.set_title(wrapped(label))

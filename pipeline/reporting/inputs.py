@@ -1,6 +1,7 @@
 """Everything the report reads: found, checked, and refused by name where it is damaged."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ PAID = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
 COLUMNS = (*NAMES, "seed", "kind")
+CELL = ["teacher", "student", "method"]
 Read = TypeVar("Read")
 
 
@@ -25,7 +27,7 @@ class Inputs:
 
     grid: pd.DataFrame
     items: Mapping[str, pd.DataFrame]
-    outputs: Mapping[str, pd.DataFrame]
+    outputs: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
     calibration: Mapping[str, pd.DataFrame]
     evaluations: Mapping[str, dict]  # manifests
     folders: Mapping[str, str]  # of every model, under results
@@ -72,16 +74,16 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> Inputs:
     trained = {id: results / at for id, at in folders.items() if not at.startswith("models/")}
     caches = {f"caches/{id}" for id in _distinct(grid["cache_id"])}
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
+    shown = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
+    speaking = {id: evals[id] for id in _distinct(shown["eval_id"])}
     return Inputs(
         grid=grid,
-        items={id: _table(at / "items.parquet", schemas.ITEMS) for id, at in evals.items()},
-        outputs={id: _table(at / "outputs.parquet", schemas.OUTPUTS) for id, at in evals.items()},
-        calibration={
-            id: _table(at / "calibration.parquet", schemas.CALIBRATION) for id, at in evals.items()
-        },
+        items=_tables(evals, "items.parquet", schemas.ITEMS),
+        outputs=_tables(speaking, "outputs.parquet", schemas.OUTPUTS),
+        calibration=_tables(evals, "calibration.parquet", schemas.CALIBRATION),
         evaluations={id: manifests[f"evals/{id}"] for id in evals},
         folders=folders,
-        steps={id: _table(at / "steps.parquet", schemas.STEPS) for id, at in trained.items()},
+        steps=_tables(trained, "steps.parquet", schemas.STEPS),
         costs=_costs(results, manifests),
         manifests=manifests,
         card=_json(results / f"data/{data_id}/card.json"),
@@ -114,8 +116,15 @@ def _read(path: Path, reader: Callable[[Path], Read]) -> Read:
         raise ValueError(f"{path} can't be read ({error}); delete it and run again") from None
 
 
+def _tables(folders: Mapping[str, Path], name: str, schema: pa.Schema) -> dict[str, pd.DataFrame]:
+    """The file of that name in each folder. They are small: several are read at once."""
+    with ThreadPoolExecutor() as pool:
+        tables = pool.map(lambda at: _table(at / name, schema), folders.values())
+        return dict(zip(folders, tables, strict=True))
+
+
 def _table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    return _read(path, lambda path: schemas.read(path, schema).to_pandas())
+    return _read(path, lambda path: schemas.read(path, schema).to_pandas(use_threads=False))
 
 
 def _json(path: Path) -> dict:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pipeline.reporting import costs, curves, formats, plots, slices, tables, trade_offs
+from pipeline.reporting.books import keep_books
 from pipeline.reporting.compared import Comparisons
 from pipeline.reporting.comparisons import comparison_plots, comparison_tables
 from pipeline.reporting.inputs import Inputs
@@ -98,8 +99,9 @@ def _scores(
 
 def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
     some = _drawn(results, PANELS // 2)  # a panel for each of two ways of charging
-    first, *others = costs.cost_tables(inputs, results, sizes)
-    figures = costs.cost_plots(inputs, some, sizes)
+    books = keep_books(inputs, results, sizes)
+    first, *others = costs.cost_tables(books)
+    figures = costs.cost_plots(replace(books, results=some))
     return Draft("cost", "Cost", [first], figures, folded=others, lead=_left_out(some, results))
 
 

@@ -24,6 +24,7 @@ FAINT = "#E4E4E4"
 COLUMNS = 5  # panels beside each other, at most
 LETTERS = 14  # of a legend, in an inch
 WIDTH = 9.6  # inches, of every figure
+MANY_SEEDS = 25  # of a method: their dots are a picture within the SVG, which else grows with them
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first two are equally wide

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.reporting.looks import (
     GREY,
     INK,
+    MANY_SEEDS,
     Panel,
     Plot,
     legend_below,
@@ -156,6 +157,7 @@ def _seed_points(axis: Axes, mean: Mean, height: float, colour: str, mark: Mark)
         color=colour,
         markerfacecolor=colour if mark.filled else "white",
         markeredgewidth=0.9,
+        rasterized=len(points) > MANY_SEEDS,
     )
     if len(points) > 1:
         axis.plot(mean.value, height, marker="|", markersize=8, markeredgewidth=1.6, color=colour)

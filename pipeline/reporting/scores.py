@@ -8,11 +8,10 @@ import pandas as pd
 
 from pipeline import schemas
 from pipeline.reporting import calibration
-from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.inputs import CELL, Inputs
 from pipeline.reporting.metrics import Measure, measures_of
 from pipeline.reporting.sums import Sums, sums_of
 
-CELL = ["teacher", "student", "method"]
 SCORE = ["task", "slice", "metric"]
 
 

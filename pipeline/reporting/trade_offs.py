@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pipeline.reporting.looks import (
+    MANY_SEEDS,
     Look,
     Panel,
     Plot,
@@ -86,7 +87,16 @@ def _line(axis: Axes, places: list[int], means: list[Mean], look: Look) -> None:
 
 def dots(axis: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
     """Small dots for the seeds beside their mean."""
-    axis.plot(x, y, linestyle="none", marker="o", markersize=1.8, color=colour, alpha=0.55)
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker="o",
+        markersize=1.8,
+        color=colour,
+        alpha=0.55,
+        rasterized=len(x) > MANY_SEEDS,
+    )
 
 
 def frontier(
