@@ -1,7 +1,8 @@
 """On-policy GKD from end to end, beside TRL's GKDTrainer.
 
 python -m benchmarks.on_policy [--student narrow] [--teacher large] [--out FILE]
-python -m benchmarks.on_policy --student 135m --teacher 360m --batch 32 --new 128     on a GPU
+On a GPU: --student 135m --teacher 360m --batch 32 --new 128
+          --micro-batch-tokens 16384
 
 Both train the same student, of fresh weights, under the same teacher on the same prompts: at every
 step the student answers a batch of them, drawn at temperature 1, and learns from the teacher's
@@ -25,12 +26,10 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-from benchmarks import shapes
+from benchmarks.workbench import SHAPES, prompts, synchronize, words, writer
 from pipeline import catalog
 from pipeline.language_model import default_device
 from pipeline.settings.distill import DistillSettings, MethodSettings
@@ -69,8 +68,8 @@ def ours(task: Task) -> float:
     training = Training(steps=task.steps, batch_size=task.batch, learning_rate=RATE, validations=0)
     run = Run(
         settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
-        student=shapes.model(task.student, task.device, 0, torch.float32),
-        teacher=LiveTeacher(shapes.model(task.teacher, task.device, 1, torch.float32)),
+        student=writer(task.student, 0, task.device),
+        teacher=LiveTeacher(writer(task.teacher, 1, task.device)),
         loss=catalog.build_loss("jsd", loss),
         policy=catalog.build_policy("mixed", policy),
         update=None,
@@ -79,35 +78,34 @@ def ours(task: Task) -> float:
         plain=[],
         budget=task.budget,
     )
-    return task.speed([now() for _ in distill(run, begin(run))])
+    return task.speed([now(task.device) for _ in distill(run, begin(run))])
 
 
-def now() -> float:
-    """The time when all that was asked of the GPU is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def now(device: torch.device) -> float:
+    """The time when all that was asked of a GPU is done."""
+    synchronize(device)
     return time.perf_counter()
 
 
 class Moments(TrainerCallback):
     """When each step of a trainer was done."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.moments: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Notes the time."""
-        self.moments.append(now())
+        self.moments.append(now(self.device))
 
 
 def of_trl(task: Task, recompute: bool) -> float:
     """The speed of TRL's trainer."""
-    on_gpu, watch = task.device.type == "cuda", Moments()
-    words = {str(at): at for at in range(shapes.SHAPES[task.student].vocabulary)}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, "0")))
-    tokenizer.pad_token = "0"
-    student = shapes.model(task.student, task.device, 0, torch.float32)
-    student.generation_config.eos_token_id = student.config.eos_token_id = None
+    on_gpu, watch = task.device.type == "cuda", Moments(task.device)
+    student = writer(task.student, 0, task.device)
+    student.config.eos_token_id = None
+    tokenizer = words(SHAPES[task.student].vocabulary)
+    tokenizer.eos_token = None
     rows = [
         {"prompt": "", "input_ids": ids, "completion_mask": [0] * (len(ids) - 1) + [1]}
         for ids in ([*one.prompt_ids, 0] for one in task.prompts)
@@ -132,7 +130,7 @@ def of_trl(task: Task, recompute: bool) -> float:
         )
         trainer = GKDTrainer(
             model=student,
-            teacher_model=shapes.model(task.teacher, task.device, 1, torch.float32),
+            teacher_model=writer(task.teacher, 1, task.device),
             args=settings,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
@@ -145,8 +143,8 @@ def of_trl(task: Task, recompute: bool) -> float:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--student", default="narrow", choices=shapes.SHAPES)
-    parser.add_argument("--teacher", default="large", choices=shapes.SHAPES)
+    parser.add_argument("--student", default="narrow", choices=SHAPES)
+    parser.add_argument("--teacher", default="large", choices=SHAPES)
     parser.add_argument("--batch", type=int, default=16, help="texts in a step")
     parser.add_argument("--prompt", type=int, default=32, help="tokens")
     parser.add_argument("--new", type=int, default=32, help="tokens")
@@ -157,11 +155,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    vocabulary = shapes.SHAPES[options.student].vocabulary
+    vocabulary = SHAPES[options.student].vocabulary
     task = Task(
         student=options.student,
         teacher=options.teacher,
-        prompts=shapes.prompts(options.batch * options.steps, options.prompt, vocabulary),
+        prompts=prompts(options.batch * options.steps, options.prompt, vocabulary),
         batch=options.batch,
         new=options.new,
         steps=options.steps,

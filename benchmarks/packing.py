@@ -89,6 +89,22 @@ def seconds(student: PreTrainedModel, read: Callable, batches: Sequence, repeats
     return min(found[1:])
 
 
+def measured(
+    student: PreTrainedModel, texts: Sequence[Text], budget: int, repeats: int
+) -> list[Row]:
+    """Both ways over the same texts."""
+    rows, expected, real = [], None, sum(text.length for text in texts)
+    for what, lay_out, read in (("padded", padded, read_padded), ("packed", packed, read_packed)):
+        batches = list(lay_out(texts, budget, student.device))
+        took = seconds(student, read, batches, repeats)
+        places = sum((one.input_ids if what == "padded" else one[0]).numel() for one in batches)
+        gradient = torch.cat([one.grad.flatten() for one in student.base_model.parameters()])
+        expected = gradient if expected is None else expected
+        gap = ((gradient - expected).abs().max() / expected.abs().max()).item()
+        rows.append(Row(what, real / took, 1 - real / places, gap))
+    return rows
+
+
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -99,30 +115,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("packing.json"))
     options = parser.parse_args()
-    device, vocabulary = default_device(), SHAPES[options.student].vocabulary
-    student = model(options.student, 1, device)
-    count = options.texts
-    texts = (
-        natural(options.data, count, vocabulary) if options.data else synthetic(count, vocabulary)
-    )
-    real = sum(text.length for text in texts)
-
-    rows, expected = [], None
-    for what, lay_out, read in (("padded", padded, read_padded), ("packed", packed, read_packed)):
-        batches = list(lay_out(texts, options.budget, device))
-        took = seconds(student, read, batches, options.repeats)
-        read_in = sum((one.input_ids if what == "padded" else one[0]).numel() for one in batches)
-        gradient = torch.cat([one.grad.flatten() for one in student.base_model.parameters()])
-        expected = gradient if expected is None else expected
-        gap = ((gradient - expected).abs().max() / expected.abs().max()).item()
-        rows.append(Row(what, real / took, 1 - real / read_in, gap))
-        print(
-            f"{what:<8}{real / took:>10.0f} tok/s{1 - real / read_in:>8.1%} padding"
-            f"{gap:>10.1e} apart"
-        )
-    found = {"device": device_name(device), "task": vars(options) | {"data": str(options.data)}}
-    found["task"]["out"] = str(options.out)
-    options.out.write_text(json.dumps(found | {"rows": [asdict(one) for one in rows]}) + "\n")
+    student = model(options.student, 1, default_device())
+    lengths = (options.texts, SHAPES[options.student].vocabulary)
+    texts = natural(options.data, *lengths) if options.data else synthetic(*lengths)
+    rows = measured(student, texts, options.budget, options.repeats)
+    for row in rows:
+        speed = f"{row.what:<8}{row.tokens_per_second:>10.0f} tok/s"
+        print(f"{speed}{row.padding_share:>8.1%} padding{row.largest_gap:>10.1e} apart")
+    task = {name: str(value) for name, value in vars(options).items()}
+    found = {"device": device_name(student.device), "task": task}
+    found |= {"rows": [asdict(one) for one in rows]}
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -49,9 +49,8 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
 from pipeline.stopwatch import device_name
-from pipeline.teacher_cache import shards
+from pipeline.teacher_cache import shards, stage
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.stage import facts_of
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text
 from pipeline.training import distill
@@ -154,11 +153,11 @@ def _teacher(
 ) -> Teacher | None:
     if what == "sft":
         return None
-    live = LiveTeacher(model(task.teacher, 2, device).eval().requires_grad_(False))
+    live = LiveTeacher(model(task.teacher, 2, device).requires_grad_(False))
     if what == "live":
         return live
-    settings, file = CacheJob(k=TOP), "train-00000.parquet"
-    facts = facts_of(live.model, settings, [file])
+    file, settings = "train-00000.parquet", CacheJob(k=TOP)
+    facts = stage.facts_of(live.model, settings, [file])
     captured = list(Capture(live.model, settings, task.budget).of(texts))
     shards.write(folder / file, captured, facts)
     return opened(folder, facts, ["train"])
@@ -218,7 +217,7 @@ def _trl_gkd(task: Task, texts: Sequence[Text], settings: dict, device: torch.de
 
     return GKDTrainer(
         model=model(task.student, 1, device),
-        teacher_model=model(task.teacher, 2, device).eval(),
+        teacher_model=model(task.teacher, 2, device),
         args=GKDConfig(**settings, lmbda=0.0, beta=0.5),
         train_dataset=_dataset(texts),
         data_collator=_padded,
@@ -256,12 +255,11 @@ def _line(row: Row) -> str:
     )
 
 
-def main() -> None:
-    """Prints a table, and writes it as JSON."""
+def _parser() -> argparse.ArgumentParser:
     gpu = default_device().type == "cuda"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--student", choices=SHAPES, default="smollm2_135m" if gpu else "narrow")
-    parser.add_argument("--teacher", choices=SHAPES, default="smollm2_360m" if gpu else "large")
+    parser.add_argument("--student", choices=SHAPES, default="135m" if gpu else "narrow")
+    parser.add_argument("--teacher", choices=SHAPES, default="360m" if gpu else "large")
     parser.add_argument("--data", help="texts get the lengths of these")
     parser.add_argument("--length", type=int, help="of all texts")
     parser.add_argument("--batch", type=int, default=32 if gpu else 16)
@@ -270,22 +268,25 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=16_384 if gpu else 2_048)
     parser.add_argument("--only", nargs="+", default=[*OURS, *THEIRS], choices=[*OURS, *THEIRS])
     parser.add_argument("--out", type=Path, default=Path("student_step.json"))
-    options = vars(parser.parse_args())
-    out, only = options.pop("out"), options.pop("only")
-    task, rows = Task(**options), []
-    for what in only:
-        found = apart(of_ours if what in OURS else of_theirs, what, task)
-        rows.append(Row(**found))
-        print(_line(rows[-1]), flush=True)
+    return parser
 
-    by_name = {row.what: row for row in rows}
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    options = vars(_parser().parse_args())
+    out, only = options.pop("out"), options.pop("only")
+    task, rows = Task(**options), {}
+    for what in only:
+        rows[what] = Row(**apart(of_ours if what in OURS else of_theirs, what, task))
+        print(_line(rows[what]), flush=True)
+
     ratio = None
-    if {"sft", "cached"} <= by_name.keys():
-        ratio = by_name["cached"].step_ms / by_name["sft"].step_ms
+    if {"sft", "cached"} <= rows.keys():
+        ratio = rows["cached"].step_ms / rows["sft"].step_ms
         print(f"a cached teacher's step takes {ratio:.2f} times that of SFT")
     peers = {name: version(name) for name in ("torch", "transformers", "trl")}
     found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows]}
+    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
     out.write_text(json.dumps(found, indent=1) + "\n")
 
 

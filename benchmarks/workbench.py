@@ -35,9 +35,10 @@ class Shape:
 SHAPES = {
     "narrow": Shape(1, 48, 2, 2, 128, 2048),  # the demo's
     "wide": Shape(1, 80, 2, 2, 208, 2048),
+    "base": Shape(1, 128, 4, 4, 336, 2048),
     "large": Shape(2, 160, 5, 5, 432, 2048),
-    "smollm2_135m": Shape(30, 576, 9, 3, 1536, 49_152),
-    "smollm2_360m": Shape(32, 960, 15, 5, 2560, 49_152),
+    "135m": Shape(30, 576, 9, 3, 1536, 49_152),
+    "360m": Shape(32, 960, 15, 5, 2560, 49_152),
 }
 
 
@@ -56,6 +57,15 @@ def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:
         max_position_embeddings=4096,
     )
     return LlamaForCausalLM(config).to(device)
+
+
+def writer(name: str, seed: int, device: torch.device) -> PreTrainedModel:
+    """A model that never ends a text by itself, here and in `generate`."""
+    made = model(name, seed, device).eval()
+    made.config.eos_token_id = -1
+    made.generation_config.eos_token_id = None
+    made.generation_config.pad_token_id = 0
+    return made
 
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
@@ -87,6 +97,11 @@ def synthetic(count: int, vocabulary: int) -> list[Text]:
 def equal(count: int, length: int, vocabulary: int) -> list[Text]:
     """Texts of one length, all of it a response."""
     return _texts([(1, length)] * count, vocabulary)
+
+
+def prompts(count: int, length: int, vocabulary: int) -> list[Text]:
+    """Prompts of one length, to be answered: no batch of them has padding."""
+    return _texts([(length, 1)] * count, vocabulary)
 
 
 def _texts(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[Text]:

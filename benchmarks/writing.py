@@ -1,7 +1,7 @@
 """How fast text is written, beside transformers' `generate`.
 
 python -m benchmarks.writing [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
-python -m benchmarks.writing --shapes 135m 360m --batches 32 256 1024 --new 256    on a GPU
+On a GPU: --shapes 135m 360m --batches 32 256 1024 --new 256
 
 Tokens per second, drawn at temperature 1, the best of some runs after one to warm up; the ways take
 turns. `generate` runs with its cache that grows and with its static one, which it compiles on a
@@ -26,7 +26,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from benchmarks import shapes
+from benchmarks.workbench import SHAPES, prompts, synchronize, writer
 from pipeline.data_policies import speculative, switch, teacher_mixed
 from pipeline.language_model import default_device
 from pipeline.settings.writing import Sampling
@@ -62,29 +62,22 @@ class Task:
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(self.runs + 1):  # the first one warms up
             for name, way in ways.items():
-                taken[name].append(seconds(way))
+                taken[name].append(self.seconds(way))
         tokens = len(self.prompts) * self.new
         for name in ways:
             yield Row(models, name, len(self.prompts), tokens / min(taken[name][1:]))
 
-    def model(self, name: str, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-        """A model of fresh weights."""
-        return shapes.model(name, self.device, seed, dtype)
-
-
-def seconds(way: Way) -> float:
-    """How long something took, until the GPU was done with it too."""
-    began = time.perf_counter()
-    way()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    def seconds(self, way: Way) -> float:
+        """How long something took, until the GPU was done with it too."""
+        began = time.perf_counter()
+        way()
+        synchronize(self.device)
+        return time.perf_counter() - began
 
 
 def generating(model: PreTrainedModel, task: Task, cache: str) -> Way:
     """Transformers' own loop."""
     ids = torch.tensor([list(one.prompt_ids) for one in task.prompts], device=model.device)
-    model.generation_config.eos_token_id = None
     return lambda: model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -103,15 +96,16 @@ def writing(task: Task, models: Sequence[PreTrainedModel], choose: Choose | Draf
 def alone(name: str, task: Task) -> Iterator[Row]:
     """One model, in each way."""
     half = torch.bfloat16 if task.device.type == "cuda" else torch.float32
-    peer = task.model(name, 0, half)
+    peer = writer(name, 0, task.device).to(half)
     ways = {f"generate, {one} cache": generating(peer, task, one) for one in ("dynamic", "static")}
-    ways["write"] = writing(task, [task.model(name, 0)], sampler(Sampling()))
+    ways["write"] = writing(task, [writer(name, 0, task.device)], sampler(Sampling()))
     return task.rows(name, ways)
 
 
 def together(student_name: str, teacher_name: str, task: Task) -> Iterator[Row]:
     """Two models, in each policy."""
-    student, teacher = task.model(student_name, 0), task.model(teacher_name, 1)
+    student = writer(student_name, 0, task.device)
+    teacher = writer(teacher_name, 1, task.device)
     pair, own = [student, teacher], sampler(Sampling())
     refused, accepted = (speculative.Policy(top=top).draft() for top in (1, EVERY))
     ways = {
@@ -129,7 +123,7 @@ def together(student_name: str, teacher_name: str, task: Task) -> Iterator[Row]:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", default=["narrow", "large"], choices=shapes.SHAPES)
+    parser.add_argument("--shapes", nargs="+", default=["narrow", "large"], choices=SHAPES)
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--prompt", type=int, default=32, help="tokens")
     parser.add_argument("--new", type=int, default=48, help="tokens")
@@ -155,8 +149,8 @@ def main() -> None:
 
 def _rows(options: argparse.Namespace, device: torch.device) -> Iterator[Row]:
     for batch in options.batches:
-        vocabulary = shapes.SHAPES[options.shapes[0]].vocabulary
-        asked = shapes.prompts(batch, options.prompt, vocabulary)
+        vocabulary = SHAPES[options.shapes[0]].vocabulary
+        asked = prompts(batch, options.prompt, vocabulary)
         task = Task(asked, options.new, options.runs, device)
         for name in options.shapes:
             yield from alone(name, task)

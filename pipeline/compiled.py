@@ -22,6 +22,7 @@ from pipeline.texts import Text, micro_batches
 from pipeline.training import descent, weighed_losses
 
 ATTENTION = "sdpa_without_mask"
+VARIANTS = 32  # of a function: student and teacher, with gradient and without, of several shapes
 
 
 def compiled(run: Run) -> Run:
@@ -31,23 +32,29 @@ def compiled(run: Run) -> Run:
 
 def attempt(run: Run, backend: str | Callable) -> Run:
     """The run compiled; where that fails, as it is, with the reason in the log."""
+    try:
+        found = prepared(run, backend)
+        trial(found)
+        return found
+    except Exception as error:
+        torch.compiler.set_stance("force_eager")  # for the whole process: its compiler has failed
+        reason = " ".join(str(error).split("\n\n")[0].splitlines())  # then come torch's hints
+        progress(f"goes on uncompiled: {type(error).__name__}: {reason}")
+        return run
+    finally:
+        run.student.zero_grad(set_to_none=True)
+
+
+def prepared(run: Run, backend: str | Callable) -> Run:
+    """The run to be compiled when it is first used."""
     models = [run.student]
     if isinstance(run.teacher, LiveTeacher):
         models.append(run.teacher.model)
     for model in models:
         without_mask(model)
         model.base_model.compile(backend=backend)
-    found = replace(run, fused=torch.compile(weighed_losses, backend=backend))
-    try:
-        trial(found)
-    except Exception as error:
-        torch.compiler.set_stance("force_eager")
-        reason = " ".join(str(error).split("\n\n")[0].splitlines())  # then come torch's hints
-        progress(f"goes on uncompiled: {type(error).__name__}: {reason}")
-        return run
-    finally:
-        run.student.zero_grad(set_to_none=True)
-    return found
+    torch._dynamo.config.recompile_limit = VARIANTS
+    return replace(run, fused=torch.compile(weighed_losses, backend=backend))
 
 
 def trial(run: Run) -> None:
@@ -77,7 +84,8 @@ def without_mask(model: PreTrainedModel) -> None:
 
 
 def mask_if_needed(*shape: int, attention_mask: Tensor | None, **rest: object) -> Tensor | None:
-    """No mask where none was given and all earlier tokens are seen; else that of `sdpa`."""
-    if attention_mask is None and rest.get("local_size") is None:
+    """No mask where none was given and a text is read from its start; else that of `sdpa`."""
+    whole = rest.get("q_length") == rest.get("kv_length") and rest.get("local_size") is None
+    if attention_mask is None and whole:
         return None
     return sdpa_mask(*shape, attention_mask=attention_mask, **rest)

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 Logits = Float[Tensor, "tokens vocabulary"]
 Ids = Int[Tensor, "tokens k"]
-LogProbs = Float[Tensor, "tokens k+1"]
+LogProbs = Float[Tensor, "tokens support"]  # K + 1 of them
 
 
 class SparseLogProbs(torch.autograd.Function):

@@ -146,14 +146,17 @@ def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, t
         assert one.tokens == other.response_ids
         assert sum(one.by_teacher) == other.teacher_tokens
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)  # float32 sums
+        assert (len(one.tokens) + one.dropped) % tokens == 0  # every draft is read to its end
+        assert one.dropped <= (tokens - 1) * len(one.tokens)
 
 
 def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_drafted() -> None:
     policy, teacher, readings = speculative.Policy(top=32), endless(TEACHER), []
     teacher.get_output_embeddings().register_forward_hook(lambda *_: readings.append(1))
     draft = replace(policy.draft(), tokens=4)
-    drafted([endless(STUDENT), teacher], draft, texts(1))
+    (text,) = drafted([endless(STUDENT), teacher], draft, texts(1))
     assert len(readings) == 6  # 5 times 4 tokens, and 3
+    assert (len(text.tokens), text.dropped) == (23, 1)
 
 
 # switch (SWITCH)

@@ -9,7 +9,7 @@ import torch
 from players import CPU, Setup, llama, run, texts, trained
 
 from pipeline import checkpoint
-from pipeline.compiled import attempt, without_mask
+from pipeline.compiled import ATTENTION, attempt, without_mask
 from pipeline.language_model import response_hidden
 from pipeline.prefetch import ahead
 from pipeline.run import begin
@@ -109,9 +109,14 @@ def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
         torch.compiler.set_stance("default")
 
 
-def test_attention_without_a_mask_is_attention_with_a_causal_one() -> None:
+def test_attention_without_a_mask_is_attention_with_a_causal_one(tmp_path: Path) -> None:
     batch, model = collate(texts(12), CPU), llama(3)
+    padded = {"input_ids": batch.input_ids, "attention_mask": batch.input_ids != 0}
+    padded = {name: one.flip(-1) for name, one in padded.items()}  # at the left, as for writing
     with torch.no_grad():
-        masked = response_hidden(model, batch)
+        expected = response_hidden(model, batch), model(**padded).logits
         without_mask(model)
-        torch.testing.assert_close(response_hidden(model, batch), masked)
+        found = response_hidden(model, batch), model(**padded).logits
+    torch.testing.assert_close(found, expected)
+    model.save_pretrained(tmp_path)
+    assert ATTENTION not in (tmp_path / "config.json").read_text()  # a matter of the machine

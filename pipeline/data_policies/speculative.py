@@ -3,8 +3,8 @@
 W. Xu, R. Han, Z. Wang, et al., 2025. Speculative Knowledge Distillation. arXiv:2410.11325; defaults
 from their repository (google-research/speculative_kd). Departures: that code tests tokens which it
 draws a second time, and keeps the first ones; here the token that is kept is the one that was
-tested. It drafts five tokens at a time for one prompt; here a batch does, and every text is what
-going token by token would have written. K stays constant.
+tested. It drafts five tokens at a time for one prompt; here a GPU does for a batch, and every text
+is what going token by token writes, as a CPU does. K stays constant.
 """
 
 from collections.abc import Sequence

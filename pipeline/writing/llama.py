@@ -6,6 +6,7 @@ of a small model.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,16 @@ ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on t
 Hidden = Float[Tensor, "batch new width"]
 Heads = Float[Tensor, "batch heads new size"]
 Turns = Float[Tensor, "batch 1 new size"]
+
+
+class Place(NamedTuple):
+    """Where in the texts, and in a layer's caches, the tokens are that it reads."""
+
+    reading: Reading
+    cos: Turns
+    sin: Turns
+    keys: Stored
+    values: Stored
 
 
 def can_read(model: PreTrainedModel) -> bool:
@@ -56,56 +67,59 @@ class LlamaReader:
         self.cos, self.sin = cos[0], sin[0] * sign
 
     def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
-        """Reads the first tokens of texts into their slots."""
+        """Reads the first tokens of texts into their slots; nobody asks what comes after them."""
+        reading = beginning(rows, ids.shape[1], self.dtype)
+        *before, last = self._layers(reading)
         with autocast(ids.device, "auto"):
-            self._hidden(ids, beginning(rows, ids.shape[1], self.dtype), block)
+            hidden = self.model.base_model.embed_tokens(ids)
+            for layer, place in before:
+                hidden = block(layer, hidden, place)
+            remembered(last[0], normed(last[0].input_layernorm, hidden), last[1])
 
     def read(
         self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
     ) -> Float[Tensor, "slots new vocabulary"]:
         """The logits after each of the next tokens of all texts, of which `read` were read."""
-        reading = going_on(read, ids.shape[1], seen, self.dtype)
+        reading, body = going_on(read, ids.shape[1], seen, self.dtype), self.model.base_model
         with autocast(ids.device, "auto"):
-            hidden = self._hidden(ids, reading, self.next_block)
-            return head(self.model, normed(self.model.base_model.norm, hidden)).float()
+            hidden = body.embed_tokens(ids)
+            for layer, place in self._layers(reading):
+                hidden = self.next_block(layer, hidden, place)
+            return head(self.model, normed(body.norm, hidden)).float()
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Goes on with these slots alone."""
         self.keys = [one[rows] for one in self.keys]
         self.values = [one[rows] for one in self.values]
 
-    def _hidden(
-        self, ids: Int[Tensor, "batch new"], reading: Reading, through: Callable[..., Hidden]
-    ) -> Hidden:
-        body = self.model.base_model
+    def _layers(self, reading: Reading) -> list[tuple[torch.nn.Module, Place]]:
         cos, sin = self.cos[reading.places][:, None], self.sin[reading.places][:, None]
-        hidden = body.embed_tokens(ids)
-        for layer, keys, values in zip(body.layers, self.keys, self.values, strict=True):
-            hidden = through(layer, hidden, cos, sin, keys, values, reading)
-        return hidden
+        stored = zip(self.model.base_model.layers, self.keys, self.values, strict=True)
+        return [(layer, Place(reading, cos, sin, *caches)) for layer, *caches in stored]
 
 
-def block(
-    layer: torch.nn.Module,
-    hidden: Hidden,
-    cos: Turns,
-    sin: Turns,
-    keys: Stored,
-    values: Stored,
-    reading: Reading,
-) -> Hidden:
+def block(layer: torch.nn.Module, hidden: Hidden, place: Place) -> Hidden:
     """One layer: attention, and what follows it."""
     seen, attention = normed(layer.input_layernorm, hidden), layer.self_attn
-    query, key, value = (
-        part(seen).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-        for part in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    key, value = store(keys, _turned(key, cos, sin), reading), store(values, value, reading)
-    attended = _attended(_turned(query, cos, sin).to(key.dtype), key, value, reading)
+    key, value = remembered(layer, seen, place)
+    query = _turned(_heads(attention, attention.q_proj(seen)), place)
+    attended = _attended(query.to(key.dtype), key, value, place.reading)
     hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
     seen, mlp = normed(layer.post_attention_layernorm, hidden), layer.mlp
     return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)) * mlp.up_proj(seen))
+
+
+def remembered(layer: torch.nn.Module, seen: Hidden, place: Place) -> tuple[Heads, Heads]:
+    """The keys and values that a layer's tokens may attend to, their own now among them."""
+    attention, reading = layer.self_attn, place.reading
+    key = _turned(_heads(attention, attention.k_proj(seen)), place)
+    value = _heads(attention, attention.v_proj(seen))
+    return store(place.keys, key, reading), store(place.values, value, reading)
+
+
+def _heads(attention: torch.nn.Module, projected: Hidden) -> Heads:
+    return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
 def _attended(query: Heads, key: Heads, value: Heads, reading: Reading) -> Heads:
@@ -131,6 +145,6 @@ def normed(norm: torch.nn.Module, hidden: Float[Tensor, "*batch width"]) -> Tens
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def _turned(x: Heads, cos: Turns, sin: Turns) -> Heads:
+def _turned(x: Heads, place: Place) -> Heads:
     """Rotary positions; the signs of the rotation are in `sin`."""
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+    return x * place.cos + x.roll(x.shape[-1] // 2, -1) * place.sin

@@ -1,0 +1,99 @@
+"""What a GPU needs in order to repeat a step unseen, as far as a CPU can tell."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from players import END, llama, texts
+from test_readers import Readers, model_of
+from transformers import PreTrainedModel
+
+from pipeline.data_policies import speculative, switch
+from pipeline.language_model import autocast
+from pipeline.settings.writing import Sampling
+from pipeline.writing import Choose, Drafted, sampler, write
+from pipeline.writing.caches import going_on
+from pipeline.writing.decoder import Decoder
+from pipeline.writing.graphs import HalfMatrices, captured
+from pipeline.writing.llama import block
+from pipeline.writing.slots import Asked, uniforms
+from pipeline.writing.steps import advance
+
+WAYS: dict[str, tuple[Sequence[int], Choose | Drafted]] = {
+    "one model": ((1,), sampler(Sampling())),
+    "two models": ((1, 2), switch.Policy(decay=1.0).choose),
+    "drafts": ((1, 2), replace(speculative.Policy(top=12).draft(), tokens=3)),
+}
+TIME = 17
+
+
+def storages(decoder: Decoder) -> list[int]:
+    """Where all that a step writes to lies in memory."""
+    held = [getattr(decoder.slots, one.name) for one in fields(decoder.slots)]
+    caches = [one for reader in decoder.readers for one in (*reader.keys, *reader.values)]
+    return [one.data_ptr() for one in (*held, *caches)]
+
+
+@pytest.mark.parametrize("name", WAYS)
+@torch.no_grad()
+def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: str):
+    seeds, choose = WAYS[name]
+    models: list[PreTrainedModel] = [llama(seed) for seed in seeds]
+    asked = sorted(texts(11), key=lambda text: -len(text.prompt_ids))
+    expected = write(asked, models, choose, TIME, 3, "student")
+
+    decoder = Decoder(models, choose, count=16, length=30, time=TIME)  # five slots stay empty
+    before = storages(decoder)
+    for _ in range(3):  # as before a capture, with no text in the slots
+        advance(decoder.readers, choose, decoder.slots, decoder.length, END)
+    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
+    decoder.begin(range(11), given)
+    for _ in range(TIME + 8):  # some steps more than any text needs
+        advance(decoder.readers, choose, decoder.slots, decoder.length, END)
+    assert storages(decoder) == before
+    found = decoder.responses(range(11))
+    assert [one.tokens for one in found] == [text.response_ids for text in expected]
+
+
+@torch.no_grad()
+def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
+    model = model_of("qwen2")
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    plain, traced = Readers(model), Readers(model)
+    traced.reader.next_block = compiled
+    for one in (plain, traced):
+        one.assert_reads(1)
+    reading = going_on(plain.read, 1, 16, torch.float32)
+    assert plain.reader.keys[2][reading.rows, :, : int(plain.read.min())].equal(
+        traced.reader.keys[2][reading.rows, :, : int(plain.read.min())]
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU captures the step")
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is_and_the_log_says_why(
+    capsys: pytest.CaptureFixture[str],
+):
+    wishes: list[bool] = []
+
+    def step() -> None:
+        wishes.append(True)
+
+    assert captured(step, wishes.append) is step
+    assert wishes == [True, False]  # compiled, then not; and no step was taken
+    said = capsys.readouterr()
+    assert "the step as it is can't be captured in a CUDA graph: " in said.out + said.err
+
+
+@pytest.mark.parametrize("name", ["llama with biases and tied embeddings", "gpt2", "pythia"])
+@torch.no_grad()
+def test_matrices_of_half_the_size_give_what_autocast_gives_and_learn_with_the_model(name: str):
+    model, ids = model_of(name), torch.arange(12).view(2, 6)
+    halved = HalfMatrices(model)
+    assert halved.pairs
+    for _ in range(2):
+        with autocast(ids.device, "bfloat16"):
+            assert halved.model(ids).logits.equal(model(ids).logits)
+        for weight in model.parameters():
+            weight.mul_(1.5)
+        halved.refresh()
