@@ -79,14 +79,14 @@ def demo_teacher(options: Options) -> tuple[PreTrainedModel, list[Text]]:
             draw.integers(DEMO_VOCABULARY, size=DEMO_PROMPT).tolist(),
             draw.integers(DEMO_VOCABULARY, size=DEMO_RESPONSE).tolist(),
         )
-        for at in range(4000)
+        for at in range(1500)
     ]
     return model.to(options.teacher.device), texts
 
 
 def capture(options: Options, folder: Path) -> Iterator[Row]:
     """The bare forward pass and the capture of the top 64, of the teacher and of the demo's."""
-    few = options.train[:48]
+    few = options.train[:24]
     subjects = {"teacher": (options.teacher, few), "demo": demo_teacher(options)}
     for name, (model, texts) in subjects.items():
         settings = CacheJob(k=64, shard_texts=max(1, len(texts) // 4))

@@ -15,8 +15,10 @@ from pipeline.teacher_cache import kept
 from pipeline.teacher_cache.kept import Chunk, Kept
 from pipeline.texts import Batch, Text, micro_batches
 
-# logits that are there at once: on a GPU few launches, on a CPU what its caches hold
-CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 20
+# logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
+# rows for a matrix product
+CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 17
+LEAST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Capture:
 
     def _chunks(self, batch: Batch, states: Tensor) -> Iterator[Chunk]:
         logits = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
-        size = max(1, logits // self.model.config.vocab_size)
+        size = max(LEAST_ROWS, logits // self.model.config.vocab_size)
         uniforms = self._uniforms(batch)
         for first in range(0, len(states), size):
             own = slice(first, first + size)
