@@ -13,6 +13,7 @@ artifact. Beyond some 50,000 cells split the grid into experiments: what they sh
 
 import argparse
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Job, provenance
-from tests import synthetic
 from workflow import grid_csv
 from workflow.artifact import canonical
 from workflow.jobs import Jobs
@@ -160,6 +160,8 @@ def of_workflow(cells: int) -> Iterator[Row]:
 
 def of_report(cells: int, items: int) -> Iterator[Row]:
     """What the report takes over so many made-up evaluations."""
+    sys.path.append(str(ROOT / "tests"))
+    synthetic = importlib.import_module("synthetic")
     seeds = max(1, round(cells / METHODS / 4))
     methods = tuple(f"method{at}" for at in range(METHODS))
     made = synthetic.Experiment(

@@ -161,7 +161,7 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     """The table in `path`. Raises ValueError if it is damaged or not of `schema`, naming it."""
     content = pa.BufferReader(integrity.intact(path))
     try:
-        table = pq.ParquetFile(content).read()
+        table = pq.ParquetFile(content).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete it and run again"
