@@ -5,7 +5,7 @@ python -m benchmarks.full_support [--tokens 512] [--vocabulary 49152] [--width 5
                                   [--repeats 3] [--out full_support.json]
 
 Forward and backward through both heads: what follows the bodies of student and teacher in a step
-with a live teacher. `ours` is `pipeline.chunked` around the very losses of the catalogue, any of
+with a live teacher. `ours` is `pipeline.distill.chunked` around the catalogue's very losses, any of
 which `--losses` takes; `whole` is the same with all logits at once, as automatic differentiation
 has it; `trl` is the loss of DistillationTrainer, `liger` LigerFusedLinearJSDLoss, which know
 Jensen-Shannon divergence with β = ½ and both KLs (β of 0 and 1). Each runs in a process of its own.
@@ -29,11 +29,11 @@ from torch import Tensor
 
 from benchmarks.workbench import Peak, apart, synchronize
 from pipeline import catalog
-from pipeline.chunked import LOGITS, descend
+from pipeline.distill.chunked import LOGITS, descend
+from pipeline.distill.training import Reading, weighed_losses
 from pipeline.language_model import autocast, default_device
 from pipeline.signal import Tokens, dense
 from pipeline.stopwatch import device_name
-from pipeline.training import Reading, weighed_losses
 
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # as the peers call them
 CHECKED = 64

@@ -31,12 +31,13 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from benchmarks.workbench import SHAPES, prompts, synchronize, words, writer
 from pipeline import catalog
+from pipeline.distill.run import Run, begin
+from pipeline.distill.training import distill
 from pipeline.language_model import default_device
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text
-from pipeline.training import Run, begin, distill
 
 RATE = 1e-4
 

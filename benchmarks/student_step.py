@@ -41,10 +41,11 @@ from benchmarks.workbench import (
 )
 from pipeline import catalog
 from pipeline.cache.cached_teacher import opened
-from pipeline.compiled import compiled
 from pipeline.data_policies.fixed import Policy
+from pipeline.distill.compiled import compiled
+from pipeline.distill.run import Run, begin
+from pipeline.distill.training import distill
 from pipeline.language_model import default_device
-from pipeline.run import Run, begin
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
@@ -53,7 +54,6 @@ from pipeline.teacher_cache import shards, stage
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text
-from pipeline.training import distill
 
 TOP = 64
 OURS = {"sft": "cross_entropy", "cached": "forward_kl", "live": "jsd"}

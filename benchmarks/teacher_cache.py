@@ -30,17 +30,17 @@ from pipeline.cache.cached_teacher import CachedTeacher, opened
 from pipeline.catalog import build_loss
 from pipeline.corpus import read_texts
 from pipeline.data_policies.fixed import Policy
+from pipeline.distill.run import Run, begin
+from pipeline.distill.training import distill
 from pipeline.divergences import kl
 from pipeline.evaluate import heldout
 from pipeline.language_model import default_device, head, load
 from pipeline.models.stage import from_shape
-from pipeline.run import Run, begin
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
 from pipeline.settings.training import Training
 from pipeline.signal import on_support
 from pipeline.teacher_cache.capture import Capture
-from pipeline.training import distill
 
 SMALL = Shape(source="shape", layers=2, width=64, heads=2)
 LOSSES = {  # what learns of which cache

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from pipeline import catalog
+from pipeline.distill.supply import MicroBatch
+from pipeline.distill.training import distill, read, student_hidden, token_losses
 from pipeline.signal import dense, top_k
-from pipeline.supply import MicroBatch
 from pipeline.texts import Batch, collate
-from pipeline.training import distill, read, student_hidden, token_losses
 
 Settings = dict[str, object]
 

@@ -9,13 +9,14 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline import catalog, recipes
+from pipeline.distill.run import Run, State, begin
+from pipeline.distill.training import distill
 from pipeline.language_model import response_logits
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.settings.writing import Sampling
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text, collate
-from pipeline.training import Run, State, begin, distill
 from pipeline.turn import Turn
 from pipeline.writing import sampler, write
 

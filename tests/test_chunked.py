@@ -9,12 +9,12 @@ from laws import NEEDS_WHOLE_VOCABULARY
 from torch import Tensor
 
 from pipeline import catalog
-from pipeline.chunked import descend, parts
-from pipeline.run import Run
-from pipeline.supply import MicroBatch, Supply
+from pipeline.distill.chunked import descend, parts
+from pipeline.distill.run import Run
+from pipeline.distill.supply import MicroBatch, Supply
+from pipeline.distill.training import step_loss, student_hidden, survey
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import collate
-from pipeline.training import step_loss, student_hidden, survey
 
 CPU = torch.device("cpu")
 CASES = [(name, None) for name in catalog.names("losses")]  # on the whole vocabulary

@@ -10,12 +10,14 @@ import pytest
 import torch
 from players import Setup, run, trained
 
-from pipeline import artifacts, checkpoint, costs
+from pipeline import artifacts, costs
 from pipeline.costs import Cost, Usage, Work
+from pipeline.distill import checkpoint
+from pipeline.distill.run import Run, begin
 from pipeline.distill.stage import cost
+from pipeline.distill.training import distill
 from pipeline.stopwatch import Stopwatch
 from pipeline.teachers import LiveTeacher
-from pipeline.training import Run, begin, distill
 
 STEPS = 4
 # Of everything that the teacher learns or decides: fixed text, its own, interleaved, learning too

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from players import END, Setup, llama, run, texts, turn
 
-from pipeline import catalog, checkpoint
+from pipeline import catalog
 from pipeline.data_policies import adaptive, epoch_pairs, mixed, speculative, switch, teacher_mixed
+from pipeline.distill import checkpoint
+from pipeline.distill.run import begin
 from pipeline.methods import METHODS
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text
-from pipeline.training import begin
 from pipeline.writing import sampler, write
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree

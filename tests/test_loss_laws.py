@@ -11,9 +11,9 @@ import references
 import tiny
 
 from pipeline import catalog
+from pipeline.distill.training import distill
 from pipeline.methods import METHODS
 from pipeline.ranges import PlainDivergence
-from pipeline.training import distill
 
 NAMES = catalog.names("losses")
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from pipeline import divergences
 from pipeline.catalog import build_loss
+from pipeline.distill.run import Run
+from pipeline.distill.supply import MicroBatch
+from pipeline.distill.training import Reading, read, student_hidden, token_losses
 from pipeline.losses import (
     adakd,
     amid,
@@ -21,11 +24,8 @@ from pipeline.losses import (
     taid,
     todi,
 )
-from pipeline.run import Run
 from pipeline.signal import dense, top_k
-from pipeline.supply import MicroBatch
 from pipeline.texts import collate, loss_view
-from pipeline.training import Reading, read, student_hidden, token_losses
 
 
 @pytest.fixture

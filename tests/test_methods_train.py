@@ -10,9 +10,11 @@ import pytest
 import torch
 from players import Setup, run, trained
 
-from pipeline import catalog, checkpoint, recipes
+from pipeline import catalog, recipes
+from pipeline.distill import checkpoint
+from pipeline.distill.run import Row, Run, State, begin
+from pipeline.distill.training import distill, validation_nll
 from pipeline.methods import METHODS
-from pipeline.training import Row, Run, State, begin, distill, validation_nll
 from workflow.config import ConfigError, validate
 
 STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts

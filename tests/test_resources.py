@@ -12,7 +12,7 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
-from pipeline.chunked import LOGITS
+from pipeline.distill.chunked import LOGITS
 from pipeline.language_model import parameter_count
 from pipeline.models.stage import layers_of
 from pipeline.settings.models import Shape

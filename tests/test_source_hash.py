@@ -59,9 +59,9 @@ def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):
 
 def test_a_stage_depends_on_what_it_imports_and_on_no_more():
     distill = closure("pipeline.distill")
-    assert {"pipeline.distill.stage", "pipeline.training", "pipeline.schemas"} <= distill
+    assert {"pipeline.distill.stage", "pipeline.distill.training", "pipeline.schemas"} <= distill
     assert not distill & {"pipeline.evaluate.stage", "pipeline.report.stage", "pipeline.methods"}
-    assert "pipeline.training" not in closure("pipeline.evaluate")
+    assert "pipeline.distill.training" not in closure("pipeline.evaluate")
 
 
 @pytest.mark.parametrize("stage", STAGES)

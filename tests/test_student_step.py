@@ -8,13 +8,13 @@ import pytest
 import torch
 from players import CPU, Setup, llama, run, texts, trained
 
-from pipeline import checkpoint
-from pipeline.compiled import ATTENTION, attempt, without_mask
+from pipeline.distill import checkpoint
+from pipeline.distill.compiled import ATTENTION, attempt, without_mask
+from pipeline.distill.prefetch import ahead
+from pipeline.distill.run import begin
+from pipeline.distill.training import distill, settle
 from pipeline.language_model import response_hidden
-from pipeline.prefetch import ahead
-from pipeline.run import begin
 from pipeline.texts import collate
-from pipeline.training import distill, settle
 
 
 def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:

@@ -16,13 +16,14 @@ from test_cache_tiers import cached
 
 from pipeline import artifacts
 from pipeline.cache.cached_teacher import open_cache
+from pipeline.distill.run import begin
+from pipeline.distill.training import distill
 from pipeline.divergences import kl
 from pipeline.methods import METHODS
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import on_support
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text, collate
-from pipeline.training import begin, distill
 
 COUNT = 500  # texts: their tokens need more than one row group
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]

@@ -10,14 +10,14 @@ from shelf import put_all
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline import checkpoint
 from pipeline.adapters import Learner, attach
+from pipeline.distill import checkpoint
 from pipeline.distill import stage as distill
+from pipeline.distill.run import Run, State, begin
+from pipeline.distill.training import distill as steps_of
 from pipeline.language_model import response_logits
 from pipeline.teacher_updates import exam, online_module
 from pipeline.texts import Batch, collate
-from pipeline.training import Run, State, begin
-from pipeline.training import distill as steps_of
 
 LEARNING = ("okd", "ikd")
 

@@ -8,16 +8,17 @@ from types import FrameType
 
 import torch
 
-from pipeline import artifacts, catalog, checkpoint, cli, costs, schemas, vocabulary
+from pipeline import artifacts, catalog, cli, costs, schemas, vocabulary
 from pipeline.cache.cached_teacher import check_cache, open_cache
-from pipeline.compiled import compiled
 from pipeline.corpus import read_texts
+from pipeline.distill import checkpoint
+from pipeline.distill.compiled import compiled
+from pipeline.distill.run import Run, State, begin
+from pipeline.distill.training import distill, settle
 from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
-from pipeline.run import Run, State, begin
 from pipeline.settings.distill import DistillSettings
 from pipeline.stopwatch import device_name
 from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.training import distill, settle
 
 LOG_SECONDS = 5.0
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write

@@ -15,11 +15,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from pipeline.cli import progress
-from pipeline.run import Run, State
-from pipeline.supply import MicroBatch
+from pipeline.distill.run import Run, State
+from pipeline.distill.supply import MicroBatch
+from pipeline.distill.training import descent, weighed_losses
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text, micro_batches
-from pipeline.training import descent, weighed_losses
 
 ATTENTION = "sdpa_without_mask"
 VARIANTS = 32  # of a function: student and teacher, with gradient and without, of several shapes

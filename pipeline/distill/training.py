@@ -10,15 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.chunked import LOGITS, Hidden, descend, parts
 from pipeline.costs import flops_of
+from pipeline.distill.chunked import LOGITS, Hidden, descend, parts
+from pipeline.distill.run import Pending, Row, Run, State
+from pipeline.distill.schedule import learning_rate, validation_steps
+from pipeline.distill.supply import MicroBatch, Supply, supplies
 from pipeline.language_model import autocast, response_hidden, scored
-from pipeline.run import Pending, Row, Run, State
-from pipeline.run import begin as begin
-from pipeline.schedule import learning_rate, validation_steps
 from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support, only_next
 from pipeline.stopwatch import Stopwatch
-from pipeline.supply import MicroBatch, Supply, supplies
 from pipeline.texts import Batch, Text, loss_view, micro_batches
 from pipeline.transfer import Numbers
 

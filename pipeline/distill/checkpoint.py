@@ -8,8 +8,8 @@ import torch
 
 from pipeline import artifacts, cli, integrity
 from pipeline.costs import Usage
-from pipeline.run import Run, State
-from pipeline.training import settle
+from pipeline.distill.run import Run, State
+from pipeline.distill.training import settle
 
 FILE = "state.pt"
 KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.prefetch import ahead
-from pipeline.run import Run, State
-from pipeline.schedule import draw
+from pipeline.distill.prefetch import ahead
+from pipeline.distill.run import Run, State
+from pipeline.distill.schedule import draw
 from pipeline.signal import Forecast
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Batch, Text, micro_batches

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.costs import Usage, Work
-from pipeline.schedule import step_count
+from pipeline.distill.schedule import step_count
 from pipeline.settings.distill import DistillSettings
 from pipeline.signal import PerToken
 from pipeline.teachers import Teacher
