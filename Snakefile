@@ -24,3 +24,5 @@ rule all:
     default_target: True
     input:
         JOBS.targets,
+    message:
+        "all is made"

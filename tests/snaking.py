@@ -17,8 +17,7 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 ROOT = Path(__file__).parent.parent
-JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", re.MULTILINE)
-OUTPUT = re.compile(r"^    output: (.+)$", re.MULTILINE)
+JOB = re.compile(r"^Job \d+: (results/.+)$", re.MULTILINE)  # each rule's message: what it makes
 
 ANIMALS = ["cat", "dog", "owl", "fox", "hen", "bee", "ant", "cow", "pig", "rat"]
 COLOURS = ["red", "blue", "green", "brown", "grey", "black", "white", "pink"]
@@ -123,8 +122,7 @@ class Copy:
         """The outputs that a dry run would make, without `results/`, and without its markers."""
         done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        outputs = [OUTPUT.findall(block) for rule, block in JOB.findall(done.stdout)]
-        made = {one.removeprefix("results/") for found in outputs for one in found}
+        made = {one.removeprefix("results/") for one in JOB.findall(done.stdout)}
         return {one for one in made if not one.startswith(".")}
 
     @contextlib.contextmanager

@@ -18,7 +18,7 @@ import pytest
 import slurm_cluster
 import yaml
 from slurm_cluster import GPUS, Cluster
-from slurm_faults import Seen, cancel, drain, hang
+from slurm_faults import Seen, cancel, drain, hang, overrun
 from snaking import ROOT, Copy, edited
 
 from workflow.config import validate
@@ -37,6 +37,7 @@ FEWER = {
     "warmup": None,
     "teachers.large.training": {"steps": 600},
     "methods.sft": {"training": {"steps": 600}},
+    "methods.jsd": {"training": {"steps": 600}},
     "evaluation.tasks": ["heldout"],
 }
 
@@ -113,6 +114,7 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
     grid, seen, began = Grid(validate(config)), Seen(), time.monotonic()
     faults = [
         hang(project, cluster, seen, grid.student("sft", "small", "large", 1).id),
+        overrun(project, cluster, grid.student("jsd", "small", "large", 1).id),
         cancel(project, cluster, grid.teacher("large").id),
         drain(project, cluster, seen, grid.teacher("large").id),
     ]
@@ -193,11 +195,17 @@ def test_a_cancelled_job_is_started_again_and_goes_on_where_it_was(ran: Ran):
 def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
     student = ran.grid.student("sft", "small", "large", 1).id
     first, second = ran.submissions("student", student)
-    assert first["JobState"] in {"FAILED", "TIMEOUT"}  # of itself after the warning, or by SLURM
-    assert second["JobState"] == "COMPLETED"
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")  # of itself
     # 15 minutes are the least that a first attempt gets
     assert (first["TimeLimit"] < "00:15:00", second["TimeLimit"]) == (True, "00:30:00")
     assert "going on after step" in ran.log("students", student)
+
+
+def test_a_job_over_its_time_is_ended_by_slurm_and_gets_more(ran: Ran):
+    student = ran.grid.student("jsd", "small", "large", 1).id
+    first, second = ran.submissions("student", student)
+    assert (first["JobState"], first["TimeLimit"]) == ("TIMEOUT", "00:01:00")
+    assert (second["JobState"], second["TimeLimit"]) == ("COMPLETED", "00:30:00")
 
 
 def test_a_job_out_of_memory_is_killed_and_gets_more(ran: Ran):
@@ -218,8 +226,8 @@ def test_a_drained_node_is_waited_for(ran: Ran):
 
 def test_each_loss_of_a_job_is_told(ran: Ran):
     lost = [job for job in ran.cluster.jobs() if job["JobState"] != "COMPLETED"]
-    assert len(lost) == 3
-    assert ran.said.count("Trying to restart job") == 3
+    assert len(lost) == 4
+    assert ran.said.count("Trying to restart job") == 4
     for job in lost:
         told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
         assert told in ran.said
@@ -235,7 +243,8 @@ def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], No
     record_property(
         "summary",
         f"SLURM: {len(jobs)} jobs through sbatch in {ran.seconds:.0f} s, {completed} completed; "
-        "survived without a person: scancel, time limit, memory limit, drained node; "
+        "survived without a person: scancel, warned of its time limit, ended by it, memory limit, "
+        "drained node; "
         "no artifact made twice",
     )
 

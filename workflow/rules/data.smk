@@ -17,6 +17,8 @@ rule data:
     params:
         job=JOBS.job("data"),
         flags=JOBS.flags("data"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.data {params.job:q} {params.flags:q}"
         " --out {output:q} --threads {threads}"
@@ -41,6 +43,8 @@ rule tokenizer:
     params:
         job=JOBS.job("tokenizers"),
         flags=JOBS.flags("tokenizers"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.tokenizer {params.job:q} {params.flags:q}"
         " --out {output:q}"
@@ -65,6 +69,8 @@ rule tokens:
     params:
         job=JOBS.job("tokens"),
         flags=JOBS.flags("tokens"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.tokenize {params.job:q} {params.flags:q}"
         " --out {output:q}"

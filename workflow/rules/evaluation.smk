@@ -18,6 +18,8 @@ rule evaluation:
     params:
         job=JOBS.job("evals"),
         flags=JOBS.flags("evals"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.evaluate {params.job:q} {params.flags:q}"

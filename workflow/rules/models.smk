@@ -16,6 +16,8 @@ rule model:
     params:
         job=JOBS.job("models"),
         flags=JOBS.flags("models"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.models {params.job:q} {params.flags:q}"
         " --out {output:q}"

@@ -9,3 +9,5 @@ localrules:
 rule outdated:
     output:
         temp(touch(OUTDATED)),
+    message:
+        "{output}"

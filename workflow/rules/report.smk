@@ -14,6 +14,8 @@ rule grid:
     params:
         config=JOBS.config,
         rows=JOBS.rows,
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
 
@@ -33,6 +35,8 @@ rule report:
         runtime=NEEDS.report_runtime,
     params:
         job=JOBS.report,
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.report {params.job:q}"
         " --grid {input.grid:q} --results results --out {output:q}"

@@ -18,6 +18,8 @@ rule start:
     params:
         job=JOBS.job("starts"),
         flags=JOBS.flags("starts"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.distill {params.job:q} {params.flags:q}"
@@ -46,6 +48,8 @@ rule student:
     params:
         job=JOBS.job("students"),
         flags=JOBS.flags("students"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.distill {params.job:q} {params.flags:q}"

@@ -16,6 +16,8 @@ rule task:
     params:
         job=JOBS.job("tasks"),
         flags=JOBS.flags("tasks"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job pipeline.prepare_task {params.job:q} {params.flags:q}"
         " --out {output:q}"

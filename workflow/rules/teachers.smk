@@ -19,6 +19,8 @@ rule teacher:
     params:
         job=JOBS.job("teachers"),
         flags=JOBS.flags("teachers"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.distill {params.job:q} {params.flags:q}"
@@ -47,6 +49,8 @@ rule teacher_text:
     params:
         job=JOBS.job("texts"),
         flags=JOBS.flags("texts"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.teacher_text {params.job:q} {params.flags:q}"
@@ -75,6 +79,8 @@ rule teacher_cache:
     params:
         job=JOBS.job("caches"),
         flags=JOBS.flags("caches"),
+    message:
+        "{output}"
     shell:
         "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.teacher_cache {params.job:q} {params.flags:q}"
