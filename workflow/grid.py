@@ -17,6 +17,8 @@ from workflow.artifact import Artifact
 from workflow.config import decided, merge
 from workflow.digests import of_examples, of_folder
 
+NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -151,14 +153,15 @@ class Grid:
     @cache
     def text(self, teacher: str) -> Artifact:
         """What a teacher writes for training prompts."""
-        settings = self.experiment.teacher_text.model_dump(mode="json")
-        inputs = [("teacher", self.teacher(teacher)), ("tokens", self.tokens())]
-        return Artifact.of("texts", teacher, settings, *inputs)
+        return self._written(teacher, self.teacher(teacher))
 
     def _half(self, writer: Artifact, half: relabelling.Half) -> Artifact:
-        settings = self.experiment.teacher_text.model_dump(mode="json") | {"half": half}
+        return self._written(f"{writer.name}.{half}", writer, half=half)
+
+    def _written(self, name: str, writer: Artifact, **part: str) -> Artifact:
+        settings = self.experiment.teacher_text.model_dump(mode="json") | part
         inputs = [("teacher", writer), ("tokens", self.tokens())]
-        return Artifact.of("texts", f"{writer.name}.{half}", settings, *inputs)
+        return Artifact.of("texts", name, settings, *inputs)
 
     @cache
     def signals(self, teacher: str, own_text: bool = False, draws: int | None = None) -> Artifact:
@@ -219,9 +222,8 @@ class Grid:
     ) -> Artifact:
         one, method = self.experiment, self.method(name)
         choice = one.methods[name] or MethodChoice()
-        settings = self._training(
-            self._recipe(name), seed, one.students[student].training, choice.training
-        )
+        overrides = (one.students[student].training, choice.training)
+        settings = self._training(self._recipe(name), seed, *overrides)
         cached = self.signals(teacher, method.text == "teacher", method.draws)
         return Artifact.of(
             "students",
@@ -281,11 +283,7 @@ class Grid:
         """The rows of `grid.csv`."""
         return [
             {
-                "kind": cell.kind,
-                "teacher": cell.teacher,
-                "student": cell.student,
-                "method": cell.method,
-                "seed": cell.seed,
+                **{name: getattr(cell, name) for name in NAMES},
                 "student_id": cell.model.id,
                 "eval_id": self.evaluations[cell.model].id,
                 "teacher_id": self.teacher(cell.teacher).id,
