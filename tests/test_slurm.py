@@ -232,7 +232,7 @@ def test_each_loss_of_a_job_is_told(ran: Ran):
         told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
         assert told in ran.said
         assert f"/{job['JobId']}.log:" in ran.said  # and what SLURM wrote of it follows
-    assert ran.said.count("stopped by signal 15 after step") == 2
+    assert ran.said.count("stopped by signal 15 after step") == 3
     assert "exceeded memory limit" in ran.said
 
 
