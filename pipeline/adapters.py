@@ -43,7 +43,7 @@ class Adapted(torch.nn.Module):
 
 
 def attach(
-    model: PreTrainedModel, rank: int, scale: float, rng: torch.Generator
+    model: torch.nn.Module, rank: int, scale: float, rng: torch.Generator
 ) -> list[torch.nn.Parameter]:
     """Freezes a model but for new adapters in it, which are returned.
 

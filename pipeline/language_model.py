@@ -48,8 +48,8 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 def soft_capped(
-    logits: Float[Tensor, "tokens vocabulary"], cap: float | None
-) -> Float[Tensor, "tokens vocabulary"]:
+    logits: Float[Tensor, "*tokens vocabulary"], cap: float | None
+) -> Float[Tensor, "*tokens vocabulary"]:
     """Logits that no longer exceed a cap, where there is one."""
     return torch.tanh(logits / cap) * cap if cap else logits
 
@@ -60,8 +60,8 @@ def softcap(model: PreTrainedModel) -> float | None:
 
 
 def head(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
-) -> Float[Tensor, "tokens vocabulary"]:
+    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
+) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states."""
     return soft_capped(model.get_output_embeddings()(hidden), softcap(model))
 

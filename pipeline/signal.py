@@ -51,6 +51,7 @@ class Signal:
 
 
 @runtime_checkable
+@runtime_checkable
 class Forecast(Protocol):
     """What a teacher says of a batch, asked for part by part.
 

@@ -17,6 +17,7 @@ from pipeline.workload import count
 
 
 @runtime_checkable
+@runtime_checkable
 class Teacher(Protocol):
     """Anything that says what should come next in a batch."""
 

@@ -1,9 +1,11 @@
 """What several tests share: a copy of the project, a tiny experiment, and its finished chain."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from reports import ONE_SEED, SMALL, Made, make
@@ -60,6 +62,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A report on one seed, whose models wrote what should do nothing. Its users share a group."""
     return make(tmp_path_factory.mktemp("one_seed"), ONE_SEED)
+
+
+@pytest.fixture
+def traceable() -> Iterator[None]:
+    """Annotations are not checked: torch's tracer would take the checks for a part of the code."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -56,6 +56,7 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     assert [one.tokens for one in found] == [text.response_ids for text in expected]
 
 
+@pytest.mark.usefixtures("traceable")
 @torch.no_grad()
 def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     model = model_of("qwen2")

@@ -77,6 +77,7 @@ def test_weights_that_a_loss_has_ruined_are_never_saved(method: str, tmp_path: P
         assert all(one.isfinite().all() for one in weights)
 
 
+@pytest.mark.usefixtures("traceable")
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # which torch's tracer looks at
 @pytest.mark.parametrize("method", ["forward_kl", "taid"])
 def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
@@ -93,6 +94,7 @@ def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
         assert row["flops"] == expected["flops"]  # the trial counts for nothing
 
 
+@pytest.mark.usefixtures("traceable")
 def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
     def backend(*_: object) -> None:
         raise RuntimeError("this machine has no compiler")

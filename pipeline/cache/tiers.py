@@ -1,7 +1,7 @@
 """What is decoded of each kind of cache, and the signal that it gives."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pipeline.texts import Batch
 from pipeline.transfer import moved
 
 
+@runtime_checkable
 class Tier(Protocol):
     """How a kind of cache is read."""
 

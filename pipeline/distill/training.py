@@ -129,7 +129,7 @@ def descent(
     run: Run,
     state: State,
     one: MicroBatch,
-    scores: Float[Tensor, " tokens"] | None,
+    scores: Float[Tensor, " step_tokens"] | None,
     token_count: int,
 ) -> Float[Tensor, ""]:
     """What a micro-batch adds to the step's mean loss; its gradient is added to the weights'."""
@@ -141,7 +141,7 @@ def step_loss(
     run: Run,
     state: State,
     one: MicroBatch,
-    scores: Float[Tensor, " tokens"] | None,
+    scores: Float[Tensor, " step_tokens"] | None,
     token_count: int,
     hidden: Hidden,
     rows: slice,
@@ -169,7 +169,7 @@ def read(run: Run, state: State, one: MicroBatch, hidden: Hidden, rows: slice) -
 
 
 @torch.no_grad()
-def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " tokens"] | None:
+def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " step_tokens"] | None:
     """`Loss.score` of every token of the step, for losses that are defined over a whole step."""
     if not hasattr(run.loss, "score"):
         return None
@@ -184,14 +184,16 @@ def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " tokens"] | 
     return torch.cat(found)
 
 
-def token_losses(run: Run, reading: Reading, scores: Float[Tensor, " tokens"] | None) -> PerToken:
+def token_losses(
+    run: Run, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
+) -> PerToken:
     """The method's loss at each token of a reading, in nats."""
     losses_of = run.fused or weighed_losses
     return losses_of(run.loss, run.settings.method.gold_weight, reading, scores)
 
 
 def weighed_losses(
-    loss: Any, gold_weight: float, reading: Reading, scores: Float[Tensor, " tokens"] | None
+    loss: Any, gold_weight: float, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
 ) -> PerToken:
     """A loss at each token, with a share of cross entropy on what the student did not write."""
     teacher, student, tokens = reading.teacher, reading.student, reading.tokens

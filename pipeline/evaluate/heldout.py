@@ -31,7 +31,7 @@ from pipeline import schemas
 from pipeline.divergences import entropy, kl
 from pipeline.evaluate.measured import Measured, Metric, rows, table
 from pipeline.pace import Pace
-from pipeline.signal import LogProbs, PerToken, Signal, of_target, on_support
+from pipeline.signal import PerToken, Signal, of_target, on_support
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Batch, Text, micro_batches
 
@@ -135,7 +135,7 @@ def ranked(signal: Signal, count: int) -> torch.Tensor:
     return ids.gather(-1, order)
 
 
-def _array(values: LogProbs | PerToken) -> np.ndarray:
+def _array(values: torch.Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
 
 

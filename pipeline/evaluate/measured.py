@@ -66,9 +66,9 @@ class Metric:
 
 
 def rows(
-    metric: Metric, example_ids: Sequence[str], values: np.ndarray, weights: np.ndarray
+    metric: Metric, example_ids: Sequence[str], values: np.ndarray, weights: np.ndarray | float
 ) -> pa.Table:
-    """A row of ITEMS for each value."""
+    """A row of ITEMS for each value; all may have one weight."""
     count = len(example_ids)
     columns = {
         "task": pa.repeat(metric.task, count),

@@ -73,7 +73,7 @@ def chart(title: str, series: Sequence[Series]) -> Chart | None:
         return None
     last = max(one.steps[-1] for one in shown)
     settled = np.concatenate([one.values[one.steps >= SETTLED * last] for one in shown])
-    x = _Axis(0, max(last, 1), LEFT, WIDTH - RIGHT)
+    x = _Axis(0, max(float(last), 1.0), LEFT, WIDTH - RIGHT)
     y = _Axis(*_span(settled), HEIGHT - BOTTOM, TOP)
     lines = tuple(
         Line(one.name, DASHES[place % len(DASHES)], _points(one, x, y))

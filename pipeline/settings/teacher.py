@@ -1,8 +1,9 @@
 """What is kept of a teacher's distributions."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from pipeline.ranges import Count, Positive
 from pipeline.settings.base import Settings
@@ -32,7 +33,7 @@ class CacheSettings(Settings):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_keys_of_another_tier(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_keys_of_another_tier(self, dump: Callable[[Any], dict]) -> dict[str, Any]:
         left_out = () if self.tier == "top_k" else OF_TOP_K
         return {key: value for key, value in dump(self).items() if key not in left_out}
 

@@ -19,7 +19,7 @@ class Contributions:
     influences: np.ndarray
     shares: np.ndarray  # of the weight
 
-    def around(self, centre: np.ndarray) -> np.ndarray:
+    def around(self, centre: np.ndarray | np.floating) -> np.ndarray:
         """What each item adds to score − centre."""
         return self.influences + (self.scores - centre)[..., None] * self.shares
 

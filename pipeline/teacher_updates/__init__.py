@@ -7,13 +7,14 @@ and, until training ends, in the saved state of the run.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
 
 from pipeline.texts import Batch
 
 
+@runtime_checkable
 class TeacherTraining(Protocol):
     """A teacher under training."""
 

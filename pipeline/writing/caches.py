@@ -49,7 +49,9 @@ def _mask(
     )
 
 
-def store(cache: Stored, new: Float[Tensor, "batch heads new size"], reading: Reading) -> Stored:
+def store(
+    cache: Stored, new: Float[Tensor, "batch heads new size"], reading: Reading
+) -> Float[Tensor, "batch heads visible size"]:
     """Puts keys or values in their places; gives all that the tokens may attend to."""
     new = new.to(cache.dtype)
     cache[reading.rows, :, reading.places] = new.transpose(1, 2)

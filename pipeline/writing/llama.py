@@ -22,6 +22,7 @@ ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on t
 
 Hidden = Float[Tensor, "batch new width"]
 Heads = Float[Tensor, "batch heads new size"]
+Visible = Float[Tensor, "batch shared visible size"]  # heads that several queries may share
 Turns = Float[Tensor, "batch 1 new size"]
 
 
@@ -110,7 +111,7 @@ def block(layer: torch.nn.Module, hidden: Hidden, place: Place) -> Hidden:
     return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)) * mlp.up_proj(seen))
 
 
-def remembered(layer: torch.nn.Module, seen: Hidden, place: Place) -> tuple[Heads, Heads]:
+def remembered(layer: torch.nn.Module, seen: Hidden, place: Place) -> tuple[Visible, Visible]:
     """The keys and values that a layer's tokens may attend to, their own now among them."""
     attention, reading = layer.self_attn, place.reading
     key = _turned(_heads(attention, attention.k_proj(seen)), place)
@@ -122,7 +123,7 @@ def _heads(attention: torch.nn.Module, projected: Hidden) -> Heads:
     return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
-def _attended(query: Heads, key: Heads, value: Heads, reading: Reading) -> Heads:
+def _attended(query: Heads, key: Visible, value: Visible, reading: Reading) -> Heads:
     """Heads that share keys and values count as further tokens of theirs: nothing is repeated."""
     shared, (batch, heads, new, size) = key.shape[1], query.shape
     turns = heads // shared

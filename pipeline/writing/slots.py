@@ -7,7 +7,6 @@ in a CUDA graph.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class Slots:
     by_teacher: Bool[Tensor, "slots time"]
 
     @classmethod
-    def empty(cls, count: int, time: int, device: torch.device) -> Self:
+    def empty(cls, count: int, time: int, device: torch.device) -> "Slots":
         """Slots without texts, for responses of up to `time` tokens."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
@@ -115,9 +114,9 @@ class Slots:
             for length, dropped, tokens, log_probs, by_teacher in zip(*lists, strict=True)
         ]
 
-    def kept(self, rows: Int[Tensor, " kept"]) -> Self:
+    def kept(self, rows: Int[Tensor, " kept"]) -> "Slots":
         """These slots alone, in storage of their own."""
-        return type(self)(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+        return Slots(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
 
 def uniforms(seed: int, example_id: str, time: int) -> Float[np.ndarray, "time draws"]:

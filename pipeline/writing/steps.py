@@ -1,7 +1,7 @@
 """One step of all texts: a token each, or as many as were guessed right."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from pipeline.writing.choices import Choice, Choose, Drafted
 from pipeline.writing.slots import Slots
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A model that is part way through the texts in all slots."""
 
