@@ -8,18 +8,17 @@ is asked about in the test was never seen, nor its neighbours.
 import ast
 import gc
 import importlib.util
-import os
 import re
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
+from pipeline import workers
 from pipeline.cli import progress
 from pipeline.data.prose import paragraphs, prose
 from pipeline.examples import Example, Gathered
@@ -164,14 +163,7 @@ def read_modules(
 def _begin_worker() -> None:
     # A syntax tree has no cycles: without the collector's walks, parsing takes a quarter less.
     gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when the job that began it was killed: it would wait for ever."""
-    if (job := parent_process()) is not None:
-        job.join()
-        os._exit(1)
+    workers.end_with_parent()
 
 
 def _sources(package: Package) -> Iterator[tuple[Path, str]]:

@@ -1,6 +1,6 @@
 """What a report shows, section by section: tables and plots before they are written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -38,30 +38,27 @@ def drafts(
     results: Results,
     comparisons: Comparisons,
     sizes: Mapping[str, int],
-) -> list[Draft]:
-    """Every section that the experiment has something for, the main table first."""
+) -> Iterator[Draft]:
+    """Every section, the main table first; empty where the experiment has nothing for it."""
     some = _drawn(results, PANELS)
-    found = (
-        _scores(results, some, comparisons, sizes),
-        Draft(
-            "comparisons",
-            "Comparisons",
-            (),
-            comparison_plots(comparisons, some, sizes),
-            folded=comparison_tables(comparisons, results, sizes),
-        ),
-        Draft(
-            "parts",
-            "Parts of tasks",
-            (),
-            _given([slices.scores_by_part(some, sizes)]),
-            folded=_given([slices.slice_table(results, sizes)]),
-        ),
-        _cost(inputs, results, sizes),
-        Draft("published", "Published", _given([published_table(settings, results)]), ()),
-        _training(inputs, some, sizes),
+    yield _scores(results, some, comparisons, sizes)
+    yield Draft(
+        "comparisons",
+        "Comparisons",
+        (),
+        comparison_plots(comparisons, some, sizes),
+        folded=comparison_tables(comparisons, results, sizes),
     )
-    return [draft for draft in found if draft.tables or draft.plots or draft.folded]
+    yield Draft(
+        "parts",
+        "Parts of tasks",
+        (),
+        _given([slices.scores_by_part(some, sizes)]),
+        folded=_given([slices.slice_table(results, sizes)]),
+    )
+    yield _cost(inputs, results, sizes)
+    yield Draft("published", "Published", _given([published_table(settings, results)]), ())
+    yield _training(inputs, some, sizes)
 
 
 def _drawn(results: Results, panels: int) -> Results:

@@ -28,6 +28,7 @@ rule report:
         "results/logs/report/{experiment}.log",
     conda:
         "../../environment.yml"
+    threads: 4
     resources:
         mem_mb=NEEDS.report_mem_mb,
         runtime=NEEDS.report_runtime,
@@ -35,5 +36,5 @@ rule report:
         job=JOBS.report,
     shell:
         "exec python -m workflow.job pipeline.report {params.job:q}"
-        " --grid {input.grid:q} --results results --out {output:q}"
+        " --grid {input.grid:q} --results results --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
