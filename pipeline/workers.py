@@ -1,5 +1,6 @@
 """Processes that a job hires for a part of its work: none of them outlives it."""
 
+import gc
 import os
 import threading
 from collections.abc import Callable
@@ -30,15 +31,17 @@ def hired(processes: int) -> Executor:
     """
     if processes == 1:
         return Here()
-    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=end_with_parent)
+    return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
 
 
-def end_with_parent() -> None:
-    """In a hired process: it ends when the job that began it is killed, and would wait for ever."""
+def _begin() -> None:
+    # Without the collector's walks over all that has been read, parsing source takes a quarter less.
+    gc.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
+    """Ends this process when the job that began it was killed: it would wait for ever."""
     if (job := parent_process()) is not None:
         job.join()
         os._exit(1)

@@ -26,7 +26,7 @@ class Draft:
     name: str
     title: str
     tables: Sequence[Table]
-    plots: Sequence[Plot]
+    plots: Iterable[Plot]  # each made when it is asked for: it may be printed while others are made
     folded: Sequence[Table] = ()  # in the page they are opened first
     lead: str = ""
     numbers: Mapping[str, str] = field(default_factory=dict)  # a table's CSV, if not the plain one
@@ -82,16 +82,12 @@ def _left_out(some: Results, results: Results) -> str:
 def _scores(
     results: Results, some: Results, comparisons: Comparisons, sizes: Mapping[str, int]
 ) -> Draft:
-    figures = []
-    if some.judged:
-        figures = [
-            plots.scores_by_method(some, sizes),
-            trade_offs.scores_by_teacher_size(some, sizes),
-        ]
+    draws = (plots.scores_by_method, trade_offs.scores_by_teacher_size) if some.judged else ()
+    figures = (plot for draw in draws if (plot := draw(some, sizes)))
     main = tables.main_table(results, sizes, comparisons)
     numbers = {main.name: formats.main_csv(results, comparisons)}
     lead = _left_out(some, results)
-    return Draft("scores", "Scores", [main], _given(figures), lead=lead, numbers=numbers)
+    return Draft("scores", "Scores", [main], figures, lead=lead, numbers=numbers)
 
 
 def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
@@ -103,11 +99,9 @@ def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
 
 
 def _training(inputs: Inputs, some: Results, sizes: Mapping[str, int]) -> Draft:
-    figures = (
-        curves.validation_curves(inputs, some, sizes),
-        curves.loss_curves(inputs, some, sizes),
-    )
-    return Draft("training", "Training", (), _given(figures))
+    draws = (curves.validation_curves, curves.loss_curves)
+    figures = (plot for draw in draws if (plot := draw(inputs, some, sizes)))
+    return Draft("training", "Training", (), figures)
 
 
 def _given(found: Iterable[Shown | None]) -> list[Shown]:
