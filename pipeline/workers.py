@@ -35,7 +35,7 @@ def hired(processes: int) -> Executor:
 
 
 def _begin() -> None:
-    # Without the collector's walks over all that has been read, parsing source takes a quarter less.
+    # Without the collector's walks over what has been read, parsing source takes a quarter less.
     gc.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
