@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pipeline import integrity
 from pipeline.integrity import MANIFEST as MANIFEST
@@ -111,12 +112,16 @@ def read_json(path: Path) -> dict:
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
     """What made an artifact: its job, its inputs, versions, and `facts`."""
+    made = _manifests(inputs)
     return {
         "id": job.id,
         "code": job.code,
         "settings": job.settings,
-        "inputs": {role: read_id(path) for role, path in sorted(inputs.items())},
-        "input_contents": contents(inputs),
+        "inputs": {
+            role: made[role]["id"] if role in made else path.name
+            for role, path in sorted(inputs.items())
+        },
+        "input_contents": _contents(made),
         "versions": _versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **facts,
@@ -137,9 +142,17 @@ def read_id(path: Path) -> str:
 
 def contents(inputs: Mapping[str, Path]) -> dict[str, str]:
     """What the inputs hold, by role: equal for equal bytes. Empty for what was not made here."""
+    return _contents(_manifests(inputs))
+
+
+def _manifests(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Those of the inputs that have one, by role."""
     known = {role: path for role, path in sorted(inputs.items()) if (path / MANIFEST).exists()}
-    made = {role: integrity.read_manifest(path) for role, path in known.items()}
-    return {role: one["content"] for role, one in made.items() if "content" in one}
+    return {role: integrity.read_manifest(path) for role, path in known.items()}
+
+
+def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {role: one["content"] for role, one in manifests.items() if "content" in one}
 
 
 def key(job: Job, inputs: Mapping[str, Path]) -> str:

@@ -55,7 +55,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except ValueError as error:
         raise _damaged(folder, f"{path} is not whole JSON ({error})") from None
-    is_sealed = isinstance(manifest, dict) and {"files", "checksum"} & set(manifest)
+    if not isinstance(manifest, dict):
+        raise _damaged(folder, f"{path} holds no JSON object")
+    is_sealed = {"files", "checksum"} & set(manifest)
     if is_sealed and manifest.get("checksum") != _checksum(manifest):
         raise _damaged(folder, f"{path} is damaged: it does not agree with its own checksum")
     return manifest

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline import schemas
 from pipeline.costs import Cost
 from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.sums import sums_of
 
 ITEMS = 60
 COST = Cost(
@@ -48,12 +50,11 @@ def made(values: Values, metric: str = "rouge_l", part: str = "") -> Inputs:
     """The inputs of an experiment with these values of its items."""
     grid = pd.DataFrame([_grid_row(cell) for cell in values])
     items = {_id(cell): _items(cell, found, metric, part) for cell, found in values.items()}
-    nothing = pd.DataFrame(columns=schemas.CALIBRATION.names)
     return Inputs(
         grid=grid,
-        items=items,
+        sums={id: sums_of(table, id) for id, table in items.items()},
+        items={},
         outputs={},
-        calibration=dict.fromkeys(items, nothing),
         evaluations={},
         folders={},
         steps={},
@@ -82,7 +83,7 @@ def _grid_row(cell: Cell) -> dict[str, object]:
     }
 
 
-def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pd.DataFrame:
+def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pa.Table:
     by_seed = values.reshape(len(values), -1)
     relative = metric == "kl_to_teacher_nats"
     rows = [
@@ -90,7 +91,8 @@ def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pd.DataFra
         for n, of_item in enumerate(by_seed)
         for seed, value in enumerate(of_item)
     ]
-    return pd.DataFrame(rows, columns=schemas.ITEMS.names)
+    columns = zip(*rows, strict=True)
+    return pa.table(list(columns), schema=schemas.ITEMS)
 
 
 def drawn(

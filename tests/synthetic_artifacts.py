@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from synthetic_experiment import PARAMETERS, Experiment, skill_of, tier_of
 
-from pipeline import artifacts, schemas
+from pipeline import artifacts, integrity, schemas
 
+PLACES = {"method": "students", "start": "starts", "teacher": "teachers", "untrained": "models"}
 WORDS = [
     "Return",
     "the",
@@ -38,8 +39,8 @@ def shared(results: Path, teacher: str) -> None:
         ("texts", "texts-44445555", {"dictated": 812_345}),
     ):
         folder = results / stage / f"{teacher}.{id}"
-        write_manifest(folder, folder.name, read, {"k": 64}, **facts, bytes=41_000_000)
         write_json(folder / "cost.json", _cost(PARAMETERS[teacher], 95.5, **did))
+        write_manifest(folder, folder.name, read, {"k": 64}, **facts, bytes=41_000_000)
 
 
 def evaluate(results: Path, experiment: Experiment, cell: dict) -> None:
@@ -135,13 +136,14 @@ def _calibration(experiment: Experiment, skill: float) -> dict[str, list]:
 
 
 def train(results: Path, experiment: Experiment, cell: dict) -> None:
-    place = {"method": "students", "start": "starts", "teacher": "teachers"}.get(cell["kind"])
     id = cell["teacher_id"] if cell["kind"] == "teacher" else cell["student_id"]
-    if place is None:
-        write_manifest(results / "models" / id, id, {}, {"source": "shape"})
-    if place is None or (folder := results / place / id).exists():
+    folder = results / PLACES[cell["kind"]] / id
+    if folder.exists():
         return
     folder.mkdir(parents=True)
+    if cell["kind"] == "untrained":
+        write_manifest(folder, id, {}, {"source": "shape"})
+        return
     rng = np.random.default_rng([cell["seed"], len(cell["method"]), len(cell["student"])])
     skill = skill_of(experiment, cell)
     order = experiment.methods.index(cell["method"]) if cell["kind"] == "method" else 1
@@ -228,9 +230,19 @@ def _steps(
 def write_manifest(
     folder: Path, id: str, inputs: dict[str, str], settings: dict[str, object], **facts: object
 ) -> None:
-    versions = {"python": "3.11.2", "torch": "2.13.0"}
-    made = {"id": id, "code": "abcd", "settings": settings, "inputs": inputs, "versions": versions}
-    write_json(folder / artifacts.MANIFEST, {**made, "finished": "2026-11-23T15:00:00Z", **facts})
+    """A manifest with the digests of the folder's other files: written last, as stages do."""
+    files = integrity.digests(folder)
+    made = {
+        "id": id,
+        "code": "abcd",
+        "settings": settings,
+        "inputs": inputs,
+        "versions": {"python": "3.11.2", "torch": "2.13.0"},
+        "finished": "2026-11-23T15:00:00Z",
+        "files": files,
+        "content": integrity.content(files),
+    }
+    write_json(folder / artifacts.MANIFEST, integrity.sealed(made | facts))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from pipeline import schemas
 from pipeline.reporting.calibration import KEY, sums_of
+from pipeline.reporting.sums import Key, Sums
 
 BINS = 5
 
@@ -25,6 +28,10 @@ def table(items: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["example_id", "bin", "tokens", "confidence", "correct"])
 
 
+def summed(rows: pd.DataFrame) -> dict[Key, Sums]:
+    return sums_of(pa.Table.from_pandas(rows, schemas.CALIBRATION, preserve_index=False))
+
+
 def error(rows: pd.DataFrame) -> float:
     sums = rows.groupby("bin")[["tokens", "confidence", "correct"]].sum()
     return float((sums["correct"] - sums["confidence"]).abs().sum() / sums["tokens"].sum())
@@ -41,13 +48,13 @@ def test_by_hand():
         }
     )
     # bin 0: 2 of 10 are right at a confidence of 0.1; bin 4: 20 of 30 at 0.9; so (1 + 7) / 40
-    assert sums_of(rows)[KEY].value == pytest.approx(8 / 40)
-    assert list(sums_of(rows)[KEY].weights) == [20, 20]
+    assert summed(rows)[KEY].value == pytest.approx(8 / 40)
+    assert list(summed(rows)[KEY].weights) == [20, 20]
 
 
 def test_it_is_the_definition_on_many_items():
     rows = table(60, seed=1)
-    assert sums_of(rows)[KEY].value == pytest.approx(error(rows))
+    assert summed(rows)[KEY].value == pytest.approx(error(rows))
 
 
 def test_the_standard_error_is_that_of_leaving_out_each_item():
@@ -57,8 +64,8 @@ def test_the_standard_error_is_that_of_leaving_out_each_item():
     n = len(names)
     jackknife = np.sqrt((n - 1) / n * ((left - np.mean(left)) ** 2).sum())
     # both are first-order: they differ by terms of the order 1 / n
-    assert sums_of(rows)[KEY].error == pytest.approx(jackknife, rel=0.05)
+    assert summed(rows)[KEY].error == pytest.approx(jackknife, rel=0.05)
 
 
 def test_an_evaluation_without_held_out_measures_has_none():
-    assert sums_of(table(1, seed=0).iloc[:0]) == {}
+    assert summed(table(1, seed=0).iloc[:0]) == {}

@@ -19,6 +19,7 @@ from pipeline.reporting.ledger import ACCOUNTS, IN_FULL, OWN, Charge, charge_of,
 from pipeline.reporting.scores import Pair, Row, assemble
 from pipeline.reporting.shared_costs import shared_table
 from pipeline.reporting.tables import MISSING
+from pipeline.workers import Here
 
 SMALL = synthetic.Experiment(
     students=("small",),
@@ -33,7 +34,7 @@ TRAINED = "students/large.forward_kl.small.s1-0a1b2c3d"
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folder = tmp_path_factory.mktemp("results")
-    return read_inputs(folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001")
+    return read_inputs(folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001", Here())
 
 
 @pytest.fixture(scope="module")

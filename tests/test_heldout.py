@@ -172,7 +172,8 @@ def test_slices_of_the_tokens_make_up_the_whole(parts: tuple[str, str]):
 
 
 def test_calibration_is_kept_as_sums_over_bins_of_confidence():
-    kept = run(1).calibration.to_pandas()
+    table = run(1).calibration
+    kept = table.to_pandas()
     confidence, correct = [], []
     for text in texts():
         q = probabilities(1, text)
@@ -188,5 +189,5 @@ def test_calibration_is_kept_as_sums_over_bins_of_confidence():
     error = sum(
         abs(all_correct[bins == one].sum() - all_confidence[bins == one].sum()) for one in set(bins)
     )
-    (sums,) = calibration.sums_of(kept).values()
+    (sums,) = calibration.sums_of(table).values()
     assert sums.value == pytest.approx(error / len(bins), abs=1e-6)

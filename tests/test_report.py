@@ -21,6 +21,7 @@ from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.reporting.scores import assemble
 from pipeline.reporting.tables import Cell, Group, Heading, Table
 from pipeline.settings.report import ReportSettings
+from pipeline.workers import Here, hired
 from workflow.config import validate
 from workflow.grid import Grid
 
@@ -83,7 +84,7 @@ def test_one_evaluation_under_two_seeds_is_one_run(tmp_path: Path) -> None:
     grid = pd.read_csv(grid_path)
     untrained = grid[grid["kind"] == "untrained"].assign(seed=2)
     pd.concat([grid, untrained]).to_csv(grid_path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001")
+    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001", Here())
     means = assemble(inputs, {}).means
     floors = [mean for (row, _), mean in means.items() if row.kind == "untrained"]
     assert {mean.runs for mean in floors} == {1}
@@ -237,12 +238,13 @@ def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: P
     assert not (grid.parent / "report").exists()
 
 
-def test_the_same_inputs_give_the_same_report(one_seed: Made, tmp_path: Path) -> None:
+def test_several_processes_make_the_same_report_as_one(one_seed: Made, tmp_path: Path) -> None:
     grid = read_grid(one_seed.results / "demo/grid.csv")
-    inputs = read_inputs(one_seed.results, grid, "docs-00000001")
     job = Job("demo.report-12345678", "0011", synthetic.settings(ONE_SEED))
     settings = ReportSettings(**synthetic.settings(ONE_SEED))
-    report.write_report(tmp_path / "again", job, settings, inputs)
+    with hired(2) as helpers:
+        inputs = read_inputs(one_seed.results, grid, "docs-00000001", helpers)
+        report.write_report(tmp_path / "again", job, settings, inputs, helpers)
     for path in (tmp_path / "again").rglob("*.*"):
         same = one_seed.folder / path.relative_to(tmp_path / "again")
         assert path.read_bytes() == same.read_bytes()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import synthetic
 from pydantic import ValidationError
 
-from pipeline import artifacts
+from pipeline import artifacts, schemas
 from pipeline.methods import METHODS
 from pipeline.report import stage as report
 from pipeline.reporting import formats, plots, tables
@@ -28,9 +29,10 @@ from pipeline.reporting.samples import clipped
 from pipeline.reporting.scores import Results, assemble
 from pipeline.reporting.shared_costs import shared_table
 from pipeline.reporting.summary import limits
-from pipeline.reporting.sums import Sums
+from pipeline.reporting.sums import Key, Sums, sums_of
 from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
 from pipeline.settings.report import ReportSettings
+from pipeline.workers import Here
 
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
@@ -40,7 +42,7 @@ ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 
 def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Results]:
-    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA)
+    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA, Here())
     return inputs, assemble(inputs, {})
 
 
@@ -123,7 +125,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
     else:
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_inputs(tmp_path, grid, DATA)
+        read_inputs(tmp_path, grid, DATA, Here())
 
 
 def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_path: Path) -> None:
@@ -143,16 +145,18 @@ def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_pat
 
 def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, replace(SMALL, labels={"jsd": "JSD"}))
-    assert "JSD" in assemble(read_inputs(tmp_path, read_grid(path), DATA), {}).labels
+    labelled = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    assert "JSD" in assemble(labelled, {}).labels
     pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
-    assert assemble(read_inputs(tmp_path, read_grid(path), DATA), {}).labels == SMALL.methods
+    without = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    assert assemble(without, {}).labels == SMALL.methods
 
 
 def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     grid = pd.read_csv(path)
     grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA)
+    inputs = read_inputs(tmp_path, read_grid(path), DATA, Here())
     said = limits(compared(inputs, assemble(inputs, {})), {})
     assert any("Some methods have one training seed in common" in limit for limit in said)
 
@@ -167,7 +171,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA)
+    inputs = read_inputs(tmp_path, read_grid(path), DATA, Here())
     results, sizes = assemble(inputs, {}), tables.sizes_of(inputs)
     assert sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_table(keep_books(inputs, results, sizes)).groups[0].rows
@@ -187,31 +191,39 @@ def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path)
 def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
     synthetic.write(tmp_path, SMALL)
     grid_path = tmp_path / "demo/grid.csv"
-    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA)
-    damaged = dict(inputs.items)
+    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA, Here())
     name = "sft.small.s1.eval-0a1b2c3d"
-    damaged[name] = damaged[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
+    other = inputs.items[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
     with pytest.raises(ValueError, match="same items"):
-        assemble(replace(inputs, items=damaged), {})
+        assemble(replace(inputs, sums={**inputs.sums, name: summed(other, name)}), {})
 
 
-@pytest.mark.parametrize(("column", "value"), [("value", float("nan")), ("weight", 0.0)])
+def summed(items: pd.DataFrame, name: str) -> dict[Key, Sums]:
+    return sums_of(pa.Table.from_pandas(items, schemas.ITEMS, preserve_index=False), name)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("value", float("nan")), ("weight", 0.0), ("weight", -1.0)]
+)
 def test_a_value_that_is_no_number_or_items_without_weight_are_refused(
     tmp_path: Path, column: str, value: float
 ) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
     name = "sft.small.s3.eval-0a1b2c3d"
-    damaged = {**inputs.items, name: inputs.items[name].assign(**{column: value})}
     with pytest.raises(ValueError, match=re.escape(name)):
-        assemble(replace(inputs, items=damaged), {})
+        summed(inputs.items[name].assign(**{column: value}), name)
 
 
 def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
     renamed = {
-        id: table.replace({"metric": {"rouge_l": "charm"}}) for id, table in inputs.items.items()
+        id: {
+            replace(key, metric=key.metric.replace("rouge_l", "charm")): own
+            for key, own in measured.items()
+        }
+        for id, measured in inputs.sums.items()
     }
-    results = assemble(replace(inputs, items=renamed), {"charm": "Charm"})
+    results = assemble(replace(inputs, sums=renamed), {"charm": "Charm"})
     shown = [one for one in results.measures if one.metric.name == "charm"]
     assert [one.heading for one in shown] == ["Charm"]
     assert not set(shown) & set(results.judged)

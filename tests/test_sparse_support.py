@@ -14,6 +14,7 @@ from pipeline.report import stage as report
 from pipeline.reporting import sparse_support
 from pipeline.reporting.inputs import read_grid, read_inputs
 from pipeline.settings.report import ReportSettings
+from pipeline.workers import Here
 
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
 MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}
@@ -115,10 +116,10 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
     settings["config"]["teacher_cache"] = {"k": 8}
 
     inputs = read_inputs(
-        tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001"
+        tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001", Here()
     )
     job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
-    report.write_report(tmp_path / "report", job, valid, inputs)
+    report.write_report(tmp_path / "report", job, valid, inputs, Here())
     page = (tmp_path / "report" / "index.html").read_text()
     limits = page[page.index('id="limits"') : page.index('<section id="scores">')]
     assert (

@@ -6,20 +6,16 @@ is asked about in the test was never seen, nor its neighbours.
 """
 
 import ast
-import gc
 import importlib.util
-import os
 import re
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+from pipeline import workers
 from pipeline.cli import progress
 from pipeline.data.prose import paragraphs, prose
 from pipeline.examples import Example, Gathered
@@ -155,23 +151,10 @@ def read_modules(
     """The source files of the packages, parsed; their order doesn't depend on `processes`."""
     files = [(file, name) for package in packages for file, name in _sources(package)]
     progress(f"docstrings: {len(files)} source files of {len(packages)} packages")
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin_worker) as pool:
+    with workers.hired(processes) as pool:
         paths, names = zip(*files, strict=True)
         modules = pool.map(read_module, paths, names, [characters] * len(files), chunksize=32)
         return list(modules)
-
-
-def _begin_worker() -> None:
-    # A syntax tree has no cycles: without the collector's walks, parsing takes a quarter less.
-    gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when the job that began it was killed: it would wait for ever."""
-    if (job := parent_process()) is not None:
-        job.join()
-        os._exit(1)
 
 
 def _sources(package: Package) -> Iterator[tuple[Path, str]]:

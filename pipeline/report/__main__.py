@@ -1,7 +1,7 @@
 """The command line of a stage; its libraries are loaded when it is known what to do.
 
 python -m pipeline.report JOB --grid results/NAME/grid.csv --results results
-    --out results/NAME/report
+    --out results/NAME/report [--threads 4]
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ def main() -> None:
     parser = cli.parser(report)
     parser.add_argument("--grid", type=Path, required=True, help="the experiment's grid.csv")
     parser.add_argument("--results", type=Path, required=True, help="the folder of all artifacts")
+    parser.add_argument("--threads", type=int, default=1, help="processes, for thousands of cells")
     options = parser.parse_args()
 
     from pipeline.report import stage

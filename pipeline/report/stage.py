@@ -1,13 +1,17 @@
 """Writes what pipeline.reporting makes of an experiment's evaluations."""
 
+import gc
 import io
 from argparse import Namespace
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from pipeline import artifacts, cli, schemas
+from pipeline import artifacts, cli, schemas, workers
 from pipeline.claims import claim
 from pipeline.reporting import formats, page, provenance, tables
 from pipeline.reporting.cells import cell_pages
@@ -20,22 +24,25 @@ from pipeline.reporting.samples import samples
 from pipeline.reporting.scores import assemble
 from pipeline.settings.report import ReportSettings
 
+MANY = 1000  # cells, from which on other processes do more than it takes to begin them
 SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
 
 
 def run(options: Namespace) -> None:
     """Writes the report and prints its main table."""
+    gc.disable()  # of millions of scores none is garbage: a quarter of the time went into looking
     settings = ReportSettings.model_validate(options.job.settings)
     claim(options.out, cli.progress)
     grid = read_grid(options.grid)
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
     results_folder = options.results
-    inputs = read_inputs(results_folder, grid, settings.data_id)
 
-    with artifacts.whole(options.out) as folder:
-        main_table = write_report(folder, options.job, settings, inputs)
-        evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.evaluations}
-        artifacts.write_manifest(folder, options.job, evaluations)
+    with workers.hired(options.threads if len(grid) >= MANY else 1) as helpers:
+        inputs = read_inputs(results_folder, grid, settings.data_id, helpers)
+        with artifacts.whole(options.out) as folder:
+            main_table = write_report(folder, options.job, settings, inputs, helpers)
+            evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.sums}
+            artifacts.write_manifest(folder, options.job, evaluations)
     print(main_table)
     print(options.out / "index.html")
 
@@ -46,40 +53,63 @@ def check_cards(methods: set[str], settings: ReportSettings) -> None:
         raise ValueError(f"the grid has {unknown}, which the report's settings don't describe")
 
 
-def write_report(folder: Path, job: artifacts.Job, settings: ReportSettings, inputs: Inputs) -> str:
+def write_report(
+    folder: Path,
+    job: artifacts.Job,
+    settings: ReportSettings,
+    inputs: Inputs,
+    helpers: Executor,
+) -> str:
     """Everything but the manifest, in `folder`; the main table in Markdown."""
     results = assemble(inputs, settings.titles)
     sizes = tables.sizes_of(inputs)
     comparisons = compare(inputs, results, settings)
     folder.mkdir()
-    schemas.write(folder / "scores.parquet", results.scores.to_dict("list"), schemas.SCORES)
+    scores = {name: column.tolist() for name, column in results.scores.items()}
+    schemas.write(folder / "scores.parquet", scores, schemas.SCORES)
     (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")
     provenance.write(folder / provenance.MANIFESTS, inputs.manifests)
 
     with matplotlib.rc_context(STYLE):
-        sections = [
-            write_section(folder, one)
+        begun = [
+            begin_section(folder, one, helpers)
             for one in drafts(settings, inputs, results, comparisons, sizes)
         ]
     contents = page.Contents(
-        sections=sections,
         methods=method_pages(settings, inputs, results, sizes),
         cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
         samples=samples(inputs, results, sizes),
         sizes=sizes,
         comparisons=comparisons,
+        sections=[section for one in begun if (section := finished(one))],  # plots need their time
     )
     html = page.page(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
     return (folder / "tables/main.md").read_text(encoding="utf-8")
 
 
-def write_section(folder: Path, draft: Draft) -> page.Section:
-    """The tables and plots of a section, each in all its formats; the section for the page."""
+@dataclass(frozen=True)
+class Begun:
+    """A section whose plots are being drawn."""
+
+    draft: Draft
+    drawings: Sequence[Future[page.Drawing]]
+
+
+def begin_section(folder: Path, draft: Draft, helpers: Executor) -> Begun:
+    """The tables and plots of a section, each in all its formats; plots are in others' hands."""
+    drawings = [helpers.submit(write_plot, folder / "plots", plot) for plot in draft.plots]
     for table in (*draft.tables, *draft.folded):
         numbers = draft.numbers.get(table.name) or formats.plain_csv(table)
         write_table(folder / "tables", table, numbers)
-    drawings = [write_plot(folder / "plots", plot) for plot in draft.plots]
+    return Begun(draft, drawings)
+
+
+def finished(begun: Begun) -> page.Section | None:
+    """The section for the page, with its plots; None where there is nothing in it."""
+    draft, drawings = begun.draft, [one.result() for one in begun.drawings]
+    if not (draft.tables or draft.folded or drawings):
+        return None
     return page.Section(draft.name, draft.title, draft.lead, draft.tables, drawings, draft.folded)
 
 
@@ -98,12 +128,13 @@ def write_table(folder: Path, table: tables.Table, numbers: str) -> None:
 def write_plot(folder: Path, plot: Plot) -> page.Drawing:
     """A plot as PNG and SVG, and as the page holds it."""
     folder.mkdir(exist_ok=True)
-    plot.figure.get_layout_engine().execute(plot.figure)
-    plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
-    svg = as_svg(plot.figure)
-    (folder / f"{plot.name}.svg").write_bytes(svg)
-    plot.figure.savefig(folder / f"{plot.name}.png", dpi=130)
-    return page.Drawing(plot.name, plot.title, plot.caption, svg)
+    with matplotlib.rc_context(STYLE):
+        plot.figure.get_layout_engine().execute(plot.figure)
+        plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
+        svg = as_svg(plot.figure)
+        (folder / f"{plot.name}.svg").write_bytes(svg)
+        plot.figure.savefig(folder / f"{plot.name}.png", dpi=130)
+    return page.drawing(plot, svg)
 
 
 def as_svg(figure: Figure) -> bytes:

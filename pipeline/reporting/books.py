@@ -40,9 +40,8 @@ def _validations(inputs: Inputs, paths: Iterable[str]) -> dict[str, dict[str, np
     found = {}
     for path in dict.fromkeys(paths):
         steps = inputs.steps[path.partition("/")[2]]
-        columns = {name: steps[name].to_numpy(dtype=float) for name in MEASURED}
-        measured = ~np.isnan(columns["validation_nll_nats"])
-        found[path] = {name: column[measured] for name, column in columns.items()}
+        measured = ~np.isnan(steps["validation_nll_nats"])
+        found[path] = {name: steps[name][measured].astype(float) for name in MEASURED}
     return found
 
 

@@ -11,20 +11,20 @@ ratio of sums, Σ_i Σ_b s_b (c_ib - f_ib) / Σ_i n_i, and small changes of the 
 """
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from pipeline.reporting.sums import Key, Sums, in_order
+from pipeline.reporting.sums import Key, Sums, digest, in_order
 
 KEY = Key(task="heldout", slice="", metric="ece", teacher="")
 
 
-def sums_of(table: pd.DataFrame) -> dict[Key, Sums]:
+def sums_of(table: pa.Table) -> dict[Key, Sums]:
     """The error's numerator and the tokens of each item, in the order of their ids."""
-    if table.empty:  # an evaluation without held-out measures
+    if not len(table):  # an evaluation without held-out measures
         return {}
     bins, tokens = table["bin"].to_numpy(), table["tokens"].to_numpy()
     gap = table["correct"].to_numpy() - table["confidence"].to_numpy()
     signs = np.sign(np.bincount(bins, weights=gap))
     items, names = in_order(table["example_id"])
     weighted = np.bincount(items, weights=signs[bins] * gap)
-    return {KEY: Sums(weighted, np.bincount(items, weights=tokens), hash("\n".join(names)))}
+    return {KEY: Sums(weighted, np.bincount(items, weights=tokens), digest(names))}

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from pipeline.reporting import addresses, provenance
 from pipeline.reporting.charts import Chart, Series, chart
 from pipeline.reporting.compared import Comparisons
-from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.inputs import Inputs, Steps
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import CELL, SCORE, Results, Row
 from pipeline.reporting.tables import COSTS, MISSING, sized
@@ -169,10 +168,9 @@ def _curves(inputs: Inputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
     return tuple(one for one in found if one)
 
 
-def _series(name: str, steps: pd.DataFrame, column: str) -> Series:
-    values = steps[column].to_numpy(dtype=float)
-    measured = ~np.isnan(values)
-    return Series(name, steps["step"].to_numpy()[measured], values[measured])
+def _series(name: str, steps: Steps, column: str) -> Series:
+    measured = ~np.isnan(steps[column])
+    return Series(name, steps["step"][measured], steps[column][measured])
 
 
 def _id(path: str) -> str:

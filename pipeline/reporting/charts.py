@@ -56,14 +56,16 @@ class _Axis:
     start: float  # where in the picture `low` is
     end: float
 
-    def place(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
+    def places(self, values: np.ndarray) -> list[float]:
+        shares = (values - self.low) / (self.high - self.low)
+        places = self.start + shares * (self.end - self.start)
+        return [round(place, 1) for place in places.tolist()]  # numpy rounds some of them otherwise
 
     def ticks(self, count: int) -> tuple[Tick, ...]:
         found = MaxNLocator(count).tick_values(self.low, self.high)
-        inside = [value for value in found if self.low <= value <= self.high]
-        return tuple(Tick(self.place(value), f"{value:g}") for value in inside)
+        inside = found[(self.low <= found) & (found <= self.high)]
+        places = zip(self.places(inside), inside, strict=True)
+        return tuple(Tick(place, f"{value:g}") for place, value in places)
 
 
 def chart(title: str, series: Sequence[Series]) -> Chart | None:
@@ -98,5 +100,5 @@ def _thinned(series: Series) -> Series:
 
 
 def _points(series: Series, x: _Axis, y: _Axis) -> str:
-    pairs = zip(series.steps.tolist(), series.values.tolist(), strict=True)
-    return " ".join(f"{x.place(step):g},{y.place(value):g}" for step, value in pairs)
+    pairs = zip(x.places(series.steps), y.places(series.values), strict=True)
+    return " ".join(f"{across:g},{up:g}" for across, up in pairs)

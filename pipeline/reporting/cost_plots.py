@@ -148,7 +148,7 @@ def _scale(axis: Axes, costs: Sequence[float]) -> None:
     if max(costs) > 10 * min(costs):
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
     else:
         axis.xaxis.set_major_locator(MaxNLocator(4))

@@ -1,5 +1,8 @@
 """What was paid for each score: tables and plots of cost, for the page."""
 
+from collections.abc import Iterator
+from functools import partial
+
 from pipeline.reporting.books import Books
 from pipeline.reporting.budgets import equal_cost_table, equal_steps_table
 from pipeline.reporting.cost_plots import courses_by_cost, scores_by_cost
@@ -24,10 +27,10 @@ def cost_tables(books: Books) -> list[Table]:
     return [table for table in found if table]
 
 
-def cost_plots(books: Books) -> list[Plot]:
+def cost_plots(books: Books) -> Iterator[Plot]:
     """Every plot of quality against cost that there is something for."""
-    found = (
-        *(scores_by_cost(books, unit) for unit in (SECONDS, FLOPS)),
-        courses_by_cost(books),
+    draws = (
+        *(partial(scores_by_cost, books, unit) for unit in (SECONDS, FLOPS)),
+        partial(courses_by_cost, books),
     )
-    return [plot for plot in found if plot]
+    return (plot for draw in draws if (plot := draw()))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.reporting.inputs import Inputs
+from pipeline.reporting.inputs import Inputs, Steps
 from pipeline.reporting.looks import (
     INK,
     LINES,
@@ -61,7 +61,7 @@ def held_out(inputs: Inputs, row: Row, ids: Iterable[str]) -> Curve:
     return _mean_curve(row, [inputs.steps[id] for id in ids], "validation_nll_nats")
 
 
-def _mean_curve(row: Row, tables: Iterable[pd.DataFrame], column: str, width: int = 1) -> Curve:
+def _mean_curve(row: Row, tables: Iterable[Steps], column: str, width: int = 1) -> Curve:
     """The mean of a column at the steps that all tables have, each value that of `width` rows."""
     frames = _side_by_side(tables, column)
     if width > 1:
@@ -70,14 +70,14 @@ def _mean_curve(row: Row, tables: Iterable[pd.DataFrame], column: str, width: in
     return Curve(row, mean.index.to_numpy(), mean.to_numpy())
 
 
-def _side_by_side(tables: Iterable[pd.DataFrame], column: str) -> list[pd.DataFrame]:
+def _side_by_side(tables: Iterable[Steps], column: str) -> list[pd.DataFrame]:
     """A column of many tables by step: those of the same steps in one frame, mostly all."""
     values: dict[bytes, list[np.ndarray]] = {}
     steps = {}
     for table in tables:
-        own = table["step"].to_numpy()
+        own = table["step"]
         steps[own.tobytes()] = own
-        values.setdefault(own.tobytes(), []).append(table[column].to_numpy(dtype=float))
+        values.setdefault(own.tobytes(), []).append(table[column])
     return [pd.DataFrame(np.stack(found, 1), index=steps[key]) for key, found in values.items()]
 
 
@@ -197,7 +197,7 @@ def loss_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> P
 
 
 def _window(inputs: Inputs) -> int:
-    return max(1, max(len(table) for table in inputs.steps.values()) // 20)
+    return max(1, max(len(table["step"]) for table in inputs.steps.values()) // 20)
 
 
 def _loss_panel(

@@ -145,7 +145,9 @@ def _latex_row(row: tuple[Cell, ...]) -> str:
 
 def escape_latex(text: str) -> str:
     """`text` as LaTeX shows it literally, whatever its script."""
-    return "".join(_in_latex(sign) for sign in text.translate(LATEX))
+    text = text.translate(LATEX)
+    plain = text.isascii() and text.isprintable()  # mostly: a large grid has a million signs
+    return text if plain else "".join(map(_in_latex, text))
 
 
 def _in_latex(sign: str) -> str:

@@ -1,23 +1,37 @@
 """Everything the report reads: found, checked, and refused by name where it is damaged."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from pipeline import artifacts, costs, schemas
+from pipeline import artifacts, costs, integrity, schemas
 from pipeline.costs import Cost
-from pipeline.reporting import provenance
+from pipeline.reporting import calibration, provenance, sums
+from pipeline.reporting.sums import Key, Sums
 
 PAID = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
 COLUMNS = (*NAMES, "seed", "kind")
 CELL = ["teacher", "student", "method"]
+# of STEPS: what curves and costs are made of
+STEP_COLUMNS = (
+    "step",
+    "loss_nats",
+    "gradient_norm",
+    "validation_nll_nats",
+    "seconds",
+    "flops",
+)
+TOGETHER = 50  # files that a process is given at a time
 Read = TypeVar("Read")
+Steps = Mapping[str, np.ndarray]  # columns, NaN where nothing was measured
 
 
 @dataclass(frozen=True)
@@ -25,12 +39,12 @@ class Inputs:
     """All that a report is made of; everything but grid and card by id."""
 
     grid: pd.DataFrame
-    items: Mapping[str, pd.DataFrame]
-    outputs: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
-    calibration: Mapping[str, pd.DataFrame]
+    sums: Mapping[str, Mapping[Key, Sums]]  # of what each evaluation measured
+    items: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
+    outputs: Mapping[str, pd.DataFrame]  # of the same
     evaluations: Mapping[str, dict]  # manifests
     folders: Mapping[str, str]  # of every model, under results
-    steps: Mapping[str, pd.DataFrame]  # of what was trained
+    steps: Mapping[str, Steps]  # of what was trained
     costs: Mapping[str, Cost]  # of everything that took a model: PAID
     manifests: provenance.Manifests  # of everything behind the evaluations, by "stage/id"
     card: Mapping[str, object]
@@ -66,7 +80,7 @@ def _check_grid(grid: pd.DataFrame, path: Path) -> None:
         raise ValueError(f"{path} has a cell twice: {grid.loc[twice, cells].iloc[0].to_dict()}")
 
 
-def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> Inputs:
+def read_inputs(results: Path, grid: pd.DataFrame, data_id: str, helpers: Executor) -> Inputs:
     """What the cells of `grid` have left under `results`. Raises ValueError naming a bad file."""
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
     folders = _folders(results, grid)
@@ -75,17 +89,18 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> Inputs:
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
     shown = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
     speaking = {id: evals[id] for id in _distinct(shown["eval_id"])}
+    paid = {path.partition("/")[2]: results / path for path in manifests if path.startswith(PAID)}
     return Inputs(
         grid=grid,
-        items=_tables(evals, "items.parquet", schemas.ITEMS),
-        outputs=_tables(speaking, "outputs.parquet", schemas.OUTPUTS),
-        calibration=_tables(evals, "calibration.parquet", schemas.CALIBRATION),
+        sums=_each(_sums, evals, helpers),
+        items=_each(_items, speaking, helpers),
+        outputs=_each(_outputs, speaking, helpers),
         evaluations={id: manifests[f"evals/{id}"] for id in evals},
         folders=folders,
-        steps=_tables(trained, "steps.parquet", schemas.STEPS),
-        costs=_costs(results, manifests),
+        steps=_each(_steps, trained, helpers),
+        costs=_each(_cost, paid, helpers),
         manifests=manifests,
-        card=_json(results / f"data/{data_id}/card.json"),
+        card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
     )
 
 
@@ -106,7 +121,14 @@ def _distinct(ids: Iterable[str]) -> list[str]:
     return [id for id in dict.fromkeys(ids) if id]
 
 
-def _read(path: Path, reader: Callable[[Path], Read]) -> Read:
+def _each(
+    reader: Callable[[Path], Read], folders: Mapping[str, Path], helpers: Executor
+) -> dict[str, Read]:
+    found = helpers.map(partial(_read, reader), folders.values(), chunksize=TOGETHER)
+    return dict(zip(folders, found, strict=True))
+
+
+def _read(reader: Callable[[Path], Read], path: Path) -> Read:
     try:
         return reader(path)
     except FileNotFoundError as error:
@@ -115,27 +137,34 @@ def _read(path: Path, reader: Callable[[Path], Read]) -> Read:
         raise ValueError(f"{path} can't be read ({error}); delete it and run again") from None
 
 
-def _tables(folders: Mapping[str, Path], name: str, schema: pa.Schema) -> dict[str, pd.DataFrame]:
-    """The file of that name in each folder. They are so small that threads only get in the way."""
-    return {id: _table(at / name, schema) for id, at in folders.items()}
+def _sums(evaluation: Path) -> dict[Key, Sums]:
+    """Added up where they are read: the items themselves are many."""
+    path = evaluation / "items.parquet"
+    measured = sums.sums_of(schemas.read(path, schemas.ITEMS), str(path))
+    calibrated = schemas.read(evaluation / "calibration.parquet", schemas.CALIBRATION)
+    return {**measured, **calibration.sums_of(calibrated)}
 
 
-def _table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    return _read(path, lambda path: schemas.read(path, schema).to_pandas(use_threads=False))
+def _items(evaluation: Path) -> pd.DataFrame:
+    return schemas.read(evaluation / "items.parquet", schemas.ITEMS).to_pandas()
 
 
-def _json(path: Path) -> dict:
-    return _read(path, artifacts.read_json)
+def _outputs(evaluation: Path) -> pd.DataFrame:
+    return schemas.read(evaluation / "outputs.parquet", schemas.OUTPUTS).to_pandas()
+
+
+def _steps(training: Path) -> Steps:
+    table = schemas.read(training / "steps.parquet", schemas.STEPS)
+    return {name: table[name].to_numpy() for name in STEP_COLUMNS}
+
+
+def _cost(artifact: Path) -> Cost:
+    return costs.read(artifact / costs.FILE)
 
 
 def _manifests(
     results: Path, evaluations: Iterable[str], needed: Set[str]
 ) -> dict[str, Mapping[str, object]]:
-    found = _read(results, lambda at: provenance.behind(at, evaluations))
+    found = _read(lambda at: provenance.behind(at, evaluations), results)
     others = sorted(needed - found.keys())  # of which the evaluations don't tell
-    return found | {path: _json(results / path / artifacts.MANIFEST) for path in others}
-
-
-def _costs(results: Path, manifests: Iterable[str]) -> dict[str, Cost]:
-    paid = [path.split("/") for path in manifests if path.startswith(PAID)]
-    return {id: _read(results / stage / id / costs.FILE, costs.read) for stage, id in paid}
+    return found | {path: _read(integrity.read_manifest, results / path) for path in others}

@@ -1,6 +1,6 @@
 """What a report shows, section by section: tables and plots before they are written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ class Draft:
     name: str
     title: str
     tables: Sequence[Table]
-    plots: Sequence[Plot]
+    plots: Iterable[Plot]  # each made when it is asked for: it may be printed while others are made
     folded: Sequence[Table] = ()  # in the page they are opened first
     lead: str = ""
     numbers: Mapping[str, str] = field(default_factory=dict)  # a table's CSV, if not the plain one
@@ -38,30 +38,27 @@ def drafts(
     results: Results,
     comparisons: Comparisons,
     sizes: Mapping[str, int],
-) -> list[Draft]:
-    """Every section that the experiment has something for, the main table first."""
+) -> Iterator[Draft]:
+    """Every section, the main table first; empty where the experiment has nothing for it."""
     some = _drawn(results, PANELS)
-    found = (
-        _scores(results, some, comparisons, sizes),
-        Draft(
-            "comparisons",
-            "Comparisons",
-            (),
-            comparison_plots(comparisons, some, sizes),
-            folded=comparison_tables(comparisons, results, sizes),
-        ),
-        Draft(
-            "parts",
-            "Parts of tasks",
-            (),
-            _given([slices.scores_by_part(some, sizes)]),
-            folded=_given([slices.slice_table(results, sizes)]),
-        ),
-        _cost(inputs, results, sizes),
-        Draft("published", "Published", _given([published_table(settings, results)]), ()),
-        _training(inputs, some, sizes),
+    yield _scores(results, some, comparisons, sizes)
+    yield Draft(
+        "comparisons",
+        "Comparisons",
+        (),
+        comparison_plots(comparisons, some, sizes),
+        folded=comparison_tables(comparisons, results, sizes),
     )
-    return [draft for draft in found if draft.tables or draft.plots or draft.folded]
+    yield Draft(
+        "parts",
+        "Parts of tasks",
+        (),
+        _given([slices.scores_by_part(some, sizes)]),
+        folded=_given([slices.slice_table(results, sizes)]),
+    )
+    yield _cost(inputs, results, sizes)
+    yield Draft("published", "Published", _given([published_table(settings, results)]), ())
+    yield _training(inputs, some, sizes)
 
 
 def _drawn(results: Results, panels: int) -> Results:
@@ -85,16 +82,12 @@ def _left_out(some: Results, results: Results) -> str:
 def _scores(
     results: Results, some: Results, comparisons: Comparisons, sizes: Mapping[str, int]
 ) -> Draft:
-    figures = []
-    if some.judged:
-        figures = [
-            plots.scores_by_method(some, sizes),
-            trade_offs.scores_by_teacher_size(some, sizes),
-        ]
+    draws = (plots.scores_by_method, trade_offs.scores_by_teacher_size) if some.judged else ()
+    figures = (plot for draw in draws if (plot := draw(some, sizes)))
     main = tables.main_table(results, sizes, comparisons)
     numbers = {main.name: formats.main_csv(results, comparisons)}
     lead = _left_out(some, results)
-    return Draft("scores", "Scores", [main], _given(figures), lead=lead, numbers=numbers)
+    return Draft("scores", "Scores", [main], figures, lead=lead, numbers=numbers)
 
 
 def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
@@ -106,11 +99,9 @@ def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
 
 
 def _training(inputs: Inputs, some: Results, sizes: Mapping[str, int]) -> Draft:
-    figures = (
-        curves.validation_curves(inputs, some, sizes),
-        curves.loss_curves(inputs, some, sizes),
-    )
-    return Draft("training", "Training", (), _given(figures))
+    draws = (curves.validation_curves, curves.loss_curves)
+    figures = (plot for draw in draws if (plot := draw(inputs, some, sizes)))
+    return Draft("training", "Training", (), figures)
 
 
 def _given(found: Iterable[Shown | None]) -> list[Shown]:

@@ -14,7 +14,7 @@ from pipeline.reporting import provenance, sparse_support, summary, web
 from pipeline.reporting.cells import CellPage
 from pipeline.reporting.compared import Comparisons, Finding
 from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.looks import looks_of
+from pipeline.reporting.looks import Plot, looks_of
 from pipeline.reporting.method_pages import MethodPage
 from pipeline.reporting.scores import Pair, Results
 from pipeline.reporting.tables import COSTS, Table, pair_title
@@ -44,13 +44,14 @@ class Drawing:
     name: str
     title: str
     caption: str
-    svg: bytes
+    address: Markup  # the plot itself, so that the page needs no other file
 
-    @property
-    def address(self) -> Markup:
-        """The plot itself as an address, so that the page needs no other file."""
-        text = re.sub(r"\s*\n\s*", " ", self.svg.decode())
-        return Markup("data:image/svg+xml," + quote(text, safe=PLAIN))
+
+def drawing(plot: Plot, svg: bytes) -> Drawing:
+    """A plot as the page holds it, from its SVG."""
+    text = re.sub(r"\s*\n\s*", " ", svg.decode())
+    address = Markup("data:image/svg+xml," + quote(text, safe=PLAIN))
+    return Drawing(plot.name, plot.title, plot.caption, address)
 
 
 @dataclass(frozen=True)

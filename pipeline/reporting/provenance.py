@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import artifacts
+from pipeline import integrity
 
 STAGES = (
     "evals",
@@ -44,7 +44,7 @@ def behind(results: Path, evaluations: Iterable[str]) -> dict[str, dict]:
         path = waiting.pop()
         if path in found:
             continue
-        found[path] = artifacts.read_json(results / path / artifacts.MANIFEST)
+        found[path] = integrity.read_manifest(results / path)
         for role, id in found[path].get("inputs", {}).items():
             if (role, id) not in places:
                 places[role, id] = _place(results, role, id)
@@ -60,7 +60,7 @@ def _rank(path: str) -> tuple[int, str]:
 def _place(results: Path, role: str, id: str) -> str:
     """Where an input is: "stage/id"; its bare id where no manifest is left of it."""
     for stage in (*PLACES.get(role.partition("-")[0], ()), *STAGES):
-        if (results / stage / id / artifacts.MANIFEST).is_file():
+        if (results / stage / id / integrity.MANIFEST).is_file():
             return f"{stage}/{id}"
     return id
 

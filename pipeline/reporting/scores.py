@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline import schemas
-from pipeline.reporting import calibration
 from pipeline.reporting.inputs import CELL, Inputs
 from pipeline.reporting.metrics import Measure, measures_of
-from pipeline.reporting.sums import Sums, sums_of
+from pipeline.reporting.sums import Sums
 
 SCORE = ["task", "slice", "metric"]
 
@@ -150,16 +149,9 @@ def score(inputs: Inputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
 
     Of what is measured against teachers, a cell has only the scores against its own.
     """
-    sums = {
-        id: {
-            **sums_of(items, f"evals/{id}/items.parquet"),
-            **calibration.sums_of(inputs.calibration[id]),
-        }
-        for id, items in inputs.items.items()
-    }
     rows, found = [], {}
     for cell in inputs.grid.itertuples(index=False):
-        for key, own in sums[cell.eval_id].items():
+        for key, own in inputs.sums[cell.eval_id].items():
             if key.teacher not in ("", cell.teacher_id):
                 continue
             place = (cell.teacher, cell.student, cell.method, cell.seed)

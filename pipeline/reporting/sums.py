@@ -1,11 +1,12 @@
 """Items added up: of each measure two sums for every item, over its decoding seeds."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 KEY = ["task", "slice", "metric", "teacher"]
@@ -27,7 +28,7 @@ class Sums:
 
     weighted: np.ndarray
     weights: np.ndarray
-    examples: int  # a hash of the ids: two that are equal are of the same items
+    examples: int  # a digest of the ids: two that are equal are of the same items
 
     @cached_property
     def value(self) -> float:
@@ -45,13 +46,15 @@ class Sums:
         return float(np.sqrt(n / (n - 1) * (deviations**2).sum()) / self.weights.sum())
 
 
-def sums_of(items: pd.DataFrame, place: str) -> Mapping[Key, Sums]:
+def sums_of(items: pa.Table, place: str) -> dict[Key, Sums]:
     """Of everything that one evaluation measured. Raises ValueError naming `place` on bad items."""
-    if items.empty:
+    if not len(items):
         raise ValueError(f"{place} has no items; evaluate again")
     values, weights = items["value"].to_numpy(), items["weight"].to_numpy()
     if not (np.isfinite(values).all() and np.isfinite(weights).all()):
         raise ValueError(f"{place} has a value or weight that is no finite number")
+    if (weights < 0).any():
+        raise ValueError(f"{place} has a weight below zero")
     return dict(_summed(_coded(items, place), values, weights, place))
 
 
@@ -62,10 +65,10 @@ class Coded:
     measured: np.ndarray
     keys: Mapping[int, Key]
     ids: np.ndarray  # in the order of their names
-    names: np.ndarray
+    names: list[str]
 
 
-def _coded(items: pd.DataFrame, place: str) -> Coded:
+def _coded(items: pa.Table, place: str) -> Coded:
     columns = [_encoded(items[name]) for name in KEY]
     measured = np.zeros(len(items), dtype=np.int64)
     for codes, names in columns:
@@ -76,44 +79,47 @@ def _coded(items: pd.DataFrame, place: str) -> Coded:
 
     ids, names = in_order(items["example_id"])
     draws, seeds = _encoded(items["decoding_seed"])
-    draw = (measured * len(names) + ids) * len(seeds) + draws
-    if len(np.unique(draw)) < len(draw):
-        twice = pd.Series(draw).duplicated().to_numpy()
-        raise ValueError(f"{place} has an item twice: {names[ids[twice][0]]!r}")
-    return Coded(measured, keys, ids, np.asarray(names, dtype=object))
+    drawn = np.sort((measured * len(names) + ids) * len(seeds) + draws)
+    if len(twice := drawn[1:][drawn[1:] == drawn[:-1]]):
+        name = names[twice[0] // len(seeds) % len(names)]
+        raise ValueError(f"{place} has an item twice: {name!r}")
+    return Coded(measured, keys, ids, names)
 
 
-def in_order(names: pd.Series) -> tuple[np.ndarray, list[str]]:
+def in_order(names: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     """For each row the place of its name among the distinct ones, and these in their order."""
     codes, distinct = _encoded(names)
     order = sorted(range(len(distinct)), key=distinct.__getitem__)
     return np.argsort(order)[codes], [distinct[code] for code in order]
 
 
-def _encoded(column: pd.Series) -> tuple[np.ndarray, list]:
+def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
     """A number for each row, and the distinct values that they stand for."""
-    # pandas' own factorization takes ten times as long where a column is as short as here
-    found = pa.array(column, from_pandas=True)
-    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    coded = found.dictionary_encode()
+    coded = column.combine_chunks().dictionary_encode()
     return coded.indices.to_numpy(), coded.dictionary.to_pylist()
+
+
+def digest(names: Iterable[str]) -> int:
+    """A number for names in their order: Python's own hash differs between processes."""
+    return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8])
 
 
 def _summed(
     coded: Coded, values: np.ndarray, weights: np.ndarray, place: str
 ) -> Iterator[tuple[Key, Sums]]:
-    hashes: dict[bytes, int] = {}
-    order = np.argsort(coded.measured, kind="stable")
-    ends = np.flatnonzero(np.diff(coded.measured[order])) + 1
-    for rows in np.split(order, ends):
-        key = coded.keys[int(coded.measured[rows[0]])]
-        own = weights[rows]
-        if (own < 0).any() or not own.sum() > 0:
+    """The sums of each measure: those of all of them are added up together, then divided."""
+    count = len(coded.names)
+    found, rows = np.unique(coded.measured * count + coded.ids, return_inverse=True)
+    weighted, added = np.bincount(rows, weights * values), np.bincount(rows, weights)
+    measured, ids = np.divmod(found, count)
+    digests: dict[bytes, int] = {}
+    ends = [0, *(np.flatnonzero(np.diff(measured)) + 1), len(found)]
+    for start, end in pairwise(ends):
+        key = coded.keys[int(measured[start])]
+        if not added[start:end].sum() > 0:
             raise ValueError(
                 f"{place}: the weights of {key.task} {key.slice} {key.metric} sum to nothing"
             )
-        present, places = np.unique(coded.ids[rows], return_inverse=True)
-        if (kept := present.tobytes()) not in hashes:
-            hashes[kept] = hash("\n".join(coded.names[present]))
-        weighted = np.bincount(places, own * values[rows])
-        yield key, Sums(weighted, np.bincount(places, own), hashes[kept])
+        if (kept := ids[start:end].tobytes()) not in digests:
+            digests[kept] = digest(coded.names[id] for id in ids[start:end])
+        yield key, Sums(weighted[start:end], added[start:end], digests[kept])

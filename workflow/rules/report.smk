@@ -30,6 +30,7 @@ rule report:
         "results/logs/report/{experiment}.log",
     conda:
         "../../environment.yml"
+    threads: 4
     resources:
         mem_mb=NEEDS.report_mem_mb,
         runtime=NEEDS.report_runtime,
@@ -39,5 +40,5 @@ rule report:
         "{output}"
     shell:
         "exec python -m workflow.job pipeline.report {params.job:q}"
-        " --grid {input.grid:q} --results results --out {output:q}"
+        " --grid {input.grid:q} --results results --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
