@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from pipeline.cache import head
 from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.cache.facts import HEAD, STEP
+from pipeline.cache.facts import HEAD
+from pipeline.cache.packing import STEP
 from pipeline.divergences import kl
 from pipeline.language_model import response_logits
 from pipeline.settings.teacher import CacheJob

@@ -45,7 +45,7 @@ def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
 
 
 def _side_by_side(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values of each row that reach its least, and their columns; rows end in minus infinity."""
+    """The values of each row that reach its least, then minus infinity; and their columns."""
     rows, columns = np.divmod(np.flatnonzero(values >= least), values.shape[-1])
     counts = np.bincount(rows, minlength=len(values))
     places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
