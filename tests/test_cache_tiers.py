@@ -199,3 +199,12 @@ def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
 def test_a_k_above_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
         stage.facts_of(teacher(), CacheJob(k=33), [FILE])
+
+
+@pytest.mark.parametrize("tier", ["top_k", "hidden"])
+def test_a_teacher_without_numbers_is_refused(tier: str, tmp_path):
+    model = llama(7)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="the teacher's log-probabilities are not numbers"):
+        cached(tmp_path, CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {})), model)

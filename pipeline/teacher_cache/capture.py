@@ -16,8 +16,8 @@ from pipeline.teacher_cache.kept import Chunk, Kept
 from pipeline.texts import Batch, Text, micro_batches
 
 # logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
-# rows for a matrix product
-CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 17
+# rows for a matrix product, which lays the whole head out anew each time
+CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 19
 LEAST_ROWS = 16
 
 

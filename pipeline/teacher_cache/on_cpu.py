@@ -38,22 +38,23 @@ def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
         return Top(*values.topk(k, dim=-1, sorted=False))
 
     blockwise = values[:, : width // blocks * blocks].unflatten(-1, (-1, blocks))
-    least = blockwise.amax(-2).topk(k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    left, columns = _side_by_side(values.numpy(), least.numpy())
-    chosen = torch.from_numpy(left).topk(k, dim=-1, sorted=False)
-    return Top(chosen.values, torch.from_numpy(columns).gather(-1, chosen.indices))
+    # NumPy sorts a few hundred numbers in less time than torch selects from them
+    least = np.sort(blockwise.amax(-2).numpy(), axis=-1)[:, -k, None]
+    columns = torch.from_numpy(_largest(values.numpy(), least, k))
+    return Top(values.gather(-1, columns), columns)
 
 
-def _side_by_side(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values of each row that reach its least, then minus infinity; and their columns."""
+def _largest(values: np.ndarray, least: np.ndarray, k: int) -> np.ndarray:
+    """The columns of the k largest of each row, of those that reach its least."""
     rows, columns = np.divmod(np.flatnonzero(values >= least), values.shape[-1])
     counts = np.bincount(rows, minlength=len(values))
     places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    left = np.full((len(values), counts.max()), -np.inf, values.dtype)
-    where = np.zeros(left.shape, np.int64)
-    left[rows, places] = values[rows, columns]
-    where[rows, places] = columns
-    return left, where
+    bits = values[rows, columns].view(np.int32)
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # as whole numbers they stand in the same order
+    keys = np.full((len(values), counts.max()), np.iinfo(np.int64).min)
+    keys[rows, places] = (ordered.astype(np.int64) << 32) | columns
+    keys.sort(axis=-1)
+    return keys[:, -k:] & 0xFFFFFFFF
 
 
 def likeliest(chunk: Chunk, k: int, temperatures: Sequence[float]) -> Kept:

@@ -27,7 +27,10 @@ Arrays = Mapping[str, np.ndarray]
 def write(path: Path, captured: Sequence[Captured], facts: Facts) -> None:
     """The file of a shard. Raises ValueError for what its format cannot hold."""
     texts = [text for one in captured for text in one.texts]
-    numbers, octaves = _ENCODE[facts.tier](_joined(captured), facts)
+    rows = _joined(captured)
+    if np.isnan(rows["target"]).any():
+        raise ValueError("the teacher's log-probabilities are not numbers: train it anew")
+    numbers, octaves = _ENCODE[facts.tier](rows, facts)
     width = numbers["states"].shape[-1] if facts.tier == "hidden" else None
     blocks = list(_blocks(texts, numbers, layout(facts, width), BLOCK_TOKENS[facts.tier]))
     table = pa.Table.from_pylist(blocks, schemas.SIGNALS)
