@@ -86,6 +86,21 @@ def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
     torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)
 
 
+def test_the_gradient_of_reverse_kl_on_hidden_states_is_the_live_teacher_s(tmp_path, batch):
+    student = response_logits(llama(3), batch).detach()
+
+    def reverse(signal: Signal) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = student.clone().requires_grad_()
+        losses = kl(on_support(logits, signal.support), signal.log_probs)
+        return losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]
+
+    stored, stored_gradient = reverse(cached(tmp_path, CacheJob(tier="hidden")).signal(batch))
+    live, live_gradient = reverse(LiveTeacher(teacher()).signal(batch))
+    # a state is stored to 2^-12 of itself, a log-probability of it to 2e-3
+    torch.testing.assert_close(stored, live, atol=2e-3, rtol=0)
+    assert (stored_gradient - live_gradient).norm() < 2e-3 * live_gradient.norm()
+
+
 @pytest.mark.parametrize("tier", ["top_k", "hidden"])
 def test_a_tempered_signal_is_the_live_teacher_s(tier, tmp_path, batch):
     kept = {"k": 8, "temperatures": [3.0, 2.0]} if tier == "top_k" else {}

@@ -82,7 +82,8 @@ class Store:
             found = {name: self.decoded[name] for name in places if name in self.decoded}
             for name in found:
                 self.decoded.move_to_end(name)
-        missing = sorted(places.keys() - found, key=lambda name: places[name].block)
+        missing = [name for name in places if name not in found]
+        missing.sort(key=lambda name: places[name].block)
         fresh: dict[str, Numbers] = {}
         for shard, names in groupby(missing, lambda name: places[name].block.shard):
             fresh |= self._decoded(shard, {name: places[name] for name in names})
