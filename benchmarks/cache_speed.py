@@ -156,12 +156,13 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     draw, device = np.random.default_rng(0), torch.device("cpu")
     pa.default_memory_pool().release_unused()
     before, seconds, tokens = _resident(), 0.0, 0
-    for at in range(2 * ROUNDS):  # the first half warms up: an epoch is many rounds long
+    for first in range(0, len(pool), DRAWN_TEXTS):  # warms up: an epoch
+        cached.store.rows(pool[first : first + DRAWN_TEXTS])
+    for _ in range(ROUNDS):
         chosen = [pool[one] for one in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
         took = _seconds(lambda batch=batch: cached.forecast(batch))
-        if at >= ROUNDS:
-            seconds, tokens = seconds + took, tokens + batch.token_count
+        seconds, tokens = seconds + took, tokens + batch.token_count
     rows = cached.store.rows(chosen)
     width = sum(one.nbytes for one in rows.values()) / len(rows["target"])
     return {
