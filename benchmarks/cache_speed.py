@@ -16,16 +16,13 @@ from pipeline.artifacts import Job
 from pipeline.cache import packing
 from pipeline.cache.cached_teacher import CachedTeacher, opened
 from pipeline.language_model import response_logits
-from pipeline.models.stage import from_shape
 from pipeline.pieces import Pieces
-from pipeline.settings.models import Shape
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import stage
 from pipeline.teacher_cache.capture import Capture
 from pipeline.texts import Text, micro_batches
 
-LARGE_OF_DEMO = Shape(source="shape", layers=2, width=160, heads=5)
-DEMO_VOCABULARY, DEMO_PROMPT, DEMO_RESPONSE = 2048, 41, 19
+SHARDS, REPEATS = 4, 5
 COPIES, DRAWN_TEXTS, ROUNDS = 100, 32, 60
 MIB = 1 << 20
 
@@ -42,75 +39,65 @@ def layouts(options: Options, _: Path) -> Iterator[Row]:
     octaves = packing.octaves(ids.ravel(), options.teacher.config.vocab_size)
     places = packing.positions(packing.order(octaves))[ids]
     by_id = np.take_along_axis(log_probs, ids.argsort(axis=-1), axis=-1)
-    ways: dict[str, list[np.ndarray]] = {
-        "ids by rank": packing.planes(ids, 2),
-        "ids in order, gaps": packing.planes(packing.gaps(np.sort(ids)), 2),
-        "ids by octave, gaps, and the octaves": [
-            *packing.planes(packing.gaps(np.sort(places)), 2),
-            octaves,
-        ],
-        "values by rank, half precision": _halves(log_probs),
-        "values by id, half precision": _halves(by_id),
-        "values by id, steps of 1/128": _levels(by_id, 1 / 128),
-        "values by id, steps of 1/64": _levels(by_id, 1 / 64),
+    by_place = np.take_along_axis(log_probs, places.argsort(axis=-1), axis=-1)
+    ways = {
+        "ids by rank": [ids],
+        "ids in order, gaps": [packing.gaps(np.sort(ids))],
+        "ids by octave, gaps, and the octaves": [packing.gaps(np.sort(places)), octaves],
+        "values by rank, half precision": [_halves(log_probs)],
+        "values by id, half precision": [_halves(by_id)],
+        "values by octave, steps of 1/128": _levels(np.rint(by_place * 128)),
+        "values by octave, steps of 1/64": _levels(np.rint(by_place * 64)),
+        "values by octave, steps of 1/64, of 1/32 below e^-6": _levels(packing.steps(by_place)),
     }
-    for name, planes in ways.items():
-        size = sum(len(packing.packed(one.ravel())) for one in planes)
-        yield {"part": name, "bytes_per_token": size / len(ids)}
+    for name, columns in ways.items():
+        frames = [plane.tobytes() for one in columns for plane in _planes(one)]
+        yield {"part": name, "bytes_per_token": len(packing.compressed(frames)) / len(ids)}
 
 
-def _halves(values: np.ndarray) -> list[np.ndarray]:
-    return packing.planes(values.astype(np.float16).view(np.uint16), 2)
+def _halves(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float16).view(np.uint16)
 
 
-def _levels(values: np.ndarray, step: float) -> list[np.ndarray]:
-    steps = np.rint(values / step)
+def _levels(steps: np.ndarray) -> list[np.ndarray]:
     floors = steps.min(axis=-1, keepdims=True)
-    return [*packing.planes(steps - floors, 2), *packing.planes(-floors, 2)]
+    return [steps - floors, -floors]
 
 
-def demo_teacher(options: Options) -> tuple[PreTrainedModel, list[Text]]:
-    """A model of the default experiment's size, from fresh weights, and texts of its lengths."""
-    model = from_shape(LARGE_OF_DEMO, range(DEMO_VOCABULARY), 0).eval()
-    draw = np.random.default_rng(0)
-    texts = [
-        Text(
-            f"demo-{at}",
-            draw.integers(DEMO_VOCABULARY, size=DEMO_PROMPT).tolist(),
-            draw.integers(DEMO_VOCABULARY, size=DEMO_RESPONSE).tolist(),
-        )
-        for at in range(1500)
-    ]
-    return model.to(options.teacher.device), texts
+def _planes(numbers: np.ndarray) -> Iterator[np.ndarray]:
+    wide = numbers.astype(np.uint16)
+    yield from (wide.astype(np.uint8), (wide >> 8).astype(np.uint8))
 
 
 def capture(options: Options, folder: Path) -> Iterator[Row]:
-    """The bare forward pass and the capture of the top 64, of the teacher and of the demo's."""
-    few = options.train[:24]
-    subjects = {"teacher": (options.teacher, few), "demo": demo_teacher(options)}
-    for name, (model, texts) in subjects.items():
-        settings = CacheJob(k=64, shard_texts=max(1, len(texts) // 4))
-        asked = Capture(model, settings, options.budget)
-        files = [f"train-{at:05d}.parquet" for at in range(4)]
-        parts = [texts[at :: len(files)] for at in range(len(files))]
-        wanted = [stage.Shard(*one) for one in zip(files, parts, strict=True)]
-        facts = stage.facts_of(model, settings, files)
+    """The bare forward pass over some shards, and the capture of their top 64."""
+    model, texts = options.teacher, options.train
+    settings = CacheJob(k=64)
+    asked = Capture(model, settings, options.budget)
+    parts = [texts[at::SHARDS] for at in range(SHARDS)]
+    wanted = [stage.Shard(f"train-{at:05d}.parquet", part) for at, part in enumerate(parts)]
+    facts = stage.facts_of(model, settings, [one.file for one in wanted])
 
-        def store(place: Path, wanted=wanted, asked=asked, facts=facts) -> None:
-            stage.capture_shards(asked, wanted, Pieces(place, Job("", "", {}), {}), facts)
+    def bare() -> None:
+        for part in parts:
+            forward(model, part, options)
 
-        bare, took = [], []
-        for at in range(3):
-            bare.append(_seconds(lambda model=model, texts=texts: forward(model, texts, options)))
-            took.append(_seconds(lambda name=name, at=at: store(folder / f"{name}{at}")))
-        tokens = sum(len(text.response_ids) for text in texts)
-        yield {
-            "model": name,
-            "response_tokens": tokens,
-            "bare_seconds": min(bare),
-            "capture_seconds": min(took),
-            "ratio": min(took) / min(bare),
-        }
+    def store(place: Path) -> None:
+        stage.capture_shards(asked, wanted, Pieces(place, Job("", "", {}), {}), facts)
+
+    bare()  # warms up
+    seconds = [
+        (_seconds(bare), _seconds(lambda at=at: store(folder / f"capture{at}")))
+        for at in range(REPEATS)
+    ]
+    alone, captured = (min(column) for column in zip(*seconds, strict=True))
+    yield {
+        "response_tokens": sum(len(text.response_ids) for text in texts),
+        "bare_seconds": alone,
+        "capture_seconds": captured,
+        "ratio": captured / alone,
+        "ratios_of_pairs": " ".join(f"{took / bare:.2f}" for bare, took in seconds),
+    }
 
 
 @torch.no_grad()
@@ -169,12 +156,13 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     draw, device = np.random.default_rng(0), torch.device("cpu")
     pa.default_memory_pool().release_unused()
     before, seconds, tokens = _resident(), 0.0, 0
-    for at in range(2 * ROUNDS):  # the first half warms up: an epoch is many rounds long
+    for first in range(0, len(pool), DRAWN_TEXTS):  # warms up: an epoch
+        cached.store.rows(pool[first : first + DRAWN_TEXTS])
+    for _ in range(ROUNDS):
         chosen = [pool[one] for one in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
         took = _seconds(lambda batch=batch: cached.forecast(batch))
-        if at >= ROUNDS:
-            seconds, tokens = seconds + took, tokens + batch.token_count
+        seconds, tokens = seconds + took, tokens + batch.token_count
     rows = cached.store.rows(chosen)
     width = sum(one.nbytes for one in rows.values()) / len(rows["target"])
     return {

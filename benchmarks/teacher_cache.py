@@ -7,8 +7,8 @@ tiers     One pass of the teacher's body over some texts; from it a cache of eac
           read again, and of which a fresh small student learns. Scores are those of the students on
           held-out texts, against the teacher's whole distribution.
 layouts   What compression leaves of the parts of a top 64, put down in several ways.
-capture   Seconds of the stage's own loop, with its writing, against the model's bare forward pass
-          with logits at the response tokens.
+capture   Seconds of the stage's own loop, with its writing, against the bare forward pass over the
+          same batches, with logits at the response tokens.
 reading   Texts drawn at random from many copies of the cache, with much and with little memory.
 """
 

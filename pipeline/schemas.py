@@ -33,49 +33,17 @@ TOKENS = pa.schema(
     ]
 )
 
-# caches/{id}/{split}-{shard}.parquet: of the teacher, at each response token; the manifest says
-# which of the three. Columns of bytes hold one byte of each number: see `pipeline.cache.packing`.
-_TEXT = [
-    ("example_id", pa.string()),
-    ("response_digest", pa.binary(8)),  # of the tokens that really come next
-    ("tokens", pa.int32()),  # in the response
-    ("target_log_probs", pa.list_(pa.float32())),  # of the token that really comes next
-]
-
-# The K - 1 likeliest tokens beside the one that really comes next.
-TOP_K_SIGNALS = pa.schema(
+# caches/{id}/{split}-{shard}.parquet: of the teacher, at each response token. A row is a block of
+# texts; the manifest says which kind of cache it is, and `pipeline.cache.layout` what a block has.
+SIGNALS = pa.schema(
     [
-        *_TEXT,
-        ("gaps_low", pa.large_binary()),  # between the tokens, in the order of the shard
-        ("gaps_middle", pa.large_binary()),
-        ("gaps_high", pa.large_binary()),
-        ("levels_low", pa.large_binary()),  # their log-probabilities above the floor, in steps
-        ("levels_high", pa.large_binary()),
-        ("floors", pa.list_(pa.int16())),  # the lowest of them, in steps
-        ("other_log_probs", pa.list_(pa.float16())),  # of all further tokens together
-        ("entropies", pa.list_(pa.float16())),  # over the whole vocabulary
-        ("log_normalisers", pa.list_(pa.float32())),  # tokens x temperatures; see pipeline.signal
+        ("example_ids", pa.list_(pa.string())),
+        ("response_digests", pa.list_(pa.binary(8))),  # of the tokens that really come next
+        ("tokens", pa.list_(pa.int32())),  # in each response
+        ("signal_bytes", pa.int32()),
+        ("signal", pa.large_binary()),  # of all their tokens, one text after the other
     ]
 )
-
-# What came up when the teacher was drawn from.
-SAMPLED_SIGNALS = pa.schema(
-    [
-        *_TEXT,
-        ("distinct", pa.list_(pa.uint16())),  # tokens that came up
-        ("gaps_low", pa.large_binary()),
-        ("gaps_middle", pa.large_binary()),
-        ("gaps_high", pa.large_binary()),
-        ("counts_low", pa.large_binary()),  # how often each of them did
-        ("counts_high", pa.large_binary()),
-    ]
-)
-
-# The last hidden state in half precision; the head that makes it logits is in head.safetensors.
-HIDDEN_SIGNALS = pa.schema(
-    [*_TEXT, ("states_low", pa.large_binary()), ("states_high", pa.large_binary())]
-)
-SIGNALS = {"top_k": TOP_K_SIGNALS, "sampled": SAMPLED_SIGNALS, "hidden": HIDDEN_SIGNALS}
 
 # students/{id}/steps.parquet: a row for each optimizer step.
 STEPS = pa.schema(

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from pipeline.cache import head
 from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.cache.facts import HEAD, STEP
+from pipeline.cache.facts import HEAD
+from pipeline.cache.packing import STEP
 from pipeline.divergences import kl
 from pipeline.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
@@ -83,6 +84,21 @@ def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
     # a state is stored to 2^-12 of itself
     assert kl(live.log_probs, stored.log_probs).max() < 1e-6
     torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)
+
+
+def test_the_gradient_of_reverse_kl_on_hidden_states_is_the_live_teacher_s(tmp_path, batch):
+    student = response_logits(llama(3), batch).detach()
+
+    def reverse(signal: Signal) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = student.clone().requires_grad_()
+        losses = kl(on_support(logits, signal.support), signal.log_probs)
+        return losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]
+
+    stored, stored_gradient = reverse(cached(tmp_path, CacheJob(tier="hidden")).signal(batch))
+    live, live_gradient = reverse(LiveTeacher(teacher()).signal(batch))
+    # a state is stored to 2^-12 of itself, a log-probability of it to 2e-3
+    torch.testing.assert_close(stored, live, atol=2e-3, rtol=0)
+    assert (stored_gradient - live_gradient).norm() < 2e-3 * live_gradient.norm()
 
 
 @pytest.mark.parametrize("tier", ["top_k", "hidden"])
@@ -198,3 +214,12 @@ def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
 def test_a_k_above_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
         stage.facts_of(teacher(), CacheJob(k=33), [FILE])
+
+
+@pytest.mark.parametrize("tier", ["top_k", "hidden"])
+def test_a_teacher_without_numbers_is_refused(tier: str, tmp_path):
+    model = llama(7)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="the teacher's log-probabilities are not numbers"):
+        cached(tmp_path, CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {})), model)

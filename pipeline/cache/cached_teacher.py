@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import artifacts, schemas
+from pipeline import artifacts
 from pipeline.cache import head
 from pipeline.cache.facts import HEAD, Facts, read_facts
 from pipeline.cache.store import MEMORY_BYTES, Store
@@ -53,8 +53,7 @@ def opened(
     """As `open_cache`, where the manifest is yet to be written."""
     files = [path for split in splits for path in _shards(folder, facts.shards, split)]
     tier = _tier(folder, facts)
-    store = Store(folder, files, schemas.SIGNALS[facts.tier], tier.decode, memory_bytes)
-    return CachedTeacher(store, tier)
+    return CachedTeacher(Store(folder, files, tier, memory_bytes), tier)
 
 
 def _tier(folder: Path, facts: Facts) -> Tier:
@@ -64,7 +63,7 @@ def _tier(folder: Path, facts: Facts) -> Tier:
         case "sampled":
             return Sampled(facts)
         case "hidden":
-            return Hidden(head.load(folder / HEAD, facts.softcap))
+            return Hidden(facts, head.load(folder / HEAD, facts.softcap))
 
 
 def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:

@@ -8,7 +8,6 @@ from typing import Any
 from pipeline import artifacts
 from pipeline.settings.teacher import Tier
 
-STEP = 1 / 64  # nats between two stored log-probabilities: the error is of half a step at most
 OCTAVES = b"octaves"  # in the metadata of a shard: the order of its vocabulary
 HEAD = "head.safetensors"
 
@@ -24,11 +23,6 @@ class Facts:
     temperatures: tuple[float, ...] = ()  # of top_k
     draws: int | None = None  # of sampled
     softcap: float | None = None  # of hidden: of the head's logits
-
-    @property
-    def gap_bytes(self) -> int:
-        """Bytes that a gap between two tokens may need."""
-        return 2 if self.vocabulary <= 1 << 16 else 3
 
     def manifest(self) -> dict[str, Any]:
         """As it stands in the manifest."""

@@ -1,32 +1,50 @@
-"""Whole numbers as bytes that a general compressor makes small, and back.
+"""What a top K is stored as: whole numbers that are small.
 
 Sets of token ids, a row for each place in a text: in increasing order a row's gaps are small
 numbers, and smaller still where frequent tokens come first. So the vocabulary of a shard is put in
 an order of its own, by the octave of how often a token is in its sets; within an octave the order
-is that of the ids, for it must be stored. Of numbers of several bytes, like stands beside like: all
-low bytes, then all higher ones, which have few values.
+is that of the ids, for it must be stored.
+
+Log-probabilities are steps from zero. Those of unlikely tokens are twice as long: their error
+counts by their probability.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
+from torch import Tensor
 
 CODEC = pa.Codec("zstd", compression_level=9)
+SIZE_BYTES = 4  # before what is compressed: of what it came from
+STEP = 1 / 64  # nats between two stored log-probabilities: the error is of half a step at most
+SHORT_STEPS = 6 * 64  # from zero; further down each is of two of them
 
 Ids = Shaped[np.ndarray, "tokens k"]
 Order = Int[np.ndarray, " vocabulary"]  # token ids, the most frequent first
-Plane = UInt8[np.ndarray, " numbers"]
+Octaves = UInt8[np.ndarray, " vocabulary"]
 
 
-def octaves(ids: Shaped[np.ndarray, " ids"], vocabulary: int) -> Plane:
+def compressed(frames: Sequence[bytes]) -> bytes:
+    """All frames, each with statistics of its own."""
+    size = sum(len(frame) for frame in frames).to_bytes(SIZE_BYTES, "little")
+    return b"".join([size, *(CODEC.compress(frame, asbytes=True) for frame in frames if frame)])
+
+
+def undone(content: pa.Buffer) -> UInt8[np.ndarray, " bytes"]:
+    """The frames that were compressed, one after the other."""
+    size = int.from_bytes(content[:SIZE_BYTES].to_pybytes(), "little")
+    return np.frombuffer(CODEC.decompress(content[SIZE_BYTES:], size), np.uint8)
+
+
+def octaves(ids: Shaped[np.ndarray, " ids"], vocabulary: int) -> Octaves:
     """For each token, how many binary digits the number of its occurrences has."""
     counts = np.bincount(ids, minlength=vocabulary)
     return np.frexp(counts)[1].astype(np.uint8)
 
 
-def order(octave: Plane) -> Order:
+def order(octave: Octaves) -> Order:
     """The tokens of the highest octave first, each octave in the order of the ids."""
     return np.argsort(-octave.astype(np.int16), kind="stable").astype(np.int32)
 
@@ -45,34 +63,15 @@ def gaps(sorted_places: Ids) -> Ids:
 
 def from_gaps(gaps: Ids) -> Ids:
     """The rows that these are the gaps of."""
-    return np.cumsum(gaps + 1, axis=-1, dtype=np.int32) - 1
+    return np.cumsum(gaps.astype(np.int32) + 1, axis=-1, dtype=np.int32) - 1
 
 
-def planes(numbers: Shaped[np.ndarray, "..."], count: int) -> list[Plane]:
-    """The low bytes of all numbers, the next higher ones, and so on: `count` planes of bytes.
-
-    Raises: ValueError if a number is negative or has more bytes.
-    """
-    if numbers.size and not 0 <= numbers.min() <= numbers.max() < 1 << 8 * count:
-        raise ValueError(f"{numbers.min()} to {numbers.max()} do not fit {count} bytes")
-    wide = numbers.astype(np.uint32).ravel()
-    return [(wide >> 8 * at).astype(np.uint8) for at in range(count)]
+def steps(log_probs: Float[np.ndarray, "tokens k"]) -> Float[np.ndarray, "tokens k"]:
+    """Log-probabilities as whole numbers, the nearest ones."""
+    exact = log_probs / STEP
+    return np.rint(np.where(exact < -SHORT_STEPS, (exact - SHORT_STEPS) / 2, exact))
 
 
-def joined(planes: Sequence[Plane]) -> Int[np.ndarray, " numbers"]:
-    """The numbers that `planes` took apart."""
-    numbers = planes[0].astype(np.int32)
-    for at, plane in enumerate(planes[1:], start=1):
-        numbers |= plane.astype(np.int32) << 8 * at
-    return numbers
-
-
-def packed(plane: Plane) -> bytes:
-    """A plane, compressed."""
-    return len(plane).to_bytes(4, "little") + CODEC.compress(plane.tobytes(), asbytes=True)
-
-
-def unpacked(content: bytes) -> Plane:
-    """What was packed."""
-    size = int.from_bytes(content[:4], "little")
-    return np.frombuffer(CODEC.decompress(content[4:], size, asbytes=True), np.uint8)
+def log_probs(steps: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k"]:
+    """What was rounded to these."""
+    return (steps + (steps + SHORT_STEPS).clamp(max=0)) * STEP

@@ -1,33 +1,49 @@
-"""The shards of a cache: looked up by example, mapped from disk, a bounded part of them decoded."""
+"""The shards of a cache: looked up by example, mapped from disk, a bounded part of them decoded.
+
+A block is read where it lies in the mapped file. Parquet puts the values of a plain, uncompressed
+column one after the other, each behind its length, so that those of a row group end with its page;
+to have Parquet read the group takes as long as all the rest.
+"""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import integrity
+from pipeline import integrity, schemas
 from pipeline.cache import packing
 from pipeline.cache.facts import OCTAVES
+from pipeline.cache.layout import Numbers, Planes
+from pipeline.cache.tiers import Tier
 from pipeline.texts import Text, response_digest
 
-MEMORY_BYTES = 512 << 20  # of decoded row groups; the index and the compressed files come on top
+MEMORY_BYTES = 512 << 20  # of decoded texts; the index and the compressed files come on top
+INDEX = ["example_ids", "response_digests", "tokens"]
+LENGTH_BYTES = 4  # before each value of a column of bytes
 
-Arrays = Mapping[str, np.ndarray]  # a row for each token
-Decode = Callable[[pa.Table, packing.Order | None], Arrays]
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """Where a block is, and of how many tokens it is."""
+
+    shard: int
+    offset: int  # in the file
+    bytes: int
+    tokens: int
 
 
 @dataclass(frozen=True)
 class Place:
     """Where the tokens of a text are."""
 
-    shard: int
-    group: int
-    first: int  # token of the row group
+    block: Block
+    first: int  # token of the block
     tokens: int
     response_digest: bytes
 
@@ -36,36 +52,43 @@ class Place:
 class Shard:
     """An open file."""
 
-    file: pq.ParquetFile
+    content: pa.Buffer  # of the mapped file
     order: packing.Order | None  # of the vocabulary, where it holds tokens
 
 
 class Store:
     """Random access to the texts of a cache, from any thread."""
 
-    def __init__(
-        self, folder: Path, files: Iterable[Path], schema: pa.Schema, decode: Decode, memory: int
-    ):
-        self.folder, self.decode, self.memory = folder, decode, memory
-        self.shards = [_open(path, schema) for path in files]
+    def __init__(self, folder: Path, files: Iterable[Path], tier: Tier, memory: int):
+        self.folder, self.tier, self.memory = folder, tier, memory
+        self.shards: list[Shard] = []
         self.places: dict[str, Place] = {}
-        for number, shard in enumerate(self.shards):
-            self.places.update(_places(number, shard.file))
-        self.decoded: OrderedDict[tuple[int, int], Arrays] = OrderedDict()
+        for number, path in enumerate(files):
+            file = _open(path)
+            self.shards.append(_shard(path, file))
+            for block, row in _blocks(number, file):
+                self.places.update(_places(block, row))
+        self.decoded: OrderedDict[str, Numbers] = OrderedDict()  # the least recently used first
         self.decoded_bytes = 0
         self.lock = threading.Lock()
 
-    def rows(self, texts: Sequence[Text]) -> Arrays:
+    def rows(self, texts: Sequence[Text]) -> Numbers:
         """The tokens of the texts, one text after the other.
 
         Raises: ValueError for a text that is not there, or has another response.
         """
-        parts = []
-        for text in texts:
-            place = self._place(text)
-            group = self._group(place.shard, place.group)
-            own = slice(place.first, place.first + place.tokens)
-            parts.append({name: values[own] for name, values in group.items()})
+        places = {text.example_id: self._place(text) for text in texts}
+        with self.lock:
+            found = {name: self.decoded[name] for name in places if name in self.decoded}
+            for name in found:
+                self.decoded.move_to_end(name)
+        missing = [name for name in places if name not in found]
+        missing.sort(key=lambda name: places[name].block)
+        fresh: dict[str, Numbers] = {}
+        for shard, names in groupby(missing, lambda name: places[name].block.shard):
+            fresh |= self._decoded(shard, {name: places[name] for name in names})
+        self._keep(fresh)
+        parts = [(found | fresh)[text.example_id] for text in texts]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _place(self, text: Text) -> Place:
@@ -84,63 +107,80 @@ class Store:
     def _foreign(self, fault: str) -> str:
         return f"{self.folder} has {fault}: it was made from other texts; delete it and run again"
 
-    def _group(self, shard: int, group: int) -> Arrays:
+    def _decoded(self, shard: int, places: Mapping[str, Place]) -> dict[str, Numbers]:
+        """Texts of a shard, in the order of their blocks: all their tokens are decoded at once."""
         with self.lock:
-            found = self.decoded.get((shard, group))
-            if found is not None:
-                self.decoded.move_to_end((shard, group))
-                return found
-            source = self.shards[shard]
-            table = source.file.read_row_group(group, use_threads=False)
-            arrays = self.decode(table, source.order)
-            self.decoded[shard, group] = arrays
-            self.decoded_bytes += _size(arrays)
-            while self.decoded_bytes > self.memory and len(self.decoded) > 1:
+            parts = list(self._parts(self.shards[shard].content, places.values()))
+        rows = self.tier.decode(self.tier.layout.numbers(parts), self.shards[shard].order)
+        ends = np.cumsum([place.tokens for place in places.values()])
+        return {
+            # a copy: a view would hold all of them in memory
+            name: {key: values[end - place.tokens : end].copy() for key, values in rows.items()}
+            for (name, place), end in zip(places.items(), ends, strict=True)
+        }
+
+    def _parts(self, content: pa.Buffer, places: Iterable[Place]) -> Iterable[Planes]:
+        for block, in_block in groupby(places, lambda place: place.block):
+            length = content.slice(block.offset - LENGTH_BYTES, LENGTH_BYTES).to_pybytes()
+            assert int.from_bytes(length, "little") == block.bytes
+            packed = content.slice(block.offset, block.bytes)
+            planes = self.tier.layout.unpacked(packed, block.tokens)
+            for place in in_block:
+                yield self.tier.layout.part(planes, place.first, place.first + place.tokens)
+
+    def _keep(self, fresh: Mapping[str, Numbers]) -> None:
+        with self.lock:
+            for name, rows in fresh.items():
+                if name not in self.decoded:  # another thread may have been as fast
+                    self.decoded[name] = rows
+                    self.decoded_bytes += _size(rows)
+            while self.decoded_bytes > self.memory:
                 _, oldest = self.decoded.popitem(last=False)
                 self.decoded_bytes -= _size(oldest)
-            return arrays
 
 
-def _size(arrays: Arrays) -> int:
-    return sum(values.nbytes for values in arrays.values())
+def _size(rows: Numbers) -> int:
+    return sum(values.nbytes for values in rows.values())
 
 
-def _open(path: Path, schema: pa.Schema) -> Shard:
+def _open(path: Path) -> pq.ParquetFile:
     integrity.check(path.parent, path.name)
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete {path.parent} and run again"
         ) from None
-    if not file.schema_arrow.equals(schema):
+    if not file.schema_arrow.equals(schemas.SIGNALS):
         raise ValueError(
-            f"{path} has columns {file.schema_arrow.names}, expected {schema.names}; "
+            f"{path} has columns {file.schema_arrow.names}, expected {schemas.SIGNALS.names}; "
             f"delete {path.parent} and run again"
         )
-    stored = (file.metadata.metadata or {}).get(OCTAVES)
-    return Shard(file, None if stored is None else packing.order(packing.unpacked(stored)))
+    return file
 
 
-def _places(number: int, file: pq.ParquetFile) -> Iterable[tuple[str, Place]]:
+def _shard(path: Path, file: pq.ParquetFile) -> Shard:
+    octaves = (file.metadata.metadata or {}).get(OCTAVES)
+    order = None if octaves is None else packing.order(packing.undone(pa.py_buffer(octaves)))
+    return Shard(pa.memory_map(str(path)).read_buffer(), order)
+
+
+def _blocks(shard: int, file: pq.ParquetFile) -> Iterable[tuple[Block, Mapping[str, list]]]:
+    """Where each block of a file is, and the rest of its row."""
     for group in range(file.num_row_groups):
-        table = file.read_row_group(group, columns=["example_id", "tokens", "response_digest"])
-        first = 0
-        for row in table.to_pylist():
-            place = Place(number, group, first, row["tokens"], row["response_digest"])
-            yield row["example_id"], place
-            first += row["tokens"]
+        rows = file.read_row_group(group, columns=[*INDEX, "signal_bytes"]).to_pylist()
+        columns = file.metadata.row_group(group)
+        signal = columns.column(columns.num_columns - 1)
+        end = signal.data_page_offset + signal.total_compressed_size
+        offset = end - sum(LENGTH_BYTES + row["signal_bytes"] for row in rows)
+        for row in rows:
+            offset += LENGTH_BYTES
+            yield Block(shard, offset, row["signal_bytes"], sum(row["tokens"])), row
+            offset += row["signal_bytes"]
 
 
-def bytes_of(table: pa.Table, name: str) -> np.ndarray:
-    """The bytes of a binary column, those of all rows after each other, without a copy."""
-    column = table.column(name).combine_chunks()
-    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    _, offsets, content = column.buffers()
-    bounds = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(content, np.uint8)[bounds[0] : bounds[-1]]
-
-
-def numbers_of(table: pa.Table, name: str) -> np.ndarray:
-    """The numbers of a column of lists, those of all rows after each other."""
-    return table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+def _places(block: Block, row: Mapping[str, list]) -> Iterable[tuple[str, Place]]:
+    first = 0
+    for name, digest, tokens in zip(*(row[key] for key in INDEX), strict=True):
+        yield name, Place(block, first, tokens, digest)
+        first += tokens

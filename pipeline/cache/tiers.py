@@ -1,18 +1,18 @@
 """What is decoded of each kind of cache, and the signal that it gives."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.cache import packing
-from pipeline.cache.facts import STEP, Facts
+from pipeline.cache.facts import Facts
 from pipeline.cache.head import Head
-from pipeline.cache.store import Arrays, bytes_of, numbers_of
+from pipeline.cache.layout import COUNTS, Layout, Numbers, layout
 from pipeline.costs import Work
 from pipeline.language_model import autocast
 from pipeline.sampled_targets import with_fillers
@@ -30,22 +30,21 @@ class Tier(Protocol):
         """Of the teacher's part that is run when tokens are read."""
         ...
 
-    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
-        """The tokens of a row group, a row for each, in little memory."""
+    @property
+    def layout(self) -> Layout:
+        """Of its blocks."""
         ...
 
-    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Forecast:
+    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
+        """A row for each token, in little memory, where the vocabulary has that order."""
+        ...
+
+    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Forecast:
         """The teacher's distribution at the tokens of a batch, whose rows these are.
 
         Raises: ValueError for a temperature that can't be had.
         """
         ...
-
-
-def _gaps(table: pa.Table, facts: Facts) -> np.ndarray:
-    """Of all rows after each other."""
-    names = ("gaps_low", "gaps_middle", "gaps_high")[: facts.gap_bytes]
-    return packing.joined([bytes_of(table, name) for name in names])
 
 
 def _narrow(ids: np.ndarray, facts: Facts) -> np.ndarray:
@@ -67,29 +66,30 @@ class TopK:
     facts: Facts
     work: Work = field(default_factory=Work)  # none
 
-    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+    @cached_property
+    def layout(self) -> Layout:
+        """Of its blocks."""
+        return layout(self.facts)
+
+    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
         """Ids, log-probabilities in steps, and what belongs to the whole row."""
         assert order is not None
-        assert self.facts.k is not None
-        floors = numbers_of(table, "floors")
-        shape = (len(floors), self.facts.k - 1)
-        places = packing.from_gaps(_gaps(table, self.facts).reshape(shape))
-        levels = packing.joined([bytes_of(table, name) for name in ("levels_low", "levels_high")])
         return {
-            "ids": _narrow(order[places], self.facts),
-            "steps": (levels.reshape(shape) + floors[:, None]).astype(np.int16),
-            "target": numbers_of(table, "target_log_probs"),
-            "other": numbers_of(table, "other_log_probs").astype(np.float32),
-            "entropy": numbers_of(table, "entropies").astype(np.float32),
-            "log_normalisers": numbers_of(table, "log_normalisers").reshape(len(floors), -1),
+            "ids": _narrow(order[packing.from_gaps(stored["gaps"])], self.facts),
+            "steps": stored["levels"].view(np.int16) + stored["floors"],
+            "target": stored["target"][:, 0],
+            "other": stored["other"][:, 0].astype(np.float32),
+            "entropy": stored["entropy"][:, 0].astype(np.float32),
+            "log_normalisers": stored["log_normalisers"],
         }
 
-    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Signal:
         """The next token stands first, the others by their places in the shard's vocabulary."""
         device = batch.next_ids.device
         others = _on(device, rows["ids"].astype(np.int32)).long()
         ids = torch.cat([batch.next_ids[:, None], others], dim=-1)
-        parts = [_on(device, rows["target"])[:, None], _on(device, rows["steps"]).float() * STEP]
+        rounded = packing.log_probs(_on(device, rows["steps"]).float())
+        parts = [_on(device, rows["target"])[:, None], rounded]
         if ids.shape[-1] < self.facts.vocabulary:
             parts.append(_on(device, rows["other"])[:, None])
         log_probs = torch.cat(parts, dim=-1).log_softmax(-1)
@@ -98,7 +98,7 @@ class TopK:
             return signal
         return tempered(signal, temperature, self._normaliser(rows, temperature, device))
 
-    def _normaliser(self, rows: Arrays, temperature: float, device: torch.device) -> Tensor:
+    def _normaliser(self, rows: Numbers, temperature: float, device: torch.device) -> Tensor:
         kept = self.facts.temperatures
         if temperature not in kept:
             allowed = ", ".join(str(one) for one in kept) or "none but 1"
@@ -113,23 +113,25 @@ class Sampled:
     facts: Facts
     work: Work = field(default_factory=Work)  # none
 
-    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+    @cached_property
+    def layout(self) -> Layout:
+        """Of its blocks."""
+        return layout(self.facts)
+
+    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
         """Ids and counts, a place of each row for each draw; -1 and 0 where fewer came up."""
         assert order is not None
         assert self.facts.draws is not None
-        distinct = numbers_of(table, "distinct").astype(np.int64)
+        distinct = stored[COUNTS]
         shape = (len(distinct), min(self.facts.draws, self.facts.vocabulary))
-        taken = np.arange(shape[1]) < distinct[:, None]
+        taken = np.arange(shape[1]) < distinct
         gaps, ids, counts = np.zeros(shape, np.int32), np.full(shape, -1), np.zeros(shape, np.int16)
-        gaps[taken] = _gaps(table, self.facts)
+        gaps[taken] = stored["gaps"]
         ids[taken] = order[packing.from_gaps(gaps)[taken]]
-        counts[taken] = packing.joined(
-            [bytes_of(table, f"counts_{one}") for one in ("low", "high")]
-        )
-        target = numbers_of(table, "target_log_probs")
-        return {"ids": ids.astype(np.int32), "counts": counts, "target": target}
+        counts[taken] = stored["counts"]
+        return {"ids": ids.astype(np.int32), "counts": counts, "target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Signal:
         """As `pipeline.sampled_targets` has it. Only the temperature that was drawn at is there.
 
         The next token has the share of the draws that it got, often none: only so are the shares
@@ -148,18 +150,21 @@ class Sampled:
 class Hidden:
     """The last hidden state, and the teacher's head that makes it a dense distribution."""
 
+    facts: Facts
     head: Head
     work: Work = field(default_factory=Work)  # of the head
 
-    def decode(self, table: pa.Table, order: packing.Order | None) -> Arrays:
+    @cached_property
+    def layout(self) -> Layout:
+        """Of its blocks."""
+        return layout(self.facts, self.head.linear.in_features)
+
+    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
         """The states in half precision."""
         assert order is None  # no token ids are stored
-        planes = [bytes_of(table, f"states_{one}") for one in ("low", "high")]
-        target = numbers_of(table, "target_log_probs")
-        states = np.stack(planes, axis=-1).view(np.float16).reshape(len(target), -1)
-        return {"states": states, "target": target}
+        return {"states": stored["states"], "target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Arrays, batch: Batch, temperature: float) -> "HiddenForecast":
+    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> "HiddenForecast":
         """Dense, from the same product that the live teacher ends with."""
         return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch, temperature)
 

@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from pipeline.language_model import autocast, response_hidden, scored
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import kept
+from pipeline.teacher_cache import kept, on_cpu
 from pipeline.teacher_cache.kept import Chunk, Kept
 from pipeline.texts import Batch, Text, micro_batches
 
 # logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
-# rows for a matrix product
-CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 17
+# rows for a matrix product, which lays the whole head out anew each time
+CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 19
 LEAST_ROWS = 16
 
 
@@ -68,7 +68,8 @@ class Capture:
         settings = self.settings
         match settings.kept:
             case "top_k":
-                return partial(kept.likeliest, k=settings.k, temperatures=settings.temperatures)
+                likeliest = kept.likeliest if self.model.device.type == "cuda" else on_cpu.likeliest
+                return partial(likeliest, k=settings.k, temperatures=settings.temperatures)
             case "sampled":
                 assert settings.draws is not None
                 return partial(kept.drawn, draws=settings.draws)

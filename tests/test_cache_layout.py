@@ -1,0 +1,44 @@
+"""What a cache's numbers are rounded to, and the bytes that they are kept as."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from pipeline.cache import packing
+from pipeline.cache.facts import Facts
+from pipeline.cache.layout import layout
+from pipeline.cache.packing import STEP
+
+
+def test_log_probabilities_are_off_by_half_a_step_and_unlikely_ones_by_a_whole_one():
+    exact = np.linspace(-20, 0, 10_001)
+    stored = packing.log_probs(torch.from_numpy(packing.steps(exact))).numpy()
+    error = np.abs(stored - exact)
+    slack = 1e-12  # of double precision
+    assert error[exact >= -6].max() <= STEP / 2 + slack
+    assert STEP / 2 < error[exact < -6].max() <= STEP + slack
+    assert (np.diff(stored) >= 0).all()
+
+
+@pytest.mark.parametrize("vocabulary", [60_000, 70_000])  # ids of two bytes, and of more
+@pytest.mark.parametrize("temperatures", [(), (2.0,), (2.0, 3.0)])
+def test_a_part_of_a_block_is_what_was_put_there(vocabulary: int, temperatures: tuple[float, ...]):
+    kind = layout(Facts("top_k", vocabulary, [], k=4, temperatures=temperatures))
+    draw = np.random.default_rng(0)
+    numbers = {
+        one.name: draw.integers(0, 30_000, (10, one.width)).astype(one.dtype)
+        for one in kind.columns
+    }
+    numbers["gaps"][5] = [0, 1, vocabulary - 4]
+    block = kind.unpacked(pa.py_buffer(kind.packed(kind.planes(numbers))), 10)
+    found = kind.numbers([kind.part(block, 4, 9), kind.part(block, 0, 2)])
+    for name, values in numbers.items():
+        np.testing.assert_array_equal(found[name], values[[4, 5, 6, 7, 8, 0, 1]])
+
+
+def test_numbers_that_a_column_cannot_hold_are_refused():
+    kind = layout(Facts("sampled", 100, [], draws=3))
+    numbers = {name: np.ones((2, 1)) for name in ("target", "distinct")}
+    with pytest.raises(ValueError, match="counts: 1 to 65536 exceed <u2"):
+        kind.planes(numbers | {"gaps": np.array([1, 2]), "counts": np.array([1, 1 << 16])})
