@@ -42,7 +42,7 @@ def write(path: Path, captured: Sequence[Captured], facts: Facts) -> None:
         write_statistics=False,
         data_page_size=2 * GROUP_BYTES,
     ) as writer:
-        sizes = [max(LEAST_BYTES, len(block["signal"])) for block in blocks]
+        sizes = [max(LEAST_BYTES, one) for one in table["signal_bytes"].to_pylist()]
         for first, last in _stretches(sizes, GROUP_BYTES):
             writer.write_table(table.slice(first, last - first), row_group_size=last - first)
         if octaves is not None:
