@@ -36,12 +36,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from benchmarks.copies import ROOT, copy_project
 from pipeline import schemas
 from workflow.artifact import Artifact
 from workflow.jobs import Jobs
 
-ROOT = Path(__file__).parent.parent
-SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 LIBRARIES = ("trl", "lm_eval", "transformers", "torch")
 TEACHER, STUDENT, SEED = "large", "narrow", 1
 CONFIG = "grid.json"
@@ -111,10 +110,7 @@ def bench(folder: Path | None, methods: Sequence[str], cores: int) -> Iterator[B
     config |= {"experiment": "bench", "grid": [block | {"methods": list(methods)}]}
     with tempfile.TemporaryDirectory() as name:
         place = folder or Path(name)
-        for source in SOURCES:
-            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-            if not (place / source).exists():
-                copy(ROOT / source, place / source)
+        copy_project(place)
         (place / CONFIG).write_text(json.dumps(config))
         yield Bench(place, cores, Jobs.of(config))
 

@@ -34,13 +34,12 @@ from typing import Any
 
 import psutil
 
+from benchmarks.copies import ROOT, copy_project
 from pipeline.artifacts import Job, provenance
 from workflow import grid_csv
 from workflow.artifact import canonical
 from workflow.jobs import Jobs
 
-ROOT = Path(__file__).parent.parent
-SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 METHODS, MODELS = 25, 4  # so many methods, and so many teachers and students; seeds make the rest
 CONFIG = "grid.json"
 LOOK_SECONDS = 1.0  # between two looks at the memory, which take some milliseconds each
@@ -87,9 +86,7 @@ def project(cells: int) -> Iterator[Path]:
     """A copy of the project with such a configuration, and another that differs in one method."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for source in SOURCES:
-            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
-            copy(ROOT / source, folder / source)
+        copy_project(folder)
         (folder / "examples.jsonl").write_text('{"instruction": "a", "input": "", "output": "b"}\n')
         config = experiment(cells, "examples.jsonl")
         (folder / CONFIG).write_text(json.dumps(config))

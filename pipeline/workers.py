@@ -18,7 +18,7 @@ class Here(Executor):
     def submit(
         self, fn: Callable[Given, Made], /, *args: Given.args, **kwargs: Given.kwargs
     ) -> Future[Made]:
-        """What `fn` made, or what it raised."""
+        """What `fn` made. Raises what it raises."""
         done: Future[Made] = Future()
         done.set_result(fn(*args, **kwargs))
         return done

@@ -1,6 +1,5 @@
 """What several tests share: a copy of the project, a tiny experiment, and its finished chain."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,11 @@ import jaxtyping
 import pytest
 import torch
 from reports import ONE_SEED, SMALL, Made, make
-from snaking import ROOT, TINY, Copy, edited, write_examples
+from snaking import TINY, Copy, copy_project, edited, write_examples
 
 from workflow.artifact import canonical
 
 torch.set_num_threads(1)
-SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +30,11 @@ def tiny(examples: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the project's source, to run Snakemake in."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in SOURCES:
-        source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=ignored)
-        else:
-            shutil.copy(source, folder / name)
+    copy = copy_project(tmp_path_factory.mktemp("project"))
     # a user of another experiment has the default one lying beside it
-    (folder / "config.yaml").write_text(canonical(edited(TINY, {"models.unused": TINY["models"]})))
-    return Copy(folder)
+    other = edited(TINY, {"models.unused": TINY["models"]})
+    (copy.folder / "config.yaml").write_text(canonical(other))
+    return copy
 
 
 @pytest.fixture(scope="session")

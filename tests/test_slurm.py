@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,13 +18,12 @@ import slurm_cluster
 import yaml
 from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, overrun
-from snaking import ROOT, Copy, edited
+from snaking import ROOT, Copy, copy_project, edited
 
 from workflow.config import validate
 from workflow.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("slurm")
-SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
 LOOK_SECONDS = 0.3
 LONGEST_SECONDS = 1200  # a run that nobody answers would wait for ever
@@ -143,11 +141,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the project's source in which nothing was made yet."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in SOURCES:
-        copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copied(ROOT / name, folder / name)
-    return Copy(folder)
+    return copy_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")

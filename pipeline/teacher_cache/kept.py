@@ -1,14 +1,13 @@
 """What each kind of cache keeps of some tokens' logits: computed where the model is."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline import seeded
 from pipeline.sampled_targets import sampled
 from pipeline.signal import of_target
 from pipeline.texts import Text
@@ -65,6 +64,5 @@ def states(chunk: Chunk) -> Kept:
 
 def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:
     """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
-    digest = hashlib.blake2b(f"cache/{seed}/{text.example_id}".encode(), digest_size=8).digest()
-    generator = np.random.default_rng(int.from_bytes(digest))
-    return torch.from_numpy(generator.random((len(text.response_ids), draws)))
+    name = f"cache/{seed}/{text.example_id}"
+    return torch.from_numpy(seeded.uniform(name, len(text.response_ids), draws))

@@ -4,7 +4,6 @@ Nothing here asks what is in a tensor, and each tensor keeps its storage: the wh
 in a CUDA graph.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pipeline import seeded
 from pipeline.writing.choices import DRAWS, Choice
 
 
@@ -121,5 +121,4 @@ class Slots:
 
 def uniforms(seed: int, example_id: str, time: int) -> Float[np.ndarray, "time draws"]:
     """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
-    digest = hashlib.blake2b(f"{seed}/{example_id}".encode(), digest_size=8).digest()
-    return np.random.default_rng(int.from_bytes(digest)).random((time, DRAWS))
+    return seeded.uniform(f"{seed}/{example_id}", time, DRAWS)

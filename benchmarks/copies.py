@@ -1,0 +1,18 @@
+"""A copy of the project, for benchmarks to run Snakemake in. It imports next to nothing.
+
+What a process holds counts in the peak of memory of those that it begins.
+"""
+
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
+
+
+def copy_project(folder: Path) -> None:
+    """The project's sources into a folder, but for what is there already."""
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        if not (folder / name).exists():
+            copy(ROOT / name, folder / name)
