@@ -66,12 +66,12 @@ def from_gaps(gaps: Ids) -> Ids:
     return np.cumsum(gaps.astype(np.int32) + 1, axis=-1, dtype=np.int32) - 1
 
 
-def steps(log_probs: Float[np.ndarray, "tokens k"]) -> Float[np.ndarray, "tokens k"]:
+def steps(log_probs: Float[np.ndarray, "*tokens"]) -> Float[np.ndarray, "*tokens"]:
     """Log-probabilities as whole numbers, the nearest ones."""
     exact = log_probs / STEP
     return np.rint(np.where(exact < -SHORT_STEPS, (exact - SHORT_STEPS) / 2, exact))
 
 
-def log_probs(steps: Float[Tensor, "tokens k"]) -> Float[Tensor, "tokens k"]:
+def log_probs(steps: Float[Tensor, "*tokens"]) -> Float[Tensor, "*tokens"]:
     """What was rounded to these."""
     return (steps + (steps + SHORT_STEPS).clamp(max=0)) * STEP

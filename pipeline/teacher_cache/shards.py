@@ -1,6 +1,7 @@
 """What was captured, as the Parquet file of a shard."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def _blocks(
 ) -> Iterator[dict[str, object]]:
     planes = layout.planes(numbers)
     lengths = [len(text.response_ids) for text in texts]
-    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    bounds = [0, *accumulate(lengths)]
     for first, last in _stretches(lengths, enough):
         own = texts[first:last]
         signal = layout.packed(layout.part(planes, bounds[first], bounds[last]))
