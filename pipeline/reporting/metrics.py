@@ -84,7 +84,7 @@ class Measure:
 
     def text(self, value: float) -> str:
         """`value` with the decimals of the metric."""
-        return f"{value:.{self.metric.decimals}f}"
+        return f"{value:z.{self.metric.decimals}f}"
 
 
 def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
