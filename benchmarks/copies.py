@@ -12,6 +12,7 @@ SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 
 def copy_project(folder: Path) -> None:
     """The project's sources into a folder, but for what is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         if not (folder / name).exists():
