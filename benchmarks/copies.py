@@ -1,4 +1,4 @@
-"""A copy of the project, for benchmarks to run Snakemake in. It imports next to nothing.
+"""A copy of the project, to run Snakemake in. It imports next to nothing.
 
 What a process holds counts in the peak of memory of those that it begins.
 """
@@ -14,6 +14,10 @@ def copy_project(folder: Path) -> None:
     """The project's sources into a folder, but for what is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        if not (folder / name).exists():
-            copy(ROOT / name, folder / name)
+        source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
+        if (folder / name).exists():
+            continue
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)

@@ -112,15 +112,12 @@ def read_json(path: Path) -> dict:
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
     """What made an artifact: its job, its inputs, versions, and `facts`."""
-    made = _manifests(inputs)
+    made = {role: _made(path) for role, path in sorted(inputs.items())}
     return {
         "id": job.id,
         "code": job.code,
         "settings": job.settings,
-        "inputs": {
-            role: made[role]["id"] if role in made else path.name
-            for role, path in sorted(inputs.items())
-        },
+        "inputs": {role: one["id"] for role, one in made.items()},
         "input_contents": _contents(made),
         "versions": _versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -137,18 +134,18 @@ def write_manifest(folder: Path, job: Job, inputs: Mapping[str, Path], **facts: 
 
 def read_id(path: Path) -> str:
     """The id of the artifact at `path`, as its manifest says. Foreign folders have their name."""
-    return integrity.read_manifest(path)["id"] if (path / MANIFEST).exists() else path.name
+    return _made(path)["id"]
 
 
 def contents(inputs: Mapping[str, Path]) -> dict[str, str]:
     """What the inputs hold, by role: equal for equal bytes. Empty for what was not made here."""
-    return _contents(_manifests(inputs))
+    return _contents({role: _made(path) for role, path in sorted(inputs.items())})
 
 
-def _manifests(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Those of the inputs that have one, by role."""
-    known = {role: path for role, path in sorted(inputs.items()) if (path / MANIFEST).exists()}
-    return {role: integrity.read_manifest(path) for role, path in known.items()}
+def _made(path: Path) -> dict[str, Any]:
+    """The manifest of the artifact at `path`; of a foreign folder only an id, its name."""
+    has_one = (path / MANIFEST).exists()
+    return integrity.read_manifest(path) if has_one else {"id": path.name}
 
 
 def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

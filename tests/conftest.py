@@ -8,7 +8,7 @@ import jaxtyping
 import pytest
 import torch
 from reports import ONE_SEED, SMALL, Made, make
-from snaking import TINY, Copy, copy_project, edited, write_examples
+from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
 from workflow.artifact import canonical
 
@@ -30,7 +30,7 @@ def tiny(examples: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the project's source, to run Snakemake in."""
-    copy = copy_project(tmp_path_factory.mktemp("project"))
+    copy = fresh_copy(tmp_path_factory.mktemp("project"))
     # a user of another experiment has the default one lying beside it
     other = edited(TINY, {"models.unused": TINY["models"]})
     (copy.folder / "config.yaml").write_text(canonical(other))

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,9 @@ from typing import Any
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.copies import copy_project
+
 ROOT = Path(__file__).parent.parent
-SOURCES = ("Snakefile", "environment.yml", "pipeline", "workflow")
 JOB = re.compile(r"^Job \d+: (results/.+)$", re.MULTILINE)  # each rule's message: what it makes
 
 ANIMALS = ["cat", "dog", "owl", "fox", "hen", "bee", "ant", "cow", "pig", "rat"]
@@ -145,12 +145,7 @@ class Copy:
         return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in paths)
 
 
-def copy_project(folder: Path) -> Copy:
+def fresh_copy(folder: Path) -> Copy:
     """The project's source in a folder, with nothing made yet."""
-    for name in SOURCES:
-        source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=ignored)
-        else:
-            shutil.copy(source, folder / name)
+    copy_project(folder)
     return Copy(folder)

@@ -48,7 +48,8 @@ def extended(project: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__", "results", ".snakemake")
     shutil.copytree(project.folder, folder, ignore=ignored, dirs_exist_ok=True)
-    shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignored)
+    for name in ("benchmarks", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "pipeline/losses/hellinger.py").write_text(FILE)
     methods = folder / "pipeline/methods.py"

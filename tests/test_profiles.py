@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from snaking import ROOT, Copy, edited
+from snaking import ROOT, Copy, edited, fresh_copy
 
 from workflow.devices import Device, listed
 
@@ -167,16 +166,12 @@ def test_the_whole_experiment_can_be_planned_under_a_profile(
     assert "profiles/report" in project.planned(fresh, *profile, "--snakefile", start)
 
 
-def test_a_job_that_fails_is_told_in_its_own_words(
-    project: Copy, tiny: dict[str, Any], tmp_path: Path
-):
-    ignored = shutil.ignore_patterns("results", ".snakemake", "__pycache__")
-    shutil.copytree(project.folder, tmp_path / "project", ignore=ignored)
+def test_a_job_that_fails_is_told_in_its_own_words(tiny: dict[str, Any], tmp_path: Path):
     data = tmp_path / "answerless.jsonl"
     data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)
     config = edited(tiny, {"data.examples.train": str(data)})
     profile = ("--workflow-profile", str(PROFILES / "local"), "--cores", "1")
-    done = Copy(tmp_path / "project").snakemake(config, *profile)
+    done = fresh_copy(tmp_path / "project").snakemake(config, *profile)
     assert done.returncode == 1
     assert "Error in rule data" in done.stderr
     assert "output" in done.stderr.partition("error: ")[2]  # the column that is missing

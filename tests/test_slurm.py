@@ -18,7 +18,7 @@ import slurm_cluster
 import yaml
 from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, overrun
-from snaking import ROOT, Copy, copy_project, edited
+from snaking import ROOT, Copy, edited, fresh_copy
 
 from workflow.config import validate
 from workflow.grid import Grid
@@ -141,7 +141,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def own_copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the project's source in which nothing was made yet."""
-    return copy_project(tmp_path_factory.mktemp("project"))
+    return fresh_copy(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +238,7 @@ def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], No
         "summary",
         f"SLURM: {len(jobs)} jobs through sbatch in {ran.seconds:.0f} s, {completed} completed; "
         "survived without a person: scancel, warned of its time limit, ended by it, memory limit, "
-        "drained node; "
-        "no artifact made twice",
+        "drained node; no artifact made twice",
     )
 
 

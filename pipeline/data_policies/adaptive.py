@@ -29,6 +29,7 @@ class Policy:
     capacity: Count = 1000  # texts in the buffer; the oldest leave first
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        """New responses of the student's, replayed ones, or the drawn texts, by the shares."""
         share = turn.state.setdefault("share", self.first_share)
         buffer = turn.state.setdefault("buffer", [])
         luck = turn.rng.random()

@@ -27,6 +27,7 @@ class Policy:
     top_p: PositiveShare = 0.95
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        """The drawn texts, then the student's answer to each, written once an epoch."""
         if turn.state.get("epoch") != turn.epoch:
             turn.state["epoch"] = turn.epoch
             turn.state["answers"] = self.answers(turn)

@@ -36,15 +36,18 @@ class Policy:
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        """The drawn texts, each written anew by both models but for the gold share."""
         return rewritten(drawn, 1 - self.gold_share, both(turn), self.draft(), turn)
 
     def draft(self) -> Drafted:
+        """The student proposes, the teacher judges."""
         propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
         return Drafted(propose, self.judge, DRAFTED_TOKENS)
 
     def judge(
         self, proposed: Choice, teacher: Logits, uniform: Float[Tensor, "batch draws"]
     ) -> Choice:
+        """The proposed token, or one of the teacher's where it is none of its top K."""
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
         refused = teacher.gather(-1, proposed.tokens[:, None])[:, 0] < least
         instead = Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p)

@@ -31,6 +31,7 @@ class Policy:
     gold_share: Share = 0.5  # texts trained on as drawn
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        """The drawn texts, each written anew by both models but for the gold share."""
         return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
 
     def choose(
@@ -39,6 +40,7 @@ class Policy:
         position: Int[Tensor, " batch"],
         uniform: Float[Tensor, "batch draws"],
     ) -> Choice:
+        """The student's token, or the teacher's where both are too far apart."""
         student, teacher = logits
         threshold = self.first_threshold * (-self.decay * position.double()).exp()
         apart = bits_apart(teacher, student) > threshold

@@ -31,6 +31,7 @@ class Policy:
     teacher_share: Share = 0.2  # α
 
     def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+        """All drawn prompts, answered by both models."""
         return write(drawn, both(turn), self.choose, turn.max_new_tokens, turn.seed, "student")
 
     def choose(
@@ -39,6 +40,7 @@ class Policy:
         position: Int[Tensor, " batch"],
         uniform: Float[Tensor, "batch draws"],
     ) -> Choice:
+        """The teacher's token with probability α, else the student's."""
         student, teacher = logits
         by_teacher = uniform[:, 2] < self.teacher_share
         alone = sampler(Sampling())
