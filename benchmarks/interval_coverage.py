@@ -1,33 +1,33 @@
 """How often 95 % intervals hold the truth, and tests claim what is not there, with few seeds.
 
-Experiments are made up with known truth: methods that are equally good, whose scores vary over
-training seeds, over items, and over both together. Beside the intervals of the report stand those
-that it does not use: the hierarchical bootstrap's percentiles, and Student's t on the seeds alone.
+Experiments are made up with known truth: methods whose scores vary over training seeds, over items,
+and over both together, equally good or not, with rows among them that copy another or that no seed
+moves. Beside the intervals of the report stand those that it does not use: the hierarchical
+bootstrap's percentiles, and Student's t on the seeds alone.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import special
 
 from pipeline import cli
-from pipeline.statistics import hierarchical
+from pipeline.statistics import copies, hierarchical
 from pipeline.statistics.items import Contributions, contributions, products
-from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.multiplicity import LEVEL, family
 from pipeline.statistics.permutation import sign_flips
 
-LEVEL = 0.05
 DRAWS = 400  # of the bootstrap
 FEWER = 4  # trials to one of the sign-flip test, which is slow and not what is in doubt
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Standard deviations of what moves a score; the methods differ in none of their means."""
+    """Standard deviations of what moves a score, and by how much the methods differ in truth."""
 
     name: str
     methods: int = 6
@@ -40,15 +40,21 @@ class Truth:
     luck: float = 1.0  # of one training on one item
     heavy: bool = False  # all with the tails of Student's t with 3 degrees of freedom
     weighted: bool = False  # items weigh as much as they have tokens
+    apart: float = 0.0  # what each two methods are better than the two before them
+    still: int = 0  # methods, of the first ones, that come out of every training the same
+    twins: int = 0  # rows that copy the second method
+    noise: float = 1e-5  # of a copy: of its training, and as much on each item of it
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """An experiment: sums [methods, seeds, items], and what its seeds' spreads are."""
+    """An experiment: sums [rows, seeds, items], methods first, then copies of the second."""
 
     weighted: np.ndarray
     weights: np.ndarray
-    spreads: np.ndarray  # of one training, for each method
+    spreads: np.ndarray  # of one training, for each row
+    means: np.ndarray  # true, of each row
+    methods: int
 
 
 def draw(truth: Truth, rng: np.random.Generator) -> Drawn:
@@ -61,29 +67,38 @@ def draw(truth: Truth, rng: np.random.Generator) -> Drawn:
 
     shape = (truth.methods, truth.seeds, truth.items)
     spreads = truth.training * np.exp(truth.unequal * rng.standard_normal(truth.methods))
+    means = truth.apart * (np.arange(truth.methods) // 2)
+    moved = truth.seed * noise(truth.seeds)[:, None]  # by a seed, for all alike
+    moved = moved + (spreads[:, None] * noise(*shape[:2]))[:, :, None]
+    luck = truth.luck * noise(*shape)
+    moved[: truth.still], luck[: truth.still] = 0.0, luck[: truth.still, :1]
     values = (
         noise(truth.items)  # how hard an item is for all: it cancels in differences
-        + truth.seed * noise(truth.seeds)[:, None]
-        + (spreads[:, None] * noise(*shape[:2]))[:, :, None]
+        + means[:, None, None]
+        + moved
         + truth.item * noise(truth.methods, 1, truth.items)
-        + truth.luck * noise(*shape)
+        + luck
     )
+    copied = noise(truth.twins, truth.seeds, 1) + noise(truth.twins, *shape[1:])
+    values = np.concatenate([values, values[[1] * truth.twins] + truth.noise * copied])
     tokens = rng.lognormal(3.0, 0.6, truth.items) if truth.weighted else np.ones(truth.items)
-    weights = np.broadcast_to(tokens, shape)
-    return Drawn(values * weights, weights, spreads)
+    weights = np.broadcast_to(tokens, values.shape)
+    rows = np.r_[: truth.methods, [1] * truth.twins].astype(int)
+    return Drawn(values * weights, weights, spreads[rows], means[rows], truth.methods)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What each procedure did in one experiment; shares are over pairs or methods."""
+    """What each procedure did in one experiment; shares are over pairs or methods, no copies."""
 
     report: float  # pairs whose interval holds the truth
     noisiest: float  # the same of the pair whose trainings vary most
     means: float  # methods whose interval holds the truth
     seeds_only: float  # Student's t on the seeds' differences, items left out
     percentile: float  # the drawn hierarchical bootstrap, of the first pair
-    claims: float  # pairs with p < 0.05
-    false_family: float  # 1 where Holm claims any difference
+    claims: float  # equally good pairs with p < 0.05
+    false_family: float  # 1 where any equally good pair is claimed after Holm, copies included
+    power: float  # pairs that differ and are claimed after Holm; 1 where none differs
     width: float  # of the report's intervals, in those of `seeds_only`; the middle one
 
 
@@ -92,22 +107,33 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     items = contributions(drawn.weighted, drawn.weights)
     sums = products(items.influences)
     one, other = np.triu_indices(len(items.scores), 1)
+    true = drawn.means[one] - drawn.means[other]
+    real = other < drawn.methods  # both are methods, no copies
     pairs = hierarchical.of_pairs(items.scores, sums, one, other)
-    means = hierarchical.of_methods(items.scores, sums)
     p_values, halves = pairs.p_values(), pairs.half_widths()
-    held = np.abs(pairs.values) <= halves
+    kinds = copies.hypotheses(copies.copies(items.scores, sums), one, other)
+    claimed = family(p_values, kinds).adjusted < LEVEL
+    held = np.abs(pairs.values - true) <= halves
     noisiest = np.argmax(drawn.spreads[one] ** 2 + drawn.spreads[other] ** 2)
     classic = _seeds_only(items.scores[one] - items.scores[other])
+    wide = real & (classic > 0)
     return Trial(
-        report=float(held.mean()),
+        report=float(held[real].mean()),
         noisiest=float(held[noisiest]),
-        means=float((np.abs(means.values) <= means.half_widths()).mean()),
-        seeds_only=float((np.abs(pairs.values) <= classic).mean()),
+        means=_means_held(drawn, hierarchical.of_methods(items.scores, sums)),
+        seeds_only=float((np.abs(pairs.values - true) <= classic)[real].mean()),
         percentile=float(_percentiles_hold(items, draws, rng)),
-        claims=float((p_values < LEVEL).mean()),
-        false_family=float((holm(p_values) < LEVEL).any()),
-        width=float(np.median(halves / classic)),
+        claims=float((p_values < LEVEL)[real & (true == 0)].mean()),
+        false_family=float((claimed & (true == 0)).any()),
+        power=float(claimed[real & (true != 0)].mean()) if drawn.means.any() else 1.0,
+        width=float(np.median(halves[wide] / classic[wide])),
     )
+
+
+def _means_held(drawn: Drawn, means: hierarchical.Estimates) -> float:
+    """The share of methods whose interval holds their true mean."""
+    held = np.abs(means.values - drawn.means) <= means.half_widths()
+    return float(held[: drawn.methods].mean())
 
 
 def flipped(drawn: Drawn) -> float:
@@ -188,6 +214,25 @@ def truths() -> Iterator[Truth]:
         yield Truth("unequal", seeds=seeds, unequal=0.7, training=0.2)
         yield Truth("very unequal", seeds=seeds, unequal=1.2, training=0.2)
         yield Truth("unequal, twelve", seeds=seeds, unequal=0.7, training=0.2, methods=12)
+    for seeds in (2, 3, 5):
+        yield from _with_odd_rows(seeds)
+
+
+def _with_odd_rows(seeds: int) -> Iterator[Truth]:
+    """Methods that differ, alone, and with rows that copy one, nearly do, or never move."""
+    plain = Truth("apart", seeds=seeds, apart=0.25, items=1000)
+    yield plain
+    yield replace(plain, name="apart, a twin", twins=1)
+    yield replace(plain, name="apart, three twins", twins=3)
+    yield replace(plain, name="apart, near a twin", twins=1, noise=5e-3)
+    yield replace(plain, name="apart, two still", still=2)
+    yield replace(plain, name="apart, a twin, two still", still=2, twins=1)
+    yield replace(plain, name="apart, unequal", unequal=0.7, training=0.05)
+    yield replace(plain, name="apart, unequal, a twin", unequal=0.7, training=0.05, twins=1)
+    equal = replace(plain, apart=0.0)
+    yield replace(equal, name="equal, a twin", twins=1)
+    yield replace(equal, name="equal, two still", still=2)
+    yield replace(equal, name="equal, a twin, unequal", unequal=0.7, training=0.2, twins=1)
 
 
 COLUMNS = (
@@ -198,6 +243,7 @@ COLUMNS = (
     ("t on seeds", "seeds_only"),
     ("p < 0.05", "claims"),
     ("Holm, any", "false_family"),
+    ("power", "power"),
 )
 
 

@@ -8,23 +8,24 @@ from itertools import combinations
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.reporting.compared import Comparisons, Interval, TeacherStep
+from pipeline.reporting.compared import Comparisons, TeacherStep, interval_of_difference
 from pipeline.reporting.differences import Runs, runs_of, stacked
 from pipeline.reporting.looks import FAINT, INK, Look, Panel, Plot, looks_of, measure_panels
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Pair, Results, Row
 from pipeline.reporting.tables import Cell, Group, Heading, Table, p_text, sized
-from pipeline.statistics import hierarchical
+from pipeline.statistics import copies, hierarchical
 from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import products
-from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.multiplicity import LEVEL, family
 from pipeline.statistics.permutation import sign_flips
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
     "seeds and items; a measure that is relative to the teacher can't be compared. Seeds "
     "that both have; with one, of these checkpoints only. p after Holm over the table's "
-    "rows of a measure. Poorer: the larger teacher gives the poorer student, p < 0.05."
+    "rows of a measure, and intervals that are corrected to agree with it. Poorer: the larger "
+    "teacher gives the poorer student, p < 0.05."
 )
 HEADINGS = (
     Heading("Method", numeric=False),
@@ -33,8 +34,8 @@ HEADINGS = (
     Heading("Larger", "teacher", numeric=False),
     Heading("Seeds"),
     Heading("Difference"),
-    Heading("Low", "95 %"),
-    Heading("High", "95 %"),
+    Heading("Low", "95 %, corrected"),
+    Heading("High", "95 %, corrected"),
     Heading("p"),
     Heading("p", "Holm"),
     Heading("Larger is", numeric=False),
@@ -49,6 +50,7 @@ class Step:
     larger: tuple[Row, ...]
     seeds: tuple[int, ...]
     estimates: Estimates  # larger − smaller
+    classes: np.ndarray  # equal for methods that are one method told twice
     units: np.ndarray  # [2 methods, items]: the smaller's, then the larger's
 
 
@@ -64,10 +66,7 @@ def teacher_steps(results: Results, sizes: Mapping[str, int]) -> tuple[TeacherSt
             continue
         steps = list(_steps(results, sizes, measure))
         if steps:
-            p_values = [_p_values(step) for step in steps]
-            adjusted = np.split(holm(np.concatenate(p_values)), np.cumsum(list(map(len, p_values))))
-            for step, ps, held in zip(steps, p_values, adjusted[:-1], strict=True):
-                found += _named(step, measure, ps, held)
+            found += _judged(steps, measure)
     return tuple(found)
 
 
@@ -109,31 +108,46 @@ def _step(
     moved = items.scores[half:] - items.scores[:half]
     sums = products(items.influences[half:] - items.influences[:half])
     units = items.around(items.scores.mean()).mean(axis=1)
-    return Step(smaller, larger, seeds, hierarchical.of_methods(moved, sums), units)
+    estimates = hierarchical.of_methods(moved, sums)
+    return Step(smaller, larger, seeds, estimates, copies.copies(moved, sums), units)
+
+
+def _judged(steps: Sequence[Step], measure: Measure) -> Iterator[TeacherStep]:
+    """The steps of a measure, corrected for each other."""
+    p_values = [_p_values(step) for step in steps]
+    starts = np.cumsum([0, *map(len, p_values)])
+    kinds = [step.classes + start for step, start in zip(steps, starts[:-1], strict=True)]
+    of_all = family(np.concatenate(p_values), np.concatenate(kinds))
+    for step, ps, held in zip(
+        steps, p_values, np.split(of_all.adjusted, starts[1:-1]), strict=True
+    ):
+        yield from _named(step, measure, of_all.level, ps, held)
 
 
 def _p_values(step: Step) -> np.ndarray:
+    p_values = step.estimates.p_values()
     if len(step.seeds) > 1:
-        return step.estimates.p_values()
+        return p_values
     places = np.arange(len(step.smaller))
-    return sign_flips(step.units, places + len(step.smaller), places)
+    return np.maximum(p_values, sign_flips(step.units, places + len(step.smaller), places))
 
 
 def _named(
-    step: Step, measure: Measure, p_values: np.ndarray, adjusted: np.ndarray
+    step: Step, measure: Measure, level: float, p_values: np.ndarray, adjusted: np.ndarray
 ) -> Iterator[TeacherStep]:
-    halves = step.estimates.half_widths()
+    halves = step.estimates.half_widths(level)
     for place, (smaller, larger) in enumerate(zip(step.smaller, step.larger, strict=True)):
         value, half = float(step.estimates.values[place]), float(halves[place])
+        held = float(adjusted[place])
         yield TeacherStep(
             measure=measure,
             smaller=smaller,
             larger=larger,
             seeds=len(step.seeds),
             value=value,
-            interval=Interval(value - half, value + half),
+            interval=interval_of_difference(measure, value, half, level=held >= LEVEL),
             p_value=float(p_values[place]),
-            adjusted=float(adjusted[place]),
+            adjusted=held,
         )
 
 

@@ -1,12 +1,12 @@
 """What comparing the methods gives: differences, letters, and what could have been found."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Pair, Row
-
-LEVEL = 0.05  # of false claims in a family of tests
+from pipeline.statistics.multiplicity import LEVEL
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,31 @@ class Interval:
         """Half its width: what stands behind ±."""
         return (self.high - self.low) / 2
 
+    def within(self, lowest: float, highest: float) -> "Interval":
+        """What of it lies between two ends: a truth that can't be beyond them is held as often."""
+        return Interval(max(self.low, lowest), min(self.high, highest))
+
+    def is_around(self, value: float) -> bool:
+        """Whether `value` is its middle, so that ± says it all."""
+        return math.isclose(self.high - value, value - self.low, rel_tol=1e-6, abs_tol=1e-12)
+
+
+def interval_of_mean(measure: Measure, value: float, half: float) -> Interval:
+    """Around a mean, as far as the measure's scale goes."""
+    return Interval(value - half, value + half).within(*measure.metric.ends)
+
+
+def interval_of_difference(measure: Measure, value: float, half: float, *, level: bool) -> Interval:
+    """Around a difference, as far as the measure's scale goes.
+
+    It holds zero where a test leaves the two `level`: with one training seed a test over items may
+    see less than the interval does.
+    """
+    low, high = value - half, value + half
+    if level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Interval(low, high).within(-measure.metric.widest, measure.metric.widest)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -30,14 +55,15 @@ class Difference:
     one: Row
     other: Row
     seeds: int  # that both were trained with; with one, all is said of these checkpoints only
+    copies: bool  # as good as the same row twice: not tested, and no evidence about the others
     value: float
-    interval: Interval
+    interval: Interval  # agrees with the test after correction; of one comparison if not tested
     error: float
     degrees: float
     effect: float | None  # in standard deviations of the items' differences
     p_value: float
     of_checkpoints: float  # p-value of sign flips over items, these checkpoints given
-    adjusted: float | None  # Holm's; None for one seed beside methods that have more
+    adjusted: float | None  # Holm's; None for copies, and for one seed where others have more
 
     @property
     def apart(self) -> bool:

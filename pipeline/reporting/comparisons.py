@@ -5,7 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipeline.reporting import capacity, difference_tables, shares_closed, summary
-from pipeline.reporting.compared import LEVEL, Comparisons, Difference, Interval, Resolution
+from pipeline.reporting.compared import (
+    Comparisons,
+    Difference,
+    Interval,
+    Resolution,
+    interval_of_mean,
+)
 from pipeline.reporting.differences import differences_of, runs_of, stacked
 from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.looks import Plot
@@ -16,6 +22,7 @@ from pipeline.settings.report import ReportSettings
 from pipeline.statistics import hierarchical
 from pipeline.statistics.items import products
 from pipeline.statistics.letters import letters
+from pipeline.statistics.multiplicity import LEVEL
 from pipeline.statistics.power import resolvable
 
 Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
@@ -63,7 +70,7 @@ def _together(
             continue
         found = hierarchical.of_methods(items.scores, products(items.influences))
         for row, value, half in zip(equal, found.values, found.half_widths(), strict=True):
-            yield (row, measure), Interval(float(value - half), float(value + half))
+            yield (row, measure), interval_of_mean(measure, float(value), float(half))
 
 
 def _letters(
@@ -80,14 +87,19 @@ def _letters(
 
 def resolutions(differences: Differences) -> dict[tuple[Pair, Measure], Resolution]:
     """What each cell could have found, from the middle of its differences' standard errors."""
-    tested = {
-        place: [one for one in found if one.adjusted is not None]
-        for place, found in differences.items()
-    }
+    tested = {place: _told_once(found) for place, found in differences.items()}
     family: dict[Measure, int] = {}
     for (_, measure), found in tested.items():
         family[measure] = family.get(measure, 0) + len(found)
-    return {place: _resolution(found, family[place[1]]) for place, found in tested.items()}
+    return {place: _resolution(found, family[place[1]]) for place, found in tested.items() if found}
+
+
+def _told_once(differences: Sequence[Difference]) -> list[Difference]:
+    """Those that were tested, without the rows that are copies of an earlier one."""
+    twice = {one.other for one in differences if one.copies}
+    return [
+        one for one in differences if one.adjusted is not None and not {one.one, one.other} & twice
+    ]
 
 
 def _resolution(found: Sequence[Difference], family: int) -> Resolution:

@@ -20,8 +20,11 @@ ABOUT_DIFFERENCES = (
     "Every two methods under the same teacher and student, paired over training seeds and "
     "items. With one seed all columns are of these checkpoints; with more, p is of the "
     "methods, and the last p, of sign flips over items, of these checkpoints. Effect: in "
-    "standard deviations of the items' differences. Holm: over all rows of a measure. "
-    "Better: the better method where p (Holm) < 0.05. "
+    "standard deviations of the items' differences. Holm: over all rows of a measure. The "
+    "intervals are corrected for as many comparisons as Holm leaves unclaimed, so that they leave "
+    "out zero where p (Holm) < 0.05, and they end where the scale does. Better: the better "
+    "method where p (Holm) < 0.05. Copies: in every seed and item as good as the same, not tested, "
+    "and their other rows count once; their interval is of one comparison. "
     f"{MISSING}: not tested, or not defined."
 )
 ABOUT_RESOLUTION = (
@@ -29,7 +32,7 @@ ABOUT_RESOLUTION = (
     "4 of 5 experiments (power 80 %, two-sided, 5 %), with the middle of the standard "
     "errors of each teacher's and student's comparisons: alone, as if it were the only "
     "comparison; together, as the first that Holm's procedure looks at. With one seed, "
-    "between checkpoints."
+    "between checkpoints. None: larger than the scale."
 )
 DIFFERENCES = (
     Heading("Measure", numeric=False),
@@ -37,8 +40,8 @@ DIFFERENCES = (
     Heading("minus", numeric=False),
     Heading("Seeds"),
     Heading("Difference"),
-    Heading("Low", "95 %"),
-    Heading("High", "95 %"),
+    Heading("Low", "95 %, corrected"),
+    Heading("High", "95 %, corrected"),
     Heading("Effect", "d of items"),
     Heading("p"),
     Heading("p", "Holm"),
@@ -95,6 +98,10 @@ def _row(one: Difference, measure: Measure) -> tuple[Cell, ...]:
 
 
 def _better(one: Difference) -> str:
+    if one.copies:
+        return "copies"
+    if one.adjusted is None:
+        return "not tested"
     if not one.apart:
         return "not told apart"
     first = (one.value > 0) == one.measure.metric.higher_is_better
@@ -133,6 +140,13 @@ def _resolutions(
             yield (
                 Cell(f"{measure.metric.title}, {measure.detail}", measure.key),
                 Cell(str(found.seeds), found.seeds),
-                Cell(measure.text(found.alone), found.alone),
-                Cell(measure.text(found.together), found.together),
+                _resolved(measure, found.alone),
+                _resolved(measure, found.together),
             )
+
+
+def _resolved(measure: Measure, difference: float) -> Cell:
+    """A difference that is found; larger than the scale it is none."""
+    if difference > measure.metric.widest:
+        return Cell("none", "none")
+    return Cell(measure.text(difference), difference)

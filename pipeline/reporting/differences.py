@@ -7,11 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.reporting.compared import Difference, Interval
+from pipeline.reporting.compared import Difference, interval_of_difference
 from pipeline.reporting.metrics import Measure
 from pipeline.reporting.scores import Pair, Results, Row
 from pipeline.reporting.sums import Sums
-from pipeline.statistics import hierarchical
+from pipeline.statistics import copies, hierarchical
+from pipeline.statistics.copies import APART
 from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import (
     Contributions,
@@ -20,7 +21,7 @@ from pipeline.statistics.items import (
     products,
     standardised,
 )
-from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.multiplicity import LEVEL, family
 from pipeline.statistics.permutation import sign_flips
 
 Runs = Mapping[Row, Mapping[int, Sums]]  # items by training seed
@@ -68,6 +69,7 @@ class Part:
     pair: Pair
     group: Group
     estimates: Estimates
+    kinds: np.ndarray  # equal for pairs that ask the same; −1 for copies of each other
     effects: np.ndarray
     units: np.ndarray  # [methods, items]: what a sign flip flips
 
@@ -79,13 +81,21 @@ def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Diffe
         return {}
     flipped = _flipped(parts)
     p_values = [
-        part.estimates.p_values() if len(part.group.seeds) > 1 else of_checkpoints
-        for part, of_checkpoints in zip(parts, flipped, strict=True)
+        _p_values(part, of_checkpoints) for part, of_checkpoints in zip(parts, flipped, strict=True)
     ]
+    of_all = family(np.concatenate(p_values), np.concatenate(_kinds(parts)))
+    adjusted = np.split(of_all.adjusted, np.cumsum([len(ps) for ps in p_values])[:-1])
     found: dict[Pair, tuple[Difference, ...]] = {}
-    for part, *ps in zip(parts, p_values, flipped, _adjusted(parts, p_values), strict=True):
-        found[part.pair] = (*found.get(part.pair, ()), *_differences(part, measure, *ps))
+    for part, *ps in zip(parts, p_values, flipped, adjusted, strict=True):
+        of_part = _differences(part, measure, of_all.level, *ps)
+        found[part.pair] = (*found.get(part.pair, ()), *of_part)
     return found
+
+
+def _p_values(part: Part, of_checkpoints: np.ndarray) -> np.ndarray:
+    """With one seed the larger of two tests over items: few that differ are few for both."""
+    p_values = part.estimates.p_values()
+    return p_values if len(part.group.seeds) > 1 else np.maximum(p_values, of_checkpoints)
 
 
 def _parts(results: Results, measure: Measure) -> Iterator[Part]:
@@ -98,10 +108,12 @@ def _parts(results: Results, measure: Measure) -> Iterator[Part]:
             sums = products(items.influences)
             estimates = hierarchical.of_pairs(items.scores, sums, group.one, group.other)
             pairs = of_differences(sums, group.one, group.other)
+            classes = copies.copies(items.scores, sums)
             yield Part(
                 pair=pair,
                 group=group,
                 estimates=estimates,
+                kinds=copies.hypotheses(classes, group.one, group.other),
                 effects=standardised(estimates.values, pairs),
                 units=items.around(items.scores.mean()).mean(axis=1),
             )
@@ -119,40 +131,40 @@ def _flipped(parts: Sequence[Part]) -> list[np.ndarray]:
     return np.split(p_values, np.cumsum([len(part.group.one) for part in parts])[:-1])
 
 
-def _adjusted(parts: Sequence[Part], p_values: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Holm's p-values; NaN for pairs with one seed where others of their cell have more."""
+def _kinds(parts: Sequence[Part]) -> Iterator[np.ndarray]:
+    """Those of all parts, none in two; −1 for pairs with one seed where their cell has more."""
     most: dict[Pair, int] = {}
     for part in parts:
         most[part.pair] = max(most.get(part.pair, 0), len(part.group.seeds))
-    judged = [len(part.group.seeds) > 1 or most[part.pair] == 1 for part in parts]
-    family = [p for p, is_judged in zip(p_values, judged, strict=True) if is_judged]
-    adjusted = holm(np.concatenate(family))
-    rest = iter(np.split(adjusted, np.cumsum([len(p) for p in family])[:-1]))
-    return [
-        next(rest) if is_judged else np.full(len(p), np.nan)
-        for p, is_judged in zip(p_values, judged, strict=True)
-    ]
+    start = 0
+    for part in parts:
+        is_judged = len(part.group.seeds) > 1 or most[part.pair] == 1
+        yield np.where((part.kinds != APART) & is_judged, part.kinds + start, APART)
+        start += part.kinds.max() + 1
 
 
 def _differences(
     part: Part,
     measure: Measure,
+    level: float,
     p_values: np.ndarray,
     of_checkpoints: np.ndarray,
     adjusted: np.ndarray,
 ) -> Iterator[Difference]:
     group, found = part.group, part.estimates
-    columns = (found.values, found.half_widths(), found.errors, found.joint_degrees, part.effects)
-    numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1).tolist()
-    for one, other, of_pair in zip(group.one, group.other, numbers, strict=True):
-        value, half, error, degrees, effect, p_value, of_flips, held = of_pair
+    halves = np.where(np.isnan(adjusted), found.half_widths(), found.half_widths(level))
+    columns = (found.values, halves, found.errors, found.joint_degrees, part.effects)
+    numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1)
+    for one, other, kind, of_pair in zip(group.one, group.other, part.kinds, numbers, strict=True):
+        value, half, error, degrees, effect, p_value, of_flips, held = of_pair.tolist()
         yield Difference(
             measure=measure,
             one=group.rows[one],
             other=group.rows[other],
             seeds=len(group.seeds),
+            copies=bool(kind == APART),
             value=value,
-            interval=Interval(value - half, value + half),
+            interval=interval_of_difference(measure, value, half, level=held >= LEVEL),
             error=error,
             degrees=degrees,
             effect=_known(effect),

@@ -1,5 +1,6 @@
 """What each metric is called, which way is better, and how many decimals mean something."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -14,11 +15,24 @@ class Metric:
     higher_is_better: bool | None  # None: it describes, and nobody is best at it
     decimals: int
     relative: bool = False  # to the teacher, whose own value says nothing
+    signed: bool = False  # can be below zero
 
     @property
     def arrow(self) -> str:
         """The direction in which it gets better."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest value that there can be."""
+        highest = {"share": 1.0, "0-100": 100.0}.get(self.unit, math.inf)
+        return -math.inf if self.signed else 0.0, highest
+
+    @property
+    def widest(self) -> float:
+        """The greatest difference that there can be."""
+        lowest, highest = self.ends
+        return highest - lowest
 
 
 # In the order of the columns.
@@ -28,9 +42,9 @@ METRICS = (
     Metric("reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, relative=True),
     Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative=True),
     Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative=True),
-    Metric("entropy_gap_nats", "Entropy over teacher's", "nats/token", None, 3, relative=True),
+    Metric("entropy_gap_nats", "Entropy over teacher's", "nats/token", None, 3, True, signed=True),
     Metric("ece", "Calibration error", "share", False, 3),
-    Metric("excess_error_percent", "Excess error on own text", "%", False, 1, relative=True),
+    Metric("excess_error_percent", "Excess error on own text", "%", False, 1, True, signed=True),
     Metric("kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative=True),
     Metric(
         "kl_on_teacher_text_nats", "KL on teacher's text", "nats/token", False, 3, relative=True
@@ -93,7 +107,7 @@ def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
     Behind a colon stands what lm-eval took an answer out of a response by.
     """
     base, _, by = name.partition(":")
-    plain = Metric(base, base.replace("_", " "), "", None, 3)
+    plain = Metric(base, base.replace("_", " "), "", None, 3, signed=True)
     metric = KNOWN.get(base, plain)
     title = f"{metric.title}, {by}" if by else metric.title
     return replace(metric, name=name, title=titles.get(name, title))

@@ -85,18 +85,25 @@ def _finding(
     if not others:
         return f"Only {best.label} was trained: {value}."
     if resolution is None:
-        return f"{best.label} has the best value, {value}; no two methods could be compared."
+        why = "all are copies of one" if differences else "no two methods could be compared"
+        return f"{best.label} has the best value, {value}; {why}."
     leads = _leads(best, others, differences)
     apart = sum(one.apart for one in differences)
     return " ".join(
         [
             f"{_of_what(resolution)}{best.label} has the best mean, {value}.",
             *_ahead(measure, leads, everybody=len(others)),
-            f"{apart} of {_count(len(differences), 'pair')} of methods are told apart; a true "
-            f"difference of {measure.text(resolution.together)} is found in 4 of 5 such "
-            "experiments.",
+            f"{apart} of {_count(len(differences), 'pair')} of methods are told apart; "
+            f"{_found(measure, resolution)}.",
         ]
     )
+
+
+def _found(measure: Measure, resolution: Resolution) -> str:
+    if resolution.together > measure.metric.widest:
+        return "no difference that its scale has room for is found in 4 of 5 such experiments"
+    size = measure.text(resolution.together)
+    return f"a true difference of {size} is found in 4 of 5 such experiments"
 
 
 def _of_what(resolution: Resolution) -> str:
@@ -213,7 +220,8 @@ def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "matter; the differences of a method that varies much more than the others are claimed "
             "too readily (docs/statistics.md says how often)."
         )
-    if any(one.adjusted is None for found in comparisons.differences.values() for one in found):
+    every = [one for found in comparisons.differences.values() for one in found]
+    if any(one.adjusted is None and not one.copies for one in every):
         yield (
             "Some methods have one training seed in common with the others, which have more: what "
             "it is worth is not tested, and such pairs share a letter."
@@ -229,8 +237,9 @@ def _limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
         most = max(families.values())
         yield (
             f"Claims are held to one false one in 20 reports for each measure, over up to "
-            f"{_count(most, 'comparison')} (Holm), not over all measures together. Intervals are "
-            "of one comparison each. Sharing a letter is no proof of being equal."
+            f"{_count(most, 'comparison')} (Holm), not over all measures together. Intervals of "
+            "differences are corrected likewise, those of means are of one mean each. Sharing a "
+            "letter is no proof of being equal."
         )
 
 

@@ -11,6 +11,7 @@ from pipeline.reporting.scores import Pair, Results, Row
 
 MISSING = "—"  # noted in every caption that may need it
 OVER_ITEMS = "over items alone, of these checkpoints"
+CUT = " (in brackets: the interval, where the scale ends before it does)"
 RULE = (
     "Within one teacher and student, methods that share a letter can't be told apart (paired "
     "tests, 5 % after Holm over all comparisons of a measure); a is with the best. Intervals that "
@@ -122,12 +123,12 @@ def seeds_sentence(results: Results) -> str:
     """What the numbers are means of, and what their intervals cover."""
     runs = {mean.runs for (row, _), mean in results.means.items() if row.kind == "method"}
     if runs == {1}:
-        return f"One training seed; ± is half of a 95 % interval {OVER_ITEMS}."
+        return f"One training seed; ± is half of a 95 % interval {OVER_ITEMS}{CUT}."
     counts = " or ".join(str(count) for count in sorted(runs))
     one = f"; where there is one, {OVER_ITEMS}" if 1 in runs else ""
     return (
         f"Means over {counts} training seeds; ± is half of a 95 % interval over seeds and "
-        f"items{one}."
+        f"items{one}{CUT}."
     )
 
 
@@ -162,9 +163,13 @@ def _score_cell(results: Results, comparisons: Comparisons, row: Row, measure: M
         return Cell(MISSING)
     value = results.means[place].value
     interval = comparisons.intervals.get(place)
-    spread = measure.text(interval.half) if interval else ""
     letters = comparisons.letters.get(place, "")
-    return Cell(measure.text(value), value, spread, letters=letters)
+    text, spread = measure.text(value), ""
+    if interval and interval.is_around(value):
+        spread = measure.text(interval.half)
+    elif interval:
+        text += f" ({measure.text(interval.low)} to {measure.text(interval.high)})"
+    return Cell(text, value, spread, letters=letters)
 
 
 def p_text(p_value: float) -> str:

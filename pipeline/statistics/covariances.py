@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.statistics import copies
 from pipeline.statistics import seeds as of_seeds
 from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import Products
@@ -27,24 +28,32 @@ class Covariance:
         """Half of the 95 % interval of a weighted sum of the two, in its standard errors."""
         seeds = np.array([direction @ self.from_seeds @ direction])
         items = np.array([direction @ self.from_items @ direction])
-        estimate = Estimates(np.zeros(1), seeds, self.degrees, items, self.items)
+        degrees = np.array([self.degrees])
+        estimate = Estimates(np.zeros(1), seeds, degrees, items, self.items)
         error = float(estimate.errors[0])
         return float(estimate.half_widths()[0]) / error if error > 0 else 0.0
 
 
-def shrunken(scores: np.ndarray) -> tuple[np.ndarray, float]:
+def shrunken(scores: np.ndarray, sums: Products) -> tuple[np.ndarray, np.ndarray]:
     """Covariances [methods, 2, 2] over seeds of scores [methods, 2, seeds], and their degrees.
 
-    Shrunk towards their mean as `seeds.shrunken` does the variance of the first of the two.
+    Shrunk towards their mean as `seeds.shrunken` does the variance of the first of the two, whose
+    items have the products `sums`.
     """
-    methods, _, seeds = scores.shape
+    seeds = scores.shape[2]
     own = np.stack([np.cov(of_method) for of_method in scores])
-    most = of_seeds.residual_degrees(methods + 1, seeds)  # the baseline is one more
-    first = of_seeds.shrunken(own[:, 0, 0], seeds - 1, most)
-    borrowed = first.degrees - (seeds - 1)
-    mixed = (borrowed * own.mean(axis=0) + (seeds - 1) * own) / first.degrees
-    scale = np.divide(first.values, mixed[:, 0, 0], out=np.ones(methods), where=mixed[:, 0, 0] > 0)
-    return mixed * scale[:, None, None], first.degrees
+    first, kinds = own[:, 0, 0], copies.moved_alike(scores[:, 0], sums)
+    kinds = np.where(copies.negligible(first, seeds - 1), copies.APART, kinds)
+    told = copies.first_of_each(kinds)
+    most = of_seeds.residual_degrees(len(told) + 1, seeds)  # the baseline is one more
+    found = of_seeds.shrunken(first, seeds - 1, most, kinds)
+    if not len(told):
+        return own, found.degrees
+    of_all = ((found.degrees - (seeds - 1)) / found.degrees)[:, None, None]
+    mixed = of_all * own[told].mean(axis=0) + (1 - of_all) * own
+    ratio, known = np.ones_like(first), mixed[:, 0, 0] > 0
+    np.divide(found.values, mixed[:, 0, 0], out=ratio, where=known)
+    return mixed * ratio[:, None, None], found.degrees
 
 
 def from_items(sums: Products) -> np.ndarray:

@@ -24,13 +24,14 @@ def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
     Scores [methods, 2, seeds] and influences [methods, 2, seeds, items] of the two differences.
     """
     methods, _, seeds = scores.shape
-    over_seeds, degrees = np.zeros((methods, 2, 2)), 1.0
+    over_seeds, degrees = np.zeros((methods, 2, 2)), np.ones(methods)
     if seeds > 1:
-        over_seeds, degrees = covariances.shrunken(scores)
+        over_seeds, degrees = covariances.shrunken(scores, products(influences[:, 0]))
     found: list[Ratio | None] = []
-    for own, means, of_items in zip(over_seeds, scores.mean(axis=2), influences, strict=True):
-        sums = products(of_items)
-        both = Covariance(own / seeds, covariances.from_items(sums), degrees, sums.items)
+    for place, means in enumerate(scores.mean(axis=2)):
+        sums, free = products(influences[place]), float(degrees[place])
+        own = over_seeds[place] / seeds
+        both = Covariance(own, covariances.from_items(sums), free, sums.items)
         along = np.array([means[1], -means[0]])  # what is zero at the ratio itself
         found.append(fieller(*map(float, means), both.total, both.critical(along)))
     return found

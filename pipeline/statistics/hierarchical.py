@@ -14,7 +14,16 @@ from scipy import special
 from pipeline.statistics import items as of_items
 from pipeline.statistics import seeds as of_seeds
 from pipeline.statistics.chi_squared import log_chi_squared
+from pipeline.statistics.copies import (
+    APART,
+    first_of_each,
+    hypotheses,
+    moved_alike,
+    negligible,
+    over_seeds,
+)
 from pipeline.statistics.items import Products
+from pipeline.statistics.seeds import Variances
 
 LEVEL = 0.95
 NORMAL = float(special.ndtri((1 + LEVEL) / 2))
@@ -29,7 +38,7 @@ class Estimates:
 
     values: np.ndarray
     from_seeds: np.ndarray  # zero for a single seed: what it would be is not known
-    degrees: float  # of freedom, of `from_seeds`
+    degrees: np.ndarray  # of freedom, of `from_seeds`
     from_items: np.ndarray
     items: int
 
@@ -42,21 +51,20 @@ class Estimates:
     def joint_degrees(self) -> np.ndarray:
         """Degrees of freedom of both levels together, Satterthwaite's."""
         below = self.from_seeds**2 / self.degrees + self.from_items**2 / (self.items - 1)
-        found = np.full_like(self.values, self.degrees)
-        return np.divide(self.errors**4, below, out=found, where=below > 0)
+        return np.divide(self.errors**4, below, out=self.degrees.copy(), where=below > 0)
 
     def p_values(self) -> np.ndarray:
         """Two-sided, of a value of zero."""
         return self._sum().beyond(np.abs(self.values))
 
-    def half_widths(self) -> np.ndarray:
-        """Half of each 95 % interval: how far from its value the p-value is 5 %."""
+    def half_widths(self, level: float = LEVEL) -> np.ndarray:
+        """Half of each interval: how far from its value the p-value is 1 − level."""
         both = self._sum()
-        of_seeds_alone = special.stdtrit(self.degrees, (1 + LEVEL) / 2) * np.sqrt(self.from_seeds)
-        of_normal = NORMAL * np.sqrt(self.from_seeds + self._wider())
+        of_seeds_alone = special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self.from_seeds)
+        of_normal = special.ndtri((1 + level) / 2) * np.sqrt(self.from_seeds + self._wider())
         halves = np.maximum(of_seeds_alone, of_normal)
         for _ in range(NEWTON):  # a convex function's root is reached from below, never passed
-            halves += (both.beyond(halves) - (1 - LEVEL)) / both.density(halves)
+            halves += (both.beyond(halves) - (1 - level)) / both.density(halves)
         return halves
 
     def _wider(self) -> np.ndarray:
@@ -66,7 +74,7 @@ class Estimates:
     def _sum(self) -> "Mixture":
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
         nodes, weights = log_chi_squared(self.degrees, NODES)
-        seeds = self.from_seeds[:, None] * self.degrees * np.exp(-nodes)
+        seeds = (self.from_seeds * self.degrees)[:, None] * np.exp(-nodes)
         deviations = np.sqrt(seeds + self._wider()[:, None])
         return Mixture(np.maximum(deviations, NOTHING), weights)
 
@@ -76,36 +84,64 @@ class Mixture:
     """Normal distributions around zero, mixed."""
 
     deviations: np.ndarray  # [values, nodes]
-    weights: np.ndarray  # [nodes]
+    weights: np.ndarray  # [values, nodes]
 
     def beyond(self, distances: np.ndarray) -> np.ndarray:
         """The chance to be at least so far from zero, on either side."""
         tails = special.ndtr(-distances[:, None] / self.deviations)
-        return np.minimum(2 * tails @ self.weights, 1.0)
+        return np.minimum(2 * (tails * self.weights).sum(axis=1), 1.0)
 
     def density(self, distances: np.ndarray) -> np.ndarray:
         """How fast that chance falls."""
         scaled = distances[:, None] / self.deviations
-        return np.sqrt(2 / np.pi) * (np.exp(-(scaled**2) / 2) / self.deviations) @ self.weights
+        heights = np.exp(-(scaled**2) / 2) / self.deviations
+        return np.sqrt(2 / np.pi) * (heights * self.weights).sum(axis=1)
 
 
 def of_methods(scores: np.ndarray, sums: Products) -> Estimates:
     """Each method's mean over seeds; scores [methods, seeds]."""
-    most = of_seeds.common_degrees(scores) if scores.shape[1] > 1 else 0.0
-    return _estimates(scores, most, of_items.of_each(sums))
+    return _estimates(scores, of_items.of_each(sums), _of_methods(scores, sums))
 
 
 def of_pairs(scores: np.ndarray, sums: Products, one: np.ndarray, other: np.ndarray) -> Estimates:
     """The differences `one` − `other` (indices of methods); scores [methods, seeds]."""
-    most = of_seeds.residual_degrees(*scores.shape)
-    return _estimates(scores[one] - scores[other], most, of_items.of_differences(sums, one, other))
+    pairs = of_items.of_differences(sums, one, other)
+    return _estimates(scores[one] - scores[other], pairs, _of_pairs(scores, sums, one, other))
 
 
-def _estimates(scores: np.ndarray, most: float, sums: Products) -> Estimates:
-    """Of scores [.., seeds], whose variances can have `most` degrees of freedom."""
-    means, seeds = scores.mean(axis=1), scores.shape[1]
-    from_items = of_items.main_variance(sums)
-    if seeds == 1:
-        return Estimates(means, np.zeros_like(means), 1.0, from_items, sums.items)
-    found = of_seeds.shrunken(scores.var(axis=1, ddof=1), seeds - 1, most)
-    return Estimates(means, found.values / seeds, found.degrees, from_items, sums.items)
+def _of_methods(scores: np.ndarray, sums: Products) -> Variances:
+    """How much seeds vary each method's score."""
+    degrees, own = scores.shape[1] - 1, over_seeds(scores)
+    if not degrees:
+        return Variances(own, np.ones_like(own))
+    kinds = np.where(negligible(own, degrees), APART, moved_alike(scores, sums))
+    vary = scores[first_of_each(kinds)]
+    return of_seeds.shrunken(own, degrees, of_seeds.common_degrees(vary), kinds)
+
+
+def _of_pairs(scores: np.ndarray, sums: Products, one: np.ndarray, other: np.ndarray) -> Variances:
+    """How much seeds vary each difference."""
+    degrees, own = scores.shape[1] - 1, over_seeds(scores[one] - scores[other])
+    if not degrees:
+        return Variances(own, np.ones_like(own))
+    classes, still = moved_alike(scores, sums), negligible(over_seeds(scores), degrees)
+    kinds = np.where(still[one] | still[other], APART, hypotheses(classes, one, other))
+    most = of_seeds.residual_degrees(len(set(classes[~still].tolist())), degrees + 1)
+    found = of_seeds.shrunken(own, degrees, most, kinds)
+
+    # From a row that no seed moves, what a seed does to all the others does not cancel.
+    single, beside = _of_methods(scores, sums), still[one] != still[other]
+    moving, unmoved = np.where(still[one], [other, one], [one, other])
+    values = single.values[moving] + single.values[unmoved]
+    return Variances(
+        np.where(beside, values, found.values),
+        np.where(beside, single.degrees[moving], found.degrees),
+    )
+
+
+def _estimates(scores: np.ndarray, sums: Products, found: Variances) -> Estimates:
+    """Of scores [.., seeds], which seeds vary by `found`."""
+    from_items, seeds = of_items.main_variance(sums), scores.shape[1]
+    return Estimates(
+        scores.mean(axis=1), found.values / seeds, found.degrees, from_items, sums.items
+    )

@@ -15,7 +15,7 @@ def resolvable(error: float, degrees: float, level: float) -> float:
     `error` is the difference's standard error. The chance to find the wrong sign is left out.
     """
     critical = float(special.stdtrit(degrees, 1 - level / 2))
-    nodes, weights = log_chi_squared(degrees, NODES)
+    (nodes,), (weights,) = log_chi_squared(np.array([degrees]), NODES)
     needed = critical * np.sqrt(np.exp(nodes) / degrees)  # given the estimated error
 
     def lacking(shift: float) -> float:

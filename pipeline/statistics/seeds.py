@@ -2,16 +2,22 @@
 
 After Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3:3): the variances of many comparisons are drawn
 from one distribution, whose width is read off their own scatter, and each is shrunk towards its
-middle by as much as that distribution is narrow. Two departures keep it careful: the middle is the
-arithmetic mean, and a variance that is larger than the shrunken one stands.
+middle by as much as that distribution is narrow. Three departures keep it careful: the middle is
+the arithmetic mean, a variance that is larger than the shrunken one stands, and the lowest tail has
+no say in the width, as in Phipson et al. 2016 (Ann. Appl. Stat. 10:946).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-SMALLEST = 1e-5  # of the median: a variance of zero has no logarithm
+from pipeline.statistics.copies import APART, first_of_each
+
+LOWEST = 0.1  # the part of equal variances that is taken for as large as the largest of them
+PRIORS = np.geomspace(0.1, 1e4, 60)  # degrees of freedom that are told from each other
+POINTS = (np.arange(500) + 0.5) / 500  # of a distribution
 
 
 @dataclass(frozen=True)
@@ -19,47 +25,58 @@ class Variances:
     """Estimated variances with the degrees of freedom that each has."""
 
     values: np.ndarray
-    degrees: float
+    degrees: np.ndarray
 
 
-def shrunken(own: np.ndarray, degrees: int, most: float) -> Variances:
-    """Variances of `degrees` degrees of freedom each, with up to `most` after shrinking them."""
-    if len(own) < 2 or not own.max() > 0:
-        return Variances(own, float(degrees))
-    borrowed = min(_prior_degrees(own, degrees), max(0.0, most - degrees))
+def shrunken(own: np.ndarray, degrees: int, most: float, kinds: np.ndarray) -> Variances:
+    """Variances of `degrees` degrees of freedom each, with up to `most` after shrinking them.
+
+    Those of one kind are one variance told more than once, and only the first of them is asked how
+    much they scatter. Those of the kind −1 neither lend nor borrow.
+    """
+    told, learns = own[first_of_each(kinds)], kinds != APART
+    if len(told) < 2 or not told.max() > 0:
+        return Variances(own, np.full(len(own), float(degrees)))
+    borrowed = min(_prior_degrees(told, degrees), max(0.0, most - degrees))
     total = borrowed + degrees
-    values = np.maximum(own, (borrowed * own.mean() + degrees * own) / total)
-    return Variances(values, total)
+    values = np.maximum(own, (borrowed * told.mean() + degrees * own) / total)
+    return Variances(np.where(learns, values, own), np.where(learns, total, float(degrees)))
 
 
 def _prior_degrees(own: np.ndarray, degrees: int) -> float:
     """Infinite where the variances scatter no more than equal ones would."""
-    floor = SMALLEST * np.median(own[own > 0])
-    scatter = np.log(np.maximum(own, floor)).var(ddof=1)
-    excess = scatter - float(special.polygamma(1, degrees / 2))
-    return 2 * _inverse_trigamma(excess) if excess > 0 else np.inf
+    lowest = _lowest(degrees) * np.median(own)
+    scatter = float(np.log(np.maximum(own, lowest)).var(ddof=1))
+    expected = _scatters(degrees)
+    if scatter <= expected[-1]:
+        return np.inf
+    return float(np.exp(np.interp(-scatter, -expected, np.log(PRIORS))))
 
 
-def _inverse_trigamma(value: float) -> float:
-    """The x with trigamma(x) = value, by Newton's method on 1 / trigamma, which is convex."""
-    x = 0.5 + 1 / value
-    for _ in range(50):
-        found = float(special.polygamma(1, x))
-        step = found * (1 - found / value) / float(special.polygamma(2, x))
-        x += step
-        if abs(step) < 1e-9 * x:
-            break
-    return x
+def _lowest(degrees: int) -> float:
+    """Where the lowest tail of equal variances begins, in their median."""
+    tail, middle = special.chdtri(degrees, 1 - np.array([LOWEST, 0.5]))
+    return float(tail / middle)
+
+
+@lru_cache
+def _scatters(degrees: int) -> np.ndarray:
+    """The scatter to expect for each of PRIORS, falling: of the logarithm of F, tail cut off."""
+    ratios = special.fdtri(degrees, PRIORS[:, None], POINTS)  # [priors, points]
+    lowest = _lowest(degrees) * special.fdtri(degrees, PRIORS, 0.5)
+    return np.log(np.maximum(ratios, lowest[:, None])).var(axis=1)
 
 
 def residual_degrees(methods: int, seeds: int) -> float:
     """Of differences between methods that share their seeds."""
-    return float((methods - 1) * (seeds - 1))
+    return float(max(methods - 1, 0) * (seeds - 1))
 
 
 def common_degrees(scores: np.ndarray) -> float:
     """Of single scores [methods, seeds], which a seed moves together (Satterthwaite)."""
     methods, seeds = scores.shape
+    if not methods:
+        return 0.0
     between = methods * scores.mean(axis=0).var(ddof=1)
     rest = scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()
     within = (rest**2).sum() / (seeds - 1)  # (methods − 1) times the residual mean square
