@@ -7,6 +7,7 @@ taken apart here: seeds get n / (n − 1) and Student's t, items what they add t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -23,12 +24,14 @@ from pipeline.statistics.copies import (
     over_seeds,
 )
 from pipeline.statistics.items import Products
+from pipeline.statistics.roots import root_of_falling
 from pipeline.statistics.seeds import Variances
 
 LEVEL = 0.95
-NORMAL = float(special.ndtri((1 + LEVEL) / 2))
 NODES = 64  # of the integral over what the variance of seeds may be
 NEWTON = 6  # steps to an interval's end
+FARTHEST = 1e-12  # tail for which Student's quantile is taken
+SMALLEST = 1e-300  # p-value
 NOTHING = 1e-100  # the standard deviation of what doesn't vary
 
 
@@ -54,29 +57,44 @@ class Estimates:
         return np.divide(self.errors**4, below, out=self.degrees.copy(), where=below > 0)
 
     def p_values(self) -> np.ndarray:
-        """Two-sided, of a value of zero."""
-        return self._sum().beyond(np.abs(self.values))
+        """Two-sided, of a value of zero: the tail whose own interval ends there."""
+        distances = np.abs(self.values)
+
+        def lacks(logarithms: np.ndarray) -> np.ndarray:
+            beyond = self._sum(np.exp(logarithms)).beyond(distances)
+            return np.log(np.maximum(beyond, SMALLEST)) - logarithms
+
+        begin = np.full_like(distances, np.log(1 - LEVEL))
+        return np.exp(root_of_falling(lacks, begin, begin + lacks(begin)))
 
     def half_widths(self, level: float = LEVEL) -> np.ndarray:
         """Half of each interval: how far from its value the p-value is 1 − level."""
-        both = self._sum()
+        tails = np.full_like(self.values, 1 - level)
+        both, wider = self._sum(tails), self._wider(tails)
         of_seeds_alone = special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self.from_seeds)
-        of_normal = special.ndtri((1 + level) / 2) * np.sqrt(self.from_seeds + self._wider())
+        of_normal = special.ndtri((1 + level) / 2) * np.sqrt(self.from_seeds + wider)
         halves = np.maximum(of_seeds_alone, of_normal)
         for _ in range(NEWTON):  # a convex function's root is reached from below, never passed
             halves += (both.beyond(halves) - (1 - level)) / both.density(halves)
         return halves
 
-    def _wider(self) -> np.ndarray:
-        """`from_items` with Student's t for the normal quantile: few items are few."""
-        return self.from_items * (special.stdtrit(self.items - 1, (1 + LEVEL) / 2) / NORMAL) ** 2
-
-    def _sum(self) -> "Mixture":
+    def _sum(self, tails: np.ndarray) -> "Mixture":
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
-        nodes, weights = log_chi_squared(self.degrees, NODES)
-        seeds = (self.from_seeds * self.degrees)[:, None] * np.exp(-nodes)
-        deviations = np.sqrt(seeds + self._wider()[:, None])
+        seeds, weights = self._seeds
+        deviations = np.sqrt(seeds + self._wider(tails)[:, None])
         return Mixture(np.maximum(deviations, NOTHING), weights)
+
+    @cached_property
+    def _seeds(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the variance from seeds may be, and how likely: arrays [values, nodes]."""
+        nodes, weights = log_chi_squared(self.degrees, NODES)
+        return (self.from_seeds * self.degrees)[:, None] * np.exp(-nodes), weights
+
+    def _wider(self, tails: np.ndarray) -> np.ndarray:
+        """`from_items` with Student's t for the normal quantile of each tail: few items are few."""
+        outer = np.clip(tails, FARTHEST, 0.5) / 2
+        ratio = special.stdtrit(self.items - 1, outer) / special.ndtri(outer)
+        return self.from_items * ratio**2
 
 
 @dataclass(frozen=True)
