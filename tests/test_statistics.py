@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.interval_coverage import Truth, draw, drawn_differences, item_draws
-from pipeline.statistics import hierarchical, seeds
+from pipeline.statistics import hierarchical
 from pipeline.statistics.gaps import fieller
 from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import (
@@ -64,7 +64,7 @@ def test_two_methods_whose_items_agree_are_the_paired_t_test_over_seeds() -> Non
 
 
 def test_both_levels_together_are_their_sum_in_draws() -> None:
-    found = Estimates(np.array([4.0]), np.array([1.0]), 2.0, np.array([2.0]), 10**6)
+    found = Estimates(np.array([4.0]), np.array([1.0]), np.array([2.0]), np.array([2.0]), 10**6)
     rng = np.random.default_rng(0)
     sums = np.abs(rng.standard_t(2, 10**6) + np.sqrt(2) * rng.standard_normal(10**6))
     error = np.sqrt(0.05 * 0.95 / 10**6)
@@ -74,14 +74,23 @@ def test_both_levels_together_are_their_sum_in_draws() -> None:
 
 def test_the_interval_ends_where_the_p_value_is_five_per_cent() -> None:
     values = np.geomspace(0.01, 100, 9)
-    found = Estimates(values, 1 / values, 1.4, values, 30)
+    found = Estimates(values, 1 / values, np.full(9, 1.4), values, 30)
     at_the_end = replace(found, values=found.half_widths())
     assert at_the_end.p_values() == pytest.approx(np.full(9, 0.05))
 
 
+@pytest.mark.parametrize("items", [3, 8, 200])
+def test_over_items_alone_p_values_are_students_however_small_and_few(items: int) -> None:
+    distances = np.array([1.5, 2.0, 5.0, 12.0])
+    nothing, ones = np.zeros(4), np.ones(4)
+    found = Estimates(distances, nothing, ones, ones, items).p_values()
+    expected = 2 * stats.t.sf(distances, items - 1)
+    assert found == pytest.approx(expected, rel=0.01)  # of the false position, for three items
+
+
 def test_what_varies_in_nothing_is_certain() -> None:
     nothing = np.zeros(2)
-    found = Estimates(np.array([0.0, 0.3]), nothing, 3.0, nothing, 20)
+    found = Estimates(np.array([0.0, 0.3]), nothing, np.full(2, 3.0), nothing, 20)
     assert found.p_values().tolist() == pytest.approx([1.0, 0.0])
     assert found.half_widths() == pytest.approx([0.0, 0.0])
 
@@ -100,7 +109,7 @@ def test_the_variance_over_items_is_that_of_scipys_bootstrap() -> None:
     )
     # The bootstrap's variance lacks n / (n − 1); that of 20,000 draws varies by 1 %.
     assert variance * 299 / 300 == pytest.approx(drawn.standard_error**2, rel=0.04)
-    half = Estimates(ONE, np.zeros(1), 1.0, np.array([variance]), 300).half_widths()[0]
+    half = Estimates(ONE, np.zeros(1), np.ones(1), np.array([variance]), 300).half_widths()[0]
     middle = difference.mean()
     assert drawn.confidence_interval.low == pytest.approx(middle - half, abs=0.06 * half)
     assert drawn.confidence_interval.high == pytest.approx(middle + half, abs=0.06 * half)
@@ -156,29 +165,6 @@ def test_an_effect_is_in_standard_deviations_of_the_items_differences() -> None:
     sums = of_differences(products(influences), ONE, OTHER)
     effect = standardised(scores[0] - scores[1], sums)[0]
     assert effect == pytest.approx(difference.mean() / difference.std(ddof=1))
-
-
-def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:
-    equal = stats.chi2(2).ppf((np.arange(30) + 0.5) / 30) / 2  # a sample as regular as can be
-    found = seeds.shrunken(equal, 2, 58.0)
-    assert found.degrees == 58
-    low, high = equal < 1, equal > 1.2
-    assert (found.values[low] > equal[low]).all()
-    assert (found.values[high] == equal[high]).all()  # a larger variance stands
-
-
-def test_variances_that_scatter_more_keep_more_of_their_own() -> None:
-    rng = np.random.default_rng(0)
-    prior = stats.invgamma(4, scale=4).rvs(4000, random_state=rng)  # 8 degrees of freedom
-    own = prior * rng.chisquare(3, 4000) / 3
-    assert seeds.shrunken(own, 3, np.inf).degrees == pytest.approx(8 + 3, rel=0.15)
-
-
-def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
-    assert seeds.shrunken(np.array([0.3]), 2, 2.0).degrees == 2
-    assert seeds.shrunken(np.zeros(4), 2, 8.0).values.tolist() == [0.0] * 4
-    with_none = seeds.shrunken(np.array([0.0, 0.1, 0.2]), 1, 3.0)
-    assert (with_none.values > 0).all()
 
 
 @pytest.mark.parametrize("items", [6, 12])

@@ -15,7 +15,7 @@ from scipy import special
 
 from pipeline.statistics.copies import APART, first_of_each
 
-LOWEST = 0.05  # the part of equal variances that is taken for as large as the largest of them
+LOWEST = 0.05  # share of equal variances; one below it says no more than that it is low
 PRIORS = np.geomspace(0.1, 1e4, 60)  # degrees of freedom that are told from each other
 POINTS = (np.arange(500) + 0.5) / 500  # of a distribution
 
