@@ -83,7 +83,7 @@ def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Diffe
     p_values = [
         _p_values(part, of_checkpoints) for part, of_checkpoints in zip(parts, flipped, strict=True)
     ]
-    of_all = family(np.concatenate(p_values), np.concatenate(_kinds(parts)))
+    of_all = family(np.concatenate(p_values), np.concatenate(list(_kinds(parts))))
     adjusted = np.split(of_all.adjusted, np.cumsum([len(ps) for ps in p_values])[:-1])
     found: dict[Pair, tuple[Difference, ...]] = {}
     for part, *ps in zip(parts, p_values, flipped, adjusted, strict=True):

@@ -1,0 +1,113 @@
+"""What the report claims of shares of the gap, of teachers' sizes, and in tables and plots."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from made_up import Cell, drawn, made
+from test_comparisons import MEANS, RECIPES, SETTINGS, SIZES, compared
+
+from pipeline.methods import METHODS
+from pipeline.reporting import formats
+from pipeline.reporting.capacity import step_table, teacher_steps
+from pipeline.reporting.comparisons import compare, comparison_plots, comparison_tables
+from pipeline.reporting.scores import assemble
+from pipeline.settings.report import ReportSettings
+
+
+def with_teacher(ahead: float) -> dict[Cell, np.ndarray]:
+    values = drawn(MEANS, 3, spread=0.01)
+    plain = np.mean([values[Cell("plain", seed)] for seed in (1, 2, 3)], axis=0)
+    return {Cell("teacher", 0, kind="teacher"): plain + ahead, **values}
+
+
+def test_a_method_half_way_to_the_teacher_has_closed_half_of_the_gap() -> None:
+    results, comparisons = compared(made(with_teacher(4.0)))
+    found = {one.row.method: one for one in comparisons.shares.closed}
+    assert set(found) == {"jsd", "gkd", "akl"}
+    half = found["akl"]
+    means = {row.method: mean.value for (row, _), mean in results.means.items()}
+    expected = (means["akl"] - means["plain"]) / (means["teacher"] - means["plain"])
+    assert half.value == pytest.approx(expected)
+    assert half.value == pytest.approx(0.5, abs=0.05)
+    assert half.interval.low < half.value < half.interval.high < 0.6
+
+
+@pytest.mark.parametrize("ahead", [0.0, -1.0])
+def test_no_share_is_closed_of_a_gap_that_may_not_be_there(ahead: float) -> None:
+    _, comparisons = compared(made(with_teacher(ahead)))
+    assert not comparisons.shares.closed
+    assert len(comparisons.shares.without_gap) == 1
+
+
+def test_without_plain_fine_tuning_there_is_no_share() -> None:
+    inputs = made(with_teacher(4.0))
+    results = assemble(inputs, {})
+    without = {**RECIPES, "plain": METHODS["seqkd"]}
+    recipes = ReportSettings(experiment="made", data_id="d", methods=without)
+    comparisons = compare(inputs, results, recipes)
+    assert comparisons.shares.baseline == ""
+    assert "gap_closed" not in {
+        table.name for table in comparison_tables(comparisons, results, SIZES)
+    }
+
+
+def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
+    """JSD gains under the larger teacher; plain fine-tuning has no teacher."""
+    return {
+        **drawn({"jsd": 0.0, "gkd": 0.0}, 3, teacher="small"),
+        **drawn({"jsd": gained, "gkd": 0.0}, 3, teacher="large"),
+    }
+
+
+def test_a_larger_teacher_that_makes_a_poorer_student_is_named() -> None:
+    results = assemble(made(under_two_teachers(-1.0)), {})
+    steps = {step.smaller.method: step for step in teacher_steps(results, SIZES)}
+    assert steps["jsd"].value == pytest.approx(-1.0, abs=0.2)
+    assert steps["jsd"].smaller.teacher == "small"
+    assert steps["jsd"].poorer
+    assert not steps["gkd"].apart
+    lower_is_better = assemble(made(under_two_teachers(-1.0), metric="nll_nats"), {})
+    assert not any(step.poorer for step in teacher_steps(lower_is_better, SIZES))
+
+
+def test_teachers_are_not_compared_by_what_is_relative_to_them_or_needs_none() -> None:
+    relative = assemble(made(under_two_teachers(-1.0), metric="kl_to_teacher_nats"), {})
+    assert not teacher_steps(relative, SIZES)
+    shared = made(under_two_teachers(-1.0))
+    grid = shared.grid
+    gkd = grid["method"] == "gkd"
+    same = grid["eval_id"].where(~gkd, "large.gkd." + grid["seed"].astype(str))
+    results = assemble(replace(shared, grid=grid.assign(eval_id=same)), {})
+    assert {step.smaller.method for step in teacher_steps(results, SIZES)} == {"jsd"}
+    assert not teacher_steps(results, {"small": 1000, "large": 1000})
+
+
+def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
+    values = {**under_two_teachers(-1.0), **with_teacher(4.0)}
+    inputs = made(values)
+    results = assemble(inputs, {})
+    comparisons = replace(compare(inputs, results, SETTINGS), steps=teacher_steps(results, SIZES))
+    tables = {table.name: table for table in comparison_tables(comparisons, results, SIZES)}
+    assert set(tables) == {"differences", "resolvable", "gap_closed", "teacher_size"}
+    said = tables["teacher_size"].caption
+    assert said.startswith("Of 2 comparisons, the larger teacher gives the poorer student in 0, ")
+    rows = [row for group in tables["differences"].groups for row in group.rows]
+    assert len(rows) == len(list(combinations(MEANS, 2))) + 1  # four methods, and two
+    numbers = formats.plain_csv(tables["differences"]).splitlines()
+    assert len(numbers) == 1 + len(rows)
+    assert len(numbers[0].split(",")) == len(set(numbers[0].split(",")))
+    plots = {plot.name: plot for plot in comparison_plots(comparisons, results, SIZES)}
+    assert set(plots) == {"gap_closed", "teacher_size"}
+    for plot in plots.values():
+        plot.figure.draw_without_rendering()
+
+
+def test_one_method_is_compared_with_nothing() -> None:
+    results, comparisons = compared(made(drawn({"jsd": 0.0}, 3)))
+    (finding,) = comparisons.findings
+    assert finding.text.startswith("Only jsd was trained")
+    assert not comparison_tables(comparisons, results, SIZES)
+    assert not comparison_plots(comparisons, results, SIZES)
+    assert step_table(comparisons, results, SIZES) is None
