@@ -253,15 +253,13 @@ HEAD = f"| {' | '.join(TITLES)} |\n| --- |{' --: |' * (len(TITLES) - 1)}"
 
 def line(row: Row) -> str:
     """A row as Markdown, in per cent; its width in that of Student's t on the seeds alone."""
-    found = asdict(row.found)
-    shares = [*(found[name] for _, name in COLUMNS), row.flips]
-    sizes = [row.truth.methods, row.truth.seeds, row.truth.items]
-    shown = [
-        *map(str, sizes),
-        *(f"{100 * share:.1f}" for share in shares),
-        f"{row.found.width:.2f}",
-    ]
-    return f"| {' | '.join([row.truth.name, *shown])} |"
+    found = {name: f"{100 * share:.1f}" for name, share in asdict(row.found).items()}
+    if not row.truth.apart:
+        found["power"] = ""  # of differences that there are
+    sizes = (row.truth.methods, row.truth.seeds, row.truth.items)
+    shares = (found[name] for _, name in COLUMNS)
+    last = (f"{100 * row.flips:.1f}", f"{row.found.width:.2f}")
+    return f"| {' | '.join([row.truth.name, *map(str, sizes), *shares, *last])} |"
 
 
 def main() -> None:
