@@ -29,9 +29,10 @@ docs: $(VENV)/installed
 publish: $(VENV)/installed
 	python -m workflow.publish $(EXPERIMENT)
 
+# make plan PROFILE=workflow/profiles/slurm also says whether the jobs fit its GPUs
 plan: $(VENV)/installed
 	@# status 3: there is something to do
-	@python -m workflow.plan --configfile $(CONFIG) || test $$? -eq 3
+	@python -m workflow.plan --configfile $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) || test $$? -eq 3
 
 status: $(VENV)/installed
 	@python -m workflow.status --configfile $(CONFIG) || test $$? -eq 3

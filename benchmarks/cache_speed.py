@@ -83,7 +83,7 @@ def capture(options: Options, folder: Path) -> Iterator[Row]:
             forward(model, part, options)
 
     def store(place: Path) -> None:
-        stage.capture_shards(asked, wanted, Pieces(place, Job("", "", {}), {}), facts)
+        stage.capture_shards(asked, wanted, Pieces(place, Job("", "", {}), {}), facts, "")
 
     bare()  # warms up
     seconds = [

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,17 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a text, and whether it is the template's: only there are special tokens tokens."""
+
+    text: str
+    is_markup: bool
+
+
+Pieces = Sequence[Piece]
+
+
+@dataclass(frozen=True)
 class Gathered:
     """What a source holds: its splits, prose for language modelling, and what to know of it."""
 
@@ -32,9 +44,25 @@ class Gathered:
     warnings: list[str]
 
 
+# Signs that have one meaning and several characters, after Unicode's own compatibility forms.
+SAME_SIGNS = str.maketrans(
+    dict.fromkeys("‘’‚‛′´ʼ", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—―−", "-")
+)
+
+
 def plainly(text: str) -> str:
-    """`text` without regard to case and white space: what two copies have in common."""
-    return " ".join(text.casefold().split())
+    """`text` without regard to case, white space and Unicode form: what two copies share.
+
+    Composed and decomposed letters are the same, so are full-width and plain ones, curly and
+    straight quotes, all dashes; what has no width (zero-width spaces, soft hyphens, marks of
+    direction) is left out.
+    """
+    if text.isascii():  # as most are: it has one form
+        return " ".join(text.casefold().split())
+    signs = text.translate(SAME_SIGNS)  # first: NFKC makes a space and a mark of some quotes
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", signs).casefold())
+    seen = "".join(one for one in folded if unicodedata.category(one) != "Cf")
+    return " ".join(seen.translate(SAME_SIGNS).split())
 
 
 def question(example: Example) -> tuple[str, str]:
@@ -42,12 +70,23 @@ def question(example: Example) -> tuple[str, str]:
     return plainly(example.instruction), plainly(example.input)
 
 
-def prompt(example: Example, template: Template) -> str:
-    """The text that a model continues; an example without input has the template without one."""
-    asked = template.with_input if example.input.strip() else template.without_input
-    values = {"instruction": example.instruction, "input": example.input}
+def pieces(instruction: str, input: str, template: Template) -> list[Piece]:
+    """The prompt in parts; an example without input has the template without one."""
+    asked = template.with_input if input.strip() else template.without_input
+    values = {"instruction": instruction, "input": input}
     # One pass, so that an instruction which speaks of "{input}" stays as it is.
-    return PLACE.sub(lambda place: values[place[1]], asked)
+    parts = enumerate(PLACE.split(asked))  # every other one is the name of a place
+    return [Piece(values[part], False) if at % 2 else Piece(part, True) for at, part in parts]
+
+
+def joined(parts: Pieces) -> str:
+    """The text that is made of the pieces."""
+    return "".join(one.text for one in parts)
+
+
+def prompt(example: Example, template: Template) -> str:
+    """The text that a model continues."""
+    return joined(pieces(example.instruction, example.input, template))
 
 
 def identify(

@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from pipeline import integrity
+from pipeline import integrity, weights
+from pipeline.logits import logits_of, scaling_of
 from pipeline.texts import Batch
 from pipeline.workload import note_positions, note_scores
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+SAME_SHARE = 1e-3  # of the spread of logits, which sums in another order stay well below
 
 
 def default_device() -> torch.device:
@@ -22,13 +25,17 @@ def default_device() -> torch.device:
 
 
 def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model of an artifact, without dropout. Raises ValueError if there is none."""
-    weights = folder / "model"
-    if not (weights / "config.json").exists():
-        raise ValueError(f"{weights} holds no model; delete {folder} and run again")
+    """The model of an artifact, without dropout.
+
+    Raises: ValueError if there is no whole one, or if its family's logits can't be made here.
+    """
+    saved = folder / "model"
+    if not (saved / "config.json").exists():
+        raise ValueError(f"{saved} holds no model; delete {folder} and run again")
     integrity.check(folder, "model/*")
-    model = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype, use_safetensors=True)
-    return model.to(device).eval()
+    model = weights.load(saved, dtype).model.to(device).eval()
+    scaling_of(model)
+    return model
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -47,23 +54,24 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def soft_capped(
-    logits: Float[Tensor, "*tokens vocabulary"], cap: float | None
-) -> Float[Tensor, "*tokens vocabulary"]:
-    """Logits that no longer exceed a cap, where there is one."""
-    return torch.tanh(logits / cap) * cap if cap else logits
-
-
-def softcap(model: PreTrainedModel) -> float | None:
-    """The cap of a model's logits, where its family has one."""
-    return getattr(model.config, "final_logit_softcapping", None)
-
-
 def head(
     model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
-    """Next-token logits of hidden states."""
-    return soft_capped(model.get_output_embeddings()(hidden), softcap(model))
+    """Next-token logits of hidden states, as the model's own forward pass ends."""
+    return logits_of(model.get_output_embeddings(), scaling_of(model), hidden)
+
+
+@torch.no_grad()
+def check_against_forward(model: PreTrainedModel, input_ids: Int[Tensor, "batch time"]) -> None:
+    """Raises ValueError unless a model's logits are those of its own forward pass, in float32."""
+    own = model(input_ids=input_ids, use_cache=False).logits.float()
+    read = head(model, model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state)
+    apart, spread = (read - own).abs().max().item(), own.std().item()
+    if not apart <= SAME_SHARE * spread:  # nor if it is not a number
+        raise ValueError(
+            f"the family {model.config.model_type}: logits are off those of its own forward pass "
+            f"by up to {apart:.2g}, at a spread of {spread:.2g}; take a model of another family"
+        )
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:

@@ -71,8 +71,8 @@ ITEMS = pa.schema(
         ("example_id", pa.string()),
         ("metric", pa.string()),
         ("teacher", pa.string()),  # artifact id; empty where the metric needs no teacher
-        ("value", pa.float64()),
-        ("weight", pa.float64()),  # response tokens for per-token measures, else 1
+        ("value", pa.float64()),  # NaN where the metric is not defined on the item
+        ("weight", pa.float64()),  # response tokens for per-token measures, 0 beside NaN, else 1
     ]
 )
 
@@ -100,7 +100,9 @@ CALIBRATION = pa.schema(
     ]
 )
 
-# {experiment}/report/scores.parquet: a row for each evaluated score.
+# {experiment}/report/scores.parquet: a row for each evaluated score. A student that needs no
+# teacher is trained once and stands under every teacher that it is compared under: leave out the
+# rows that are repeats before counting or averaging over teachers.
 SCORES = pa.schema(
     [
         ("teacher", pa.string()),
@@ -114,6 +116,7 @@ SCORES = pa.schema(
         ("stderr", pa.float64()),  # over items
         ("n", pa.int64()),  # items
         ("id", pa.string()),  # of the evaluation that this score comes from
+        ("repeats", pa.bool_()),  # whether an earlier row has this very number of this evaluation
     ]
 )
 

@@ -35,6 +35,7 @@ class Signal:
 
     log_probs: LogProbs
     support: Support
+    likeliest: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where it was asked
 
     def part(self, rows: slice) -> "Signal":
         """The signal of some of the tokens."""
@@ -50,7 +51,6 @@ class Signal:
         return Signal(moved(self.log_probs, device), support)
 
 
-@runtime_checkable
 @runtime_checkable
 class Forecast(Protocol):
     """What a teacher says of a batch, asked for part by part.
@@ -118,19 +118,3 @@ def top_k(
 def of_target(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
     """The log-probability of the token that really comes next."""
     return log_probs.gather(-1, target[:, None])[:, 0]
-
-
-def tempered(signal: Signal, temperature: float, log_normaliser: PerToken) -> Signal:
-    """The same distribution at another temperature T, on the same support.
-
-    With p at T = 1, p_T(i) = p(i)^(1/T) / Z where log Z = log of the sum of p^(1/T) over all
-    tokens: it can't be had from a bucket, and is kept beside it.
-    """
-    assert signal.support.ids is not None
-    k = signal.support.ids.shape[-1]
-    inside = signal.log_probs[:, :k] / temperature - log_normaliser[:, None]
-    if k == signal.log_probs.shape[-1]:
-        return Signal(inside.log_softmax(-1), signal.support)
-    # rounding may leave nothing for the bucket; the renormalisation leaves it next to nothing
-    outside = torch.log(-torch.expm1(inside.logsumexp(-1, keepdim=True).clamp(max=-1e-7)))
-    return Signal(torch.cat([inside, outside], dim=-1).log_softmax(-1), signal.support)

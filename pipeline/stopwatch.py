@@ -46,12 +46,12 @@ def joules_of(device: torch.device) -> Callable[[], float] | None:
     if device.type != "cuda" or importlib.util.find_spec("pynvml") is None:
         return None
     nvml = importlib.import_module("pynvml")
-    nvml.nvmlInit()
     try:
+        nvml.nvmlInit()
         uuid = torch.cuda.get_device_properties(device).uuid
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except nvml.NVMLError:  # a GPU older than Volta, or a slice of one
+    except nvml.NVMLError:  # no library, a GPU older than Volta, or a slice of one
         return None
     return lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000  # it gives millijoules
 

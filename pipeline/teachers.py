@@ -1,32 +1,32 @@
 """Where a teacher's signal comes from: a live model, or one that was written to disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.costs import Work
 from pipeline.language_model import Precision, autocast, response_hidden, scored
+from pipeline.ranking import RANKED, likeliest
 from pipeline.signal import Forecast, Signal, dense, top_k
 from pipeline.texts import Batch
 from pipeline.workload import count
 
 
 @runtime_checkable
-@runtime_checkable
 class Teacher(Protocol):
     """Anything that says what should come next in a batch."""
 
     def signal(self, batch: Batch) -> Signal:
-        """The distribution at each response token, without gradient."""
+        """The distribution and the likeliest tokens at each response token, without gradient."""
         ...
 
     def forecast(self, batch: Batch) -> Forecast:
-        """The same distributions, for whoever wants them part by part."""
+        """The distributions alone, for whoever wants them part by part."""
         ...
 
     def count(self) -> Work:
@@ -47,8 +47,15 @@ class LiveTeacher:
         return LiveForecast(self, batch).logits(slice(None))
 
     def signal(self, batch: Batch) -> Signal:
-        """The model's distribution at each response token."""
-        return self.forecast(batch).part(slice(None))
+        """The model's distribution and its likeliest tokens at each response token."""
+        logits = self.logits(batch)
+        return replace(self.of(logits, batch.next_ids), likeliest=likeliest(logits, RANKED))
+
+    def of(
+        self, logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]
+    ) -> Signal:
+        """The distribution that logits are of: dense, or on their top k."""
+        return dense(logits, next_ids) if self.k is None else top_k(logits, next_ids, self.k)
 
     def forecast(self, batch: Batch) -> "LiveForecast":
         """The same; the model reads the batch when it is first asked."""
@@ -68,16 +75,13 @@ class LiveForecast:
 
     def part(self, rows: slice) -> Signal:
         """The distribution at each of these tokens."""
-        logits, next_ids = self.logits(rows), self.batch.next_ids[rows]
-        if self.teacher.k is None:
-            return dense(logits, next_ids)
-        return top_k(logits, next_ids, self.teacher.k)
+        return self.teacher.of(self.logits(rows), self.batch.next_ids[rows])
 
     @torch.no_grad()
     def logits(self, rows: slice) -> Float[Tensor, "tokens vocabulary"]:
         """The model's logits at each of these tokens."""
         with self._precision():
-            return scored(self.teacher.model, self._hidden[rows]).float()
+            return scored(self.teacher.model, self._hidden[rows])
 
     @cached_property
     def _hidden(self) -> Float[Tensor, "tokens width"]:

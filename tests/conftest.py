@@ -7,6 +7,8 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
+from pretend_ledger import Ledger
+from pretend_runtime import pretended
 from reports import ONE_SEED, SMALL, Made, make
 from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
@@ -63,6 +65,13 @@ def traceable() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def gpu() -> Iterator[Ledger]:
+    """A GPU is pretended; gives what it notes."""
+    with pretended() as ledger:
+        yield ledger
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

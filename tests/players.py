@@ -1,5 +1,6 @@
 """Tiny students and teachers, a language for them to learn, and the runs that they take part in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -92,13 +93,14 @@ class Setup:
     batch_size: int = 6
     learning_rate: float = 5e-3
     seed: int = 1
+    place: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model  # on a device
 
 
 def run(setup: Setup) -> Run:
     """A run of a method of the catalogue from fresh weights, on the counting language."""
     recipe = recipes.decide(setup.method, {})
     method = recipe.method
-    teacher = LiveTeacher(schooled()) if method.teacher in ("cache", "live") else None
+    teacher = LiveTeacher(setup.place(schooled())) if method.teacher in ("cache", "live") else None
     training = Training(
         steps=setup.steps,
         batch_size=setup.batch_size,
@@ -129,7 +131,7 @@ def run(setup: Setup) -> Run:
         update = update.begin(teacher.model, pool, settings, BUDGET)
     return Run(
         settings=settings,
-        student=llama(setup.seed, spread=0.05),
+        student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
         loss=catalog.build_loss(method.loss, recipe.loss),
         policy=catalog.build_policy(method.policy, recipe.policy),

@@ -32,8 +32,9 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
     columns = {name: [getattr(one, name) for one in rows] for name in schemas.TOKENS.names}
     for split in splits:
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
-    manifest = {"id": folder.name, "tokenizer_digest": vocabulary.digest(words())}
-    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
+    words().save_pretrained(folder / "model")
+    facts = vocabulary.facts(vocabulary.conventions(folder))
+    artifacts.write_json(folder / artifacts.MANIFEST, {"id": folder.name, **facts})
     return folder
 
 

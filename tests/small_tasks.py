@@ -10,7 +10,8 @@ from pipeline import documents, harness
 from pipeline.evaluate import harness_results
 from pipeline.evaluate.checkpoint_lm import CheckpointLM
 from pipeline.evaluate.measured import Measured
-from pipeline.models.stage import from_shape, settle
+from pipeline.models.settled import settle
+from pipeline.models.stage import from_shape
 from pipeline.prepare_task import harness_documents
 from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
 from pipeline.settings.models import Shape, Tokenizer

@@ -155,8 +155,11 @@ def test_more_cached_tokens_than_the_vocabulary_has_are_refused(tiny: dict[str, 
 def test_keys_of_the_top_k_are_refused_where_hidden_states_are_cached(tiny: dict[str, Any]):
     line = refusal(tiny, ("teacher_cache.tier", "hidden"))
     assert line == "teacher_cache: k is of the tier top_k alone, and the tier is hidden"
-    line = refusal(tiny, ("teacher_cache", {"tier": "hidden", "temperatures": [2.0]}))
-    assert line.startswith("teacher_cache: temperatures is of the tier top_k alone")
+
+
+def test_temperatures_of_a_cache_are_refused_with_the_reason(tiny: dict[str, Any]):
+    line = refusal(tiny, ("teacher_cache.temperatures", [2.0]))
+    assert line.startswith("teacher_cache: the key temperatures is gone: no loss asks a cache")
 
 
 @pytest.mark.parametrize("tier", ["sampled", "logits"])

@@ -1,5 +1,6 @@
 """What a cache keeps of the teacher, held against the live teacher: a kind of cache each."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,18 @@ import torch
 from players import CPU, VOCABULARY, llama, texts
 from transformers import PreTrainedModel
 
+from pipeline.artifacts import Job
 from pipeline.cache import head
 from pipeline.cache.cached_teacher import CachedTeacher, opened
 from pipeline.cache.facts import HEAD
 from pipeline.cache.packing import STEP
 from pipeline.divergences import kl
 from pipeline.language_model import response_logits
+from pipeline.logits import Scaling
+from pipeline.pieces import Pieces
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import Signal, on_support
-from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache import kept, on_cpu, shards, stage
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Batch, collate
@@ -86,6 +90,15 @@ def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
     torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)
 
 
+def test_hidden_states_are_scaled_and_capped_as_the_live_teacher_s_are(tmp_path, batch):
+    """A cap of 5 beside a scale of 1/4 moves these logits, of a spread of some 3."""
+    model = teacher()
+    vars(model)["logit_scaling"] = Scaling(logits=1 / 4, cap=5.0)
+    stored = cached(tmp_path, CacheJob(tier="hidden"), model).signal(batch)
+    live = LiveTeacher(model).signal(batch)
+    torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)
+
+
 def test_the_gradient_of_reverse_kl_on_hidden_states_is_the_live_teacher_s(tmp_path, batch):
     student = response_logits(llama(3), batch).detach()
 
@@ -101,27 +114,56 @@ def test_the_gradient_of_reverse_kl_on_hidden_states_is_the_live_teacher_s(tmp_p
     assert (stored_gradient - live_gradient).norm() < 2e-3 * live_gradient.norm()
 
 
-@pytest.mark.parametrize("tier", ["top_k", "hidden"])
-def test_a_tempered_signal_is_the_live_teacher_s(tier, tmp_path, batch):
-    kept = {"k": 8, "temperatures": [3.0, 2.0]} if tier == "top_k" else {}
-    stored = cached(tmp_path, CacheJob(tier=tier, **kept)).signal(batch, temperature=2.0)
-    exact = on_support(LiveTeacher(teacher()).logits(batch) / 2, stored.support)
-    torch.testing.assert_close(stored.log_probs, exact, atol=ROUNDED, rtol=0)
-    assert kl(exact, stored.log_probs).mean() < 1e-5
+def nearly_uniform() -> PreTrainedModel:
+    """A teacher whose log-probabilities are nearer to each other than a stored step."""
+    return llama(7, spread=0.02)
 
 
-def test_a_temperature_that_was_not_kept_is_refused(tmp_path, batch):
-    stored = cached(tmp_path, CacheJob(k=8, temperatures=[2.0]))
-    with pytest.raises(ValueError, match=r"temperature = 4.0: teacher_cache.temperatures: 2.0"):
-        stored.signal(batch, temperature=4.0)
+@pytest.mark.parametrize("model", [teacher, nearly_uniform])
+@pytest.mark.parametrize(
+    ("settings", "known"),
+    [({"k": 8}, 5), ({"k": 3}, 2), ({"k": VOCABULARY}, 5), ({"tier": "hidden"}, 5)],
+)
+def test_the_likeliest_tokens_of_a_cache_are_the_live_teacher_s_in_their_order(
+    model: Callable[[], PreTrainedModel], settings: dict, known: int, tmp_path, batch
+):
+    stored = cached(tmp_path, CacheJob(**settings), model()).signal(batch)
+    logits = LiveTeacher(model()).logits(batch).numpy()
+    expected = np.argsort(-logits, axis=-1, kind="stable")[:, :known]
+    np.testing.assert_array_equal(stored.likeliest, expected)
 
 
-def test_entropies_are_those_of_the_whole_vocabulary(tmp_path, batch):
-    kept = cached(tmp_path, CacheJob(k=3)).store.rows(batch.texts)["entropy"]
-    p = LiveTeacher(teacher()).signal(batch).log_probs.double()
-    expected = -(p.exp() * p).sum(-1)
-    # half precision has 11 binary digits
-    np.testing.assert_allclose(kept, expected, rtol=2**-11)
+def test_draws_do_not_tell_what_is_likeliest(tmp_path, batch):
+    assert cached(tmp_path, CacheJob(draws=7)).signal(batch).likeliest is None
+
+
+@pytest.mark.parametrize("k", [3, 8, VOCABULARY])
+def test_the_next_token_of_a_top_k_has_its_exact_log_probability(k: int, tmp_path, batch):
+    signal = cached(tmp_path, CacheJob(k=k)).signal(batch)
+    given = signal.log_probs.gather(-1, signal.support.target[:, None])[:, 0]
+    exact = LiveTeacher(teacher()).logits(batch).double().log_softmax(-1)
+    expected = exact.gather(-1, batch.next_ids[:, None])[:, 0].float()
+    torch.testing.assert_close(given, expected, atol=2e-6, rtol=1e-6)  # of single precision
+    total = signal.log_probs.double().logsumexp(-1)
+    torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("top", [kept.top, on_cpu.top])
+@pytest.mark.parametrize("settings", [{"k": 8}, {"draws": 7}, {"tier": "hidden"}])
+def test_what_a_teacher_in_bfloat16_is_kept_as_is_computed_in_float32(
+    settings: dict, top: Callable, tmp_path, batch, monkeypatch
+):
+    # what a GPU does is torch's own selection on the logits of an autocast forward pass
+    monkeypatch.setattr(on_cpu, "top", top)
+    job = CacheJob(precision="bfloat16", **settings)
+    (captured,) = Capture(teacher(), job, 10_000).of(texts(20))
+    for part in captured.parts:
+        assert torch.bfloat16 not in {one.dtype for one in part.values()}
+    stored = cached(tmp_path, job).store.rows(batch.texts)["target"]
+    live = LiveTeacher(teacher(), "bfloat16").logits(batch)
+    assert not live.equal(LiveTeacher(teacher(), "float32").logits(batch))
+    expected = live.double().log_softmax(-1).gather(-1, batch.next_ids[:, None])[:, 0]
+    np.testing.assert_allclose(stored, expected, atol=2e-6, rtol=1e-6)
 
 
 def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
@@ -217,9 +259,14 @@ def test_a_k_above_the_vocabulary_is_refused():
 
 
 @pytest.mark.parametrize("tier", ["top_k", "hidden"])
-def test_a_teacher_without_numbers_is_refused(tier: str, tmp_path):
+def test_a_teacher_without_numbers_is_named_and_refused(tier: str, tmp_path):
     model = llama(7)
     with torch.no_grad():
         model.model.norm.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="the teacher's log-probabilities are not numbers"):
-        cached(tmp_path, CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {})), model)
+    job = CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {}))
+    facts = stage.facts_of(model, job, [FILE])
+    shard = stage.Shard(FILE, texts(20))
+    pieces = Pieces(tmp_path, Job("", "", {}), {})
+    said = r"teacher smith-1: its log-probabilities are not numbers .* first in example example-0; "
+    with pytest.raises(ValueError, match=said):
+        stage.capture_shards(Capture(model, job, 10_000), [shard], pieces, facts, "smith-1")

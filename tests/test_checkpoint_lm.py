@@ -6,7 +6,8 @@ from lm_eval.models.huggingface import HFLM
 from test_heldout import PAIRS, SHAPE, WORDS
 
 from pipeline.evaluate.checkpoint_lm import CheckpointLM
-from pipeline.models.stage import from_shape, settle
+from pipeline.models.settled import settle
+from pipeline.models.stage import from_shape
 from pipeline.settings.models import Shape
 
 LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)

@@ -13,6 +13,7 @@ from pipeline.distill.chunked import descend, parts
 from pipeline.distill.run import Run
 from pipeline.distill.supply import MicroBatch, Supply
 from pipeline.distill.training import step_loss, student_hidden, survey
+from pipeline.logits import scaling_of
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import collate
 
@@ -66,6 +67,7 @@ def test_parts_are_whole_texts_of_no_more_logits_than_allowed() -> None:
 def test_the_head_never_sees_more_than_a_part(model: str) -> None:
     run, seen = tiny.run(catalog.build_loss("jsd", {})), []
     one = run.student if model == "student" else run.teacher.model
+    scaling_of(one)  # is measured by a pass of its own
     head = one.get_output_embeddings()
     head.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
     descended(run, 7)

@@ -1,5 +1,6 @@
 """What jobs say that they took: tokens against an independent count, and over kills."""
 
+import sys
 from collections import Counter
 from dataclasses import asdict, fields, replace
 from itertools import islice
@@ -16,7 +17,7 @@ from pipeline.distill import checkpoint
 from pipeline.distill.run import Run, begin
 from pipeline.distill.stage import cost
 from pipeline.distill.training import distill
-from pipeline.stopwatch import Stopwatch
+from pipeline.stopwatch import Stopwatch, joules_of
 from pipeline.teachers import LiveTeacher
 
 STEPS = 4
@@ -152,6 +153,19 @@ def test_a_stopwatch_counts_the_cores_that_worked() -> None:
     assert busy.host_memory_bytes > 10_000_000  # torch alone takes more
     assert busy.device_memory_bytes is None
     assert busy.energy_joules is None  # NVML knows GPUs alone
+
+
+def test_a_gpu_whose_driver_has_no_nvml_costs_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pynvml.py").write_text(
+        "class NVMLError(Exception): pass\n"
+        "def nvmlInit(): raise NVMLError('NVML Shared Library Not Found')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    assert joules_of(torch.device("cuda")) is None
+    sys.modules.pop("pynvml")
 
 
 def test_a_cost_is_read_as_it_was_written_and_refused_in_part(tmp_path: Path) -> None:

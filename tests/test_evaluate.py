@@ -13,9 +13,10 @@ import torch
 from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, harness_job, lines, model, scores
 from snaking import ROOT
 
-from pipeline import artifacts, schemas
+from pipeline import artifacts, schemas, vocabulary
 from pipeline.divergences import kl
 from pipeline.evaluate import exposure
+from pipeline.reporting.sums import sums_of
 from pipeline.settings.evaluation import Asked, EvaluationJob, TaskJob
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text
@@ -55,6 +56,16 @@ def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
     assert np.abs(found).max() < 1e-6
 
 
+def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
+    same = model(1)
+    found = exposure.measure(same, same, "t", PROMPTS, max_new_tokens=6, seed=0, budget=100)
+    items = found.items.to_pandas().set_index("metric")
+    assert items.loc["excess_error_percent", "value"].isna().all()
+    assert (items.loc["excess_error_percent", "weight"] == 0).all()
+    measured = {key.metric for key in sums_of(found.items, "items.parquet")}
+    assert measured == {"kl_on_own_text_nats", "kl_on_teacher_text_nats"}
+
+
 def stage(folder: Path, job: EvaluationJob, task: Path) -> list[str]:
     """The command that evaluates a tiny model on its test split and a task."""
     value = {"id": "tiny", "code": "x", "settings": job.model_dump()}
@@ -84,6 +95,9 @@ def inputs(folder: Path) -> None:
     ):
         (folder / role).mkdir()
         schemas.write(folder / role / "test.parquet", columns, schema)
+    WORDS.save_pretrained(folder / "tokens/model")
+    facts = vocabulary.facts(vocabulary.conventions(folder / "tokens"))
+    artifacts.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
 
 
 def task_artifact(folder: Path, path: Path) -> Path:

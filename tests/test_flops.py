@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Conf
 
 from pipeline.adapters import attach
 from pipeline.language_model import response_logits
+from pipeline.logits import scaling_of
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text, collate
 from pipeline.workload import count, sizes_of
@@ -39,12 +40,14 @@ def of_families() -> dict[str, PreTrainedModel]:
         eos_token_id=END,
         attn_implementation="eager",
     )
-    return {"qwen2": Qwen2ForCausalLM(wide), "gpt2": GPT2LMHeadModel(gpt), "llama": eager(llama(1))}
+    models = {"qwen2": Qwen2ForCausalLM(wide), "gpt2": GPT2LMHeadModel(gpt), "llama": llama(1)}
+    return {name: eager(model.eval()) for name, model in models.items()}
 
 
 def eager(model: PreTrainedModel) -> PreTrainedModel:
     """A model whose attention torch can count: plain matrix products, of all pairs of places."""
     model.set_attn_implementation("eager")
+    scaling_of(model)  # takes a pass when it is first asked for
     return model
 
 
@@ -58,7 +61,7 @@ def beyond(model: PreTrainedModel, text: Text) -> int:
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 @pytest.mark.parametrize("learning", [False, True])
 def test_reading_takes_the_flops_that_torch_counts(family: str, learning: bool) -> None:
-    model, text = of_families()[family].eval(), texts(10)[7]
+    model, text = of_families()[family], texts(10)[7]
     work = count(model)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(learning):
         loss = response_logits(model, collate([text], CPU)).sum()

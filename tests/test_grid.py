@@ -48,19 +48,30 @@ def test_a_default_that_is_written_out_is_no_other_setting(tiny: dict[str, Any])
 
 
 def test_what_came_with_the_tiers_is_in_no_id_of_a_cache_without_it(tiny: dict[str, Any]):
-    written = {"teacher_cache.tier": "top_k", "teacher_cache.temperatures": []}
+    written = {"teacher_cache.tier": "top_k", "training.precision": "auto"}
     assert ids(edited(tiny, written)) == ids(tiny)
     settings = Grid(validate(tiny)).signals("large").settings
     assert set(settings) == {"k", "splits", "shard_texts"}
 
 
-@pytest.mark.parametrize("cache", [{"tier": "hidden"}, {"k": 16, "temperatures": [2.0]}])
+def test_a_cache_is_read_in_the_precision_that_its_students_are_trained_in(tiny: dict[str, Any]):
+    exact = Grid(validate(edited(tiny, {"training.precision": "float32"})))
+    assert CacheJob.model_validate(exact.signals("large").settings).precision == "float32"
+    assert exact.signals("large").id != Grid(validate(tiny)).signals("large").id
+
+    of_one = {"methods.forward_kl": {"training": {"precision": "float32"}}}
+    mixed = Grid(validate(edited(tiny, of_one)))
+    inputs = dict(mixed.student("forward_kl", "small", "large", 1).inputs)
+    assert inputs["cache"].settings["precision"] == "float32"
+    assert mixed.signals("large").id == Grid(validate(tiny)).signals("large").id
+
+
+@pytest.mark.parametrize("cache", [{"tier": "hidden"}, {"k": 16}])
 def test_draws_take_the_place_of_the_tier(tiny: dict[str, Any], cache: dict[str, Any]):
     grid = Grid(validate(edited(tiny, {"teacher_cache": cache})))
     assert grid.signals("large").settings.items() >= cache.items()
     drawn = CacheJob.model_validate(grid.signals("large", draws=9).settings)
     assert drawn.kept == "sampled"
-    assert not drawn.temperatures
 
 
 def test_an_id_is_a_readable_name_and_eight_hex_digits(tiny: dict[str, Any]):

@@ -1,20 +1,29 @@
 """Held-out measures: likelihoods as lm-evaluation-harness has them, and nearness to a teacher."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from transformers import PreTrainedModel
 
+from pipeline.cache import head
+from pipeline.cache.cached_teacher import opened
+from pipeline.cache.facts import HEAD
 from pipeline.evaluate.checkpoint_lm import CheckpointLM
 from pipeline.evaluate.heldout import BINS, measure
 from pipeline.evaluate.measured import Measured
 from pipeline.language_model import response_logits
-from pipeline.models.stage import from_shape, settle
+from pipeline.models.settled import settle
+from pipeline.models.stage import from_shape
 from pipeline.reporting import calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
+from pipeline.settings.teacher import CacheJob
+from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache.capture import Capture
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Text, collate
 from pipeline.tokenize.stage import encode
@@ -138,9 +147,64 @@ def test_agreement_is_the_same_on_few_tokens_as_on_all():
             assert few == dense
 
 
-def test_agreement_on_five_is_not_told_where_the_support_does_not_know_the_fifth():
+@dataclass(frozen=True)
+class OnDisk:
+    """A model's cache, and where it is."""
+
+    folder: Path
+
+    def of(self, made: PreTrainedModel, settings: dict) -> Teacher:
+        job, file = CacheJob(**settings), "test-00000.parquet"
+        facts = stage.facts_of(made, job, [file])
+        shards.write(self.folder / file, list(Capture(made, job, 40).of(texts())), facts)
+        head.save(made, self.folder / HEAD)
+        return opened(self.folder, facts, ["test"])
+
+
+TIERS = [{"k": 8}, {"k": 64}, {"tier": "hidden"}]
+
+
+@pytest.mark.parametrize("settings", TIERS)
+def test_a_nearly_uniform_teacher_agrees_with_itself_everywhere(settings: dict, tmp_path: Path):
+    one = weak(model(1))
+    items = measure(weak(model(1)), texts(), {"me": OnDisk(tmp_path).of(one, settings)}, BUDGET)
+    found = items.items.to_pylist()
+    agreed = [row["value"] for row in found if row["metric"] in AGREE]
+    assert len(agreed) >= 2 * len(PAIRS)
+    assert set(agreed) == {1.0}
+
+
+def weak(made: PreTrainedModel) -> PreTrainedModel:
+    """All its logits are within a few hundredths of a nat, less than a step of a cache."""
+    with torch.no_grad():
+        made.model.norm.weight.mul_(0.01)
+    return made
+
+
+@pytest.mark.parametrize("settings", TIERS)
+def test_agreement_with_a_cache_is_that_of_an_independent_forward_pass(
+    settings: dict, tmp_path: Path
+):
+    teacher = OnDisk(tmp_path).of(weak(model(2)), settings)
+    rows = measure(weak(model(1)), texts(), {"other": teacher}, BUDGET).items.to_pylist()
+    found = {(row["metric"], row["slice"], row["example_id"]): row["value"] for row in rows}
+    for text in texts():
+        ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
+        with torch.no_grad():  # transformers' own forward, one text at a time
+            q, p = (
+                weak(model(seed))(input_ids=ids).logits[0, len(text.prompt_ids) - 1 : -1].numpy()
+                for seed in (1, 2)
+            )
+        best = [np.argsort(-one, axis=-1, kind="stable")[:, :5] for one in (p, q)]
+        five = np.mean([len({*a} & {*b}) / 5 for a, b in zip(*best, strict=True)])
+        top = (best[0][:, 0] == best[1][:, 0]).mean()
+        assert found["top1_agreement", "", text.example_id] == pytest.approx(top, abs=1e-12)
+        assert found["top5_agreement", "", text.example_id] == pytest.approx(five, abs=1e-7)
+
+
+def test_agreement_on_five_is_not_told_where_the_support_does_not_know_the_fifth(tmp_path: Path):
     # the last of five places may be taken by the token that really comes next
-    found = measured(1, few=LiveTeacher(model(2), k=5))
+    found = measured(1, few=OnDisk(tmp_path).of(model(2), {"k": 5}))
     assert ("top5_agreement", "", "few", "0") not in found
     assert ("top1_agreement", "", "few", "0") in found
 

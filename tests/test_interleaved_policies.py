@@ -39,7 +39,7 @@ class Token:
 def endless(seed: int) -> PreTrainedModel:
     """A model with an EOS that no token is: texts stay side by side to the end."""
     model = llama(seed)
-    model.config.eos_token_id = -1
+    model.generation_config.eos_token_id = -1
     return model
 
 

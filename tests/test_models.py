@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
-from pipeline.models.stage import from_folder, from_shape, layers_of, settle
+from pipeline.models.layers import layers_of
+from pipeline.models.settled import settle
+from pipeline.models.stage import from_folder, from_shape
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.tokenizer.stage import train
 

@@ -135,6 +135,10 @@ def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
     assert listed(TABLE, "") == []
 
 
+def test_a_gpu_without_memory_of_its_own_is_no_device_to_claim():
+    assert listed("0, GPU-aa, [N/A]\n1, GPU-bb, 81559\n", None) == [Device("GPU-bb", 81559)]
+
+
 def settings(name: str) -> dict[str, Any]:
     return yaml.safe_load((PROFILES / name / "config.yaml").read_text())
 
@@ -201,9 +205,9 @@ def driver(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def shown(driver: dict[str, str], folder: Path, *command: str) -> str:
-    """What a job prints as the GPUs that it sees."""
-    words = [sys.executable, "-m", *command, "shown"]
+def shown(driver: dict[str, str], folder: Path, *command: str, module: str = "shown") -> str:
+    """What a job prints: by default the GPUs that it sees."""
+    words = [sys.executable, "-m", *command, module]
     done = subprocess.run(
         words, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
     )
@@ -211,7 +215,7 @@ def shown(driver: dict[str, str], folder: Path, *command: str) -> str:
 
 
 def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp_path: Path):
-    claiming = ("workflow.job", "--gpu-memory-mb", "30000")
+    claiming = ("workflow.job", "--device", "gpu", "--gpu-memory-mb", "30000")
     assert shown(driver, tmp_path, *claiming) in {"GPU-aa", "GPU-bb"}
     preloaded = ("workflow.preloaded", sys.executable, "-m", *claiming)
     assert shown(driver, tmp_path, *preloaded) in {"GPU-aa", "GPU-bb"}
@@ -219,4 +223,29 @@ def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, "workflow.job", "--gpu-memory-mb", "0") == "3"
+    assert shown(given, tmp_path, "workflow.job", "--device", "gpu") == "3"
+
+
+def test_a_job_of_the_cpu_sees_no_gpu_however_it_is_started(driver: dict[str, str], tmp_path: Path):
+    given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
+    assert shown(given, tmp_path, "workflow.job", "--device", "cpu") == ""
+    assert shown(given, tmp_path, "workflow.job") == ""
+    preloaded = ("workflow.preloaded", sys.executable, "-m", "workflow.job", "--device", "cpu")
+    assert shown(given, tmp_path, *preloaded) == ""
+
+
+def test_a_job_takes_no_more_of_a_gpu_and_of_the_cores_than_it_has_claimed(
+    driver: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "limits.py").write_text(
+        "import os, torch\n"
+        "from torch._inductor import config\n"
+        "print(os.environ['PYTORCH_CUDA_ALLOC_CONF'], config.compile_threads)\n"
+    )
+    job = ("workflow.job", "--device", "gpu", "--gpu-memory-mb", "30000", "--threads", "3")
+    preloaded = ("workflow.preloaded", sys.executable, "-m", *job)
+    # without the 1500 MB that any process on it takes, of 81559
+    share = f"per_process_memory_fraction:{28_500 / 81_559:.4f}"
+    limits = f"expandable_segments:True,{share} 3"
+    for command in (job, preloaded):
+        assert shown(driver, tmp_path, *command, module="limits") == limits

@@ -1,8 +1,6 @@
 """Estimates: sizes against real models, work against arithmetic, and what grows when."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,48 +12,28 @@ from transformers import LlamaForCausalLM as Llama
 
 from pipeline.distill.chunked import LOGITS
 from pipeline.language_model import parameter_count
-from pipeline.models.stage import layers_of
+from pipeline.models.layers import layers_of
 from pipeline.settings.models import Shape
 from pipeline.writing import BATCH_TOKENS
 from pipeline.writing.room import GPU_SHARE
 from workflow.artifact import Artifact
 from workflow.config import validate
-from workflow.grid import Grid
-from workflow.machine import CPU, GPU, Machine
-from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
-from workflow.needs import Needs
-from workflow.resources import (
-    CONTEXT_MB,
-    GRAIN,
+from workflow.fit import (
     MB,
-    PART_LOGITS,
-    USABLE,
-    WRITER_POSITIONS,
     WRITER_SHARE,
-    estimate,
-    micro_batch,
-    work,
-    writer,
 )
+from workflow.grid import Grid
+from workflow.machine import CPU, GPU
+from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
+from workflow.resources import PART_LOGITS, WRITER_POSITIONS, estimate, work
 
 VOCABULARY = 320
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A default resource as Snakemake holds one."""
-
-    raw: int | str | None
-
-
 @pytest.fixture
 def grid(tiny: dict[str, Any]) -> Grid:
     return Grid(validate(edited(tiny, {"methods.gkd": None})))
-
-
-def wildcards(artifact: Artifact) -> SimpleNamespace:
-    return SimpleNamespace(id=artifact.id)
 
 
 def llama(layers: int, width: int, feed_forward: int, tied: bool) -> Llama:
@@ -151,26 +129,37 @@ def test_training_holds_weights_gradients_and_two_moments(grid: Grid):
     assert work(grid, student).resident == (4 * 4 + 2) * own
 
 
+def test_a_student_that_writes_holds_its_writers_copies_and_a_frozen_teacher_its_matrices(
+    tiny: dict[str, Any],
+):
+    rows = {"gkd": None, "reverse_kl": None, "okd": None}
+    grid = Grid(validate(edited(tiny, {"methods": {"sft": None, "jsd": None} | rows})))
+    own = size(grid.student("gkd", "small", "large", 1), VOCABULARY).parameters
+    teacher = size(grid.teacher("large"), VOCABULARY).parameters
+    held = {
+        name: work(grid, grid.student(name, "small", "large", 1)).resident
+        for name in ("gkd", "reverse_kl", "okd")
+    }
+    assert grid.method("reverse_kl").policy == "fixed"
+    assert held["reverse_kl"] == 18 * own + 2 * teacher
+    assert held["gkd"] == 20 * own + 2 * teacher
+    # a teacher that learns keeps float32 weights beside their copies; no smaller one is updated
+    assert held["okd"] - 6 * teacher in (18 * own, 20 * own)
+
+
+def test_in_float32_nothing_is_held_twice(tiny: dict[str, Any]):
+    grid = Grid(validate(edited(tiny, {"training.precision": "float32", "methods.gkd": None})))
+    own = size(grid.student("sft", "small", "large", 1), VOCABULARY).parameters
+    teacher = size(grid.teacher("large"), VOCABULARY).parameters
+    assert work(grid, grid.student("sft", "small", "large", 1)).resident == 16 * own
+    assert work(grid, grid.student("gkd", "small", "large", 1)).resident == 18 * own + 4 * teacher
+
+
 def test_epochs_count_the_training_examples(tiny: dict[str, Any]):
     once = edited(tiny, {"training": {"epochs": 2, "batch_size": 8}})
     grid = Grid(validate(once))
     # 150 lines, of which 12 each are set apart
     assert work(grid, grid.student("sft", "small", "large", 1)).steps == -(-2 * 126 // 8)
-
-
-def test_a_micro_batch_fits_beside_the_weights():
-    grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
-    for artifact in grid.artifacts.values():
-        doing = work(grid, artifact)
-        if not doing.loaded:
-            continue
-        for device in (24_000, 80_000):
-            machine = Machine(device_memory_mb=device)
-            tokens = micro_batch(doing, machine)
-            held = doing.resident + writer(doing, machine) + doing.logits
-            used = held + tokens * doing.per_position
-            assert used / MB + CONTEXT_MB <= USABLE * device
-            assert tokens >= GRAIN
 
 
 def test_a_writers_cache_is_as_large_as_writing_makes_it():
@@ -200,33 +189,3 @@ def test_every_artifact_of_a_shipped_configuration_has_an_estimate(path: Path):
             assert found.seconds > 0
             assert 0 < found.memory_mb < 1_000_000
             assert found.disk_mb >= 0
-
-
-def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink(grid: Grid):
-    one = wildcards(grid.student("jsd", "small", "large", 1))
-    needs = Needs(grid, GPU)
-    for need in (needs.mem_mb("students"), needs.runtime("students")):
-        assert [need(one, attempt=at) for at in (2, 3)] == [
-            at * need(one, attempt=1) for at in (2, 3)
-        ]
-    tokens = needs.micro_batch_tokens("students")
-    assert tokens(one, attempt=2) == max(GRAIN, tokens(one, attempt=1) // 2)
-    assert needs.report_mem_mb(one, attempt=2) == 2 * needs.report_mem_mb(one, attempt=1)
-
-
-def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one(grid: Grid):
-    one = wildcards(grid.student("jsd", "small", "large", 1))
-    shared = replace(GPU, share_devices=1)
-    assert Needs(grid, CPU).gpu_memory_mb("students")(one, attempt=1) == 0
-    assert Needs(grid, GPU).gpu_memory_mb("students")(one, attempt=1) == 0
-    claim = Needs(grid, shared).gpu_memory_mb("students")
-    assert 0 < claim(one, attempt=1) < GPU.device_memory_mb / 10
-    assert claim(one, attempt=100) == GPU.device_memory_mb
-
-
-def test_a_machine_is_what_the_profile_says_or_a_cpu():
-    given = {"device_memory_mb": Setting(24_000), "tmpdir": Setting("system_tmpdir")}
-    assert Machine.of(given) == Machine(device_memory_mb=24_000)
-    assert Machine.of(None) == CPU
-    with pytest.raises(ValueError, match="device_memory_mb = '24 GB': allowed: a whole number"):
-        Machine.of({"device_memory_mb": Setting("24 GB")})

@@ -24,6 +24,7 @@ from pipeline.cache.tiers import Hidden
 from pipeline.distill.run import begin
 from pipeline.distill.training import distill
 from pipeline.divergences import kl
+from pipeline.logits import Scaling
 from pipeline.methods import METHODS
 from pipeline.settings.teacher import CacheJob
 from pipeline.signal import on_support
@@ -56,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     folder = tmp_path_factory.mktemp("results")
     teacher = shelf.put_model(folder / "teacher", llama(7))
     tokens = shelf.put_texts(folder / "tokens", texts(COUNT))
-    settings = {"k": 8, "temperatures": [2.0], "splits": ["train"], "shard_texts": 240}
+    settings = {"k": 8, "splits": ["train"], "shard_texts": 240}
     job = json.dumps({"id": "cache", "code": "", "settings": settings})
     given = {"teacher": teacher, "tokens": tokens, "state": folder / "state"}
     flags = [part for role, path in given.items() for part in (f"--{role}", str(path))]
@@ -99,11 +100,15 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
     width, own = 4096, [replace(one, response_ids=[1] * 50) for one in texts(50)]
     states = torch.randn(len(own) * 50, width, generator=torch.Generator().manual_seed(0)).half()
     facts = Facts("hidden", 2, ["train-0.parquet"])
-    parts = {"states": states, "target": states[:, 0].float()}
+    parts = {
+        "states": states,
+        "target": states[:, 0].float(),
+        "likeliest": torch.zeros(len(states), 2, dtype=torch.int32),
+    }
     shards.write(tmp_path / facts.shards[0], [Captured(own, [parts], None)], facts)
     assert pq.ParquetFile(tmp_path / facts.shards[0]).num_row_groups > 1
 
-    head = Head(torch.nn.Linear(width, 2), None)
+    head = Head(torch.nn.Linear(width, 2), Scaling())
     store = Store(tmp_path, [tmp_path / facts.shards[0]], Hidden(facts, head), 0)
     given = torch.from_numpy(store.rows(own)["states"])
     assert given.equal(states)

@@ -133,23 +133,47 @@ def test_temperature_zero_takes_the_likeliest() -> None:
 def test_greedy_text_is_that_of_generate(make: type[PreTrainedModel]) -> None:
     model, asked, sizes = make(), texts(12), []
     greedy = Sampling(temperature=0)
-    model.config.eos_token_id = -1  # no token: all texts go to the full length
+    model.generation_config.eos_token_id = -1  # no token: all texts go to the full length
     endless = write(asked, [model], sampler(greedy), 10, 0, "student")
     said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
-    model.config.eos_token_id = said.most_common(1)[0][0]
+    end = said.most_common(1)[0][0]
 
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
     choose = watched(sampler(greedy), sizes)
     written = write(asked, [model], choose, 10, 0, "student")
     assert sizes[0][1] == 12
     assert sizes[-1][1] <= 6  # most texts had ended, and left the batch
-    end = model.config.eos_token_id
     for text in written:
         ids = torch.tensor([text.prompt_ids])
-        model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
         expected = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10
         )
         assert text.response_ids == expected[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["in slots", "plain loop"])
+def test_a_text_stops_at_whichever_of_several_ends_generate_stops_at(plain: bool) -> None:
+    model, asked, greedy = llama(5), texts(12), sampler(Sampling(temperature=0))
+    model.generation_config.eos_token_id = -1
+    endless = write(asked, [model], greedy, 10, 0, "student")
+    said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
+    (first, _), (second, _) = said.most_common(2)
+    model.generation_config.eos_token_id = [first, second]
+    model.generation_config.pad_token_id = END
+
+    found = write(asked, [model], greedy, 10, 0, "student")
+    if plain:
+        given = [Asked(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
+        loop = lockstep.written(given, [model], greedy, 10, (first, second))
+        assert [one.tokens for one in loop] == [one.response_ids for one in found]
+    assert {text.response_ids[-1] for text in found} >= {first, second}
+    for text in found:
+        ids = torch.tensor([text.prompt_ids])
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10
+        )
+        assert text.response_ids == expected[0, ids.shape[1] :].tolist()
+        assert text.ended == (text.response_ids[-1] in (first, second))
 
 
 def test_a_left_padded_batch_is_written_as_generate_does() -> None:
@@ -237,7 +261,7 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
 def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
     model, asked, choose = make(), texts(12), sampler(Sampling())
     given = [Asked(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
-    plain = lockstep.written(given, [model], choose, 20, END)
+    plain = lockstep.written(given, [model], choose, 20, (END,))
     for one, text in zip(plain, write(asked, [model], choose, 20, 3, "student"), strict=True):
         assert one.tokens == text.response_ids
         # float32 sums in another order

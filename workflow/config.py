@@ -1,5 +1,6 @@
 """Reads a configuration, or says in a line what is wrong with it, before any job starts."""
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -15,7 +16,7 @@ from pipeline.reporting import published_numbers
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow import evaluations, faults, outside
+from workflow import endings, evaluations, faults, outside, positions
 
 # what a row may change of its method, beside hyperparameters
 CHANGES = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
@@ -41,6 +42,8 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         *_protocol_faults(experiment),
         *outside.faults(experiment),
         *evaluations.faults(experiment.evaluation),
+        *positions.faults(experiment, _methods(experiment)),
+        *endings.faults(experiment),
     ]
     if found:
         raise ConfigError("\n".join(found))
@@ -74,6 +77,15 @@ def _method_faults(experiment: Experiment) -> list[str]:
                 "`data.examples.plain`, use the source `docstrings`, or leave the term out "
                 f"with `{place}.plain_text_weight: 0`"
             )
+    return found
+
+
+def _methods(experiment: Experiment) -> list[Method]:
+    """The methods behind the rows; what is wrong with a row is said elsewhere."""
+    found = []
+    for name, choice in experiment.methods.items():
+        with contextlib.suppress(ValueError, KeyError):
+            found.append(decided(name, choice or MethodChoice()).method)
     return found
 
 

@@ -47,9 +47,13 @@ def listed(table: str, visible: str | None) -> list[Device]:
     return [
         Device(uuid, int(memory))
         for index, uuid, memory in rows
-        if allowed is None
-        or index in allowed
-        or any(one and uuid.startswith(one) for one in allowed)
+        # a GPU that shares the machine's memory has none of its own to be claimed: "[N/A]"
+        if memory.isdecimal()
+        and (
+            allowed is None
+            or index in allowed
+            or any(one and uuid.startswith(one) for one in allowed)
+        )
     ]
 
 

@@ -78,7 +78,8 @@ def job(settings: Evaluation) -> EvaluationJob:
 def _of_task(settings: Evaluation, definition: Instruction | Harness) -> Writing | None:
     if isinstance(definition, Harness):
         return None
-    return _writing(settings, definition.sampling or settings.sampling)
+    writing = _writing(settings, definition.sampling or settings.sampling)
+    return writing.model_copy(update={"prompt_tokens": settings.prompt_tokens})
 
 
 def _writing(settings: Evaluation, sampling: Sampling) -> Writing:

@@ -12,6 +12,7 @@ from pipeline import recipes
 from pipeline.method import Method
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.settings.training import Precision
 from workflow import evaluations, relabelling
 from workflow.artifact import Artifact
 from workflow.config import decided, merge
@@ -164,15 +165,26 @@ class Grid:
         return Artifact.of("texts", name, settings, *inputs)
 
     @cache
-    def signals(self, teacher: str, own_text: bool = False, draws: int | None = None) -> Artifact:
-        """A teacher's signal on the data, or on the text that it wrote itself."""
+    def signals(
+        self,
+        teacher: str,
+        own_text: bool = False,
+        draws: int | None = None,
+        precision: Precision | None = None,
+    ) -> Artifact:
+        """A teacher's signal on the data, or on the text that it wrote itself.
+
+        `precision` is that of whoever learns from it; None: that of the experiment's training.
+        """
         settings = self.experiment.teacher_cache.of_job()
+        precision = precision or self.experiment.training.precision
+        if precision != "auto":  # so that a cache of the default keeps its id
+            settings["precision"] = precision
         if own_text or draws:
             settings["splits"] = ["train"]
         if draws:
             settings |= {"draws": draws, "seed": self.experiment.seed}
-            for key in ("tier", "temperatures"):  # draws take their place
-                settings.pop(key, None)
+            settings.pop("tier", None)  # draws take its place
         tokens = self.text(teacher) if own_text else self.tokens()
         inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
         return Artifact.of("caches", teacher, settings, *inputs)
@@ -224,7 +236,8 @@ class Grid:
         choice = one.methods[name] or MethodChoice()
         overrides = (one.students[student].training, choice.training)
         settings = self._training(self._recipe(name), seed, *overrides)
-        cached = self.signals(teacher, method.text == "teacher", method.draws)
+        precision = settings["training"]["precision"]
+        cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
         return Artifact.of(
             "students",
             artifact,

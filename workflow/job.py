@@ -2,7 +2,8 @@
 
 python -m workflow.job pipeline.distill JOB --start ...
 
-With --gpu-memory-mb before the module it claims so much memory of one of the machine's GPUs first.
+Before the module stands what the machine gives it: without --device gpu it sees no GPU; with
+--gpu-memory-mb it first claims so much memory of one of the machine's GPUs, and takes no more.
 """
 
 import argparse
@@ -17,19 +18,23 @@ from pathlib import Path
 from types import FrameType
 
 from workflow import devices, processes
+from workflow.fit import CONTEXT_MB
 
 ADDRESS = "DISTILBENCH_PRELOADED"  # where `workflow.preloaded` listens
 LENGTH_BYTES = 8  # of the number that says how long a request is
+ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
+COMPILERS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
+MACHINE = (devices.VISIBLE, ALLOCATOR, COMPILERS)  # variables that say what a job may use
 
 
 def ask(server: socket.socket, module: str, arguments: list[str]) -> int:
     """The exit status of a stage that a server of preloaded libraries runs for this process."""
-    visible = {name: os.environ[name] for name in (devices.VISIBLE,) if name in os.environ}
     request = {
         "module": module,
         "arguments": arguments,
         "folder": str(Path.cwd()),
-        "environment": visible,  # the server's own is that of when it was started
+        # the server's own is that of when it was started
+        "environment": {name: os.environ[name] for name in MACHINE if name in os.environ},
     }
     said = b""
     with contextlib.suppress(ConnectionError):
@@ -70,23 +75,37 @@ def _server() -> socket.socket | None:
 def main() -> None:
     """Runs the named module with the arguments that follow."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: if any is")
     parser.add_argument("--gpu-memory-mb", type=int, default=0, help="0: what is visible")
+    parser.add_argument("--threads", type=int, default=1, help="for compilers, too")
     parser.add_argument("module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
     # Snakemake shows no other log of a failed job once it meets an empty one
     print(f"{options.module} on {socket.gethostname()}", file=sys.stderr, flush=True)
+    os.environ.setdefault(COMPILERS, str(options.threads))
+    if options.device == "cpu":
+        os.environ[devices.VISIBLE] = ""
     with contextlib.ExitStack() as held:
         found = devices.installed() if options.gpu_memory_mb else []
         if found:
-            asked = f"{options.gpu_memory_mb} MB of a GPU"
-            print(f"waiting for {asked}", file=sys.stderr, flush=True)
-            claim = devices.claimed(found, options.gpu_memory_mb, devices.shelf())
-            device = held.enter_context(claim)
-            os.environ[devices.VISIBLE] = device.name
-            print(f"{asked}: {device.name}", file=sys.stderr, flush=True)
+            _claim(held, found, options.gpu_memory_mb)
+        os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
         _run(options.module, options.arguments)
+
+
+def _claim(held: contextlib.ExitStack, found: list[devices.Device], memory_mb: int) -> None:
+    """Waits for memory of a GPU, shows this process that one alone, and keeps it to its part."""
+    asked = f"{memory_mb} MB of a GPU"
+    print(f"waiting for {asked}", file=sys.stderr, flush=True)
+    device = held.enter_context(devices.claimed(found, memory_mb, devices.shelf()))
+    os.environ[devices.VISIBLE] = device.name
+    part = (memory_mb - CONTEXT_MB) / device.memory_mb  # the context is beyond the allocator's rule
+    if 0 < part < 1:
+        keeping = f"expandable_segments:True,per_process_memory_fraction:{part:.4f}"
+        os.environ.setdefault(ALLOCATOR, keeping)
+    print(f"{asked}: {device.name}", file=sys.stderr, flush=True)
 
 
 def _run(module: str, arguments: list[str]) -> None:

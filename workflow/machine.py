@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+import yaml
 
 
 @dataclass(frozen=True)
@@ -14,10 +17,13 @@ class Speed:
     batch_seconds: float  # to launch the kernels of a micro-batch
     position_seconds: float  # likewise of one position of a batch that is written
     base_mb: int  # of memory: Python with its libraries
+    slack: int  # a time limit is so many times the estimate: a machine may be slower than this one
 
 
-CPU_SPEED = Speed(30, 5e10, 0.02, 0.005, 2_000)  # a core
-GPU_SPEED = Speed(60, 3e13, 0.15, 0.03, 6_000)  # a data-centre GPU; CUDA maps some gigabytes
+CPU_SPEED = Speed(30, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured
+# Of an H100, and an expectation: a fifth of the operations that it can do. This program has run on
+# no GPU. An older one is slower by up to five. CUDA maps some gigabytes of the machine's memory
+GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
 class Setting(Protocol):
@@ -30,21 +36,43 @@ class Setting(Protocol):
 
 
 @dataclass(frozen=True)
+class Given:
+    """A default resource as a profile's file has it."""
+
+    raw: int | str | None
+
+
+@dataclass(frozen=True)
 class Machine:
     """What a profile says of the machine, among its default resources."""
 
     device_memory_mb: int = 0  # of each GPU; 0: there is none
     share_devices: int = 0  # 1: jobs share the GPUs, and each claims a part of one by itself
+    slurm_extra: str = ""  # options of sbatch's
 
     @classmethod
     def of(cls, defaults: Mapping[str, Setting] | None) -> "Machine":
         """The machine of a profile. Raises ValueError if a number isn't one."""
         found = defaults or {}
         given = {name: found[name].raw for name in cls.__dataclass_fields__ if name in found}
+        if "slurm_extra" in given:  # an expression, as all texts in a profile are
+            given["slurm_extra"] = str(given["slurm_extra"]).strip("\"'")
         for name, value in given.items():
-            if not isinstance(value, int):
+            if name != "slurm_extra" and not isinstance(value, int):
                 raise ValueError(f"default-resources: {name} = {value!r}: allowed: a whole number")
         return cls(**given)
+
+    @classmethod
+    def of_profile(cls, folder: Path) -> "Machine":
+        """The machine of a workflow profile's folder. Raises ValueError if it holds none."""
+        file = folder / "config.yaml"
+        if not file.is_file():
+            raise ValueError(f"{file}: there is no such file; a profile is a folder that has one")
+        given = yaml.safe_load(file.read_text(encoding="utf-8")).get("default-resources") or {}
+        if isinstance(given, list):  # Snakemake takes both
+            given = dict(one.split("=", 1) for one in given)
+            given = {name: int(one) if one.isdecimal() else one for name, one in given.items()}
+        return cls.of({name: Given(value) for name, value in given.items()})
 
     @property
     def speed(self) -> Speed:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from workflow.artifact import Artifact, canonical
 from workflow.earlier import Manifest, setting_changes
+from workflow.fit import least_mb
 from workflow.jobs import MODULES, Jobs
+from workflow.machine import GPU
 from workflow.reasons import Reasons
-from workflow.resources import estimate
+from workflow.resources import estimate, work
 
 RESULTS = Path("results")
 SAMPLES = 100  # of a stage's jobs: more would not make a better guess, and files are slow to read
@@ -29,6 +31,7 @@ class Cost:
     seconds: float
     disk_mb: int
     on_gpu: bool  # where its models would be run, if a GPU is there
+    least_gpu_mb: int  # of its memory, without which the job fails
     basis: str  # measured (this job before), scaled (by others of its stage) or formula
 
 
@@ -66,7 +69,9 @@ class Costs:
             basis = "scaled"
         if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
             seconds, basis = measured, "measured"
-        return Cost(seconds, expected.disk_mb, expected.gpu_memory_mb > 0, basis)
+        on_gpu = expected.gpu_memory_mb > 0
+        needed = least_mb(work(self.jobs.grid, artifact), GPU) if on_gpu else 0
+        return Cost(seconds, expected.disk_mb, on_gpu, needed, basis)
 
     @cached_property
     def _samples(self) -> Mapping[str, list[Sample]]:

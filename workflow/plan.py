@@ -1,14 +1,16 @@
 """What would run, why, and what it would cost; nothing is run.
 
-python -m workflow.plan [--configfile mine.yaml] [--json]
+python -m workflow.plan [--configfile mine.yaml] [--profile workflow/profiles/slurm] [--json]
 
-Ends with status 0 if there is nothing to do, 3 if there is, 1 if the configuration is at fault. The
-jobs are those of `snakemake --dry-run` on the same file: both ask `workflow.jobs` what is finished.
+Ends with status 0 if there is nothing to do, 3 if there is, 1 if the configuration is at fault, or
+if a job can't fit the GPUs that the profile names. The jobs are those of `snakemake --dry-run` on
+the same file: both ask `workflow.jobs` what is finished.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +21,9 @@ from workflow import finished, read_config
 from workflow.earlier import Shelf
 from workflow.finished import State
 from workflow.jobs import Jobs
+from workflow.machine import Machine
 from workflow.measured import Cost, Costs, wall_seconds
+from workflow.needs import refuse
 from workflow.reasons import RESULTS, Reason, Reasons, configuration_changes
 
 TO_DO = 3  # the exit status that says so
@@ -52,6 +56,7 @@ class Plan:
     changes: tuple[str, ...]  # of the configuration, since the last report
     slots: int
     wall_seconds: float
+    gpu_mb: int  # of a GPU's memory, without which one of the jobs fails; 0: they need none
 
     def hours(self, on_gpu: bool) -> float:
         """Of all jobs that would run on a GPU, or of all others."""
@@ -79,6 +84,7 @@ def plan(jobs: Jobs, slots: int) -> Plan:
         _changes(jobs),
         slots,
         wall_seconds(jobs.unfinished, seconds, slots),
+        max((step.cost.least_gpu_mb for step in steps if step.cost), default=0),
     )
 
 
@@ -112,6 +118,7 @@ def as_json(found: Plan) -> dict[str, Any]:
         "jobs": len(found.steps),
         "gpu_hours": found.hours(on_gpu=True),
         "cpu_hours": found.hours(on_gpu=False),
+        "gpu_mb": found.gpu_mb,
         "disk_mb": found.disk_mb,
         "at_once": found.slots,
         "wall_seconds": found.wall_seconds,
@@ -168,8 +175,10 @@ def _costs(found: Plan) -> list[str]:
             known[step.cost.basis].append(step.stage)
     gpu, cpu = (found.hours(on_gpu) for on_gpu in (True, False))
     wall = f"{duration(found.wall_seconds)} with {found.slots} at once"
+    needs = f"a GPU of {found.gpu_mb / 1000:.0f} GB or more, " if found.gpu_mb else ""
     return [
-        f"estimated: {gpu:.2f} GPU-hours, {cpu:.2f} CPU-hours, {found.disk_mb} MB of disk, {wall}",
+        f"estimated: {needs}{gpu:.2f} GPU-hours, {cpu:.2f} CPU-hours, {found.disk_mb} MB of disk, "
+        f"{wall}",
         *(f"  {', '.join(stages)}: {BASES[basis]}" for basis, stages in known.items()),
     ]
 
@@ -186,12 +195,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--profile", type=Path, help="folder: whether the jobs fit its machine")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="jobs at a time")
     parser.add_argument(
         "--keep-code", action="store_true", help="as with `snakemake --rerun-triggers mtime input`"
     )
     options = parser.parse_args()
-    found = plan(read_config.jobs(options.configfile, options.keep_code), options.at_once)
+    jobs = read_config.jobs(options.configfile, options.keep_code)
+    if options.profile:
+        try:
+            machine = Machine.of_profile(options.profile)
+        except ValueError as error:
+            sys.exit(f"profile: {error}")
+        refuse(jobs.grid, machine, jobs.unfinished)
+    found = plan(jobs, options.at_once)
     print(json.dumps(as_json(found), indent=1) if options.json else as_text(found))
     raise SystemExit(TO_DO if found.steps else 0)
 

@@ -1,11 +1,10 @@
 """Prints the table of docs/protocols.md: how large the shipped paper protocols are.
 
-Expected GPU-hours are a plan, not a measurement. An H100 is taken to train at 150 TFLOP/s (a fifth
-of what it can: what was measured on one for GPT-2 base, and with GPT-2 XL as a live teacher) and to
-need 25 ms for a decoding step of any model here (23 ms were measured for a model of 135M at 32
-texts; larger models need more). A training token costs 6 FLOPs a parameter of the student and 2 of
-a live teacher; writing goes on until the longest response of a batch has 256 tokens. Left out are
-teacher caches of the test split, validation, held-out measures and the tasks of lm-eval.
+Expected GPU-hours are a plan, not a measurement. An H100 is taken to train at 150 TFLOP/s, a fifth
+of what it can, and to need 25 ms for a decoding step of any model here (`workflow.machine`, where
+all that is assumed of a GPU stands). A training token costs 6 FLOPs a parameter of the student and
+2 of a live teacher; writing goes on until the longest response of a batch has 256 tokens. Left out
+are teacher caches of the test split, validation, held-out measures and the tasks of lm-eval.
 """
 
 from pathlib import Path
@@ -15,13 +14,12 @@ import yaml
 from workflow.artifact import Artifact
 from workflow.config import validate
 from workflow.grid import Grid
+from workflow.machine import GPU_SPEED
 from workflow.model_sizes import size
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PAPERS = ("gpt2_dolly", "opt_dolly", "openllama_dolly", "opt_alpaca", "pythia_alpaca", "qwen2.5")
 
-FLOPS_PER_SECOND = 150e12
-DECODING_STEP_SECONDS = 0.025
 TOKENS = 200  # of a text with its prompt: Dolly has 684 characters on average
 PLAIN_TOKENS = 512
 WRITTEN_TOKENS = 256
@@ -78,13 +76,13 @@ def training_seconds(artifact: Artifact, pool: int) -> float:
     both = own + (2 * size(teacher, None).parameters if teacher else 0)
     plain = PLAIN_TOKENS * own if method["plain_text_weight"] else 0
     flops = steps * training["batch_size"] * (TOKENS * both + plain)
-    decoding = steps * DECODERS[method["policy"]] * WRITTEN_TOKENS * DECODING_STEP_SECONDS
-    return flops / FLOPS_PER_SECOND + decoding
+    decoding = steps * DECODERS[method["policy"]] * WRITTEN_TOKENS * GPU_SPEED.position_seconds
+    return flops / GPU_SPEED.operations_per_second + decoding
 
 
 def writing_seconds(responses: int) -> float:
     """So many responses, in full batches."""
-    return responses / WRITING_BATCH * WRITTEN_TOKENS * DECODING_STEP_SECONDS
+    return responses / WRITING_BATCH * WRITTEN_TOKENS * GPU_SPEED.position_seconds
 
 
 def rounded(hours: float) -> str:

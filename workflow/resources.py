@@ -7,16 +7,18 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
               writes; a cache 2 T, an evaluation 2 N for each token read or written
     memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
-              bfloat16 copies on a GPU, 6 T for a live teacher; of any other use 6 N
-              and for each position of a micro-batch 64 L W bytes with gradients; 8 L W without, and
-              12 V for its logits, of which training holds a part: 16 bytes for each, 40 beside
-              those of a live teacher
+              bfloat16 copies on a GPU, 2 N for those that a student writes with, 2 T for a live
+              teacher (6 T where it learns); of any other use 6 N
+              and for each position of a micro-batch L W times the bytes of its family
+              (`workflow.model_sizes`) with gradients; 8 L W without, and 12 V for its logits (28
+              beside a whole teacher's), of which training holds a part: 16 bytes for each, 40
+              beside those of a live teacher
               and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
     disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
               tokens in its support, or 2 W of a hidden state and 4 V W for the head
 
-The constants here and in `workflow.machine` follow measurements of SmolLM2-135M and GPT-2 (two CPU
-cores; one H100 80 GB) and lean to the safe side. Nothing of the machine enters an id.
+What a CPU takes was measured on two cores. What a GPU takes is counted on tensors that are no more
+than shapes, and expected: this program has run on none. Nothing of the machine enters an id.
 """
 
 import math
@@ -28,26 +30,21 @@ from typing import Any
 
 from pipeline.settings.data import Docstrings, Files
 from workflow.artifact import Artifact
+from workflow.fit import CONTEXT_MB, MB, Work, is_small, placed, seconds
 from workflow.grid import Grid
 from workflow.machine import CPU, GPU, Machine
 from workflow.model_sizes import Size, size
 
-MB = 10**6
-GPU_FROM_PARAMETERS = 20 * MB  # smaller models are trained on a CPU, if nobody says where
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
-CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
 WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.writing has it
-WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
-USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
-CPU_MICRO_BATCH = 2_048
 DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
 PART_LOGITS = 2**26  # that training holds at most, as pipeline.distill.chunked has it on a GPU
-GRAIN = 512  # positions that a micro-batch is a multiple of
-LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
 DOCSTRINGS_PER_PACKAGE = 1_700
 EXAMPLE_BYTES = 500
 READING_POLICY = "fixed"  # the one policy whose texts are there before training
-HELD_OUT = "heldout"  # the one task that writes nothing
+HELD_OUT, EXPOSURE = "heldout", "exposure"  # tasks that write nothing, or beside a live teacher
+LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
+DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
 ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 
 
@@ -61,63 +58,20 @@ class Estimate:
     disk_mb: int
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a job does, whatever the machine. Sizes are in bytes."""
-
-    operations: float = 0
-    steps: float = 1  # one after another, each of micro-batches
-    step_positions: int = 1  # of the longest step: a micro-batch is never larger
-    written_positions: float = 0  # one after another
-    loaded: int = 0  # weights
-    resident: int = 0  # weights and what belongs to them
-    per_position: int = 0  # of a micro-batch
-    logits: int = 0  # of the part of a micro-batch that has them, in training
-    writer: int = 0  # a KV cache
-    host: int = 0  # data in memory
-    seconds: float = 0  # beside what follows from the above
-    disk: int = 0
-
-
 def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> Estimate:
     """What the job that makes an artifact takes; by default where its models would be run."""
     doing = work(grid, artifact)
     if machine is None:
-        machine = GPU if doing.loaded >= 4 * GPU_FROM_PARAMETERS else CPU
-    if not doing.loaded:
-        machine = CPU
-    tokens, speed = micro_batch(doing, machine), machine.speed
-    seconds = (
-        speed.start_seconds
-        + doing.seconds
-        + doing.loaded / READ_BYTES_PER_SECOND
-        + doing.operations / speed.operations_per_second
-        + doing.steps * math.ceil(doing.step_positions / tokens) * speed.batch_seconds
-        + doing.written_positions * speed.position_seconds
-    )
-    held = doing.resident + writer(doing, machine) + doing.logits
-    computing = held + tokens * doing.per_position
-    if machine.device_memory_mb:
-        host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(computing)
+        machine = CPU if is_small(doing) else GPU
+    found = placed(doing, machine)
+    needed = seconds(doing, found) + doing.loaded / READ_BYTES_PER_SECOND
+    if found.machine.device_memory_mb:
+        host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(found.computing)
     else:  # in float32 what a position leaves is twice as large
-        host, on_gpu = computing + tokens * doing.per_position + doing.host, 0
-    return Estimate(seconds, speed.base_mb + _mb(host), on_gpu, _mb(doing.disk))
-
-
-def micro_batch(doing: Work, machine: Machine) -> int:
-    """Positions of a micro-batch: what fits beside the weights, and no more than a step has."""
-    if not machine.device_memory_mb:
-        return CPU_MICRO_BATCH
-    held = doing.resident + writer(doing, machine) + doing.logits
-    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
-    fits = math.floor(room / max(1, doing.per_position) / GRAIN)
-    wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
-    return GRAIN * max(1, min(fits, wanted))
-
-
-def writer(doing: Work, machine: Machine) -> float:
-    """Bytes that a model which writes keeps of its texts."""
-    return max(doing.writer, WRITER_SHARE * machine.device_memory_mb * MB) if doing.writer else 0
+        left = found.micro_batch * doing.per_position
+        host, on_gpu = found.computing + left + doing.host, 0
+    memory_mb = found.machine.speed.base_mb + _mb(host)
+    return Estimate(needed, memory_mb, on_gpu, _mb(doing.disk))
 
 
 def work(grid: Grid, artifact: Artifact) -> Work:
@@ -130,6 +84,7 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
     training, method = settings["training"], settings["method"]
     own, live = _size(grid, artifact), inputs.get("teacher")
     teacher = _size(grid, live).parameters if live else 0
+    half = training["precision"] != "float32"  # on a GPU: matrices are multiplied in bfloat16
 
     texts, length = _examples(grid)["train"], _positions(grid)
     steps = training["steps"] or math.ceil(training["epochs"] * texts / training["batch_size"])
@@ -145,13 +100,24 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
         step_positions=2 * training["batch_size"] * length,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
         loaded=4 * (own.parameters + teacher),
-        resident=18 * own.parameters + 6 * teacher,
-        per_position=64 * own.depth,
+        resident=(16 + 2 * half + 2 * bool(written)) * own.parameters
+        + _teacher_bytes(method, half) * teacher,
+        per_position=(1 if half else 2) * own.left_bytes * own.depth,
+        # the inputs of all layers, and all that one layer leaves
+        checkpointed=4 * own.depth + (1 if half else 2) * own.left_bytes * own.width,
         logits=part * (40 if teacher else 16),
         writer=_key_values(own) if written else 0,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
         disk=4 * own.parameters,
+        state=12 * own.parameters,
     )
+
+
+def _teacher_bytes(method: Mapping[str, Any], half: bool) -> int:
+    """Of each parameter of a live teacher: one that never learns is held as it is multiplied."""
+    if method["update"]:
+        return 4 + 2 * half
+    return 2 if half else 4
 
 
 def _cached(grid: Grid, cache: Artifact | None) -> int:
@@ -188,7 +154,15 @@ def _evaluating(grid: Grid, artifact: Artifact) -> Work:
     texts = _examples(grid)["test"]
     tasks = sum(1 for one in asked.tasks if one != HELD_OUT)
     answers = tasks * (asked.items or texts) * len(asked.decoding_seeds)
-    return _read_and_write(grid, own, texts, answers, asked.max_new_tokens, disk_per_token=100)
+    done = _read_and_write(grid, own, texts, answers, asked.max_new_tokens, disk_per_token=100)
+    # exposure reads one teacher after another
+    live = [_size(grid, one).parameters for role, one in artifact.inputs if role == "teacher"]
+    caches = [one for role, one in artifact.inputs if role == "cache"]
+    if live or any(one.settings.get("tier") == "hidden" for one in caches):
+        more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * own.vocabulary
+        done = replace(done, per_position=done.per_position + more)
+    most = max(live, default=0)
+    return replace(done, loaded=done.loaded + 4 * most, resident=done.resident + 6 * most)
 
 
 def _read_and_write(
@@ -205,7 +179,7 @@ def _read_and_write(
         written_positions=groups * new,
         loaded=4 * own.parameters,
         resident=6 * own.parameters,
-        per_position=8 * own.depth + 12 * own.vocabulary,
+        per_position=8 * own.depth + LOGIT_BYTES * own.vocabulary,
         writer=_key_values(own) if written else 0,
         host=(read + written) * EXAMPLE_BYTES * 10,
         disk=disk_per_token * (read * response + written * new),

@@ -45,7 +45,8 @@ def recompute(rows: Iterable[Mapping]) -> Recomputed:
     weights: dict[str, float] = {}
     for row in rows:
         item, weight = row["example_id"], row["weight"]
-        numerators[item] = numerators.get(item, 0.0) + weight * row["value"]
+        added = weight * row["value"] if weight else 0.0  # no weight: not defined on this item
+        numerators[item] = numerators.get(item, 0.0) + added
         weights[item] = weights.get(item, 0.0) + weight
     return _ratio(numerators, weights)
 
@@ -67,7 +68,8 @@ def by_measure(rows: Iterable[Mapping]) -> dict[Measured, Recomputed]:
     for row in rows:
         key = Measured(row["task"], row["slice"], row["metric"], row["teacher"])
         grouped.setdefault(key, []).append(row)
-    return {key: recompute(found) for key, found in grouped.items()}
+    defined = {key: rows for key, rows in grouped.items() if any(row["weight"] for row in rows)}
+    return {key: recompute(found) for key, found in defined.items()}
 
 
 def calibration_error(rows: Sequence[Mapping]) -> Recomputed:

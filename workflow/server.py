@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from workflow import processes
-from workflow.job import LENGTH_BYTES
+from workflow.job import COMPILERS, LENGTH_BYTES
 
 LIBRARIES = (
     "pydantic",
@@ -113,6 +113,7 @@ def _run(request: dict, files: list[int]) -> NoReturn:
         for number, file in enumerate(files):
             os.dup2(file, number)
         os.environ.update(request["environment"])
+        _bound_compilers()
         os.chdir(request["folder"])
         sys.path[0] = request["folder"]
         sys.argv = [request["module"], *request["arguments"]]
@@ -126,6 +127,13 @@ def _run(request: dict, files: list[int]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # nothing of the server's is to be cleaned up here
+
+
+def _bound_compilers() -> None:
+    """Torch has read how many compilers it may start when the server loaded it: too early."""
+    config = sys.modules.get("torch._inductor.config")
+    if config is not None and COMPILERS in os.environ:
+        config.compile_threads = int(os.environ[COMPILERS])
 
 
 def serve(listening: socket.socket) -> NoReturn:

@@ -1,7 +1,7 @@
 """A teacher that was written to disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import artifacts
@@ -10,6 +10,7 @@ from pipeline.cache.facts import HEAD, Facts, read_facts
 from pipeline.cache.store import MEMORY_BYTES, Store
 from pipeline.cache.tiers import Hidden, Sampled, Tier, TopK
 from pipeline.costs import Work
+from pipeline.logits import Scaling
 from pipeline.signal import Forecast, Signal
 from pipeline.texts import Batch
 
@@ -21,16 +22,18 @@ class CachedTeacher:
     store: Store
     tier: Tier
 
-    def signal(self, batch: Batch, temperature: float = 1.0) -> Signal:
-        """The stored distributions.
+    def signal(self, batch: Batch) -> Signal:
+        """The stored distributions, and the likeliest tokens.
 
-        Raises: ValueError for a text that was not cached, or a temperature that wasn't kept.
+        Raises: ValueError for a text that was not cached.
         """
-        return self.forecast(batch, temperature).part(slice(None))
+        rows = self.store.rows(batch.texts)
+        signal = self.tier.forecast(rows, batch).part(slice(None))
+        return replace(signal, likeliest=self.tier.likeliest(rows, signal.support))
 
-    def forecast(self, batch: Batch, temperature: float = 1.0) -> Forecast:
-        """The same, looked up at once, from any thread; what is wide is made part by part."""
-        return self.tier.forecast(self.store.rows(batch.texts), batch, temperature)
+    def forecast(self, batch: Batch) -> Forecast:
+        """The distributions, looked up at once, from any thread; what is wide is made by parts."""
+        return self.tier.forecast(self.store.rows(batch.texts), batch)
 
     def count(self) -> Work:
         """What of the teacher is run while signals are read."""
@@ -63,7 +66,8 @@ def _tier(folder: Path, facts: Facts) -> Tier:
         case "sampled":
             return Sampled(facts)
         case "hidden":
-            return Hidden(facts, head.load(folder / HEAD, facts.softcap))
+            scaling = Scaling(facts.hidden_scale, facts.logit_scale, facts.softcap)
+            return Hidden(facts, head.load(folder / HEAD, scaling))
 
 
 def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:

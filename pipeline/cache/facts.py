@@ -7,7 +7,9 @@ from typing import Any
 
 from pipeline import artifacts
 from pipeline.settings.teacher import Tier
+from pipeline.settings.training import Precision
 
+FORMAT = 2  # of the shards; another number is not read
 OCTAVES = b"octaves"  # in the metadata of a shard: the order of its vocabulary
 HEAD = "head.safetensors"
 
@@ -20,9 +22,12 @@ class Facts:
     vocabulary: int
     shards: list[str]
     k: int | None = None  # of top_k: tokens in a support
-    temperatures: tuple[float, ...] = ()  # of top_k
     draws: int | None = None  # of sampled
-    softcap: float | None = None  # of hidden: of the head's logits
+    hidden_scale: float = 1.0  # of hidden, as the two that follow: see `pipeline.logits`
+    logit_scale: float = 1.0
+    softcap: float | None = None
+    precision: Precision = "auto"  # that the teacher read the texts in
+    format: int = FORMAT
 
     def manifest(self) -> dict[str, Any]:
         """As it stands in the manifest."""
@@ -34,8 +39,13 @@ def facts(manifest: Mapping[str, Any], path: Path) -> Facts:
     names = [field.name for field in fields(Facts)]
     if missing := [name for name in names if name not in manifest]:
         raise ValueError(f"{path} lacks {missing}: delete {path.parent} and run again")
-    found = {name: manifest[name] for name in names}
-    return Facts(**found | {"temperatures": tuple(found["temperatures"])})
+    found = Facts(**{name: manifest[name] for name in names})
+    if found.format != FORMAT:
+        raise ValueError(
+            f"{path}: format = {found.format} of a cache, {FORMAT} is read here: delete "
+            f"{path.parent} and run again"
+        )
+    return found
 
 
 def read_facts(folder: Path) -> Facts:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline import integrity
-from pipeline.language_model import soft_capped
+from pipeline.logits import Scaling, logits_of
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Head:
     """Hidden states to logits."""
 
     linear: torch.nn.Linear
-    softcap: float | None
+    scaling: Scaling
 
     def __call__(self, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens vocabulary"]:
         """The logits of every token of the vocabulary."""
-        return soft_capped(self.linear(hidden), self.softcap)
+        return logits_of(self.linear, self.scaling, hidden)
 
     def on(self, device: torch.device) -> "Head":
         """Moved to a device for good."""
@@ -36,7 +36,7 @@ def save(model: PreTrainedModel, path: Path) -> None:
     save_file({name: one.detach().cpu().clone().contiguous() for name, one in held.items()}, path)
 
 
-def load(path: Path, softcap: float | None) -> Head:
+def load(path: Path, scaling: Scaling) -> Head:
     """The head in a file. Raises ValueError where it is not as it was written."""
     integrity.check(path.parent, path.name)
     held = load_file(path)
@@ -44,4 +44,4 @@ def load(path: Path, softcap: float | None) -> Head:
     with torch.device("meta"):
         linear = torch.nn.Linear(width, vocabulary, bias="bias" in held)
     linear.load_state_dict(held, assign=True)
-    return Head(linear.requires_grad_(False), softcap)
+    return Head(linear.requires_grad_(False), scaling)

@@ -18,6 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from pipeline.cache import packing
 from pipeline.cache.facts import Facts
+from pipeline.ranking import RANKED
 
 COUNTS = "distinct"  # the column that says how many numbers of a ragged one a token has
 
@@ -104,6 +105,14 @@ def _joined(planes: np.ndarray, dtype: str) -> np.ndarray:
     return together.view(dtype)[..., 0]
 
 
+def ranked(facts: Facts) -> int:
+    """How many of a teacher's likeliest tokens are known: of K tokens, K - 1 are sure to be."""
+    known = facts.vocabulary
+    if facts.k is not None and facts.k < facts.vocabulary:
+        known = facts.k - 1
+    return min(RANKED, known)
+
+
 def layout(facts: Facts, width: int | None = None) -> Layout:
     """Of the blocks of a cache; `width` is that of hidden states."""
     target = Column("target", "<f4")
@@ -111,12 +120,13 @@ def layout(facts: Facts, width: int | None = None) -> Layout:
     match facts.tier:
         case "top_k":
             assert facts.k is not None
-            narrow = [Column("other", "<f2"), Column("entropy", "<f2"), Column("floors", "<i2")]
+            narrow = [Column("other", "<f2"), Column("floors", "<i2")]
             wide = [Column("gaps", gaps, facts.k - 1), Column("levels", "<u2", facts.k - 1)]
-            normalisers = Column("log_normalisers", "<f4", len(facts.temperatures))
-            return Layout([target, *narrow, normalisers, *wide])
+            columns = "<u1" if facts.k <= 1 << 8 else gaps
+            return Layout([target, *narrow, Column("likeliest", columns, ranked(facts)), *wide])
         case "sampled":
             ragged = [Column("gaps", gaps, None), Column("counts", "<u2", None)]
             return Layout([target, Column(COUNTS, "<u2"), *ragged])
         case "hidden":
-            return Layout([target, Column("states", "<f2", width)])
+            likeliest = Column("likeliest", gaps, ranked(facts))
+            return Layout([target, likeliest, Column("states", "<f2", width)])

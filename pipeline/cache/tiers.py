@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.cache import packing
@@ -16,7 +16,7 @@ from pipeline.cache.layout import COUNTS, Layout, Numbers, layout
 from pipeline.costs import Work
 from pipeline.language_model import autocast
 from pipeline.sampled_targets import with_fillers
-from pipeline.signal import Forecast, Signal, Support, dense, tempered
+from pipeline.signal import Forecast, Signal, Support, dense
 from pipeline.texts import Batch
 from pipeline.transfer import moved
 
@@ -39,11 +39,12 @@ class Tier(Protocol):
         """A row for each token, in little memory, where the vocabulary has that order."""
         ...
 
-    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Forecast:
-        """The teacher's distribution at the tokens of a batch, whose rows these are.
+    def forecast(self, rows: Numbers, batch: Batch) -> Forecast:
+        """The teacher's distribution at the tokens of a batch, whose rows these are."""
+        ...
 
-        Raises: ValueError for a temperature that can't be had.
-        """
+    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"] | None:
+        """The ids of the teacher's likeliest tokens by rank, as far as they are known."""
         ...
 
 
@@ -59,8 +60,9 @@ def _on(device: torch.device, values: np.ndarray) -> Tensor:
 class TopK:
     """The really next token, the likeliest others, and a bucket where that is not all.
 
-    Log-probabilities are rounded, which leaves a row's sum some 1e-3 off one. They are made exact
-    when read, so that a KL on them is never negative.
+    Log-probabilities are rounded, which leaves a row's sum some 1e-3 off one. It is made exact when
+    read, so that a KL is never negative; the next token's log-probability was not rounded and stays
+    as it is.
     """
 
     facts: Facts
@@ -79,31 +81,38 @@ class TopK:
             "steps": stored["levels"].view(np.int16) + stored["floors"],
             "target": stored["target"][:, 0],
             "other": stored["other"][:, 0].astype(np.float32),
-            "entropy": stored["entropy"][:, 0].astype(np.float32),
-            "log_normalisers": stored["log_normalisers"],
+            "likeliest": stored["likeliest"],
         }
 
-    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Signal:
+    def forecast(self, rows: Numbers, batch: Batch) -> Signal:
         """The next token stands first, the others by their places in the shard's vocabulary."""
         device = batch.next_ids.device
         others = _on(device, rows["ids"].astype(np.int32)).long()
         ids = torch.cat([batch.next_ids[:, None], others], dim=-1)
         rounded = packing.log_probs(_on(device, rows["steps"]).float())
-        parts = [_on(device, rows["target"])[:, None], rounded]
+        target = _on(device, rows["target"])[:, None]
         if ids.shape[-1] < self.facts.vocabulary:
-            parts.append(_on(device, rows["other"])[:, None])
-        log_probs = torch.cat(parts, dim=-1).log_softmax(-1)
-        signal = Signal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
-        if temperature == 1:
-            return signal
-        return tempered(signal, temperature, self._normaliser(rows, temperature, device))
+            rounded = torch.cat([rounded, _on(device, rows["other"])[:, None]], dim=-1)
+        log_probs = torch.cat([target, _adding_up(rounded, target)], dim=-1).log_softmax(-1)
+        return Signal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
 
-    def _normaliser(self, rows: Numbers, temperature: float, device: torch.device) -> Tensor:
-        kept = self.facts.temperatures
-        if temperature not in kept:
-            allowed = ", ".join(str(one) for one in kept) or "none but 1"
-            raise ValueError(f"temperature = {temperature}: teacher_cache.temperatures: {allowed}")
-        return _on(device, rows["log_normalisers"][:, kept.index(temperature)])
+    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
+        """As they were captured: ranks are not read off the rounded log-probabilities."""
+        assert support.ids is not None
+        columns = _on(support.ids.device, rows["likeliest"].astype(np.int32)).long()
+        return support.ids.gather(-1, columns)
+
+
+def _adding_up(
+    rounded: Float[Tensor, "tokens others"], target: Float[Tensor, "tokens 1"]
+) -> Float[Tensor, "tokens others"]:
+    """Log-probabilities that leave to the next token what it has, as far as rounding was to blame.
+
+    Where hardly anything is left beside the next token, single precision cannot tell how much.
+    """
+    left = torch.log(-torch.expm1(target))
+    off = left - rounded.logsumexp(-1, keepdim=True)
+    return rounded + off.clamp(-packing.STEP, packing.STEP)
 
 
 @dataclass(frozen=True)
@@ -131,19 +140,20 @@ class Sampled:
         counts[taken] = stored["counts"]
         return {"ids": ids.astype(np.int32), "counts": counts, "target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> Signal:
-        """As `pipeline.sampled_targets` has it. Only the temperature that was drawn at is there.
+    def forecast(self, rows: Numbers, batch: Batch) -> Signal:
+        """As `pipeline.sampled_targets` has it.
 
         The next token has the share of the draws that it got, often none: only so are the shares
         on average the teacher's probabilities.
         """
-        if temperature != 1:
-            raise ValueError(f"temperature = {temperature}: {self.facts.tier} targets have 1 alone")
         assert self.facts.draws is not None
         device = batch.next_ids.device
         ids, counts = _on(device, rows["ids"]).long(), _on(device, rows["counts"]).float()
         size = self.facts.vocabulary
         return with_fillers(ids, counts, batch.next_ids, self.facts.draws, size)
+
+    def likeliest(self, rows: Numbers, support: Support) -> None:
+        """Draws don't tell."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +172,16 @@ class Hidden:
     def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
         """The states in half precision."""
         assert order is None  # no token ids are stored
-        return {"states": stored["states"], "target": stored["target"][:, 0]}
+        kept = {name: stored[name] for name in ("likeliest", "states")}
+        return kept | {"target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Numbers, batch: Batch, temperature: float) -> "HiddenForecast":
+    def forecast(self, rows: Numbers, batch: Batch) -> "HiddenForecast":
         """Dense, from the same product that the live teacher ends with."""
-        return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch, temperature)
+        return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch)
+
+    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
+        """As they were captured: a rounded state may have others."""
+        return _on(support.target.device, rows["likeliest"].astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -176,16 +191,13 @@ class HiddenForecast:
     tier: Hidden
     states: Float[Tensor, "tokens width"]
     batch: Batch
-    temperature: float
 
     @torch.no_grad()
     def part(self, rows: slice) -> Signal:
         """The distribution at each of these tokens."""
         states, head, work = self.states[rows], self.tier.head, self.tier.work
-        with autocast(states.device, "auto"):
-            logits = head.on(states.device)(states.float()).float()
+        with autocast(states.device, self.tier.facts.precision):
+            logits = head.on(states.device)(states.float())
         work.scored_tokens += len(states)
         work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
-        if self.temperature != 1:
-            logits /= self.temperature
         return dense(logits, self.batch.next_ids[rows])

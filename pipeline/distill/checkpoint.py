@@ -1,8 +1,11 @@
 """The state of a training run on disk, so that a kill costs no more than the last interval."""
 
+import hashlib
 import shutil
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
@@ -13,6 +16,36 @@ from pipeline.distill.training import settle
 
 FILE = "state.pt"
 KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves
+
+
+class Hashed:
+    """A file that is written from its start to its end, and digested at the same time.
+
+    A state of tens of gigabytes is to be on the disk before a scheduler's patience ends: it isn't
+    read once more, and a second thread digests each part while it is written.
+    """
+
+    def __init__(self, file: BinaryIO, threads: Executor):
+        self._file, self._threads = file, threads
+        self._sha256, self._size = hashlib.sha256(), 0
+
+    def write(self, data: memoryview | bytes) -> int:
+        """Appends bytes; on return nothing refers to them any longer."""
+        digesting = self._threads.submit(self._sha256.update, data)
+        try:
+            written = self._file.write(data)
+        finally:
+            digesting.result()
+        self._size += written
+        return written
+
+    def flush(self) -> None:
+        """Hands on what is buffered."""
+        self._file.flush()
+
+    def digest(self) -> integrity.Digest:
+        """Size and sha256 of all that was written."""
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
 
 
 def save(folder: Path, run: Run, state: State, job_key: str) -> None:
@@ -34,12 +67,17 @@ def save(folder: Path, run: Run, state: State, job_key: str) -> None:
     }
     with artifacts.whole(folder / f"step-{state.step:08d}") as temporary:
         temporary.mkdir()
-        with (temporary / FILE).open("wb") as file:  # so that a full disk is an OSError
-            torch.save(value, file)
-        made = {"job": job_key, "files": integrity.digests(temporary)}
+        made = {"job": job_key, "files": {FILE: _written(value, temporary / FILE)}}
         artifacts.write_json(temporary / artifacts.MANIFEST, integrity.sealed(made))
     for old in _saved(folder)[:-KEPT]:
         shutil.rmtree(old)
+
+
+def _written(value: dict[str, object], path: Path) -> integrity.Digest:
+    with path.open("wb") as file, ThreadPoolExecutor(1) as threads:
+        hashed = Hashed(file, threads)
+        torch.save(value, hashed)
+    return hashed.digest()
 
 
 def resume(folder: Path, run: Run, state: State, job_key: str) -> bool:

@@ -8,7 +8,7 @@ from types import FrameType
 
 import torch
 
-from pipeline import artifacts, catalog, cli, costs, schemas, vocabulary
+from pipeline import artifacts, catalog, cli, costs, positions, schemas, vocabulary
 from pipeline.cache.cached_teacher import check_cache, open_cache
 from pipeline.corpus import read_texts
 from pipeline.distill import checkpoint
@@ -21,6 +21,7 @@ from pipeline.stopwatch import device_name
 from pipeline.teachers import LiveTeacher, Teacher
 
 LOG_SECONDS = 5.0
+POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or student_text_tokens"
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
@@ -47,7 +48,7 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
     vocabulary.check(files.start, files.tokens)
-    student = load(files.start, device)
+    student = vocabulary.end_as(load(files.start, device), files.tokens)
     teacher = _teacher(files, student.config.vocab_size)
     author = "teacher" if files.texts else "gold"
     sources = files.texts or [files.tokens]
@@ -73,6 +74,17 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     )
 
 
+def check_positions(run: Run, files: Files) -> None:
+    """Raises ValueError where student or live teacher is too short for what it is to read."""
+    models = {files.start: run.student}
+    if isinstance(run.teacher, LiveTeacher):
+        models[files.teacher] = run.teacher.model
+    new_tokens = 0 if run.known_ahead else run.settings.max_new_tokens
+    texts = [*run.pool, *run.validation, *run.plain]
+    for path, model in models.items():
+        positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
+
+
 def _teacher(files: Files, size: int) -> Teacher | None:
     if files.cache is not None:
         for source in files.texts or [files.tokens]:
@@ -81,8 +93,9 @@ def _teacher(files: Files, size: int) -> Teacher | None:
     if files.teacher is None:
         return None
 
-    vocabulary.check(files.teacher, files.tokens)
-    return LiveTeacher(load(files.teacher, default_device()).requires_grad_(False))
+    vocabulary.check_teacher(files.teacher, files.tokens)
+    model = vocabulary.end_as(load(files.teacher, default_device()), files.tokens)
+    return LiveTeacher(model.requires_grad_(False))
 
 
 def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
@@ -142,6 +155,7 @@ def run(options: Namespace) -> None:
     cli.begin(options.out, options.job, files.inputs())
 
     run = compiled(assemble(files, settings, options.micro_batch_tokens))
+    check_positions(run, files)
     state, job_key = begin(run), artifacts.key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):
         cli.progress(f"going on after step {state.step} of {run.steps}")
@@ -149,7 +163,7 @@ def run(options: Namespace) -> None:
 
     with artifacts.whole(options.out) as folder:
         run.student.save_pretrained(folder / "model")
-        load_tokenizer(files.start).save_pretrained(folder / "model")
+        load_tokenizer(files.tokens).save_pretrained(folder / "model")  # which it has learnt
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))

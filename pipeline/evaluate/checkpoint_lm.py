@@ -1,8 +1,8 @@
 """A checkpoint as lm-evaluation-harness sees it: its HFLM, with batches and a generator of ours."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,10 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline import positions
 from pipeline.cli import progress
+from pipeline.encoding import Encoder
+from pipeline.examples import Piece
 from pipeline.language_model import autocast, head, response_hidden
 from pipeline.pace import Pace
 from pipeline.settings.writing import Sampling
@@ -47,8 +50,19 @@ class CheckpointLM(HFLM):
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every ready-made model
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self.budget = budget
+        self.encoder = Encoder(tokenizer)
         self.label = "lm-eval"  # for the log
+        self.prompts: Mapping[str, Sequence[int]] = {}  # ids of those that are not lm-eval's, whole
+        self.cut: Counter[str] = Counter()  # texts that lost their beginning, by label
         self.written: dict[tuple[str, int], Text] = {}  # by prompt and seed: lengths and endings
+
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **options: Any
+    ) -> list[int]:
+        """HFLM's ids, without what some tokenizers put behind any text: more is to come there."""
+        ids = super().tok_encode(string, add_special_tokens, **options)
+        behind = self.encoder.behind
+        return ids[: -len(behind)] if behind and ids[-len(behind) :] == behind else ids
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -105,8 +119,7 @@ class CheckpointLM(HFLM):
             cut += len(ids) > self.max_length + 1
             kept = ids[-(self.max_length + 1) :]
             sharing[tuple(kept[:-1])].append((at, continuation))
-        if cut:
-            progress(f"{self.label}: {cut} of {len(requests)} texts lose their beginning: too long")
+        self._note_cut(cut, len(requests))
         readings = []
         for number, (read, owners) in enumerate(sharing.items()):
             longest = max((one for _, one in owners), key=len)
@@ -145,7 +158,7 @@ class CheckpointLM(HFLM):
         log_probs, is_likeliest = [], []
         for rows, ids in zip(where.split(HEAD_TOKENS), wanted.split(HEAD_TOKENS), strict=True):
             with autocast(self.device, "auto"):
-                logits = head(self.model, hidden[rows]).float()
+                logits = head(self.model, hidden[rows])
             found = on_support(logits, Support(target=ids))
             log_probs.append(of_target(found, ids).double().cpu())
             is_likeliest.append((found.argmax(-1) == ids).cpu())
@@ -169,6 +182,9 @@ class CheckpointLM(HFLM):
     def _answers(self, prompts: list[str], options: dict[str, Any], pace: Pace) -> list[Text]:
         length = options["max_gen_toks"]
         asked = self._ask(prompts, self.max_length - length)
+        if self.prompts:
+            keys = "evaluation.max_new_tokens, or evaluation.prompt_tokens for long items"
+            positions.check(f"{self.label}: the model", self.model.config, asked, length, keys)
         order = sorted(range(len(asked)), key=lambda at: len(asked[at].prompt_ids))
         found: dict[int, Text] = {}
         for first in range(0, len(order), TEXTS):
@@ -178,19 +194,26 @@ class CheckpointLM(HFLM):
         return [found[at] for at in range(len(asked))]
 
     def _ask(self, prompts: Sequence[str], most: int) -> list[Text]:
-        """Prompts as texts to be continued; a long one loses its beginning, as HFLM has it."""
+        """Prompts as texts to be continued; of lm-eval's, a long one loses its beginning.
+
+        Those whose ids are given are never cut: all models of an experiment are asked the same.
+        """
+        if all(prompt in self.prompts for prompt in prompts):
+            return [Text(prompt, self.prompts[prompt], []) for prompt in prompts]
         if most < 1:
             raise ValueError(
                 f"{self.label}: the model reads {self.max_length} tokens, which leaves no room for "
                 "a prompt before its response; lower evaluation.max_new_tokens"
             )
-        encoded = [self.tok_encode(prompt) or [self.prefix_token_id] for prompt in prompts]
-        if cut := sum(len(ids) > most for ids in encoded):
-            progress(
-                f"{self.label}: {cut} of {len(prompts)} prompts lose their beginning: too long"
-            )
+        encoded = self.encoder.prompts([[Piece(prompt, True)] for prompt in prompts])
+        self._note_cut(sum(len(ids) > most for ids in encoded), len(prompts))
         pairs = zip(prompts, encoded, strict=True)
         return [Text(prompt, ids[-most:], []) for prompt, ids in pairs]
+
+    def _note_cut(self, cut: int, asked: int) -> None:
+        if cut:
+            self.cut[self.label] += cut
+            progress(f"{self.label}: {cut} of {asked} texts lose their beginning: too long")
 
     def _write(self, texts: list[Text], options: dict[str, Any], pace: Pace) -> list[Text]:
         """Responses; greedy ones with stop strings are written on until one occurs, or the end.
@@ -245,7 +268,8 @@ class CheckpointLM(HFLM):
         ]
 
     def _decoded(self, text: Text) -> str:
-        return self.tokenizer.decode(text.response_ids, skip_special_tokens=True)
+        ids = text.response_ids[:-1] if text.ended else text.response_ids
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def _cut(text: str, stops: list[str]) -> str:

@@ -9,6 +9,9 @@ Why Exposure Bias Matters, arXiv:2204.01171. As in MiniLLM's code the sums run o
 text that are there: one that has ended adds nothing. p is the teacher, q the student, both dense
 and drawn from at temperature 1; a prompt has one text of each. As items: (R_i - ε_i) / ε_i of a
 prompt, weighted by ε_i, so that their weighted mean is the ratio of the sums.
+
+Of a student that is its teacher both sums are rounding errors, and their ratio is not defined: the
+items are NaN and weigh nothing.
 """
 
 from collections.abc import Sequence
@@ -29,6 +32,8 @@ from pipeline.writing import sampler, write
 
 TASK = "exposure"
 PREFIXES = (16, 64, 256)  # tokens of a response that slices sum over
+# nats a token: a KL of two equal models in float32 is below it, one of two trained apart far above
+NOTHING = 1e-6
 
 
 def measure(
@@ -72,10 +77,12 @@ def divergences(
     """KL(p ‖ q) at each token of each text, and 0 behind its end: [texts, length]."""
     found, live, pace = np.zeros((len(texts), length)), LiveTeacher(teacher), Pace(TASK, len(texts))
     for batch in micro_batches(texts, budget, model.device):
-        signal = live.signal(batch)
-        student = on_support(LiveTeacher(model).logits(batch), Support(batch.next_ids))
+        p, q = (
+            on_support(one.logits(batch), Support(batch.next_ids))
+            for one in (live, LiveTeacher(model))
+        )
         counts = [len(text.response_ids) for text in batch.texts]
-        parts = kl(signal.log_probs, student).double().cpu().split(counts)
+        parts = kl(p, q).double().cpu().split(counts)
         for text, part in zip(batch.texts, parts, strict=True):
             found[places[text.example_id], : len(part)] = part.numpy()
         pace.step(len(counts))
@@ -92,7 +99,12 @@ def _per_token(
 def _excess(
     teacher: str, ids: Sequence[str], regret: np.ndarray, oracle: np.ndarray, part: str
 ) -> pa.Table:
-    weights = oracle.sum(-1)
-    excess = 100 * (regret.sum(-1) - weights) / weights
+    weights, own = oracle.sum(-1), regret.sum(-1)
+    if weights.sum() < NOTHING * np.count_nonzero(oracle):
+        weights = np.zeros_like(weights)
+    defined = weights > 0
+    excess = np.full_like(weights, np.nan)
+    excess[defined] = 100 * (own[defined] - weights[defined]) / weights[defined]
+    weights = np.where(defined, weights, 0.0)
     metric = Metric(TASK, "excess_error_percent", slice=part, teacher=teacher)
     return rows(metric, ids, excess, weights)

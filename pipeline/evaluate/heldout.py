@@ -12,8 +12,9 @@ Notation: q the student, p a teacher, both at T = 1; g the token that really com
     top5_agreement      the share of the teacher's five likeliest that are among the student's
 
 On a sparse support (the teacher's K likeliest tokens and a bucket for all others) both divergences
-are lower bounds of the dense ones, both entropies are those of K + 1 outcomes, and the likeliest
-tokens are exact.
+are lower bounds of the dense ones, and both entropies are those of K + 1 outcomes. The likeliest
+tokens of both are those of their logits, never of rounded log-probabilities; of equally likely ones
+the lowest id comes first.
 
 Calibration: the tokens of an item by the probability of the likeliest token, in 15 bins of equal
 width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
@@ -27,16 +28,17 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import schemas
+from pipeline import ranking, schemas
 from pipeline.divergences import entropy, kl
 from pipeline.evaluate.measured import Measured, Metric, rows, table
+from pipeline.language_model import Precision
 from pipeline.pace import Pace
+from pipeline.ranking import RANKED
 from pipeline.signal import PerToken, Signal, of_target, on_support
 from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Batch, Text, micro_batches
 
 TASK = "heldout"
-TOP = 5
 BINS = 15
 POSITIONS = (1, 9, 33, 129)  # where slices of the tokens begin, counted from 1
 SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
@@ -68,12 +70,16 @@ def measure(
     texts: Sequence[Text],
     teachers: Mapping[str, Teacher],
     budget: int,
+    precision: Precision = "auto",
 ) -> Measured:
-    """Every measure of every text, in float32; batches hold `budget` positions."""
+    """Every measure of every text; batches hold `budget` positions.
+
+    The model reads in the precision that its teachers have read in; what follows is float32.
+    """
     places = {text.example_id: at for at, text in enumerate(texts)}
     pace, parts = Pace(TASK, len(texts)), []
     for batch in micro_batches(texts, budget, model.device):
-        parts.append(_tokens(model, batch, teachers, places))
+        parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, places))
         pace.step(len(batch.texts))
     tokens = _joined(parts)
     ids = [text.example_id for text in texts]
@@ -81,16 +87,17 @@ def measure(
 
 
 def _tokens(
-    model: PreTrainedModel,
+    model: LiveTeacher,
     batch: Batch,
     teachers: Mapping[str, Teacher],
     places: Mapping[str, int],
 ) -> Tokens:
-    logits = LiveTeacher(model).logits(batch)  # in the precision that teachers are read in
+    logits = model.logits(batch)
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
-    likeliest = logits.topk(min(TOP, logits.shape[-1]))
+    likeliest = ranking.likeliest(logits, RANKED)
+    greatest = of_target(logits, likeliest[:, 0])
     compared = {
-        name: _compared(teacher.signal(batch), logits, likeliest.indices)
+        name: _compared(teacher.signal(batch), logits, likeliest)
         for name, teacher in teachers.items()
     }
     lengths = [len(text.response_ids) for text in batch.texts]
@@ -98,41 +105,27 @@ def _tokens(
         text=np.repeat([places[text.example_id] for text in batch.texts], lengths),
         position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
         nll=_array(total - of_target(logits, batch.next_ids)),
-        confidence=_array((likeliest.values[:, 0] - total).exp()),
-        correct=_array(likeliest.indices[:, 0] == batch.next_ids),
+        confidence=_array((greatest - total).exp()),
+        correct=_array(likeliest[:, 0] == batch.next_ids),
         teachers=compared,
     )
 
 
 def _compared(signal: Signal, logits: torch.Tensor, likeliest: torch.Tensor) -> PerTeacher:
     p, q = signal.log_probs, on_support(logits, signal.support)
-    best = ranked(signal, TOP)
+    best = signal.likeliest
     metrics: dict[str, PerToken] = {
         "kl_to_teacher_nats": kl(p, q),
         "reverse_kl_nats": kl(q, p),
         "entropy_gap_nats": entropy(q) - entropy(p),
     }
-    if best.shape[-1]:
+    if best is not None and best.shape[-1]:
         metrics["top1_agreement"] = best[:, 0] == likeliest[:, 0]
-    if best.shape[-1] == TOP:
+    if best is not None and best.shape[-1] == RANKED:
         shared = (best[:, :, None] == likeliest[:, None, :]).any(-1)
-        metrics[f"top{TOP}_agreement"] = shared.float().mean(-1)
+        metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
     unsure = -torch.expm1(of_target(p, signal.support.target))
     return PerTeacher({name: _array(one) for name, one in metrics.items()}, _array(unsure))
-
-
-def ranked(signal: Signal, count: int) -> torch.Tensor:
-    """The teacher's likeliest tokens in order, fewer than `count` where the support knows fewer.
-
-    The bucket is no token. The last place of a support may be taken by the token that really comes
-    next, whatever its rank: of K places, K - 1 are sure to be the likeliest.
-    """
-    ids = signal.support.ids
-    if ids is None:
-        return signal.log_probs.topk(min(count, signal.log_probs.shape[-1])).indices
-    k = ids.shape[-1]
-    order = signal.log_probs[:, :k].topk(min(count, k - 1)).indices
-    return ids.gather(-1, order)
 
 
 def _array(values: torch.Tensor) -> np.ndarray:

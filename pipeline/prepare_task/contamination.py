@@ -70,7 +70,7 @@ def of_texts(
 
 def runs(text: str) -> Iterable[int]:
     """A number for each run of words in the text."""
-    words = re.findall(r"\w+", text.lower())
+    words = re.findall(r"\w+", plainly(text))
     return (hash(tuple(words[at : at + RUN])) for at in range(len(words) - RUN + 1))
 
 

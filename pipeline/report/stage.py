@@ -100,8 +100,7 @@ def begin_section(folder: Path, draft: Draft, helpers: Executor) -> Begun:
     """The tables and plots of a section, each in all its formats; plots are in others' hands."""
     drawings = [helpers.submit(write_plot, folder / "plots", plot) for plot in draft.plots]
     for table in (*draft.tables, *draft.folded):
-        numbers = draft.numbers.get(table.name) or formats.plain_csv(table)
-        write_table(folder / "tables", table, numbers)
+        write_table(folder / "tables", table)
     return Begun(draft, drawings)
 
 
@@ -113,9 +112,10 @@ def finished(begun: Begun) -> page.Section | None:
     return page.Section(draft.name, draft.title, draft.lead, draft.tables, drawings, draft.folded)
 
 
-def write_table(folder: Path, table: tables.Table, numbers: str) -> None:
-    """A table in four formats; `numbers` is its CSV."""
+def write_table(folder: Path, table: tables.Table) -> None:
+    """A table in four formats."""
     folder.mkdir(exist_ok=True)
+    numbers = table.csv or formats.plain_csv(table)
     formats.write_parquet(folder / f"{table.name}.parquet", numbers)
     for end, text in (
         ("csv", numbers),

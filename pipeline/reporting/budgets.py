@@ -1,11 +1,13 @@
 """Who leads at equal steps, at equal time and at equal FLOPs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pipeline.reporting.books import Books
 from pipeline.reporting.courses import STEPS, Race, Unit, margin, races
+from pipeline.reporting.formats import csv_text
 from pipeline.reporting.scores import Row
 from pipeline.reporting.tables import MISSING, Cell, Group, Heading, Table, named, pair_title
 
@@ -18,6 +20,20 @@ CAPTION = (
     f"the seeds that both have, which the choice of the two is not allowed for. {MISSING}: not "
     "measured by then, or one seed. A training on its way is not one that was planned for that "
     "budget: its learning rate has yet to fall."
+)
+
+CSV_COLUMNS = (
+    "Teacher",
+    "Student",
+    "Charged",
+    "Method",
+    "When",
+    "Budget",
+    "NLL (nats/token)",
+    "NLL spread",
+    "Lowest",
+    "Lead (nats)",
+    "Lead half width",
 )
 
 
@@ -51,13 +67,35 @@ def _table(
 ) -> Table | None:
     if not found:
         return None
-    return Table(
+    table = Table(
         name=name,
         caption=caption,
         group_headings=("Teacher", "Student", "Charged"),
         headings=(Heading("Method", numeric=False), *headings),
         groups=tuple(_group(race, budgets, books) for race, budgets in found),
     )
+    return replace(table, csv=csv_text([CSV_COLUMNS, *_long_rows(table)]))
+
+
+def _long_rows(table: Table) -> Iterator[list[object]]:
+    """The table in long form: a row for each method at each budget, under CSV_COLUMNS."""
+    whens = [f"{heading.title} {heading.detail}" for heading in table.headings[1:]]
+    for group in table.groups:
+        budgets, leaders, leads = (cells[1:] for cells in group.references)
+        for named_cell, *cells in group.rows:
+            columns = zip(whens, budgets, cells, leaders, leads, strict=True)
+            for when, budget, cell, leader, lead in columns:
+                first = leader.text == named_cell.text
+                ahead = (lead.value, *dict(lead.beside).values()) if first else ()
+                numbers = (budget.value, cell.value, *dict(cell.beside).values())
+                row = [*group.names, named_cell.value, when, *padded(numbers, 3), first]
+                yield [*row, *padded(ahead, 2)]
+
+
+def padded(numbers: Sequence[float | None], width: int) -> list[object]:
+    """So many cells of a CSV file, those empty that have no number."""
+    known = ["" if number is None else number for number in numbers]
+    return [*known, *([""] * (width - len(known)))]
 
 
 def _group(race: Race, budgets: np.ndarray, books: Books) -> Group:
@@ -88,15 +126,21 @@ def _lead(race: Race, order: Sequence[Row], budget: float) -> Cell:
     differences = race.differences(order[1], order[0], np.array([budget]))
     if not len(differences):  # no seed in common
         return Cell(MISSING)
-    half = margin(differences)[0]
+    half = float(margin(differences)[0])
     lead = float(differences.mean())
-    return Cell(f"{lead:.3f}", lead, f"{half:.3f}" if np.isfinite(half) else "")
+    if not np.isfinite(half):
+        return Cell(f"{lead:.3f}", lead)
+    return Cell(f"{lead:.3f}", lead, f"{half:.3f}", beside=(("half width", half),))
 
 
 def _cells(nll_nats: np.ndarray) -> Iterator[Cell]:
     """The mean over seeds, from [seeds, budgets], at each budget."""
-    means = nll_nats.mean(axis=0)
-    spreads = nll_nats.std(axis=0, ddof=1) if len(nll_nats) > 1 else [None] * len(means)
-    for mean, spread in zip(means.tolist(), spreads, strict=True):
-        beside = "" if spread is None else f"{spread:.3f}"
-        yield Cell(MISSING) if np.isnan(mean) else Cell(f"{mean:.3f}", mean, beside)
+    means = nll_nats.mean(axis=0).tolist()
+    spreads = nll_nats.std(axis=0, ddof=1).tolist() if len(nll_nats) > 1 else [None] * len(means)
+    for mean, spread in zip(means, spreads, strict=True):
+        if np.isnan(mean):
+            yield Cell(MISSING)
+        elif spread is None:
+            yield Cell(f"{mean:.3f}", mean)
+        else:
+            yield Cell(f"{mean:.3f}", mean, f"{spread:.3f}", beside=(("spread", spread),))

@@ -54,7 +54,13 @@ TIME = Kind("Time", "s", lambda one: one.seconds, duration)
 DEVICE = Kind("Core or GPU time", "s", lambda one: one.device_seconds, duration, (OWN,))
 FLOPS = Kind("FLOPs", "", lambda one: one.flops, operations)
 ENERGY = Kind("Energy", "J", lambda one: one.energy_joules, amount)
-MEMORY = Kind("Peak memory", "GiB", lambda one: one.memory_bytes, gibibytes, (OWN, IN_FULL))
+MEMORY = Kind(
+    "Peak memory",
+    "GiB",
+    lambda one: gibibytes(one.memory_bytes),
+    "{:.2f}".format,
+    (OWN, IN_FULL),
+)
 TOKENS = (
     Kind("Trained on", "", lambda one: one.trained_tokens, amount),
     Kind("Written by student", "", lambda one: one.student_written_tokens, amount),
@@ -125,5 +131,7 @@ def _cell(kind: Kind, values: Sequence[float | None], *, spread: bool) -> Cell:
     if len(known) < len(values):
         return Cell(MISSING)
     mean = sum(known) / len(known)
-    beside = kind.text(stdev(known)) if spread and len(known) > 1 else ""
-    return Cell(kind.text(mean), mean, beside)
+    if not spread or len(known) == 1:
+        return Cell(kind.text(mean), mean)
+    beside = stdev(known)
+    return Cell(kind.text(mean), mean, kind.text(beside), beside=(("spread", beside),))

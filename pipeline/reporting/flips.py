@@ -151,7 +151,7 @@ def _row(race: Race, flip: Flip) -> tuple[Cell, ...]:
         named(flip.first),
         named(flip.then),
         *(Cell(MISSING) if end is None else Cell(race.unit.text(end), end) for end in ends),
-        Cell(f"{turn.agreeing} of {turn.seeds}", turn.agreeing / turn.seeds),
+        Cell(f"{turn.agreeing} of {turn.seeds}", turn.agreeing, beside=(("of all", turn.seeds),)),
         Cell(f"{flip.lead_before:.3f}", flip.lead_before),
         Cell(f"{flip.lead_after:.3f}", flip.lead_after),
     )

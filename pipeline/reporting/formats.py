@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def main_csv(results: Results, comparisons: Comparisons) -> str:
             runs = max((mean.runs for mean in means.values()), default=0)
             place = [pair.teacher, pair.student, row.kind, row.method, row.label, runs]
             lines.append([*place, *numbers])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def _numbers(
@@ -188,12 +188,35 @@ def _numbers(
 
 
 def plain_csv(table: Table) -> str:
-    """A table's values, as they are sorted by."""
-    lines: list[list[object]] = [[*table.group_headings, *map(_heading, table.headings)]]
-    for group in table.groups:
-        for row in (*group.references, *group.rows):
-            lines.append([*group.names, *("" if c.value is None else c.value for c in row)])
-    return _csv(lines)
+    """A table's values without rounding, each followed by the numbers that stand beside it.
+
+    What stands beside a value (its spread, the ends of its interval) has a column named after the
+    value's own.
+    """
+    rows = [
+        (group.names, row) for group in table.groups for row in (*group.references, *group.rows)
+    ]
+    columns = [
+        (_heading(heading), _beside(row[at] for _, row in rows))
+        for at, heading in enumerate(table.headings)
+    ]
+    head = [f"{title} {name}".strip() for title, beside in columns for name in ("", *beside)]
+    lines: list[list[object]] = [[*table.group_headings, *head]]
+    for names, row in rows:
+        cells = zip(row, columns, strict=True)
+        lines.append([*names, *(x for cell, (_, beside) in cells for x in _values(cell, beside))])
+    return csv_text(lines)
+
+
+def _beside(column: Iterable[Cell]) -> tuple[str, ...]:
+    """The names of the numbers that stand beside the values of a column."""
+    return tuple(dict.fromkeys(name for cell in column for name, _ in cell.beside))
+
+
+def _values(cell: Cell, beside: tuple[str, ...]) -> list[object]:
+    """A cell's value and the named numbers beside it; empty where it has none."""
+    found = dict(cell.beside)
+    return ["" if cell.value is None else cell.value, *(found.get(name, "") for name in beside)]
 
 
 def write_parquet(path: Path, numbers: str) -> None:
@@ -201,7 +224,8 @@ def write_parquet(path: Path, numbers: str) -> None:
     pd.read_csv(io.StringIO(numbers)).to_parquet(path, index=False)
 
 
-def _csv(lines: list[list[object]]) -> str:
+def csv_text(lines: Sequence[Sequence[object]]) -> str:
+    """Rows of values as CSV, the head first."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()

@@ -1,7 +1,7 @@
 """What a report shows, section by section: tables and plots before they are written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pipeline.reporting import costs, curves, formats, plots, slices, tables, trade_offs
@@ -29,7 +29,6 @@ class Draft:
     plots: Iterable[Plot]  # each made when it is asked for: it may be printed while others are made
     folded: Sequence[Table] = ()  # in the page they are opened first
     lead: str = ""
-    numbers: Mapping[str, str] = field(default_factory=dict)  # a table's CSV, if not the plain one
 
 
 def drafts(
@@ -85,9 +84,8 @@ def _scores(
     draws = (plots.scores_by_method, trade_offs.scores_by_teacher_size) if some.judged else ()
     figures = (plot for draw in draws if (plot := draw(some, sizes)))
     main = tables.main_table(results, sizes, comparisons)
-    numbers = {main.name: formats.main_csv(results, comparisons)}
-    lead = _left_out(some, results)
-    return Draft("scores", "Scores", [main], figures, lead=lead, numbers=numbers)
+    main = replace(main, csv=formats.main_csv(results, comparisons))
+    return Draft("scores", "Scores", [main], figures, lead=_left_out(some, results))
 
 
 def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:

@@ -50,6 +50,7 @@ METRICS = (
         "kl_on_teacher_text_nats", "KL on teacher's text", "nats/token", False, 3, relative=True
     ),
     Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
+    Metric("rouge_l_unicode", "ROUGE-L, Unicode words", "0-100", True, 2),
     Metric("acc", "Accuracy", "share", True, 3),
     Metric("acc_norm", "Accuracy, normalised", "share", True, 3),
     Metric("acc_bytes", "Accuracy, normalised by bytes", "share", True, 3),

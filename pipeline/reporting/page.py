@@ -105,6 +105,7 @@ def page(
         pairs=[_pair_findings(contents, pair) for pair in results.pairs],
         limits=[
             *summary.limits(contents.comparisons, settings.methods),
+            *summary.limits_of_measures(results.measures),
             *support_warnings(settings),
         ],
         sections=contents.sections,

@@ -158,8 +158,10 @@ def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
 def _our_cell(mean: Mean | None) -> Cell:
     if mean is None:
         return Cell(MISSING)
-    spread = "" if mean.spread is None else f"{mean.spread:.2f}"
-    return Cell(f"{mean.value:.2f}", mean.value, spread)
+    if mean.spread is None:
+        return Cell(f"{mean.value:.2f}", mean.value)
+    beside = (("spread", mean.spread),)
+    return Cell(f"{mean.value:.2f}", mean.value, f"{mean.spread:.2f}", beside=beside)
 
 
 def _cells(line: Line, label: str, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
@@ -173,6 +175,9 @@ def _cell(number: Published | None, ours: Mean | None) -> Cell:
     if number is None:
         return Cell(MISSING)
     value = float(number.value)
+    if ours is None:
+        return Cell(number.value, value)
+    difference = ours.value - value
     # + 0.0 makes a rounded -0.0 the zero that it is
-    difference = "" if ours is None else f" ({round(ours.value - value, 2) + 0.0:+.2f})"
-    return Cell(number.value + difference, value)
+    text = f"{number.value} ({round(difference, 2) + 0.0:+.2f})"
+    return Cell(text, value, beside=(("ours minus it", difference),))

@@ -144,7 +144,8 @@ def _scores(
     for id, items in scored.items():
         whole = (items["task"] == measure.task) & (items["slice"] == "")
         here = whole & (items["metric"] == measure.metric.name) & items["example_id"].isin(examples)
-        for row in items[here & (items["teacher"] == "")].itertuples(index=False):
+        defined = (items["teacher"] == "") & (items["weight"] > 0)
+        for row in items[here & defined].itertuples(index=False):
             found[id, row.example_id, row.decoding_seed] = measure.text(row.value)
     return found
 

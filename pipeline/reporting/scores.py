@@ -149,14 +149,17 @@ def score(inputs: Inputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
 
     Of what is measured against teachers, a cell has only the scores against its own.
     """
-    rows, found = [], {}
+    rows, found, seen = [], {}, set()
     for cell in inputs.grid.itertuples(index=False):
         for key, own in inputs.sums[cell.eval_id].items():
             if key.teacher not in ("", cell.teacher_id):
                 continue
             place = (cell.teacher, cell.student, cell.method, cell.seed)
             measured = (key.task, key.slice, key.metric)
-            rows.append((*place, *measured, own.value, own.error, len(own.weights), cell.eval_id))
+            numbers = (own.value, own.error, len(own.weights))
+            repeats = (cell.eval_id, key) in seen
+            seen.add((cell.eval_id, key))
+            rows.append((*place, *measured, *numbers, cell.eval_id, repeats))
             found[Place(*place, *measured)] = own
     _check_same_items(found)
     return pd.DataFrame(rows, columns=schemas.SCORES.names), found

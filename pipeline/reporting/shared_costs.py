@@ -28,7 +28,7 @@ def shared_table(books: Books) -> Table:
     return Table(
         name="cost_shared",
         caption=CAPTION,
-        group_headings=("",),
+        group_headings=("Stage",),
         headings=(
             Heading("Job", numeric=False),
             Heading("Used by", "trainings"),
@@ -76,7 +76,7 @@ def _line(what: str, users: str, charge: Charge, size: int | None = None) -> tup
         Cell(TIME.text(charge.seconds), charge.seconds),
         Cell(MISSING if charge.flops is None else operations(charge.flops), charge.flops),
         *_tokens(charge),
-        Cell(gibibytes(charge.memory_bytes), charge.memory_bytes / 2**30),
+        Cell(f"{gibibytes(charge.memory_bytes):.2f}", gibibytes(charge.memory_bytes)),
         Cell(MISSING if size is None else f"{size / 2**20:,.1f}", size and size / 2**20),
     )
 

@@ -141,7 +141,8 @@ def _share_cell(one: ShareClosed | None) -> Cell:
     if one is None:
         return Cell(MISSING)
     low, high = 100 * one.interval.low, 100 * one.interval.high
-    return Cell(f"{100 * one.value:.0f} ({low:.0f} to {high:.0f})", 100 * one.value)
+    text = f"{100 * one.value:.0f} ({low:.0f} to {high:.0f})"
+    return Cell(text, 100 * one.value, beside=(("low", low), ("high", high)))
 
 
 def share_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, int]) -> Plot | None:

@@ -87,8 +87,10 @@ def score_cell(measure: Measure, mean: Mean | None) -> Cell:
     """A mean over seeds with its spread."""
     if mean is None:
         return Cell(MISSING)
-    spread = "" if mean.spread is None else measure.text(mean.spread)
-    return Cell(measure.text(mean.value), mean.value, spread)
+    if mean.spread is None:
+        return Cell(measure.text(mean.value), mean.value)
+    beside = (("spread", mean.spread),)
+    return Cell(measure.text(mean.value), mean.value, measure.text(mean.spread), beside=beside)
 
 
 def scores_by_part(results: Results, sizes: Mapping[str, int]) -> Plot | None:

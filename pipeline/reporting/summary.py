@@ -190,6 +190,18 @@ def _among_the_best(
     return {row.label for row in ordered if row not in beaten}
 
 
+def limits_of_measures(measures: Sequence[Measure]) -> Iterator[str]:
+    """What measures do not see of the data that they were taken on."""
+    names = {(one.task, one.metric.name) for one in measures}
+    for task, name in sorted(names):
+        if name == "rouge_l_unicode":
+            seen = "a part" if (task, "rouge_l") in names else "nothing"
+            yield (
+                f"The papers' ROUGE-L knows the words of a-z and 0-9 alone and sees {seen} of the "
+                f"references of {task}: read the column with Unicode words."
+            )
+
+
 def limits(comparisons: Comparisons, cards: Mapping[str, Method]) -> list[str]:
     """What can't be concluded from these numbers."""
     return [

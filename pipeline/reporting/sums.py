@@ -1,7 +1,7 @@
 """Items added up: of each measure two sums for every item, over its decoding seeds."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -47,15 +47,21 @@ class Sums:
 
 
 def sums_of(items: pa.Table, place: str) -> dict[Key, Sums]:
-    """Of everything that one evaluation measured. Raises ValueError naming `place` on bad items."""
+    """Of everything that one evaluation measured, but what is not defined on any of its items.
+
+    Raises ValueError naming `place` on bad items.
+    """
     if not len(items):
         raise ValueError(f"{place} has no items; evaluate again")
     values, weights = items["value"].to_numpy(), items["weight"].to_numpy()
+    undefined = np.isnan(values) & (weights == 0)
+    values = np.where(undefined, 0.0, values)
     if not (np.isfinite(values).all() and np.isfinite(weights).all()):
         raise ValueError(f"{place} has a value or weight that is no finite number")
     if (weights < 0).any():
         raise ValueError(f"{place} has a weight below zero")
-    return dict(_summed(_coded(items, place), values, weights, place))
+    coded = _coded(items, place)
+    return dict(_summed(coded, values, weights, set(coded.measured[undefined].tolist()), place))
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,12 @@ def digest(names: Iterable[str]) -> int:
 
 
 def _summed(
-    coded: Coded, values: np.ndarray, weights: np.ndarray, place: str
+    coded: Coded, values: np.ndarray, weights: np.ndarray, partly: Set[int], place: str
 ) -> Iterator[tuple[Key, Sums]]:
-    """The sums of each measure: those of all of them are added up together, then divided."""
+    """The sums of each measure: those of all of them are added up together, then divided.
+
+    `partly` are the measures that are not defined on some items, and skipped if it is on all.
+    """
     count = len(coded.names)
     found, rows = np.unique(coded.measured * count + coded.ids, return_inverse=True)
     weighted, added = np.bincount(rows, weights * values), np.bincount(rows, weights)
@@ -117,6 +126,8 @@ def _summed(
     for start, end in pairwise(ends):
         key = coded.keys[int(measured[start])]
         if not added[start:end].sum() > 0:
+            if int(measured[start]) in partly:
+                continue
             raise ValueError(
                 f"{place}: the weights of {key.task} {key.slice} {key.metric} sum to nothing"
             )

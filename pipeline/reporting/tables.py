@@ -33,10 +33,11 @@ class Cell:
     """What stands in a table: for people, and for sorting."""
 
     text: str
-    value: float | str | None = None
+    value: float | str | None = None  # in the unit that the heading names
     spread: str = ""
     link: str = ""  # where in the page all of it is told
     letters: str = ""  # of the groups that can't be told apart
+    beside: tuple[tuple[str, float], ...] = ()  # further numbers in `text` or `spread`, by name
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Table:
     group_headings: tuple[str, ...]
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
+    csv: str = ""  # its numbers, where they are not laid out as the table is
 
     @property
     def rows(self) -> int:
@@ -78,9 +80,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
 
 
-def gibibytes(count: float) -> str:
-    """Bytes in GiB."""
-    return f"{count / 2**30:.2f}"
+def gibibytes(count: float | None) -> float | None:
+    """Bytes in GiB, where they are known."""
+    return None if count is None else count / 2**30
 
 
 def sizes_of(inputs: Inputs) -> dict[str, int]:
@@ -112,7 +114,7 @@ def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparis
     headings = [Heading(one.heading, one.detail) for one in results.measures]
     return Table(
         name="main",
-        caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured.",
+        caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
         group_headings=("Teacher", "Student"),
         headings=(Heading("Method", numeric=False), Heading("Seeds"), *headings),
         groups=tuple(_main_group(results, pair, sizes, comparisons) for pair in results.pairs),
@@ -196,8 +198,8 @@ COSTS = (
     CostColumn(Heading("Parameters"), lambda cost: cost.parameters, amount),
     CostColumn(
         Heading("Peak memory", "GiB"),
-        lambda cost: cost.peak_memory_bytes,
-        gibibytes,
+        lambda cost: gibibytes(cost.peak_memory_bytes),
+        "{:.2f}".format,
     ),
 )
 

@@ -1,8 +1,9 @@
 """What a checkpoint is asked, and how."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from pipeline.ranges import Count, NonNegativeCount
 from pipeline.settings.base import Settings
@@ -66,6 +67,7 @@ class Evaluation(Settings):
     sampling: Sampling = Sampling(temperature=0)
     decoding_seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [0]
     max_new_tokens: Count = 256
+    prompt_tokens: Count | None = None  # of instruction tasks: longer ones are left out
     seed: int = 0
 
 
@@ -75,6 +77,11 @@ class Writing(Settings):
     sampling: Sampling
     decoding_seeds: list[int]
     max_new_tokens: Count
+    prompt_tokens: Count | None = None  # the longest prompt that is asked; null: all are
+
+    @model_serializer(mode="wrap")
+    def _without_what_limits_nothing(self, dump: Callable[[Any], dict]) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
 
     @model_validator(mode="after")
     def _draws_or_not(self) -> "Writing":

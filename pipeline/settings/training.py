@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from pipeline.ranges import Count, NonNegative, Positive, Share
 from pipeline.settings.base import Settings
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 class Training(Settings):
     """An optimizer's budget. Dropout is off: a method is compared, not a regulariser."""
@@ -26,7 +28,7 @@ class Training(Settings):
     max_gradient_norm: Positive = 1.0
     validations: Annotated[int, Field(ge=0)] = 4  # how often held-out NLL is measured on the way
     validation_texts: Count = 64  # how many texts that takes
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU
+    precision: Precision = "auto"  # auto: bfloat16 on a GPU
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Training":

@@ -48,7 +48,7 @@ class Capture:
         """What is kept of the texts, in an order of their own."""
         device = self.model.device
         for batch in micro_batches(texts, self.budget, device):
-            with autocast(device, "auto"):
+            with autocast(device, self.settings.precision):
                 states = response_hidden(self.model, batch)
             yield self.of_states(batch, states)
 
@@ -56,8 +56,7 @@ class Capture:
     def of_states(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> Captured:
         """The same for a micro-batch that the teacher's body has read."""
         keep = self._keep()
-        with autocast(states.device, "auto"):
-            parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
+        parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
         arrived = None
         if states.is_cuda:
             arrived = torch.cuda.Event()
@@ -68,8 +67,8 @@ class Capture:
         settings = self.settings
         match settings.kept:
             case "top_k":
-                likeliest = kept.likeliest if self.model.device.type == "cuda" else on_cpu.likeliest
-                return partial(likeliest, k=settings.k, temperatures=settings.temperatures)
+                top = kept.top if self.model.device.type == "cuda" else on_cpu.top
+                return partial(kept.likeliest, k=settings.k, top=top)
             case "sampled":
                 assert settings.draws is not None
                 return partial(kept.drawn, draws=settings.draws)
@@ -77,14 +76,16 @@ class Capture:
                 return kept.states
 
     def _chunks(self, batch: Batch, states: Tensor) -> Iterator[Chunk]:
-        logits = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
-        size = max(LEAST_ROWS, logits // self.model.config.vocab_size)
+        at_once = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
+        size = max(LEAST_ROWS, at_once // self.model.config.vocab_size)
         uniforms = self._uniforms(batch)
         for first in range(0, len(states), size):
             own = slice(first, first + size)
+            with autocast(states.device, self.settings.precision):
+                logits = scored(self.model, states[own])
             yield Chunk(
                 states[own],
-                scored(self.model, states[own]).float(),
+                logits,
                 batch.next_ids[own],
                 None if uniforms is None else uniforms[own],
             )

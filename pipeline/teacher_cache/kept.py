@@ -1,13 +1,14 @@
 """What each kind of cache keeps of some tokens' logits: computed where the model is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline import seeded
+from pipeline import ranking, seeded
+from pipeline.ranking import RANKED, Top, in_order
 from pipeline.sampled_targets import sampled
 from pipeline.signal import of_target
 from pipeline.texts import Text
@@ -25,20 +26,38 @@ class Chunk:
     uniforms: Float[Tensor, "tokens draws"] | None  # where the teacher is drawn from
 
 
-def likeliest(chunk: Chunk, k: int, temperatures: Sequence[float]) -> Kept:
-    """The next token, the k - 1 likeliest others, the rest together, and sums over all tokens."""
-    log_probs = chunk.logits.log_softmax(-1)
-    normalisers = [(log_probs / one).logsumexp(-1) for one in temperatures]
-    kept = {
-        "entropy": -torch.linalg.vecdot(log_probs.exp(), log_probs),
-        "log_normalisers": torch.stack(normalisers, dim=-1) if normalisers else log_probs[:, :0],
-        "target": of_target(log_probs, chunk.next_ids),
-    }
-    log_probs.scatter_(-1, chunk.next_ids[:, None], -torch.inf)
-    others = log_probs.topk(k - 1, dim=-1)
+def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
+    """The k largest of each row by rank.
+
+    Of equal ones the lowest columns come first; which of them are taken, where not all are among
+    the k largest, is not said.
+    """
+    return in_order(*values.topk(k, dim=-1))
+
+
+def likeliest(chunk: Chunk, k: int, top: Callable[[Tensor, int], Top]) -> Kept:
+    """The next token, the k - 1 likeliest others by rank, and all that is left together."""
+    logits, next_ids = chunk.logits, chunk.next_ids[:, None]
+    target = logits.gather(-1, next_ids)
+    others = top(logits.scatter_(-1, next_ids, -torch.inf), k - 1)
+    as_likely = (others.values == target) & (others.columns < next_ids)
+
     # one minus the sum of the kept ones would lose all digits where the rest is small
-    rest = log_probs.scatter_(-1, others.indices, -torch.inf).logsumexp(-1)
-    return kept | {"ids": others.indices.int(), "log_probs": others.values, "other": rest}
+    rest = _log_sum_exp(logits.scatter_(-1, others.columns, -torch.inf), k < logits.shape[-1])
+    total = torch.cat([target, others.values, rest], dim=-1).logsumexp(-1, keepdim=True)
+    return {
+        "target": (target - total)[:, 0],
+        "rank": ((others.values > target) | as_likely).sum(-1),  # of the next token, from 0
+        "ids": others.columns.int(),
+        "log_probs": others.values - total,
+        "other": (rest - total)[:, 0],
+    }
+
+
+def _log_sum_exp(values: Float[Tensor, "rows columns"], finite: bool) -> Float[Tensor, "rows 1"]:
+    """As torch has it, in fewer passes: `softmax` is one."""
+    greatest = values.amax(-1, keepdim=True)
+    return greatest - values.softmax(-1).amax(-1, keepdim=True).log() if finite else greatest
 
 
 def drawn(chunk: Chunk, draws: int) -> Kept:
@@ -57,9 +76,14 @@ def drawn(chunk: Chunk, draws: int) -> Kept:
 
 
 def states(chunk: Chunk) -> Kept:
-    """The last hidden state in half precision, which has more digits than bfloat16."""
+    """The last hidden state in half precision, which has more digits than bfloat16.
+
+    The likeliest tokens are kept beside it: two that are nearly as likely change places when a
+    state is rounded.
+    """
     target = of_target(chunk.logits, chunk.next_ids) - chunk.logits.logsumexp(-1)
-    return {"states": chunk.states.half(), "target": target}
+    likeliest = ranking.likeliest(chunk.logits, RANKED).int()
+    return {"states": chunk.states.half(), "target": target, "likeliest": likeliest}
 
 
 def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline import schemas
 from pipeline.cache import packing
 from pipeline.cache.facts import OCTAVES, Facts
-from pipeline.cache.layout import COUNTS, Layout, Numbers, layout
+from pipeline.cache.layout import COUNTS, Layout, Numbers, layout, ranked
 from pipeline.teacher_cache.capture import Captured
 from pipeline.texts import Text, response_digest
 
@@ -29,8 +29,6 @@ def write(path: Path, captured: Sequence[Captured], facts: Facts) -> None:
     """The file of a shard. Raises ValueError for what its format cannot hold."""
     texts = [text for one in captured for text in one.texts]
     rows = _joined(captured)
-    if np.isnan(rows["target"]).any():
-        raise ValueError("the teacher's log-probabilities are not numbers: train it anew")
     numbers, octaves = _ENCODE[facts.tier](rows, facts)
     width = numbers["states"].shape[-1] if facts.tier == "hidden" else None
     blocks = list(_blocks(texts, numbers, layout(facts, width), BLOCK_TOKENS[facts.tier]))
@@ -49,6 +47,22 @@ def write(path: Path, captured: Sequence[Captured], facts: Facts) -> None:
         if octaves is not None:
             content = packing.compressed([octaves.tobytes()])
             writer.add_key_value_metadata({OCTAVES: content})
+
+
+def refuse_not_numbers(captured: Sequence[Captured], teacher: str) -> None:
+    """Raises ValueError, naming the teacher, where it gives a token that comes next no number."""
+    for one in captured:
+        one.wait()
+        faulty = np.isnan(np.concatenate([part["target"].numpy() for part in one.parts]))
+        if faulty.any():
+            ends = np.cumsum([len(text.response_ids) for text in one.texts])
+            text = one.texts[np.searchsorted(ends, faulty.argmax(), side="right")]
+            raise ValueError(
+                f"teacher {teacher}: its log-probabilities are not numbers (NaN) at {faulty.sum()} "
+                f"of {len(faulty)} tokens, first in example {text.example_id}; if it was trained "
+                "here, train it with a lower training.learning_rate; if it is used as it is, look "
+                "at its weights, or read it with training.precision = 'float32'"
+            )
 
 
 def _joined(captured: Sequence[Captured]) -> Arrays:
@@ -103,10 +117,21 @@ def _top_k(rows: Arrays, facts: Facts) -> tuple[Numbers, packing.Octaves]:
         "gaps": packing.gaps(np.take_along_axis(places, by_place, axis=-1)),
         "levels": steps - floors,
         "floors": floors,
-        "log_normalisers": rows["log_normalisers"],
-        **{name: rows[name][:, None] for name in ("target", "other", "entropy")},
+        "likeliest": _columns(rows["rank"], by_place.argsort(axis=-1), ranked(facts)),
+        **{name: rows[name][:, None] for name in ("target", "other")},
     }
     return numbers, octaves
+
+
+def _columns(rank: np.ndarray, column: np.ndarray, count: int) -> np.ndarray:
+    """Where the likeliest tokens stand in a support: the next token first, then the others.
+
+    `rank` is that of the next token, `column` says for each of the others, the likeliest first, in
+    which column it is put.
+    """
+    place, rank = np.arange(count), rank[:, None]
+    other = np.minimum(place - (place > rank), column.shape[-1] - 1)
+    return np.where(place == rank, 0, 1 + np.take_along_axis(column, other, axis=-1))
 
 
 def _sampled(rows: Arrays, facts: Facts) -> tuple[Numbers, packing.Octaves]:
@@ -135,7 +160,8 @@ def _hidden(rows: Arrays, _: Facts) -> tuple[Numbers, None]:
             "the teacher's hidden states do not fit half precision; set teacher_cache.tier = "
             "'top_k'"
         )
-    return {"target": rows["target"][:, None], "states": rows["states"]}, None
+    numbers = {name: rows[name] for name in ("likeliest", "states")}
+    return numbers | {"target": rows["target"][:, None]}, None
 
 
 _ENCODE = {"top_k": _top_k, "sampled": _sampled, "hidden": _hidden}

@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, costs, vocabulary
+from pipeline import artifacts, cli, costs, positions, vocabulary
 from pipeline.cache import head
 from pipeline.cache.cached_teacher import opened
 from pipeline.cache.facts import HEAD, Facts
 from pipeline.corpus import read_texts
 from pipeline.costs import cost_of_pieces
-from pipeline.language_model import default_device, load, parameter_count, softcap
+from pipeline.language_model import default_device, load, parameter_count
+from pipeline.logits import Scaling, scaling_of
 from pipeline.pieces import Pieces, link
 from pipeline.settings.teacher import CacheJob
 from pipeline.stopwatch import Stopwatch, device_name
@@ -55,19 +56,24 @@ def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Fa
     size = model.config.vocab_size
     if settings.kept == "top_k" and settings.k > size:
         raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
+    scaling = scaling_of(model) if settings.kept == "hidden" else Scaling()
     return Facts(
         tier=settings.kept,
         vocabulary=size,
         shards=files,
         k=settings.k if settings.kept == "top_k" else None,
-        temperatures=tuple(settings.temperatures) if settings.kept == "top_k" else (),
         draws=settings.draws,
-        softcap=softcap(model) if settings.kept == "hidden" else None,
+        hidden_scale=scaling.hidden,
+        logit_scale=scaling.logits,
+        softcap=scaling.cap,
+        precision=settings.precision,
     )
 
 
-def capture_shards(capture: Capture, wanted: Sequence[Shard], pieces: Pieces, facts: Facts) -> None:
-    """Makes the pieces that aren't there yet."""
+def capture_shards(
+    capture: Capture, wanted: Sequence[Shard], pieces: Pieces, facts: Facts, teacher: str
+) -> None:
+    """Makes the pieces that aren't there yet. Raises ValueError for a teacher that says NaN."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         writing: Future[Path] | None = None
         for shard in wanted:
@@ -76,6 +82,7 @@ def capture_shards(capture: Capture, wanted: Sequence[Shard], pieces: Pieces, fa
             watch, work = Stopwatch(capture.model.device), count(capture.model)
             captured = list(capture.of(shard.texts))
             captured[-1].wait()
+            shards.refuse_not_numbers(captured, teacher)
             usage, tokens = watch.usage(), sum(len(text.response_ids) for text in shard.texts)
             rate = f"{tokens / usage.seconds:.0f} tok/s"
             cli.progress(f"{shard.file}: {len(shard.texts)} texts, {rate}")
@@ -107,13 +114,15 @@ def run(options: Namespace) -> None:
     inputs = {"teacher": options.teacher, "tokens": options.tokens}
     cli.begin(options.out, options.job, inputs)
 
-    vocabulary.check(options.teacher, options.tokens)
+    vocabulary.check_teacher(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
     wanted = list(shards_of(options.tokens, settings))
+    texts = [text for shard in wanted for text in shard.texts]
+    positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
     facts = facts_of(model, settings, [one.file for one in wanted])
     pieces = Pieces(options.state, options.job, inputs)
     capture = Capture(model, settings, options.micro_batch_tokens)
-    capture_shards(capture, wanted, pieces, facts)
+    capture_shards(capture, wanted, pieces, facts, artifacts.read_id(options.teacher))
 
     with artifacts.whole(options.out) as folder:
         folder.mkdir()
@@ -121,7 +130,6 @@ def run(options: Namespace) -> None:
             link(options.state / file / file, folder / file)
         if facts.tier == "hidden":
             head.save(model, folder / HEAD)
-        texts = [text for shard in wanted for text in shard.texts]
         checked = _verified(capture, folder, facts, texts)
         verify.refuse(checked, options.out, artifacts.read_id(options.teacher))
         said = [pieces.facts(file) for file in facts.shards]
@@ -145,7 +153,7 @@ def _verified(
     """What a share of the cache is off the teacher that it was made of. No part of the cost."""
     return verify.compare(
         opened(folder, facts, capture.settings.splits),
-        LiveTeacher(capture.model),
+        LiveTeacher(capture.model, capture.settings.precision),
         verify.drawn(texts, VERIFIED_SHARE, capture.settings.seed),
         facts,
         capture.settings.seed,

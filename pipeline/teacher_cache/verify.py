@@ -3,7 +3,7 @@
 What is compared depends on the kind of cache:
 
     top_k, hidden   KL(p ‖ stored) in nats, with p the live teacher's distribution on the stored
-                    support, at temperature 1 and at every other one that is kept
+                    support
     sampled         the share of a token's draws that came up otherwise
 
 and, for all of them, the log-probability of the token that really comes next. On a CPU the live
@@ -71,10 +71,9 @@ def compare(
         target_errors.append((stored - exact).abs())
         if facts.draws is not None:
             errors.append(_moved(cached.signal(batch), logits, batch, facts.draws, seed).cpu())
-        for temperature in (1.0, *facts.temperatures) if facts.draws is None else ():
-            signal = cached.signal(batch, temperature)
-            p = on_support(logits / temperature, signal.support)
-            errors.append(kl(p, signal.log_probs).cpu())
+        else:
+            signal = cached.signal(batch)
+            errors.append(kl(on_support(logits, signal.support), signal.log_probs).cpu())
     error = torch.cat(errors)
     return Verified(
         texts=len(texts),
@@ -125,7 +124,7 @@ def run(options: Namespace) -> None:
             f"({options.teacher}): give its own teacher"
         )
     check_cache(folder, options.tokens, facts.vocabulary)
-    vocabulary.check(options.teacher, options.tokens)
+    vocabulary.check_teacher(options.teacher, options.tokens)
     settings = CacheJob.model_validate(manifest["settings"])
     texts = [
         text
@@ -134,7 +133,7 @@ def run(options: Namespace) -> None:
     ]
     found = compare(
         opened(folder, facts, settings.splits),
-        LiveTeacher(load(options.teacher, default_device())),
+        LiveTeacher(load(options.teacher, default_device()), settings.precision),
         drawn(texts, options.share, options.seed),
         facts,
         settings.seed,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, cli, costs, schemas, vocabulary
+from pipeline import artifacts, cli, costs, positions, schemas, vocabulary
 from pipeline.corpus import read_texts
 from pipeline.costs import cost_of_pieces
 from pipeline.language_model import default_device, load, parameter_count
@@ -72,9 +72,12 @@ def run(options: Namespace) -> None:
     inputs = {"teacher": options.teacher, "tokens": options.tokens}
     cli.begin(options.out, options.job, inputs)
 
-    vocabulary.check(options.teacher, options.tokens)
-    model = load(options.teacher, default_device())
+    vocabulary.check_teacher(options.teacher, options.tokens)
+    model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
+    unanswered = [replace(text, response_ids=[]) for text in asked]
+    key = "teacher_text.max_new_tokens"
+    positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
     pieces, made, facts = Pieces(options.state, options.job, inputs), [], []
     pace = Pace("texts", len(asked), "texts")
     for first in range(0, len(asked), CHUNK):
@@ -96,7 +99,7 @@ def run(options: Namespace) -> None:
             options.job,
             inputs,
             tokens=sum(one["tokens"] for one in facts),
-            tokenizer_digest=vocabulary.of_texts(options.tokens),
             ended_share=sum(one["ended"] for one in facts) / len(asked),
+            **vocabulary.facts(vocabulary.of_texts(options.tokens)),
         )
     pieces.forget()

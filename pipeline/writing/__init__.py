@@ -5,6 +5,7 @@ and a `Choose` decides what comes next. A text draws its randomness from (seed, 
 so that it does not depend on what else is written beside it.
 
     choices    how a token is chosen, from one model's distribution or several
+    ends       what ends a text
     slots      texts side by side, each at a place of its own
     caches     their keys and values
     llama      reads them with our own arithmetic, where we know the family
@@ -28,16 +29,21 @@ from pipeline.writing.choices import (
     restricted,
     sampler,
 )
+from pipeline.writing.ends import end_ids
+from pipeline.writing.graphs import CAPTURES, Captures
 from pipeline.writing.room import BATCH_TOKENS
 
 __all__ = [
     "BATCH_TOKENS",
+    "CAPTURES",
+    "Captures",
     "Choice",
     "Choose",
     "Drafted",
     "Logits",
     "draw",
     "either",
+    "end_ids",
     "restricted",
     "sampler",
     "write",

@@ -3,7 +3,6 @@
 The longest prompts come first, so that like lengths meet and short texts are left for the end.
 """
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +11,16 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.pace import Pace
+from pipeline.positions import check_table
 from pipeline.texts import Author, Text
 from pipeline.workload import note_writing
 from pipeline.writing import lockstep
 from pipeline.writing.choices import Choose, Drafted
 from pipeline.writing.decoder import Decoder, can_write, like_lengths
-from pipeline.writing.room import BATCH_TOKENS, decoder_for
+from pipeline.writing.ends import end_ids
+from pipeline.writing.room import BATCH_TOKENS, decoder_for, lots
 from pipeline.writing.slots import Asked, Response, uniforms
 
-SLOT_RANGE = 0.5  # a text takes no slot that is more than twice as long as need be
 REFILL = 1 / 8  # share of the slots that is free before new prompts are read
 SHRINK_BELOW = 0.5  # with no text waiting, free slots are given up when no more is still written
 
@@ -56,20 +56,21 @@ def write(
     pace: Pace | None = None,
 ) -> list[Text]:
     """The prompts of `texts` with new responses, in the same order."""
+    for model in models:
+        check_table(model.config, texts, max_new_tokens)
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at].prompt_ids))
     ordered = [texts[at] for at in order]
     work = Work(models, choose, max_new_tokens, seed, pace)
     in_slots = all(can_write(model) for model in models)
-    share, budget = (SLOT_RANGE, math.inf) if in_slots else (0, BATCH_TOKENS)
 
     responses: list[Response] = []
     lengths = [len(text.prompt_ids) + max_new_tokens for text in ordered]
-    for lot in like_lengths(lengths, share, budget):
+    for lot in lots(models, lengths) if in_slots else like_lengths(lengths, 0, BATCH_TOKENS):
         group = ordered[lot.start : lot.stop]
         responses += _in_slots(group, work) if in_slots else _in_lockstep(group, work)
-    end = models[0].config.eos_token_id
+    ends = end_ids(models[0])
     found = {
-        at: _answered(text, response, author, end)
+        at: _answered(text, response, author, ends)
         for at, text, response in zip(order, ordered, responses, strict=True)
     }
     written = [found[at] for at in range(len(texts))]
@@ -78,13 +79,13 @@ def write(
     return written
 
 
-def _answered(text: Text, response: Response, author: Author, end: int) -> Text:
+def _answered(text: Text, response: Response, author: Author, ends: Sequence[int]) -> Text:
     return replace(
         text,
         response_ids=response.tokens,
         author=author,
         teacher_tokens=sum(response.by_teacher),
-        ended=response.tokens[-1] == end,
+        ended=response.tokens[-1] in ends,
         log_probs=response.log_probs,
     )
 
@@ -92,9 +93,8 @@ def _answered(text: Text, response: Response, author: Author, end: int) -> Text:
 def _in_lockstep(texts: Sequence[Text], work: Work) -> list[Response]:
     drafted = isinstance(work.choose, Drafted)
     choose = work.choose.token_by_token if drafted else work.choose
-    end = work.models[0].config.eos_token_id
     asked = [work.asked(text) for text in texts]
-    found = lockstep.written(asked, work.models, choose, work.time, end)
+    found = lockstep.written(asked, work.models, choose, work.time, end_ids(work.models[0]))
     work.tell(found)
     return found
 

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from pipeline.writing import families, llama
 from pipeline.writing.choices import Choose, Drafted
-from pipeline.writing.graphs import HalfMatrices, captured
+from pipeline.writing.ends import end_ids
+from pipeline.writing.graphs import VARIANTS, HalfMatrices, captured
 from pipeline.writing.slots import Asked, Response, Slots
 from pipeline.writing.steps import Reader, advance, ahead
 
@@ -38,12 +39,13 @@ class Decoder:
         time: int,
     ):
         self.choose, self.device = choose, models[0].device
-        self.end = models[0].config.eos_token_id
+        self.end_ids = end_ids(models[0])
         self.length = length + GRAIN * (ahead(choose) > 1)  # guesses may go beyond the end
         self.slots = Slots.empty(count, time, self.device)
         self.halved = [HalfMatrices(one) for one in models] if self.on_gpu else []
         self.readers = [self._reader(one) for one in [one.model for one in self.halved] or models]
-        self.step = captured(self._step, self._compile) if self.on_gpu else self._step
+        # not self._step where that fails: a decoder that holds itself outlives its last user
+        self.replay = captured(self._step, self._compile) if self.on_gpu else None
 
     @property
     def on_gpu(self) -> bool:
@@ -64,7 +66,7 @@ class Decoder:
     def advance(self) -> list[bool]:
         """Writes on; whether each slot is still writing."""
         for _ in range(POLL if self.on_gpu else 1):
-            self.step()
+            (self.replay or self._step)()
         return self.slots.writing.tolist()
 
     def responses(self, rows: Sequence[int]) -> list[Response]:
@@ -90,6 +92,8 @@ class Decoder:
         return family(model, self.slots.count, self.length, dtype)
 
     def _compile(self, wanted: bool) -> None:
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, VARIANTS)
         for one in self.readers:
             if isinstance(one, llama.LlamaReader):
                 one.next_block = torch.compile(llama.block) if wanted else llama.block
@@ -98,7 +102,7 @@ class Decoder:
         seen, slots = self.length, self.slots
         if not self.on_gpu:
             seen = int((slots.read * slots.writing).max()) + ahead(self.choose)
-        advance(self.readers, self.choose, slots, seen, self.end)
+        advance(self.readers, self.choose, slots, seen, self.end_ids)
 
 
 def like_lengths(lengths: Sequence[int], share: float, budget: float) -> Iterator[range]:

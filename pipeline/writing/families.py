@@ -65,7 +65,7 @@ class FamilyReader:
         """The logits after each of the next tokens of all texts, of which `read` were read."""
         reading = going_on(read, ids.shape[1], seen, self.dtype)
         with autocast(ids.device, "auto"):
-            return head(self.model, self._hidden(ids, reading)).float()
+            return head(self.model, self._hidden(ids, reading))
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Goes on with these slots alone."""

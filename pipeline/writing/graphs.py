@@ -6,6 +6,7 @@ and the matrices.
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
@@ -14,24 +15,48 @@ from transformers.pytorch_utils import Conv1D
 from pipeline.cli import progress
 
 WARM_UP = 3  # steps before the capture: libraries allocate, kernels are compiled
+VARIANTS = 32  # of a compiled layer: several models, each with one token and with a draft
 
 Step = Callable[[], None]
 
 
-def captured(step: Step, compiled: Callable[[bool], None]) -> Step:
-    """A CUDA graph of `step`, compiled if that can be done; the step as it is if nothing can.
+@dataclass
+class Captures:
+    """How the decoders that this process made for a GPU take their steps, for a job's record."""
+
+    compiled: int = 0  # captured in a CUDA graph, with its layers compiled
+    uncompiled: int = 0  # captured as it is
+    failed: int = 0  # launched anew, kernel by kernel, at every token
+    reason: str | None = None  # why the last one that is not compiled isn't
+
+
+CAPTURES = Captures()
+
+
+def captured(step: Step, compiled: Callable[[bool], None]) -> Step | None:
+    """Replays a CUDA graph of `step`, compiled if that can be done; None if it can't be captured.
 
     It writes into tensors that keep their storage and looks at none. Capturing runs it: with no
     text in the slots that changes nothing but what no text will read.
+
+    Raises: torch.OutOfMemoryError, as the step as it is would not have room either.
     """
     for wanted, name in ((True, "the compiled step"), (False, "the step as it is")):
-        compiled(wanted)
         try:
-            return _graph(step)
+            compiled(wanted)
+            replay = _graph(step)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # what torch raises where it can't compile or capture
             reason = " ".join(str(error).split())
-            progress(f"writing: {name} can't be captured in a CUDA graph: {reason:.300}")
-    return step
+            CAPTURES.reason = f"{name} can't be captured in a CUDA graph: {reason:.300}"
+            progress(f"writing: {CAPTURES.reason}")
+        else:
+            CAPTURES.compiled += wanted
+            CAPTURES.uncompiled += not wanted
+            return replay
+    CAPTURES.failed += 1
+    return None
 
 
 def _graph(step: Step) -> Step:

@@ -86,7 +86,7 @@ class LlamaReader:
             hidden = body.embed_tokens(ids)
             for layer, place in self._layers(reading):
                 hidden = self.next_block(layer, hidden, place)
-            return head(self.model, normed(body.norm, hidden)).float()
+            return head(self.model, normed(body.norm, hidden))
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Goes on with these slots alone."""

@@ -4,18 +4,20 @@ For families that nothing faster is known to be right for. A text that has ended
 until half of them have.
 """
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from pipeline.language_model import autocast, head
 from pipeline.writing.choices import Choose, Logits
 from pipeline.writing.slots import Asked, Response, Slots
 
+KEYS_AND_VALUES, STATES = "past_key_values", "cache_params"
 SHRINK_BELOW = 0.5  # the ended leave the batch when no more than this share is still written
 
 
@@ -29,7 +31,8 @@ class Reader:
         attention: Int[Tensor, "batch time"],
     ):
         self.model = model
-        self.cache = DynamicCache(config=model.config)
+        self.cache_name = _cache_name(model)
+        self.cache: Cache | None = None  # the family makes its own when it reads the prompts
         self.attention = attention
         self.logits = self._read(prompts, (attention.cumsum(-1) - 1).clamp(min=0))
 
@@ -40,20 +43,33 @@ class Reader:
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Goes on with these texts alone."""
-        self.cache.batch_select_indices(rows)
+        assert self.cache is not None
+        self.cache.reorder_cache(rows)  # batch_select_indices knows no recurrent states
         self.attention = self.attention[rows]
         self.logits = self.logits[rows]
 
     def _read(self, ids: Int[Tensor, "batch new"], positions: Int[Tensor, "batch new"]) -> Logits:
+        # a state without positions takes the mask for one of the new tokens alone
+        masked = self.cache is None or self.cache_name == KEYS_AND_VALUES
         with autocast(self.model.device, "auto"):
             body = self.model.base_model(
                 input_ids=ids,
-                attention_mask=self.attention,
+                attention_mask=self.attention if masked else None,
                 position_ids=positions,
-                past_key_values=self.cache,
                 use_cache=True,
+                **{self.cache_name: self.cache},
             )
-            return head(self.model, body.last_hidden_state[:, -1]).float()
+            self.cache = body.get(self.cache_name)
+            if self.cache is None:
+                kind = type(self.model).__name__
+                raise ValueError(f"{kind} can't write here: it keeps its state in a place unknown")
+            return head(self.model, body.last_hidden_state[:, -1])
+
+
+def _cache_name(model: PreTrainedModel) -> str:
+    """The argument that takes the cache: Mamba and its like have a name of their own for it."""
+    known = inspect.signature(model.base_model.forward).parameters
+    return STATES if STATES in known else KEYS_AND_VALUES
 
 
 def written(
@@ -61,7 +77,7 @@ def written(
     models: Sequence[PreTrainedModel],
     choose: Choose,
     time: int,
-    end: int,
+    end_ids: Sequence[int],
 ) -> list[Response]:
     """A response to each prompt. All are in memory at once."""
     device = models[0].device
@@ -74,7 +90,7 @@ def written(
     found: dict[int, Response] = {}
     while True:
         choice = choose([one.logits for one in readers], slots.position, slots.uniform())
-        slots.take(choice, slots.writing, end)
+        slots.take(choice, slots.writing, end_ids)
         left = int(slots.writing.sum())
         if left <= SHRINK_BELOW * slots.count:
             gone, kept = (~slots.writing).nonzero()[:, 0], slots.writing.nonzero()[:, 0]

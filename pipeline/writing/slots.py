@@ -42,6 +42,7 @@ class Slots:
     read: Int[Tensor, " slots"]  # tokens that the models have read
     position: Int[Tensor, " slots"]  # in the response, of the token to be chosen next
     writing: Bool[Tensor, " slots"]
+    limit: Int[Tensor, " slots"]  # the most tokens of the response, at most `time`
     dropped: Int[Tensor, " slots"]  # guesses that were read, and not kept
     uniforms: Float[Tensor, "slots time draws"]
     tokens: Int[Tensor, "slots time"]
@@ -60,6 +61,7 @@ class Slots:
             read=zeros(),
             position=zeros(),
             writing=zeros(dtype=torch.bool),
+            limit=zeros(),
             dropped=zeros(),
             uniforms=zeros(time + 1, DRAWS, dtype=torch.double),
             tokens=zeros(time + 1),
@@ -74,11 +76,14 @@ class Slots:
 
     @property
     def time(self) -> int:
-        """The most tokens of a response."""
+        """Room for a response, in tokens."""
         return self.tokens.shape[1] - 1
 
     def begin(self, rows: Int[Tensor, " begun"], asked: Sequence[Asked]) -> None:
-        """Texts whose prompts were read but for their last tokens."""
+        """Texts whose prompts were read but for their last tokens.
+
+        They may all be given uniforms for fewer tokens than there is room for: that is their limit.
+        """
         device = rows.device
         self.last[rows] = torch.tensor([one.prompt_ids[-1] for one in asked], device=device)
         self.read[rows] = torch.tensor([len(one.prompt_ids) - 1 for one in asked], device=device)
@@ -86,15 +91,16 @@ class Slots:
         self.dropped[rows] = 0
         self.writing[rows] = True
         uniforms = np.stack([one.uniforms for one in asked])
-        self.uniforms[rows, :-1] = torch.from_numpy(uniforms).to(device)
+        self.limit[rows] = uniforms.shape[1]
+        self.uniforms[rows, : uniforms.shape[1]] = torch.from_numpy(uniforms).to(device)
 
     def uniform(self, ahead: int = 0) -> Float[Tensor, "slots draws"]:
         """The numbers for each text's next token, or for one so many further on."""
         at = (self.position + ahead).clamp(max=self.time)
         return self.uniforms.gather(1, at[:, None, None].expand(-1, 1, DRAWS))[:, 0]
 
-    def take(self, choice: Choice, among: Bool[Tensor, " slots"], end: int) -> None:
-        """One more token of the texts among these; they stop at `end`, or when out of room."""
+    def take(self, choice: Choice, among: Bool[Tensor, " slots"], end_ids: Sequence[int]) -> None:
+        """One more token of the texts among these; they stop at an end, or at their limit."""
         at = torch.where(among, self.position, self.time)[:, None]
         self.tokens.scatter_(1, at, choice.tokens[:, None])
         self.log_probs.scatter_(1, at, choice.log_probs[:, None].float())
@@ -102,7 +108,9 @@ class Slots:
         self.last.copy_(torch.where(among, choice.tokens, self.last))
         self.position.add_(among)
         self.read.add_(among)
-        goes_on = (choice.tokens != end) & (self.position < self.time)
+        goes_on = self.position < self.limit
+        for end in end_ids:  # numbers, not a tensor: a captured step copies nothing from the host
+            goes_on.logical_and_(choice.tokens != end)
         self.writing.logical_and_(goes_on | ~among)
 
     def responses(self, rows: Int[Tensor, " ended"]) -> list[Response]:

@@ -36,18 +36,22 @@ def ahead(choose: Choose | Drafted) -> int:
 
 
 def advance(
-    readers: Sequence[Reader], choose: Choose | Drafted, slots: Slots, seen: int, end: int
+    readers: Sequence[Reader],
+    choose: Choose | Drafted,
+    slots: Slots,
+    seen: int,
+    end_ids: Sequence[int],
 ) -> None:
     """Writes on in all slots."""
     if isinstance(choose, Drafted):
-        _by_draft(readers, choose, slots, seen, end)
+        _by_draft(readers, choose, slots, seen, end_ids)
         return
     logits = [one.read(slots.last[:, None], slots.read, seen)[:, 0] for one in readers]
-    slots.take(choose(logits, slots.position, slots.uniform()), slots.writing, end)
+    slots.take(choose(logits, slots.position, slots.uniform()), slots.writing, end_ids)
 
 
 def _by_draft(
-    readers: Sequence[Reader], choose: Drafted, slots: Slots, seen: int, end: int
+    readers: Sequence[Reader], choose: Drafted, slots: Slots, seen: int, end_ids: Sequence[int]
 ) -> None:
     """The first model proposes token by token, the second reads and judges all of it at once.
 
@@ -65,7 +69,7 @@ def _by_draft(
     among, before = slots.writing.clone(), slots.read.clone()
     slots.dropped.add_(among * choose.tokens)
     for at in range(choose.tokens):
-        slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end)
+        slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end_ids)
         among = among & slots.writing & (judged.tokens[:, at] == proposed.tokens[:, at])
     slots.dropped.sub_(slots.read - before)
 

@@ -2,7 +2,7 @@ from snakemake.settings.types import RerunTrigger
 
 from workflow.jobs import Jobs
 from workflow.machine import Machine
-from workflow.needs import Needs
+from workflow.needs import Needs, refuse
 
 
 def settled(path):
@@ -16,6 +16,12 @@ def settled(path):
 def keeps_code():
     """Without the trigger `params`, an edit in the code makes nothing anew."""
     return RerunTrigger.PARAMS not in workflow.dag_settings.rerun_triggers
+
+
+def targets(wildcards):
+    """All that the experiment is for; asked for before any job, so that it may be refused here."""
+    refuse(JOBS.grid, NEEDS.machine, JOBS.unfinished)
+    return JOBS.targets(wildcards)
 
 
 JOBS = Jobs.of(config, settled, keeps_code)

@@ -13,6 +13,7 @@ rule evaluation:
         mem_mb=NEEDS.mem_mb("evals"),
         runtime=NEEDS.runtime("evals"),
         disk_mb=NEEDS.disk_mb("evals"),
+        device=NEEDS.device("evals"),
         gpu_memory_mb=NEEDS.gpu_memory_mb("evals"),
         micro_batch_tokens=NEEDS.micro_batch_tokens("evals"),
     params:
@@ -21,7 +22,8 @@ rule evaluation:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        " --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.evaluate {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"

@@ -13,19 +13,25 @@ rule teacher:
     resources:
         mem_mb=NEEDS.mem_mb("teachers"),
         runtime=NEEDS.runtime("teachers"),
+        slurm_extra=NEEDS.slurm_extra("teachers"),
         disk_mb=NEEDS.disk_mb("teachers"),
+        device=NEEDS.device("teachers"),
         gpu_memory_mb=NEEDS.gpu_memory_mb("teachers"),
         micro_batch_tokens=NEEDS.micro_batch_tokens("teachers"),
+        gradient_checkpointing=NEEDS.gradient_checkpointing("teachers"),
     params:
         job=JOBS.job("teachers"),
         flags=JOBS.flags("teachers"),
+        checkpointing=NEEDS.checkpointing,
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        " --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.distill {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
+        " {params.checkpointing:q}"
         " > {log:q} 2>&1"
 
 
@@ -45,6 +51,7 @@ rule teacher_text:
         mem_mb=NEEDS.mem_mb("texts"),
         runtime=NEEDS.runtime("texts"),
         disk_mb=NEEDS.disk_mb("texts"),
+        device=NEEDS.device("texts"),
         gpu_memory_mb=NEEDS.gpu_memory_mb("texts"),
     params:
         job=JOBS.job("texts"),
@@ -52,7 +59,8 @@ rule teacher_text:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        " --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.teacher_text {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q} --threads {threads}"
         " > {log:q} 2>&1"
@@ -74,6 +82,7 @@ rule teacher_cache:
         mem_mb=NEEDS.mem_mb("caches"),
         runtime=NEEDS.runtime("caches"),
         disk_mb=NEEDS.disk_mb("caches"),
+        device=NEEDS.device("caches"),
         gpu_memory_mb=NEEDS.gpu_memory_mb("caches"),
         micro_batch_tokens=NEEDS.micro_batch_tokens("caches"),
     params:
@@ -82,7 +91,8 @@ rule teacher_cache:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --gpu-memory-mb {resources.gpu_memory_mb}"
+        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        " --gpu-memory-mb {resources.gpu_memory_mb}"
         " pipeline.teacher_cache {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"

@@ -1,0 +1,122 @@
+"""Model and tokenizer that agree: how a text ends, and which tokens there are."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+# what of a generation_config changes no token, or is decided by the experiment's own keys
+OWN = {
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "max_length",
+    "max_new_tokens",
+    "use_cache",
+    "cache_implementation",
+    "transformers_version",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict_in_generate",
+}
+
+
+class Prepared(NamedTuple):
+    """A model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prepared:
+    """The two with one EOS, as many rows as there are tokens, and all ids that end a text.
+
+    Training ends a response with the tokenizer's EOS. A text that is written ends with that or with
+    any other id at which the source's `generate` stops: `generation_config.eos_token_id`.
+
+    Raises:
+        ValueError: if they don't belong together, or no token ends a text.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no EOS token: a student could not learn to stop")
+    if model.config.vocab_size < len(tokenizer):
+        tokenizer = _without_tokens_beyond(tokenizer, model.config.vocab_size)
+    if model.config.vocab_size > len(tokenizer):  # rows that only pad the matrix, as Qwen's
+        model.resize_token_embeddings(len(tokenizer))
+    ends = _ends(model, tokenizer)
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.pad_token_id = tokenizer.eos_token_id
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    model.generation_config.pad_token_id = tokenizer.eos_token_id
+    return Prepared(model, tokenizer)
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokenizer's EOS, then the other ids at which the source stops writing."""
+    named = model.generation_config.eos_token_id
+    if named is None:
+        named = model.config.eos_token_id
+    named = named if isinstance(named, list | tuple) else [named]
+    ids = [one for one in named if one is not None and 0 <= one < len(tokenizer)]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+
+
+def not_obeyed(settings: GenerationConfig) -> dict[str, object]:
+    """What of a source's generation_config has no effect here, such as a repetition penalty."""
+    return {key: value for key, value in settings.to_diff_dict().items() if key not in OWN}
+
+
+def _without_tokens_beyond(
+    tokenizer: PreTrainedTokenizerBase, rows: int
+) -> PreTrainedTokenizerBase:
+    """A tokenizer without the special tokens that a model has no row for, as Gemma 3 1B's image.
+
+    Raises:
+        ValueError: if any of them is an ordinary token, or they can't be taken out.
+    """
+    beyond = {name: id for name, id in tokenizer.get_vocab().items() if id >= rows}
+    added = tokenizer.added_tokens_decoder
+    ordinary = [name for name, id in beyond.items() if id not in added or not added[id].special]
+    shorter = None if ordinary else _without(tokenizer, set(beyond))
+    if shorter is None or len(shorter) != rows:
+        raise ValueError(
+            f"the model has {rows} tokens, its tokenizer {len(tokenizer)}: they don't belong "
+            f"together (too many: {', '.join(sorted(ordinary or beyond)[:4])})"
+        )
+    return shorter
+
+
+def _without(tokenizer: PreTrainedTokenizerBase, names: set[str]) -> PreTrainedTokenizerBase | None:
+    """The tokenizer without some added tokens; None if it isn't saved as tokenizer.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        words, settings = (
+            Path(folder, name) for name in ("tokenizer.json", "tokenizer_config.json")
+        )
+        if not words.exists():
+            return None
+        saved = json.loads(words.read_text(encoding="utf-8"))
+        saved["added_tokens"] = [
+            one for one in saved["added_tokens"] if one["content"] not in names
+        ]
+        words.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+        kept = _pruned(json.loads(settings.read_text(encoding="utf-8")), names)
+        settings.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def _pruned(value: object, names: set[str]) -> object:
+    """JSON without the entries that are, or describe, one of the tokens named."""
+    if isinstance(value, dict):
+        return {k: _pruned(v, names) for k, v in value.items() if not _names(v, names)}
+    if isinstance(value, list):
+        return [_pruned(one, names) for one in value if not _names(one, names)]
+    return value
+
+
+def _names(value: object, names: set[str]) -> bool:
+    content = value.get("content") if isinstance(value, dict) else value
+    return isinstance(content, str) and content in names

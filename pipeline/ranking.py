@@ -1,0 +1,46 @@
+"""Which tokens are likeliest, in an order that every part of the project agrees on.
+
+Ranks are read off logits: log-probabilities have fewer digits where logits lie near zero, and
+stored ones are rounded. Of equal logits the token with the lowest id comes first.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+RANKED = 5  # ranks that evaluations compare, and that caches keep
+
+
+@dataclass(frozen=True)
+class Top:
+    """The largest values of each row in the order of their ranks, and the columns they are in."""
+
+    values: Float[Tensor, "rows k"]
+    columns: Int[Tensor, "rows k"]
+
+
+def in_order(
+    values: Float[Tensor, "rows k"], columns: Int[Tensor, "rows k"], count: int | None = None
+) -> Top:
+    """Values and their columns by rank, the first `count` of them; None: all."""
+    by_column = columns.argsort(dim=-1)
+    values, columns = values.gather(-1, by_column), columns.gather(-1, by_column)
+    ordered, order = values.sort(dim=-1, descending=True, stable=True)
+    return Top(ordered[:, :count], columns.gather(-1, order)[:, :count])
+
+
+def likeliest(
+    logits: Float[Tensor, "tokens vocabulary"], count: int
+) -> Int[Tensor, "tokens ranked"]:
+    """The ids of the `count` likeliest tokens in order; fewer where the vocabulary is smaller."""
+    size = logits.shape[-1]
+    if count >= size:
+        return logits.sort(dim=-1, descending=True, stable=True).indices
+    found = logits.topk(count + 1, dim=-1)
+    ids = in_order(found.values[:, :count], found.indices[:, :count]).columns
+    # where the next one is as likely as the last, `topk` takes any of them
+    tied = found.values[:, count - 1] == found.values[:, count]
+    if tied.any():
+        ids[tied] = logits[tied].sort(dim=-1, descending=True, stable=True).indices[:, :count]
+    return ids

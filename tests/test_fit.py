@@ -1,0 +1,240 @@
+"""How jobs fit their machine: on which device, in which micro-batches, and what is refused."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from snaking import ROOT, Copy, edited
+
+from workflow.artifact import Artifact
+from workflow.config import validate
+from workflow.fit import (
+    CONTEXT_MB,
+    CPU_MICRO_BATCH,
+    GRAIN,
+    MB,
+    USABLE,
+    Fit,
+    Work,
+    fit,
+    least_mb,
+    placed,
+)
+from workflow.grid import Grid
+from workflow.machine import CPU, GPU, GPU_SPEED, Machine
+from workflow.needs import Needs, refusals
+from workflow.resources import work
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A default resource as Snakemake holds one."""
+
+    raw: int | str | None
+
+
+@pytest.fixture
+def grid(tiny: dict[str, Any]) -> Grid:
+    return Grid(validate(edited(tiny, {"methods.gkd": None})))
+
+
+def wildcards(artifact: Artifact) -> SimpleNamespace:
+    return SimpleNamespace(id=artifact.id)
+
+
+def shipped(name: str) -> Grid:
+    """The grid of a configuration in `configs/`."""
+    return Grid(validate(yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())))
+
+
+def test_a_micro_batch_fits_beside_the_weights():
+    grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
+    for artifact in grid.artifacts.values():
+        doing = work(grid, artifact)
+        if not doing.loaded:
+            continue
+        for device in (24_000, 80_000):
+            found = fit(doing, Machine(device_memory_mb=device))
+            assert found.computing / MB + CONTEXT_MB <= USABLE * device
+            assert found.micro_batch >= GRAIN
+            assert not found.is_checkpointed
+
+
+def test_no_job_is_on_a_gpu_that_the_profile_does_not_name(grid: Grid):
+    hub = shipped("smollm2")
+    for one, artifact in ((grid, grid.teacher("large")), (hub, hub.teacher("smollm2"))):
+        needs = Needs(one, CPU)
+        assert needs.device("teachers")(wildcards(artifact)) == "cpu"
+        assert needs.micro_batch_tokens("teachers")(wildcards(artifact), 1) == CPU_MICRO_BATCH
+
+
+def test_where_the_profile_names_a_gpu_a_tiny_job_stays_off_it(grid: Grid):
+    needs, hub = Needs(grid, replace(GPU, share_devices=1)), shipped("smollm2")
+    for artifact in grid.artifacts.values():
+        if artifact.stage in ("teachers", "students", "evals", "caches"):
+            assert needs.device(artifact.stage)(wildcards(artifact)) == "cpu"
+            assert needs.gpu_memory_mb(artifact.stage)(wildcards(artifact), 1) == 0
+    assert Needs(hub, GPU).device("teachers")(wildcards(hub.teacher("smollm2"))) == "gpu"
+
+
+def test_a_small_model_with_much_to_do_is_faster_on_a_gpu():
+    little = Work(operations=1e12, loaded=4 * 5 * MB)
+    much = replace(little, operations=1e15)  # hours on a core, seconds on a GPU
+    assert [placed(one, GPU).machine for one in (little, much)] == [CPU, GPU]
+
+
+def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
+    # 40 GB of weights and what belongs to them, and 20 or 1 MB for each position
+    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, step_positions=4_096)
+    roomy, tight = (fit(doing, Machine(device_memory_mb=one)) for one in (150_000, 80_000))
+    # 0.85 of 150 GB less the weights and 1.5 GB leaves room for 1,433 positions
+    assert roomy == Fit(Machine(device_memory_mb=150_000), 1_024, False, 40e9 + 1_024 * 60e6)
+    # 0.85 of 80 GB for 441: less than 512. With 1 MB each, for all of the step
+    assert tight == Fit(Machine(device_memory_mb=80_000), 4_096, True, 40e9 + 4_096 * 1e6)
+
+
+def test_the_least_that_a_job_needs_is_its_weights_and_one_micro_batch():
+    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, logits=1_000 * MB)
+    assert least_mb(doing, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512
+    read = replace(doing, checkpointed=0)
+    assert least_mb(read, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512 * 60
+
+
+def test_a_job_that_can_fit_no_gpu_is_refused_with_both_numbers_and_a_way_out():
+    grid = shipped("openllama_dolly")
+    lines = refusals(grid, GPU, grid.artifacts.values())
+    teacher = next(line for line in lines if "results/teachers/" in line)
+    # 18 bytes for each of 7 billion parameters, and up to 4 GB for a smallest micro-batch
+    needed = int(teacher.split(" GB of a GPU")[0].split()[-1])
+    assert 126 < needed < 132
+    assert f"that one has {GPU.device_memory_mb // 1000} GB" in teacher
+    assert any("a method that reads its teacher's cache" in line for line in lines)
+    assert not refusals(grid, Machine(device_memory_mb=150_700), grid.artifacts.values())
+    assert not refusals(grid, CPU, grid.artifacts.values())
+
+
+def test_one_place_says_what_a_gpu_is_expected_to_do():
+    text = (ROOT / "docs/protocols.md").read_text()
+    assert f"{GPU_SPEED.operations_per_second / 1e12:.0f} TFLOP/s" in text
+    assert f"{GPU_SPEED.position_seconds * 1000:.0f} ms a step" in text.replace("\n  ", " ")
+
+
+def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink():
+    grid = shipped("smollm2")
+    one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
+    needs = Needs(grid, GPU)
+    memory, minutes = (
+        [need(one, attempt=at) for at in (1, 2, 3)]
+        for need in (needs.mem_mb("students"), needs.runtime("students"))
+    )
+    assert memory == [at * memory[0] for at in (1, 2, 3)]
+    saving = 1  # beside what it computes, a minute to save the state of 71 million parameters
+    assert minutes == [at * (minutes[0] - saving) + saving for at in (1, 2, 3)]
+    tokens = needs.micro_batch_tokens("students")
+    assert tokens(one, attempt=2) == max(GRAIN, tokens(one, attempt=1) // 2)
+    checkpointing = needs.gradient_checkpointing("students")
+    assert checkpointing(one, attempt=1) == 0
+    assert tokens(one, attempt=7) == GRAIN
+    assert checkpointing(one, attempt=7) == 1  # no micro-batch is smaller
+    assert needs.report_mem_mb(one, attempt=2) == 2 * needs.report_mem_mb(one, attempt=1)
+
+
+def test_a_large_model_is_warned_as_long_before_its_limit_as_its_state_takes_to_write():
+    extra = "--signal=TERM@120 --qos=long"
+    machine = Machine.of(
+        {"slurm_extra": Setting(f"'{extra}'"), "device_memory_mb": Setting(80_000)}
+    )
+    small, large = shipped("smollm2"), shipped("openllama_dolly")
+    told = Needs(small, machine).slurm_extra("teachers")(wildcards(small.teacher("smollm2")))
+    assert told == extra
+    told = Needs(large, machine).slurm_extra("teachers")(wildcards(large.teacher("openllama_7b")))
+    # twice the time that weights and two moments of 7 billion parameters take at 200 MB a second
+    assert told == f"--signal=TERM@{2 * 7 * 12 * 1000 // 200} --qos=long"
+    assert Needs(small, GPU).slurm_extra("teachers")(wildcards(small.teacher("smollm2"))) == ""
+
+
+def test_the_flag_of_a_training_follows_from_its_resource(grid: Grid):
+    flags = [
+        Needs(grid, GPU).checkpointing(None, SimpleNamespace(gradient_checkpointing=one))
+        for one in (0, 1)
+    ]
+    assert flags == [[], ["--gradient-checkpointing"]]
+
+
+def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one():
+    grid = shipped("smollm2")
+    one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
+    shared = replace(GPU, share_devices=1)
+    assert Needs(grid, CPU).gpu_memory_mb("students")(one, attempt=1) == 0
+    assert Needs(grid, GPU).gpu_memory_mb("students")(one, attempt=1) == 0
+    claim = Needs(grid, shared).gpu_memory_mb("students")
+    assert 0 < claim(one, attempt=1) < GPU.device_memory_mb / 2
+    assert claim(one, attempt=100) == GPU.device_memory_mb
+
+
+def test_a_machine_is_what_the_profile_says_or_a_cpu():
+    given = {"device_memory_mb": Setting(24_000), "tmpdir": Setting("system_tmpdir")}
+    assert Machine.of(given) == Machine(device_memory_mb=24_000)
+    assert Machine.of(None) == CPU
+    with pytest.raises(ValueError, match="device_memory_mb = '24 GB': allowed: a whole number"):
+        Machine.of({"device_memory_mb": Setting("24 GB")})
+
+
+def test_a_profiles_machine_is_read_as_snakemake_reads_it(tmp_path: Path):
+    for text in (
+        "default-resources: {device_memory_mb: 24000, slurm_partition: gpu}",
+        "default-resources: [device_memory_mb=24000, slurm_partition=gpu]",
+    ):
+        (tmp_path / "config.yaml").write_text(text)
+        assert Machine.of_profile(tmp_path) == Machine(device_memory_mb=24_000)
+    (tmp_path / "config.yaml").write_text("cores: all")
+    assert Machine.of_profile(tmp_path) == CPU
+    with pytest.raises(ValueError, match=r"nowhere.config\.yaml: there is no such file"):
+        Machine.of_profile(tmp_path / "nowhere")
+
+
+def test_a_whole_teacher_beside_it_more_than_doubles_what_a_logit_takes(tiny: dict[str, Any]):
+    def per_position(change: dict[str, Any]) -> int:
+        grid = Grid(validate(edited(tiny, change)))
+        return work(grid, grid.evaluations[grid.student("sft", "small", "large", 1)]).per_position
+
+    plain = per_position({})
+    # 28 instead of 12 bytes for each of 320 tokens
+    assert per_position({"teacher_cache": {"tier": "hidden"}}) == plain + 16 * 320
+    assert per_position({"evaluation.tasks": ["heldout", "exposure"]}) == plain + 16 * 320
+
+
+def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu():
+    asked = ["--configfile", "configs/qwen2.5.yaml", "--profile", "workflow/profiles/slurm"]
+    command = [sys.executable, "-m", "workflow.plan", *asked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("machine: results/teachers/qwen_7b-")
+    assert "GB of a GPU, and the profile's `device_memory_mb` says" in done.stderr
+
+
+def test_snakemake_refuses_it_too_before_any_job(project: Copy, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("default-resources: {device_memory_mb: 80000}")
+    config = yaml.safe_load((ROOT / "configs/qwen2.5.yaml").read_text())
+    done = project.snakemake(config, "--cores", "1", "--workflow-profile", str(tmp_path))
+    assert done.returncode != 0
+    assert "machine: results/teachers/qwen_7b-" in done.stderr
+    assert "Finished job" not in done.stderr
+
+
+def test_without_a_named_gpu_every_command_of_a_model_says_cpu(project: Copy, tiny: dict[str, Any]):
+    config = edited(tiny, {"experiment": "devices", "seed": 78})
+    profile = ("--workflow-profile", str(ROOT / "workflow/profiles/local"), "--cores", "1")
+    said = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
+    commands = [line for line in said.splitlines() if "workflow.job" in line]
+    modules = ("pipeline.distill", "pipeline.evaluate", "pipeline.teacher_cache")
+    with_models = [line for line in commands if any(one in line for one in modules)]
+    # a teacher, a start, two students, a cache, five evaluations
+    assert len(with_models) == 1 + 1 + 2 + 1 + 5
+    assert all("--device cpu" in line for line in with_models)
+    assert not any("--device gpu" in line for line in commands)

@@ -1,0 +1,80 @@
+"""Every method takes steps on a pretended GPU: in float32 where it matters, hardly ever waiting."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from players import Setup, run, teacher_texts, trained
+from pretend_ledger import Ledger, Note
+from pretend_runtime import on_gpu
+
+from pipeline.distill.run import begin
+from pipeline.distill.training import Reading, distill, weighed_losses
+from pipeline.methods import METHODS
+from pipeline.signal import PerToken
+
+STEPS = 3
+# what may make the host wait in training, how often a step at most, and why it must
+WAITS = {
+    "event pipeline/transfer.py:Numbers.read": (2, "loss and gradient norm, mostly of a step ago"),
+    "item pipeline/distill/training.py:validation_nll": (1, "a measurement is asked for"),
+}
+# the same in writing texts, for each call of `write`
+WRITING_WAITS = {
+    "copy from the host pipeline/writing/decoder.py:Decoder.begin": (1, "which slots begin"),
+    "copy from the host pipeline/writing/slots.py:Slots.begin": (3, "what they begin with"),
+    "copy from the host pipeline/writing/decoder.py:_right_padded": (8, "prompts of like length"),
+    "copy to the host pipeline/writing/decoder.py:Decoder.advance": (2, "which texts have ended"),
+    "copy from the host pipeline/writing/decoder.py:Decoder.responses": (2, "whose texts to read"),
+    "copy to the host pipeline/writing/slots.py:Slots.responses": (10, "the texts"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schooled() -> None:
+    """The teacher learns, and its texts are written, before there is a GPU."""
+    teacher_texts()
+
+
+def in_float32(
+    loss: object, gold_weight: float, reading: Reading, scores: torch.Tensor | None
+) -> PerToken:
+    """The loss of each token, where all that goes in and comes out is in float32."""
+    losses = weighed_losses(loss, gold_weight, reading, scores)
+    given = [reading.logits, reading.student, losses]
+    given += [one for one in (reading.teacher, scores) if one is not None]
+    assert {one.dtype for one in given} == {torch.float32}
+    return losses
+
+
+def beyond(waits: Counter[Note], allowed: dict[str, tuple[int, str]], times: int) -> list[str]:
+    """The waits that no list allows, or that are more than it does."""
+    found = {f"{note.what} {note.place}": count for note, count in waits.items()}
+    most = {name: count * times for name, (count, _) in allowed.items()}
+    return [f"{count} x {name}" for name, count in found.items() if count > most.get(name, 0)]
+
+
+@cache
+def expected(method: str) -> list[float]:
+    """The losses on the CPU, in float32."""
+    return [row["loss_nats"] for row in trained(Setup(method, steps=STEPS))[1].rows]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_as_on_the_cpu_and_waits_no_more_than_it_must(method: str, gpu: Ledger):
+    made = replace(run(Setup(method, steps=STEPS, place=on_gpu)), fused=in_float32)
+    state = begin(made)
+    gpu.clear()
+    for _ in distill(made, state):
+        pass
+    assert not gpu.rounded
+    assert not gpu.forbidden
+    assert not beyond(gpu.waits, WAITS | WRITING_WAITS, STEPS)
+    losses = [row["loss_nats"] for row in state.rows]
+    if METHODS[method].policy == "fixed":  # else bfloat16 may write another text
+        # a factor of a product is rounded to 2^-9 of itself
+        assert losses == pytest.approx(expected(method), rel=1e-2)
+    assert all(math.isfinite(loss) for loss in losses)
