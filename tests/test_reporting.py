@@ -86,15 +86,22 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
         assert not any(cell.letters for row in group.references for cell in row)
 
 
-def test_the_main_table_has_half_of_each_interval_behind_its_mean(tmp_path: Path) -> None:
+def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its_mean(
+    tmp_path: Path,
+) -> None:
     inputs, results = read(tmp_path, SMALL)
     comparisons = compared(inputs, results)
     first = results.methods[results.pairs[0]][0]
     shown = tables.main_table(results, {}, comparisons).groups[0].rows[0]
     for cell, measure in zip(shown[2:], results.measures, strict=True):
         interval = comparisons.intervals[first, measure]
-        assert cell.value == pytest.approx((interval.low + interval.high) / 2)
-        assert cell.spread == measure.text((interval.high - interval.low) / 2)
+        if cell.spread:
+            assert cell.value == pytest.approx((interval.low + interval.high) / 2)
+            assert cell.spread == measure.text((interval.high - interval.low) / 2)
+        else:
+            assert {interval.low, interval.high} & set(measure.metric.ends)
+            low, high = measure.text(interval.low), measure.text(interval.high)
+            assert cell.text == f"{measure.text(cell.value)} ({low} to {high})"
 
 
 def test_a_bar_in_a_label_breaks_no_markdown_table() -> None:
