@@ -4,7 +4,7 @@ min_version("9.0")
 
 
 # Snakemake would merge the default experiment into one given by --configfile
-if "experiment" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: "config.yaml"
 

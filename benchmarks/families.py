@@ -11,13 +11,16 @@ can't be made tiny here is listed as not tried. Each is tried in a process of it
 
 import argparse
 import multiprocessing
+import re
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
 import transformers
 from transformers import PreTrainedModel
 
@@ -25,11 +28,49 @@ from benchmarks import tiny_families
 from pipeline import weights
 from pipeline.models import comparison
 from pipeline.models.layers import layers_of
+from pipeline.writing import llama
 from pipeline.writing.decoder import can_write
 
 LIMIT = 120  # seconds for a family
 KEPT = 3  # layers of those that a family's model has
 EQUAL = "equal"
+WIDTH = 100  # characters of an error that the table shows
+TEXT = """# Model families
+
+What `python -m benchmarks.families --out docs/families.md` found on a CPU in float32, with
+{versions}. A tiny random model of each family for which transformers has a
+causal language model is saved and loaded as the `models` stage does it. Then our logits are
+compared with those of its own `forward`, and our greedy texts with those of `generate`: alone, and
+in a batch of texts of unlike lengths. Equal means: no logit is off by more than {tolerance} of the
+largest, and texts part only where two tokens are that near. The last column tells the same of three
+of its four layers (`layers_of`), which must also be after saving and loading what they were before.
+
+Of {total} families {used} are equal, {refused} are refused, and {left} could not be tried here.
+
+The `models` stage makes the same comparison with every model that it prepares, whatever its family,
+on a few tokens. A model that differs is refused there by name: before any job that would read it.
+BART, Whisper and other encoder-decoders stand here for their decoders alone; saved with an encoder
+they are refused. Of a model that reads images or sounds too, the text part is taken if transformers
+has a class for it, and compared with the whole.
+
+## Read and written as by transformers
+
+Texts are written by our own arithmetic, by transformers' forward with texts of any age side by
+side, or by the plain loop, in which texts begin together ([writing](writing.md)); the first is the
+fastest.
+
+{used_table}
+
+## Refused
+
+{refused_table}
+
+## Not tried
+
+A model of such a family is tried when it is prepared, as any other.
+
+{left_table}
+"""
 
 
 @dataclass(frozen=True)
@@ -37,11 +78,17 @@ class Row:
     """What came of a family; what was not reached is empty."""
 
     family: str
-    made: str = ""  # why there is no tiny model of it
-    kind: str = ""
+    kind: str = ""  # the class that transformers has for it
+    writer: str = ""  # what writes its texts here
     reading: str = ""
     writing: str = ""
     cut: str = ""
+    untried: str = ""  # why there is no tiny model of it
+
+    @property
+    def outcomes(self) -> tuple[str, str, str]:
+        """Of reading, writing, and the same once layers were taken out."""
+        return self.reading, self.writing, self.cut
 
     @property
     def usable(self) -> bool:
@@ -71,9 +118,9 @@ def tried(family: str) -> Row:
     child.start()
     there.close()
     try:
-        found = here.recv() if here.poll(LIMIT) else Row(family, made=f"no answer in {LIMIT} s")
+        found = here.recv() if here.poll(LIMIT) else Row(family, untried=f"no answer in {LIMIT} s")
     except EOFError:
-        found = Row(family, made="its process died")
+        found = Row(family, untried="its process died")
     child.kill()
     child.join()
     return found
@@ -91,20 +138,24 @@ def row_of(family: str) -> Row:
     try:
         model = tiny_families.model_of(family)
     except Exception as error:  # whatever a family's code raises is the finding
-        return Row(family, made=_line(error))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kind = type(model).__name__
+        return Row(family, untried=_line(error))
+    kind = type(model).__name__
+    with tempfile.TemporaryDirectory() as folder:
         try:
             model.save_pretrained(folder)
             model = weights.load(folder).model
         except Exception as error:
-            return Row(family, kind=kind, reading=_line(error))
-        reading = _outcome(comparison.reading_differences, model)
-        writing = _outcome(comparison.writing_differences, model)
-        how = " (side by side)" if can_write(model) else ""
-        cut = _outcome(cut_differences, model) if (reading, writing) == (EQUAL, EQUAL) else ""
-        return Row(family, "", kind + how, reading, writing, cut)
+            return Row(family, kind, reading=_line(error))
+    reading = _outcome(comparison.reading_differences, model)
+    writing = _outcome(comparison.writing_differences, model)
+    row = Row(family, kind, _writer(model), reading, writing)
+    return replace(row, cut=_outcome(cut_differences, model)) if row.usable else row
+
+
+def _writer(model: PreTrainedModel) -> str:
+    if llama.can_read(model):
+        return "own arithmetic"
+    return "side by side" if can_write(model) else "plain loop"
 
 
 def cut_differences(model: PreTrainedModel) -> list[comparison.Difference]:
@@ -130,13 +181,45 @@ def _outcome(
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split()).replace("|", "/")
-    return f"{type(error).__name__}: {text:.110}"
+    """An error on a line, without the folder that happened to be used."""
+    text = re.sub(r"\S*/tmp\S*: ", "", " ".join(str(error).split())).replace("|", "/")
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return kind + textwrap.shorten(text, WIDTH, placeholder=" ...")
 
 
 def report(rows: list[Row]) -> str:
-    """The table in Markdown."""
-    return "\n".join(map(str, rows))
+    """What stands in docs/families.md."""
+    tried = [row for row in rows if not row.untried]
+    used = [row for row in tried if row.usable]
+    refused = [row for row in tried if not row.usable]
+    left = [row for row in rows if row.untried]
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    return TEXT.format(
+        versions=versions,
+        total=len(rows),
+        used=len(used),
+        refused=len(refused),
+        left=len(left),
+        tolerance=comparison.TOLERANCE,
+        used_table=_table(
+            ["family", "class", "written by", "`layers_of`"],
+            [[row.family, row.kind, row.writer, _shown(row.cut)] for row in used],
+        ),
+        refused_table=_table(
+            ["family", "class", "reading", "writing"],
+            [[row.family, row.kind, _shown(row.reading), _shown(row.writing)] for row in refused],
+        ),
+        left_table=_table(["family", "why"], [[row.family, row.untried] for row in left]),
+    )
+
+
+def _shown(outcome: str) -> str:
+    return outcome if outcome == EQUAL else f"refused: {outcome}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["--"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

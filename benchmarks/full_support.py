@@ -113,7 +113,11 @@ def ours(loss: Any, given: Inputs, part: int) -> Tensor:
         nobody = torch.zeros_like(texts[rows], dtype=torch.bool)
         written = torch.zeros(len(logits), device=device)
         target = signal.support.target
-        tokens = Tokens(target, texts[rows], nobody, written, True, 0.0, _state(loss))
+        own = texts[rows]
+        lengths, places = own.unique_consecutive(return_counts=True)[1], torch.arange(TEXT).to(own)
+        tokens = Tokens(
+            target, own, lengths, places, nobody, written, True, True, 0.0, _state(loss)
+        )
         reading = Reading(signal.log_probs, logits, signal.support, tokens)
         return losses_of(loss, 0.0, reading, None).sum() / count
 

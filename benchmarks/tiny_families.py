@@ -28,6 +28,7 @@ SIZES = {
     **_named(32, "moe_shared_expert_intermediate_size lru_width"),
     **_named(8, "head_dim sliding_window state_size qk_nope_head_dim qk_rope_head_dim v_head_dim"),
     **_named(8, "linear_key_head_dim linear_value_head_dim index_head_dim attention_window_size"),
+    **_named(8, "chunk_size mamba_chunk_size mamba_d_state"),
     **_named(16, "q_lora_rank kv_lora_rank"),
     **_named(4, "num_experts n_routed_experts num_local_experts moe_num_experts index_n_heads"),
     **_named(4, "linear_num_value_heads"),
@@ -44,31 +45,33 @@ LATENT = {"num_key_value_heads": 4, "head_dim": 8}  # attention through a latent
 TURNS = {"layer_types": ["sliding_attention", "full_attention"] * 2}
 PER_LAYER = {"vocab_size_per_layer_input": WORDS, "hidden_size_per_layer_input": 8}
 GEMMA_4 = TURNS | PER_LAYER | {"per_layer_config": {"1": {"head_dim": 16}, "3": {"head_dim": 16}}}
+KIMI = LATENT | {
+    "linear_head_dim": 8,
+    "linear_num_heads": 4,
+    "num_experts_per_token": 2,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+    "q_lora_rank": None,
+}
 MORE: dict[str, dict[str, object]] = {
     **dict.fromkeys(("axk1", "axk2", "glm4_moe_lite", "glm_moe_dsa", "minicpm3", "youtu"), LATENT),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "deepseek_v32", "dots3_note_text"), LATENT),
+    "bailing_hybrid": KIMI | {"num_expert_group": 1},
     "bamba": MAMBA | {"attn_layer_indices": [1, 3]},
     "codegen": {"rotary_dim": 4},
     "cohere_compass_text": {"rope_parameters": None},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8},
     "gemma3n_text": TURNS
     | PER_LAYER
-    | {"num_kv_shared_layers": 2, "laurel_rank": 8, "activation_sparsity_pattern": 0.0},
+    | {"num_kv_shared_layers": 2, "laurel_rank": 8, "activation_sparsity_pattern": [0.0] * LAYERS},
     "gemma4_text": GEMMA_4,
     "gemma4_unified_text": GEMMA_4,
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 8},
     "gptj": {"rotary_dim": 4},
     "granitemoehybrid": MAMBA | {"layer_types": ["mamba", "attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
-    "kimi_linear": LATENT
-    | {
-        "linear_head_dim": 8,
-        "linear_num_heads": 4,
-        "num_experts_per_token": 2,
-        "layer_types": ["linear_attention", "full_attention"] * 2,
-        "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
-        "q_lora_rank": None,
-    },
+    "kimi_linear": KIMI,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1},
     "reformer": {"axial_pos_embds_dim": (16, 16)},
@@ -101,9 +104,12 @@ def config_of(family: str) -> PreTrainedConfig:
 def model_of(family: str) -> PreTrainedModel:
     """A model with random weights, the same each time.
 
-    Raises: ValueError if its configuration isn't tiny.
+    Raises: ValueError if its configuration isn't tiny, or has another for the text part.
     """
     config = config_of(family)
+    text = config.get_text_config()
+    if text is not config:
+        raise ValueError(f"it reads more than text; its text part is {text.model_type}")
     with torch.device("meta"):
         size = sum(one.numel() for one in AutoModelForCausalLM.from_config(config).parameters())
     if size > MOST_PARAMETERS:

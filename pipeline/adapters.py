@@ -78,7 +78,9 @@ class Learner:
 
     def follow(self, step: int) -> None:
         """One step along the gradients that the adapters hold. Raises ValueError if not finite."""
-        if not all(one.grad is not None and one.grad.isfinite().all() for one in self.weights):
+        gradients = [one.grad for one in self.weights if one.grad is not None]
+        finite = torch.stack([one.isfinite().all() for one in gradients]).all()  # waits but once
+        if len(gradients) < len(self.weights) or not finite:
             raise ValueError(
                 f"the teacher's gradient is not finite at step {step + 1}; "
                 "a lower adapter_rate may help"

@@ -63,6 +63,14 @@ def flops_of(*works: Work) -> int | None:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """Whether training was compiled for a GPU, and why not."""
+
+    yes: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class Cost:
     """Of one job, over all the processes that it took, pauses left out.
 
@@ -85,6 +93,7 @@ class Cost:
     teacher_tokens: int  # scored by the teacher, in training and while text is written with it
     teacher_written_tokens: int
     flops: int | None  # of both models; None where the formula doesn't hold
+    compiled: Compiled | None = None  # of training alone
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -102,6 +111,7 @@ def cost_of(
     device: str,
     parameters: int,
     trained_tokens: int = 0,
+    compiled: Compiled | None = None,
 ) -> Cost:
     """The cost of a job from what it used and what its models did."""
     return Cost(
@@ -117,6 +127,7 @@ def cost_of(
         teacher_tokens=teacher.scored_tokens,
         teacher_written_tokens=teacher.written_tokens,
         flops=flops_of(student, teacher),
+        compiled=compiled,
     )
 
 
@@ -138,4 +149,6 @@ def read(path: Path) -> Cost:
     names = [field.name for field in fields(Cost)]
     if missing := [name for name in names if name not in value]:
         raise ValueError(f"{path} lacks {missing}; delete it and run again")
-    return Cost(**{name: value[name] for name in names})
+    found = {name: value[name] for name in names}
+    said = found["compiled"]
+    return Cost(**found | {"compiled": Compiled(**said) if said else None})

@@ -8,8 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.pytorch_utils import Conv1D
 
 from pipeline import integrity, weights
+from pipeline.attention import unmasked
 from pipeline.logits import logits_of, scaling_of
 from pipeline.texts import Batch
 from pipeline.workload import note_positions, note_scores
@@ -20,7 +22,9 @@ SAME_SHARE = 1e-3  # of the spread of logits, which sums in another order stay w
 
 
 def default_device() -> torch.device:
-    """The first GPU that the job may see, else the CPU."""
+    """The first GPU that the job may see, else the CPU; readies the process for it."""
+    # cuDNN plans each new shape of a batch for hundreds of ms, and every batch has one of its own
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -29,11 +33,34 @@ def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32)
 
     Raises: ValueError if there is no whole one, or if its family's logits can't be made here.
     """
+    return _readied(_saved(folder, dtype), device)
+
+
+def load_frozen(folder: Path, device: torch.device, precision: Precision) -> PreTrainedModel:
+    """As `load`, a model that never learns: its matrices are in bfloat16 where it reads in that.
+
+    Autocast would cast them at each use: the numbers are the same, in half the memory. One that is
+    a table of embeddings too stays as it is, for what is looked up isn't cast.
+    """
+    model = _saved(folder, torch.float32).requires_grad_(False)
+    if reads_in_bfloat16(device, precision):
+        tables = {one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+        for layer in model.modules():
+            if type(layer) in (torch.nn.Linear, Conv1D) and layer.weight not in tables:
+                layer.weight.data = layer.weight.data.bfloat16()
+    return _readied(model, device)
+
+
+def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     saved = folder / "model"
     if not (saved / "config.json").exists():
         raise ValueError(f"{saved} holds no model; delete {folder} and run again")
     integrity.check(folder, "model/*")
-    model = weights.load(saved, dtype).model.to(device).eval()
+    return weights.load(saved, dtype).model
+
+
+def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    model = model.to(device).eval()
     scaling_of(model)
     return model
 
@@ -50,8 +77,13 @@ def parameter_count(model: PreTrainedModel) -> int:
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """bfloat16 where asked for, or by default on a GPU; weights stay float32."""
-    enabled = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    enabled = reads_in_bfloat16(device, precision)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def reads_in_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether models multiply matrices in bfloat16."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
 
 
 def head(
@@ -76,7 +108,8 @@ def check_against_forward(model: PreTrainedModel, input_ids: Int[Tensor, "batch 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
     """What the head is to read for the response tokens of a batch, row by row."""
-    body = model.base_model(input_ids=batch.input_ids, use_cache=False)
+    with unmasked(model, batch.input_ids.shape[1]):
+        body = model.base_model(input_ids=batch.input_ids, use_cache=False)
     note_positions(model, batch.texts)
     return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
 

@@ -155,9 +155,8 @@ def _factor(x: Tensor, y: Tensor) -> float:
     x, y = x.flatten(), y.flatten()
     at = x.abs().argmax()
     factor = (y[at] / x[at]).item()
-    return (
-        1.0 if math.isnan(factor) else _without_rounding(factor)
-    )  # a broken model's are no numbers
+    # of a model whose weights are not numbers, neither is anything that follows
+    return 1.0 if math.isnan(factor) else _without_rounding(factor)
 
 
 def _without_rounding(factor: float) -> float:

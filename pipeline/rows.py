@@ -1,6 +1,9 @@
 """Rows of foreign tables: read with their place in the file, and mapped to examples by column."""
 
+import contextlib
 import json
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,14 @@ import pyarrow.parquet as pq
 
 from pipeline.examples import Example
 from pipeline.settings.data import Columns
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
+GAP = re.compile(r"[\s,]*")  # between the elements of a JSON list
+CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
+NO_CHATS = (
+    "chats are not read yet: write each question with its answer as a row with the columns "
+    "instruction, input and output"
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,8 @@ class Row:
     def value(self, column: str) -> object:
         """What stands in `column`. Raises ValueError if there is none."""
         if column not in self.values:
+            if chats := [name for name, value in self.values.items() if _is_chat(value)]:
+                raise ValueError(f"{self.place}: {chats[0]!r} holds a chat; {NO_CHATS}")
             there = ", ".join(sorted(self.values)) or "none"
             raise ValueError(
                 f"{self.place}: no column {column!r}, there are: {there}; name the right one in "
@@ -34,6 +47,8 @@ class Row:
         value = self.value(column)
         if value is None:
             return ""
+        if _is_chat(value):
+            raise ValueError(f"{self.place}: {column!r} holds a chat; {NO_CHATS}")
         if not isinstance(value, str):
             raise ValueError(f"{self.place}: column {column!r} holds no text but {value!r:.80}")
         return value
@@ -41,11 +56,17 @@ class Row:
     def texts(self, column: str) -> tuple[str, ...]:
         """The texts in `column`: one, or a list of them. Raises ValueError for anything else."""
         value = self.value(column)
-        if not isinstance(value, list):
+        if not isinstance(value, list) or _is_chat(value):
             return (self.text(column),)
         if wrong := [part for part in value if not isinstance(part, str)]:
             raise ValueError(f"{self.place}: {column!r} lists {wrong[0]!r:.80}, which is no text")
         return tuple(value)
+
+
+def _is_chat(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(one, dict) and any(turn <= set(one) for turn in CHATS) for one in value)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -65,35 +86,82 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _json_rows(path: Path) -> list[Row]:
+    content = content_of(path)
     try:
-        values = json.loads(_content(path))
+        values = json.loads(content)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and content.lstrip().startswith("{"):
+            return _json_lines(path)  # as pandas and `datasets` write them, under this name too
         raise ValueError(f"{path}:{error.lineno}: no JSON ({error.msg}); mend the file") from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(f"{path}, row {_faulty_element(content)}", error) from None
     if not isinstance(values, list):
         raise ValueError(f"{path} holds a JSON {type(values).__name__}, expected a list of objects")
     return [_row(f"{path}, row {number}", value) for number, value in enumerate(values, start=1)]
 
 
+def _faulty_element(content: str) -> int:
+    """The number of the first element of a JSON list that can't be read."""
+    reader, at, number = json.JSONDecoder(), content.find("[") + 1, 1
+    with contextlib.suppress(ValueError, RecursionError):
+        while True:
+            _, at = reader.raw_decode(content, GAP.match(content, at).end())
+            number += 1
+    return number
+
+
 def _json_lines(path: Path) -> list[Row]:
     # Not splitlines: JSON text may hold other line separators than "\n".
-    lines = enumerate(_content(path).split("\n"), start=1)
+    lines = enumerate(content_of(path).split("\n"), start=1)
     return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
 
 
 def _json_line(place: str, line: str) -> Row:
     try:
-        return _row(place, json.loads(line))
+        value = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{place}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
             "mend or remove the line"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(place, error) from None
+    return _row(place, value)
+
+
+def _unreadable(place: str, error: Exception) -> ValueError:
+    """What Python can't read though it is JSON: with its place, and a way out."""
+    fault = f"a number of more than {sys.get_int_max_str_digits()} digits"
+    if isinstance(error, RecursionError):
+        fault = "lists or objects too deep inside each other"
+    return ValueError(f"{place}: it has {fault}; mend or remove the row")
 
 
 def _row(place: str, value: object) -> Row:
     if not isinstance(value, dict):
         raise ValueError(f"{place}: {value!r:.60} is no object of named values")
+    try:
+        texts = [(column, text) for column, one in value.items() for text in strings(one)]
+    except RecursionError as error:
+        raise _unreadable(place, error) from None
+    for column, text in texts:
+        if half := SURROGATE.search(text):
+            raise ValueError(
+                f"{place}: column {column!r} holds {half[0]!r}, half of a character; mend or "
+                "remove the row"
+            )
     return Row(place, value)
+
+
+def strings(value: object) -> list[str]:
+    """All text in a value, however deep."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in strings(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one)]
+    return []
 
 
 def _parquet_rows(path: Path) -> list[Row]:
@@ -106,17 +174,21 @@ def _parquet_rows(path: Path) -> list[Row]:
     ]
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
+    """The text of a file. Raises ValueError, naming the line, where it is not UTF-8."""
+    content = path.read_bytes()
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}); convert it") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line} is not UTF-8 ({error.reason}); convert the file") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a file that is opened as text
 
 
 def read_texts(path: Path) -> list[str]:
     """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
     if path.suffix == ".txt":
-        texts = _content(path).split("\n")
+        texts = content_of(path).split("\n")
     else:
         texts = [row.text("text") for row in read_rows(path)]
     return [text.strip() for text in texts if text.strip()]

@@ -69,8 +69,11 @@ class Tokens:
 
     target: Int[Tensor, " tokens"]  # column of the token that really comes next
     sequence: Int[Tensor, " tokens"]  # index of the text that the token belongs to
+    lengths: Int[Tensor, " texts"]  # how many of the tokens each text has, in their order
+    places: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest text, or beyond
     by_student: Bool[Tensor, " tokens"]  # whether the student wrote the text during training
     written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
+    all_written: bool  # whether every text was written in training
     dense: bool  # whether the support is the whole vocabulary, so that there is no bucket
     progress: float  # share of the training done, 0 to 1
     state: dict[str, float]  # what the loss carries from step to step

@@ -2,8 +2,10 @@
 
 import hashlib
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -52,6 +54,8 @@ class Batch:
     places: Int[Tensor, " tokens"]  # that predict the tokens, in batch x time laid out flat
     next_ids: Int[Tensor, " tokens"]
     sequence: Int[Tensor, " tokens"]  # which of the texts a token belongs to
+    lengths: Int[Tensor, " texts"]  # tokens of each text's response
+    text_places: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest response
     by_student: Bool[Tensor, " tokens"]
     written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
 
@@ -78,6 +82,8 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
         torch.cat(places),
         torch.tensor([one for text in texts for one in text.response_ids]),
         torch.arange(len(texts)).repeat_interleave(lengths),
+        lengths,
+        torch.arange(max(len(text.response_ids) for text in texts)),
         by_student.repeat_interleave(lengths),
         torch.tensor([one for text in texts for one in _written_log_probs(text)]),
     )
@@ -106,13 +112,24 @@ def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> I
 def loss_view(
     batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
 ) -> Tokens:
-    """What a loss may know of some of the tokens of a batch, whose support is given."""
+    """What a loss may know of the tokens of some texts of a batch, whose support is given."""
+    own = _texts_of(batch, rows)
     return Tokens(
         target=support.target,
         sequence=batch.sequence[rows],
         by_student=batch.by_student[rows],
+        lengths=batch.lengths[own],
+        places=batch.text_places,
         written_log_probs=batch.written_log_probs[rows],
+        all_written=all(text.log_probs for text in batch.texts[own]),
         dense=support.ids is None,
         progress=progress,
         state=state,
     )
+
+
+def _texts_of(batch: Batch, rows: slice) -> slice:
+    """The texts whose tokens these are."""
+    ends = list(accumulate(len(text.response_ids) for text in batch.texts))
+    first, end, _ = rows.indices(ends[-1])
+    return slice(bisect_right(ends, first), bisect_left(ends, end) + 1)

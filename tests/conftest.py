@@ -1,5 +1,6 @@
 """What several tests share: a copy of the project, a tiny experiment, and its finished chain."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from snaking import TINY, Copy, edited, fresh_copy, write_examples
 from workflow.artifact import canonical
 
 torch.set_num_threads(1)
+# models of one layer: on a GPU, starting it would take longer than all that they do
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

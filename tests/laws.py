@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from pipeline import catalog
+from pipeline.attention import reach
 from pipeline.distill.supply import MicroBatch
 from pipeline.distill.training import distill, read, student_hidden, token_losses
+from pipeline.logits import scaling_of
 from pipeline.signal import dense, top_k
 from pipeline.texts import Batch, collate
 
@@ -143,6 +145,8 @@ def positions(one: Subject) -> None:
     """Law 5a: where the next token is of the response there is a gradient, and nowhere else."""
     loss, hidden = one.build({}), []
     run = tiny.run(loss)
+    for measured in (reach, scaling_of):  # by a pass of its own, when it is first asked for
+        measured(run.student)
     run.student.base_model.register_forward_hook(lambda *call: hidden.append(call[2][0]))
     batch = one.batches(collate(run.pool, torch.device("cpu")))
     given, everything = MicroBatch(batch, run.teacher.forecast(batch)), slice(None)

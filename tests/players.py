@@ -27,14 +27,14 @@ BUDGET = 60  # positions in a micro-batch: several of them make a step
 CPU = torch.device("cpu")
 
 
-def llama(seed: int, width: int = 16, spread: float = 0.3) -> LlamaForCausalLM:
-    """A Llama of one layer whose random weights make some tokens much likelier than others."""
+def llama(seed: int, width: int = 16, spread: float = 0.3, layers: int = 1) -> LlamaForCausalLM:
+    """A small Llama whose random weights make some tokens much likelier than others."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=width,
         intermediate_size=2 * width,
-        num_hidden_layers=1,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         initializer_range=spread,
         eos_token_id=END,

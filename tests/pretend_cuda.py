@@ -13,7 +13,7 @@ It does not tell a GPU's arithmetic and speed, which attention kernel is taken, 
 streams, nor memory. `pretend_runtime.pretended` sets it up.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -44,7 +44,16 @@ ANSWERS = {
 PRODUCTS = {"addmm", "baddbmm", "bmm", "linear", "matmul", "mm"}
 READS = {"index", "_unsafe_index"}
 WRITES = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
-SAME = {"_to_copy", "alias", "clone", "detach", "t", "transpose", "view"}  # numbers, laid out anew
+SAME = {
+    "_to_copy",
+    "alias",
+    "clone",
+    "detach",
+    "permute",
+    "t",
+    "transpose",
+    "view",
+}  # numbers, laid out anew
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Recorded:
     def repeat(self) -> None:
         """The operation on what its inputs hold now."""
         found = self.operation(*self.args, **self.options)
-        for old, new in zip(tensors(self.results), tensors(found), strict=True):
+        for old, new in zip(tensors([self.results]), tensors([found]), strict=True):
             if old.data_ptr() != new.data_ptr():
                 old.copy_(new)
 
@@ -75,13 +84,15 @@ class Gpu:
 GPU = Gpu()
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
+def tensors(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among what an operation is given, or gives."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from tensors(one)
+    found: list[Tensor] = []
+    for one in values:
+        if isinstance(one, Tensor):
+            found.append(one)
+        elif isinstance(one, list | tuple):
+            found += tensors(one)
+    return found
 
 
 def each(change: Callable[[Any], Any], value: Any) -> Any:
@@ -139,7 +150,7 @@ class Host(TorchDispatchMode):
 def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     """An operation as CUDA would do it, on the CPU. Raises RuntimeError where it would not."""
     name = operation.overloadpacket.__name__
-    given = [*tensors(args), *tensors(tuple(options.values()))]
+    given = tensors((*args, *options.values()))
     on_gpu = any(isinstance(one, OnGpu) for one in given)
     goes_to_gpu = _goes_to_gpu(options, on_gpu)
     if on_gpu or goes_to_gpu:
@@ -147,9 +158,12 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
         for what in _waits(name, args, options, goes_to_gpu):
             GPU.ledger.wait(what)
 
-    compute = partial(_widened, operation) if operation._overloadname == "dtype" else operation
+    widened = name in PRODUCTS and operation._overloadname == "dtype"
+    compute = partial(_widened, operation) if widened else operation
     inner_args = each(_inner, args)
-    inner_options = {name: each(_inner, one) for name, one in _on_host(options).items()}
+    inner_options = {
+        name: each(_inner, one) for name, one in _on_host(options, goes_to_gpu).items()
+    }
     found = compute(*inner_args, **inner_options)
     if GPU.recording is not None and (on_gpu or goes_to_gpu):
         GPU.recording.append(Recorded(compute, inner_args, inner_options, found))
@@ -166,13 +180,19 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
 
 
 def _goes_to_gpu(options: Mapping[str, Any], on_gpu: bool) -> bool:
+    """Whether results are to be on the GPU, which below torch's Python is the meta device."""
     asked = options.get("device")
-    return on_gpu if asked is None else torch.device(asked).type in ("cuda", "meta")
+    if asked is None:
+        return on_gpu
+    kind = torch.device(asked).type
+    return kind == "cuda" or (kind == "meta" and torch.get_default_device().type != "meta")
 
 
-def _on_host(options: Mapping[str, Any]) -> dict[str, Any]:
+def _on_host(options: Mapping[str, Any], goes_to_gpu: bool) -> dict[str, Any]:
     host = {name: one for name, one in options.items() if name != "pin_memory"}
-    return host | {"device": CPU} if host.get("device") is not None else host
+    if goes_to_gpu and host.get("device") is not None:
+        host["device"] = CPU
+    return host
 
 
 def _inner(value: Any) -> Any:

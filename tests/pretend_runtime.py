@@ -1,6 +1,6 @@
 """What `torch.cuda` says and does while a GPU is pretended: streams, events, graphs, memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -12,7 +12,10 @@ from pretend_autocast import autocasting
 from pretend_cuda import CUDA, GPU, Host, OnGpu, Recorded
 from pretend_ledger import Ledger
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
+
+from pipeline.logits import scaling_of
 
 MEMORY = 80 * 10**9
 PROPERTIES = SimpleNamespace(
@@ -21,23 +24,29 @@ PROPERTIES = SimpleNamespace(
 
 
 class Event:
-    """A mark in the work of a GPU."""
+    """A mark in the work of a GPU; annotations take it for torch's, which needs a GPU."""
 
-    def __init__(self, *_: Any, **__: Any) -> None: ...
+    __class__ = property(lambda _, kind=torch.cuda.Event: kind)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.has_come = True
 
     def record(self, *_: Any) -> None:
         """The work so far is meant."""
+        self.has_come = False
 
     def wait(self, *_: Any) -> None:
         """Other work of the GPU is to come behind it."""
 
     def synchronize(self) -> None:
-        """The host waits until it is done."""
-        GPU.ledger.wait("event")
+        """The host waits until it is done, if it has not done so before."""
+        if not self.has_come:
+            GPU.ledger.wait("event")
+        self.has_come = True
 
     def query(self) -> bool:
         """Whether it is done."""
-        return True
+        return self.has_come
 
 
 class Stream:
@@ -79,17 +88,40 @@ def capturing(graph: CudaGraph, *_: Any, **__: Any) -> Iterator[None]:
         GPU.recording, GPU.ledger.capturing = None, False
 
 
+class Calls(TorchFunctionMode):
+    """Calls for which torch would look for a GPU before it asks `Host` what to do."""
+
+    def __torch_function__(
+        self, call: Callable[..., Any], _: object, args: Sequence[Any] = (), options: Any = None
+    ) -> Any:
+        options = options or {}
+        if call is Tensor.pin_memory:
+            copy = args[0].clone()
+            copy.pinned = True
+            return copy
+        if call is Tensor.to:
+            named = {name: _first(one) for name, one in options.items()}
+            return call(*map(_first, args), **named)
+        if call in (torch.tensor, torch.as_tensor) and _first(options.get("device")) == CUDA:
+            made = call(*args, **options | {"device": None})
+            return made.to(CUDA)
+        return call(*args, **options)
+
+
+def _first(device: Any) -> Any:
+    """The first GPU for "cuda": torch would ask a library which one is meant."""
+    named = isinstance(device, str | torch.device) and torch.device(device) == torch.device("cuda")
+    return CUDA if named else device
+
+
 @contextmanager
 def pretended() -> Iterator[Ledger]:
     """A GPU is there; gives what it notes. Nothing is compiled meanwhile."""
     GPU.ledger = Ledger()
-    with pytest.MonkeyPatch.context() as patch, autocasting(), Host():
+    with pytest.MonkeyPatch.context() as patch, autocasting(), Calls(), Host():
         for name, value in _cuda().items():
             patch.setattr(torch.cuda, name, value)
-        patch.setattr(Tensor, "pin_memory", _pin_memory)
-        patch.setattr(Tensor, "to", _numbered(Tensor.to))
-        for name in ("tensor", "as_tensor"):
-            patch.setattr(torch, name, _then_copied(getattr(torch, name)))
+        patch.setattr(PreTrainedModel, "to", _moving_models(PreTrainedModel.to))
         patch.setattr(ThreadPoolExecutor, "submit", _submitting(ThreadPoolExecutor.submit))
         swaps = torch.__future__.get_swap_module_params_on_conversion()
         torch.__future__.set_swap_module_params_on_conversion(True)  # tied weights stay tied
@@ -99,11 +131,21 @@ def pretended() -> Iterator[Ledger]:
 
 
 def on_gpu(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with its weights on the pretended GPU, which knows what makes its logits."""
-    moved = model.to("cuda")
-    weight = moved.get_output_embeddings().weight
-    assert isinstance(weight, OnGpu)
-    weight.is_head = True
+    """The model, moved to the pretended GPU; what is measured of it once has been."""
+    scaling_of(model)
+    return model.to("cuda")
+
+
+def _moving_models(to: Callable[..., PreTrainedModel]) -> Callable[..., PreTrainedModel]:
+    """What is moved knows which of its weights makes logits."""
+
+    def moved(model: PreTrainedModel, *args: Any, **options: Any) -> PreTrainedModel:
+        found = to(model, *args, **options)
+        head = found.get_output_embeddings()
+        if head is not None and isinstance(head.weight, OnGpu):
+            head.weight.is_head = True
+        return found
+
     return moved
 
 
@@ -136,51 +178,12 @@ def _cuda() -> dict[str, Any]:
     }
 
 
-def _pin_memory(tensor: Tensor, *_: Any) -> Tensor:
-    copy = tensor.clone()
-    copy.pinned = True
-    return copy
-
-
-def _numbered(to: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """To "cuda" is to its first device: torch would ask a library which one it is."""
-
-    def moved(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
-        return to(
-            tensor, *map(_first, args), **{name: _first(one) for name, one in options.items()}
-        )
-
-    return moved
-
-
-def _first(value: Any) -> Any:
-    named = isinstance(value, str | torch.device) and torch.device(value) == torch.device("cuda")
-    return CUDA if named else value
-
-
-def _then_copied(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A tensor of Python's numbers is made on the host, and copied from there."""
-
-    def made(
-        data: object,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-        **options: bool,
-    ) -> Tensor:
-        if isinstance(data, OnGpu):
-            return data if dtype in (None, data.dtype) else data.to(dtype)
-        found = make(data, dtype=dtype, **options)
-        return found if device is None else found.to(device)
-
-    return made
-
-
 def _submitting(submit: Callable[..., Future]) -> Callable[..., Future]:
     """Threads find the GPU too."""
 
     def with_gpu(pool: ThreadPoolExecutor, work: Callable, *args: Any, **options: Any) -> Future:
         def done() -> Any:
-            with Host():
+            with Calls(), Host():
                 return work(*args, **options)
 
         return submit(pool, done)

@@ -1,5 +1,6 @@
 """Bad input is refused in a line: the key, or the file and row, the value, and what is allowed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from snaking import TINY, Copy, edited, saved_model
 
 from pipeline.methods import METHODS
 from workflow.config import ConfigError, validate
+from workflow.jobs import MODULES
 
 
 def refusal(config: dict[str, Any], *changes: tuple[str, Any]) -> str:
@@ -101,6 +103,22 @@ def test_a_name_that_would_leave_its_folder_is_refused(
     assert line.endswith(
         "no name; allowed: small letters, digits and _, beginning with a letter, at most 40"
     )
+
+
+@pytest.mark.parametrize("name", ["start", "untrained", "teacher"])
+def test_a_name_that_is_the_reports_own_is_refused_at_once(tiny: dict[str, Any], name: str):
+    line = refusal(tiny, ("methods", {"sft": None, name: {"method": "jsd"}}))
+    assert line.startswith(f"methods.{name}: the name is the report's own")
+    line = refusal(tiny, ("students", {name: {"model": "narrow"}}))
+    assert line.startswith(f"students.{name}: the name is the report's own")
+    assert validate(edited(tiny, {"teachers": {name: {"model": "wide"}}}))
+
+
+def test_an_experiment_is_not_named_as_a_folder_of_something_else(tiny: dict[str, Any]):
+    for name in (*MODULES, "logs", "benchmarks", "state", "sources", "damaged", "published"):
+        line = refusal(tiny, ("experiment", name))
+        assert line.startswith(f"experiment = '{name}': results/{name} holds something else")
+    assert validate(edited(tiny, {"experiment": "data_1"}))
 
 
 def test_a_missing_file_is_named_with_its_key(tiny: dict[str, Any]):
@@ -216,6 +234,30 @@ def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
 def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
     line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
     assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it holds no config.json")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"is_encoder_decoder": True}, "it is an encoder-decoder; only decoders are supported"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised, and "),
+    ],
+)
+def test_a_model_that_is_not_read_here_is_refused_by_its_configuration(
+    tiny: dict[str, Any], tmp_path: Path, said: dict[str, object], reason: str
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    assert (folder / "config.json").exists()
+    (folder / "config.json").write_text(json.dumps(said))
+    config = edited(
+        tiny,
+        {
+            "tokenizer": None,
+            "models.wide": {"source": "path", "path": str(folder)},
+            "models.narrow": {"source": "path", "path": str(folder)},
+        },
+    )
+    assert f"models.wide.path = {str(folder)!r}: {reason}" in refusal(config)
 
 
 def dry_run(project: Copy, config: dict[str, Any]) -> list[str]:

@@ -4,11 +4,15 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from test_heldout import PAIRS, SHAPE, WORDS
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from word_pieces import byte_level
 
 from pipeline.evaluate.checkpoint_lm import CheckpointLM
 from pipeline.models.settled import settle
 from pipeline.models.stage import from_shape
+from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape
+from pipeline.tokenize.stage import encode
 
 LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)
 CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]
@@ -86,3 +90,71 @@ def test_a_model_too_short_for_a_response_is_refused():
     lm = CheckpointLM(model(positions=64), WORDS, 4000)
     with pytest.raises(ValueError, match=r"lower evaluation\.max_new_tokens"):
         lm.generate_until(writing([], ["The cat"], length=64))
+
+
+def talker(words: PreTrainedTokenizerFast, positions: int = 512) -> PreTrainedModel:
+    """A random model over a tokenizer."""
+    made = from_shape(Shape(**SHAPE.model_dump()), words, seed=1).eval()
+    settle(made, words)
+    made.config.max_position_embeddings = positions
+    return made
+
+
+def test_a_tokenizer_that_ends_any_text_ends_no_prompt_and_no_context():
+    adds, plain = byte_level(begins=True, ends=True), byte_level(begins=True)
+    one, other = (CheckpointLM(talker(words), words, 4000) for words in (adds, plain))
+    prompts = ["Repeat cat dog\n", "<s>Repeat cat\n"]
+    assert [text.prompt_ids for text in one._ask(prompts, 99)] == [
+        text.prompt_ids for text in other._ask(prompts, 99)
+    ]
+    asked = [Instance("loglikelihood", {}, ("Repeat cat", " dog sun"), 0)]
+    assert one.loglikelihood(asked) == other.loglikelihood(asked)
+
+
+def test_prompts_of_training_and_of_writing_are_the_same_ids():
+    words = byte_level(begins=True, ends=True)
+    for prompt in ("Repeat cat dog\n", "<s>Repeat cat dog\n", "Repeat "):
+        row = {"example_id": "a", "prompt": prompt, "responses": ["cat dog"]}
+        trained = encode([row], words, TokensSettings()).columns["prompt_ids"]
+        asked = CheckpointLM(talker(words), words, 4000)._ask([prompt], 99)
+        assert [text.prompt_ids for text in asked] == trained
+
+
+def test_given_ids_are_asked_whatever_the_model_s_tokenizer_would_make():
+    words = byte_level()
+    lm = CheckpointLM(talker(words), words, 4000)
+    ids = [words.bos_token_id, *words.encode("Repeat cat")]
+    lm.prompts = {"Repeat cat": ids}
+    lm.generate_until(writing([], ["Repeat cat"], length=8))
+    assert list(lm.written["Repeat cat", 0].prompt_ids) == ids
+
+
+def test_given_prompts_are_never_cut_and_lm_eval_s_are_counted():
+    words = byte_level()
+    lm = CheckpointLM(talker(words, positions=40), words, 4000)
+    lm.label = "dolly"
+    long = "Repeat cat dog sun sea hat map cup key " * 4
+    lm.generate_until(writing([], [long, "Repeat cat"], length=8))
+    assert lm.cut == {"dolly": 1}
+    lm.prompts = {long: words.encode(long)}
+    needed = len(words.encode(long)) + 8
+    with pytest.raises(
+        ValueError,
+        match=rf"dolly: the model has 40 positions, and its texts have up to {needed} tokens, "
+        r"prompt and response together; lower evaluation\.max_new_tokens, or evaluation\.prompt_",
+    ):
+        lm.generate_until(writing([], [long], length=8))
+
+
+def test_the_token_that_ended_a_text_is_no_part_of_it():
+    words = byte_level()
+    model = talker(words)
+    free = CheckpointLM(model, words, 4000)
+    free.generate_until(writing([], ["Repeat cat"], length=30))
+    ids = list(free.written["Repeat cat", 0].response_ids)
+    model.generation_config.eos_token_id = [words.eos_token_id, ids[9]]  # no special token
+    lm = CheckpointLM(model, words, 4000)
+    (said,) = lm.generate_until(writing([], ["Repeat cat"], length=30))
+    end = ids.index(ids[9])
+    assert list(lm.written["Repeat cat", 0].response_ids) == ids[: end + 1]
+    assert said == words.decode(ids[:end], skip_special_tokens=True)

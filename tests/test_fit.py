@@ -183,6 +183,10 @@ def test_a_machine_is_what_the_profile_says_or_a_cpu():
     assert Machine.of(None) == CPU
     with pytest.raises(ValueError, match="device_memory_mb = '24 GB': allowed: a whole number"):
         Machine.of({"device_memory_mb": Setting("24 GB")})
+    for raw in ("'--qos=long'", "--qos=long"):
+        assert Machine.of({"slurm_extra": Setting(raw)}).slurm_extra == "--qos=long"
+    with pytest.raises(ValueError, match="allowed: a text in quotes"):
+        Machine.of({"slurm_extra": Setting("'--qos=' + wildcards.id")})
 
 
 def test_a_profiles_machine_is_read_as_snakemake_reads_it(tmp_path: Path):

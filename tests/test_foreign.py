@@ -144,3 +144,70 @@ def test_copies_are_dropped_from_train_only_and_counted(tmp_path: Path) -> None:
     assert found.facts["dropped"] == {"copies_in_train": 4, "empty_responses": 0}
     assert len(found.splits["test"]) == 4
     assert len(found.splits["train"]) == 8
+
+
+def one_row(**more: object) -> dict[str, object]:
+    return {"instruction": "?", "input": "", "output": "b", **more}
+
+
+DEEP = '{"instruction": "?", "input": "", "output": "b", "x": ' + "[" * 5000 + "]" * 5000 + "}"
+HUGE = '{"instruction": "?", "input": "", "output": "b", "x": ' + "9" * 5000 + "}"
+HALF = '{"instruction": "?", "input": "", "output": "ok \\ud83d"}'
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (DEEP, "it has lists or objects too deep inside each other; mend or remove the row"),
+        (HUGE, "it has a number of more than 4300 digits; mend or remove the row"),
+        (HALF, r"column 'output' holds '\\ud83d', half of a character; mend or remove the row"),
+    ],
+    ids=["deep", "huge", "half a character"],
+)
+def test_json_that_python_cannot_hold_is_named_by_file_and_row(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    good = json.dumps(one_row())
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{line}\n")
+    (tmp_path / "a.json").write_text(f"[{good},\n {line}]")
+    for name, place in (("a.jsonl", r"a\.jsonl:2: "), ("a.json", r"a\.json, row 2: ")):
+        with pytest.raises(ValueError, match=place + said):
+            gathered(files(str(tmp_path / name)))
+
+
+def test_a_pair_of_surrogates_is_the_character_that_it_means(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"instruction": "?", "input": "", "output": "ok \\ud83d\\ude00"}\n')
+    found = gathered(files(str(file), validation=str(file), test=str(file)))
+    assert found.splits["train"][0].responses == ("ok 😀",)
+
+
+def test_json_lines_are_read_under_the_name_of_json_too(tmp_path: Path) -> None:
+    lines = jsonl(tmp_path / "a.jsonl", rows(9))
+    same = jsonl(tmp_path / "a.json", rows(9))
+    assert gathered(files(same)).splits == gathered(files(lines)).splits
+
+
+CHATS = [
+    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]},
+    {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]},
+]
+
+
+@pytest.mark.parametrize("row", CHATS, ids=["messages", "ShareGPT"])
+def test_chats_are_said_to_be_not_read(tmp_path: Path, row: dict[str, object]) -> None:
+    (column,) = row
+    file = jsonl(tmp_path / "a.jsonl", [row] * 9)
+    mapped = {"instruction": "id", "input": None, "response": column}
+    said = rf"a\.jsonl:1: '{column}' holds a chat; chats are not read yet: write each question"
+    with pytest.raises(ValueError, match=said):
+        gathered(files(file))
+    with pytest.raises(ValueError, match=said):
+        gathered(files(jsonl(tmp_path / "a.jsonl", [row | {"id": "a"}] * 9), columns=mapped))
+
+
+def test_a_byte_that_is_no_utf_8_is_named_by_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(json.dumps(one_row()).encode() + b'\n{"instruction": "\xe9"}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:2 is not UTF-8"):
+        gathered(files(str(file)))

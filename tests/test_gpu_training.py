@@ -67,12 +67,12 @@ def expected(method: str) -> list[float]:
 def test_a_method_trains_as_on_the_cpu_and_waits_no_more_than_it_must(method: str, gpu: Ledger):
     made = replace(run(Setup(method, steps=STEPS, place=on_gpu)), fused=in_float32)
     state = begin(made)
-    gpu.clear()
-    for _ in distill(made, state):
-        pass
-    assert not gpu.rounded
-    assert not gpu.forbidden
-    assert not beyond(gpu.waits, WAITS | WRITING_WAITS, STEPS)
+    for step in distill(made, state):
+        assert not gpu.rounded
+        assert not gpu.forbidden
+        if step == 1:
+            gpu.clear()  # what is made once, for all steps
+    assert not beyond(gpu.waits, WAITS | WRITING_WAITS, STEPS - 1)
     losses = [row["loss_nats"] for row in state.rows]
     if METHODS[method].policy == "fixed":  # else bfloat16 may write another text
         # a factor of a product is rounded to 2^-9 of itself

@@ -44,9 +44,9 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     expected = write(asked, models, choose, TIME, 3, "student")
 
     decoder = Decoder(models, choose, count=16, length=30, time=TIME)  # five slots stay empty
-    before = storages(decoder)
     for _ in range(3):  # as before a capture, with no text in the slots
         advance(decoder.readers, choose, decoder.slots, decoder.length, (END,))
+    before = storages(decoder)
     given = [Asked(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
     decoder.begin(range(11), given)
     for _ in range(TIME + 8):  # some steps more than any text needs
@@ -62,7 +62,7 @@ def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     model = model_of("qwen2")
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     plain, traced = Readers(model), Readers(model)
-    traced.reader.next_block = compiled
+    traced.reader.packed, traced.reader.next_block = [], compiled  # as a GPU reads
     for one in (plain, traced):
         one.assert_reads(1)
     reading = going_on(plain.read, 1, 16, torch.float32)

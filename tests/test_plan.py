@@ -142,6 +142,21 @@ def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, A
     assert steps(chain, tiny) == {}
 
 
+def test_a_deleted_cache_is_made_again_for_the_report_that_reads_it(
+    chain: Copy, tiny: dict[str, Any]
+):
+    cache = chain.folder / Grid(validate(tiny)).signals("large").path
+    shutil.rmtree(cache)
+    assert set(steps(chain, tiny)) == chain.planned(tiny) == set()  # the report is there
+
+    fewer = edited(tiny, {"experiment": "fewer", "methods": {"sft": None}})
+    expected = {f"caches/{cache.name}", "fewer/grid.csv", "fewer/report"}
+    assert set(steps(chain, fewer)) == chain.planned(fewer) == expected
+    done = chain.snakemake(fewer, "--cores", "2", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert steps(chain, fewer) == {}
+
+
 def test_a_job_with_a_saved_state_is_one_that_goes_on(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"training.steps": 13})
     student = jsd(changed)[0]

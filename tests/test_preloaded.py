@@ -20,12 +20,12 @@ HERE = [sys.executable, "-m", "workflow.job"]
 SERVED = [sys.executable, "-m", "workflow.preloaded"]
 
 
-def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def ran(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A command in a folder that no other run is told of."""
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -85,3 +85,16 @@ def test_termination_reaches_the_job(tmp_path: Path) -> None:
         found = subprocess.run(asker, capture_output=True, text=True, check=True)
         os.kill(int(found.stdout), signal.SIGTERM)
         assert started.wait(timeout=60) == 128 + signal.SIGTERM
+
+
+def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path) -> None:
+    long = tmp_path / (
+        "x" * 105
+    )  # with a socket's name, more than the 107 that its address may have
+    long.mkdir()
+    job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
+    asked = [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")]
+    done = ran(tmp_path, *SERVED, *asked, TMPDIR=str(long))
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A pretended GPU does what CUDA does: what it refuses, casts, waits for, and can hold in a graph."""
+"""A pretended GPU is like CUDA in what it refuses, casts, waits for, and can hold in a graph."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,15 @@ from pretend_runtime import CudaGraph, on_gpu
 from torch import Tensor
 
 CUDA = torch.device("cuda")
+
+
+def recorded() -> torch.cuda.Event:
+    """A mark behind the work so far."""
+    mark = torch.cuda.Event()
+    mark.record()
+    return mark
+
+
 WAITING: dict[str, Callable[[Tensor], object]] = {
     "item": lambda x: x.sum().item(),
     "a condition": lambda x: bool((x > 0).any()),
@@ -24,7 +33,7 @@ WAITING: dict[str, Callable[[Tensor], object]] = {
     "a list that becomes a tensor": lambda x: x + torch.tensor([1.0] * len(x), device=x.device),
     "a copy from memory that may move": lambda x: torch.ones(3).to(x.device, non_blocking=True),
     "an index of the host's": lambda x: x[torch.tensor([0])],
-    "an event": lambda _: torch.cuda.Event().synchronize(),
+    "an event": lambda _: recorded().synchronize(),
 }
 GOING_ON: dict[str, Callable[[Tensor], object]] = {
     "arithmetic": lambda x: (x * 2).softmax(-1).argmax(-1),
@@ -33,7 +42,9 @@ GOING_ON: dict[str, Callable[[Tensor], object]] = {
     "a mask that is filled": lambda x: x.masked_fill(x > 0, 1.0),
     "a mask that is written to": lambda x: x.clone().__setitem__(x > 0, 1.0),
     "an index of its own": lambda x: x[torch.zeros(2, dtype=torch.long, device=x.device)],
-    "a copy from pinned memory": lambda x: torch.ones(3).pin_memory().to(CUDA, non_blocking=True),
+    "a copy from pinned memory": lambda x: (
+        torch.ones(3).pin_memory().to(x.device, non_blocking=True)
+    ),
     "a copy to pinned memory": lambda x: torch.empty(x.shape, pin_memory=True).copy_(
         x, non_blocking=True
     ),

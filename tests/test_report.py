@@ -22,6 +22,7 @@ from pipeline.reporting.scores import assemble
 from pipeline.reporting.tables import Cell, Group, Heading, Table
 from pipeline.settings.report import ReportSettings
 from pipeline.workers import Here, hired
+from workflow import grid_csv
 from workflow.config import validate
 from workflow.grid import Grid
 
@@ -257,4 +258,4 @@ def test_the_configuration_beside_a_report_is_the_experiments_own(file: str) -> 
     settings = ReportSettings.model_validate(json.loads(json.dumps(grid.describe())))
     again = Grid(validate(json.loads(page.configuration(settings))))
     assert list(again.artifacts) == list(grid.artifacts)
-    assert again.rows() == grid.rows()
+    assert grid_csv.rows(again) == grid_csv.rows(grid)

@@ -131,6 +131,63 @@ def test_a_log_of_an_earlier_run_is_no_failure_of_this_one(folder: Folder):
     assert lines(folder)[f"students/{student.id}"]["standing"] == "left"
 
 
+def test_a_log_is_on_a_line_of_its_own(folder: Folder):
+    said = folder.ask().stdout
+    (log,) = (line for line in said.splitlines() if "results/logs/teachers/" in line)
+    assert log.strip().endswith(".log")
+    assert "\\n" not in said
+
+
+def note(folder: Folder, experiment: str) -> subprocess.Popen[str]:
+    """A process that tells of itself what a Snakemake does which works on an experiment."""
+    code = f"from workflow import runs; runs.note({experiment!r}); print(flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder.path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def test_a_killed_run_is_not_said_to_be_at_work(folder: Folder):
+    with note(folder, folder.config["experiment"]) as snakemake:
+        assert "Snakemake has been at work since" in folder.ask().stdout
+        snakemake.kill()
+    done = folder.ask()
+    assert "was killed: start it again" in done.stdout
+    assert "0 running, 0 queued" in done.stdout
+
+
+def test_what_failed_before_stays_failed_while_another_experiment_is_made(folder: Folder):
+    grid = Grid(validate(folder.config))
+    student = grid.student("sft", "small", "large", 1)
+    folder.log(student, "ValueError: the loss is not finite\n", age=3600)
+    with note(folder, "another") as snakemake:
+        done = folder.ask()
+        found = lines(folder)
+        snakemake.communicate("\n")
+    assert "Snakemake is at work here, on another" in done.stdout
+    assert found[f"students/{student.id}"]["standing"] == "failed"
+    # what both experiments need may be under way in that one
+    assert found[grid.teacher("large").path.removeprefix("results/")]["standing"] == "running"
+
+
+def test_no_time_is_told_where_all_that_is_left_waits_for_what_failed(folder: Folder):
+    grid = Grid(validate(folder.config))
+    shutil.rmtree(folder.path / ".snakemake")
+    for one in (grid.teacher("large"), grid.start("small", 1)):
+        folder.log(one, "ValueError: no more memory\n")
+    folder.make(Jobs(grid), grid.start_model("small", 1), age=5)
+    found = json.loads(folder.ask("--json").stdout)
+    assert found["waiting"] == 0
+    assert "time left: unknown" in folder.ask().stdout
+
+
 def test_the_time_left_falls_with_what_is_done(folder: Folder):
     grid = Grid(validate(folder.config))
     before = json.loads(folder.ask("--json").stdout)["seconds_left"]

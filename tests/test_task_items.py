@@ -13,7 +13,7 @@ from small_tasks import DATA, QUESTIONS, harness_job, instruction_job, lines
 from snaking import ROOT
 
 from pipeline import documents, schemas
-from pipeline.examples import Example
+from pipeline.examples import Example, plainly
 from pipeline.prepare_task import harness_documents, instruction_items
 from pipeline.prepare_task import stage as prepare_task
 from pipeline.prepare_task.contamination import of_examples
@@ -56,6 +56,9 @@ def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
     labels.write_text("0\n1\n1\n")
     (splits,) = harness_documents.gather(harness_job("piqa", path, labels), []).documents.values()
     assert [row["label"] for row in splits["validation"]] == [0, 1, 1]
+    labels.write_text("0\n1\none\n")
+    with pytest.raises(ValueError, match=r"labels\.lst:3: 'one' is no whole number"):
+        harness_documents.gather(harness_job("piqa", path, labels), [])
     labels.write_text("0\n1\n")
     with pytest.raises(ValueError, match="2 lines for 3 documents"):
         harness_documents.gather(harness_job("piqa", path, labels), [])
@@ -159,6 +162,39 @@ def test_what_a_task_shares_with_training_is_found():
     assert shared.instructions == ("x", "y")
     assert shared.runs == ("z",)
     assert any("1 of 3 items ask what training asks: x" in one for one in shared.warnings(3))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Ou\u0300 est le cafe\u0301 ou\u0300 l'on sert du the\u0301 tre\u0300s sucre\u0301 ?",
+        "Où est le café où l\u2019on sert du thé très sucré ?",
+        "Où est le café où l'on\u200b sert du thé\u00ad très sucré\u00a0?\ufeff",
+        "ＯÙ est le café où l'on sert du thé très sucré ?",
+    ],
+    ids=["decomposed", "curly apostrophe", "without width", "full width and capitals"],
+)
+def test_a_copy_in_another_unicode_form_is_a_copy(other: str):
+    first = "Où est le café où l'on sert du thé très sucré ?"
+    more = " Un deux trois quatre cinq six sept huit neuf dix onze."
+    train = [Example(first + more, "", ("Ici.",), "here")]
+    shared = of_examples(["x", "y"], [Example(other + more, "", ("Là.",), "here")] * 2, train)
+    assert shared.questions == shared.instructions == shared.runs == ("x", "y")
+
+
+def test_texts_that_differ_in_more_than_form_are_no_copies():
+    assert plainly("Was it resumed?") != plainly("Was it résumé?")
+    assert plainly("a b") != plainly("ab")
+
+
+def test_a_document_that_no_table_can_hold_is_named_by_its_row(tmp_path: Path):
+    rows = [{"passage": "A cat.", "question": "is it", "idx": at, "label": 1} for at in range(9)]
+    rows[6]["idx"] = 10**30
+    with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
+        harness_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+    rows[6]["idx"] = "six"
+    with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
+        harness_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
 
 
 def test_the_shared_dolly_sets_have_two_instructions_in_common():

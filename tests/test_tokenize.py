@@ -1,11 +1,18 @@
 """Texts become ids whole: with an EOS to learn, and left out and counted where too long."""
 
+from argparse import Namespace
+from pathlib import Path
+
 import pytest
 from tokenizers import pre_tokenizers
 
-from pipeline.settings.data import TokensSettings
+from pipeline import artifacts, schemas, vocabulary
+from pipeline.corpus import read_texts
+from pipeline.examples import Example, columns, identify
+from pipeline.language_model import load_tokenizer
+from pipeline.settings.data import Template, TokensSettings
 from pipeline.settings.models import Tokenizer
-from pipeline.tokenize.stage import encode, encode_plain
+from pipeline.tokenize.stage import describe, encode, encode_plain, run
 from pipeline.tokenizer.stage import END, train
 from pipeline.vocabulary import digest
 
@@ -28,7 +35,7 @@ def test_the_end_is_a_target_and_no_part_of_the_prompt():
     assert WORDS.decode(response[:-1]) == "sleeps"
 
 
-def test_prompt_and_response_are_tokenized_apart():
+def test_a_response_whose_first_token_would_be_the_prompt_s_too_is_tokenized_by_itself():
     kept = encode([example("a", "the c", "at")], WORDS, ROOMY)
     assert kept.columns["prompt_ids"][0] == WORDS.encode("the c", add_special_tokens=False)
     assert kept.columns["response_ids"][0][:-1] == WORDS.encode("at", add_special_tokens=False)
@@ -86,3 +93,46 @@ def test_the_digest_tells_vocabularies_apart():
     other = train(["quite other words"] * 9 + TEXTS, Tokenizer(vocabulary=300))
     assert digest(WORDS) == digest(again)
     assert digest(WORDS) != digest(other)
+
+
+def test_special_tokens_in_the_data_are_counted_and_said():
+    rows = [
+        example("plain", "the cat\n", "runs"),
+        example("special", "the dog\n", f"runs {END} and sleeps"),
+    ]
+    kept = encode(rows, WORDS, ROOMY)
+    assert [ids.count(WORDS.eos_token_id) for ids in kept.columns["response_ids"]] == [1, 1]
+    assert describe(kept)["special_texts"] == 1
+    (said,) = kept.warnings("train")
+    assert said.startswith("1 train examples have the text of a special token, which is read as")
+    assert said.endswith(": special")
+
+
+def test_tokens_over_the_border_are_counted_and_said():
+    kept = encode([example("over", "the c", "at")], WORDS, ROOMY)
+    assert describe(kept)["merged_borders"] == 1
+    assert kept.warnings("test")[0].endswith(": over")
+
+
+def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
+    data, words, out = (tmp_path / name for name in ("data", "words", "tokens"))
+    template = {"with_input": "{input}", "without_input": f"{END}{{instruction}}\n"}
+    rows = [Example("the cat", "", (f"runs {END}",), "here")]
+    found = identify(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
+    data.mkdir()
+    for split, identified in found.items():
+        columns_of = columns(identified, Template(**template))
+        schemas.write(data / f"{split}.parquet", columns_of, schemas.EXAMPLES)
+    settings = {"settings": {"template": template}, "id": "data"}
+    artifacts.write_json(data / artifacts.MANIFEST, settings)
+    WORDS.save_pretrained(words / "model")
+    job = artifacts.Job("tokens", "x", ROOMY.model_dump())
+    run(Namespace(job=job, data=data, tokenizer=words, out=out))
+
+    (text,) = read_texts(out / "test.parquet")
+    end = WORDS.eos_token_id
+    assert (text.prompt_ids[0], text.prompt_ids.count(end)) == (end, 1)  # the template's
+    assert (text.response_ids[-1], text.response_ids.count(end)) == (end, 1)
+    assert load_tokenizer(out).decode(text.response_ids[:-1]) == f"runs {END}"
+    assert vocabulary.of_texts(out).ends == [end]
+    assert len(artifacts.read_json(out / "card.json")["warnings"]) == len(schemas.SPLITS)

@@ -36,8 +36,11 @@ class Case:
         return Tokens(
             target=self.next_ids,
             sequence=sequence,
+            lengths=lengths,
+            places=torch.arange(max(TEXT_LENGTHS)),
             by_student=sequence % 2 == 1,
             written_log_probs=written,
+            all_written=True,
             dense=True,
             progress=progress,
             state=state,
@@ -61,8 +64,11 @@ def one_text(target: Tensor, written_log_probs: Tensor) -> Tokens:
     return Tokens(
         target=target,
         sequence=torch.zeros_like(target),
+        lengths=torch.tensor([len(target)]),
+        places=torch.arange(len(target)),
         by_student=torch.ones_like(target, dtype=torch.bool),
         written_log_probs=written_log_probs,
+        all_written=True,
         dense=True,
         progress=0.0,
         state={},

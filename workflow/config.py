@@ -18,6 +18,12 @@ from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow import endings, evaluations, faults, outside, positions
 
+# folders of results/ that hold no experiment
+FOLDERS = (
+    *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
+    *("students", "evals", "logs", "benchmarks", "state", "sources", "damaged", "published"),
+)
+KINDS = ("teacher", "untrained", "start")  # of the report's rows that are no method's
 # what a row may change of its method, beside hyperparameters
 CHANGES = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
 
@@ -36,6 +42,7 @@ def validate(config: Mapping[str, Any]) -> Experiment:
     except ValidationError as error:
         raise ConfigError("\n".join(faults.lines(error, Experiment, config))) from None
     found = [
+        *_name_faults(experiment),
         *_method_faults(experiment),
         *_training_faults(experiment),
         *_grid_faults(experiment),
@@ -48,6 +55,24 @@ def validate(config: Mapping[str, Any]) -> Experiment:
     if found:
         raise ConfigError("\n".join(found))
     return experiment
+
+
+def _name_faults(experiment: Experiment) -> list[str]:
+    """Names that stand for something else where they are written."""
+    found = []
+    if experiment.experiment in FOLDERS:
+        found.append(
+            f"experiment = {experiment.experiment!r}: results/{experiment.experiment} holds "
+            f"something else; allowed: any name but {', '.join(FOLDERS)}"
+        )
+    for role in ("methods", "students"):
+        found += [
+            f"{role}.{name}: the name is the report's own for rows that nobody trained by a "
+            f"method; allowed: any other than {', '.join(KINDS)}"
+            for name in getattr(experiment, role)
+            if name in KINDS
+        ]
+    return found
 
 
 def _method_faults(experiment: Experiment) -> list[str]:

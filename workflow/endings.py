@@ -20,12 +20,13 @@ def faults(experiment: Experiment) -> list[str]:
     if experiment.tokenizer is not None:
         return []
     first, *others = experiment.teachers
-    ends = _ends(experiment, first)
+    as_they_are = [name for name in others if experiment.teachers[name].training is None]
+    ends = _ends(experiment, first) if as_they_are else []
     if not ends:
         return []
     found = []
-    for name in others:
-        own = _ends(experiment, name) if experiment.teachers[name].training is None else []
+    for name in as_they_are:
+        own = _ends(experiment, name)
         if own and (ends[0] not in own or not set(own) <= set(ends)):
             found.append(
                 f"teachers.{name}: it ends texts with token {_listed(own)}, and the first teacher, "

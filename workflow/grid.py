@@ -18,8 +18,6 @@ from workflow.artifact import Artifact
 from workflow.config import decided, merge
 from workflow.digests import of_examples, of_folder
 
-NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -291,19 +289,6 @@ class Grid:
             # as one text, for the order of its keys decides: of tables, and of the first teacher
             "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),
         }
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of `grid.csv`."""
-        return [
-            {
-                **{name: getattr(cell, name) for name in NAMES},
-                "student_id": cell.model.id,
-                "eval_id": self.evaluations[cell.model].id,
-                "teacher_id": self.teacher(cell.teacher).id,
-                "cache_id": self.signals(cell.teacher).id,
-            }
-            for cell in self.cells
-        ]
 
 
 @cache

@@ -4,16 +4,33 @@ import argparse
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import artifacts
 from workflow.config import validate
 from workflow.grid import Grid
 
+NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
 
-def text(grid: Grid) -> str:
+
+def rows(grid: Grid) -> list[dict[str, object]]:
+    """What stands in the file of a grid: each cell, and the ids of what is behind it."""
+    return [
+        {
+            **{name: getattr(cell, name) for name in NAMES},
+            "student_id": cell.model.id,
+            "eval_id": grid.evaluations[cell.model].id,
+            "teacher_id": grid.teacher(cell.teacher).id,
+            "cache_id": grid.signals(cell.teacher).id,
+        }
+        for cell in grid.cells
+    ]
+
+
+def text(rows: Sequence[Mapping[str, object]]) -> str:
     """A line for each cell, and one for the names of the columns."""
-    rows, file = grid.rows(), io.StringIO(newline="")
+    file = io.StringIO(newline="")
     writer = csv.DictWriter(file, rows[0])
     writer.writeheader()
     writer.writerows(rows)
@@ -27,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     with artifacts.whole(options.out) as temporary:
-        temporary.write_bytes(text(Grid(validate(options.config))).encode())
+        temporary.write_bytes(text(rows(Grid(validate(options.config)))).encode())
 
 
 if __name__ == "__main__":

@@ -128,13 +128,17 @@ class Jobs:
     def targets(self, _: object) -> list[str]:
         """The report, and what it reads."""
         report = f"results/{self.experiment}/report"
-        done = self.report_state is State.FINISHED and self.grid_state is State.FINISHED
         states = [self.report_state, self.grid_state, *map(self.state, self.unfinished)]
         return [
-            self.settled(report) if done else report,
+            self.settled(report) if self.is_reported else report,
             *map(self._shown, self.evaluated),
             *[OUTDATED] * (State.OUTDATED in states),
         ]
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the report is as it should be."""
+        return self.report_state is State.FINISHED and self.grid_state is State.FINISHED
 
     @cached_property
     def unfinished(self) -> list[Artifact]:
@@ -153,10 +157,15 @@ class Jobs:
 
     @cached_property
     def evaluated(self) -> list[Artifact]:
-        """All that the report reads of the checkpoints."""
+        """All that the report reads: checkpoints, their evaluations, their teachers' caches.
+
+        A cache is large: once there is a report, nobody is made to keep it.
+        """
         models = [cell.model for cell in self.grid.cells]
+        teachers = [] if self.is_reported else [cell.teacher for cell in self.grid.cells]
+        caches = map(self.grid.signals, teachers)
         evals = self.grid.evaluations.values()
-        return list(dict.fromkeys([self.grid.data(), *models, *evals]))
+        return list(dict.fromkeys([self.grid.data(), *models, *caches, *evals]))
 
     def grid_inputs(self, _: object) -> list[str]:
         """All that stands behind the rows of `grid.csv`."""
@@ -174,7 +183,7 @@ class Jobs:
         path = Path(f"results/{self.experiment}/grid.csv")
         if not path.exists():
             return State.ABSENT
-        same = path.read_bytes() == grid_csv.text(self.grid).encode()
+        same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
         return State.FINISHED if same else State.OUTDATED
 
     @cached_property
@@ -205,7 +214,7 @@ class Jobs:
 
     def rows(self, _: object) -> str:
         """A digest of the rows of `grid.csv`."""
-        return hashlib.sha256(canonical(self.grid.rows()).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical(grid_csv.rows(self.grid)).encode()).hexdigest()[:16]
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

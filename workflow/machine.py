@@ -1,5 +1,6 @@
 """What is known of the machine: a profile says it among its default resources, never a config."""
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class Machine:
         """The machine of a profile. Raises ValueError if a number isn't one."""
         found = defaults or {}
         given = {name: found[name].raw for name in cls.__dataclass_fields__ if name in found}
-        if "slurm_extra" in given:  # an expression, as all texts in a profile are
-            given["slurm_extra"] = str(given["slurm_extra"]).strip("\"'")
+        if "slurm_extra" in given:
+            given["slurm_extra"] = _text("slurm_extra", given["slurm_extra"])
         for name, value in given.items():
             if name != "slurm_extra" and not isinstance(value, int):
                 raise ValueError(f"default-resources: {name} = {value!r}: allowed: a whole number")
@@ -78,6 +79,17 @@ class Machine:
     def speed(self) -> Speed:
         """Of what the models run on."""
         return GPU_SPEED if self.device_memory_mb else CPU_SPEED
+
+
+def _text(name: str, raw: object) -> str:
+    """What Snakemake makes of a text in a profile: it is an expression, here a plain one."""
+    try:
+        value = ast.literal_eval(str(raw))
+    except (SyntaxError, ValueError):
+        value = raw if isinstance(raw, str) and not set("'\"") & set(raw) else None
+    if not isinstance(value, str):
+        raise ValueError(f"default-resources: {name} = {raw!r}: allowed: a text in quotes")
+    return value
 
 
 CPU, GPU = Machine(), Machine(device_memory_mb=80_000)

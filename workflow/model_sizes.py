@@ -60,6 +60,11 @@ class Size:
         return self.layers * self.width
 
     @property
+    def embedding(self) -> int:
+        """Weights of the table of embeddings; of a guessed size, half of all at most."""
+        return min(self.vocabulary * self.width, self.parameters // 2)
+
+    @property
     def left_bytes(self) -> int:
         """Of a layer for the backward pass, for each position and unit of width."""
         return LEFT_BYTES.get(self.family, max(LEFT_BYTES.values()))
@@ -133,8 +138,7 @@ def _usual(parameters: int, family: str) -> Size:
 
 def _cut(whole: Size, layers: int) -> Size:
     """Some layers of a model, with all of its embeddings and its last norm."""
-    # of a guessed size the embeddings can't be told: they are half of it at most
-    around = min((whole.vocabulary + 1) * whole.width, whole.parameters // 2)
+    around = min(whole.embedding + whole.width, whole.parameters // 2)
     kept = min(1.0, layers / whole.layers) * (whole.parameters - around)
     return replace(whole, parameters=round(around + kept), layers=layers)
 

@@ -56,6 +56,22 @@ def _model_faults(experiment: Experiment) -> list[str]:
             found.append(f"{place}: it holds no config.json; allowed: a folder with a saved model")
         elif not any(folder.glob("*.safetensors")):
             found.append(f"{place}: it holds no *.safetensors; other weights are not loaded")
+        else:
+            found += [f"{place}: {fault}" for fault in _kind_faults(folder / "config.json")]
+    return found
+
+
+def _kind_faults(path: Path) -> list[str]:
+    """Why a model is none that is read here, as far as its configuration says."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return [f"its config.json is no JSON ({error})"]
+    found = []
+    if config.get("is_encoder_decoder"):
+        found.append("it is an encoder-decoder; only decoders are supported")
+    if config.get("quantization_config"):
+        found.append("its weights are quantised, and such are not read; name what it was made from")
     return found
 
 

@@ -94,7 +94,7 @@ def _last_steps(jobs: Jobs, reasons: Reasons) -> list[Step]:
     grid = Step("grid", "grid.csv", f"{folder}/grid.csv", reasons.of_grid(), None)
     report = Step("report", "report", f"{folder}/report", reasons.of_report(), None)
     made_anew = not set(jobs.unfinished).isdisjoint(jobs.evaluated)
-    if jobs.report_state is State.FINISHED and jobs.grid_state is State.FINISHED:
+    if jobs.is_reported:
         return []
     is_grid_due = jobs.grid_state is not State.FINISHED or made_anew
     return [grid] * is_grid_due + [report]

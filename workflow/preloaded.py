@@ -24,6 +24,7 @@ from workflow.server import serve
 
 SERVERS = 5  # that may be killed in a run, one after the other
 COMMAND_STOPS_ON = signal.SIGINT  # in the handler of SIGTERM, Snakemake 9 may wait for itself
+LONGEST_ADDRESS = 100  # bytes of a socket's path: Linux takes 107 of them, macOS 103
 SAVE_SECONDS = 60.0  # that jobs have to save their state when the run ends without them
 
 
@@ -98,10 +99,17 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _roomy() -> str:
+    """A folder for temporary files in which a socket can have an address."""
+    given = tempfile.gettempdir()
+    is_short = len(os.fsencode(given)) + len("/tmp12345678/socket") <= LONGEST_ADDRESS
+    return given if is_short else "/tmp"
+
+
 def main() -> None:
     """Serves while the command runs; leaves with the command's exit status."""
     processes.adopt_orphans()
-    with runs.under_way(tell) as run, tempfile.TemporaryDirectory() as folder:
+    with runs.under_way(tell) as run, tempfile.TemporaryDirectory(dir=_roomy()) as folder:
         address = str(Path(folder) / "socket")
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(address)

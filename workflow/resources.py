@@ -7,8 +7,8 @@ the width, V the vocabulary, and a text as long as half of what `tokens` allows:
               6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
               writes; a cache 2 T, an evaluation 2 N for each token read or written
     memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
-              bfloat16 copies on a GPU, 2 N for those that a student writes with, 2 T for a live
-              teacher (6 T where it learns); of any other use 6 N
+              bfloat16 copies on a GPU, 2 N for those that a student writes with, 2 T + 4 V W for
+              a live teacher (6 T where it learns); of any other use 6 N
               and for each position of a micro-batch L W times the bytes of its family
               (`workflow.model_sizes`) with gradients; 8 L W without, and 12 V for its logits (28
               beside a whole teacher's), of which training holds a part: 16 bytes for each, 40
@@ -82,42 +82,52 @@ def work(grid: Grid, artifact: Artifact) -> Work:
 def _training(grid: Grid, artifact: Artifact) -> Work:
     settings, inputs = artifact.settings, dict(artifact.inputs)
     training, method = settings["training"], settings["method"]
-    own, live = _size(grid, artifact), inputs.get("teacher")
-    teacher = _size(grid, live).parameters if live else 0
-    half = training["precision"] != "float32"  # on a GPU: matrices are multiplied in bfloat16
+    own = _size(grid, artifact)
+    live = _size(grid, inputs["teacher"]) if "teacher" in inputs else None
+    teacher = live.parameters if live else 0
 
     texts, length = _examples(grid)["train"], _positions(grid)
     steps = training["steps"] or math.ceil(training["epochs"] * texts / training["batch_size"])
     read = training["batch_size"] * length * (2 if method["plain_text_weight"] else 1)
     written = training["batch_size"] * settings["max_new_tokens"] if _writes(method) else 0
     measured = training["validations"] * training["validation_texts"] * length
-    part = min(PART_LOGITS, 2 * training["batch_size"] * length * own.vocabulary)
-    return Work(
+    positions = 2 * training["batch_size"] * length
+    return replace(
+        _held_in_training(own, live, settings),
         operations=steps * (read * (6 * own.parameters + 2 * teacher))
         + steps * written * 2 * (own.parameters + teacher)
         + measured * 2 * own.parameters,
         steps=steps,
-        step_positions=2 * training["batch_size"] * length,
+        step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
-        loaded=4 * (own.parameters + teacher),
-        resident=(16 + 2 * half + 2 * bool(written)) * own.parameters
-        + _teacher_bytes(method, half) * teacher,
-        per_position=(1 if half else 2) * own.left_bytes * own.depth,
-        # the inputs of all layers, and all that one layer leaves
-        checkpointed=4 * own.depth + (1 if half else 2) * own.left_bytes * own.width,
-        logits=part * (40 if teacher else 16),
-        writer=_key_values(own) if written else 0,
+        logits=min(PART_LOGITS, positions * own.vocabulary) * (40 if live else 16),
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
+    )
+
+
+def _held_in_training(own: Size, live: Size | None, settings: Mapping[str, Any]) -> Work:
+    """What a student, and a live teacher where there is one, take of memory and disk."""
+    method, writes = settings["method"], _writes(settings["method"])
+    half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
+    left = (1 if half else 2) * own.left_bytes
+    return Work(
+        loaded=4 * (own.parameters + (live.parameters if live else 0)),
+        resident=(16 + 2 * half + 2 * writes) * own.parameters + _teacher_bytes(live, method, half),
+        per_position=left * own.depth,
+        checkpointed=4 * own.depth + left * own.width,  # the inputs of all layers, and one layer
+        writer=_key_values(own) if writes else 0,
         disk=4 * own.parameters,
         state=12 * own.parameters,
     )
 
 
-def _teacher_bytes(method: Mapping[str, Any], half: bool) -> int:
-    """Of each parameter of a live teacher: one that never learns is held as it is multiplied."""
+def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> int:
+    """Of a live teacher: one that never learns is held as it is multiplied, but for a table."""
+    if live is None:
+        return 0
     if method["update"]:
-        return 4 + 2 * half
-    return 2 if half else 4
+        return (4 + 2 * half) * live.parameters
+    return 2 * live.parameters + 4 * live.embedding if half else 4 * live.parameters
 
 
 def _cached(grid: Grid, cache: Artifact | None) -> int:

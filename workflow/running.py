@@ -3,14 +3,26 @@
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+from workflow import runs
+
 SNAKEMAKE = Path(".snakemake")
 LONGEST = 254  # characters of a path's record in one folder: Snakemake splits longer ones
 
 
 def started() -> float | None:
     """When the Snakemake that holds this folder began; None if none does, or if it was killed."""
+    return None if was_killed() else locked()
+
+
+def locked() -> float | None:
+    """Since when a Snakemake's lock is on this folder, whatever has become of that one."""
     locks = [path.stat().st_mtime for path in (SNAKEMAKE / "locks").glob("*.lock")]
     return min(locks, default=None)
+
+
+def was_killed() -> bool:
+    """Whether the folder is locked by a Snakemake that lives no more."""
+    return locked() is not None and runs.at_work() == []
 
 
 def begun(output: str) -> float | None:

@@ -2,21 +2,24 @@
 
 Snakemake locks its folder, and a kill leaves it locked. A run holds a lock of its own, which the
 system takes back when it ends, however it ends: so a lock of Snakemake's that no run holds any
-more is removed.
+more is removed. Each Snakemake has such a note, and each supervisor of one (`workflow.preloaded`).
 """
 
+import atexit
+import contextlib
 import fcntl
+import json
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(".snakemake/runs")
 SNAKEMAKES = Path(".snakemake/locks")
+SUPERVISORS, NOTES = "*.run", "*.snakemake"  # with what it works on
 LOOK_SECONDS = 0.1
 
 
@@ -28,7 +31,7 @@ class Run:
     was_killed: bool = False  # its command was: the next run has to clear up after it
 
 
-@contextmanager
+@contextlib.contextmanager
 def under_way(tell: Callable[[str], None]) -> Iterator[Run]:
     """A run of this folder; every process of it is to hold its file number.
 
@@ -55,7 +58,7 @@ def _settle(own: Path, everyone: int, tell: Callable[[str], None]) -> None:
     """Removes what killed runs have left, once their last process has ended."""
     is_told = False
     while not _is_taken(fcntl.flock, everyone):
-        if living := [path.stem for path in FOLDER.glob("*.run") if path != own and _lives(path)]:
+        if living := [path.stem for path in _paths(SUPERVISORS) if path != own and _lives(path)]:
             tell(
                 f"another run of this folder is under way ({', '.join(living)}, host and process): "
                 "this one goes on only if it makes nothing that that one makes"
@@ -65,12 +68,54 @@ def _settle(own: Path, everyone: int, tell: Callable[[str], None]) -> None:
             tell("the last run was killed: waiting for its jobs, which save their state and end")
             is_told = True
         time.sleep(LOOK_SECONDS)
-    killed = [path for path in FOLDER.glob("*.run") if path != own and not _lives(path)]
+    others = [path for path in _paths(SUPERVISORS, NOTES) if path != own]
+    if not any(map(_lives, others)):
+        _clear(others, tell)
+
+
+def clear_after_kill(tell: Callable[[str], None]) -> None:
+    """Takes away the lock of a Snakemake that was killed, unless another one is under way."""
+    with contextlib.suppress(OSError):  # a file system without locks: Snakemake will say what to do
+        paths = _paths(SUPERVISORS, NOTES)
+        if not any(map(_lives, paths)):
+            _clear(paths, tell)
+
+
+def _clear(killed: list[Path], tell: Callable[[str], None]) -> None:
     for path in killed:
         path.unlink(missing_ok=True)
-    if killed and SNAKEMAKES.exists():
+    if killed and any(SNAKEMAKES.glob("*.lock")):
         shutil.rmtree(SNAKEMAKES)
         tell("the last run of this folder was killed: this one goes on from what it has finished")
+
+
+def note(experiment: str) -> None:
+    """Tells others what this process, a Snakemake, works on, for as long as it lives."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{socket.gethostname()}.{os.getpid()}{NOTES[1:]}"
+    number = _opened(path)  # never closed: it holds
+    try:
+        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # a file system without locks
+        path.unlink()
+        return
+    os.write(number, json.dumps({"experiment": experiment}).encode())
+    atexit.register(path.unlink, missing_ok=True)
+
+
+def at_work() -> list[str] | None:
+    """The experiments that living Snakemakes work on; None where none has left a note at all."""
+    try:
+        notes = {path: _lives(path) for path in _paths(NOTES)}
+        return [json.loads(path.read_text())["experiment"] for path in notes if notes[path]] or (
+            [] if notes else None
+        )
+    except (OSError, ValueError):  # it ends just now, or nobody can tell
+        return None
+
+
+def _paths(*patterns: str) -> list[Path]:
+    return [path for one in patterns for path in sorted(FOLDER.glob(one))]
 
 
 def _opened(path: Path) -> int:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.artifacts import MANIFEST
-from workflow import read_config, running
+from workflow import read_config, running, runs
 from workflow.artifact import Artifact
 from workflow.earlier import Shelf
 from workflow.finished import State
@@ -56,11 +56,14 @@ class Status:
     """How an experiment stands."""
 
     experiment: str
-    since: float | None  # when the Snakemake that is at work began
+    since: float | None  # when the Snakemake that is at work on it began
+    others: tuple[str, ...]  # experiments that one is at work on instead
+    killed: float | None  # when the Snakemake began that was killed, if the last one was
     done: dict[str, int]  # by stage
     done_now: int  # of these, by that Snakemake
     lines: tuple[Line, ...]
-    seconds_left: float
+    waiting: int  # jobs that need nothing that has failed
+    seconds_left: float  # until they are done
 
     def count(self, standing: Standing) -> int:
         """So many jobs."""
@@ -69,31 +72,45 @@ class Status:
 
 def status(jobs: Jobs, now: float) -> Status:
     """How the experiment stands at a time."""
-    since = running.started()
-    lines = [_line(one.stage, one.id, one.path, since, now) for one in jobs.unfinished]
+    snakemake, others = running.started(), tuple(runs.at_work() or ())
+    since = None if others and jobs.experiment not in others else snakemake
+    clock = _Clock(now, since, snakemake is not None)
+    lines = [_line(one.stage, one.id, one.path, clock) for one in jobs.unfinished]
     made = [one for one in jobs.grid.artifacts.values() if jobs.state(one) is State.FINISHED]
     times = [running.changed(Path(one.path) / MANIFEST) or 0 for one in made] if since else []
-    left = _seconds_left(jobs, {line.id: line for line in lines})
+    waiting, seconds = _left(jobs, {line.id: line for line in lines})
     if jobs.report_state is not State.FINISHED:
         folder = f"{RESULTS}/{jobs.experiment}/report"
-        lines.append(_line("report", jobs.experiment, folder, since, now))
+        lines.append(_line("report", jobs.experiment, folder, clock))
     return Status(
         jobs.experiment,
         since,
+        () if since else others,
+        running.locked() if running.was_killed() else None,
         dict(Counter(one.stage for one in made)),
         sum(one >= since - CLOCKS for one in times) if since else 0,
         tuple(lines),
-        left,
+        waiting,
+        seconds,
     )
 
 
-def _line(stage: str, id: str, output: str, since: float | None, now: float) -> Line:
+@dataclass(frozen=True)
+class _Clock:
+    """What tells a job of now from one of an earlier run."""
+
+    now: float
+    since: float | None  # when the run began that makes this experiment, if one does
+    is_any: bool  # whether any run is under way: it may make what this experiment shares with it
+
+
+def _line(stage: str, id: str, output: str, clock: _Clock) -> Line:
     log = RESULTS / "logs" / stage / f"{id}.log"
-    begun, written = running.begun(output) if since else None, running.changed(log)
+    begun, written = running.begun(output) if clock.is_any else None, running.changed(log)
     if begun is not None:
         is_running = written is not None and written >= begun - CLOCKS
         standing = Standing.RUNNING if is_running else Standing.QUEUED
-    elif written is not None and _is_of_failure(stage, id, written, since):
+    elif written is not None and _is_of_failure(stage, id, written, clock.since):
         standing = Standing.FAILED
     else:
         standing = Standing.LEFT
@@ -102,7 +119,7 @@ def _line(stage: str, id: str, output: str, since: float | None, now: float) -> 
         stage,
         id,
         standing,
-        now - begun if begun else 0.0,
+        clock.now - begun if begun else 0.0,
         str(log) if tells else "",
         last_line(log) if tells else "",
     )
@@ -126,8 +143,11 @@ def last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def _seconds_left(jobs: Jobs, lines: Mapping[str, Line]) -> float:
-    """Until the last job ends, if as many run at once as now; what failed is not waited for."""
+def _left(jobs: Jobs, lines: Mapping[str, Line]) -> tuple[int, float]:
+    """Jobs that wait for nothing failed, and the seconds until the last of them ends.
+
+    As many are taken to run at once as now.
+    """
     costs = Costs(jobs, Reasons(jobs, Shelf(RESULTS)))
     failed: set[Artifact] = set()
     waiting, seconds = [], {}
@@ -140,32 +160,57 @@ def _seconds_left(jobs: Jobs, lines: Mapping[str, Line]) -> float:
         elapsed = line.seconds if line.standing is Standing.RUNNING else 0.0
         seconds[one.id] = max(0.0, costs.of(one).seconds - elapsed)
     slots = sum(line.standing is Standing.RUNNING for line in lines.values())
-    return wall_seconds(waiting, seconds, max(1, slots))
+    return len(waiting), wall_seconds(waiting, seconds, max(1, slots))
 
 
 def as_text(found: Status) -> str:
     """The status for people."""
     counts = {one: found.count(one) for one in Standing}
     done = sum(found.done.values())
-    at_work = "no Snakemake is at work here"
-    if found.since:
-        began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since))
-        at_work = f"Snakemake has been at work since {began}; {found.done_now} artifacts made since"
     summary = ", ".join(f"{count} {one}" for one, count in counts.items())
-    lines = [f"{found.experiment}: {done} done, {summary}", f"  {at_work}"]
+    lines = [f"{found.experiment}: {done} done, {summary}", f"  {_at_work(found)}"]
     for standing in (Standing.RUNNING, Standing.FAILED):
         lines += _block([line for line in found.lines if line.standing is standing], standing)
     if counts[Standing.LEFT]:
         by_stage = Counter(line.stage for line in found.lines if line.standing is Standing.LEFT)
         lines += ["", "left: " + ", ".join(f"{count} {stage}" for stage, count in by_stage.items())]
     if any(counts.values()):
-        slots = max(1, counts[Standing.RUNNING])
-        lines += ["", f"time left: {duration(found.seconds_left)} with {slots} at once"]
+        lines += ["", _time_left(found)]
     return "\n".join(lines)
 
 
+def _at_work(found: Status) -> str:
+    if found.since:
+        made = f"{found.done_now} artifacts made since"
+        return f"Snakemake has been at work since {_time(found.since)}; {made}"
+    if found.others:
+        return f"Snakemake is at work here, on {', '.join(found.others)}"
+    if found.killed:
+        return (
+            f"the Snakemake that began {_time(found.killed)} was killed: start it again, and it "
+            "goes on"
+        )
+    return "no Snakemake is at work here"
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _time_left(found: Status) -> str:
+    if found.waiting:
+        slots = max(1, found.count(Standing.RUNNING))
+        return f"time left: {duration(found.seconds_left)} with {slots} at once"
+    if found.count(Standing.FAILED):
+        return (
+            "time left: unknown, all that is left waits for what has failed; a report without it: "
+            "python -m workflow.partial_report"
+        )
+    return "time left: that of the report"
+
+
 def _block(lines: list[Line], title: str) -> list[str]:
-    shown = [f"  {one.stage}/{one.id}  {one.said}\\n      {one.log}" for one in lines]
+    shown = [f"  {one.stage}/{one.id}  {one.said}\n      {one.log}" for one in lines]
     return ["", f"{title}:", *shown] if lines else []
 
 

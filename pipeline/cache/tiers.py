@@ -16,7 +16,7 @@ from pipeline.cache.layout import COUNTS, Layout, Numbers, layout
 from pipeline.costs import Work
 from pipeline.language_model import autocast
 from pipeline.sampled_targets import with_fillers
-from pipeline.signal import Forecast, Signal, Support, dense
+from pipeline.signal import Forecast, LogProbs, Signal, Support, dense
 from pipeline.texts import Batch
 from pipeline.transfer import moved
 
@@ -93,7 +93,7 @@ class TopK:
         target = _on(device, rows["target"])[:, None]
         if ids.shape[-1] < self.facts.vocabulary:
             rounded = torch.cat([rounded, _on(device, rows["other"])[:, None]], dim=-1)
-        log_probs = torch.cat([target, _adding_up(rounded, target)], dim=-1).log_softmax(-1)
+        log_probs = _adding_up(target, rounded)
         return Signal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
 
     def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
@@ -104,15 +104,17 @@ class TopK:
 
 
 def _adding_up(
-    rounded: Float[Tensor, "tokens others"], target: Float[Tensor, "tokens 1"]
-) -> Float[Tensor, "tokens others"]:
-    """Log-probabilities that leave to the next token what it has, as far as rounding was to blame.
+    target: Float[Tensor, "tokens 1"], rounded: Float[Tensor, "tokens others"]
+) -> LogProbs:
+    """Log-probabilities whose sum is one: the next token's, and what it leaves to the others.
 
-    Where hardly anything is left beside the next token, single precision cannot tell how much.
+    Where that is next to nothing, single precision cannot tell how much it is. So the others change
+    by no more than they may have been rounded, and the rest is shared by all.
     """
-    left = torch.log(-torch.expm1(target))
-    off = left - rounded.logsumexp(-1, keepdim=True)
-    return rounded + off.clamp(-packing.STEP, packing.STEP)
+    shares = rounded.log_softmax(-1)  # among the others
+    stored = rounded[:, :1] - shares[:, :1]  # what is left to them, rounded
+    left = torch.log(-torch.expm1(target)).clamp(stored - packing.STEP, stored + packing.STEP)
+    return torch.cat([target, shares + left], dim=-1) - torch.logaddexp(target, left)
 
 
 @dataclass(frozen=True)

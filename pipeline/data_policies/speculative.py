@@ -10,7 +10,7 @@ is what going token by token writes, as a CPU does. K stays constant.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pipeline.mixing import both, rewritten
@@ -19,7 +19,7 @@ from pipeline.settings.writing import Sampling
 from pipeline.signal import of_target
 from pipeline.texts import Text
 from pipeline.turn import Turn
-from pipeline.writing import Choice, Drafted, Logits, draw, either, sampler
+from pipeline.writing import Drafted, Logits, sampler
 
 DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no text
 
@@ -40,17 +40,12 @@ class Policy:
         return rewritten(drawn, 1 - self.gold_share, both(turn), self.draft(), turn)
 
     def draft(self) -> Drafted:
-        """The student proposes, the teacher judges."""
+        """The student proposes; the teacher refuses, and says another token instead."""
         propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
-        return Drafted(propose, self.judge, DRAFTED_TOKENS)
+        instead = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
+        return Drafted(propose, self.refuse, instead, DRAFTED_TOKENS)
 
-    def judge(
-        self, proposed: Choice, teacher: Logits, uniform: Float[Tensor, "batch draws"]
-    ) -> Choice:
-        """The proposed token, or one of the teacher's where it is none of its top K."""
+    def refuse(self, proposed: Int[Tensor, " batch"], teacher: Logits) -> Bool[Tensor, " batch"]:
+        """Which tokens are none of the teacher's top K."""
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
-        refused = teacher.gather(-1, proposed.tokens[:, None])[:, 0] < least
-        instead = Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p)
-        tokens, log_probs = draw(teacher, uniform[:, 1], instead)
-        replaced = Choice(tokens, of_target(log_probs, tokens), refused)
-        return either(refused, proposed, replaced)
+        return of_target(teacher, proposed) < least

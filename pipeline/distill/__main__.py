@@ -18,6 +18,7 @@ def main() -> None:
         parser.add_argument(f"--{role}", type=Path)
     parser.add_argument("--texts", type=Path, action="append", default=[])
     parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--save-seconds", type=float, default=120)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

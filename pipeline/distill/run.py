@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.costs import Usage, Work
+from pipeline.costs import Compiled, Usage, Work
 from pipeline.distill.schedule import step_count
 from pipeline.settings.distill import DistillSettings
 from pipeline.signal import PerToken
@@ -33,7 +33,9 @@ class Run:
     validation: Sequence[Text]
     plain: Sequence[Text]  # for the language-modelling term; empty without one
     budget: int  # positions in a micro-batch: of the machine, changes no result
+    recompute: bool = False  # layers, for want of memory: of the machine, likewise
     fused: Callable[..., PerToken] | None = None  # the losses, compiled: of the machine, likewise
+    compiled: Compiled | None = None  # what came of that
 
     @property
     def steps(self) -> int:

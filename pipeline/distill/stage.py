@@ -2,7 +2,7 @@
 
 import time
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +15,13 @@ from pipeline.distill import checkpoint
 from pipeline.distill.compiled import compiled
 from pipeline.distill.run import Run, State, begin
 from pipeline.distill.training import distill, settle
-from pipeline.language_model import default_device, load, load_tokenizer, parameter_count
+from pipeline.language_model import (
+    default_device,
+    load,
+    load_frozen,
+    load_tokenizer,
+    parameter_count,
+)
 from pipeline.settings.distill import DistillSettings
 from pipeline.stopwatch import device_name
 from pipeline.teachers import LiveTeacher, Teacher
@@ -49,7 +55,7 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     device, method = default_device(), settings.method
     vocabulary.check(files.start, files.tokens)
     student = vocabulary.end_as(load(files.start, device), files.tokens)
-    teacher = _teacher(files, student.config.vocab_size)
+    teacher = _teacher(files, settings, student.config.vocab_size)
     author = "teacher" if files.texts else "gold"
     sources = files.texts or [files.tokens]
     pool = [text for one in sources for text in read_texts(one / "train.parquet", author)]
@@ -85,7 +91,7 @@ def check_positions(run: Run, files: Files) -> None:
         positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
 
 
-def _teacher(files: Files, size: int) -> Teacher | None:
+def _teacher(files: Files, settings: DistillSettings, size: int) -> Teacher | None:
     if files.cache is not None:
         for source in files.texts or [files.tokens]:
             check_cache(files.cache, source, size)
@@ -94,8 +100,12 @@ def _teacher(files: Files, size: int) -> Teacher | None:
         return None
 
     vocabulary.check_teacher(files.teacher, files.tokens)
-    model = vocabulary.end_as(load(files.teacher, default_device()), files.tokens)
-    return LiveTeacher(model.requires_grad_(False))
+    device, precision = default_device(), settings.training.precision
+    # one that learns, too, keeps its matrices: its adapters are made like them
+    learns = settings.method.update is not None
+    model = load(files.teacher, device) if learns else load_frozen(files.teacher, device, precision)
+    model = vocabulary.end_as(model.requires_grad_(False), files.tokens)
+    return LiveTeacher(model, precision)
 
 
 def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
@@ -143,6 +153,7 @@ def cost(run: Run, state: State) -> costs.Cost:
         device=device_name(run.student.device),
         parameters=parameter_count(run.student),
         trained_tokens=sum(int(row["response_tokens"] or 0) for row in state.rows),
+        compiled=run.compiled,
     )
 
 
@@ -154,7 +165,8 @@ def run(options: Namespace) -> None:
     files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
     cli.begin(options.out, options.job, files.inputs())
 
-    run = compiled(assemble(files, settings, options.micro_batch_tokens))
+    run = assemble(files, settings, options.micro_batch_tokens)
+    run = compiled(replace(run, recompute=options.gradient_checkpointing))
     check_positions(run, files)
     state, job_key = begin(run), artifacts.key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):

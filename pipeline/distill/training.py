@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.distill.run import Pending, Row, Run, State
 from pipeline.distill.schedule import learning_rate, validation_steps
 from pipeline.distill.supply import MicroBatch, Supply, supplies
 from pipeline.language_model import autocast, response_hidden, scored
+from pipeline.recomputed import recomputed
 from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support, only_next
 from pipeline.stopwatch import Stopwatch
 from pipeline.texts import Batch, Text, loss_view, micro_batches
@@ -115,7 +117,10 @@ def finite(numbers: Numbers, step: int, texts: Sequence[Text]) -> list[float]:
 
 def student_hidden(run: Run, batch: Batch) -> Hidden:
     """What the student's head is to read for the response tokens of a batch."""
-    with autocast(run.student.device, run.settings.training.precision):
+    kept = nullcontext()
+    if run.recompute and torch.is_grad_enabled():
+        kept = recomputed(run.student)
+    with autocast(run.student.device, run.settings.training.precision), kept:
         return response_hidden(run.student, batch)
 
 

@@ -61,8 +61,10 @@ class CheckpointLM(HFLM):
     ) -> list[int]:
         """HFLM's ids, without what some tokenizers put behind any text: more is to come there."""
         ids = super().tok_encode(string, add_special_tokens, **options)
-        behind = self.encoder.behind
-        return ids[: -len(behind)] if behind and ids[-len(behind) :] == behind else ids
+        behind = len(self.encoder.behind)
+        if not behind or len(ids) == len(super().tok_encode(string, False, **options)):
+            return ids  # nothing was put around it
+        return ids[:-behind]
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True

@@ -213,5 +213,6 @@ def run(options: Namespace) -> None:
         whole.write(folder)
         (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
         costs.write(folder, cost((pieces.facts(name) for name in names), model))
-        artifacts.write_manifest(folder, options.job, inputs)
+        counted = {what: whole.results.get(what, {}) for what in (LEFT_OUT, CUT)}
+        artifacts.write_manifest(folder, options.job, inputs, **counted)
     pieces.forget()

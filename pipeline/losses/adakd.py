@@ -63,16 +63,27 @@ class Loss:
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
         assert tokens.step_scores is not None
-        count = max(1, int(len(tokens.step_scores) * tokens.state["share"]))
-        least = tokens.step_scores.topk(count).values[-1]
-        chosen = tokens.step_scores[tokens.step_scores >= least]
-
+        least, median, chosen = self._hardest(tokens.step_scores, tokens.state["share"])
         s = self.score(teacher, student.detach(), tokens)
-        temperature = self._temperature(s, chosen.median())[:, None]
+        temperature = self._temperature(s, median)[:, None]
         p, q = ((one / temperature).log_softmax(-1) for one in (teacher, student))
         losses = temperature[:, 0].square() * kl(q, p)
         # the loop divides by all tokens, the mean is over the chosen
-        return torch.where(s >= least, losses * len(tokens.step_scores) / len(chosen), 0)
+        return torch.where(s >= least, losses * len(tokens.step_scores) / chosen, 0)
+
+    def _hardest(
+        self, scores: Float[Tensor, " step_tokens"], share: float
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
+        """Of the share with the greatest scores: the least, the median, and how many there are.
+
+        Those equal to the least are among them. No number of it is needed on the host.
+        """
+        ranked = scores.sort(descending=True).values
+        wanted = torch.full((), share, dtype=torch.float64, device=scores.device) * len(scores)
+        least = ranked.gather(0, wanted.long().clamp(min=1)[None] - 1)
+        chosen = (scores >= least).sum(0, keepdim=True)
+        median = ranked.gather(0, chosen - 1 - (chosen - 1) // 2)  # the lower one, as torch has it
+        return least[0], median[0], chosen[0].to(scores.dtype)
 
     def _temperature(self, s: PerToken, m: Float[Tensor, ""]) -> PerToken:
         # tanh(log(s / m)) without the logarithm; 0 / 0, where all are equal, means T = 1

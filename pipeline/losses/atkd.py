@@ -32,6 +32,10 @@ class Loss:
     base: PlainDivergence = "forward_kl"  # D, with its own defaults
     reverse: bool = False
 
+    def __post_init__(self) -> None:
+        """Builds the base once: it is looked up by its name."""
+        object.__setattr__(self, "divergence", build_loss(self.base, {}))
+
     def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
         """log(1 - p_g), the logarithm of the uncertainty: the same ranks, more digits."""
         judge = student if self.reverse else teacher
@@ -40,9 +44,9 @@ class Loss:
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
         assert tokens.step_scores is not None
         p, q = (student, teacher) if self.reverse else (teacher, student)
-        g, divergence = tokens.target, build_loss(self.base, {})
-        target_part = divergence(target_or_not(p, g), target_or_not(q, g), tokens)  # TKD
-        diverse_part = divergence(without_target(p, g), without_target(q, g), tokens)  # DKD
+        g = tokens.target
+        target_part = self.divergence(target_or_not(p, g), target_or_not(q, g), tokens)  # TKD
+        diverse_part = self.divergence(without_target(p, g), without_target(q, g), tokens)  # DKD
 
         median = tokens.step_scores.median()
         hard_share = (tokens.step_scores >= median).to(p.dtype).mean()

@@ -13,12 +13,18 @@ text is the training loop's; theirs is half forward KL, ours all cross entropy.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.divergences import kl
 from pipeline.ranges import OpenShare, Positive, Share
-from pipeline.sequences import by_text, log_probs_written_with
+from pipeline.sequences import (
+    by_text,
+    from_grid,
+    in_grid,
+    log_probs_written_with,
+    side_by_side,
+)
 from pipeline.signal import LogProbs, PerToken, Tokens, of_target
 
 WHITENING_FLOOR = 1e-8  # added to the variance: equal advantages are zero, not 0 / 0
@@ -40,6 +46,10 @@ class Loss:
         """The return from each token on, per token left."""
         log_ratio = of_target(teacher, tokens.target) - of_target(student, tokens.target)
         rewards = (log_ratio / self.reward_scale).clamp(-self.reward_limit, self.reward_limit)
+        if side_by_side(rewards):
+            given, weights = in_grid(rewards, tokens), self._weights(tokens.places, rewards)
+            left = (tokens.lengths[:, None] - tokens.places).clamp(min=1)
+            return from_grid(given @ weights.T / left, tokens)
         return torch.cat([self._returns(one) for one in by_text(rewards, tokens)])
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
@@ -55,7 +65,10 @@ class Loss:
         return kl(student, teacher) - gain
 
     def _returns(self, rewards: Float[Tensor, " time"]) -> Float[Tensor, " time"]:
-        place = torch.arange(len(rewards), dtype=rewards.dtype, device=rewards.device)
+        place = torch.arange(len(rewards), device=rewards.device)
+        return self._weights(place, rewards) @ rewards / (len(rewards) - place)
+
+    def _weights(self, place: Int[Tensor, " time"], like: Tensor) -> Float[Tensor, "time time"]:
+        place = place.to(like.dtype)
         ahead = place[None, :] - place[:, None]  # [from, to]
-        weights = torch.where(ahead >= 0, self.discount ** ahead.clamp(min=0), 0)
-        return weights @ rewards / (len(rewards) - place)
+        return torch.where(ahead >= 0, self.discount ** ahead.clamp(min=0), 0)

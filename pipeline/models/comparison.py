@@ -5,7 +5,8 @@ disturb, or have layers that a saved configuration doesn't describe. Instead of 
 such families, every prepared model is tried on a few tokens, alone and in a padded batch.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,21 +147,29 @@ def check(model: PreTrainedModel, name: str, before: Sequence[Logits]) -> None:
         ValueError: naming the model, if its logits changed, or if it isn't read or written here as
             by its own forward.
     """
-    after = own_logits(model, probes(model))
-    refuse(name, model, beyond("saved and read again", before, after))
+    with explained(name, model):
+        after = own_logits(model, probes(model))
+        refuse(model, beyond("saved and read again", before, after))
+        refuse(model, differences(model))
+
+
+@contextmanager
+def explained(name: str, model: PreTrainedModel) -> Iterator[None]:
+    """What a family's code raises, which may be anything, as a ValueError that names the model."""
     try:
-        found = differences(model)
-    except Exception as error:  # whatever the code of a family raises that we don't know
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{name}: {type(model).__name__} can't be used here ({reason})") from error
-    refuse(name, model, found)
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:
+        kind, reason = type(model).__name__, f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: {kind} can't be used here ({reason})") from error
 
 
-def refuse(name: str, model: PreTrainedModel, found: Sequence[Difference]) -> None:
+def refuse(model: PreTrainedModel, found: Sequence[Difference]) -> None:
     """Raises ValueError if anything differs."""
     if found:
         raise ValueError(
-            f"{name}: {type(model).__name__} ({model.config.model_type}) can't be used here, it "
-            f"differs from its own forward ({'; '.join(map(str, found))}); docs/families.md lists "
-            "families that can"
+            f"{type(model).__name__} ({model.config.model_type}) can't be used here, it differs "
+            f"from its own forward ({'; '.join(map(str, found))}); docs/families.md lists families "
+            "that can"
         )

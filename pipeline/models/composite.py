@@ -55,5 +55,4 @@ def _check(whole: PreTrainedModel, part: PreTrainedModel, media: set[int]) -> No
     """Raises ValueError if the part gives text other logits than the whole does."""
     texts = comparison.probes(part, barred=media)  # an image's token would need its image
     expected, found = (comparison.own_logits(one, texts) for one in (whole, part))
-    name = type(whole).__name__
-    comparison.refuse(name, part, comparison.beyond("the text part alone", expected, found))
+    comparison.refuse(whole, comparison.beyond("the text part alone", expected, found))

@@ -66,7 +66,8 @@ def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[in
 
 def not_obeyed(settings: GenerationConfig) -> dict[str, object]:
     """What of a source's generation_config has no effect here, such as a repetition penalty."""
-    return {key: value for key, value in settings.to_diff_dict().items() if key not in OWN}
+    said = settings.to_diff_dict().items()
+    return {key: value for key, value in said if key not in OWN and not key.startswith("_")}
 
 
 def _without_tokens_beyond(

@@ -40,6 +40,9 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
         num_attention_heads=shape.heads,
         tie_word_embeddings=shape.tie_embeddings,
         initializer_range=shape.initial_spread,
+        # a Llama's own would make ordinary tokens of this tokenizer end a text
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(seed)  # transformers draws initial weights from the global generator
     return LlamaForCausalLM(config)
@@ -133,8 +136,15 @@ def run(options: Namespace) -> None:
 
     torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
     with artifacts.whole(options.out) as folder:
-        prepared = prepare(source, seed, options.tokenizer, options.base)
-        facts = _saved_and_read_again(prepared, folder / "model", options.job.id)
+        saved = folder / "model"
+        try:
+            facts = _saved_and_read_again(
+                prepare(source, seed, options.tokenizer, options.base), saved, options.job.id
+            )
+        except ValueError as error:
+            if isinstance(source, LayersOf):
+                error.add_note(f"so it is with {source.layers} of its layers: keep others, or all")
+            raise
         artifacts.write_manifest(folder, options.job, inputs, **facts)
 
 
@@ -150,7 +160,8 @@ def _saved_and_read_again(prepared: Prepared, folder: Path, name: str) -> dict[s
     ignored = not_obeyed(model.generation_config)
     if ignored:
         cli.progress(f"the model's generation_config is not obeyed in {ignored}")
-    before = comparison.own_logits(model, comparison.probes(model))
+    with comparison.explained(name, model):
+        before = comparison.own_logits(model, comparison.probes(model))
     del prepared, model
 
     again = weights.load(folder).model

@@ -72,14 +72,3 @@ def runs(text: str) -> Iterable[int]:
     """A number for each run of words in the text."""
     words = re.findall(r"\w+", plainly(text))
     return (hash(tuple(words[at : at + RUN])) for at in range(len(words) - RUN + 1))
-
-
-def strings(value: object) -> list[str]:
-    """All text in a document, however deep."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [text for one in value.values() for text in strings(one)]
-    if isinstance(value, list):
-        return [text for one in value for text in strings(one)]
-    return []

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
 from pipeline import harness
 from pipeline.documents import Splits
 from pipeline.examples import Example
-from pipeline.prepare_task.contamination import Shared, of_texts, strings
+from pipeline.prepare_task.contamination import Shared, of_texts
+from pipeline.rows import strings
 from pipeline.settings.evaluation import HarnessJob, HubSet, Local
 from pipeline.tasks import hub, local_documents
 
@@ -44,7 +46,8 @@ class Fetch:
         found = {}
         for split, files in source.by_split.items():
             rows = local_documents.read(files, source.columns or self.job.columns, self.job.text)
-            found[evaluated if split == harness.EVALUATION else split] = Dataset.from_list(rows)
+            name = evaluated if split == harness.EVALUATION else split
+            found[name] = as_dataset(rows, ", ".join(files))
         if evaluated not in found:
             raise ValueError(f"evaluation.data.{self.job.task}.files lacks the split {evaluated!r}")
         shots = config.get("num_fewshot") if self.job.shots is None else self.job.shots
@@ -79,6 +82,26 @@ class Fetch:
         for column, values in self.job.without.items():
             rows = rows.filter(lambda row, at=column, out=values: not set(row[at]) & set(out))
         return rows
+
+
+def as_dataset(rows: list[dict[str, Any]], files: str) -> Dataset:
+    """Rows as a table. Raises ValueError naming the first that doesn't go with those before."""
+    try:
+        return Dataset.from_list(rows)
+    except (pa.ArrowException, OverflowError) as error:
+        fits, fails = 0, len(rows)  # so many rows make a table, and so many don't
+        while fails - fits > 1:
+            middle = (fits + fails) // 2
+            try:
+                Dataset.from_list(rows[:middle])
+            except (pa.ArrowException, OverflowError):
+                fails = middle
+            else:
+                fits = middle
+        raise ValueError(
+            f"{files}, row {fails}: its values are of other kinds than those of the rows before, "
+            f"or too large ({error}); mend or remove the row"
+        ) from None
 
 
 @dataclass(frozen=True)

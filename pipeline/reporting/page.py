@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts import Job
-from pipeline.reporting import provenance, sparse_support, summary, web
+from pipeline.reporting import asked, provenance, sparse_support, summary, web
 from pipeline.reporting.cells import CellPage
 from pipeline.reporting.compared import Comparisons, Finding
 from pipeline.reporting.inputs import Inputs
@@ -107,6 +107,7 @@ def page(
             *summary.limits(contents.comparisons, settings.methods),
             *summary.limits_of_measures(results.measures),
             *support_warnings(settings),
+            *asked.limits(inputs.evaluations, inputs.manifests),
         ],
         sections=contents.sections,
         most_rows=MOST_ROWS,

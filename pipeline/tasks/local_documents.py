@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.rows import Row, read_rows
+from pipeline.rows import Row, content_of, read_rows
 from pipeline.settings.evaluation import ColumnMap, TextCut
 from pipeline.tasks.columns import mapped
 
@@ -33,7 +33,11 @@ def read(
 def _beside(rows: Sequence[Row], path: Path) -> list[Row]:
     if path.suffix not in NUMBERS:
         raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
-    labels = [int(line) for line in path.read_text().split()]
+    labels = [
+        _number(path, at, line)
+        for at, line in enumerate(content_of(path).split("\n"), 1)
+        if line.strip()
+    ]
     if len(labels) != len(rows):
         raise ValueError(f"{path} has {len(labels)} lines for {len(rows)} documents")
     return [
@@ -42,10 +46,17 @@ def _beside(rows: Sequence[Row], path: Path) -> list[Row]:
     ]
 
 
+def _number(path: Path, at: int, line: str) -> int:
+    try:
+        return int(line)
+    except ValueError:
+        raise ValueError(f"{path}:{at}: {line!r:.40} is no whole number; mend the line") from None
+
+
 def _cut(path: Path, text: TextCut | None) -> list[Row]:
     if text is None:
         raise ValueError(f"{path}: the task is not made of plain text; allowed: {TABLES}")
-    pieces = cut(path.read_text(encoding="utf-8"), text.begins)
+    pieces = cut(content_of(path), text.begins)
     return [Row(f"{path}, document {n}", {text.column: one}) for n, one in enumerate(pieces, 1)]
 
 

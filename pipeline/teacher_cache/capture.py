@@ -14,10 +14,11 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import kept, on_cpu
 from pipeline.teacher_cache.kept import Chunk, Kept
 from pipeline.texts import Batch, Text, micro_batches
+from pipeline.transfer import moved
 
 # logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
 # rows for a matrix product, which lays the whole head out anew each time
-CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 19
+CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 20
 LEAST_ROWS = 16
 
 
@@ -95,7 +96,7 @@ class Capture:
         if draws is None:
             return None
         numbers = [kept.uniform_numbers(text, draws, seed) for text in batch.texts]
-        return torch.cat(numbers).to(batch.next_ids.device)
+        return moved(torch.cat(numbers), batch.next_ids.device)
 
 
 def _to_host(parts: Kept) -> Kept:

@@ -105,33 +105,36 @@ def _stretches(sizes: Sequence[int], enough: int) -> Iterator[tuple[int, int]]:
 def _top_k(rows: Arrays, facts: Facts) -> tuple[Numbers, packing.Octaves]:
     octaves = packing.octaves(rows["ids"].ravel(), facts.vocabulary)
     places = packing.positions(packing.order(octaves))[rows["ids"]]
-    by_place = places.argsort(axis=-1)
-    steps = packing.steps(np.take_along_axis(rows["log_probs"], by_place, axis=-1))
+    steps = packing.steps(rows["log_probs"])
     floors = steps.min(axis=-1, keepdims=True)
     if floors.min() < np.iinfo(np.int16).min:
         raise ValueError(
             f"a log-probability of {rows['log_probs'].min():.0f} is too low for a cache of this "
             "tier; set teacher_cache.tier = 'hidden', or a smaller teacher_cache.k"
         )
+    # whole numbers are sorted in a fifth of the time that it takes to find out their order
+    by_place = places.astype(np.int64) << 16 | (steps - floors).astype(np.int64)
+    by_place.sort(axis=-1)
     numbers = {
-        "gaps": packing.gaps(np.take_along_axis(places, by_place, axis=-1)),
-        "levels": steps - floors,
+        "gaps": packing.gaps(by_place >> 16),
+        "levels": by_place & 0xFFFF,
         "floors": floors,
-        "likeliest": _columns(rows["rank"], by_place.argsort(axis=-1), ranked(facts)),
+        "likeliest": _columns(rows["rank"], places, ranked(facts)),
         **{name: rows[name][:, None] for name in ("target", "other")},
     }
     return numbers, octaves
 
 
-def _columns(rank: np.ndarray, column: np.ndarray, count: int) -> np.ndarray:
-    """Where the likeliest tokens stand in a support: the next token first, then the others.
+def _columns(rank: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+    """Where the likeliest tokens stand in a support: the next token first, the others by place.
 
-    `rank` is that of the next token, `column` says for each of the others, the likeliest first, in
-    which column it is put.
+    `rank` is that of the next token; `places` are those of the others, by their rank.
     """
-    place, rank = np.arange(count), rank[:, None]
-    other = np.minimum(place - (place > rank), column.shape[-1] - 1)
-    return np.where(place == rank, 0, 1 + np.take_along_axis(column, other, axis=-1))
+    columns = np.empty((len(rank), count), np.int64)
+    for at in range(count):
+        other = places[np.arange(len(rank)), np.minimum(at - (at > rank), places.shape[-1] - 1)]
+        columns[:, at] = np.where(at == rank, 0, 1 + (places < other[:, None]).sum(axis=-1))
+    return columns
 
 
 def _sampled(rows: Arrays, facts: Facts) -> tuple[Numbers, packing.Octaves]:

@@ -1,9 +1,12 @@
 """Writes responses chunk by chunk, each finished on disk before the next."""
 
+import math
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +63,47 @@ def write_chunk(
     return {
         "tokens": sum(len(text.response_ids) for text in written),
         "ended": sum(text.ended for text in written),
+        "without_number": sum(not all(map(math.isfinite, one.log_probs)) for one in written),
         "usage": asdict(watch.usage()),
         "work": asdict(work),
     }
+
+
+def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: int) -> None:
+    """Raises ValueError, naming the teacher, where no student could learn from its texts."""
+    tokens, ended, without = (
+        sum(one[what] for one in facts) for what in ("tokens", "ended", "without_number")
+    )
+    if without:
+        raise ValueError(
+            f"{teacher}: the log-probabilities of {without} of its {texts} texts are not numbers "
+            "(NaN): its weights are broken; train it anew, or get them again"
+        )
+    if tokens == ended == texts:
+        raise ValueError(
+            f"{teacher}: each of the {texts} texts that it has written is the end of a text and "
+            "nothing else; train it, or see that the prompts suit it (data.template)"
+        )
+
+
+def answers(
+    options: Namespace, settings: TextJob, model: PreTrainedModel, pieces: Pieces
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    """The files of all chunks, and what each took."""
+    asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
+    unanswered = [replace(text, response_ids=[]) for text in asked]
+    key = "teacher_text.max_new_tokens"
+    positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
+    made, facts = [], []
+    pace = Pace("texts", len(asked), "texts")
+    for first in range(0, len(asked), CHUNK):
+        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
+        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
+        made.append(pieces.get(name, make) / FILE)
+        pace.skip(first + len(part) - pace.done)  # none where this run has written them
+        facts.append(pieces.facts(name))
+        refuse_unusable(options.teacher, facts, first + len(part))
+    return made, facts
 
 
 def run(options: Namespace) -> None:
@@ -71,27 +112,15 @@ def run(options: Namespace) -> None:
     settings = TextJob.model_validate(options.job.settings)
     inputs = {"teacher": options.teacher, "tokens": options.tokens}
     cli.begin(options.out, options.job, inputs)
-
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
-    asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
-    unanswered = [replace(text, response_ids=[]) for text in asked]
-    key = "teacher_text.max_new_tokens"
-    positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
-    pieces, made, facts = Pieces(options.state, options.job, inputs), [], []
-    pace = Pace("texts", len(asked), "texts")
-    for first in range(0, len(asked), CHUNK):
-        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
-        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
-        made.append(pieces.get(name, make) / FILE)
-        pace.skip(first + len(part) - pace.done)  # none where this run has written them
-        facts.append(pieces.facts(name))
+    pieces = Pieces(options.state, options.job, inputs)
+    made, facts = answers(options, settings, model, pieces)
 
     with artifacts.whole(options.out) as folder:
         folder.mkdir()
-        tables = [schemas.read(path, schemas.TOKENS) for path in made]
-        columns = pa.concat_tables(tables).to_pydict()
-        schemas.write(folder / FILE, columns, schemas.TOKENS)
+        whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
+        schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
         device, parameters = device_name(model.device), parameter_count(model)
         costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
         artifacts.write_manifest(
@@ -99,7 +128,7 @@ def run(options: Namespace) -> None:
             options.job,
             inputs,
             tokens=sum(one["tokens"] for one in facts),
-            ended_share=sum(one["ended"] for one in facts) / len(asked),
+            ended_share=sum(one["ended"] for one in facts) / whole.num_rows,
             **vocabulary.facts(vocabulary.of_texts(options.tokens)),
         )
     pieces.forget()

@@ -161,7 +161,8 @@ def run(options: Namespace) -> None:
         warnings = [line for split, kept in found.items() for line in kept.warnings(split)]
         card = {split: describe(kept) for split, kept in found.items()}
         artifacts.write_json(folder / "card.json", card | {"warnings": warnings})
-        artifacts.write_manifest(folder, options.job, inputs, **vocabulary.facts(conventions))
+        facts = vocabulary.facts(conventions)
+        artifacts.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
     for split, counts in card.items():
         cli.progress(f"{split}: {counts}")
     for warning in warnings:

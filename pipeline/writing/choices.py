@@ -33,20 +33,21 @@ class Choice:
 Choose = Callable[[Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"]], Choice]
 
 
-# (what the first model proposes, logits of the last, uniform numbers) -> the next tokens
-Judge = Callable[[Choice, Logits, Float[Tensor, "batch draws"]], Choice]
+# (tokens that the first model proposes, logits of the last) -> those that it doesn't let stand
+Refuse = Callable[[Int[Tensor, " batch"], Logits], Bool[Tensor, " batch"]]
 
 
 @dataclass(frozen=True)
 class Drafted:
     """A choice in two parts, so that the last model may judge several tokens at once.
 
-    The first model goes on from its own proposals. From the first one on that isn't kept they are
+    The first model goes on from its own proposals. Behind the first one that isn't kept they are
     dropped: the text is the same as if each had been judged before the next was made.
     """
 
     propose: Choose  # from the first model's logits alone
-    judge: Judge
+    refuse: Refuse
+    instead: Choose  # of a refused token, from the last model's logits alone
     tokens: int  # proposed between two readings of the last model
 
     def token_by_token(
@@ -56,7 +57,9 @@ class Drafted:
         uniform: Float[Tensor, "batch draws"],
     ) -> Choice:
         """The same choice, with nothing proposed ahead."""
-        return self.judge(self.propose(logits[:1], position, uniform), logits[-1], uniform)
+        proposed = self.propose(logits[:1], position, uniform)
+        refused = self.refuse(proposed.tokens, logits[-1])
+        return either(refused, proposed, self.instead(logits[-1:], position, uniform[:, 1:]))
 
 
 def draw(
@@ -68,6 +71,21 @@ def draw(
     if sampling.temperature == 0:
         return logits.argmax(-1), log_probs
     return _inverted(log_probs.exp(), uniform.double()), log_probs
+
+
+def draw_one(
+    logits: Logits, uniform: Float[Tensor, " batch"], sampling: Sampling
+) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """The same tokens, and the log-probabilities of these alone.
+
+    From a whole distribution that takes one exponential a token of the vocabulary instead of two.
+    """
+    if sampling != Sampling():
+        tokens, log_probs = draw(logits, uniform, sampling)
+        return tokens, of_target(log_probs, tokens)
+    probabilities = logits.float().softmax(-1)
+    tokens = _inverted(probabilities, uniform.double())
+    return tokens, of_target(probabilities, tokens).log()
 
 
 def _inverted(probabilities: Logits, uniform: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
@@ -133,9 +151,8 @@ def sampler(sampling: Sampling) -> Choose:
     def choose(
         logits: Sequence[Logits], _: Int[Tensor, " batch"], uniform: Float[Tensor, "batch draws"]
     ) -> Choice:
-        tokens, log_probs = draw(logits[0], uniform[:, 0], sampling)
-        by_teacher = torch.zeros_like(tokens, dtype=torch.bool)
-        return Choice(tokens, of_target(log_probs, tokens), by_teacher)
+        tokens, log_probs = draw_one(logits[0], uniform[:, 0], sampling)
+        return Choice(tokens, log_probs, torch.zeros_like(tokens, dtype=torch.bool))
 
     return choose
 

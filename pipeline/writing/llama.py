@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from pipeline.language_model import autocast, head
+from pipeline.writing import packed
 from pipeline.writing.caches import Reading, Stored, beginning, going_on, store
 
 FAMILIES = ("llama", "qwen2")
 ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on the text's length
+PIECE = 16  # places by which a CPU's caches grow: they are read to their ends, as one stretch
 
 Hidden = Float[Tensor, "batch new width"]
 Heads = Float[Tensor, "batch heads new size"]
@@ -52,23 +54,21 @@ class LlamaReader:
     next_block: Callable[..., Hidden]  # of tokens that go on; a GPU has it compiled
 
     def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
-        body, config = model.base_model, model.config
-        device, size = body.embed_tokens.weight.device, body.layers[0].self_attn.head_dim
-        shape = (slots, config.num_key_value_heads, length, size)
         self.model, self.dtype = model, dtype
-        # what no text has written yet is hidden by adding -inf to its score: it must be finite
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in body.layers]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in body.layers]
         self.next_block = block
-
-        every = torch.arange(length, device=device)[None]
-        cos, sin = body.rotary_emb(body.embed_tokens.weight, every)
-        sign = torch.ones_like(sin[0])
-        sign[:, : size // 2] = -1  # of the half that turns the other way
-        self.cos, self.sin = cos[0], sin[0] * sign
+        layers, size = model.base_model.layers, model.base_model.layers[0].self_attn.head_dim
+        shape = (slots, model.config.num_key_value_heads, 0, size)
+        self.keys, self.values = (
+            [torch.zeros(shape, dtype=dtype, device=model.device) for _ in layers] for _ in "kv"
+        )
+        self.length = 0  # places of a slot
+        self.packed = packed.packed(layers) if model.device.type == "cpu" else []
+        if model.device.type != "cpu":  # a captured step needs storage that stays where it is
+            self._lengthen(length)
 
     def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
         """Reads the first tokens of texts into their slots; nobody asks what comes after them."""
+        self._make_room(ids.shape[1])
         reading = beginning(rows, ids.shape[1], self.dtype)
         *before, last = self._layers(reading)
         with autocast(ids.device, "auto"):
@@ -81,7 +81,13 @@ class LlamaReader:
         self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
     ) -> Float[Tensor, "slots new vocabulary"]:
         """The logits after each of the next tokens of all texts, of which `read` were read."""
-        reading, body = going_on(read, ids.shape[1], seen, self.dtype), self.model.base_model
+        self._make_room(seen)
+        body, new = self.model.base_model, ids.shape[1]
+        # a text that has ended may be longer than all that go on: nobody asks what follows it
+        read = read.clamp(max=self.length - new)
+        if self.packed and new == 1:
+            return self._read_token(ids[:, 0], read)
+        reading = going_on(read, new, self.length, self.dtype)
         with autocast(ids.device, "auto"):
             hidden = body.embed_tokens(ids)
             for layer, place in self._layers(reading):
@@ -93,10 +99,47 @@ class LlamaReader:
         self.keys = [one[rows] for one in self.keys]
         self.values = [one[rows] for one in self.values]
 
+    def _make_room(self, places: int) -> None:
+        """Room for so many places, and for some more: lengthening copies what is there."""
+        if places > self.length:
+            self._lengthen(-(-(places + places // 8) // PIECE) * PIECE)
+
+    def _lengthen(self, length: int) -> None:
+        self.keys = [_longer(one, length) for one in self.keys]
+        self.values = [_longer(one, length) for one in self.values]
+        self.length = length
+
+        body = self.model.base_model
+        every = torch.arange(length, device=self.model.device)[None]
+        cos, sin = body.rotary_emb(body.embed_tokens.weight, every)
+        sign = torch.ones_like(sin[0])
+        sign[:, : sign.shape[1] // 2] = -1  # of the half that turns the other way
+        self.cos, self.sin = cos[0], sin[0] * sign
+
+    def _read_token(
+        self, ids: Int[Tensor, " slots"], read: Int[Tensor, " slots"]
+    ) -> Float[Tensor, "slots 1 vocabulary"]:
+        body = self.model.base_model
+        at = packed.token(read, self.cos, self.sin, self.keys[0].shape[1])
+        hidden = body.embed_tokens(ids)
+        for layer, *caches in zip(self.packed, self.keys, self.values, strict=True):
+            hidden = packed.block(layer, hidden, at, *caches)
+        return head(self.model, normed(body.norm, hidden))[:, None].float()
+
     def _layers(self, reading: Reading) -> list[tuple[torch.nn.Module, Place]]:
         cos, sin = self.cos[reading.places][:, None], self.sin[reading.places][:, None]
         stored = zip(self.model.base_model.layers, self.keys, self.values, strict=True)
         return [(layer, Place(reading, cos, sin, *caches)) for layer, *caches in stored]
+
+
+def _longer(cache: Stored, length: int) -> Float[Tensor, "slots heads longer size"]:
+    """The same keys or values, with more room behind them."""
+    slots, heads, before, size = cache.shape
+    longer = cache.new_empty(slots, heads, length, size)
+    longer[:, :, :before] = cache
+    # what no text has written yet is hidden by adding -inf to its score: it must be finite
+    longer[:, :, before:].zero_()
+    return longer
 
 
 def block(layer: torch.nn.Module, hidden: Hidden, place: Place) -> Hidden:

@@ -49,7 +49,7 @@ class Reader:
         self.logits = self.logits[rows]
 
     def _read(self, ids: Int[Tensor, "batch new"], positions: Int[Tensor, "batch new"]) -> Logits:
-        # a state without positions takes the mask for one of the new tokens alone
+        # Mamba's layers would apply the mask of all tokens to the new one
         masked = self.cache is None or self.cache_name == KEYS_AND_VALUES
         with autocast(self.model.device, "auto"):
             body = self.model.base_model(
@@ -62,7 +62,7 @@ class Reader:
             self.cache = body.get(self.cache_name)
             if self.cache is None:
                 kind = type(self.model).__name__
-                raise ValueError(f"{kind} can't write here: it keeps its state in a place unknown")
+                raise ValueError(f"{kind} can't write here: its forward hands on no state")
             return head(self.model, body.last_hidden_state[:, -1])
 
 

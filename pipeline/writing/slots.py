@@ -94,7 +94,7 @@ class Slots:
         self.limit[rows] = uniforms.shape[1]
         self.uniforms[rows, : uniforms.shape[1]] = torch.from_numpy(uniforms).to(device)
 
-    def uniform(self, ahead: int = 0) -> Float[Tensor, "slots draws"]:
+    def uniform(self, ahead: int | Int[Tensor, " slots"] = 0) -> Float[Tensor, "slots draws"]:
         """The numbers for each text's next token, or for one so many further on."""
         at = (self.position + ahead).clamp(max=self.time)
         return self.uniforms.gather(1, at[:, None, None].expand(-1, 1, DRAWS))[:, 0]

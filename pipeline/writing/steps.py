@@ -1,13 +1,13 @@
 """One step of all texts: a token each, or as many as were guessed right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.writing.choices import Choice, Choose, Drafted
+from pipeline.writing.choices import Choice, Choose, Drafted, either
 from pipeline.writing.slots import Slots
 
 
@@ -60,17 +60,19 @@ def _by_draft(
     student, teacher = readers
     proposed = _proposals(student, choose, slots, seen)
     read = torch.cat([slots.last[:, None], proposed.tokens[:, :-1]], dim=1)
-    logits = teacher.read(read, slots.read, seen).flatten(0, 1)
-    uniform = torch.stack([slots.uniform(at) for at in range(choose.tokens)], dim=1)
-    flat = _each(proposed, lambda one: one.flatten(0, 1))
-    judged = choose.judge(flat, logits, uniform.flatten(0, 1))
-    judged = _each(judged, lambda one: one.view_as(read))
+    logits = teacher.read(read, slots.read, seen)
+    refused = choose.refuse(proposed.tokens.flatten(), logits.flatten(0, 1)).view_as(read)
+    first = (refused.cumsum(1) == 0).sum(1).clamp(max=choose.tokens - 1)
+    there = logits.take_along_dim(first[:, None, None], 1)[:, 0]
+    # what is behind a refused token is dropped: only there the teacher need say another one
+    instead = choose.instead([there], slots.position + first, slots.uniform(first)[:, 1:])
 
     among, before = slots.writing.clone(), slots.read.clone()
     slots.dropped.add_(among * choose.tokens)
     for at in range(choose.tokens):
-        slots.take(_each(judged, lambda one, at=at: one[:, at]), among, end_ids)
-        among = among & slots.writing & (judged.tokens[:, at] == proposed.tokens[:, at])
+        own = Choice(*(one[:, at] for one in _parts(proposed)))
+        slots.take(either(refused[:, at], own, instead), among, end_ids)
+        among = among & slots.writing & ~refused[:, at]
     slots.dropped.sub_(slots.read - before)
 
 
@@ -87,7 +89,3 @@ def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Cho
 
 def _parts(choice: Choice) -> tuple[Tensor, Tensor, Tensor]:
     return choice.tokens, choice.log_probs, choice.by_teacher
-
-
-def _each(choice: Choice, change: Callable[[Tensor], Tensor]) -> Choice:
-    return Choice(*map(change, _parts(choice)))

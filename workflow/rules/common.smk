@@ -1,5 +1,6 @@
 from snakemake.settings.types import RerunTrigger
 
+from workflow import partial_report, runs
 from workflow.jobs import Jobs
 from workflow.machine import Machine
 from workflow.needs import Needs, refuse
@@ -33,5 +34,14 @@ wildcard_constraints:
     experiment="[a-z][a-z0-9_]*",
 
 
+if workflow.is_main_process:
+    runs.clear_after_kill(logger.info)
+
+
 onstart:
+    runs.note(JOBS.experiment)
     JOBS.note_sources()
+
+
+onerror:
+    logger.info(partial_report.offer(JOBS, workflow.configfiles))

@@ -1,0 +1,92 @@
+"""Teacher caches of every tier: captured on the device, written, read, held against float32."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu_check.figures import Figure
+from benchmarks.gpu_check.subjects import texts, tiny
+from pipeline.cache import head
+from pipeline.cache.cached_teacher import opened
+from pipeline.cache.facts import HEAD
+from pipeline.language_model import default_device
+from pipeline.settings.teacher import CacheJob
+from pipeline.signal import Signal, of_target
+from pipeline.teacher_cache import shards, stage
+from pipeline.teacher_cache.capture import Capture
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import Text, collate
+
+TITLE = "caches of every tier against the live teacher"
+SECONDS = 60
+TIERS = {
+    "top 64": CacheJob(k=64),
+    "hidden": CacheJob(tier="hidden"),
+    "sampled": CacheJob(draws=32),
+}
+FILE = "train-00000.parquet"
+STORED_NATS = 2e-3  # what a tier's own rounding may cost, against the teacher on the same device
+MEAN_NATS, WORST_NATS = (
+    0.03,
+    0.3,
+)  # bfloat16 against float32: the audit's bound for a peaked teacher
+OVERLAP = 0.97
+
+
+def measure(device: torch.device) -> Iterator[Figure]:
+    """Errors of the next token's log-probability, and how many ids of a support are the same."""
+    default_device()
+    pool = texts(64)
+    exact = LiveTeacher(tiny("llama", 1, torch.device("cpu")), "float32").signal(
+        collate(pool, torch.device("cpu"))
+    )
+    for name, settings in TIERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            stored = _stored(Path(folder), settings, device, pool)
+        live = (
+            LiveTeacher(tiny("llama", 1, device))
+            .signal(collate(pool, device))
+            .to(torch.device("cpu"))
+        )
+        if settings.kept == "sampled":
+            yield Figure(
+                f"{name}: draws as on a CPU", _same_draws(settings, device, pool), at_least=OVERLAP
+            )
+            continue
+        ours = of_target(stored.log_probs, stored.support.target)
+        same = of_target(live.log_probs, live.support.target)
+        error = (ours - same).abs().mean().item()
+        yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
+        off = (ours - of_target(exact.log_probs, exact.support.target)).abs()
+        yield Figure(f"{name}: to float32, mean", off.mean().item(), "nats", at_most=MEAN_NATS)
+        worst = off.quantile(0.99).item()
+        yield Figure(f"{name}: to float32, 99 %", worst, "nats", at_most=WORST_NATS)
+        if settings.kept == "top_k":
+            expected = exact.log_probs.topk(settings.k).indices
+            found = stored.support.ids
+            shared = (found[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
+            yield Figure(f"{name}: ids as in float32", shared, at_least=OVERLAP)
+
+
+def _stored(folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> Signal:
+    model = tiny("llama", 1, device)
+    facts = stage.facts_of(model, settings, [FILE])
+    shards.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)
+    if facts.tier == "hidden":
+        head.save(model, folder / HEAD)
+    batch = collate(pool, torch.device("cpu"))
+    return opened(folder, facts, ["train"]).signal(batch)
+
+
+def _same_draws(settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> float:
+    """The share of drawn ids that the CPU's float32 teacher draws, too, from the same numbers."""
+    found = []
+    for where in (device, torch.device("cpu")):
+        kept = list(Capture(tiny("llama", 1, where), settings, 4096).of(pool))
+        for one in kept:
+            one.wait()
+        found.append(torch.cat([part["ids"] for one in kept for part in one.parts]))
+    same = (found[0][:, :, None] == found[1][:, None, :]).any(-1)
+    return same.float().mean().item()

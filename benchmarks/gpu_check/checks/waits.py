@@ -1,0 +1,60 @@
+"""A step of training on stored signals never waits for the GPU; what waits elsewhere is counted."""
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.gpu_check.figures import Figure
+from benchmarks.gpu_check.skipping import CannotRun
+from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
+from pipeline.distill.run import begin
+from pipeline.distill.training import distill
+from pipeline.language_model import default_device
+from pipeline.methods import METHODS
+from pipeline.teachers import LiveTeacher
+
+TITLE = "no step of a method with fixed texts waits for the GPU"
+SECONDS = 60
+STEPS, BATCH, NEW_TOKENS, BUDGET = 6, 4, 8, 600
+# the numbers of the step before arrive while this one runs: reading them waits for nothing new
+WAITS_A_STEP = 2.0
+
+
+def measure(device: torch.device) -> Iterator[Figure]:
+    """Waits a step of every method whose texts are known ahead; the mean of the others."""
+    if device.type != "cuda":
+        raise CannotRun("only a GPU can be waited for")
+    default_device()
+    counts = {name: _waits(name, device) for name in METHODS}
+    ahead = {name: counts[name] for name in METHODS if METHODS[name].policy == "fixed"}
+    bad = ", ".join(f"{name} {count:.1f}" for name, count in ahead.items() if count > WAITS_A_STEP)
+    worst = max(ahead.values())
+    yield Figure("waits a step, texts known ahead", worst, at_most=WAITS_A_STEP, note=bad)
+    others = [count for name, count in counts.items() if name not in ahead]
+    yield Figure("waits a step, texts written in training", sum(others) / len(others))
+
+
+def _waits(name: str, device: torch.device) -> float:
+    """Warnings of torch's debug mode a step, the first two steps left out."""
+    teacher = LiveTeacher(tiny("llama", 2, device).requires_grad_(False))
+    made = run(
+        name,
+        tiny("llama", 1, device),
+        teacher,
+        texts(12, longest=48),
+        budget_of(STEPS, BATCH),
+        NEW_TOKENS,
+        BUDGET,
+    )
+    steps = distill(made, begin(made))
+    next(steps), next(steps)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for _ in range(STEPS - 2):
+                next(steps)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in said) / (STEPS - 2)

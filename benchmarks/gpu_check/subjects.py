@@ -1,0 +1,189 @@
+"""What checks are made on: tiny models of each family, texts as long as Dolly's, training runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from pipeline import catalog, recipes
+from pipeline.distill.run import Run
+from pipeline.language_model import Precision
+from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.training import Training
+from pipeline.teachers import LiveTeacher, Teacher
+from pipeline.texts import Text
+
+VOCABULARY = 512
+END = 1
+SPREAD = 0.3  # of fresh weights: distributions with peaks, as trained models have them
+# Dolly 15k, prompts in its template and responses, in tokens of a vocabulary of 50k: the median and
+# the spread of their logarithms
+PROMPT = (45, 0.9)
+RESPONSE = (60, 1.1)
+SIZES = {"vocab_size": VOCABULARY, "bos_token_id": END, "eos_token_id": END, "pad_token_id": END}
+
+
+def llama() -> PreTrainedModel:
+    """Llama: grouped queries, rotary positions."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=SPREAD,
+            **SIZES,
+        )
+    )
+
+
+def qwen2() -> PreTrainedModel:
+    """Qwen2: Llama's with biases at queries, keys and values."""
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=SPREAD,
+            **SIZES,
+        )
+    )
+
+
+def gpt2() -> PreTrainedModel:
+    """GPT-2: learnt positions, a tied head."""
+    config = GPT2Config(n_embd=64, n_layer=2, n_head=4, initializer_range=SPREAD, **SIZES)
+    return GPT2LMHeadModel(config)
+
+
+def opt() -> PreTrainedModel:
+    """OPT: learnt positions, offset by two."""
+    config = OPTConfig(
+        hidden_size=64,
+        ffn_dim=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        word_embed_proj_dim=64,
+        init_std=SPREAD,
+        **SIZES,
+    )
+    return OPTForCausalLM(config)
+
+
+def gpt_neox() -> PreTrainedModel:
+    """GPT-NeoX: attention and the inner layer side by side."""
+    config = GPTNeoXConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        initializer_range=SPREAD,
+        **SIZES,
+    )
+    return GPTNeoXForCausalLM(config)
+
+
+FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
+    "llama": llama,
+    "qwen2": qwen2,
+    "gpt2": gpt2,
+    "opt": opt,
+    "gpt_neox": gpt_neox,
+}
+
+
+def tiny(family: str, seed: int, device: torch.device) -> PreTrainedModel:
+    """A tiny model of a family with fresh weights: drawn on the CPU, so that devices agree."""
+    torch.manual_seed(seed)
+    return FAMILIES[family]().eval().to(device)
+
+
+def texts(count: int, vocabulary: int = VOCABULARY, longest: int = 512) -> list[Text]:
+    """Texts with lengths like Dolly's, the same ones at every call; their tokens mean nothing."""
+    draw = np.random.default_rng(7)
+    found = []
+    for at in range(count):
+        prompt, response = (
+            int(np.clip(draw.lognormal(np.log(median), spread), 2, longest // 2))
+            for median, spread in (PROMPT, RESPONSE)
+        )
+        ids = draw.integers(3, vocabulary, prompt + response).tolist()
+        found.append(Text(f"text-{at}", ids[:prompt], [*ids[prompt:], END]))
+    return found
+
+
+def run(
+    name: str,
+    student: PreTrainedModel,
+    teacher: Teacher | None,
+    pool: Sequence[Text],
+    training: Training,
+    max_new_tokens: int,
+    budget: int,
+) -> Run:
+    """A training run of a method of the catalogue, as its defaults have it."""
+    recipe = recipes.decide(name, {})
+    method = recipe.method
+    settings = DistillSettings(
+        method=MethodSettings(
+            loss=method.loss,
+            loss_settings=recipe.loss,
+            policy=method.policy,
+            policy_settings=recipe.policy,
+            teacher=method.teacher,
+            update=method.update,
+            update_settings=recipe.update,
+            gold_weight=method.gold_weight,
+            plain_text_weight=method.plain_text_weight,
+        ),
+        training=training,
+        max_new_tokens=max_new_tokens,
+        seed=1,
+    )
+    asks = method.teacher in ("cache", "live")
+    made = Run(
+        settings=settings,
+        student=student,
+        teacher=teacher if asks else None,
+        loss=catalog.build_loss(method.loss, recipe.loss),
+        policy=catalog.build_policy(method.policy, recipe.policy),
+        update=None,
+        pool=pool,
+        validation=pool[:4],
+        plain=pool if method.plain_text_weight else [],
+        budget=budget,
+    )
+    if not (method.update and isinstance(teacher, LiveTeacher)):
+        return made
+    update = catalog.build_update(method.update, recipe.update)
+    return replace(made, update=update.begin(teacher.model, pool, settings, budget))
+
+
+def budget_of(steps: int, batch_size: int, precision: Precision = "auto") -> Training:
+    """A constant learning rate for some steps."""
+    return Training(
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=1e-3,
+        warmup_share=0,
+        schedule="constant",
+        validations=0,
+        precision=precision,
+    )

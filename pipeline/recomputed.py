@@ -1,0 +1,41 @@
+"""Gradient checkpointing: of each layer only the input is kept, and the rest is computed again.
+
+T. Chen, B. Xu, C. Zhang, C. Guestrin, 2016. Training Deep Nets with Sublinear Memory Cost.
+arXiv:1604.06174. It takes another forward pass and changes no number. transformers' own is bound to
+training mode, which would turn dropout on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
+    """A model's decoder layers. Raises ValueError for a family that names none."""
+    found = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
+    if not found:
+        raise ValueError(
+            f"the family {model.config.model_type} names no layers, to be recomputed for want of "
+            "memory; take a smaller model or a GPU with more memory"
+        )
+    return found
+
+
+@contextmanager
+def recomputed(model: PreTrainedModel) -> Iterator[None]:
+    """What its layers read meanwhile, they read again when its gradient is asked for."""
+    layers = layers_of(model)
+    usual = [one._compiled_call_impl for one in layers]
+    for layer, compiled in zip(layers, usual, strict=True):
+        layer._compiled_call_impl = partial(
+            checkpoint, compiled or layer._call_impl, use_reentrant=False, preserve_rng_state=False
+        )
+    try:
+        yield
+    finally:
+        for layer, compiled in zip(layers, usual, strict=True):
+            layer._compiled_call_impl = compiled

@@ -1,0 +1,63 @@
+"""The report of what is finished, while the rest is not, or never will be."""
+
+import csv
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pandas as pd
+import pytest
+from snaking import Copy, edited
+
+pytestmark = pytest.mark.xdist_group("chain")
+
+
+def asked(copy: Copy, config: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """`workflow.partial_report` as a user starts it."""
+    path = copy.folder / f"{config['experiment']}.json"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "workflow.partial_report", "--configfile", path.name]
+    return subprocess.run(command, cwd=copy.folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def hot(chain: Copy, tiny: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """An experiment after a run in which one row has failed for good, and what that run said."""
+    rows = {"sft": None, "jsd": None, "hot": {"method": "sft", "training": {"learning_rate": 1e30}}}
+    config = edited(tiny, {"experiment": "hot", "methods": rows})
+    done = chain.snakemake(config, "--cores", "2", "--keep-going", "--quiet", preloaded=True)
+    assert done.returncode != 0
+    return config, done.stderr
+
+
+def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
+    chain: Copy, hot: tuple[dict[str, Any], str]
+):
+    config, said = hot
+    assert "python -m workflow.partial_report --configfile" in said
+    done = asked(chain, config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: hot.small.large.s1" in done.stdout
+    assert "5 of 6 cells are in it" in done.stdout
+
+    folder = chain.folder / "results/hot/partial"
+    with (folder / "grid.csv").open(newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file) if row["kind"] == "method"] == [
+            "sft",
+            "jsd",
+        ]
+    found, whole = (
+        pd.read_parquet(chain.folder / f"results/{at}/report/scores.parquet")
+        for at in ("hot/partial", "tiny")
+    )
+    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+    assert (folder / "report/index.html").is_file()
+    assert not (chain.folder / "results/hot/report").exists()
+
+
+def test_where_no_method_is_evaluated_there_is_nothing_to_report(chain: Copy, tiny: dict[str, Any]):
+    done = asked(chain, edited(tiny, {"experiment": "early", "training.steps": 14}))
+    assert done.returncode == 1
+    assert done.stderr == "early: no method is evaluated yet: there is nothing to report\n"
+    assert not (chain.folder / "results/early").exists()

@@ -1,0 +1,128 @@
+"""What saves memory and changes no number: matrices in bfloat16, layers that are recomputed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from players import CPU, Setup, run, texts, trained
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    PretrainedConfig,
+    Qwen2Config,
+)
+
+from pipeline.distill.run import begin
+from pipeline.distill.training import distill
+from pipeline.language_model import Precision, load, load_frozen, parameter_count
+from pipeline.recomputed import recomputed
+from pipeline.teachers import LiveTeacher
+from pipeline.texts import collate
+
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+}
+FAMILIES = {
+    "llama": (LlamaConfig, {"tie_word_embeddings": False}),
+    "qwen2": (Qwen2Config, {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "gpt2": (GPT2Config, {}),
+    "opt": (OPTConfig, {"word_embed_proj_dim": 16, "ffn_dim": 64}),
+    "gpt_neox": (GPTNeoXConfig, {}),
+}
+
+
+def saved(family: str, folder: Path) -> Path:
+    """An artifact with a random model."""
+    config, options = FAMILIES[family]
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_config(made(config, options))
+    for weight in model.parameters():
+        weight.data += 0.2 * torch.randn_like(weight)  # biases too
+    model.save_pretrained(folder / "model")
+    return folder
+
+
+def made(config: type[PretrainedConfig], options: dict[str, object]) -> PretrainedConfig:
+    """The configuration of a small model."""
+    return config(**SIZES | options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_teacher_in_bfloat16_gives_the_bits_that_autocast_gives(
+    family: str, tmp_path: Path
+) -> None:
+    folder, batch = saved(family, tmp_path), collate(texts(6), CPU)
+    whole = LiveTeacher(load(folder, CPU), "bfloat16")
+    half = LiveTeacher(load_frozen(folder, CPU, "bfloat16"), "bfloat16")
+    assert half.logits(batch).equal(whole.logits(batch))
+    assert half.logits(batch).dtype == torch.float32
+
+    tables = sum(
+        one.weight.numel() for one in half.model.modules() if isinstance(one, torch.nn.Embedding)
+    )
+    matrices = sum(one.numel() for one in whole.model.parameters() if one.ndim == 2)
+    held = sum(one.numel() * one.element_size() for one in half.model.parameters())
+    assert held == 4 * parameter_count(whole.model) - 2 * (matrices - tables)
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_a_frozen_teacher_that_reads_in_float32_keeps_its_weights(
+    precision: Precision, tmp_path: Path
+) -> None:
+    folder = saved("llama", tmp_path)
+    found = load_frozen(folder, CPU, precision)
+    assert {one.dtype for one in found.parameters()} == {torch.float32}
+    assert not any(one.requires_grad for one in found.parameters())
+
+
+@pytest.mark.parametrize("method", ["sft", "gkd", "distillm"])
+def test_layers_that_are_recomputed_give_the_same_bits(method: str) -> None:
+    setup = Setup(method, steps=3)
+    usual, expected = trained(setup)
+    again = replace(run(setup), recompute=True)
+    state = begin(again)
+    list(distill(again, state))
+    for row, one in zip(state.rows, expected.rows, strict=True):
+        assert row | {"seconds": 0} == one | {"seconds": 0}
+    pairs = zip(again.student.parameters(), usual.student.parameters(), strict=True)
+    assert all(one.equal(other) for one, other in pairs)
+
+
+def test_less_is_kept_of_layers_that_are_recomputed() -> None:
+    model, batch = run(Setup("sft", steps=1)).student, collate(texts(6), CPU)
+
+    def kept() -> int:
+        sizes: list[int] = []
+
+        def pack(one: torch.Tensor) -> torch.Tensor:
+            sizes.append(one.numel())
+            return one
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+            model.base_model(input_ids=batch.input_ids, use_cache=False)
+        return sum(sizes)
+
+    usual = kept()
+    with recomputed(model):
+        assert kept() < usual / 2
+
+
+def test_a_family_without_named_layers_is_refused() -> None:
+    model = run(Setup("sft", steps=1)).student
+    model.model.layers = torch.nn.ModuleList()
+    with (
+        pytest.raises(ValueError, match="the family llama names no layers"),
+        recomputed(model),
+    ):
+        pass
