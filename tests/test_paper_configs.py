@@ -19,6 +19,7 @@ from pipeline.settings.data import DataSettings, Hub
 from workflow import protocols
 from workflow.config import validate
 from workflow.grid import Grid
+from workflow.machine import GPU_SPEED
 
 TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocols.PAPERS}
 CONFIGS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
@@ -111,7 +112,7 @@ def test_a_supervised_student_costs_six_flops_a_parameter_and_token():
     grid = Grid(validate(config))
     seconds = protocols.training_seconds(grid.student("sft", "opt_125m", "opt_2700m", 1), 1000)
     # 20 epochs of 1,000 texts of 200 tokens at 6 FLOPs for each of 125M parameters
-    assert seconds == pytest.approx(20 * 1000 * 200 * 6 * 125e6 / protocols.FLOPS_PER_SECOND)
+    assert seconds == pytest.approx(20 * 1000 * 200 * 6 * 125e6 / GPU_SPEED.operations_per_second)
     live = edited(CONFIGS["opt_dolly"], {"methods": {"forward_kl": {"teacher": "live"}}})
     taught = Grid(validate(live)).student("forward_kl", "opt_125m", "opt_2700m", 1)
     ratio = protocols.training_seconds(taught, 1000) / seconds
