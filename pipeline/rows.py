@@ -169,9 +169,19 @@ def _parquet_rows(path: Path) -> list[Row]:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
-    return [
-        Row(f"{path}, row {number}", values) for number, values in enumerate(table.to_pylist(), 1)
-    ]
+    rows = range(table.num_rows)
+    try:
+        values = table.to_pylist()
+    except UnicodeDecodeError:  # what wrote the file has not looked at its text
+        values = [_parquet_row(f"{path}, row {at + 1}", table.slice(at, 1)) for at in rows]
+    return [Row(f"{path}, row {at + 1}", values[at]) for at in rows]
+
+
+def _parquet_row(place: str, table: pa.Table) -> dict[str, object]:
+    try:
+        return table.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: its text is not UTF-8 ({error.reason}); mend it") from None
 
 
 def content_of(path: Path) -> str:

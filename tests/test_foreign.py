@@ -211,3 +211,11 @@ def test_a_byte_that_is_no_utf_8_is_named_by_its_line(tmp_path: Path) -> None:
     file.write_bytes(json.dumps(one_row()).encode() + b'\n{"instruction": "\xe9"}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl:2 is not UTF-8"):
         gathered(files(str(file)))
+
+
+def test_parquet_text_that_is_no_utf_8_is_named_by_its_row(tmp_path: Path) -> None:
+    texts = [b"a", b"b", b"caf\xe9"]
+    columns = {name: pa.array(texts, pa.binary()).view(pa.string()) for name in one_row()}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet, row 3: its text is not UTF-8"):
+        gathered(files(str(tmp_path / "a.parquet")))

@@ -114,8 +114,7 @@ def run(options: Namespace) -> None:
     cli.begin(options.out, options.job, inputs)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
-    pieces = Pieces(options.state, options.job, inputs)
-    made, facts = answers(options, settings, model, pieces)
+    made, facts = answers(options, settings, model, Pieces(options.state, options.job, inputs))
 
     with artifacts.whole(options.out) as folder:
         folder.mkdir()
@@ -131,4 +130,4 @@ def run(options: Namespace) -> None:
             ended_share=sum(one["ended"] for one in facts) / whole.num_rows,
             **vocabulary.facts(vocabulary.of_texts(options.tokens)),
         )
-    pieces.forget()
+    Pieces(options.state, options.job, inputs).forget()

@@ -141,6 +141,15 @@ def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
     return kept
 
 
+def write_plain(data: Path, folder: Path, of: Making) -> None:
+    """Plain text as a file in `folder`, where the data have any."""
+    path = data / "plain.parquet"
+    if path.exists():
+        texts = schemas.read(path, schemas.PLAIN).column("text").to_pylist()
+        columns = encode_plain(texts, of.tokenizer, of.settings)
+        schemas.write(folder / path.name, columns, schemas.TOKENS)
+
+
 def run(options: Namespace) -> None:
     """Tokenizes all splits of a data set; the tokenizer is kept beside them."""
     settings = TokensSettings.model_validate(options.job.settings)
@@ -153,10 +162,7 @@ def run(options: Namespace) -> None:
     with artifacts.whole(options.out) as folder:
         folder.mkdir()
         found = {one: write_split(options.data, one, folder, made_with) for one in schemas.SPLITS}
-        if (options.data / "plain.parquet").exists():
-            plain = schemas.read(options.data / "plain.parquet", schemas.PLAIN)
-            columns = encode_plain(plain.column("text").to_pylist(), tokenizer, settings)
-            schemas.write(folder / "plain.parquet", columns, schemas.TOKENS)
+        write_plain(options.data, folder, made_with)
         tokenizer.save_pretrained(folder / "model")
         warnings = [line for split, kept in found.items() for line in kept.warnings(split)]
         card = {split: describe(kept) for split, kept in found.items()}
