@@ -178,3 +178,31 @@ def test_other_arithmetic_is_left_to_transformers():
     )
     assert not any(can_write(model) for model in others)
     assert can_write(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=24, n_layer=1, n_head=2)))
+
+
+@torch.no_grad()
+def test_caches_that_grow_hold_what_was_read_before():
+    model = model_of("llama")
+    ids = torch.randint(97, (2, 50), generator=torch.Generator().manual_seed(0))
+    reader = LlamaReader(model, 2, 50, model.dtype)
+    lengths = set()
+    for at in range(50):
+        found = reader.read(ids[:, at : at + 1], torch.full((2,), at), at + 1)
+        lengths.add(reader.length)
+    assert len(lengths) > 2
+    # float32 sums in another order
+    torch.testing.assert_close(found[:, 0], model(ids).logits[:, -1], atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@torch.no_grad()
+def test_what_a_hook_does_to_a_layer_is_done_in_writing_too(hooked: bool):
+    model = model_of("llama")
+    if hooked:
+        model.base_model.layers[1].self_attn.v_proj.register_forward_hook(
+            lambda *given: given[2] + 1
+        )
+    read = Readers(model)
+    assert bool(read.reader.packed) is not hooked
+    read.assert_reads(1)
+    read.assert_reads(1)
