@@ -7,6 +7,7 @@ an error: a model with random weights in it is another model.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -52,31 +53,27 @@ def load(
     """
     if gguf_file is None:
         check_kind(source, AutoConfig.from_pretrained(source, revision=revision))
-
-    def read(key_mapping: dict[str, str] | None) -> tuple[PreTrainedModel, LoadingInfo]:
-        return AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision,
-            gguf_file=gguf_file,
-            use_safetensors=None if gguf_file else True,
-            dtype=dtype,
-            key_mapping=key_mapping,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are named below
-        )
-
+    read = partial(
+        AutoModelForCausalLM.from_pretrained,
+        source,
+        revision=revision,
+        gguf_file=gguf_file,
+        use_safetensors=None if gguf_file else True,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are named below
+    )
     return _whole(source, read)
 
 
-def _whole(
-    source: str | Path,
-    read: Callable[[dict[str, str] | None], tuple[PreTrainedModel, LoadingInfo]],
-) -> Loaded:
-    model, info = read(None)
+def _whole(source: str | Path, read: Callable[..., tuple[PreTrainedModel, LoadingInfo]]) -> Loaded:
+    model, info = read()
     unwrapped = any(re.search(WRAPPERS, key) for key in info["unexpected_keys"])
     if unwrapped:
-        model, info = read({WRAPPERS: ""})
-        model._weight_conversions = []  # they would be undone when the model is saved
+        model, info = read(key_mapping={WRAPPERS: ""})
+        # what was changed in loading is undone in saving: the prefix must not come back
+        others = [one for one in model._weight_conversions if WRAPPERS not in one.source_patterns]
+        model._weight_conversions = others
     if faults := _faults(info):
         raise ValueError(
             f"{source}: the saved weights are not those of {type(model).__name__}: "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -71,6 +72,11 @@ def prepared(tmp_path: Path) -> Path:
     return out
 
 
+def warnings_of(made: Path) -> list[str]:
+    """What a user should know of a prepared model."""
+    return json.loads((made / "manifest.json").read_text())["warnings"]
+
+
 @torch.no_grad()
 def logits(model: PreTrainedModel) -> torch.Tensor:
     return model(input_ids=IDS).logits
@@ -78,8 +84,22 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 
 def test_a_model_passes_unchanged(tmp_path: Path) -> None:
     model = saved(tmp_path / "source", GraniteConfig(**SIZES, logits_scaling=8.0))
-    made = AutoModelForCausalLM.from_pretrained(prepared(tmp_path) / "model")
-    assert logits(made).equal(logits(model))
+    made = prepared(tmp_path)
+    assert logits(AutoModelForCausalLM.from_pretrained(made / "model")).equal(logits(model))
+    assert warnings_of(made) == []
+
+
+def test_a_wrappers_prefix_is_left_out_and_said(tmp_path: Path) -> None:
+    model = saved(tmp_path / "source", LlamaConfig(**SIZES))
+    file = tmp_path / "source" / "model.safetensors"
+    named = {f"_orig_mod.{name}": one for name, one in load_file(file).items()}
+    save_file(named, file, {"format": "pt"})
+
+    made = prepared(tmp_path)
+
+    assert logits(AutoModelForCausalLM.from_pretrained(made / "model")).equal(logits(model))
+    (warning,) = warnings_of(made)
+    assert "_orig_mod." in warning
 
 
 def test_a_family_whose_text_would_be_another_is_refused_by_name(tmp_path: Path) -> None:
@@ -151,10 +171,11 @@ def test_what_of_a_generation_config_is_not_obeyed_is_in_the_manifest(tmp_path: 
     )
     model.save_pretrained(tmp_path / "source")
 
-    manifest = json.loads((prepared(tmp_path) / "manifest.json").read_text())
+    (warning,) = warnings_of(prepared(tmp_path))
 
-    expected = {"repetition_penalty": 1.3, "do_sample": True, "top_k": 20}
-    assert manifest["generation_config_not_obeyed"] == expected
+    assert "is not obeyed" in warning
+    for said in ("'repetition_penalty': 1.3", "'do_sample': True", "'top_k': 20"):
+        assert said in warning
     assert not_obeyed(GenerationConfig(eos_token_id=4)) == {}
 
 
@@ -165,9 +186,11 @@ def test_special_tokens_beyond_the_models_rows_are_taken_out(tmp_path: Path) -> 
     words.save_pretrained(tmp_path / "source")
     assert len(AutoTokenizer.from_pretrained(tmp_path / "source")) == 301
 
-    made = AutoTokenizer.from_pretrained(prepared(tmp_path) / "model")
+    out = prepared(tmp_path)
 
+    made = AutoTokenizer.from_pretrained(out / "model")
     assert made.get_vocab() == WORDS.get_vocab()
+    assert warnings_of(out) == ["1 special tokens without a row are left out"]
     text = "the cat <image_soft_token>"
     assert made(text)["input_ids"] == WORDS(text)["input_ids"]  # plain text, as any other
 

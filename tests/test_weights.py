@@ -15,6 +15,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
     PreTrainedConfig,
     T5Config,
 )
@@ -80,6 +81,22 @@ def test_a_wrappers_prefix_is_left_out_and_does_not_come_back(
         assert loaded.model(IDS).logits.equal(model(IDS).logits)
     loaded.model.save_pretrained(tmp_path / "b")
     assert set(load_file(tmp_path / "b" / "model.safetensors")) == keys
+
+
+def test_experts_that_were_compiled_are_merged_as_others_are(tmp_path: Path) -> None:
+    config = MixtralConfig(**SIZES, num_key_value_heads=2, num_local_experts=2)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path / "a")  # an expert's matrices one by one, merged in loading
+    keys = set(load_file(tmp_path / "a" / "model.safetensors"))
+    rewrite(tmp_path / "a", renamed("^", "_orig_mod."))
+
+    loaded = weights.load(tmp_path / "a").model
+
+    loaded.save_pretrained(tmp_path / "b")
+    assert set(load_file(tmp_path / "b" / "model.safetensors")) == keys
+    with torch.no_grad():
+        assert loaded(IDS).logits.equal(model(IDS).logits)
+        assert weights.load(tmp_path / "b").model(IDS).logits.equal(model(IDS).logits)
 
 
 def test_a_whole_model_is_loaded_to_the_bit_and_nothing_is_said(tmp_path: Path) -> None:

