@@ -1,5 +1,6 @@
 """Where a teacher's signal comes from: a live model, or one that was written to disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -13,7 +14,7 @@ from pipeline.costs import Work
 from pipeline.language_model import Precision, autocast, response_hidden, scored
 from pipeline.ranking import RANKED, likeliest
 from pipeline.signal import Forecast, Signal, dense, top_k
-from pipeline.texts import Batch
+from pipeline.texts import Batch, Text, collate
 from pipeline.workload import count
 
 
@@ -60,6 +61,16 @@ class LiveTeacher:
     def forecast(self, batch: Batch) -> "LiveForecast":
         """The same; the model reads the batch when it is first asked."""
         return LiveForecast(self, batch)
+
+    def check(self, texts: Sequence[Text], step: int) -> None:
+        """Raises ValueError, naming the teacher, where it gives a text no numbers."""
+        for text in texts:
+            if not self.logits(collate([text], self.model.device)).isfinite().all():
+                raise ValueError(
+                    f"the live teacher's log-probabilities are not numbers at step {step + 1}, on "
+                    f"{text.example_id}: it is broken, not the student; train it anew or take "
+                    "another, or lower the rate at which it learns if it does"
+                )
 
     def count(self) -> Work:
         """Of its model."""

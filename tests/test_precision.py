@@ -1,11 +1,11 @@
-"""What saves memory and changes no number: matrices in bfloat16, layers that are recomputed."""
+"""Weights: those held in bfloat16, recomputed or left alone change no number; which ones decay."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from players import CPU, Setup, run, texts, trained
+from players import CPU, Setup, llama, run, texts, trained
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -20,8 +20,10 @@ from pipeline.distill.run import begin
 from pipeline.distill.training import distill
 from pipeline.language_model import Precision, load, load_frozen, parameter_count
 from pipeline.recomputed import recomputed
+from pipeline.settings.writing import Sampling
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import collate
+from pipeline.writing import sampler, write
 
 SIZES = {
     "vocab_size": 40,
@@ -126,3 +128,32 @@ def test_a_family_without_named_layers_is_refused() -> None:
         recomputed(model),
     ):
         pass
+
+
+@pytest.mark.parametrize("decayed", ["all", "matrices"])
+def test_what_decays_is_a_choice(decayed: str) -> None:
+    made = run(Setup("sft", steps=1))
+    training = made.settings.training.model_copy(update={"decayed": decayed, "weight_decay": 0.5})
+    made = replace(made, settings=made.settings.model_copy(update={"training": training}))
+    state, model = begin(made), made.student
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    for one in model.parameters():
+        one.grad = torch.zeros_like(one)
+    state.optimizer.step()
+    left = {False: 1.0, True: 1 - training.learning_rate * 0.5}  # w (1 - rate x decay)
+    for name, one in model.named_parameters():
+        share = left[decayed == "all" or one.ndim > 1]
+        torch.testing.assert_close(one, before[name] * share, rtol=1e-6, atol=0)
+
+
+def test_a_prompt_that_a_step_holds_twice_is_answered_twice() -> None:
+    one, other = texts(4)[2:]
+    model, choose = llama(3), sampler(Sampling())
+    asked = [one, other, one, one]
+    found = write(asked, [model], choose, 12, 7, "student")
+    assert [text.example_id for text in found] == [text.example_id for text in asked]
+    answers = [tuple(text.response_ids) for text in found]
+    assert len(set(answers)) == 4
+    # what a prompt alone gets doesn't depend on its company
+    alone = write([one], [model], choose, 12, 7, "student")[0]
+    assert alone.response_ids == found[0].response_ids

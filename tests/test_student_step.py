@@ -1,5 +1,6 @@
 """What the training loop does ahead, later, or compiled: it must change no number."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pipeline.distill.compiled import attempt, pays
 from pipeline.distill.prefetch import ahead
 from pipeline.distill.run import begin
 from pipeline.distill.training import distill, settle
+from pipeline.teachers import LiveTeacher
 
 
 def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
@@ -77,6 +79,18 @@ def test_weights_that_a_loss_has_ruined_are_never_saved(method: str, tmp_path: P
         assert all(one.isfinite().all() for one in weights)
 
 
+@pytest.mark.parametrize("method", ["forward_kl", "okd"])
+def test_a_teacher_without_numbers_is_the_one_that_is_blamed(method: str) -> None:
+    made = run(Setup(method, steps=2))
+    assert isinstance(made.teacher, LiveTeacher)
+    broken = llama(5)
+    broken.model.layers[0].mlp.up_proj.weight.data[:] = math.nan
+    made = replace(made, teacher=LiveTeacher(broken))
+    state = begin(made)
+    with pytest.raises(ValueError, match="the live teacher's log-probabilities are not numbers at"):
+        list(distill(made, state))
+
+
 @pytest.mark.usefixtures("traceable")
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # which torch's tracer looks at
 @pytest.mark.parametrize("method", ["forward_kl", "taid"])
@@ -95,6 +109,7 @@ def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
 
 
 @pytest.mark.usefixtures("traceable")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
     graphs: list[object] = []
 
@@ -122,6 +137,7 @@ def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
 
 
 @pytest.mark.usefixtures("traceable")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_lack_of_memory_is_no_fault_of_the_compiler() -> None:
     def backend(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")

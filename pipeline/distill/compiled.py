@@ -22,6 +22,7 @@ from pipeline.costs import Compiled
 from pipeline.distill.run import Run, State
 from pipeline.distill.supply import MicroBatch
 from pipeline.distill.training import Reading, descent, weighed_losses
+from pipeline.logits import scaling_of
 from pipeline.recomputed import layers_of
 from pipeline.signal import PerToken
 from pipeline.teachers import LiveTeacher
@@ -98,7 +99,8 @@ def prepared(run: Run, backend: str | Callable) -> Run:
     """The run to be compiled when it is first used."""
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     for model in _models(run):
-        reach(model)  # is measured by a pass that no graph is wanted of
+        for measured in (reach, scaling_of):  # by a pass each, which no graph is wanted of
+            measured(model)
         for layer in layers_of(model):
             layer.compile(backend=backend, dynamic=True)
     return replace(run, fused=_of_any_length(torch.compile(weighed_losses, backend=backend)))

@@ -60,6 +60,7 @@ class Pending:
     row: Row
     numbers: Numbers
     texts: Sequence[Text]
+    teacher: Teacher | None
 
 
 @dataclass
@@ -81,7 +82,7 @@ def begin(run: Run) -> State:
     """The state before the first step."""
     training = run.settings.training
     optimizer = torch.optim.AdamW(
-        run.student.parameters(),
+        _groups(run.student, training.decayed),
         lr=training.learning_rate,
         betas=training.betas,
         weight_decay=training.weight_decay,
@@ -93,3 +94,14 @@ def begin(run: Run) -> State:
         teacher_work=run.teacher.count() if run.teacher else Work(),
         loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
     )
+
+
+def _groups(student: PreTrainedModel, decayed: str) -> list[dict[str, Any]]:
+    """The student's weights, those apart that do not decay."""
+    weights = list(student.parameters())
+    if decayed == "all":
+        return [{"params": weights}]
+    matrices, others = (
+        [one for one in weights if (one.ndim > 1) == wide] for wide in (True, False)
+    )
+    return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]

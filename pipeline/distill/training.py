@@ -20,6 +20,7 @@ from pipeline.language_model import autocast, response_hidden, scored
 from pipeline.recomputed import recomputed
 from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support, only_next
 from pipeline.stopwatch import Stopwatch
+from pipeline.teachers import LiveTeacher, Teacher
 from pipeline.texts import Batch, Text, loss_view, micro_batches
 from pipeline.transfer import Numbers
 
@@ -64,7 +65,7 @@ def distill(run: Run, state: State) -> Iterator[int]:
         norm = torch.nn.utils.clip_grad_norm_(run.student.parameters(), training.max_gradient_norm)
         numbers = Numbers([total, norm])
         if run.waits:
-            loss_nats, _ = finite(numbers, step, given.texts)
+            loss_nats, _ = finite(numbers, step, given.texts, run.teacher)
         rate = learning_rate(training, step, run.steps)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
@@ -83,7 +84,8 @@ def distill(run: Run, state: State) -> Iterator[int]:
         if state.step == run.steps:
             numbers.read()  # the last step's time counts too
         state.usage = state.usage.then(watch.usage())
-        state.pending = Pending(_row(state, rate, given.texts, nll_nats), numbers, given.texts)
+        row = _row(state, rate, given.texts, nll_nats)
+        state.pending = Pending(row, numbers, given.texts, run.teacher)
         yield state.step
     settle(state)
 
@@ -95,17 +97,21 @@ def settle(state: State) -> None:
     """
     if state.pending is None:
         return
-    row, numbers, texts = state.pending.row, state.pending.numbers, state.pending.texts
-    loss_nats, norm = finite(numbers, len(state.rows), texts)
-    state.rows.append(row | {"loss_nats": loss_nats, "gradient_norm": norm})
+    last = state.pending
+    loss_nats, norm = finite(last.numbers, len(state.rows), last.texts, last.teacher)
+    state.rows.append(last.row | {"loss_nats": loss_nats, "gradient_norm": norm})
     state.pending = None
 
 
-def finite(numbers: Numbers, step: int, texts: Sequence[Text]) -> list[float]:
+def finite(
+    numbers: Numbers, step: int, texts: Sequence[Text], teacher: Teacher | None
+) -> list[float]:
     """Loss and gradient norm of a step. Raises ValueError unless both are finite."""
     loss_nats, norm = numbers.read()
     if math.isfinite(loss_nats) and math.isfinite(norm):
         return [loss_nats, norm]
+    if isinstance(teacher, LiveTeacher):
+        teacher.check(texts, step)
     named = ", ".join(text.example_id for text in texts[:4])
     more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
     what = f"gradient has the norm {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"

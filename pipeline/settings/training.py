@@ -21,6 +21,7 @@ class Training(Settings):
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_rate_share: Share = 0.0  # of the peak rate that the schedule ends at
     weight_decay: NonNegative = 0.01
+    decayed: Literal["all", "matrices"] = "all"  # matrices: neither norms nor biases
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,

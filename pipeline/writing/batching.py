@@ -3,7 +3,7 @@
 The longest prompts come first, so that like lengths meet and short texts are left for the end.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -59,7 +59,8 @@ def write(
     for model in models:
         check_table(model.config, texts, max_new_tokens)
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at].prompt_ids))
-    ordered = [texts[at] for at in order]
+    apart = told_apart(texts)
+    ordered = [apart[at] for at in order]
     work = Work(models, choose, max_new_tokens, seed, pace)
     in_slots = all(can_write(model) for model in models)
 
@@ -70,13 +71,24 @@ def write(
         responses += _in_slots(group, work) if in_slots else _in_lockstep(group, work)
     ends = end_ids(models[0])
     found = {
-        at: _answered(text, response, author, ends)
-        for at, text, response in zip(order, ordered, responses, strict=True)
+        at: _answered(texts[at], response, author, ends)
+        for at, response in zip(order, responses, strict=True)
     }
     written = [found[at] for at in range(len(texts))]
     dropped = {at: one.dropped for at, one in zip(order, responses, strict=True)}
     note_writing(models, written, [dropped[at] for at in range(len(texts))])
     return written
+
+
+def told_apart(texts: Sequence[Text]) -> list[Text]:
+    """The texts; one that comes again, as in a step larger than its data, has randomness anew."""
+    seen: Counter[str] = Counter()
+    found = []
+    for text in texts:
+        again = seen[text.example_id]
+        found.append(replace(text, example_id=f"{text.example_id}/{again}") if again else text)
+        seen[text.example_id] += 1
+    return found
 
 
 def _answered(text: Text, response: Response, author: Author, ends: Sequence[int]) -> Text:
