@@ -1,0 +1,122 @@
+"""The graphs that a GPU's compiler is given for each loss and body. `python tests/graph_counts.py`.
+
+In a process of its own: checks of annotations would be traced too. Only the tracer is run, as
+generating code takes minutes and changes nothing of this.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from players import CPU, Setup, run, texts
+from test_paper_models import family
+from torch._dynamo.utils import counters
+
+from pipeline.distill.compiled import prepared
+from pipeline.distill.run import Run, State
+from pipeline.distill.supply import MicroBatch
+from pipeline.distill.training import read, student_hidden, token_losses
+from pipeline.methods import METHODS
+from pipeline.recipes import decide
+from pipeline.texts import Batch, Text, collate
+
+# numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
+BATCHES = (5, 7, 3, 1, 6)
+FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "pythia")
+
+
+@dataclass
+class Tracer:
+    """A compiler that takes graphs as they are, and counts them."""
+
+    graphs: int = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        self.graphs += 1
+        return graph.forward
+
+    def counts(self) -> dict[str, object]:
+        """The graphs, and why there was more than one at a time."""
+        breaks = [reason.splitlines()[0] for reason in counters["graph_break"]]
+        return {"graphs": self.graphs, "breaks": breaks}
+
+
+def fresh() -> Tracer:
+    """A compiler that has seen nothing yet."""
+    torch.compiler.reset()
+    counters.clear()
+    return Tracer()
+
+
+def batches() -> Iterator[Batch]:
+    """Batches such as training sees one after the other, none like the one before."""
+    pool = texts(60)
+    for at, count in enumerate(BATCHES):
+        yield collate([_written(text) for text in pool[5 * at : 5 * at + count]], CPU)
+
+
+def _written(text: Text) -> Text:
+    return replace(text, author="student", log_probs=[-1.0] * len(text.response_ids))
+
+
+def methods() -> list[str]:
+    """A method for each loss with its hyperparameters."""
+    found: dict[tuple[str, str], str] = {}
+    for name, one in METHODS.items():
+        found.setdefault((one.loss, repr(decide(name, {}).loss)), name)
+    return list(found.values())
+
+
+def of_loss(method: str) -> dict[str, object]:
+    """The graphs of a method's loss over all batches, with backward passes."""
+    tracer, made = fresh(), run(Setup(method))
+    state, given = _state(made), replace(made, fused=prepared(run(Setup(method)), tracer).fused)
+    for step, batch in enumerate(batches()):
+        state.step = step
+        one = MicroBatch(batch, made.teacher.forecast(batch) if made.teacher else None)
+        hidden = student_hidden(made, batch).detach().requires_grad_()
+        token_losses(given, read(made, state, one, hidden, slice(None)), None).sum().backward()
+    return tracer.counts()
+
+
+def _state(made: Run) -> State:
+    loss = made.loss.initial_state() if hasattr(made.loss, "advance") else {}
+    return State(torch.optim.SGD(made.student.parameters()), loss=loss)
+
+
+def of_body(name: str) -> dict[str, object]:
+    """The graphs of a family's layers over all batches, as in training and in validation."""
+    tracer = fresh()
+    made = prepared(replace(run(Setup("sft")), student=family(name)), tracer)
+    for batch in batches():
+        student_hidden(made, batch).sum().backward()
+        with torch.no_grad():
+            student_hidden(made, batch)
+    return tracer.counts()
+
+
+def of_a_broken_function() -> dict[str, object]:
+    """The graphs of a function that asks for a number half-way."""
+
+    def broken(x: torch.Tensor) -> torch.Tensor:
+        return x.exp() if x.sum().item() > 0 else x
+
+    tracer = fresh()
+    torch.compile(broken, backend=tracer)(torch.ones(3))
+    return tracer.counts()
+
+
+def main() -> None:
+    """Prints all of them as JSON."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # the tracer looks at what torch warns of
+    found = {f"loss {name}": of_loss(name) for name in methods()}
+    found |= {f"body {name}": of_body(name) for name in FAMILIES}
+    json.dump(found | {"broken": of_a_broken_function()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Faults that would have broken or spoilt every run on a GPU, put back: each is noticed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pretend_ledger import Ledger
+from test_gpu_caches import TIERS, assert_kept, cache
+from test_gpu_training import assert_trains
+from test_gpu_writing import assert_captured, by_policy, model
+from torch import Tensor
+
+from pipeline import language_model
+from pipeline.data_policies import switch
+from pipeline.distill import training
+from pipeline.language_model import autocast
+from pipeline.logits import Scaling
+from pipeline.signal import LogProbs
+from pipeline.teacher_cache import capture, kept
+from pipeline.teacher_cache.kept import Chunk, Kept
+from pipeline.texts import Batch
+from pipeline.writing import room
+
+
+def entropy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A top K with the entropy, in a product that autocast takes for one of matrices."""
+    likeliest, of_states = kept.likeliest, capture.Capture.of_states
+
+    def with_entropy(chunk: Chunk, **options: object) -> Kept:
+        log_probs = chunk.logits.log_softmax(-1)
+        entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs)
+        return {**likeliest(chunk, **options), "entropy": entropy}
+
+    def under_autocast(self: capture.Capture, batch: Batch, states: Tensor) -> capture.Captured:
+        with autocast(states.device, "auto"):
+            return of_states(self, batch, states)
+
+    monkeypatch.setattr(kept, "likeliest", with_entropy)
+    monkeypatch.setattr(capture.Capture, "of_states", under_autocast)
+
+
+def test_bfloat16_in_what_a_cache_keeps_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: Ledger
+):
+    entropy_too(monkeypatch)
+    with pytest.raises(AssertionError, match="bfloat16"):
+        assert_kept("top_k", gpu)
+    with pytest.raises(TypeError, match="unsupported ScalarType BFloat16"):
+        cache(tmp_path, TIERS["top_k"])
+
+
+def copied_mixture(p: LogProbs, q: LogProbs, weight_of_p: float) -> LogProbs:
+    """The mixture of two distributions, by a weight that the host sends to the GPU."""
+    weight = torch.as_tensor(weight_of_p, dtype=p.dtype, device=p.device)
+    return torch.logaddexp(p + weight.log(), q + (-weight).log1p())
+
+
+def test_a_copy_from_the_host_in_a_captured_step_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, gpu: Ledger
+):
+    monkeypatch.setattr(room, "_KEPT", {})
+    monkeypatch.setattr(switch, "mixture", copied_mixture)
+    student, teacher = model("openllama", 1), model("openllama", 2)
+    with pytest.raises(AssertionError):
+        assert_captured(lambda: by_policy("switch", student, teacher), gpu)
+    assert {note.what for note in gpu.forbidden} == {"copy from the host"}
+
+
+def rounded_logits(head: torch.nn.Linear, scaling: Scaling, hidden: Tensor) -> Tensor:
+    """Logits as autocast gives them."""
+    return scaling.after_head(head(hidden))
+
+
+def test_logits_in_bfloat16_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
+    monkeypatch.setattr(language_model, "logits_of", rounded_logits)
+    with pytest.raises(AssertionError, match="bfloat16"):
+        assert_trains("sft", gpu)
+    assert gpu.rounded
+    gpu.clear()
+    with pytest.raises(AssertionError):
+        assert_kept("hidden", gpu)
+    assert gpu.rounded
+
+
+def test_a_number_that_a_step_asks_for_is_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
+    descent = training.descent
+
+    def asked(*given: object) -> Tensor:
+        loss = descent(*given)
+        return loss if loss.isfinite().all() else loss * 0
+
+    monkeypatch.setattr(training, "descent", asked)
+    with pytest.raises(AssertionError, match="item"):
+        assert_trains("sft", gpu)
+
+
+def test_tensors_that_stay_on_the_host_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
+    weighed = training.weighed_losses
+
+    def on_host(loss: object, gold: float, reading: training.Reading, scores: None) -> Tensor:
+        losses = weighed(loss, gold, reading, scores)
+        return losses * torch.ones(len(losses))
+
+    monkeypatch.setattr("test_gpu_training.weighed_losses", on_host)
+    with pytest.raises(RuntimeError, match="to be on the same device"):
+        assert_trains("sft", gpu)
