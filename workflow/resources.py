@@ -93,7 +93,7 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
     measured = training["validations"] * training["validation_texts"] * length
     positions = 2 * training["batch_size"] * length
     return replace(
-        _held_in_training(own, live, settings),
+        held_in_training(own, live, settings),
         operations=steps * (read * (6 * own.parameters + 2 * teacher))
         + steps * written * 2 * (own.parameters + teacher)
         + measured * 2 * own.parameters,
@@ -105,7 +105,7 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
     )
 
 
-def _held_in_training(own: Size, live: Size | None, settings: Mapping[str, Any]) -> Work:
+def held_in_training(own: Size, live: Size | None, settings: Mapping[str, Any]) -> Work:
     """What a student, and a live teacher where there is one, take of memory and disk."""
     method, writes = settings["method"], _writes(settings["method"])
     half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
