@@ -1,7 +1,7 @@
 """What a job took, as it stands in `cost.json` beside what the job made."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,30 @@ class Compiled:
     reason: str
 
 
+@dataclass
+class Captures:
+    """How many decoders a process made for a GPU, by how each takes the step of a token."""
+
+    compiled: int = 0  # captured in a CUDA graph, with its layers compiled
+    uncompiled: int = 0  # captured as it is
+    failed: int = 0  # launched anew, kernel by kernel, at every token
+    reason: str | None = None  # why the last one that is not compiled isn't
+
+    @property
+    def text(self) -> str:
+        """In words; empty where none was made."""
+        counts = (
+            (self.compiled, "captured and compiled"),
+            (self.uncompiled, "captured"),
+            (self.failed, "launched kernel by kernel"),
+        )
+        made = ", ".join(f"{count} {how}" for count, how in counts if count)
+        return f"{made}: {self.reason}" if made and self.reason else made
+
+
+CAPTURES = Captures()  # of this process; `pipeline.writing` counts
+
+
 @dataclass(frozen=True)
 class Cost:
     """Of one job, over all the processes that it took, pauses left out.
@@ -94,6 +118,19 @@ class Cost:
     teacher_written_tokens: int
     flops: int | None  # of both models; None where the formula doesn't hold
     compiled: Compiled | None = None  # of training alone
+    captures: Captures = field(default_factory=Captures)  # of its last process
+
+    @property
+    def execution(self) -> list[str]:
+        """How the job used its machine, a sentence for training and one for generation."""
+        found = []
+        if self.compiled is not None:
+            found.append(
+                f"{'Compiled' if self.compiled.yes else 'Not compiled'}: {self.compiled.reason}."
+            )
+        if self.captures.text:
+            found.append(f"Decoders: {self.captures.text}.")
+        return found
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -112,6 +149,7 @@ def cost_of(
     parameters: int,
     trained_tokens: int = 0,
     compiled: Compiled | None = None,
+    captures: Captures | None = None,
 ) -> Cost:
     """The cost of a job from what it used and what its models did."""
     return Cost(
@@ -128,14 +166,21 @@ def cost_of(
         teacher_written_tokens=teacher.written_tokens,
         flops=flops_of(student, teacher),
         compiled=compiled,
+        captures=replace(captures) if captures else Captures(),
     )
 
 
-def cost_of_pieces(pieces: Sequence[Mapping[str, Any]], *, device: str, parameters: int) -> Cost:
+def cost_of_pieces(
+    pieces: Sequence[Mapping[str, Any]],
+    *,
+    device: str,
+    parameters: int,
+    captures: Captures | None = None,
+) -> Cost:
     """The cost of a teacher's pass that was made in pieces, each with its `usage` and `work`."""
     usage = reduce(Usage.then, (Usage(**piece["usage"]) for piece in pieces))
     work = reduce(Work.then, (Work(**piece["work"]) for piece in pieces))
-    return cost_of(usage, Work(), work, device=device, parameters=parameters)
+    return cost_of(usage, Work(), work, device=device, parameters=parameters, captures=captures)
 
 
 def write(folder: Path, cost: Cost) -> None:
@@ -150,5 +195,5 @@ def read(path: Path) -> Cost:
     if missing := [name for name in names if name not in value]:
         raise ValueError(f"{path} lacks {missing}; delete it and run again")
     found = {name: value[name] for name in names}
-    said = found["compiled"]
-    return Cost(**found | {"compiled": Compiled(**said) if said else None})
+    said, captures = found["compiled"], Captures(**found["captures"])
+    return Cost(**found | {"compiled": Compiled(**said) if said else None, "captures": captures})

@@ -1,4 +1,4 @@
-"""What a GPU's compiler is given: whole graphs, and few of them, over batches of changing shapes."""
+"""What a GPU's compiler is given: whole graphs, and few, over batches of changing shapes."""
 
 import json
 import subprocess

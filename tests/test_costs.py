@@ -12,11 +12,12 @@ import torch
 from players import Setup, run, trained
 
 from pipeline import artifacts, costs
-from pipeline.costs import Cost, Usage, Work
+from pipeline.costs import Captures, Compiled, Cost, Usage, Work
 from pipeline.distill import checkpoint
 from pipeline.distill.run import Run, begin
 from pipeline.distill.stage import cost
 from pipeline.distill.training import distill
+from pipeline.logits import scaling_of
 from pipeline.stopwatch import Stopwatch, joules_of
 from pipeline.teachers import LiveTeacher
 
@@ -35,6 +36,7 @@ def watched(model: Any) -> Counter[str]:
     Without padding it is exact, so it needs one text at a time.
     """
     seen: Counter[str] = Counter()
+    scaling_of(model)  # the model is read once to find out how it makes its logits: no job's work
 
     def read(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
         seen["positions"] += output.shape[:-1].numel()
@@ -132,7 +134,7 @@ def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
     took = cost(resumed, state)
     for name, value in asdict(took).items():
         if name not in measured:
-            assert value == getattr(unbroken, name), name
+            assert value == asdict(unbroken)[name], name
 
 
 def test_usage_adds_up_and_keeps_the_higher_peak() -> None:
@@ -188,3 +190,24 @@ def test_a_cost_is_read_as_it_was_written_and_refused_in_part(tmp_path: Path) ->
 def test_flops_of_one_unknown_model_make_the_sum_unknown() -> None:
     assert costs.flops_of(Work(flops=3), Work(flops=4)) == 7
     assert costs.flops_of(Work(flops=3), Work(flops=None)) is None
+
+
+def test_a_cost_says_how_training_and_generation_used_the_machine(tmp_path: Path) -> None:
+    captures = Captures(compiled=2, failed=1, reason="a look at a tensor")
+    took = costs.cost_of(
+        Usage(),
+        Work(),
+        Work(),
+        device="gpu",
+        parameters=1,
+        compiled=Compiled(False, "no compiler"),
+        captures=captures,
+    )
+    captures.compiled += 1  # another job of the process must not change what was said
+    costs.write(tmp_path, took)
+    assert costs.read(tmp_path / costs.FILE) == took
+    assert took.execution == [
+        "Not compiled: no compiler.",
+        "Decoders: 2 captured and compiled, 1 launched kernel by kernel: a look at a tensor.",
+    ]
+    assert replace(took, compiled=None, captures=Captures()).execution == []

@@ -11,10 +11,11 @@ import torch
 from players import END, llama, texts
 from transformers import PreTrainedModel
 
+from pipeline.costs import CAPTURES
 from pipeline.data_policies import speculative
 from pipeline.settings.writing import Sampling
 from pipeline.texts import Text
-from pipeline.writing import CAPTURES, end_ids, sampler, write
+from pipeline.writing import end_ids, sampler, write
 from pipeline.writing.decoder import Decoder
 from pipeline.writing.graphs import captured
 from pipeline.writing.room import Room, grown, kept, lots

@@ -12,11 +12,12 @@ from test_paper_models import WIDE, family
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from pipeline import catalog
+from pipeline.costs import CAPTURES
 from pipeline.data_policies import speculative
 from pipeline.settings.writing import Sampling
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text, collate
-from pipeline.writing import CAPTURES, decoder, room, sampler, write
+from pipeline.writing import decoder, room, sampler, write
 from pipeline.writing.decoder import Decoder, can_write
 
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia")

@@ -154,6 +154,7 @@ def cost(run: Run, state: State) -> costs.Cost:
         parameters=parameter_count(run.student),
         trained_tokens=sum(int(row["response_tokens"] or 0) for row in state.rows),
         compiled=run.compiled,
+        captures=costs.CAPTURES,
     )
 
 

@@ -179,6 +179,7 @@ def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> costs.Co
         reduce(Work.then, (Work(**one["teacher_work"]) for one in found)),
         device=device_name(model.device),
         parameters=parameter_count(model),
+        captures=costs.CAPTURES,
     )
 
 

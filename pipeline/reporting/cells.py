@@ -46,6 +46,7 @@ class Run:
     evaluation: str
     finished: str
     costs: tuple[str, ...]
+    execution: tuple[str, ...]  # how the job used its machine, in sentences
 
     @property
     def model_job(self) -> str:
@@ -120,7 +121,8 @@ def _run(inputs: Inputs, cell: tuple) -> Run:
     shown = zip(COSTS, values, strict=False)
     texts = [MISSING if value is None else column.text(value) for column, value in shown]
     finished = str(inputs.manifests[evaluation].get("finished", ""))
-    return Run(cell.seed, inputs.folders[id], evaluation, finished, tuple(texts))
+    execution = tuple(cost.execution) if cost else ()
+    return Run(cell.seed, inputs.folders[id], evaluation, finished, tuple(texts), execution)
 
 
 def _certainty(results: Results) -> Certainty:

@@ -121,7 +121,8 @@ def run(options: Namespace) -> None:
         whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
         schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
         device, parameters = device_name(model.device), parameter_count(model)
-        costs.write(folder, cost_of_pieces(facts, device=device, parameters=parameters))
+        took = cost_of_pieces(facts, device=device, parameters=parameters, captures=costs.CAPTURES)
+        costs.write(folder, took)
         artifacts.write_manifest(
             folder,
             options.job,

@@ -30,13 +30,10 @@ from pipeline.writing.choices import (
     sampler,
 )
 from pipeline.writing.ends import end_ids
-from pipeline.writing.graphs import CAPTURES, Captures
 from pipeline.writing.room import BATCH_TOKENS
 
 __all__ = [
     "BATCH_TOKENS",
-    "CAPTURES",
-    "Captures",
     "Choice",
     "Choose",
     "Drafted",

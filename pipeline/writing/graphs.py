@@ -6,31 +6,18 @@ and the matrices.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.cli import progress
+from pipeline.costs import CAPTURES
 
 WARM_UP = 3  # steps before the capture: libraries allocate, kernels are compiled
 VARIANTS = 32  # of a compiled layer: several models, each with one token and with a draft
 
 Step = Callable[[], None]
-
-
-@dataclass
-class Captures:
-    """How the decoders that this process made for a GPU take their steps, for a job's record."""
-
-    compiled: int = 0  # captured in a CUDA graph, with its layers compiled
-    uncompiled: int = 0  # captured as it is
-    failed: int = 0  # launched anew, kernel by kernel, at every token
-    reason: str | None = None  # why the last one that is not compiled isn't
-
-
-CAPTURES = Captures()
 
 
 def captured(step: Step, compiled: Callable[[bool], None]) -> Step | None:

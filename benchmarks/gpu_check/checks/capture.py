@@ -13,13 +13,14 @@ from transformers import PreTrainedModel
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import FAMILIES, texts, tiny
+from pipeline.costs import CAPTURES
 from pipeline.data_policies import speculative, switch
 from pipeline.language_model import default_device
 from pipeline.settings.writing import Sampling
 from pipeline.signal import of_target
 from pipeline.teachers import LiveTeacher
 from pipeline.texts import Text, collate
-from pipeline.writing import CAPTURES, sampler, write
+from pipeline.writing import sampler, write
 from pipeline.writing.choices import Choose, Drafted
 
 TITLE = "generation is captured, and its text is what the model says"

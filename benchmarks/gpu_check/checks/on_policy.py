@@ -10,12 +10,12 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.gpu_check.timing import peak_gib, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
-from pipeline.distill.compiled import compiled
+from pipeline.costs import CAPTURES
+from pipeline.distill.compiled import attempt
 from pipeline.distill.run import begin
 from pipeline.distill.training import distill
 from pipeline.language_model import default_device
 from pipeline.teachers import LiveTeacher
-from pipeline.writing import CAPTURES
 
 TITLE = "on-policy steps, 135M and a live teacher of 360M"
 SECONDS = 90
@@ -35,7 +35,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         reader = LiveTeacher(writer(teacher, 1, device).requires_grad_(False))
         training = budget_of(steps + 2, batch)
         made = run(METHOD, writer(student, 0, device), reader, pool, training, new, 16_384)
-        made = compiled(made)
+        made = attempt(made, "inductor") if large else made
         stepping = distill(made, begin(made))
         list(islice(stepping, 2))
         took = seconds(device, partial(list, stepping))
