@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.transfer import Numbers
+
 # queries and values, as in the paper; then one layer for all three: GPT-2, GPT-NeoX, Phi-3
 TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj")
 
@@ -75,21 +77,34 @@ class Learner:
         self.model = model
         self.weights = attach(model, rank, scale, rng)
         self.optimizer = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
+        self.pending: tuple[int, Numbers] | None = None  # whether the last gradient was finite
 
     def follow(self, step: int) -> None:
-        """One step along the gradients that the adapters hold. Raises ValueError if not finite."""
-        gradients = [one.grad for one in self.weights if one.grad is not None]
-        finite = torch.stack([one.isfinite().all() for one in gradients]).all()  # waits but once
-        if len(gradients) < len(self.weights) or not finite:
+        """One step along the gradients that the adapters hold.
+
+        Raises: ValueError if those of the step before were not finite: a GPU isn't waited for.
+        """
+        self.settle()
+        assert all(one.grad is not None for one in self.weights)
+        finite = torch.stack([one.grad.isfinite().all() for one in self.weights]).all()
+        self.pending = step, Numbers([finite])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def settle(self) -> None:
+        """Raises ValueError if the gradients of the last step were not finite."""
+        if self.pending is None:
+            return
+        (step, numbers), self.pending = self.pending, None
+        if not numbers.read()[0]:
             raise ValueError(
                 f"the teacher's gradient is not finite at step {step + 1}; "
                 "a lower adapter_rate may help"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on."""
+        """What a later process needs to go on. Raises ValueError as `settle`."""
+        self.settle()
         weights = [one.detach() for one in self.weights]
         return {"weights": weights, "optimizer": self.optimizer.state_dict()}
 

@@ -1,6 +1,7 @@
-"""What a GPU's compiler is given: whole graphs, and few, over batches of changing shapes."""
+"""A GPU's compiler is given whole graphs, and few of them, over batches of changing shapes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,8 @@ BODY_GRAPHS = 4  # one layer serves all: with gradient and without, and a batch 
 def counted() -> Counts:
     """The counts of all losses and bodies."""
     command = [sys.executable, str(ROOT / "tests" / "graph_counts.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    places = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=places)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

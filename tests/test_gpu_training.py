@@ -21,6 +21,11 @@ STEPS = 3
 WAITS = {
     "event pipeline/transfer.py:Numbers.read": (2, "loss and gradient norm, mostly of a step ago"),
     "item pipeline/distill/training.py:validation_nll": (1, "a measurement is asked for"),
+    "item pipeline/adapters.py:Learner.follow": (1, "no teacher learns from what is no number"),
+    "item pipeline/teacher_updates/exam.py:directional_slopes": (
+        2,  # a micro-batch each
+        "a length to divide by must not be zero",
+    ),
 }
 # the same in writing texts, for each call of `write`
 WRITING_WAITS = {

@@ -269,8 +269,9 @@ def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
     learning = update.begin(schooled(), made.pool, made.settings, budget=400)
     with torch.no_grad():
         next(made.student.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"not finite at step 5|gradient of length nan"):
-        learning.learn(made.student, [collate(made.pool[:4], CPU)], 4)
+    learning.learn(made.student, [collate(made.pool[:4], CPU)], 4)
+    with pytest.raises(ValueError, match="not finite at step 5"):
+        learning.state_dict()  # what is saved, and the next step, are refused
 
 
 def test_a_student_that_was_moved_is_back_bit_by_bit():

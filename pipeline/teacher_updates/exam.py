@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -131,16 +132,14 @@ def directional_slopes(
 ) -> LogProbs:
     """The derivative of each log-probability along a direction in weight space, s in the head.
 
-    Raises: ValueError if the direction has no length to divide by.
+    Without a length to divide by they are no numbers, which whoever follows them must see.
     """
-    length = torch.stack([one.double().square().sum() for one in direction]).sum().sqrt().item()
-    if not length > 0:
-        raise ValueError(f"the student's exam has a gradient of length {length}")
+    length = torch.stack([one.double().square().sum() for one in direction]).sum().sqrt()
     with moved(student, direction, radius / length):
         ahead = log_probs(student, batch)
     with moved(student, direction, -radius / length):
         behind = log_probs(student, batch)
-    return (ahead - behind) * (length / (2 * radius))
+    return (ahead - behind) * (length / (2 * radius)).to(ahead.dtype)
 
 
 def log_probs(model: PreTrainedModel, batch: Batch) -> LogProbs:
@@ -149,7 +148,9 @@ def log_probs(model: PreTrainedModel, batch: Batch) -> LogProbs:
 
 
 @contextlib.contextmanager
-def moved(model: PreTrainedModel, direction: Sequence[Tensor], distance: float) -> Iterator[None]:
+def moved(
+    model: PreTrainedModel, direction: Sequence[Tensor], distance: float | Float[Tensor, ""]
+) -> Iterator[None]:
     """The model with its weights elsewhere; afterwards they are what they were, bit by bit."""
     weights = list(model.parameters())
     before = [one.data for one in weights]
