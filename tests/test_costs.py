@@ -12,6 +12,7 @@ import torch
 from players import Setup, run, trained
 
 from pipeline import artifacts, costs
+from pipeline.attention import reach
 from pipeline.costs import Captures, Compiled, Cost, Usage, Work
 from pipeline.distill import checkpoint
 from pipeline.distill.run import Run, begin
@@ -36,7 +37,7 @@ def watched(model: Any) -> Counter[str]:
     Without padding it is exact, so it needs one text at a time.
     """
     seen: Counter[str] = Counter()
-    scaling_of(model)  # the model is read once to find out how it makes its logits: no job's work
+    scaling_of(model), reach(model)  # to find these out the model is read: no job's work
 
     def read(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
         seen["positions"] += output.shape[:-1].numel()
