@@ -9,9 +9,8 @@ With the gradients g of y and G their sum over all K + 1 outcomes:
     dz_i = g_i - G exp(z_i - lse)  for i in S
     dz_v = (g_other - G exp(y_other)) exp(z_v - lse')  elsewhere
 
-exp(z_v - lse') is a softmax over what is outside, made and kept in the forward pass, so that going
-back takes one product as wide as the vocabulary and no exponential. With x the greatest logit
-outside, lse' = x - log max_v exp(z_v - lse').
+exp(z_v - lse') is made again for the backward pass: beside the logits nothing as wide as the
+vocabulary is kept, which costs an exponential and saves writing and reading as many numbers.
 """
 
 from typing import Any
@@ -35,19 +34,20 @@ class SparseLogProbs(torch.autograd.Function):
         inside = logits.gather(-1, ids)
         # one minus the sum of the inside would lose all digits where the rest is small
         outside = logits.scatter(-1, ids, -torch.inf)
-        shares = outside.softmax(-1)
-        total = outside.amax(-1, keepdim=True) - shares.amax(-1, keepdim=True).log()
+        most = outside.amax(-1, keepdim=True)
+        total = most + outside.sub_(most).exp_().sum(-1, keepdim=True).log()
         log_probs = torch.cat([inside, total], dim=-1).log_softmax(-1)
-        ctx.save_for_backward(shares, ids, log_probs)
+        ctx.save_for_backward(logits, ids, total, log_probs)
         return log_probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: LogProbs) -> tuple[Logits, None]:
         """The gradient of the logits."""
-        shares, ids, log_probs = ctx.saved_tensors
+        logits, ids, total, log_probs = ctx.saved_tensors
         own = gradient - gradient.sum(-1, keepdim=True) * log_probs.exp()
-        return (shares * own[:, -1:]).scatter_(-1, ids, own[:, :-1]), None
+        shares = (logits - total).exp_()  # infinite, maybe, inside, where it isn't used
+        return shares.mul_(own[:, -1:]).scatter_(-1, ids, own[:, :-1]), None
 
 
 def sparse_log_probs(logits: Logits, ids: Ids) -> LogProbs:

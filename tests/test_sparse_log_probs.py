@@ -54,3 +54,36 @@ def test_the_gradient_is_finite_where_hardly_anything_is_outside() -> None:
 def test_the_precision_is_that_of_the_logits() -> None:
     logits, ids = _case(2, 9, 3)
     assert sparse_log_probs(logits, ids).dtype == torch.float64
+
+
+def test_nothing_but_the_logits_is_kept_that_is_as_wide_as_the_vocabulary() -> None:
+    logits, ids = _case(9, 1000, 7)
+    kept: list[Tensor] = []
+
+    def keep(one: Tensor) -> Tensor:
+        kept.append(one)
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+        sparse_log_probs(logits, ids)
+    wide = [one for one in kept if one.numel() >= logits.numel()]
+    assert [one.data_ptr() for one in wide] == [logits.data_ptr()]
+    # the ids, their log-probabilities and that of all others, and two numbers a token at most
+    assert sum(one.numel() for one in kept) <= logits.numel() + 2 * ids.numel() + 2 * len(ids)
+
+
+def test_a_rest_of_any_size_leaves_the_gradient_of_the_definition() -> None:
+    logits, ids = _case(6, 40, 7)
+    moved = logits.detach().clone()
+    for row, distance in enumerate((-200.0, -30.0, 0.0, 30.0, 200.0, 600.0)):
+        moved[row] = moved[row].scatter_add(0, ids[row], torch.full((7,), distance).double())
+    moved.requires_grad_()
+    weights = torch.randn(6, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    inside = moved.gather(-1, ids)
+    rest = moved.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
+    plain = torch.cat([inside, rest], dim=-1).log_softmax(-1)
+    ours = sparse_log_probs(moved, ids)
+    torch.testing.assert_close(ours, plain)
+    (found,) = torch.autograd.grad((weights * ours).sum(), moved)
+    (expected,) = torch.autograd.grad((weights * plain).sum(), moved)
+    torch.testing.assert_close(found, expected)
