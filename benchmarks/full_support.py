@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.workbench import Peak, apart, synchronize
 from pipeline import catalog
-from pipeline.distill.chunked import LOGITS, descend
+from pipeline.distill.chunked import descend, logits_at_once
 from pipeline.distill.training import Reading, weighed_losses
 from pipeline.language_model import autocast, default_device
 from pipeline.signal import Tokens, dense
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--teacher-width", type=int, default=960)
     parser.add_argument("--repeats", type=int, default=20 if gpu else 3)
-    most = LOGITS[default_device().type]
+    most = logits_at_once(default_device(), 0)
     parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
     parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
     parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=catalog.names("losses"))

@@ -99,7 +99,8 @@ def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
 
 
 def test_the_least_that_a_job_needs_is_its_weights_and_one_micro_batch():
-    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, logits=1_000 * MB)
+    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB)
+    doing = replace(doing, logits=100 * MB, logit_bytes=10)
     assert least_mb(doing, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512
     read = replace(doing, checkpointed=0)
     assert least_mb(read, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512 * 60

@@ -1,5 +1,6 @@
 """Estimates: sizes against real models, work against arithmetic, and what grows when."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
-from pipeline.distill.chunked import LOGITS
+from pipeline.distill import chunked
 from pipeline.language_model import parameter_count
 from pipeline.models.layers import layers_of
 from pipeline.settings.models import Shape
@@ -18,14 +19,11 @@ from pipeline.writing import BATCH_TOKENS
 from pipeline.writing.room import GPU_SHARE
 from workflow.artifact import Artifact
 from workflow.config import validate
-from workflow.fit import (
-    MB,
-    WRITER_SHARE,
-)
+from workflow.fit import MB, WRITER_SHARE, least_mb, logits_at_once
 from workflow.grid import Grid
-from workflow.machine import CPU, GPU
+from workflow.machine import CPU, GPU, Machine
 from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
-from workflow.resources import PART_LOGITS, WRITER_POSITIONS, estimate, work
+from workflow.resources import WRITER_POSITIONS, estimate, work
 
 VOCABULARY = 320
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -169,8 +167,30 @@ def test_a_writers_cache_is_as_large_as_writing_makes_it():
     assert GPU_SHARE == WRITER_SHARE
 
 
-def test_a_training_step_holds_as_many_logits_as_it_says():
-    assert LOGITS["cuda"] == PART_LOGITS
+@pytest.mark.parametrize("gigabytes", [8, 48, 59, 60, 80, 141])
+@pytest.mark.parametrize("parameters", [10**8, 18 * 10**8, 25 * 10**8, 7 * 10**9])
+def test_a_training_step_holds_as_many_logits_as_it_says(gigabytes: int, parameters: int):
+    machine = Machine(device_memory_mb=1000 * gigabytes)
+    on_gpu = chunked.logits_on_gpu(gigabytes * 10**9, parameters)
+    assert on_gpu == logits_at_once(machine, parameters)
+    assert chunked.logits_at_once(torch.device("cpu"), parameters) == logits_at_once(
+        CPU, parameters
+    )
+    # 16 bytes a parameter are to leave half of it free
+    assert (on_gpu == 2**28) == (gigabytes >= 60 and 16 * parameters <= gigabytes * 5 * 10**8)
+
+
+def test_the_logits_of_a_part_are_held_beside_the_weights(tiny: dict[str, Any]):
+    grid = Grid(validate(edited(tiny, {"methods": {"sft": None, "reverse_kl": None}})))
+    doing = work(grid, grid.student("sft", "small", "large", 1))
+    # 2 micro-batches of 8 texts, each half of 64 + 32 tokens long
+    assert (doing.logits, doing.logit_bytes) == (2 * 8 * 48 * VOCABULARY, 16)
+    assert work(grid, grid.student("reverse_kl", "small", "large", 1)).logit_bytes == 40
+    wide = replace(doing, logits=2**30)
+    for memory_mb, at_once in ((24_000, 2**26), (80_000, 2**28)):
+        machine = Machine(device_memory_mb=memory_mb)
+        more = least_mb(wide, machine) - least_mb(replace(doing, logits=0), machine)
+        assert abs(more * MB - 16 * at_once) <= MB
 
 
 def test_where_nobody_says_large_models_are_on_a_gpu_and_small_ones_on_a_cpu(grid: Grid):

@@ -18,6 +18,9 @@ USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
+# of the part of a micro-batch that has logits in training, as pipeline.distill.chunked has it
+CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
+LARGE_GPU_MB, ROOMY_BYTES = 60_000, 32
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Work:
     resident: int = 0  # weights and what belongs to them
     per_position: int = 0  # of a micro-batch
     checkpointed: int = 0  # the same under gradient checkpointing; 0: there are no gradients
-    logits: int = 0  # of the part of a micro-batch that has them, in training
+    logits: int = 0  # how many a training step has, of which those of a part exist at a time
+    logit_bytes: int = 0  # for each of these
+    trained: int = 0  # parameters
     writer: int = 0  # a KV cache
     host: int = 0  # data in memory
     seconds: float = 0  # beside what follows from the above
@@ -53,7 +58,7 @@ class Fit:
 def fit(doing: Work, machine: Machine) -> Fit:
     """The way in which a job uses the machine that its models run on, on the first attempt."""
     if not machine.device_memory_mb:
-        held = doing.resident + doing.writer + doing.logits
+        held = doing.resident + doing.writer + _logits(doing, machine)
         computing = held + CPU_MICRO_BATCH * doing.per_position
         return Fit(CPU, CPU_MICRO_BATCH, False, computing)
     wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
@@ -74,7 +79,21 @@ def least_mb(doing: Work, machine: Machine) -> int:
 def _held(doing: Work, machine: Machine) -> float:
     """Bytes that are held beside what a micro-batch takes."""
     share = WRITER_SHARE * machine.device_memory_mb * MB  # that a model which writes takes for that
-    return doing.resident + doing.logits + (max(doing.writer, share) if doing.writer else 0)
+    writer = max(doing.writer, share) if doing.writer else 0
+    return doing.resident + _logits(doing, machine) + writer
+
+
+def _logits(doing: Work, machine: Machine) -> int:
+    return doing.logit_bytes * min(logits_at_once(machine, doing.trained), doing.logits)
+
+
+def logits_at_once(machine: Machine, parameters: int) -> int:
+    """The logits of a part of a micro-batch, where so many parameters are trained."""
+    memory_mb = machine.device_memory_mb
+    if not memory_mb:
+        return CPU_LOGITS
+    is_roomy = memory_mb >= LARGE_GPU_MB and memory_mb * MB >= ROOMY_BYTES * parameters
+    return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
 
 
 def is_small(doing: Work) -> bool:

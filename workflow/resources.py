@@ -38,7 +38,6 @@ from workflow.model_sizes import Size, size
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
 WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.writing has it
 DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
-PART_LOGITS = 2**26  # that training holds at most, as pipeline.distill.chunked has it on a GPU
 DOCSTRINGS_PER_PACKAGE = 1_700
 EXAMPLE_BYTES = 500
 READING_POLICY = "fixed"  # the one policy whose texts are there before training
@@ -100,7 +99,9 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
         steps=steps,
         step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
-        logits=min(PART_LOGITS, positions * own.vocabulary) * (40 if live else 16),
+        logits=positions * own.vocabulary,
+        logit_bytes=40 if live else 16,
+        trained=own.parameters,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
     )
 

@@ -19,9 +19,24 @@ from pipeline.texts import Batch
 
 Hidden = Float[Tensor, "tokens width"]
 
-# in a part, by kind of device; each part adds once to the gradient of the whole head, which a GPU
-# feels sooner than a CPU
-LOGITS = {"cpu": 2**25, "cuda": 2**26}
+# Each part casts the whole head once and adds once to its gradient, which a GPU feels sooner than a
+# CPU; but 40 bytes a logit, beside a live teacher's, are 11 GB of the largest parts. They are taken
+# where what is trained, at 16 bytes a parameter, leaves half of a large GPU free.
+CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
+LARGE_GPU_BYTES, ROOMY_BYTES = 60 * 10**9, 32
+
+
+def logits_at_once(device: torch.device, parameters: int) -> int:
+    """The logits of a part, where so many parameters are trained."""
+    if device.type == "cpu":
+        return CPU_LOGITS
+    return logits_on_gpu(torch.cuda.get_device_properties(device).total_memory, parameters)
+
+
+def logits_on_gpu(memory: int, parameters: int) -> int:
+    """The logits of a part on a GPU of so many bytes."""
+    is_roomy = memory >= max(LARGE_GPU_BYTES, ROOMY_BYTES * parameters)
+    return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
 
 
 def parts(batch: Batch, vocabulary: int, logits: int) -> list[slice]:

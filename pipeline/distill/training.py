@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.costs import flops_of
-from pipeline.distill.chunked import LOGITS, Hidden, descend, parts
+from pipeline.distill.chunked import Hidden, descend, logits_at_once, parts
 from pipeline.distill.run import Pending, Row, Run, State
 from pipeline.distill.schedule import learning_rate, validation_steps
 from pipeline.distill.supply import MicroBatch, Supply, supplies
-from pipeline.language_model import autocast, response_hidden, scored
+from pipeline.language_model import autocast, parameter_count, response_hidden, scored
 from pipeline.recomputed import recomputed
 from pipeline.signal import LogProbs, PerToken, Support, Tokens, of_target, on_support, only_next
 from pipeline.stopwatch import Stopwatch
@@ -132,7 +132,7 @@ def student_hidden(run: Run, batch: Batch) -> Hidden:
 
 def parts_of(run: Run, batch: Batch) -> list[slice]:
     """The parts in which a batch goes through the head."""
-    most = LOGITS[run.student.device.type]
+    most = logits_at_once(run.student.device, parameter_count(run.student))
     return parts(batch, run.student.config.vocab_size, most)
 
 

@@ -10,12 +10,13 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.workbench import equal, model
+from pipeline.distill.chunked import logits_at_once
 from pipeline.distill.run import begin
 from pipeline.distill.training import distill
 from pipeline.language_model import default_device, parameter_count
 from pipeline.settings.training import Training
 from workflow.model_sizes import Size
-from workflow.resources import PART_LOGITS, held_in_training
+from workflow.resources import held_in_training
 
 TITLE = "memory of training against its estimate"
 SECONDS = 60
@@ -78,5 +79,6 @@ def _estimate(student: PreTrainedModel) -> float:
     training = Training(steps=STEPS, batch_size=BATCH, learning_rate=1e-3)
     held = held_in_training(own, None, {"method": METHOD, "training": training.model_dump()})
     positions = BATCH * LENGTH
-    logits = LOGIT_BYTES * min(PART_LOGITS, positions * config.vocab_size)
+    at_once = logits_at_once(student.device, own.parameters)
+    logits = LOGIT_BYTES * min(at_once, positions * config.vocab_size)
     return held.resident + positions * held.per_position + logits
