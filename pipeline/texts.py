@@ -113,7 +113,7 @@ def loss_view(
     batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
 ) -> Tokens:
     """What a loss may know of the tokens of some texts of a batch, whose support is given."""
-    own = _texts_of(batch, rows)
+    own = texts_of(batch, rows)
     return Tokens(
         target=support.target,
         sequence=batch.sequence[rows],
@@ -128,7 +128,7 @@ def loss_view(
     )
 
 
-def _texts_of(batch: Batch, rows: slice) -> slice:
+def texts_of(batch: Batch, rows: slice) -> slice:
     """The texts whose tokens these are."""
     ends = list(accumulate(len(text.response_ids) for text in batch.texts))
     first, end, _ = rows.indices(ends[-1])

@@ -11,11 +11,12 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.adapters import Learner, attach
-from pipeline.distill import checkpoint
+from pipeline.distill import checkpoint, chunked
 from pipeline.distill import stage as distill
 from pipeline.distill.run import Run, State, begin
 from pipeline.distill.training import distill as steps_of
 from pipeline.language_model import response_logits
+from pipeline.logits import scaling_of
 from pipeline.teacher_updates import exam, online_module
 from pipeline.texts import Batch, collate
 
@@ -224,6 +225,42 @@ def test_micro_batches_do_not_change_what_the_teacher_learns(method):
     for one, other in zip(whole.update.learner.weights, parts.update.learner.weights, strict=True):
         # an element with next to no gradient has next to no say in its sign: Adam's first step
         assert ((one - other).abs() > 1e-6).float().mean() < 0.02
+
+
+@pytest.mark.parametrize("kind", LEARNING)
+def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
+    kind, lesson, monkeypatch
+):
+    teacher, student, learner, course, exam_batch = lesson
+    pool, seen = [*course.texts, *exam_batch.texts], []
+    if kind == "okd":
+        update = online_module.Module(learner, 0.5, "float32")
+    else:
+        update = exam.Feedback(learner, pool, len(exam_batch.texts), 0, 10_000, 0.01)
+    for model in (teacher, student):
+        scaling_of(model)  # is measured by a pass of its own
+        model.get_output_embeddings().register_forward_hook(
+            lambda *call: seen.append(len(call[1][0]))
+        )
+    start = [one.detach().clone() for one in learner.weights]
+
+    def gradient(at_once: int) -> Tensor:
+        monkeypatch.setattr(chunked, "CPU_LOGITS", at_once * student.config.vocab_size)
+        with torch.no_grad():
+            for one, value in zip(learner.weights, start, strict=True):
+                one.copy_(value)
+        learner.optimizer = torch.optim.SGD(learner.weights, lr=1.0)
+        update.learn(student, [course], 0)
+        moved = zip(start, learner.weights, strict=True)
+        return torch.cat([(old - new.detach()).flatten() for old, new in moved])
+
+    whole, most = gradient(10_000), max(seen)
+    seen.clear()
+    # a finite difference of log-probabilities over a hundredth divides their rounding by it
+    torch.testing.assert_close(gradient(8), whole, rtol=1e-6, atol=1e-9)
+    assert whole.abs().max() > 1e-4
+    longest = max(len(text.response_ids) for text in pool)
+    assert max(seen) <= max(8, longest) < most
 
 
 def after(run_: Run, state: State, last: int) -> None:

@@ -9,13 +9,15 @@ Parts are of whole texts. A loss may look at all tokens of a text, and a step ma
 two texts (law 5), so that no loss can tell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from pipeline.texts import Batch
+from pipeline.language_model import parameter_count
+from pipeline.texts import Batch, collate, texts_of
 
 Hidden = Float[Tensor, "tokens width"]
 
@@ -52,6 +54,21 @@ def parts(batch: Batch, vocabulary: int, logits: int) -> list[slice]:
             first = last
         last = end
     return [*found, slice(first, last)]
+
+
+def of_few_logits(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Batch]:
+    """The batches cut into parts that a model reads one by one, body and head: each is a batch.
+
+    For what reads the same text with several sets of weights, heads included.
+    """
+    most = logits_at_once(model.device, parameter_count(model))
+    for batch in batches:
+        rows = parts(batch, model.config.vocab_size, most)
+        if len(rows) == 1:
+            yield batch
+            continue
+        for one in rows:
+            yield collate(batch.texts[texts_of(batch, one)], batch.input_ids.device)
 
 
 def descend(

@@ -34,6 +34,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.adapters import Learner
+from pipeline.distill.chunked import of_few_logits
 from pipeline.language_model import response_logits
 from pipeline.ranges import Count, Positive
 from pipeline.settings.distill import DistillSettings
@@ -83,7 +84,7 @@ class Feedback:
         exam = self.exam(course, step)
         gradient = exam_gradient(student, list(micro_batches(exam, self.budget, student.device)))
         count = sum(batch.token_count for batch in batches)
-        for batch in batches:
+        for batch in of_few_logits(student, batches):
             slopes = directional_slopes(student, batch, gradient, self.radius)
             support = Support(target=batch.next_ids)
             p = on_support(response_logits(self.learner.model, batch), support)
@@ -119,7 +120,7 @@ def exam_gradient(student: PreTrainedModel, batches: Sequence[Batch]) -> list[Te
     weights = list(student.parameters())
     count = sum(batch.token_count for batch in batches)
     total = [torch.zeros_like(one) for one in weights]
-    for batch in batches:
+    for batch in of_few_logits(student, batches):
         loss = -of_target(log_probs(student, batch), batch.next_ids).sum() / count
         for one, part in zip(total, torch.autograd.grad(loss, weights), strict=True):
             one += part

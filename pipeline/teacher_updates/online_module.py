@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.adapters import Learner
+from pipeline.distill.chunked import of_few_logits
 from pipeline.divergences import kl
 from pipeline.language_model import Precision, autocast, response_logits
 from pipeline.ranges import Count, NonNegative, Positive
@@ -59,7 +60,7 @@ class Module:
     def learn(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
         """One step on the texts that the student was just trained on."""
         count = sum(batch.token_count for batch in batches)
-        for batch in batches:
+        for batch in of_few_logits(student, batches):
             support = Support(target=batch.next_ids)
             with autocast(student.device, self.precision):
                 p = on_support(response_logits(self.learner.model, batch), support)
