@@ -173,6 +173,11 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
         return each(lambda one: owners.get(id(one), one), found)
     if not goes_to_gpu:
         return _pinned(found) if options.get("pin_memory") else found
+    return _on_gpu(name, given, found)
+
+
+def _on_gpu(name: str, given: Sequence[Tensor], found: Any) -> Any:
+    """What an operation gives, on the GPU; a note where it has made logits of too few digits."""
     is_head = any(isinstance(one, OnGpu) and one.is_head for one in given)
     if is_head and name in PRODUCTS and found.dtype in LOW and not _in_backward():
         GPU.ledger.round(name)
