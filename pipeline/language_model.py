@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -17,8 +17,6 @@ from pipeline.texts import Batch
 from pipeline.workload import note_positions, note_scores
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-SAME_SHARE = 1e-3  # of the spread of logits, which sums in another order stay well below
 
 
 def default_device() -> torch.device:
@@ -91,19 +89,6 @@ def head(
 ) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states, as the model's own forward pass ends."""
     return logits_of(model.get_output_embeddings(), scaling_of(model), hidden)
-
-
-@torch.no_grad()
-def check_against_forward(model: PreTrainedModel, input_ids: Int[Tensor, "batch time"]) -> None:
-    """Raises ValueError unless a model's logits are those of its own forward pass, in float32."""
-    own = model(input_ids=input_ids, use_cache=False).logits.float()
-    read = head(model, model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state)
-    apart, spread = (read - own).abs().max().item(), own.std().item()
-    if not apart <= SAME_SHARE * spread:  # nor if it is not a number
-        raise ValueError(
-            f"the family {model.config.model_type}: logits are off those of its own forward pass "
-            f"by up to {apart:.2g}, at a spread of {spread:.2g}; take a model of another family"
-        )
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:

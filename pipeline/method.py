@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+READING = "fixed"  # the one policy whose texts are there before training
+
 
 @dataclass(frozen=True)
 class Method:
@@ -12,7 +14,7 @@ class Method:
     loss: str  # file in pipeline/losses
     source: str  # authors, year, arXiv id
     evidence: Literal["code", "full", "abstract"]  # what of it was read
-    policy: str = "fixed"  # file in pipeline/data_policies
+    policy: str = READING  # file in pipeline/data_policies
     teacher: Literal["none", "text", "cache", "live"] = "cache"
     text: Literal["gold", "teacher"] = "gold"  # whose responses the fixed texts have
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too

@@ -6,7 +6,7 @@ Read without importing torch, as the catalogue is.
 from dataclasses import dataclass, field, replace
 
 from pipeline import catalog
-from pipeline.method import Method
+from pipeline.method import READING, Method
 from pipeline.methods import METHODS
 
 
@@ -62,7 +62,7 @@ def adjusted(method: Method, changes: dict[str, object]) -> Method:
     Raises: ValueError for a pair that cannot be: stored signals for text that is yet to be written.
     """
     changed = replace(method, **{key: one for key, one in changes.items() if one is not None})
-    if changed.teacher == "cache" and (changed.policy != "fixed" or changed.update):
+    if changed.teacher == "cache" and (changed.policy != READING or changed.update):
         raise ValueError("teacher = 'cache': its text is written in training; allowed: 'live'")
     if changed.teacher != method.teacher and method.teacher in ("none", "text"):
         raise ValueError(f"teacher = {changed.teacher!r}: its loss asks no teacher")

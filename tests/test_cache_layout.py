@@ -1,12 +1,15 @@
 """What a cache's numbers are rounded to, and the bytes that they are kept as."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from pipeline import artifacts
 from pipeline.cache import packing
-from pipeline.cache.facts import Facts
+from pipeline.cache.facts import FORMAT, Facts, read_facts
 from pipeline.cache.layout import layout
 from pipeline.cache.packing import STEP
 
@@ -43,3 +46,28 @@ def test_numbers_that_a_column_cannot_hold_are_refused():
     numbers = {name: np.ones((2, 1)) for name in ("target", "distinct")}
     with pytest.raises(ValueError, match="counts: 1 to 65536 exceed <u2"):
         kind.planes(numbers | {"gaps": np.array([1, 2]), "counts": np.array([1, 1 << 16])})
+
+
+def manifest_of(folder: Path, said: dict[str, object]) -> Path:
+    """The manifest of a cache, with its facts as `said`."""
+    path = folder / artifacts.MANIFEST
+    artifacts.write_json(path, said)
+    return path
+
+
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_shards_of_another_format_are_not_read(tmp_path: Path, other: int):
+    told = Facts("top_k", 100, ["train-00000.parquet"], k=4)
+    path = manifest_of(tmp_path, told.manifest())
+    assert read_facts(tmp_path) == told
+    manifest_of(tmp_path, told.manifest() | {"format": other})
+    with pytest.raises(ValueError, match=f"{path}: format = {other} of a cache, {FORMAT} is read"):
+        read_facts(tmp_path)
+
+
+def test_a_cache_from_before_formats_had_numbers_is_not_read(tmp_path: Path):
+    said = Facts("top_k", 100, ["train-00000.parquet"], k=4).manifest()
+    del said["format"]
+    manifest_of(tmp_path, said)
+    with pytest.raises(ValueError, match=r"lacks \['format'\]: delete"):
+        read_facts(tmp_path)

@@ -14,7 +14,7 @@ from pipeline.reporting.inputs import Inputs
 from pipeline.reporting.scores import Pair, Results, assemble
 from pipeline.reporting.shares_closed import baseline_of
 from pipeline.reporting.summary import agreements, limits
-from pipeline.reporting.tables import main_table
+from pipeline.reporting.tables import MISSING, main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.multiplicity import holm
 
@@ -42,6 +42,13 @@ def only(comparisons: Comparisons) -> dict[tuple[str, str], Difference]:
 
 def letters_of(comparisons: Comparisons) -> dict[str, str]:
     return {row.method: letters for (row, _), letters in comparisons.letters.items()}
+
+
+def rows_of(results: Results, comparisons: Comparisons) -> dict[tuple[str, str], list[str]]:
+    """What the table of differences says from p (Holm) on, by the methods of a row."""
+    tables = {one.name: one for one in comparison_tables(comparisons, results, SIZES)}
+    rows = tables["differences"].groups[0].rows
+    return {(row[1].text, row[2].text): [cell.text for cell in row[-3:]] for row in rows}
 
 
 def test_every_two_methods_are_compared_and_all_of_a_measure_are_one_family() -> None:
@@ -122,10 +129,7 @@ def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near()
     assert found.copies
     assert found.adjusted is None
     assert found.interval.half < 5e-5
-    tables = {one.name: one for one in comparison_tables(comparisons, results, SIZES)}
-    rows = tables["differences"].groups[0].rows
-    verdicts = {(row[1].text, row[2].text): row[-1].text for row in rows}
-    assert verdicts["jsd", "twin"] == "copies"
+    assert rows_of(results, comparisons)["jsd", "twin"][-1] == "copies"
     assert not any("one training seed in common" in limit for limit in limits(comparisons, {}))
     same = {cell: one for cell, one in values.items() if cell.method == "jsd"}
     again = {replace(cell, method="twin"): one for cell, one in same.items()}
@@ -203,10 +207,12 @@ def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
 def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
     values = drawn(MEANS, 3)
     kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
-    _, comparisons = compared(made(kept))
+    results, comparisons = compared(made(kept))
     untested = [one for one in only(comparisons).values() if one.adjusted is None]
     assert {one.other.method for one in untested} == {"akl"}
     assert {one.seeds for one in untested} == {1}
+    for names, (holm_p, _, better) in rows_of(results, comparisons).items():
+        assert (better == "not tested") == (holm_p == MISSING) == ("akl" in names)
     shown = letters_of(comparisons)
     assert all(set(shown["akl"]) & set(letters) for letters in shown.values())
     assert any("one training seed in common" in limit for limit in limits(comparisons, {}))

@@ -142,8 +142,8 @@ def test_one_hypothesis_told_twice_counts_once_and_is_as_sure_as_the_less_sure_t
 @pytest.mark.parametrize("count", [2, 3])
 def test_with_twins_and_still_rows_no_more_is_claimed_than_they_say(count: int) -> None:
     row = measured(
-        Truth("", seeds=count, items=100, twins=2, still=2, training=0.1, luck=0.5), 300, seed=3
-    )
+        Truth("", seeds=count, items=100, twins=2, still=2, training=0.1, luck=0.5), 150, seed=3
+    )  # 150 trials leave 5.9 points of room
     found, error = row.found, row.error
     print(
         f"{count} seeds: intervals held {found.report:.3f}; p < 0.05 in {found.claims:.3f}, a "
@@ -155,9 +155,10 @@ def test_with_twins_and_still_rows_no_more_is_claimed_than_they_say(count: int) 
 
 def test_a_twin_takes_no_power_from_the_others() -> None:
     truth = Truth("", methods=4, seeds=3, items=300, training=0.1, luck=0.3, item=0.2, apart=0.8)
-    alone, beside = (measured(replace(truth, twins=one), 150, seed=3).found for one in (0, 1))
+    alone, beside = (measured(replace(truth, twins=one), 80, seed=3).found for one in (0, 1))
     print(f"power {alone.power:.3f}, beside a twin {beside.power:.3f}")
-    assert beside.power > alone.power - SURE * np.sqrt(0.5 / 150)
+    # 0.26, by the binomial errors of both runs
+    assert beside.power > alone.power - SURE * np.sqrt(0.5 / 80)
 
 
 def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:

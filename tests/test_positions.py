@@ -152,16 +152,8 @@ def test_teachers_that_end_texts_otherwise_are_refused_where_folders_tell(
             (folder / file).write_text(json.dumps(content))
     models = {name: {"source": "path", "path": str(tmp_path / name)} for name in ("one", "other")}
     teachers = {name: {"model": name, "training": None} for name in models}
-    config = edited(
-        tiny,
-        {
-            "tokenizer": None,
-            "models": models,
-            "students": {"small": {"model": "one"}},
-            "teachers": teachers,
-            "teacher_cache.k": 2,
-        },
-    )
+    changes = {"tokenizer": None, "models": models, "students": {"small": {"model": "one"}}}
+    config = edited(tiny, {**changes, "teachers": teachers, "teacher_cache.k": 2})
     assert refusal(config).startswith(
         "teachers.other: it ends texts with token 0 and 1, and the first teacher, one, with 0, as"
     )

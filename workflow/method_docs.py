@@ -3,7 +3,7 @@
 import ast
 
 from pipeline import catalog, recipes
-from pipeline.method import Method
+from pipeline.method import READING, Method
 from pipeline.methods import METHODS
 
 CLASSES = {"losses": "Loss", "data_policies": "Policy", "teacher_updates": "Update"}
@@ -41,7 +41,7 @@ def cost_class(method: Method) -> str:
     extra = []
     if method.teacher == "live":
         extra.append("a teacher forward pass")
-    if method.policy != "fixed":
+    if method.policy != READING:
         extra.append("text written in training")
     if method.update:
         extra.append("a teacher update")

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.method import Method
+from pipeline.method import READING, Method
 from pipeline.position_limits import OF_SHAPE, limit
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.tasks.definitions import OWN
 
-READING_POLICY = "fixed"  # the only one that writes nothing in training
 PROMPT = "tokens.prompt_tokens"
 
 
@@ -63,7 +62,7 @@ def _needs(experiment: Experiment, methods: list[Method]) -> Iterator[Need]:
     if any(one.text == "teacher" or one.relabelling_stages for one in methods):
         new = experiment.teacher_text.max_new_tokens
         yield Need((PROMPT, "teacher_text.max_new_tokens"), (prompt, new))
-    if any(one.policy != READING_POLICY for one in methods):
+    if any(one.policy != READING for one in methods):
         new = experiment.student_text_tokens
         yield Need((PROMPT, "student_text_tokens"), (prompt, new))
     if {"responses", "exposure"} & set(evaluation.tasks):

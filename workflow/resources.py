@@ -28,6 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.method import READING
 from pipeline.settings.data import Docstrings, Files
 from workflow.artifact import Artifact
 from workflow.fit import CONTEXT_MB, MB, Work, is_small, placed, seconds
@@ -40,7 +41,6 @@ WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline
 DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
 DOCSTRINGS_PER_PACKAGE = 1_700
 EXAMPLE_BYTES = 500
-READING_POLICY = "fixed"  # the one policy whose texts are there before training
 HELD_OUT, EXPOSURE = "heldout", "exposure"  # tasks that write nothing, or beside a live teacher
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
@@ -225,7 +225,7 @@ def _size(grid: Grid, artifact: Artifact) -> Size:
 
 
 def _writes(method: Mapping[str, Any]) -> bool:
-    return method["policy"] != READING_POLICY
+    return method["policy"] != READING
 
 
 def _key_values(own: Size) -> int:

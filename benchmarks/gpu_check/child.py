@@ -1,25 +1,26 @@
-"""One check in a process of its own: its figures go to a file, a line each, as they are measured.
-
-python -m benchmarks.gpu_check.child NAME DEVICE FILE
-"""
+"""A check in a process of its own: its figures go to a file, a line each, as they are measured."""
 
 import importlib
 import json
-import sys
+import os
 from dataclasses import asdict
 from pathlib import Path
+
+import torch
 
 from benchmarks.gpu_check.skipping import EXIT_STATUS, CannotRun
 
 
-def main() -> None:
-    """Runs the check. Exit status 77: it cannot be run here, and the last line says why."""
-    name, device_name, out = sys.argv[1:]
-    import torch
+def main(name: str, device_name: str, figures: Path, log: Path) -> None:
+    """Runs the check; what it prints, and its error, go to `log`.
 
+    Raises: SystemExit with status 77 if it cannot be run here; the last line of `log` says why.
+    """
+    os.setsid()  # so that what the check begins can be ended with it
+    _print_to(log)
     device = torch.device(device_name)
     check = importlib.import_module(f"benchmarks.gpu_check.checks.{name}")
-    with Path(out).open("a", encoding="utf-8") as file:
+    with figures.open("a", encoding="utf-8") as file:
         try:
             for figure in check.measure(device):
                 file.write(json.dumps(asdict(figure)) + "\n")
@@ -29,5 +30,8 @@ def main() -> None:
             raise SystemExit(EXIT_STATUS) from None
 
 
-if __name__ == "__main__":
-    main()
+def _print_to(log: Path) -> None:
+    """Also what libraries and further processes print."""
+    with log.open("wb") as file:
+        for standard in (1, 2):
+            os.dup2(file.fileno(), standard)

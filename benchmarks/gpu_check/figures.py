@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Verdict = Literal["pass", "FAIL", "-"]
+Status = Literal["ok", "failed", "timed out", "skipped"]
 WIDTH = 100
 
 
@@ -49,7 +50,7 @@ class Outcome:
 
     check: str
     title: str
-    status: Literal["ok", "failed", "timed out", "skipped"]
+    status: Status
     seconds: float
     figures: tuple[Figure, ...] = ()
     reason: str = ""  # why it failed or was skipped: the last line of its error

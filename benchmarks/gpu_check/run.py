@@ -5,17 +5,19 @@ A broken CUDA context, a hang or a crash costs one check.
 
 import importlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from benchmarks.gpu_check.figures import Figure, Outcome
+from benchmarks.gpu_check import checks, child
+from benchmarks.gpu_check.figures import Figure, Outcome, Status
 from benchmarks.gpu_check.skipping import EXIT_STATUS
 
 # In this order the first three minutes decide whether anything works at all.
@@ -67,39 +69,58 @@ def one(name: str, title: str, device: str, seconds: float) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         figures, log = Path(folder) / "figures.jsonl", Path(folder) / "log"
-        command = [sys.executable, "-m", "benchmarks.gpu_check.child", name, device, str(figures)]
-        with log.open("wb") as out:
-            # a session of its own, so that what the check began ends with it
-            process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        process = _processes(device).Process(target=child.main, args=(name, device, figures, log))
+        process.start()
+        try:
             code = _wait(process, seconds)
-        text = log.read_text(errors="replace")
+        finally:
+            _end(process)
+        text = log.read_text(errors="replace") if log.exists() else ""
         measured = _figures(figures)
-    took = time.monotonic() - began
+    status, reason = _how_it_ended(code, seconds, text)
+    kept = "" if status == "ok" else text[-LOG:]
+    return Outcome(name, title, status, time.monotonic() - began, measured, reason, kept)
+
+
+def _processes(device: str) -> BaseContext:
+    """How processes begin: on a CPU forked from one that has the checks' libraries loaded.
+
+    On a GPU each begins as a new program, for nothing of CUDA may be shared.
+    """
+    if device != "cpu":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"{checks.__name__}.{name}" for name in CHECKS])
+    return context
+
+
+def _wait(process: BaseProcess, seconds: float) -> int | None:
+    """The exit status; None where the time was over."""
+    process.join(seconds)
+    return process.exitcode
+
+
+def _end(process: BaseProcess) -> None:
+    """Leaves nothing of a process and of what it began."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.exitcode is not None:
+            return
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:  # it has no session of its own yet
+            os.kill(process.pid, number)
+        process.join(GRACE)
+
+
+def _how_it_ended(code: int | None, seconds: float, log: str) -> tuple[Status, str]:
+    """In a word, and in a sentence where it is not well."""
     if code is None:
-        reason = f"no end after {seconds:.0f} s"
-        return Outcome(name, title, "timed out", took, measured, reason, text[-LOG:])
+        return "timed out", f"no end after {seconds:.0f} s"
     if code == EXIT_STATUS:
-        return Outcome(name, title, "skipped", took, measured, _last_line(text), text[-LOG:])
+        return "skipped", _last_line(log)
     if code != 0:
-        reason = f"exit status {code}: {_last_line(text)}"
-        return Outcome(name, title, "failed", took, measured, reason, text[-LOG:])
-    return Outcome(name, title, "ok", took, measured)
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """The exit status; None, and nothing of its session left, where the time was over."""
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(GRACE)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
-        return None
+        return "failed", f"exit status {code}: {_last_line(log)}"
+    return "ok", ""
 
 
 def _figures(path: Path) -> tuple[Figure, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.method import Method
+from pipeline.method import READING, Method
 from pipeline.reporting.compared import Comparisons, Interval, ShareClosed, Shares
 from pipeline.reporting.differences import runs_of, stacked
 from pipeline.reporting.looks import INK, Look, Panel, Plot, looks_of, measure_panels
@@ -22,7 +22,7 @@ def baseline_of(methods: Mapping[str, Method]) -> str:
         name
         for name, method in methods.items()
         if (method.loss, method.text, method.teacher) == ("cross_entropy", "gold", "none")
-        and (method.policy, method.relabelling_stages) == ("fixed", 0)
+        and (method.policy, method.relabelling_stages) == (READING, 0)
     )
     return next(plain, "")
 

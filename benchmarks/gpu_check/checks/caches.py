@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import texts, tiny
@@ -28,46 +29,48 @@ TIERS = {
 }
 FILE = "train-00000.parquet"
 STORED_NATS = 2e-3  # what a tier's own rounding may cost, against the teacher on the same device
-MEAN_NATS, WORST_NATS = (
-    0.03,
-    0.3,
-)  # bfloat16 against float32: the audit's bound for a peaked teacher
+# bfloat16 against float32, of a peaked teacher
+MEAN_NATS, WORST_NATS = 0.03, 0.3
 OVERLAP = 0.97
+CPU = torch.device("cpu")
 
 
 def measure(device: torch.device) -> Iterator[Figure]:
     """Errors of the next token's log-probability, and how many ids of a support are the same."""
     default_device()
     pool = texts(64)
-    exact = LiveTeacher(tiny("llama", 1, torch.device("cpu")), "float32").signal(
-        collate(pool, torch.device("cpu"))
-    )
+    exact = LiveTeacher(tiny("llama", 1, CPU), "float32").signal(collate(pool, CPU))
+    live = LiveTeacher(tiny("llama", 1, device)).signal(collate(pool, device)).to(CPU)
     for name, settings in TIERS.items():
         with tempfile.TemporaryDirectory() as folder:
             stored = _stored(Path(folder), settings, device, pool)
-        live = (
-            LiveTeacher(tiny("llama", 1, device))
-            .signal(collate(pool, device))
-            .to(torch.device("cpu"))
-        )
         if settings.kept == "sampled":
-            yield Figure(
-                f"{name}: draws as on a CPU", _same_draws(settings, device, pool), at_least=OVERLAP
-            )
+            same = _same_draws(settings, device, pool)
+            yield Figure(f"{name}: draws as on a CPU", same, at_least=OVERLAP)
             continue
-        ours = of_target(stored.log_probs, stored.support.target)
-        same = of_target(live.log_probs, live.support.target)
-        error = (ours - same).abs().mean().item()
-        yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
-        off = (ours - of_target(exact.log_probs, exact.support.target)).abs()
-        yield Figure(f"{name}: to float32, mean", off.mean().item(), "nats", at_most=MEAN_NATS)
-        worst = off.quantile(0.99).item()
-        yield Figure(f"{name}: to float32, 99 %", worst, "nats", at_most=WORST_NATS)
+        yield from _errors(name, stored, live, exact)
         if settings.kept == "top_k":
             expected = exact.log_probs.topk(settings.k).indices
-            found = stored.support.ids
-            shared = (found[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
+            shared = _shared(stored.support.ids, expected)
             yield Figure(f"{name}: ids as in float32", shared, at_least=OVERLAP)
+
+
+def _errors(name: str, stored: Signal, live: Signal, exact: Signal) -> Iterator[Figure]:
+    """Of what is stored, to the teacher on the same device and to the one in float32 on the CPU."""
+    ours, same, right = (
+        of_target(one.log_probs, one.support.target) for one in (stored, live, exact)
+    )
+    error = (ours - same).abs().mean().item()
+    yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
+    off = (ours - right).abs()
+    yield Figure(f"{name}: to float32, mean", off.mean().item(), "nats", at_most=MEAN_NATS)
+    worst = off.quantile(0.99).item()
+    yield Figure(f"{name}: to float32, 99 %", worst, "nats", at_most=WORST_NATS)
+
+
+def _shared(found: Tensor, expected: Tensor) -> float:
+    """The share of ids [tokens, k] that are among those expected of their token [tokens, n]."""
+    return (found[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
 
 
 def _stored(folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> Signal:
@@ -76,17 +79,16 @@ def _stored(folder: Path, settings: CacheJob, device: torch.device, pool: Sequen
     shards.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)
     if facts.tier == "hidden":
         head.save(model, folder / HEAD)
-    batch = collate(pool, torch.device("cpu"))
+    batch = collate(pool, CPU)
     return opened(folder, facts, ["train"]).signal(batch)
 
 
 def _same_draws(settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> float:
     """The share of drawn ids that the CPU's float32 teacher draws, too, from the same numbers."""
     found = []
-    for where in (device, torch.device("cpu")):
+    for where in (device, CPU):
         kept = list(Capture(tiny("llama", 1, where), settings, 4096).of(pool))
         for one in kept:
             one.wait()
         found.append(torch.cat([part["ids"] for one in kept for part in one.parts]))
-    same = (found[0][:, :, None] == found[1][:, None, :]).any(-1)
-    return same.float().mean().item()
+    return _shared(*found)

@@ -11,6 +11,7 @@ from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
 from pipeline.distill.run import begin
 from pipeline.distill.training import distill
 from pipeline.language_model import default_device
+from pipeline.method import READING
 from pipeline.methods import METHODS
 from pipeline.teachers import LiveTeacher
 
@@ -27,7 +28,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         raise CannotRun("only a GPU can be waited for")
     default_device()
     counts = {name: _waits(name, device) for name in METHODS}
-    ahead = {name: counts[name] for name in METHODS if METHODS[name].policy == "fixed"}
+    ahead = {name: counts[name] for name in METHODS if METHODS[name].policy == READING}
     bad = ", ".join(f"{name} {count:.1f}" for name, count in ahead.items() if count > WAITS_A_STEP)
     worst = max(ahead.values())
     yield Figure("waits a step, texts known ahead", worst, at_most=WAITS_A_STEP, note=bad)
