@@ -62,7 +62,8 @@ def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     model = model_of("qwen2")
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     plain, traced = Readers(model), Readers(model)
-    traced.reader.packed, traced.reader.next_block = [], compiled  # as a GPU reads
+    plain.reader.packed = traced.reader.packed = []  # as a GPU reads
+    traced.reader.next_block = compiled
     for one in (plain, traced):
         one.assert_reads(1)
     reading = going_on(plain.read, 1, 16, torch.float32)

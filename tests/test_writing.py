@@ -92,6 +92,12 @@ def test_no_draw_meets_what_has_no_probability() -> None:
     assert tokens.equal(possible[[0, 0, 1, 2, 2]])
 
 
+def test_logits_that_are_no_numbers_still_give_a_token_of_the_vocabulary():
+    row = torch.full((3, 300), torch.nan)  # a loss that is no number is told of later, by its step
+    tokens, _ = draw(row, uniforms(3), Sampling())
+    assert ((tokens >= 0) & (tokens < 300)).all()
+
+
 @pytest.mark.parametrize(
     "sampling",
     [Sampling(), Sampling(temperature=0.5), Sampling(top_k=4), Sampling(top_p=0.9)],

@@ -14,6 +14,7 @@ from pipeline.signal import of_target
 
 DRAWS = 3  # uniform numbers a token: enough for propose, accept and resample
 CHUNK = 128  # outcomes that a draw passes over at once
+JUST_BELOW = 1 - 2**-53  # times a number of double precision: the next smaller one
 SORTED = 256  # likeliest tokens that are tried before all are sorted
 
 Logits = Float[Tensor, "batch vocabulary"]
@@ -94,24 +95,27 @@ def _inverted(probabilities: Logits, uniform: Float[Tensor, " batch"]) -> Int[Te
     First the chunk is found in which it does: a sum over the vocabulary, not a scan of it. Only a
     chunk's own sum is of single precision, like the probabilities.
     """
-    odd = -probabilities.shape[-1] % CHUNK
+    rows, odd = len(probabilities), -probabilities.shape[-1] % CHUNK
     padded = F.pad(probabilities, (0, odd)) if odd else probabilities
-    chunks = padded.unflatten(-1, (-1, CHUNK))
-    up_to = chunks.sum(-1).double().cumsum(-1)
+    chunks = padded.reshape(-1, CHUNK)  # of all rows, behind one another
+    sums = chunks.sum(-1).view(rows, -1)
+    up_to = sums.cumsum(-1, dtype=torch.double)
     threshold = uniform[:, None] * up_to[:, -1:]
 
     chunk = _passing(up_to, threshold)
-    before = F.pad(up_to, (1, 0)).gather(-1, chunk)
-    inside = chunks.gather(1, chunk[..., None].expand(-1, 1, CHUNK))[:, 0].double().cumsum(-1)
-    return (chunk * CHUNK + _passing(inside, threshold - before))[:, 0]
+    before = (up_to - sums).gather(-1, chunk)
+    first = torch.arange(0, len(chunks), sums.shape[1], device=chunks.device)
+    inside = chunks.index_select(0, first + chunk[:, 0]).cumsum(-1, dtype=torch.double)
+    return torch.add(_passing(inside, threshold - before), chunk, alpha=CHUNK)[:, 0]
 
 
 def _passing(
     cumulative: Float[Tensor, "batch outcomes"], threshold: Float[Tensor, "batch 1"]
 ) -> Int[Tensor, "batch 1"]:
     """The first outcome beyond a threshold; if rounding leaves none, the last that has any mass."""
-    last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
-    return (cumulative <= threshold).sum(-1, keepdim=True).minimum(last)
+    below = cumulative[:, -1:] * JUST_BELOW
+    found = torch.searchsorted(cumulative, threshold.minimum(below), right=True)
+    return found % cumulative.shape[-1]  # beyond the end only where these are no numbers
 
 
 def restricted(logits: Logits, sampling: Sampling) -> Logits:

@@ -16,7 +16,8 @@ from pipeline.writing.slots import Asked, Response, Slots
 from pipeline.writing.steps import Reader, advance, ahead
 
 LIKE = 0.75  # prompts are read together where the shortest has this share of the longest's tokens
-READ_AT_ONCE = 16_384  # tokens of prompts
+READ_AT_ONCE = 16_384  # tokens of prompts, on a GPU
+IN_CACHE = 2**17  # numbers of hidden states that a CPU reads at once, for its caches to hold
 GRAIN = 64  # lengths on a GPU are multiples of it, as some kernels want
 POLL = 8  # steps of a GPU between two looks at which texts have ended
 
@@ -40,6 +41,8 @@ class Decoder:
     ):
         self.choose, self.device = choose, models[0].device
         self.end_ids = end_ids(models[0])
+        width = max(one.config.hidden_size for one in models)
+        self.read_at_once = READ_AT_ONCE if self.on_gpu else IN_CACHE // width  # tokens of prompts
         self.length = length + GRAIN * (ahead(choose) > 1)  # guesses may go beyond the end
         self.slots = Slots.empty(count, time, self.device)
         self.halved = [HalfMatrices(one) for one in models] if self.on_gpu else []
@@ -57,7 +60,7 @@ class Decoder:
         where = torch.tensor(rows, device=self.device)
         self.slots.begin(where, asked)
         starts = [one.prompt_ids[:-1] for one in asked]  # the last token is read in writing
-        for group in like_lengths([len(one) for one in starts], LIKE, READ_AT_ONCE):
+        for group in like_lengths([len(one) for one in starts], LIKE, self.read_at_once):
             if len(starts[group.start]):
                 ids = _right_padded(starts[group.start : group.stop], self.device)
                 for reader in self.readers:

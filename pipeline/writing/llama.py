@@ -115,13 +115,15 @@ class LlamaReader:
         sign = torch.ones_like(sin[0])
         sign[:, : sign.shape[1] // 2] = -1  # of the half that turns the other way
         self.cos, self.sin = cos[0], sin[0] * sign
+        if self.packed:
+            slots, shared = self.keys[0].shape[:2]
+            self.places = packed.Places(self.cos, self.sin, slots, shared)
 
     def _read_token(
         self, ids: Int[Tensor, " slots"], read: Int[Tensor, " slots"]
     ) -> Float[Tensor, "slots 1 vocabulary"]:
         body = self.model.base_model
-        at = packed.token(read, self.cos, self.sin, self.keys[0].shape[1])
-        hidden = body.embed_tokens(ids)
+        hidden, at = body.embed_tokens(ids), self.places.token(read)
         for layer, *caches in zip(self.packed, self.keys, self.values, strict=True):
             hidden = packed.block(layer, hidden, at, *caches)
         return head(self.model, normed(body.norm, hidden))[:, None].float()
@@ -151,7 +153,7 @@ def block(layer: torch.nn.Module, hidden: Hidden, place: Place) -> Hidden:
     hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
     seen, mlp = normed(layer.post_attention_layernorm, hidden), layer.mlp
-    return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)) * mlp.up_proj(seen))
+    return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)).mul_(mlp.up_proj(seen)))
 
 
 def remembered(layer: torch.nn.Module, seen: Hidden, place: Place) -> tuple[Visible, Visible]:

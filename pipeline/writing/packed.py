@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Linear, Module, ModuleList
-from torch.nn import functional as F
 
 MOST_ENTRIES = 8_000_000  # of a model's matrices: larger ones gain nothing by a copy
 
 Hidden = Float[Tensor, "batch width"]
 Stored = Float[Tensor, "batch shared length size"]  # heads that several queries may share
+Epsilon = Float[Tensor, "1 1"]  # of a root-mean-square norm
+Table = Float[Tensor, "length size"]
 Turns = Float[Tensor, "batch 1 size"]
 
 
@@ -28,20 +29,13 @@ class Matrix(NamedTuple):
     bias: Float[Tensor, " outputs"] | None
 
 
-class Norm(NamedTuple):
-    """A root-mean-square norm."""
-
-    weight: Float[Tensor, " width"]
-    epsilon: float
-
-
 class Packed(NamedTuple):
-    """A layer, as its weights were when it was packed."""
+    """A layer, as its weights were when it was packed; the norms' are part of what follows them."""
 
-    before_attention: Norm
+    before_attention: Epsilon
     qkv: Matrix
     out: Matrix
-    before_gates: Norm
+    before_gates: Epsilon
     gate_up: Matrix
     down: Matrix
     activation: Callable[[Tensor], Tensor]
@@ -76,38 +70,44 @@ def _groups(layer: Module) -> list[list[Module]]:
 
 
 def _packed(layer: Module) -> Packed:
-    norms = (layer.input_layernorm, layer.post_attention_layernorm)
-    first, second = (Norm(one.weight, one.variance_epsilon) for one in norms)
-    qkv, out, gate_up, down = (_joined(group) for group in _groups(layer))
+    norms = [layer.input_layernorm, None, layer.post_attention_layernorm, None]
+    qkv, out, gate_up, down = map(_joined, _groups(layer), norms)
+    first, second = (one.weight.new_full((1, 1), one.variance_epsilon) for one in norms[::2])
     return Packed(first, qkv, out, second, gate_up, down, layer.mlp.act_fn)
 
 
-def _joined(parts: list[Module]) -> Matrix:
+def _joined(parts: list[Module], norm: Module | None) -> Matrix:
+    """One matrix, of inputs that a norm has yet to weigh."""
     biases = [one.bias for one in parts if one.bias is not None]
     weight = torch.cat([one.weight for one in parts]) if len(parts) > 1 else parts[0].weight
+    if norm is not None:
+        weight = weight * norm.weight
     return Matrix(weight.t(), torch.cat(biases) if biases else None)
 
 
-def token(
-    read: Int[Tensor, " batch"],
-    cos: Float[Tensor, "length size"],
-    sin: Float[Tensor, "length size"],
-    shared: int,
-) -> Token:
-    """The places of texts of which so many tokens were read, in slots as long as the tables."""
-    batch, length = len(read), len(cos)
-    first = torch.arange(0, batch * shared * length, length).view(batch, shared)
-    beyond = torch.arange(length) > read[:, None]
-    mask = torch.zeros(batch, length, dtype=cos.dtype).masked_fill_(beyond, -torch.inf)
-    mask = mask[:, None].expand(-1, shared, -1).reshape(batch * shared, 1, length)
-    return Token(cos[read][:, None], sin[read][:, None], (first + read[:, None]).flatten(), mask)
+class Places:
+    """Whatever depends on a token's place alone, for slots as long as the tables."""
+
+    def __init__(self, cos: Table, sin: Table, slots: int, shared: int):
+        self.shared, (length, size) = shared, cos.shape
+        self.turns = torch.cat([cos, sin], dim=1).view(length, 2, 1, size)
+        hidden = torch.zeros(2 * length - 1, dtype=cos.dtype)
+        hidden[length:] = -torch.inf
+        self.masks = hidden.unfold(0, length, 1)  # each hides one place more than that before it
+        self.first = torch.arange(0, slots * shared * length, length)
+
+    def token(self, read: Int[Tensor, " batch"]) -> Token:
+        """The places of the next token of texts of which so many were read."""
+        of_heads = read.repeat_interleave(self.shared)
+        cos, sin = self.turns.index_select(0, read).unbind(1)
+        mask = self.masks.index_select(0, len(self.masks) - 1 - of_heads)[:, None]
+        return Token(cos, sin, self.first[: len(of_heads)] + of_heads, mask)
 
 
 def block(one: Packed, hidden: Hidden, at: Token, keys: Stored, values: Stored) -> Hidden:
     """One layer: attention, and what follows it."""
-    (batch, shared, _, size), norm = keys.shape, one.before_attention
-    seen = F.rms_norm(hidden, hidden.shape[1:], norm.weight, norm.epsilon)
-    heads = _product(seen, one.qkv).view(batch, -1, size)
+    batch, shared, _, size = keys.shape
+    heads = _product(_normed(hidden, one.before_attention), one.qkv).view(batch, -1, size)
     turning, value = heads[:, :-shared], heads[:, -shared:]
     turned = torch.addcmul(turning * at.cos, turning.roll(size // 2, -1), at.sin)
     query = turned[:, :-shared].reshape(batch * shared, -1, size)
@@ -116,10 +116,16 @@ def block(one: Packed, hidden: Hidden, at: Token, keys: Stored, values: Stored) 
 
     scores = torch.baddbmm(at.mask, query, keys.flatten(0, 1).mT, alpha=size**-0.5)
     attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(batch, -1)
-    hidden, norm = _added(hidden, attended, one.out), one.before_gates
-    seen = F.rms_norm(hidden, hidden.shape[1:], norm.weight, norm.epsilon)
-    gate, up = _product(seen, one.gate_up).chunk(2, -1)
+    hidden = _added(hidden, attended, one.out)
+    gate, up = _product(_normed(hidden, one.before_gates), one.gate_up).chunk(2, -1)
     return _added(hidden, one.activation(gate).mul_(up), one.down)
+
+
+def _normed(hidden: Hidden, epsilon: Epsilon) -> Hidden:
+    """Divided by its root mean square."""
+    length = torch.linalg.vector_norm(hidden, dim=1, keepdim=True)
+    mean = torch.addcmul(epsilon, length, length, value=1 / hidden.shape[1])
+    return hidden * mean.rsqrt_()
 
 
 def _product(seen: Tensor, matrix: Matrix) -> Tensor:
