@@ -157,7 +157,7 @@ def test_a_twin_takes_no_power_from_the_others() -> None:
     truth = Truth("", methods=6, seeds=2, items=1000, apart=0.25)
     alone, beside = (measured(replace(truth, twins=one), 60, seed=3).found for one in (0, 1))
     print(f"power {alone.power:.3f}, beside a twin {beside.power:.3f}")
-    # about a half each; where copies count as rows of their own, 0.04 is left beside a twin
+    # about a half each; a prior read off all variances, a twin's among them, left 0.04 beside it
     assert beside.power > alone.power - SURE * np.sqrt(0.5 / 60)
 
 
