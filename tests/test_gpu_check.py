@@ -10,7 +10,7 @@ from snaking import ROOT
 
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
-from benchmarks.gpu_check.run import CHECKS, one
+from benchmarks.gpu_check.run import CHECKS, Plan, one, outcomes
 
 ONLY_ON_A_GPU = {"waits", "memory"}
 
@@ -36,6 +36,12 @@ def test_every_check_passes_in_small_on_a_cpu(tmp_path: Path) -> None:
 def test_a_check_that_is_too_slow_is_ended_and_said_to_be_so() -> None:
     outcome = one("methods", "methods", "cpu", seconds=0.5)
     assert outcome.status == "timed out"
+    assert not outcome.passed
+
+
+def test_a_check_that_there_is_no_time_for_has_not_passed() -> None:
+    (outcome,) = outcomes(Plan("cpu", ("logits",), seconds=0))
+    assert outcome.status == "not run"
     assert not outcome.passed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Verdict = Literal["pass", "FAIL", "-"]
-Status = Literal["ok", "failed", "timed out", "skipped"]
+Status = Literal["ok", "failed", "timed out", "not run", "skipped"]
 WIDTH = 100
 
 

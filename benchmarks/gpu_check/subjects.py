@@ -1,7 +1,6 @@
 """What checks are made on: tiny models of each family, texts as long as Dolly's, training runs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -140,8 +139,28 @@ def run(
 ) -> Run:
     """A training run of a method of the catalogue, as its defaults have it."""
     recipe = recipes.decide(name, {})
+    method, update = recipe.method, None
+    settings = _settings(recipe, training, max_new_tokens)
+    if method.update and isinstance(teacher, LiveTeacher):
+        update = catalog.build_update(method.update, recipe.update)
+        update = update.begin(teacher.model, pool, settings, budget)
+    return Run(
+        settings=settings,
+        student=student,
+        teacher=teacher if method.teacher in ("cache", "live") else None,
+        loss=catalog.build_loss(method.loss, recipe.loss),
+        policy=catalog.build_policy(method.policy, recipe.policy),
+        update=update,
+        pool=pool,
+        validation=pool[:4],
+        plain=pool if method.plain_text_weight else [],
+        budget=budget,
+    )
+
+
+def _settings(recipe: recipes.Recipe, training: Training, max_new_tokens: int) -> DistillSettings:
     method = recipe.method
-    settings = DistillSettings(
+    return DistillSettings(
         method=MethodSettings(
             loss=method.loss,
             loss_settings=recipe.loss,
@@ -157,23 +176,6 @@ def run(
         max_new_tokens=max_new_tokens,
         seed=1,
     )
-    asks = method.teacher in ("cache", "live")
-    made = Run(
-        settings=settings,
-        student=student,
-        teacher=teacher if asks else None,
-        loss=catalog.build_loss(method.loss, recipe.loss),
-        policy=catalog.build_policy(method.policy, recipe.policy),
-        update=None,
-        pool=pool,
-        validation=pool[:4],
-        plain=pool if method.plain_text_weight else [],
-        budget=budget,
-    )
-    if not (method.update and isinstance(teacher, LiveTeacher)):
-        return made
-    update = catalog.build_update(method.update, recipe.update)
-    return replace(made, update=update.begin(teacher.model, pool, settings, budget))
 
 
 def budget_of(steps: int, batch_size: int, precision: Precision = "auto") -> Training:

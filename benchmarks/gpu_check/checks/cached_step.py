@@ -7,7 +7,8 @@ one shape. Compiled steps are held against the same steps uncompiled.
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -34,58 +35,86 @@ TOKENS_PER_SECOND, GIB = 300_000, 14.0
 DOLLY_RESPONSE_TOKENS_PER_SECOND = 100_000
 LOSS = 1e-3  # relative: compiled kernels sum in another order
 METHOD = "forward_kl"
+BUDGET = 16_384  # positions in a micro-batch
+
+
+@dataclass(frozen=True)
+class Task:
+    """The sizes of what is timed."""
+
+    name: str  # of the student's and the teacher's shape
+    batch: int  # texts in a step
+    length: int  # of each, where all are of one length
+    steps: int  # that are timed
+    varying: int  # steps' worth of texts of changing lengths
+    device: torch.device
+
+    @property
+    def large(self) -> bool:
+        """Whether speeds are held to their targets."""
+        return self.device.type == "cuda"
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of the shape."""
+        return SHAPES[self.name].vocabulary
 
 
 def measure(device: torch.device) -> Iterator[Figure]:
     """Losses beside each other, seconds to compile, tokens a second, memory."""
     default_device()
-    large = device.type == "cuda"
-    name, batch, length = ("135m", 32, 512) if large else ("narrow", 8, 48)
-    steps, varying = (20, 60) if large else (3, 4)
-    vocabulary = SHAPES[name].vocabulary
-    pool = equal(2 * batch, length, vocabulary)
+    small = Task("narrow", batch=8, length=48, steps=3, varying=4, device=device)
+    large = Task("135m", batch=32, length=512, steps=20, varying=60, device=device)
+    task = large if large.large else small
     with tempfile.TemporaryDirectory() as folder:
-        teacher = _stored(Path(folder), name, device, pool)
-        plain = _run(name, teacher, pool, batch, 2, device)
-        losses = [_losses(plain), _losses(_run(name, teacher, pool, batch, 2, device), True)]
-        apart = max(abs(a - b) / abs(b) for a, b in zip(*losses, strict=True))
-        yield Figure("compiled against uncompiled: loss", apart, "of it", at_most=LOSS)
-
-        made = _run(name, teacher, pool, batch, steps + 3, device)
-        began = time.perf_counter()
-        made = _compiled(made)
-        stepping = distill(made, begin(made))
-        list(islice(stepping, 3))
-        synchronize(device)
-        yield Figure("until it is compiled", time.perf_counter() - began, "s")
-        took = seconds(device, lambda: list(stepping))
-        speed = steps * batch * length / took
-        held = TOKENS_PER_SECOND if large else None
-        yield Figure("tokens a second, 32 x 512", speed, "tok/s", at_least=held)
-        yield Figure("memory", peak_gib(device), "GiB", at_most=GIB if large else None)
-
-    pool = texts(varying * batch, vocabulary)
+        pool = equal(2 * task.batch, task.length, task.vocabulary)
+        teacher = _stored(Path(folder), task, pool)
+        yield _difference(task, teacher, pool)
+        yield from _of_one_length(task, teacher, pool)
     with tempfile.TemporaryDirectory() as folder:
-        teacher = _stored(Path(folder), name, device, pool)
-        made = replace(made, teacher=teacher, pool=pool)
-        stepping = distill(made, begin(made))
-        list(islice(stepping, 3))
-        took = seconds(device, lambda: list(stepping))
-        responses = sum(len(text.response_ids) for text in pool) / len(pool) * batch * steps
-        held = DOLLY_RESPONSE_TOKENS_PER_SECOND if large else None
-        yield Figure("response tokens a second, Dolly", responses / took, "tok/s", at_least=held)
+        pool = texts(task.varying * task.batch, task.vocabulary)
+        yield _of_changing_lengths(task, _stored(Path(folder), task, pool), pool)
 
 
-def _run(
-    name: str,
-    teacher: CachedTeacher,
-    pool: Sequence[Text],
-    batch: int,
-    steps: int,
-    device: torch.device,
-) -> Run:
-    student = model(name, 1, device)
-    return run(METHOD, student, teacher, pool, budget_of(steps, batch), 1, 16_384)
+def _difference(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Figure:
+    runs = (_run(task, teacher, pool, 2), _compiled(_run(task, teacher, pool, 2)))
+    plain, ours = map(_losses, runs)
+    apart = max(abs(a - b) / abs(b) for a, b in zip(ours, plain, strict=True))
+    return Figure("compiled against uncompiled: loss", apart, "of it", at_most=LOSS)
+
+
+def _of_one_length(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Iterator[Figure]:
+    began = time.perf_counter()
+    stepping = _begun(task, teacher, pool)
+    synchronize(task.device)
+    yield Figure("until it is compiled", time.perf_counter() - began, "s")
+    took = seconds(task.device, partial(list, stepping))
+    speed = task.steps * task.batch * task.length / took
+    held = TOKENS_PER_SECOND if task.large else None
+    yield Figure("tokens a second, 32 x 512", speed, "tok/s", at_least=held)
+    yield Figure("memory", peak_gib(task.device), "GiB", at_most=GIB if task.large else None)
+
+
+def _of_changing_lengths(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Figure:
+    stepping = _begun(task, teacher, pool)
+    took = seconds(task.device, partial(list, stepping))
+    responses = sum(len(text.response_ids) for text in pool) / len(pool)
+    speed = responses * task.batch * task.steps / took
+    held = DOLLY_RESPONSE_TOKENS_PER_SECOND if task.large else None
+    return Figure("response tokens a second, Dolly", speed, "tok/s", at_least=held)
+
+
+def _begun(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Iterator[int]:
+    """The steps of a compiled run, the first three done."""
+    made = _compiled(_run(task, teacher, pool, task.steps + 3))
+    stepping = distill(made, begin(made))
+    list(islice(stepping, 3))
+    return stepping
+
+
+def _run(task: Task, teacher: CachedTeacher, pool: Sequence[Text], steps: int) -> Run:
+    student = model(task.name, 1, task.device)
+    return run(METHOD, student, teacher, pool, budget_of(steps, task.batch), 1, BUDGET)
 
 
 def _compiled(made: Run) -> Run:
@@ -93,16 +122,15 @@ def _compiled(made: Run) -> Run:
     return attempt(made, "inductor") if made.student.device.type == "cuda" else made
 
 
-def _losses(made: Run, is_compiled: bool = False) -> list[float]:
-    made = _compiled(made) if is_compiled else made
+def _losses(made: Run) -> list[float]:
     state = begin(made)
     for _ in distill(made, state):
         pass
     return [float(row["loss_nats"] or 0.0) for row in state.rows]
 
 
-def _stored(folder: Path, name: str, device: torch.device, pool: Sequence[Text]) -> CachedTeacher:
-    teacher, settings = model(name, 2, device).requires_grad_(False), CacheJob(k=TOP)
+def _stored(folder: Path, task: Task, pool: Sequence[Text]) -> CachedTeacher:
+    teacher, settings = model(task.name, 2, task.device).requires_grad_(False), CacheJob(k=TOP)
     facts = stage.facts_of(teacher, settings, [FILE])
-    shards.write(folder / FILE, list(Capture(teacher, settings, 16_384).of(pool)), facts)
+    shards.write(folder / FILE, list(Capture(teacher, settings, BUDGET).of(pool)), facts)
     return opened(folder, facts, ["train"])
