@@ -198,7 +198,9 @@ def driver(tmp_path: Path) -> dict[str, str]:
     program.write_text(f"#!/bin/sh\ncat <<END\n{TABLE}END\n")
     program.chmod(0o755)
     (tmp_path / "shown.py").write_text("import os\nprint(os.environ.get('CUDA_VISIBLE_DEVICES'))\n")
-    return os.environ | {
+    # tests hide every GPU; this machine shows its own
+    seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return seen | {
         "PATH": f"{program.parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{tmp_path}",
         "TMPDIR": str(tmp_path),
