@@ -45,8 +45,8 @@ class Needs:
         def minutes(wildcards: Any, attempt: int) -> int:
             slack = self._fit(stage, wildcards.id).machine.speed.slack
             expected = slack * self._estimate(stage, wildcards.id).seconds / 60
-            warned = self._saving_seconds(stage, wildcards.id) / 60
-            return attempt * max(LEAST_MINUTES, math.ceil(expected)) + math.ceil(warned)
+            saving = self._saving_seconds(stage, wildcards.id) // 60  # less than a minute is none
+            return attempt * max(LEAST_MINUTES, math.ceil(expected)) + saving
 
         return minutes
 
