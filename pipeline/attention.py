@@ -16,6 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from pipeline.probing import probing
+
 UNMASKED, WATCHED = "sdpa_unmasked", "sdpa_watched"
 PROBED_TOKENS = 8
 
@@ -59,7 +61,6 @@ def reach(model: PreTrainedModel) -> float:
     return held["unmasked_reach"]
 
 
-@torch.no_grad()
 def _measured(model: PreTrainedModel) -> float:
     windows: list[float] = []
     # a family of older code knows the names of attention by heart
@@ -74,10 +75,6 @@ def _measured(model: PreTrainedModel) -> float:
     AttentionInterface.register(WATCHED, sdpa_attention_forward)
     AttentionMaskInterface.register(WATCHED, watched)
     ids = torch.arange(PROBED_TOKENS, device=model.device)[None]
-    dtypes = {one.dtype for one in model.parameters()}
-    with (
-        _named(model, WATCHED),
-        torch.autocast(model.device.type, torch.bfloat16, len(dtypes) > 1),
-    ):
+    with _named(model, WATCHED), probing(model):
         model.base_model(input_ids=ids, use_cache=False)
     return min(windows, default=0)

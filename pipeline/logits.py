@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from pipeline.probing import probing
+
 Hidden = Float[Tensor, "tokens width"]
 Logits = Float[Tensor, "tokens vocabulary"]
 
@@ -109,8 +111,7 @@ def _measured(model: PreTrainedModel) -> Scaling:
     head, family = model.get_output_embeddings(), model.config.model_type
     if not isinstance(head, torch.nn.Linear):
         raise ValueError(f"the family {family}: its head is {type(head).__name__}, no linear layer")
-    dtypes = {one.dtype for one in model.parameters()}
-    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, len(dtypes) > 1):
+    with probing(model):
         ids = torch.arange(PROBED_TOKENS, device=model.device)[None]
         body = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         read, given, found = _probed(model, head, ids)

@@ -12,12 +12,28 @@ from pipeline.methods import METHODS
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with its hyperparameters decided: all that a training job knows of it."""
+    """A method with its hyperparameters decided."""
 
     method: Method
     loss: dict[str, object] = field(default_factory=dict)
     policy: dict[str, object] = field(default_factory=dict)
     update: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a training job knows of it, as `pipeline.settings.distill.MethodSettings` has it."""
+        method = self.method
+        return {
+            "loss": method.loss,
+            "loss_settings": self.loss,
+            "policy": method.policy,
+            "policy_settings": self.policy,
+            "teacher": method.teacher,
+            "update": method.update,
+            "update_settings": self.update,
+            "gold_weight": method.gold_weight,
+            "plain_text_weight": method.plain_text_weight,
+        }
 
 
 def adjustable(method: Method) -> dict[str, catalog.Hyperparameter]:

@@ -14,8 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline import artifacts, integrity
 from pipeline.encoding import Encoder
-
-CONFIGS = ("generation_config.json", "config.json")  # that may say which tokens end a text
+from pipeline.endings import CONFIGS, agree, as_list
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,6 @@ def conventions(folder: Path) -> Conventions:
     return Conventions(digest(tokenizer), Encoder(tokenizer).before, distinct)
 
 
-def as_list(ids: int | list[int] | None) -> list[int]:
-    """Token ids as a configuration may have them: none, one or several."""
-    if ids is None:
-        return []
-    return ids if isinstance(ids, list) else [ids]
-
-
 def facts(of: Conventions) -> dict[str, object]:
     """What a manifest says of the texts beside it."""
     return asdict(of)
@@ -83,7 +75,7 @@ def check_teacher(model: Path, tokens: Path) -> None:
         f"{what} {_named(mine, model)}, the texts in {tokens} {_named(theirs, model)}"
         for what, mine, theirs, agree in (
             ("begins texts with", own.before, texts.before, own.before == texts.before),
-            ("ends texts with", own.ends, texts.ends, _ends_agree(own, texts)),
+            ("ends texts with", own.ends, texts.ends, agree(own.ends, texts.ends)),
         )
         if not agree
     ]
@@ -101,11 +93,6 @@ def _same_vocabulary(model: Path, own: Conventions, tokens: Path) -> None:
             f"{model} has another vocabulary ({spoken}) than the texts in {tokens} ({written}): "
             "teacher and student must share one"
         )
-
-
-def _ends_agree(own: Conventions, texts: Conventions) -> bool:
-    """Whether a teacher would write the end of the texts, and ends where its students will."""
-    return texts.ends[0] in own.ends and set(own.ends) <= set(texts.ends)
 
 
 def _was_trained(model: Path) -> bool:

@@ -109,17 +109,7 @@ def run(setup: Setup) -> Run:
         schedule="constant",
     )
     settings = DistillSettings(
-        method=MethodSettings(
-            loss=method.loss,
-            loss_settings=recipe.loss,
-            policy=method.policy,
-            policy_settings=recipe.policy,
-            teacher=method.teacher,
-            update=method.update,
-            update_settings=recipe.update,
-            gold_weight=method.gold_weight,
-            plain_text_weight=method.plain_text_weight,
-        ),
+        method=MethodSettings.model_validate(recipe.settings),
         training=training,
         max_new_tokens=6,
         seed=setup.seed,

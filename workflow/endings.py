@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.endings import CONFIGS, agree, as_list
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import PathModel
-
-CONFIGS = ("generation_config.json", "config.json")
 
 
 def faults(experiment: Experiment) -> list[str]:
@@ -27,7 +26,7 @@ def faults(experiment: Experiment) -> list[str]:
     found = []
     for name in as_they_are:
         own = _ends(experiment, name)
-        if own and (ends[0] not in own or not set(own) <= set(ends)):
+        if own and not agree(own, ends):
             found.append(
                 f"teachers.{name}: it ends texts with token {_listed(own)}, and the first teacher, "
                 f"{first}, with {_listed(ends)}, as the experiment's texts do; give {name} "
@@ -48,10 +47,9 @@ def _ends(experiment: Experiment, teacher: str) -> list[int]:
     folder = Path(model.path)
     eos = _eos(_read(folder / "tokenizer_config.json"), _read(folder / "tokenizer.json"))
     said = [_read(folder / name).get("eos_token_id") for name in CONFIGS]
-    others = [end for one in said for end in (one if isinstance(one, list) else [one])]
     if eos is None:
         return []
-    return list(dict.fromkeys([eos, *(one for one in others if one is not None)]))
+    return list(dict.fromkeys([eos, *(end for one in said for end in as_list(one))]))
 
 
 def _eos(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:

@@ -259,19 +259,8 @@ class Grid:
         self, recipe: recipes.Recipe, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: exactly what it may know."""
-        method = recipe.method
         return {
-            "method": {
-                "loss": method.loss,
-                "loss_settings": recipe.loss,
-                "policy": method.policy,
-                "policy_settings": recipe.policy,
-                "teacher": method.teacher,
-                "update": method.update,
-                "update_settings": recipe.update,
-                "gold_weight": method.gold_weight,
-                "plain_text_weight": method.plain_text_weight,
-            },
+            "method": recipe.settings,
             "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
             "max_new_tokens": self.experiment.student_text_tokens,
             "seed": seed,

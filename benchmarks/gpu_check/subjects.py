@@ -34,36 +34,24 @@ SPREAD = 0.3  # of fresh weights: distributions with peaks, as trained models ha
 PROMPT = (45, 0.9)
 RESPONSE = (60, 1.1)
 SIZES = {"vocab_size": VOCABULARY, "bos_token_id": END, "eos_token_id": END, "pad_token_id": END}
+GROUPED_QUERIES = SIZES | {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": SPREAD,
+}
 
 
 def llama() -> PreTrainedModel:
     """Llama: grouped queries, rotary positions."""
-    return LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=SPREAD,
-            **SIZES,
-        )
-    )
+    return LlamaForCausalLM(LlamaConfig(**GROUPED_QUERIES))
 
 
 def qwen2() -> PreTrainedModel:
     """Qwen2: Llama's with biases at queries, keys and values."""
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=SPREAD,
-            **SIZES,
-        )
-    )
+    return Qwen2ForCausalLM(Qwen2Config(**GROUPED_QUERIES))
 
 
 def gpt2() -> PreTrainedModel:
@@ -140,7 +128,12 @@ def run(
     """A training run of a method of the catalogue, as its defaults have it."""
     recipe = recipes.decide(name, {})
     method, update = recipe.method, None
-    settings = _settings(recipe, training, max_new_tokens)
+    settings = DistillSettings(
+        method=MethodSettings.model_validate(recipe.settings),
+        training=training,
+        max_new_tokens=max_new_tokens,
+        seed=1,
+    )
     if method.update and isinstance(teacher, LiveTeacher):
         update = catalog.build_update(method.update, recipe.update)
         update = update.begin(teacher.model, pool, settings, budget)
@@ -155,26 +148,6 @@ def run(
         validation=pool[:4],
         plain=pool if method.plain_text_weight else [],
         budget=budget,
-    )
-
-
-def _settings(recipe: recipes.Recipe, training: Training, max_new_tokens: int) -> DistillSettings:
-    method = recipe.method
-    return DistillSettings(
-        method=MethodSettings(
-            loss=method.loss,
-            loss_settings=recipe.loss,
-            policy=method.policy,
-            policy_settings=recipe.policy,
-            teacher=method.teacher,
-            update=method.update,
-            update_settings=recipe.update,
-            gold_weight=method.gold_weight,
-            plain_text_weight=method.plain_text_weight,
-        ),
-        training=training,
-        max_new_tokens=max_new_tokens,
-        seed=1,
     )
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.writing.ends import end_ids
+
 # what of a generation_config changes no token, or is decided by the experiment's own keys
 OWN = {
     "bos_token_id",
@@ -56,11 +58,7 @@ def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prepar
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokenizer's EOS, then the other ids at which the source stops writing."""
-    named = model.generation_config.eos_token_id
-    if named is None:
-        named = model.config.eos_token_id
-    named = named if isinstance(named, list | tuple) else [named]
-    ids = [one for one in named if one is not None and 0 <= one < len(tokenizer)]
+    ids = [one for one in end_ids(model) if 0 <= one < len(tokenizer)]
     return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
 
 

@@ -2,6 +2,8 @@
 
 from transformers import PreTrainedModel
 
+from pipeline.endings import as_list
+
 
 def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
     """The tokens that end a text of the model's: there may be several, or none at all.
@@ -12,6 +14,4 @@ def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
     found = model.generation_config.eos_token_id if model.generation_config else None
     if found is None:
         found = model.config.eos_token_id
-    if found is None:
-        return ()
-    return (found,) if isinstance(found, int) else tuple(found)
+    return tuple(as_list(found))
