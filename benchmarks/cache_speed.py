@@ -12,15 +12,15 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.cache_subjects import TIERS, Options, Row, read_once, write
-from pipeline.artifacts import Job
-from pipeline.cache import packing
-from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.language_model import response_logits
-from pipeline.pieces import Pieces
+from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.data.batch import Text, micro_batches
+from pipeline.models.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import packing
 from pipeline.teacher_cache.capture import Capture
-from pipeline.texts import Text, micro_batches
+from pipeline.teacher_cache.reader import CachedTeacher, opened
 
 SHARDS, REPEATS = 4, 5
 COPIES, DRAWN_TEXTS, ROUNDS = 100, 32, 60

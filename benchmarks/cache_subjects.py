@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.cache import head
-from pipeline.cache.facts import HEAD, Facts
-from pipeline.language_model import response_hidden
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.models.language_model import response_hidden
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.texts import Batch, Text, micro_batches
+from pipeline.teacher_cache.metadata import HEAD, Facts
 
 FILE = "train-00000.parquet"
 TIERS = {
@@ -42,9 +42,9 @@ class Options:
 def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[Facts, int]:
     """A cache of what was read; how it is to be read, and the bytes of its shard."""
     facts = stage.facts_of(capture.model, capture.settings, [FILE])
-    shards.write(folder / FILE, [capture.of_states(*one) for one in read], facts)
+    writer.write(folder / FILE, [capture.of_states(*one) for one in read], facts)
     if facts.tier == "hidden":
-        head.save(capture.model, folder / HEAD)
+        lm_head.save(capture.model, folder / HEAD)
     return facts, (folder / FILE).stat().st_size
 
 

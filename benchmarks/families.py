@@ -25,11 +25,10 @@ import transformers
 from transformers import PreTrainedModel
 
 from benchmarks import tiny_families
-from pipeline import weights
-from pipeline.models import comparison
+from pipeline.generation import llama_forward
+from pipeline.generation.decoder import can_write
+from pipeline.models import comparison, weights
 from pipeline.models.layers import layers_of
-from pipeline.writing import llama
-from pipeline.writing.decoder import can_write
 
 LIMIT = 120  # seconds for a family
 KEPT = 3  # layers of those that a family's model has
@@ -153,7 +152,7 @@ def row_of(family: str) -> Row:
 
 
 def _writer(model: PreTrainedModel) -> str:
-    if llama.can_read(model):
+    if llama_forward.can_read(model):
         return "own arithmetic"
     return "side by side" if can_write(model) else "plain loop"
 

@@ -5,7 +5,8 @@ python -m benchmarks.full_support [--tokens 512] [--vocabulary 49152] [--width 5
                                   [--repeats 3] [--out full_support.json]
 
 Forward and backward through both heads: what follows the bodies of student and teacher in a step
-with a live teacher. `ours` is `pipeline.distill.chunked` around the catalogue's very losses, any of
+with a live teacher. `ours` is `pipeline.training.chunked_loss` around the catalogue's very losses,
+any of
 which `--losses` takes; `whole` is the same with all logits at once, as automatic differentiation
 has it; `trl` is the loss of DistillationTrainer, `liger` LigerFusedLinearJSDLoss, which know
 Jensen-Shannon divergence with β = ½ and both KLs (β of 0 and 1). Each runs in a process of its own.
@@ -28,12 +29,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.workbench import Peak, apart, synchronize
-from pipeline import catalog
-from pipeline.distill.chunked import descend, logits_at_once
-from pipeline.distill.training import Reading, weighed_losses
-from pipeline.language_model import autocast, default_device
-from pipeline.signal import Tokens, dense
-from pipeline.stopwatch import device_name
+from pipeline.distributions.log_probs import Tokens, dense
+from pipeline.methods import components
+from pipeline.models.language_model import autocast, default_device
+from pipeline.runtime.meter import device_name
+from pipeline.training.chunked_loss import descend, logits_at_once
+from pipeline.training.loop import Reading, weighed_losses
 
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # as the peers call them
 CHECKED = 64
@@ -131,14 +132,14 @@ def _state(loss: Any) -> dict[str, float]:
 
 def of_ours(name: str, task: Task) -> Callable[[Inputs], Tensor]:
     """Parts of whole texts, as the training loop makes them."""
-    loss = catalog.build_loss(name, {})
+    loss = components.build_loss(name, {})
     part = task.part_logits // task.vocabulary
     return lambda given: ours(loss, given, max(1, part // TEXT) * TEXT)
 
 
 def of_whole(name: str, _: Task) -> Callable[[Inputs], Tensor]:
     """All tokens at once."""
-    loss = catalog.build_loss(name, {})
+    loss = components.build_loss(name, {})
     return lambda given: ours(loss, given, len(given.hidden))
 
 
@@ -205,7 +206,7 @@ def _error(run: Callable[[Inputs], Tensor], name: str, given: Inputs) -> float:
     few, exact = given.first(CHECKED, torch.float32), given.first(CHECKED, torch.float64)
     run(few)
     with torch.autocast(given.hidden.device.type, enabled=False):
-        ours(catalog.build_loss(name, {}), exact, CHECKED)
+        ours(components.build_loss(name, {}), exact, CHECKED)
     pairs = [(few.hidden.grad, exact.hidden.grad), (few.head.grad, exact.head.grad)]
     return max(((one - other).norm() / other.norm()).item() for one, other in pairs)
 
@@ -222,7 +223,7 @@ def main() -> None:
     most = logits_at_once(default_device(), 0)
     parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
     parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
-    parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=catalog.names("losses"))
+    parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=components.names("losses"))
     parser.add_argument("--out", type=Path, default=Path("full_support.json"))
     options = vars(parser.parse_args())
     out, losses, only = (options.pop(name) for name in ("out", "losses", "only"))

@@ -37,9 +37,9 @@ import pandas as pd
 import yaml
 
 from benchmarks.copies import ROOT, copy_project
-from pipeline import schemas
-from workflow.artifact import Artifact
-from workflow.jobs import Jobs
+from pipeline.artifacts import schemas
+from workflow.grid.artifact import Artifact
+from workflow.jobs.jobs import Jobs
 
 LIBRARIES = ("trl", "lm_eval", "transformers", "torch")
 TEACHER, STUDENT, SEED = "large", "narrow", 1
@@ -78,7 +78,7 @@ class Bench:
     def snakemake(self, *targets: str) -> float:
         """Makes these; the seconds that it took."""
         snakemake = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--quiet"]
-        command = [sys.executable, "-m", "workflow.preloaded", *snakemake]
+        command = [sys.executable, "-m", "workflow.launch.preloaded", *snakemake]
         return self.run([*command, "--cores", str(self.cores), "--", *targets])
 
     def run(self, command: Sequence[str]) -> float:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from pipeline import cli
-from pipeline.statistics import copies, hierarchical
+from pipeline.stages import command_line
+from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.items import Contributions, contributions, products
 from pipeline.statistics.multiplicity import LEVEL, family
-from pipeline.statistics.permutation import sign_flips
+from pipeline.statistics.tests import sign_flips
 
 DRAWS = 400  # of the bootstrap
 FEWER = 4  # trials to one of the sign-flip test, which is slow and not what is in doubt
@@ -109,7 +109,7 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     one, other = np.triu_indices(len(items.scores), 1)
     true = drawn.means[one] - drawn.means[other]
     real = other < drawn.methods  # both are methods, no copies
-    pairs = hierarchical.of_pairs(items.scores, sums, one, other)
+    pairs = bootstrap.of_pairs(items.scores, sums, one, other)
     p_values, halves = pairs.p_values(), pairs.half_widths()
     kinds = copies.hypotheses(copies.copies(items.scores, sums), one, other)
     claimed = family(p_values, kinds).adjusted < LEVEL
@@ -120,7 +120,7 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     return Trial(
         report=float(held[real].mean()),
         noisiest=float(held[noisiest]),
-        means=_means_held(drawn, hierarchical.of_methods(items.scores, sums)),
+        means=_means_held(drawn, bootstrap.of_methods(items.scores, sums)),
         seeds_only=float((np.abs(pairs.values - true) <= classic)[real].mean()),
         percentile=float(_percentiles_hold(items, draws, rng)),
         claims=float((p_values < LEVEL)[real & (true == 0)].mean()),
@@ -130,7 +130,7 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     )
 
 
-def _means_held(drawn: Drawn, means: hierarchical.Estimates) -> float:
+def _means_held(drawn: Drawn, means: bootstrap.Estimates) -> float:
     """The share of methods whose interval holds their true mean."""
     held = np.abs(means.values - drawn.means) <= means.half_widths()
     return float(held[: drawn.methods].mean())
@@ -278,4 +278,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -30,14 +30,14 @@ from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from benchmarks.workbench import SHAPES, prompts, synchronize, words, writer
-from pipeline import catalog
-from pipeline.distill.run import Run, begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
+from pipeline.data.batch import Text
+from pipeline.methods import components
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 RATE = 1e-4
 
@@ -71,8 +71,8 @@ def ours(task: Task) -> float:
         settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
         student=writer(task.student, 0, task.device),
         teacher=LiveTeacher(writer(task.teacher, 1, task.device)),
-        loss=catalog.build_loss("jsd", loss),
-        policy=catalog.build_policy("mixed", policy),
+        loss=components.build_loss("jsd", loss),
+        policy=components.build_policy("mixed", policy),
         update=None,
         pool=task.prompts,
         validation=[],

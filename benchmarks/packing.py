@@ -4,7 +4,8 @@ python -m benchmarks.packing [--student narrow] [--data FILE] [--texts 128] [--b
                              [--repeats 5] [--out packing.json]
 
 Forward and backward through the body, in micro-batches of at most `--budget` positions. Padded is
-what `pipeline.texts` does: sorted by length, padded at the right, causal attention. Packed lays
+what `pipeline.data.batch` does: sorted by length, padded at the right, causal attention. Packed
+lays
 texts one after another in one row, with positions that start anew and a mask that is
 block-diagonal, as transformers makes it for such positions; without padding, but attention is over
 the whole row. (Flash attention over rows of unequal length, which has neither, is for GPUs alone.)
@@ -22,9 +23,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.workbench import SHAPES, model, natural, synchronize, synthetic
-from pipeline.language_model import default_device, response_hidden
-from pipeline.stopwatch import device_name
-from pipeline.texts import Batch, Text, micro_batches
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.models.language_model import default_device, response_hidden
+from pipeline.runtime.meter import device_name
 
 
 @dataclass(frozen=True)

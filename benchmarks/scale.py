@@ -35,10 +35,10 @@ from typing import Any
 import psutil
 
 from benchmarks.copies import ROOT, copy_project
-from pipeline.artifacts import Job, provenance
-from workflow import grid_csv
-from workflow.artifact import canonical
-from workflow.jobs import Jobs
+from pipeline.artifacts.artifact import Job, provenance
+from workflow.grid.artifact import canonical
+from workflow.jobs import grid_csv
+from workflow.jobs.jobs import Jobs
 
 METHODS, MODELS = 25, 4  # so many methods, and so many teachers and students; seeds make the rest
 CONFIG = "grid.json"
@@ -164,14 +164,16 @@ def _memory(command: int) -> int:
 def of_workflow(cells: int) -> Iterator[Row]:
     """What the workflow takes before and after such a grid has run."""
     dry_run = ("snakemake", "--dry-run", "--quiet", "all", "--configfile")
-    plan = ("workflow.plan", "--configfile")
+    plan = ("workflow.commands.plan", "--configfile")
     with project(cells) as folder:
         yield measured("dry run, nothing done", folder, *dry_run, CONFIG)
         yield measured("plan, nothing done", folder, *plan, CONFIG, ends=(3,))
         _apart(finish, folder)
         yield measured("dry run, all done", folder, *dry_run, CONFIG)
         yield measured("plan, all done", folder, *plan, CONFIG)
-        yield measured("status, all done", folder, "workflow.status", "--configfile", CONFIG)
+        yield measured(
+            "status, all done", folder, "workflow.commands.status", "--configfile", CONFIG
+        )
         changed = f"changed.{CONFIG}"
         yield measured("dry run, one method changed", folder, *dry_run, changed)
         yield measured("plan, one method changed", folder, *plan, changed, ends=(3,))
@@ -204,7 +206,7 @@ def of_report(cells: int, items: int) -> Iterator[Row]:
         job = canonical({"id": made.name, "code": "none", "settings": synthetic.settings(made)})
         flags = ("--grid", str(grid), "--results", str(results), "--out", str(results / "report"))
         flags += ("--threads", str(os.cpu_count() or 1))
-        yield measured(f"report, {items} items each", ROOT, "pipeline.report", job, *flags)
+        yield measured(f"report, {items} items each", ROOT, "pipeline.stages.report", job, *flags)
 
 
 def _line(row: Row) -> str:

@@ -19,11 +19,22 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline import artifacts, catalog, cli, vocabulary
-from pipeline.corpus import read_texts
-from pipeline.language_model import default_device, load, response_logits
-from pipeline.signal import LogProbs, PerToken, Tokens, dense, of_target, on_support, top_k
-from pipeline.texts import Batch, Text, loss_view, micro_batches
+from pipeline.artifacts import artifact
+from pipeline.data.batch import Batch, Text, loss_view, micro_batches
+from pipeline.data.corpus import read_texts
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    Tokens,
+    dense,
+    of_target,
+    on_support,
+    top_k,
+)
+from pipeline.methods import components
+from pipeline.models import vocabulary
+from pipeline.models.language_model import default_device, load, response_logits
+from pipeline.stages import command_line
 
 SUPPORTS = (8, 16, 64, 256)
 FOLDER = Path(__file__).parent.parent / "docs" / "sparse_support"
@@ -78,7 +89,7 @@ PerLoss = Callable[[str, int | None, Reading], PerToken]
 @torch.no_grad()
 def measure(subjects: Subjects, supports: Sequence[int]) -> list[Row]:
     """A row for every loss on every support."""
-    losses = {name: catalog.build_loss(name, {}) for name in catalog.names("losses")}
+    losses = {name: components.build_loss(name, {}) for name in components.names("losses")}
     states = {name: _first_state(loss) for name, loss in losses.items()}
     with_score = [name for name, loss in losses.items() if hasattr(loss, "score")]
 
@@ -197,11 +208,11 @@ def main() -> None:
     rows = measure(Subjects(teacher, student, texts, options.micro_batch_tokens), SUPPORTS)
 
     write_csv(FOLDER / f"{options.name}.csv", rows)
-    names = [artifacts.read_id(at) for at in (options.teacher, options.student, options.tokens)]
+    names = [artifact.read_id(at) for at in (options.teacher, options.student, options.tokens)]
     tokens = sum(len(text.response_ids) for text in texts)
-    cli.progress(f"{', '.join(names)}: {len(texts)} texts, {tokens} response tokens")
+    command_line.progress(f"{', '.join(names)}: {len(texts)} texts, {tokens} response tokens")
     print(markdown(rows))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pipeline import costs
-from workflow.artifact import Artifact
-from workflow.jobs import Jobs
+from pipeline.runtime import costs
+from workflow.grid.artifact import Artifact
+from workflow.jobs.jobs import Jobs
 
 
 @dataclass(frozen=True)

@@ -39,21 +39,22 @@ from benchmarks.workbench import (
     synthetic,
     words,
 )
-from pipeline import catalog
-from pipeline.cache.cached_teacher import opened
+from pipeline.data.batch import Text
 from pipeline.data_policies.fixed import Policy
-from pipeline.distill.compiled import compiled
-from pipeline.distill.run import Run, begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
+from pipeline.methods import components
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.meter import device_name
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
-from pipeline.stopwatch import device_name
-from pipeline.teacher_cache import shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.texts import Text
+from pipeline.teacher_cache.reader import opened
+from pipeline.training.compile import compiled
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 TOP = 64
 OURS = {"sft": "cross_entropy", "cached": "forward_kl", "live": "jsd"}
@@ -138,7 +139,7 @@ def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) 
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
         student=model(task.student, 1, default_device()),
         teacher=teacher,
-        loss=catalog.build_loss(OURS[what], {}),
+        loss=components.build_loss(OURS[what], {}),
         policy=Policy(),
         update=None,
         pool=texts,
@@ -159,7 +160,7 @@ def _teacher(
     file, settings = "train-00000.parquet", CacheJob(k=TOP)
     facts = stage.facts_of(live.model, settings, [file])
     captured = list(Capture(live.model, settings, task.budget).of(texts))
-    shards.write(folder / file, captured, facts)
+    writer.write(folder / file, captured, facts)
     return opened(folder, facts, ["train"])
 
 

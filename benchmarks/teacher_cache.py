@@ -25,22 +25,22 @@ from transformers import AutoTokenizer
 
 from benchmarks import cache_speed
 from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, write
-from pipeline import cli
-from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.catalog import build_loss
-from pipeline.corpus import read_texts
+from pipeline.data.corpus import read_texts
 from pipeline.data_policies.fixed import Policy
-from pipeline.distill.run import Run, begin
-from pipeline.distill.training import distill
-from pipeline.divergences import kl
-from pipeline.evaluate import heldout
-from pipeline.language_model import default_device, head, load
-from pipeline.models.stage import from_shape
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import on_support
+from pipeline.evaluation import heldout
+from pipeline.methods.components import build_loss
+from pipeline.models.language_model import default_device, head, load
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
 from pipeline.settings.training import Training
-from pipeline.signal import on_support
+from pipeline.stages import command_line
+from pipeline.stages.prepare_model.stage import from_shape
 from pipeline.teacher_cache.capture import Capture
+from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 SMALL = Shape(source="shape", layers=2, width=64, heads=2)
 LOSSES = {  # what learns of which cache
@@ -106,7 +106,7 @@ def tiers(options: Options, folder: Path) -> list[Row]:
         means = {key: float(np.mean([one[key] for one in given])) for key in given[0]}
         spread = float(np.std([one["kl_to_teacher_nats"] for one in given], ddof=1))
         rows.append({"loss": loss, "tier": name} | row | means | {"kl_spread_nats": spread})
-        cli.progress(f"{rows[-1]}")
+        command_line.progress(f"{rows[-1]}")
     return rows
 
 
@@ -179,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

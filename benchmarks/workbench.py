@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from pipeline.texts import Text
+from pipeline.data.batch import Text
 
 CHARACTERS = 4  # of a natural text in a token, about
 

@@ -27,11 +27,11 @@ import transformers
 from transformers import PreTrainedModel
 
 from benchmarks.workbench import SHAPES, prompts, synchronize, writer
+from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
-from pipeline.language_model import default_device
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import Choose, Drafted, sampler, write
+from pipeline.generation import Choose, Drafted, sampler, write
+from pipeline.models.language_model import default_device
+from pipeline.settings.generation import Sampling
 
 EVERY = 10**9  # tokens on top: nothing is refused
 

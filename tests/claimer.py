@@ -6,7 +6,7 @@ python claimer.py FOLDER MEMORY_MB NAME:MEMORY_MB ...
 import sys
 from pathlib import Path
 
-from workflow.devices import Device, claimed
+from workflow.launch.gpu_lease import Device, claimed
 
 
 def main() -> None:

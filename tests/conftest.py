@@ -13,7 +13,7 @@ from pretend_runtime import pretended
 from reports import ONE_SEED, SMALL, Made, make
 from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
-from workflow.artifact import canonical
+from workflow.grid.artifact import canonical
 
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do

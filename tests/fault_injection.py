@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from snaking import Copy
 
-from pipeline import integrity
-from workflow.artifact import Artifact
-from workflow.jobs import MODULES, Jobs
+from pipeline.artifacts import checksums
+from workflow.grid.artifact import Artifact
+from workflow.jobs.jobs import MODULES, Jobs
 
 SEED = 20_261_123
 LONG = 600.0  # seconds: nothing here takes so long, however busy the machine is
@@ -89,7 +89,7 @@ class Server:
 @contextlib.contextmanager
 def served(copy: Copy, folder: Path) -> Iterator[Server]:
     """A server whose own run is in another folder than that of the copy."""
-    command = [sys.executable, "-m", "workflow.preloaded", sys.executable, "-c", HOLD]
+    command = [sys.executable, "-m", "workflow.launch.preloaded", sys.executable, "-c", HOLD]
     environment = os.environ | {"PYTHONPATH": str(copy.folder), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
         [*command, "DISTILBENCH_PRELOADED"],
@@ -153,7 +153,14 @@ class Job:
         flags = [part for role, path in self.inputs for part in (f"--{role}", str(path))]
         flags += ["--out", str(self.out), *MACHINE.get(stage, ())]
         flags += ["--state", str(self.state)] * (stage in WITH_STATE)
-        return [sys.executable, "-m", "workflow.job", MODULES[stage], self.settings, *flags]
+        return [
+            sys.executable,
+            "-m",
+            "workflow.launch.run_stage",
+            MODULES[stage],
+            self.settings,
+            *flags,
+        ]
 
     def begin(self) -> "subprocess.Popen[bytes]":
         """The process that asks for the job."""
@@ -199,7 +206,7 @@ class AtRandom:
 
 def kill_before_the_rename(job: Job) -> bool:
     """Whether the job was killed when all was written, and nothing had its name yet."""
-    pattern = f".{job.artifact.id}.*.tmp/{integrity.MANIFEST}"
+    pattern = f".{job.artifact.id}.*.tmp/{checksums.MANIFEST}"
     with job.begin() as asker:
         while not any(job.out.parent.glob(pattern)) and asker.poll() is None:
             pass
@@ -215,19 +222,19 @@ def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
         tries += 1
         assert tries < 10 * wanted, "the kills come too late"
         hits += strike(job)
-        assert not job.out.exists() or integrity.is_whole(job.out), job.said()
+        assert not job.out.exists() or checksums.is_whole(job.out), job.said()
         if job.out.exists():  # it was done: the next kill has another one to hit
             shutil.rmtree(job.out)
 
 
 def agree(made: Path, unbroken: Path) -> bool:
     """Whether an artifact is whole and holds what another one does, but for the time it took."""
-    manifests = [integrity.read_manifest(one) for one in (made, unbroken)]
+    manifests = [checksums.read_manifest(one) for one in (made, unbroken)]
     steps = [one / "steps.parquet" for one in (made, unbroken)]
     if steps[0].exists():
         tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
-    return integrity.is_whole(made) and manifests[0]["content"] == manifests[1]["content"]
+    return checksums.is_whole(made) and manifests[0]["content"] == manifests[1]["content"]
 
 
 def flip(path: Path, draw: random.Random) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from fault_injection import LONG, children, command, forks, kill, waited
 from snaking import Copy
 
-from pipeline import integrity
-from workflow.artifact import Artifact
+from pipeline.artifacts import checksums
+from workflow.grid.artifact import Artifact
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Workflow:
             "HF_HUB_OFFLINE": "1",
         }
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", "workflow.preloaded", *snakemake],
+            [*before, sys.executable, "-m", "workflow.launch.preloaded", *snakemake],
             cwd=copy.folder,
             env=machine,
             stdout=subprocess.PIPE,
@@ -105,5 +105,5 @@ def finished(copy: Copy) -> dict[Path, int]:
 
     The report is left out: it tells how long everything took.
     """
-    found = (copy.folder / "results").glob(f"[a-z]*/[!.]*/{integrity.MANIFEST}")
+    found = (copy.folder / "results").glob(f"[a-z]*/[!.]*/{checksums.MANIFEST}")
     return {path: path.stat().st_ino for path in found if path.parent.name != "report"}

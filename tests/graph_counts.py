@@ -15,13 +15,13 @@ from players import CPU, Setup, run, texts
 from test_paper_models import family
 from torch._dynamo.utils import counters
 
-from pipeline.distill.compiled import prepared
-from pipeline.distill.run import Run, State
-from pipeline.distill.supply import MicroBatch
-from pipeline.distill.training import read, student_hidden, token_losses
-from pipeline.methods import METHODS
-from pipeline.recipes import decide
-from pipeline.texts import Batch, Text, collate
+from pipeline.data.batch import Batch, Text, collate
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.recipe import decide
+from pipeline.training.batches import MicroBatch
+from pipeline.training.compile import prepared
+from pipeline.training.loop import read, student_hidden, token_losses
+from pipeline.training.state import Run, State
 
 # numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
 BATCHES = (5, 7, 3, 1, 6)

@@ -15,13 +15,13 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline import catalog
-from pipeline.attention import reach
-from pipeline.distill.supply import MicroBatch
-from pipeline.distill.training import distill, read, student_hidden, token_losses
-from pipeline.logits import scaling_of
-from pipeline.signal import dense, top_k
-from pipeline.texts import Batch, collate
+from pipeline.data.batch import Batch, collate
+from pipeline.distributions.log_probs import dense, top_k
+from pipeline.methods import components
+from pipeline.models.attention import reach
+from pipeline.models.logits import scaling_of
+from pipeline.training.batches import MicroBatch
+from pipeline.training.loop import distill, read, student_hidden, token_losses
 
 Settings = dict[str, object]
 
@@ -71,7 +71,7 @@ class Subject:
 
 def subject(name: str) -> Subject:
     """The loss as it is."""
-    return Subject(name, lambda settings: catalog.build_loss(name, dict(settings)))
+    return Subject(name, lambda settings: components.build_loss(name, dict(settings)))
 
 
 def value(one: Subject, case: tiny.Case, student: Tensor | None = None) -> Tensor:
@@ -121,7 +121,7 @@ def reference(one: Subject) -> None:
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     tokens = case.tokens(one.state())
     slow = getattr(references, one.name)
-    known = catalog.hyperparameters("losses", one.name)
+    known = components.hyperparameters("losses", one.name)
     for settings in one.variants():
         h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
         ours = tiny.losses(one.build(settings), p, q, tokens)

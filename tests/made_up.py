@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import schemas
-from pipeline.costs import Cost
-from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.sums import sums_of
+from pipeline.artifacts import schemas
+from pipeline.reporting.analysis.item_sums import sums_of
+from pipeline.reporting.analysis.load import Inputs
+from pipeline.runtime.costs import Cost
 
 ITEMS = 60
 MIDDLE = 50.0  # of ROUGE-L's scale, which ends at 0 and 100

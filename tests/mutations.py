@@ -13,8 +13,8 @@ import laws
 import torch
 from laws import Settings, Subject
 
-from pipeline import catalog
-from pipeline.texts import Batch, Text, collate
+from pipeline.data.batch import Batch, Text, collate
+from pipeline.methods import components
 
 # the same with p and q exchanged: there is nothing to notice
 SYMMETRIC = {"tvd", "todi"}
@@ -35,7 +35,7 @@ def unmasked(name: str) -> Subject:
 
 def flipped(name: str) -> Subject | None:
     """Shares turned into what they leave, other numbers exchanged among each other."""
-    known = catalog.hyperparameters("losses", name)
+    known = components.hyperparameters("losses", name)
     shares = [key for key, one in known.items() if "Share" in one.annotation]
     sizes = [key for key, one in known.items() if one.annotation in ("Positive", "NonNegative")]
     if not shares and not sizes:
@@ -47,7 +47,7 @@ def flipped(name: str) -> Subject | None:
         other |= dict(zip(sizes, [values[key] for key in sizes[::-1]], strict=True))
         if len(sizes) == 1:
             other[sizes[0]] = 1 - values[sizes[0]]
-        return catalog.build_loss(name, values | other)
+        return components.build_loss(name, values | other)
 
     return replace(laws.subject(name), build=build)
 
@@ -86,7 +86,7 @@ MUTATIONS: dict[str, Callable[[str], Subject | None]] = {
 
 def from_source(name: str, pattern: str, replacement: str) -> Subject | None:
     """The loss with its source edited; None where the pattern does not occur in it."""
-    source = (catalog.PIPELINE / "losses" / f"{name}.py").read_text()
+    source = (components.PIPELINE / "losses" / f"{name}.py").read_text()
     edited = re.sub(pattern, replacement, source)
     if edited == source:
         return None
@@ -127,7 +127,7 @@ def noticed_by(subject: Subject) -> str | None:
 
 def table() -> Iterator[tuple[str, str, str]]:
     """Every loss, every fault that it can have, and the law that notices."""
-    for name in catalog.names("losses"):
+    for name in components.names("losses"):
         for fault, mutate in MUTATIONS.items():
             subject = mutate(name)
             yield name, fault, "-" if subject is None else noticed_by(subject) or "NOBODY"

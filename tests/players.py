@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline import catalog, recipes
-from pipeline.distill.run import Run, State, begin
-from pipeline.distill.training import distill
-from pipeline.language_model import response_logits
+from pipeline.data.batch import Text, collate
+from pipeline.generation import sampler, write
+from pipeline.generation.step_context import Turn
+from pipeline.methods import components
+from pipeline.methods import recipe as recipes
+from pipeline.models.language_model import response_logits
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
+from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Training
-from pipeline.settings.writing import Sampling
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, collate
-from pipeline.turn import Turn
-from pipeline.writing import sampler, write
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, State, begin
 
 VOCABULARY = 32
 END = 1
@@ -117,14 +118,14 @@ def run(setup: Setup) -> Run:
     pool = list(teacher_texts() if method.text == "teacher" else texts(20))
     update = None
     if method.update and teacher:
-        update = catalog.build_update(method.update, recipe.update)
+        update = components.build_update(method.update, recipe.update)
         update = update.begin(teacher.model, pool, settings, BUDGET)
     return Run(
         settings=settings,
         student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
-        loss=catalog.build_loss(method.loss, recipe.loss),
-        policy=catalog.build_policy(method.policy, recipe.policy),
+        loss=components.build_loss(method.loss, recipe.loss),
+        policy=components.build_policy(method.policy, recipe.policy),
         update=update,
         pool=pool,
         validation=texts(30)[20:],

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from pipeline.logits import scaling_of
+from pipeline.models.logits import scaling_of
 
 MEMORY = 80 * 10**9
 PROPERTIES = SimpleNamespace(

@@ -9,7 +9,7 @@ from types import SimpleNamespace as Hyperparameters
 
 import numpy as np
 
-from pipeline.signal import Tokens
+from pipeline.distributions.log_probs import Tokens
 
 Rows = np.ndarray  # [tokens, outcomes]
 Row = np.ndarray  # [outcomes]

@@ -53,7 +53,7 @@ def run(results: Path, experiment: synthetic.Experiment) -> subprocess.Completed
     job = json.dumps({"id": "demo.report-12345678", "code": "0011", "settings": settings})
     grid = results / experiment.name / "grid.csv"
     out = grid.parent / "report"
-    stage = [sys.executable, "-W", "error", "-m", "pipeline.report", job]
+    stage = [sys.executable, "-W", "error", "-m", "pipeline.stages.report", job]
     files = ["--grid", str(grid), "--results", str(results), "--out", str(out)]
     root = Path(__file__).parent.parent
     return subprocess.run([*stage, *files], cwd=root, capture_output=True, text=True, check=False)

@@ -8,9 +8,10 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from pipeline import artifacts, schemas, vocabulary
-from pipeline.distill import stage as distill
-from pipeline.texts import Text
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.batch import Text
+from pipeline.models import vocabulary
+from pipeline.stages.train import stage as distill
 
 
 def words() -> PreTrainedTokenizerFast:
@@ -34,7 +35,7 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
     words().save_pretrained(folder / "model")
     facts = vocabulary.facts(vocabulary.conventions(folder))
-    artifacts.write_json(folder / artifacts.MANIFEST, {"id": folder.name, **facts})
+    artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 
 

@@ -28,7 +28,9 @@ def in_training(project: Copy, stage: str, id: str) -> int | None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode().split("\0")
-            if "workflow.job" in words and any(f'"id":"{id}"' in word for word in words):
+            if "workflow.launch.run_stage" in words and any(
+                f'"id":"{id}"' in word for word in words
+            ):
                 return int(path.parent.name)
     return None
 

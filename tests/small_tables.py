@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.stage import gather
-from pipeline.examples import Gathered
+from pipeline.data.examples import Gathered
 from pipeline.settings.data import DataSettings
+from pipeline.stages.prepare_data.stage import gather
 
 DOLLY = {"instruction": "instruction", "input": "context", "response": "response"}
 Row = dict[str, object]

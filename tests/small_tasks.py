@@ -6,18 +6,17 @@ from typing import Any
 
 from snaking import ROOT
 
-from pipeline import documents, harness
-from pipeline.evaluate import harness_results
-from pipeline.evaluate.checkpoint_lm import CheckpointLM
-from pipeline.evaluate.measured import Measured
+from pipeline.evaluation import lm_eval_results
+from pipeline.evaluation.lm_eval_model import CheckpointLM
+from pipeline.evaluation.records import Measured
 from pipeline.models.settled import settle
-from pipeline.models.stage import from_shape
-from pipeline.prepare_task import harness_documents
 from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.tokenizer.stage import train
-from workflow import evaluations
-from workflow.artifact import Artifact
+from pipeline.stages.prepare_model.stage import from_shape
+from pipeline.stages.train_tokenizer.stage import train
+from pipeline.tasks import documents, lm_eval_documents, lm_eval_tasks
+from workflow.grid import evaluations
+from workflow.grid.artifact import Artifact
 
 DATA = ROOT.parent / "shared" / "data"
 QUESTIONS = [  # as AI2 publishes ARC
@@ -75,7 +74,7 @@ def gathered(folder: Path, task: str, *files: Path, **changes: Any) -> Path:
     """The documents of a task as its artifact keeps them."""
     folder.mkdir()
     job = harness_job(task, *files, **changes)
-    documents.write(folder, harness_documents.gather(job, []).documents)
+    documents.write(folder, lm_eval_documents.gather(job, []).documents)
     return folder
 
 
@@ -83,10 +82,10 @@ def evaluated(
     folder: Path, task: str, seed: int = 1, items: int | None = None, shots: int | None = None
 ) -> Measured:
     """What a model of that seed does on the documents in a folder."""
-    tasks = harness.load(task, documents.stored(folder), shots, "a test")
+    tasks = lm_eval_tasks.load(task, documents.stored(folder), shots, "a test")
     checkpoint = CheckpointLM(model(seed), WORDS, BUDGET)
-    results = harness_results.run(checkpoint, tasks, items, seed=0)
-    return harness_results.measured(task, task, tasks, results)
+    results = lm_eval_results.run(checkpoint, tasks, items, seed=0)
+    return lm_eval_results.measured(task, task, tasks, results)
 
 
 def scores(found: Measured) -> dict[tuple[str, str], float]:

@@ -111,7 +111,7 @@ class Copy:
         path.write_text(json.dumps(config))
         command = [sys.executable, "-m", "snakemake", "--configfile", path.name, *options]
         if preloaded:
-            command[1:1] = ["-m", "workflow.preloaded", sys.executable]
+            command[1:1] = ["-m", "workflow.launch.preloaded", sys.executable]
         machine = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HF_HUB_OFFLINE": "1" if offline else "0",

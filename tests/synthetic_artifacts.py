@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from synthetic_experiment import PARAMETERS, Experiment, skill_of, tier_of
 
-from pipeline import artifacts, integrity, schemas
+from pipeline.artifacts import artifact, checksums, schemas
 
 PLACES = {"method": "students", "start": "starts", "teacher": "teachers", "untrained": "models"}
 WORDS = [
@@ -233,7 +233,7 @@ def write_manifest(
     folder: Path, id: str, inputs: dict[str, str], settings: dict[str, object], **facts: object
 ) -> None:
     """A manifest with the digests of the folder's other files: written last, as stages do."""
-    files = integrity.digests(folder)
+    files = checksums.digests(folder)
     made = {
         "id": id,
         "code": "abcd",
@@ -242,9 +242,9 @@ def write_manifest(
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "finished": "2026-11-23T15:00:00Z",
         "files": files,
-        "content": integrity.content(files),
+        "content": checksums.content(files),
     }
-    write_json(folder / artifacts.MANIFEST, integrity.sealed(made | facts))
+    write_json(folder / artifact.MANIFEST, checksums.sealed(made | facts))
 
 
 def write_json(path: Path, value: object) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts, integrity, schemas
-from pipeline.artifacts import (
+from pipeline.artifacts import artifact as artifacts
+from pipeline.artifacts import checksums, schemas
+from pipeline.artifacts.artifact import (
     Job,
     other_makings,
     read_id,
@@ -21,7 +22,7 @@ from pipeline.artifacts import (
     write_json,
     write_manifest,
 )
-from pipeline.pieces import Pieces
+from pipeline.artifacts.resumable_parts import Pieces
 
 WRITES_FOR_EVER = """
 import sys, time
@@ -144,8 +145,8 @@ def test_an_artifact_is_listed_with_sizes_and_digests(artifact: Path):
 
 def test_what_is_undamaged_is_read(artifact: Path):
     assert read_json(artifact / "card.json") == {"train": 100}
-    integrity.check(artifact)
-    assert integrity.is_whole(artifact)
+    checksums.check(artifact)
+    assert checksums.is_whole(artifact)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_damage_is_told_of_and_moved_aside(
 ):
     path = artifact / file
     path.write_bytes(harm(path.read_bytes()))
-    assert not integrity.is_whole(artifact)
+    assert not checksums.is_whole(artifact)
     with pytest.raises(ValueError, match=said) as error:
         read_json(artifact / "card.json")
     aside = artifact.parent.parent / "damaged" / artifact.parent.name / f"{artifact.name}.1"
@@ -181,15 +182,15 @@ def test_a_lost_file_is_damage(artifact: Path):
 def test_damage_is_found_where_it_is_looked_for(artifact: Path):
     (artifact / "model/weights").write_text("none of them")
     assert read_json(artifact / "card.json") == {"train": 100}
-    integrity.check(artifact, "*.json")
+    checksums.check(artifact, "*.json")
     with pytest.raises(ValueError, match=r"model/weights is damaged"):
-        integrity.check(artifact, "model/*")
+        checksums.check(artifact, "model/*")
 
 
 def test_a_folder_that_was_not_made_here_is_taken_as_it_is(tmp_path: Path):
     (tmp_path / "card.json").write_text('{"train": 1}')
     assert read_json(tmp_path / "card.json") == {"train": 1}
-    integrity.check(tmp_path)
+    checksums.check(tmp_path)
 
 
 def made(folder: Path, content: str, seconds: float, **inputs: Path) -> Path:

@@ -1,6 +1,6 @@
 """The report says what of the data was left out, cut, or read otherwise."""
 
-from pipeline.reporting.asked import limits
+from pipeline.reporting.analysis.asked import limits
 
 
 def test_nothing_amiss_is_nothing_said():

@@ -20,9 +20,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from pipeline.attention import reach, unmasked
-from pipeline.language_model import default_device, response_hidden
-from pipeline.texts import Text, collate
+from pipeline.data.batch import Text, collate
+from pipeline.models.attention import reach, unmasked
+from pipeline.models.language_model import default_device, response_hidden
 
 CPU = torch.device("cpu")
 SIZES = {

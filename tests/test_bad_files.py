@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, saved_model
 
-from pipeline import integrity
-from pipeline.artifacts import read_json, write_json
-from workflow.config import validate
-from workflow.grid import Grid
+from pipeline.artifacts import checksums
+from pipeline.artifacts.artifact import read_json, write_json
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
 
 
 def stage(module: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
@@ -140,7 +140,7 @@ class TestAfterTheChain:
     ):
         texts = shutil.copytree(files["tokens"], tmp_path / "texts-01234567")
         manifest = read_json(texts / "manifest.json") | {"id": texts.name}
-        write_json(texts / "manifest.json", integrity.sealed(manifest))
+        write_json(texts / "manifest.json", checksums.sealed(manifest))
         cache = chain.folder / grid.signals("large").path
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}

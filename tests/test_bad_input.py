@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from snaking import TINY, Copy, edited, saved_model
 
-from pipeline.methods import METHODS
-from workflow.config import ConfigError, validate
-from workflow.jobs import MODULES
+from pipeline.methods.catalogue import METHODS
+from workflow.config.validate import ConfigError, validate
+from workflow.jobs.jobs import MODULES
 
 
 def refusal(config: dict[str, Any], *changes: tuple[str, Any]) -> str:

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline import artifacts
-from pipeline.cache import packing
-from pipeline.cache.facts import FORMAT, Facts, read_facts
-from pipeline.cache.layout import layout
-from pipeline.cache.packing import STEP
+from pipeline.artifacts import artifact
+from pipeline.teacher_cache import packing
+from pipeline.teacher_cache.format import layout
+from pipeline.teacher_cache.metadata import FORMAT, Facts, read_facts
+from pipeline.teacher_cache.packing import STEP
 
 
 def test_log_probabilities_are_off_by_half_a_step_and_unlikely_ones_by_a_whole_one():
@@ -50,8 +50,8 @@ def test_numbers_that_a_column_cannot_hold_are_refused():
 
 def manifest_of(folder: Path, said: dict[str, object]) -> Path:
     """The manifest of a cache, with its facts as `said`."""
-    path = folder / artifacts.MANIFEST
-    artifacts.write_json(path, said)
+    path = folder / artifact.MANIFEST
+    artifact.write_json(path, said)
     return path
 
 

@@ -9,21 +9,21 @@ import torch
 from players import CPU, VOCABULARY, llama, texts
 from transformers import PreTrainedModel
 
-from pipeline.artifacts import Job
-from pipeline.cache import head
-from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.cache.facts import HEAD
-from pipeline.cache.packing import STEP
-from pipeline.divergences import kl
-from pipeline.language_model import response_logits
-from pipeline.logits import Scaling
-from pipeline.pieces import Pieces
+from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.data.batch import Batch, collate
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import Signal, on_support
+from pipeline.models.language_model import response_logits
+from pipeline.models.logits import Scaling
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.signal import Signal, on_support
-from pipeline.teacher_cache import kept, on_cpu, shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import lm_head, reduce, reduce_on_cpu, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Batch, collate
+from pipeline.teacher_cache.metadata import HEAD
+from pipeline.teacher_cache.packing import STEP
+from pipeline.teacher_cache.reader import CachedTeacher, opened
 
 SEEDS = 80
 FILE = "train-00000.parquet"
@@ -45,9 +45,9 @@ def cached(
     """A cache of the training texts, written and read again."""
     model = model or teacher()
     facts = stage.facts_of(model, settings, [FILE])
-    shards.write(folder / FILE, list(Capture(model, settings, budget).of(texts(20))), facts)
+    writer.write(folder / FILE, list(Capture(model, settings, budget).of(texts(20))), facts)
     if facts.tier == "hidden":
-        head.save(model, folder / HEAD)
+        lm_head.save(model, folder / HEAD)
     return opened(folder, facts, ["train"])
 
 
@@ -148,13 +148,13 @@ def test_the_next_token_of_a_top_k_has_its_exact_log_probability(k: int, tmp_pat
     torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("top", [kept.top, on_cpu.top])
+@pytest.mark.parametrize("top", [reduce.top, reduce_on_cpu.top])
 @pytest.mark.parametrize("settings", [{"k": 8}, {"draws": 7}, {"tier": "hidden"}])
 def test_what_a_teacher_in_bfloat16_is_kept_as_is_computed_in_float32(
     settings: dict, top: Callable, tmp_path, batch, monkeypatch
 ):
     # what a GPU does is torch's own selection on the logits of an autocast forward pass
-    monkeypatch.setattr(on_cpu, "top", top)
+    monkeypatch.setattr(reduce_on_cpu, "top", top)
     job = CacheJob(precision="bfloat16", **settings)
     (captured,) = Capture(teacher(), job, 10_000).of(texts(20))
     for part in captured.parts:
@@ -202,10 +202,10 @@ def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
     assert set(own.exp().tolist()) == {0.0, 1.0}
 
     # its exact log-probability is kept beside
-    kept = stored.store.rows(batch.texts)["target"]
+    reduce = stored.store.rows(batch.texts)["target"]
     dense = LiveTeacher(teacher()).signal(batch).log_probs
     expected = dense.gather(-1, batch.next_ids[:, None])[:, 0]
-    torch.testing.assert_close(torch.from_numpy(kept), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(reduce), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

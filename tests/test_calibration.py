@@ -5,9 +5,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline import schemas
-from pipeline.reporting.calibration import KEY, sums_of
-from pipeline.reporting.sums import Key, Sums
+from pipeline.artifacts import schemas
+from pipeline.reporting.analysis.calibration import KEY, sums_of
+from pipeline.reporting.analysis.item_sums import Key, Sums
 
 BINS = 5
 

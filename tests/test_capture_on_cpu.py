@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import ranking
-from pipeline.teacher_cache import kept, on_cpu
-from pipeline.teacher_cache.kept import Chunk
+from pipeline.distributions import ranking
+from pipeline.teacher_cache import reduce, reduce_on_cpu
+from pipeline.teacher_cache.reduce import Chunk
 
 ROWS, K = 40, 8
 Top = Callable[[torch.Tensor, int], ranking.Top]
@@ -25,7 +25,7 @@ def by_rank(values: torch.Tensor) -> np.ndarray:
 
 # at 1000, no more than a whole block's rest: what is left over stands in no block
 @pytest.mark.parametrize("columns", [8, 63, 64, 1000, 1024])
-@pytest.mark.parametrize("of", [on_cpu.top, kept.top])
+@pytest.mark.parametrize("of", [reduce_on_cpu.top, reduce.top])
 def test_the_largest_of_each_row_are_those_that_a_sort_finds(of: Top, columns: int):
     values = logits(columns, 3.0)
     found = of(values, K)
@@ -37,7 +37,7 @@ def test_the_largest_of_each_row_are_those_that_a_sort_finds(of: Top, columns: i
 def test_of_equal_values_those_in_the_lowest_columns_are_taken(columns: int):
     values = logits(columns, 1.0).round()  # some ten different numbers, 0 and -0 among them
     values[0], values[1] = 0.0, -torch.inf
-    found = on_cpu.top(values, K)
+    found = reduce_on_cpu.top(values, K)
     np.testing.assert_array_equal(found.columns, by_rank(values))
     assert values.gather(-1, found.columns).equal(found.values)
 
@@ -51,12 +51,12 @@ def test_the_likeliest_tokens_are_those_of_a_stable_sort(count: int):
 
 # a teacher that is sure leaves to the rest less than single precision can hold
 @pytest.mark.parametrize("spread", [0.5, 3.0, 100.0])
-@pytest.mark.parametrize("of", [on_cpu.top, kept.top])
+@pytest.mark.parametrize("of", [reduce_on_cpu.top, reduce.top])
 def test_what_is_kept_is_what_the_whole_distribution_says(of: Top, spread: float):
     given = logits(1000, spread)
     next_ids = torch.randint(1000, (ROWS,), generator=torch.Generator().manual_seed(1))
     next_ids[:10] = given[:10].argmax(-1)
-    found = kept.likeliest(Chunk(given[:, :0], given.clone(), next_ids, None), K, of)
+    found = reduce.likeliest(Chunk(given[:, :0], given.clone(), next_ids, None), K, of)
 
     exact = given.double().log_softmax(-1)
     others = exact.scatter(-1, next_ids[:, None], -torch.inf)

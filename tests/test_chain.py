@@ -13,10 +13,10 @@ from snaking import Copy
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from pipeline import schemas
-from pipeline.artifacts import read_json
-from workflow.config import validate
-from workflow.grid import Grid
+from pipeline.artifacts import schemas
+from pipeline.artifacts.artifact import read_json
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("chain")
 SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from players import Setup, run
 
-from pipeline import integrity
-from pipeline.distill import checkpoint
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
+from pipeline.artifacts import checksums
+from pipeline.training import checkpoint
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 
 def test_a_state_is_digested_as_it_is_written(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_state_is_digested_as_it_is_written(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     expected = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     assert manifest["files"] == {checkpoint.FILE: expected}
-    assert integrity.is_whole(folder)
+    assert checksums.is_whole(folder)
 
 
 def test_a_disk_that_is_full_in_the_course_is_told_as_such() -> None:

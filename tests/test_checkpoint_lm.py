@@ -7,12 +7,12 @@ from test_heldout import PAIRS, SHAPE, WORDS
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from word_pieces import byte_level
 
-from pipeline.evaluate.checkpoint_lm import CheckpointLM
+from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.models.settled import settle
-from pipeline.models.stage import from_shape
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape
-from pipeline.tokenize.stage import encode
+from pipeline.stages.prepare_model.stage import from_shape
+from pipeline.stages.tokenize.stage import encode
 
 LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)
 CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]

@@ -8,23 +8,23 @@ import torch
 from laws import NEEDS_WHOLE_VOCABULARY
 from torch import Tensor
 
-from pipeline import catalog
-from pipeline.distill.chunked import descend, parts
-from pipeline.distill.run import Run
-from pipeline.distill.supply import MicroBatch, Supply
-from pipeline.distill.training import step_loss, student_hidden, survey
-from pipeline.logits import scaling_of
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import collate
+from pipeline.data.batch import collate
+from pipeline.methods import components
+from pipeline.models.logits import scaling_of
+from pipeline.models.teacher import LiveTeacher
+from pipeline.training.batches import MicroBatch, Supply
+from pipeline.training.chunked_loss import descend, parts
+from pipeline.training.loop import step_loss, student_hidden, survey
+from pipeline.training.state import Run
 
 CPU = torch.device("cpu")
-CASES = [(name, None) for name in catalog.names("losses")]  # on the whole vocabulary
+CASES = [(name, None) for name in components.names("losses")]  # on the whole vocabulary
 CASES += [(name, 8) for name, _ in CASES if name not in NEEDS_WHOLE_VOCABULARY]
 
 
 def in_float64(name: str, k: int | None) -> Run:
     """A run whose models compute in float64, so that nothing but the order of sums differs."""
-    run = tiny.run(catalog.build_loss(name, {}), gold_weight=0.25)
+    run = tiny.run(components.build_loss(name, {}), gold_weight=0.25)
     teacher = LiveTeacher(run.teacher.model.double(), k=k)
     return replace(run, student=run.student.double(), teacher=teacher)
 
@@ -65,7 +65,7 @@ def test_parts_are_whole_texts_of_no_more_logits_than_allowed() -> None:
 
 @pytest.mark.parametrize("model", ["student", "teacher"])
 def test_the_head_never_sees_more_than_a_part(model: str) -> None:
-    run, seen = tiny.run(catalog.build_loss("jsd", {})), []
+    run, seen = tiny.run(components.build_loss("jsd", {})), []
     one = run.student if model == "student" else run.teacher.model
     scaling_of(one)  # is measured by a pass of its own
     head = one.get_output_embeddings()

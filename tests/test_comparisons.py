@@ -7,14 +7,14 @@ import pytest
 from made_up import ITEMS, Cell, drawn, made
 from scipy import stats
 
-from pipeline.methods import METHODS
-from pipeline.reporting.compared import Comparisons, Difference
-from pipeline.reporting.comparisons import compare, comparison_tables
-from pipeline.reporting.inputs import Inputs
-from pipeline.reporting.scores import Pair, Results, assemble
-from pipeline.reporting.shares_closed import baseline_of
-from pipeline.reporting.summary import agreements, limits
-from pipeline.reporting.tables import MISSING, main_table
+from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.comparisons import compare, comparison_tables
+from pipeline.reporting.analysis.findings import Comparisons, Difference
+from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.scores import Pair, Results, assemble
+from pipeline.reporting.analysis.summary import agreements, limits
+from pipeline.reporting.render.table import MISSING, main_table
+from pipeline.reporting.sections.gap_closed import baseline_of
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.multiplicity import holm
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from benchmarks.interval_coverage import Truth, draw, measured
-from pipeline.statistics import hierarchical, seeds
+from pipeline.statistics import bootstrap, seed_variance
+from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.copies import APART, copies, hypotheses, moved_alike, negligible
-from pipeline.statistics.hierarchical import Estimates
 from pipeline.statistics.items import contributions, products
 from pipeline.statistics.multiplicity import family, holm
 
@@ -20,7 +20,7 @@ RIVALS = np.triu_indices(4, 1)
 
 def estimated(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> Estimates:
     items = contributions(values, np.ones_like(values))
-    return hierarchical.of_pairs(items.scores, products(items.influences), one, other)
+    return bootstrap.of_pairs(items.scores, products(items.influences), one, other)
 
 
 def adjusted(values: np.ndarray) -> dict[tuple[int, int], float]:
@@ -101,7 +101,7 @@ def test_the_difference_from_a_row_that_no_seed_moves_varies_as_the_other_row_do
     moving = rng.normal(size=(4, 3, 300)) + rng.normal(size=(1, 3, 1))  # a seed moves all alike
     values = np.concatenate([moving, np.zeros((1, 3, 300))])
     items = contributions(values, np.ones_like(values))
-    single = hierarchical.of_methods(items.scores, products(items.influences))
+    single = bootstrap.of_methods(items.scores, products(items.influences))
     found = estimated(values, np.array([0]), np.array([4]))
     assert found.from_seeds[0] == pytest.approx(single.from_seeds[0])
     assert found.degrees[0] == pytest.approx(single.degrees[0])
@@ -163,7 +163,7 @@ def test_a_twin_takes_no_power_from_the_others() -> None:
 
 def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:
     equal = stats.chi2(2).ppf((np.arange(30) + 0.5) / 30) / 2  # a sample as regular as can be
-    found = seeds.shrunken(equal, 2, 20.0, np.arange(30))
+    found = seed_variance.shrunken(equal, 2, 20.0, np.arange(30))
     assert (found.degrees == 20).all()
     low, high = equal < 1, equal > 1.2
     assert (found.values[low] > equal[low]).all()
@@ -174,19 +174,19 @@ def test_variances_that_scatter_more_keep_more_of_their_own() -> None:
     rng = np.random.default_rng(0)
     prior = stats.invgamma(4, scale=4).rvs(4000, random_state=rng)  # 8 degrees of freedom
     own = prior * rng.chisquare(3, 4000) / 3
-    found = seeds.shrunken(own, 3, np.inf, np.arange(4000))
+    found = seed_variance.shrunken(own, 3, np.inf, np.arange(4000))
     assert found.degrees[0] == pytest.approx(8 + 3, rel=0.15)
 
 
 def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
-    assert seeds.shrunken(np.array([0.3]), 2, 2.0, np.arange(1)).degrees.tolist() == [2.0]
-    assert seeds.shrunken(np.zeros(4), 2, 8.0, np.arange(4)).values.tolist() == [0.0] * 4
-    with_none = seeds.shrunken(np.array([0.0, 0.1, 0.2]), 1, 3.0, np.arange(3))
+    assert seed_variance.shrunken(np.array([0.3]), 2, 2.0, np.arange(1)).degrees.tolist() == [2.0]
+    assert seed_variance.shrunken(np.zeros(4), 2, 8.0, np.arange(4)).values.tolist() == [0.0] * 4
+    with_none = seed_variance.shrunken(np.array([0.0, 0.1, 0.2]), 1, 3.0, np.arange(3))
     assert (with_none.values > 0).all()
 
 
 def test_one_variance_far_below_the_others_leaves_them_what_they_share() -> None:
     equal = stats.chi2(2).ppf((np.arange(14) + 0.5) / 14) / 2
     for low in (1e-2, 1e-4, 1e-8):
-        found = seeds.shrunken(np.append(equal, low), 2, 10.0, np.arange(15))
+        found = seed_variance.shrunken(np.append(equal, low), 2, 10.0, np.arange(15))
         assert (found.degrees > 5).all()

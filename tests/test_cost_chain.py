@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from snaking import Copy
 
-from pipeline import costs
-from pipeline.artifacts import read_json
-from pipeline.corpus import read_texts
-from pipeline.costs import Cost
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.grid import Grid
+from pipeline.artifacts.artifact import read_json
+from pipeline.data.corpus import read_texts
+from pipeline.runtime import costs
+from pipeline.runtime.costs import Cost
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("chain")
 NOTHING_PAID = ("data", "tokens", "tokenizers", "models")

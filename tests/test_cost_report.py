@@ -6,20 +6,29 @@ import numpy as np
 import pytest
 import synthetic
 
-from pipeline.costs import Cost
-from pipeline.reporting import formats, tables
-from pipeline.reporting.books import Books, keep_books
-from pipeline.reporting.budgets import equal_cost_table, equal_steps_table
-from pipeline.reporting.cost_tables import price_table, token_table
-from pipeline.reporting.costs import cost_plots, cost_tables
-from pipeline.reporting.courses import FLOPS, SECONDS, Course, Race, races
-from pipeline.reporting.flips import flip_table, flips, turn_of
-from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
-from pipeline.reporting.ledger import ACCOUNTS, IN_FULL, OWN, Charge, charge_of, ledger_of, total
-from pipeline.reporting.scores import Pair, Row, assemble
-from pipeline.reporting.shared_costs import shared_table
-from pipeline.reporting.tables import MISSING
-from pipeline.workers import Here
+from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
+from pipeline.reporting.analysis.scores import Pair, Row, assemble
+from pipeline.reporting.costs.attribution import (
+    ACCOUNTS,
+    IN_FULL,
+    OWN,
+    Charge,
+    charge_of,
+    ledger_of,
+    total,
+)
+from pipeline.reporting.costs.books import Books, keep_books
+from pipeline.reporting.costs.crossovers import flip_table, flips, turn_of
+from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
+from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS, Course, Race, races
+from pipeline.reporting.costs.shared_costs import shared_table
+from pipeline.reporting.costs.tables import price_table, token_table
+from pipeline.reporting.render import formats
+from pipeline.reporting.render import table as tables
+from pipeline.reporting.render.table import MISSING
+from pipeline.reporting.sections.costs import cost_plots, cost_tables
+from pipeline.runtime.costs import Cost
+from pipeline.runtime.process_pool import Here
 
 SMALL = synthetic.Experiment(
     students=("small",),

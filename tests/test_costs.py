@@ -11,16 +11,17 @@ import pytest
 import torch
 from players import Setup, run, trained
 
-from pipeline import artifacts, costs
-from pipeline.attention import reach
-from pipeline.costs import Captures, Compiled, Cost, Usage, Work
-from pipeline.distill import checkpoint
-from pipeline.distill.run import Run, begin
-from pipeline.distill.stage import cost
-from pipeline.distill.training import distill
-from pipeline.logits import scaling_of
-from pipeline.stopwatch import Stopwatch, joules_of
-from pipeline.teachers import LiveTeacher
+from pipeline.artifacts import artifact
+from pipeline.models.attention import reach
+from pipeline.models.logits import scaling_of
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime import costs
+from pipeline.runtime.costs import Captures, Compiled, Cost, Usage, Work
+from pipeline.runtime.meter import Stopwatch, joules_of
+from pipeline.stages.train.stage import cost
+from pipeline.training import checkpoint
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 STEPS = 4
 # Of everything that the teacher learns or decides: fixed text, its own, interleaved, learning too
@@ -183,7 +184,7 @@ def test_a_cost_is_read_as_it_was_written_and_refused_in_part(tmp_path: Path) ->
     costs.write(tmp_path, took)
     assert costs.read(tmp_path / costs.FILE) == took
     assert took.flops == 10**19 + 2
-    artifacts.write_json(tmp_path / costs.FILE, {"seconds": 1.0})
+    artifact.write_json(tmp_path / costs.FILE, {"seconds": 1.0})
     with pytest.raises(ValueError, match="trained_tokens"):
         costs.read(tmp_path / costs.FILE)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from small_tables import DOLLY, files, gathered, jsonl, rows
 
-from pipeline import claims, schemas
-from pipeline.examples import Example, identify, prompt
+from pipeline.artifacts import lock, schemas
+from pipeline.data.examples import Example, identify, prompt
 from pipeline.settings.data import Columns, Template
 
 
@@ -18,7 +18,7 @@ def stage(
 ) -> subprocess.CompletedProcess[str]:
     job = json.dumps({"id": "toy-1", "code": "c0de", "settings": settings})
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.data", job, "--out", str(out)],
+        [sys.executable, "-m", "pipeline.stages.prepare_data", job, "--out", str(out)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -61,7 +61,7 @@ def test_a_fault_ends_the_stage_with_one_line_and_leaves_nothing(tmp_path: Path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {train}:10: no column 'output'")
     assert "Traceback" not in done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", claims.LOCK}
+    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", lock.LOCK}
 
 
 def test_questions_shared_with_given_test_files_are_kept_counted_and_named(tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from players import END, Setup, llama, run, texts, turn
 
-from pipeline import catalog
+from pipeline.data.batch import Text
 from pipeline.data_policies import adaptive, epoch_pairs, mixed, speculative, switch, teacher_mixed
-from pipeline.distill import checkpoint
-from pipeline.distill.run import begin
-from pipeline.methods import METHODS
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import sampler, write
+from pipeline.generation import sampler, write
+from pipeline.methods import components
+from pipeline.methods.catalogue import METHODS
+from pipeline.settings.generation import Sampling
+from pipeline.training import checkpoint
+from pipeline.training.state import begin
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
-POLICIES = {name: catalog.build_policy(name, {}) for name in catalog.names("data_policies")}
+POLICIES = {name: components.build_policy(name, {}) for name in components.names("data_policies")}
 ALWAYS_WRITE = {
     "mixed": mixed.Policy(student_share=1.0),
     "speculative": speculative.Policy(top=6, student_temperature=1.0, student_top_p=1.0),

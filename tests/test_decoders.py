@@ -11,15 +11,15 @@ import torch
 from players import END, llama, texts
 from transformers import PreTrainedModel
 
-from pipeline.costs import CAPTURES
+from pipeline.data.batch import Text
 from pipeline.data_policies import speculative
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import end_ids, sampler, write
-from pipeline.writing.decoder import Decoder
-from pipeline.writing.graphs import captured
-from pipeline.writing.room import Room, grown, kept, lots
-from pipeline.writing.slots import Asked, Response, uniforms
+from pipeline.generation import end_ids, sampler, write
+from pipeline.generation.cuda_graph import captured
+from pipeline.generation.decoder import Decoder
+from pipeline.generation.room import Room, grown, kept, lots
+from pipeline.generation.slots import Asked, Response, uniforms
+from pipeline.runtime.costs import CAPTURES
+from pipeline.settings.generation import Sampling
 
 
 def some(_: int) -> int:

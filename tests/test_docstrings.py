@@ -21,10 +21,10 @@ from pipeline.data.docstrings import (
     read_module,
     read_modules,
 )
+from pipeline.data.examples import Gathered
 from pipeline.data.prose import prose
-from pipeline.examples import Gathered
+from pipeline.data.splits import letters, refuse_leaks
 from pipeline.settings.data import Docstrings
-from pipeline.splits import letters, refuse_leaks
 
 SIZES = (15, 120)
 SETTINGS = Docstrings(source="docstrings", packages=["networkx", "datasets"])

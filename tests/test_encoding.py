@@ -8,8 +8,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 from word_pieces import BEGIN, END, TURN, byte_level, metaspace
 
-from pipeline.encoding import Encoder
-from pipeline.examples import Piece, joined, pieces
+from pipeline.data.encoding import Encoder
+from pipeline.data.examples import Piece, joined, pieces
 from pipeline.settings.data import Template
 
 KINDS = {

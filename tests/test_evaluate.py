@@ -13,26 +13,27 @@ import torch
 from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, harness_job, lines, model, scores
 from snaking import ROOT
 
-from pipeline import artifacts, schemas, vocabulary
-from pipeline.divergences import kl
-from pipeline.evaluate import exposure
-from pipeline.reporting.sums import sums_of
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.batch import Text
+from pipeline.distributions.divergences import kl
+from pipeline.evaluation import exposure_bias
+from pipeline.models import vocabulary
+from pipeline.reporting.analysis.item_sums import sums_of
 from pipeline.settings.evaluation import Asked, EvaluationJob, TaskJob
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
+from pipeline.settings.generation import Sampling
 
 PROMPTS = [Text(f"text-{at}", WORDS.encode(one["prompt"]), []) for at, one in enumerate(ITEMS)]
 
 
 def test_the_excess_error_is_that_of_both_models_own_texts():
     student, teacher, length = model(1), model(2), 12
-    found = exposure.measure(
+    found = exposure_bias.measure(
         student, teacher, "t", PROMPTS, max_new_tokens=length, seed=3, budget=100
     )
     totals = {}
     for writer in (student, teacher):
-        choose = exposure.sampler(Sampling(temperature=1.0))
-        texts = exposure.write(PROMPTS, [writer], choose, length, 3, "student")
+        choose = exposure_bias.sampler(Sampling(temperature=1.0))
+        texts = exposure_bias.write(PROMPTS, [writer], choose, length, 3, "student")
         total = 0.0
         for text in texts:
             ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
@@ -49,16 +50,16 @@ def test_the_excess_error_is_that_of_both_models_own_texts():
 
 def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
     same, places = model(1), {text.example_id: at for at, text in enumerate(PROMPTS)}
-    texts = exposure.write(
-        PROMPTS, [same], exposure.sampler(Sampling(temperature=1.0)), 6, 0, "student"
+    texts = exposure_bias.write(
+        PROMPTS, [same], exposure_bias.sampler(Sampling(temperature=1.0)), 6, 0, "student"
     )
-    found = exposure.divergences(same, same, texts, places, 6, 100)
+    found = exposure_bias.divergences(same, same, texts, places, 6, 100)
     assert np.abs(found).max() < 1e-6
 
 
 def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
     same = model(1)
-    found = exposure.measure(same, same, "t", PROMPTS, max_new_tokens=6, seed=0, budget=100)
+    found = exposure_bias.measure(same, same, "t", PROMPTS, max_new_tokens=6, seed=0, budget=100)
     items = found.items.to_pandas().set_index("metric")
     assert items.loc["excess_error_percent", "value"].isna().all()
     assert (items.loc["excess_error_percent", "weight"] == 0).all()
@@ -69,7 +70,7 @@ def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
 def stage(folder: Path, job: EvaluationJob, task: Path) -> list[str]:
     """The command that evaluates a tiny model on its test split and a task."""
     value = {"id": "tiny", "code": "x", "settings": job.model_dump()}
-    command = [sys.executable, "-m", "pipeline.evaluate", json.dumps(value)]
+    command = [sys.executable, "-m", "pipeline.stages.evaluate", json.dumps(value)]
     for role in ("model", "data", "tokens", "state"):
         command += [f"--{role}", str(folder / role)]
     return [*command, "--task", str(task), "--out", str(folder / "out")]
@@ -97,14 +98,14 @@ def inputs(folder: Path) -> None:
         schemas.write(folder / role / "test.parquet", columns, schema)
     WORDS.save_pretrained(folder / "tokens/model")
     facts = vocabulary.facts(vocabulary.conventions(folder / "tokens"))
-    artifacts.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
+    artifact.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
 
 
 def task_artifact(folder: Path, path: Path) -> Path:
     gathered(folder, "arc_easy", path)
     job = TaskJob(task=harness_job("arc_easy", path)).task
     card = {"task": job.task, "digest": "0", "harness_task": job.harness_task, "shots": None}
-    artifacts.write_json(folder / "task.json", card)
+    artifact.write_json(folder / "task.json", card)
     return folder
 
 

@@ -18,9 +18,9 @@ from fault_injection import agree, cut, draws, fill, small_disk
 from fault_runs import Workflow, finished
 from snaking import Copy
 
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.grid import Grid
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("faults")
 Told = Callable[[str, object], None]  # what is injected, and how often

@@ -34,9 +34,9 @@ from fault_injection import (
 )
 from snaking import Copy, edited
 
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.jobs import Jobs
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import Jobs
 
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = {  # of each stage, at random moments

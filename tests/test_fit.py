@@ -11,9 +11,11 @@ import pytest
 import yaml
 from snaking import ROOT, Copy, edited
 
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.fit import (
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
+from workflow.resources.estimates import work
+from workflow.resources.fit import (
     CONTEXT_MB,
     CPU_MICRO_BATCH,
     GRAIN,
@@ -25,10 +27,8 @@ from workflow.fit import (
     least_mb,
     placed,
 )
-from workflow.grid import Grid
-from workflow.machine import CPU, GPU, GPU_SPEED, Machine
-from workflow.needs import Needs, refusals
-from workflow.resources import work
+from workflow.resources.machine import CPU, GPU, GPU_SPEED, Machine
+from workflow.resources.requests import Needs, refusals
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def test_a_whole_teacher_beside_it_more_than_doubles_what_a_logit_takes(tiny: di
 
 def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu():
     asked = ["--configfile", "configs/qwen2.5.yaml", "--profile", "workflow/profiles/slurm"]
-    command = [sys.executable, "-m", "workflow.plan", *asked]
+    command = [sys.executable, "-m", "workflow.commands.plan", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("machine: results/teachers/qwen_7b-")
@@ -239,8 +239,8 @@ def test_without_a_named_gpu_every_command_of_a_model_says_cpu(project: Copy, ti
     config = edited(tiny, {"experiment": "devices", "seed": 78})
     profile = ("--workflow-profile", str(ROOT / "workflow/profiles/local"), "--cores", "1")
     said = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
-    commands = [line for line in said.splitlines() if "workflow.job" in line]
-    modules = ("pipeline.distill", "pipeline.evaluate", "pipeline.teacher_cache")
+    commands = [line for line in said.splitlines() if "workflow.launch.run_stage" in line]
+    modules = ("pipeline.stages.train", "pipeline.stages.evaluate", "pipeline.stages.cache_teacher")
     with_models = [line for line in commands if any(one in line for one in modules)]
     # at least a teacher, a student and a cache of it, and their evaluations: the rest may be there
     assert len(with_models) >= 1 + 1 + 1 + 2

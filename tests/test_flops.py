@@ -8,13 +8,13 @@ from players import END, llama, schooled, texts
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
-from pipeline.adapters import attach
-from pipeline.language_model import response_logits
-from pipeline.logits import scaling_of
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text, collate
-from pipeline.workload import count, sizes_of
-from pipeline.writing import sampler, write
+from pipeline.data.batch import Text, collate
+from pipeline.generation import sampler, write
+from pipeline.models.flops import count, sizes_of
+from pipeline.models.language_model import response_logits
+from pipeline.models.logits import scaling_of
+from pipeline.models.lora import attach
+from pipeline.settings.generation import Sampling
 
 CPU = torch.device("cpu")
 EQUAL = {"num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40, "eos_token_id": END}

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_tables import DOLLY, files, gathered, jsonl, rows
 
-from pipeline.examples import Example
+from pipeline.data.examples import Example
 
 
 def test_json_jsonl_and_parquet_hold_the_same_examples(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from made_up import Cell, drawn, made
 from test_comparisons import MEANS, RECIPES, SETTINGS, SIZES, compared
 
-from pipeline.methods import METHODS
-from pipeline.reporting import formats
-from pipeline.reporting.capacity import step_table, teacher_steps
-from pipeline.reporting.comparisons import compare, comparison_plots, comparison_tables
-from pipeline.reporting.scores import assemble
+from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.comparisons import compare, comparison_plots, comparison_tables
+from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.render import formats
+from pipeline.reporting.sections.teacher_size import step_table, teacher_steps
 from pipeline.settings.report import ReportSettings
 
 

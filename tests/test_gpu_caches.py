@@ -15,17 +15,17 @@ from pretend_ledger import Ledger
 from pretend_runtime import on_gpu
 from test_gpu_training import beyond
 
-from pipeline import artifacts
-from pipeline.cache.cached_teacher import open_cache
-from pipeline.evaluate import exposure, heldout
-from pipeline.evaluate.checkpoint_lm import CheckpointLM
-from pipeline.evaluate.measured import Measured
+from pipeline.artifacts import artifact
+from pipeline.data.batch import collate
+from pipeline.evaluation import exposure_bias, heldout
+from pipeline.evaluation.lm_eval_model import CheckpointLM
+from pipeline.evaluation.records import Measured
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import stage
+from pipeline.stages.cache_teacher import stage
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.shards import BLOCK_TOKENS
-from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.texts import collate
+from pipeline.teacher_cache.reader import open_cache
+from pipeline.teacher_cache.writer import BLOCK_TOKENS
 
 TIERS: dict[str, dict[str, Any]] = {
     "top_k": {"k": 8},
@@ -36,11 +36,17 @@ BUDGET = 60  # positions in a micro-batch, of which there are several
 STORED = {torch.float32, torch.float16, torch.int32, torch.int64}
 # what may make the host wait in a pass over texts: how often a micro-batch, and why it must
 CAPTURE_WAITS = {
-    "item pipeline/ranking.py:likeliest": (1, "whether any are tied: to sort all of them is dearer")
+    "item pipeline/distributions/ranking.py:likeliest": (
+        1,
+        "whether any are tied: to sort all of them is dearer",
+    )
 }
 HELD_OUT_WAITS = {
-    "item pipeline/ranking.py:likeliest": (3, "the same, of a student and two teachers"),
-    "copy to the host pipeline/evaluate/heldout.py:_array": (15, "three measures, six a teacher"),
+    "item pipeline/distributions/ranking.py:likeliest": (
+        3,
+        "the same, of a student and two teachers",
+    ),
+    "copy to the host pipeline/evaluation/heldout.py:_array": (15, "three measures, six a teacher"),
 }
 
 
@@ -54,7 +60,7 @@ def cache(folder: Path, settings: dict[str, Any]) -> Path:
         "teacher": shelf.put_model(folder / "teacher", llama(7)),
         "tokens": shelf.put_texts(folder / "tokens", texts(20)),
     }
-    job = artifacts.Job(
+    job = artifact.Job(
         id="cache", code="", settings=CacheJob(**settings, splits=["train"]).model_dump()
     )
     machine = {"micro_batch_tokens": BUDGET, "threads": 1}
@@ -69,7 +75,7 @@ def test_a_cache_is_captured_written_and_read_as_its_teacher(
 ):
     made = cache(tmp_path, TIERS[tier])
     assert not gpu.rounded
-    found = artifacts.read_json(made / artifacts.MANIFEST)["verified"]
+    found = artifact.read_json(made / artifact.MANIFEST)["verified"]
     # the teacher is read again in other batches, in bfloat16: some draws come up otherwise
     assert found["mean_error"] < (0.05 if tier == "sampled" else 2e-3)
 
@@ -133,7 +139,7 @@ def test_held_out_measures_are_those_of_the_cpu(tmp_path: Path, gpu: Ledger):
 
 def test_exposure_is_measured_on_texts_that_a_gpu_writes(gpu: Ledger):
     student, teacher = on_gpu(llama(3)), on_gpu(llama(7))
-    found = exposure.measure(
+    found = exposure_bias.measure(
         student, teacher, "one", texts(6), max_new_tokens=5, seed=1, budget=BUDGET
     )
     assert not gpu.rounded

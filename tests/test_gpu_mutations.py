@@ -10,21 +10,21 @@ from test_gpu_training import assert_trains
 from test_gpu_writing import assert_captured, by_policy, model
 from torch import Tensor
 
-from pipeline import language_model
+from pipeline.data.batch import Batch
 from pipeline.data_policies import switch
-from pipeline.distill import training
-from pipeline.language_model import autocast
-from pipeline.logits import Scaling
-from pipeline.signal import LogProbs
-from pipeline.teacher_cache import capture, kept
-from pipeline.teacher_cache.kept import Chunk, Kept
-from pipeline.texts import Batch
-from pipeline.writing import room
+from pipeline.distributions.log_probs import LogProbs
+from pipeline.generation import room
+from pipeline.models import language_model
+from pipeline.models.language_model import autocast
+from pipeline.models.logits import Scaling
+from pipeline.teacher_cache import capture, reduce
+from pipeline.teacher_cache.reduce import Chunk, Kept
+from pipeline.training import loop
 
 
 def entropy_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A top K with the entropy, in a product that autocast takes for one of matrices."""
-    likeliest, of_states = kept.likeliest, capture.Capture.of_states
+    likeliest, of_states = reduce.likeliest, capture.Capture.of_states
 
     def with_entropy(chunk: Chunk, **options: object) -> Kept:
         log_probs = chunk.logits.log_softmax(-1)
@@ -35,7 +35,7 @@ def entropy_too(monkeypatch: pytest.MonkeyPatch) -> None:
         with autocast(states.device, "auto"):
             return of_states(self, batch, states)
 
-    monkeypatch.setattr(kept, "likeliest", with_entropy)
+    monkeypatch.setattr(reduce, "likeliest", with_entropy)
     monkeypatch.setattr(capture.Capture, "of_states", under_autocast)
 
 
@@ -83,21 +83,21 @@ def test_logits_in_bfloat16_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Le
 
 
 def test_a_number_that_a_step_asks_for_is_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    descent = training.descent
+    descent = loop.descent
 
     def asked(*given: object) -> Tensor:
         loss = descent(*given)
         return loss if loss.isfinite().all() else loss * 0
 
-    monkeypatch.setattr(training, "descent", asked)
+    monkeypatch.setattr(loop, "descent", asked)
     with pytest.raises(AssertionError, match="item"):
         assert_trains("sft", gpu)
 
 
 def test_tensors_that_stay_on_the_host_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    weighed = training.weighed_losses
+    weighed = loop.weighed_losses
 
-    def on_host(loss: object, gold: float, reading: training.Reading, scores: None) -> Tensor:
+    def on_host(loss: object, gold: float, reading: loop.Reading, scores: None) -> Tensor:
         losses = weighed(loss, gold, reading, scores)
         return losses * torch.ones(len(losses))
 

@@ -11,17 +11,20 @@ from players import Setup, run, teacher_texts, trained
 from pretend_ledger import Ledger, Note
 from pretend_runtime import on_gpu
 
-from pipeline.distill.run import begin
-from pipeline.distill.training import Reading, distill, weighed_losses
-from pipeline.methods import METHODS
-from pipeline.signal import PerToken
+from pipeline.distributions.log_probs import PerToken
+from pipeline.methods.catalogue import METHODS
+from pipeline.training.loop import Reading, distill, weighed_losses
+from pipeline.training.state import begin
 
 STEPS = 3
 # what may make the host wait in training, how often a step at most, and why it must
 WAITS = {
-    "event pipeline/transfer.py:Numbers.read": (2, "loss and gradient norm, mostly of a step ago"),
-    "item pipeline/distill/training.py:validation_nll": (1, "a measurement is asked for"),
-    "item pipeline/adapters.py:Learner.follow": (1, "no teacher learns from what is no number"),
+    "event pipeline/runtime/transfer.py:Numbers.read": (
+        2,
+        "loss and gradient norm, mostly of a step ago",
+    ),
+    "item pipeline/training/loop.py:validation_nll": (1, "a measurement is asked for"),
+    "item pipeline/models/lora.py:Learner.follow": (1, "no teacher learns from what is no number"),
     "item pipeline/teacher_updates/exam.py:directional_slopes": (
         2,  # a micro-batch each
         "a length to divide by must not be zero",
@@ -29,12 +32,21 @@ WAITS = {
 }
 # the same in writing texts, for each call of `write`
 WRITING_WAITS = {
-    "copy from the host pipeline/writing/decoder.py:Decoder.begin": (1, "which slots begin"),
-    "copy from the host pipeline/writing/slots.py:Slots.begin": (3, "what they begin with"),
-    "copy from the host pipeline/writing/decoder.py:_right_padded": (8, "prompts of like length"),
-    "copy to the host pipeline/writing/decoder.py:Decoder.advance": (2, "which texts have ended"),
-    "copy from the host pipeline/writing/decoder.py:Decoder.responses": (2, "whose texts to read"),
-    "copy to the host pipeline/writing/slots.py:Slots.responses": (10, "the texts"),
+    "copy from the host pipeline/generation/decoder.py:Decoder.begin": (1, "which slots begin"),
+    "copy from the host pipeline/generation/slots.py:Slots.begin": (3, "what they begin with"),
+    "copy from the host pipeline/generation/decoder.py:_right_padded": (
+        8,
+        "prompts of like length",
+    ),
+    "copy to the host pipeline/generation/decoder.py:Decoder.advance": (
+        2,
+        "which texts have ended",
+    ),
+    "copy from the host pipeline/generation/decoder.py:Decoder.responses": (
+        2,
+        "whose texts to read",
+    ),
+    "copy to the host pipeline/generation/slots.py:Slots.responses": (10, "the texts"),
 }
 
 

@@ -12,14 +12,14 @@ from pretend_runtime import on_gpu
 from test_paper_models import WIDE, family
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from pipeline import catalog
-from pipeline.costs import CAPTURES
+from pipeline.data.batch import Text, collate
 from pipeline.data_policies import speculative
-from pipeline.settings.writing import Sampling
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, collate
-from pipeline.writing import decoder, room, sampler, write
-from pipeline.writing.decoder import Decoder, can_write
+from pipeline.generation import decoder, room, sampler, write
+from pipeline.generation.decoder import Decoder, can_write
+from pipeline.methods import components
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.costs import CAPTURES
+from pipeline.settings.generation import Sampling
 
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia")
 READERS = ("openllama", "gpt2")  # one of those whose forward pass is ours, one of the others
@@ -31,7 +31,7 @@ WRITING = {
     "speculative": {"top": 6},
     "switch": {"gold_share": 0.0, "first_threshold": 0.3},
 }
-POLICIES = [name for name in catalog.names("data_policies") if name != "fixed"]
+POLICIES = [name for name in components.names("data_policies") if name != "fixed"]
 OF_ONE_AND_OF_TWO = ("mixed", "speculative")  # models that write, all that a family can tell apart
 TIME = 6
 SAMPLERS = {
@@ -75,7 +75,7 @@ def without_graphs() -> Iterator[None]:
 def by_policy(policy: str, student: PreTrainedModel, teacher: PreTrainedModel) -> list[Text]:
     """What a policy gives for a step."""
     pool = texts(6)
-    one = catalog.build_policy(policy, WRITING.get(policy, {}))
+    one = components.build_policy(policy, WRITING.get(policy, {}))
     return one.texts(pool, turn(student, teacher, pool, max_new_tokens=TIME))
 
 

@@ -10,15 +10,15 @@ from test_readers import Readers, model_of
 from transformers import PreTrainedModel
 
 from pipeline.data_policies import speculative, switch
-from pipeline.language_model import autocast
-from pipeline.settings.writing import Sampling
-from pipeline.writing import Choose, Drafted, sampler, write
-from pipeline.writing.caches import going_on
-from pipeline.writing.decoder import Decoder
-from pipeline.writing.graphs import HalfMatrices, captured
-from pipeline.writing.llama import block
-from pipeline.writing.slots import Asked, uniforms
-from pipeline.writing.steps import advance
+from pipeline.generation import Choose, Drafted, sampler, write
+from pipeline.generation.cuda_graph import HalfMatrices, captured
+from pipeline.generation.decoder import Decoder
+from pipeline.generation.kv_cache import going_on
+from pipeline.generation.llama_forward import block
+from pipeline.generation.slots import Asked, uniforms
+from pipeline.generation.steps import advance
+from pipeline.models.language_model import autocast
+from pipeline.settings.generation import Sampling
 
 WAYS: dict[str, tuple[Sequence[int], Choose | Drafted]] = {
     "one model": ((1,), sampler(Sampling())),

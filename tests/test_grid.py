@@ -13,9 +13,9 @@ from snaking import ROOT, edited
 
 from pipeline.settings.models import Model
 from pipeline.settings.teacher import CacheJob
-from workflow.config import validate
-from workflow.digests import of_file
-from workflow.grid import Grid
+from workflow.config.validate import validate
+from workflow.grid.digests import of_file
+from workflow.grid.grid import Grid
 
 FOUR = {
     "methods": {"sft": None, "seqkd": None, "jsd": None, "gkd": {"teacher_weight": 0.3}},
@@ -192,7 +192,7 @@ def test_blocks_that_overlap_have_each_cell_once(tiny: dict[str, Any]):
 
 
 def test_the_grid_is_expanded_without_torch():
-    asked = "import sys, workflow.jobs; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    asked = "import sys, workflow.jobs.jobs; print('torch' in sys.modules, 'pandas' in sys.modules)"
     command = [sys.executable, "-c", asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

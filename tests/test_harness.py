@@ -15,9 +15,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from small_tasks import DATA, QUESTIONS, WORDS, evaluated, gathered, lines, model, scores
 
-from pipeline import documents, harness
-from pipeline.evaluate import harness_results
-from pipeline.tasks import harness_index
+from pipeline.evaluation import lm_eval_results
+from pipeline.tasks import documents, lm_eval_index, lm_eval_tasks
 
 
 def own_task(folder: Path, task: str, splits: Mapping[str, list[dict]]) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def own_task(folder: Path, task: str, splits: Mapping[str, list[dict]]) -> dict[
         split: str(lines(folder / f"{split}.jsonl", rows).absolute())
         for split, rows in splits.items()
     }
-    (place,) = harness_index.files(task)
+    (place,) = lm_eval_index.files(task)
     config = {
         "include": str(place),
         "task": f"reference_{task}",
@@ -141,8 +140,8 @@ def splits(task: str, _: Mapping[str, Any]) -> dict[str, Dataset]:
 
 
 def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Path):
-    tasks = harness.load("wmdp", splits, None, "a test")
-    kept = {name: harness.needed(task) for name, task in tasks["tasks"].items()}
+    tasks = lm_eval_tasks.load("wmdp", splits, None, "a test")
+    kept = {name: lm_eval_tasks.needed(task) for name, task in tasks["tasks"].items()}
     documents.write(tmp_path, kept)
     found = evaluated(tmp_path, "wmdp")
     means, results = scores(found), found.results
@@ -154,10 +153,10 @@ def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Pa
 
 
 def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tmp_path: Path):
-    (task,) = harness.load("mmlu_anatomy", splits, 2, "a test")["tasks"].values()
-    documents.write(tmp_path, {"mmlu_anatomy": harness.needed(task)})
+    (task,) = lm_eval_tasks.load("mmlu_anatomy", splits, 2, "a test")["tasks"].values()
+    documents.write(tmp_path, {"mmlu_anatomy": lm_eval_tasks.needed(task)})
     stored = documents.stored(tmp_path)
-    (again,) = harness.load("mmlu_anatomy", stored, 2, "a test")["tasks"].values()
+    (again,) = lm_eval_tasks.load("mmlu_anatomy", stored, 2, "a test")["tasks"].values()
     prompts = [one.fewshot_context(one.eval_docs[0], 2) for one in (task, again)]
     assert prompts[0] == prompts[1]
     assert "mmlu_anatomy dev 0?" in prompts[1]
@@ -167,10 +166,10 @@ def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tm
 def test_a_group_that_weights_its_tasks_alike_is_so_weighted():
     means = [{"metric": "acc", "aggregation": "mean", "weight_by_size": False}]
     group = Group.from_config({"group": "few", "task": [], "aggregate_metric_list": means})
-    values = harness_results.Values("acc", np.ones(4), np.ones(4))
-    assert harness_results._weight(group, values) == 1 / 4
-    other = harness_results.Values("acc_norm", np.ones(4), np.ones(4))
-    assert harness_results._weight(group, other) is None
+    values = lm_eval_results.Values("acc", np.ones(4), np.ones(4))
+    assert lm_eval_results._weight(group, values) == 1 / 4
+    other = lm_eval_results.Values("acc_norm", np.ones(4), np.ones(4))
+    assert lm_eval_results._weight(group, other) is None
 
 
 def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):

@@ -9,25 +9,25 @@ import torch
 from lm_eval.api.instance import Instance
 from transformers import PreTrainedModel
 
-from pipeline.cache import head
-from pipeline.cache.cached_teacher import opened
-from pipeline.cache.facts import HEAD
-from pipeline.evaluate.checkpoint_lm import CheckpointLM
-from pipeline.evaluate.heldout import BINS, measure
-from pipeline.evaluate.measured import Measured
-from pipeline.language_model import response_logits
+from pipeline.data.batch import Text, collate
+from pipeline.evaluation.heldout import BINS, measure
+from pipeline.evaluation.lm_eval_model import CheckpointLM
+from pipeline.evaluation.records import Measured
+from pipeline.models.language_model import response_logits
 from pipeline.models.settled import settle
-from pipeline.models.stage import from_shape
-from pipeline.reporting import calibration
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.reporting.analysis import calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.stages.prepare_model.stage import from_shape
+from pipeline.stages.tokenize.stage import encode
+from pipeline.stages.train_tokenizer.stage import END, train
+from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.texts import Text, collate
-from pipeline.tokenize.stage import encode
-from pipeline.tokenizer.stage import END, train
+from pipeline.teacher_cache.metadata import HEAD
+from pipeline.teacher_cache.reader import opened
 
 PAIRS = [  # no white space at the end of a prompt: the harness would count it as of the response
     ("Where is the cat?", "In the barn."),
@@ -156,8 +156,8 @@ class OnDisk:
     def of(self, made: PreTrainedModel, settings: dict) -> Teacher:
         job, file = CacheJob(**settings), "test-00000.parquet"
         facts = stage.facts_of(made, job, [file])
-        shards.write(self.folder / file, list(Capture(made, job, 40).of(texts())), facts)
-        head.save(made, self.folder / HEAD)
+        writer.write(self.folder / file, list(Capture(made, job, 40).of(texts())), facts)
+        lm_head.save(made, self.folder / HEAD)
         return opened(self.folder, facts, ["test"])
 
 

@@ -13,12 +13,12 @@ from scipy.stats import chisquare
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import Choice, Drafted, draw, sampler, write
-from pipeline.writing.decoder import Decoder
-from pipeline.writing.slots import Asked, Response, uniforms
+from pipeline.generation import Choice, Drafted, draw, sampler, write
+from pipeline.generation.decoder import Decoder
+from pipeline.generation.slots import Asked, Response, uniforms
+from pipeline.settings.generation import Sampling
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
 

@@ -20,10 +20,10 @@ from transformers import (
     xLSTMConfig,
 )
 
-from pipeline.language_model import autocast, head, response_logits
-from pipeline.logits import Scaling, logits_of, scaling_of
+from pipeline.data.batch import Text, collate
 from pipeline.models.comparison import reading_differences, refuse
-from pipeline.texts import Text, collate
+from pipeline.models.language_model import autocast, head, response_logits
+from pipeline.models.logits import Scaling, logits_of, scaling_of
 
 CPU = torch.device("cpu")
 SIZES = {

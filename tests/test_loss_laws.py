@@ -10,12 +10,12 @@ import pytest
 import references
 import tiny
 
-from pipeline import catalog
-from pipeline.distill.training import distill
-from pipeline.methods import METHODS
-from pipeline.ranges import PlainDivergence
+from pipeline.methods import components
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.ranges import PlainDivergence
+from pipeline.training.loop import distill
 
-NAMES = catalog.names("losses")
+NAMES = components.names("losses")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -26,14 +26,14 @@ def test_every_loss_obeys(law: Callable[[laws.Subject], None], name: str) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_teacher_gets_no_gradient(name: str) -> None:
-    run = tiny.run(catalog.build_loss(name, {}))
+    run = tiny.run(components.build_loss(name, {}))
     list(distill(run, tiny.plain_descent(run)))
     assert all(one.requires_grad and one.grad is None for one in run.teacher.model.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_loss_names_its_source(name: str) -> None:
-    head = ast.get_docstring(ast.parse((catalog.PIPELINE / "losses" / f"{name}.py").read_text()))
+    head = ast.get_docstring(ast.parse((components.PIPELINE / "losses" / f"{name}.py").read_text()))
     assert re.search(r"\b(19|20)\d\d\. ", head)
     assert re.search(r"arXiv:\d{4}\.\d{5}", head)
 

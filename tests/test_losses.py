@@ -7,11 +7,9 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline import divergences
-from pipeline.catalog import build_loss
-from pipeline.distill.run import Run
-from pipeline.distill.supply import MicroBatch
-from pipeline.distill.training import Reading, read, student_hidden, token_losses
+from pipeline.data.batch import collate, loss_view
+from pipeline.distributions import divergences
+from pipeline.distributions.log_probs import dense, top_k
 from pipeline.losses import (
     adakd,
     amid,
@@ -23,8 +21,10 @@ from pipeline.losses import (
     taid,
     todi,
 )
-from pipeline.signal import dense, top_k
-from pipeline.texts import collate, loss_view
+from pipeline.methods.components import build_loss
+from pipeline.training.batches import MicroBatch
+from pipeline.training.loop import Reading, read, student_hidden, token_losses
+from pipeline.training.state import Run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import pytest
 from snaking import ROOT
 
-from workflow.model_sizes import LEFT_BYTES, Size
+from workflow.resources.model_sizes import LEFT_BYTES, Size
 
 
 @pytest.fixture(scope="module")

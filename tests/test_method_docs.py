@@ -2,8 +2,8 @@
 
 from snaking import ROOT
 
-from pipeline.methods import METHODS
-from workflow import method_docs
+from pipeline.methods.catalogue import METHODS
+from workflow.commands import method_docs
 
 
 def test_the_page_is_current() -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 from players import Setup, run, trained
 
-from pipeline import catalog, recipes
-from pipeline.distill import checkpoint
-from pipeline.distill.run import Row, Run, State, begin
-from pipeline.distill.training import distill, validation_nll
-from pipeline.methods import METHODS
-from workflow.config import ConfigError, validate
+from pipeline.methods import components
+from pipeline.methods import recipe as recipes
+from pipeline.methods.catalogue import METHODS
+from pipeline.training import checkpoint
+from pipeline.training.loop import distill, validation_nll
+from pipeline.training.state import Row, Run, State, begin
+from workflow.config.validate import ConfigError, validate
 
 STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts
 TOO_NOISY = {"opd"}  # no baseline: from a random start its loss is noise for some hundred steps
@@ -40,7 +41,7 @@ def test_no_two_parts_of_a_method_have_a_hyperparameter_of_the_same_name(method:
     one = METHODS[method]
     parts = [("losses", one.loss), ("data_policies", one.policy)]
     parts += [("teacher_updates", one.update)] if one.update else []
-    names = [name for kind, file in parts for name in catalog.hyperparameters(kind, file)]
+    names = [name for kind, file in parts for name in components.hyperparameters(kind, file)]
     assert len(names) == len(set(names))
 
 

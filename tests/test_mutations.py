@@ -5,10 +5,10 @@ import pytest
 import tiny
 import torch
 
-from pipeline import catalog
+from pipeline.methods import components
 
 
-@pytest.mark.parametrize("name", catalog.names("losses"))
+@pytest.mark.parametrize("name", components.names("losses"))
 @pytest.mark.parametrize("fault", mutations.MUTATIONS)
 def test_a_faulty_loss_is_noticed(fault: str, name: str) -> None:
     subject = mutations.MUTATIONS[fault](name)
@@ -18,12 +18,12 @@ def test_a_faulty_loss_is_noticed(fault: str, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(mutations.SYMMETRIC))
 def test_swapping_a_symmetric_loss_is_no_fault(name: str) -> None:
     case = tiny.case()
-    loss = catalog.build_loss(name, {})
+    loss = components.build_loss(name, {})
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     tokens = case.tokens({})
     torch.testing.assert_close(loss(p, q, tokens), loss(q, p, tokens))
 
 
 def test_every_loss_but_a_symmetric_one_can_have_its_distributions_swapped() -> None:
-    swappable = {name for name in catalog.names("losses") if mutations.swapped(name)}
-    assert swappable == set(catalog.names("losses")) - mutations.SYMMETRIC
+    swappable = {name for name in components.names("losses") if mutations.swapped(name)}
+    assert swappable == set(components.names("losses")) - mutations.SYMMETRIC

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, edited
 
-from workflow.config import ConfigError, validate
+from workflow.config.validate import ConfigError, validate
 
 FILE = '''"""Squared Hellinger distance.
 
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def extended(project: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "pipeline/losses/hellinger.py").write_text(FILE)
-    methods = folder / "pipeline/methods.py"
+    methods = folder / "pipeline/methods/catalogue.py"
     methods.write_text(methods.read_text().replace("METHODS = {\n", ENTRY))
     with (folder / "tests/references.py").open("a") as references:
         references.write(REFERENCE)

@@ -14,14 +14,14 @@ import yaml
 from small_tables import jsonl
 from snaking import ROOT, Copy, edited
 
-from pipeline.data.foreign import gather_hub
+from pipeline.data.sources import gather_hub
 from pipeline.settings.data import DataSettings, Hub
-from workflow import protocols
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.machine import GPU_SPEED
+from workflow.commands import protocol_sizes
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.resources.machine import GPU_SPEED
 
-TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocols.PAPERS}
+TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocol_sizes.PAPERS}
 CONFIGS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 DOLLY = ("gpt2_dolly", "opt_dolly", "openllama_dolly", "qwen2.5")
 ATKD = ("opt_alpaca", "pythia_alpaca")
@@ -35,7 +35,7 @@ STUDENTS = {
 }
 
 
-@pytest.mark.parametrize("name", protocols.PAPERS)
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
 def test_a_protocol_is_planned_without_a_network(project: Copy, name: str):
     config = CONFIGS[name]
     planned = project.planned(config)
@@ -46,7 +46,7 @@ def test_a_protocol_is_planned_without_a_network(project: Copy, name: str):
     assert any(one.startswith(f"{config['experiment']}/report") for one in planned)
 
 
-@pytest.mark.parametrize("name", protocols.PAPERS)
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
 def test_every_cell_has_three_training_seeds(name: str):
     grid = Grid(validate(CONFIGS[name]))
     seeds: dict[tuple[str, ...], set[int]] = {}
@@ -56,7 +56,7 @@ def test_every_cell_has_three_training_seeds(name: str):
     assert set(map(len, seeds.values())) == {3}
 
 
-@pytest.mark.parametrize("name", protocols.PAPERS)
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
 def test_every_method_teacher_and_student_of_a_configuration_is_run(name: str):
     config, cells = CONFIGS[name], Grid(validate(CONFIGS[name])).cells
     of_methods = [cell for cell in cells if cell.kind == "method"]
@@ -65,7 +65,7 @@ def test_every_method_teacher_and_student_of_a_configuration_is_run(name: str):
     assert {cell.student for cell in of_methods} == set(config["students"])
 
 
-@pytest.mark.parametrize("name", protocols.PAPERS)
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
 def test_a_revision_is_a_commit_or_said_to_need_one(name: str):
     config = CONFIGS[name]
     sources = [*config["models"].values(), config["data"]["examples"]]
@@ -73,9 +73,9 @@ def test_a_revision_is_a_commit_or_said_to_need_one(name: str):
     assert not loose or "a run should pin" in TEXTS[name]
 
 
-@pytest.mark.parametrize("name", protocols.PAPERS)
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
 def test_a_header_says_the_expected_gpu_hours(name: str):
-    hours = protocols.rounded(protocols.gpu_hours(Grid(validate(CONFIGS[name]))))
+    hours = protocol_sizes.rounded(protocol_sizes.gpu_hours(Grid(validate(CONFIGS[name]))))
     assert f"# Expected: about {hours} GPU-hours" in TEXTS[name], "state it in the header"
 
 
@@ -96,7 +96,7 @@ def test_atkd_has_several_teachers_and_decodes_greedily(name: str):
 
 
 def test_no_loss_of_a_protocol_sees_less_than_the_whole_vocabulary():
-    for name in protocols.PAPERS:
+    for name in protocol_sizes.PAPERS:
         grid = Grid(validate(CONFIGS[name]))
         tiers = {method: grid.method(method).teacher for method in CONFIGS[name]["methods"]}
         assert "cache" not in tiers.values(), (name, tiers)
@@ -104,18 +104,20 @@ def test_no_loss_of_a_protocol_sees_less_than_the_whole_vocabulary():
 
 def test_the_table_of_sizes_is_current():
     page = (ROOT / "docs/protocols.md").read_text()
-    assert protocols.table() in page, "put the output of `python -m workflow.protocols` there"
+    assert protocol_sizes.table() in page, (
+        "put the output of `python -m workflow.commands.protocol_sizes` there"
+    )
 
 
 def test_a_supervised_student_costs_six_flops_a_parameter_and_token():
     config = edited(CONFIGS["opt_dolly"], {"methods": {"sft": None}, "warmup": None})
     grid = Grid(validate(config))
-    seconds = protocols.training_seconds(grid.student("sft", "opt_125m", "opt_2700m", 1), 1000)
+    seconds = protocol_sizes.training_seconds(grid.student("sft", "opt_125m", "opt_2700m", 1), 1000)
     # 20 epochs of 1,000 texts of 200 tokens at 6 FLOPs for each of 125M parameters
     assert seconds == pytest.approx(20 * 1000 * 200 * 6 * 125e6 / GPU_SPEED.operations_per_second)
     live = edited(CONFIGS["opt_dolly"], {"methods": {"forward_kl": {"teacher": "live"}}})
     taught = Grid(validate(live)).student("forward_kl", "opt_125m", "opt_2700m", 1)
-    ratio = protocols.training_seconds(taught, 1000) / seconds
+    ratio = protocol_sizes.training_seconds(taught, 1000) / seconds
     assert ratio == pytest.approx((6 * 125e6 + 2 * 2.7e9) / (6 * 125e6))
 
 
@@ -142,7 +144,7 @@ def test_a_file_of_a_hub_out_of_reach_is_one_error_with_the_ways_out(tmp_path: P
     settings = {"examples": CONFIGS["gpt2_dolly"]["data"]["examples"]}
     job = json.dumps({"id": "data-1", "code": "", "settings": settings})
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.data", job, "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "out")],
         cwd=ROOT,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
         capture_output=True,

@@ -16,10 +16,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from pipeline.language_model import response_logits
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text, collate
-from pipeline.writing import sampler, write
+from pipeline.data.batch import Text, collate
+from pipeline.generation import sampler, write
+from pipeline.models.language_model import response_logits
+from pipeline.settings.generation import Sampling
 
 WORDS, END = 61, 2
 PROMPTS = {"short": [5, 9], "long": [7, 3, 11, 30, 8, 19]}

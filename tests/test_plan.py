@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 from snaking import JOB, Copy, edited
 
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.jobs import OUTDATED
-from workflow.measured import wall_seconds
-from workflow.plan import TO_DO
+from workflow.commands.plan import TO_DO
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import OUTDATED
+from workflow.resources.measured_time import wall_seconds
 
 pytestmark = pytest.mark.xdist_group("chain")
 LOSS = ("pipeline/losses/jsd.py", "return ", "return 1 * ")
 
 
 def asked(chain: Copy, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
-    """`workflow.plan` as a user starts it."""
+    """`workflow.commands.plan` as a user starts it."""
     path = chain.folder / f"{config['experiment']}.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "workflow.plan", "--configfile", path.name, *options]
+    command = [sys.executable, "-m", "workflow.commands.plan", "--configfile", path.name, *options]
     return subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
 
 
@@ -101,7 +101,9 @@ def test_it_is_snakemakes_dry_run_after_any_change(chain: Copy, tiny: dict[str, 
 def test_it_is_snakemakes_dry_run_after_edits_and_losses(chain: Copy, tiny: dict[str, Any]):
     with contextlib.ExitStack() as edits:
         edits.enter_context(chain.edit(*LOSS))
-        edits.enter_context(chain.edit("pipeline/reporting/plots.py", "\n", "\n", "COLOUR = 1\n"))
+        edits.enter_context(
+            chain.edit("pipeline/reporting/sections/score_plots.py", "\n", "\n", "COLOUR = 1\n")
+        )
         assert set(steps(chain, tiny)) == chain.planned(tiny)
     manifest = chain.folder / Grid(validate(tiny)).tokens().path / "manifest.json"
     hidden = manifest.rename(manifest.with_name("hidden"))
@@ -121,9 +123,14 @@ def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
     assert found[evaluation]["why"]["text"] == "code of its inputs changed: model"
     assert found["tiny/report"]["why"]["kind"] == "inputs"
 
-    with chain.edit("pipeline/reporting/plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
+    with chain.edit(
+        "pipeline/reporting/sections/score_plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"
+    ):
         found = steps(chain, tiny)
-    assert found["tiny/report"]["why"]["text"] == "code changed: pipeline/reporting/plots.py"
+    assert (
+        found["tiny/report"]["why"]["text"]
+        == "code changed: pipeline/reporting/sections/score_plots.py"
+    )
     assert set(found) == {"tiny/report"}
 
 
@@ -202,7 +209,7 @@ def test_a_faulty_configuration_is_refused_and_not_planned(chain: Copy, tiny: di
     done = asked(chain, edited(tiny, {"training.stepz": 3}))
     assert done.returncode == 1
     assert "training.stepz" in done.stderr
-    command = [sys.executable, "-m", "workflow.plan", "--configfile", "none.yaml"]
+    command = [sys.executable, "-m", "workflow.commands.plan", "--configfile", "none.yaml"]
     done = subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "none.yaml" in done.stderr

@@ -10,11 +10,11 @@ from snaking import edited, saved_model
 from test_bad_input import refusal
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, OPTConfig, OPTForCausalLM
 
-from pipeline import position_limits, positions
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import sampler, write
-from workflow.config import validate
+from pipeline.data.batch import Text
+from pipeline.generation import sampler, write
+from pipeline.models import position_limits, positions
+from pipeline.settings.generation import Sampling
+from workflow.config.validate import validate
 
 SHORT = 32
 GPT2 = GPT2Config(

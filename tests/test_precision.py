@@ -16,14 +16,14 @@ from transformers import (
     Qwen2Config,
 )
 
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.language_model import Precision, load, load_frozen, parameter_count
-from pipeline.recomputed import recomputed
-from pipeline.settings.writing import Sampling
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import collate
-from pipeline.writing import sampler, write
+from pipeline.data.batch import collate
+from pipeline.generation import sampler, write
+from pipeline.models.gradient_checkpointing import recomputed
+from pipeline.models.language_model import Precision, load, load_frozen, parameter_count
+from pipeline.models.teacher import LiveTeacher
+from pipeline.settings.generation import Sampling
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 SIZES = {
     "vocab_size": 40,

@@ -11,13 +11,13 @@ import pytest
 from safetensors.torch import load_file
 from snaking import ROOT, Copy
 
-from pipeline import artifacts
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.jobs import Jobs
+from pipeline.artifacts import artifact
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import Jobs
 
-HERE = [sys.executable, "-m", "workflow.job"]
-SERVED = [sys.executable, "-m", "workflow.preloaded"]
+HERE = [sys.executable, "-m", "workflow.launch.run_stage"]
+SERVED = [sys.executable, "-m", "workflow.launch.preloaded"]
 
 
 def ran(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def test_a_student_of_its_own_process_has_the_same_bits(
     here = ["--out", str(tmp_path / student.id), "--state", str(tmp_path / "state")]
     machine = ["--micro-batch-tokens", "2048", "--threads", "1"]
     subprocess.run(
-        [*HERE, "pipeline.distill", Jobs(grid).job_json(student), *flags, *here, *machine],
+        [*HERE, "pipeline.stages.train", Jobs(grid).job_json(student), *flags, *here, *machine],
         cwd=chain.folder,
         check=True,
     )
@@ -52,7 +52,7 @@ def test_a_student_of_its_own_process_has_the_same_bits(
     )
     assert all((forked[name] == own[name]).all() for name in own)
     manifests = [
-        artifacts.read_json(folder / "manifest.json")["settings"]
+        artifact.read_json(folder / "manifest.json")["settings"]
         for folder in (chain.folder / student.path, tmp_path / student.id)
     ]
     assert manifests[0] == manifests[1]
@@ -60,7 +60,7 @@ def test_a_student_of_its_own_process_has_the_same_bits(
 
 def test_output_and_exit_status_are_the_jobs(tmp_path: Path) -> None:
     job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
-    asked = [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")]
+    asked = [*HERE, "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "x")]
     ends = [ran(tmp_path, *SERVED, *asked), ran(tmp_path, *asked)]
     assert ends[0].returncode == ends[1].returncode == 2
     assert ends[0].stderr == ends[1].stderr
@@ -93,7 +93,7 @@ def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path
     )  # with a socket's name, more than the 107 that its address may have
     long.mkdir()
     job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
-    asked = [*HERE, "pipeline.data", job, "--out", str(tmp_path / "x")]
+    asked = [*HERE, "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "x")]
     done = ran(tmp_path, *SERVED, *asked, TMPDIR=str(long))
     assert done.returncode == 2
     assert "nowhere" in done.stderr

@@ -24,15 +24,16 @@ from transformers import (
     SmolLM3Config,
 )
 
-from pipeline.artifacts import Job
-from pipeline.models import comparison, stage
+from pipeline.artifacts.artifact import Job
+from pipeline.data.batch import Text
+from pipeline.generation import sampler, write
+from pipeline.models import comparison
 from pipeline.models.layers import layers_of
 from pipeline.models.settled import not_obeyed, settle
+from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Tokenizer
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.tokenizer.stage import train
-from pipeline.writing import sampler, write
+from pipeline.stages.prepare_model import stage
+from pipeline.stages.train_tokenizer.stage import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
 WORDS = train(TEXTS * 5, Tokenizer(vocabulary=300))

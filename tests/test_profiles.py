@@ -15,7 +15,7 @@ import pytest
 import yaml
 from snaking import ROOT, Copy, edited, fresh_copy
 
-from workflow.devices import Device, listed
+from workflow.launch.gpu_lease import Device, listed
 
 PROFILES = ROOT / "workflow/profiles"
 WAITING_SECONDS = 1.5  # several looks of a job that waits
@@ -217,22 +217,29 @@ def shown(driver: dict[str, str], folder: Path, *command: str, module: str = "sh
 
 
 def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp_path: Path):
-    claiming = ("workflow.job", "--device", "gpu", "--gpu-memory-mb", "30000")
+    claiming = ("workflow.launch.run_stage", "--device", "gpu", "--gpu-memory-mb", "30000")
     assert shown(driver, tmp_path, *claiming) in {"GPU-aa", "GPU-bb"}
-    preloaded = ("workflow.preloaded", sys.executable, "-m", *claiming)
+    preloaded = ("workflow.launch.preloaded", sys.executable, "-m", *claiming)
     assert shown(driver, tmp_path, *preloaded) in {"GPU-aa", "GPU-bb"}
 
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, "workflow.job", "--device", "gpu") == "3"
+    assert shown(given, tmp_path, "workflow.launch.run_stage", "--device", "gpu") == "3"
 
 
 def test_a_job_of_the_cpu_sees_no_gpu_however_it_is_started(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, "workflow.job", "--device", "cpu") == ""
-    assert shown(given, tmp_path, "workflow.job") == ""
-    preloaded = ("workflow.preloaded", sys.executable, "-m", "workflow.job", "--device", "cpu")
+    assert shown(given, tmp_path, "workflow.launch.run_stage", "--device", "cpu") == ""
+    assert shown(given, tmp_path, "workflow.launch.run_stage") == ""
+    preloaded = (
+        "workflow.launch.preloaded",
+        sys.executable,
+        "-m",
+        "workflow.launch.run_stage",
+        "--device",
+        "cpu",
+    )
     assert shown(given, tmp_path, *preloaded) == ""
 
 
@@ -244,8 +251,16 @@ def test_a_job_takes_no_more_of_a_gpu_and_of_the_cores_than_it_has_claimed(
         "from torch._inductor import config\n"
         "print(os.environ['PYTORCH_CUDA_ALLOC_CONF'], config.compile_threads)\n"
     )
-    job = ("workflow.job", "--device", "gpu", "--gpu-memory-mb", "30000", "--threads", "3")
-    preloaded = ("workflow.preloaded", sys.executable, "-m", *job)
+    job = (
+        "workflow.launch.run_stage",
+        "--device",
+        "gpu",
+        "--gpu-memory-mb",
+        "30000",
+        "--threads",
+        "3",
+    )
+    preloaded = ("workflow.launch.preloaded", sys.executable, "-m", *job)
     # without the 1500 MB that any process on it takes, of 81559
     share = f"per_process_memory_fraction:{28_500 / 81_559:.4f}"
     limits = f"expandable_segments:True,{share} 3"

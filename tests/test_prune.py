@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from snaking import ROOT, edited
 
-from workflow.config import validate
-from workflow.grid import Grid
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Folder:
     second: set[str]
 
     def prune(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`workflow.prune` as a user starts it."""
-        command = [sys.executable, "-m", "workflow.prune", *arguments]
+        """`workflow.commands.prune` as a user starts it."""
+        command = [sys.executable, "-m", "workflow.commands.prune", *arguments]
         return subprocess.run(
             command,
             cwd=self.path,

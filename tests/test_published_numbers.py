@@ -11,11 +11,9 @@ import synthetic
 import yaml
 from snaking import ROOT, edited
 
-from pipeline.methods import METHODS
-from pipeline.reporting import formats
-from pipeline.reporting.metrics import Measure, metric_of
-from pipeline.reporting.published import published_table
-from pipeline.reporting.published_numbers import (
+from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.metrics import Measure, metric_of
+from pipeline.reporting.analysis.published_numbers import (
     AVERAGE,
     EVIDENCE,
     TASKS,
@@ -23,11 +21,13 @@ from pipeline.reporting.published_numbers import (
     protocols,
     published,
 )
-from pipeline.reporting.scores import Pair, Results, Row, mean_of
-from pipeline.reporting.tables import Table
+from pipeline.reporting.analysis.scores import Pair, Results, Row, mean_of
+from pipeline.reporting.render import formats
+from pipeline.reporting.render.table import Table
+from pipeline.reporting.sections.published import published_table
 from pipeline.settings.report import ReportSettings
-from workflow.config import ConfigError, validate
-from workflow.grid import Grid
+from workflow.config.validate import ConfigError, validate
+from workflow.grid.grid import Grid
 
 GPT2 = yaml.safe_load((ROOT / "configs/gpt2_dolly.yaml").read_text())
 PAIR = Pair("gpt2_1500m", "gpt2_120m")
@@ -239,6 +239,6 @@ def test_the_table_can_be_written_in_every_format():
 
 def test_the_numbers_are_shipped_with_the_package():
     project = (ROOT / "pyproject.toml").read_text()
-    assert '"pipeline.reporting" = [' in project
+    assert '"pipeline.reporting.analysis" = [' in project
     assert '"*.csv"' in project
-    assert Path(ROOT / "pipeline/reporting/published_numbers.csv").is_file()
+    assert Path(ROOT / "pipeline/reporting/analysis/published_numbers.csv").is_file()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from word_pieces import END, byte_level
 
-from pipeline import artifacts, schemas
-from pipeline.evaluate import questions
-from pipeline.examples import Example, columns, identify
-from pipeline.prepare_task.instruction_items import ITEMS
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.examples import Example, columns, identify
+from pipeline.evaluation import questions
 from pipeline.settings.data import Template
+from pipeline.tasks.instruction_items import ITEMS
 
 TEMPLATE = Template(with_input="{instruction} {input}\n", without_input="<s>{instruction}\n")
 ASKED = ["Repeat cat", "Repeat dog sun sea hat map cup key", f"Why {END} is", "Repeat the sea"]
@@ -31,7 +31,7 @@ def task(tmp_path: Path) -> Path:
     found = identify({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
     schemas.write(folder / ITEMS, columns(found, TEMPLATE), schemas.EXAMPLES)
     settings = {"task": {"template": TEMPLATE.model_dump()}}
-    artifacts.write_json(folder / artifacts.MANIFEST, {"id": "task", "settings": settings})
+    artifact.write_json(folder / artifact.MANIFEST, {"id": "task", "settings": settings})
     return folder
 
 

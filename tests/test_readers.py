@@ -15,10 +15,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from pipeline.adapters import attach
-from pipeline.writing.decoder import can_write
-from pipeline.writing.families import FamilyReader
-from pipeline.writing.llama import LlamaReader, can_read
+from pipeline.generation.decoder import can_write
+from pipeline.generation.llama_forward import LlamaReader, can_read
+from pipeline.generation.transformers_forward import FamilyReader
+from pipeline.models.lora import attach
 
 SHAPE = {
     "vocab_size": 97,

@@ -7,15 +7,15 @@ from conftest import edited
 from players import Setup, run, texts
 from shelf import put_all
 
-from pipeline import recipes
-from pipeline.distill import stage as distill
-from pipeline.methods import METHODS
-from pipeline.settings.writing import TextJob
-from pipeline.teacher_text.stage import prompts
-from workflow import relabelling
-from workflow.artifact import Artifact
-from workflow.config import ConfigError, validate
-from workflow.grid import Grid
+from pipeline.methods import recipe
+from pipeline.methods.catalogue import METHODS
+from pipeline.settings.generation import TextJob
+from pipeline.stages.generate.stage import prompts
+from pipeline.stages.train import stage as distill
+from workflow.config.validate import ConfigError, validate
+from workflow.grid import relabelling
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
 
 
 def write(writer: Artifact, half: relabelling.Half) -> Artifact:
@@ -156,6 +156,6 @@ def test_what_cannot_be_is_refused_before_any_job(tiny, choice, reason):
 
 
 def test_sequence_level_distillation_with_stages_is_the_relabelled_one():
-    changed = recipes.adjusted(METHODS["seqkd"], {"relabelling_stages": 2})
+    changed = recipe.adjusted(METHODS["seqkd"], {"relabelling_stages": 2})
     same = ("loss", "policy", "teacher", "text", "relabelling_stages", "draws", "update")
     assert all(getattr(changed, one) == getattr(METHODS["mckd"], one) for one in same)

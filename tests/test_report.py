@@ -13,18 +13,19 @@ import synthetic
 import yaml
 from reports import ATTACK, ONE_SEED, SMALL, Made, run
 
-from pipeline import artifacts
-from pipeline.artifacts import Job
-from pipeline.report import stage as report
-from pipeline.reporting import formats, page
-from pipeline.reporting.inputs import read_grid, read_inputs
-from pipeline.reporting.scores import assemble
-from pipeline.reporting.tables import Cell, Group, Heading, Table
+from pipeline.artifacts import artifact as artifacts
+from pipeline.artifacts.artifact import Job
+from pipeline.reporting.analysis.load import read_grid, read_inputs
+from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.page import page
+from pipeline.reporting.render import formats
+from pipeline.reporting.render.table import Cell, Group, Heading, Table
+from pipeline.runtime.process_pool import Here, hired
 from pipeline.settings.report import ReportSettings
-from pipeline.workers import Here, hired
-from workflow import grid_csv
-from workflow.config import validate
-from workflow.grid import Grid
+from pipeline.stages.report import stage as report
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs import grid_csv
 
 pytestmark = pytest.mark.xdist_group("report")
 FORMATS = ("csv", "md", "tex", "parquet")

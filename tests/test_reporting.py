@@ -14,25 +14,27 @@ import pytest
 import synthetic
 from pydantic import ValidationError
 
-from pipeline import artifacts, schemas
-from pipeline.methods import METHODS
-from pipeline.report import stage as report
-from pipeline.reporting import formats, plots, tables
-from pipeline.reporting.books import keep_books
-from pipeline.reporting.compared import Comparisons
-from pipeline.reporting.comparisons import compare
-from pipeline.reporting.inputs import Inputs, read_grid, read_inputs
-from pipeline.reporting.looks import looks_of
-from pipeline.reporting.method_pages import details
-from pipeline.reporting.metrics import metric_of
-from pipeline.reporting.samples import clipped
-from pipeline.reporting.scores import Results, assemble
-from pipeline.reporting.shared_costs import shared_table
-from pipeline.reporting.summary import limits
-from pipeline.reporting.sums import Key, Sums, sums_of
-from pipeline.reporting.trade_offs import frontier, scores_by_teacher_size
+from pipeline.artifacts import artifact, schemas
+from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.item_sums import Key, Sums, sums_of
+from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
+from pipeline.reporting.analysis.metrics import metric_of
+from pipeline.reporting.analysis.scores import Results, assemble
+from pipeline.reporting.analysis.summary import limits
+from pipeline.reporting.costs.books import keep_books
+from pipeline.reporting.costs.shared_costs import shared_table
+from pipeline.reporting.page.method_pages import details
+from pipeline.reporting.page.samples import clipped
+from pipeline.reporting.render import formats
+from pipeline.reporting.render import table as tables
+from pipeline.reporting.render.plot_style import looks_of
+from pipeline.reporting.sections import score_plots
+from pipeline.reporting.sections.teacher_size_plot import frontier, scores_by_teacher_size
+from pipeline.runtime.process_pool import Here
 from pipeline.settings.report import ReportSettings
-from pipeline.workers import Here
+from pipeline.stages.report import stage as report
 
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
@@ -174,7 +176,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
         shutil.rmtree(teacher)
         as_it_came = tmp_path / "models" / teacher.name
         as_it_came.mkdir()
-        artifacts.write_json(as_it_came / artifacts.MANIFEST, {"id": teacher.name})
+        artifact.write_json(as_it_came / artifact.MANIFEST, {"id": teacher.name})
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
@@ -251,10 +253,10 @@ def test_fifty_methods_look_different_and_a_longer_grid_changes_no_look() -> Non
 
 def test_no_axis_of_scores_leaves_a_training_seed_out(tmp_path: Path) -> None:
     inputs, results = read(tmp_path, SMALL)
-    figure = plots.scores_by_method(results, tables.sizes_of(inputs)).figure
+    figure = score_plots.scores_by_method(results, tables.sizes_of(inputs)).figure
     for axis in figure.axes:
         low, high = axis.get_xlim()
-        lines = [line for line in axis.lines if line.get_marker() in plots.SHAPES]
+        lines = [line for line in axis.lines if line.get_marker() in score_plots.SHAPES]
         assert lines
         for line in lines:
             assert ((low <= line.get_xdata()) & (line.get_xdata() <= high)).all()
@@ -286,6 +288,6 @@ def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
 
 
 def test_the_report_does_not_load_torch() -> None:
-    code = "import sys, pipeline.report.stage; sys.exit('torch' in sys.modules)"
+    code = "import sys, pipeline.stages.report.stage; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from snaking import Copy, edited
 
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.grid import Grid
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("chain")
 REPORT = {"tiny/grid.csv", "tiny/report"}
@@ -107,7 +107,9 @@ def test_another_question_to_the_checkpoints(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_a_plot(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit("pipeline/reporting/plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
+    with chain.edit(
+        "pipeline/reporting/sections/score_plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"
+    ):
         assert chain.planned(tiny) == {"tiny/report"}
 
 
@@ -137,7 +139,7 @@ def test_an_edit_is_passed_over_if_the_user_says_so(chain: Copy, tiny: dict[str,
     changed = edited(tiny, {"methods.forward_kl": None})
     one = grid(changed)
     new = trained_and_evaluated(one, one.student("forward_kl", "small", "large", 1)) | REPORT
-    with chain.edit("pipeline/distill/run.py", "Row = ", "ANOTHER = 1\nRow = "):
+    with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
         assert chain.planned(tiny, "--rerun-triggers", "mtime", "input") == set()
         assert chain.planned(changed, "--rerun-triggers", "mtime", "input") == new
 
@@ -148,12 +150,12 @@ def test_a_loss_that_nobody_uses_reruns_nothing(chain: Copy, tiny: dict[str, Any
 
 
 def test_an_entry_in_the_list_of_methods_reruns_no_training(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit("pipeline/methods.py", "METHODS = {", "METHODS = {\n    **{},"):
+    with chain.edit("pipeline/methods/catalogue.py", "METHODS = {", "METHODS = {\n    **{},"):
         assert chain.planned(tiny) <= {"tiny/report"}
 
 
 def test_the_loop_reruns_all_that_is_trained(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit("pipeline/distill/run.py", "Row = ", "ANOTHER = 1\nRow = "):
+    with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
         assert chain.planned(tiny) == teachers_and_all_that_follows(grid(tiny))
 
 
@@ -249,7 +251,7 @@ def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str,
 
         with chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "):
             assert chain.planned(tiny) == loss
-        with chain.edit("pipeline/distill/run.py", "Row = ", "ANOTHER = 1\nRow = "):
+        with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
             assert chain.planned(tiny) == teachers_and_all_that_follows(one)
 
         changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})

@@ -11,19 +11,26 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
-from pipeline.distill import chunked
-from pipeline.language_model import parameter_count
+from pipeline.generation import BATCH_TOKENS
+from pipeline.generation.room import GPU_SHARE
+from pipeline.models.language_model import parameter_count
 from pipeline.models.layers import layers_of
 from pipeline.settings.models import Shape
-from pipeline.writing import BATCH_TOKENS
-from pipeline.writing.room import GPU_SHARE
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.fit import MB, WRITER_SHARE, least_mb, logits_at_once
-from workflow.grid import Grid
-from workflow.machine import CPU, GPU, Machine
-from workflow.model_sizes import ASSUMED_PARAMETERS, KNOWN, of_folder, of_name, of_shape, size
-from workflow.resources import WRITER_POSITIONS, estimate, work
+from pipeline.training import chunked_loss
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
+from workflow.resources.estimates import WRITER_POSITIONS, estimate, work
+from workflow.resources.fit import MB, WRITER_SHARE, least_mb, logits_at_once
+from workflow.resources.machine import CPU, GPU, Machine
+from workflow.resources.model_sizes import (
+    ASSUMED_PARAMETERS,
+    KNOWN,
+    of_folder,
+    of_name,
+    of_shape,
+    size,
+)
 
 VOCABULARY = 320
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -171,9 +178,9 @@ def test_a_writers_cache_is_as_large_as_writing_makes_it():
 @pytest.mark.parametrize("parameters", [10**8, 18 * 10**8, 25 * 10**8, 7 * 10**9])
 def test_a_training_step_holds_as_many_logits_as_it_says(gigabytes: int, parameters: int):
     machine = Machine(device_memory_mb=1000 * gigabytes)
-    on_gpu = chunked.logits_on_gpu(gigabytes * 10**9, parameters)
+    on_gpu = chunked_loss.logits_on_gpu(gigabytes * 10**9, parameters)
     assert on_gpu == logits_at_once(machine, parameters)
-    assert chunked.logits_at_once(torch.device("cpu"), parameters) == logits_at_once(
+    assert chunked_loss.logits_at_once(torch.device("cpu"), parameters) == logits_at_once(
         CPU, parameters
     )
     # 16 bytes a parameter are to leave half of it free

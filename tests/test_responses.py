@@ -4,12 +4,12 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from small_tasks import BUDGET, ITEMS, WORDS, model, scores
 
-from pipeline.evaluate import harness_results, responses
-from pipeline.evaluate.checkpoint_lm import CheckpointLM
-from pipeline.evaluate.measured import Measured
+from pipeline.data.batch import Text
+from pipeline.evaluation import lm_eval_results, responses
+from pipeline.evaluation.lm_eval_model import CheckpointLM
+from pipeline.evaluation.records import Measured
 from pipeline.settings.evaluation import Writing
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
+from pipeline.settings.generation import Sampling
 
 
 def answered(seeds: list[int], temperature: float) -> Measured:
@@ -19,7 +19,7 @@ def answered(seeds: list[int], temperature: float) -> Measured:
     tasks = responses.tasks(
         "dolly", ITEMS, writing, lambda prompt, seed: checkpoint.written[prompt, seed]
     )
-    results = harness_results.run(checkpoint, tasks, None, seed=0)
+    results = lm_eval_results.run(checkpoint, tasks, None, seed=0)
     return responses.evaluated("dolly", writing, results)
 
 

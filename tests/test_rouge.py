@@ -3,11 +3,11 @@
 import pytest
 from small_tasks import WORDS
 
-from pipeline.evaluate import responses, rouge
-from pipeline.evaluate.rouge import Sight
+from pipeline.data.batch import Text
+from pipeline.evaluation import responses, rouge
+from pipeline.evaluation.rouge import Sight
 from pipeline.settings.evaluation import Writing
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
+from pipeline.settings.generation import Sampling
 
 EVERY_SCRIPT = {
     "Russian": "кошка спит на крыше",

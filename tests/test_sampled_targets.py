@@ -5,9 +5,9 @@ import tiny
 import torch
 from torch import Tensor
 
+from pipeline.distributions.log_probs import Signal, dense, on_support
+from pipeline.distributions.sampled_targets import sampled
 from pipeline.losses.forward_kl import Loss
-from pipeline.sampled_targets import sampled
-from pipeline.signal import Signal, dense, on_support
 
 VOCABULARY, TOKENS = 9, 4
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from snaking import JOB, Copy, edited
 
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.jobs import OUTDATED
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import OUTDATED
 
 pytestmark = pytest.mark.xdist_group("chain")
 METHODS = {"sft": None, "seqkd": None, "jsd": None}

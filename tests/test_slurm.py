@@ -20,8 +20,8 @@ from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, overrun
 from snaking import ROOT, Copy, edited, fresh_copy
 
-from workflow.config import validate
-from workflow.grid import Grid
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("slurm")
 PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake

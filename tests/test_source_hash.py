@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from workflow.source_hash import closure, digest
+from workflow.jobs.source_hash import closure, digest
 
 ROOT = Path(__file__).parent.parent
-STAGES = ("data", "tokenizer", "tokenize", "models", "distill", "teacher_text", "teacher_cache")
+STAGES = (
+    "prepare_data",
+    "train_tokenizer",
+    "tokenize",
+    "prepare_model",
+    "train",
+    "generate",
+    "cache_teacher",
+)
 TWICE = """
 def twice(number: int) -> int:
     return 2 * number
@@ -31,11 +39,11 @@ def of_source(folder: Path, source: str) -> str:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "one.py").write_text(source)
-    (folder / "workflow").mkdir()
-    for name in ("__init__", "source_hash"):
+    (folder / "workflow/jobs").mkdir(parents=True)
+    for name in ("__init__", "jobs/__init__", "jobs/source_hash"):
         copied = (ROOT / "workflow" / f"{name}.py").read_text()
         (folder / "workflow" / f"{name}.py").write_text(copied)
-    asked = "from workflow.source_hash import digest; print(digest('pipeline.one'))"
+    asked = "from workflow.jobs.source_hash import digest; print(digest('pipeline.one'))"
     command = [sys.executable, "-c", asked]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -58,28 +66,36 @@ def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):
 
 
 def test_a_stage_depends_on_what_it_imports_and_on_no_more():
-    distill = closure("pipeline.distill")
-    assert {"pipeline.distill.stage", "pipeline.distill.training", "pipeline.schemas"} <= distill
-    assert not distill & {"pipeline.evaluate.stage", "pipeline.report.stage", "pipeline.methods"}
-    assert "pipeline.distill.training" not in closure("pipeline.evaluate")
+    distill = closure("pipeline.stages.train")
+    assert {
+        "pipeline.stages.train.stage",
+        "pipeline.training.loop",
+        "pipeline.artifacts.schemas",
+    } <= distill
+    assert not distill & {
+        "pipeline.stages.evaluate.stage",
+        "pipeline.stages.report.stage",
+        "pipeline.methods.catalogue",
+    }
+    assert "pipeline.training.loop" not in closure("pipeline.stages.evaluate")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_depends_on_a_single_loss_policy_or_plot(stage: str):
     plugins = ("pipeline.losses.", "pipeline.data_policies.", "pipeline.teacher_updates.")
-    own = [name for name in closure(f"pipeline.{stage}") if name.startswith(plugins)]
+    own = [name for name in closure(f"pipeline.stages.{stage}") if name.startswith(plugins)]
     assert own == []
-    assert not any("reporting" in name for name in closure(f"pipeline.{stage}"))
+    assert not any("reporting" in name for name in closure(f"pipeline.stages.{stage}"))
 
 
 def test_a_loss_counts_for_those_that_use_it():
-    with_jsd = digest("pipeline.distill", ("pipeline.losses.jsd",))
-    assert with_jsd != digest("pipeline.distill")
-    assert with_jsd != digest("pipeline.distill", ("pipeline.losses.forward_kl",))
+    with_jsd = digest("pipeline.stages.train", ("pipeline.losses.jsd",))
+    assert with_jsd != digest("pipeline.stages.train")
+    assert with_jsd != digest("pipeline.stages.train", ("pipeline.losses.forward_kl",))
 
 
 def test_templates_and_styles_of_the_report_are_its_code():
-    assert "pipeline.reporting.web" in closure("pipeline.report")
+    assert "pipeline.reporting.web" in closure("pipeline.stages.report")
     assert list((ROOT / "pipeline" / "reporting" / "web").glob("*.css"))
 
 

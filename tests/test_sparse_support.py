@@ -8,13 +8,13 @@ import synthetic
 import tiny
 
 from benchmarks.sparse_support import NEEDS_WHOLE_VOCABULARY, Row, Subjects, markdown, measure
-from pipeline.artifacts import Job
-from pipeline.method import Method
-from pipeline.report import stage as report
-from pipeline.reporting import sparse_support
-from pipeline.reporting.inputs import read_grid, read_inputs
+from pipeline.artifacts.artifact import Job
+from pipeline.methods.method import Method
+from pipeline.reporting.analysis import top_k_bias
+from pipeline.reporting.analysis.load import read_grid, read_inputs
+from pipeline.runtime.process_pool import Here
 from pipeline.settings.report import ReportSettings
-from pipeline.workers import Here
+from pipeline.stages.report import stage as report
 
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
 MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}
@@ -86,21 +86,21 @@ def test_only_methods_beyond_the_bound_on_a_cache_are_warned_of() -> None:
         "three": method("unsafe", teacher="live"),
         "four": method("unsafe", draws=50),
     }
-    (line,) = sparse_support.warnings(methods, 100, MEASURED)
+    (line,) = top_k_bias.warnings(methods, 100, MEASURED)
     assert "teacher's 100 most likely tokens" in line
     assert "more than 5%" in line
     assert ": one by 6% (K = 64). " in line
 
 
 def test_a_smaller_cache_is_judged_by_the_next_smaller_support_that_was_measured() -> None:
-    (line,) = sparse_support.warnings({"two": method("safe")}, 63, MEASURED)
+    (line,) = top_k_bias.warnings({"two": method("safe")}, 63, MEASURED)
     assert ": two by 20% (K = 8). " in line
-    assert not sparse_support.warnings({"two": method("safe")}, 64, MEASURED)
+    assert not top_k_bias.warnings({"two": method("safe")}, 64, MEASURED)
 
 
 @pytest.mark.parametrize(("loss", "k"), [("safe", 7), ("new", 64)])
 def test_what_was_not_measured_is_said_to_be_so(loss: str, k: int) -> None:
-    (line,) = sparse_support.warnings({"two": method(loss)}, k, MEASURED)
+    (line,) = top_k_bias.warnings({"two": method(loss)}, k, MEASURED)
     assert line.endswith("was not measured.")
     assert "two" in line
 
@@ -108,7 +108,7 @@ def test_what_was_not_measured_is_said_to_be_so(loss: str, k: int) -> None:
 def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entropy(
     tmp_path: Path,
 ) -> None:
-    measured = sparse_support.errors()
+    measured = top_k_bias.errors()
     worst = max(measured, key=lambda name: measured[name][8])
     settings = synthetic.settings(EXPERIMENT)
     settings["methods"]["jsd"]["loss"] = worst
@@ -130,4 +130,4 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
 
 def test_the_table_in_the_package_is_the_documented_one() -> None:
     documented = Path(__file__).parent.parent / "docs" / "sparse_support" / "demo.csv"
-    assert sparse_support.TABLE.read_text() == documented.read_text()
+    assert top_k_bias.TABLE.read_text() == documented.read_text()

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from pipeline.examples import Example
-from pipeline.splits import letters, near_identical, overlap, refuse_leaks, set_apart, shuffled
+from pipeline.data.examples import Example
+from pipeline.data.splits import letters, near_identical, overlap, refuse_leaks, set_apart, shuffled
 
 
 def example(instruction: str, response: str = "Yes.", source: str = "toy") -> Example:

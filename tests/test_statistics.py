@@ -8,9 +8,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.interval_coverage import Truth, draw, drawn_differences, item_draws
-from pipeline.statistics import hierarchical
-from pipeline.statistics.gaps import fieller
-from pipeline.statistics.hierarchical import Estimates
+from pipeline.statistics import bootstrap
+from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.items import (
     contributions,
     draw_variance,
@@ -22,8 +21,9 @@ from pipeline.statistics.items import (
 )
 from pipeline.statistics.letters import letters
 from pipeline.statistics.multiplicity import holm
-from pipeline.statistics.permutation import sign_flips, smallest_p
 from pipeline.statistics.power import resolvable
+from pipeline.statistics.ratio import fieller
+from pipeline.statistics.tests import sign_flips, smallest_p
 
 ONE, OTHER = np.array([0]), np.array([1])
 SURE = 3.3  # standard errors: a right procedure fails one such check in a thousand
@@ -45,7 +45,7 @@ def equally_weighted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_one_seed_with_equal_weights_is_the_paired_t_test() -> None:
     values = two_methods(40)
     scores, influences = equally_weighted(values)
-    found = hierarchical.of_pairs(scores, products(influences), ONE, OTHER)
+    found = bootstrap.of_pairs(scores, products(influences), ONE, OTHER)
     ours = stats.ttest_rel(values[0, 0], values[1, 0])
     interval = ours.confidence_interval()
     assert found.values[0] == pytest.approx(values[0].mean() - values[1].mean())
@@ -57,7 +57,7 @@ def test_two_methods_whose_items_agree_are_the_paired_t_test_over_seeds() -> Non
     by_seed = np.array([[0.31, 0.52, 0.43, 0.70], [0.28, 0.55, 0.31, 0.52]])
     values = np.repeat(by_seed[:, :, None], 50, axis=2)  # all items alike: seeds alone vary
     scores, influences = equally_weighted(values)
-    found = hierarchical.of_pairs(scores, products(influences), ONE, OTHER)
+    found = bootstrap.of_pairs(scores, products(influences), ONE, OTHER)
     ours = stats.ttest_rel(*by_seed)
     assert found.p_values()[0] == pytest.approx(ours.pvalue, rel=1e-5)  # of the integral
     assert found.half_widths()[0] == pytest.approx(np.ptp(ours.confidence_interval()) / 2, rel=1e-5)

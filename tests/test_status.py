@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, edited
 
-from workflow.artifact import Artifact
-from workflow.config import validate
-from workflow.grid import Grid
-from workflow.jobs import Jobs
-from workflow.status import last_line
+from workflow.commands.status import last_line
+from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
+from workflow.jobs.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Folder:
     config: dict[str, Any]
 
     def ask(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """`workflow.status` as a user starts it."""
+        """`workflow.commands.status` as a user starts it."""
         name = f"{self.config['experiment']}.json"
         (self.path / name).write_text(json.dumps(self.config))
         return subprocess.run(
-            [sys.executable, "-m", "workflow.status", "--configfile", name, *options],
+            [sys.executable, "-m", "workflow.commands.status", "--configfile", name, *options],
             cwd=self.path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,

@@ -10,13 +10,13 @@ import pytest
 import torch
 from players import Setup, llama, run, trained
 
-from pipeline.costs import Compiled
-from pipeline.distill import checkpoint
-from pipeline.distill.compiled import attempt, pays
-from pipeline.distill.prefetch import ahead
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill, settle
-from pipeline.teachers import LiveTeacher
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.costs import Compiled
+from pipeline.training import checkpoint
+from pipeline.training.compile import attempt, pays
+from pipeline.training.loop import distill, settle
+from pipeline.training.prefetch import ahead
+from pipeline.training.state import begin
 
 
 def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:

@@ -10,11 +10,11 @@ from snaking import TINY, edited
 
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
 from pipeline.settings.evaluation import Evaluation
-from pipeline.tasks import definitions, harness_index
-from workflow import evaluations
-from workflow.config import ConfigError, validate
-from workflow.digests import of_file
-from workflow.grid import Grid
+from pipeline.tasks import definitions, lm_eval_index
+from workflow.config.validate import ConfigError, validate
+from workflow.grid import evaluations
+from workflow.grid.digests import of_file
+from workflow.grid.grid import Grid
 
 CODE = __file__
 
@@ -31,7 +31,7 @@ def test_every_task_of_lm_eval_that_a_definition_names_is_there():
     for name in definitions.names():
         for base, found in definitions.expanded(name).values():
             if isinstance(found, definitions.Harness):
-                assert harness_index.files(found.task or base)
+                assert lm_eval_index.files(found.task or base)
 
 
 def test_a_suite_has_its_own_prompts_and_decoding():
@@ -57,10 +57,10 @@ def test_a_sampled_task_is_written_once_for_each_seed_and_a_greedy_one_once():
 def test_the_index_knows_what_lm_eval_has():
     # those of the issue, a tag, groups with members in other folders, and a group of groups
     for name in ("arc_easy", "hellaswag", "piqa", "boolq", "lambada", "mmlu", "bbh", "drop"):
-        assert harness_index.files(name)
-    assert len(harness_index.folders("openllm")) > 3
-    assert {path.name for path in harness_index.folders("ai2_arc")} == {"arc"}
-    assert not harness_index.files("arc_eazy")
+        assert lm_eval_index.files(name)
+    assert len(lm_eval_index.folders("openllm")) > 3
+    assert {path.name for path in lm_eval_index.folders("ai2_arc")} == {"arc"}
+    assert not lm_eval_index.files("arc_eazy")
 
 
 @pytest.mark.parametrize(

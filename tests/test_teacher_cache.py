@@ -15,23 +15,23 @@ import torch
 from players import CPU, Setup, llama, run, schooled, texts
 from test_cache_tiers import cached
 
-from pipeline import artifacts
-from pipeline.cache.cached_teacher import open_cache
-from pipeline.cache.facts import Facts
-from pipeline.cache.head import Head
-from pipeline.cache.store import Store
-from pipeline.cache.tiers import Hidden
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.divergences import kl
-from pipeline.logits import Scaling
-from pipeline.methods import METHODS
+from pipeline.artifacts import artifact
+from pipeline.data.batch import Text, collate
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import on_support
+from pipeline.methods.catalogue import METHODS
+from pipeline.models.logits import Scaling
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.signal import on_support
-from pipeline.teacher_cache import shards
+from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Captured
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, collate
+from pipeline.teacher_cache.lm_head import Head
+from pipeline.teacher_cache.metadata import Facts
+from pipeline.teacher_cache.reader import open_cache
+from pipeline.teacher_cache.store import Store
+from pipeline.teacher_cache.tiers import Hidden
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 COUNT = 500  # texts: their tokens need more than one block
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
@@ -47,7 +47,7 @@ class Shelf:
 
 
 def cache_stage(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.teacher_cache", *arguments]
+    command = [sys.executable, "-m", "pipeline.stages.cache_teacher", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -105,7 +105,7 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
         "target": states[:, 0].float(),
         "likeliest": torch.zeros(len(states), 2, dtype=torch.int32),
     }
-    shards.write(tmp_path / facts.shards[0], [Captured(own, [parts], None)], facts)
+    writer.write(tmp_path / facts.shards[0], [Captured(own, [parts], None)], facts)
     assert pq.ParquetFile(tmp_path / facts.shards[0]).num_row_groups > 1
 
     head = Head(torch.nn.Linear(width, 2), Scaling())
@@ -126,7 +126,7 @@ def test_threads_read_the_same_as_one(made: Shelf):
 
 
 def test_the_manifest_says_how_far_a_share_is_from_the_teacher(made: Shelf):
-    found = artifacts.read_json(made.cache / artifacts.MANIFEST)["verified"]
+    found = artifact.read_json(made.cache / artifact.MANIFEST)["verified"]
     assert found["texts"] == 5  # 1 % of them
     assert 0 < found["mean_error"] < 1.1e-5
     assert found["mean_error"] < found["largest_error"] < 1e-4

@@ -9,11 +9,12 @@ from players import END, llama, texts
 from shelf import put_model, put_texts
 from transformers import LlamaForCausalLM
 
-from pipeline import artifacts, vocabulary
-from pipeline.artifacts import Job
-from pipeline.corpus import read_texts
-from pipeline.settings.writing import TextJob
-from pipeline.teacher_text import stage
+from pipeline.artifacts import artifact
+from pipeline.artifacts.artifact import Job
+from pipeline.data.corpus import read_texts
+from pipeline.models import vocabulary
+from pipeline.settings.generation import TextJob
+from pipeline.stages.generate import stage
 
 
 def written(folder: Path, teacher: LlamaForCausalLM) -> Path:
@@ -35,7 +36,7 @@ def test_texts_say_what_they_begin_and_end_with(tmp_path: Path):
     assert vocabulary.of_texts(made) == vocabulary.of_texts(tmp_path / "tokens")
     found = read_texts(made / "train.parquet", "teacher")
     assert all(len(one.response_ids) == 6 or one.response_ids[-1] == END for one in found)
-    assert artifacts.read_json(made / "manifest.json")["tokens"] == sum(
+    assert artifact.read_json(made / "manifest.json")["tokens"] == sum(
         len(one.response_ids) for one in found
     )
 

@@ -10,15 +10,15 @@ from shelf import put_all
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from pipeline.adapters import Learner, attach
-from pipeline.distill import checkpoint, chunked
-from pipeline.distill import stage as distill
-from pipeline.distill.run import Run, State, begin
-from pipeline.distill.training import distill as steps_of
-from pipeline.language_model import response_logits
-from pipeline.logits import scaling_of
+from pipeline.data.batch import Batch, collate
+from pipeline.models.language_model import response_logits
+from pipeline.models.logits import scaling_of
+from pipeline.models.lora import Learner, attach
+from pipeline.stages.train import stage as distill
 from pipeline.teacher_updates import exam, online_module
-from pipeline.texts import Batch, collate
+from pipeline.training import checkpoint, chunked_loss
+from pipeline.training.loop import distill as steps_of
+from pipeline.training.state import Run, State, begin
 
 LEARNING = ("okd", "ikd")
 
@@ -245,7 +245,7 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
     start = [one.detach().clone() for one in learner.weights]
 
     def gradient(at_once: int) -> Tensor:
-        monkeypatch.setattr(chunked, "CPU_LOGITS", at_once * student.config.vocab_size)
+        monkeypatch.setattr(chunked_loss, "CPU_LOGITS", at_once * student.config.vocab_size)
         with torch.no_grad():
             for one, value in zip(learner.weights, start, strict=True):
                 one.copy_(value)

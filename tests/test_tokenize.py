@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 from tokenizers import pre_tokenizers
 
-from pipeline import artifacts, schemas, vocabulary
-from pipeline.corpus import read_texts
-from pipeline.examples import Example, columns, identify
-from pipeline.language_model import load_tokenizer
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.corpus import read_texts
+from pipeline.data.examples import Example, columns, identify
+from pipeline.models import vocabulary
+from pipeline.models.language_model import load_tokenizer
+from pipeline.models.vocabulary import digest
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.settings.models import Tokenizer
-from pipeline.tokenize.stage import describe, encode, encode_plain, run
-from pipeline.tokenizer.stage import END, train
-from pipeline.vocabulary import digest
+from pipeline.stages.tokenize.stage import describe, encode, encode_plain, run
+from pipeline.stages.train_tokenizer.stage import END, train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"] * 5
 WORDS = train(TEXTS, Tokenizer(vocabulary=300))
@@ -124,9 +125,9 @@ def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
         columns_of = columns(identified, Template(**template))
         schemas.write(data / f"{split}.parquet", columns_of, schemas.EXAMPLES)
     settings = {"settings": {"template": template}, "id": "data"}
-    artifacts.write_json(data / artifacts.MANIFEST, settings)
+    artifact.write_json(data / artifact.MANIFEST, settings)
     WORDS.save_pretrained(words / "model")
-    job = artifacts.Job("tokens", "x", ROOMY.model_dump())
+    job = artifact.Job("tokens", "x", ROOMY.model_dump())
     run(Namespace(job=job, data=data, tokenizer=words, out=out))
 
     (text,) = read_texts(out / "test.parquet")
@@ -135,4 +136,4 @@ def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
     assert (text.response_ids[-1], text.response_ids.count(end)) == (end, 1)
     assert load_tokenizer(out).decode(text.response_ids[:-1]) == f"runs {END}"
     assert vocabulary.of_texts(out).ends == [end]
-    assert len(artifacts.read_json(out / "card.json")["warnings"]) == len(schemas.SPLITS)
+    assert len(artifact.read_json(out / "card.json")["warnings"]) == len(schemas.SPLITS)

@@ -15,16 +15,17 @@ from snaking import ROOT
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from word_pieces import END, TURN, byte_level
 
-from pipeline import artifacts, vocabulary
-from pipeline.distill import stage as distill
-from pipeline.language_model import load, load_tokenizer
+from pipeline.artifacts import artifact
+from pipeline.data.batch import Text
+from pipeline.generation import sampler, write
+from pipeline.models import vocabulary
+from pipeline.models.language_model import load, load_tokenizer
 from pipeline.models.settled import settle
-from pipeline.models.stage import from_shape
 from pipeline.settings.distill import DistillSettings
+from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import sampler, write
+from pipeline.stages.prepare_model.stage import from_shape
+from pipeline.stages.train import stage as distill
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ def texts_of(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
     facts = vocabulary.facts(vocabulary.conventions(model))
-    artifacts.write_json(folder / artifacts.MANIFEST, {"id": folder.name, **facts})
+    artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 
 
@@ -120,7 +121,7 @@ def test_a_teacher_that_is_used_as_it_is_must_begin_and_end_texts_alike(
     with pytest.raises(ValueError, match=said + ": give this teacher `training`"):
         vocabulary.check_teacher(second, tokens)
     made = {"id": "second", "inputs": {"start": "x", "tokens": "y"}}
-    artifacts.write_json(second / artifacts.MANIFEST, made)
+    artifact.write_json(second / artifact.MANIFEST, made)
     vocabulary.check_teacher(second, tokens)  # it has learnt how the texts are
 
 
@@ -159,7 +160,15 @@ def trained(folder: Path, start: Path, tokens: Path) -> Path:
     """A student as the stage leaves it."""
     flags = ["--start", str(start), "--tokens", str(tokens), "--state", str(folder / "state")]
     job = json.dumps({"id": "student", "code": "x", "settings": job_settings("fixed", 4)})
-    command = [sys.executable, "-m", "pipeline.distill", job, *flags, "--out", str(folder / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.stages.train",
+        job,
+        *flags,
+        "--out",
+        str(folder / "out"),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder / "out"

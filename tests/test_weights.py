@@ -20,7 +20,7 @@ from transformers import (
     T5Config,
 )
 
-from pipeline import language_model, weights
+from pipeline.models import language_model, weights
 
 SIZES = {
     "vocab_size": 67,

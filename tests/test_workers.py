@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.workers import hired
+from pipeline.runtime.process_pool import hired
 
 ROOT = Path(__file__).parent.parent
 HIRING = """
 import os, time
-from pipeline.workers import hired
+from pipeline.runtime.process_pool import hired
 
 helpers = hired(2)
 print(helpers.submit(os.getpid).result() != os.getpid(), flush=True)

@@ -21,21 +21,21 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.writing import (
+from pipeline.data.batch import Text
+from pipeline.generation import (
     BATCH_TOKENS,
     Choice,
     Choose,
     draw,
-    lockstep,
+    fallback,
     restricted,
     sampler,
     write,
 )
-from pipeline.writing.choices import CHUNK
-from pipeline.writing.slots import Asked
-from pipeline.writing.slots import uniforms as uniforms_of
+from pipeline.generation.sampling import CHUNK
+from pipeline.generation.slots import Asked
+from pipeline.generation.slots import uniforms as uniforms_of
+from pipeline.settings.generation import Sampling
 
 
 def gpt2() -> GPT2LMHeadModel:
@@ -170,7 +170,7 @@ def test_a_text_stops_at_whichever_of_several_ends_generate_stops_at(plain: bool
     found = write(asked, [model], greedy, 10, 0, "student")
     if plain:
         given = [Asked(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
-        loop = lockstep.written(given, [model], greedy, 10, (first, second))
+        loop = fallback.written(given, [model], greedy, 10, (first, second))
         assert [one.tokens for one in loop] == [one.response_ids for one in found]
     assert {text.response_ids[-1] for text in found} >= {first, second}
     for text in found:
@@ -267,7 +267,7 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
 def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
     model, asked, choose = make(), texts(12), sampler(Sampling())
     given = [Asked(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
-    plain = lockstep.written(given, [model], choose, 20, (END,))
+    plain = fallback.written(given, [model], choose, 20, (END,))
     for one, text in zip(plain, write(asked, [model], choose, 20, 3, "student"), strict=True):
         assert one.tokens == text.response_ids
         # float32 sums in another order

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pipeline.data.batch import Text
 from pipeline.data_policies.fixed import Policy
-from pipeline.distill.run import Run, State
+from pipeline.distributions.log_probs import LogProbs, Signal, Tokens, of_target, on_support
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.signal import LogProbs, Signal, Tokens, of_target, on_support
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text
+from pipeline.training.state import Run, State
 
 TEXT_LENGTHS = (3, 1, 4, 2)  # response tokens of the texts of a case
 VOCABULARY = 64

@@ -18,13 +18,14 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from pipeline import catalog, recipes
-from pipeline.distill.run import Run
-from pipeline.language_model import Precision
+from pipeline.data.batch import Text
+from pipeline.methods import components
+from pipeline.methods import recipe as recipes
+from pipeline.models.language_model import Precision
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.teachers import LiveTeacher, Teacher
-from pipeline.texts import Text
+from pipeline.training.state import Run
 
 VOCABULARY = 512
 END = 1
@@ -135,14 +136,14 @@ def run(
         seed=1,
     )
     if method.update and isinstance(teacher, LiveTeacher):
-        update = catalog.build_update(method.update, recipe.update)
+        update = components.build_update(method.update, recipe.update)
         update = update.begin(teacher.model, pool, settings, budget)
     return Run(
         settings=settings,
         student=student,
         teacher=teacher if method.teacher in ("cache", "live") else None,
-        loss=catalog.build_loss(method.loss, recipe.loss),
-        policy=catalog.build_policy(method.policy, recipe.policy),
+        loss=components.build_loss(method.loss, recipe.loss),
+        policy=components.build_policy(method.policy, recipe.policy),
         update=update,
         pool=pool,
         validation=pool[:4],

@@ -1,1 +1,1 @@
-"""The examples of one source, asked by one template, in three splits with a card."""
+"""Training data: sources, examples, splits, tokenization, batches."""

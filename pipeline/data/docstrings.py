@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pipeline import workers
-from pipeline.cli import progress
+from pipeline.data.examples import Example, Gathered
 from pipeline.data.prose import paragraphs, prose
-from pipeline.examples import Example, Gathered
-from pipeline.settings.data import Docstrings
-from pipeline.splits import (
+from pipeline.data.splits import (
     first_of_each,
     letters,
     near_identical,
@@ -28,6 +25,9 @@ from pipeline.splits import (
     shuffled,
     shuffled_examples,
 )
+from pipeline.runtime import process_pool
+from pipeline.settings.data import Docstrings
+from pipeline.stages.command_line import progress
 
 CALL_CHARACTERS = 200  # of the qualified name with its signature; a longer one is left out
 PLAIN_TEXTS = 20_000
@@ -151,7 +151,7 @@ def read_modules(
     """The source files of the packages, parsed; their order doesn't depend on `processes`."""
     files = [(file, name) for package in packages for file, name in _sources(package)]
     progress(f"docstrings: {len(files)} source files of {len(packages)} packages")
-    with workers.hired(processes) as pool:
+    with process_pool.hired(processes) as pool:
         paths, names = zip(*files, strict=True)
         modules = pool.map(read_module, paths, names, [characters] * len(files), chunksize=32)
         return list(modules)

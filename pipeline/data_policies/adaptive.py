@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ranges import Count, NonNegative, Share
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import sampler, write
+from pipeline.data.batch import Text
+from pipeline.generation import sampler, write
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import Count, NonNegative, Share
+from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)

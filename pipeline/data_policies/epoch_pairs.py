@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.ranges import NonNegative, PositiveShare
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import sampler, write
+from pipeline.data.batch import Text
+from pipeline.generation import sampler, write
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import NonNegative, PositiveShare
+from pipeline.settings.generation import Sampling
 
 WRITTEN = ("response_ids", "ended", "log_probs")
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.texts import Text
-from pipeline.turn import Turn
+from pipeline.data.batch import Text
+from pipeline.generation.step_context import Turn
 
 
 @dataclass(frozen=True)

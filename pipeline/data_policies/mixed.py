@@ -8,12 +8,12 @@ the same expectation and less noise; no gradient flows through the sampling, as 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.mixing import rewritten
-from pipeline.ranges import NonNegative, Share
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import sampler
+from pipeline.data.batch import Text
+from pipeline.generation import sampler
+from pipeline.generation.mixing import rewritten
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import NonNegative, Share
+from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from pipeline.mixing import both, rewritten
-from pipeline.ranges import Count, NonNegative, PositiveShare, Share
-from pipeline.settings.writing import Sampling
-from pipeline.signal import of_target
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import Drafted, Logits, sampler
+from pipeline.data.batch import Text
+from pipeline.distributions.log_probs import of_target
+from pipeline.generation import Drafted, Logits, sampler
+from pipeline.generation.mixing import both, rewritten
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import Count, NonNegative, PositiveShare, Share
+from pipeline.settings.generation import Sampling
 
 DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no text
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.divergences import kl, mixture
-from pipeline.mixing import both, rewritten
-from pipeline.ranges import NonNegative, Share
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import Choice, Logits, either, sampler
+from pipeline.data.batch import Text
+from pipeline.distributions.divergences import kl, mixture
+from pipeline.generation import Choice, Logits, either, sampler
+from pipeline.generation.mixing import both, rewritten
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import NonNegative, Share
+from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.mixing import both
-from pipeline.ranges import Share
-from pipeline.settings.writing import Sampling
-from pipeline.signal import of_target
-from pipeline.texts import Text
-from pipeline.turn import Turn
-from pipeline.writing import Choice, Logits, either, sampler, write
+from pipeline.data.batch import Text
+from pipeline.distributions.log_probs import of_target
+from pipeline.generation import Choice, Logits, either, sampler, write
+from pipeline.generation.mixing import both
+from pipeline.generation.step_context import Turn
+from pipeline.methods.ranges import Share
+from pipeline.settings.generation import Sampling
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ unless α + β = 1: on a sparse support it may be off either way.
 
 from dataclasses import dataclass
 
-from pipeline.divergences import alpha_beta
-from pipeline.ranges import Positive
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import alpha_beta
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import Positive
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.divergences import kl
-from pipeline.ranges import NonNegative, OpenShare, PositiveShare, Share
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import NonNegative, OpenShare, PositiveShare, Share
 
 
 @dataclass(frozen=True)

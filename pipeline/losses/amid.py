@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.divergences import alpha_beta, mixture
-from pipeline.ranges import OpenShare, Positive, Real
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import alpha_beta, mixture
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare, Positive, Real
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.catalog import build_loss
-from pipeline.divergences import target_or_not, without_target
-from pipeline.ranges import PlainDivergence, Share
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import target_or_not, without_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.components import build_loss
+from pipeline.methods.ranges import PlainDivergence, Share
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.divergences import Weight, kl, mixture, skew_kl
-from pipeline.ranges import OpenShare
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import Weight, kl, mixture, skew_kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare
 
 
 @dataclass(frozen=True)

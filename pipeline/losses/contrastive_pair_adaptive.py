@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.per_sequence import text_mean
 from pipeline.losses.contrastive_pair import contrast
-from pipeline.ranges import OpenShare
-from pipeline.sequences import text_mean
-from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+from pipeline.methods.ranges import OpenShare
 
 
 @dataclass(frozen=True)

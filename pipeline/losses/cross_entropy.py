@@ -5,7 +5,7 @@ Y. Kim, A. M. Rush, 2016. Sequence-Level Knowledge Distillation. arXiv:1606.0794
 
 from dataclasses import dataclass
 
-from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ is what they use most on CIFAR-100; nothing says that it suits language.
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl, target_or_not, without_target
-from pipeline.ranges import NonNegative
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl, target_or_not, without_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import NonNegative
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ arXiv:1503.02531; at each token as in Y. Kim, A. M. Rush, 2016, arXiv:1606.07947
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
 
 
 @dataclass(frozen=True)

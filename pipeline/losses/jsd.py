@@ -7,9 +7,9 @@ KDFlow puts it on the student; the DistiLLM repository names 1 - β.
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl, mixture
-from pipeline.ranges import OpenShare
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl, mixture
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare
 
 
 @dataclass(frozen=True)

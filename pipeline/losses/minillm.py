@@ -16,16 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.divergences import kl
-from pipeline.ranges import OpenShare, Positive, Share
-from pipeline.sequences import (
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.per_sequence import (
     by_text,
     from_grid,
     in_grid,
     log_probs_written_with,
     side_by_side,
 )
-from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+from pipeline.methods.ranges import OpenShare, Positive, Share
 
 WHITENING_FLOOR = 1e-8  # added to the variance: equal advantages are zero, not 0 / 0
 

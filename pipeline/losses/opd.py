@@ -9,8 +9,8 @@ exact.
 
 from dataclasses import dataclass
 
-from pipeline.sequences import log_probs_written_with
-from pipeline.signal import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.per_sequence import log_probs_written_with
 
 
 @dataclass(frozen=True)

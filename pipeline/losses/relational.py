@@ -10,10 +10,10 @@ vocabulary.
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl
-from pipeline.ranges import NonNegative
-from pipeline.sequences import text_mean
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.per_sequence import text_mean
+from pipeline.methods.ranges import NonNegative
 
 
 @dataclass(frozen=True)

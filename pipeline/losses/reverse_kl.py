@@ -6,8 +6,8 @@ arXiv:2306.08543, where it is the objective; without their policy gradient (see 
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
 
 
 @dataclass(frozen=True)

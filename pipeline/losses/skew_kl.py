@@ -7,9 +7,9 @@ teacher's entropy. Here it stays, so that zero means equal.
 
 from dataclasses import dataclass
 
-from pipeline import divergences
-from pipeline.ranges import OpenShare
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions import divergences
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare
 
 
 @dataclass(frozen=True)

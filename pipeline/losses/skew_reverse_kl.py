@@ -7,9 +7,9 @@ through the mixture too.
 
 from dataclasses import dataclass
 
-from pipeline.divergences import skew_kl
-from pipeline.ranges import OpenShare
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import skew_kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare
 
 
 @dataclass(frozen=True)

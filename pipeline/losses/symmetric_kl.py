@@ -6,9 +6,9 @@ Knowledge Distillation for Large Language Models. arXiv:2404.02657, where it is 
 
 from dataclasses import dataclass
 
-from pipeline.divergences import kl
-from pipeline.ranges import Share
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import Share
 
 
 @dataclass(frozen=True)

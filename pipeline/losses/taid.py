@@ -11,9 +11,9 @@ support the bucket is interpolated as if it were one token.
 import math
 from dataclasses import dataclass
 
-from pipeline.divergences import kl
-from pipeline.ranges import OpenShare, PositiveShare, Share
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.methods.ranges import OpenShare, PositiveShare, Share
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ KL(p ‖ q) + KL(q ‖ p) exactly; what is new is the gradient. Departures: no c
 
 from dataclasses import dataclass
 
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
 
 
 @dataclass(frozen=True)

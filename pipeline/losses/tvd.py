@@ -8,7 +8,7 @@ masks it the wrong way round, so that its rows with TVD trained on prompts.
 
 from dataclasses import dataclass
 
-from pipeline.signal import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
 
 
 @dataclass(frozen=True)

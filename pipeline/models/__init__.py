@@ -1,1 +1,1 @@
-"""The model that training starts from, as safetensors beside its tokenizer."""
+"""Models: loading, comparing vocabularies, float32 logits, LoRA, FLOPs."""

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
-from pipeline.language_model import response_logits
-from pipeline.settings.writing import Sampling
-from pipeline.texts import Text, collate
-from pipeline.writing import sampler, write
+from pipeline.data.batch import Text, collate
+from pipeline.generation import sampler, write
+from pipeline.models.language_model import response_logits
+from pipeline.settings.generation import Sampling
 
 PROMPTS = (9, 5, 2)  # tokens of the texts that a model is tried on
 NEW = 6  # tokens of each response

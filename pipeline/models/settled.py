@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.writing.ends import end_ids
+from pipeline.generation.ends import end_ids
 
 # what of a generation_config changes no token, or is decided by the experiment's own keys
 OWN = {

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.ranges import Count, NonNegativeCount
+from pipeline.methods.ranges import Count, NonNegativeCount
 from pipeline.settings.base import Settings
 
 ALPACA_WITH_INPUT = (
@@ -53,7 +53,7 @@ class Docstrings(Settings):
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     versions: dict[str, str] = Field(
         default_factory=dict
-    )  # of the packages, filled in by workflow.grid
+    )  # of the packages, filled in by workflow.grid.grid
 
     @model_validator(mode="after")
     def _is_range(self) -> "Docstrings":
@@ -75,7 +75,7 @@ class Files(Settings):
     plain: str | None = None  # prose for language modelling: .txt, or .jsonl with a column text
     digests: dict[str, str] = Field(
         default_factory=dict
-    )  # of the files, filled in by workflow.grid
+    )  # of the files, filled in by workflow.grid.grid
 
 
 class Hub(Settings):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pipeline.ranges import Count, NonNegative, Share
+from pipeline.methods.ranges import Count, NonNegative, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.training import Training
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
-from pipeline.ranges import Count, NonNegativeCount
+from pipeline.methods.ranges import Count, NonNegativeCount
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
-from pipeline.settings.writing import Sampling
+from pipeline.settings.generation import Sampling
 
 ColumnMap = dict[str, Any]  # column of ours -> column of theirs, as pipeline.tasks.columns says
 
@@ -21,7 +21,7 @@ class Local(Settings):
 
     files: list[str] | dict[str, list[str]]
     columns: ColumnMap | None = None  # null: as the task's definition says
-    digests: dict[str, str] = {}  # of the files, filled in by workflow.evaluations
+    digests: dict[str, str] = {}  # of the files, filled in by workflow.grid.evaluations
 
     @property
     def by_split(self) -> dict[str, list[str]]:

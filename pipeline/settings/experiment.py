@@ -4,14 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from pipeline.ranges import Count, Name, NonNegative, NonNegativeCount, Share
+from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.evaluation import Evaluation
+from pipeline.settings.generation import TextSettings
 from pipeline.settings.models import LayersOf, Model, Shape, Tokenizer
 from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
-from pipeline.settings.writing import TextSettings
 
 Names = Annotated[list[Name], Field(min_length=1)]
 Overrides = dict[str, Any]  # of training; checked when they are merged

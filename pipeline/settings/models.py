@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.ranges import Count, Positive
+from pipeline.methods.ranges import Count, Positive
 from pipeline.settings.base import Settings
 
 
@@ -53,7 +53,7 @@ class PathModel(Settings):
 
     source: Literal["path"]
     path: str
-    digest: str | None = None  # of its weights, filled in by workflow.grid
+    digest: str | None = None  # of its weights, filled in by workflow.grid.grid
 
 
 class PypiModel(Settings):

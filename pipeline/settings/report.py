@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.method import Method
+from pipeline.methods.method import Method
 from pipeline.settings.base import Settings
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from pipeline.ranges import Count
+from pipeline.methods.ranges import Count
 from pipeline.settings.base import Settings
 from pipeline.settings.training import Precision
 

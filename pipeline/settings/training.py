@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.ranges import Count, NonNegative, Positive, Share
+from pipeline.methods.ranges import Count, NonNegative, Positive, Share
 from pipeline.settings.base import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.statistics import copies
-from pipeline.statistics import seeds as of_seeds
-from pipeline.statistics.hierarchical import Estimates
+from pipeline.statistics import seed_variance as of_seeds
+from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.items import Products
 
 

@@ -7,7 +7,7 @@ block of such values makes a block.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.rows import Row
+from pipeline.data.rows import Row
 from pipeline.settings.evaluation import ColumnMap
 
 

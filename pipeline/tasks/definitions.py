@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, TypeAdapter
 
-from pipeline.ranges import Count, Name
+from pipeline.methods.ranges import Count, Name
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
 from pipeline.settings.evaluation import ColumnMap, Source, TextCut
-from pipeline.settings.writing import Sampling
+from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
 OWN = ("heldout", "responses", "exposure")  # of the experiment's own test split

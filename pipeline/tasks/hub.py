@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.rows import Row, read_rows
+from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import Source
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

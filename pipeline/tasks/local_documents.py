@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.rows import Row, content_of, read_rows
+from pipeline.data.rows import Row, content_of, read_rows
 from pipeline.settings.evaluation import ColumnMap, TextCut
 from pipeline.tasks.columns import mapped
 

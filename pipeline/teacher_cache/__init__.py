@@ -1,1 +1,1 @@
-"""The teacher cache: one forward pass over the texts, some log-probabilities to Parquet."""
+"""The teacher cache: its file format, capture and writing, and reading it back in training."""

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.language_model import autocast, response_hidden, scored
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.models.language_model import autocast, response_hidden, scored
+from pipeline.runtime.transfer import moved
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import kept, on_cpu
-from pipeline.teacher_cache.kept import Chunk, Kept
-from pipeline.texts import Batch, Text, micro_batches
-from pipeline.transfer import moved
+from pipeline.teacher_cache import reduce, reduce_on_cpu
+from pipeline.teacher_cache.reduce import Chunk, Kept
 
 # logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
 # rows for a matrix product, which lays the whole head out anew each time
@@ -68,13 +68,13 @@ class Capture:
         settings = self.settings
         match settings.kept:
             case "top_k":
-                top = kept.top if self.model.device.type == "cuda" else on_cpu.top
-                return partial(kept.likeliest, k=settings.k, top=top)
+                top = reduce.top if self.model.device.type == "cuda" else reduce_on_cpu.top
+                return partial(reduce.likeliest, k=settings.k, top=top)
             case "sampled":
                 assert settings.draws is not None
-                return partial(kept.drawn, draws=settings.draws)
+                return partial(reduce.drawn, draws=settings.draws)
             case "hidden":
-                return kept.states
+                return reduce.states
 
     def _chunks(self, batch: Batch, states: Tensor) -> Iterator[Chunk]:
         at_once = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
@@ -95,7 +95,7 @@ class Capture:
         draws, seed = self.settings.draws, self.settings.seed
         if draws is None:
             return None
-        numbers = [kept.uniform_numbers(text, draws, seed) for text in batch.texts]
+        numbers = [reduce.uniform_numbers(text, draws, seed) for text in batch.texts]
         return moved(torch.cat(numbers), batch.next_ids.device)
 
 

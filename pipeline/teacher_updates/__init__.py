@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
 
-from pipeline.texts import Batch
+from pipeline.data.batch import Batch
 
 
 @runtime_checkable

@@ -33,13 +33,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.adapters import Learner
-from pipeline.distill.chunked import of_few_logits
-from pipeline.language_model import response_logits
-from pipeline.ranges import Count, Positive
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.distributions.log_probs import LogProbs, Support, of_target, on_support
+from pipeline.methods.ranges import Count, Positive
+from pipeline.models.language_model import response_logits
+from pipeline.models.lora import Learner
 from pipeline.settings.distill import DistillSettings
-from pipeline.signal import LogProbs, Support, of_target, on_support
-from pipeline.texts import Batch, Text, micro_batches
+from pipeline.training.chunked_loss import of_few_logits
 
 
 @dataclass(frozen=True)

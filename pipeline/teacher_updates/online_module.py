@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.adapters import Learner
-from pipeline.distill.chunked import of_few_logits
-from pipeline.divergences import kl
-from pipeline.language_model import Precision, autocast, response_logits
-from pipeline.ranges import Count, NonNegative, Positive
+from pipeline.data.batch import Batch, Text
+from pipeline.distributions.divergences import kl
+from pipeline.distributions.log_probs import LogProbs, PerToken, Support, of_target, on_support
+from pipeline.methods.ranges import Count, NonNegative, Positive
+from pipeline.models.language_model import Precision, autocast, response_logits
+from pipeline.models.lora import Learner
 from pipeline.settings.distill import DistillSettings
-from pipeline.signal import LogProbs, PerToken, Support, of_target, on_support
-from pipeline.texts import Batch, Text
+from pipeline.training.chunked_loss import of_few_logits
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 from snakemake.settings.types import RerunTrigger
 
-from workflow import partial_report, runs
-from workflow.jobs import Jobs
-from workflow.machine import Machine
-from workflow.needs import Needs, refuse
+from workflow.commands import partial_report
+from workflow.launch import run_lock
+from workflow.jobs.jobs import Jobs
+from workflow.resources.machine import Machine
+from workflow.resources.requests import Needs, refuse
 
 
 def settled(path):
@@ -35,11 +36,11 @@ wildcard_constraints:
 
 
 if workflow.is_main_process:
-    runs.clear_after_kill(logger.info)
+    run_lock.clear_after_kill(logger.info)
 
 
 onstart:
-    runs.note(JOBS.experiment)
+    run_lock.note(JOBS.experiment)
     JOBS.note_sources()
 
 

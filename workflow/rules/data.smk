@@ -20,7 +20,7 @@ rule data:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job pipeline.data {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline.stages.prepare_data {params.job:q} {params.flags:q}"
         " --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -46,7 +46,7 @@ rule tokenizer:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job pipeline.tokenizer {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline.stages.train_tokenizer {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"
 
@@ -72,6 +72,6 @@ rule tokens:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job pipeline.tokenize {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline.stages.tokenize {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

@@ -22,9 +22,9 @@ rule evaluation:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.evaluate {params.job:q} {params.flags:q}"
+        " pipeline.stages.evaluate {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

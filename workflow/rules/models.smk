@@ -19,6 +19,6 @@ rule model:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job pipeline.models {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline.stages.prepare_model {params.job:q} {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-from workflow.jobs import OUTDATED
+from workflow.jobs.jobs import OUTDATED
 
 
 localrules:

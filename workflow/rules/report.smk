@@ -17,7 +17,7 @@ rule grid:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
+        "exec python -m workflow.jobs.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -39,6 +39,6 @@ rule report:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job pipeline.report {params.job:q}"
+        "exec python -m workflow.launch.run_stage pipeline.stages.report {params.job:q}"
         " --grid {input.grid:q} --results results --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"

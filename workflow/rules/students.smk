@@ -25,9 +25,9 @@ rule start:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.distill {params.job:q} {params.flags:q}"
+        " pipeline.stages.train {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"
@@ -61,9 +61,9 @@ rule student:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.distill {params.job:q} {params.flags:q}"
+        " pipeline.stages.train {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"

@@ -26,9 +26,9 @@ rule teacher:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.distill {params.job:q} {params.flags:q}"
+        " pipeline.stages.train {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"
@@ -59,9 +59,9 @@ rule teacher_text:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.teacher_text {params.job:q} {params.flags:q}"
+        " pipeline.stages.generate {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -91,9 +91,9 @@ rule teacher_cache:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.job --device {resources.device} --threads {threads}"
+        "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.teacher_cache {params.job:q} {params.flags:q}"
+        " pipeline.stages.cache_teacher {params.job:q} {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

@@ -18,15 +18,16 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run, texts
 from benchmarks.gpu_check.timing import peak_gib, seconds, synchronize
 from benchmarks.workbench import SHAPES, equal, model
-from pipeline.cache.cached_teacher import CachedTeacher, opened
-from pipeline.distill.compiled import attempt
-from pipeline.distill.run import Run, begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
+from pipeline.data.batch import Text
+from pipeline.models.language_model import default_device
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.texts import Text
+from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.training.compile import attempt
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 TITLE = "cached step of 135M, compiled and not"
 SECONDS = 150
@@ -132,5 +133,5 @@ def _losses(made: Run) -> list[float]:
 def _stored(folder: Path, task: Task, pool: Sequence[Text]) -> CachedTeacher:
     teacher, settings = model(task.name, 2, task.device).requires_grad_(False), CacheJob(k=TOP)
     facts = stage.facts_of(teacher, settings, [FILE])
-    shards.write(folder / FILE, list(Capture(teacher, settings, BUDGET).of(pool)), facts)
+    writer.write(folder / FILE, list(Capture(teacher, settings, BUDGET).of(pool)), facts)
     return opened(folder, facts, ["train"])

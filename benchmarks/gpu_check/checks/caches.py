@@ -9,16 +9,16 @@ from torch import Tensor
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import texts, tiny
-from pipeline.cache import head
-from pipeline.cache.cached_teacher import opened
-from pipeline.cache.facts import HEAD
-from pipeline.language_model import default_device
+from pipeline.data.batch import Text, collate
+from pipeline.distributions.log_probs import Signal, of_target
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.signal import Signal, of_target
-from pipeline.teacher_cache import shards, stage
+from pipeline.stages.cache_teacher import stage
+from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, collate
+from pipeline.teacher_cache.metadata import HEAD
+from pipeline.teacher_cache.reader import opened
 
 TITLE = "caches of every tier against the live teacher"
 SECONDS = 60
@@ -76,9 +76,9 @@ def _shared(found: Tensor, expected: Tensor) -> float:
 def _stored(folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> Signal:
     model = tiny("llama", 1, device)
     facts = stage.facts_of(model, settings, [FILE])
-    shards.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)
+    writer.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)
     if facts.tier == "hidden":
-        head.save(model, folder / HEAD)
+        lm_head.save(model, folder / HEAD)
     batch = collate(pool, CPU)
     return opened(folder, facts, ["train"]).signal(batch)
 

@@ -13,15 +13,15 @@ from transformers import PreTrainedModel
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import FAMILIES, texts, tiny
-from pipeline.costs import CAPTURES
+from pipeline.data.batch import Text, collate
 from pipeline.data_policies import speculative, switch
-from pipeline.language_model import default_device
-from pipeline.settings.writing import Sampling
-from pipeline.signal import of_target
-from pipeline.teachers import LiveTeacher
-from pipeline.texts import Text, collate
-from pipeline.writing import sampler, write
-from pipeline.writing.choices import Choose, Drafted
+from pipeline.distributions.log_probs import of_target
+from pipeline.generation import sampler, write
+from pipeline.generation.sampling import Choose, Drafted
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.costs import CAPTURES
+from pipeline.settings.generation import Sampling
 
 TITLE = "generation is captured, and its text is what the model says"
 SECONDS = 90

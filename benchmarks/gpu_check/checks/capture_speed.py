@@ -7,10 +7,10 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.timing import best
 from benchmarks.workbench import SHAPES, equal, model
-from pipeline.language_model import autocast, default_device, response_hidden, scored
+from pipeline.data.batch import micro_batches
+from pipeline.models.language_model import autocast, default_device, response_hidden, scored
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache.capture import Capture
-from pipeline.texts import micro_batches
 
 TITLE = "capture of a 360M teacher, against its forward pass"
 SECONDS = 40

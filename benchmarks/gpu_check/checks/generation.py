@@ -8,10 +8,10 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.timing import best, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
-from pipeline.costs import CAPTURES
-from pipeline.language_model import default_device
-from pipeline.settings.writing import Sampling
-from pipeline.writing import sampler, write
+from pipeline.generation import sampler, write
+from pipeline.models.language_model import default_device
+from pipeline.runtime.costs import CAPTURES
+from pipeline.settings.generation import Sampling
 
 TITLE = "tokens a second in generation, 135M"
 SECONDS = 110

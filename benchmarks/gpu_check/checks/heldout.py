@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import FAMILIES, texts, tiny
-from pipeline.evaluate import heldout
-from pipeline.language_model import default_device
-from pipeline.teachers import LiveTeacher
+from pipeline.evaluation import heldout
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
 
 TITLE = "NLL, KL and agreement as on the CPU"
 SECONDS = 60

@@ -13,7 +13,7 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import VOCABULARY, tiny
 from benchmarks.workbench import words
-from pipeline.language_model import default_device
+from pipeline.models.language_model import default_device
 
 TITLE = "lm-eval's requests, as its own model answers them"
 SECONDS = 60
@@ -29,7 +29,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from pipeline.evaluate.checkpoint_lm import CheckpointLM
+    from pipeline.evaluation.lm_eval_model import CheckpointLM
 
     default_device()
     tokenizer = words(VOCABULARY)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.gpu_check.figures import Figure
-from pipeline.divergences import kl
-from pipeline.language_model import autocast
-from pipeline.logits import Scaling, logits_of
+from pipeline.distributions.divergences import kl
+from pipeline.models.language_model import autocast
+from pipeline.models.logits import Scaling, logits_of
 
 TITLE = "float32 logits of bfloat16 factors, near zero and at -100"
 SECONDS = 30

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.gpu_check.figures import Figure
-from pipeline.language_model import default_device
+from pipeline.models.language_model import default_device
 
 TITLE = "SDPA back end, and the cost of a new batch shape"
 SECONDS = 40

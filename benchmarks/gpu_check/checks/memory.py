@@ -10,13 +10,13 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.workbench import equal, model
-from pipeline.distill.chunked import logits_at_once
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device, parameter_count
+from pipeline.models.language_model import default_device, parameter_count
 from pipeline.settings.training import Training
-from workflow.model_sizes import Size
-from workflow.resources import held_in_training
+from pipeline.training.chunked_loss import logits_at_once
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
+from workflow.resources.estimates import held_in_training
+from workflow.resources.model_sizes import Size
 
 TITLE = "memory of training against its estimate"
 SECONDS = 60

@@ -7,11 +7,11 @@ import torch
 
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.language_model import Precision, default_device
-from pipeline.methods import METHODS
-from pipeline.teachers import LiveTeacher
+from pipeline.methods.catalogue import METHODS
+from pipeline.models.language_model import Precision, default_device
+from pipeline.models.teacher import LiveTeacher
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 TITLE = "every method trains, and as it does on the CPU"
 SECONDS = 120

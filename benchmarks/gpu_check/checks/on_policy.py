@@ -10,12 +10,12 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.gpu_check.timing import peak_gib, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
-from pipeline.costs import CAPTURES
-from pipeline.distill.compiled import attempt
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
-from pipeline.teachers import LiveTeacher
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.costs import CAPTURES
+from pipeline.training.compile import attempt
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 TITLE = "on-policy steps, 135M and a live teacher of 360M"
 SECONDS = 90

@@ -11,11 +11,11 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
 from benchmarks.gpu_check.timing import seconds
-from pipeline.distill import checkpoint
-from pipeline.distill.run import Run, begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
-from pipeline.teachers import LiveTeacher
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
+from pipeline.training import checkpoint
+from pipeline.training.loop import distill
+from pipeline.training.state import Run, begin
 
 TITLE = "a resumed training goes on as one that was never stopped"
 SECONDS = 40

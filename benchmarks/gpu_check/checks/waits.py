@@ -8,12 +8,12 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
-from pipeline.distill.run import begin
-from pipeline.distill.training import distill
-from pipeline.language_model import default_device
-from pipeline.method import READING
-from pipeline.methods import METHODS
-from pipeline.teachers import LiveTeacher
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import READING
+from pipeline.models.language_model import default_device
+from pipeline.models.teacher import LiveTeacher
+from pipeline.training.loop import distill
+from pipeline.training.state import begin
 
 TITLE = "no step of a method with fixed texts waits for the GPU"
 SECONDS = 60

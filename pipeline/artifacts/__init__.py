@@ -1,0 +1,1 @@
+"""Artifacts on disk: written atomically, checksummed, locked, described by a manifest."""

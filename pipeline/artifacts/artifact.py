@@ -1,0 +1,191 @@
+"""Whole artifacts or none: written under a temporary name, renamed at the end, with provenance.
+
+What stands under its name is whole, also after a power cut: its files reach the disk before the
+rename, and the rename before the stage ends. (A network file system must keep that promise too.)
+"""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import checksums
+from pipeline.artifacts.checksums import MANIFEST as MANIFEST
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "numpy", "pandas", "lm_eval")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage is told on its command line: who it is, and all that it may know."""
+
+    id: str
+    code: str  # digest of the source that this stage runs
+    settings: dict[str, object]
+
+    @classmethod
+    def parse(cls, text: str) -> "Job":
+        """The job in one JSON value, as rules pass it. Raises ValueError if parts are missing."""
+        value = json.loads(text)
+        if not isinstance(value, dict) or set(value) != {"id", "code", "settings"}:
+            raise ValueError(f"a job is a JSON object of id, code and settings, not {text[:80]!r}")
+        return cls(**value)
+
+
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` to write to; it takes the name of `target` on success.
+
+    After an error or a kill nothing stands under the name of `target`, or what stood there before.
+    There must be no other writer of `target`: what it has written so far is removed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left_by_killed = re.compile(rf"\.{re.escape(target.name)}\.\d+(\.old)?\.tmp")
+    for path in target.parent.glob(".*.tmp"):
+        if left_by_killed.fullmatch(path.name):
+            _remove(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _to_disk(temporary)
+        _replace(target, temporary)
+    except Exception as error:
+        if not isinstance(error, ValueError):
+            error.add_note(f"while writing {target}")  # a full disk does not say where
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _to_disk(path: Path) -> None:
+    for one in (*path.rglob("*"), path) if path.is_dir() else (path,):
+        _sync(one)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _replace(target: Path, temporary: Path) -> None:
+    old = temporary.with_suffix(".old.tmp")
+    if target.is_dir():  # a folder can't be replaced in one step
+        target.rename(old)
+    temporary.replace(target)
+    _sync(target.parent)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """`value` as JSON with sorted keys, for people to read and for digests to agree."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in `path`. Raises ValueError, naming the file, where it is not as written."""
+    try:
+        value = json.loads(checksums.intact(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not whole JSON ({error}); delete it and run again") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds no JSON object; delete it and run again")
+    return value
+
+
+def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
+    """What made an artifact: its job, its inputs, versions, and `facts`."""
+    made = {role: _made(path) for role, path in sorted(inputs.items())}
+    return {
+        "id": job.id,
+        "code": job.code,
+        "settings": job.settings,
+        "inputs": {role: one["id"] for role, one in made.items()},
+        "input_contents": _contents(made),
+        "versions": _versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **facts,
+    }
+
+
+def write_manifest(folder: Path, job: Job, inputs: Mapping[str, Path], **facts: object) -> None:
+    """The provenance of the artifact in `folder`, and what its files hold; written last of all."""
+    files = checksums.digests(folder)
+    made = provenance(job, inputs, **facts) | {"files": files}
+    write_json(folder / MANIFEST, checksums.sealed(made | {"content": checksums.content(files)}))
+
+
+def read_id(path: Path) -> str:
+    """The id of the artifact at `path`, as its manifest says. Foreign folders have their name."""
+    return _made(path)["id"]
+
+
+def contents(inputs: Mapping[str, Path]) -> dict[str, str]:
+    """What the inputs hold, by role: equal for equal bytes. Empty for what was not made here."""
+    return _contents({role: _made(path) for role, path in sorted(inputs.items())})
+
+
+def _made(path: Path) -> dict[str, Any]:
+    """The manifest of the artifact at `path`; of a foreign folder only an id, its name."""
+    has_one = (path / MANIFEST).exists()
+    return checksums.read_manifest(path) if has_one else {"id": path.name}
+
+
+def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {role: one["content"] for role, one in manifests.items() if "content" in one}
+
+
+def key(job: Job, inputs: Mapping[str, Path]) -> str:
+    """What a job's result depends on: half-done work is gone on with only under the same key."""
+    made_from = [f"{role}={held}" for role, held in contents(inputs).items()]
+    return " ".join([job.id, job.code, *made_from])
+
+
+def is_made(folder: Path, job: Job, inputs: Mapping[str, Path]) -> bool:
+    """Whether `folder` holds, undamaged, what this job makes of these inputs."""
+    if not checksums.is_whole(folder):
+        return False
+    made = checksums.read_manifest(folder)
+    same_job = (made["id"], made["code"], made["settings"]) == (job.id, job.code, job.settings)
+    return same_job and made["input_contents"] == contents(inputs)
+
+
+def other_makings(folders: Sequence[Path]) -> list[str]:
+    """A sentence for each artifact that was made from another making of one of the others.
+
+    An artifact that is lost and made again holds the same bytes on a CPU; on a GPU it may not.
+    """
+    made = {path: checksums.read_manifest(path) for path in dict.fromkeys(folders)}
+    now = {one["id"]: one["content"] for one in made.values() if "content" in one}
+    found = []
+    for path, one in made.items():
+        for role, read in one.get("input_contents", {}).items():
+            id = one["inputs"][role]
+            if id in now and now[id] != read:
+                found.append(f"{path} was made from another making of {id} than is there now")
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
+    return found

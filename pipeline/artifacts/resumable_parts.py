@@ -1,0 +1,52 @@
+"""Finished pieces of a long job, on disk until the whole is made: a kill costs no more than one."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.artifacts.artifact import Job
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of one job. Those of another code, or of other inputs, are not taken."""
+
+    folder: Path
+    job: Job
+    inputs: Mapping[str, Path]
+
+    def has(self, name: str) -> bool:
+        """Whether an earlier run has left a piece, whole."""
+        return artifact.is_made(self.folder / name, self.job, self.inputs)
+
+    def get(self, name: str, make: Callable[[Path], Mapping[str, object]]) -> Path:
+        """The folder of a piece, as an earlier run has left it, or made now.
+
+        `make` puts files into a new folder and says facts of it, such as the seconds it took.
+        """
+        folder = self.folder / name
+        if not self.has(name):
+            with artifact.whole(folder) as temporary:
+                temporary.mkdir()
+                facts = make(temporary)
+                artifact.write_manifest(temporary, self.job, self.inputs, facts=facts)
+        return folder
+
+    def facts(self, name: str) -> dict:
+        """What was said of a finished piece."""
+        return checksums.read_manifest(self.folder / name)["facts"]
+
+    def forget(self) -> None:
+        """Removes the pieces: the whole is made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def link(file: Path, target: Path) -> None:
+    """The same file under another name; a copy where the file system knows no links."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)

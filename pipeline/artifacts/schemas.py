@@ -1,0 +1,143 @@
+"""The Parquet files that the stages hand each other: their columns, on one screen."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import checksums
+
+SPLITS = ("train", "validation", "test")
+
+# data/{id}/{split}.parquet: what was asked and what people (or packages) answered.
+EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("instruction", pa.string()),
+        ("input", pa.string()),
+        ("prompt", pa.string()),  # instruction and input in the prompt template
+        ("responses", pa.list_(pa.string())),  # the first is trained on, all are references
+        ("source", pa.string()),  # package, topic or file: what subsets are counted by
+    ]
+)
+
+# data/{id}/plain.parquet: prose for a language-modelling term, where the source has any.
+PLAIN = pa.schema([("text", pa.string())])
+
+# tokens/{id}/{split}.parquet and texts/{id}/train.parquet: what a model reads and writes.
+TOKENS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("response_ids", pa.list_(pa.int32())),  # EOS included where the text ended by itself
+    ]
+)
+
+# caches/{id}/{split}-{shard}.parquet: of the teacher, at each response token. A row is a block of
+# texts; the manifest says which kind of cache it is, and `pipeline.teacher_cache.format` what a
+# block has.
+SIGNALS = pa.schema(
+    [
+        ("example_ids", pa.list_(pa.string())),
+        ("response_digests", pa.list_(pa.binary(8))),  # of the tokens that really come next
+        ("tokens", pa.list_(pa.int32())),  # in each response
+        ("signal_bytes", pa.int32()),
+        ("signal", pa.large_binary()),  # of all their tokens, one text after the other
+    ]
+)
+
+# students/{id}/steps.parquet: a row for each optimizer step.
+STEPS = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss_nats", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("response_tokens", pa.int64()),  # trained on in this step
+        ("written_tokens", pa.int64()),  # of them, written by a model during training
+        ("teacher_share", pa.float64()),  # share of the written tokens that the teacher wrote
+        ("ended_share", pa.float64()),  # share of the written texts that ended by themselves
+        ("validation_nll_nats", pa.float64()),  # null but where it was measured
+        ("seconds", pa.float64()),  # since training began, pauses left out
+        ("flops", pa.float64()),  # since training began, of student and teacher; see docs/costs.md
+    ]
+)
+
+# evals/{id}/items.parquet: a row for each item and metric; every aggregate is a weighted mean.
+ITEMS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("slice", pa.string()),  # which part of the task or of its tokens; empty: all
+        ("decoding_seed", pa.int32()),  # of what was drawn to write the response; else 0
+        ("example_id", pa.string()),
+        ("metric", pa.string()),
+        ("teacher", pa.string()),  # artifact id; empty where the metric needs no teacher
+        ("value", pa.float64()),  # NaN where the metric is not defined on the item
+        ("weight", pa.float64()),  # response tokens for per-token measures, 0 beside NaN, else 1
+    ]
+)
+
+# evals/{id}/outputs.parquet: what was written, beside what was expected.
+OUTPUTS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("decoding_seed", pa.int32()),
+        ("example_id", pa.string()),
+        ("prompt", pa.string()),
+        ("output", pa.string()),
+        ("references", pa.list_(pa.string())),
+    ]
+)
+
+# evals/{id}/calibration.parquet: the expected calibration error is no mean over items; this is
+# what it is made of: the held-out tokens of each item by the confidence of their prediction.
+CALIBRATION = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("bin", pa.int32()),  # of the probability of the likeliest token, from 0, equally wide
+        ("tokens", pa.int64()),
+        ("confidence", pa.float64()),  # the sum over these tokens
+        ("correct", pa.int64()),  # how many of them really came next
+    ]
+)
+
+# {experiment}/report/scores.parquet: a row for each evaluated score. A student that needs no
+# teacher is trained once and stands under every teacher that it is compared under: leave out the
+# rows that are repeats before counting or averaging over teachers.
+SCORES = pa.schema(
+    [
+        ("teacher", pa.string()),
+        ("student", pa.string()),
+        ("method", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("slice", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),  # over items, and their decoding seeds where there are any
+        ("stderr", pa.float64()),  # over items
+        ("n", pa.int64()),  # items
+        ("id", pa.string()),  # of the evaluation that this score comes from
+        ("repeats", pa.bool_()),  # whether an earlier row has this very number of this evaluation
+    ]
+)
+
+
+def write(path: Path, columns: dict[str, list], schema: pa.Schema) -> None:
+    """One Parquet file with exactly the columns of `schema`. Raises ValueError on any other set."""
+    if set(columns) != set(schema.names):
+        raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")
+    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+
+
+def read(path: Path, schema: pa.Schema) -> pa.Table:
+    """The table in `path`. Raises ValueError if it is damaged or not of `schema`, naming it."""
+    content = pa.BufferReader(checksums.intact(path))
+    try:
+        table = pq.ParquetFile(content).read(use_threads=False)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is not whole Parquet ({error}); delete it and run again"
+        ) from None
+    if not table.schema.equals(schema):
+        raise ValueError(f"{path} has columns {table.schema.names}, expected {schema.names}")
+    return table

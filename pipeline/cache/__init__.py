@@ -1,1 +1,0 @@
-"""Reading a teacher cache: what `pipeline.teacher_cache` wrote, as the signal of a teacher."""

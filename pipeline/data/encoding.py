@@ -1,0 +1,184 @@
+"""One way from text to token ids, for all that is trained on, asked and written.
+
+A prompt begins with what the tokenizer puts before any text (BOS), once, even where the template
+begins with it too; what the tokenizer puts behind a text is left out, for a response goes on there.
+
+A response is tokenized behind its prompt: both together, cut where the prompt's own ids end. Where
+a token reaches over that border, the prompt keeps the ids that a model is asked with, and the
+response is tokenized by itself, without the space that some tokenizers put before a text.
+
+The text of a special token is the token in a template, and plain text in what the data hold.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerBase
+
+from pipeline.data.examples import Piece, Pieces, joined
+
+# What may stand before a text so that it is not the first: of each kind, for some merge with it.
+ANCHORS = ("0", ".", "\n", "x", " ")
+OPEN, CLOSE = "\ufdd0", "\ufdd1"  # around an alias: Unicode keeps these out of any text
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and its response without EOS, and how they met."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    is_merged: bool  # whether a token of both together reaches over the border
+    has_special_text: bool  # whether the data have the text of a special token
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A tokenizer as all stages use it."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def before(self) -> list[int]:
+        """What the tokenizer puts before any text."""
+        return self._around[0]
+
+    @property
+    def behind(self) -> list[int]:
+        """What the tokenizer puts behind any text."""
+        return self._around[1]
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        text = "a"
+        whole = self.tokenizer(text)["input_ids"]
+        plain = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        starts = range(len(whole) - len(plain) + 1)
+        at = next(start for start in starts if whole[start : start + len(plain)] == plain)
+        return whole[:at], whole[at + len(plain) :]
+
+    def prompts(self, asked: Sequence[Pieces]) -> list[list[int]]:
+        """The ids of each prompt. One of no token is EOS."""
+        return [self._begun(ids) for ids in self._encoded(asked)]
+
+    def pairs(self, asked: Sequence[Pieces], responses: Sequence[str]) -> list[Pair]:
+        """Each prompt with its response."""
+        whole = [
+            [*pieces, Piece(response, False)]
+            for pieces, response in zip(asked, responses, strict=True)
+        ]
+        lists = (self.prompts(asked), self._encoded(whole), whole)
+        found = []
+        for prompt, together, pieces in zip(*lists, strict=True):
+            rest = _rest(prompt, self._begun(together))
+            found.append(
+                Pair(
+                    prompt,
+                    self._alone(pieces[-1]) if rest is None else rest,
+                    is_merged=rest is None,
+                    has_special_text=self.has_special_text(pieces),
+                )
+            )
+        return found
+
+    def texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of plain texts, with nothing before them."""
+        return self._encoded([[Piece(text, False)] for text in texts])
+
+    def has_special_text(self, pieces: Pieces) -> bool:
+        """Whether what the data hold, or what it makes with the template, has a special token's."""
+        expected = sum(self._count(one.text) for one in pieces if one.is_markup)
+        return self._count(joined(pieces)) != expected
+
+    def _count(self, text: str) -> int:
+        return len(self._specials.findall(text)) if self._special_tokens else 0
+
+    def _begun(self, ids: list[int]) -> list[int]:
+        has_it = ids[: len(self.before)] == self.before
+        return (ids if has_it else [*self.before, *ids]) or [self.tokenizer.eos_token_id]
+
+    def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
+        if not texts:
+            return []
+        plain = self.tokenizer([joined(one) for one in texts], add_special_tokens=False)
+        return [
+            self._escaped(pieces) if self.has_special_text(pieces) else ids
+            for pieces, ids in zip(texts, plain["input_ids"], strict=True)
+        ]
+
+    def _alone(self, response: Piece) -> list[int]:
+        for anchor in ANCHORS:
+            pieces = [Piece(anchor, True)], [Piece(anchor, True), response]
+            rest = _rest(*self._encoded(pieces))
+            if rest is not None:
+                return rest
+        return self._encoded([[response]])[0]
+
+    @cached_property
+    def _special_tokens(self) -> dict[str, int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {token.content: at for at, token in added if token.special}
+
+    @cached_property
+    def _specials(self) -> re.Pattern[str]:
+        longest_first = sorted(self._special_tokens, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)))
+
+    def _escaped(self, pieces: Pieces) -> list[int]:
+        """The ids where special tokens are read in the template alone.
+
+        There each is replaced by an alias, which a copy of the tokenizer has as a token that is not
+        special, so that the text is tokenized as a whole and every special token in it as text.
+        """
+        text = "".join(
+            self._specials.sub(lambda found: self._alias(found[0]), one.text)
+            if one.is_markup
+            else one.text
+            for one in pieces
+        )
+        ids = self._copy(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [self._of_aliases.get(one, one) for one in ids]
+
+    def _alias(self, special: str) -> str:
+        return f"{OPEN}{self._special_tokens[special]}{CLOSE}"
+
+    @cached_property
+    def _of_aliases(self) -> dict[int, int]:
+        return {
+            self._copy.convert_tokens_to_ids(self._alias(special)): at
+            for special, at in self._special_tokens.items()
+        }
+
+    @cached_property
+    def _copy(self) -> PreTrainedTokenizerBase:
+        if not self.tokenizer.is_fast:
+            raise ValueError(
+                f"the data hold the text of a special token ({', '.join(self._special_tokens)}), "
+                "which this tokenizer, being none of the `tokenizers` library, can't read as text; "
+                "remove it from the data"
+            )
+        made = copy.deepcopy(self.tokenizer)
+        made.add_tokens(
+            [
+                AddedToken(
+                    self._alias(token.content),
+                    lstrip=token.lstrip,
+                    rstrip=token.rstrip,
+                    single_word=token.single_word,
+                    normalized=False,
+                    special=False,
+                )
+                for token in self.tokenizer.added_tokens_decoder.values()
+                if token.special
+            ]
+        )
+        return made
+
+
+def _rest(first: list[int], whole: list[int]) -> list[int] | None:
+    """What `whole` has behind `first`; None if it doesn't begin so."""
+    return whole[len(first) :] if whole[: len(first)] == first else None

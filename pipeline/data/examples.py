@@ -1,0 +1,129 @@
+"""One example of a data set: what is asked, what may be answered, and what it is known by."""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.artifacts.schemas import SPLITS
+from pipeline.settings.data import Template
+
+PLACE = re.compile(r"\{(instruction|input)\}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question and its reference responses; the first response is the one to train on."""
+
+    instruction: str
+    input: str
+    responses: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text, and whether it is the template's: only there are special tokens tokens."""
+
+    text: str
+    is_markup: bool
+
+
+Pieces = Sequence[Piece]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a source holds: its splits, prose for language modelling, and what to know of it."""
+
+    splits: dict[str, list[Example]]
+    plain: list[str]
+    facts: dict[str, object]
+    warnings: list[str]
+
+
+# Signs that have one meaning and several characters, after Unicode's own compatibility forms.
+SAME_SIGNS = str.maketrans(
+    dict.fromkeys("‘’‚‛′´ʼ", "'") | dict.fromkeys("“”„‟″«»", '"') | dict.fromkeys("‐‑‒–—―−", "-")
+)
+
+
+def plainly(text: str) -> str:
+    """`text` without regard to case, white space and Unicode form: what two copies share.
+
+    Composed and decomposed letters are the same, so are full-width and plain ones, curly and
+    straight quotes, all dashes; what has no width (zero-width spaces, soft hyphens, marks of
+    direction) is left out.
+    """
+    if text.isascii():  # as most are: it has one form
+        return " ".join(text.casefold().split())
+    signs = text.translate(SAME_SIGNS)  # first: NFKC makes a space and a mark of some quotes
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", signs).casefold())
+    seen = "".join(one for one in folded if unicodedata.category(one) != "Cf")
+    return " ".join(seen.translate(SAME_SIGNS).split())
+
+
+def question(example: Example) -> tuple[str, str]:
+    """What makes two examples ask the same."""
+    return plainly(example.instruction), plainly(example.input)
+
+
+def pieces(instruction: str, input: str, template: Template) -> list[Piece]:
+    """The prompt in parts; an example without input has the template without one."""
+    asked = template.with_input if input.strip() else template.without_input
+    values = {"instruction": instruction, "input": input}
+    # One pass, so that an instruction which speaks of "{input}" stays as it is.
+    parts = enumerate(PLACE.split(asked))  # every other one is the name of a place
+    return [Piece(values[part], False) if at % 2 else Piece(part, True) for at, part in parts]
+
+
+def joined(parts: Pieces) -> str:
+    """The text that is made of the pieces."""
+    return "".join(one.text for one in parts)
+
+
+def prompt(example: Example, template: Template) -> str:
+    """The text that a model continues."""
+    return joined(pieces(example.instruction, example.input, template))
+
+
+def identify(
+    splits: Mapping[str, Sequence[Example]], template: Template
+) -> dict[str, list[tuple[str, Example]]]:
+    """Each example with an id made of its content; a further copy has its number at the end.
+
+    Test examples come first, so that a copy in training does not change their ids.
+    """
+    seen: Counter[str] = Counter()
+    identified = {}
+    for split in reversed(SPLITS):
+        identified[split] = [
+            (_numbered(_id(example, template), seen), example) for example in splits[split]
+        ]
+    return identified
+
+
+def _id(example: Example, template: Template) -> str:
+    content = "\0".join([prompt(example, template), *example.responses])
+    readable = re.sub(r"[^A-Za-z0-9_.]+", "_", example.source)
+    return f"{readable}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def _numbered(name: str, seen: Counter[str]) -> str:
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
+def columns(identified: Iterable[tuple[str, Example]], template: Template) -> dict[str, list]:
+    """The examples as the columns of `schemas.EXAMPLES`."""
+    rows = list(identified)
+    return {
+        "example_id": [example_id for example_id, _ in rows],
+        "instruction": [example.instruction for _, example in rows],
+        "input": [example.input for _, example in rows],
+        "prompt": [prompt(example, template) for _, example in rows],
+        "responses": [list(example.responses) for _, example in rows],
+        "source": [example.source for _, example in rows],
+    }

@@ -1,0 +1,234 @@
+"""Rows of foreign tables: read with their place in the file, and mapped to examples by column."""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.examples import Example
+from pipeline.settings.data import Columns
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
+GAP = re.compile(r"[\s,]*")  # between the elements of a JSON list
+CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
+NO_CHATS = (
+    "chats are not read yet: write each question with its answer as a row with the columns "
+    "instruction, input and output"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Named values, and where they stand: all that an error message needs."""
+
+    place: str
+    values: dict[str, object]
+
+    def value(self, column: str) -> object:
+        """What stands in `column`. Raises ValueError if there is none."""
+        if column not in self.values:
+            if chats := [name for name, value in self.values.items() if _is_chat(value)]:
+                raise ValueError(f"{self.place}: {chats[0]!r} holds a chat; {NO_CHATS}")
+            there = ", ".join(sorted(self.values)) or "none"
+            raise ValueError(
+                f"{self.place}: no column {column!r}, there are: {there}; name the right one in "
+                "data.examples.columns (input and source may be null)"
+            )
+        return self.values[column]
+
+    def text(self, column: str) -> str:
+        """The text in `column`, null being empty. Raises ValueError for anything else."""
+        value = self.value(column)
+        if value is None:
+            return ""
+        if _is_chat(value):
+            raise ValueError(f"{self.place}: {column!r} holds a chat; {NO_CHATS}")
+        if not isinstance(value, str):
+            raise ValueError(f"{self.place}: column {column!r} holds no text but {value!r:.80}")
+        return value
+
+    def texts(self, column: str) -> tuple[str, ...]:
+        """The texts in `column`: one, or a list of them. Raises ValueError for anything else."""
+        value = self.value(column)
+        if not isinstance(value, list) or _is_chat(value):
+            return (self.text(column),)
+        if wrong := [part for part in value if not isinstance(part, str)]:
+            raise ValueError(f"{self.place}: {column!r} lists {wrong[0]!r:.80}, which is no text")
+        return tuple(value)
+
+
+def _is_chat(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(one, dict) and any(turn <= set(one) for turn in CHATS) for one in value)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a .json, .jsonl or .parquet file. Raises ValueError at the first that is none."""
+    match path.suffix:
+        case ".json":
+            rows = _json_rows(path)
+        case ".jsonl":
+            rows = _json_lines(path)
+        case ".parquet":
+            rows = _parquet_rows(path)
+        case other:
+            raise ValueError(f"{path}: can't read {other!r} files, only .json, .jsonl, .parquet")
+    if not rows:
+        raise ValueError(f"{path} holds no rows; name another file in data.examples")
+    return rows
+
+
+def _json_rows(path: Path) -> list[Row]:
+    content = content_of(path)
+    try:
+        values = json.loads(content)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and content.lstrip().startswith("{"):
+            return _json_lines(path)  # as pandas and `datasets` write them, under this name too
+        raise ValueError(f"{path}:{error.lineno}: no JSON ({error.msg}); mend the file") from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(f"{path}, row {_faulty_element(content)}", error) from None
+    if not isinstance(values, list):
+        raise ValueError(f"{path} holds a JSON {type(values).__name__}, expected a list of objects")
+    return [_row(f"{path}, row {number}", value) for number, value in enumerate(values, start=1)]
+
+
+def _faulty_element(content: str) -> int:
+    """The number of the first element of a JSON list that can't be read."""
+    reader, at, number = json.JSONDecoder(), content.find("[") + 1, 1
+    with contextlib.suppress(ValueError, RecursionError):
+        while True:
+            _, at = reader.raw_decode(content, GAP.match(content, at).end())
+            number += 1
+    return number
+
+
+def _json_lines(path: Path) -> list[Row]:
+    # Not splitlines: JSON text may hold other line separators than "\n".
+    lines = enumerate(content_of(path).split("\n"), start=1)
+    return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
+
+
+def _json_line(place: str, line: str) -> Row:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{place}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
+            "mend or remove the line"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(place, error) from None
+    return _row(place, value)
+
+
+def _unreadable(place: str, error: Exception) -> ValueError:
+    """What Python can't read though it is JSON: with its place, and a way out."""
+    fault = f"a number of more than {sys.get_int_max_str_digits()} digits"
+    if isinstance(error, RecursionError):
+        fault = "lists or objects too deep inside each other"
+    return ValueError(f"{place}: it has {fault}; mend or remove the row")
+
+
+def _row(place: str, value: object) -> Row:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place}: {value!r:.60} is no object of named values")
+    try:
+        texts = [(column, text) for column, one in value.items() for text in strings(one)]
+    except RecursionError as error:
+        raise _unreadable(place, error) from None
+    for column, text in texts:
+        if half := SURROGATE.search(text):
+            raise ValueError(
+                f"{place}: column {column!r} holds {half[0]!r}, half of a character; mend or "
+                "remove the row"
+            )
+    return Row(place, value)
+
+
+def strings(value: object) -> list[str]:
+    """All text in a value, however deep."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in strings(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one)]
+    return []
+
+
+def _parquet_rows(path: Path) -> list[Row]:
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
+    rows = range(table.num_rows)
+    try:
+        values = table.to_pylist()
+    except UnicodeDecodeError:  # what wrote the file has not looked at its text
+        values = [_parquet_row(f"{path}, row {at + 1}", table.slice(at, 1)) for at in rows]
+    return [Row(f"{path}, row {at + 1}", values[at]) for at in rows]
+
+
+def _parquet_row(place: str, table: pa.Table) -> dict[str, object]:
+    try:
+        return table.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: its text is not UTF-8 ({error.reason}); mend it") from None
+
+
+def content_of(path: Path) -> str:
+    """The text of a file. Raises ValueError, naming the line, where it is not UTF-8."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line} is not UTF-8 ({error.reason}); convert the file") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a file that is opened as text
+
+
+def read_texts(path: Path) -> list[str]:
+    """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
+    if path.suffix == ".txt":
+        texts = content_of(path).split("\n")
+    else:
+        texts = [row.text("text") for row in read_rows(path)]
+    return [text.strip() for text in texts if text.strip()]
+
+
+def to_examples(rows: Sequence[Row], columns: Columns, source: str, empty: str) -> list[Example]:
+    """An example for each row; `empty` responses are left out ("drop") or an error ("refuse").
+
+    Raises:
+        ValueError: for a row without a column or text that it needs.
+    """
+    examples = [_example(row, columns, source) for row in rows]
+    answered = [all(text.strip() for text in example.responses) for example in examples]
+    if empty == "refuse" and not all(answered):
+        row = rows[answered.index(False)]
+        raise ValueError(
+            f"{row.place}: empty response, {columns.response!r} is "
+            f"{row.values[columns.response]!r:.80}; mend the row, or set "
+            "data.examples.empty_responses to drop"
+        )
+    return [example for example, whole in zip(examples, answered, strict=True) if whole]
+
+
+def _example(row: Row, columns: Columns, source: str) -> Example:
+    example = Example(
+        instruction=row.text(columns.instruction),
+        input=row.text(columns.input) if columns.input else "",
+        responses=row.texts(columns.response) or ("",),
+        source=(row.text(columns.source) if columns.source else "") or source,
+    )
+    if not (example.instruction + example.input).strip():
+        raise ValueError(f"{row.place}: neither instruction nor input; mend or remove the row")
+    return example

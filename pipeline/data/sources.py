@@ -1,0 +1,161 @@
+"""Examples that others made: local json, jsonl and Parquet files, and data sets of the hub.
+
+Both come as rows of named values, and one column map makes examples of them. They are kept as
+given: what their splits share is counted and said, and only copies within training are dropped.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from pipeline.data.examples import Example, Gathered
+from pipeline.data.rows import Row, read_rows, read_texts, to_examples
+from pipeline.data.splits import first_of_each, set_apart, shuffled, shuffled_examples
+from pipeline.settings.data import Files, Hub
+from pipeline.stages.command_line import progress
+
+PLAIN_TEXTS = 20_000
+FILES = (".json", ".jsonl", ".parquet")  # the ends of a split's name that is a file's
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one split as they came, and what their examples count as."""
+
+    rows: Sequence[Row]
+    source: str
+
+
+def gather_files(settings: Files, seed: int) -> Gathered:
+    """The examples in local files.
+
+    Raises:
+        ValueError: for a file that is missing, not what its suffix says, or holds a row that makes
+            no example; the message has the row.
+    """
+    parts = {}
+    for split, file in _named(settings).items():
+        progress(f"files: {split} from {file}")
+        parts[split] = Part(read_rows(_existing(split, file)), Path(file).stem)
+    plain = read_texts(_existing("plain", settings.plain)) if settings.plain else []
+    about = {"about": "local files", "files": _named(settings)}
+    return _gather(settings, seed, parts, plain, about)
+
+
+def _named(settings: Files | Hub) -> dict[str, str]:
+    wanted = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    return {split: where for split, where in wanted.items() if isinstance(where, str)}
+
+
+def _existing(role: str, file: str) -> Path:
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(
+            f"{path.absolute()} is no file; correct data.examples.{role} (relative paths start in "
+            "the directory that the workflow runs in)"
+        )
+    return path
+
+
+def gather_hub(settings: Hub, seed: int) -> Gathered:
+    """The examples of a data set of the Hugging Face hub, or of a folder laid out like one.
+
+    Raises:
+        ValueError: if the hub can't be reached, has no such data set or split, or for a row that
+            makes no example.
+    """
+    parts = {}
+    for split, name in _named(settings).items():
+        progress(f"hub: {split} from {settings.name}, split {name}")
+        parts[split] = Part(_hub_rows(settings, name), settings.name)
+    plain = _hub_texts(settings.plain, settings.plain_config) if settings.plain else []
+    about = {"about": f"{settings.name} of the Hugging Face hub", "revision": settings.revision}
+    gathered = _gather(settings, seed, parts, plain, about)
+    if COMMIT.fullmatch(settings.revision):
+        return gathered
+    moving = f"revision {settings.revision!r} of {settings.name} can move; a commit's hash can't"
+    return replace(gathered, warnings=[*gathered.warnings, moving])
+
+
+def _hub_rows(settings: Hub, split: str) -> list[Row]:
+    if split.endswith(FILES):
+        return read_rows(_hub_file(settings, split))
+    import datasets  # slow, and needed for this source only
+
+    try:
+        table = datasets.load_dataset(
+            settings.name, settings.config, split=split, revision=settings.revision
+        )
+    except (OSError, ValueError) as error:
+        raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
+    return [
+        Row(f"{settings.name}[{split}], row {number}", values)
+        for number, values in enumerate(table, start=1)
+    ]
+
+
+def _hub_file(settings: Hub, file: str) -> Path:
+    """A file of a data set, for sets whose files are no splits of one table."""
+    import huggingface_hub
+
+    if Path(settings.name).is_dir():
+        return _existing("name", f"{settings.name}/{file}")
+    try:
+        found = huggingface_hub.hf_hub_download(
+            settings.name, file, repo_type="dataset", revision=settings.revision
+        )
+    except (OSError, ValueError) as error:
+        raise _unreachable(f"{settings.name!r}, file {file!r},", error) from error
+    return Path(found)
+
+
+def _hub_texts(name: str, config: str | None) -> list[str]:
+    import datasets
+
+    try:
+        # Sets of prose are large: the start of the stream spares the download of the whole.
+        stream = datasets.load_dataset(name, config, split="train", streaming=True)
+        values = list(islice(stream, PLAIN_TEXTS))
+    except (OSError, ValueError) as error:
+        raise _unreachable(repr(name), error) from error
+    texts = [Row(f"{name}, row {number}", row).text("text") for number, row in enumerate(values, 1)]
+    return [text.strip() for text in texts if text.strip()]
+
+
+def _unreachable(what: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    return ValueError(
+        f"data set {what} can't be loaded from the hub: {reason:.300}. Where the hub is out of "
+        "reach, set data.examples.source to `files`, with local copies, or to `docstrings`, "
+        "which needs none"
+    )
+
+
+def _gather(
+    settings: Files | Hub,
+    seed: int,
+    parts: Mapping[str, Part],
+    plain: Sequence[str],
+    about: Mapping[str, object],
+) -> Gathered:
+    given: dict[str, list[Example]] = {
+        split: to_examples(part.rows, settings.columns, part.source, settings.empty_responses)
+        for split, part in parts.items()
+    }
+    train = first_of_each(given["train"], lambda example: example)
+    counts = {"validation": settings.validation, "test": settings.test}
+    drawn = {split: count for split, count in counts.items() if isinstance(count, int)}
+    splits = {**given, **set_apart(train, drawn, f"{seed} splits")}
+    dropped = {
+        "copies_in_train": len(given["train"]) - len(train),
+        "empty_responses": sum(len(parts[split].rows) - len(given[split]) for split in given),
+    }
+    return Gathered(
+        {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
+        shuffled(first_of_each(plain, str), str, f"{seed}")[:PLAIN_TEXTS],
+        {**about, "dropped": dropped},
+        [f"{count} examples dropped: {what}" for what, count in dropped.items() if count],
+    )

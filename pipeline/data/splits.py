@@ -1,0 +1,151 @@
+"""Fair draws by seed, and examples that are alike: within a split, and across splits."""
+
+import hashlib
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+from pipeline.data.examples import Example, plainly, question
+
+NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
+
+Item = TypeVar("Item")
+
+
+def shuffled(items: Iterable[Item], name: Callable[[Item], str], seed: str) -> list[Item]:
+    """`items` in a fair order that depends on the seed and each item's name, and nothing else.
+
+    So the order in which they were read is forgotten, and an item more leaves the others' order.
+    """
+    return sorted(items, key=lambda item: (_draw(seed, name(item)), name(item)))
+
+
+def _draw(seed: str, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+
+
+def shuffled_examples(examples: Iterable[Example], seed: str) -> list[Example]:
+    """Examples in a fair order, whatever order they were read in."""
+    return shuffled(examples, _content, seed)
+
+
+def _content(example: Example) -> str:
+    return "\0".join([example.instruction, example.input, example.source, *example.responses])
+
+
+def first_of_each(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[Item]:
+    """`items` without those whose key was there before."""
+    first: dict[Hashable, Item] = {}
+    for item in items:
+        first.setdefault(key(item), item)
+    return list(first.values())
+
+
+def set_apart(
+    train: Sequence[Example], counts: Mapping[str, int], seed: str
+) -> dict[str, list[Example]]:
+    """`train` and, drawn from it, splits of `counts` examples; no question is in two of them.
+
+    Raises:
+        ValueError: if nothing would be left in train, or copies of a question make the counts
+            impossible.
+    """
+    if sum(counts.values()) >= len(train):
+        raise ValueError(
+            f"{_listed(counts)} examples can't be drawn from {len(train)}, and leave some to train "
+            "on; lower the counts or name files for these splits"
+        )
+    by_question = sorted(train, key=question)
+    groups = shuffled(
+        [list(group) for _, group in groupby(by_question, question)],
+        lambda group: "\0".join(question(group[0])),
+        seed,
+    )
+    drawn: dict[str, list[Example]] = {}
+    for split, count in sorted(counts.items()):
+        drawn[split], groups = _fill(groups, count)
+        if len(drawn[split]) < count:
+            raise ValueError(
+                f"{split} can't have {count} examples: too many ask the same and stay together; "
+                "lower the count or name a file for this split"
+            )
+    return {"train": [example for group in groups for example in group], **drawn}
+
+
+def _fill(groups: Sequence[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:
+    taken: list[Example] = []
+    left = []
+    for group in groups:
+        if len(taken) + len(group) <= count:
+            taken.extend(group)
+        else:
+            left.append(group)
+    return taken, left
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{count} {split}" for split, count in sorted(counts.items()))
+
+
+def letters(text: str) -> str:
+    """`text` in lower case without digits, spaces and punctuation."""
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def near_identical(texts: Sequence[str]) -> set[int]:
+    """Places of the texts that say what an earlier one says, but for about one word in nine.
+
+    Alike are two texts whose sets of words have a Jaccard similarity of at least
+    `NEAR_IDENTICAL_PERCENT`. The search is exact: sets that alike share one of their few rarest
+    words, so only texts which do are compared (prefix filtering: Chaudhuri, Ganti, Kaushik 2006,
+    "A Primitive Operator for Similarity Joins in Data Cleaning").
+    """
+    bags = [frozenset(re.findall(r"[a-z]+", text.lower())) for text in texts]
+    uses = Counter(word for bag in bags for word in bag)
+    kept: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+    repeated = set()
+    for place, bag in enumerate(bags):
+        needed = math.ceil(NEAR_IDENTICAL_PERCENT * len(bag) / 100)
+        rarest = sorted(bag, key=lambda word: (uses[word], word))[: len(bag) - needed + 1]
+        if any(_alike(bag, other) for word in rarest for other in kept[word]):
+            repeated.add(place)
+        else:
+            for word in rarest:
+                kept[word].append(bag)
+    return repeated
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    return 100 * len(one & other) >= NEAR_IDENTICAL_PERCENT * len(one | other)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a held-out split shares with training, without regard to case and white space."""
+
+    questions: list[int]  # places of the examples that ask, with the same input, what training does
+    instructions: int  # distinct ones of the split that training gives too, with whatever input
+
+
+def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
+    """What `held_out` shares with `train`."""
+    asked = {question(example) for example in train}
+    told = {instruction for instruction, _ in asked}
+    return Overlap(
+        [place for place, example in enumerate(held_out) if question(example) in asked],
+        len({plainly(example.instruction) for example in held_out} & told),
+    )
+
+
+def refuse_leaks(splits: Mapping[str, Sequence[Example]]) -> None:
+    """Raises ValueError if two splits share a question or, but for case and signs, a response."""
+    home: dict[object, str] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            for mark in (question(example), *map(letters, example.responses)):
+                if home.setdefault(mark, split) != split:
+                    raise ValueError(f"{home[mark]} and {split} both hold {example!r:.200}")

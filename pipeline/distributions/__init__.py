@@ -1,0 +1,1 @@
+"""Next-token distributions on a support, and the divergences between them."""

@@ -1,0 +1,63 @@
+"""The texts that response tokens belong to, for losses that look further than one token.
+
+On a CPU they are taken one by one, which leaves nothing to compute twice. On a GPU, and wherever
+code is compiled for one, they stand side by side in a grid, a row each: their lengths are then
+nothing that the host has to know, and the code is the same for any number of texts.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from pipeline.distributions.log_probs import PerToken, Tokens
+
+Values = Shaped[Tensor, "tokens *each"]  # a row for each token
+Grid = Shaped[Tensor, "texts longest *each"]  # what lies behind the end of a text is zero
+
+
+def side_by_side(values: Tensor) -> bool:
+    """Whether texts are to be taken all at once."""
+    return torch.compiler.is_compiling() or values.is_cuda
+
+
+def by_text(values: Values, tokens: Tokens) -> Sequence[Tensor]:
+    """The rows of `values`, text by text."""
+    return values.split(tokens.lengths.tolist())
+
+
+def in_grid(values: Values, tokens: Tokens) -> Grid:
+    """The rows of `values`, the texts side by side."""
+    starts = tokens.lengths.cumsum(0) - tokens.lengths
+    at = (starts[:, None] + tokens.places).clamp(max=len(values) - 1)
+    inside = tokens.places < tokens.lengths[:, None]
+    return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[at], 0)
+
+
+def from_grid(grid: Grid, tokens: Tokens) -> Values:
+    """What a grid has for each token."""
+    text = tokens.sequence - tokens.sequence[:1]
+    starts = tokens.lengths.cumsum(0) - tokens.lengths
+    place = torch.arange(len(text), device=text.device) - starts[text]
+    return grid[text, place]
+
+
+def text_mean(values: Values, tokens: Tokens) -> Values:
+    """At each token the mean over its text."""
+    if side_by_side(values):
+        grid = in_grid(values, tokens)
+        lengths = tokens.lengths.reshape(-1, *(1,) * values.ndim)
+        return from_grid((grid.sum(1, keepdim=True) / lengths).expand_as(grid), tokens)
+    means = [one.mean(0, keepdim=True).expand_as(one) for one in by_text(values, tokens)]
+    return torch.cat(means)
+
+
+def log_probs_written_with(tokens: Tokens) -> PerToken:
+    """What each token was written with. Raises ValueError if a text was not written in training."""
+    if not tokens.all_written:
+        raise ValueError(
+            "this loss needs texts that are written in training; take a data policy that writes "
+            "every text, such as mixed with student_share = 1"
+        )
+    return tokens.written_log_probs

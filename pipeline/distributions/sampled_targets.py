@@ -1,0 +1,72 @@
+"""Teacher signals by sampling: how often each token came up in some draws.
+
+Anshumann, M. A. Zaidi, A. Kedia, et al., 2025. Sparse Logit Sampling: Accelerating Knowledge
+Distillation in LLMs (RS-KD). arXiv:2503.16870, known from poster and abstract: 50 draws with
+replacement at temperature 1, counts / 50 as targets. Under forward KL the student's gradient is
+that of the whole distribution in expectation; the value is not, and no other loss is unbiased.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pipeline.distributions.log_probs import Signal, Support
+
+
+def sampled(
+    logits: Float[Tensor, "tokens vocabulary"],
+    next_ids: Int[Tensor, " tokens"],
+    draws: int,
+    uniforms: Float[Tensor, "tokens draws"],
+) -> Signal:
+    """A signal of counts / draws, on the next token, the drawn tokens and as many as there is room.
+
+    All supports are of draws + 1 tokens, or of the whole vocabulary if that is fewer. What was
+    never drawn has probability zero, the bucket too.
+    """
+    vocabulary = logits.shape[-1]
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    thresholds = uniforms.double() * cumulative[:, -1:]  # the sum is not quite 1
+    drawn = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=vocabulary - 1)
+    counts = torch.zeros_like(logits, dtype=torch.float32)
+    counts.scatter_add_(-1, drawn, torch.ones_like(drawn, dtype=torch.float32))
+
+    # the next token first, then what was drawn, then fillers, each of them once
+    wanted = counts.scatter(-1, next_ids[:, None], torch.inf)
+    ids = wanted.topk(min(draws + 1, vocabulary), dim=-1).indices
+    log_probs = (counts.gather(-1, ids) / draws).log()
+    if ids.shape[-1] < vocabulary:
+        log_probs = torch.cat([log_probs, torch.full_like(log_probs[:, :1], -torch.inf)], dim=-1)
+    return Signal(log_probs, Support(target=torch.zeros_like(next_ids), ids=ids))
+
+
+def with_fillers(
+    ids: Int[Tensor, "tokens drawn"],
+    counts: Float[Tensor, "tokens drawn"],
+    next_ids: Int[Tensor, " tokens"],
+    draws: int,
+    vocabulary: int,
+) -> Signal:
+    """The signal that `sampled` gave, from what was drawn alone; -1 stands where fewer came up.
+
+    Fillers may be other tokens than there: they have no probability, and the support is as large.
+    """
+    width = min(draws + 1, vocabulary)
+    candidates = torch.arange(min(width + 1, vocabulary), device=ids.device).expand(len(ids), -1)
+    is_next = ids == next_ids[:, None]
+    # a last column takes what is no candidate
+    outside = len(candidates[0])
+    seen = torch.zeros(len(ids), outside + 1, dtype=torch.bool, device=ids.device)
+    for taken in (ids, next_ids[:, None]):
+        seen.scatter_(-1, taken.where((taken >= 0) & (taken < outside), outside), True)
+
+    usable = torch.cat([(ids >= 0) & ~is_next, ~seen[:, :-1]], dim=-1)
+    chosen = usable.int().argsort(dim=-1, descending=True, stable=True)[:, : width - 1]
+    others = torch.cat([ids, candidates], dim=-1).gather(-1, chosen)
+    padded = torch.cat([counts, torch.zeros_like(candidates, dtype=counts.dtype)], dim=-1)
+    own = (counts * is_next).sum(-1, keepdim=True)
+    log_probs = (torch.cat([own, padded.gather(-1, chosen)], dim=-1) / draws).log()
+    if width < vocabulary:
+        log_probs = torch.cat([log_probs, torch.full_like(own, -torch.inf)], dim=-1)
+    support = Support(torch.zeros_like(next_ids), torch.cat([next_ids[:, None], others], dim=-1))
+    return Signal(log_probs, support)

@@ -1,0 +1,1 @@
+"""Measuring a checkpoint: held-out losses, generated responses, lm-evaluation-harness tasks."""

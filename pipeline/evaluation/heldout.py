@@ -1,0 +1,223 @@
+"""Held-out measures of a checkpoint, all in one pass over the test split.
+
+They are the likelihood of the references, calibration, and nearness to teachers.
+
+Notation: q the student, p a teacher, both at T = 1; g the token that really comes next.
+
+    nll_nats            -log q(g)
+    kl_to_teacher_nats  KL(p ‖ q)
+    reverse_kl_nats     KL(q ‖ p)
+    entropy_gap_nats    H(q) - H(p): above zero, the student is less sure than its teacher
+    top1_agreement      whether both find the same token likeliest
+    top5_agreement      the share of the teacher's five likeliest that are among the student's
+
+On a sparse support (the teacher's K likeliest tokens and a bucket for all others) both divergences
+are lower bounds of the dense ones, and both entropies are those of K + 1 outcomes. The likeliest
+tokens of both are those of their logits, never of rounded log-probabilities; of equally likely ones
+the lowest id comes first.
+
+Calibration: the tokens of an item by the probability of the likeliest token, in 15 bins of equal
+width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.artifacts import schemas
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.distributions import ranking
+from pipeline.distributions.divergences import entropy, kl
+from pipeline.distributions.log_probs import PerToken, Signal, of_target, on_support
+from pipeline.distributions.ranking import RANKED
+from pipeline.evaluation.records import Measured, Metric, rows, table
+from pipeline.models.language_model import Precision
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.progress import Pace
+
+TASK = "heldout"
+BINS = 15
+POSITIONS = (1, 9, 33, 129)  # where slices of the tokens begin, counted from 1
+SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
+
+
+@dataclass(frozen=True)
+class PerTeacher:
+    """What is measured against one teacher, a value for each token of a batch or of all texts."""
+
+    metrics: Mapping[str, np.ndarray]
+    uncertainty: np.ndarray  # 1 - p(g)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What is measured at the tokens of a batch, or of all texts."""
+
+    text: np.ndarray  # which of the texts a token belongs to
+    position: np.ndarray  # in the response, from 1
+    nll: np.ndarray
+    confidence: np.ndarray  # of the likeliest token
+    correct: np.ndarray  # whether that one really comes next
+    teachers: Mapping[str, PerTeacher]
+
+
+@torch.no_grad()
+def measure(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    teachers: Mapping[str, Teacher],
+    budget: int,
+    precision: Precision = "auto",
+) -> Measured:
+    """Every measure of every text; batches hold `budget` positions.
+
+    The model reads in the precision that its teachers have read in; what follows is float32.
+    """
+    places = {text.example_id: at for at, text in enumerate(texts)}
+    pace, parts = Pace(TASK, len(texts)), []
+    for batch in micro_batches(texts, budget, model.device):
+        parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, places))
+        pace.step(len(batch.texts))
+    tokens = _joined(parts)
+    ids = [text.example_id for text in texts]
+    return Measured(items=_items(tokens, ids), calibration=calibration(tokens, ids))
+
+
+def _tokens(
+    model: LiveTeacher,
+    batch: Batch,
+    teachers: Mapping[str, Teacher],
+    places: Mapping[str, int],
+) -> Tokens:
+    logits = model.logits(batch)
+    total = logits.logsumexp(-1)  # all log-probabilities would take as long again
+    likeliest = ranking.likeliest(logits, RANKED)
+    greatest = of_target(logits, likeliest[:, 0])
+    compared = {
+        name: _compared(teacher.signal(batch), logits, likeliest)
+        for name, teacher in teachers.items()
+    }
+    lengths = [len(text.response_ids) for text in batch.texts]
+    return Tokens(
+        text=np.repeat([places[text.example_id] for text in batch.texts], lengths),
+        position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
+        nll=_array(total - of_target(logits, batch.next_ids)),
+        confidence=_array((greatest - total).exp()),
+        correct=_array(likeliest[:, 0] == batch.next_ids),
+        teachers=compared,
+    )
+
+
+def _compared(signal: Signal, logits: torch.Tensor, likeliest: torch.Tensor) -> PerTeacher:
+    p, q = signal.log_probs, on_support(logits, signal.support)
+    best = signal.likeliest
+    metrics: dict[str, PerToken] = {
+        "kl_to_teacher_nats": kl(p, q),
+        "reverse_kl_nats": kl(q, p),
+        "entropy_gap_nats": entropy(q) - entropy(p),
+    }
+    if best is not None and best.shape[-1]:
+        metrics["top1_agreement"] = best[:, 0] == likeliest[:, 0]
+    if best is not None and best.shape[-1] == RANKED:
+        shared = (best[:, :, None] == likeliest[:, None, :]).any(-1)
+        metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
+    unsure = -torch.expm1(of_target(p, signal.support.target))
+    return PerTeacher({name: _array(one) for name, one in metrics.items()}, _array(unsure))
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()
+
+
+def _joined(parts: Sequence[Tokens]) -> Tokens:
+    first = parts[0]
+    teachers = {
+        name: PerTeacher(
+            {
+                metric: np.concatenate([part.teachers[name].metrics[metric] for part in parts])
+                for metric in one.metrics
+            },
+            np.concatenate([part.teachers[name].uncertainty for part in parts]),
+        )
+        for name, one in first.teachers.items()
+    }
+    names = ("text", "position", "nll", "confidence", "correct")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Tokens(**columns, teachers=teachers)
+
+
+def _items(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
+    """The means of the tokens of each text: of all of them, and of the slices that there are."""
+    everything = np.ones(len(tokens.nll), dtype=bool)
+    by_position = _positions(tokens.position)
+    found = []
+
+    def add(name: str, values: np.ndarray, teacher: str, slices: Mapping[str, np.ndarray]) -> None:
+        for part, chosen in ({"": everything} | dict(slices)).items():
+            metric = Metric(TASK, name, slice=part, teacher=teacher)
+            found.append(_means(metric, values, chosen, tokens.text, ids))
+
+    add("nll_nats", tokens.nll, "", by_position)
+    for teacher, one in tokens.teachers.items():
+        by_difficulty = _difficulty(one.uncertainty)
+        for part, chosen in by_difficulty.items():
+            metric = Metric(TASK, "nll_nats", slice=part, teacher=teacher)
+            found.append(_means(metric, tokens.nll, chosen, tokens.text, ids))
+        for name, values in one.metrics.items():
+            add(name, values, teacher, by_difficulty | by_position if name in SLICED else {})
+    return pa.concat_tables(found)
+
+
+def _positions(position: np.ndarray) -> dict[str, np.ndarray]:
+    """Tokens by where they stand in the response; nothing for responses of one slice's length."""
+    ends = [*(first - 1 for first in POSITIONS[1:]), None]
+    found = {}
+    for first, last in zip(POSITIONS, ends, strict=True):
+        chosen = (position >= first) & (position <= (last or np.inf))
+        if chosen.any():
+            found[f"tokens {first}-{last or ''}"] = chosen
+    return found
+
+
+def _difficulty(uncertainty: np.ndarray) -> dict[str, np.ndarray]:
+    """Hard tokens are those of which the teacher is at least as unsure as of the median token.
+
+    Q. Zhong et al., 2024, arXiv:2402.11890: uncertainty is 1 - p(g). They take the median of a
+    batch in training; here it is that of the test split, so that all students share it.
+    """
+    hard = uncertainty >= np.median(uncertainty)
+    return {name: chosen for name, chosen in (("hard", hard), ("easy", ~hard)) if chosen.any()}
+
+
+def _means(
+    metric: Metric,
+    values: np.ndarray,
+    chosen: np.ndarray,
+    text: np.ndarray,
+    ids: Sequence[str],
+) -> pa.Table:
+    counts = np.bincount(text[chosen], minlength=len(ids))
+    sums = np.bincount(text[chosen], weights=values[chosen], minlength=len(ids))
+    there = np.flatnonzero(counts)
+    return rows(metric, [ids[at] for at in there], sums[there] / counts[there], counts[there])
+
+
+def calibration(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
+    """Rows of CALIBRATION: sums over the tokens of each text in each bin that it has."""
+    bins = np.minimum((tokens.confidence * BINS).astype(np.int64), BINS - 1)
+    places = tokens.text * BINS + bins
+    size = len(ids) * BINS
+    counts = np.bincount(places, minlength=size)
+    there = np.flatnonzero(counts)
+    columns = {
+        "example_id": [ids[at] for at in there // BINS],
+        "bin": (there % BINS).astype(np.int32),
+        "tokens": counts[there],
+        "confidence": np.bincount(places, weights=tokens.confidence, minlength=size)[there],
+        "correct": np.bincount(places, weights=tokens.correct, minlength=size)[there].astype(int),
+    }
+    return table(schemas.CALIBRATION, columns)

@@ -1,0 +1,62 @@
+"""What is asked for a written answer, as items and as the very ids that every model reads.
+
+The ids are made by the tokenizer of the experiment's texts, so that models are asked the same
+whatever their own tokenizers would put around a text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.corpus import read_texts
+from pipeline.data.encoding import Encoder
+from pipeline.data.examples import pieces
+from pipeline.data.splits import shuffled
+from pipeline.models.language_model import load_tokenizer
+from pipeline.settings.data import Template
+from pipeline.tasks.instruction_items import ITEMS
+
+Item = Mapping[str, Any]  # a row of EXAMPLES
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Items, the ids of each prompt by its text, and how many items were too long to be asked."""
+
+    items: list[Item]
+    prompt_ids: dict[str, list[int]]
+    left_out: int = 0
+
+
+def of_test_split(data: Path, tokens: Path, most: int | None) -> Questions:
+    """The test examples whose tokens are there, in their fair order, or the first of them."""
+    rows = schemas.read(data / "test.parquet", schemas.EXAMPLES).to_pylist()
+    ids = {one.example_id: one.prompt_ids for one in read_texts(tokens / "test.parquet")}
+    items = [row for row in rows if row["example_id"] in ids][:most]
+    return Questions(items, {one["prompt"]: list(ids[one["example_id"]]) for one in items})
+
+
+def of_task(
+    task: Path, tokens: Path, most: int | None, prompt_tokens: int | None, seed: str
+) -> Questions:
+    """The items of an instruction task, or so many drawn by the seed from those short enough."""
+    template = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]["template"]
+    rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
+    frame = Template.model_validate(template)
+    asked = [pieces(row["instruction"], row["input"], frame) for row in rows]
+    ids = Encoder(load_tokenizer(tokens)).prompts(asked)
+    short = [
+        (row, one)
+        for row, one in zip(rows, ids, strict=True)
+        if prompt_tokens is None or len(one) <= prompt_tokens
+    ]
+    if not short:
+        raise ValueError(
+            f"{task}: all {len(rows)} prompts have more than {prompt_tokens} tokens; raise "
+            "evaluation.prompt_tokens"
+        )
+    drawn = shuffled(short, lambda pair: pair[0]["example_id"], seed)[:most] if most else short
+    by_prompt = {row["prompt"]: one for row, one in drawn}
+    return Questions([row for row, _ in drawn], by_prompt, len(rows) - len(short))

@@ -1,0 +1,88 @@
+"""What an evaluation has measured: columns from beginning to end, for there are many rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.artifacts import schemas
+
+ITEMS, OUTPUTS, CALIBRATION = "items.parquet", "outputs.parquet", "calibration.parquet"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows of ITEMS, OUTPUTS and CALIBRATION, and results in lm-eval's format."""
+
+    items: pa.Table
+    outputs: pa.Table = field(default_factory=schemas.OUTPUTS.empty_table)
+    calibration: pa.Table = field(default_factory=schemas.CALIBRATION.empty_table)
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """The tables, a file each."""
+        tables = {ITEMS: self.items, OUTPUTS: self.outputs, CALIBRATION: self.calibration}
+        for name, table in tables.items():
+            columns = {one: table.column(one) for one in table.schema.names}
+            schemas.write(folder / name, columns, table.schema)
+
+
+def read(folder: Path, results: Mapping[str, Any]) -> Measured:
+    """What `write` wrote, with the results that belong to it."""
+    return Measured(
+        schemas.read(folder / ITEMS, schemas.ITEMS),
+        schemas.read(folder / OUTPUTS, schemas.OUTPUTS),
+        schemas.read(folder / CALIBRATION, schemas.CALIBRATION),
+        results,
+    )
+
+
+def together(parts: Sequence[Measured]) -> Measured:
+    """All parts as one; results of the same kind side by side."""
+    results: dict[str, Any] = {}
+    for part in parts:
+        for kind, values in part.results.items():
+            results[kind] = {**results.get(kind, {}), **values}
+    return Measured(
+        pa.concat_tables([part.items for part in parts]),
+        pa.concat_tables([part.outputs for part in parts]),
+        pa.concat_tables([part.calibration for part in parts]),
+        results,
+    )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the values of some rows of ITEMS are of."""
+
+    task: str
+    name: str
+    slice: str = ""
+    decoding_seed: int = 0
+    teacher: str = ""
+
+
+def rows(
+    metric: Metric, example_ids: Sequence[str], values: np.ndarray, weights: np.ndarray | float
+) -> pa.Table:
+    """A row of ITEMS for each value; all may have one weight."""
+    count = len(example_ids)
+    columns = {
+        "task": pa.repeat(metric.task, count),
+        "slice": pa.repeat(metric.slice, count),
+        "decoding_seed": pa.repeat(pa.scalar(metric.decoding_seed, pa.int32()), count),
+        "example_id": pa.array(example_ids, pa.string()),
+        "metric": pa.repeat(metric.name, count),
+        "teacher": pa.repeat(metric.teacher, count),
+        "value": pa.array(np.asarray(values, dtype=np.float64)),
+        "weight": pa.array(np.broadcast_to(np.asarray(weights, dtype=np.float64), (count,))),
+    }
+    return pa.table(columns, schema=schemas.ITEMS)
+
+
+def table(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Columns as a table of `schema`; one that is not a list is the same in every row."""
+    return pa.table(dict(columns), schema=schema)

@@ -1,0 +1,218 @@
+"""Responses to prompts with references: an lm-eval task for each decoding seed, and its measures.
+
+    rouge_l          ROUGE-L F-measure times 100, stemmed, the best over the references
+    rouge_l_unicode  the same over Unicode's words, where the papers' miss letters of the references
+    response_tokens  length, EOS included
+    ended            whether it ended by itself
+    distinct_n       share of the response's n-grams of words that are not repetitions of one before
+    repetition_4     share of its 4-grams that are
+
+ROUGE: `pipeline.evaluation.rouge`. Distinct-n: J. Li et al., 2016, arXiv:1510.03055; here within a
+response, and over all responses in lm-eval's results. Repetition: S. Welleck et al., 2019,
+arXiv:1908.04319, within a response. A response too short for an n-gram repeats none.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from lm_eval.api.group import Group
+from lm_eval.api.task import ConfigurableTask
+
+from pipeline.artifacts import schemas
+from pipeline.data.batch import Text
+from pipeline.evaluation.records import Measured, Metric, rows, table
+from pipeline.evaluation.rouge import Sight, rouge_l, rouge_l_unicode, sight
+from pipeline.settings.evaluation import Writing
+from pipeline.stages.command_line import progress
+
+ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
+ROUGE_OF = {  # by what the papers' tokenizer sees of a task's references
+    Sight.WHOLE: ("rouge_l",),
+    Sight.PARTLY: ("rouge_l", "rouge_l_unicode"),
+    Sight.NOTHING: ("rouge_l_unicode",),
+}
+METRICS = {  # and whether a higher value is better, as lm-eval asks of every metric
+    "rouge_l": True,
+    "rouge_l_unicode": True,
+    "response_tokens": True,
+    "ended": True,
+    "distinct_1": True,
+    "distinct_2": True,
+    "repetition_4": False,
+}
+CORPUS_METRIC = "distinct_2_of_all"
+# Words of the first reference: the subsets that MiniLLM, DistiLLM and SWITCH report.
+BUCKETS = {"0-5": (0, 5), "6-10": (6, 10), "11-": (11, None)}
+
+Item = Mapping[str, Any]  # a row of EXAMPLES
+LookUp = Callable[[str, int], Text]  # from a prompt and a decoding seed to what was written
+
+
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """The n-grams of the words in a text, in order."""
+    words = text.lower().split()
+    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+
+
+def distinct(grams: Sequence[tuple[str, ...]]) -> float:
+    """The share of n-grams that are none of those before; 1 where there is none."""
+    return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def score(
+    look_up: LookUp, seed: int, rouges: Sequence[str], item: Item, results: Sequence[str]
+) -> dict[str, Any]:
+    """The measures of one response; of ROUGE-L the kinds in `rouges`."""
+    output, text = results[0].strip(), look_up(item["prompt"], seed)
+    return {
+        **{name: ROUGE[name](output, item["responses"]) for name in rouges},
+        "response_tokens": len(text.response_ids),
+        "ended": float(text.ended),
+        "distinct_1": distinct(ngrams(output, 1)),
+        "distinct_2": distinct(ngrams(output, 2)),
+        "repetition_4": 1 - distinct(ngrams(output, 4)),
+        CORPUS_METRIC: ngrams(output, 2),
+    }
+
+
+def over_all(responses: Sequence[Sequence[tuple[str, ...]]]) -> float:
+    """Distinct n-grams of all responses together."""
+    return distinct([gram for grams in responses for gram in grams])
+
+
+def tasks(name: str, items: Sequence[Item], writing: Writing, look_up: LookUp) -> dict[str, Any]:
+    """What lm-eval evaluates: a task for each decoding seed, in a group where there are several.
+
+    The items are in memory: nothing of it can be cached under a wrong key.
+    """
+    rouges = rouges_of(name, items)
+    made = {
+        seed: _task(name, items, writing, seed, rouges, look_up) for seed in writing.decoding_seeds
+    }
+    found: dict[str, Any] = {
+        "tasks": {task.task_name: task for task in made.values()},
+        "groups": {},
+        "group_map": {},
+    }
+    if len(made) > 1:
+        means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(rouges)]
+        config = {"group": name, "task": list(found["tasks"]), "aggregate_metric_list": means}
+        group = Group.from_config(config)
+        for task in made.values():
+            group.add(task)
+        found |= {"groups": {name: group}, "group_map": {name: group.child_names}}
+    return found
+
+
+def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
+    """The kinds of ROUGE-L that mean something on these items' references."""
+    seen = sight(reference for item in items for reference in item["responses"])
+    if seen is not Sight.WHOLE:
+        progress(
+            f"{name}: the tokenizer of the papers' ROUGE-L keeps a-z and 0-9 alone and sees "
+            f"{'nothing' if seen is Sight.NOTHING else 'a part'} of the references; "
+            "rouge_l_unicode splits every script into words"
+        )
+    return ROUGE_OF[seen]
+
+
+def metrics_with(rouges: Sequence[str]) -> list[str]:
+    """The metrics of a task that has these kinds of ROUGE-L."""
+    return [metric for metric in METRICS if metric not in ROUGE or metric in rouges]
+
+
+def task_name(name: str, writing: Writing, seed: int) -> str:
+    """What lm-eval calls the responses of one decoding seed."""
+    return name if len(writing.decoding_seeds) == 1 else f"{name}_seed_{seed}"
+
+
+def _task(
+    name: str,
+    items: Sequence[Item],
+    writing: Writing,
+    seed: int,
+    rouges: Sequence[str],
+    look_up: LookUp,
+) -> ConfigurableTask:
+    sampling = writing.sampling
+    options = {
+        "until": [],
+        "max_gen_toks": writing.max_new_tokens,
+        "do_sample": sampling.temperature > 0,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "seed": seed,
+    }
+    measured = [
+        {"metric": metric, "aggregation": "mean", "higher_is_better": METRICS[metric]}
+        for metric in metrics_with(rouges)
+    ]
+    corpus = {"metric": CORPUS_METRIC, "aggregation": over_all, "higher_is_better": True}
+    return ConfigurableTask(
+        config={
+            "task": task_name(name, writing, seed),
+            "custom_dataset": lambda **_: {"test": Dataset.from_list([dict(one) for one in items])},
+            "test_split": "test",
+            "output_type": "generate_until",
+            "doc_to_text": lambda item: item["prompt"],
+            "doc_to_target": lambda item: item["responses"][0],
+            "generation_kwargs": options,
+            # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
+            "process_results": lambda item, results: score(look_up, seed, rouges, item, results),
+            "metric_list": [*measured, corpus],
+            "num_fewshot": 0,
+            "metadata": {"version": 1},
+        }
+    )
+
+
+def measured(
+    name: str, writing: Writing, samples: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[pa.Table, pa.Table]:
+    """Rows of ITEMS and OUTPUTS from lm-eval's samples of all decoding seeds."""
+    found = []
+    for seed in writing.decoding_seeds:
+        of_seed = samples[task_name(name, writing, seed)]
+        found.append((_items(name, seed, of_seed), _outputs(name, seed, of_seed)))
+    items, outputs = zip(*found, strict=True)
+    return pa.concat_tables(items), pa.concat_tables(outputs)
+
+
+def _items(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
+    ids = [sample["doc"]["example_id"] for sample in samples]
+    words = np.array([len(sample["doc"]["responses"][0].split()) for sample in samples])
+    found = []
+    for metric in [name for name in METRICS if name in samples[0]]:
+        values = np.array([sample[metric] for sample in samples], dtype=np.float64)
+        found.append(rows(Metric(name, metric, decoding_seed=seed), ids, values, 1.0))
+        for bucket, (least, most) in BUCKETS.items():
+            chosen = np.flatnonzero((words >= least) & (words <= (most or np.inf)))
+            if metric in ROUGE and len(chosen):
+                part = Metric(name, metric, f"reference {bucket} words", decoding_seed=seed)
+                found.append(rows(part, [ids[at] for at in chosen], values[chosen], 1.0))
+    return pa.concat_tables(found)
+
+
+def _outputs(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
+    return table(
+        schemas.OUTPUTS,
+        {
+            "task": [name] * len(samples),
+            "decoding_seed": [seed] * len(samples),
+            "example_id": [sample["doc"]["example_id"] for sample in samples],
+            "prompt": [sample["doc"]["prompt"] for sample in samples],
+            "output": [sample["resps"][0][0] for sample in samples],
+            "references": [sample["doc"]["responses"] for sample in samples],
+        },
+    )
+
+
+def evaluated(name: str, writing: Writing, results: Mapping[str, Any]) -> Measured:
+    """What lm-eval has found of the responses of all decoding seeds."""
+    items, outputs = measured(name, writing, results["samples"])
+    kept = {kind: value for kind, value in results.items() if kind != "samples"}
+    return Measured(items, outputs, results=kept)

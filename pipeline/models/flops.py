@@ -1,0 +1,127 @@
+"""What a model does in a job, counted where models are read: positions, tokens and FLOPs.
+
+FLOPs are those of the matrix products, two for each multiplication with its addition. For a dense
+decoder that reads n positions and gives a distribution at r of them, forward:
+
+    2 N n + 4 A n (n + 1) / 2 + 2 H r
+
+N is the number of entries in the matrices below the head, without tables of embeddings, which are
+looked up; H that of the head; A = layers x heads x head size. At position i the scores of
+attention and their weighted sum take 2 A i each (J. Kaplan et al., 2020, arXiv:2001.08361, section
+2.1, which has the mean over positions). Backward, a matrix product is done again for its input, and
+once more for its weight where that learns: twice the forward pass for a model that learns whole.
+
+Text that is written with a KV cache costs what reading it once costs. Norms, activations, softmax
+and optimizer are left out, and so is padding: the first are small, the last is of the machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.data.batch import Text
+from pipeline.runtime.costs import Work
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a model's matrix products; what `learning_` names is the part that gets a gradient."""
+
+    body: int  # N
+    learning_body: int
+    head: int  # H
+    learning_head: int
+    attention: int  # A
+
+    def flops(self, positions: int, scored: int, *, learning: bool) -> int:
+        """Of one text, read to `positions` places with a distribution at `scored` of them."""
+        pairs = positions * (positions + 1) // 2  # of a place and one that it attends to
+        forward = 2 * self.body * positions + 4 * self.attention * pairs + 2 * self.head * scored
+        if not learning:
+            return forward
+        weights = 2 * self.learning_body * positions + 2 * self.learning_head * scored
+        return 2 * forward + 4 * self.attention * pairs + weights
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A model's work so far and its sizes; these are None where the formula doesn't hold."""
+
+    work: Work
+    sizes: Sizes | None
+    learns: bool
+
+
+_COUNTED: WeakKeyDictionary[PreTrainedModel, Counted] = WeakKeyDictionary()
+
+
+def count(model: PreTrainedModel) -> Work:
+    """The work that `model` does from now on, as it is at the time of asking."""
+    work, sizes = Work(), sizes_of(model)
+    learns = any(one.requires_grad for one in model.parameters())
+    _COUNTED[model] = Counted(work if sizes else Work(flops=None), sizes, learns)
+    return _COUNTED[model].work
+
+
+def sizes_of(model: PreTrainedModel) -> Sizes | None:
+    """A dense model's sizes. None for one with stacks of matrices, which experts are kept in."""
+    tables = [one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)]
+    head, config = model.get_output_embeddings().weight, model.config
+    apart = {id(one) for one in (*tables, head)}
+    body = [one for one in model.parameters() if one.ndim > 1 and id(one) not in apart]
+    if any(one.ndim > 2 for one in body):
+        return None
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Sizes(
+        body=sum(one.numel() for one in body),
+        learning_body=sum(one.numel() for one in body if one.requires_grad),
+        head=head.numel(),
+        learning_head=head.numel() * head.requires_grad,
+        attention=config.num_hidden_layers * heads * size,
+    )
+
+
+def note_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
+    """A pass over texts below the head."""
+    for text in texts:
+        note_pass(model, text.length, 0)
+
+
+def note_scores(model: PreTrainedModel, tokens: int) -> None:
+    """The head's part of a pass: a distribution at so many tokens."""
+    note_pass(model, 0, tokens)
+
+
+def note_writing(
+    models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
+) -> None:
+    """Responses that the first model wrote, some tokens of them put there by the last.
+
+    Of each text all models have read so many tokens more, which were proposed and `dropped`. They
+    are counted as if they stood behind the text: a little too high for the work of attention.
+    """
+    for model in models:
+        for text, more in zip(texts, dropped, strict=True):
+            note_pass(model, text.length + more, len(text.response_ids) + more)
+    by_teacher = sum(text.teacher_tokens for text in texts)
+    tokens = sum(len(text.response_ids) for text in texts)
+    for model, written in ((models[0], tokens - by_teacher), (models[-1], by_teacher)):
+        if model in _COUNTED:
+            _COUNTED[model].work.written_tokens += written
+
+
+def note_pass(model: PreTrainedModel, positions: int, scored: int) -> None:
+    """A pass over one text; of a model that nobody counts, nothing is kept."""
+    counted = _COUNTED.get(model)
+    if counted is None:
+        return
+    work, learning = counted.work, counted.learns and torch.is_grad_enabled()
+    work.positions += positions
+    work.trained_positions += positions * learning
+    work.scored_tokens += scored
+    if counted.sizes and work.flops is not None:
+        work.flops += counted.sizes.flops(positions, scored, learning=learning)

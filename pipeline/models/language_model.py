@@ -1,0 +1,113 @@
+"""Reading text with a causal language model: only response positions ever reach the head."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.pytorch_utils import Conv1D
+
+from pipeline.artifacts import checksums
+from pipeline.data.batch import Batch
+from pipeline.models import weights
+from pipeline.models.attention import unmasked
+from pipeline.models.flops import note_positions, note_scores
+from pipeline.models.logits import logits_of, scaling_of
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def default_device() -> torch.device:
+    """The first GPU that the job may see, else the CPU; readies the process for it."""
+    # cuDNN plans each new shape of a batch for hundreds of ms, and every batch has one of its own
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model of an artifact, without dropout.
+
+    Raises: ValueError if there is no whole one, or if its family's logits can't be made here.
+    """
+    return _readied(_saved(folder, dtype), device)
+
+
+def load_frozen(folder: Path, device: torch.device, precision: Precision) -> PreTrainedModel:
+    """As `load`, a model that never learns: its matrices are in bfloat16 where it reads in that.
+
+    Autocast would cast them at each use: the numbers are the same, in half the memory. One that is
+    a table of embeddings too stays as it is, for what is looked up isn't cast.
+    """
+    model = _saved(folder, torch.float32).requires_grad_(False)
+    if reads_in_bfloat16(device, precision):
+        tables = {one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+        for layer in model.modules():
+            if type(layer) in (torch.nn.Linear, Conv1D) and layer.weight not in tables:
+                layer.weight.data = layer.weight.data.bfloat16()
+    return _readied(model, device)
+
+
+def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    saved = folder / "model"
+    if not (saved / "config.json").exists():
+        raise ValueError(f"{saved} holds no model; delete {folder} and run again")
+    checksums.check(folder, "model/*")
+    return weights.load(saved, dtype).model
+
+
+def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    model = model.to(device).eval()
+    scaling_of(model)
+    return model
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer beside the model of an artifact."""
+    return AutoTokenizer.from_pretrained(folder / "model")
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    """Weights, tied ones counted once."""
+    return sum(one.numel() for one in model.parameters())
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """bfloat16 where asked for, or by default on a GPU; weights stay float32."""
+    enabled = reads_in_bfloat16(device, precision)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def reads_in_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether models multiply matrices in bfloat16."""
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+
+
+def head(
+    model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
+) -> Float[Tensor, "*tokens vocabulary"]:
+    """Next-token logits of hidden states, as the model's own forward pass ends."""
+    return logits_of(model.get_output_embeddings(), scaling_of(model), hidden)
+
+
+def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
+    """What the head is to read for the response tokens of a batch, row by row."""
+    with unmasked(model, batch.input_ids.shape[1]):
+        body = model.base_model(input_ids=batch.input_ids, use_cache=False)
+    note_positions(model, batch.texts)
+    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
+
+
+def scored(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """The logits of hidden states, entered into the count of the model's work."""
+    note_scores(model, len(hidden))
+    return head(model, hidden)
+
+
+def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits for the response tokens of a batch, row by row, all at once."""
+    return scored(model, response_hidden(model, batch))

@@ -1,0 +1,43 @@
+"""Whether a model has the positions for the texts that it is to read or to write."""
+
+from collections.abc import Sequence
+
+from transformers import PretrainedConfig
+
+from pipeline.data.batch import Text
+from pipeline.models.position_limits import limit
+
+# Families with a table of positions, or something as finite: beyond it there is nothing to read.
+TABLES = ("gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", "xglm", "mpt")
+
+
+def of_config(config: PretrainedConfig) -> int | None:
+    """Positions of a loaded model; None where nothing limits them."""
+    return limit(vars(config.get_text_config()))
+
+
+def longest(texts: Sequence[Text], new_tokens: int) -> int:
+    """Tokens of the longest prompt with its response, or with so many new ones."""
+    return max(len(one.prompt_ids) + max(len(one.response_ids), new_tokens) for one in texts)
+
+
+def check(
+    name: object, config: PretrainedConfig, texts: Sequence[Text], new_tokens: int, keys: str
+) -> None:
+    """Raises ValueError where a model is too short for texts that it is to read or to write.
+
+    `keys` names what in the configuration makes the texts so long.
+    """
+    most = of_config(config)
+    if texts and most is not None and (needed := longest(texts, new_tokens)) > most:
+        raise ValueError(
+            f"{name} has {most} positions, and its texts have up to {needed} tokens, prompt and "
+            f"response together; lower {keys}"
+        )
+
+
+def check_table(config: PretrainedConfig, prompts: Sequence[Text], new_tokens: int) -> None:
+    """Raises ValueError where a text could be written beyond a model's table of positions."""
+    if config.model_type in TABLES:
+        asked = [Text(one.example_id, one.prompt_ids, []) for one in prompts]
+        check("the model that writes", config, asked, new_tokens, "the number of new tokens")

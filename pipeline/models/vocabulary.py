@@ -1,0 +1,115 @@
+"""What models and texts that meet must agree on: which token has which id, and where texts end.
+
+The texts of an experiment have one tokenizer, the first teacher's or one of its own, which is kept
+beside them. They begin as it begins any text, and end with its EOS. A model that is trained on them
+ends where they do; a teacher that is used as it is must do so already.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.data.encoding import Encoder
+from pipeline.data.end_tokens import CONFIGS, agree, as_list
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How texts are made of tokens, as the manifest of their artifact has it."""
+
+    tokenizer_digest: str
+    before: list[int]  # what every text begins with
+    ends: list[int]  # the tokens that end a text; the first is the one that data are ended with
+
+
+def digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Tells tokenizers apart by what they map to which id."""
+    pairs = sorted(tokenizer.get_vocab().items())
+    return hashlib.blake2b(repr(pairs).encode(), digest_size=8).hexdigest()
+
+
+def conventions(folder: Path) -> Conventions:
+    """Those of a tokenizer in an artifact, and of the model beside it.
+
+    Raises: ValueError for a tokenizer without EOS.
+    """
+    checksums.check(folder, "model/*.json")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")
+    configs = [path for name in CONFIGS if (path := folder / "model" / name).exists()]
+    said = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
+    ends = [tokenizer.eos_token_id, *(end for one in said for end in as_list(one))]
+    distinct = list(dict.fromkeys(ends))
+    return Conventions(digest(tokenizer), Encoder(tokenizer).before, distinct)
+
+
+def facts(of: Conventions) -> dict[str, object]:
+    """What a manifest says of the texts beside it."""
+    return asdict(of)
+
+
+def of_texts(tokens: Path) -> Conventions:
+    """The conventions of the texts in a folder."""
+    manifest = artifact.read_json(tokens / artifact.MANIFEST)
+    return Conventions(**{name: manifest[name] for name in Conventions.__dataclass_fields__})
+
+
+def check(model: Path, tokens: Path) -> None:
+    """Raises ValueError unless the texts in `tokens` are in the vocabulary of `model`."""
+    _same_vocabulary(model, conventions(model), tokens)
+
+
+def check_teacher(model: Path, tokens: Path) -> None:
+    """Raises ValueError unless a teacher begins and ends texts as those in `tokens` do.
+
+    One that was trained on such texts does, whatever its tokenizer did before.
+    """
+    own, texts = conventions(model), of_texts(tokens)
+    _same_vocabulary(model, own, tokens)
+    differing = [
+        f"{what} {_named(mine, model)}, the texts in {tokens} {_named(theirs, model)}"
+        for what, mine, theirs, agree in (
+            ("begins texts with", own.before, texts.before, own.before == texts.before),
+            ("ends texts with", own.ends, texts.ends, agree(own.ends, texts.ends)),
+        )
+        if not agree
+    ]
+    if differing and not _was_trained(model):
+        raise ValueError(
+            f"{model} {differing[0]}: give this teacher `training`, so that it learns it, put it "
+            "first in `teachers`, or give it an experiment of its own"
+        )
+
+
+def _same_vocabulary(model: Path, own: Conventions, tokens: Path) -> None:
+    spoken, written = own.tokenizer_digest, of_texts(tokens).tokenizer_digest
+    if spoken != written:
+        raise ValueError(
+            f"{model} has another vocabulary ({spoken}) than the texts in {tokens} ({written}): "
+            "teacher and student must share one"
+        )
+
+
+def _was_trained(model: Path) -> bool:
+    made = model / artifact.MANIFEST
+    return made.exists() and "tokens" in artifact.read_json(made).get("inputs", {})
+
+
+def _named(ids: list[int], folder: Path) -> str:
+    words = AutoTokenizer.from_pretrained(folder / "model").convert_ids_to_tokens(ids)
+    return " and ".join(map(repr, words)) or "nothing"
+
+
+def end_as(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:
+    """The model, which from now on ends a text as those in `tokens` end, or as it did before."""
+    settings, ends = model.generation_config, of_texts(tokens).ends
+    own = [*as_list(settings.eos_token_id), *as_list(model.config.eos_token_id)]
+    both = list(dict.fromkeys([*ends, *own]))
+    model.config.eos_token_id = ends[0]
+    settings.eos_token_id = both if len(both) > 1 else ends[0]
+    return model

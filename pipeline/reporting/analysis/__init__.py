@@ -1,0 +1,1 @@
+"""What was measured, as tables: scores, comparisons, differences, provenance."""

@@ -1,0 +1,178 @@
+"""Every two methods of a teacher and student on a measure: how far apart, and how surely."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from pipeline.reporting.analysis.findings import Difference, interval_of_difference
+from pipeline.reporting.analysis.item_sums import Sums
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.statistics import bootstrap, copies
+from pipeline.statistics.bootstrap import Estimates
+from pipeline.statistics.copies import APART
+from pipeline.statistics.items import (
+    Contributions,
+    contributions,
+    of_differences,
+    products,
+    standardised,
+)
+from pipeline.statistics.multiplicity import LEVEL, family
+from pipeline.statistics.tests import sign_flips
+
+Runs = Mapping[Row, Mapping[int, Sums]]  # items by training seed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Methods that share training seeds, and which of their pairs share no others."""
+
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    one: np.ndarray  # places in rows
+    other: np.ndarray
+
+
+def groups(runs: Runs) -> Iterator[Group]:
+    """Every pair of rows that has a training seed in common, once, beside its like."""
+    rows, seeds = list(runs), [frozenset(by_seed) for by_seed in runs.values()]
+    found: dict[frozenset[int], list[tuple[int, int]]] = {}
+    for one, other in combinations(range(len(rows)), 2):
+        found.setdefault(seeds[one] & seeds[other], []).append((one, other))
+    for shared, pairs in found.items():
+        if shared:
+            kept, places = np.unique(np.array(pairs), return_inverse=True)
+            one, other = places.reshape(-1, 2).T
+            yield Group(tuple(rows[at] for at in kept), tuple(sorted(shared)), one, other)
+
+
+def runs_of(results: Results, rows: Sequence[Row], measure: Measure) -> Runs:
+    """The items of those of `rows` that were measured."""
+    return {row: results.runs[row, measure] for row in rows if (row, measure) in results.runs}
+
+
+def stacked(runs: Runs, rows: Sequence[Row], seeds: Sequence[int]) -> Contributions:
+    """What items add to the scores of rows and seeds: arrays [rows, seeds, items]."""
+    weighted = np.stack([[runs[row][seed].weighted for seed in seeds] for row in rows])
+    weights = np.stack([[runs[row][seed].weights for seed in seeds] for row in rows])
+    return contributions(weighted, weights)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A group of a cell, with what is known of its pairs before they are judged together."""
+
+    pair: Pair
+    group: Group
+    estimates: Estimates
+    kinds: np.ndarray  # equal for pairs that ask the same; −1 for copies of each other
+    effects: np.ndarray
+    units: np.ndarray  # [methods, items]: what a sign flip flips
+
+
+def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Difference, ...]]:
+    """All pairs of methods of all cells: the family of this measure."""
+    parts = list(_parts(results, measure))
+    if not parts:
+        return {}
+    flipped = _flipped(parts)
+    p_values = [
+        _p_values(part, of_checkpoints) for part, of_checkpoints in zip(parts, flipped, strict=True)
+    ]
+    of_all = family(np.concatenate(p_values), np.concatenate(list(_kinds(parts))))
+    adjusted = np.split(of_all.adjusted, np.cumsum([len(ps) for ps in p_values])[:-1])
+    found: dict[Pair, tuple[Difference, ...]] = {}
+    for part, *ps in zip(parts, p_values, flipped, adjusted, strict=True):
+        of_part = _differences(part, measure, of_all.level, *ps)
+        found[part.pair] = (*found.get(part.pair, ()), *of_part)
+    return found
+
+
+def _p_values(part: Part, of_checkpoints: np.ndarray) -> np.ndarray:
+    """With one seed the larger of two tests over items: few that differ are few for both."""
+    p_values = part.estimates.p_values()
+    return p_values if len(part.group.seeds) > 1 else np.maximum(p_values, of_checkpoints)
+
+
+def _parts(results: Results, measure: Measure) -> Iterator[Part]:
+    for pair in results.pairs:
+        runs = runs_of(results, results.methods[pair], measure)
+        for group in groups(runs):
+            items = stacked(runs, group.rows, group.seeds)
+            if items.shares.shape[-1] == 1:
+                continue  # a single item tells nothing of others
+            sums = products(items.influences)
+            estimates = bootstrap.of_pairs(items.scores, sums, group.one, group.other)
+            pairs = of_differences(sums, group.one, group.other)
+            classes = copies.copies(items.scores, sums)
+            yield Part(
+                pair=pair,
+                group=group,
+                estimates=estimates,
+                kinds=copies.hypotheses(classes, group.one, group.other),
+                effects=standardised(estimates.values, pairs),
+                units=items.around(items.scores.mean()).mean(axis=1),
+            )
+
+
+def _flipped(parts: Sequence[Part]) -> list[np.ndarray]:
+    """The p-values of sign flips over items, for all parts with the same flips."""
+    starts = np.cumsum([0, *(len(part.units) for part in parts)])
+    shifted = list(zip(parts, starts[:-1], strict=True))
+    p_values = sign_flips(
+        np.concatenate([part.units for part in parts]),
+        np.concatenate([part.group.one + start for part, start in shifted]),
+        np.concatenate([part.group.other + start for part, start in shifted]),
+    )
+    return np.split(p_values, np.cumsum([len(part.group.one) for part in parts])[:-1])
+
+
+def _kinds(parts: Sequence[Part]) -> Iterator[np.ndarray]:
+    """Those of all parts, none in two; −1 for pairs with one seed where their cell has more."""
+    most: dict[Pair, int] = {}
+    for part in parts:
+        most[part.pair] = max(most.get(part.pair, 0), len(part.group.seeds))
+    start = 0
+    for part in parts:
+        is_judged = len(part.group.seeds) > 1 or most[part.pair] == 1
+        yield np.where((part.kinds != APART) & is_judged, part.kinds + start, APART)
+        start += part.kinds.max() + 1
+
+
+def _differences(
+    part: Part,
+    measure: Measure,
+    level: float,
+    p_values: np.ndarray,
+    of_checkpoints: np.ndarray,
+    adjusted: np.ndarray,
+) -> Iterator[Difference]:
+    group, found = part.group, part.estimates
+    halves = np.where(np.isnan(adjusted), found.half_widths(), found.half_widths(level))
+    columns = (found.values, halves, found.errors, found.joint_degrees, part.effects)
+    numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1)
+    for one, other, kind, of_pair in zip(group.one, group.other, part.kinds, numbers, strict=True):
+        value, half, error, degrees, effect, p_value, of_flips, held = of_pair.tolist()
+        yield Difference(
+            measure=measure,
+            one=group.rows[one],
+            other=group.rows[other],
+            seeds=len(group.seeds),
+            copies=bool(kind == APART),
+            value=value,
+            interval=interval_of_difference(measure, value, half, level=held >= LEVEL),
+            error=error,
+            degrees=degrees,
+            effect=_known(effect),
+            p_value=p_value,
+            of_checkpoints=of_flips,
+            adjusted=_known(held),
+        )
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number

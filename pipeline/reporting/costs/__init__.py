@@ -1,0 +1,1 @@
+"""Cost beside quality: attribution of shared costs, equal budgets, crossovers."""

@@ -1,0 +1,1 @@
+"""The HTML report: the page, one page per cell, method and sample."""

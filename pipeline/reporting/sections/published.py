@@ -1,0 +1,189 @@
+"""Our scores beside those that papers and re-runs have published for the same models."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from pipeline.reporting.analysis.published_numbers import (
+    AVERAGE,
+    EVIDENCE,
+    TASKS,
+    Published,
+    published,
+)
+from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row, mean_of
+from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, named
+from pipeline.settings.report import ReportSettings
+
+METRIC = "rouge_l"
+COLUMNS = (*TASKS, AVERAGE)
+OURS = "this experiment"
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one source says of one method: its numbers by task."""
+
+    source: str
+    reported_as: str
+    kind: str
+    evidence: str
+    note: str
+    numbers: Mapping[str, Published]
+
+
+def published_table(settings: ReportSettings, results: Results) -> Table | None:
+    """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
+    config = settings.config
+    named = [one for one in published() if one.protocol == config.get("protocol")]
+    known = [one for one in named if one.metric == METRIC]
+    groups = [
+        group
+        for pair in results.pairs
+        if (group := _group(known, _hub_names(config, pair), pair, config, results))
+    ]
+    if not groups:
+        return None
+    return Table(
+        name="published",
+        caption=_caption(str(config["protocol"]), known, config),
+        group_headings=("Teacher", "Student"),
+        headings=(
+            *(Heading(title, numeric=False) for title in ("Method", "Source", "By", "Known from")),
+            *(Heading(task, "ROUGE-L") for task in COLUMNS),
+        ),
+        groups=tuple(groups),
+    )
+
+
+def _caption(protocol: str, known: Sequence[Published], config: Mapping[str, Any]) -> str:
+    hub = {
+        _hub_name(config, role, one) for role in ("teachers", "students") for one in config[role]
+    }
+    foreign = [one for one in known if not {one.teacher, one.student} <= hub]
+    left_out = "; ".join(dict.fromkeys(f"{one.teacher} to {one.student}" for one in foreign))
+    sentences = [
+        f"What was published for the protocol {protocol}, under what this experiment measured; in "
+        "brackets ours minus the published number. Ours is a mean ± standard deviation over "
+        "training seeds, theirs, as far as they say, a mean over decoding seeds of one training. "
+        "Authors: measured by the authors of the method; re-run: by anybody else, a paper's own "
+        "baselines included. docs/protocols.md says where our protocol departs from theirs.",
+        f"{MISSING}: not measured or not published.",
+    ]
+    if left_out:
+        sentences.append(f"Left out, for this experiment has other models: {left_out}.")
+    return " ".join(sentences)
+
+
+def _hub_name(config: Mapping[str, Any], role: str, name: str) -> str | None:
+    """The hub's name of a teacher's or student's model; None for a model of another source."""
+    model = config["models"][config[role][name]["model"]]
+    return model["name"] if model["source"] == "hub" else None
+
+
+def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str | None]:
+    if not config.get("protocol"):
+        return None, None
+    return _hub_name(config, "teachers", pair.teacher), _hub_name(config, "students", pair.student)
+
+
+def _group(
+    known: Sequence[Published],
+    hub: tuple[str | None, str | None],
+    pair: Pair,
+    config: Mapping[str, Any],
+    results: Results,
+) -> Group | None:
+    teacher, student = hub
+    of_pair = [one for one in known if (one.teacher, one.student) == hub]
+    if not of_pair:
+        return None
+    of_teacher = [one for one in known if one.teacher == one.student == teacher]
+    references = [row for row in results.references[pair] if row.kind == "teacher"]
+    return Group(
+        title=f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})",
+        names=(pair.teacher, pair.student),
+        references=tuple(_blocks(references, {}, of_teacher, results)),
+        rows=tuple(_blocks(results.methods[pair], config["methods"], of_pair, results)),
+    )
+
+
+def _blocks(
+    rows: Iterable[Row],
+    choices: Mapping[str, Any],
+    known: Sequence[Published],
+    results: Results,
+) -> Iterator[tuple[Cell, ...]]:
+    """Each of our rows that others have numbers for, then theirs; then what we didn't run."""
+    run = set()
+    for row in rows:
+        method = (choices.get(row.method) or {}).get("method") or row.method
+        lines = _lines([one for one in known if one.method == method])
+        if lines:
+            run.add(method)
+            ours = _ours(row, results)
+            yield _our_cells(row, ours)
+            yield from (_cells(line, row.label, ours) for line in lines)
+    for line in _lines([one for one in known if one.method not in run]):
+        yield _cells(line, line.reported_as, {})
+
+
+def _lines(known: Sequence[Published]) -> list[Line]:
+    """The numbers of each source, those for one method together."""
+    names = list(dict.fromkeys(one.reported_as for one in known))
+    found: dict[tuple[str, ...], dict[str, Published]] = {}
+    for one in sorted(known, key=lambda one: names.index(one.reported_as)):
+        key = (one.source, one.reported_as, one.kind, one.evidence, one.note)
+        found.setdefault(key, {})[one.task] = one
+    return [Line(*key, numbers=numbers) for key, numbers in found.items()]
+
+
+def _ours(row: Row, results: Results) -> dict[str, Mean]:
+    """Our ROUGE-L by task, and the average of the five where all were measured."""
+    measured = {one.task: one for one in results.measures if one.metric.name == METRIC}
+    ours = {
+        task: results.means[row, measured[task]]
+        for task in TASKS
+        if task in measured and (row, measured[task]) in results.means
+    }
+    if len(ours) == len(TASKS):
+        by_seed = zip(*(one.points for one in ours.values()), strict=True)
+        ours[AVERAGE] = mean_of(tuple(map(fmean, by_seed)))
+    return ours
+
+
+def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
+    return (
+        named(row),
+        *(Cell(text, text) for text in (OURS, "", "")),
+        *(_our_cell(ours.get(task)) for task in COLUMNS),
+    )
+
+
+def _our_cell(mean: Mean | None) -> Cell:
+    if mean is None:
+        return Cell(MISSING)
+    if mean.spread is None:
+        return Cell(f"{mean.value:.2f}", mean.value)
+    beside = (("spread", mean.spread),)
+    return Cell(f"{mean.value:.2f}", mean.value, f"{mean.spread:.2f}", beside=beside)
+
+
+def _cells(line: Line, label: str, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
+    source = f"{line.source}: {line.reported_as}" + (f" ({line.note})" if line.note else "")
+    about = (label, source, line.kind, EVIDENCE[line.evidence])
+    numbers = (_cell(line.numbers.get(task), ours.get(task)) for task in COLUMNS)
+    return (*(Cell(text, text) for text in about), *numbers)
+
+
+def _cell(number: Published | None, ours: Mean | None) -> Cell:
+    if number is None:
+        return Cell(MISSING)
+    value = float(number.value)
+    if ours is None:
+        return Cell(number.value, value)
+    difference = ours.value - value
+    # + 0.0 makes a rounded -0.0 the zero that it is
+    text = f"{number.value} ({round(difference, 2) + 0.0:+.2f})"
+    return Cell(text, value, beside=(("ours minus it", difference),))

@@ -1,0 +1,1 @@
+"""What a job uses and reports: time, energy, FLOPs, progress, processes, random seeds."""

@@ -1,0 +1,165 @@
+"""The teacher cache: one forward pass over the texts, what is kept of it to Parquet.
+
+One shard is written while the teacher reads the next one.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.artifacts import artifact
+from pipeline.artifacts.resumable_parts import Pieces, link
+from pipeline.data.batch import Text
+from pipeline.data.corpus import read_texts
+from pipeline.models import positions, vocabulary
+from pipeline.models.flops import count
+from pipeline.models.language_model import default_device, load, parameter_count
+from pipeline.models.logits import Scaling, scaling_of
+from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime import costs
+from pipeline.runtime.costs import cost_of_pieces
+from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.settings.teacher import CacheJob
+from pipeline.stages import command_line
+from pipeline.stages.cache_teacher import verify
+from pipeline.teacher_cache import lm_head
+from pipeline.teacher_cache import writer as shards
+from pipeline.teacher_cache.capture import Capture, Captured
+from pipeline.teacher_cache.metadata import HEAD, Facts
+from pipeline.teacher_cache.reader import opened
+
+VERIFIED_SHARE = 0.01  # of the texts, one at least
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some of the texts of a split, and the file that their signal goes to."""
+
+    file: str
+    texts: Sequence[Text]
+
+
+def shards_of(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
+    """All texts that are to be cached, a file's worth at a time."""
+    for split in settings.splits:
+        texts = read_texts(tokens / f"{split}.parquet")
+        for first in range(0, len(texts), settings.shard_texts):
+            number = first // settings.shard_texts
+            part = texts[first : first + settings.shard_texts]
+            yield Shard(f"{split}-{number:05d}.parquet", part)
+
+
+def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Facts:
+    """How the cache of a model is written. Raises ValueError if its vocabulary is too small."""
+    size = model.config.vocab_size
+    if settings.kept == "top_k" and settings.k > size:
+        raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
+    scaling = scaling_of(model) if settings.kept == "hidden" else Scaling()
+    return Facts(
+        tier=settings.kept,
+        vocabulary=size,
+        shards=files,
+        k=settings.k if settings.kept == "top_k" else None,
+        draws=settings.draws,
+        hidden_scale=scaling.hidden,
+        logit_scale=scaling.logits,
+        softcap=scaling.cap,
+        precision=settings.precision,
+    )
+
+
+def capture_shards(
+    capture: Capture, wanted: Sequence[Shard], pieces: Pieces, facts: Facts, teacher: str
+) -> None:
+    """Makes the pieces that aren't there yet. Raises ValueError for a teacher that says NaN."""
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        writing: Future[Path] | None = None
+        for shard in wanted:
+            if pieces.has(shard.file):
+                continue
+            watch, work = Stopwatch(capture.model.device), count(capture.model)
+            captured = list(capture.of(shard.texts))
+            captured[-1].wait()
+            shards.refuse_not_numbers(captured, teacher)
+            usage, tokens = watch.usage(), sum(len(text.response_ids) for text in shard.texts)
+            rate = f"{tokens / usage.seconds:.0f} tok/s"
+            command_line.progress(f"{shard.file}: {len(shard.texts)} texts, {rate}")
+            said = {"tokens": tokens, "usage": asdict(usage), "work": asdict(work)}
+            if writing is not None:
+                writing.result()  # no more than two shards are in memory
+            make = partial(_write, shard=shard, captured=captured, facts=facts, said=said)
+            writing = writer.submit(pieces.get, shard.file, make)
+        if writing is not None:
+            writing.result()
+
+
+def _write(
+    folder: Path,
+    shard: Shard,
+    captured: Sequence[Captured],
+    facts: Facts,
+    said: Mapping[str, object],
+) -> Mapping[str, object]:
+    shards.write(folder / shard.file, captured, facts)
+    return said
+
+
+def run(options: Namespace) -> None:
+    """Writes the cache of one teacher over one set of texts."""
+    torch.set_num_threads(options.threads)
+    settings = CacheJob.model_validate(options.job.settings)
+
+    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    command_line.begin(options.out, options.job, inputs)
+
+    vocabulary.check_teacher(options.teacher, options.tokens)
+    model = load(options.teacher, default_device())
+    wanted = list(shards_of(options.tokens, settings))
+    texts = [text for shard in wanted for text in shard.texts]
+    positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
+    facts = facts_of(model, settings, [one.file for one in wanted])
+    pieces = Pieces(options.state, options.job, inputs)
+    capture = Capture(model, settings, options.micro_batch_tokens)
+    capture_shards(capture, wanted, pieces, facts, artifact.read_id(options.teacher))
+
+    with artifact.whole(options.out) as folder:
+        folder.mkdir()
+        for file in facts.shards:
+            link(options.state / file / file, folder / file)
+        if facts.tier == "hidden":
+            lm_head.save(model, folder / HEAD)
+        checked = _verified(capture, folder, facts, texts)
+        verify.refuse(checked, options.out, artifact.read_id(options.teacher))
+        said = [pieces.facts(file) for file in facts.shards]
+        device, parameters = device_name(model.device), parameter_count(model)
+        costs.write(folder, cost_of_pieces(said, device=device, parameters=parameters))
+        artifact.write_manifest(
+            folder,
+            options.job,
+            inputs,
+            **facts.manifest(),
+            verified=checked.manifest(),
+            tokens=sum(one["tokens"] for one in said),
+            bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
+        )
+    pieces.forget()
+
+
+def _verified(
+    capture: Capture, folder: Path, facts: Facts, texts: Sequence[Text]
+) -> verify.Verified:
+    """What a share of the cache is off the teacher that it was made of. No part of the cost."""
+    return verify.compare(
+        opened(folder, facts, capture.settings.splits),
+        LiveTeacher(capture.model, capture.settings.precision),
+        verify.drawn(texts, VERIFIED_SHARE, capture.settings.seed),
+        facts,
+        capture.settings.seed,
+        capture.budget,
+    )

@@ -1,0 +1,86 @@
+"""What every stage's command line does the same way."""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType, ModuleType
+
+from pipeline.artifacts import artifact
+from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.lock import claim
+
+REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, start me again
+FULL = "make room and run again: what is finished is kept"
+RIGHTS = "give this user the right to it and run again"
+WAYS_OUT = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) and run again",
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: "mount it for writing and run again",
+    errno.EIO: "have the disk looked at and run again",
+}
+
+
+def parser(stage: ModuleType) -> argparse.ArgumentParser:
+    """A parser that expects the job's JSON and an output; a stage adds a flag for each input."""
+    name = f"python -m {stage.__name__}"
+    parsing = argparse.ArgumentParser(prog=name, description=stage.__doc__)
+    parsing.add_argument("job", type=Job.parse, help="id, code and settings as one JSON value")
+    parsing.add_argument("--out", type=Path, required=True, help="the artifact to write")
+    return parsing
+
+
+def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
+    """Makes this process the only one that makes `out`; leaves with 0 if another one just did."""
+    claim(out, progress)
+    if artifact.is_made(out, job, inputs):
+        progress(f"{out} is there already, by the same code from the same inputs: nothing to do")
+        raise SystemExit(0)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a stage; what a user can mend ends it with one line instead of a traceback."""
+    on_stop(_leave)
+    try:
+        main()
+    except Exception as error:
+        line = _explained(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
+    """What to do when the job is asked to stop: by a scheduler, or by Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    progress(f"stopped by signal {number}; what is finished is kept, start again to go on")
+    raise SystemExit(REQUEUE)
+
+
+def _explained(error: Exception) -> str | None:
+    """What went wrong and the way out of it; None for a fault of the program itself."""
+    notes = getattr(error, "__notes__", [])
+    cause: BaseException | None = error
+    while cause is not None:  # a library may fail once more over what failed first
+        # those in Rust and C++ tell of a full disk in errors of their own
+        for number, way_out in WAYS_OUT.items():
+            if os.strerror(number) in str(cause):
+                return "; ".join([str(cause), *notes, way_out])
+        cause = cause.__context__
+    return "; ".join([str(error), *notes]) if isinstance(error, ValueError | OSError) else None
+
+
+def progress(text: str) -> None:
+    """One line for whoever watches the log."""
+    print(text, file=sys.stderr, flush=True)

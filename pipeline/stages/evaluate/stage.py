@@ -1,0 +1,228 @@
+"""Evaluates one checkpoint on all its tasks: held-out measures, and what lm-eval runs.
+
+The model is loaded once. Each task is finished on disk before the next begins: after a kill only
+the rest is done.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.data.corpus import read_texts
+from pipeline.evaluation import exposure_bias, heldout, questions, records
+from pipeline.evaluation.questions import Questions
+from pipeline.evaluation.records import Measured
+from pipeline.models import positions, vocabulary
+from pipeline.models.flops import count
+from pipeline.models.language_model import (
+    Precision,
+    default_device,
+    load,
+    load_tokenizer,
+    parameter_count,
+)
+from pipeline.runtime import costs
+from pipeline.runtime.costs import Usage, Work
+from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
+from pipeline.stages import command_line
+from pipeline.tasks.instruction_items import CARD
+from pipeline.teacher_cache.metadata import read_facts
+from pipeline.teacher_cache.reader import check_cache, open_cache
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.lm_eval_model import CheckpointLM
+
+RESULTS = "results.json"
+RESPONSES = "responses"
+LEFT_OUT = "left_out"  # in the results, by task: items whose prompts are longer than allowed
+CUT = "cut"  # likewise: texts of lm-eval's that lost their beginning, as lm-eval has it
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A checkpoint, and the files of everything that it may be asked."""
+
+    options: Namespace
+    settings: EvaluationJob
+    model: PreTrainedModel
+    cards: Mapping[str, tuple[Path, dict[str, Any]]]  # of the tasks that are artifacts, by name
+
+    @cached_property
+    def checkpoint(self) -> "CheckpointLM":
+        """The model as lm-eval sees it, which takes seconds to import."""
+        from pipeline.evaluation.lm_eval_model import CheckpointLM
+
+        tokenizer = load_tokenizer(self.options.model)
+        return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
+
+    def measure(self, task: Asked) -> tuple[Measured, Work]:
+        """What the checkpoint does on a task, and what its teachers did for that."""
+        if task.name == heldout.TASK:
+            return self.held_out()
+        if task.name == exposure_bias.TASK:
+            assert task.writing is not None
+            return self.exposed(task.writing)
+        if task.writing is not None:
+            return self.responses(task.name, task.writing), Work()
+        return self.documents(task.name), Work()
+
+    def held_out(self) -> tuple[Measured, Work]:
+        """The measures on the test responses, against the teachers whose signal there is."""
+        teachers = {}
+        for cache in self.options.cache:
+            check_cache(cache, self.options.tokens, self.model.config.vocab_size)
+            teacher = artifact.read_json(cache / artifact.MANIFEST)["inputs"]["teacher"]
+            teachers[teacher] = open_cache(cache, ["test"])
+        texts = read_texts(self.options.tokens / "test.parquet")
+        positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
+        works = [one.count() for one in teachers.values()]
+        budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
+        found = heldout.measure(self.model, texts, teachers, budget, precision)
+        return found, reduce(Work.then, works, Work())
+
+    def _teachers_precision(self) -> Precision:
+        found = {read_facts(cache).precision for cache in self.options.cache}
+        return found.pop() if len(found) == 1 else "auto"
+
+    def exposed(self, writing: Writing) -> tuple[Measured, Work]:
+        """The excess error against each teacher but the checkpoint itself."""
+        texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
+        parts, works = [Measured(schemas.ITEMS.empty_table())], [Work()]
+        for folder in self.options.teacher:
+            if artifact.read_id(folder) == artifact.read_id(self.options.model):
+                continue
+            teacher = vocabulary.end_as(load(folder, self.model.device), self.options.tokens)
+            for path, one in ((self.options.model, self.model), (folder, teacher)):
+                new, key = writing.max_new_tokens, "evaluation.max_new_tokens"
+                positions.check(path, one.config, texts, new, key)
+            works.append(count(teacher))
+            parts.append(
+                exposure_bias.measure(
+                    self.model,
+                    teacher,
+                    artifact.read_id(folder),
+                    texts,
+                    max_new_tokens=writing.max_new_tokens,
+                    seed=writing.decoding_seeds[0],
+                    budget=self.options.micro_batch_tokens,
+                )
+            )
+        return records.together(parts), reduce(Work.then, works)
+
+    def responses(self, name: str, writing: Writing) -> Measured:
+        """The measures of written responses: to an instruction task, or to the test split."""
+        from pipeline.evaluation import lm_eval_results, responses
+
+        asked = self.questions(name, writing)
+        self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
+        self.checkpoint.written.clear()
+        look_up = partial(_written, self.checkpoint)
+        tasks = responses.tasks(name, asked.items, writing, look_up)
+        results = lm_eval_results.run(self.checkpoint, tasks, None, self.settings.seed)
+        results |= {LEFT_OUT: {name: asked.left_out}}
+        return responses.evaluated(name, writing, results)
+
+    def questions(self, name: str, writing: Writing) -> Questions:
+        """What is to be answered: in the test split, or in an instruction task."""
+        data, tokens, most = self.options.data, self.options.tokens, self.settings.items
+        if name == RESPONSES:
+            return questions.of_test_split(data, tokens, most)
+        folder, _ = self.cards[name]
+        seed = f"{self.settings.seed} {name}"
+        return questions.of_task(folder, tokens, most, writing.prompt_tokens, seed)
+
+    def documents(self, name: str) -> Measured:
+        """What lm-eval measures on the documents of one of its tasks."""
+        from pipeline.evaluation import lm_eval_results
+        from pipeline.tasks import lm_eval_tasks
+        from pipeline.tasks.documents import stored
+
+        self.checkpoint.label, self.checkpoint.prompts = name, {}
+        folder, card = self.cards[name]
+        made_from = f"{artifact.read_id(folder)}, digest {card['digest']}"
+        tasks = lm_eval_tasks.load(card["harness_task"], stored(folder), card["shots"], made_from)
+        settings = self.settings
+        results = lm_eval_results.run(self.checkpoint, tasks, settings.items, settings.seed)
+        results |= {CUT: {name: self.checkpoint.cut[name]}}
+        return lm_eval_results.measured(name, card["harness_task"], tasks, results)
+
+
+def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
+    return checkpoint.written[prompt, seed]
+
+
+def make(folder: Path, evaluator: Evaluator, task: Asked) -> dict[str, object]:
+    """What one task has given, as files in `folder`; what it took."""
+    command_line.progress(f"{task.name}: begins")
+    watch, work = Stopwatch(evaluator.model.device), count(evaluator.model)
+    found, teacher_work = evaluator.measure(task)
+    found.write(folder)
+    text = json.dumps(found.results, indent=1, default=str)  # it holds torch dtypes
+    (folder / RESULTS).write_text(text)
+    usage = watch.usage()
+    command_line.progress(f"{task.name}: {usage.seconds:.1f} s")
+    return {
+        "usage": asdict(usage),
+        "work": asdict(work),
+        "teacher_work": asdict(teacher_work),
+    }
+
+
+def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> costs.Cost:
+    """What all tasks together took."""
+    found = list(facts)
+    return costs.cost_of(
+        reduce(Usage.then, (Usage(**one["usage"]) for one in found)),
+        reduce(Work.then, (Work(**one["work"]) for one in found)),
+        reduce(Work.then, (Work(**one["teacher_work"]) for one in found)),
+        device=device_name(model.device),
+        parameters=parameter_count(model),
+        captures=costs.CAPTURES,
+    )
+
+
+def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """The tasks in these folders, by name."""
+    read = {folder: artifact.read_json(folder / CARD) for folder in folders}
+    return {card["task"]: (folder, card) for folder, card in read.items()}
+
+
+def run(options: Namespace) -> None:
+    """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
+    torch.set_num_threads(options.threads)
+    settings = EvaluationJob.model_validate(options.job.settings)
+    inputs = {role: getattr(options, role) for role in ("model", "data", "tokens")}
+    for role in ("cache", "task", "teacher"):
+        inputs |= {f"{role}-{at}": path for at, path in enumerate(getattr(options, role))}
+    command_line.begin(options.out, options.job, inputs)
+
+    vocabulary.check(options.model, options.tokens)
+    model = vocabulary.end_as(load(options.model, default_device()), options.tokens)
+    evaluator = Evaluator(options, settings, model, cards(options.task))
+    pieces, names = Pieces(options.state, options.job, inputs), []
+    for task in settings.tasks:
+        names.append(quote(task.name, safe=""))
+        pieces.get(names[-1], partial(make, evaluator=evaluator, task=task))
+
+    folders = [options.state / name for name in names]
+    parts = [records.read(one, artifact.read_json(one / RESULTS)) for one in folders]
+    whole = records.together(parts)
+    with artifact.whole(options.out) as folder:
+        folder.mkdir()
+        whole.write(folder)
+        (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
+        costs.write(folder, cost((pieces.facts(name) for name in names), model))
+        counted = {what: whole.results.get(what, {}) for what in (LEFT_OUT, CUT)}
+        artifact.write_manifest(folder, options.job, inputs, **counted)
+    pieces.forget()

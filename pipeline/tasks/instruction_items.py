@@ -1,0 +1,55 @@
+"""The items of an instruction task: prompts and references, as typed as the experiment's data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import schemas
+from pipeline.data.examples import Example, columns, identify
+from pipeline.data.rows import read_rows, to_examples
+from pipeline.settings.evaluation import InstructionJob, Local
+from pipeline.tasks import hub
+from pipeline.tasks.contamination import Shared, of_examples
+
+ITEMS = "items.parquet"
+CARD = "task.json"  # of any task
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Items as the columns of EXAMPLES, where they are from, and what they share with training."""
+
+    columns: dict[str, list]
+    origin: hub.Origin
+    shared: Shared
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.columns["example_id"])
+
+
+def gather(job: InstructionJob, train: Sequence[Example]) -> Gathered:
+    """The items in the order of their source. Raises ValueError for a row that makes none."""
+    if isinstance(job.source, Local):
+        rows = [row for path in job.source.paths for row in read_rows(Path(path))]
+        origin = hub.Origin(", ".join(job.source.paths), None)
+    else:
+        rows, origin = hub.rows(job.source)
+    try:
+        examples = to_examples(rows[: job.first], job.columns, job.task, "refuse")
+    except ValueError as error:
+        place = f"evaluation.data.{job.task}"
+        raise ValueError(str(error).replace("data.examples", place)) from None
+    found = identify({"train": [], "validation": [], "test": examples}, job.template)["test"]
+    ids = [example_id for example_id, _ in found]
+    return Gathered(columns(found, job.template), origin, of_examples(ids, examples, train))
+
+
+def read_train(data: Path) -> list[Example]:
+    """The training examples of a data artifact."""
+    table = schemas.read(data / "train.parquet", schemas.EXAMPLES)
+    return [
+        Example(row["instruction"], row["input"], tuple(row["responses"]), row["source"])
+        for row in table.to_pylist()
+    ]

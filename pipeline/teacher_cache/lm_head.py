@@ -1,0 +1,47 @@
+"""The last layer of a teacher, kept beside its hidden states."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.artifacts import checksums
+from pipeline.models.logits import Scaling, logits_of
+
+
+@dataclass(frozen=True)
+class Head:
+    """Hidden states to logits."""
+
+    linear: torch.nn.Linear
+    scaling: Scaling
+
+    def __call__(self, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens vocabulary"]:
+        """The logits of every token of the vocabulary."""
+        return logits_of(self.linear, self.scaling, hidden)
+
+    def on(self, device: torch.device) -> "Head":
+        """Moved to a device for good."""
+        self.linear.to(device)
+        return self
+
+
+def save(model: PreTrainedModel, path: Path) -> None:
+    """Writes the head of a model, in the precision of its weights."""
+    held = model.get_output_embeddings().state_dict()
+    save_file({name: one.detach().cpu().clone().contiguous() for name, one in held.items()}, path)
+
+
+def load(path: Path, scaling: Scaling) -> Head:
+    """The head in a file. Raises ValueError where it is not as it was written."""
+    checksums.check(path.parent, path.name)
+    held = load_file(path)
+    vocabulary, width = held["weight"].shape
+    with torch.device("meta"):
+        linear = torch.nn.Linear(width, vocabulary, bias="bias" in held)
+    linear.load_state_dict(held, assign=True)
+    return Head(linear.requires_grad_(False), scaling)

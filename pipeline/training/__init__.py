@@ -1,0 +1,1 @@
+"""Training a student: the loop, its batches, chunked losses, checkpoints."""

@@ -1,0 +1,74 @@
+"""What the steps of a run train on: texts, laid out in micro-batches, with the teacher's word."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.distributions.log_probs import Forecast
+from pipeline.generation.step_context import Turn
+from pipeline.models.teacher import LiveTeacher
+from pipeline.training.prefetch import ahead
+from pipeline.training.schedule import draw
+from pipeline.training.state import Run, State
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Texts that are read together, and what the teacher says of them."""
+
+    batch: Batch
+    forecast: Forecast | None
+
+
+@dataclass(frozen=True)
+class Supply:
+    """All that one step trains on."""
+
+    texts: Sequence[Text]
+    micro_batches: Sequence[MicroBatch]
+    plain: Sequence[Batch]  # of the language-modelling term
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The micro-batches without the teacher's word."""
+        return [one.batch for one in self.micro_batches]
+
+
+def supplies(run: Run, state: State) -> Iterator[Supply]:
+    """What each step trains on, from where `state` stands: made ahead where that can be known."""
+    made = (supply(run, state, step) for step in range(state.step, run.steps))
+    return ahead(made) if run.known_ahead else made
+
+
+def supply(run: Run, state: State, step: int) -> Supply:
+    """What a step trains on. A live teacher is asked by whoever uses its forecast."""
+    training, device = run.settings.training, run.student.device
+    drawn = draw(run.pool, step, training.batch_size, run.settings.seed)
+    texts = run.policy.texts(drawn, turn(run, state, step))
+    found = [
+        MicroBatch(batch, run.teacher.forecast(batch) if run.teacher else None)
+        for batch in micro_batches(texts, run.budget, device)
+    ]
+    if not run.plain:
+        return Supply(texts, found, [])
+    plain = draw(run.plain, step, training.batch_size, run.settings.seed)
+    return Supply(texts, found, list(micro_batches(plain, run.budget, device)))
+
+
+def turn(run: Run, state: State, step: int) -> Turn:
+    """What the data policy may know of a step."""
+    seed = int(np.random.SeedSequence([run.settings.seed, step]).generate_state(1)[0])
+    return Turn(
+        step=step,
+        steps=run.steps,
+        epoch=step * run.settings.training.batch_size // len(run.pool),
+        pool=run.pool,
+        student=run.student,
+        teacher=run.teacher.model if isinstance(run.teacher, LiveTeacher) else None,
+        max_new_tokens=run.settings.max_new_tokens,
+        seed=seed,
+        rng=np.random.default_rng(seed),
+        state=state.policy,
+    )

@@ -1,0 +1,120 @@
+"""The state of a training run on disk, so that a kill costs no more than the last interval."""
+
+import hashlib
+import shutil
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.runtime.costs import Usage
+from pipeline.stages import command_line
+from pipeline.training.loop import settle
+from pipeline.training.state import Run, State
+
+FILE = "state.pt"
+KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves
+
+
+class Hashed:
+    """A file that is written from its start to its end, and digested at the same time.
+
+    A state of tens of gigabytes is to be on the disk before a scheduler's patience ends: it isn't
+    read once more, and a second thread digests each part while it is written.
+    """
+
+    def __init__(self, file: BinaryIO, threads: Executor):
+        self._file, self._threads = file, threads
+        self._sha256, self._size = hashlib.sha256(), 0
+
+    def write(self, data: memoryview | bytes) -> int:
+        """Appends bytes; on return nothing refers to them any longer."""
+        digesting = self._threads.submit(self._sha256.update, data)
+        try:
+            written = self._file.write(data)
+        finally:
+            digesting.result()
+        self._size += written
+        return written
+
+    def flush(self) -> None:
+        """Hands on what is buffered."""
+        self._file.flush()
+
+    def digest(self) -> checksums.Digest:
+        """Size and sha256 of all that was written."""
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
+
+
+def save(folder: Path, run: Run, state: State, job_key: str) -> None:
+    """Everything that the next step depends on, under its name only when whole.
+
+    Raises: ValueError when the last step's loss is no finite number: its weights are not saved.
+    """
+    settle(state)
+    value = {
+        "student": run.student.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "update": run.update.state_dict() if run.update is not None else None,
+        "step": state.step,
+        "usage": asdict(state.usage),
+        "work": [asdict(state.student_work), asdict(state.teacher_work)],
+        "loss": state.loss,
+        "policy": state.policy,
+        "rows": state.rows,
+    }
+    with artifact.whole(folder / f"step-{state.step:08d}") as temporary:
+        temporary.mkdir()
+        made = {"job": job_key, "files": {FILE: _written(value, temporary / FILE)}}
+        artifact.write_json(temporary / artifact.MANIFEST, checksums.sealed(made))
+    for old in _saved(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def _written(value: dict[str, object], path: Path) -> checksums.Digest:
+    with path.open("wb") as file, ThreadPoolExecutor(1) as threads:
+        hashed = Hashed(file, threads)
+        torch.save(value, hashed)
+    return hashed.digest()
+
+
+def resume(folder: Path, run: Run, state: State, job_key: str) -> bool:
+    """Puts the last saved state back into `run` and `state`; False where there is none.
+
+    A state of other settings, code or inputs is not taken, nor is a damaged one.
+    """
+    for saved in reversed(_saved(folder)):
+        if not checksums.is_whole(saved):
+            command_line.progress(
+                f"{saved} is damaged: going back to the state before it, if there is one"
+            )
+        elif checksums.read_manifest(saved)["job"] == job_key:
+            _put_back(saved / FILE, run, state)
+            return True
+        shutil.rmtree(saved)
+    return False
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The states in a folder, the last one last."""
+    return sorted(folder.glob("step-*"))
+
+
+def _put_back(path: Path, run: Run, state: State) -> None:
+    value = torch.load(path, map_location=run.student.device, weights_only=True)
+    run.student.load_state_dict(value["student"])
+    state.optimizer.load_state_dict(value["optimizer"])
+    if run.update is not None:
+        run.update.load_state_dict(value["update"])
+    state.step, state.usage = value["step"], Usage(**value["usage"])
+    for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
+        vars(work).update(saved)
+    state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]
+
+
+def forget(folder: Path) -> None:
+    """Removes states that are no longer needed."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,266 @@
+"""The training loop: flat, the same for every method, and the one place that masks and reduces."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.data.batch import Batch, Text, loss_view, micro_batches
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    Support,
+    Tokens,
+    of_target,
+    on_support,
+    only_next,
+)
+from pipeline.models.gradient_checkpointing import recomputed
+from pipeline.models.language_model import autocast, parameter_count, response_hidden, scored
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.costs import flops_of
+from pipeline.runtime.meter import Stopwatch
+from pipeline.runtime.transfer import Numbers
+from pipeline.training.batches import MicroBatch, Supply, supplies
+from pipeline.training.chunked_loss import Hidden, descend, logits_at_once, parts
+from pipeline.training.schedule import learning_rate, validation_steps
+from pipeline.training.state import Pending, Row, Run, State
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The teacher's distributions, the student's logits, and what else a loss may know."""
+
+    teacher: LogProbs | None
+    logits: Float[Tensor, "tokens vocabulary"]  # of the student
+    support: Support
+    tokens: Tokens
+
+    @property
+    def student(self) -> LogProbs:
+        """The student's distributions."""
+        return on_support(self.logits, self.support)
+
+
+def distill(run: Run, state: State) -> Iterator[int]:
+    """Trains the student in place, on from where `state` stands; gives each step as it is queued.
+
+    `settle` reads its row. Raises ValueError as that does.
+    """
+    training, device = run.settings.training, run.student.device
+    measured_at, watch = validation_steps(training, run.steps), Stopwatch(device)
+    supply = supplies(run, state)
+    for step in range(state.step, run.steps):
+        watch.start()
+        given = next(supply)
+        token_count = sum(batch.token_count for batch in given.batches)
+        scores = survey(run, state, given)
+
+        total = torch.zeros((), device=device)
+        for one in given.micro_batches:
+            total += descent(run, state, one, scores, token_count)
+        plain_count = sum(batch.token_count for batch in given.plain)
+        for batch in given.plain:
+            hidden, rows = student_hidden(run, batch), parts_of(run, batch)
+            descend(hidden, rows, partial(plain_loss, run, batch, plain_count))
+
+        norm = torch.nn.utils.clip_grad_norm_(run.student.parameters(), training.max_gradient_norm)
+        numbers = Numbers([total, norm])
+        if run.waits:
+            loss_nats, _ = finite(numbers, step, given.texts, run.teacher)
+        rate = learning_rate(training, step, run.steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if run.update is not None:
+            run.update.learn(run.student, given.batches, step)
+        if hasattr(run.loss, "advance"):
+            state.loss = run.loss.advance(state.loss, loss_nats, step / run.steps)
+
+        settle(state)  # the step before, whose numbers have arrived long ago
+        state.step = step + 1
+        nll_nats = validation_nll(run) if state.step in measured_at else None
+        if nll_nats is not None and hasattr(run.policy, "validated"):
+            run.policy.validated(state.policy, nll_nats)
+        if state.step == run.steps:
+            numbers.read()  # the last step's time counts too
+        state.usage = state.usage.then(watch.usage())
+        row = _row(state, rate, given.texts, nll_nats)
+        state.pending = Pending(row, numbers, given.texts, run.teacher)
+        yield state.step
+    settle(state)
+
+
+def settle(state: State) -> None:
+    """Reads the numbers of the last step into its row, if that has not been done.
+
+    Raises: ValueError when they are not finite, with the step and its examples.
+    """
+    if state.pending is None:
+        return
+    last = state.pending
+    loss_nats, norm = finite(last.numbers, len(state.rows), last.texts, last.teacher)
+    state.rows.append(last.row | {"loss_nats": loss_nats, "gradient_norm": norm})
+    state.pending = None
+
+
+def finite(
+    numbers: Numbers, step: int, texts: Sequence[Text], teacher: Teacher | None
+) -> list[float]:
+    """Loss and gradient norm of a step. Raises ValueError unless both are finite."""
+    loss_nats, norm = numbers.read()
+    if math.isfinite(loss_nats) and math.isfinite(norm):
+        return [loss_nats, norm]
+    if isinstance(teacher, LiveTeacher):
+        teacher.check(texts, step)
+    named = ", ".join(text.example_id for text in texts[:4])
+    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
+    what = f"gradient has the norm {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
+    raise ValueError(
+        f"the {what} at step {step + 1}, on the batch of {named}{more}; "
+        "a lower training.learning_rate may help"
+    )
+
+
+def student_hidden(run: Run, batch: Batch) -> Hidden:
+    """What the student's head is to read for the response tokens of a batch."""
+    kept = nullcontext()
+    if run.recompute and torch.is_grad_enabled():
+        kept = recomputed(run.student)
+    with autocast(run.student.device, run.settings.training.precision), kept:
+        return response_hidden(run.student, batch)
+
+
+def parts_of(run: Run, batch: Batch) -> list[slice]:
+    """The parts in which a batch goes through the head."""
+    most = logits_at_once(run.student.device, parameter_count(run.student))
+    return parts(batch, run.student.config.vocab_size, most)
+
+
+def descent(
+    run: Run,
+    state: State,
+    one: MicroBatch,
+    scores: Float[Tensor, " step_tokens"] | None,
+    token_count: int,
+) -> Float[Tensor, ""]:
+    """What a micro-batch adds to the step's mean loss; its gradient is added to the weights'."""
+    hidden, rows = student_hidden(run, one.batch), parts_of(run, one.batch)
+    return descend(hidden, rows, partial(step_loss, run, state, one, scores, token_count))
+
+
+def step_loss(
+    run: Run,
+    state: State,
+    one: MicroBatch,
+    scores: Float[Tensor, " step_tokens"] | None,
+    token_count: int,
+    hidden: Hidden,
+    rows: slice,
+) -> Float[Tensor, ""]:
+    """What some tokens of a micro-batch add to the step's mean loss."""
+    return token_losses(run, read(run, state, one, hidden, rows), scores).sum() / token_count
+
+
+def plain_loss(
+    run: Run, batch: Batch, token_count: int, hidden: Hidden, rows: slice
+) -> Float[Tensor, ""]:
+    """What some tokens of plain text add to the loss."""
+    mean = token_nll(run, batch, hidden, rows).sum() / token_count
+    return run.settings.method.plain_text_weight * mean
+
+
+def read(run: Run, state: State, one: MicroBatch, hidden: Hidden, rows: slice) -> Reading:
+    """Teacher and student at some tokens; `hidden` is what the student's head reads there."""
+    signal = one.forecast.part(rows) if one.forecast else None
+    support = signal.support if signal else only_next(one.batch.next_ids[rows])
+    with autocast(run.student.device, run.settings.training.precision):
+        logits = scored(run.student, hidden)
+    tokens = loss_view(one.batch, rows, support, state.step / run.steps, state.loss)
+    return Reading(signal.log_probs if signal else None, logits, support, tokens)
+
+
+@torch.no_grad()
+def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " step_tokens"] | None:
+    """`Loss.score` of every token of the step, for losses that are defined over a whole step."""
+    if not hasattr(run.loss, "score"):
+        return None
+    if sum(len(parts_of(run, batch)) for batch in given.batches) == 1:
+        return None  # one part is the whole step: `token_losses` scores it as it goes
+    found = []
+    for one in given.micro_batches:
+        hidden = student_hidden(run, one.batch)
+        for rows in parts_of(run, one.batch):
+            reading = read(run, state, one, hidden[rows], rows)
+            found.append(run.loss.score(reading.teacher, reading.student, reading.tokens))
+    return torch.cat(found)
+
+
+def token_losses(
+    run: Run, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
+) -> PerToken:
+    """The method's loss at each token of a reading, in nats."""
+    losses_of = run.fused or weighed_losses
+    return losses_of(run.loss, run.settings.method.gold_weight, reading, scores)
+
+
+def weighed_losses(
+    loss: Any, gold_weight: float, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
+) -> PerToken:
+    """A loss at each token, with a share of cross entropy on what the student did not write."""
+    teacher, student, tokens = reading.teacher, reading.student, reading.tokens
+    if hasattr(loss, "score"):
+        own = loss.score(teacher, student.detach(), tokens) if scores is None else scores
+        tokens = replace(tokens, step_scores=own)
+    losses = loss(teacher, student, tokens)
+    if not gold_weight:
+        return losses
+    # on its own samples, cross entropy would only make the student surer of itself
+    gold = -of_target(student, tokens.target).masked_fill(tokens.by_student, 0)
+    return (1 - gold_weight) * losses + gold_weight * gold
+
+
+def token_nll(run: Run, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
+    """The student's negative log-likelihood of some response tokens, in nats."""
+    with autocast(run.student.device, run.settings.training.precision):
+        logits = scored(run.student, hidden)
+    support = only_next(batch.next_ids[rows])
+    return -of_target(on_support(logits, support), support.target)
+
+
+@torch.no_grad()
+def validation_nll(run: Run) -> float:
+    """Held-out NLL in nats a token, on the first validation texts; their order is a seeded draw."""
+    texts = run.validation[: run.settings.training.validation_texts]
+    total = torch.zeros((), dtype=torch.float64, device=run.student.device)
+    for batch in micro_batches(texts, run.budget, run.student.device):
+        hidden = student_hidden(run, batch)
+        for rows in parts_of(run, batch):
+            total += token_nll(run, batch, hidden[rows], rows).sum()
+    return total.item() / sum(len(text.response_ids) for text in texts)
+
+
+def _row(state: State, rate: float, texts: Sequence[Text], nll_nats: float | None) -> Row:
+    written = [text for text in texts if text.log_probs]
+    written_tokens = sum(len(text.response_ids) for text in written)
+    by_teacher = sum(text.teacher_tokens for text in written)
+    return {
+        "step": state.step,
+        "loss_nats": None,
+        "gradient_norm": None,
+        "learning_rate": rate,
+        "response_tokens": sum(len(text.response_ids) for text in texts),
+        "written_tokens": written_tokens,
+        "teacher_share": by_teacher / written_tokens if written else None,
+        "ended_share": sum(text.ended for text in written) / len(written) if written else None,
+        "validation_nll_nats": nll_nats,
+        "seconds": state.usage.seconds,
+        "flops": flops_of(state.student_work, state.teacher_work),
+    }

@@ -1,0 +1,47 @@
+"""What a step does before it looks at any text: its learning rate, its draw, its measurements."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from pipeline.data.batch import Text
+from pipeline.settings.training import Training
+
+
+def step_count(training: Training, pool: int) -> int:
+    """Optimizer steps of a budget over `pool` texts."""
+    if training.steps is not None:
+        return training.steps
+    assert training.epochs is not None
+    return max(1, round(training.epochs * pool / training.batch_size))
+
+
+def learning_rate(training: Training, step: int, steps: int) -> float:
+    """The rate at a step from 0: a linear rise from zero, then the schedule's fall."""
+    warmup = math.ceil(training.warmup_share * steps)
+    if step < warmup:
+        return training.learning_rate * (step + 1) / (warmup + 1)
+
+    done = (step - warmup) / max(1, steps - warmup)
+    left = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
+    final = training.final_rate_share
+    return training.learning_rate * (final + (1 - final) * left[training.schedule])
+
+
+def draw(pool: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
+    """The texts of a step: each epoch goes through the pool once, in an order of its own."""
+    places = range(step * size, (step + 1) * size)
+    return [pool[_order(len(pool), seed, at // len(pool))[at % len(pool)]] for at in places]
+
+
+@lru_cache(maxsize=8)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def validation_steps(training: Training, steps: int) -> set[int]:
+    """After how many steps held-out NLL is measured: evenly spread, the last step among them."""
+    count = min(training.validations, steps)
+    return {round(steps * part / count) for part in range(1, count + 1)}

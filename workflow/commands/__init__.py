@@ -1,0 +1,1 @@
+"""The commands a user types: plan, status, prune, publish."""

@@ -1,0 +1,105 @@
+"""Copies what an experiment found to results/published/, where git keeps it, after a self-check."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.reporting.analysis.provenance import CONFIG
+from workflow.commands import self_check
+
+RESULTS = Path("results")
+SMALL = 5 * 2**20  # bytes of all items up to which they are published too
+README = "README.md"  # of a published report, written by hand
+
+
+def publish(experiment: str, results: Path) -> int:
+    """How many numbers of the experiment's report were checked; then it is published.
+
+    Raises ValueError where there is no report, or where a number is not what its items give.
+    """
+    report, grid = results / experiment / "report", results / experiment / "grid.csv"
+    if not (report / "index.html").exists():
+        raise ValueError(f"{report} is not there yet: run the experiment {experiment} first")
+    checked = self_check.check(report, grid, self_check.in_results(results))
+    target = target_of(experiment, results)
+    with artifact.whole(target) as folder:
+        shutil.copytree(report, folder, ignore=shutil.ignore_patterns(".snakemake*"))
+        shutil.copy(grid, folder)
+        if (target / README).exists():
+            shutil.copy(target / README, folder)
+        _copy_items(report, results, folder)
+        _point_to(folder, RESULTS / experiment / "report", RESULTS / target.relative_to(results))
+        _seal(folder)
+    return checked
+
+
+def target_of(experiment: str, results: Path) -> Path:
+    """Where an experiment is published."""
+    return results / "published" / experiment.replace("_", "-")
+
+
+def _copy_items(report: Path, results: Path, folder: Path) -> None:
+    """The items behind the report in one file of each kind, unless they are large."""
+    ids = pq.read_table(report / "scores.parquet", columns=["id"])["id"].unique().to_pylist()
+    for name in (self_check.ITEMS, self_check.CALIBRATION):
+        tables = [_with_id(results / "evals" / id / name, id) for id in ids]
+        pq.write_table(
+            pa.concat_tables(tables).unify_dictionaries(),
+            folder / name,
+            compression="zstd",
+            compression_level=19,
+        )
+    if (folder / self_check.ITEMS).stat().st_size > SMALL:
+        (folder / self_check.ITEMS).unlink()
+        (folder / self_check.CALIBRATION).unlink()
+
+
+def _with_id(path: Path, id: str) -> pa.Table:
+    table = pq.read_table(path)
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), [id])
+    return table.append_column("id", names)
+
+
+def _point_to(folder: Path, report: Path, published: Path) -> None:
+    """Lets the commands of the page name the configuration where it is published."""
+    page = folder / "index.html"
+    text = page.read_text(encoding="utf-8")
+    text = text.replace(f"{report}/{CONFIG}", f"{published}/{CONFIG}")
+    page.write_text(text, encoding="utf-8")
+
+
+def _seal(folder: Path) -> None:
+    """Lets the manifest list the files as they are published."""
+    path = folder / artifact.MANIFEST
+    made = {
+        key: value
+        for key, value in artifact.read_json(path).items()
+        if key not in ("files", "content", "checksum")
+    }
+    path.unlink()
+    files = checksums.digests(folder)
+    artifact.write_json(path, checksums.sealed({**made, "files": files}))
+
+
+def main() -> None:
+    """Publishes one experiment."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment")
+    experiment = parser.parse_args().experiment
+    try:
+        checked = publish(experiment, RESULTS)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    folder = target_of(experiment, RESULTS)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{checked} numbers were recomputed from the items behind them, and agree")
+    print(f"{folder} ({size / 2**20:.1f} MiB)")
+
+
+if __name__ == "__main__":
+    main()

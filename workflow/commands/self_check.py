@@ -1,0 +1,240 @@
+"""Recomputes what a report says from the items behind it, by code that shares nothing with it.
+
+python -m workflow.commands.self_check results/published/demo
+"""
+
+import argparse
+import csv
+import math
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+TOLERANCE = 1e-9  # relative: two orders of summing the same numbers
+ITEMS, CALIBRATION = "items.parquet", "calibration.parquet"
+ECE = "ece"  # the one metric that is no mean over items
+CELL = ("teacher", "student", "method")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric on a task or a part of it; against which teacher, where it needs one."""
+
+    task: str
+    slice: str
+    metric: str
+    teacher: str
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What the items of one evaluation give."""
+
+    value: float
+    stderr: float
+    items: int
+
+
+def recompute(rows: Iterable[Mapping]) -> Recomputed:
+    """The weighted mean; its error over items, all values of an item taken together."""
+    numerators: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for row in rows:
+        item, weight = row["example_id"], row["weight"]
+        added = weight * row["value"] if weight else 0.0  # no weight: not defined on this item
+        numerators[item] = numerators.get(item, 0.0) + added
+        weights[item] = weights.get(item, 0.0) + weight
+    return _ratio(numerators, weights)
+
+
+def _ratio(numerators: Mapping[str, float], weights: Mapping[str, float]) -> Recomputed:
+    """A ratio of two sums over items, and how much another draw of items would move it."""
+    total = math.fsum(weights.values())
+    value = math.fsum(numerators.values()) / total
+    n = len(weights)
+    if n == 1:
+        return Recomputed(value, math.nan, 1)
+    squares = math.fsum((numerators[item] - value * weights[item]) ** 2 for item in weights)
+    return Recomputed(value, math.sqrt(n / (n - 1) * squares) / total, n)
+
+
+def by_measure(rows: Iterable[Mapping]) -> dict[Measured, Recomputed]:
+    """All metrics of one evaluation."""
+    grouped: dict[Measured, list[Mapping]] = {}
+    for row in rows:
+        key = Measured(row["task"], row["slice"], row["metric"], row["teacher"])
+        grouped.setdefault(key, []).append(row)
+    defined = {key: rows for key, rows in grouped.items() if any(row["weight"] for row in rows)}
+    return {key: recompute(found) for key, found in defined.items()}
+
+
+def calibration_error(rows: Sequence[Mapping]) -> Recomputed:
+    """How far the bins' accuracy is from their confidence, as a mean over tokens."""
+    gaps: dict[int, float] = {}
+    for row in rows:
+        gaps[row["bin"]] = gaps.get(row["bin"], 0.0) + row["correct"] - row["confidence"]
+    numerators: dict[str, float] = {}
+    tokens: dict[str, float] = {}
+    for row in rows:
+        item = row["example_id"]
+        gap = math.copysign(1.0, gaps[row["bin"]]) * (row["correct"] - row["confidence"])
+        numerators[item] = numerators.get(item, 0.0) + gap
+        tokens[item] = tokens.get(item, 0.0) + row["tokens"]
+    return _ratio(numerators, tokens)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The items behind a report, wherever they are."""
+
+    items: Callable[[str], list[dict]]  # of an evaluation
+    calibration: Callable[[str], list[dict]]
+
+
+def in_results(results: Path) -> Evidence:
+    """The files of each evaluation."""
+
+    def read(name: str) -> Callable[[str], list[dict]]:
+        return lambda id: pq.read_table(results / "evals" / id / name).to_pylist()
+
+    return Evidence(read(ITEMS), read(CALIBRATION))
+
+
+def beside(folder: Path) -> Evidence:
+    """The items that were published with the report. Raises ValueError if there are none."""
+    if not (folder / ITEMS).is_file():
+        raise ValueError(f"{folder} has no {ITEMS}: they were too large to publish")
+
+    def read(name: str) -> Callable[[str], list[dict]]:
+        found: dict[str, list[dict]] = {}
+        for row in pq.read_table(folder / name).to_pylist():
+            found.setdefault(row["id"], []).append(row)
+        return lambda id: found.get(id, [])
+
+    return Evidence(read(ITEMS), read(CALIBRATION))
+
+
+def check(report: Path, grid: Path, evidence: Evidence) -> int:
+    """How many numbers of a report agree with the items. Raises ValueError naming one that doesn't.
+
+    The numbers are those of scores.parquet and, of its tables, of main.csv.
+    """
+    teachers = {row["teacher"]: row["teacher_id"] for row in _csv(grid)}
+    scores = pq.read_table(report / "scores.parquet").to_pylist()
+    values: dict[tuple[str, ...], dict[str, float]] = {}  # by evaluation
+    checked = 0
+    for id, rows in _by_evaluation(scores):
+        measured = by_measure(evidence.items(id))
+        for row in rows:
+            found = _of_score(row, measured, teachers, evidence)
+            checked += _compare_score(row, found)
+            place = tuple(row[name] for name in (*CELL, "task", "slice", "metric"))
+            values.setdefault(place, {})[id] = found.value
+    return checked + _check_table(report / "tables/main.csv", values)
+
+
+def _by_evaluation(scores: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
+    grouped: dict[str, list[dict]] = {}
+    for row in scores:
+        grouped.setdefault(row["id"], []).append(row)
+    yield from grouped.items()
+
+
+def _of_score(
+    row: Mapping,
+    measured: Mapping[Measured, Recomputed],
+    teachers: Mapping[str, str],
+    evidence: Evidence,
+) -> Recomputed:
+    for teacher in ("", teachers[row["teacher"]]):
+        key = Measured(row["task"], row["slice"], row["metric"], teacher)
+        if key in measured:
+            return measured[key]
+    if row["metric"] == ECE:
+        return calibration_error(evidence.calibration(row["id"]))
+    raise ValueError(f"scores.parquet has {_name(row)}, of which {row['id']} has no items")
+
+
+def _name(row: Mapping) -> str:
+    parts = (*(row[name] for name in CELL), f"seed {row['seed']}", row["task"], row["slice"])
+    return " ".join(part for part in (*parts, row["metric"]) if part)
+
+
+def _compare_score(row: Mapping, found: Recomputed) -> int:
+    for name, value in (("value", found.value), ("stderr", found.stderr), ("n", found.items)):
+        if not _same(row[name], value):
+            raise ValueError(
+                f"scores.parquet: {_name(row)}: the {name} is {row[name]}, "
+                f"and the items of {row['id']} give {value}"
+            )
+    return 3
+
+
+def _same(one: float, other: float) -> bool:
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12)
+
+
+def _check_table(path: Path, values: Mapping[tuple[str, ...], Mapping[str, float]]) -> int:
+    """How many means and spreads of the main table agree with the evaluations behind them."""
+    columns = {
+        "/".join(part for part in (task, slice, metric) if part): (task, slice, metric)
+        for _, _, _, task, slice, metric in values
+    }
+    checked = 0
+    for row in _csv(path):
+        student = row["teacher"] if row["kind"] == "teacher" else row["student"]
+        for column, measure in columns.items():
+            points = values.get((row["teacher"], student, row["method"], *measure), {})
+            if column in row:
+                checked += _compare_cell(path, row, column, list(points.values()))
+    return checked
+
+
+def _compare_cell(path: Path, row: Mapping[str, str], column: str, points: list[float]) -> int:
+    expected = {
+        column: str(statistics.fmean(points)) if points else "",
+        f"{column} spread": str(statistics.stdev(points)) if len(points) > 1 else "",
+    }
+    cell = f"{path}: {' '.join(row[one] for one in CELL)}"
+    for name, value in expected.items():
+        said = row[name]
+        if said != value and not (said and value and _same(float(said), float(value))):
+            raise ValueError(
+                f"{cell}, {name} is {said or 'empty'}, and the evaluations give "
+                f"{value or 'nothing'}"
+            )
+    low, high = row[f"{column} low"], row[f"{column} high"]
+    if low and not _within(statistics.fmean(points), float(low), float(high)):
+        raise ValueError(f"{cell}, {column} is not between {low} and {high}")
+    return sum(1 for value in expected.values() if value)
+
+
+def _within(value: float, low: float, high: float) -> bool:
+    return low <= value <= high or _same(value, low) or _same(value, high)
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    """Checks one published report against the items published with it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    try:
+        checked = check(folder, folder / "grid.csv", beside(folder))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(f"{folder}: {checked} numbers agree with the items behind them")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Writes `grid.csv`: which artifacts stand behind each cell of an experiment's tables."""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.artifacts import artifact
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+
+NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
+
+
+def rows(grid: Grid) -> list[dict[str, object]]:
+    """What stands in the file of a grid: each cell, and the ids of what is behind it."""
+    return [
+        {
+            **{name: getattr(cell, name) for name in NAMES},
+            "student_id": cell.model.id,
+            "eval_id": grid.evaluations[cell.model].id,
+            "teacher_id": grid.teacher(cell.teacher).id,
+            "cache_id": grid.signals(cell.teacher).id,
+        }
+        for cell in grid.cells
+    ]
+
+
+def text(rows: Sequence[Mapping[str, object]]) -> str:
+    """A line for each cell, and one for the names of the columns."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Expands the grid once more: its rows may be too many for a command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=json.loads, help="the configuration as JSON")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    with artifact.whole(options.out) as temporary:
+        temporary.write_bytes(text(rows(Grid(validate(options.config)))).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What earlier runs left in `results/`: of an artifact, the one whose place it takes."""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from workflow.grid.artifact import Artifact
+from workflow.jobs import finished
+from workflow.jobs.jobs import MODULES
+
+Manifest = dict[str, Any]
+INPUT = 100  # an input that differs weighs more than a setting: it has settings of its own
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting, or an input by its role, that is another one."""
+
+    place: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.place}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """The artifacts in a folder, by stage and readable name."""
+
+    results: Path
+
+    @cached_property
+    def stages(self) -> dict[str, str]:
+        """The stage of each id."""
+        return {
+            folder.name: stage
+            for stage in MODULES
+            if (self.results / stage).is_dir()
+            for folder in (self.results / stage).iterdir()
+            if not folder.name.startswith(".")
+        }
+
+    @cached_property
+    def _named(self) -> Mapping[tuple[str, str], list[str]]:
+        found = defaultdict(list)
+        for id, stage in self.stages.items():
+            found[stage, id.rpartition("-")[0]].append(id)
+        return found
+
+    @cache
+    def manifest(self, stage: str, id: str) -> Manifest | None:
+        """What an artifact says of itself."""
+        return finished.manifest(self.results / stage / id)
+
+    def previous(self, artifact: Artifact, used: frozenset[str], last: frozenset[str]) -> str:
+        """The id of the nearest earlier artifact of this name, or nothing.
+
+        Those in `used` have a place of their own; those in `last` come before all others.
+        """
+        ids = [one for one in self._named[artifact.stage, artifact.name] if one not in used]
+        ids = [one for one in ids if one in last] or ids
+        made = {id: one for id in ids if (one := self.manifest(artifact.stage, id))}
+        if not made:
+            return ""
+        return max(made, key=lambda id: (-_distance(made[id], artifact), made[id].get("finished")))
+
+    def behind(self, grid: Path) -> frozenset[str]:
+        """The ids of all that stands behind a `grid.csv`; none if there is no such file."""
+        if not grid.is_file():
+            return frozenset()
+        with grid.open(newline="") as file:
+            waiting = [value for row in csv.DictReader(file) for value in _ids(row)]
+        found: set[str] = set()
+        while waiting:
+            id = waiting.pop()
+            if id not in found and id in self.stages:
+                found.add(id)
+                waiting += ((self.manifest(self.stages[id], id) or {}).get("inputs") or {}).values()
+        return frozenset(found)
+
+
+def _ids(row: Mapping[str, str]) -> list[str]:
+    return [value for column, value in row.items() if column.endswith("_id")]
+
+
+def setting_changes(manifest: Manifest, settings: Mapping[str, Any]) -> list[Change]:
+    """The settings that are not those of an earlier artifact, by their dotted paths."""
+    return _differences(manifest.get("settings", {}), settings)
+
+
+def input_changes(manifest: Manifest, artifact: Artifact) -> list[Change]:
+    """The inputs that are not those of an earlier artifact, by their roles."""
+    old: dict[str, set[str]] = defaultdict(set)
+    for role, id in manifest.get("inputs", {}).items():
+        old[re.sub(r"-\d+$", "", role)].add(id)  # several of a role are numbered
+    new: dict[str, set[str]] = defaultdict(set)
+    for role, one in artifact.inputs:
+        new[role].add(one.id)
+    return [
+        Change(role, _listed(old[role] - new[role]), _listed(new[role] - old[role]))
+        for role in sorted({*old, *new})
+        if old[role] != new[role]
+    ]
+
+
+def _listed(ids: set[str]) -> str:
+    return ", ".join(sorted(ids)) or "none"
+
+
+def _distance(manifest: Manifest, artifact: Artifact) -> int:
+    settings = setting_changes(manifest, artifact.settings)
+    return len(settings) + INPUT * len(input_changes(manifest, artifact))
+
+
+def _differences(old: object, new: object, place: str = "") -> list[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*new, *old])
+        return [
+            change
+            for key in keys
+            for change in _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [Change(place, old, new)]

@@ -1,0 +1,123 @@
+"""Why a job would run, in words: of what is on the disk, and of what was there before."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from workflow.grid.artifact import Artifact
+from workflow.jobs import code_log, finished, previous_runs
+from workflow.jobs.finished import State
+from workflow.jobs.jobs import REPORT, Jobs
+from workflow.jobs.previous_runs import Change, Manifest, Shelf
+from workflow.jobs.source_hash import sources
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one job would run."""
+
+    kind: str  # new, settings, inputs, code, lost, unfinished or damaged
+    text: str  # equal for jobs that one change makes run
+    was: str = ""  # the artifact whose place this one takes
+    inputs: tuple[str, ...] = ()  # those that it doesn't share with that one
+
+
+@dataclass(frozen=True, eq=False)
+class Reasons:
+    """The reasons of an experiment's jobs."""
+
+    jobs: Jobs
+    shelf: Shelf
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        return frozenset(one.id for one in self.jobs.grid.artifacts.values())
+
+    @cached_property
+    def _last(self) -> frozenset[str]:
+        """What the last report of this experiment was made from."""
+        return self.shelf.behind(RESULTS / self.jobs.experiment / "grid.csv")
+
+    def previous(self, artifact: Artifact) -> str:
+        """The id of the artifact whose place this one takes, or nothing."""
+        return self.shelf.previous(artifact, self._used, self._last)
+
+    def of(self, artifact: Artifact) -> Reason:
+        """Why the job of an unfinished artifact would run."""
+        if self.jobs.state(artifact) is State.OUTDATED:
+            return self._of_outdated(artifact)
+        if reason := _of_lost(artifact):
+            return reason
+        before = self.previous(artifact)
+        made = self.shelf.manifest(artifact.stage, before) if before else None
+        if made is None:
+            return Reason("new", "new")
+        settings = [str(one) for one in previous_runs.setting_changes(made, artifact.settings)]
+        inputs = previous_runs.input_changes(made, artifact)
+        told = tuple(map(str, inputs))
+        if before not in self._last:  # another experiment's, or of a run without a report
+            return Reason("new", "new", before, told)
+        if settings:
+            return Reason("settings", f"settings changed: {'; '.join(settings)}", before, told)
+        roles = ", ".join(one.place for one in inputs)
+        return Reason("inputs", f"made from other inputs: {roles}", before, told)
+
+    def _of_outdated(self, artifact: Artifact) -> Reason:
+        made = finished.manifest(Path(artifact.path))
+        if made is None or made.get("id") != artifact.id:
+            return Reason("damaged", "damaged: its manifest does not say what it is")
+        old = code_log.noted(str(made.get("code")))
+        if old is None:
+            return Reason("code", "code changed: of which files, nobody has noted")
+        if files := code_log.changed(old, self.jobs.sources(artifact)):
+            return Reason("code", f"code changed: {', '.join(files)}")
+        inputs = [role for role, one in artifact.inputs if self._is_outdated(one)]
+        roles = ", ".join(dict.fromkeys(inputs))
+        return Reason("code", f"code of its inputs changed: {roles or 'made anew since'}")
+
+    def _is_outdated(self, artifact: Artifact) -> bool:
+        return self.jobs.state(artifact) is not State.FINISHED
+
+    def of_grid(self) -> Reason:
+        """Why `grid.csv` would be written."""
+        if self.jobs.grid_state is State.ABSENT:
+            return Reason("new", "new")
+        if self.jobs.grid_state is State.OUTDATED:
+            return Reason("inputs", "its cells are others")
+        return Reason("inputs", "its evaluations are made anew")
+
+    def of_report(self) -> Reason:
+        """Why the report would be made."""
+        made = finished.manifest(RESULTS / self.jobs.experiment / "report")
+        if made is None:
+            return Reason("new", "new")
+        job = self.jobs.report_job
+        if settings := previous_runs.setting_changes(made, job["settings"]):
+            return Reason("settings", f"settings changed: {'; '.join(map(str, settings))}")
+        old = code_log.noted(str(made.get("code")))
+        files = code_log.changed(old, sources(REPORT)) if old else ()
+        if files:
+            return Reason("code", f"code changed: {', '.join(files)}")
+        return Reason("inputs", "its evaluations are others, or made anew")
+
+
+def _of_lost(artifact: Artifact) -> Reason | None:
+    """What was begun or made before, if it was."""
+    state = RESULTS / "state" / artifact.id
+    if state.exists():
+        return Reason("unfinished", "cut off: goes on from its saved state")
+    if (RESULTS / "benchmarks" / artifact.stage / f"{artifact.id}.tsv").exists():
+        return Reason("lost", "lost: it was made before, and is no longer there")
+    log = RESULTS / "logs" / artifact.stage / f"{artifact.id}.log"
+    if log.exists():
+        return Reason("unfinished", f"failed or cut off before: results/logs/{artifact.stage}/")
+    return None
+
+
+def configuration_changes(made: Manifest, jobs: Jobs) -> list[Change]:
+    """What is not as in the configuration of the last report."""
+    new = jobs.report_job["settings"]["config"]
+    old = made.get("settings", {}).get("config", {})
+    return previous_runs.setting_changes({"settings": old}, new)

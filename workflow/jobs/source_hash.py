@@ -1,0 +1,128 @@
+"""A digest of the source that a stage runs: blind to comments, formatting and docstrings.
+
+Snakemake doesn't see edits in imported Python. Each rule gets this digest as a parameter, so an
+edit reruns the jobs whose code it changed, and no others.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def digest(module: str, plugins: tuple[str, ...] = ()) -> str:
+    """Eight hex digits over the import closure of a module, and of what it loads by name."""
+    return joined(f"{path} {one}" for path, one in sources(module, plugins).items())
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Eight hex digits over a set of digests: their order and number say nothing."""
+    return hashlib.sha256("\n".join(sorted(set(parts))).encode()).hexdigest()[:8]
+
+
+def sources(module: str, plugins: tuple[str, ...] = ()) -> dict[str, str]:
+    """A digest of each file that counts for a stage."""
+    modules = set().union(*(closure(name) for name in (module, *plugins)))
+    return {str(_file(name).relative_to(ROOT)): _module_digest(name) for name in sorted(modules)}
+
+
+@cache
+def closure(module: str) -> frozenset[str]:
+    """The modules behind a module: itself, or what of a package is run, and all they import."""
+    start = f"{module}.__main__" if _path(f"{module}.__main__") else module
+    found, waiting = {start}, [start]
+    while waiting:
+        one = waiting.pop()
+        for name in (_imports(one) | _packages(one)) - found:
+            found.add(name)
+            waiting.append(name)
+    return frozenset(found)
+
+
+def _packages(module: str) -> set[str]:
+    """The packages around a module: their `__init__` runs before it."""
+    parts = module.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts))}
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    found: set[str] = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(name for name in found if _path(name) is not None)
+
+
+def _path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _file(module: str) -> Path:
+    path = _path(module)
+    assert path is not None, module
+    return path
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _file(module)
+    return ast.parse(path.read_text(), str(path))
+
+
+@cache
+def _module_digest(module: str) -> str:
+    code: list[str] = []
+    _spell(_tree(module), code)
+    # assets beside a package (templates, styles) are code too
+    path, assets = _file(module), []
+    if path.name == "__init__.py":
+        assets = [one.read_bytes() for one in sorted(path.parent.glob("*.*")) if _is_asset(one)]
+    return hashlib.sha256(b"\0".join([" ".join(code).encode(), *assets])).hexdigest()[:16]
+
+
+def _spell(value: Any, code: list[str]) -> None:
+    """Appends to `code` what a syntax tree says, without places and docstrings.
+
+    Faster than `ast.unparse`, and what has no value is left out: a Python that adds a field to its
+    trees gives the same digests.
+    """
+    if isinstance(value, ast.AST):
+        code.append(type(value).__name__)
+        for field in value._fields:
+            held = _without_docstring(value) if field == "body" else getattr(value, field, None)
+            if held is not None and held != []:
+                code.append(field)
+                _spell(held, code)
+    elif isinstance(value, list):
+        code.append("[")
+        for one in value:
+            _spell(one, code)
+        code.append("]")
+    else:
+        code.append(repr(value))
+
+
+def _without_docstring(node: Any) -> Any:
+    body = node.body
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return body
+    first = body[0] if body else None
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return body[1:] if is_docstring else body
+
+
+def _is_asset(path: Path) -> bool:
+    return path.suffix in {".jinja", ".css", ".js", ".html", ".csv"}

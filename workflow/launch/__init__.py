@@ -1,0 +1,1 @@
+"""Starting jobs: preloaded libraries, locks, GPU leases."""

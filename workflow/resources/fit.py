@@ -1,0 +1,124 @@
+"""How a job fits its machine: where it runs, in which micro-batches, and what can't be made to fit.
+
+A micro-batch is what fits beside the weights, and no more than an optimizer step has. Where not
+even the smallest one fits, training keeps the inputs of its layers alone and computes the rest once
+more (gradient checkpointing); where that doesn't help either, the job is refused before any begins.
+"""
+
+import math
+from dataclasses import dataclass
+
+from workflow.resources.machine import CPU, Machine
+
+MB = 10**6
+GPU_FROM_PARAMETERS = 20 * MB  # smaller models stay on a CPU, unless a GPU is expected to be faster
+CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
+WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
+USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
+CPU_MICRO_BATCH = 2_048
+GRAIN = 512  # positions that a micro-batch is a multiple of
+LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
+# of the part of a micro-batch that has logits in training, as pipeline.training.chunked_loss has it
+CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
+LARGE_GPU_MB, ROOMY_BYTES = 60_000, 32
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does, whatever the machine. Sizes are in bytes."""
+
+    operations: float = 0
+    steps: float = 1  # one after another, each of micro-batches
+    step_positions: int = 1  # of the longest step: a micro-batch is never larger
+    written_positions: float = 0  # one after another
+    loaded: int = 0  # weights
+    resident: int = 0  # weights and what belongs to them
+    per_position: int = 0  # of a micro-batch
+    checkpointed: int = 0  # the same under gradient checkpointing; 0: there are no gradients
+    logits: int = 0  # how many a training step has, of which those of a part exist at a time
+    logit_bytes: int = 0  # for each of these
+    trained: int = 0  # parameters
+    writer: int = 0  # a KV cache
+    host: int = 0  # data in memory
+    seconds: float = 0  # beside what follows from the above
+    disk: int = 0
+    state: int = 0  # that is written when the job is asked to stop
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a job is to use its machine."""
+
+    machine: Machine  # the CPU, where a GPU would be no gain
+    micro_batch: int  # positions, padding counted
+    is_checkpointed: bool  # gradients are
+    computing: float  # bytes that it then holds while it computes
+
+
+def fit(doing: Work, machine: Machine) -> Fit:
+    """The way in which a job uses the machine that its models run on, on the first attempt."""
+    if not machine.device_memory_mb:
+        held = doing.resident + doing.writer + _logits(doing, machine)
+        computing = held + CPU_MICRO_BATCH * doing.per_position
+        return Fit(CPU, CPU_MICRO_BATCH, False, computing)
+    wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
+    held = _held(doing, machine)
+    room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
+    is_checkpointed = room < GRAIN * doing.per_position and doing.checkpointed > 0
+    each = max(1, doing.checkpointed if is_checkpointed else doing.per_position)
+    tokens = GRAIN * max(1, min(math.floor(room / each / GRAIN), wanted))
+    return Fit(machine, tokens, is_checkpointed, held + tokens * each)
+
+
+def least_mb(doing: Work, machine: Machine) -> int:
+    """The memory of a GPU, in megabytes, below which a job fails however it is run."""
+    least = doing.checkpointed or doing.per_position
+    return CONTEXT_MB + math.ceil((_held(doing, machine) + GRAIN * least) / MB)
+
+
+def _held(doing: Work, machine: Machine) -> float:
+    """Bytes that are held beside what a micro-batch takes."""
+    share = WRITER_SHARE * machine.device_memory_mb * MB  # that a model which writes takes for that
+    writer = max(doing.writer, share) if doing.writer else 0
+    return doing.resident + _logits(doing, machine) + writer
+
+
+def _logits(doing: Work, machine: Machine) -> int:
+    return doing.logit_bytes * min(logits_at_once(machine, doing.trained), doing.logits)
+
+
+def logits_at_once(machine: Machine, parameters: int) -> int:
+    """The logits of a part of a micro-batch, where so many parameters are trained."""
+    memory_mb = machine.device_memory_mb
+    if not memory_mb:
+        return CPU_LOGITS
+    is_roomy = memory_mb >= LARGE_GPU_MB and memory_mb * MB >= ROOMY_BYTES * parameters
+    return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
+
+
+def is_small(doing: Work) -> bool:
+    """Whether starting a GPU may take longer than the job does without one."""
+    return doing.loaded < 4 * GPU_FROM_PARAMETERS
+
+
+def seconds(doing: Work, found: Fit) -> float:
+    """How long a job takes on its machine."""
+    speed = found.machine.speed
+    micro_batches = doing.steps * math.ceil(doing.step_positions / found.micro_batch)
+    # a third more, where layers are computed once more for the backward pass
+    operations = doing.operations * (4 / 3 if found.is_checkpointed else 1)
+    return (
+        speed.start_seconds
+        + doing.seconds
+        + operations / speed.operations_per_second
+        + micro_batches * speed.batch_seconds
+        + doing.written_positions * speed.position_seconds
+    )
+
+
+def placed(doing: Work, machine: Machine) -> Fit:
+    """How a job uses a machine: a model that is small stays off its GPU where that is no gain."""
+    on_cpu, there = fit(doing, CPU), fit(doing, machine)
+    if not doing.loaded or (is_small(doing) and seconds(doing, on_cpu) <= seconds(doing, there)):
+        return on_cpu
+    return there

