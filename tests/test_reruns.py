@@ -119,8 +119,8 @@ def test_the_page_of_the_report(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_no_job_for_comments_and_docstrings(chain: Copy, tiny: dict[str, Any]):
-    stages = ("data/stage", "distill/training", "evaluate/stage")
-    files = (*stages, "losses/jsd", "schemas", "reporting/plots")
+    stages = ("stages/prepare_data/stage", "training/loop", "stages/evaluate/stage")
+    files = (*stages, "losses/jsd", "artifacts/schemas", "reporting/sections/score_plots")
     with contextlib.ExitStack() as edits:
         for file in files:
             edit = chain.edit(f"pipeline/{file}.py", '"""', '"""Now. ', at_end="\n# a comment\n")
