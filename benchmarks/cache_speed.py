@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.cache_subjects import TIERS, Options, Row, read_once, write
 from pipeline.artifacts.artifact import Job
-from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, micro_batches
 from pipeline.models.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
@@ -83,7 +83,7 @@ def capture(options: Options, folder: Path) -> Iterator[Row]:
             forward(model, part, options)
 
     def store(place: Path) -> None:
-        stage.capture_shards(asked, wanted, Pieces(place, Job("", "", {}), {}), facts, "")
+        stage.capture_shards(asked, wanted, ResumableParts(place, Job("", "", {}), {}), facts, "")
 
     bare()  # warms up
     seconds = [

@@ -34,6 +34,7 @@ from pipeline.distributions.log_probs import (
 from pipeline.methods import components
 from pipeline.models import vocabulary
 from pipeline.models.language_model import default_device, load, response_logits
+from pipeline.runtime.progress import log
 from pipeline.stages import command_line
 
 SUPPORTS = (8, 16, 64, 256)
@@ -210,7 +211,7 @@ def main() -> None:
     write_csv(FOLDER / f"{options.name}.csv", rows)
     names = [artifact.read_id(at) for at in (options.teacher, options.student, options.tokens)]
     tokens = sum(len(text.response_ids) for text in texts)
-    command_line.progress(f"{', '.join(names)}: {len(texts)} texts, {tokens} response tokens")
+    log(f"{', '.join(names)}: {len(texts)} texts, {tokens} response tokens")
     print(markdown(rows))
 
 

@@ -32,6 +32,7 @@ from pipeline.distributions.log_probs import on_support
 from pipeline.evaluation import heldout
 from pipeline.methods.components import build_loss
 from pipeline.models.language_model import default_device, head, load
+from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
 from pipeline.settings.training import Training
@@ -106,7 +107,7 @@ def tiers(options: Options, folder: Path) -> list[Row]:
         means = {key: float(np.mean([one[key] for one in given])) for key in given[0]}
         spread = float(np.std([one["kl_to_teacher_nats"] for one in given], ddof=1))
         rows.append({"loss": loss, "tier": name} | row | means | {"kl_spread_nats": spread})
-        command_line.progress(f"{rows[-1]}")
+        log(f"{rows[-1]}")
     return rows
 
 

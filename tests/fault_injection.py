@@ -222,7 +222,7 @@ def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
         tries += 1
         assert tries < 10 * wanted, "the kills come too late"
         hits += strike(job)
-        assert not job.out.exists() or checksums.is_whole(job.out), job.said()
+        assert not job.out.exists() or checksums.is_intact(job.out), job.said()
         if job.out.exists():  # it was done: the next kill has another one to hit
             shutil.rmtree(job.out)
 
@@ -234,7 +234,7 @@ def agree(made: Path, unbroken: Path) -> bool:
     if steps[0].exists():
         tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
-    return checksums.is_whole(made) and manifests[0]["content"] == manifests[1]["content"]
+    return checksums.is_intact(made) and manifests[0]["content"] == manifests[1]["content"]
 
 
 def flip(path: Path, draw: random.Random) -> None:

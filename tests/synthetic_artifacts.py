@@ -242,9 +242,9 @@ def write_manifest(
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "finished": "2026-11-23T15:00:00Z",
         "files": files,
-        "content": checksums.content(files),
+        "content": checksums.content_digest(files),
     }
-    write_json(folder / artifact.MANIFEST, checksums.sealed(made | facts))
+    write_json(folder / artifact.MANIFEST, checksums.with_checksum(made | facts))
 
 
 def write_json(path: Path, value: object) -> None:

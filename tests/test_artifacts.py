@@ -15,21 +15,21 @@ from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts import checksums, schemas
 from pipeline.artifacts.artifact import (
     Job,
+    atomic_write,
     other_makings,
     read_id,
     read_json,
-    whole,
     write_json,
     write_manifest,
 )
-from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.artifacts.resumable_parts import ResumableParts
 
 WRITES_FOR_EVER = """
 import sys, time
 from pathlib import Path
-from pipeline.artifacts import whole
+from pipeline.artifacts.artifact import atomic_write
 
-with whole(Path(sys.argv[1])) as folder:
+with atomic_write(Path(sys.argv[1])) as folder:
     folder.mkdir()
     (folder / "weights").write_text("half of them")
     print("writing", flush=True)
@@ -41,7 +41,7 @@ JOB = Job("tiny-12345678", "0a1b2c3d", {"seed": 1})
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
     """An artifact of two files."""
-    with whole(tmp_path / "results/tokens/tiny-12345678") as folder:
+    with atomic_write(tmp_path / "results/tokens/tiny-12345678") as folder:
         (folder / "model").mkdir(parents=True)
         (folder / "model/weights").write_text("all of them")
         write_json(folder / "card.json", {"train": 100})
@@ -50,7 +50,7 @@ def artifact(tmp_path: Path) -> Path:
 
 
 def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path):
-    with whole(tmp_path / "models" / "tiny") as folder:
+    with atomic_write(tmp_path / "models" / "tiny") as folder:
         folder.mkdir()
         (folder / "weights").write_text("all of them")
         assert not (tmp_path / "models" / "tiny").exists()
@@ -59,7 +59,7 @@ def test_a_folder_has_its_name_only_when_it_is_whole(tmp_path: Path):
 
 
 def fail_while_writing(target: Path) -> None:
-    with whole(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("a,b\n1,")
         raise ValueError("no more")
 
@@ -87,7 +87,7 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path):
         os.kill(writer.pid, signal.SIGKILL)
     assert not target.exists()
 
-    with whole(target) as folder:  # and what it left is in nobody's way
+    with atomic_write(target) as folder:  # and what it left is in nobody's way
         folder.mkdir()
     assert target.exists()
 
@@ -101,7 +101,7 @@ def test_what_a_killed_writer_left_is_cleared_away_by_the_next(tmp_path: Path):
     )
     left = tmp_path / f".tiny.{dead.stdout.strip()}.tmp"
     left.mkdir()
-    with whole(tmp_path / "tiny") as folder:
+    with atomic_write(tmp_path / "tiny") as folder:
         folder.mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
@@ -112,7 +112,7 @@ def test_a_manifest_says_what_made_an_artifact(tmp_path: Path):
     write_json(start / artifacts.MANIFEST, {"id": "start-0badcafe"})
     foreign = tmp_path / "mine"
     foreign.mkdir()
-    with whole(tmp_path / "tiny-12345678") as folder:
+    with atomic_write(tmp_path / "tiny-12345678") as folder:
         folder.mkdir()
         write_manifest(folder, JOB, {"start": start, "tokens": foreign}, tokens=7)
 
@@ -145,8 +145,8 @@ def test_an_artifact_is_listed_with_sizes_and_digests(artifact: Path):
 
 def test_what_is_undamaged_is_read(artifact: Path):
     assert read_json(artifact / "card.json") == {"train": 100}
-    checksums.check(artifact)
-    assert checksums.is_whole(artifact)
+    checksums.verify(artifact)
+    assert checksums.is_intact(artifact)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_damage_is_told_of_and_moved_aside(
 ):
     path = artifact / file
     path.write_bytes(harm(path.read_bytes()))
-    assert not checksums.is_whole(artifact)
+    assert not checksums.is_intact(artifact)
     with pytest.raises(ValueError, match=said) as error:
         read_json(artifact / "card.json")
     aside = artifact.parent.parent / "damaged" / artifact.parent.name / f"{artifact.name}.1"
@@ -182,19 +182,19 @@ def test_a_lost_file_is_damage(artifact: Path):
 def test_damage_is_found_where_it_is_looked_for(artifact: Path):
     (artifact / "model/weights").write_text("none of them")
     assert read_json(artifact / "card.json") == {"train": 100}
-    checksums.check(artifact, "*.json")
+    checksums.verify(artifact, "*.json")
     with pytest.raises(ValueError, match=r"model/weights is damaged"):
-        checksums.check(artifact, "model/*")
+        checksums.verify(artifact, "model/*")
 
 
 def test_a_folder_that_was_not_made_here_is_taken_as_it_is(tmp_path: Path):
     (tmp_path / "card.json").write_text('{"train": 1}')
     assert read_json(tmp_path / "card.json") == {"train": 1}
-    checksums.check(tmp_path)
+    checksums.verify(tmp_path)
 
 
 def made(folder: Path, content: str, seconds: float, **inputs: Path) -> Path:
-    with whole(folder) as temporary:
+    with atomic_write(folder) as temporary:
         temporary.mkdir()
         (temporary / "weights").write_text(content)
         write_json(temporary / "cost.json", {"seconds": seconds})
@@ -216,36 +216,40 @@ def test_another_making_of_an_input_is_noticed_but_not_the_same_one_again(tmp_pa
 
 def test_half_done_work_is_gone_on_with_under_the_same_job_and_inputs_only(tmp_path: Path):
     cache = made(tmp_path / "caches/cache-1", "signal", seconds=1)
-    key = artifacts.key(JOB, {"cache": cache})
-    assert artifacts.key(JOB, {"cache": made(cache, "signal", seconds=2)}) == key
-    assert artifacts.key(JOB, {"cache": made(cache, "another signal", seconds=1)}) != key
-    assert artifacts.key(replace(JOB, code="11111111"), {"cache": cache}) != key
+    key = artifacts.resume_key(JOB, {"cache": cache})
+    assert artifacts.resume_key(JOB, {"cache": made(cache, "signal", seconds=2)}) == key
+    assert artifacts.resume_key(JOB, {"cache": made(cache, "another signal", seconds=1)}) != key
+    assert artifacts.resume_key(replace(JOB, code="11111111"), {"cache": cache}) != key
 
 
 def test_a_piece_is_made_once_and_again_where_it_is_damaged(tmp_path: Path):
-    pieces, asked = Pieces(tmp_path / "state", JOB, {}), []
+    pieces, asked = ResumableParts(tmp_path / "state", JOB, {}), []
 
     def make(folder: Path) -> dict[str, object]:
         asked.append(folder)
         (folder / "part").write_text("the part")
         return {"tokens": 7}
 
-    assert (pieces.get("first", make) / "part").read_text() == "the part"
-    assert (pieces.get("first", make) / "part").read_text() == "the part"
+    assert (pieces.get_or_make("first", make) / "part").read_text() == "the part"
+    assert (pieces.get_or_make("first", make) / "part").read_text() == "the part"
     assert pieces.facts("first") == {"tokens": 7}
     assert len(asked) == 1
     (tmp_path / "state/first/part").write_text("the pant")
-    assert (pieces.get("first", make) / "part").read_text() == "the part"
+    assert (pieces.get_or_make("first", make) / "part").read_text() == "the part"
     assert len(asked) == 2
-    assert Pieces(tmp_path / "state", replace(JOB, code="11111111"), {}).get("first", make).exists()
+    assert (
+        ResumableParts(tmp_path / "state", replace(JOB, code="11111111"), {})
+        .get_or_make("first", make)
+        .exists()
+    )
     assert len(asked) == 3
-    pieces.forget()
+    pieces.discard()
     assert not (tmp_path / "state").exists()
 
 
 def test_what_stood_under_the_name_is_replaced_as_a_whole(tmp_path: Path):
     for content in ("old", "new"):
-        with whole(tmp_path / "tiny") as folder:
+        with atomic_write(tmp_path / "tiny") as folder:
             folder.mkdir()
             (folder / content).write_text(content)
     assert [path.name for path in (tmp_path / "tiny").iterdir()] == ["new"]

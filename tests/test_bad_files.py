@@ -140,7 +140,7 @@ class TestAfterTheChain:
     ):
         texts = shutil.copytree(files["tokens"], tmp_path / "texts-01234567")
         manifest = read_json(texts / "manifest.json") | {"id": texts.name}
-        write_json(texts / "manifest.json", checksums.sealed(manifest))
+        write_json(texts / "manifest.json", checksums.with_checksum(manifest))
         cache = chain.folder / grid.signals("large").path
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}

@@ -10,7 +10,7 @@ from players import CPU, VOCABULARY, llama, texts
 from transformers import PreTrainedModel
 
 from pipeline.artifacts.artifact import Job
-from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Batch, collate
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import Signal, on_support
@@ -266,7 +266,7 @@ def test_a_teacher_without_numbers_is_named_and_refused(tier: str, tmp_path):
     job = CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {}))
     facts = stage.facts_of(model, job, [FILE])
     shard = stage.Shard(FILE, texts(20))
-    pieces = Pieces(tmp_path, Job("", "", {}), {})
+    pieces = ResumableParts(tmp_path, Job("", "", {}), {})
     said = r"teacher smith-1: its log-probabilities are not numbers .* first in example example-0; "
     with pytest.raises(ValueError, match=said):
         stage.capture_shards(Capture(model, job, 10_000), [shard], pieces, facts, "smith-1")

@@ -25,7 +25,7 @@ def test_a_state_is_digested_as_it_is_written(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_bytes())
     expected = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     assert manifest["files"] == {checkpoint.FILE: expected}
-    assert checksums.is_whole(folder)
+    assert checksums.is_intact(folder)
 
 
 def test_a_disk_that_is_full_in_the_course_is_told_as_such() -> None:

@@ -28,7 +28,7 @@ from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.costs import cost_plots, cost_tables
 from pipeline.runtime.costs import Cost
-from pipeline.runtime.process_pool import Here
+from pipeline.runtime.process_pool import InlineExecutor
 
 SMALL = synthetic.Experiment(
     students=("small",),
@@ -43,7 +43,9 @@ TRAINED = "students/large.forward_kl.small.s1-0a1b2c3d"
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folder = tmp_path_factory.mktemp("results")
-    return read_inputs(folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001", Here())
+    return read_inputs(
+        folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001", InlineExecutor()
+    )
 
 
 @pytest.fixture(scope="module")

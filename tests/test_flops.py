@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Conf
 
 from pipeline.data.batch import Text, collate
 from pipeline.generation import sampler, write
-from pipeline.models.flops import count, sizes_of
+from pipeline.models.flops import count, matmul_sizes
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import scaling_of
 from pipeline.models.lora import attach
@@ -53,7 +53,7 @@ def eager(model: PreTrainedModel) -> PreTrainedModel:
 
 def beyond(model: PreTrainedModel, text: Text) -> int:
     """What plain attention computes of places that come later, which the formula leaves out."""
-    sizes = sizes_of(model)
+    sizes = matmul_sizes(model)
     assert sizes is not None
     return 4 * sizes.attention * (text.length**2 - text.length * (text.length + 1) // 2)
 
@@ -113,7 +113,7 @@ def test_a_teacher_with_adapters_takes_less_than_one_that_learns_whole() -> None
     formula, counted = flops(adapted)
     assert formula < whole
     # the formula has the gradients of the first layer's inputs, which nobody asks for
-    sizes = sizes_of(adapted)
+    sizes = matmul_sizes(adapted)
     assert sizes is not None
     assert counted <= formula <= counted + 2 * sizes.body * text.length
 

@@ -125,7 +125,7 @@ def test_the_commands_of_a_published_page_name_the_published_configuration(resul
     page = (folder / "index.html").read_text()
     assert "--configfile results/published/demo/config.json" in page
     assert "--configfile results/demo/report/config.json" not in page
-    assert checksums.is_whole(folder)
+    assert checksums.is_intact(folder)
 
 
 def test_publishing_again_keeps_what_was_written_by_hand_and_nothing_else(results: Path) -> None:

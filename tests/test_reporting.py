@@ -32,7 +32,7 @@ from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.plot_style import looks_of
 from pipeline.reporting.sections import score_plots
 from pipeline.reporting.sections.teacher_size_plot import frontier, scores_by_teacher_size
-from pipeline.runtime.process_pool import Here
+from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
 from pipeline.stages.report import stage as report
 
@@ -44,7 +44,9 @@ ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 
 def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Results]:
-    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA, Here())
+    inputs = read_inputs(
+        results, read_grid(synthetic.write(results, experiment)), DATA, InlineExecutor()
+    )
     return inputs, assemble(inputs, {})
 
 
@@ -134,7 +136,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
     else:
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_inputs(tmp_path, grid, DATA, Here())
+        read_inputs(tmp_path, grid, DATA, InlineExecutor())
 
 
 def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_path: Path) -> None:
@@ -154,10 +156,10 @@ def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_pat
 
 def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, replace(SMALL, labels={"jsd": "JSD"}))
-    labelled = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    labelled = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
     assert "JSD" in assemble(labelled, {}).labels
     pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
-    without = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    without = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
     assert assemble(without, {}).labels == SMALL.methods
 
 
@@ -165,7 +167,7 @@ def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     grid = pd.read_csv(path)
     grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    inputs = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
     said = limits(compared(inputs, assemble(inputs, {})), {})
     assert any("Some methods have one training seed in common" in limit for limit in said)
 
@@ -180,7 +182,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA, Here())
+    inputs = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
     results, sizes = assemble(inputs, {}), tables.sizes_of(inputs)
     assert sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_table(keep_books(inputs, results, sizes)).groups[0].rows
@@ -200,7 +202,7 @@ def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path)
 def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
     synthetic.write(tmp_path, SMALL)
     grid_path = tmp_path / "demo/grid.csv"
-    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA, Here())
+    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA, InlineExecutor())
     name = "sft.small.s1.eval-0a1b2c3d"
     other = inputs.items[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
     with pytest.raises(ValueError, match="same items"):

@@ -41,7 +41,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def whole(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` to write to; it takes the name of `target` on success.
 
     After an error or a kill nothing stands under the name of `target`, or what stood there before.
@@ -102,7 +102,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> dict:
     """The JSON object in `path`. Raises ValueError, naming the file, where it is not as written."""
     try:
-        value = json.loads(checksums.intact(path))
+        value = json.loads(checksums.read_verified(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not whole JSON ({error}); delete it and run again") from None
     if not isinstance(value, dict):
@@ -129,7 +129,10 @@ def write_manifest(folder: Path, job: Job, inputs: Mapping[str, Path], **facts: 
     """The provenance of the artifact in `folder`, and what its files hold; written last of all."""
     files = checksums.digests(folder)
     made = provenance(job, inputs, **facts) | {"files": files}
-    write_json(folder / MANIFEST, checksums.sealed(made | {"content": checksums.content(files)}))
+    write_json(
+        folder / MANIFEST,
+        checksums.with_checksum(made | {"content": checksums.content_digest(files)}),
+    )
 
 
 def read_id(path: Path) -> str:
@@ -137,7 +140,7 @@ def read_id(path: Path) -> str:
     return _made(path)["id"]
 
 
-def contents(inputs: Mapping[str, Path]) -> dict[str, str]:
+def content_digests(inputs: Mapping[str, Path]) -> dict[str, str]:
     """What the inputs hold, by role: equal for equal bytes. Empty for what was not made here."""
     return _contents({role: _made(path) for role, path in sorted(inputs.items())})
 
@@ -152,19 +155,19 @@ def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {role: one["content"] for role, one in manifests.items() if "content" in one}
 
 
-def key(job: Job, inputs: Mapping[str, Path]) -> str:
+def resume_key(job: Job, inputs: Mapping[str, Path]) -> str:
     """What a job's result depends on: half-done work is gone on with only under the same key."""
-    made_from = [f"{role}={held}" for role, held in contents(inputs).items()]
+    made_from = [f"{role}={held}" for role, held in content_digests(inputs).items()]
     return " ".join([job.id, job.code, *made_from])
 
 
-def is_made(folder: Path, job: Job, inputs: Mapping[str, Path]) -> bool:
+def is_up_to_date(folder: Path, job: Job, inputs: Mapping[str, Path]) -> bool:
     """Whether `folder` holds, undamaged, what this job makes of these inputs."""
-    if not checksums.is_whole(folder):
+    if not checksums.is_intact(folder):
         return False
     made = checksums.read_manifest(folder)
     same_job = (made["id"], made["code"], made["settings"]) == (job.id, job.code, job.settings)
-    return same_job and made["input_contents"] == contents(inputs)
+    return same_job and made["input_contents"] == content_digests(inputs)
 
 
 def other_makings(folders: Sequence[Path]) -> list[str]:

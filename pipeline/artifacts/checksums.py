@@ -31,13 +31,13 @@ def _digest(path: Path) -> Digest:
     return {"bytes": path.stat().st_size, "sha256": sha256}
 
 
-def content(files: Mapping[str, Digest]) -> str:
+def content_digest(files: Mapping[str, Digest]) -> str:
     """Sixteen hex digits over the files, equal for two makings that differ in their times alone."""
     lines = [f"{name} {one['sha256']}" for name, one in sorted(files.items()) if name not in TIMED]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest with a checksum of itself."""
     as_read = json.loads(json.dumps(manifest))  # keys that are numbers come back as text
     return {**as_read, "checksum": _checksum(as_read)}
@@ -63,7 +63,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def check(folder: Path, pattern: str = "*") -> None:
+def verify(folder: Path, pattern: str = "*") -> None:
     """Raises ValueError if one of the artifact's files whose names match is not as it was made."""
     if not (folder / MANIFEST).exists():
         return
@@ -72,7 +72,7 @@ def check(folder: Path, pattern: str = "*") -> None:
             raise _damaged(folder, fault)
 
 
-def is_whole(folder: Path) -> bool:
+def is_intact(folder: Path) -> bool:
     """Whether there is a manifest, and all that it lists is as it was made."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -83,7 +83,7 @@ def is_whole(folder: Path) -> bool:
     return not any(_fault(folder / name, made) for name, made in manifest["files"].items())
 
 
-def intact(path: Path) -> bytes:
+def read_verified(path: Path) -> bytes:
     """The bytes of a file, as its artifact was made. Raises ValueError where they are not."""
     folder = path.parent
     if not (folder / MANIFEST).exists():

@@ -11,7 +11,7 @@ LOCK = ".lock"  # of a stage's folder: a byte of it for each artifact
 LOOK_SECONDS = 0.2
 
 
-def claim(target: Path, tell: Callable[[str], None]) -> None:
+def acquire_lock(target: Path, tell: Callable[[str], None]) -> None:
     """Returns when this process is the only one that makes `target`, and stays so until it ends.
 
     A job may outlive the Snakemake that started it, on a cluster for hours.

@@ -11,25 +11,25 @@ from pipeline.artifacts.artifact import Job
 
 
 @dataclass(frozen=True)
-class Pieces:
+class ResumableParts:
     """The pieces of one job. Those of another code, or of other inputs, are not taken."""
 
     folder: Path
     job: Job
     inputs: Mapping[str, Path]
 
-    def has(self, name: str) -> bool:
+    def is_finished(self, name: str) -> bool:
         """Whether an earlier run has left a piece, whole."""
-        return artifact.is_made(self.folder / name, self.job, self.inputs)
+        return artifact.is_up_to_date(self.folder / name, self.job, self.inputs)
 
-    def get(self, name: str, make: Callable[[Path], Mapping[str, object]]) -> Path:
+    def get_or_make(self, name: str, make: Callable[[Path], Mapping[str, object]]) -> Path:
         """The folder of a piece, as an earlier run has left it, or made now.
 
         `make` puts files into a new folder and says facts of it, such as the seconds it took.
         """
         folder = self.folder / name
-        if not self.has(name):
-            with artifact.whole(folder) as temporary:
+        if not self.is_finished(name):
+            with artifact.atomic_write(folder) as temporary:
                 temporary.mkdir()
                 facts = make(temporary)
                 artifact.write_manifest(temporary, self.job, self.inputs, facts=facts)
@@ -39,7 +39,7 @@ class Pieces:
         """What was said of a finished piece."""
         return checksums.read_manifest(self.folder / name)["facts"]
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Removes the pieces: the whole is made."""
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -131,7 +131,7 @@ def write(path: Path, columns: dict[str, list], schema: pa.Schema) -> None:
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
     """The table in `path`. Raises ValueError if it is damaged or not of `schema`, naming it."""
-    content = pa.BufferReader(checksums.intact(path))
+    content = pa.BufferReader(checksums.read_verified(path))
     try:
         table = pq.ParquetFile(content).read(use_threads=False)
     except pa.ArrowInvalid as error:

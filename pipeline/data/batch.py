@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pipeline.distributions.log_probs import PerToken, Support, Tokens
-from pipeline.runtime.transfer import moved
+from pipeline.runtime.transfer import to_device
 
 Author = Literal["gold", "teacher", "student"]
 
@@ -87,7 +87,7 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
         by_student.repeat_interleave(lengths),
         torch.tensor([one for text in texts for one in _written_log_probs(text)]),
     )
-    return Batch(list(texts), *(moved(one, device) for one in tensors))
+    return Batch(list(texts), *(to_device(one, device) for one in tensors))
 
 
 def _written_log_probs(text: Text) -> Sequence[float]:

@@ -26,8 +26,8 @@ from pipeline.data.splits import (
     shuffled_examples,
 )
 from pipeline.runtime import process_pool
+from pipeline.runtime.progress import log
 from pipeline.settings.data import Docstrings
-from pipeline.stages.command_line import progress
 
 CALL_CHARACTERS = 200  # of the qualified name with its signature; a longer one is left out
 PLAIN_TEXTS = 20_000
@@ -150,8 +150,8 @@ def read_modules(
 ) -> list[Module]:
     """The source files of the packages, parsed; their order doesn't depend on `processes`."""
     files = [(file, name) for package in packages for file, name in _sources(package)]
-    progress(f"docstrings: {len(files)} source files of {len(packages)} packages")
-    with process_pool.hired(processes) as pool:
+    log(f"docstrings: {len(files)} source files of {len(packages)} packages")
+    with process_pool.process_pool(processes) as pool:
         paths, names = zip(*files, strict=True)
         modules = pool.map(read_module, paths, names, [characters] * len(files), chunksize=32)
         return list(modules)

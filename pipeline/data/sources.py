@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline.data.examples import Example, Gathered
 from pipeline.data.rows import Row, read_rows, read_texts, to_examples
 from pipeline.data.splits import first_of_each, set_apart, shuffled, shuffled_examples
+from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
-from pipeline.stages.command_line import progress
 
 PLAIN_TEXTS = 20_000
 FILES = (".json", ".jsonl", ".parquet")  # the ends of a split's name that is a file's
@@ -38,7 +38,7 @@ def gather_files(settings: Files, seed: int) -> Gathered:
     """
     parts = {}
     for split, file in _named(settings).items():
-        progress(f"files: {split} from {file}")
+        log(f"files: {split} from {file}")
         parts[split] = Part(read_rows(_existing(split, file)), Path(file).stem)
     plain = read_texts(_existing("plain", settings.plain)) if settings.plain else []
     about = {"about": "local files", "files": _named(settings)}
@@ -69,7 +69,7 @@ def gather_hub(settings: Hub, seed: int) -> Gathered:
     """
     parts = {}
     for split, name in _named(settings).items():
-        progress(f"hub: {split} from {settings.name}, split {name}")
+        log(f"hub: {split} from {settings.name}, split {name}")
         parts[split] = Part(_hub_rows(settings, name), settings.name)
     plain = _hub_texts(settings.plain, settings.plain_config) if settings.plain else []
     about = {"about": f"{settings.name} of the Hugging Face hub", "revision": settings.revision}

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.distributions.sparse_log_probs import sparse_log_probs
-from pipeline.runtime.transfer import moved
+from pipeline.runtime.transfer import to_device
 
 LogProbs = Float[Tensor, "tokens support"]
 PerToken = Float[Tensor, " tokens"]
@@ -46,9 +46,9 @@ class Signal:
     def to(self, device: torch.device) -> "Signal":
         """The same signal on a device."""
         ids = self.support.ids
-        ids = None if ids is None else moved(ids, device)
-        support = Support(moved(self.support.target, device), ids)
-        return Signal(moved(self.log_probs, device), support)
+        ids = None if ids is None else to_device(ids, device)
+        support = Support(to_device(self.support.target, device), ids)
+        return Signal(to_device(self.log_probs, device), support)
 
 
 @runtime_checkable

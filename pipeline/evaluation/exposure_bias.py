@@ -27,7 +27,7 @@ from pipeline.distributions.log_probs import Support, on_support
 from pipeline.evaluation.records import Measured, Metric, rows
 from pipeline.generation import sampler, write
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.progress import Pace
+from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.generation import Sampling
 
 TASK = "exposure"
@@ -48,7 +48,7 @@ def measure(
 ) -> Measured:
     """The excess error and what it is made of, on one text by each for every prompt."""
     choose = sampler(Sampling(temperature=1.0))
-    pace = Pace(f"{TASK}, texts", 2 * len(prompts), "texts")
+    pace = ProgressLog(f"{TASK}, texts", 2 * len(prompts), "texts")
     own = write(prompts, [model], choose, max_new_tokens, seed, "student", pace)
     ideal = write(prompts, [teacher], choose, max_new_tokens, seed, "teacher", pace)
     places = {text.example_id: at for at, text in enumerate(prompts)}
@@ -75,7 +75,11 @@ def divergences(
     budget: int,
 ) -> np.ndarray:
     """KL(p ‖ q) at each token of each text, and 0 behind its end: [texts, length]."""
-    found, live, pace = np.zeros((len(texts), length)), LiveTeacher(teacher), Pace(TASK, len(texts))
+    found, live, pace = (
+        np.zeros((len(texts), length)),
+        LiveTeacher(teacher),
+        ProgressLog(TASK, len(texts)),
+    )
     for batch in micro_batches(texts, budget, model.device):
         p, q = (
             on_support(one.logits(batch), Support(batch.next_ids))

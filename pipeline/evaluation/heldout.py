@@ -37,7 +37,7 @@ from pipeline.distributions.ranking import RANKED
 from pipeline.evaluation.records import Measured, Metric, rows, table
 from pipeline.models.language_model import Precision
 from pipeline.models.teacher import LiveTeacher, Teacher
-from pipeline.runtime.progress import Pace
+from pipeline.runtime.progress import ProgressLog
 
 TASK = "heldout"
 BINS = 15
@@ -78,7 +78,7 @@ def measure(
     The model reads in the precision that its teachers have read in; what follows is float32.
     """
     places = {text.example_id: at for at, text in enumerate(texts)}
-    pace, parts = Pace(TASK, len(texts)), []
+    pace, parts = ProgressLog(TASK, len(texts)), []
     for batch in micro_batches(texts, budget, model.device):
         parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, places))
         pace.step(len(batch.texts))

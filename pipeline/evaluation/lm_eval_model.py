@@ -19,11 +19,10 @@ from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, of_target, on_support
 from pipeline.generation import sampler, write
 from pipeline.models import positions
-from pipeline.models.flops import note_scores
+from pipeline.models.flops import record_scores
 from pipeline.models.language_model import autocast, head, response_hidden
-from pipeline.runtime.progress import Pace
+from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import Sampling
-from pipeline.stages.command_line import progress
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
 TEXTS = 1024  # responses that are looked through for stop strings together
@@ -102,7 +101,7 @@ class CheckpointLM(HFLM):
         readings = self._readings(requests)
         by_name = {one.text.example_id: one for one in readings}
         found: dict[int, Likelihood] = {}
-        pace = Pace(self.label, len(requests), "requests")
+        pace = ProgressLog(self.label, len(requests), "requests")
         for batch in micro_batches([one.text for one in readings], self.budget, self.device):
             done = self._score(batch, [by_name[text.example_id] for text in batch.texts])
             found |= done
@@ -154,7 +153,7 @@ class CheckpointLM(HFLM):
         """
         with autocast(self.device, "auto"):
             hidden = response_hidden(self.model, batch)
-        note_scores(self.model, batch.token_count)
+        record_scores(self.model, batch.token_count)
         where = torch.tensor(places, device=hidden.device)
         wanted = torch.tensor(targets, device=hidden.device)
         log_probs, is_likeliest = [], []
@@ -172,7 +171,7 @@ class CheckpointLM(HFLM):
         by_options: dict[str, list[int]] = {}
         for at, request in enumerate(requests):
             by_options.setdefault(repr(sorted(request.args[1].items())), []).append(at)
-        pace = Pace(self.label, len(requests))
+        pace = ProgressLog(self.label, len(requests))
         for places in by_options.values():
             options = normalize_gen_kwargs(requests[places[0]].args[1], self.max_gen_toks)
             prompts = [requests[at].args[0] for at in places]
@@ -181,7 +180,9 @@ class CheckpointLM(HFLM):
                 responses[at] = _cut(self._decoded(text), options["until"])
         return [responses[at] for at in range(len(requests))]
 
-    def _answers(self, prompts: list[str], options: dict[str, Any], pace: Pace) -> list[Text]:
+    def _answers(
+        self, prompts: list[str], options: dict[str, Any], pace: ProgressLog
+    ) -> list[Text]:
         length = options["max_gen_toks"]
         asked = self._ask(prompts, self.max_length - length)
         if self.prompts:
@@ -215,9 +216,9 @@ class CheckpointLM(HFLM):
     def _note_cut(self, cut: int, asked: int) -> None:
         if cut:
             self.cut[self.label] += cut
-            progress(f"{self.label}: {cut} of {asked} texts lose their beginning: too long")
+            log(f"{self.label}: {cut} of {asked} texts lose their beginning: too long")
 
-    def _write(self, texts: list[Text], options: dict[str, Any], pace: Pace) -> list[Text]:
+    def _write(self, texts: list[Text], options: dict[str, Any], pace: ProgressLog) -> list[Text]:
         """Responses; greedy ones with stop strings are written on until one occurs, or the end.
 
         What is drawn depends on the place in the response, so a sampled one is written in one go.
@@ -244,7 +245,11 @@ class CheckpointLM(HFLM):
 
     @torch.no_grad()
     def _continued(
-        self, texts: list[Text], options: dict[str, Any], length: int, pace: Pace | None = None
+        self,
+        texts: list[Text],
+        options: dict[str, Any],
+        length: int,
+        pace: ProgressLog | None = None,
     ) -> list[Text]:
         """The texts with so many tokens more, their earlier responses kept."""
         if not texts:

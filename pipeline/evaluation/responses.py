@@ -25,8 +25,8 @@ from pipeline.artifacts import schemas
 from pipeline.data.batch import Text
 from pipeline.evaluation.records import Measured, Metric, rows, table
 from pipeline.evaluation.rouge import Sight, rouge_l, rouge_l_unicode, sight
+from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import Writing
-from pipeline.stages.command_line import progress
 
 ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
 ROUGE_OF = {  # by what the papers' tokenizer sees of a task's references
@@ -111,7 +111,7 @@ def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
     """The kinds of ROUGE-L that mean something on these items' references."""
     seen = sight(reference for item in items for reference in item["responses"])
     if seen is not Sight.WHOLE:
-        progress(
+        log(
             f"{name}: the tokenizer of the papers' ROUGE-L keeps a-z and 0-9 alone and sees "
             f"{'nothing' if seen is Sight.NOTHING else 'a part'} of the references; "
             "rouge_l_unicode splits every script into words"

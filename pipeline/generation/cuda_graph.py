@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.runtime.costs import CAPTURES
-from pipeline.stages.command_line import progress
+from pipeline.runtime.progress import log
 
 WARM_UP = 3  # steps before the capture: libraries allocate, kernels are compiled
 VARIANTS = 32  # of a compiled layer: several models, each with one token and with a draft
@@ -37,7 +37,7 @@ def captured(step: Step, compiled: Callable[[bool], None]) -> Step | None:
         except RuntimeError as error:  # what torch raises where it can't compile or capture
             reason = " ".join(str(error).split())
             CAPTURES.reason = f"{name} can't be captured in a CUDA graph: {reason:.300}"
-            progress(f"writing: {CAPTURES.reason}")
+            log(f"writing: {CAPTURES.reason}")
         else:
             CAPTURES.compiled += wanted
             CAPTURES.uncompiled += not wanted

@@ -17,9 +17,9 @@ from pipeline.generation.ends import end_ids
 from pipeline.generation.room import BATCH_TOKENS, decoder_for, lots
 from pipeline.generation.sampling import Choose, Drafted
 from pipeline.generation.slots import Asked, Response, uniforms
-from pipeline.models.flops import note_writing
+from pipeline.models.flops import record_generation
 from pipeline.models.positions import check_table
-from pipeline.runtime.progress import Pace
+from pipeline.runtime.progress import ProgressLog
 
 REFILL = 1 / 8  # share of the slots that is free before new prompts are read
 SHRINK_BELOW = 0.5  # with no text waiting, free slots are given up when no more is still written
@@ -33,7 +33,7 @@ class Work:
     choose: Choose | Drafted
     time: int
     seed: int
-    pace: Pace | None
+    pace: ProgressLog | None
 
     def asked(self, text: Text) -> Asked:
         """The prompt of a text, with its own randomness."""
@@ -53,7 +53,7 @@ def write(
     max_new_tokens: int,
     seed: int,
     author: Author,
-    pace: Pace | None = None,
+    pace: ProgressLog | None = None,
 ) -> list[Text]:
     """The prompts of `texts` with new responses, in the same order."""
     for model in models:
@@ -76,7 +76,7 @@ def write(
     }
     written = [found[at] for at in range(len(texts))]
     dropped = {at: one.dropped for at, one in zip(order, responses, strict=True)}
-    note_writing(models, written, [dropped[at] for at in range(len(texts))])
+    record_generation(models, written, [dropped[at] for at in range(len(texts))])
     return written
 
 

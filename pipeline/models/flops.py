@@ -27,7 +27,7 @@ from pipeline.runtime.costs import Work
 
 
 @dataclass(frozen=True)
-class Sizes:
+class MatmulSizes:
     """Of a model's matrix products; what `learning_` names is the part that gets a gradient."""
 
     body: int  # N
@@ -47,26 +47,26 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Counted:
+class ModelCounter:
     """A model's work so far and its sizes; these are None where the formula doesn't hold."""
 
     work: Work
-    sizes: Sizes | None
+    sizes: MatmulSizes | None
     learns: bool
 
 
-_COUNTED: WeakKeyDictionary[PreTrainedModel, Counted] = WeakKeyDictionary()
+_COUNTED: WeakKeyDictionary[PreTrainedModel, ModelCounter] = WeakKeyDictionary()
 
 
 def count(model: PreTrainedModel) -> Work:
     """The work that `model` does from now on, as it is at the time of asking."""
-    work, sizes = Work(), sizes_of(model)
+    work, sizes = Work(), matmul_sizes(model)
     learns = any(one.requires_grad for one in model.parameters())
-    _COUNTED[model] = Counted(work if sizes else Work(flops=None), sizes, learns)
+    _COUNTED[model] = ModelCounter(work if sizes else Work(flops=None), sizes, learns)
     return _COUNTED[model].work
 
 
-def sizes_of(model: PreTrainedModel) -> Sizes | None:
+def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
     """A dense model's sizes. None for one with stacks of matrices, which experts are kept in."""
     tables = [one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)]
     head, config = model.get_output_embeddings().weight, model.config
@@ -76,7 +76,7 @@ def sizes_of(model: PreTrainedModel) -> Sizes | None:
         return None
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return Sizes(
+    return MatmulSizes(
         body=sum(one.numel() for one in body),
         learning_body=sum(one.numel() for one in body if one.requires_grad),
         head=head.numel(),
@@ -85,18 +85,18 @@ def sizes_of(model: PreTrainedModel) -> Sizes | None:
     )
 
 
-def note_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
+def record_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
     """A pass over texts below the head."""
     for text in texts:
-        note_pass(model, text.length, 0)
+        record_pass(model, text.length, 0)
 
 
-def note_scores(model: PreTrainedModel, tokens: int) -> None:
+def record_scores(model: PreTrainedModel, tokens: int) -> None:
     """The head's part of a pass: a distribution at so many tokens."""
-    note_pass(model, 0, tokens)
+    record_pass(model, 0, tokens)
 
 
-def note_writing(
+def record_generation(
     models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
 ) -> None:
     """Responses that the first model wrote, some tokens of them put there by the last.
@@ -106,7 +106,7 @@ def note_writing(
     """
     for model in models:
         for text, more in zip(texts, dropped, strict=True):
-            note_pass(model, text.length + more, len(text.response_ids) + more)
+            record_pass(model, text.length + more, len(text.response_ids) + more)
     by_teacher = sum(text.teacher_tokens for text in texts)
     tokens = sum(len(text.response_ids) for text in texts)
     for model, written in ((models[0], tokens - by_teacher), (models[-1], by_teacher)):
@@ -114,7 +114,7 @@ def note_writing(
             _COUNTED[model].work.written_tokens += written
 
 
-def note_pass(model: PreTrainedModel, positions: int, scored: int) -> None:
+def record_pass(model: PreTrainedModel, positions: int, scored: int) -> None:
     """A pass over one text; of a model that nobody counts, nothing is kept."""
     counted = _COUNTED.get(model)
     if counted is None:

@@ -14,7 +14,7 @@ from pipeline.artifacts import checksums
 from pipeline.data.batch import Batch
 from pipeline.models import weights
 from pipeline.models.attention import unmasked
-from pipeline.models.flops import note_positions, note_scores
+from pipeline.models.flops import record_positions, record_scores
 from pipeline.models.logits import logits_of, scaling_of
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -54,7 +54,7 @@ def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     saved = folder / "model"
     if not (saved / "config.json").exists():
         raise ValueError(f"{saved} holds no model; delete {folder} and run again")
-    checksums.check(folder, "model/*")
+    checksums.verify(folder, "model/*")
     return weights.load(saved, dtype).model
 
 
@@ -96,7 +96,7 @@ def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "toke
     """What the head is to read for the response tokens of a batch, row by row."""
     with unmasked(model, batch.input_ids.shape[1]):
         body = model.base_model(input_ids=batch.input_ids, use_cache=False)
-    note_positions(model, batch.texts)
+    record_positions(model, batch.texts)
     return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
 
 
@@ -104,7 +104,7 @@ def scored(
     model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The logits of hidden states, entered into the count of the model's work."""
-    note_scores(model, len(hidden))
+    record_scores(model, len(hidden))
     return head(model, hidden)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.runtime.transfer import Numbers
+from pipeline.runtime.transfer import AsyncScalars
 
 # queries and values, as in the paper; then one layer for all three: GPT-2, GPT-NeoX, Phi-3
 TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj")
@@ -77,7 +77,7 @@ class Learner:
         self.model = model
         self.weights = attach(model, rank, scale, rng)
         self.optimizer = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
-        self.pending: tuple[int, Numbers] | None = None  # whether the last gradient was finite
+        self.pending: tuple[int, AsyncScalars] | None = None  # whether the last gradient was finite
 
     def follow(self, step: int) -> None:
         """One step along the gradients that the adapters hold.
@@ -87,7 +87,7 @@ class Learner:
         self.settle()
         assert all(one.grad is not None for one in self.weights)
         finite = torch.stack([one.grad.isfinite().all() for one in self.weights]).all()
-        self.pending = step, Numbers([finite])
+        self.pending = step, AsyncScalars([finite])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -37,7 +37,7 @@ def conventions(folder: Path) -> Conventions:
 
     Raises: ValueError for a tokenizer without EOS.
     """
-    checksums.check(folder, "model/*.json")
+    checksums.verify(folder, "model/*.json")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")

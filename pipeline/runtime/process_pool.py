@@ -12,7 +12,7 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
-class Here(Executor):
+class InlineExecutor(Executor):
     """An executor without processes: whoever submits something does it himself, and at once."""
 
     def submit(
@@ -24,13 +24,13 @@ class Here(Executor):
         return done
 
 
-def hired(processes: int) -> Executor:
+def process_pool(processes: int) -> Executor:
     """So many processes; none beside this one where that is enough.
 
     They are spawned, not forked: the libraries of this one may have threads.
     """
     if processes == 1:
-        return Here()
+        return InlineExecutor()
     return ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
 
 

@@ -1,13 +1,17 @@
 """How fast a job goes on, for whoever watches its log."""
 
+import sys
 import time
-
-from pipeline.stages.command_line import progress
 
 SECONDS = 10.0  # between two lines
 
 
-class Pace:
+def log(text: str) -> None:
+    """Prints a line to standard error, which is the job's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class ProgressLog:
     """Items done of a task, told every few seconds and at the end."""
 
     def __init__(self, task: str, total: int, unit: str = "items"):
@@ -28,7 +32,7 @@ class Pace:
         said = f"{self.done}/{self.total} {self.unit}, {speed:.1f} {self.unit}/s"
         said += f", {self.tokens / seconds:.0f} tok/s" if self.tokens else ""
         said += f", {(self.total - self.done) / speed:.0f} s left" if self.done < self.total else ""
-        progress(f"{self.task}: {said}")
+        log(f"{self.task}: {said}")
 
     def skip(self, items: int) -> None:
         """So many items were done by an earlier run: they say nothing of the speed."""

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The same numbers on a device. A copy to a GPU is only queued, from memory that stays put."""
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-class Numbers:
+class AsyncScalars:
     """Scalars that a GPU may still have to compute, on their way to the host."""
 
     def __init__(self, scalars: Sequence[Tensor]):

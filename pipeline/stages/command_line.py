@@ -11,7 +11,8 @@ from types import FrameType, ModuleType
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
-from pipeline.artifacts.lock import claim
+from pipeline.artifacts.lock import acquire_lock
+from pipeline.runtime.progress import log
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, start me again
 FULL = "make room and run again: what is finished is kept"
@@ -38,9 +39,9 @@ def parser(stage: ModuleType) -> argparse.ArgumentParser:
 
 def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
     """Makes this process the only one that makes `out`; leaves with 0 if another one just did."""
-    claim(out, progress)
-    if artifact.is_made(out, job, inputs):
-        progress(f"{out} is there already, by the same code from the same inputs: nothing to do")
+    acquire_lock(out, log)
+    if artifact.is_up_to_date(out, job, inputs):
+        log(f"{out} is there already, by the same code from the same inputs: nothing to do")
         raise SystemExit(0)
 
 
@@ -64,7 +65,7 @@ def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    progress(f"stopped by signal {number}; what is finished is kept, start again to go on")
+    log(f"stopped by signal {number}; what is finished is kept, start again to go on")
     raise SystemExit(REQUEUE)
 
 
@@ -79,8 +80,3 @@ def _explained(error: Exception) -> str | None:
                 return "; ".join([str(cause), *notes, way_out])
         cause = cause.__context__
     return "; ".join([str(error), *notes]) if isinstance(error, ValueError | OSError) else None
-
-
-def progress(text: str) -> None:
-    """One line for whoever watches the log."""
-    print(text, file=sys.stderr, flush=True)

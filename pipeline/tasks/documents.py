@@ -39,7 +39,7 @@ def read(path: Path) -> pa.Table:
 
 def stored(folder: Path) -> Loader:
     """Documents that were written to an artifact. Raises ValueError for damaged ones."""
-    checksums.check(folder, f"{FOLDER}/*")
+    checksums.verify(folder, f"{FOLDER}/*")
 
     def load(task: str, _: Mapping[str, Any]) -> Splits:
         files = sorted((folder / FOLDER / quote(task, safe="")).glob(f"*{SUFFIX}"))

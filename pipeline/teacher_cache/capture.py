@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import autocast, response_hidden, scored
-from pipeline.runtime.transfer import moved
+from pipeline.runtime.transfer import to_device
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import reduce, reduce_on_cpu
 from pipeline.teacher_cache.reduce import Chunk, Kept
@@ -96,7 +96,7 @@ class Capture:
         if draws is None:
             return None
         numbers = [reduce.uniform_numbers(text, draws, seed) for text in batch.texts]
-        return moved(torch.cat(numbers), batch.next_ids.device)
+        return to_device(torch.cat(numbers), batch.next_ids.device)
 
 
 def _to_host(parts: Kept) -> Kept:

@@ -38,7 +38,7 @@ def save(model: PreTrainedModel, path: Path) -> None:
 
 def load(path: Path, scaling: Scaling) -> Head:
     """The head in a file. Raises ValueError where it is not as it was written."""
-    checksums.check(path.parent, path.name)
+    checksums.verify(path.parent, path.name)
     held = load_file(path)
     vocabulary, width = held["weight"].shape
     with torch.device("meta"):

@@ -144,7 +144,7 @@ def _size(rows: Numbers) -> int:
 
 
 def _open(path: Path) -> pq.ParquetFile:
-    checksums.check(path.parent, path.name)
+    checksums.verify(path.parent, path.name)
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:

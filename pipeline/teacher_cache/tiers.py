@@ -14,7 +14,7 @@ from pipeline.distributions.log_probs import Forecast, LogProbs, Signal, Support
 from pipeline.distributions.sampled_targets import with_fillers
 from pipeline.models.language_model import autocast
 from pipeline.runtime.costs import Work
-from pipeline.runtime.transfer import moved
+from pipeline.runtime.transfer import to_device
 from pipeline.teacher_cache import packing
 from pipeline.teacher_cache.format import COUNTS, Layout, Numbers, layout
 from pipeline.teacher_cache.lm_head import Head
@@ -53,7 +53,7 @@ def _narrow(ids: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def _on(device: torch.device, values: np.ndarray) -> Tensor:
-    return moved(torch.from_numpy(values), device)
+    return to_device(torch.from_numpy(values), device)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.runtime.costs import Usage
-from pipeline.stages import command_line
+from pipeline.runtime.progress import log
 from pipeline.training.loop import settle
 from pipeline.training.state import Run, State
 
@@ -66,10 +66,10 @@ def save(folder: Path, run: Run, state: State, job_key: str) -> None:
         "policy": state.policy,
         "rows": state.rows,
     }
-    with artifact.whole(folder / f"step-{state.step:08d}") as temporary:
+    with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
         temporary.mkdir()
         made = {"job": job_key, "files": {FILE: _written(value, temporary / FILE)}}
-        artifact.write_json(temporary / artifact.MANIFEST, checksums.sealed(made))
+        artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(made))
     for old in _saved(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -87,10 +87,8 @@ def resume(folder: Path, run: Run, state: State, job_key: str) -> bool:
     A state of other settings, code or inputs is not taken, nor is a damaged one.
     """
     for saved in reversed(_saved(folder)):
-        if not checksums.is_whole(saved):
-            command_line.progress(
-                f"{saved} is damaged: going back to the state before it, if there is one"
-            )
+        if not checksums.is_intact(saved):
+            log(f"{saved} is damaged: going back to the state before it, if there is one")
         elif checksums.read_manifest(saved)["job"] == job_key:
             _put_back(saved / FILE, run, state)
             return True

@@ -23,7 +23,7 @@ from pipeline.models.gradient_checkpointing import layers_of
 from pipeline.models.logits import scaling_of
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compiled
-from pipeline.stages.command_line import progress
+from pipeline.runtime.progress import log
 from pipeline.training.batches import MicroBatch
 from pipeline.training.loop import Reading, descent, weighed_losses
 from pipeline.training.state import Run, State
@@ -81,7 +81,7 @@ def attempt(run: Run, backend: str | Callable) -> Run:
             undone(model)
         shown = " ".join(str(error).split("\n\n")[0].splitlines())  # then come torch's hints
         reason = f"{type(error).__name__}: {shown}"
-        progress(f"goes on uncompiled: {reason}")
+        log(f"goes on uncompiled: {reason}")
         return replace(run, compiled=Compiled(False, reason))
     finally:
         run.student.zero_grad(set_to_none=True)

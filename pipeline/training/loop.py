@@ -26,7 +26,7 @@ from pipeline.models.language_model import autocast, parameter_count, response_h
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.costs import flops_of
 from pipeline.runtime.meter import Stopwatch
-from pipeline.runtime.transfer import Numbers
+from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import MicroBatch, Supply, supplies
 from pipeline.training.chunked_loss import Hidden, descend, logits_at_once, parts
 from pipeline.training.schedule import learning_rate, validation_steps
@@ -71,7 +71,7 @@ def distill(run: Run, state: State) -> Iterator[int]:
             descend(hidden, rows, partial(plain_loss, run, batch, plain_count))
 
         norm = torch.nn.utils.clip_grad_norm_(run.student.parameters(), training.max_gradient_norm)
-        numbers = Numbers([total, norm])
+        numbers = AsyncScalars([total, norm])
         if run.waits:
             loss_nats, _ = finite(numbers, step, given.texts, run.teacher)
         rate = learning_rate(training, step, run.steps)
@@ -112,7 +112,7 @@ def settle(state: State) -> None:
 
 
 def finite(
-    numbers: Numbers, step: int, texts: Sequence[Text], teacher: Teacher | None
+    numbers: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
 ) -> list[float]:
     """Loss and gradient norm of a step. Raises ValueError unless both are finite."""
     loss_nats, norm = numbers.read()

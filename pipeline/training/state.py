@@ -12,7 +12,7 @@ from pipeline.distributions.log_probs import PerToken
 from pipeline.models.flops import count
 from pipeline.models.teacher import Teacher
 from pipeline.runtime.costs import Compiled, Usage, Work
-from pipeline.runtime.transfer import Numbers
+from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
 from pipeline.training.schedule import step_count
 
@@ -58,7 +58,7 @@ class Pending:
     """The row of a step whose loss and gradient a GPU may still have to compute."""
 
     row: Row
-    numbers: Numbers
+    numbers: AsyncScalars
     texts: Sequence[Text]
     teacher: Teacher | None
 

@@ -58,7 +58,7 @@ def write(jobs: Jobs, there: Sequence[bool]) -> int:
     folder = RESULTS / jobs.experiment / "partial"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [row for row, is_there in zip(grid_csv.rows(jobs.grid), there, strict=True) if is_there]
-    with artifact.whole(folder / "grid.csv") as temporary:
+    with artifact.atomic_write(folder / "grid.csv") as temporary:
         temporary.write_text(grid_csv.text(rows), encoding="utf-8", newline="")
     out = ["--results", str(RESULTS), "--out", str(folder / "report")]
     command = [sys.executable, "-m", REPORT, jobs.report(None), "--grid", str(folder / "grid.csv")]

@@ -27,7 +27,7 @@ def publish(experiment: str, results: Path) -> int:
         raise ValueError(f"{report} is not there yet: run the experiment {experiment} first")
     checked = self_check.check(report, grid, self_check.in_results(results))
     target = target_of(experiment, results)
-    with artifact.whole(target) as folder:
+    with artifact.atomic_write(target) as folder:
         shutil.copytree(report, folder, ignore=shutil.ignore_patterns(".snakemake*"))
         shutil.copy(grid, folder)
         if (target / README).exists():
@@ -83,7 +83,7 @@ def _seal(folder: Path) -> None:
     }
     path.unlink()
     files = checksums.digests(folder)
-    artifact.write_json(path, checksums.sealed({**made, "files": files}))
+    artifact.write_json(path, checksums.with_checksum({**made, "files": files}))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifacts.artifact import whole
+from pipeline.artifacts.artifact import atomic_write
 
 FOLDER = Path("results/sources")
 
@@ -15,7 +15,7 @@ def note(code: str, sources: Mapping[str, str]) -> None:
     """Keeps the files behind a digest, where they aren't kept yet."""
     path = FOLDER / f"{code}.json"
     if not path.exists():
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(sources, indent=1))
 
 

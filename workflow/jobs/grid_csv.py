@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("config", type=json.loads, help="the configuration as JSON")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    with artifact.whole(options.out) as temporary:
+    with artifact.atomic_write(options.out) as temporary:
         temporary.write_bytes(text(rows(Grid(validate(options.config)))).encode())
 
 

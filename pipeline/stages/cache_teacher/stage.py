@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
-from pipeline.artifacts.resumable_parts import Pieces, link
+from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.data.batch import Text
 from pipeline.data.corpus import read_texts
 from pipeline.models import positions, vocabulary
@@ -25,6 +25,7 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import cost_of_pieces
 from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import command_line
 from pipeline.stages.cache_teacher import verify
@@ -75,13 +76,13 @@ def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Fa
 
 
 def capture_shards(
-    capture: Capture, wanted: Sequence[Shard], pieces: Pieces, facts: Facts, teacher: str
+    capture: Capture, wanted: Sequence[Shard], pieces: ResumableParts, facts: Facts, teacher: str
 ) -> None:
     """Makes the pieces that aren't there yet. Raises ValueError for a teacher that says NaN."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         writing: Future[Path] | None = None
         for shard in wanted:
-            if pieces.has(shard.file):
+            if pieces.is_finished(shard.file):
                 continue
             watch, work = Stopwatch(capture.model.device), count(capture.model)
             captured = list(capture.of(shard.texts))
@@ -89,12 +90,12 @@ def capture_shards(
             shards.refuse_not_numbers(captured, teacher)
             usage, tokens = watch.usage(), sum(len(text.response_ids) for text in shard.texts)
             rate = f"{tokens / usage.seconds:.0f} tok/s"
-            command_line.progress(f"{shard.file}: {len(shard.texts)} texts, {rate}")
+            log(f"{shard.file}: {len(shard.texts)} texts, {rate}")
             said = {"tokens": tokens, "usage": asdict(usage), "work": asdict(work)}
             if writing is not None:
                 writing.result()  # no more than two shards are in memory
             make = partial(_write, shard=shard, captured=captured, facts=facts, said=said)
-            writing = writer.submit(pieces.get, shard.file, make)
+            writing = writer.submit(pieces.get_or_make, shard.file, make)
         if writing is not None:
             writing.result()
 
@@ -124,11 +125,11 @@ def run(options: Namespace) -> None:
     texts = [text for shard in wanted for text in shard.texts]
     positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
     facts = facts_of(model, settings, [one.file for one in wanted])
-    pieces = Pieces(options.state, options.job, inputs)
+    pieces = ResumableParts(options.state, options.job, inputs)
     capture = Capture(model, settings, options.micro_batch_tokens)
     capture_shards(capture, wanted, pieces, facts, artifact.read_id(options.teacher))
 
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for file in facts.shards:
             link(options.state / file / file, folder / file)
@@ -148,7 +149,7 @@ def run(options: Namespace) -> None:
             tokens=sum(one["tokens"] for one in said),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
-    pieces.forget()
+    pieces.discard()
 
 
 def _verified(

@@ -30,8 +30,8 @@ from pipeline.distributions.sampled_targets import sampled
 from pipeline.models import vocabulary
 from pipeline.models.language_model import default_device, load
 from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages import command_line
 from pipeline.teacher_cache.metadata import Facts, read_facts
 from pipeline.teacher_cache.reader import CachedTeacher, check_cache, opened
 from pipeline.teacher_cache.reduce import uniform_numbers
@@ -141,7 +141,7 @@ def run(options: Namespace) -> None:
         settings.seed,
         options.micro_batch_tokens,
     )
-    command_line.progress(
+    log(
         f"{folder}: {found.texts} of {len(texts)} texts, {found.tokens} tokens, tier {facts.tier}: "
         f"largest error {found.largest_error:.3g}, mean {found.mean_error:.3g}; of the next "
         f"token's log-probability {found.largest_target_error_nats:.3g} nats at most"

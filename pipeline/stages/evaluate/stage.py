@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.corpus import read_texts
 from pipeline.evaluation import exposure_bias, heldout, questions, records
 from pipeline.evaluation.questions import Questions
@@ -34,6 +34,7 @@ from pipeline.models.language_model import (
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Usage, Work
 from pipeline.runtime.meter import Stopwatch, device_name
+from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
 from pipeline.stages import command_line
 from pipeline.tasks.instruction_items import CARD
@@ -164,14 +165,14 @@ def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
 
 def make(folder: Path, evaluator: Evaluator, task: Asked) -> dict[str, object]:
     """What one task has given, as files in `folder`; what it took."""
-    command_line.progress(f"{task.name}: begins")
+    log(f"{task.name}: begins")
     watch, work = Stopwatch(evaluator.model.device), count(evaluator.model)
     found, teacher_work = evaluator.measure(task)
     found.write(folder)
     text = json.dumps(found.results, indent=1, default=str)  # it holds torch dtypes
     (folder / RESULTS).write_text(text)
     usage = watch.usage()
-    command_line.progress(f"{task.name}: {usage.seconds:.1f} s")
+    log(f"{task.name}: {usage.seconds:.1f} s")
     return {
         "usage": asdict(usage),
         "work": asdict(work),
@@ -210,19 +211,19 @@ def run(options: Namespace) -> None:
     vocabulary.check(options.model, options.tokens)
     model = vocabulary.end_as(load(options.model, default_device()), options.tokens)
     evaluator = Evaluator(options, settings, model, cards(options.task))
-    pieces, names = Pieces(options.state, options.job, inputs), []
+    pieces, names = ResumableParts(options.state, options.job, inputs), []
     for task in settings.tasks:
         names.append(quote(task.name, safe=""))
-        pieces.get(names[-1], partial(make, evaluator=evaluator, task=task))
+        pieces.get_or_make(names[-1], partial(make, evaluator=evaluator, task=task))
 
     folders = [options.state / name for name in names]
     parts = [records.read(one, artifact.read_json(one / RESULTS)) for one in folders]
     whole = records.together(parts)
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole.write(folder)
         (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
         costs.write(folder, cost((pieces.facts(name) for name in names), model))
         counted = {what: whole.results.get(what, {}) for what in (LEFT_OUT, CUT)}
         artifact.write_manifest(folder, options.job, inputs, **counted)
-    pieces.forget()
+    pieces.discard()

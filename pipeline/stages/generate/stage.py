@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.artifacts.resumable_parts import Pieces
+from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text
 from pipeline.data.corpus import read_texts
 from pipeline.generation import sampler, write
@@ -24,7 +24,7 @@ from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.runtime import costs
 from pipeline.runtime.costs import cost_of_pieces
 from pipeline.runtime.meter import Stopwatch, device_name
-from pipeline.runtime.progress import Pace
+from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.generation import TextJob
 from pipeline.stages import command_line
 
@@ -55,7 +55,7 @@ def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
 
 
 def write_chunk(
-    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: Pace
+    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: ProgressLog
 ) -> dict[str, object]:
     """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
     watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
@@ -90,7 +90,7 @@ def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: in
 
 
 def answers(
-    options: Namespace, settings: TextJob, model: PreTrainedModel, pieces: Pieces
+    options: Namespace, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """The files of all chunks, and what each took."""
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
@@ -98,11 +98,11 @@ def answers(
     key = "teacher_text.max_new_tokens"
     positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
     made, facts = [], []
-    pace = Pace("texts", len(asked), "texts")
+    pace = ProgressLog("texts", len(asked), "texts")
     for first in range(0, len(asked), CHUNK):
         part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
         make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
-        made.append(pieces.get(name, make) / FILE)
+        made.append(pieces.get_or_make(name, make) / FILE)
         pace.skip(first + len(part) - pace.done)  # none where this run has written them
         facts.append(pieces.facts(name))
         refuse_unusable(options.teacher, facts, first + len(part))
@@ -117,9 +117,11 @@ def run(options: Namespace) -> None:
     command_line.begin(options.out, options.job, inputs)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
-    made, facts = answers(options, settings, model, Pieces(options.state, options.job, inputs))
+    made, facts = answers(
+        options, settings, model, ResumableParts(options.state, options.job, inputs)
+    )
 
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
         schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
@@ -134,4 +136,4 @@ def run(options: Namespace) -> None:
             ended_share=sum(one["ended"] for one in facts) / whole.num_rows,
             **vocabulary.facts(vocabulary.of_texts(options.tokens)),
         )
-    Pieces(options.state, options.job, inputs).forget()
+    ResumableParts(options.state, options.job, inputs).discard()

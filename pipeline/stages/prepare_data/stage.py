@@ -10,6 +10,7 @@ from pipeline.artifacts import artifact, schemas
 from pipeline.data import docstrings, sources
 from pipeline.data.examples import Example, Gathered, columns, identify, prompt
 from pipeline.data.splits import Overlap, overlap, shuffled
+from pipeline.runtime.progress import log
 from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
 from pipeline.stages import command_line
 
@@ -120,7 +121,7 @@ def run(options: Namespace) -> None:
     gathered = gather(settings, options.threads)
     splits = identify(gathered.splits, settings.template)
     description = card(gathered, splits, settings)
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"
@@ -131,6 +132,6 @@ def run(options: Namespace) -> None:
         artifact.write_manifest(folder, options.job, inputs={})
 
     counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
-    command_line.progress(f"data: {counts}, {len(gathered.plain)} plain texts")
+    log(f"data: {counts}, {len(gathered.plain)} plain texts")
     for warning in description["warnings"]:
-        command_line.progress(f"warning: {warning}")
+        log(f"warning: {warning}")

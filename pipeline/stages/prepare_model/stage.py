@@ -23,6 +23,7 @@ from pipeline.models import comparison, vocabulary, weights
 from pipeline.models.composite import text_part
 from pipeline.models.layers import layers_of
 from pipeline.models.settled import Prepared, not_obeyed, settle
+from pipeline.runtime.progress import log
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from pipeline.stages import command_line
 
@@ -52,7 +53,7 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
     return LlamaForCausalLM(config)
 
 
-def from_folder(folder: Path, say: Say = command_line.progress) -> Prepared:
+def from_folder(folder: Path, say: Say = log) -> Prepared:
     """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} holds no config.json: it is no saved model")
@@ -135,15 +136,15 @@ def run(options: Namespace) -> None:
     inputs = {role: path for role, path in given.items() if path}
     command_line.begin(options.out, options.job, inputs)
     for path in inputs.values():
-        checksums.check(path, "model/*")
+        checksums.verify(path, "model/*")
 
     warnings: list[str] = []
 
     def say(line: str) -> None:
-        command_line.progress(line)
+        log(line)
         warnings.append(line)
 
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         digest = _made(options, folder / "model", say)
         artifact.write_manifest(
             folder, options.job, inputs, tokenizer_digest=digest, warnings=warnings

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.examples import Example
+from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import HarnessJob, InstructionJob, TaskJob
 from pipeline.stages import command_line
 from pipeline.tasks import instruction_items
@@ -69,12 +70,12 @@ def run(options: Namespace) -> None:
     command_line.begin(options.out, options.job, {"data": options.data})
 
     train = instruction_items.read_train(options.data)
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         write = write_instruction if isinstance(job, InstructionJob) else write_documents
         card = write(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
         artifact.write_manifest(folder, options.job, {"data": options.data})
-    command_line.progress(f"{job.task}: {card['items']} items, digest {card['digest']}")
+    log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
-        command_line.progress(f"warning: {warning}")
+        log(f"warning: {warning}")

@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.artifacts.lock import claim
+from pipeline.artifacts.lock import acquire_lock
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
@@ -26,8 +26,8 @@ from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.plot_style import STYLE, Plot
 from pipeline.reporting.sections.contents import Draft, drafts
 from pipeline.runtime import process_pool
+from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
-from pipeline.stages import command_line
 
 MANY = 1000  # cells, from which on other processes do more than it takes to begin them
 SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
@@ -37,14 +37,14 @@ def run(options: Namespace) -> None:
     """Writes the report and prints its main table."""
     gc.disable()  # of millions of scores none is garbage: a quarter of the time went into looking
     settings = ReportSettings.model_validate(options.job.settings)
-    claim(options.out, command_line.progress)
+    acquire_lock(options.out, log)
     grid = read_grid(options.grid)
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
     results_folder = options.results
 
-    with process_pool.hired(options.threads if len(grid) >= MANY else 1) as helpers:
+    with process_pool.process_pool(options.threads if len(grid) >= MANY else 1) as helpers:
         inputs = read_inputs(results_folder, grid, settings.data_id, helpers)
-        with artifact.whole(options.out) as folder:
+        with artifact.atomic_write(options.out) as folder:
             main_table = write_report(folder, options.job, settings, inputs, helpers)
             evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.sums}
             artifact.write_manifest(folder, options.job, evaluations)

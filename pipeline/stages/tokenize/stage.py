@@ -11,6 +11,7 @@ from pipeline.artifacts import artifact, schemas
 from pipeline.data.encoding import Encoder, Pair
 from pipeline.data.examples import Piece, Pieces, pieces
 from pipeline.models import vocabulary
+from pipeline.runtime.progress import log
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.stages import command_line
 
@@ -161,7 +162,7 @@ def run(options: Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer / "model")
     made_with = Making(tokenizer, settings, template_of(options.data))
 
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         found = {one: write_split(options.data, one, folder, made_with) for one in schemas.SPLITS}
         write_plain(options.data, folder, made_with)
@@ -172,9 +173,9 @@ def run(options: Namespace) -> None:
         facts = vocabulary.facts(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
     for split, counts in card.items():
-        command_line.progress(f"{split}: {counts}")
+        log(f"{split}: {counts}")
     for warning in warnings:
-        command_line.progress(f"warning: {warning}")
+        log(f"warning: {warning}")
 
 
 def template_of(data: Path) -> Template:

@@ -22,6 +22,7 @@ from pipeline.models.language_model import (
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime import costs
 from pipeline.runtime.meter import device_name
+from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings
 from pipeline.stages import command_line
 from pipeline.teacher_cache.reader import check_cache, open_cache
@@ -121,16 +122,14 @@ def train(run: Run, state: State, files: Files, job_key: str, save_seconds: floa
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step in (1, run.steps):
             settle(state)
-            command_line.progress(_describe(state, run))
+            log(_describe(state, run))
             logged = now
         if stopped or now - saved > save_seconds:
             checkpoint.save(files.state, run, state, job_key)
             saved = time.monotonic()
             save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
-            command_line.progress(
-                f"stopped by signal {stopped[0]} after step {step}; saved, go on later"
-            )
+            log(f"stopped by signal {stopped[0]} after step {step}; saved, go on later")
             raise SystemExit(command_line.REQUEUE)
 
 
@@ -175,12 +174,12 @@ def run(options: Namespace) -> None:
     run = assemble(files, settings, options.micro_batch_tokens)
     run = compiled(replace(run, recompute=options.gradient_checkpointing))
     check_positions(run, files)
-    state, job_key = begin(run), artifact.key(options.job, files.inputs())
+    state, job_key = begin(run), artifact.resume_key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):
-        command_line.progress(f"going on after step {state.step} of {run.steps}")
+        log(f"going on after step {state.step} of {run.steps}")
     train(run, state, files, job_key, options.save_seconds)
 
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         run.student.save_pretrained(folder / "model")
         load_tokenizer(files.tokens).save_pretrained(folder / "model")  # which it has learnt
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}

@@ -43,6 +43,6 @@ def run(options: Namespace) -> None:
         *examples.column("prompt").to_pylist(),
         *(responses[0] for responses in examples.column("responses").to_pylist()),
     ]
-    with artifact.whole(options.out) as folder:
+    with artifact.atomic_write(options.out) as folder:
         train(texts, settings).save_pretrained(folder / "model")
         artifact.write_manifest(folder, options.job, inputs)
