@@ -106,7 +106,7 @@ def run(setup: Setup) -> Run:
         steps=setup.steps,
         batch_size=setup.batch_size,
         learning_rate=setup.learning_rate,
-        warmup_share=0,
+        warmup_ratio=0,
         schedule="constant",
     )
     settings = DistillSettings(

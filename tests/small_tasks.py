@@ -35,9 +35,10 @@ QUESTIONS = [  # as AI2 publishes ARC
 ]
 PROSE = [text for row in QUESTIONS for text in (row["question"]["stem"], "cat dog cow owl")]
 WORDS = train(
-    [*PROSE, "Question: Answer: the and of to in is a The A B C D"] * 3, Tokenizer(vocabulary=300)
+    [*PROSE, "Question: Answer: the and of to in is a The A B C D"] * 3,
+    Tokenizer(vocabulary_size=300),
 )
-SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initial_spread=0.3)
+SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initializer_range=0.3)
 BUDGET = 2000
 ITEMS = [
     {"example_id": "a", "prompt": "Where is the cat?", "responses": ["In the barn.", "Here."]},

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from snaking import TINY, Copy, edited, saved_model
 
 from pipeline.methods.catalogue import METHODS
+from pipeline.settings.training import Training
 from workflow.config.validate import ConfigError, validate
 from workflow.jobs.jobs import MODULES
 
@@ -33,7 +35,7 @@ def test_a_good_configuration_is_no_bad_input(tiny: dict[str, Any]):
         ("teachers.large.modle", "model"),
         ("teachers.large.training.stepz", "steps"),
         ("grid.0.seed", "seeds"),
-        ("warmup.batchsize", "batch_size"),
+        ("initial_sft.batchsize", "batch_size"),
         ("evaluation.item", "items"),
     ],
 )
@@ -41,6 +43,50 @@ def test_a_misspelt_key_is_named_with_what_was_meant(tiny: dict[str, Any], key: 
     line = refusal(tiny, (key, 1))
     assert line.startswith(f"{key}: there is no such key; did you mean {meant}?; allowed: ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("warmup", "initial_sft"),
+        ("student_text_tokens", "rollout_tokens"),
+        ("tokenizer.vocabulary", "vocabulary_size"),
+        ("models.wide.initial_spread", "initializer_range"),
+        ("data.examples.plain", "plain_text"),
+        *(
+            (f"{block}{old}", new)
+            for block in (
+                "training.",
+                "initial_sft.",
+                "teachers.large.training.",
+                "students.small.training.",
+                "methods.jsd.training.",
+            )
+            for old, new in Training.renamed_keys.items()
+        ),
+    ],
+)
+def test_a_renamed_key_is_refused_with_its_name(tiny: dict[str, Any], key: str, name: str):
+    rows = {"methods.jsd": {"training": {}}, "students.small.training": {}}
+    line = refusal(edited(tiny, rows), (key, 1))
+    assert line.startswith(f"{key}: ")
+    assert line.endswith(f" {name}")
+
+
+def test_each_of_several_renamed_keys_is_named(tiny: dict[str, Any]):
+    lines = refusal(tiny, ("training.decayed", "all"), ("training.warmup_share", 0)).splitlines()
+    assert {line.split(":")[0] for line in lines} == {"training.decayed", "training.warmup_share"}
+
+
+def test_the_hubs_renamed_keys_are_refused_with_their_names(tiny: dict[str, Any]):
+    source = {"source": "hub", "name": "a/b", "plain": "c/d", "plain_config": "e"}
+    lines = refusal(tiny, ("data.examples", source)).splitlines()
+    assert [line.split()[-1] for line in lines] == ["plain_text", "plain_text_config"]
+
+
+def test_a_job_refuses_a_renamed_key_too():
+    with pytest.raises(ValidationError, match="warmup_share is now called warmup_ratio"):
+        Training.model_validate({"steps": 1, "warmup_share": 0.1})
 
 
 def test_a_misspelt_hyperparameter_is_named_with_those_there_are(tiny: dict[str, Any]):
@@ -78,8 +124,8 @@ def test_a_budget_of_no_epoch_is_refused(tiny: dict[str, Any]):
 
 def test_two_budgets_at_once_are_refused(tiny: dict[str, Any]):
     assert refusal(tiny, ("training.epochs", 2)) == "training: give either steps or epochs"
-    line = refusal(tiny, ("warmup", {"steps": 3, "epochs": 2}))
-    assert line == "warmup: give either steps or epochs"
+    line = refusal(tiny, ("initial_sft", {"steps": 3, "epochs": 2}))
+    assert line == "initial_sft: give either steps or epochs"
 
 
 def test_no_budget_is_refused(tiny: dict[str, Any]):
@@ -167,7 +213,7 @@ def test_a_negative_seed_is_refused(tiny: dict[str, Any]):
 
 def test_more_cached_tokens_than_the_vocabulary_has_are_refused(tiny: dict[str, Any]):
     line = refusal(tiny, ("teacher_cache.k", 321))
-    assert line == "teacher_cache.k = 321: tokenizer.vocabulary has only 320 tokens"
+    assert line == "teacher_cache.k = 321: tokenizer.vocabulary_size is only 320"
 
 
 def test_keys_of_the_top_k_are_refused_where_hidden_states_are_cached(tiny: dict[str, Any]):

@@ -30,7 +30,13 @@ def test_the_stage_writes_three_splits_prose_card_and_manifest(tmp_path: Path) -
     prose = tmp_path / "prose.txt"
     prose.write_text("One line of prose.\n\nAnother line.\n")
     train = jsonl(tmp_path / "train.jsonl", rows(30))
-    examples = {"source": "files", "train": train, "validation": 4, "test": 6, "plain": str(prose)}
+    examples = {
+        "source": "files",
+        "train": train,
+        "validation": 4,
+        "test": 6,
+        "plain_text": str(prose),
+    }
 
     done = stage({"examples": examples, "test_limit": 5}, tmp_path / "out")
 
@@ -158,7 +164,7 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
         "columns": columns,
         "validation": 2,
         "test": 3,
-        "plain": str(prose),
+        "plain_text": str(prose),
     }
 
     done = stage(

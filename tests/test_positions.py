@@ -103,8 +103,8 @@ def test_what_fits_is_no_fault(short_student: dict[str, Any]):
             "tokens.prompt_tokens (64) + tokens.response_tokens (33) ask for 97",
         ),
         (
-            {"student_text_tokens": 40, "methods": {"gkd": None}},
-            "tokens.prompt_tokens (64) + student_text_tokens (40) ask for 104",
+            {"rollout_tokens": 40, "methods": {"gkd": None}},
+            "tokens.prompt_tokens (64) + rollout_tokens (40) ask for 104",
         ),
         (
             {"teacher_text.max_new_tokens": 50, "methods": {"seqkd": None}},
@@ -132,9 +132,7 @@ def test_a_model_too_short_is_named_with_the_keys_that_ask_for_more(
     assert line == f"models.narrow: it has 96 positions, and {said}; lower them"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"student_text_tokens": 40}, {"teacher_text.max_new_tokens": 50}]
-)
+@pytest.mark.parametrize("changes", [{"rollout_tokens": 40}, {"teacher_text.max_new_tokens": 50}])
 def test_what_no_method_of_the_experiment_writes_needs_no_room(
     short_student: dict[str, Any], changes: dict[str, Any]
 ):

@@ -133,7 +133,9 @@ def test_a_family_without_named_layers_is_refused() -> None:
 @pytest.mark.parametrize("decayed", ["all", "matrices"])
 def test_what_decays_is_a_choice(decayed: str) -> None:
     made = run(Setup("sft", steps=1))
-    training = made.settings.training.model_copy(update={"decayed": decayed, "weight_decay": 0.5})
+    training = made.settings.training.model_copy(
+        update={"weight_decay_on": decayed, "weight_decay": 0.5}
+    )
     made = replace(made, settings=made.settings.model_copy(update={"training": training}))
     state, model = begin(made), made.student
     before = {name: one.detach().clone() for name, one in model.named_parameters()}

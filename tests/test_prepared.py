@@ -36,7 +36,7 @@ from pipeline.stages.prepare_model import stage
 from pipeline.stages.train_tokenizer.stage import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
-WORDS = train(TEXTS * 5, Tokenizer(vocabulary=300))
+WORDS = train(TEXTS * 5, Tokenizer(vocabulary_size=300))
 END = WORDS.eos_token_id
 SIZES = {
     "vocab_size": 300,

@@ -32,7 +32,7 @@ WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
 
 # A training run that lasts long enough to be met; no more jobs than the faults need
 FEWER = {
-    "warmup": None,
+    "initial_sft": None,
     "teachers.large.training": {"steps": 600},
     "methods.sft": {"training": {"steps": 600}},
     "methods.jsd": {"training": {"steps": 600}},

@@ -18,7 +18,7 @@ from pipeline.stages.tokenize.stage import describe, encode, encode_plain, run
 from pipeline.stages.train_tokenizer.stage import END, train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"] * 5
-WORDS = train(TEXTS, Tokenizer(vocabulary=300))
+WORDS = train(TEXTS, Tokenizer(vocabulary_size=300))
 ROOMY = TokensSettings(prompt_tokens=100, response_tokens=100)
 
 
@@ -85,13 +85,13 @@ def test_a_trained_tokenizer_has_the_wished_size_and_takes_any_text():
 
 
 def test_a_size_that_the_text_cannot_yield_is_refused():
-    with pytest.raises(ValueError, match=r"tokenizer\.vocabulary = 5000: .* yields only \d+"):
-        train(TEXTS, Tokenizer(vocabulary=5000))
+    with pytest.raises(ValueError, match=r"tokenizer\.vocabulary_size = 5000: .* yields only \d+"):
+        train(TEXTS, Tokenizer(vocabulary_size=5000))
 
 
 def test_the_digest_tells_vocabularies_apart():
-    again = train(TEXTS, Tokenizer(vocabulary=300))
-    other = train(["quite other words"] * 9 + TEXTS, Tokenizer(vocabulary=300))
+    again = train(TEXTS, Tokenizer(vocabulary_size=300))
+    other = train(["quite other words"] * 9 + TEXTS, Tokenizer(vocabulary_size=300))
     assert digest(WORDS) == digest(again)
     assert digest(WORDS) != digest(other)
 

@@ -143,7 +143,7 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
     training = Training(
         steps=steps,
         batch_size=len(pool),
-        warmup_share=0,
+        warmup_ratio=0,
         schedule="constant",
         learning_rate=1.0,
         max_gradient_norm=1e9,

@@ -40,7 +40,7 @@ def gather_files(settings: Files, seed: int) -> Gathered:
     for split, file in _named(settings).items():
         log(f"files: {split} from {file}")
         parts[split] = Part(read_rows(_existing(split, file)), Path(file).stem)
-    plain = read_texts(_existing("plain", settings.plain)) if settings.plain else []
+    plain = read_texts(_existing("plain_text", settings.plain_text)) if settings.plain_text else []
     about = {"about": "local files", "files": _named(settings)}
     return _gather(settings, seed, parts, plain, about)
 
@@ -71,7 +71,9 @@ def gather_hub(settings: Hub, seed: int) -> Gathered:
     for split, name in _named(settings).items():
         log(f"hub: {split} from {settings.name}, split {name}")
         parts[split] = Part(_hub_rows(settings, name), settings.name)
-    plain = _hub_texts(settings.plain, settings.plain_config) if settings.plain else []
+    plain = (
+        _hub_texts(settings.plain_text, settings.plain_text_config) if settings.plain_text else []
+    )
     about = {"about": f"{settings.name} of the Hugging Face hub", "revision": settings.revision}
     gathered = _gather(settings, seed, parts, plain, about)
     if COMMIT.fullmatch(settings.revision):

@@ -1,9 +1,25 @@
-"""What all settings share: frozen, and no key that is not known."""
+"""What all settings share: they are frozen, and an unknown or renamed key is refused."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+RENAMED = "renamed_keys"  # the type of pydantic's error
 
 
 class Settings(BaseModel):
     """Base of every block of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed_keys: ClassVar[dict[str, str]] = {}  # former name of a key -> its name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_renamed_keys(cls, block: object) -> object:
+        renamed = cls.renamed_keys.items() if isinstance(block, Mapping) else ()
+        if former := {old: new for old, new in renamed if old in block}:
+            pairs = ", ".join(f"{old} is now called {new}" for old, new in former.items())
+            raise PydanticCustomError(RENAMED, "{pairs}", {"pairs": pairs, "renamed": former})
+        return block

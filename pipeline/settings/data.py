@@ -66,13 +66,15 @@ class Docstrings(Settings):
 class Files(Settings):
     """Local json, jsonl or parquet files; validation and test may be drawn from train."""
 
+    renamed_keys = {"plain": "plain_text"}
+
     source: Literal["files"]
     train: str
     validation: str | Count = 500  # a file, or how many examples of train to set apart
     test: str | Count = 500
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
-    plain: str | None = None  # prose for language modelling: .txt, or .jsonl with a column text
+    plain_text: str | None = None  # .txt, or .jsonl with a column text; for language modelling
     digests: dict[str, str] = Field(
         default_factory=dict
     )  # of the files, filled in by workflow.grid.grid
@@ -80,6 +82,8 @@ class Files(Settings):
 
 class Hub(Settings):
     """A data set of the Hugging Face hub; validation and test may be drawn from train."""
+
+    renamed_keys = {"plain": "plain_text", "plain_config": "plain_text_config"}
 
     source: Literal["hub"]
     name: str
@@ -90,8 +94,8 @@ class Hub(Settings):
     test: str | Count = 500
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
-    plain: str | None = None  # prose for language modelling: a data set with a column text
-    plain_config: str | None = None
+    plain_text: str | None = None  # a data set with a column text; for language modelling
+    plain_text_config: str | None = None
 
 
 class DataSettings(Settings):

@@ -63,6 +63,8 @@ class Block(Settings):
 class Experiment(Settings):
     """One protocol for all its cells."""
 
+    renamed_keys = {"warmup": "initial_sft", "student_text_tokens": "rollout_tokens"}
+
     experiment: Name
     protocol: Name | None = None  # whose published numbers the report sets beside ours; null: none
     seed: NonNegativeCount = 0
@@ -73,10 +75,10 @@ class Experiment(Settings):
     teachers: Annotated[dict[Name, Teacher], Field(min_length=1)]
     students: Annotated[dict[Name, Student], Field(min_length=1)]
     training: Training
-    warmup: Overrides | None = None  # SFT that all methods of a student start from; null: none
+    initial_sft: Overrides | None = None  # SFT that all methods of a student start from; null: none
     teacher_text: TextSettings = TextSettings()
     teacher_cache: CacheSettings = CacheSettings()
-    student_text_tokens: Count = 256  # longest response that a student writes in training
+    rollout_tokens: Count = 256  # longest response that a student writes in training
     methods: Annotated[dict[Name, MethodChoice | None], Field(min_length=1)]
     grid: Annotated[list[Block], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()

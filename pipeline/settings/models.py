@@ -11,11 +11,15 @@ from pipeline.settings.base import Settings
 class Tokenizer(Settings):
     """A byte-level BPE trained on the training split, for models made from a shape."""
 
-    vocabulary: Annotated[int, Field(ge=300, le=200_000)] = 2048
+    renamed_keys = {"vocabulary": "vocabulary_size"}
+
+    vocabulary_size: Annotated[int, Field(ge=300, le=200_000)] = 2048
 
 
 class Shape(Settings):
     """A Llama with fresh weights."""
+
+    renamed_keys = {"initial_spread": "initializer_range"}
 
     source: Literal["shape"]
     layers: Count
@@ -23,7 +27,7 @@ class Shape(Settings):
     heads: Count
     feed_forward: Count | None = None  # null: 8/3 of the width, in whole multiples of 16
     tie_embeddings: bool = True
-    initial_spread: Positive = 0.02  # standard deviation of the weights
+    initializer_range: Positive = 0.02  # standard deviation of the weights
 
     @model_validator(mode="after")
     def _heads_fit(self) -> "Shape":

@@ -13,15 +13,21 @@ Precision = Literal["auto", "float32", "bfloat16"]
 class Training(Settings):
     """An optimizer's budget. Dropout is off: a method is compared, not a regulariser."""
 
+    renamed_keys = {
+        "warmup_share": "warmup_ratio",
+        "final_rate_share": "final_learning_rate_ratio",
+        "decayed": "weight_decay_on",
+    }
+
     steps: Count | None = None  # optimizer steps; either this or epochs
     epochs: Positive | None = None  # passes over the training texts
     batch_size: Count = 32  # texts in an optimizer step, whatever the machine
     learning_rate: Positive = 5e-4  # at its peak
-    warmup_share: Share = 0.03  # of the steps, with the rate rising from zero
+    warmup_ratio: Share = 0.03  # of the steps, with the rate rising from zero
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    final_rate_share: Share = 0.0  # of the peak rate that the schedule ends at
+    final_learning_rate_ratio: Share = 0.0  # of the peak rate that the schedule ends at
     weight_decay: NonNegative = 0.01
-    decayed: Literal["all", "matrices"] = "all"  # matrices: neither norms nor biases
+    weight_decay_on: Literal["all", "matrices"] = "all"  # matrices: neither norms nor biases
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.999,

@@ -20,13 +20,13 @@ def step_count(training: Training, pool: int) -> int:
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
     """The rate at a step from 0: a linear rise from zero, then the schedule's fall."""
-    warmup = math.ceil(training.warmup_share * steps)
+    warmup = math.ceil(training.warmup_ratio * steps)
     if step < warmup:
         return training.learning_rate * (step + 1) / (warmup + 1)
 
     done = (step - warmup) / max(1, steps - warmup)
     left = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
-    final = training.final_rate_share
+    final = training.final_learning_rate_ratio
     return training.learning_rate * (final + (1 - final) * left[training.schedule])
 
 

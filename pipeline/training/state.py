@@ -82,7 +82,7 @@ def begin(run: Run) -> State:
     """The state before the first step."""
     training = run.settings.training
     optimizer = torch.optim.AdamW(
-        _groups(run.student, training.decayed),
+        _groups(run.student, training.weight_decay_on),
         lr=training.learning_rate,
         betas=training.betas,
         weight_decay=training.weight_decay,

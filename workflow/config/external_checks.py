@@ -22,7 +22,7 @@ def faults(experiment: Experiment) -> list[str]:
 def _data_faults(experiment: Experiment) -> list[str]:
     source, place = experiment.data.examples, "data.examples"
     if isinstance(source, Files):
-        named = {key: getattr(source, key) for key in ("train", "validation", "test", "plain")}
+        named = {key: getattr(source, key) for key in ("train", "validation", "test", "plain_text")}
         return [
             f"{place}.{key} = {value!r}: there is no such file (a relative path starts at "
             f"{Path.cwd()})"
@@ -86,10 +86,10 @@ def _vocabulary_faults(experiment: Experiment) -> list[str]:
             if not isinstance(_root(experiment, name), Shape)
         ]
         few = (
-            f"teacher_cache.k = {cache.k}: tokenizer.vocabulary has only {trained.vocabulary} "
-            "tokens"
+            f"teacher_cache.k = {cache.k}: tokenizer.vocabulary_size is only "
+            f"{trained.vocabulary_size}"
         )
-        return foreign + [few] * (cache.tier == "top_k" and cache.k > trained.vocabulary)
+        return foreign + [few] * (cache.tier == "top_k" and cache.k > trained.vocabulary_size)
 
     first: dict[str, str] = {}
     for place, name in _places(experiment):

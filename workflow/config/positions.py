@@ -63,8 +63,8 @@ def _needs(experiment: Experiment, methods: list[Method]) -> Iterator[Need]:
         new = experiment.teacher_text.max_new_tokens
         yield Need((PROMPT, "teacher_text.max_new_tokens"), (prompt, new))
     if any(one.policy != READING for one in methods):
-        new = experiment.student_text_tokens
-        yield Need((PROMPT, "student_text_tokens"), (prompt, new))
+        new = experiment.rollout_tokens
+        yield Need((PROMPT, "rollout_tokens"), (prompt, new))
     if {"responses", "exposure"} & set(evaluation.tasks):
         key = "evaluation.max_new_tokens"
         yield Need((PROMPT, key), (prompt, evaluation.max_new_tokens))

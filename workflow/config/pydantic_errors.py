@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.settings.base import RENAMED
+
 NAME = "small letters, digits and _, beginning with a letter, at most 40"
 PLACELESS = 60  # characters: a longer value is a block, and its path says enough
 
@@ -15,6 +17,11 @@ def lines(error: ValidationError, block: type[BaseModel], given: Any, place: str
     found: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False):
         path = ".".join([place] * bool(place) + [str(one) for one in _path(fault, given)])
+        if fault["type"] == RENAMED:
+            for old, new in fault["ctx"]["renamed"].items():
+                key = f"{path}.{old}".lstrip(".")
+                found.setdefault(key, []).append(f"{key}: the key is now called {new}")
+            continue
         found.setdefault(path, []).append(_message(fault, path, block))
     return [_joined(path, messages) for path, messages in found.items()]
 

@@ -100,7 +100,7 @@ def _method_faults(experiment: Experiment) -> list[str]:
         if method.plain_text_weight and not _has_plain(experiment):
             found.append(
                 f"{place}: its language-modelling term needs plain text; give "
-                "`data.examples.plain`, use the source `docstrings`, or leave the term out "
+                "`data.examples.plain_text`, use the source `docstrings`, or leave the term out "
                 f"with `{place}.plain_text_weight: 0`"
             )
     return found
@@ -121,11 +121,11 @@ def _has_whole(experiment: Experiment) -> bool:
 
 def _has_plain(experiment: Experiment) -> bool:
     source = experiment.data.examples
-    return source.source == "docstrings" or bool(getattr(source, "plain", None))
+    return source.source == "docstrings" or bool(getattr(source, "plain_text", None))
 
 
 def _training_faults(experiment: Experiment) -> list[str]:
-    places = {"warmup": experiment.warmup}
+    places = {"initial_sft": experiment.initial_sft}
     places |= {f"teachers.{n}.training": one.training for n, one in experiment.teachers.items()}
     places |= {f"students.{n}.training": one.training for n, one in experiment.students.items()}
     places |= {

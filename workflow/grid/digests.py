@@ -19,7 +19,7 @@ def of_examples(source: object) -> dict[str, dict[str, str]]:
     if isinstance(source, Docstrings):
         return {"versions": {one: metadata.version(one) for one in source.packages}}
     if isinstance(source, Files):
-        named = [source.train, source.validation, source.test, source.plain]
+        named = [source.train, source.validation, source.test, source.plain_text]
         files = [one for one in named if isinstance(one, str)]
         return {"digests": {one: of_file(Path(one)) for one in files}}
     return {}

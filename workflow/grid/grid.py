@@ -54,7 +54,7 @@ class Grid:
         for teacher, student, seed in product(teachers, students, block.seeds):
             floor = self.start_model(student, seed)
             yield Cell("untrained", teacher, student, "untrained", seed, floor)
-            if one.warmup is not None:
+            if one.initial_sft is not None:
                 warm = self.start(student, seed)
                 yield Cell("start", teacher, student, "start", seed, warm)
             for method in methods:
@@ -196,9 +196,11 @@ class Grid:
         """What all methods of a student begin from."""
         one = self.experiment
         model = self.start_model(student, seed)
-        if one.warmup is None:
+        if one.initial_sft is None:
             return model
-        settings = self._training(_fine_tuning(), seed, one.students[student].training, one.warmup)
+        settings = self._training(
+            _fine_tuning(), seed, one.students[student].training, one.initial_sft
+        )
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
 
@@ -262,7 +264,7 @@ class Grid:
         return {
             "method": recipe.settings,
             "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
-            "max_new_tokens": self.experiment.student_text_tokens,
+            "max_new_tokens": self.experiment.rollout_tokens,
             "seed": seed,
         }
 

@@ -222,7 +222,7 @@ _WORK: dict[str, Callable[[Grid, Artifact], Work]] = {
 
 def _size(grid: Grid, artifact: Artifact) -> Size:
     trained = grid.experiment.tokenizer
-    return size(artifact, trained.vocabulary if trained else None)
+    return size(artifact, trained.vocabulary_size if trained else None)
 
 
 def _writes(method: Mapping[str, Any]) -> bool:

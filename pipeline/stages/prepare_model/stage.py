@@ -44,7 +44,7 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         tie_word_embeddings=shape.tie_embeddings,
-        initializer_range=shape.initial_spread,
+        initializer_range=shape.initializer_range,
         # a Llama's own would make ordinary tokens of this tokenizer end a text
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

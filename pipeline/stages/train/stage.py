@@ -32,7 +32,7 @@ from pipeline.training.loop import distill, settle
 from pipeline.training.state import Run, State, begin
 
 LOG_SECONDS = 5.0
-POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or student_text_tokens"
+POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 

@@ -18,16 +18,16 @@ def train(texts: list[str], settings: TokenizerSettings) -> PreTrainedTokenizerF
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocabulary,
+        vocab_size=settings.vocabulary_size,
         special_tokens=[END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != settings.vocabulary:
+    if tokenizer.get_vocab_size() != settings.vocabulary_size:
         raise ValueError(
-            f"tokenizer.vocabulary = {settings.vocabulary}: the training text yields only "
-            f"{tokenizer.get_vocab_size()} tokens"
+            f"tokenizer.vocabulary_size = {settings.vocabulary_size}: the training text yields "
+            f"only {tokenizer.get_vocab_size()} tokens"
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
