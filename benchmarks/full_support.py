@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.workbench import Peak, apart, synchronize
-from pipeline.distributions.log_probs import Tokens, dense
+from pipeline.distributions.log_probs import TokenContext, dense
 from pipeline.methods import components
 from pipeline.models.language_model import autocast, default_device
 from pipeline.runtime.meter import device_name
-from pipeline.training.chunked_loss import descend, logits_at_once
-from pipeline.training.loop import Reading, weighed_losses
+from pipeline.training.chunked_loss import descend, max_logits
+from pipeline.training.loop import Reading, mix_gold_loss
 
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # as the peers call them
 CHECKED = 64
@@ -102,7 +102,7 @@ def inputs(task: Task, device: torch.device) -> Inputs:
 def ours(loss: Any, given: Inputs, part: int) -> Tensor:
     """Our loss, so many tokens at a time; gradients are left in the inputs."""
     count, device = len(given.hidden), given.hidden.device
-    losses_of = torch.compile(weighed_losses) if device.type == "cuda" else weighed_losses
+    losses_of = torch.compile(mix_gold_loss) if device.type == "cuda" else mix_gold_loss
     texts = torch.arange(count, device=device) // TEXT
 
     def loss_of(hidden: Tensor, rows: slice) -> Tensor:
@@ -116,7 +116,7 @@ def ours(loss: Any, given: Inputs, part: int) -> Tensor:
         target = signal.support.target
         own = texts[rows]
         lengths, places = own.unique_consecutive(return_counts=True)[1], torch.arange(TEXT).to(own)
-        tokens = Tokens(
+        tokens = TokenContext(
             target, own, lengths, places, nobody, written, True, True, 0.0, _state(loss)
         )
         reading = Reading(signal.log_probs, logits, signal.support, tokens)
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--teacher-width", type=int, default=960)
     parser.add_argument("--repeats", type=int, default=20 if gpu else 3)
-    most = logits_at_once(default_device(), 0)
+    most = max_logits(default_device(), 0)
     parser.add_argument("--part-logits", type=int, default=most, help="at once, of ours")
     parser.add_argument("--only", nargs="+", default=[*COMPETITORS], choices=COMPETITORS)
     parser.add_argument("--losses", nargs="+", default=[*BETAS], choices=components.names("losses"))

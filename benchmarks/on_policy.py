@@ -37,7 +37,7 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 RATE = 1e-4
 
@@ -67,7 +67,7 @@ def ours(task: Task) -> float:
         loss="jsd", loss_settings=loss, policy="mixed", policy_settings=policy, teacher="live"
     )
     training = Training(steps=task.steps, batch_size=task.batch, learning_rate=RATE, validations=0)
-    run = Run(
+    run = TrainingRun(
         settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
         student=writer(task.student, 0, task.device),
         teacher=LiveTeacher(writer(task.teacher, 1, task.device)),
@@ -79,7 +79,7 @@ def ours(task: Task) -> float:
         plain=[],
         budget=task.budget,
     )
-    return task.speed([now(task.device) for _ in distill(run, begin(run))])
+    return task.speed([now(task.device) for _ in distill(run, initial_state(run))])
 
 
 def now(device: torch.device) -> float:

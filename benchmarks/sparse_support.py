@@ -20,15 +20,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
-from pipeline.data.batch import Batch, Text, loss_view, micro_batches
+from pipeline.data.batch import Batch, Text, micro_batches, token_context
 from pipeline.data.corpus import read_texts
 from pipeline.distributions.log_probs import (
     LogProbs,
     PerToken,
-    Tokens,
+    TokenContext,
     dense,
-    of_target,
-    on_support,
+    log_probs_on,
+    target_log_prob,
     top_k,
 )
 from pipeline.methods import components
@@ -63,7 +63,7 @@ class Reading:
 
     teacher: LogProbs
     student: LogProbs
-    tokens: Tokens
+    tokens: TokenContext
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,12 @@ def readings(
         response_logits(model, batch).float() for model in (subjects.teacher, subjects.student)
     )
     whole = dense(student, batch.next_ids)
-    written = of_target(whole.log_probs, batch.next_ids)
+    written = target_log_prob(whole.log_probs, batch.next_ids)
     for k in (None, *supports):
         signal = dense(teacher, batch.next_ids) if k is None else top_k(teacher, batch.next_ids, k)
-        tokens = loss_view(batch, slice(None), signal.support, progress=0.0, state={})
+        tokens = token_context(batch, slice(None), signal.support, progress=0.0, state={})
         tokens = replace(tokens, written_log_probs=written)
-        yield k, Reading(signal.log_probs, on_support(student, signal.support), tokens)
+        yield k, Reading(signal.log_probs, log_probs_on(student, signal.support), tokens)
 
 
 def row(name: str, k: int, values: Values) -> Row:

@@ -54,7 +54,7 @@ from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import opened
 from pipeline.training.compile import compiled
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 TOP = 64
 OURS = {"sft": "cross_entropy", "cached": "forward_kl", "live": "jsd"}
@@ -126,16 +126,16 @@ def of_ours(what: str, task: Task) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         run = compiled(_run(what, task, texts, _teacher(what, task, texts, Path(folder), device)))
         laps, peak = Laps(len(texts) // task.batch, device), Peak(device)
-        for number in distill(run, begin(run)):
+        for number in distill(run, initial_state(run)):
             laps.step(number)
         return laps.row(what, texts, peak)
 
 
-def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) -> Run:
+def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) -> TrainingRun:
     epochs = 1 + task.repeats
     training = Training(epochs=epochs, batch_size=task.batch, learning_rate=RATE, validations=0)
     method = MethodSettings(loss=OURS[what], policy="fixed", teacher="live")
-    return Run(
+    return TrainingRun(
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
         student=model(task.student, 1, default_device()),
         teacher=teacher,

@@ -28,7 +28,7 @@ from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, writ
 from pipeline.data.corpus import read_texts
 from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import on_support
+from pipeline.distributions.log_probs import log_probs_on
 from pipeline.evaluation import heldout
 from pipeline.methods.components import build_loss
 from pipeline.models.language_model import default_device, head, load
@@ -41,7 +41,7 @@ from pipeline.stages.prepare_model.stage import from_shape
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 SMALL = Shape(source="shape", layers=2, width=64, heads=2)
 LOSSES = {  # what learns of which cache
@@ -57,7 +57,7 @@ def errors(options: Options, cached: CachedTeacher, read: Sequence[Read]) -> Ten
     found = []
     for batch, states in read:
         signal = cached.signal(batch)
-        exact = on_support(head(options.teacher, states).float(), signal.support)
+        exact = log_probs_on(head(options.teacher, states).float(), signal.support)
         found.append(kl(exact, signal.log_probs).cpu())
     return torch.cat(found)
 
@@ -71,7 +71,7 @@ def scores(
     training = Training(
         steps=options.steps, batch_size=8, learning_rate=5e-3, schedule="cosine", validations=1
     )
-    run = Run(
+    run = TrainingRun(
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=seed),
         student=from_shape(SMALL, words, seed).to(default_device()),
         teacher=teacher,
@@ -83,7 +83,7 @@ def scores(
         plain=[],
         budget=options.budget,
     )
-    for _ in distill(run, begin(run)):
+    for _ in distill(run, initial_state(run)):
         pass
     measured = heldout.measure(run.student.eval(), options.test, {"": judge}, options.budget)
     items = measured.items.to_pandas()

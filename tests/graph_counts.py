@@ -21,7 +21,7 @@ from pipeline.methods.recipe import decide
 from pipeline.training.batches import MicroBatch
 from pipeline.training.compile import prepared
 from pipeline.training.loop import read, student_hidden, token_losses
-from pipeline.training.state import Run, State
+from pipeline.training.state import TrainingRun, TrainingState
 
 # numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
 BATCHES = (5, 7, 3, 1, 6)
@@ -82,9 +82,9 @@ def of_loss(method: str) -> dict[str, object]:
     return tracer.counts()
 
 
-def _state(made: Run) -> State:
+def _state(made: TrainingRun) -> TrainingState:
     loss = made.loss.initial_state() if hasattr(made.loss, "advance") else {}
-    return State(torch.optim.SGD(made.student.parameters()), loss=loss)
+    return TrainingState(torch.optim.SGD(made.student.parameters()), loss=loss)
 
 
 def of_body(name: str) -> dict[str, object]:

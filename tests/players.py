@@ -20,7 +20,7 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Training
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, State, begin
+from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 VOCABULARY = 32
 END = 1
@@ -97,7 +97,7 @@ class Setup:
     place: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model  # on a device
 
 
-def run(setup: Setup) -> Run:
+def run(setup: Setup) -> TrainingRun:
     """A run of a method of the catalogue from fresh weights, on the counting language."""
     recipe = recipes.decide(setup.method, {})
     method = recipe.method
@@ -120,7 +120,7 @@ def run(setup: Setup) -> Run:
     if method.update and teacher:
         update = components.build_update(method.update, recipe.update)
         update = update.begin(teacher.model, pool, settings, BUDGET)
-    return Run(
+    return TrainingRun(
         settings=settings,
         student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
@@ -136,10 +136,10 @@ def run(setup: Setup) -> Run:
     )
 
 
-def trained(setup: Setup) -> tuple[Run, State]:
+def trained(setup: Setup) -> tuple[TrainingRun, TrainingState]:
     """A run after its last step."""
     made = run(setup)
-    state = begin(made)
+    state = initial_state(made)
     for _ in distill(made, state):
         pass
     return made, state
@@ -149,7 +149,7 @@ def trained(setup: Setup) -> tuple[Run, State]:
 def _school() -> PreTrainedModel:
     made = run(Setup("sft", steps=60, batch_size=16, learning_rate=1e-2))
     made = replace(made, student=llama(99, width=32, spread=0.1))
-    for _ in distill(made, begin(made)):
+    for _ in distill(made, initial_state(made)):
         pass
     return made.student
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace as Hyperparameters
 
 import numpy as np
 
-from pipeline.distributions.log_probs import Tokens
+from pipeline.distributions.log_probs import TokenContext
 
 Rows = np.ndarray  # [tokens, outcomes]
 Row = np.ndarray  # [outcomes]
@@ -66,39 +66,39 @@ def each(function, p: Rows, q: Rows) -> np.ndarray:
     return np.array([function(a, b) for a, b in zip(p, q, strict=True)])
 
 
-def cross_entropy(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def cross_entropy(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return np.array([-math.log(row[g]) for row, g in zip(q, tokens.target.tolist(), strict=True)])
 
 
-def forward_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def forward_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(kl, p, q)
 
 
-def reverse_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def reverse_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(kl, q, p)
 
 
-def symmetric_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def symmetric_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return h.forward_weight * each(kl, p, q) + (1 - h.forward_weight) * each(kl, q, p)
 
 
-def jsd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def jsd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: generalised_jsd(a, b, h.teacher_weight), p, q)
 
 
-def tvd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def tvd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(variation, p, q)
 
 
-def skew_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def skew_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: kl(a, mixed(a, b, h.skew)), p, q)
 
 
-def skew_reverse_kl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def skew_reverse_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: kl(b, mixed(b, a, h.skew)), p, q)
 
 
-def akl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def akl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     def adaptive(a: Row, b: Row) -> float:
         head, tail, mass = 0.0, 0.0, 0.0
         for place, v in enumerate(sorted(range(len(a)), key=lambda v: -a[v])):
@@ -112,7 +112,7 @@ def akl(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return each(adaptive, p, q)
 
 
-def todi(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def todi(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     def divergence(a: Row, b: Row) -> float:
         total = 0.0
         for x, y in zip(a, b, strict=True):
@@ -124,7 +124,7 @@ def todi(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return each(divergence, p, q)
 
 
-def taid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def taid(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     def from_between(a: Row, b: Row) -> float:
         between = b ** (1 - tokens.state["t"]) * a ** tokens.state["t"]
         return kl(between / between.sum(), b)
@@ -132,11 +132,11 @@ def taid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return each(from_between, p, q)
 
 
-def abkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def abkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: alpha_beta(a, b, h.teacher_power, h.student_power), p, q)
 
 
-def amid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def amid(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     share, c = h.teacher_share, (1 - h.curvature) / 2
 
     def to_assistant(a: Row, b: Row) -> float:
@@ -146,7 +146,7 @@ def amid(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return each(to_assistant, p, q)
 
 
-def adakd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def adakd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     difficulty = [math.sqrt(((a**0.5 - b**0.5) ** 2).sum() / 2) for a, b in zip(p, q, strict=True)]
     order = sorted(range(len(p)), key=lambda i: -difficulty[i])
     kept = order[: max(1, int(len(p) * tokens.state["share"]))]
@@ -169,12 +169,12 @@ def decoupled(divergence, p: Row, q: Row, g: int) -> tuple[float, float]:
     return binary, divergence(without(p, g), without(q, g))
 
 
-def dkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def dkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     parts = [decoupled(kl, *one) for one in zip(p, q, tokens.target.tolist(), strict=True)]
     return np.array([h.target_weight * a + h.others_weight * b for a, b in parts])
 
 
-def atkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def atkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     half_jsd = {"forward_kl": kl, "jsd": lambda a, b: generalised_jsd(a, b, 0.5), "tvd": variation}
     first, second = (q, p) if h.reverse else (p, q)
     target = tokens.target.tolist()
@@ -192,7 +192,7 @@ def atkd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return result
 
 
-def minillm(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def minillm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     target, sequence = tokens.target.tolist(), tokens.sequence.tolist()
     rewards = [math.log(p[i][g] / q[i][g]) / h.reward_scale for i, g in enumerate(target)]
     rewards = [max(-h.reward_limit, min(h.reward_limit, one)) for one in rewards]
@@ -210,7 +210,7 @@ def minillm(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return result
 
 
-def opd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     result = np.zeros(len(p))
     for i, g in enumerate(tokens.target.tolist()):
         advantage = math.log(p[i][g]) - math.log(q[i][g])
@@ -218,7 +218,7 @@ def opd(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
     return result
 
 
-def pair(p: Rows, q: Rows, tokens: Tokens, skews: list[float], beta: float) -> np.ndarray:
+def pair(p: Rows, q: Rows, tokens: TokenContext, skews: list[float], beta: float) -> np.ndarray:
     result = np.zeros(len(p))
     for i, by_student in enumerate(tokens.by_student.tolist()):
         if by_student:
@@ -228,15 +228,17 @@ def pair(p: Rows, q: Rows, tokens: Tokens, skews: list[float], beta: float) -> n
     return result
 
 
-def student_weight(tokens: Tokens, h: Hyperparameters) -> float:
+def student_weight(tokens: TokenContext, h: Hyperparameters) -> float:
     return 1 + 0.5 * min(1, 2 * tokens.progress) if h.gradual else 1.0
 
 
-def contrastive_pair(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def contrastive_pair(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return pair(p, q, tokens, [h.skew] * len(p), student_weight(tokens, h))
 
 
-def contrastive_pair_adaptive(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def contrastive_pair_adaptive(
+    p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters
+) -> np.ndarray:
     target, sequence = tokens.target.tolist(), tokens.sequence.tolist()
     gaps = []
     for i in range(len(p)):
@@ -249,7 +251,7 @@ def contrastive_pair_adaptive(p: Rows, q: Rows, tokens: Tokens, h: Hyperparamete
     return pair(p, q, tokens, skews, student_weight(tokens, h))
 
 
-def relational(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def relational(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     sequence, result = tokens.sequence.tolist(), np.zeros(len(p))
     t, s = (np.log(r) - np.log(r).mean(-1, keepdims=True) for r in (p, q))
     for i in range(len(p)):

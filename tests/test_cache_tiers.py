@@ -13,7 +13,7 @@ from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Batch, collate
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import Signal, on_support
+from pipeline.distributions.log_probs import TeacherSignal, log_probs_on
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import Scaling
 from pipeline.models.teacher import LiveTeacher
@@ -56,7 +56,7 @@ def batch() -> Batch:
     return collate(texts(20), CPU)
 
 
-def everywhere(signal: Signal) -> torch.Tensor:
+def everywhere(signal: TeacherSignal) -> torch.Tensor:
     """Probabilities over the whole vocabulary; what a bucket has is left out."""
     ids = signal.support.ids
     shares = signal.log_probs[:, : ids.shape[-1]].exp()
@@ -76,7 +76,7 @@ def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
 
 def test_what_rounding_leaves_out_of_a_top_k_is_below_1e_5_nats(tmp_path, batch):
     stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
-    exact = on_support(LiveTeacher(teacher()).logits(batch), stored.support)
+    exact = log_probs_on(LiveTeacher(teacher()).logits(batch), stored.support)
     # errors are uniform in half a step to each side, and a KL is half of their variance
     assert kl(exact, stored.log_probs).mean() < STEP**2 / 24 < 1.1e-5
 
@@ -102,9 +102,9 @@ def test_hidden_states_are_scaled_and_capped_as_the_live_teacher_s_are(tmp_path,
 def test_the_gradient_of_reverse_kl_on_hidden_states_is_the_live_teacher_s(tmp_path, batch):
     student = response_logits(llama(3), batch).detach()
 
-    def reverse(signal: Signal) -> tuple[torch.Tensor, torch.Tensor]:
+    def reverse(signal: TeacherSignal) -> tuple[torch.Tensor, torch.Tensor]:
         logits = student.clone().requires_grad_()
-        losses = kl(on_support(logits, signal.support), signal.log_probs)
+        losses = kl(log_probs_on(logits, signal.support), signal.log_probs)
         return losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]
 
     stored, stored_gradient = reverse(cached(tmp_path, CacheJob(tier="hidden")).signal(batch))
@@ -170,8 +170,8 @@ def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
     student = response_logits(llama(3), batch).detach()
     dense = LiveTeacher(teacher()).signal(batch)
     whole = LiveTeacher(teacher(), k=VOCABULARY).signal(batch)
-    expected = kl(dense.log_probs, on_support(student, dense.support))
-    given = kl(whole.log_probs, on_support(student, whole.support))
+    expected = kl(dense.log_probs, log_probs_on(student, dense.support))
+    given = kl(whole.log_probs, log_probs_on(student, whole.support))
     torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
 
 
@@ -179,8 +179,8 @@ def test_a_top_k_of_the_whole_vocabulary_is_rounded_and_no_more(tmp_path, batch)
     student = response_logits(llama(3), batch).detach()
     dense = LiveTeacher(teacher()).signal(batch)
     stored = cached(tmp_path, CacheJob(k=VOCABULARY)).signal(batch)
-    expected = kl(dense.log_probs, on_support(student, dense.support))
-    given = kl(stored.log_probs, on_support(student, stored.support))
+    expected = kl(dense.log_probs, log_probs_on(student, dense.support))
+    given = kl(stored.log_probs, log_probs_on(student, stored.support))
     torch.testing.assert_close(given, expected, atol=ROUNDED, rtol=0)
 
 
@@ -229,9 +229,9 @@ def test_drawn_shares_are_the_teacher_s_probabilities_on_average(seeds, batch):
 def test_the_gradient_of_forward_kl_on_draws_is_the_dense_one_on_average(seeds, batch):
     student = response_logits(llama(3), batch).detach()
 
-    def gradient(signal: Signal) -> torch.Tensor:
+    def gradient(signal: TeacherSignal) -> torch.Tensor:
         logits = student.clone().requires_grad_()
-        losses = kl(signal.log_probs, on_support(logits, signal.support))
+        losses = kl(signal.log_probs, log_probs_on(logits, signal.support))
         return torch.autograd.grad(losses.sum(), logits)[0].double()
 
     drawn = torch.stack([gradient(one.signal(batch)) for one in seeds])

@@ -11,7 +11,7 @@ from pipeline.teacher_cache import reduce, reduce_on_cpu
 from pipeline.teacher_cache.reduce import Chunk
 
 ROWS, K = 40, 8
-Top = Callable[[torch.Tensor, int], ranking.Top]
+Top = Callable[[torch.Tensor, int], ranking.RankedTokens]
 
 
 def logits(vocabulary: int, spread: float) -> torch.Tensor:

@@ -12,12 +12,12 @@ from players import Setup, run
 from pipeline.artifacts import checksums
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 
 def test_a_state_is_digested_as_it_is_written(tmp_path: Path) -> None:
     made = run(Setup("sft", steps=2, batch_size=2))
-    state = begin(made)
+    state = initial_state(made)
     list(islice(distill(made, state), 1))
     checkpoint.save(tmp_path, made, state, "job")
     folder = tmp_path / "step-00000001"
@@ -30,7 +30,7 @@ def test_a_state_is_digested_as_it_is_written(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_in_the_course_is_told_as_such() -> None:
     made = run(Setup("sft", steps=2, batch_size=2))
-    state = begin(made)
+    state = initial_state(made)
     list(islice(distill(made, state), 1))
     full = Path("/dev/full")
     if not full.exists():

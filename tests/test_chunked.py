@@ -12,31 +12,31 @@ from pipeline.data.batch import collate
 from pipeline.methods import components
 from pipeline.models.logits import scaling_of
 from pipeline.models.teacher import LiveTeacher
-from pipeline.training.batches import MicroBatch, Supply
+from pipeline.training.batches import MicroBatch, StepBatch
 from pipeline.training.chunked_loss import descend, parts
-from pipeline.training.loop import step_loss, student_hidden, survey
-from pipeline.training.state import Run
+from pipeline.training.loop import gather_step_statistics, step_loss, student_hidden
+from pipeline.training.state import TrainingRun
 
 CPU = torch.device("cpu")
 CASES = [(name, None) for name in components.names("losses")]  # on the whole vocabulary
 CASES += [(name, 8) for name, _ in CASES if name not in NEEDS_WHOLE_VOCABULARY]
 
 
-def in_float64(name: str, k: int | None) -> Run:
+def in_float64(name: str, k: int | None) -> TrainingRun:
     """A run whose models compute in float64, so that nothing but the order of sums differs."""
     run = tiny.run(components.build_loss(name, {}), gold_weight=0.25)
     teacher = LiveTeacher(run.teacher.model.double(), k=k)
     return replace(run, student=run.student.double(), teacher=teacher)
 
 
-def descended(run: Run, tokens_in_a_part: int) -> tuple[Tensor, Tensor]:
+def descended(run: TrainingRun, tokens_in_a_part: int) -> tuple[Tensor, Tensor]:
     """The loss of a step that is one micro-batch, and the gradient of all weights."""
     state = tiny.plain_descent(run)
     batch = collate(run.pool, CPU)
     given = MicroBatch(batch, run.teacher.forecast(batch))
     rows = parts(batch, tiny.VOCABULARY, tokens_in_a_part * tiny.VOCABULARY)
     # of a step that is read twice: its medians, means and ranks are those of the step
-    scores = survey(run, state, Supply(run.pool, [given, given], []))
+    scores = gather_step_statistics(run, state, StepBatch(run.pool, [given, given], []))
 
     def loss_of(hidden: Tensor, at: slice) -> Tensor:
         return step_loss(run, state, given, scores, batch.token_count, hidden, at)

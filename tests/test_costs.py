@@ -21,7 +21,7 @@ from pipeline.runtime.meter import Stopwatch, joules_of
 from pipeline.stages.train.stage import cost
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 STEPS = 4
 # Of everything that the teacher learns or decides: fixed text, its own, interleaved, learning too
@@ -51,8 +51,8 @@ def watched(model: Any) -> Counter[str]:
     return seen
 
 
-def run_through(made: Run) -> Cost:
-    state = begin(made)
+def run_through(made: TrainingRun) -> Cost:
+    state = initial_state(made)
     for _ in distill(made, state):
         pass
     return cost(made, state)
@@ -121,12 +121,12 @@ def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
 ) -> None:
     unbroken = cost(*trained(setup(method, batch_size=6)))
     killed = run(setup(method, batch_size=6))
-    state = begin(killed)
+    state = initial_state(killed)
     list(islice(distill(killed, state), 2))
     checkpoint.save(tmp_path, killed, state, "job")
 
     resumed = run(setup(method, batch_size=6))
-    state = begin(resumed)
+    state = initial_state(resumed)
     before = state.usage
     assert checkpoint.resume(tmp_path, resumed, state, "job")
     assert state.usage.seconds > before.seconds

@@ -17,7 +17,7 @@ from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.settings.generation import Sampling
 from pipeline.training import checkpoint
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
 POLICIES = {name: components.build_policy(name, {}) for name in components.names("data_policies")}
@@ -93,7 +93,7 @@ def test_a_resumed_policy_goes_on_with_the_same_texts(name: str, tmp_path: Path)
         policy = adaptive.Policy(first_share=0.9, capacity=5)
     student, teacher, pool = llama(STUDENT), llama(TEACHER), texts(12)
     made = replace(run(setup), policy=policy)
-    state = begin(made)
+    state = initial_state(made)
 
     def follow(carried: dict[str, Any], steps: range) -> list[list[Text]]:
         turns = [replace(turn(student, teacher, pool, step), state=carried) for step in steps]
@@ -101,7 +101,7 @@ def test_a_resumed_policy_goes_on_with_the_same_texts(name: str, tmp_path: Path)
 
     follow(state.policy, range(5))
     checkpoint.save(tmp_path, made, state, "job")
-    fresh = begin(made)
+    fresh = initial_state(made)
     assert checkpoint.resume(tmp_path, made, fresh, "job")
     assert fresh.policy == state.policy
     assert follow(fresh.policy, range(5, 10)) == follow(state.policy, range(5, 10))

@@ -95,12 +95,12 @@ def test_a_number_that_a_step_asks_for_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_tensors_that_stay_on_the_host_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    weighed = loop.weighed_losses
+    weighed = loop.mix_gold_loss
 
     def on_host(loss: object, gold: float, reading: loop.Reading, scores: None) -> Tensor:
         losses = weighed(loss, gold, reading, scores)
         return losses * torch.ones(len(losses))
 
-    monkeypatch.setattr("test_gpu_training.weighed_losses", on_host)
+    monkeypatch.setattr("test_gpu_training.mix_gold_loss", on_host)
     with pytest.raises(RuntimeError, match="to be on the same device"):
         assert_trains("sft", gpu)

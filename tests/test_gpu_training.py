@@ -13,8 +13,8 @@ from pretend_runtime import on_gpu
 
 from pipeline.distributions.log_probs import PerToken
 from pipeline.methods.catalogue import METHODS
-from pipeline.training.loop import Reading, distill, weighed_losses
-from pipeline.training.state import begin
+from pipeline.training.loop import Reading, distill, mix_gold_loss
+from pipeline.training.state import initial_state
 
 STEPS = 3
 # what may make the host wait in training, how often a step at most, and why it must
@@ -24,7 +24,10 @@ WAITS = {
         "loss and gradient norm, mostly of a step ago",
     ),
     "item pipeline/training/loop.py:validation_nll": (1, "a measurement is asked for"),
-    "item pipeline/models/lora.py:Learner.follow": (1, "no teacher learns from what is no number"),
+    "item pipeline/models/lora.py:LoraOptimizer.follow": (
+        1,
+        "no teacher learns from what is no number",
+    ),
     "item pipeline/teacher_updates/exam.py:directional_slopes": (
         2,  # a micro-batch each
         "a length to divide by must not be zero",
@@ -60,7 +63,7 @@ def in_float32(
     loss: object, gold_weight: float, reading: Reading, scores: torch.Tensor | None
 ) -> PerToken:
     """The loss of each token, where all that goes in and comes out is in float32."""
-    losses = weighed_losses(loss, gold_weight, reading, scores)
+    losses = mix_gold_loss(loss, gold_weight, reading, scores)
     given = [reading.logits, reading.student, losses]
     given += [one for one in (reading.teacher, scores) if one is not None]
     assert {one.dtype for one in given} == {torch.float32}
@@ -83,7 +86,7 @@ def expected(method: str) -> list[float]:
 def assert_trains(method: str, gpu: Ledger) -> list[float]:
     """The losses of a run in which nothing is rounded and nothing waits beyond the lists."""
     made = replace(run(Setup(method, steps=STEPS, place=on_gpu)), fused=in_float32)
-    state = begin(made)
+    state = initial_state(made)
     for step in distill(made, state):
         assert not gpu.rounded
         assert not gpu.forbidden

@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.data.batch import collate, loss_view
+from pipeline.data.batch import collate, token_context
 from pipeline.distributions import divergences
 from pipeline.distributions.log_probs import dense, top_k
 from pipeline.losses import (
@@ -24,7 +24,7 @@ from pipeline.losses import (
 from pipeline.methods.components import build_loss
 from pipeline.training.batches import MicroBatch
 from pipeline.training.loop import Reading, read, student_hidden, token_losses
-from pipeline.training.state import Run
+from pipeline.training.state import TrainingRun
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def both(case: tiny.Case) -> tuple[Tensor, Tensor]:
     return case.teacher.log_softmax(-1), case.student.log_softmax(-1)
 
 
-def reading_of(run: Run) -> Reading:
+def reading_of(run: TrainingRun) -> Reading:
     batch = collate(run.pool, torch.device("cpu"))
     given, hidden = MicroBatch(batch, run.teacher.forecast(batch)), student_hidden(run, batch)
     return read(run, tiny.plain_descent(run), given, hidden, slice(None))
@@ -49,9 +49,9 @@ def gradient(losses: Tensor, logits: Tensor) -> Tensor:
 def test_kl_falls_apart_into_target_and_diversity(case: tiny.Case) -> None:
     # the identity that ATKD and DKD rest on: KL = TKD + (1 - p_g) DKD
     (p, q), g = both(case), case.next_ids
-    target = divergences.kl(*(divergences.target_or_not(one, g) for one in (p, q)))
+    target = divergences.kl(*(divergences.binary_target(one, g) for one in (p, q)))
     diversity = divergences.kl(*(divergences.without_target(one, g) for one in (p, q)))
-    uncertainty = divergences.target_or_not(p, g)[:, 1].exp()
+    uncertainty = divergences.binary_target(p, g)[:, 1].exp()
     torch.testing.assert_close(target + uncertainty * diversity, divergences.kl(p, q))
 
 
@@ -118,7 +118,7 @@ def test_atkd_has_hard_tokens_only_where_all_are_equally_uncertain(case: tiny.Ca
     found = tiny.losses(atkd.Loss(easy_weight=0.2), p, logits.log_softmax(-1), tokens)
 
     q, g = logits.log_softmax(-1), tokens.target
-    target = divergences.kl(divergences.target_or_not(p, g), divergences.target_or_not(q, g))
+    target = divergences.kl(divergences.binary_target(p, g), divergences.binary_target(q, g))
     others = divergences.kl(divergences.without_target(p, g), divergences.without_target(q, g))
     torch.testing.assert_close(found, 0.8 * (target + others))
     assert gradient(found, logits).isfinite().all()
@@ -205,4 +205,4 @@ def test_the_view_says_whether_the_support_is_the_whole_vocabulary() -> None:
         (dense(logits, batch.next_ids), True),
         (top_k(logits, batch.next_ids, 8), False),
     ):
-        assert loss_view(batch, slice(None), signal.support, 0.0, {}).dense is whole
+        assert token_context(batch, slice(None), signal.support, 0.0, {}).dense is whole

@@ -15,7 +15,7 @@ from pipeline.methods import recipe as recipes
 from pipeline.methods.catalogue import METHODS
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill, validation_nll
-from pipeline.training.state import Row, Run, State, begin
+from pipeline.training.state import Row, TrainingRun, TrainingState, initial_state
 from workflow.config.validate import ConfigError, validate
 
 STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts
@@ -28,7 +28,7 @@ def setup(method: str) -> Setup:
 
 
 @cache
-def unbroken(method: str) -> tuple[Run, State]:
+def unbroken(method: str) -> tuple[TrainingRun, TrainingState]:
     return trained(setup(method))
 
 
@@ -70,13 +70,13 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(method: str, tmp_path: Path) -> None:
     killed = run(setup(method))
-    state = begin(killed)
+    state = initial_state(killed)
     for _ in islice(distill(killed, state), 3):
         pass
     checkpoint.save(tmp_path, killed, state, "job")
 
     resumed = run(setup(method))
-    state = begin(resumed)
+    state = initial_state(resumed)
     assert checkpoint.resume(tmp_path, resumed, state, "job")
     assert state.step == 3
     for _ in distill(resumed, state):

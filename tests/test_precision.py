@@ -23,7 +23,7 @@ from pipeline.models.language_model import Precision, load, load_frozen, paramet
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.generation import Sampling
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 SIZES = {
     "vocab_size": 40,
@@ -93,7 +93,7 @@ def test_layers_that_are_recomputed_give_the_same_bits(method: str) -> None:
     setup = Setup(method, steps=3)
     usual, expected = trained(setup)
     again = replace(run(setup), recompute=True)
-    state = begin(again)
+    state = initial_state(again)
     list(distill(again, state))
     for row, one in zip(state.rows, expected.rows, strict=True):
         assert row | {"seconds": 0} == one | {"seconds": 0}
@@ -137,7 +137,7 @@ def test_what_decays_is_a_choice(decayed: str) -> None:
         update={"weight_decay_on": decayed, "weight_decay": 0.5}
     )
     made = replace(made, settings=made.settings.model_copy(update={"training": training}))
-    state, model = begin(made), made.student
+    state, model = initial_state(made), made.student
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     for one in model.parameters():
         one.grad = torch.zeros_like(one)

@@ -178,9 +178,9 @@ def test_a_writers_cache_is_as_large_as_writing_makes_it():
 @pytest.mark.parametrize("parameters", [10**8, 18 * 10**8, 25 * 10**8, 7 * 10**9])
 def test_a_training_step_holds_as_many_logits_as_it_says(gigabytes: int, parameters: int):
     machine = Machine(device_memory_mb=1000 * gigabytes)
-    on_gpu = chunked_loss.logits_on_gpu(gigabytes * 10**9, parameters)
+    on_gpu = chunked_loss.max_logits_on_gpu(gigabytes * 10**9, parameters)
     assert on_gpu == logits_at_once(machine, parameters)
-    assert chunked_loss.logits_at_once(torch.device("cpu"), parameters) == logits_at_once(
+    assert chunked_loss.max_logits(torch.device("cpu"), parameters) == logits_at_once(
         CPU, parameters
     )
     # 16 bytes a parameter are to leave half of it free

@@ -5,8 +5,8 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.distributions.log_probs import Signal, dense, on_support
-from pipeline.distributions.sampled_targets import sampled
+from pipeline.distributions.log_probs import TeacherSignal, dense, log_probs_on
+from pipeline.distributions.sampled_targets import sample_signal
 from pipeline.losses.forward_kl import Loss
 
 VOCABULARY, TOKENS = 9, 4
@@ -32,19 +32,19 @@ def uniform(draws: int, seed: int = 0) -> Tensor:
     return torch.rand(TOKENS, draws, generator=generator, dtype=torch.float64)
 
 
-def gradient(signal: Signal, student: Tensor) -> Tensor:
+def gradient(signal: TeacherSignal, student: Tensor) -> Tensor:
     """Of forward KL, with regard to the student's logits."""
     logits = student.clone().requires_grad_(True)
     return torch.autograd.grad(losses(signal, logits).sum(), logits)[0]
 
 
-def losses(signal: Signal, student: Tensor) -> Tensor:
+def losses(signal: TeacherSignal, student: Tensor) -> Tensor:
     """Forward KL at each token."""
     tokens = tiny.one_text(signal.support.target, torch.zeros(TOKENS))
-    return Loss()(signal.log_probs, on_support(student, signal.support), tokens)
+    return Loss()(signal.log_probs, log_probs_on(student, signal.support), tokens)
 
 
-def counts(signal: Signal) -> Tensor:
+def counts(signal: TeacherSignal) -> Tensor:
     """The probability of each token of the vocabulary."""
     ids = signal.support.ids
     return torch.zeros(TOKENS, VOCABULARY).scatter(
@@ -53,7 +53,7 @@ def counts(signal: Signal) -> Tensor:
 
 
 def test_targets_are_the_shares_of_draws_and_sum_to_one(teacher: Tensor, next_ids: Tensor) -> None:
-    signal = sampled(teacher, next_ids, 5, uniform(5))
+    signal = sample_signal(teacher, next_ids, 5, uniform(5))
     shares = counts(signal)
     torch.testing.assert_close(shares * 5, (shares * 5).round())
     torch.testing.assert_close(shares.sum(-1), torch.ones(TOKENS))
@@ -64,13 +64,13 @@ def test_supports_are_as_wide_as_can_be_needed_and_name_no_token_twice(
     teacher: Tensor, next_ids: Tensor
 ) -> None:
     for draws, width in ((1, 2), (5, 6), (50, VOCABULARY)):
-        ids = sampled(teacher, next_ids, draws, uniform(draws)).support.ids
+        ids = sample_signal(teacher, next_ids, draws, uniform(draws)).support.ids
         assert ids.shape == (TOKENS, width)
         assert all(len(set(row)) == width for row in ids.tolist())
 
 
 def test_the_next_token_is_in_the_support_drawn_or_not(teacher: Tensor, next_ids: Tensor) -> None:
-    signal = sampled(teacher, next_ids, 3, uniform(3))
+    signal = sample_signal(teacher, next_ids, 3, uniform(3))
     found = signal.support.ids.gather(-1, signal.support.target[:, None])[:, 0]
     assert torch.equal(found, next_ids)
 
@@ -79,7 +79,7 @@ def test_a_token_is_drawn_where_the_uniform_number_falls() -> None:
     # cumulative ¼, ¾, 1
     logits = torch.tensor([[0.25, 0.5, 0.25]]).log()
     uniforms = torch.tensor([[0.0, 0.2499, 0.26, 0.7499, 0.76, 0.999]], dtype=torch.float64)
-    signal = sampled(logits, torch.tensor([2]), 6, uniforms)
+    signal = sample_signal(logits, torch.tensor([2]), 6, uniforms)
     shares = torch.zeros(1, 3).scatter(-1, signal.support.ids, signal.log_probs.exp())
     torch.testing.assert_close(shares, torch.full((1, 3), 1 / 3))
 
@@ -87,7 +87,7 @@ def test_a_token_is_drawn_where_the_uniform_number_falls() -> None:
 def test_forward_kl_counts_only_outcomes_that_were_drawn(
     teacher: Tensor, student: Tensor, next_ids: Tensor
 ) -> None:
-    signal = sampled(teacher, next_ids, 5, uniform(5))
+    signal = sample_signal(teacher, next_ids, 5, uniform(5))
     found = losses(signal, student)
     shares, q = counts(signal).double(), student.double().log_softmax(-1)
     expected = torch.stack(
@@ -108,7 +108,7 @@ def test_one_draw_has_the_dense_gradient_in_expectation(
     middles = p.cumsum(-1) - p / 2
     expected = torch.zeros(TOKENS, VOCABULARY)
     for token in range(VOCABULARY):
-        signal = sampled(teacher, next_ids, 1, middles[:, token : token + 1])
+        signal = sample_signal(teacher, next_ids, 1, middles[:, token : token + 1])
         expected += p[:, token : token + 1].float() * gradient(signal, student)
     torch.testing.assert_close(expected, gradient(dense(teacher, next_ids), student))
 
@@ -118,7 +118,7 @@ def test_many_draws_come_to_the_dense_gradient(
 ) -> None:
     repeats, draws = 300, 50
     found = [
-        gradient(sampled(teacher, next_ids, draws, uniform(draws, seed)), student)
+        gradient(sample_signal(teacher, next_ids, draws, uniform(draws, seed)), student)
         for seed in range(repeats)
     ]
     off = torch.stack(found).mean(0) - gradient(dense(teacher, next_ids), student)

@@ -14,9 +14,9 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compiled
 from pipeline.training import checkpoint
 from pipeline.training.compile import attempt, pays
-from pipeline.training.loop import distill, settle
+from pipeline.training.loop import distill, flush_metrics
 from pipeline.training.prefetch import ahead
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 
 def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
@@ -46,12 +46,12 @@ def test_an_error_ahead_is_raised_when_its_turn_comes() -> None:
 
 def test_rows_are_read_when_they_are_wanted() -> None:
     made = run(Setup("sft", steps=3))
-    state = begin(made)
+    state = initial_state(made)
     steps = distill(made, state)
     assert [next(steps), next(steps)] == [1, 2]
     assert [row["step"] for row in state.rows] == [1]
-    settle(state)
-    settle(state)  # once more changes nothing
+    flush_metrics(state)
+    flush_metrics(state)  # once more changes nothing
     assert [row["step"] for row in state.rows] == [1, 2]
     assert list(steps) == [3]
     assert state.rows == trained_rows("sft", state.rows)
@@ -66,7 +66,7 @@ def trained_rows(method: str, like: list[dict]) -> list[dict]:
 @pytest.mark.parametrize("method", ["sft", "gkd"])  # whose numbers are read later, and at once
 def test_weights_that_a_loss_has_ruined_are_never_saved(method: str, tmp_path: Path) -> None:
     made = run(Setup(method, steps=6, learning_rate=1e30))
-    state = begin(made)
+    state = initial_state(made)
 
     def saving_each_step() -> None:
         for _ in distill(made, state):
@@ -86,7 +86,7 @@ def test_a_teacher_without_numbers_is_the_one_that_is_blamed(method: str) -> Non
     broken = llama(5)
     broken.model.layers[0].mlp.up_proj.weight.data[:] = math.nan
     made = replace(made, teacher=LiveTeacher(broken))
-    state = begin(made)
+    state = initial_state(made)
     with pytest.raises(ValueError, match="the live teacher's log-probabilities are not numbers at"):
         list(distill(made, state))
 
@@ -100,7 +100,7 @@ def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
     torch.compiler.reset()
     compiled = attempt(run(setup), backend="aot_eager")
     assert compiled.compiled == Compiled(True, "layers and loss"), capfd.readouterr().err
-    state = begin(compiled)
+    state = initial_state(compiled)
     assert list(distill(compiled, state)) == [1, 2, 3]
     for row, expected in zip(state.rows, trained(setup)[1].rows, strict=True):
         assert row["loss_nats"] == pytest.approx(expected["loss_nats"], rel=1e-5)
@@ -127,7 +127,7 @@ def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
     assert not made.compiled.yes
     assert "this machine has no compiler" in made.compiled.reason
     assert "this machine has no compiler" in capfd.readouterr().err
-    state = begin(made)
+    state = initial_state(made)
     assert list(distill(made, state)) == [1, 2]
     assert state.rows == trained_rows("forward_kl", state.rows)
     # whoever compiles next, such as a writer, can
@@ -163,7 +163,7 @@ def test_a_graph_serves_all_layers_batches_and_lengths() -> None:
     found = attempt(made, counting)
     # a layer of the student's, one of the teacher's, and the loss
     assert len(graphs) == 3
-    state = begin(found)
+    state = initial_state(found)
     list(distill(found, state))
     # and one of the student's without gradient, for validation
     assert len(graphs) == 4

@@ -18,7 +18,7 @@ from test_cache_tiers import cached
 from pipeline.artifacts import artifact
 from pipeline.data.batch import Text, collate
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import on_support
+from pipeline.distributions.log_probs import log_probs_on
 from pipeline.methods.catalogue import METHODS
 from pipeline.models.logits import Scaling
 from pipeline.models.teacher import LiveTeacher
@@ -31,7 +31,7 @@ from pipeline.teacher_cache.reader import open_cache
 from pipeline.teacher_cache.store import Store
 from pipeline.teacher_cache.tiers import Hidden
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 COUNT = 500  # texts: their tokens need more than one block
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
@@ -74,7 +74,7 @@ def some(*places: int) -> list[Text]:
 def test_texts_of_all_shards_are_found_in_any_order(made: Shelf):
     batch = collate(some(499, 3, 250, 0, 251, 420), CPU)
     stored = open_cache(made.cache, ["train"]).signal(batch)
-    exact = on_support(LiveTeacher(llama(7)).logits(batch), stored.support)
+    exact = log_probs_on(LiveTeacher(llama(7)).logits(batch), stored.support)
     assert kl(exact, stored.log_probs).max() < 1e-4
     assert stored.support.ids[:, 0].equal(batch.next_ids)
 
@@ -183,7 +183,7 @@ def test_every_loss_on_hidden_states_is_that_on_the_live_teacher(method: str, tm
 
 
 def _losses(one: object) -> Iterator[float]:
-    state = begin(one)
+    state = initial_state(one)
     for _ in distill(one, state):
         pass
     return (row["loss_nats"] for row in state.rows)

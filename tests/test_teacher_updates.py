@@ -13,12 +13,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from pipeline.data.batch import Batch, collate
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import scaling_of
-from pipeline.models.lora import Learner, attach
+from pipeline.models.lora import LoraOptimizer, attach
 from pipeline.stages.train import stage as distill
 from pipeline.teacher_updates import exam, online_module
 from pipeline.training import checkpoint, chunked_loss
 from pipeline.training.loop import distill as steps_of
-from pipeline.training.state import Run, State, begin
+from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 LEARNING = ("okd", "ikd")
 
@@ -125,7 +125,7 @@ def course_loss(p: Tensor, logits: Tensor) -> Tensor:
 def lesson():
     """Teacher and student in float64, a course and an exam; the adapters are under way."""
     teacher, student = in_float64(1), in_float64(2)
-    learner = Learner(teacher, rank=2, scale=1.0, learning_rate=1e-3, seed=0)
+    learner = LoraOptimizer(teacher, rank=2, scale=1.0, learning_rate=1e-3, seed=0)
     with torch.no_grad():
         for up in learner.weights[1::2]:
             up += 0.3 * torch.randn(up.shape, generator=torch.Generator().manual_seed(3))
@@ -263,7 +263,7 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
     assert max(seen) <= max(8, longest) < most
 
 
-def after(run_: Run, state: State, last: int) -> None:
+def after(run_: TrainingRun, state: TrainingState, last: int) -> None:
     for _ in steps_of(run_, state):
         if state.step == last:
             return
@@ -272,13 +272,13 @@ def after(run_: Run, state: State, last: int) -> None:
 @pytest.mark.parametrize("method", LEARNING)
 def test_killed_and_resumed_it_ends_with_the_same_bits(method, tmp_path):
     straight, killed, resumed = (run(Setup(method)) for _ in range(3))
-    state = begin(straight)
+    state = initial_state(straight)
     after(straight, state, 8)
 
-    early = begin(killed)
+    early = initial_state(killed)
     after(killed, early, 3)
     checkpoint.save(tmp_path, killed, early, "job")
-    late = begin(resumed)
+    late = initial_state(resumed)
     assert checkpoint.resume(tmp_path, resumed, late, "job")
     assert late.step == 3
     after(resumed, late, 8)
@@ -295,7 +295,7 @@ def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
     files = put_all(tmp_path)
     before = {path: path.read_bytes() for path in files.teacher.rglob("*.*")}
     made = distill.assemble(files, run(Setup(method, steps=3)).settings, budget=400)
-    after(made, begin(made), 3)
+    after(made, initial_state(made), 3)
     assert any(up.abs().sum() > 0 for up in made.update.learner.weights[1::2])
     assert {path: path.read_bytes() for path in files.teacher.rglob("*.*")} == before
 

@@ -9,11 +9,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipeline.data.batch import Text
 from pipeline.data_policies.fixed import Policy
-from pipeline.distributions.log_probs import LogProbs, Signal, Tokens, of_target, on_support
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    TeacherSignal,
+    TokenContext,
+    log_probs_on,
+    target_log_prob,
+)
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.training.state import Run, State
+from pipeline.training.state import TrainingRun, TrainingState
 
 TEXT_LENGTHS = (3, 1, 4, 2)  # response tokens of the texts of a case
 VOCABULARY = 64
@@ -28,12 +34,12 @@ class Case:
     next_ids: Tensor
     noise: Tensor  # of what the texts were written with
 
-    def tokens(self, state: dict[str, float], progress: float = 0.3) -> Tokens:
+    def tokens(self, state: dict[str, float], progress: float = 0.3) -> TokenContext:
         """The tokens on a dense support; every other text is the student's."""
         lengths = torch.tensor(TEXT_LENGTHS)
         sequence = torch.arange(len(lengths)).repeat_interleave(lengths)
-        written = of_target(self.student.log_softmax(-1), self.next_ids) + self.noise
-        return Tokens(
+        written = target_log_prob(self.student.log_softmax(-1), self.next_ids) + self.noise
+        return TokenContext(
             target=self.next_ids,
             sequence=sequence,
             lengths=lengths,
@@ -59,9 +65,9 @@ def case(seed: int = 0, vocabulary: int = 11, spread: float = 2.0) -> Case:
     return Case(teacher, student, next_ids, noise)
 
 
-def one_text(target: Tensor, written_log_probs: Tensor) -> Tokens:
+def one_text(target: Tensor, written_log_probs: Tensor) -> TokenContext:
     """The tokens of a single text by the student, on a dense support."""
-    return Tokens(
+    return TokenContext(
         target=target,
         sequence=torch.zeros_like(target),
         lengths=torch.tensor([len(target)]),
@@ -75,7 +81,7 @@ def one_text(target: Tensor, written_log_probs: Tensor) -> Tokens:
     )
 
 
-def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> Tensor:
+def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> Tensor:
     """The loss of each token, the tokens being a whole optimizer step."""
     if hasattr(loss, "score"):
         scores = loss.score(teacher, student.detach(), tokens)
@@ -83,9 +89,9 @@ def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> T
     return loss(teacher, student, tokens)
 
 
-def on_signal(loss: Any, signal: Signal, one: Case, state: dict[str, float]) -> Tensor:
+def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, float]) -> Tensor:
     """The loss of each token on the support of a signal, which is a teacher's."""
-    student = on_support(one.student, signal.support)
+    student = log_probs_on(one.student, signal.support)
     tokens = one.tokens(state)
     tokens = replace(
         tokens,
@@ -136,7 +142,7 @@ def texts(count: int = 6, seed: int = 0) -> list[Text]:
     return found
 
 
-def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 1) -> Run:
+def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 1) -> TrainingRun:
     """A run of a loss on all tiny texts at once, with a live teacher."""
     pool = texts()
     method = MethodSettings(loss="", policy="fixed", teacher="live", gold_weight=gold_weight)
@@ -149,7 +155,7 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
         max_gradient_norm=1e9,
         validations=0,
     )
-    return Run(
+    return TrainingRun(
         settings=DistillSettings(method=method, training=training, max_new_tokens=4, seed=0),
         student=llama(seed=2),
         teacher=LiveTeacher(llama(seed=1)),
@@ -163,7 +169,7 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
     )
 
 
-def plain_descent(one: Run) -> State:
+def plain_descent(one: TrainingRun) -> TrainingState:
     """The state before the first step, with an optimizer that subtracts the gradient itself."""
     optimizer = torch.optim.SGD(one.student.parameters(), lr=one.settings.training.learning_rate)
-    return State(optimizer, loss=initial_state(one.loss))
+    return TrainingState(optimizer, loss=initial_state(one.loss))

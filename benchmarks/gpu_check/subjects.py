@@ -25,7 +25,7 @@ from pipeline.models.language_model import Precision
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.training.state import Run
+from pipeline.training.state import TrainingRun
 
 VOCABULARY = 512
 END = 1
@@ -125,7 +125,7 @@ def run(
     training: Training,
     max_new_tokens: int,
     budget: int,
-) -> Run:
+) -> TrainingRun:
     """A training run of a method of the catalogue, as its defaults have it."""
     recipe = recipes.decide(name, {})
     method, update = recipe.method, None
@@ -138,7 +138,7 @@ def run(
     if method.update and isinstance(teacher, LiveTeacher):
         update = components.build_update(method.update, recipe.update)
         update = update.begin(teacher.model, pool, settings, budget)
-    return Run(
+    return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher if method.teacher in ("cache", "live") else None,

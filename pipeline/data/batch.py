@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from pipeline.distributions.log_probs import PerToken, Support, Tokens
+from pipeline.distributions.log_probs import PerToken, Support, TokenContext
 from pipeline.runtime.transfer import to_device
 
 Author = Literal["gold", "teacher", "student"]
@@ -109,12 +109,12 @@ def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> I
         yield collate(waiting, device)
 
 
-def loss_view(
+def token_context(
     batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
-) -> Tokens:
+) -> TokenContext:
     """What a loss may know of the tokens of some texts of a batch, whose support is given."""
     own = texts_of(batch, rows)
-    return Tokens(
+    return TokenContext(
         target=support.target,
         sequence=batch.sequence[rows],
         by_student=batch.by_student[rows],

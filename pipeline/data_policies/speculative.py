@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pipeline.data.batch import Text
-from pipeline.distributions.log_probs import of_target
+from pipeline.distributions.log_probs import target_log_prob
 from pipeline.generation import Drafted, Logits, sampler
 from pipeline.generation.mixing import both, rewritten
 from pipeline.generation.step_context import Turn
@@ -48,4 +48,4 @@ class Policy:
     def refuse(self, proposed: Int[Tensor, " batch"], teacher: Logits) -> Bool[Tensor, " batch"]:
         """Which tokens are none of the teacher's top K."""
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
-        return of_target(teacher, proposed) < least
+        return target_log_prob(teacher, proposed) < least

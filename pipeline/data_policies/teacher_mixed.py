@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.data.batch import Text
-from pipeline.distributions.log_probs import of_target
+from pipeline.distributions.log_probs import target_log_prob
 from pipeline.generation import Choice, Logits, either, sampler, write
 from pipeline.generation.mixing import both
 from pipeline.generation.step_context import Turn
@@ -48,7 +48,7 @@ class Policy:
         chosen = either(by_teacher, own, alone([teacher], position, uniform[:, 1:]))
 
         student_part, teacher_part = (
-            of_target(one.log_softmax(-1), chosen.tokens) + _log(share)
+            target_log_prob(one.log_softmax(-1), chosen.tokens) + _log(share)
             for one, share in zip(logits, (1 - self.teacher_share, self.teacher_share), strict=True)
         )
         return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))

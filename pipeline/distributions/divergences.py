@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, of_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, target_log_prob
 
 Weight = float | Float[Tensor, "tokens 1"]
 
@@ -41,10 +41,10 @@ def entropy(p: LogProbs) -> PerToken:
     return -(p.exp() * torch.where(p > -torch.inf, p, 0)).sum(-1)
 
 
-def target_or_not(p: LogProbs, target: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens 2"]:
+def binary_target(p: LogProbs, target: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens 2"]:
     """(p_g, 1 - p_g): the next token g against all others."""
     others = _others(p, target).logsumexp(-1)  # 1 - p_g would lose its digits where p_g is near 1
-    return torch.stack([of_target(p, target), others], dim=-1)
+    return torch.stack([target_log_prob(p, target), others], dim=-1)
 
 
 def without_target(p: LogProbs, target: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens others"]:

@@ -30,7 +30,7 @@ class Support:
 
 
 @dataclass(frozen=True)
-class Signal:
+class TeacherSignal:
     """A teacher's log-probabilities, and the support they are on."""
 
     log_probs: LogProbs
@@ -41,30 +41,30 @@ class Signal:
         """The signal of some of the tokens."""
         ids = self.support.ids
         support = Support(self.support.target[rows], None if ids is None else ids[rows])
-        return Signal(self.log_probs[rows], support)
+        return TeacherSignal(self.log_probs[rows], support)
 
     def to(self, device: torch.device) -> "Signal":
         """The same signal on a device."""
         ids = self.support.ids
         ids = None if ids is None else to_device(ids, device)
         support = Support(to_device(self.support.target, device), ids)
-        return Signal(to_device(self.log_probs, device), support)
+        return TeacherSignal(to_device(self.log_probs, device), support)
 
 
 @runtime_checkable
-class Forecast(Protocol):
+class TeacherDistributions(Protocol):
     """What a teacher says of a batch, asked for part by part.
 
     Where it is as wide as the vocabulary, it is not made before it is asked for.
     """
 
-    def part(self, rows: slice) -> Signal:
+    def part(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens, without gradient."""
         ...
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenContext:
     """What a loss may know of the tokens beside the two distributions."""
 
     target: Int[Tensor, " tokens"]  # column of the token that really comes next
@@ -80,7 +80,7 @@ class Tokens:
     step_scores: Float[Tensor, " step_tokens"] | None = None  # `Loss.score` over the whole step
 
 
-def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
+def log_probs_on(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
     """Log-probabilities on a support, in float32 at least. The one place they are made."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if support.ids is None:
@@ -91,20 +91,22 @@ def on_support(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> 
     return sparse_log_probs(logits, support.ids)
 
 
-def only_next(next_ids: Int[Tensor, " tokens"]) -> Support:
+def target_only_support(next_ids: Int[Tensor, " tokens"]) -> Support:
     """The token that really comes next against all others: enough for likelihoods."""
     return Support(target=torch.zeros_like(next_ids), ids=next_ids[:, None])
 
 
-def dense(logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]) -> Signal:
+def dense(
+    logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]
+) -> TeacherSignal:
     """A signal on the whole vocabulary."""
     support = Support(target=next_ids)
-    return Signal(on_support(logits, support), support)
+    return TeacherSignal(log_probs_on(logits, support), support)
 
 
 def top_k(
     logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"], k: int
-) -> Signal:
+) -> TeacherSignal:
     """A signal on the k likeliest tokens, the really next one among them, and the bucket.
 
     The next token takes the last place where it is not among the k likeliest.
@@ -115,9 +117,9 @@ def top_k(
     target = (ids == next_ids[:, None]).int().argmax(-1)
 
     support = Support(target=target, ids=ids)
-    return Signal(on_support(logits, support), support)
+    return TeacherSignal(log_probs_on(logits, support), support)
 
 
-def of_target(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
+def target_log_prob(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
     """The log-probability of the token that really comes next."""
     return log_probs.gather(-1, target[:, None])[:, 0]

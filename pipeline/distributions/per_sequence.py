@@ -11,23 +11,23 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from pipeline.distributions.log_probs import PerToken, Tokens
+from pipeline.distributions.log_probs import PerToken, TokenContext
 
 Values = Shaped[Tensor, "tokens *each"]  # a row for each token
 Grid = Shaped[Tensor, "texts longest *each"]  # what lies behind the end of a text is zero
 
 
-def side_by_side(values: Tensor) -> bool:
+def uses_grid(values: Tensor) -> bool:
     """Whether texts are to be taken all at once."""
     return torch.compiler.is_compiling() or values.is_cuda
 
 
-def by_text(values: Values, tokens: Tokens) -> Sequence[Tensor]:
+def split_by_text(values: Values, tokens: TokenContext) -> Sequence[Tensor]:
     """The rows of `values`, text by text."""
     return values.split(tokens.lengths.tolist())
 
 
-def in_grid(values: Values, tokens: Tokens) -> Grid:
+def to_grid(values: Values, tokens: TokenContext) -> Grid:
     """The rows of `values`, the texts side by side."""
     starts = tokens.lengths.cumsum(0) - tokens.lengths
     at = (starts[:, None] + tokens.places).clamp(max=len(values) - 1)
@@ -35,7 +35,7 @@ def in_grid(values: Values, tokens: Tokens) -> Grid:
     return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[at], 0)
 
 
-def from_grid(grid: Grid, tokens: Tokens) -> Values:
+def from_grid(grid: Grid, tokens: TokenContext) -> Values:
     """What a grid has for each token."""
     text = tokens.sequence - tokens.sequence[:1]
     starts = tokens.lengths.cumsum(0) - tokens.lengths
@@ -43,17 +43,17 @@ def from_grid(grid: Grid, tokens: Tokens) -> Values:
     return grid[text, place]
 
 
-def text_mean(values: Values, tokens: Tokens) -> Values:
+def text_mean(values: Values, tokens: TokenContext) -> Values:
     """At each token the mean over its text."""
-    if side_by_side(values):
-        grid = in_grid(values, tokens)
+    if uses_grid(values):
+        grid = to_grid(values, tokens)
         lengths = tokens.lengths.reshape(-1, *(1,) * values.ndim)
         return from_grid((grid.sum(1, keepdim=True) / lengths).expand_as(grid), tokens)
-    means = [one.mean(0, keepdim=True).expand_as(one) for one in by_text(values, tokens)]
+    means = [one.mean(0, keepdim=True).expand_as(one) for one in split_by_text(values, tokens)]
     return torch.cat(means)
 
 
-def log_probs_written_with(tokens: Tokens) -> PerToken:
+def sampling_log_probs(tokens: TokenContext) -> PerToken:
     """What each token was written with. Raises ValueError if a text was not written in training."""
     if not tokens.all_written:
         raise ValueError(

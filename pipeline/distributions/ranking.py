@@ -13,21 +13,21 @@ RANKED = 5  # ranks that evaluations compare, and that caches keep
 
 
 @dataclass(frozen=True)
-class Top:
+class RankedTokens:
     """The largest values of each row in the order of their ranks, and the columns they are in."""
 
     values: Float[Tensor, "rows k"]
     columns: Int[Tensor, "rows k"]
 
 
-def in_order(
+def sort_by_rank(
     values: Float[Tensor, "rows k"], columns: Int[Tensor, "rows k"], count: int | None = None
-) -> Top:
+) -> RankedTokens:
     """Values and their columns by rank, the first `count` of them; None: all."""
     by_column = columns.argsort(dim=-1)
     values, columns = values.gather(-1, by_column), columns.gather(-1, by_column)
     ordered, order = values.sort(dim=-1, descending=True, stable=True)
-    return Top(ordered[:, :count], columns.gather(-1, order)[:, :count])
+    return RankedTokens(ordered[:, :count], columns.gather(-1, order)[:, :count])
 
 
 def likeliest(
@@ -38,7 +38,7 @@ def likeliest(
     if count >= size:
         return logits.sort(dim=-1, descending=True, stable=True).indices
     found = logits.topk(count + 1, dim=-1)
-    ids = in_order(found.values[:, :count], found.indices[:, :count]).columns
+    ids = sort_by_rank(found.values[:, :count], found.indices[:, :count]).columns
     # where the next one is as likely as the last, `topk` takes any of them
     tied = found.values[:, count - 1] == found.values[:, count]
     if tied.any():

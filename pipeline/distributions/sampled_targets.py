@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.distributions.log_probs import Signal, Support
+from pipeline.distributions.log_probs import Support, TeacherSignal
 
 
-def sampled(
+def sample_signal(
     logits: Float[Tensor, "tokens vocabulary"],
     next_ids: Int[Tensor, " tokens"],
     draws: int,
     uniforms: Float[Tensor, "tokens draws"],
-) -> Signal:
+) -> TeacherSignal:
     """A signal of counts / draws, on the next token, the drawn tokens and as many as there is room.
 
     All supports are of draws + 1 tokens, or of the whole vocabulary if that is fewer. What was
@@ -37,17 +37,17 @@ def sampled(
     log_probs = (counts.gather(-1, ids) / draws).log()
     if ids.shape[-1] < vocabulary:
         log_probs = torch.cat([log_probs, torch.full_like(log_probs[:, :1], -torch.inf)], dim=-1)
-    return Signal(log_probs, Support(target=torch.zeros_like(next_ids), ids=ids))
+    return TeacherSignal(log_probs, Support(target=torch.zeros_like(next_ids), ids=ids))
 
 
-def with_fillers(
+def signal_from_counts(
     ids: Int[Tensor, "tokens drawn"],
     counts: Float[Tensor, "tokens drawn"],
     next_ids: Int[Tensor, " tokens"],
     draws: int,
     vocabulary: int,
-) -> Signal:
-    """The signal that `sampled` gave, from what was drawn alone; -1 stands where fewer came up.
+) -> TeacherSignal:
+    """The signal of `sample_signal` from the drawn ids and counts alone; missing draws are -1.
 
     Fillers may be other tokens than there: they have no probability, and the support is as large.
     """
@@ -69,4 +69,4 @@ def with_fillers(
     if width < vocabulary:
         log_probs = torch.cat([log_probs, torch.full_like(own, -torch.inf)], dim=-1)
     support = Support(torch.zeros_like(next_ids), torch.cat([next_ids[:, None], others], dim=-1))
-    return Signal(log_probs, support)
+    return TeacherSignal(log_probs, support)

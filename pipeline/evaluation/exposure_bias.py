@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text, micro_batches
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import Support, on_support
+from pipeline.distributions.log_probs import Support, log_probs_on
 from pipeline.evaluation.records import Measured, Metric, rows
 from pipeline.generation import sampler, write
 from pipeline.models.teacher import LiveTeacher
@@ -82,7 +82,7 @@ def divergences(
     )
     for batch in micro_batches(texts, budget, model.device):
         p, q = (
-            on_support(one.logits(batch), Support(batch.next_ids))
+            log_probs_on(one.logits(batch), Support(batch.next_ids))
             for one in (live, LiveTeacher(model))
         )
         counts = [len(text.response_ids) for text in batch.texts]

@@ -32,7 +32,7 @@ from pipeline.artifacts import schemas
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.distributions import ranking
 from pipeline.distributions.divergences import entropy, kl
-from pipeline.distributions.log_probs import PerToken, Signal, of_target, on_support
+from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
 from pipeline.distributions.ranking import RANKED
 from pipeline.evaluation.records import Measured, Metric, rows, table
 from pipeline.models.language_model import Precision
@@ -96,7 +96,7 @@ def _tokens(
     logits = model.logits(batch)
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
     likeliest = ranking.likeliest(logits, RANKED)
-    greatest = of_target(logits, likeliest[:, 0])
+    greatest = target_log_prob(logits, likeliest[:, 0])
     compared = {
         name: _compared(teacher.signal(batch), logits, likeliest)
         for name, teacher in teachers.items()
@@ -105,15 +105,15 @@ def _tokens(
     return Tokens(
         text=np.repeat([places[text.example_id] for text in batch.texts], lengths),
         position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
-        nll=_array(total - of_target(logits, batch.next_ids)),
+        nll=_array(total - target_log_prob(logits, batch.next_ids)),
         confidence=_array((greatest - total).exp()),
         correct=_array(likeliest[:, 0] == batch.next_ids),
         teachers=compared,
     )
 
 
-def _compared(signal: Signal, logits: torch.Tensor, likeliest: torch.Tensor) -> PerTeacher:
-    p, q = signal.log_probs, on_support(logits, signal.support)
+def _compared(signal: TeacherSignal, logits: torch.Tensor, likeliest: torch.Tensor) -> PerTeacher:
+    p, q = signal.log_probs, log_probs_on(logits, signal.support)
     best = signal.likeliest
     metrics: dict[str, PerToken] = {
         "kl_to_teacher_nats": kl(p, q),
@@ -125,7 +125,7 @@ def _compared(signal: Signal, logits: torch.Tensor, likeliest: torch.Tensor) -> 
     if best is not None and best.shape[-1] == RANKED:
         shared = (best[:, :, None] == likeliest[:, None, :]).any(-1)
         metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
-    unsure = -torch.expm1(of_target(p, signal.support.target))
+    unsure = -torch.expm1(target_log_prob(p, signal.support.target))
     return PerTeacher({name: _array(one) for name, one in metrics.items()}, _array(unsure))
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
-from pipeline.distributions.log_probs import Support, of_target, on_support
+from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
 from pipeline.generation import sampler, write
 from pipeline.models import positions
 from pipeline.models.flops import record_scores
@@ -160,8 +160,8 @@ class CheckpointLM(HFLM):
         for rows, ids in zip(where.split(HEAD_TOKENS), wanted.split(HEAD_TOKENS), strict=True):
             with autocast(self.device, "auto"):
                 logits = head(self.model, hidden[rows])
-            found = on_support(logits, Support(target=ids))
-            log_probs.append(of_target(found, ids).double().cpu())
+            found = log_probs_on(logits, Support(target=ids))
+            log_probs.append(target_log_prob(found, ids).double().cpu())
             is_likeliest.append((found.argmax(-1) == ids).cpu())
         return torch.cat(log_probs), torch.cat(is_likeliest)
 

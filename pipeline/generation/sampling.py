@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.distributions.log_probs import of_target
+from pipeline.distributions.log_probs import target_log_prob
 from pipeline.settings.generation import Sampling
 
 DRAWS = 3  # uniform numbers a token: enough for propose, accept and resample
@@ -83,10 +83,10 @@ def draw_one(
     """
     if sampling != Sampling():
         tokens, log_probs = draw(logits, uniform, sampling)
-        return tokens, of_target(log_probs, tokens)
+        return tokens, target_log_prob(log_probs, tokens)
     probabilities = logits.float().softmax(-1)
     tokens = _inverted(probabilities, uniform.double())
-    return tokens, of_target(probabilities, tokens).log()
+    return tokens, target_log_prob(probabilities, tokens).log()
 
 
 def _inverted(probabilities: Logits, uniform: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:

@@ -9,7 +9,7 @@ unless α + β = 1: on a sparse support it may be off either way.
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import alpha_beta
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import Positive
 
 
@@ -20,5 +20,5 @@ class Loss:
     teacher_power: Positive = 0.2  # α
     student_power: Positive = 0.7  # β
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return alpha_beta(teacher, student, self.teacher_power, self.student_power)

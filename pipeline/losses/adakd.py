@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import NonNegative, OpenShare, PositiveShare, Share
 
 
@@ -56,12 +56,12 @@ class Loss:
             return state
         return state | {"share": share, "reference_nats": smooth}
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         """s: the Hellinger distance between student and teacher."""
         apart = (teacher / 2).exp() - (student / 2).exp()
         return (apart.square().sum(-1) / 2).sqrt()
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assert tokens.step_scores is not None
         least, median, chosen = self._hardest(tokens.step_scores, tokens.state["share"])
         s = self.score(teacher, student.detach(), tokens)

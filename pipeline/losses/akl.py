@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
 
@@ -22,7 +22,7 @@ class Loss:
 
     head_mass: OpenShare = 0.5  # μ
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         head_share = self._head_share(teacher.exp(), student.detach().exp())
         return head_share * kl(teacher, student) + (1 - head_share) * kl(student, teacher)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.distributions.divergences import alpha_beta, mixture
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare, Positive, Real
 
 
@@ -26,7 +26,7 @@ class Loss:
     teacher_power: Positive = 0.2
     assistant_power: Positive = 0.7
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assistant = self._assistant(teacher, student)
         return alpha_beta(teacher, assistant, self.teacher_power, self.assistant_power)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.distributions.divergences import target_or_not, without_target
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import binary_target, without_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.components import build_loss
 from pipeline.methods.ranges import PlainDivergence, Share
 
@@ -36,16 +36,16 @@ class Loss:
         """Builds the base once: it is looked up by its name."""
         object.__setattr__(self, "divergence", build_loss(self.base, {}))
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         """log(1 - p_g), the logarithm of the uncertainty: the same ranks, more digits."""
         judge = student if self.reverse else teacher
-        return target_or_not(judge, tokens.target)[:, 1]
+        return binary_target(judge, tokens.target)[:, 1]
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assert tokens.step_scores is not None
         p, q = (student, teacher) if self.reverse else (teacher, student)
         g = tokens.target
-        target_part = self.divergence(target_or_not(p, g), target_or_not(q, g), tokens)  # TKD
+        target_part = self.divergence(binary_target(p, g), binary_target(q, g), tokens)  # TKD
         diverse_part = self.divergence(without_target(p, g), without_target(q, g), tokens)  # DKD
 
         median = tokens.step_scores.median()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.distributions.divergences import Weight, kl, mixture, skew_kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
 
@@ -26,11 +26,13 @@ class Loss:
     skew: OpenShare = 0.1  # α
     gradual: bool = False
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return contrast(teacher, student, tokens, self.skew, self.gradual)
 
 
-def contrast(p: LogProbs, q: LogProbs, tokens: Tokens, skew: Weight, gradual: bool) -> PerToken:
+def contrast(
+    p: LogProbs, q: LogProbs, tokens: TokenContext, skew: Weight, gradual: bool
+) -> PerToken:
     """The loss for a given skew, one for all tokens or one for each."""
     student_weight = 1 + min(1.0, 2 * tokens.progress) / 2 if gradual else 1.0  # β
     on_teacher_text = (2 - student_weight) * skew_kl(p, q, skew)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
 from pipeline.distributions.per_sequence import text_mean
 from pipeline.losses.contrastive_pair import contrast
 from pipeline.methods.ranges import OpenShare
@@ -28,12 +28,12 @@ class Loss:
     least_skew: OpenShare = 0.01
     gradual: bool = True
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         """The gap between teacher and student over the token's text."""
-        p, q = (of_target(one, tokens.target) for one in (teacher, student))
+        p, q = (target_log_prob(one, tokens.target) for one in (teacher, student))
         return (text_mean(p, tokens).exp() - text_mean(q, tokens).exp()).abs()
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assert tokens.step_scores is not None
         gap = self.score(teacher, student.detach(), tokens)
         # without a gap m / gap is infinite, and the skew the least

@@ -5,12 +5,14 @@ Y. Kim, A. M. Rush, 2016. Sequence-Level Knowledge Distillation. arXiv:1606.0794
 
 from dataclasses import dataclass
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
 
 
 @dataclass(frozen=True)
 class Loss:
     """-log q(next token); what the teacher thinks plays no part."""
 
-    def __call__(self, teacher: LogProbs | None, student: LogProbs, tokens: Tokens) -> PerToken:
-        return -of_target(student, tokens.target)
+    def __call__(
+        self, teacher: LogProbs | None, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
+        return -target_log_prob(student, tokens.target)

@@ -9,8 +9,8 @@ is what they use most on CIFAR-100; nothing says that it suits language.
 
 from dataclasses import dataclass
 
-from pipeline.distributions.divergences import kl, target_or_not, without_target
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.divergences import binary_target, kl, without_target
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import NonNegative
 
 
@@ -21,8 +21,8 @@ class Loss:
     target_weight: NonNegative = 1.0  # α
     others_weight: NonNegative = 8.0  # β
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         g = tokens.target
-        target_part = kl(target_or_not(teacher, g), target_or_not(student, g))
+        target_part = kl(binary_target(teacher, g), binary_target(student, g))
         others_part = kl(without_target(teacher, g), without_target(student, g))
         return self.target_weight * target_part + self.others_weight * others_part

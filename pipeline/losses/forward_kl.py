@@ -8,12 +8,12 @@ arXiv:1503.02531; at each token as in Y. Kim, A. M. Rush, 2016, arXiv:1606.07947
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 
 @dataclass(frozen=True)
 class Loss:
     """KL(p ‖ q): the student must cover all that the teacher may say."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return kl(teacher, student)

@@ -9,16 +9,16 @@ exact.
 
 from dataclasses import dataclass
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens, of_target
-from pipeline.distributions.per_sequence import log_probs_written_with
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
+from pipeline.distributions.per_sequence import sampling_log_probs
 
 
 @dataclass(frozen=True)
 class Loss:
     """-r A with r = q / q_written and A = log p - log q of the written token, held constant."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
-        written_with = log_probs_written_with(tokens)
-        log_q = of_target(student, tokens.target)
-        advantage = of_target(teacher, tokens.target) - log_q.detach()
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+        written_with = sampling_log_probs(tokens)
+        log_q = target_log_prob(student, tokens.target)
+        advantage = target_log_prob(teacher, tokens.target) - log_q.detach()
         return -(log_q - written_with).exp() * advantage

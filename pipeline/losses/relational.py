@@ -11,7 +11,7 @@ vocabulary.
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.distributions.per_sequence import text_mean
 from pipeline.methods.ranges import NonNegative
 
@@ -25,7 +25,7 @@ class Loss:
 
     relation_weight: NonNegative = 0.1  # w
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         if not tokens.dense:
             raise ValueError(
                 "this loss needs the whole vocabulary; set its method's teacher = 'live', or "

@@ -7,12 +7,12 @@ arXiv:2306.08543, where it is the objective; without their policy gradient (see 
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 
 @dataclass(frozen=True)
 class Loss:
     """KL(q ‖ p): the student must say only what the teacher might."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return kl(student, teacher)

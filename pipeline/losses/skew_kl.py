@@ -8,7 +8,7 @@ teacher's entropy. Here it stays, so that zero means equal.
 from dataclasses import dataclass
 
 from pipeline.distributions import divergences
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
 
@@ -18,5 +18,5 @@ class Loss:
 
     skew: OpenShare = 0.1  # α, the teacher's weight in the mixture
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return divergences.skew_kl(teacher, student, self.skew)

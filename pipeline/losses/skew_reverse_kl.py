@@ -8,7 +8,7 @@ through the mixture too.
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import skew_kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare
 
 
@@ -18,5 +18,5 @@ class Loss:
 
     skew: OpenShare = 0.1  # α, the student's weight in the mixture
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return skew_kl(student, teacher, self.skew)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.methods.ranges import OpenShare, PositiveShare, Share
 
 
@@ -44,7 +44,7 @@ class Loss:
         t = min(self.last, max(line, ahead))
         return {"t": t, "momentum": momentum, "loss_nats": loss_nats}
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         t = tokens.state["t"]
         between = ((1 - t) * student.detach() + t * teacher).log_softmax(-1)
         return kl(between, student)

@@ -9,14 +9,14 @@ KL(p ‖ q) + KL(q ‖ p) exactly; what is new is the gradient. Departures: no c
 
 from dataclasses import dataclass
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 
 @dataclass(frozen=True)
 class Loss:
     """Σ [w p log(p/q) + (1 - w) q log(q/p)] with w = sigmoid(log(p/q)), held constant."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         log_ratio = teacher - student
         w = log_ratio.detach().sigmoid()
         return ((w * teacher.exp() - (1 - w) * student.exp()) * log_ratio).sum(-1)

@@ -8,12 +8,12 @@ masks it the wrong way round, so that its rows with TVD trained on prompts.
 
 from dataclasses import dataclass
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 
 @dataclass(frozen=True)
 class Loss:
     """½ Σ |p - q|: bounded by 1, and deaf to how wrong a hopeless token is."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return (teacher.exp() - student.exp()).abs().sum(-1) / 2

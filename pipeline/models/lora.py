@@ -67,7 +67,7 @@ def attach(
     return [weight for module in adapted for weight in (module.down, module.up)]
 
 
-class Learner:
+class LoraOptimizer:
     """A model's adapters and their optimizer: AdamW at a constant rate, without weight decay."""
 
     def __init__(

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, collate
-from pipeline.distributions.log_probs import Forecast, Signal, dense, top_k
+from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal, dense, top_k
 from pipeline.distributions.ranking import RANKED, likeliest
 from pipeline.models.flops import count
 from pipeline.models.language_model import Precision, autocast, response_hidden, scored
@@ -22,11 +22,11 @@ from pipeline.runtime.costs import Work
 class Teacher(Protocol):
     """Anything that says what should come next in a batch."""
 
-    def signal(self, batch: Batch) -> Signal:
+    def signal(self, batch: Batch) -> TeacherSignal:
         """The distribution and the likeliest tokens at each response token, without gradient."""
         ...
 
-    def forecast(self, batch: Batch) -> Forecast:
+    def forecast(self, batch: Batch) -> TeacherDistributions:
         """The distributions alone, for whoever wants them part by part."""
         ...
 
@@ -45,22 +45,22 @@ class LiveTeacher:
 
     def logits(self, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
         """The model's logits at each response token, without gradient."""
-        return LiveForecast(self, batch).logits(slice(None))
+        return LiveDistributions(self, batch).logits(slice(None))
 
-    def signal(self, batch: Batch) -> Signal:
+    def signal(self, batch: Batch) -> TeacherSignal:
         """The model's distribution and its likeliest tokens at each response token."""
         logits = self.logits(batch)
         return replace(self.of(logits, batch.next_ids), likeliest=likeliest(logits, RANKED))
 
     def of(
         self, logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]
-    ) -> Signal:
+    ) -> TeacherSignal:
         """The distribution that logits are of: dense, or on their top k."""
         return dense(logits, next_ids) if self.k is None else top_k(logits, next_ids, self.k)
 
-    def forecast(self, batch: Batch) -> "LiveForecast":
+    def forecast(self, batch: Batch) -> "LiveDistributions":
         """The same; the model reads the batch when it is first asked."""
-        return LiveForecast(self, batch)
+        return LiveDistributions(self, batch)
 
     def check(self, texts: Sequence[Text], step: int) -> None:
         """Raises ValueError, naming the teacher, where it gives a text no numbers."""
@@ -78,13 +78,13 @@ class LiveTeacher:
 
 
 @dataclass(frozen=True)
-class LiveForecast:
+class LiveDistributions:
     """A live teacher over a batch, read once; of its logits a part exists at a time."""
 
     teacher: LiveTeacher
     batch: Batch
 
-    def part(self, rows: slice) -> Signal:
+    def part(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
         return self.teacher.of(self.logits(rows), self.batch.next_ids[rows])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.artifacts import artifact
 from pipeline.data.batch import Batch
-from pipeline.distributions.log_probs import Forecast, Signal
+from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.models.logits import Scaling
 from pipeline.runtime.costs import Work
 from pipeline.teacher_cache import lm_head
@@ -22,7 +22,7 @@ class CachedTeacher:
     store: Store
     tier: Tier
 
-    def signal(self, batch: Batch) -> Signal:
+    def signal(self, batch: Batch) -> TeacherSignal:
         """The stored distributions, and the likeliest tokens.
 
         Raises: ValueError for a text that was not cached.
@@ -31,7 +31,7 @@ class CachedTeacher:
         signal = self.tier.forecast(rows, batch).part(slice(None))
         return replace(signal, likeliest=self.tier.likeliest(rows, signal.support))
 
-    def forecast(self, batch: Batch) -> Forecast:
+    def forecast(self, batch: Batch) -> TeacherDistributions:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""
         return self.tier.forecast(self.store.rows(batch.texts), batch)
 

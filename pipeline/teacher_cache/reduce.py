@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions import ranking
-from pipeline.distributions.log_probs import of_target
-from pipeline.distributions.ranking import RANKED, Top, in_order
-from pipeline.distributions.sampled_targets import sampled
+from pipeline.distributions.log_probs import target_log_prob
+from pipeline.distributions.ranking import RANKED, RankedTokens, sort_by_rank
+from pipeline.distributions.sampled_targets import sample_signal
 from pipeline.runtime import seeding
 
 Kept = Mapping[str, Tensor]  # a row for each token
@@ -27,16 +27,16 @@ class Chunk:
     uniforms: Float[Tensor, "tokens draws"] | None  # where the teacher is drawn from
 
 
-def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
+def top(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:
     """The k largest of each row by rank.
 
     Of equal ones the lowest columns come first; which of them are taken, where not all are among
     the k largest, is not said.
     """
-    return in_order(*values.topk(k, dim=-1))
+    return sort_by_rank(*values.topk(k, dim=-1))
 
 
-def likeliest(chunk: Chunk, k: int, top: Callable[[Tensor, int], Top]) -> Kept:
+def likeliest(chunk: Chunk, k: int, top: Callable[[Tensor, int], RankedTokens]) -> Kept:
     """The next token, the k - 1 likeliest others by rank, and all that is left together."""
     logits, next_ids = chunk.logits, chunk.next_ids[:, None]
     target = logits.gather(-1, next_ids)
@@ -64,7 +64,7 @@ def _log_sum_exp(values: Float[Tensor, "rows columns"], finite: bool) -> Float[T
 def drawn(chunk: Chunk, draws: int) -> Kept:
     """What comes up when the teacher is drawn from, in some order, and how often."""
     assert chunk.uniforms is not None
-    signal = sampled(chunk.logits, chunk.next_ids, draws, chunk.uniforms)
+    signal = sample_signal(chunk.logits, chunk.next_ids, draws, chunk.uniforms)
     ids = signal.support.ids
     assert ids is not None
     counts = (signal.log_probs[:, : ids.shape[-1]].exp() * draws).round().int()
@@ -72,7 +72,7 @@ def drawn(chunk: Chunk, draws: int) -> Kept:
     return {
         "ids": ids.int(),
         "counts": counts,
-        "target": of_target(log_probs, chunk.next_ids),
+        "target": target_log_prob(log_probs, chunk.next_ids),
     }
 
 
@@ -82,7 +82,7 @@ def states(chunk: Chunk) -> Kept:
     The likeliest tokens are kept beside it: two that are nearly as likely change places when a
     state is rounded.
     """
-    target = of_target(chunk.logits, chunk.next_ids) - chunk.logits.logsumexp(-1)
+    target = target_log_prob(chunk.logits, chunk.next_ids) - chunk.logits.logsumexp(-1)
     likeliest = ranking.likeliest(chunk.logits, RANKED).int()
     return {"states": chunk.states.half(), "target": target, "likeliest": likeliest}
 

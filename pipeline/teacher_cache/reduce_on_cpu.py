@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.distributions.ranking import Top, in_order
+from pipeline.distributions.ranking import RankedTokens, sort_by_rank
 
 # for each of the k largest: with fewer, more values pass the first test; with more, it takes longer
 BLOCKS = 4
 NONE = 0x7FFFFFFF << 32  # behind the key of every number; its column is the first
 
 
-def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
+def top(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:
     """The k largest of each row by rank; of equal ones the lowest columns, and those first.
 
     The k-th largest of the maxima of disjoint blocks is at most the k-th largest of all values:
@@ -26,13 +26,13 @@ def top(values: Float[Tensor, "rows columns"], k: int) -> Top:
     width, blocks = values.shape[-1], BLOCKS * k
     if width < 2 * blocks:
         everything = torch.arange(width).expand(len(values), -1)
-        return in_order(values, everything, k)
+        return sort_by_rank(values, everything, k)
 
     blockwise = values[:, : width // blocks * blocks].unflatten(-1, (-1, blocks))
     # NumPy sorts a few hundred numbers in less time than torch selects from them
     least = np.sort(blockwise.amax(-2).numpy(), axis=-1)[:, -k, None]
     columns = torch.from_numpy(_largest(values.numpy(), least, k))
-    return Top(values.gather(-1, columns), columns)
+    return RankedTokens(values.gather(-1, columns), columns)
 
 
 def _largest(values: np.ndarray, least: np.ndarray, k: int) -> np.ndarray:

@@ -10,8 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.data.batch import Batch
-from pipeline.distributions.log_probs import Forecast, LogProbs, Signal, Support, dense
-from pipeline.distributions.sampled_targets import with_fillers
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    Support,
+    TeacherDistributions,
+    TeacherSignal,
+    dense,
+)
+from pipeline.distributions.sampled_targets import signal_from_counts
 from pipeline.models.language_model import autocast
 from pipeline.runtime.costs import Work
 from pipeline.runtime.transfer import to_device
@@ -39,7 +45,7 @@ class Tier(Protocol):
         """A row for each token, in little memory, where the vocabulary has that order."""
         ...
 
-    def forecast(self, rows: Numbers, batch: Batch) -> Forecast:
+    def forecast(self, rows: Numbers, batch: Batch) -> TeacherDistributions:
         """The teacher's distribution at the tokens of a batch, whose rows these are."""
         ...
 
@@ -84,7 +90,7 @@ class TopK:
             "likeliest": stored["likeliest"],
         }
 
-    def forecast(self, rows: Numbers, batch: Batch) -> Signal:
+    def forecast(self, rows: Numbers, batch: Batch) -> TeacherSignal:
         """The next token stands first, the others by their places in the shard's vocabulary."""
         device = batch.next_ids.device
         others = _on(device, rows["ids"].astype(np.int32)).long()
@@ -94,7 +100,7 @@ class TopK:
         if ids.shape[-1] < self.facts.vocabulary:
             rounded = torch.cat([rounded, _on(device, rows["other"])[:, None]], dim=-1)
         log_probs = _adding_up(target, rounded)
-        return Signal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
+        return TeacherSignal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
 
     def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
         """As they were captured: ranks are not read off the rounded log-probabilities."""
@@ -142,7 +148,7 @@ class Sampled:
         counts[taken] = stored["counts"]
         return {"ids": ids.astype(np.int32), "counts": counts, "target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Numbers, batch: Batch) -> Signal:
+    def forecast(self, rows: Numbers, batch: Batch) -> TeacherSignal:
         """As `pipeline.distributions.sampled_targets` has it.
 
         The next token has the share of the draws that it got, often none: only so are the shares
@@ -152,7 +158,7 @@ class Sampled:
         device = batch.next_ids.device
         ids, counts = _on(device, rows["ids"]).long(), _on(device, rows["counts"]).float()
         size = self.facts.vocabulary
-        return with_fillers(ids, counts, batch.next_ids, self.facts.draws, size)
+        return signal_from_counts(ids, counts, batch.next_ids, self.facts.draws, size)
 
     def likeliest(self, rows: Numbers, support: Support) -> None:
         """Draws don't tell."""
@@ -195,7 +201,7 @@ class HiddenForecast:
     batch: Batch
 
     @torch.no_grad()
-    def part(self, rows: slice) -> Signal:
+    def part(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
         states, head, work = self.states[rows], self.tier.head, self.tier.work
         with autocast(states.device, self.tier.facts.precision):

@@ -34,12 +34,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, micro_batches
-from pipeline.distributions.log_probs import LogProbs, Support, of_target, on_support
+from pipeline.distributions.log_probs import LogProbs, Support, log_probs_on, target_log_prob
 from pipeline.methods.ranges import Count, Positive
 from pipeline.models.language_model import response_logits
-from pipeline.models.lora import Learner
+from pipeline.models.lora import LoraOptimizer
 from pipeline.settings.distill import DistillSettings
-from pipeline.training.chunked_loss import of_few_logits
+from pipeline.training.chunked_loss import split_by_logits
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Update:
         budget: int,
     ) -> "Feedback":
         """Puts adapters into the teacher."""
-        learner = Learner(
+        learner = LoraOptimizer(
             teacher, self.adapter_rank, self.adapter_scale, self.adapter_rate, settings.seed
         )
         return Feedback(
@@ -71,7 +71,7 @@ class Update:
 class Feedback:
     """A teacher with adapters, and the texts that exams are made of."""
 
-    learner: Learner
+    learner: LoraOptimizer
     pool: Sequence[Text]
     exam_texts: int  # as many as a step of the student has
     seed: int
@@ -84,10 +84,10 @@ class Feedback:
         exam = self.exam(course, step)
         gradient = exam_gradient(student, list(micro_batches(exam, self.budget, student.device)))
         count = sum(batch.token_count for batch in batches)
-        for batch in of_few_logits(student, batches):
+        for batch in split_by_logits(student, batches):
             slopes = directional_slopes(student, batch, gradient, self.radius)
             support = Support(target=batch.next_ids)
-            p = on_support(response_logits(self.learner.model, batch), support)
+            p = log_probs_on(response_logits(self.learner.model, batch), support)
             ((p.exp() * slopes).sum() / count).backward()
         self.learner.follow(step)
 
@@ -120,8 +120,8 @@ def exam_gradient(student: PreTrainedModel, batches: Sequence[Batch]) -> list[Te
     weights = list(student.parameters())
     count = sum(batch.token_count for batch in batches)
     total = [torch.zeros_like(one) for one in weights]
-    for batch in of_few_logits(student, batches):
-        loss = -of_target(log_probs(student, batch), batch.next_ids).sum() / count
+    for batch in split_by_logits(student, batches):
+        loss = -target_log_prob(log_probs(student, batch), batch.next_ids).sum() / count
         for one, part in zip(total, torch.autograd.grad(loss, weights), strict=True):
             one += part
     return total
@@ -145,7 +145,7 @@ def directional_slopes(
 
 def log_probs(model: PreTrainedModel, batch: Batch) -> LogProbs:
     """Of all tokens, at the response tokens of a batch."""
-    return on_support(response_logits(model, batch), Support(target=batch.next_ids))
+    return log_probs_on(response_logits(model, batch), Support(target=batch.next_ids))
 
 
 @contextlib.contextmanager

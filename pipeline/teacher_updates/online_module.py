@@ -18,12 +18,18 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, Support, of_target, on_support
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    Support,
+    log_probs_on,
+    target_log_prob,
+)
 from pipeline.methods.ranges import Count, NonNegative, Positive
 from pipeline.models.language_model import Precision, autocast, response_logits
-from pipeline.models.lora import Learner
+from pipeline.models.lora import LoraOptimizer
 from pipeline.settings.distill import DistillSettings
-from pipeline.training.chunked_loss import of_few_logits
+from pipeline.training.chunked_loss import split_by_logits
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Update:
         budget: int,
     ) -> "Module":
         """Puts the module into the teacher."""
-        learner = Learner(
+        learner = LoraOptimizer(
             teacher, self.adapter_rank, self.adapter_scale, self.adapter_rate, settings.seed
         )
         return Module(learner, self.student_weight, settings.training.precision)
@@ -53,19 +59,19 @@ class Update:
 class Module:
     """An online module under training."""
 
-    learner: Learner
+    learner: LoraOptimizer
     student_weight: float
     precision: Precision
 
     def learn(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
         """One step on the texts that the student was just trained on."""
         count = sum(batch.token_count for batch in batches)
-        for batch in of_few_logits(student, batches):
+        for batch in split_by_logits(student, batches):
             support = Support(target=batch.next_ids)
             with autocast(student.device, self.precision):
-                p = on_support(response_logits(self.learner.model, batch), support)
+                p = log_probs_on(response_logits(self.learner.model, batch), support)
                 with torch.no_grad():
-                    q = on_support(response_logits(student, batch), support)
+                    q = log_probs_on(response_logits(student, batch), support)
             (token_losses(p, q, batch, self.student_weight).sum() / count).backward()
         self.learner.follow(step)
 
@@ -80,4 +86,4 @@ class Module:
 
 def token_losses(p: LogProbs, q: LogProbs, batch: Batch, student_weight: float) -> PerToken:
     """-log p(next token) + w KL(p ‖ q), in nats."""
-    return -of_target(p, batch.next_ids) + student_weight * kl(p, q)
+    return -target_log_prob(p, batch.next_ids) + student_weight * kl(p, q)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.batch import Batch, Text, micro_batches
-from pipeline.distributions.log_probs import Forecast
+from pipeline.distributions.log_probs import TeacherDistributions
 from pipeline.generation.step_context import Turn
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.prefetch import ahead
-from pipeline.training.schedule import draw
-from pipeline.training.state import Run, State
+from pipeline.training.schedule import draw_batch
+from pipeline.training.state import TrainingRun, TrainingState
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class MicroBatch:
     """Texts that are read together, and what the teacher says of them."""
 
     batch: Batch
-    forecast: Forecast | None
+    forecast: TeacherDistributions | None
 
 
 @dataclass(frozen=True)
-class Supply:
+class StepBatch:
     """All that one step trains on."""
 
     texts: Sequence[Text]
@@ -36,28 +36,28 @@ class Supply:
         return [one.batch for one in self.micro_batches]
 
 
-def supplies(run: Run, state: State) -> Iterator[Supply]:
+def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
     """What each step trains on, from where `state` stands: made ahead where that can be known."""
     made = (supply(run, state, step) for step in range(state.step, run.steps))
     return ahead(made) if run.known_ahead else made
 
 
-def supply(run: Run, state: State, step: int) -> Supply:
+def supply(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     """What a step trains on. A live teacher is asked by whoever uses its forecast."""
     training, device = run.settings.training, run.student.device
-    drawn = draw(run.pool, step, training.batch_size, run.settings.seed)
+    drawn = draw_batch(run.pool, step, training.batch_size, run.settings.seed)
     texts = run.policy.texts(drawn, turn(run, state, step))
     found = [
         MicroBatch(batch, run.teacher.forecast(batch) if run.teacher else None)
         for batch in micro_batches(texts, run.budget, device)
     ]
     if not run.plain:
-        return Supply(texts, found, [])
-    plain = draw(run.plain, step, training.batch_size, run.settings.seed)
-    return Supply(texts, found, list(micro_batches(plain, run.budget, device)))
+        return StepBatch(texts, found, [])
+    plain = draw_batch(run.plain, step, training.batch_size, run.settings.seed)
+    return StepBatch(texts, found, list(micro_batches(plain, run.budget, device)))
 
 
-def turn(run: Run, state: State, step: int) -> Turn:
+def turn(run: TrainingRun, state: TrainingState, step: int) -> Turn:
     """What the data policy may know of a step."""
     seed = int(np.random.SeedSequence([run.settings.seed, step]).generate_state(1)[0])
     return Turn(

@@ -12,8 +12,8 @@ import torch
 from pipeline.artifacts import artifact, checksums
 from pipeline.runtime.costs import Usage
 from pipeline.runtime.progress import log
-from pipeline.training.loop import settle
-from pipeline.training.state import Run, State
+from pipeline.training.loop import flush_metrics
+from pipeline.training.state import TrainingRun, TrainingState
 
 FILE = "state.pt"
 KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves
@@ -49,12 +49,12 @@ class Hashed:
         return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
 
 
-def save(folder: Path, run: Run, state: State, job_key: str) -> None:
+def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> None:
     """Everything that the next step depends on, under its name only when whole.
 
     Raises: ValueError when the last step's loss is no finite number: its weights are not saved.
     """
-    settle(state)
+    flush_metrics(state)
     value = {
         "student": run.student.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -81,7 +81,7 @@ def _written(value: dict[str, object], path: Path) -> checksums.Digest:
     return hashed.digest()
 
 
-def resume(folder: Path, run: Run, state: State, job_key: str) -> bool:
+def resume(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> bool:
     """Puts the last saved state back into `run` and `state`; False where there is none.
 
     A state of other settings, code or inputs is not taken, nor is a damaged one.
@@ -101,7 +101,7 @@ def _saved(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def _put_back(path: Path, run: Run, state: State) -> None:
+def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     value = torch.load(path, map_location=run.student.device, weights_only=True)
     run.student.load_state_dict(value["student"])
     state.optimizer.load_state_dict(value["optimizer"])

@@ -28,14 +28,14 @@ CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
 LARGE_GPU_BYTES, ROOMY_BYTES = 60 * 10**9, 32
 
 
-def logits_at_once(device: torch.device, parameters: int) -> int:
+def max_logits(device: torch.device, parameters: int) -> int:
     """The logits of a part, where so many parameters are trained."""
     if device.type == "cpu":
         return CPU_LOGITS
-    return logits_on_gpu(torch.cuda.get_device_properties(device).total_memory, parameters)
+    return max_logits_on_gpu(torch.cuda.get_device_properties(device).total_memory, parameters)
 
 
-def logits_on_gpu(memory: int, parameters: int) -> int:
+def max_logits_on_gpu(memory: int, parameters: int) -> int:
     """The logits of a part on a GPU of so many bytes."""
     is_roomy = memory >= max(LARGE_GPU_BYTES, ROOMY_BYTES * parameters)
     return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
@@ -56,12 +56,12 @@ def parts(batch: Batch, vocabulary: int, logits: int) -> list[slice]:
     return [*found, slice(first, last)]
 
 
-def of_few_logits(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Batch]:
+def split_by_logits(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterator[Batch]:
     """The batches cut into parts that a model reads one by one, body and head: each is a batch.
 
     For what reads the same text with several sets of weights, heads included.
     """
-    most = logits_at_once(model.device, parameter_count(model))
+    most = max_logits(model.device, parameter_count(model))
     for batch in batches:
         rows = parts(batch, model.config.vocab_size, most)
         if len(rows) == 1:

@@ -25,8 +25,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compiled
 from pipeline.runtime.progress import log
 from pipeline.training.batches import MicroBatch
-from pipeline.training.loop import Reading, descent, weighed_losses
-from pipeline.training.state import Run, State
+from pipeline.training.loop import Reading, descent, mix_gold_loss
+from pipeline.training.state import TrainingRun, TrainingState
 
 VARIANTS = 64  # of a function: models, with gradient and without, batches of one, kinds of layers
 # What others report of bodies of 28 layers on a B200 is one to 2.5 minutes: a layer takes less, a
@@ -35,7 +35,7 @@ SECONDS_TO_COMPILE = 40.0
 SHARE_SAVED = 0.5  # of a step
 
 
-def compiled(run: Run) -> Run:
+def compiled(run: TrainingRun) -> TrainingRun:
     """The run as its machine wants it: compiled on a GPU where that pays, as it is on a CPU."""
     if run.student.device.type != "cuda":
         return replace(run, compiled=Compiled(False, "on a CPU"))
@@ -54,7 +54,7 @@ def pays(seconds: float, steps: int) -> bool:
     return steps * seconds * SHARE_SAVED > SECONDS_TO_COMPILE
 
 
-def seconds_of_a_step(run: Run) -> float:
+def seconds_of_a_step(run: TrainingRun) -> float:
     """Of forward and backward over the first texts, uncompiled; libraries are warm by then."""
     trial(run, _tried(run)[0])
     torch.cuda.synchronize()
@@ -65,7 +65,7 @@ def seconds_of_a_step(run: Run) -> float:
     return time.monotonic() - began
 
 
-def attempt(run: Run, backend: str | Callable) -> Run:
+def attempt(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     """The run compiled; where that fails, as it is, with the reason in the log.
 
     Raises: torch.OutOfMemoryError, which says nothing of the compiler.
@@ -95,7 +95,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def prepared(run: Run, backend: str | Callable) -> Run:
+def prepared(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     """The run to be compiled when it is first used."""
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     for model in _models(run):
@@ -103,7 +103,7 @@ def prepared(run: Run, backend: str | Callable) -> Run:
             measured(model)
         for layer in layers_of(model):
             layer.compile(backend=backend, dynamic=True)
-    return replace(run, fused=_of_any_length(torch.compile(weighed_losses, backend=backend)))
+    return replace(run, fused=_of_any_length(torch.compile(mix_gold_loss, backend=backend)))
 
 
 def _of_any_length(losses_of: Callable[..., PerToken]) -> Callable[..., PerToken]:
@@ -126,11 +126,11 @@ def undone(model: PreTrainedModel) -> None:
         layer._compiled_call_impl = None
 
 
-def _models(run: Run) -> Sequence[PreTrainedModel]:
+def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
     return [run.student, *([run.teacher.model] if isinstance(run.teacher, LiveTeacher) else [])]
 
 
-def _tried(run: Run) -> list[MicroBatch]:
+def _tried(run: TrainingRun) -> list[MicroBatch]:
     """The micro-batches of a step on the first texts of the pool."""
     texts = [_as_written(text) for text in run.pool[: run.settings.training.batch_size]]
     batches = micro_batches(texts, run.budget, run.student.device)
@@ -141,8 +141,8 @@ def _as_written(text: Text) -> Text:
     return text if text.log_probs else replace(text, log_probs=[0.0] * len(text.response_ids))
 
 
-def trial(run: Run, one: MicroBatch) -> None:
+def trial(run: TrainingRun, one: MicroBatch) -> None:
     """Forward and backward over one micro-batch, which leaves gradients and nothing else."""
     loss_state = run.loss.initial_state() if hasattr(run.loss, "advance") else {}
     nothing = torch.optim.SGD(run.student.parameters())
-    descent(run, State(nothing, loss=loss_state), one, None, one.batch.token_count)
+    descent(run, TrainingState(nothing, loss=loss_state), one, None, one.batch.token_count)

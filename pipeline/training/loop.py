@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.data.batch import Batch, Text, loss_view, micro_batches
+from pipeline.data.batch import Batch, Text, micro_batches, token_context
 from pipeline.distributions.log_probs import (
     LogProbs,
     PerToken,
     Support,
-    Tokens,
-    of_target,
-    on_support,
-    only_next,
+    TokenContext,
+    log_probs_on,
+    target_log_prob,
+    target_only_support,
 )
 from pipeline.models.gradient_checkpointing import recomputed
 from pipeline.models.language_model import autocast, parameter_count, response_hidden, scored
@@ -27,10 +27,10 @@ from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.costs import flops_of
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
-from pipeline.training.batches import MicroBatch, Supply, supplies
-from pipeline.training.chunked_loss import Hidden, descend, logits_at_once, parts
+from pipeline.training.batches import MicroBatch, StepBatch, step_batches
+from pipeline.training.chunked_loss import Hidden, descend, max_logits, parts
 from pipeline.training.schedule import learning_rate, validation_steps
-from pipeline.training.state import Pending, Row, Run, State
+from pipeline.training.state import PendingMetrics, Row, TrainingRun, TrainingState
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,27 @@ class Reading:
     teacher: LogProbs | None
     logits: Float[Tensor, "tokens vocabulary"]  # of the student
     support: Support
-    tokens: Tokens
+    tokens: TokenContext
 
     @property
     def student(self) -> LogProbs:
         """The student's distributions."""
-        return on_support(self.logits, self.support)
+        return log_probs_on(self.logits, self.support)
 
 
-def distill(run: Run, state: State) -> Iterator[int]:
+def distill(run: TrainingRun, state: TrainingState) -> Iterator[int]:
     """Trains the student in place, on from where `state` stands; gives each step as it is queued.
 
-    `settle` reads its row. Raises ValueError as that does.
+    `flush_metrics` reads its row. Raises ValueError as that does.
     """
     training, device = run.settings.training, run.student.device
     measured_at, watch = validation_steps(training, run.steps), Stopwatch(device)
-    supply = supplies(run, state)
+    supply = step_batches(run, state)
     for step in range(state.step, run.steps):
         watch.start()
         given = next(supply)
         token_count = sum(batch.token_count for batch in given.batches)
-        scores = survey(run, state, given)
+        scores = gather_step_statistics(run, state, given)
 
         total = torch.zeros((), device=device)
         for one in given.micro_batches:
@@ -84,7 +84,7 @@ def distill(run: Run, state: State) -> Iterator[int]:
         if hasattr(run.loss, "advance"):
             state.loss = run.loss.advance(state.loss, loss_nats, step / run.steps)
 
-        settle(state)  # the step before, whose numbers have arrived long ago
+        flush_metrics(state)  # the step before, whose numbers have arrived long ago
         state.step = step + 1
         nll_nats = validation_nll(run) if state.step in measured_at else None
         if nll_nats is not None and hasattr(run.policy, "validated"):
@@ -93,12 +93,12 @@ def distill(run: Run, state: State) -> Iterator[int]:
             numbers.read()  # the last step's time counts too
         state.usage = state.usage.then(watch.usage())
         row = _row(state, rate, given.texts, nll_nats)
-        state.pending = Pending(row, numbers, given.texts, run.teacher)
+        state.pending = PendingMetrics(row, numbers, given.texts, run.teacher)
         yield state.step
-    settle(state)
+    flush_metrics(state)
 
 
-def settle(state: State) -> None:
+def flush_metrics(state: TrainingState) -> None:
     """Reads the numbers of the last step into its row, if that has not been done.
 
     Raises: ValueError when they are not finite, with the step and its examples.
@@ -129,7 +129,7 @@ def finite(
     )
 
 
-def student_hidden(run: Run, batch: Batch) -> Hidden:
+def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
     """What the student's head is to read for the response tokens of a batch."""
     kept = nullcontext()
     if run.recompute and torch.is_grad_enabled():
@@ -138,15 +138,15 @@ def student_hidden(run: Run, batch: Batch) -> Hidden:
         return response_hidden(run.student, batch)
 
 
-def parts_of(run: Run, batch: Batch) -> list[slice]:
+def parts_of(run: TrainingRun, batch: Batch) -> list[slice]:
     """The parts in which a batch goes through the head."""
-    most = logits_at_once(run.student.device, parameter_count(run.student))
+    most = max_logits(run.student.device, parameter_count(run.student))
     return parts(batch, run.student.config.vocab_size, most)
 
 
 def descent(
-    run: Run,
-    state: State,
+    run: TrainingRun,
+    state: TrainingState,
     one: MicroBatch,
     scores: Float[Tensor, " step_tokens"] | None,
     token_count: int,
@@ -157,8 +157,8 @@ def descent(
 
 
 def step_loss(
-    run: Run,
-    state: State,
+    run: TrainingRun,
+    state: TrainingState,
     one: MicroBatch,
     scores: Float[Tensor, " step_tokens"] | None,
     token_count: int,
@@ -170,25 +170,29 @@ def step_loss(
 
 
 def plain_loss(
-    run: Run, batch: Batch, token_count: int, hidden: Hidden, rows: slice
+    run: TrainingRun, batch: Batch, token_count: int, hidden: Hidden, rows: slice
 ) -> Float[Tensor, ""]:
     """What some tokens of plain text add to the loss."""
     mean = token_nll(run, batch, hidden, rows).sum() / token_count
     return run.settings.method.plain_text_weight * mean
 
 
-def read(run: Run, state: State, one: MicroBatch, hidden: Hidden, rows: slice) -> Reading:
+def read(
+    run: TrainingRun, state: TrainingState, one: MicroBatch, hidden: Hidden, rows: slice
+) -> Reading:
     """Teacher and student at some tokens; `hidden` is what the student's head reads there."""
     signal = one.forecast.part(rows) if one.forecast else None
-    support = signal.support if signal else only_next(one.batch.next_ids[rows])
+    support = signal.support if signal else target_only_support(one.batch.next_ids[rows])
     with autocast(run.student.device, run.settings.training.precision):
         logits = scored(run.student, hidden)
-    tokens = loss_view(one.batch, rows, support, state.step / run.steps, state.loss)
+    tokens = token_context(one.batch, rows, support, state.step / run.steps, state.loss)
     return Reading(signal.log_probs if signal else None, logits, support, tokens)
 
 
 @torch.no_grad()
-def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " step_tokens"] | None:
+def gather_step_statistics(
+    run: TrainingRun, state: TrainingState, given: StepBatch
+) -> Float[Tensor, " step_tokens"] | None:
     """`Loss.score` of every token of the step, for losses that are defined over a whole step."""
     if not hasattr(run.loss, "score"):
         return None
@@ -204,14 +208,14 @@ def survey(run: Run, state: State, given: Supply) -> Float[Tensor, " step_tokens
 
 
 def token_losses(
-    run: Run, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
+    run: TrainingRun, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
 ) -> PerToken:
     """The method's loss at each token of a reading, in nats."""
-    losses_of = run.fused or weighed_losses
+    losses_of = run.fused or mix_gold_loss
     return losses_of(run.loss, run.settings.method.gold_weight, reading, scores)
 
 
-def weighed_losses(
+def mix_gold_loss(
     loss: Any, gold_weight: float, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
 ) -> PerToken:
     """A loss at each token, with a share of cross entropy on what the student did not write."""
@@ -223,20 +227,20 @@ def weighed_losses(
     if not gold_weight:
         return losses
     # on its own samples, cross entropy would only make the student surer of itself
-    gold = -of_target(student, tokens.target).masked_fill(tokens.by_student, 0)
+    gold = -target_log_prob(student, tokens.target).masked_fill(tokens.by_student, 0)
     return (1 - gold_weight) * losses + gold_weight * gold
 
 
-def token_nll(run: Run, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
+def token_nll(run: TrainingRun, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
     """The student's negative log-likelihood of some response tokens, in nats."""
     with autocast(run.student.device, run.settings.training.precision):
         logits = scored(run.student, hidden)
-    support = only_next(batch.next_ids[rows])
-    return -of_target(on_support(logits, support), support.target)
+    support = target_only_support(batch.next_ids[rows])
+    return -target_log_prob(log_probs_on(logits, support), support.target)
 
 
 @torch.no_grad()
-def validation_nll(run: Run) -> float:
+def validation_nll(run: TrainingRun) -> float:
     """Held-out NLL in nats a token, on the first validation texts; their order is a seeded draw."""
     texts = run.validation[: run.settings.training.validation_texts]
     total = torch.zeros((), dtype=torch.float64, device=run.student.device)
@@ -247,7 +251,7 @@ def validation_nll(run: Run) -> float:
     return total.item() / sum(len(text.response_ids) for text in texts)
 
 
-def _row(state: State, rate: float, texts: Sequence[Text], nll_nats: float | None) -> Row:
+def _row(state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: float | None) -> Row:
     written = [text for text in texts if text.log_probs]
     written_tokens = sum(len(text.response_ids) for text in written)
     by_teacher = sum(text.teacher_tokens for text in written)

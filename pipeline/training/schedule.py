@@ -30,7 +30,7 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
     return training.learning_rate * (final + (1 - final) * left[training.schedule])
 
 
-def draw(pool: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
+def draw_batch(pool: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
     """The texts of a step: each epoch goes through the pool once, in an order of its own."""
     places = range(step * size, (step + 1) * size)
     return [pool[_order(len(pool), seed, at // len(pool))[at % len(pool)]] for at in places]

@@ -20,7 +20,7 @@ Row = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """All that a training run is made of."""
 
     settings: DistillSettings
@@ -54,7 +54,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingMetrics:
     """The row of a step whose loss and gradient a GPU may still have to compute."""
 
     row: Row
@@ -64,7 +64,7 @@ class Pending:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a run stands: all that must survive a kill, beside the weights."""
 
     optimizer: torch.optim.Optimizer
@@ -75,10 +75,10 @@ class State:
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    pending: Pending | None = None  # settled before anything is saved
+    pending: PendingMetrics | None = None  # settled before anything is saved
 
 
-def begin(run: Run) -> State:
+def initial_state(run: TrainingRun) -> TrainingState:
     """The state before the first step."""
     training = run.settings.training
     optimizer = torch.optim.AdamW(
@@ -88,7 +88,7 @@ def begin(run: Run) -> State:
         weight_decay=training.weight_decay,
         fused=True,
     )
-    return State(
+    return TrainingState(
         optimizer,
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else Work(),

@@ -27,7 +27,7 @@ from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened
 from pipeline.training.compile import attempt
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 TITLE = "cached step of 135M, compiled and not"
 SECONDS = 150
@@ -108,23 +108,23 @@ def _of_changing_lengths(task: Task, teacher: CachedTeacher, pool: Sequence[Text
 def _begun(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Iterator[int]:
     """The steps of a compiled run, the first three done."""
     made = _compiled(_run(task, teacher, pool, task.steps + 3))
-    stepping = distill(made, begin(made))
+    stepping = distill(made, initial_state(made))
     list(islice(stepping, 3))
     return stepping
 
 
-def _run(task: Task, teacher: CachedTeacher, pool: Sequence[Text], steps: int) -> Run:
+def _run(task: Task, teacher: CachedTeacher, pool: Sequence[Text], steps: int) -> TrainingRun:
     student = model(task.name, 1, task.device)
     return run(METHOD, student, teacher, pool, budget_of(steps, task.batch), 1, BUDGET)
 
 
-def _compiled(made: Run) -> Run:
+def _compiled(made: TrainingRun) -> TrainingRun:
     """Compiled on a GPU however few the steps are; on a CPU as it is."""
     return attempt(made, "inductor") if made.student.device.type == "cuda" else made
 
 
-def _losses(made: Run) -> list[float]:
-    state = begin(made)
+def _losses(made: TrainingRun) -> list[float]:
+    state = initial_state(made)
     for _ in distill(made, state):
         pass
     return [float(row["loss_nats"] or 0.0) for row in state.rows]

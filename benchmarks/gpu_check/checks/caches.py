@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import texts, tiny
 from pipeline.data.batch import Text, collate
-from pipeline.distributions.log_probs import Signal, of_target
+from pipeline.distributions.log_probs import TeacherSignal, target_log_prob
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
@@ -55,10 +55,12 @@ def measure(device: torch.device) -> Iterator[Figure]:
             yield Figure(f"{name}: ids as in float32", shared, at_least=OVERLAP)
 
 
-def _errors(name: str, stored: Signal, live: Signal, exact: Signal) -> Iterator[Figure]:
+def _errors(
+    name: str, stored: TeacherSignal, live: TeacherSignal, exact: TeacherSignal
+) -> Iterator[Figure]:
     """Of what is stored, to the teacher on the same device and to the one in float32 on the CPU."""
     ours, same, right = (
-        of_target(one.log_probs, one.support.target) for one in (stored, live, exact)
+        target_log_prob(one.log_probs, one.support.target) for one in (stored, live, exact)
     )
     error = (ours - same).abs().mean().item()
     yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
@@ -73,7 +75,9 @@ def _shared(found: Tensor, expected: Tensor) -> float:
     return (found[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
 
 
-def _stored(folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> Signal:
+def _stored(
+    folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]
+) -> TeacherSignal:
     model = tiny("llama", 1, device)
     facts = stage.facts_of(model, settings, [FILE])
     writer.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)

@@ -15,7 +15,7 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.subjects import FAMILIES, texts, tiny
 from pipeline.data.batch import Text, collate
 from pipeline.data_policies import speculative, switch
-from pipeline.distributions.log_probs import of_target
+from pipeline.distributions.log_probs import target_log_prob
 from pipeline.generation import sampler, write
 from pipeline.generation.sampling import Choose, Drafted
 from pipeline.models.language_model import default_device
@@ -67,7 +67,7 @@ def _apart(model: PreTrainedModel, written: list[Text], sampled: bool) -> float:
     """The mean distance of the log-probabilities noted in writing, to those of a forward pass."""
     kept = [text for text in written if text.response_ids]
     signal = LiveTeacher(model).signal(collate(kept, model.device))
-    again = of_target(signal.log_probs, signal.support.target).tolist()
+    again = target_log_prob(signal.log_probs, signal.support.target).tolist()
     if not sampled:  # a greedy choice is certain; the likeliest token is the one to compare
         again = (signal.log_probs.max(-1).values.cpu() - torch.tensor(again)).tolist()
         return fmean(map(abs, again))

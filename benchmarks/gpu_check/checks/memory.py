@@ -12,9 +12,9 @@ from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.workbench import equal, model
 from pipeline.models.language_model import default_device, parameter_count
 from pipeline.settings.training import Training
-from pipeline.training.chunked_loss import logits_at_once
+from pipeline.training.chunked_loss import max_logits
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 from workflow.resources.estimates import held_in_training
 from workflow.resources.model_sizes import Size
 
@@ -58,7 +58,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         config = student.config
         pool = equal(BATCH * STEPS, LENGTH, config.vocab_size)
         made = run("sft", student, None, pool, budget_of(STEPS, BATCH), 1, BATCH * LENGTH)
-        list(islice(distill(made, begin(made)), STEPS))
+        list(islice(distill(made, initial_state(made)), STEPS))
         peak = torch.cuda.max_memory_allocated(device)
         yield Figure(f"{name}: peak", peak / 2**30, "GiB")
         ratio = peak / _estimate(student)
@@ -79,6 +79,6 @@ def _estimate(student: PreTrainedModel) -> float:
     training = Training(steps=STEPS, batch_size=BATCH, learning_rate=1e-3)
     held = held_in_training(own, None, {"method": METHOD, "training": training.model_dump()})
     positions = BATCH * LENGTH
-    at_once = logits_at_once(student.device, own.parameters)
+    at_once = max_logits(student.device, own.parameters)
     logits = LOGIT_BYTES * min(at_once, positions * config.vocab_size)
     return held.resident + positions * held.per_position + logits

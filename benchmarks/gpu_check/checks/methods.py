@@ -11,7 +11,7 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.models.language_model import Precision, default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 TITLE = "every method trains, and as it does on the CPU"
 SECONDS = 120
@@ -60,7 +60,7 @@ def _losses(name: str, device: torch.device, precision: Precision) -> list[float
         NEW_TOKENS,
         BUDGET,
     )
-    state = begin(made)
+    state = initial_state(made)
     for _ in distill(made, state):
         pass
     return [float(row["loss_nats"] or math.nan) for row in state.rows]

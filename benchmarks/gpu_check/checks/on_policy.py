@@ -15,7 +15,7 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import CAPTURES
 from pipeline.training.compile import attempt
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 TITLE = "on-policy steps, 135M and a live teacher of 360M"
 SECONDS = 90
@@ -36,7 +36,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         training = budget_of(steps + 2, batch)
         made = run(METHOD, writer(student, 0, device), reader, pool, training, new, 16_384)
         made = attempt(made, "inductor") if large else made
-        stepping = distill(made, begin(made))
+        stepping = distill(made, initial_state(made))
         list(islice(stepping, 2))
         took = seconds(device, partial(list, stepping))
         yield Figure(f"{new} new tokens", steps * batch * new / took, "tok/s", at_least=target)

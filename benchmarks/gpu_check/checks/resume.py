@@ -15,7 +15,7 @@ from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill
-from pipeline.training.state import Run, begin
+from pipeline.training.state import TrainingRun, initial_state
 
 TITLE = "a resumed training goes on as one that was never stopped"
 SECONDS = 40
@@ -29,15 +29,15 @@ def measure(device: torch.device) -> Iterator[Figure]:
     default_device()
     for name in METHODS:
         whole, saved, apart = _made(name, device), _made(name, device), 0.0
-        state = begin(whole)
+        state = initial_state(whole)
         list(distill(whole, state))
         with tempfile.TemporaryDirectory() as folder:
-            half = begin(saved)
+            half = initial_state(saved)
             list(islice(distill(saved, half), STOP))
             saving = partial(checkpoint.save, Path(folder), saved, half, "check")
             took = seconds(device, saving)
             again = _made(name, device)
-            later = begin(again)
+            later = initial_state(again)
             assert checkpoint.resume(Path(folder), again, later, "check")
         list(distill(again, later))
         for row, other in zip(state.rows[STOP:], later.rows[STOP:], strict=True):
@@ -47,7 +47,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         yield Figure(f"{name}: saving", took, "s")
 
 
-def _made(name: str, device: torch.device) -> Run:
+def _made(name: str, device: torch.device) -> TrainingRun:
     teacher = LiveTeacher(tiny("llama", 2, device).requires_grad_(False))
     student, training = tiny("llama", 1, device), budget_of(STEPS, BATCH)
     return run(name, student, teacher, texts(12, longest=48), training, NEW_TOKENS, BUDGET)

@@ -13,7 +13,7 @@ from pipeline.methods.method import READING
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.loop import distill
-from pipeline.training.state import begin
+from pipeline.training.state import initial_state
 
 TITLE = "no step of a method with fixed texts waits for the GPU"
 SECONDS = 60
@@ -48,7 +48,7 @@ def _waits(name: str, device: torch.device) -> float:
         NEW_TOKENS,
         BUDGET,
     )
-    steps = distill(made, begin(made))
+    steps = distill(made, initial_state(made))
     next(steps), next(steps)
     torch.cuda.set_sync_debug_mode("warn")
     try:

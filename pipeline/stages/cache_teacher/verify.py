@@ -25,8 +25,8 @@ from pipeline.artifacts import artifact
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.corpus import read_texts
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import PerToken, Signal, of_target, on_support
-from pipeline.distributions.sampled_targets import sampled
+from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
+from pipeline.distributions.sampled_targets import sample_signal
 from pipeline.models import vocabulary
 from pipeline.models.language_model import default_device, load
 from pipeline.models.teacher import LiveTeacher
@@ -69,13 +69,13 @@ def compare(
     for batch in micro_batches(texts, budget, live.model.device):
         logits = live.logits(batch)
         stored = torch.from_numpy(cached.store.rows(batch.texts)["target"])
-        exact = of_target(logits.log_softmax(-1), batch.next_ids).cpu()
+        exact = target_log_prob(logits.log_softmax(-1), batch.next_ids).cpu()
         target_errors.append((stored - exact).abs())
         if facts.draws is not None:
             errors.append(_moved(cached.signal(batch), logits, batch, facts.draws, seed).cpu())
         else:
             signal = cached.signal(batch)
-            errors.append(kl(on_support(logits, signal.support), signal.log_probs).cpu())
+            errors.append(kl(log_probs_on(logits, signal.support), signal.log_probs).cpu())
     error = torch.cat(errors)
     return Verified(
         texts=len(texts),
@@ -86,9 +86,9 @@ def compare(
     )
 
 
-def _moved(stored: Signal, logits: Tensor, batch: Batch, draws: int, seed: int) -> PerToken:
+def _moved(stored: TeacherSignal, logits: Tensor, batch: Batch, draws: int, seed: int) -> PerToken:
     uniforms = torch.cat([uniform_numbers(text, draws, seed) for text in batch.texts])
-    expected = sampled(logits, batch.next_ids, draws, uniforms.to(logits.device))
+    expected = sample_signal(logits, batch.next_ids, draws, uniforms.to(logits.device))
     shares = torch.zeros_like(logits)
     for signal, sign in ((stored, 1), (expected, -1)):
         ids = signal.support.ids

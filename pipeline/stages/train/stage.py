@@ -28,8 +28,8 @@ from pipeline.stages import command_line
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.training import checkpoint
 from pipeline.training.compile import compiled
-from pipeline.training.loop import distill, settle
-from pipeline.training.state import Run, State, begin
+from pipeline.training.loop import distill, flush_metrics
+from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 LOG_SECONDS = 5.0
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
@@ -55,7 +55,7 @@ class Files:
         return {name: path for name, path in given.items() if path is not None}
 
 
-def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
+def assemble(files: Files, settings: DistillSettings, budget: int) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
     vocabulary.check(files.start, files.tokens)
@@ -71,7 +71,7 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
         update = components.build_update(method.update, method.update_settings).begin(
             teacher.model, pool, settings, budget
         )
-    return Run(
+    return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher,
@@ -85,7 +85,7 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> Run:
     )
 
 
-def check_positions(run: Run, files: Files) -> None:
+def check_positions(run: TrainingRun, files: Files) -> None:
     """Raises ValueError where student or live teacher is too short for what it is to read."""
     models = {files.start: run.student}
     if isinstance(run.teacher, LiveTeacher):
@@ -113,7 +113,9 @@ def _teacher(files: Files, settings: DistillSettings, size: int) -> Teacher | No
     return LiveTeacher(model, precision)
 
 
-def train(run: Run, state: State, files: Files, job_key: str, save_seconds: float) -> None:
+def train(
+    run: TrainingRun, state: TrainingState, files: Files, job_key: str, save_seconds: float
+) -> None:
     """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
     stopped: list[int] = []
     command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
@@ -121,7 +123,7 @@ def train(run: Run, state: State, files: Files, job_key: str, save_seconds: floa
     for step in distill(run, state):
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step in (1, run.steps):
-            settle(state)
+            flush_metrics(state)
             log(_describe(state, run))
             logged = now
         if stopped or now - saved > save_seconds:
@@ -137,7 +139,7 @@ def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
     stopped.append(number)
 
 
-def _describe(state: State, run: Run) -> str:
+def _describe(state: TrainingState, run: TrainingRun) -> str:
     row = state.rows[-1]
     rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.usage.seconds
     left = state.usage.seconds / state.step * (run.steps - state.step)
@@ -149,7 +151,7 @@ def _describe(state: State, run: Run) -> str:
     )
 
 
-def cost(run: Run, state: State) -> costs.Cost:
+def cost(run: TrainingRun, state: TrainingState) -> costs.Cost:
     """What the run took."""
     return costs.cost_of(
         state.usage,
@@ -174,7 +176,7 @@ def run(options: Namespace) -> None:
     run = assemble(files, settings, options.micro_batch_tokens)
     run = compiled(replace(run, recompute=options.gradient_checkpointing))
     check_positions(run, files)
-    state, job_key = begin(run), artifact.resume_key(options.job, files.inputs())
+    state, job_key = initial_state(run), artifact.resume_key(options.job, files.inputs())
     if checkpoint.resume(files.state, run, state, job_key):
         log(f"going on after step {state.step} of {run.steps}")
     train(run, state, files, job_key, options.save_seconds)
