@@ -37,13 +37,13 @@ class TeacherSignal:
     support: Support
     likeliest: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where it was asked
 
-    def part(self, rows: slice) -> "Signal":
+    def part(self, rows: slice) -> "TeacherSignal":
         """The signal of some of the tokens."""
         ids = self.support.ids
         support = Support(self.support.target[rows], None if ids is None else ids[rows])
         return TeacherSignal(self.log_probs[rows], support)
 
-    def to(self, device: torch.device) -> "Signal":
+    def to(self, device: torch.device) -> "TeacherSignal":
         """The same signal on a device."""
         ids = self.support.ids
         ids = None if ids is None else to_device(ids, device)
