@@ -20,8 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
-from pipeline.data.batch import Batch, Text, micro_batches, token_context
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import Batch, Text, micro_batches, read_texts, token_context
 from pipeline.distributions.log_probs import (
     LogProbs,
     PerToken,

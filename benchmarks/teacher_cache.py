@@ -25,7 +25,7 @@ from transformers import AutoTokenizer
 
 from benchmarks import cache_speed
 from benchmarks.cache_subjects import TIERS, Options, Read, Row, read_once, write
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import log_probs_on

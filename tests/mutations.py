@@ -112,7 +112,7 @@ def _with_prompt(text: Text) -> Text:
 
 def one_earlier(batch: Batch) -> Batch:
     """A batch whose predicting positions are one too early."""
-    return replace(batch, places=batch.places - 1)
+    return replace(batch, response_positions=batch.response_positions - 1)
 
 
 def noticed_by(subject: Subject) -> str | None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.examples import Gathered
+from pipeline.data.examples import RawDataset
 from pipeline.settings.data import DataSettings
 from pipeline.stages.prepare_data.stage import gather
 
@@ -29,5 +29,5 @@ def files(train: str, **others: object) -> DataSettings:
     return DataSettings.model_validate({"examples": examples})
 
 
-def gathered(settings: DataSettings) -> Gathered:
+def gathered(settings: DataSettings) -> RawDataset:
     return gather(settings, processes=1)

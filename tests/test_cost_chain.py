@@ -9,7 +9,7 @@ import pytest
 from snaking import Copy
 
 from pipeline.artifacts.artifact import read_json
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost
 from workflow.config.validate import validate

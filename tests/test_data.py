@@ -9,7 +9,7 @@ from pathlib import Path
 from small_tables import DOLLY, files, gathered, jsonl, rows
 
 from pipeline.artifacts import lock, schemas
-from pipeline.data.examples import Example, identify, prompt
+from pipeline.data.examples import Example, assign_ids, prompt
 from pipeline.settings.data import Columns, Template
 
 
@@ -110,12 +110,12 @@ def test_ids_come_from_content_and_copies_are_numbered_test_first() -> None:
     one, other = Example("A?", "", ("Yes.",), "my set"), Example("B?", "", ("Yes.",), "my set")
     splits = {"train": [other, one], "validation": [], "test": [one]}
 
-    named = identify(splits, Template())
+    named = assign_ids(splits, Template())
 
     [(first, _)] = named["test"]
     assert first.startswith("my_set-")
     assert [name for name, _ in named["train"]][1] == f"{first}-2"
-    assert identify({**splits, "train": []}, Template())["test"] == named["test"]
+    assert assign_ids({**splits, "train": []}, Template())["test"] == named["test"]
 
 
 def test_text_in_braces_is_not_taken_for_a_place_of_the_template() -> None:

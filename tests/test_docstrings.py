@@ -21,9 +21,9 @@ from pipeline.data.docstrings import (
     read_module,
     read_modules,
 )
-from pipeline.data.examples import Gathered
+from pipeline.data.examples import RawDataset
 from pipeline.data.prose import prose
-from pipeline.data.splits import letters, refuse_leaks
+from pipeline.data.splits import check_no_leaks, letters_only
 from pipeline.settings.data import Docstrings
 
 SIZES = (15, 120)
@@ -31,7 +31,7 @@ SETTINGS = Docstrings(source="docstrings", packages=["networkx", "datasets"])
 
 
 @pytest.fixture(scope="module")
-def gathered() -> Gathered:
+def gathered() -> RawDataset:
     return gather(SETTINGS, seed=0, processes=1)
 
 
@@ -149,7 +149,7 @@ def test_copies_and_near_copies_of_a_description_are_dropped_and_counted() -> No
 
 
 def test_no_module_question_or_answer_is_in_two_splits(
-    gathered: Gathered, modules: list[Module]
+    gathered: RawDataset, modules: list[Module]
 ) -> None:
     split_of = {
         example.input: split for split, examples in gathered.splits.items() for example in examples
@@ -158,10 +158,10 @@ def test_no_module_question_or_answer_is_in_two_splits(
     for module in modules:
         splits = {split_of[pair.call] for pair in module.pairs if pair.call in split_of}
         assert len(splits) <= 1
-    refuse_leaks(gathered.splits)
+    check_no_leaks(gathered.splits)
 
 
-def test_shares_are_of_the_modules_and_every_package_is_counted(gathered: Gathered) -> None:
+def test_shares_are_of_the_modules_and_every_package_is_counted(gathered: RawDataset) -> None:
     modules = gathered.facts["modules"]
     total = sum(modules.values())
 
@@ -238,9 +238,9 @@ def test_prose_is_later_paragraphs_without_sections_code_and_tables() -> None:
     assert list(prose(doc)) == [told, noted]
 
 
-def test_plain_texts_come_from_training_modules_only_and_once(gathered: Gathered) -> None:
+def test_plain_texts_come_from_training_modules_only_and_once(gathered: RawDataset) -> None:
     assert gathered.plain
-    assert len({letters(text) for text in gathered.plain}) == len(gathered.plain)
+    assert len({letters_only(text) for text in gathered.plain}) == len(gathered.plain)
     assert all(80 <= len(text) <= 600 and text.isascii() for text in gathered.plain)
 
     twice = Module("toy", parsed=True, pairs=(), plain=("One text.", "One text."))
@@ -248,7 +248,7 @@ def test_plain_texts_come_from_training_modules_only_and_once(gathered: Gathered
 
 
 def test_no_held_out_module_lends_its_prose_to_training(
-    gathered: Gathered, modules: list[Module]
+    gathered: RawDataset, modules: list[Module]
 ) -> None:
     training = {example.input for example in gathered.splits["train"]}
     held_out = {
@@ -261,7 +261,7 @@ def test_no_held_out_module_lends_its_prose_to_training(
     assert set(gathered.plain) <= {text for module in opened for text in module.plain}
 
 
-def test_the_order_of_a_split_is_no_order_of_packages(gathered: Gathered) -> None:
+def test_the_order_of_a_split_is_no_order_of_packages(gathered: RawDataset) -> None:
     # Of 1,200 fair draws half are before the middle: sigma is 0.014, five of them 0.07.
     train = gathered.splits["train"]
     first_half = train[: len(train) // 2]
@@ -271,7 +271,7 @@ def test_the_order_of_a_split_is_no_order_of_packages(gathered: Gathered) -> Non
     assert abs(share - overall) < 0.07
 
 
-def test_examples_say_what_the_source_file_says(gathered: Gathered) -> None:
+def test_examples_say_what_the_source_file_says(gathered: RawDataset) -> None:
     start = "networkx.classes.function.number_of_nodes("
     every = [example for examples in gathered.splits.values() for example in examples]
     [response] = [e.responses[0] for e in every if e.input.startswith(start)]

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from word_pieces import BEGIN, END, TURN, byte_level, metaspace
 
 from pipeline.data.encoding import Encoder
-from pipeline.data.examples import Piece, joined, pieces
+from pipeline.data.examples import Piece, join_pieces, prompt_pieces
 from pipeline.settings.data import Template
 
 KINDS = {
@@ -84,7 +84,7 @@ def test_a_special_token_in_the_data_is_text_and_in_the_template_a_token(
     words: PreTrainedTokenizerFast,
 ):
     template = Template(with_input="{input}", without_input=TURN + "{instruction}" + TURN + "sun\n")
-    asked = pieces(f"cat {END} sea", "", template)
+    asked = prompt_pieces(f"cat {END} sea", "", template)
     (pair,) = Encoder(words).pairs([asked], [f"sea {END} cat"])
     ids = pair.prompt_ids + pair.response_ids
     assert pair.has_special_text
@@ -108,7 +108,7 @@ def test_between_special_tokens_the_text_is_that_of_the_tokenizer():
 @ANY
 def test_where_the_data_have_no_special_token_both_ways_agree(words: PreTrainedTokenizerFast):
     asked = [Piece(f"{BEGIN}Why {TURN} is ", True), Piece("the sea so", False), Piece(TURN, True)]
-    assert Encoder(words)._escaped(asked) == plain(words, joined(asked))
+    assert Encoder(words)._escaped(asked) == plain(words, join_pieces(asked))
 
 
 def test_a_special_token_made_of_data_and_template_is_text_too():

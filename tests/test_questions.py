@@ -6,7 +6,7 @@ import pytest
 from word_pieces import END, byte_level
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.examples import Example, columns, identify
+from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.evaluation import questions
 from pipeline.settings.data import Template
 from pipeline.tasks.instruction_items import ITEMS
@@ -28,8 +28,8 @@ def task(tmp_path: Path) -> Path:
     folder = tmp_path / "task"
     folder.mkdir()
     examples = [Example(one, "", ("So.",), "here") for one in ASKED]
-    found = identify({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
-    schemas.write(folder / ITEMS, columns(found, TEMPLATE), schemas.EXAMPLES)
+    found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
+    schemas.write(folder / ITEMS, example_columns(found, TEMPLATE), schemas.EXAMPLES)
     settings = {"task": {"template": TEMPLATE.model_dump()}}
     artifact.write_json(folder / artifact.MANIFEST, {"id": "task", "settings": settings})
     return folder
@@ -64,8 +64,8 @@ def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, t
 
 def test_the_test_split_is_asked_in_the_ids_that_are_kept(tmp_path: Path):
     examples = [Example(one, "", ("So.",), "here") for one in ASKED]
-    found = identify({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
-    rows = columns(found, TEMPLATE)
+    found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
+    rows = example_columns(found, TEMPLATE)
     for name in ("data", "tokens"):
         (tmp_path / name).mkdir()
     schemas.write(tmp_path / "data/test.parquet", rows, schemas.EXAMPLES)

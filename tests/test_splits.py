@@ -5,7 +5,14 @@ import random
 import pytest
 
 from pipeline.data.examples import Example
-from pipeline.data.splits import letters, near_identical, overlap, refuse_leaks, set_apart, shuffled
+from pipeline.data.splits import (
+    check_no_leaks,
+    hold_out,
+    letters_only,
+    near_identical,
+    overlap,
+    shuffled,
+)
 
 
 def example(instruction: str, response: str = "Yes.", source: str = "toy") -> Example:
@@ -40,7 +47,7 @@ def test_copies_of_a_question_stay_together_when_splits_are_drawn() -> None:
     train = [example(f"Question {n % 40}?", f"Answer {n}.") for n in range(120)]
     train += [example(f"question  {n}?", "In other case.") for n in range(40)]
 
-    splits = set_apart(train, {"validation": 20, "test": 40}, "0")
+    splits = hold_out(train, {"validation": 20, "test": 40}, "0")
 
     assert {split: len(part) for split, part in splits.items()} == {
         "train": 100,
@@ -54,14 +61,14 @@ def test_copies_of_a_question_stay_together_when_splits_are_drawn() -> None:
 
 def test_counts_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(ValueError, match=r"2 test and 1 validation examples .* from 3"):
-        set_apart([example(f"{n}?") for n in range(3)], {"validation": 1, "test": 2}, "0")
+        hold_out([example(f"{n}?") for n in range(3)], {"validation": 1, "test": 2}, "0")
 
 
 def test_counts_that_copies_make_impossible_are_refused() -> None:
     copies = [example("The same?", f"{n}") for n in range(5)]
 
     with pytest.raises(ValueError, match="test can't have 2 examples"):
-        set_apart(copies, {"test": 2}, "0")
+        hold_out(copies, {"test": 2}, "0")
 
 
 def test_overlap_sees_questions_through_case_and_space_and_counts_instructions() -> None:
@@ -81,11 +88,11 @@ def test_a_question_or_an_answer_in_two_splits_is_refused(leaked: Example) -> No
     train = [example("Known?", "An answer of words!")]
 
     with pytest.raises(ValueError, match="train and test both hold"):
-        refuse_leaks({"train": train, "test": [leaked]})
+        check_no_leaks({"train": train, "test": [leaked]})
 
 
 def test_letters_are_what_is_left_without_case_digits_and_signs() -> None:
-    assert letters("The 2nd `Value`, at last!") == "thendvalueatlast"
+    assert letters_only("The 2nd `Value`, at last!") == "thendvalueatlast"
 
 
 def test_the_fast_search_for_near_copies_finds_what_comparing_all_pairs_finds() -> None:

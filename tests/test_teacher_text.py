@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.models import vocabulary
 from pipeline.settings.generation import TextJob
 from pipeline.stages.generate import stage

@@ -146,7 +146,7 @@ def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson
     }
     inputs = {"input_ids": exam_batch.input_ids}
     logits = torch.func.functional_call(student, after, (), inputs).logits
-    logits = logits.flatten(0, 1)[exam_batch.places]
+    logits = logits.flatten(0, 1)[exam_batch.response_positions]
     loss = exam_loss(logits, exam_batch)
     exact = torch.autograd.grad(loss, learner.weights, retain_graph=True)
     gradient = [one.detach() for one in torch.autograd.grad(loss, list(after.values()))]

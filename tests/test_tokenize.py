@@ -7,8 +7,8 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.corpus import read_texts
-from pipeline.data.examples import Example, columns, identify
+from pipeline.data.batch import read_texts
+from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
 from pipeline.models.vocabulary import digest
@@ -119,10 +119,10 @@ def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
     data, words, out = (tmp_path / name for name in ("data", "words", "tokens"))
     template = {"with_input": "{input}", "without_input": f"{END}{{instruction}}\n"}
     rows = [Example("the cat", "", (f"runs {END}",), "here")]
-    found = identify(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
+    found = assign_ids(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
     data.mkdir()
     for split, identified in found.items():
-        columns_of = columns(identified, Template(**template))
+        columns_of = example_columns(identified, Template(**template))
         schemas.write(data / f"{split}.parquet", columns_of, schemas.EXAMPLES)
     settings = {"settings": {"template": template}, "id": "data"}
     artifact.write_json(data / artifact.MANIFEST, settings)

@@ -53,7 +53,7 @@ def saved(
     return folder
 
 
-def texts_of(folder: Path, model: Path) -> Path:
+def texts_in(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
     facts = vocabulary.facts(vocabulary.conventions(model))
@@ -71,7 +71,7 @@ def test_the_ends_are_the_tokenizer_s_and_those_of_generate(tmp_path: Path):
 def test_a_student_ends_where_its_texts_do_and_where_it_did(tmp_path: Path):
     teacher = saved(tmp_path / "teacher", byte_level(eos=TURN))
     student = saved(tmp_path / "student", byte_level(eos=END))
-    tokens = texts_of(tmp_path / "tokens", teacher)
+    tokens = texts_in(tmp_path / "tokens", teacher)
     vocabulary.check(student, tokens)
     model = vocabulary.end_as(load(student, CPU), tokens)
     turn, end = (byte_level().convert_tokens_to_ids(one) for one in (TURN, END))
@@ -88,7 +88,7 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
         [load(folder, CPU)], sampler(Sampling(temperature=0)), 20, 0, "student",
     )  # fmt: skip
     end = free[0].response_ids[4]  # a token that the model does write: the end of these texts
-    tokens = texts_of(tmp_path / "tokens", saved(tmp_path / "other", words, ends=[end]))
+    tokens = texts_in(tmp_path / "tokens", saved(tmp_path / "other", words, ends=[end]))
     model = vocabulary.end_as(load(folder, CPU), tokens)
     written = write(
         [Text(str(at), ids, []) for at, ids in enumerate(prompts)],
@@ -116,7 +116,7 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
 def test_a_teacher_that_is_used_as_it_is_must_begin_and_end_texts_alike(
     words: PreTrainedTokenizerFast, ends: list[int] | None, said: str, tmp_path: Path
 ):
-    tokens = texts_of(tmp_path / "tokens", saved(tmp_path / "first", byte_level()))
+    tokens = texts_in(tmp_path / "tokens", saved(tmp_path / "first", byte_level()))
     second = saved(tmp_path / "second", words, ends)
     with pytest.raises(ValueError, match=said + ": give this teacher `training`"):
         vocabulary.check_teacher(second, tokens)
@@ -127,7 +127,7 @@ def test_a_teacher_that_is_used_as_it_is_must_begin_and_end_texts_alike(
 
 def test_a_teacher_of_several_ends_teaches_a_student_of_one(tmp_path: Path):
     teacher = saved(tmp_path / "teacher", byte_level(begins=True), ends=[0, 9])
-    tokens = texts_of(tmp_path / "tokens", teacher)
+    tokens = texts_in(tmp_path / "tokens", teacher)
     vocabulary.check_teacher(teacher, tokens)
     student = vocabulary.end_as(load(saved(tmp_path / "student", byte_level()), CPU), tokens)
     assert student.generation_config.eos_token_id == [0, 9]

@@ -1,4 +1,4 @@
-"""Texts as token ids, and the padded micro-batches that models read."""
+"""Tokenized texts, and the padded micro-batches that models read."""
 
 import hashlib
 from array import array
@@ -6,12 +6,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from pipeline.artifacts import schemas
 from pipeline.distributions.log_probs import PerToken, Support, TokenContext
 from pipeline.runtime.transfer import to_device
 
@@ -20,48 +22,59 @@ Author = Literal["gold", "teacher", "student"]
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt and a response; the response ends with EOS where it ended by itself."""
+    """A prompt and a response; the response ends with EOS unless it was cut at a length limit."""
 
     example_id: str
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
     author: Author = "gold"
-    teacher_tokens: int = 0  # of a text written in training: how many the teacher put there
-    ended: bool = True
-    log_probs: Sequence[float] = field(default=())  # of the response, under what wrote it
+    teacher_tokens: int = 0  # tokens of a rollout that the teacher generated
+    ended: bool = True  # with EOS
+    log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
 
     @property
     def length(self) -> int:
-        """Tokens that a model reads: the last one is only predicted."""
+        """The number of input tokens: the last token of a text is only predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
 
 
+def read_texts(path: Path, author: Author = "gold") -> list[Text]:
+    """The texts of a tokens file, in its order. Raises ValueError if the file holds none."""
+    table = schemas.read(path, schemas.TOKENS)
+    if not table.num_rows:
+        raise ValueError(f"{path} holds no text; see the counts in {path.parent / 'card.json'}")
+    names = ("example_id", "prompt_ids", "response_ids")
+    example_ids, prompts, responses = (table.column(name).to_pylist() for name in names)
+    rows = zip(example_ids, prompts, responses, strict=True)
+    return [Text(*row, author=author) for row in rows]
+
+
 def response_digest(text: Text) -> bytes:
-    """Eight bytes that tell the response of a text from others."""
+    """An eight-byte digest of a text's response."""
     ids = array("q", text.response_ids).tobytes()
     return hashlib.blake2b(ids, digest_size=8).digest()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts side by side, padded at the right; tokens are those of the responses, row by row.
+    """A right-padded micro-batch; per-token fields hold the response tokens, text after text.
 
-    What follows a text is never seen by a causal model, so that padding needs no mask.
+    A causal model never attends to what follows a text, so padding needs no mask.
     """
 
     texts: Sequence[Text]
     input_ids: Int[Tensor, "batch time"]
-    places: Int[Tensor, " tokens"]  # that predict the tokens, in batch x time laid out flat
+    response_positions: Int[Tensor, " tokens"]  # that predict the tokens, in flat batch x time
     next_ids: Int[Tensor, " tokens"]
-    sequence: Int[Tensor, " tokens"]  # which of the texts a token belongs to
-    lengths: Int[Tensor, " texts"]  # tokens of each text's response
-    text_places: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest response
+    sequence: Int[Tensor, " tokens"]  # index of the text that a token belongs to
+    lengths: Int[Tensor, " texts"]  # response tokens of each text
+    steps: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest response
     by_student: Bool[Tensor, " tokens"]
-    written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
+    sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
 
     @property
     def token_count(self) -> int:
-        """Response tokens in the batch."""
+        """The number of response tokens."""
         return sum(len(text.response_ids) for text in self.texts)
 
 
@@ -69,67 +82,64 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
     """One padded micro-batch. Every text needs a prompt token and a response token."""
     width = max(text.length for text in texts)
     input_ids = torch.zeros(len(texts), width, dtype=torch.long)
-    places = []
+    positions = []
     for row, text in enumerate(texts):
         input_ids[row, : text.length] = torch.tensor([*text.prompt_ids, *text.response_ids[:-1]])
         first = row * width + len(text.prompt_ids) - 1
-        places.append(torch.arange(first, first + len(text.response_ids)))
+        positions.append(torch.arange(first, first + len(text.response_ids)))
 
     lengths = torch.tensor([len(text.response_ids) for text in texts])
     by_student = torch.tensor([text.author == "student" for text in texts])
+    log_probs = [text.log_probs or [float("nan")] * len(text.response_ids) for text in texts]
     tensors = (
         input_ids,
-        torch.cat(places),
-        torch.tensor([one for text in texts for one in text.response_ids]),
+        torch.cat(positions),
+        torch.tensor([id for text in texts for id in text.response_ids]),
         torch.arange(len(texts)).repeat_interleave(lengths),
         lengths,
         torch.arange(max(len(text.response_ids) for text in texts)),
         by_student.repeat_interleave(lengths),
-        torch.tensor([one for text in texts for one in _written_log_probs(text)]),
+        torch.tensor([value for values in log_probs for value in values]),
     )
-    return Batch(list(texts), *(to_device(one, device) for one in tensors))
+    return Batch(list(texts), *(to_device(tensor, device) for tensor in tensors))
 
 
-def _written_log_probs(text: Text) -> Sequence[float]:
-    return text.log_probs or [float("nan")] * len(text.response_ids)
+def micro_batches(texts: Sequence[Text], max_tokens: int, device: torch.device) -> Iterator[Batch]:
+    """Micro-batches of texts of similar length, with at most `max_tokens` positions each.
 
-
-def micro_batches(texts: Sequence[Text], budget: int, device: torch.device) -> Iterator[Batch]:
-    """Batches of like length that hold at most `budget` positions, padding counted.
-
-    A text that is longer than the budget stands alone.
+    Padding counts. A text that is longer than the limit has a micro-batch of its own.
     """
-    waiting: list[Text] = []
-    for text in sorted(texts, key=lambda one: one.length):
-        if waiting and (len(waiting) + 1) * text.length > budget:
-            yield collate(waiting, device)
-            waiting = []
-        waiting.append(text)
-    if waiting:
-        yield collate(waiting, device)
+    batch: list[Text] = []
+    for text in sorted(texts, key=lambda text: text.length):
+        if batch and (len(batch) + 1) * text.length > max_tokens:
+            yield collate(batch, device)
+            batch = []
+        batch.append(text)
+    if batch:
+        yield collate(batch, device)
 
 
 def token_context(
     batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
 ) -> TokenContext:
-    """What a loss may know of the tokens of some texts of a batch, whose support is given."""
-    own = texts_of(batch, rows)
+    """The context of some tokens of a batch that a loss may use; `support` is theirs."""
+    texts = texts_in(batch, rows)
     return TokenContext(
         target=support.target,
         sequence=batch.sequence[rows],
         by_student=batch.by_student[rows],
-        lengths=batch.lengths[own],
-        places=batch.text_places,
-        written_log_probs=batch.written_log_probs[rows],
-        all_written=all(text.log_probs for text in batch.texts[own]),
+        lengths=batch.lengths[texts],
+        places=batch.steps,
+        written_log_probs=batch.sampled_log_probs[rows],
+        all_written=all(text.log_probs for text in batch.texts[texts]),
         dense=support.ids is None,
         progress=progress,
         state=state,
     )
 
 
-def texts_of(batch: Batch, rows: slice) -> slice:
-    """The texts whose tokens these are."""
+def texts_in(batch: Batch, rows: slice) -> slice:
+    """The range of texts that the response tokens in `rows` belong to."""
     ends = list(accumulate(len(text.response_ids) for text in batch.texts))
     first, end, _ = rows.indices(ends[-1])
     return slice(bisect_right(ends, first), bisect_left(ends, end) + 1)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.data.examples import Example, Gathered
+from pipeline.data.examples import Example, RawDataset
 from pipeline.data.prose import paragraphs, prose
 from pipeline.data.splits import (
-    first_of_each,
-    letters,
+    check_no_leaks,
+    deduplicate,
+    letters_only,
     near_identical,
-    refuse_leaks,
     shuffled,
     shuffled_examples,
 )
@@ -70,7 +70,7 @@ class Module:
     plain: tuple[str, ...]
 
 
-def gather(settings: Docstrings, seed: int, processes: int) -> Gathered:
+def gather(settings: Docstrings, seed: int, processes: int) -> RawDataset:
     """Pairs of call and description from the packages, in splits that share no module.
 
     Raises:
@@ -84,10 +84,10 @@ def gather(settings: Docstrings, seed: int, processes: int) -> Gathered:
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for module, pair in pairs:
         splits[homes[module.name]].append(_example(pair, settings.instruction))
-    refuse_leaks(splits)
+    check_no_leaks(splits)
 
     training = [module for module in modules if homes.get(module.name) == "train"]
-    return Gathered(
+    return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
         shuffled(_unasked(plain_texts(training), splits), str, f"{seed}")[:PLAIN_TEXTS],
         {
@@ -216,9 +216,9 @@ def distinct(
     pairs: Sequence[tuple[Module, Pair]],
 ) -> tuple[list[tuple[Module, Pair]], dict[str, int]]:
     """The pairs that ask and say something new, and how many of each kind were dropped."""
-    asked = first_of_each(pairs, lambda pair: pair[1].call.casefold())
-    told = first_of_each(asked, lambda pair: letters(pair[1].description))
-    said = first_of_each(told, lambda pair: letters(_nameless(pair[1])))
+    asked = deduplicate(pairs, lambda pair: pair[1].call.casefold())
+    told = deduplicate(asked, lambda pair: letters_only(pair[1].description))
+    said = deduplicate(told, lambda pair: letters_only(_nameless(pair[1])))
     repeated = near_identical([_nameless(pair) for _, pair in said])
     return [pair for place, pair in enumerate(said) if place not in repeated], {
         "same_call": len(pairs) - len(asked),
@@ -254,12 +254,14 @@ def _example(pair: Pair, instruction: str) -> Example:
 def plain_texts(modules: Sequence[Module]) -> list[str]:
     """Paragraphs of prose in the docstrings of the modules, after the first, each one once."""
     texts = [text for module in modules for text in module.plain]
-    return first_of_each(texts, letters)
+    return deduplicate(texts, letters_only)
 
 
 def _unasked(texts: Sequence[str], splits: Mapping[str, list[Example]]) -> list[str]:
-    held_out = {letters(example.responses[0]) for example in splits["validation"] + splits["test"]}
-    return [text for text in texts if letters(text) not in held_out]
+    held_out = {
+        letters_only(example.responses[0]) for example in splits["validation"] + splits["test"]
+    }
+    return [text for text in texts if letters_only(text) not in held_out]
 
 
 def _warnings(

@@ -19,7 +19,7 @@ from functools import cached_property
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.data.examples import Piece, Pieces, joined
+from pipeline.data.examples import Piece, Pieces, join_pieces
 
 # What may stand before a text so that it is not the first: of each kind, for some merge with it.
 ANCHORS = ("0", ".", "\n", "x", " ")
@@ -92,7 +92,7 @@ class Encoder:
     def has_special_text(self, pieces: Pieces) -> bool:
         """Whether what the data hold, or what it makes with the template, has a special token's."""
         expected = sum(self._count(one.text) for one in pieces if one.is_markup)
-        return self._count(joined(pieces)) != expected
+        return self._count(join_pieces(pieces)) != expected
 
     def _count(self, text: str) -> int:
         return len(self._specials.findall(text)) if self._special_tokens else 0
@@ -104,7 +104,7 @@ class Encoder:
     def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
         if not texts:
             return []
-        plain = self.tokenizer([joined(one) for one in texts], add_special_tokens=False)
+        plain = self.tokenizer([join_pieces(one) for one in texts], add_special_tokens=False)
         return [
             self._escaped(pieces) if self.has_special_text(pieces) else ids
             for pieces, ids in zip(texts, plain["input_ids"], strict=True)

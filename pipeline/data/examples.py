@@ -35,7 +35,7 @@ Pieces = Sequence[Piece]
 
 
 @dataclass(frozen=True)
-class Gathered:
+class RawDataset:
     """What a source holds: its splits, prose for language modelling, and what to know of it."""
 
     splits: dict[str, list[Example]]
@@ -50,7 +50,7 @@ SAME_SIGNS = str.maketrans(
 )
 
 
-def plainly(text: str) -> str:
+def normalise(text: str) -> str:
     """`text` without regard to case, white space and Unicode form: what two copies share.
 
     Composed and decomposed letters are the same, so are full-width and plain ones, curly and
@@ -65,12 +65,12 @@ def plainly(text: str) -> str:
     return " ".join(seen.translate(SAME_SIGNS).split())
 
 
-def question(example: Example) -> tuple[str, str]:
+def dedup_key(example: Example) -> tuple[str, str]:
     """What makes two examples ask the same."""
-    return plainly(example.instruction), plainly(example.input)
+    return normalise(example.instruction), normalise(example.input)
 
 
-def pieces(instruction: str, input: str, template: Template) -> list[Piece]:
+def prompt_pieces(instruction: str, input: str, template: Template) -> list[Piece]:
     """The prompt in parts; an example without input has the template without one."""
     asked = template.with_input if input.strip() else template.without_input
     values = {"instruction": instruction, "input": input}
@@ -79,17 +79,17 @@ def pieces(instruction: str, input: str, template: Template) -> list[Piece]:
     return [Piece(values[part], False) if at % 2 else Piece(part, True) for at, part in parts]
 
 
-def joined(parts: Pieces) -> str:
+def join_pieces(parts: Pieces) -> str:
     """The text that is made of the pieces."""
     return "".join(one.text for one in parts)
 
 
 def prompt(example: Example, template: Template) -> str:
     """The text that a model continues."""
-    return joined(pieces(example.instruction, example.input, template))
+    return join_pieces(prompt_pieces(example.instruction, example.input, template))
 
 
-def identify(
+def assign_ids(
     splits: Mapping[str, Sequence[Example]], template: Template
 ) -> dict[str, list[tuple[str, Example]]]:
     """Each example with an id made of its content; a further copy has its number at the end.
@@ -116,7 +116,9 @@ def _numbered(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
-def columns(identified: Iterable[tuple[str, Example]], template: Template) -> dict[str, list]:
+def example_columns(
+    identified: Iterable[tuple[str, Example]], template: Template
+) -> dict[str, list]:
     """The examples as the columns of `schemas.EXAMPLES`."""
     rows = list(identified)
     return {

@@ -86,7 +86,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _json_rows(path: Path) -> list[Row]:
-    content = content_of(path)
+    content = read_utf8(path)
     try:
         values = json.loads(content)
     except json.JSONDecodeError as error:
@@ -112,7 +112,7 @@ def _faulty_element(content: str) -> int:
 
 def _json_lines(path: Path) -> list[Row]:
     # Not splitlines: JSON text may hold other line separators than "\n".
-    lines = enumerate(content_of(path).split("\n"), start=1)
+    lines = enumerate(read_utf8(path).split("\n"), start=1)
     return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
 
 
@@ -184,7 +184,7 @@ def _parquet_row(place: str, table: pa.Table) -> dict[str, object]:
         raise ValueError(f"{place}: its text is not UTF-8 ({error.reason}); mend it") from None
 
 
-def content_of(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     """The text of a file. Raises ValueError, naming the line, where it is not UTF-8."""
     content = path.read_bytes()
     try:
@@ -195,10 +195,10 @@ def content_of(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")  # as a file that is opened as text
 
 
-def read_texts(path: Path) -> list[str]:
+def read_plain_texts(path: Path) -> list[str]:
     """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
     if path.suffix == ".txt":
-        texts = content_of(path).split("\n")
+        texts = read_utf8(path).split("\n")
     else:
         texts = [row.text("text") for row in read_rows(path)]
     return [text.strip() for text in texts if text.strip()]

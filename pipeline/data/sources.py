@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from pipeline.data.examples import Example, Gathered
-from pipeline.data.rows import Row, read_rows, read_texts, to_examples
-from pipeline.data.splits import first_of_each, set_apart, shuffled, shuffled_examples
+from pipeline.data.examples import Example, RawDataset
+from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
+from pipeline.data.splits import deduplicate, hold_out, shuffled, shuffled_examples
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
@@ -29,7 +29,7 @@ class Part:
     source: str
 
 
-def gather_files(settings: Files, seed: int) -> Gathered:
+def gather_files(settings: Files, seed: int) -> RawDataset:
     """The examples in local files.
 
     Raises:
@@ -40,7 +40,11 @@ def gather_files(settings: Files, seed: int) -> Gathered:
     for split, file in _named(settings).items():
         log(f"files: {split} from {file}")
         parts[split] = Part(read_rows(_existing(split, file)), Path(file).stem)
-    plain = read_texts(_existing("plain_text", settings.plain_text)) if settings.plain_text else []
+    plain = (
+        read_plain_texts(_existing("plain_text", settings.plain_text))
+        if settings.plain_text
+        else []
+    )
     about = {"about": "local files", "files": _named(settings)}
     return _gather(settings, seed, parts, plain, about)
 
@@ -60,7 +64,7 @@ def _existing(role: str, file: str) -> Path:
     return path
 
 
-def gather_hub(settings: Hub, seed: int) -> Gathered:
+def gather_hub(settings: Hub, seed: int) -> RawDataset:
     """The examples of a data set of the Hugging Face hub, or of a folder laid out like one.
 
     Raises:
@@ -142,22 +146,22 @@ def _gather(
     parts: Mapping[str, Part],
     plain: Sequence[str],
     about: Mapping[str, object],
-) -> Gathered:
+) -> RawDataset:
     given: dict[str, list[Example]] = {
         split: to_examples(part.rows, settings.columns, part.source, settings.empty_responses)
         for split, part in parts.items()
     }
-    train = first_of_each(given["train"], lambda example: example)
+    train = deduplicate(given["train"], lambda example: example)
     counts = {"validation": settings.validation, "test": settings.test}
     drawn = {split: count for split, count in counts.items() if isinstance(count, int)}
-    splits = {**given, **set_apart(train, drawn, f"{seed} splits")}
+    splits = {**given, **hold_out(train, drawn, f"{seed} splits")}
     dropped = {
         "copies_in_train": len(given["train"]) - len(train),
         "empty_responses": sum(len(parts[split].rows) - len(given[split]) for split in given),
     }
-    return Gathered(
+    return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
-        shuffled(first_of_each(plain, str), str, f"{seed}")[:PLAIN_TEXTS],
+        shuffled(deduplicate(plain, str), str, f"{seed}")[:PLAIN_TEXTS],
         {**about, "dropped": dropped},
         [f"{count} examples dropped: {what}" for what, count in dropped.items() if count],
     )

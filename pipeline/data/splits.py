@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
 
-from pipeline.data.examples import Example, plainly, question
+from pipeline.data.examples import Example, dedup_key, normalise
 
 NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
 
@@ -37,7 +37,7 @@ def _content(example: Example) -> str:
     return "\0".join([example.instruction, example.input, example.source, *example.responses])
 
 
-def first_of_each(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[Item]:
+def deduplicate(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[Item]:
     """`items` without those whose key was there before."""
     first: dict[Hashable, Item] = {}
     for item in items:
@@ -45,7 +45,7 @@ def first_of_each(items: Iterable[Item], key: Callable[[Item], Hashable]) -> lis
     return list(first.values())
 
 
-def set_apart(
+def hold_out(
     train: Sequence[Example], counts: Mapping[str, int], seed: str
 ) -> dict[str, list[Example]]:
     """`train` and, drawn from it, splits of `counts` examples; no question is in two of them.
@@ -59,10 +59,10 @@ def set_apart(
             f"{_listed(counts)} examples can't be drawn from {len(train)}, and leave some to train "
             "on; lower the counts or name files for these splits"
         )
-    by_question = sorted(train, key=question)
+    by_key = sorted(train, key=dedup_key)
     groups = shuffled(
-        [list(group) for _, group in groupby(by_question, question)],
-        lambda group: "\0".join(question(group[0])),
+        [list(group) for _, group in groupby(by_key, dedup_key)],
+        lambda group: "\0".join(dedup_key(group[0])),
         seed,
     )
     drawn: dict[str, list[Example]] = {}
@@ -91,7 +91,7 @@ def _listed(counts: Mapping[str, int]) -> str:
     return " and ".join(f"{count} {split}" for split, count in sorted(counts.items()))
 
 
-def letters(text: str) -> str:
+def letters_only(text: str) -> str:
     """`text` in lower case without digits, spaces and punctuation."""
     return re.sub(r"[^a-z]", "", text.lower())
 
@@ -133,19 +133,19 @@ class Overlap:
 
 def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
     """What `held_out` shares with `train`."""
-    asked = {question(example) for example in train}
+    asked = {dedup_key(example) for example in train}
     told = {instruction for instruction, _ in asked}
     return Overlap(
-        [place for place, example in enumerate(held_out) if question(example) in asked],
-        len({plainly(example.instruction) for example in held_out} & told),
+        [place for place, example in enumerate(held_out) if dedup_key(example) in asked],
+        len({normalise(example.instruction) for example in held_out} & told),
     )
 
 
-def refuse_leaks(splits: Mapping[str, Sequence[Example]]) -> None:
+def check_no_leaks(splits: Mapping[str, Sequence[Example]]) -> None:
     """Raises ValueError if two splits share a question or, but for case and signs, a response."""
     home: dict[object, str] = {}
     for split, examples in splits.items():
         for example in examples:
-            for mark in (question(example), *map(letters, example.responses)):
+            for mark in (dedup_key(example), *map(letters_only, example.responses)):
                 if home.setdefault(mark, split) != split:
                     raise ValueError(f"{home[mark]} and {split} both hold {example!r:.200}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.data.encoding import Encoder
-from pipeline.data.examples import pieces
+from pipeline.data.examples import prompt_pieces
 from pipeline.data.splits import shuffled
 from pipeline.models.language_model import load_tokenizer
 from pipeline.settings.data import Template
@@ -45,7 +45,7 @@ def of_task(
     template = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]["template"]
     rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
     frame = Template.model_validate(template)
-    asked = [pieces(row["instruction"], row["input"], frame) for row in rows]
+    asked = [prompt_pieces(row["instruction"], row["input"], frame) for row in rows]
     ids = Encoder(load_tokenizer(tokens)).prompts(asked)
     short = [
         (row, one)

@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedModel
 
-from pipeline.data.end_tokens import as_list
+from pipeline.data.eos_tokens import token_ids
 
 
 def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
@@ -14,4 +14,4 @@ def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
     found = model.generation_config.eos_token_id if model.generation_config else None
     if found is None:
         found = model.config.eos_token_id
-    return tuple(as_list(found))
+    return tuple(token_ids(found))

@@ -97,7 +97,7 @@ def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "toke
     with unmasked(model, batch.input_ids.shape[1]):
         body = model.base_model(input_ids=batch.input_ids, use_cache=False)
     record_positions(model, batch.texts)
-    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.places)
+    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.response_positions)
 
 
 def scored(

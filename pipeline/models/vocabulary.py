@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.data.encoding import Encoder
-from pipeline.data.end_tokens import CONFIGS, agree, as_list
+from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ def conventions(folder: Path) -> Conventions:
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")
-    configs = [path for name in CONFIGS if (path := folder / "model" / name).exists()]
+    configs = [path for name in MODEL_CONFIGS if (path := folder / "model" / name).exists()]
     said = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
-    ends = [tokenizer.eos_token_id, *(end for one in said for end in as_list(one))]
+    ends = [tokenizer.eos_token_id, *(end for one in said for end in token_ids(one))]
     distinct = list(dict.fromkeys(ends))
     return Conventions(digest(tokenizer), Encoder(tokenizer).before, distinct)
 
@@ -75,7 +75,7 @@ def check_teacher(model: Path, tokens: Path) -> None:
         f"{what} {_named(mine, model)}, the texts in {tokens} {_named(theirs, model)}"
         for what, mine, theirs, agree in (
             ("begins texts with", own.before, texts.before, own.before == texts.before),
-            ("ends texts with", own.ends, texts.ends, agree(own.ends, texts.ends)),
+            ("ends texts with", own.ends, texts.ends, same_endings(own.ends, texts.ends)),
         )
         if not agree
     ]
@@ -108,7 +108,7 @@ def _named(ids: list[int], folder: Path) -> str:
 def end_as(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:
     """The model, which from now on ends a text as those in `tokens` end, or as it did before."""
     settings, ends = model.generation_config, of_texts(tokens).ends
-    own = [*as_list(settings.eos_token_id), *as_list(model.config.eos_token_id)]
+    own = [*token_ids(settings.eos_token_id), *token_ids(model.config.eos_token_id)]
     both = list(dict.fromkeys([*ends, *own]))
     model.config.eos_token_id = ends[0]
     settings.eos_token_id = both if len(both) > 1 else ends[0]

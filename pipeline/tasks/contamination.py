@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.data.examples import Example, plainly
+from pipeline.data.examples import Example, normalise
 from pipeline.data.splits import overlap
 
 RUN = 13  # words
@@ -42,13 +42,13 @@ def of_examples(
     ids: Sequence[str], examples: Sequence[Example], train: Sequence[Example]
 ) -> Shared:
     """What instruction items share with the examples of training."""
-    told = {plainly(one.instruction) for one in train}
+    told = {normalise(one.instruction) for one in train}
     questions = overlap(examples, train).questions
     texts = [[one.instruction, one.input, *one.responses] for one in examples]
     return Shared(
         tuple(ids[place] for place in questions),
         tuple(
-            id for id, one in zip(ids, examples, strict=True) if plainly(one.instruction) in told
+            id for id, one in zip(ids, examples, strict=True) if normalise(one.instruction) in told
         ),
         of_texts(ids, texts, train),
     )
@@ -70,5 +70,5 @@ def of_texts(
 
 def runs(text: str) -> Iterable[int]:
     """A number for each run of words in the text."""
-    words = re.findall(r"\w+", plainly(text))
+    words = re.findall(r"\w+", normalise(text))
     return (hash(tuple(words[at : at + RUN])) for at in range(len(words) - RUN + 1))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import schemas
-from pipeline.data.examples import Example, columns, identify
+from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.data.rows import read_rows, to_examples
 from pipeline.settings.evaluation import InstructionJob, Local
 from pipeline.tasks import hub
@@ -41,9 +41,9 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> Gathered:
     except ValueError as error:
         place = f"evaluation.data.{job.task}"
         raise ValueError(str(error).replace("data.examples", place)) from None
-    found = identify({"train": [], "validation": [], "test": examples}, job.template)["test"]
+    found = assign_ids({"train": [], "validation": [], "test": examples}, job.template)["test"]
     ids = [example_id for example_id, _ in found]
-    return Gathered(columns(found, job.template), origin, of_examples(ids, examples, train))
+    return Gathered(example_columns(found, job.template), origin, of_examples(ids, examples, train))
 
 
 def read_train(data: Path) -> list[Example]:

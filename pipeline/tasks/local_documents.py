@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.rows import Row, content_of, read_rows
+from pipeline.data.rows import Row, read_rows, read_utf8
 from pipeline.settings.evaluation import ColumnMap, TextCut
 from pipeline.tasks.columns import mapped
 
@@ -35,7 +35,7 @@ def _beside(rows: Sequence[Row], path: Path) -> list[Row]:
         raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
     labels = [
         _number(path, at, line)
-        for at, line in enumerate(content_of(path).split("\n"), 1)
+        for at, line in enumerate(read_utf8(path).split("\n"), 1)
         if line.strip()
     ]
     if len(labels) != len(rows):
@@ -56,7 +56,7 @@ def _number(path: Path, at: int, line: str) -> int:
 def _cut(path: Path, text: TextCut | None) -> list[Row]:
     if text is None:
         raise ValueError(f"{path}: the task is not made of plain text; allowed: {TABLES}")
-    pieces = cut(content_of(path), text.begins)
+    pieces = cut(read_utf8(path), text.begins)
     return [Row(f"{path}, document {n}", {text.column: one}) for n, one in enumerate(pieces, 1)]
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.data.batch import Batch, collate, texts_of
+from pipeline.data.batch import Batch, collate, texts_in
 from pipeline.models.language_model import parameter_count
 
 Hidden = Float[Tensor, "tokens width"]
@@ -68,7 +68,7 @@ def split_by_logits(model: PreTrainedModel, batches: Sequence[Batch]) -> Iterato
             yield batch
             continue
         for one in rows:
-            yield collate(batch.texts[texts_of(batch, one)], batch.input_ids.device)
+            yield collate(batch.texts[texts_in(batch, one)], batch.input_ids.device)
 
 
 def descend(

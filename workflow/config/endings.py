@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.end_tokens import CONFIGS, agree, as_list
+from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import PathModel
 
@@ -26,7 +26,7 @@ def faults(experiment: Experiment) -> list[str]:
     found = []
     for name in as_they_are:
         own = _ends(experiment, name)
-        if own and not agree(own, ends):
+        if own and not same_endings(own, ends):
             found.append(
                 f"teachers.{name}: it ends texts with token {_listed(own)}, and the first teacher, "
                 f"{first}, with {_listed(ends)}, as the experiment's texts do; give {name} "
@@ -46,10 +46,10 @@ def _ends(experiment: Experiment, teacher: str) -> list[int]:
         return []
     folder = Path(model.path)
     eos = _eos(_read(folder / "tokenizer_config.json"), _read(folder / "tokenizer.json"))
-    said = [_read(folder / name).get("eos_token_id") for name in CONFIGS]
+    said = [_read(folder / name).get("eos_token_id") for name in MODEL_CONFIGS]
     if eos is None:
         return []
-    return list(dict.fromkeys([eos, *(end for one in said for end in as_list(one))]))
+    return list(dict.fromkeys([eos, *(end for one in said for end in token_ids(one))]))
 
 
 def _eos(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:

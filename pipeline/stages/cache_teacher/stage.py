@@ -15,8 +15,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.resumable_parts import ResumableParts, link
-from pipeline.data.batch import Text
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import Text, read_texts
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count

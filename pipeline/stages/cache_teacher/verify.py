@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import artifact
-from pipeline.data.batch import Batch, Text, micro_batches
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import Batch, Text, micro_batches, read_texts
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
 from pipeline.distributions.sampled_targets import sample_signal

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.evaluation import exposure_bias, heldout, questions, records
 from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import Measured

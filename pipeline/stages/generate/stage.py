@@ -15,8 +15,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
-from pipeline.data.batch import Text
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import Text, read_texts
 from pipeline.generation import sampler, write
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count

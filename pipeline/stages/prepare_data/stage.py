@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data import docstrings, sources
-from pipeline.data.examples import Example, Gathered, columns, identify, prompt
+from pipeline.data.examples import Example, RawDataset, assign_ids, example_columns, prompt
 from pipeline.data.splits import Overlap, overlap, shuffled
 from pipeline.runtime.progress import log
 from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
@@ -20,7 +20,7 @@ NAMED = 5  # ids in a warning
 Identified = Sequence[tuple[str, Example]]
 
 
-def gather(settings: DataSettings, processes: int) -> Gathered:
+def gather(settings: DataSettings, processes: int) -> RawDataset:
     """What the source of the settings holds, limited as they say; splits are in a fair order."""
     match settings.examples:
         case Docstrings() as source:
@@ -41,7 +41,7 @@ def gather(settings: DataSettings, processes: int) -> Gathered:
 
 
 def card(
-    gathered: Gathered, splits: Mapping[str, Identified], settings: DataSettings
+    gathered: RawDataset, splits: Mapping[str, Identified], settings: DataSettings
 ) -> dict[str, object]:
     """What a reader should know of a data set before a number made with it."""
     train = [example for _, example in splits["train"]]
@@ -119,13 +119,13 @@ def run(options: Namespace) -> None:
     command_line.begin(options.out, options.job, inputs={})
 
     gathered = gather(settings, options.threads)
-    splits = identify(gathered.splits, settings.template)
+    splits = assign_ids(gathered.splits, settings.template)
     description = card(gathered, splits, settings)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"
-            schemas.write(path, columns(rows, settings.template), schemas.EXAMPLES)
+            schemas.write(path, example_columns(rows, settings.template), schemas.EXAMPLES)
         if gathered.plain:
             schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
         artifact.write_json(folder / "card.json", description)

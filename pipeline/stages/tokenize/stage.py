@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.encoding import Encoder, Pair
-from pipeline.data.examples import Piece, Pieces, pieces
+from pipeline.data.examples import Piece, Pieces, prompt_pieces
 from pipeline.models import vocabulary
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Template, TokensSettings
@@ -103,7 +103,7 @@ def asked(row: Mapping, template: Template | None) -> Pieces:
     """The prompt of an example in parts."""
     if template is None:
         return [Piece(row["prompt"], True)]
-    return pieces(row["instruction"], row["input"], template)
+    return prompt_pieces(row["instruction"], row["input"], template)
 
 
 def encode_plain(

@@ -9,7 +9,7 @@ from types import FrameType
 import torch
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.corpus import read_texts
+from pipeline.data.batch import read_texts
 from pipeline.methods import components
 from pipeline.models import positions, vocabulary
 from pipeline.models.language_model import (
