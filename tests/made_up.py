@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import sums_of
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.runtime.costs import Cost
 
 ITEMS = 60
@@ -47,21 +47,21 @@ class Cell:
 Values = Mapping[Cell, np.ndarray]  # items, or items by decoding seed
 
 
-def made(values: Values, metric: str = "rouge_l", part: str = "") -> Inputs:
+def made(values: Values, metric: str = "rouge_l", part: str = "") -> ReportInputs:
     """The inputs of an experiment with these values of its items."""
     grid = pd.DataFrame([_grid_row(cell) for cell in values])
     items = {_id(cell): _items(cell, found, metric, part) for cell, found in values.items()}
-    return Inputs(
+    return ReportInputs(
         grid=grid,
         sums={id: sums_of(table, id) for id, table in items.items()},
-        items={},
-        outputs={},
-        evaluations={},
-        folders={},
-        steps={},
+        shown_items={},
+        shown_outputs={},
+        evaluation_manifests={},
+        model_folders={},
+        training_steps={},
         costs={"student-1": COST},
         manifests={},
-        card={},
+        data_card={},
     )
 
 

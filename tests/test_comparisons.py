@@ -8,13 +8,14 @@ from made_up import ITEMS, Cell, drawn, made
 from scipy import stats
 
 from pipeline.methods.catalogue import METHODS
-from pipeline.reporting.analysis.comparisons import compare, comparison_tables
+from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons, Difference
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.gap_closed import baseline_of
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, assemble
 from pipeline.reporting.analysis.summary import agreements, limits
 from pipeline.reporting.render.table import MISSING, main_table
-from pipeline.reporting.sections.gap_closed import baseline_of
+from pipeline.reporting.sections.contents import comparison_tables
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.multiplicity import holm
 
@@ -25,7 +26,7 @@ RECIPES = {"plain": METHODS["sft"], **dict.fromkeys(("jsd", "gkd", "akl"), METHO
 SETTINGS = ReportSettings(experiment="made", data_id="d", methods=RECIPES)
 
 
-def compared(inputs: Inputs) -> tuple[Results, Comparisons]:
+def compared(inputs: ReportInputs) -> tuple[Results, Comparisons]:
     results = assemble(inputs, {})
     return results, compare(inputs, results, SETTINGS)
 
@@ -37,7 +38,7 @@ PAIR = Pair("large", "student")
 def only(comparisons: Comparisons) -> dict[tuple[str, str], Difference]:
     """The differences of the only pair and measure, by their methods."""
     (found,) = comparisons.differences.values()
-    return {(one.one.method, one.other.method): one for one in found}
+    return {(one.first.method, one.second.method): one for one in found}
 
 
 def letters_of(comparisons: Comparisons) -> dict[str, str]:
@@ -57,12 +58,12 @@ def test_every_two_methods_are_compared_and_all_of_a_measure_are_one_family() ->
     differences = [one for found in comparisons.differences.values() for one in found]
     assert len(differences) == 2 * 6
     expected = holm(np.array([one.p_value for one in differences]))
-    assert [one.adjusted for one in differences] == pytest.approx(expected.tolist())
+    assert [one.adjusted_p_value for one in differences] == pytest.approx(expected.tolist())
     for one in differences:
-        means = [results.means[row, one.measure].value for row in (one.one, one.other)]
+        means = [results.means[row, one.measure].value for row in (one.first, one.second)]
         assert one.value == pytest.approx(means[0] - means[1])
         assert one.interval.low < one.value < one.interval.high
-        assert one.seeds == 3
+        assert one.seed_count == 3
 
 
 def test_methods_that_differ_have_letters_of_their_own_and_the_best_has_a() -> None:
@@ -92,7 +93,7 @@ def test_no_interval_contradicts_the_verdict_beside_it(count: int) -> None:
     for _ in range(5):
         means = dict(zip(MEANS, rng.normal(0, 0.15, 4), strict=True))
         for one in only(compared(made(drawn(means, count)))[1]).values():
-            assert (one.interval.low > 0 or one.interval.high < 0) == one.apart
+            assert (one.interval.low > 0 or one.interval.high < 0) == one.significantly_different
 
 
 def twins_of(values: dict[Cell, np.ndarray], method: str) -> dict[Cell, np.ndarray]:
@@ -114,11 +115,11 @@ def test_a_method_under_two_names_changes_no_letter_and_no_p_value(count: int) -
     assert before == {name: found for name, found in after.items() if name != "twin"}
     assert after["twin"] == after["jsd"]
     for names, one in only(alone).items():
-        assert only(beside)[names].adjusted == pytest.approx(one.adjusted, rel=0.01)
+        assert only(beside)[names].adjusted_p_value == pytest.approx(one.adjusted_p_value, rel=0.01)
         assert only(beside)[names].interval.low == pytest.approx(one.interval.low, rel=0.01)
-    (place,) = alone.resolutions
-    assert beside.resolutions[place].together == pytest.approx(
-        alone.resolutions[place].together, rel=0.01
+    (place,) = alone.detectable
+    assert beside.detectable[place].after_holm == pytest.approx(
+        alone.detectable[place].after_holm, rel=0.01
     )
 
 
@@ -126,9 +127,9 @@ def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near()
     values = drawn(MEANS, 3)
     results, comparisons = compared(made({**values, **twins_of(values, "jsd")}))
     found = only(comparisons)["jsd", "twin"]
-    assert found.copies
-    assert found.adjusted is None
-    assert found.interval.half < 5e-5
+    assert found.is_copy
+    assert found.adjusted_p_value is None
+    assert found.interval.half_width < 5e-5
     assert rows_of(results, comparisons)["jsd", "twin"][-1] == "copies"
     assert not any("one training seed in common" in limit for limit in limits(comparisons, {}))
     same = {cell: one for cell, one in values.items() if cell.method == "jsd"}
@@ -161,8 +162,8 @@ def test_nothing_is_said_of_values_beyond_the_scale() -> None:
     shown = main_table(results, SIZES, comparisons).groups[0].rows[0][2]
     assert shown.text.endswith(" to 1.000)")
     assert not shown.spread
-    (resolution,) = comparisons.resolutions.values()
-    assert resolution.together > 1
+    (resolution,) = comparisons.detectable.values()
+    assert resolution.after_holm > 1
     assert "no difference that its scale has room for" in comparisons.findings[0].text
 
 
@@ -187,30 +188,30 @@ def test_many_items_are_no_substitute_for_training_seeds() -> None:
         for cell, one in drawn({"jsd": 0.0, "gkd": 0.0}, 2, spread=0.0, items=600).items()
     }
     one = only(compared(made(values))[1])["jsd", "gkd"]
-    assert one.of_checkpoints < 1e-4  # these four checkpoints do differ
+    assert one.checkpoint_p_value < 1e-4  # these four checkpoints do differ
     assert one.p_value > 0.05  # but the next four may not
-    assert not one.apart
+    assert not one.significantly_different
 
 
 def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
     _, comparisons = compared(made(drawn(MEANS, 1)))
     for one in only(comparisons).values():
-        assert one.p_value >= one.of_checkpoints
-        assert one.seeds == 1
+        assert one.p_value >= one.checkpoint_p_value
+        assert one.seed_count == 1
     (finding,) = comparisons.findings
     assert finding.text.startswith("Of these checkpoints (one training seed): akl has the best")
     said = " ".join(limits(comparisons, {}))
     assert "can't be told from the difference between two trainings" in said
-    assert comparisons.seeds_of(PAIR, finding.measure) == 1
+    assert comparisons.detectable[PAIR, finding.measure].seed_count == 1
 
 
 def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
     values = drawn(MEANS, 3)
     kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
     results, comparisons = compared(made(kept))
-    untested = [one for one in only(comparisons).values() if one.adjusted is None]
-    assert {one.other.method for one in untested} == {"akl"}
-    assert {one.seeds for one in untested} == {1}
+    untested = [one for one in only(comparisons).values() if one.adjusted_p_value is None]
+    assert {one.second.method for one in untested} == {"akl"}
+    assert {one.seed_count for one in untested} == {1}
     for names, (holm_p, _, better) in rows_of(results, comparisons).items():
         assert (better == "not tested") == (holm_p == MISSING) == ("akl" in names)
     shown = letters_of(comparisons)
@@ -234,8 +235,8 @@ def test_a_single_item_is_compared_with_nothing() -> None:
 
 def test_parts_of_a_task_have_intervals_and_no_letters() -> None:
     results, comparisons = compared(made(drawn(MEANS, 3), part="hard"))
-    assert len(results.sliced) == 1
-    assert {measure for _, measure in comparisons.intervals} == set(results.sliced)
+    assert len(results.slice_measures) == 1
+    assert {measure for _, measure in comparisons.intervals} == set(results.slice_measures)
     assert not comparisons.letters
 
 
@@ -262,9 +263,9 @@ def test_plain_fine_tuning_is_known_by_its_recipe_and_not_by_its_name() -> None:
 def test_more_items_or_more_seeds_resolve_smaller_differences() -> None:
     few = compared(made(drawn(MEANS, 2)))[1]
     more = compared(made(drawn(MEANS, 5)))[1]
-    (place,) = few.resolvable
-    assert more.resolvable[place] < few.resolvable[place]
-    assert few.resolutions[place].together > few.resolutions[place].alone
+    (place,) = few.detectable
+    assert more.detectable[place].single_test < few.detectable[place].single_test
+    assert few.detectable[place].after_holm > few.detectable[place].single_test
 
 
 def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
@@ -281,9 +282,9 @@ def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
                 continue
             other = names[0] if names[1] == best else names[1]
             size = f"{other} by {abs(one.value):.2f}"
-            assert (size in level) == (not one.apart)
+            assert (size in level) == (not one.significantly_different)
             if "every other" not in ahead:
-                assert (size in ahead) == one.apart
+                assert (size in ahead) == one.significantly_different
 
 
 def test_who_is_among_the_best_everywhere_is_who_is_nowhere_told_from_the_best() -> None:

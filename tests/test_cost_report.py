@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import synthetic
 
-from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
+from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
+from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Pair, Row, assemble
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
@@ -24,7 +25,6 @@ from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS, Course, Rac
 from pipeline.reporting.costs.shared_costs import shared_table
 from pipeline.reporting.costs.tables import price_table, token_table
 from pipeline.reporting.render import formats
-from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.costs import cost_plots, cost_tables
 from pipeline.runtime.costs import Cost
@@ -41,7 +41,7 @@ TRAINED = "students/large.forward_kl.small.s1-0a1b2c3d"
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     folder = tmp_path_factory.mktemp("results")
     return read_inputs(
         folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001", InlineExecutor()
@@ -49,8 +49,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture(scope="module")
-def books(inputs: Inputs) -> Books:
-    return keep_books(inputs, assemble(inputs, {}), tables.sizes_of(inputs))
+def books(inputs: ReportInputs) -> Books:
+    return keep_books(inputs, assemble(inputs, {}), sizes_of(inputs))
 
 
 def values(charge: Charge) -> dict[str, float]:
@@ -99,7 +99,7 @@ def test_a_job_is_divided_among_the_trainings_that_use_it(books: Books) -> None:
     assert charged.seconds == pytest.approx(seconds)
 
 
-def test_students_that_label_for_another_are_charged_to_it(inputs: Inputs) -> None:
+def test_students_that_label_for_another_are_charged_to_it(inputs: ReportInputs) -> None:
     first, last = "students/of_first-1", TRAINED
     made = {
         first: {"inputs": {"start": "starts/small.start-55556666"}},
@@ -124,12 +124,10 @@ def test_students_that_label_for_another_are_charged_to_it(inputs: Inputs) -> No
     )
 
 
-def test_without_the_manifest_of_a_part_only_the_own_cost_is_told(inputs: Inputs) -> None:
+def test_without_the_manifest_of_a_part_only_the_own_cost_is_told(inputs: ReportInputs) -> None:
     manifests = {path: dict(one) for path, one in inputs.manifests.items()}
     manifests[TRAINED] = {"inputs": {"start": "starts/small.start-55556666", "teacher": "lost-1"}}
-    kept = keep_books(
-        replace(inputs, manifests=manifests), assemble(inputs, {}), tables.sizes_of(inputs)
-    )
+    kept = keep_books(replace(inputs, manifests=manifests), assemble(inputs, {}), sizes_of(inputs))
     assert kept.ledger.in_full[TRAINED] is None
     row = next(
         row
@@ -155,9 +153,9 @@ def test_the_cost_table_has_the_means_over_seeds(books: Books) -> None:
     assert ("Energy", "own, J") not in columns  # nothing measured it
 
 
-def test_energy_has_columns_where_it_was_measured(inputs: Inputs) -> None:
+def test_energy_has_columns_where_it_was_measured(inputs: ReportInputs) -> None:
     costs = {id: replace(cost, energy_joules=7.0) for id, cost in inputs.costs.items()}
-    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), tables.sizes_of(inputs))
+    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
     table = price_table(kept)
     place = [(one.title, one.detail) for one in table.headings].index(("Energy", "in full, J"))
     row = next(row for row in table.groups[0].rows if row[0].text == "forward_kl")
@@ -298,12 +296,12 @@ def test_every_table_and_plot_can_be_written(books: Books) -> None:
     assert token_table(books) in found
 
 
-def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: Inputs) -> None:
+def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: ReportInputs) -> None:
     costs: dict[str, Cost] = {
         id: replace(cost, flops=None) if "forward_kl" in id else cost
         for id, cost in inputs.costs.items()
     }
-    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), tables.sizes_of(inputs))
+    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
     for one in races(kept, FLOPS):
         assert "forward_kl" not in {row.label for row in one.courses}
     table = equal_cost_table(kept, SECONDS)
@@ -312,7 +310,7 @@ def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: Inputs)
     flip_table(kept)
 
 
-def test_a_charge_has_the_whole_cost_of_its_job(inputs: Inputs) -> None:
+def test_a_charge_has_the_whole_cost_of_its_job(inputs: ReportInputs) -> None:
     cost = inputs.costs["large-11112222"]
     charge = charge_of(cost)
     for field in fields(Charge):

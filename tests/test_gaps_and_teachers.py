@@ -9,10 +9,12 @@ from made_up import Cell, drawn, made
 from test_comparisons import MEANS, RECIPES, SETTINGS, SIZES, compared
 
 from pipeline.methods.catalogue import METHODS
-from pipeline.reporting.analysis.comparisons import compare, comparison_plots, comparison_tables
+from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.analysis.teacher_size import teacher_size_effects
 from pipeline.reporting.render import formats
-from pipeline.reporting.sections.teacher_size import step_table, teacher_steps
+from pipeline.reporting.sections.contents import comparison_plots, comparison_tables
+from pipeline.reporting.sections.teacher_size import step_table
 from pipeline.settings.report import ReportSettings
 
 
@@ -24,21 +26,20 @@ def with_teacher(ahead: float) -> dict[Cell, np.ndarray]:
 
 def test_a_method_half_way_to_the_teacher_has_closed_half_of_the_gap() -> None:
     results, comparisons = compared(made(with_teacher(4.0)))
-    found = {one.row.method: one for one in comparisons.shares.closed}
+    found = {one.row.method: one for one in comparisons.gaps_closed}
     assert set(found) == {"jsd", "gkd", "akl"}
     half = found["akl"]
     means = {row.method: mean.value for (row, _), mean in results.means.items()}
     expected = (means["akl"] - means["plain"]) / (means["teacher"] - means["plain"])
-    assert half.value == pytest.approx(expected)
-    assert half.value == pytest.approx(0.5, abs=0.05)
-    assert half.interval.low < half.value < half.interval.high < 0.6
+    assert half.share == pytest.approx(expected)
+    assert half.share == pytest.approx(0.5, abs=0.05)
+    assert half.interval.low < half.share < half.interval.high < 0.6
 
 
 @pytest.mark.parametrize("ahead", [0.0, -1.0])
 def test_no_share_is_closed_of_a_gap_that_may_not_be_there(ahead: float) -> None:
     _, comparisons = compared(made(with_teacher(ahead)))
-    assert not comparisons.shares.closed
-    assert len(comparisons.shares.without_gap) == 1
+    assert not comparisons.gaps_closed
 
 
 def test_without_plain_fine_tuning_there_is_no_share() -> None:
@@ -47,7 +48,7 @@ def test_without_plain_fine_tuning_there_is_no_share() -> None:
     without = {**RECIPES, "plain": METHODS["seqkd"]}
     recipes = ReportSettings(experiment="made", data_id="d", methods=without)
     comparisons = compare(inputs, results, recipes)
-    assert comparisons.shares.baseline == ""
+    assert comparisons.gap_baseline == ""
     assert "gap_closed" not in {
         table.name for table in comparison_tables(comparisons, results, SIZES)
     }
@@ -63,32 +64,37 @@ def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
 
 def test_a_larger_teacher_that_makes_a_poorer_student_is_named() -> None:
     results = assemble(made(under_two_teachers(-1.0)), {})
-    steps = {step.smaller.method: step for step in teacher_steps(results, SIZES)}
+    steps = {step.smaller.method: step for step in teacher_size_effects(results, SIZES)}
     assert steps["jsd"].value == pytest.approx(-1.0, abs=0.2)
     assert steps["jsd"].smaller.teacher == "small"
-    assert steps["jsd"].poorer
-    assert not steps["gkd"].apart
+    assert steps["jsd"].significantly_worse
+    assert not steps["gkd"].significantly_different
     lower_is_better = assemble(made(under_two_teachers(-1.0), metric="nll_nats"), {})
-    assert not any(step.poorer for step in teacher_steps(lower_is_better, SIZES))
+    assert not any(
+        step.significantly_worse for step in teacher_size_effects(lower_is_better, SIZES)
+    )
 
 
 def test_teachers_are_not_compared_by_what_is_relative_to_them_or_needs_none() -> None:
     relative = assemble(made(under_two_teachers(-1.0), metric="kl_to_teacher_nats"), {})
-    assert not teacher_steps(relative, SIZES)
+    assert not teacher_size_effects(relative, SIZES)
     shared = made(under_two_teachers(-1.0))
     grid = shared.grid
     gkd = grid["method"] == "gkd"
     same = grid["eval_id"].where(~gkd, "large.gkd." + grid["seed"].astype(str))
     results = assemble(replace(shared, grid=grid.assign(eval_id=same)), {})
-    assert {step.smaller.method for step in teacher_steps(results, SIZES)} == {"jsd"}
-    assert not teacher_steps(results, {"small": 1000, "large": 1000})
+    assert {step.smaller.method for step in teacher_size_effects(results, SIZES)} == {"jsd"}
+    assert not teacher_size_effects(results, {"small": 1000, "large": 1000})
 
 
 def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
     values = {**under_two_teachers(-1.0), **with_teacher(4.0)}
     inputs = made(values)
     results = assemble(inputs, {})
-    comparisons = replace(compare(inputs, results, SETTINGS), steps=teacher_steps(results, SIZES))
+    comparisons = replace(
+        compare(inputs, results, SETTINGS),
+        teacher_size_effects=teacher_size_effects(results, SIZES),
+    )
     tables = {table.name: table for table in comparison_tables(comparisons, results, SIZES)}
     assert set(tables) == {"differences", "resolvable", "gap_closed", "teacher_size"}
     said = tables["teacher_size"].caption

@@ -12,7 +12,7 @@ import yaml
 from snaking import ROOT, edited
 
 from pipeline.methods.catalogue import METHODS
-from pipeline.reporting.analysis.metrics import Measure, metric_of
+from pipeline.reporting.analysis.metrics import Measure, metric_named
 from pipeline.reporting.analysis.published_numbers import (
     AVERAGE,
     EVIDENCE,
@@ -21,7 +21,7 @@ from pipeline.reporting.analysis.published_numbers import (
     protocols,
     published,
 )
-from pipeline.reporting.analysis.scores import Pair, Results, Row, mean_of
+from pipeline.reporting.analysis.scores import Pair, Results, Row, mean_over_seeds
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections.published import published_table
@@ -124,7 +124,7 @@ def test_a_protocol_of_other_models_is_refused_with_theirs(tiny: dict[str, Any])
 
 def scored(scores: dict[str, dict[str, tuple[float, ...]]], pair: Pair = PAIR) -> Results:
     """Results with these ROUGE-L scores: by method and task, a value for each training seed."""
-    measures = {task: Measure(task, metric_of("rouge_l", {})) for task in TASKS}
+    measures = {task: Measure(task, metric_named("rouge_l", {})) for task in TASKS}
     rows = {
         name: Row("teacher", pair.teacher, pair.teacher, name, name)
         if name == "teacher"
@@ -134,12 +134,12 @@ def scored(scores: dict[str, dict[str, tuple[float, ...]]], pair: Pair = PAIR) -
     return Results(
         scores=pd.DataFrame(),
         measures=tuple(measures.values()),
-        sliced=(),
+        slice_measures=(),
         pairs=(pair,),
         references={pair: tuple(row for row in rows.values() if row.kind == "teacher")},
         methods={pair: tuple(row for row in rows.values() if row.kind == "method")},
         means={
-            (rows[name], measures[task]): mean_of(points)
+            (rows[name], measures[task]): mean_over_seeds(points)
             for name, by_task in scores.items()
             for task, points in by_task.items()
         },

@@ -19,8 +19,9 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.item_sums import Key, Sums, sums_of
-from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
-from pipeline.reporting.analysis.metrics import metric_of
+from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
+from pipeline.reporting.analysis.metrics import metric_named
+from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.analysis.summary import limits
 from pipeline.reporting.costs.books import keep_books
@@ -43,14 +44,14 @@ DATA = "docs-00000001"
 ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 
-def read(results: Path, experiment: synthetic.Experiment) -> tuple[Inputs, Results]:
+def read(results: Path, experiment: synthetic.Experiment) -> tuple[ReportInputs, Results]:
     inputs = read_inputs(
         results, read_grid(synthetic.write(results, experiment)), DATA, InlineExecutor()
     )
     return inputs, assemble(inputs, {})
 
 
-def compared(inputs: Inputs, results: Results) -> Comparisons:
+def compared(inputs: ReportInputs, results: Results) -> Comparisons:
     return compare(inputs, results, ReportSettings(**synthetic.settings(SMALL)))
 
 
@@ -79,14 +80,14 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
 ) -> None:
     inputs, results = read(tmp_path, SMALL)
     comparisons = compared(inputs, results)
-    table = tables.main_table(results, tables.sizes_of(inputs), comparisons)
+    table = tables.main_table(results, sizes_of(inputs), comparisons)
     for pair, group in zip(results.pairs, table.groups, strict=True):
         for column, measure in enumerate(results.measures, start=2):
             shown = [row[column].letters for row in group.rows]
             assert shown == [
                 comparisons.letters.get((row, measure), "") for row in results.methods[pair]
             ]
-            assert all(shown) == (measure in results.judged)
+            assert all(shown) == (measure in results.ranked_measures)
         assert not any(cell.letters for row in group.references for cell in row)
 
 
@@ -101,11 +102,11 @@ def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its
         interval = comparisons.intervals[first, measure]
         if cell.spread:
             assert cell.value == pytest.approx((interval.low + interval.high) / 2)
-            assert cell.spread == measure.text((interval.high - interval.low) / 2)
+            assert cell.spread == measure.format((interval.high - interval.low) / 2)
         else:
-            assert {interval.low, interval.high} & set(measure.metric.ends)
-            low, high = measure.text(interval.low), measure.text(interval.high)
-            assert cell.text == f"{measure.text(cell.value)} ({low} to {high})"
+            assert {interval.low, interval.high} & set(measure.metric.bounds)
+            low, high = measure.format(interval.low), measure.format(interval.high)
+            assert cell.text == f"{measure.format(cell.value)} ({low} to {high})"
 
 
 def test_a_bar_in_a_label_breaks_no_markdown_table() -> None:
@@ -183,17 +184,17 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
     inputs = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
-    results, sizes = assemble(inputs, {}), tables.sizes_of(inputs)
+    results, sizes = assemble(inputs, {}), sizes_of(inputs)
     assert sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_table(keep_books(inputs, results, sizes)).groups[0].rows
     assert not any(row[0].text.startswith("teachers/") for row in shared)
-    assert inputs.folders["large-11112222"] == "models/large-11112222"
+    assert inputs.model_folders["large-11112222"] == "models/large-11112222"
 
 
 def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path) -> None:
     experiment = replace(SMALL, methods=("sft", "forward_kl", "seqkd"))
     inputs, results = read(tmp_path, experiment)
-    books = keep_books(inputs, results, tables.sizes_of(inputs))
+    books = keep_books(inputs, results, sizes_of(inputs))
     passes = [row[0].value.split(".")[0] for row in shared_table(books).groups[0].rows]
     assert [name for name in passes if "caches" in name] == ["caches/large", "caches/middle"]
     assert [name for name in passes if "texts" in name] == ["texts/large", "texts/middle"]
@@ -204,7 +205,7 @@ def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
     grid_path = tmp_path / "demo/grid.csv"
     inputs = read_inputs(tmp_path, read_grid(grid_path), DATA, InlineExecutor())
     name = "sft.small.s1.eval-0a1b2c3d"
-    other = inputs.items[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
+    other = inputs.shown_items[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
     with pytest.raises(ValueError, match="same items"):
         assemble(replace(inputs, sums={**inputs.sums, name: summed(other, name)}), {})
 
@@ -222,7 +223,7 @@ def test_a_value_that_is_no_number_or_items_without_weight_are_refused(
     inputs, _ = read(tmp_path, ONE_SEED)
     name = "sft.small.s3.eval-0a1b2c3d"
     with pytest.raises(ValueError, match=re.escape(name)):
-        summed(inputs.items[name].assign(**{column: value}), name)
+        summed(inputs.shown_items[name].assign(**{column: value}), name)
 
 
 def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
@@ -237,13 +238,13 @@ def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> 
     results = assemble(replace(inputs, sums=renamed), {"charm": "Charm"})
     shown = [one for one in results.measures if one.metric.name == "charm"]
     assert [one.heading for one in shown] == ["Charm"]
-    assert not set(shown) & set(results.judged)
-    assert metric_of("nll_nats", {}).higher_is_better is False
+    assert not set(shown) & set(results.ranked_measures)
+    assert metric_named("nll_nats", {}).higher_is_better is False
 
 
 def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> None:
     inputs, results = read(tmp_path, ONE_SEED)
-    assert scores_by_teacher_size(results, tables.sizes_of(inputs)) is None
+    assert scores_by_teacher_size(results, sizes_of(inputs)) is None
 
 
 def test_fifty_methods_look_different_and_a_longer_grid_changes_no_look() -> None:
@@ -255,7 +256,7 @@ def test_fifty_methods_look_different_and_a_longer_grid_changes_no_look() -> Non
 
 def test_no_axis_of_scores_leaves_a_training_seed_out(tmp_path: Path) -> None:
     inputs, results = read(tmp_path, SMALL)
-    figure = score_plots.scores_by_method(results, tables.sizes_of(inputs)).figure
+    figure = score_plots.scores_by_method(results, sizes_of(inputs)).figure
     for axis in figure.axes:
         low, high = axis.get_xlim()
         lines = [line for line in axis.lines if line.get_marker() in score_plots.SHAPES]

@@ -14,7 +14,7 @@ from pipeline.reporting.render import table
 def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
     name = "sft.small.s3.eval-0a1b2c3d"
-    items = inputs.items[name]
+    items = inputs.shown_items[name]
     undefined = (items["metric"] == "rouge_l") & (items["slice"] == "")
     items.loc[undefined, ["value", "weight"]] = [np.nan, 0.0]
     calibration = {key: own for key, own in inputs.sums[name].items() if key.metric == "ece"}
@@ -31,7 +31,7 @@ def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Pa
 def test_an_item_on_which_a_measure_is_not_defined_has_no_part_in_its_mean(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
     name = "sft.small.s3.eval-0a1b2c3d"
-    items = inputs.items[name]
+    items = inputs.shown_items[name]
     rouge = (items["metric"] == "rouge_l") & (items["slice"] == "")
     first = items.index[rouge & (items["example_id"] == items["example_id"].iloc[0])]
     items.loc[first, ["value", "weight"]] = [np.nan, 0.0]

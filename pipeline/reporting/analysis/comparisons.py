@@ -4,21 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pipeline.reporting.analysis import summary
+from pipeline.reporting.analysis import gap_closed, summary, teacher_size
 from pipeline.reporting.analysis.differences import differences_of, runs_of, stacked
 from pipeline.reporting.analysis.findings import (
     Comparisons,
     Difference,
     Interval,
-    Resolution,
-    interval_of_mean,
+    MinimumDetectableDifference,
+    mean_interval,
 )
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
-from pipeline.reporting.render.plot_style import Plot
-from pipeline.reporting.render.table import Table, sizes_of
-from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics import bootstrap
 from pipeline.statistics.items import products
@@ -29,11 +27,11 @@ from pipeline.statistics.power import resolvable
 Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
 
 
-def compare(inputs: Inputs, results: Results, settings: ReportSettings) -> Comparisons:
+def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) -> Comparisons:
     """Every two methods of every teacher and student, on every measure that has a better end."""
     differences = {
         (pair, measure): found
-        for measure in results.judged
+        for measure in results.ranked_measures
         for pair, found in differences_of(results, measure).items()
     }
     found = resolutions(differences)
@@ -41,16 +39,17 @@ def compare(inputs: Inputs, results: Results, settings: ReportSettings) -> Compa
         intervals=dict(_intervals(results)),
         differences=differences,
         letters=dict(_letters(results, differences)),
-        resolutions=found,
-        shares=gap_closed.shares(results, settings.methods),
-        steps=teacher_size.teacher_steps(results, sizes_of(inputs)),
+        detectable=found,
+        gap_baseline=gap_closed.baseline_label(results, settings.methods),
+        gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
+        teacher_size_effects=teacher_size.teacher_size_effects(results, sizes_of(inputs)),
         findings=tuple(summary.findings(results, differences, found)),
     )
 
 
 def _intervals(results: Results) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
     """Of every mean over more than one item: over items alone where there is one seed."""
-    for measure in (*results.measures, *results.sliced):
+    for measure in (*results.measures, *results.slice_measures):
         for pair in results.pairs:
             yield from _together(results, results.methods[pair], measure)
             for reference in results.references[pair]:
@@ -71,22 +70,26 @@ def _together(
             continue
         found = bootstrap.of_methods(items.scores, products(items.influences))
         for row, value, half in zip(equal, found.values, found.half_widths(), strict=True):
-            yield (row, measure), interval_of_mean(measure, float(value), float(half))
+            yield (row, measure), mean_interval(measure, float(value), float(half))
 
 
 def _letters(
     results: Results, differences: Differences
 ) -> Iterator[tuple[tuple[Row, Measure], str]]:
     for (pair, measure), found in differences.items():
-        means = results.found(results.methods[pair], measure)
+        means = results.means_by_row(results.methods[pair], measure)
         ordered = best_first(means, measure)
         places = {row: place for place, row in enumerate(ordered)}
-        apart = [(places[one.one], places[one.other]) for one in found if one.apart]
+        apart = [
+            (places[one.first], places[one.second]) for one in found if one.significantly_different
+        ]
         for row, text in zip(ordered, letters(len(ordered), apart), strict=True):
             yield (row, measure), text
 
 
-def resolutions(differences: Differences) -> dict[tuple[Pair, Measure], Resolution]:
+def resolutions(
+    differences: Differences,
+) -> dict[tuple[Pair, Measure], MinimumDetectableDifference]:
     """What each cell could have found, from the middle of its differences' standard errors."""
     tested = {place: _told_once(found) for place, found in differences.items()}
     family: dict[Measure, int] = {}
@@ -97,41 +100,19 @@ def resolutions(differences: Differences) -> dict[tuple[Pair, Measure], Resoluti
 
 def _told_once(differences: Sequence[Difference]) -> list[Difference]:
     """Those that were tested, without the rows that are copies of an earlier one."""
-    twice = {one.other for one in differences if one.copies}
+    twice = {one.second for one in differences if one.is_copy}
     return [
-        one for one in differences if one.adjusted is not None and not {one.one, one.other} & twice
+        one
+        for one in differences
+        if one.adjusted_p_value is not None and not {one.first, one.second} & twice
     ]
 
 
-def _resolution(found: Sequence[Difference], family: int) -> Resolution:
-    error = float(np.sqrt(np.median([one.error**2 for one in found])))
-    degrees = float(np.median([one.degrees for one in found]))
-    return Resolution(
-        alone=resolvable(error, degrees, LEVEL),
-        together=resolvable(error, degrees, LEVEL / family),
-        seeds=max(one.seeds for one in found),
+def _resolution(found: Sequence[Difference], family: int) -> MinimumDetectableDifference:
+    error = float(np.sqrt(np.median([one.standard_error**2 for one in found])))
+    degrees = float(np.median([one.degrees_of_freedom for one in found]))
+    return MinimumDetectableDifference(
+        single_test=resolvable(error, degrees, LEVEL),
+        after_holm=resolvable(error, degrees, LEVEL / family),
+        seed_count=max(one.seed_count for one in found),
     )
-
-
-def comparison_tables(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> list[Table]:
-    """Differences, what could be resolved, and where there is any: gap closed, teacher sizes."""
-    tables = (
-        difference_tables.differences_table(comparisons, results, sizes),
-        difference_tables.resolution_table(comparisons, results, sizes),
-        gap_closed.share_table(comparisons, results, sizes),
-        teacher_size.step_table(comparisons, results, sizes),
-    )
-    return [table for table in tables if table]
-
-
-def comparison_plots(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> list[Plot]:
-    """Intervals by method, share of the gap closed, teacher sizes: where there is any."""
-    plots = (
-        gap_closed.share_plot(comparisons, results, sizes),
-        teacher_size.step_plot(comparisons, results, sizes),
-    )
-    return [plot for plot in plots if plot]

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.reporting.analysis.findings import Difference, interval_of_difference
+from pipeline.reporting.analysis.findings import Difference, difference_interval
 from pipeline.reporting.analysis.item_sums import Sums
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
@@ -159,18 +159,18 @@ def _differences(
         value, half, error, degrees, effect, p_value, of_flips, held = of_pair.tolist()
         yield Difference(
             measure=measure,
-            one=group.rows[one],
-            other=group.rows[other],
-            seeds=len(group.seeds),
-            copies=bool(kind == APART),
+            first=group.rows[one],
+            second=group.rows[other],
+            seed_count=len(group.seeds),
+            is_copy=bool(kind == APART),
             value=value,
-            interval=interval_of_difference(measure, value, half, level=held >= LEVEL),
-            error=error,
-            degrees=degrees,
-            effect=_known(effect),
+            interval=difference_interval(measure, value, half, significant=held < LEVEL),
+            standard_error=error,
+            degrees_of_freedom=degrees,
+            effect_size=_known(effect),
             p_value=p_value,
-            of_checkpoints=of_flips,
-            adjusted=_known(held),
+            checkpoint_p_value=of_flips,
+            adjusted_p_value=_known(held),
         )
 
 

@@ -1,4 +1,4 @@
-"""What comparing the methods gives: differences, letters, and what could have been found."""
+"""What comparing the methods gives: intervals, differences, letters, detectable differences."""
 
 import math
 from collections.abc import Mapping
@@ -11,143 +11,137 @@ from pipeline.statistics.multiplicity import LEVEL
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval."""
+    """A 95 % confidence interval."""
 
     low: float
     high: float
 
     @property
-    def half(self) -> float:
-        """Half its width: what stands behind ±."""
+    def half_width(self) -> float:
+        """Half of the interval's width, shown after ±."""
         return (self.high - self.low) / 2
 
-    def within(self, lowest: float, highest: float) -> "Interval":
-        """What of it lies between two ends: a truth that can't be beyond them is held as often."""
+    def clipped_to(self, lowest: float, highest: float) -> "Interval":
+        """The part between two bounds; as the truth can't lie beyond them, coverage stays."""
         return Interval(max(self.low, lowest), min(self.high, highest))
 
-    def is_around(self, value: float) -> bool:
-        """Whether `value` is its middle, so that ± says it all."""
+    def is_symmetric_around(self, value: float) -> bool:
+        """Whether `value` is the middle, so that ± describes the interval fully."""
         return math.isclose(self.high - value, value - self.low, rel_tol=1e-6, abs_tol=1e-12)
 
 
-def interval_of_mean(measure: Measure, value: float, half: float) -> Interval:
-    """Around a mean, as far as the measure's scale goes."""
-    return Interval(value - half, value + half).within(*measure.metric.ends)
+def mean_interval(measure: Measure, mean: float, half_width: float) -> Interval:
+    """The interval around a mean, clipped to the measure's scale."""
+    return Interval(mean - half_width, mean + half_width).clipped_to(*measure.metric.bounds)
 
 
-def interval_of_difference(measure: Measure, value: float, half: float, *, level: bool) -> Interval:
-    """Around a difference, as far as the measure's scale goes.
+def difference_interval(
+    measure: Measure, difference: float, half_width: float, *, significant: bool
+) -> Interval:
+    """The interval around a difference, clipped to the measure's scale.
 
-    It holds zero where a test leaves the two `level`: with one training seed a test over items may
-    see less than the interval does.
+    It contains zero unless the difference is significant: with one training seed a test over items
+    may be stricter than the interval.
     """
-    low, high = value - half, value + half
-    if level:
+    low, high = difference - half_width, difference + half_width
+    if not significant:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Interval(low, high).within(-measure.metric.widest, measure.metric.widest)
+    largest = measure.metric.largest_difference
+    return Interval(low, high).clipped_to(-largest, largest)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two methods of a pair on a measure: `one` − `other`, same seeds and same items."""
+    """The difference `first` − `second` of two methods on a measure, on equal seeds and items."""
 
     measure: Measure
-    one: Row
-    other: Row
-    seeds: int  # that both were trained with; with one, all is said of these checkpoints only
-    copies: bool  # as good as the same row twice: not tested, and no evidence about the others
+    first: Row
+    second: Row
+    seed_count: int  # seeds of both; with one, the comparison is of these checkpoints only
+    is_copy: bool  # practically the same row twice: not tested, no evidence about other methods
     value: float
-    interval: Interval  # agrees with the test after correction; of one comparison if not tested
-    error: float
-    degrees: float
-    effect: float | None  # in standard deviations of the items' differences
+    interval: Interval  # agrees with the test after Holm; of a single comparison if not tested
+    standard_error: float
+    degrees_of_freedom: float
+    effect_size: float | None  # in standard deviations of the items' differences
     p_value: float
-    of_checkpoints: float  # p-value of sign flips over items, these checkpoints given
-    adjusted: float | None  # Holm's; None for copies, and for one seed where others have more
+    checkpoint_p_value: float  # of sign flips over items, taking these checkpoints as given
+    adjusted_p_value: float | None  # Holm's; None for copies, and one seed where others have more
 
     @property
-    def apart(self) -> bool:
-        """Whether it may be claimed that the two differ."""
-        return self.adjusted is not None and self.adjusted < LEVEL
+    def significantly_different(self) -> bool:
+        """Whether the report claims that the two methods differ."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
 
     @property
     def pair(self) -> Pair:
-        """The teacher and student that both have."""
-        return Pair(self.one.teacher, self.one.student)
+        """The teacher and student of both methods."""
+        return Pair(self.first.teacher, self.first.student)
 
 
 @dataclass(frozen=True)
-class Resolution:
-    """The smallest true difference that is found in 80 % of experiments like this one."""
+class MinimumDetectableDifference:
+    """The smallest true difference that 80 % of experiments like this one would detect."""
 
-    alone: float  # where it is the only comparison, at 5 %
-    together: float  # where it is the least certain of the family, after Holm
-    seeds: int
+    single_test: float  # at 5 %, as if it were the only comparison
+    after_holm: float  # as the least certain comparison of the family
+    seed_count: int
 
 
 @dataclass(frozen=True)
-class ShareClosed:
-    """How much of the way from plain fine-tuning to the teacher a method has gone."""
+class GapClosed:
+    """The share of the gap between plain fine-tuning and the teacher that a method closes."""
 
     measure: Measure
     row: Row
-    value: float
+    share: float
     interval: Interval
-    seeds: int
+    seed_count: int
 
     @property
     def pair(self) -> Pair:
-        """The teacher and student that it was trained with."""
+        """The teacher and student of the method."""
         return Pair(self.row.teacher, self.row.student)
 
 
 @dataclass(frozen=True)
-class Shares:
-    """The shares of all methods, and where there are none."""
-
-    baseline: str  # the label of plain fine-tuning; empty where no method is
-    closed: tuple[ShareClosed, ...]
-    without_gap: tuple[tuple[Pair, Measure], ...]  # the teacher may be no better than the baseline
-
-
-@dataclass(frozen=True)
-class TeacherStep:
-    """A method's student under a larger teacher against the same under a smaller one."""
+class TeacherSizeEffect:
+    """A method's score under a larger teacher minus its score under a smaller one."""
 
     measure: Measure
     smaller: Row
     larger: Row
-    seeds: int
-    value: float  # larger − smaller
+    seed_count: int
+    value: float
     interval: Interval
     p_value: float
-    adjusted: float
+    adjusted_p_value: float
 
     @property
-    def before(self) -> Pair:
+    def smaller_pair(self) -> Pair:
         """The smaller teacher and the student."""
         return Pair(self.smaller.teacher, self.smaller.student)
 
     @property
-    def after(self) -> Pair:
+    def larger_pair(self) -> Pair:
         """The larger teacher and the student."""
         return Pair(self.larger.teacher, self.larger.student)
 
     @property
-    def apart(self) -> bool:
-        """Whether it may be claimed that the teacher's size matters."""
-        return self.adjusted < LEVEL
+    def significantly_different(self) -> bool:
+        """Whether the report claims that the teacher's size matters."""
+        return self.adjusted_p_value < LEVEL
 
     @property
-    def poorer(self) -> bool:
-        """Whether it may be claimed that the larger teacher gives the poorer student."""
+    def significantly_worse(self) -> bool:
+        """Whether the report claims that the larger teacher gives the worse student."""
         better = (self.value > 0) == self.measure.metric.higher_is_better
-        return self.apart and not better
+        return self.significantly_different and not better
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a measure says about the methods of a pair, in words."""
+    """A measure's result for the methods of a pair, in words."""
 
     pair: Pair
     measure: Measure
@@ -156,22 +150,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All that can and can't be said of which method is better."""
+    """Everything that the report claims about which method is better."""
 
-    intervals: Mapping[tuple[Row, Measure], Interval]  # of every mean, parts of tasks included
+    intervals: Mapping[tuple[Row, Measure], Interval]  # of every mean, slices included
     differences: Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
     letters: Mapping[tuple[Row, Measure], str]
-    resolutions: Mapping[tuple[Pair, Measure], Resolution]
-    shares: Shares
-    steps: tuple[TeacherStep, ...]
+    detectable: Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
+    gap_baseline: str  # the label of plain fine-tuning; empty if no method is
+    gaps_closed: tuple[GapClosed, ...]
+    teacher_size_effects: tuple[TeacherSizeEffect, ...]
     findings: tuple[Finding, ...]
-
-    @property
-    def resolvable(self) -> Mapping[tuple[Pair, Measure], float]:
-        """The smallest difference that each cell can be expected to find by itself."""
-        return {place: found.alone for place, found in self.resolutions.items()}
-
-    def seeds_of(self, pair: Pair, measure: Measure) -> int:
-        """The training seeds behind what is claimed; 0 where nothing is compared."""
-        found = self.resolutions.get((pair, measure))
-        return found.seeds if found else 0

@@ -33,23 +33,23 @@ STEP_COLUMNS = (
 )
 TOGETHER = 50  # files that a process is given at a time
 Read = TypeVar("Read")
-Steps = Mapping[str, np.ndarray]  # columns, NaN where nothing was measured
+StepColumns = Mapping[str, np.ndarray]  # columns, NaN where nothing was measured
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ReportInputs:
     """All that a report is made of; everything but grid and card by id."""
 
     grid: pd.DataFrame
     sums: Mapping[str, Mapping[Key, Sums]]  # of what each evaluation measured
-    items: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
-    outputs: Mapping[str, pd.DataFrame]  # of the same
-    evaluations: Mapping[str, dict]  # manifests
-    folders: Mapping[str, str]  # of every model, under results
-    steps: Mapping[str, Steps]  # of what was trained
+    shown_items: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
+    shown_outputs: Mapping[str, pd.DataFrame]  # of the same
+    evaluation_manifests: Mapping[str, dict]  # manifests
+    model_folders: Mapping[str, str]  # of every model, under results
+    training_steps: Mapping[str, StepColumns]  # of what was trained
     costs: Mapping[str, Cost]  # of everything that took a model: PAID
     manifests: provenance.Manifests  # of everything behind the evaluations, by "stage/id"
-    card: Mapping[str, object]
+    data_card: Mapping[str, object]
 
 
 def read_grid(path: Path) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def _check_grid(grid: pd.DataFrame, path: Path) -> None:
         raise ValueError(f"{path} has a cell twice: {grid.loc[twice, cells].iloc[0].to_dict()}")
 
 
-def read_inputs(results: Path, grid: pd.DataFrame, data_id: str, helpers: Executor) -> Inputs:
+def read_inputs(results: Path, grid: pd.DataFrame, data_id: str, helpers: Executor) -> ReportInputs:
     """What the cells of `grid` have left under `results`. Raises ValueError naming a bad file."""
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
     folders = _folders(results, grid)
@@ -92,17 +92,17 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str, helpers: Execut
     shown = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
     speaking = {id: evals[id] for id in _distinct(shown["eval_id"])}
     paid = {path.partition("/")[2]: results / path for path in manifests if path.startswith(PAID)}
-    return Inputs(
+    return ReportInputs(
         grid=grid,
         sums=_each(_sums, evals, helpers),
-        items=_each(_items, speaking, helpers),
-        outputs=_each(_outputs, speaking, helpers),
-        evaluations={id: manifests[f"evals/{id}"] for id in evals},
-        folders=folders,
-        steps=_each(_steps, trained, helpers),
+        shown_items=_each(_items, speaking, helpers),
+        shown_outputs=_each(_outputs, speaking, helpers),
+        evaluation_manifests={id: manifests[f"evals/{id}"] for id in evals},
+        model_folders=folders,
+        training_steps=_each(_steps, trained, helpers),
         costs=_each(_cost, paid, helpers),
         manifests=manifests,
-        card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
+        data_card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
     )
 
 
@@ -155,7 +155,7 @@ def _outputs(evaluation: Path) -> pd.DataFrame:
     return schemas.read(evaluation / "outputs.parquet", schemas.OUTPUTS).to_pandas()
 
 
-def _steps(training: Path) -> Steps:
+def _steps(training: Path) -> StepColumns:
     table = schemas.read(training / "steps.parquet", schemas.STEPS)
     return {name: table[name].to_numpy() for name in STEP_COLUMNS}
 

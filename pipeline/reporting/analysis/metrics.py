@@ -14,7 +14,7 @@ class Metric:
     unit: str
     higher_is_better: bool | None  # None: it describes, and nobody is best at it
     decimals: int
-    relative: bool = False  # to the teacher, whose own value says nothing
+    relative_to_teacher: bool = False  # so the teacher's own value is meaningless
     signed: bool = False  # can be below zero
 
     @property
@@ -23,31 +23,40 @@ class Metric:
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
     @property
-    def ends(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
         """The least and the greatest value that there can be."""
         highest = {"share": 1.0, "0-100": 100.0}.get(self.unit, math.inf)
         return -math.inf if self.signed else 0.0, highest
 
     @property
-    def widest(self) -> float:
+    def largest_difference(self) -> float:
         """The greatest difference that there can be."""
-        lowest, highest = self.ends
+        lowest, highest = self.bounds
         return highest - lowest
 
 
 # In the order of the columns.
 METRICS = (
     Metric("nll_nats", "NLL", "nats/token", False, 3),
-    Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative=True),
-    Metric("reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, relative=True),
-    Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative=True),
-    Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative=True),
+    Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative_to_teacher=True),
+    Metric(
+        "reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, relative_to_teacher=True
+    ),
+    Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative_to_teacher=True),
+    Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative_to_teacher=True),
     Metric("entropy_gap_nats", "Entropy over teacher's", "nats/token", None, 3, True, signed=True),
     Metric("ece", "Calibration error", "share", False, 3),
     Metric("excess_error_percent", "Excess error on own text", "%", False, 1, True, signed=True),
-    Metric("kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative=True),
     Metric(
-        "kl_on_teacher_text_nats", "KL on teacher's text", "nats/token", False, 3, relative=True
+        "kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative_to_teacher=True
+    ),
+    Metric(
+        "kl_on_teacher_text_nats",
+        "KL on teacher's text",
+        "nats/token",
+        False,
+        3,
+        relative_to_teacher=True,
     ),
     Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
     Metric("rouge_l_unicode", "ROUGE-L, Unicode words", "0-100", True, 2),
@@ -97,12 +106,12 @@ class Measure:
         """Task and unit, in small print."""
         return ", ".join(part for part in (self.task, self.slice, self.metric.unit) if part)
 
-    def text(self, value: float) -> str:
+    def format(self, value: float) -> str:
         """`value` with the decimals of the metric."""
         return f"{value:z.{self.metric.decimals}f}"
 
 
-def metric_of(name: str, titles: Mapping[str, str]) -> Metric:
+def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     """How to show a metric. One that isn't known is shown, but nobody is called best at it.
 
     Behind a colon stands what lm-eval took an answer out of a response by.
@@ -124,4 +133,4 @@ def measures_of(
         return RANK.get(name.partition(":")[0], len(RANK)), name, task, part
 
     ordered = sorted(scored, key=column)
-    return tuple(Measure(task, metric_of(name, titles), part) for task, part, name in ordered)
+    return tuple(Measure(task, metric_named(name, titles), part) for task, part, name in ordered)

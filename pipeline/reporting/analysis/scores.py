@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import Sums
-from pipeline.reporting.analysis.load import CELL, Inputs
+from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.metrics import Measure, measures_of
 
 SCORE = ["task", "slice", "metric"]
@@ -52,12 +52,12 @@ class Mean:
 
     value: float
     spread: float | None  # sample standard deviation over seeds; None for a single one
-    points: tuple[float, ...]  # a value for each seed
+    seed_values: tuple[float, ...]
 
     @property
-    def runs(self) -> int:
+    def seed_count(self) -> int:
         """How many trainings it is a mean of."""
-        return len(self.points)
+        return len(self.seed_values)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Results:
 
     scores: pd.DataFrame
     measures: tuple[Measure, ...]  # of whole tasks
-    sliced: tuple[Measure, ...]  # of parts of them
+    slice_measures: tuple[Measure, ...]  # of parts of them
     pairs: tuple[Pair, ...]
     references: Mapping[Pair, tuple[Row, ...]]
     methods: Mapping[Pair, tuple[Row, ...]]
@@ -79,20 +79,20 @@ class Results:
         return tuple(dict.fromkeys(row.label for pair in self.pairs for row in self.methods[pair]))
 
     @property
-    def judged(self) -> tuple[Measure, ...]:
+    def ranked_measures(self) -> tuple[Measure, ...]:
         """The measures that somebody can be best at."""
         return tuple(one for one in self.measures if one.metric.higher_is_better is not None)
 
-    def found_of(self, row: Row) -> dict[Measure, Mean]:
+    def means_of(self, row: Row) -> dict[Measure, Mean]:
         """The means of a row that were measured, on whole tasks."""
         return {one: self.means[row, one] for one in self.measures if (row, one) in self.means}
 
-    def found(self, rows: tuple[Row, ...], measure: Measure) -> dict[Row, Mean]:
+    def means_by_row(self, rows: tuple[Row, ...], measure: Measure) -> dict[Row, Mean]:
         """The means of those of `rows` that were measured."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
 
 
-def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
+def assemble(inputs: ReportInputs, titles: Mapping[str, str]) -> Results:
     """Everything that tables, plots and page are made of."""
     scores, found = score(inputs)
     grid = inputs.grid
@@ -107,12 +107,12 @@ def assemble(inputs: Inputs, titles: Mapping[str, str]) -> Results:
     return Results(
         scores=scores,
         measures=tuple(one for one in measures if not one.slice),
-        sliced=tuple(one for one in measures if one.slice),
+        slice_measures=tuple(one for one in measures if one.slice),
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
         methods={pair: _methods(rows, pair) for pair in pairs},
         means={
-            key: mean_of(tuple(sums.value for sums in by_seed.values()))
+            key: mean_over_seeds(tuple(sums.value for sums in by_seed.values()))
             for key, by_seed in runs.items()
         },
         runs=runs,
@@ -144,7 +144,7 @@ def _references(rows: list[Row], pair: Pair) -> tuple[Row, ...]:
     )
 
 
-def score(inputs: Inputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
+def score(inputs: ReportInputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
     """A row for each evaluated score, with the columns of `schemas.SCORES`; and its items.
 
     Of what is measured against teachers, a cell has only the scores against its own.
@@ -214,7 +214,7 @@ def best_first(means: Mapping[Row, Mean], measure: Measure) -> list[Row]:
     return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
 
-def mean_of(points: tuple[float, ...]) -> Mean:
+def mean_over_seeds(seed_values: tuple[float, ...]) -> Mean:
     """The mean and spread of one value a seed."""
-    spread = float(np.std(points, ddof=1)) if len(points) > 1 else None
-    return Mean(float(np.mean(points)), spread, points)
+    spread = float(np.std(seed_values, ddof=1)) if len(seed_values) > 1 else None
+    return Mean(float(np.mean(seed_values)), spread, seed_values)

@@ -11,7 +11,7 @@ from pipeline.reporting.analysis.findings import (
     Difference,
     Finding,
     Interval,
-    Resolution,
+    MinimumDetectableDifference,
 )
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
@@ -67,13 +67,13 @@ def _count(number: int, thing: str) -> str:
 def findings(
     results: Results,
     differences: Mapping[tuple[Pair, Measure], Sequence[Difference]],
-    resolutions: Mapping[tuple[Pair, Measure], Resolution],
+    resolutions: Mapping[tuple[Pair, Measure], MinimumDetectableDifference],
 ) -> Iterator[Finding]:
     """A finding for each measure of each pair that somebody can be best at."""
     for pair in results.pairs:
-        for measure in results.judged:
+        for measure in results.ranked_measures:
             place = (pair, measure)
-            if results.found(results.methods[pair], measure):
+            if results.means_by_row(results.methods[pair], measure):
                 text = _finding(results, place, differences.get(place, ()), resolutions.get(place))
                 yield Finding(pair, measure, f"{text}{_to_teacher(results, pair, measure)}")
 
@@ -82,19 +82,19 @@ def _finding(
     results: Results,
     place: tuple[Pair, Measure],
     differences: Sequence[Difference],
-    resolution: Resolution | None,
+    resolution: MinimumDetectableDifference | None,
 ) -> str:
     pair, measure = place
-    means = results.found(results.methods[pair], measure)
+    means = results.means_by_row(results.methods[pair], measure)
     best, *others = best_first(means, measure)
-    value = measure.text(means[best].value)
+    value = measure.format(means[best].value)
     if not others:
         return f"Only {best.label} was trained: {value}."
     if resolution is None:
         why = "all are copies of one" if differences else "no two methods could be compared"
         return f"{best.label} has the best value, {value}; {why}."
     leads = _leads(best, others, differences)
-    apart = sum(one.apart for one in differences)
+    apart = sum(one.significantly_different for one in differences)
     return " ".join(
         [
             f"{_of_what(resolution)}{best.label} has the best mean, {value}.",
@@ -105,32 +105,32 @@ def _finding(
     )
 
 
-def _found(measure: Measure, resolution: Resolution) -> str:
-    if resolution.together > measure.metric.widest:
+def _found(measure: Measure, resolution: MinimumDetectableDifference) -> str:
+    if resolution.after_holm > measure.metric.largest_difference:
         return "no difference that its scale has room for is found in 4 of 5 such experiments"
-    size = measure.text(resolution.together)
+    size = measure.format(resolution.after_holm)
     return f"a true difference of {size} is found in 4 of 5 such experiments"
 
 
-def _of_what(resolution: Resolution) -> str:
-    return "Of these checkpoints (one training seed): " if resolution.seeds == 1 else ""
+def _of_what(resolution: MinimumDetectableDifference) -> str:
+    return "Of these checkpoints (one training seed): " if resolution.seed_count == 1 else ""
 
 
 def _leads(best: Row, others: Sequence[Row], differences: Sequence[Difference]) -> list[Lead]:
     """Of the best over each of the others that it was compared with."""
     found = {}
     for one in differences:
-        if best in (one.one, one.other):
-            found[one.other if one.one == best else one.one] = one
+        if best in (one.first, one.second):
+            found[one.second if one.first == best else one.first] = one
     return [_lead(row, best, found[row]) for row in others if row in found]
 
 
 def _lead(row: Row, best: Row, one: Difference) -> Lead:
     higher = one.measure.metric.higher_is_better
     low, high = one.interval.low, one.interval.high
-    if (one.one == best) == higher:
-        return Lead(row, one.value, one.interval, one.apart)
-    return Lead(row, -one.value, Interval(-high, -low), one.apart)
+    if (one.first == best) == higher:
+        return Lead(row, one.value, one.interval, one.significantly_different)
+    return Lead(row, -one.value, Interval(-high, -low), one.significantly_different)
 
 
 def _ahead(measure: Measure, leads: Sequence[Lead], everybody: int) -> Iterator[str]:
@@ -156,23 +156,23 @@ def _listed(measure: Measure, leads: Sequence[Lead]) -> str:
 
 
 def _by(measure: Measure, lead: Lead) -> str:
-    low, high = measure.text(lead.interval.low), measure.text(lead.interval.high)
-    return f"{lead.row.label} by {measure.text(lead.value)} ({low} to {high})"
+    low, high = measure.format(lead.interval.low), measure.format(lead.interval.high)
+    return f"{lead.row.label} by {measure.format(lead.value)} ({low} to {high})"
 
 
 def _to_teacher(results: Results, pair: Pair, measure: Measure) -> str:
     references = results.references[pair]
-    ceilings = results.found(tuple(r for r in references if r.kind == "teacher"), measure)
-    if not ceilings or measure.metric.relative:
+    ceilings = results.means_by_row(tuple(r for r in references if r.kind == "teacher"), measure)
+    if not ceilings or measure.metric.relative_to_teacher:
         return ""
     ceiling = next(iter(ceilings.values()))
-    return f" The teacher has {measure.text(ceiling.value)}."
+    return f" The teacher has {measure.format(ceiling.value)}."
 
 
 def agreements(results: Results, comparisons: Comparisons) -> list[Agreement]:
     """For each measure, who is best or not told from the best under all teachers and students."""
     found = []
-    for measure in results.judged:
+    for measure in results.ranked_measures:
         groups = [_among_the_best(results, comparisons, pair, measure) for pair in results.pairs]
         if len(groups) < 2 or not all(groups):
             continue
@@ -191,7 +191,7 @@ def _among_the_best(
     differences = comparisons.differences.get((pair, measure), ())
     if not differences:
         return set()
-    ordered = best_first(results.found(results.methods[pair], measure), measure)
+    ordered = best_first(results.means_by_row(results.methods[pair], measure), measure)
     beaten = {lead.row for lead in _leads(ordered[0], ordered[1:], differences) if lead.apart}
     return {row.label for row in ordered if row not in beaten}
 
@@ -220,7 +220,7 @@ def limits(comparisons: Comparisons, cards: Mapping[str, Method]) -> list[str]:
 
 
 def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
-    counts = sorted({found.seeds for found in comparisons.resolutions.values()})
+    counts = sorted({found.seed_count for found in comparisons.detectable.values()})
     if counts and counts[0] == 1:
         where = "" if counts == [1] else " Where there is one, the table's column of seeds says so."
         yield (
@@ -239,7 +239,7 @@ def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "too readily (docs/statistics.md says how often)."
         )
     every = [one for found in comparisons.differences.values() for one in found]
-    if any(one.adjusted is None and not one.copies for one in every):
+    if any(one.adjusted_p_value is None and not one.is_copy for one in every):
         yield (
             "Some methods have one training seed in common with the others, which have more: what "
             "it is worth is not tested, and such pairs share a letter."
@@ -249,7 +249,7 @@ def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
 def _limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
     families = {}
     for (_, measure), found in comparisons.differences.items():
-        tested = sum(one.adjusted is not None for one in found)
+        tested = sum(one.adjusted_p_value is not None for one in found)
         families[measure] = families.get(measure, 0) + tested
     if families:
         most = max(families.values())

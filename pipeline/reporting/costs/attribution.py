@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.runtime.costs import Cost
 
 JOBS = ("teachers/", "starts/", "texts/", "caches/", "students/")  # stages that read models
@@ -114,7 +114,7 @@ AMORTISED = Account("amortised", lambda ledger: ledger.amortised)
 ACCOUNTS = (OWN, IN_FULL, AMORTISED)
 
 
-def ledger_of(inputs: Inputs) -> Ledger:
+def ledger_of(inputs: ReportInputs) -> Ledger:
     """The ledger of the trainings that the grid compares."""
     methods = inputs.grid.loc[inputs.grid["kind"] == "method", "student_id"]
     trainings = [f"students/{id}" for id in dict.fromkeys(methods)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.costs.attribution import Ledger, ledger_of
 
@@ -17,7 +17,7 @@ MEASURED = ("step", "seconds", "flops", "validation_nll_nats")
 class Books:
     """The books of an experiment."""
 
-    inputs: Inputs
+    inputs: ReportInputs
     results: Results
     sizes: Mapping[str, int]
     ledger: Ledger
@@ -29,17 +29,17 @@ class Books:
         return self.trainings[row.teacher, row.student, row.method]
 
 
-def keep_books(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Books:
+def keep_books(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Books:
     """Charges and curves of every training in the grid, each looked up once."""
     trainings = trainings_of(inputs.grid)
     paths = [path for seeds in trainings.values() for path in seeds.values()]
     return Books(inputs, results, sizes, ledger_of(inputs), trainings, _validations(inputs, paths))
 
 
-def _validations(inputs: Inputs, paths: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+def _validations(inputs: ReportInputs, paths: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
     found = {}
     for path in dict.fromkeys(paths):
-        steps = inputs.steps[path.partition("/")[2]]
+        steps = inputs.training_steps[path.partition("/")[2]]
         measured = ~np.isnan(steps["validation_nll_nats"])
         found[path] = {name: steps[name][measured].astype(float) for name in MEASURED}
     return found

@@ -59,10 +59,10 @@ def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
     keys = [Charged(pair, account) for pair in results.pairs for account in (OWN, IN_FULL)]
     paid = {key: _paid(books, key, unit) for key in keys}
     keys = [key for key in keys if paid[key]]
-    if not keys or not results.judged:
+    if not keys or not results.ranked_measures:
         return None
     below = legend_height(results.labels)
-    shown = results.judged[: max(1, PANELS // len(keys))]
+    shown = results.ranked_measures[: max(1, PANELS // len(keys))]
     figure, found = measure_panels(keys, shown, 2.1 + 0.03 * len(looks), legend=below)
     for panel in found:
         _score_panel(panel, books, paid[panel.key], looks)
@@ -73,7 +73,7 @@ def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
     return Plot(
         f"scores_by_{unit.name}",
         f"Score against {unit.title}",
-        SCORES + _left_out(len(results.judged) - len(shown)),
+        SCORES + _left_out(len(results.ranked_measures) - len(shown)),
         figure,
     )
 
@@ -103,7 +103,7 @@ def _score_panel(
     looks: Mapping[str, Look],
 ) -> None:
     axis, measure = panel.axis, panel.measure
-    found = books.results.found(tuple(paid), measure)
+    found = books.results.means_by_row(tuple(paid), measure)
     axis.set_title(f"{measure.heading}\n{measure.detail}")
     if not found:
         return
@@ -122,13 +122,13 @@ def _seeds(
     looks: Mapping[str, Look],
 ) -> None:
     """Small dots for the seeds, those of all methods together: there may be thousands."""
-    shown = {row: mean for row, mean in found.items() if mean.runs == len(paid[row])}
+    shown = {row: mean for row, mean in found.items() if mean.seed_count == len(paid[row])}
     if shown:
         x = np.concatenate([paid[row] for row in shown])
-        y = np.concatenate([mean.points for mean in shown.values()])
+        y = np.concatenate([mean.seed_values for mean in shown.values()])
         of_rows = to_rgba_array([looks[row.label].colour for row in shown])
-        colours = np.repeat(of_rows, [mean.runs for mean in shown.values()], axis=0)
-        many = max(mean.runs for mean in shown.values()) > MANY_SEEDS
+        colours = np.repeat(of_rows, [mean.seed_count for mean in shown.values()], axis=0)
+        many = max(mean.seed_count for mean in shown.values()) > MANY_SEEDS
         axis.scatter(x, y, s=3.2, c=colours, alpha=0.55, linewidths=0, rasterized=many)
 
 

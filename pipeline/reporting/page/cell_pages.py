@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import Inputs, Steps
+from pipeline.reporting.analysis.load import ReportInputs, StepColumns
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import CELL, SCORE, Results, Row
 from pipeline.reporting.page.sparklines import Chart, Series, chart
@@ -87,7 +87,7 @@ class CellPage:
 
 def cell_pages(
     experiment: str,
-    inputs: Inputs,
+    inputs: ReportInputs,
     results: Results,
     comparisons: Comparisons,
     sizes: Mapping[str, int],
@@ -106,7 +106,7 @@ def cell_pages(
             student=sized(row.student, sizes),
             teacher=sized(row.teacher, sizes),
             scores=tuple(_scores(results, row, results.measures, certainty, comparisons)),
-            slices=tuple(_scores(results, row, results.sliced, certainty, comparisons)),
+            slices=tuple(_scores(results, row, results.slice_measures, certainty, comparisons)),
             curves=_curves(inputs, runs),
             runs=runs,
             settings=_settings(inputs, runs[0].model),
@@ -114,7 +114,7 @@ def cell_pages(
         )
 
 
-def _run(inputs: Inputs, cell: tuple) -> Run:
+def _run(inputs: ReportInputs, cell: tuple) -> Run:
     id = cell.teacher_id if cell.kind == "teacher" else cell.student_id
     evaluation = f"evals/{cell.eval_id}"
     cost = inputs.costs.get(id)
@@ -123,7 +123,7 @@ def _run(inputs: Inputs, cell: tuple) -> Run:
     texts = [MISSING if value is None else column.text(value) for column, value in shown]
     finished = str(inputs.manifests[evaluation].get("finished", ""))
     execution = tuple(cost.execution) if cost else ()
-    return Run(cell.seed, inputs.folders[id], evaluation, finished, tuple(texts), execution)
+    return Run(cell.seed, inputs.model_folders[id], evaluation, finished, tuple(texts), execution)
 
 
 def _certainty(results: Results) -> Certainty:
@@ -147,20 +147,20 @@ def _scores(
             interval = comparisons.intervals.get((row, measure))
             yield Score(
                 measure=measure,
-                mean=measure.text(mean.value),
+                mean=measure.format(mean.value),
                 letters=comparisons.letters.get((row, measure), ""),
-                interval=f"{measure.text(interval.low)} to {measure.text(interval.high)}"
+                interval=f"{measure.format(interval.low)} to {measure.format(interval.high)}"
                 if interval
                 else "",
-                spread="" if mean.spread is None else measure.text(mean.spread),
-                stderr="" if np.isnan(error) else measure.text(error),
+                spread="" if mean.spread is None else measure.format(mean.spread),
+                stderr="" if np.isnan(error) else measure.format(error),
                 items=int(items),
-                points=tuple(measure.text(point) for point in mean.points),
+                points=tuple(measure.format(point) for point in mean.seed_values),
             )
 
 
-def _curves(inputs: Inputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
-    trained = {f"seed {run.seed}": inputs.steps.get(_id(run.model)) for run in runs}
+def _curves(inputs: ReportInputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
+    trained = {f"seed {run.seed}": inputs.training_steps.get(_id(run.model)) for run in runs}
     found = [
         chart(
             title,
@@ -171,7 +171,7 @@ def _curves(inputs: Inputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
     return tuple(one for one in found if one)
 
 
-def _series(name: str, steps: Steps, column: str) -> Series:
+def _series(name: str, steps: StepColumns, column: str) -> Series:
     measured = ~np.isnan(steps[column])
     return Series(name, steps["step"][measured], steps[column][measured])
 
@@ -180,7 +180,7 @@ def _id(path: str) -> str:
     return path.partition("/")[2]
 
 
-def _settings(inputs: Inputs, model: str) -> dict[str, str]:
+def _settings(inputs: ReportInputs, model: str) -> dict[str, str]:
     """What the first of a cell's models was made with; its seed is not the others'."""
     made = inputs.manifests[model].get("settings")
     settings = made if isinstance(made, dict) else {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.costs.books import trainings_of
 from pipeline.reporting.page.sparklines import Chart, Series, chart
@@ -65,7 +65,7 @@ def details(method: Method, chosen: Mapping[str, object]) -> str:
 
 
 def method_pages(
-    settings: ReportSettings, inputs: Inputs, results: Results, sizes: Mapping[str, int]
+    settings: ReportSettings, inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
     found = []
@@ -89,7 +89,7 @@ def _table(
     results: Results, label: str, rows: Mapping[Row, Pair], sizes: Mapping[str, int]
 ) -> Table:
     """The method's means, a line for each teacher and student."""
-    shown = [one for one in results.measures if results.found(tuple(rows), one)]
+    shown = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
     lines = [
         (
             Cell(pair_title(pair, sizes), pair_title(pair, sizes), link=anchors.of_cell(row)),
@@ -108,7 +108,7 @@ def _table(
 
 
 def _curve(
-    inputs: Inputs, rows: Mapping[Row, Pair], trained: Trained, sizes: Mapping[str, int]
+    inputs: ReportInputs, rows: Mapping[Row, Pair], trained: Trained, sizes: Mapping[str, int]
 ) -> Chart | None:
     series = []
     for row, pair in list(rows.items())[:MOST_LINES]:

@@ -13,7 +13,7 @@ from pipeline.artifacts.artifact import Job
 from pipeline.reporting import web
 from pipeline.reporting.analysis import asked, provenance, summary, top_k_bias
 from pipeline.reporting.analysis.findings import Comparisons, Finding
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.page.cell_pages import CellPage
 from pipeline.reporting.page.method_pages import MethodPage
@@ -88,7 +88,7 @@ class Contents:
 
 
 def page(
-    job: Job, settings: ReportSettings, inputs: Inputs, results: Results, contents: Contents
+    job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
     """The whole page."""
     command = provenance.command(settings.experiment, PATH)
@@ -108,7 +108,7 @@ def page(
             *summary.limits(contents.comparisons, settings.methods),
             *summary.limits_of_measures(results.measures),
             *support_warnings(settings),
-            *asked.limits(inputs.evaluations, inputs.manifests),
+            *asked.limits(inputs.evaluation_manifests, inputs.manifests),
         ],
         sections=contents.sections,
         most_rows=MOST_ROWS,
@@ -117,8 +117,8 @@ def page(
         cost_headings=[column.heading for column in COSTS],
         samples=data(contents.samples) if contents.samples else "",
         jobs=data(jobs),
-        card=inputs.card,
-        versions=versions(inputs.evaluations),
+        card=inputs.data_card,
+        versions=versions(inputs.evaluation_manifests),
     )
 
 

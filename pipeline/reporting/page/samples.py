@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.render.plot_style import looks_of
@@ -39,16 +39,18 @@ class Texts:
         return self.places.setdefault(clipped(text, self.longest), len(self.places))
 
 
-def samples(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> dict[str, object] | None:
+def samples(
+    inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
+) -> dict[str, object] | None:
     """Evenly spaced items of each task with everybody's answers; None where nobody wrote."""
     speakers = list(_speakers(inputs.grid, results))
     ids = list(dict.fromkeys(one.evaluation for one in speakers))
-    outputs = pd.concat([inputs.outputs[id].assign(evaluation=id) for id in ids])
+    outputs = pd.concat([inputs.shown_outputs[id].assign(evaluation=id) for id in ids])
     if outputs.empty:
         return None
     shown = _chosen(outputs)
     texts = Texts(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
-    scored = {id: inputs.items[id] for id in ids}
+    scored = {id: inputs.shown_items[id] for id in ids}
     looks = looks_of(results.labels)
     return {
         "pairs": [pair_title(pair, sizes) for pair in results.pairs],
@@ -102,7 +104,7 @@ def _task(
 ) -> dict[str, object]:
     """A task's items; the answers of each in the order of speakers and of decoding seeds."""
     seeds = sorted(outputs["decoding_seed"].unique().tolist())
-    measure = next((one for one in results.judged if one.task == name), None)
+    measure = next((one for one in results.ranked_measures if one.task == name), None)
     said = {
         (row.evaluation, row.example_id, row.decoding_seed): texts.place(row.output)
         for row in outputs.itertuples(index=False)
@@ -146,7 +148,7 @@ def _scores(
         here = whole & (items["metric"] == measure.metric.name) & items["example_id"].isin(examples)
         defined = (items["teacher"] == "") & (items["weight"] > 0)
         for row in items[here & defined].itertuples(index=False):
-            found[id, row.example_id, row.decoding_seed] = measure.text(row.value)
+            found[id, row.example_id, row.decoding_seed] = measure.format(row.value)
     return found
 
 

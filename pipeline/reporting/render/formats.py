@@ -166,11 +166,11 @@ def main_csv(results: Results, comparisons: Comparisons) -> str:
     lines: list[list[object]] = [["teacher", "student", "kind", "method", "label", "seeds", *names]]
     for pair in results.pairs:
         for row in (*results.references[pair], *results.methods[pair]):
-            means = results.found_of(row)
+            means = results.means_of(row)
             numbers = [
                 x for one in results.measures for x in _numbers(row, one, means, comparisons)
             ]
-            runs = max((mean.runs for mean in means.values()), default=0)
+            runs = max((mean.seed_count for mean in means.values()), default=0)
             place = [pair.teacher, pair.student, row.kind, row.method, row.label, runs]
             lines.append([*place, *numbers])
     return csv_text(lines)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import Cost, Inputs
+from pipeline.reporting.analysis.load import Cost
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render import anchors
@@ -85,19 +85,6 @@ def gibibytes(count: float | None) -> float | None:
     return None if count is None else count / 2**30
 
 
-def sizes_of(inputs: Inputs) -> dict[str, int]:
-    """The parameters of every teacher and student, by name, as far as they were counted."""
-    found = {}
-    for cell in inputs.grid.itertuples(index=False):
-        if cell.teacher_id in inputs.costs:
-            found[cell.teacher] = inputs.costs[cell.teacher_id].parameters
-        elif cell.cache_id in inputs.costs:  # of the pass over a teacher as it came
-            found[cell.teacher] = inputs.costs[cell.cache_id].parameters
-        if cell.kind == "method":
-            found[cell.student] = inputs.costs[cell.student_id].parameters
-    return found
-
-
 def sized(name: str, sizes: Mapping[str, int]) -> str:
     """A model's name with its size."""
     return f"{name} ({amount(sizes[name])})" if name in sizes else name
@@ -123,7 +110,7 @@ def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparis
 
 def seeds_sentence(results: Results) -> str:
     """What the numbers are means of, and what their intervals cover."""
-    runs = {mean.runs for (row, _), mean in results.means.items() if row.kind == "method"}
+    runs = {mean.seed_count for (row, _), mean in results.means.items() if row.kind == "method"}
     if runs == {1}:
         return f"One training seed; ± is half of a 95 % interval {OVER_ITEMS}{CUT}."
     counts = " or ".join(str(count) for count in sorted(runs))
@@ -139,7 +126,7 @@ def _main_group(
 ) -> Group:
     def cells(row: Row) -> tuple[Cell, ...]:
         means = [results.means.get((row, measure)) for measure in results.measures]
-        runs = max((mean.runs for mean in means if mean), default=0)
+        runs = max((mean.seed_count for mean in means if mean), default=0)
         return (
             named(row),
             Cell(str(runs), runs),
@@ -166,11 +153,11 @@ def _score_cell(results: Results, comparisons: Comparisons, row: Row, measure: M
     value = results.means[place].value
     interval = comparisons.intervals.get(place)
     letters = comparisons.letters.get(place, "")
-    text, spread = measure.text(value), ""
-    if interval and interval.is_around(value):
-        spread = measure.text(interval.half)
+    text, spread = measure.format(value), ""
+    if interval and interval.is_symmetric_around(value):
+        spread = measure.format(interval.half_width)
     elif interval:
-        text += f" ({measure.text(interval.low)} to {measure.text(interval.high)})"
+        text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
     return Cell(text, value, spread, letters=letters)
 
 
@@ -202,10 +189,3 @@ COSTS = (
         "{:.2f}".format,
     ),
 )
-
-
-def student_ids(inputs: Inputs, row: Row) -> list[str]:
-    """What was trained for a row of the main table, an id for each seed."""
-    grid = inputs.grid.sort_values("seed", kind="stable")
-    here = (grid["teacher"] == row.teacher) & (grid["student"] == row.student)
-    return list(dict.fromkeys(grid.loc[here & (grid["method"] == row.method), "student_id"]))

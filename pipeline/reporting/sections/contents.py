@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from pipeline.reporting.analysis.comparisons import comparison_plots, comparison_tables
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import Inputs
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.costs.books import keep_books
 from pipeline.reporting.render import formats, table
@@ -14,8 +13,11 @@ from pipeline.reporting.render.plot_style import Plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import (
     costs,
+    difference_tables,
+    gap_closed,
     score_plots,
     slices,
+    teacher_size,
     teacher_size_plot,
     training_curves,
 )
@@ -40,7 +42,7 @@ class Draft:
 
 def drafts(
     settings: ReportSettings,
-    inputs: Inputs,
+    inputs: ReportInputs,
     results: Results,
     comparisons: Comparisons,
     sizes: Mapping[str, int],
@@ -69,7 +71,7 @@ def drafts(
 
 def _drawn(results: Results, panels: int) -> Results:
     """What plots have room for: the first pairs, so many that a figure has about `panels`."""
-    pairs = results.pairs[: max(1, panels // max(1, len(results.judged)))]
+    pairs = results.pairs[: max(1, panels // max(1, len(results.ranked_measures)))]
     return replace(
         results,
         pairs=pairs,
@@ -90,7 +92,7 @@ def _scores(
 ) -> Draft:
     draws = (
         (score_plots.scores_by_method, teacher_size_plot.scores_by_teacher_size)
-        if some.judged
+        if some.ranked_measures
         else ()
     )
     figures = (plot for draw in draws if (plot := draw(some, sizes)))
@@ -99,7 +101,31 @@ def _scores(
     return Draft("scores", "Scores", [main], figures, lead=_left_out(some, results))
 
 
-def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
+def comparison_tables(
+    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
+) -> list[Table]:
+    """Differences, what could be resolved, and where there is any: gap closed, teacher sizes."""
+    tables = (
+        difference_tables.differences_table(comparisons, results, sizes),
+        difference_tables.resolution_table(comparisons, results, sizes),
+        gap_closed.share_table(comparisons, results, sizes),
+        teacher_size.step_table(comparisons, results, sizes),
+    )
+    return [table for table in tables if table]
+
+
+def comparison_plots(
+    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
+) -> list[Plot]:
+    """Intervals by method, share of the gap closed, teacher sizes: where there is any."""
+    plots = (
+        gap_closed.share_plot(comparisons, results, sizes),
+        teacher_size.step_plot(comparisons, results, sizes),
+    )
+    return [plot for plot in plots if plot]
+
+
+def _cost(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Draft:
     some = _drawn(results, PANELS // 2)  # a panel for each of two ways of charging
     books = keep_books(inputs, results, sizes)
     first, *others = costs.cost_tables(books)
@@ -107,7 +133,7 @@ def _cost(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Draft:
     return Draft("cost", "Cost", [first], figures, folded=others, lead=_left_out(some, results))
 
 
-def _training(inputs: Inputs, some: Results, sizes: Mapping[str, int]) -> Draft:
+def _training(inputs: ReportInputs, some: Results, sizes: Mapping[str, int]) -> Draft:
     draws = (training_curves.validation_curves, training_curves.loss_curves)
     figures = (plot for draw in draws if (plot := draw(inputs, some, sizes)))
     return Draft("training", "Training", (), figures)

@@ -74,7 +74,7 @@ def differences_table(
 
 
 def _rows(comparisons: Comparisons, results: Results, pair: Pair) -> Iterator[tuple[Cell, ...]]:
-    for measure in results.judged:
+    for measure in results.ranked_measures:
         for one in comparisons.differences.get((pair, measure), ()):
             yield _row(one, measure)
 
@@ -83,36 +83,40 @@ def _row(one: Difference, measure: Measure) -> tuple[Cell, ...]:
     better = _better(one)
     return (
         Cell(f"{measure.heading}, {measure.task}", measure.key),
-        named(one.one),
-        named(one.other),
-        Cell(str(one.seeds), one.seeds),
-        Cell(measure.text(one.value), one.value),
-        Cell(measure.text(one.interval.low), one.interval.low),
-        Cell(measure.text(one.interval.high), one.interval.high),
-        Cell(MISSING) if one.effect is None else Cell(f"{one.effect:.2f}", one.effect),
+        named(one.first),
+        named(one.second),
+        Cell(str(one.seed_count), one.seed_count),
+        Cell(measure.format(one.value), one.value),
+        Cell(measure.format(one.interval.low), one.interval.low),
+        Cell(measure.format(one.interval.high), one.interval.high),
+        Cell(MISSING)
+        if one.effect_size is None
+        else Cell(f"{one.effect_size:.2f}", one.effect_size),
         Cell(p_text(one.p_value), one.p_value),
-        Cell(MISSING) if one.adjusted is None else Cell(p_text(one.adjusted), one.adjusted),
-        Cell(p_text(one.of_checkpoints), one.of_checkpoints),
+        Cell(MISSING)
+        if one.adjusted_p_value is None
+        else Cell(p_text(one.adjusted_p_value), one.adjusted_p_value),
+        Cell(p_text(one.checkpoint_p_value), one.checkpoint_p_value),
         Cell(better, better),
     )
 
 
 def _better(one: Difference) -> str:
-    if one.copies:
+    if one.is_copy:
         return "copies"
-    if one.adjusted is None:
+    if one.adjusted_p_value is None:
         return "not tested"
-    if not one.apart:
+    if not one.significantly_different:
         return "not told apart"
     first = (one.value > 0) == one.measure.metric.higher_is_better
-    return (one.one if first else one.other).label
+    return (one.first if first else one.second).label
 
 
 def resolution_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """The smallest differences that each cell can be expected to find; None where none is."""
-    if not comparisons.resolutions:
+    if not comparisons.detectable:
         return None
     return Table(
         name="resolvable",
@@ -135,18 +139,18 @@ def resolution_table(
 def _resolutions(
     comparisons: Comparisons, results: Results, pair: Pair
 ) -> Iterator[tuple[Cell, ...]]:
-    for measure in results.judged:
-        if found := comparisons.resolutions.get((pair, measure)):
+    for measure in results.ranked_measures:
+        if found := comparisons.detectable.get((pair, measure)):
             yield (
                 Cell(f"{measure.metric.title}, {measure.detail}", measure.key),
-                Cell(str(found.seeds), found.seeds),
-                _resolved(measure, found.alone),
-                _resolved(measure, found.together),
+                Cell(str(found.seed_count), found.seed_count),
+                _resolved(measure, found.single_test),
+                _resolved(measure, found.after_holm),
             )
 
 
 def _resolved(measure: Measure, difference: float) -> Cell:
     """A difference that is found; larger than the scale it is none."""
-    if difference > measure.metric.widest:
+    if difference > measure.metric.largest_difference:
         return Cell("none", "none")
-    return Cell(measure.text(difference), difference)
+    return Cell(measure.format(difference), difference)

@@ -12,7 +12,7 @@ from pipeline.reporting.analysis.published_numbers import (
     Published,
     published,
 )
-from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row, mean_of
+from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row, mean_over_seeds
 from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, named
 from pipeline.settings.report import ReportSettings
 
@@ -148,8 +148,8 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
         if task in measured and (row, measured[task]) in results.means
     }
     if len(ours) == len(TASKS):
-        by_seed = zip(*(one.points for one in ours.values()), strict=True)
-        ours[AVERAGE] = mean_of(tuple(map(fmean, by_seed)))
+        by_seed = zip(*(one.seed_values for one in ours.values()), strict=True)
+        ours[AVERAGE] = mean_over_seeds(tuple(map(fmean, by_seed)))
     return ours
 
 

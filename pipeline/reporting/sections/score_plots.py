@@ -44,7 +44,7 @@ def scores_by_method(results: Results, sizes: Mapping[str, int]) -> Plot:
     marks = _marks(results)
     lines = max(len(_lines_of(results, teacher)) for teacher in teachers)
     row_height = max(1.9, 0.75 + lines * (0.11 + 0.08 * len(marks)))
-    figure, found = measure_panels(teachers, results.judged, row_height, legend=0.35)
+    figure, found = measure_panels(teachers, results.ranked_measures, row_height, legend=0.35)
     for panel in found:
         _method_panel(panel, results, marks)
         if panel.first and panel.key:
@@ -106,7 +106,7 @@ def _method_panel(panel: Panel[str], results: Results, marks: Mapping[str, Mark]
         if pair.teacher != panel.key:
             continue
         mark = marks[pair.student]
-        for row, mean in results.found(results.methods[pair], panel.measure).items():
+        for row, mean in results.means_by_row(results.methods[pair], panel.measure).items():
             height = lines.index(row.label) + mark.offset
             _seed_points(panel.axis, mean, height, looks[row.label].colour, mark)
         for row, mean in _references(results, pair, panel.measure).items():
@@ -117,22 +117,22 @@ def _method_panel(panel: Panel[str], results: Results, marks: Mapping[str, Mark]
 
 def _references(results: Results, pair: Pair, measure: Measure) -> dict[Row, Mean]:
     """What the methods are compared with; of a teacher nothing that is relative to itself."""
-    found = results.found(results.references[pair], measure)
-    relative = measure.metric.relative
+    found = results.means_by_row(results.references[pair], measure)
+    relative = measure.metric.relative_to_teacher
     return {row: mean for row, mean in found.items() if not (relative and row.kind == "teacher")}
 
 
 def _limits(results: Results, panel: Panel[str]) -> tuple[float, float]:
     """The span of all seeds, with teacher and start in it unless they stretch it too far."""
     pairs = [pair for pair in results.pairs if pair.teacher == panel.key]
-    methods = [results.found(results.methods[pair], panel.measure) for pair in pairs]
+    methods = [results.means_by_row(results.methods[pair], panel.measure) for pair in pairs]
     references = [
         mean
         for pair in pairs
         for row, mean in _references(results, pair, panel.measure).items()
         if row.kind != "untrained"
     ]
-    points = [point for found in methods for mean in found.values() for point in mean.points]
+    points = [point for found in methods for mean in found.values() for point in mean.seed_values]
     if not points:
         return 0.0, 1.0
 
@@ -146,7 +146,7 @@ def _limits(results: Results, panel: Panel[str]) -> tuple[float, float]:
 
 
 def _seed_points(axis: Axes, mean: Mean, height: float, colour: str, mark: Mark) -> None:
-    points = mean.points
+    points = mean.seed_values
     axis.plot([min(points), max(points)], [height, height], color=colour, linewidth=1, alpha=0.6)
     axis.plot(
         points,
@@ -174,7 +174,7 @@ def _reference(
             _seed_points(panel.axis, mean, height, GREY, mark)
         return
     above = mean.value > high
-    text = panel.measure.text(mean.value)
+    text = panel.measure.format(mean.value)
     panel.axis.annotate(
         f"{text} →" if above else f"← {text}",
         (0.99 if above else 0.01, height),

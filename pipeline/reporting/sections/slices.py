@@ -46,14 +46,14 @@ def _parts(measures: Iterable[Measure]) -> list[Part]:
 
 def slice_table(results: Results, sizes: Mapping[str, int]) -> Table | None:
     """Every score on a part of a task; None where nothing was measured on parts."""
-    if not results.sliced:
+    if not results.slice_measures:
         return None
-    metrics = list(dict.fromkeys(one.metric for one in results.sliced))
+    metrics = list(dict.fromkeys(one.metric for one in results.slice_measures))
     headings = [Heading(Measure("", one).heading, one.unit) for one in metrics]
     groups = [
         _group(results, pair, part, [Measure(part.task, one, part.name) for one in metrics], sizes)
         for pair in results.pairs
-        for part in _parts(results.sliced)
+        for part in _parts(results.slice_measures)
     ]
     return Table(
         name="slices",
@@ -88,9 +88,9 @@ def score_cell(measure: Measure, mean: Mean | None) -> Cell:
     if mean is None:
         return Cell(MISSING)
     if mean.spread is None:
-        return Cell(measure.text(mean.value), mean.value)
+        return Cell(measure.format(mean.value), mean.value)
     beside = (("spread", mean.spread),)
-    return Cell(measure.text(mean.value), mean.value, measure.text(mean.spread), beside=beside)
+    return Cell(measure.format(mean.value), mean.value, measure.format(mean.spread), beside=beside)
 
 
 def scores_by_part(results: Results, sizes: Mapping[str, int]) -> Plot | None:
@@ -118,8 +118,8 @@ def scores_by_part(results: Results, sizes: Mapping[str, int]) -> Plot | None:
 def _panels(results: Results) -> dict[Measure, list[Measure]]:
     """For each judged metric and kind of parts, the parts in their order."""
     found: dict[Measure, list[Measure]] = {}
-    for part in _parts(results.sliced):
-        for one in results.sliced:
+    for part in _parts(results.slice_measures):
+        for one in results.slice_measures:
             judged = one.metric.higher_is_better is not None
             if judged and (one.task, one.slice) == (part.task, part.name):
                 kind = " ".join(part.kind.replace("-", " ").split())

@@ -1,17 +1,12 @@
-"""Whether a larger teacher makes a better student, method by method."""
+"""Table and plot of what a larger teacher changes, method by method."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.reporting.analysis.differences import Runs, runs_of, stacked
-from pipeline.reporting.analysis.findings import Comparisons, TeacherStep, interval_of_difference
-from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.findings import Comparisons, TeacherSizeEffect
+from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.render.plot_style import (
     FAINT,
     INK,
@@ -22,11 +17,6 @@ from pipeline.reporting.render.plot_style import (
     measure_panels,
 )
 from pipeline.reporting.render.table import Cell, Group, Heading, Table, p_text, sized
-from pipeline.statistics import bootstrap, copies
-from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.items import products
-from pipeline.statistics.multiplicity import LEVEL, family
-from pipeline.statistics.tests import sign_flips
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
@@ -50,125 +40,16 @@ HEADINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """Methods under two teachers, before their tests: those that share training seeds."""
-
-    smaller: tuple[Row, ...]
-    larger: tuple[Row, ...]
-    seeds: tuple[int, ...]
-    estimates: Estimates  # larger − smaller
-    classes: np.ndarray  # equal for methods that are one method told twice
-    units: np.ndarray  # [2 methods, items]: the smaller's, then the larger's
-
-
-def teacher_steps(results: Results, sizes: Mapping[str, int]) -> tuple[TeacherStep, ...]:
-    """Each method under every two teachers of different size, where it has a seed with both.
-
-    A measure that is relative to the teacher isn't compared between teachers, nor is a student
-    that needs no teacher. The tests of a measure are one family.
-    """
-    found: list[TeacherStep] = []
-    for measure in results.judged:
-        if measure.metric.relative:
-            continue
-        steps = list(_steps(results, sizes, measure))
-        if steps:
-            found += _judged(steps, measure)
-    return tuple(found)
-
-
-def _steps(results: Results, sizes: Mapping[str, int], measure: Measure) -> Iterator[Step]:
-    for smaller, larger in _teacher_pairs(results, sizes):
-        runs = [
-            {row.method: (row, by_seed) for row, by_seed in runs.items()}
-            for pair in (smaller, larger)
-            for runs in [runs_of(results, results.methods[pair], measure)]
-        ]
-        by_seeds: dict[tuple[int, ...], list[str]] = {}
-        for method in [name for name in runs[0] if name in runs[1]]:
-            small, large = runs[0][method][1], runs[1][method][1]
-            shared = tuple(sorted(set(small) & set(large)))
-            if shared and small[shared[0]] is not large[shared[0]]:
-                by_seeds.setdefault(shared, []).append(method)
-        for seeds, methods in by_seeds.items():
-            rows = [tuple(of_teacher[name][0] for name in methods) for of_teacher in runs]
-            found = _step({**dict(runs[0].values()), **dict(runs[1].values())}, *rows, seeds)
-            if found:
-                yield found
-
-
-def _teacher_pairs(results: Results, sizes: Mapping[str, int]) -> Iterator[tuple[Pair, Pair]]:
-    known = [pair for pair in results.pairs if pair.teacher in sizes]
-    for one, other in combinations(sorted(known, key=lambda pair: sizes[pair.teacher]), 2):
-        if one.student == other.student and sizes[one.teacher] < sizes[other.teacher]:
-            yield one, other
-
-
-def _step(
-    runs: Runs, smaller: tuple[Row, ...], larger: tuple[Row, ...], seeds: tuple[int, ...]
-) -> Step | None:
-    """None for a single item."""
-    items = stacked(runs, [*smaller, *larger], seeds)
-    if items.shares.shape[-1] == 1:
-        return None
-    half = len(smaller)
-    moved = items.scores[half:] - items.scores[:half]
-    sums = products(items.influences[half:] - items.influences[:half])
-    units = items.around(items.scores.mean()).mean(axis=1)
-    estimates = bootstrap.of_methods(moved, sums)
-    return Step(smaller, larger, seeds, estimates, copies.copies(moved, sums), units)
-
-
-def _judged(steps: Sequence[Step], measure: Measure) -> Iterator[TeacherStep]:
-    """The steps of a measure, corrected for each other."""
-    p_values = [_p_values(step) for step in steps]
-    starts = np.cumsum([0, *map(len, p_values)])
-    kinds = [step.classes + start for step, start in zip(steps, starts[:-1], strict=True)]
-    of_all = family(np.concatenate(p_values), np.concatenate(kinds))
-    for step, ps, held in zip(
-        steps, p_values, np.split(of_all.adjusted, starts[1:-1]), strict=True
-    ):
-        yield from _named(step, measure, of_all.level, ps, held)
-
-
-def _p_values(step: Step) -> np.ndarray:
-    p_values = step.estimates.p_values()
-    if len(step.seeds) > 1:
-        return p_values
-    places = np.arange(len(step.smaller))
-    return np.maximum(p_values, sign_flips(step.units, places + len(step.smaller), places))
-
-
-def _named(
-    step: Step, measure: Measure, level: float, p_values: np.ndarray, adjusted: np.ndarray
-) -> Iterator[TeacherStep]:
-    halves = step.estimates.half_widths(level)
-    for place, (smaller, larger) in enumerate(zip(step.smaller, step.larger, strict=True)):
-        value, half = float(step.estimates.values[place]), float(halves[place])
-        held = float(adjusted[place])
-        yield TeacherStep(
-            measure=measure,
-            smaller=smaller,
-            larger=larger,
-            seeds=len(step.seeds),
-            value=value,
-            interval=interval_of_difference(measure, value, half, level=held >= LEVEL),
-            p_value=float(p_values[place]),
-            adjusted=held,
-        )
-
-
 def step_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """A row for each method, measure and two teachers; None where there are no two."""
-    if not comparisons.steps:
+    if not comparisons.teacher_size_effects:
         return None
     students = dict.fromkeys(pair.student for pair in results.pairs)
     return Table(
         name="teacher_size",
-        caption=f"{_counted(comparisons.steps)} {CAPTION}",
+        caption=f"{_counted(comparisons.teacher_size_effects)} {CAPTION}",
         group_headings=("Student",),
         headings=HEADINGS,
         groups=tuple(
@@ -179,7 +60,7 @@ def step_table(
     )
 
 
-def _counted(steps: Sequence[TeacherStep]) -> str:
+def _counted(steps: Sequence[TeacherSizeEffect]) -> str:
     """How often a larger teacher made what difference."""
     counts = Counter(map(verdict_of, steps))
     return (
@@ -189,37 +70,45 @@ def _counted(steps: Sequence[TeacherStep]) -> str:
 
 
 def _step_rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...]:
-    return tuple(_step_row(step) for step in comparisons.steps if step.smaller.student == student)
+    return tuple(
+        _step_row(step)
+        for step in comparisons.teacher_size_effects
+        if step.smaller.student == student
+    )
 
 
-def _step_row(step: TeacherStep) -> tuple[Cell, ...]:
-    text = step.measure.text
+def _step_row(step: TeacherSizeEffect) -> tuple[Cell, ...]:
+    text = step.measure.format
     verdict = verdict_of(step)
     return (
         Cell(step.smaller.label, step.smaller.label),
         Cell(f"{step.measure.heading}, {step.measure.task}", step.measure.key),
         Cell(step.smaller.teacher, step.smaller.teacher),
         Cell(step.larger.teacher, step.larger.teacher),
-        Cell(str(step.seeds), step.seeds),
+        Cell(str(step.seed_count), step.seed_count),
         Cell(text(step.value), step.value),
         Cell(text(step.interval.low), step.interval.low),
         Cell(text(step.interval.high), step.interval.high),
         Cell(p_text(step.p_value), step.p_value),
-        Cell(p_text(step.adjusted), step.adjusted),
+        Cell(p_text(step.adjusted_p_value), step.adjusted_p_value),
         Cell(verdict, verdict),
     )
 
 
-def verdict_of(step: TeacherStep) -> str:
+def verdict_of(step: TeacherSizeEffect) -> str:
     """What may be claimed of the larger teacher."""
-    if step.poorer:
+    if step.significantly_worse:
         return "poorer"
-    return "better" if step.apart else "not told apart"
+    return "better" if step.significantly_different else "not told apart"
 
 
 def step_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, int]) -> Plot | None:
     """A line for each method and two teachers, a panel for each measure of each student."""
-    steps = [one for one in comparisons.steps if {one.before, one.after} <= set(results.pairs)]
+    steps = [
+        one
+        for one in comparisons.teacher_size_effects
+        if {one.smaller_pair, one.larger_pair} <= set(results.pairs)
+    ]
     if not steps:
         return None
     students = list(dict.fromkeys(step.smaller.student for step in steps))
@@ -244,19 +133,22 @@ def step_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, in
     )
 
 
-def _line_of(step: TeacherStep) -> str:
+def _line_of(step: TeacherSizeEffect) -> str:
     return f"{step.smaller.label}: {step.smaller.teacher} → {step.larger.teacher}"
 
 
 def _step_panel(
-    panel: Panel[str], steps: Sequence[TeacherStep], lines: list[str], looks: Mapping[str, Look]
+    panel: Panel[str],
+    steps: Sequence[TeacherSizeEffect],
+    lines: list[str],
+    looks: Mapping[str, Look],
 ) -> None:
     axis = panel.axis
     for step in steps:
         height, colour = lines.index(_line_of(step)), looks[step.smaller.label].colour
         ends = [step.interval.low, step.interval.high]
         axis.plot(ends, [height, height], color=colour, linewidth=1.4, alpha=0.7)
-        face = colour if step.apart else "white"
+        face = colour if step.significantly_different else "white"
         axis.plot(
             step.value, height, marker="o", markersize=4.5, color=colour, markerfacecolor=face
         )

@@ -29,7 +29,7 @@ def scores_by_teacher_size(results: Results, sizes: Mapping[str, int]) -> Plot |
         return None
     looks = looks_of(results.labels)
     below = legend_height(results.labels)
-    figure, found = measure_panels(students, results.judged, row_height=2.1, legend=below)
+    figure, found = measure_panels(students, results.ranked_measures, row_height=2.1, legend=below)
     for panel in found:
         _teacher_size_panel(panel, results, sizes, looks)
         if panel.first:
@@ -68,7 +68,7 @@ def _teacher_size_panel(
 def _along(results: Results, pairs: list[Pair], measure: Measure, label: str) -> dict[Row, Mean]:
     """The means of a method, pair by pair."""
     rows = [row for pair in pairs for row in results.methods[pair] if row.label == label]
-    return results.found(tuple(rows), measure)
+    return results.means_by_row(tuple(rows), measure)
 
 
 def _line(axis: Axes, places: list[int], means: list[Mean], look: Look) -> None:
@@ -82,7 +82,7 @@ def _line(axis: Axes, places: list[int], means: list[Mean], look: Look) -> None:
         linewidth=1.2,
     )
     for place, mean in zip(places, means, strict=True):
-        dots(axis, [place] * mean.runs, mean.points, look.colour)
+        dots(axis, [place] * mean.seed_count, mean.seed_values, look.colour)
 
 
 def dots(axis: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.reporting.analysis.load import Inputs, Steps
+from pipeline.reporting.analysis.load import ReportInputs, StepColumns
+from pipeline.reporting.analysis.model_sizes import student_ids
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render.plot_style import (
     INK,
@@ -23,7 +24,7 @@ from pipeline.reporting.render.plot_style import (
     panels,
     wrapped,
 )
-from pipeline.reporting.render.table import pair_title, student_ids
+from pipeline.reporting.render.table import pair_title
 
 TOGETHER = 8  # methods that one panel can hold and still be read
 BESIDE = 6  # small panels beside each other
@@ -40,7 +41,9 @@ class Curve:
     values: np.ndarray
 
 
-def validation_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Plot | None:
+def validation_curves(
+    inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
+) -> Plot | None:
     """Held-out NLL against the step; None where it was never measured."""
     curves = {
         pair: [
@@ -56,12 +59,12 @@ def validation_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]
     return draw(results, curves, sizes)
 
 
-def held_out(inputs: Inputs, row: Row, ids: Iterable[str]) -> Curve:
+def held_out(inputs: ReportInputs, row: Row, ids: Iterable[str]) -> Curve:
     """Held-out NLL on the way of the trainings `ids`; no point where it was never measured."""
-    return _mean_curve(row, [inputs.steps[id] for id in ids], "validation_nll_nats")
+    return _mean_curve(row, [inputs.training_steps[id] for id in ids], "validation_nll_nats")
 
 
-def _mean_curve(row: Row, tables: Iterable[Steps], column: str, width: int = 1) -> Curve:
+def _mean_curve(row: Row, tables: Iterable[StepColumns], column: str, width: int = 1) -> Curve:
     """The mean of a column at the steps that all tables have, each value that of `width` rows."""
     frames = _side_by_side(tables, column)
     if width > 1:
@@ -70,7 +73,7 @@ def _mean_curve(row: Row, tables: Iterable[Steps], column: str, width: int = 1) 
     return Curve(row, mean.index.to_numpy(), mean.to_numpy())
 
 
-def _side_by_side(tables: Iterable[Steps], column: str) -> list[pd.DataFrame]:
+def _side_by_side(tables: Iterable[StepColumns], column: str) -> list[pd.DataFrame]:
     """A column of many tables by step: those of the same steps in one frame, mostly all."""
     values: dict[bytes, list[np.ndarray]] = {}
     steps = {}
@@ -171,7 +174,7 @@ def _blank(axes: Sequence[Axes]) -> None:
         axis.set_axis_off()
 
 
-def loss_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> Plot:
+def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Plot:
     """Each method's own loss against the step, a panel for each method."""
     looks = looks_of(results.labels)
     many = len(looks) > TOGETHER
@@ -196,18 +199,18 @@ def loss_curves(inputs: Inputs, results: Results, sizes: Mapping[str, int]) -> P
     return Plot("training_loss", "Training loss", caption, figure)
 
 
-def _window(inputs: Inputs) -> int:
-    return max(1, max(len(table["step"]) for table in inputs.steps.values()) // 20)
+def _window(inputs: ReportInputs) -> int:
+    return max(1, max(len(table["step"]) for table in inputs.training_steps.values()) // 20)
 
 
 def _loss_panel(
-    axis: Axes, inputs: Inputs, results: Results, label: str, colour: str, width: int
+    axis: Axes, inputs: ReportInputs, results: Results, label: str, colour: str, width: int
 ) -> None:
     for place, pair in enumerate(results.pairs):
         for row in results.methods[pair]:
             if row.label != label:
                 continue
-            tables = [inputs.steps[id] for id in student_ids(inputs, row)]
+            tables = [inputs.training_steps[id] for id in student_ids(inputs, row)]
             curve = _mean_curve(row, tables, "loss_nats", width)
             line = LINES[place % len(LINES)]
             axis.plot(curve.steps, curve.values, color=colour, linestyle=line, linewidth=1)

@@ -15,7 +15,8 @@ from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.lock import acquire_lock
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.comparisons import compare
-from pipeline.reporting.analysis.load import Inputs, read_grid, read_inputs
+from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
+from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.page import page
 from pipeline.reporting.page.cell_pages import cell_pages
@@ -62,12 +63,12 @@ def write_report(
     folder: Path,
     job: artifact.Job,
     settings: ReportSettings,
-    inputs: Inputs,
+    inputs: ReportInputs,
     helpers: Executor,
 ) -> str:
     """Everything but the manifest, in `folder`; the main table in Markdown."""
     results = assemble(inputs, settings.titles)
-    sizes = tables.sizes_of(inputs)
+    sizes = sizes_of(inputs)
     comparisons = compare(inputs, results, settings)
     folder.mkdir()
     scores = {name: column.tolist() for name, column in results.scores.items()}
