@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from pipeline.methods.recipe import decide
 from players import CPU, Setup, run, texts
 from test_paper_models import family
 from torch._dynamo.utils import counters
 
 from pipeline.data.batch import Batch, Text, collate
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.recipe import decide
 from pipeline.training.batches import MicroBatch
 from pipeline.training.compile import prepared
 from pipeline.training.loop import read, student_hidden, token_losses

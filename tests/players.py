@@ -13,7 +13,8 @@ from pipeline.data.batch import Text, collate
 from pipeline.generation import sampler, write
 from pipeline.generation.step_context import Turn
 from pipeline.methods import components
-from pipeline.methods import recipe as recipes
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models.language_model import response_logits
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
@@ -99,8 +100,8 @@ class Setup:
 
 def run(setup: Setup) -> TrainingRun:
     """A run of a method of the catalogue from fresh weights, on the counting language."""
-    recipe = recipes.decide(setup.method, {})
-    method = recipe.method
+    resolved = resolve(METHODS[setup.method], {})
+    method = resolved.method
     teacher = LiveTeacher(setup.place(schooled())) if method.teacher in ("cache", "live") else None
     training = Training(
         steps=setup.steps,
@@ -110,7 +111,7 @@ def run(setup: Setup) -> TrainingRun:
         schedule="constant",
     )
     settings = DistillSettings(
-        method=MethodSettings.model_validate(recipe.settings),
+        method=MethodSettings.model_validate(resolved.settings),
         training=training,
         max_new_tokens=6,
         seed=setup.seed,
@@ -118,14 +119,14 @@ def run(setup: Setup) -> TrainingRun:
     pool = list(teacher_texts() if method.text == "teacher" else texts(20))
     update = None
     if method.update and teacher:
-        update = components.build_update(method.update, recipe.update)
+        update = components.build_update(method.update, resolved.update_settings)
         update = update.begin(teacher.model, pool, settings, BUDGET)
     return TrainingRun(
         settings=settings,
         student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
-        loss=components.build_loss(method.loss, recipe.loss),
-        policy=components.build_policy(method.policy, recipe.policy),
+        loss=components.build_loss(method.loss, resolved.loss_settings),
+        policy=components.build_policy(method.policy, resolved.policy_settings),
         update=update,
         pool=pool,
         validation=texts(30)[20:],

@@ -91,8 +91,8 @@ def test_a_job_refuses_a_renamed_key_too():
 
 def test_a_misspelt_hyperparameter_is_named_with_those_there_are(tiny: dict[str, Any]):
     line = refusal(tiny, ("methods.jsd", {"teacher_wieght": 0.3}))
-    expected = "methods.jsd.teacher_wieght: jsd has no such hyperparameter; it has: teacher_weight"
-    assert line == expected
+    assert line.startswith("methods.jsd.teacher_wieght: ")
+    assert line.endswith("available: teacher_weight")
 
 
 def test_a_hyperparameter_out_of_range_is_named_with_its_range(tiny: dict[str, Any]):
@@ -102,7 +102,8 @@ def test_a_hyperparameter_out_of_range_is_named_with_its_range(tiny: dict[str, A
 
 def test_an_unknown_method_is_answered_with_all_there_are(tiny: dict[str, Any]):
     line = refusal(tiny, ("methods.foward_kl", None))
-    assert line.startswith("methods.foward_kl: 'foward_kl' is no method; did you mean forward_kl?")
+    assert line.startswith("methods.foward_kl: ")
+    assert "did you mean forward_kl?" in line
     assert all(name in line for name in METHODS)
 
 
@@ -244,7 +245,7 @@ def test_a_loss_on_the_whole_vocabulary_can_read_hidden_states_alone(tiny: dict[
 
 def test_a_cached_teacher_cannot_judge_text_that_is_yet_to_be_written(tiny: dict[str, Any]):
     line = refusal(tiny, ("methods.gkd", {"teacher": "cache"}))
-    assert line.startswith("methods.gkd.teacher = 'cache': its text is written in training")
+    assert line.startswith("methods.gkd.teacher = 'cache': ")
     assert line.endswith("allowed: 'live'")
 
 

@@ -11,8 +11,8 @@ import torch
 from players import Setup, run, trained
 
 from pipeline.methods import components
-from pipeline.methods import recipe as recipes
 from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill, validation_nll
 from pipeline.training.state import Row, TrainingRun, TrainingState, initial_state
@@ -47,8 +47,7 @@ def test_no_two_parts_of_a_method_have_a_hyperparameter_of_the_same_name(method:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_defaults_of_a_method_are_hyperparameters_that_it_has(method: str) -> None:
-    recipe = recipes.decide(method, {})
-    decided = recipe.loss | recipe.policy | recipe.update
+    decided = resolve(METHODS[method], {}).hyperparameters
     assert METHODS[method].defaults.items() <= decided.items()
 
 

@@ -88,5 +88,5 @@ def test_the_workflow_plans_it(extended: Copy, tiny: dict[str, Any]) -> None:
 
 
 def test_without_the_entry_it_is_no_method(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="'hellinger' is no method"):
+    with pytest.raises(ConfigError, match="unknown method 'hellinger'"):
         validate(edited(tiny, {"methods": {"hellinger": None}}))

@@ -7,8 +7,8 @@ from conftest import edited
 from players import Setup, run, texts
 from shelf import put_all
 
-from pipeline.methods import recipe
 from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import apply_overrides
 from pipeline.settings.generation import TextJob
 from pipeline.stages.generate.stage import prompts
 from pipeline.stages.train import stage as distill
@@ -141,9 +141,9 @@ def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "reason"),
     [
-        ({"method": "sft", "relabelling_stages": 1}, "know no more of the teacher than its text"),
-        ({"method": "jsd", "relabelling_stages": 1}, "know no more of the teacher than its text"),
-        ({"method": "jsd", "draws": 9}, "right on average over draws"),
+        ({"method": "sft", "relabelling_stages": 1}, "relabelling_stages = 1: only for methods"),
+        ({"method": "jsd", "relabelling_stages": 1}, "relabelling_stages = 1: only for methods"),
+        ({"method": "jsd", "draws": 9}, "draws = 9: only for methods"),
         ({"method": "rs_kd", "teacher": "live"}, "and from a cache"),
         ({"method": "rs_kd", "draws": 0}, "greater than or equal to 1"),
         ({"method": "okd", "teacher": "cache"}, "allowed: 'live'"),
@@ -156,6 +156,6 @@ def test_what_cannot_be_is_refused_before_any_job(tiny, choice, reason):
 
 
 def test_sequence_level_distillation_with_stages_is_the_relabelled_one():
-    changed = recipe.adjusted(METHODS["seqkd"], {"relabelling_stages": 2})
+    changed = apply_overrides(METHODS["seqkd"], {"relabelling_stages": 2})
     same = ("loss", "policy", "teacher", "text", "relabelling_stages", "draws", "update")
     assert all(getattr(changed, one) == getattr(METHODS["mckd"], one) for one in same)

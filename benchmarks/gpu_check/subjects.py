@@ -20,7 +20,8 @@ from transformers import (
 
 from pipeline.data.batch import Text
 from pipeline.methods import components
-from pipeline.methods import recipe as recipes
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models.language_model import Precision
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
@@ -127,23 +128,23 @@ def run(
     budget: int,
 ) -> TrainingRun:
     """A training run of a method of the catalogue, as its defaults have it."""
-    recipe = recipes.decide(name, {})
-    method, update = recipe.method, None
+    resolved = resolve(METHODS[name], {})
+    method, update = resolved.method, None
     settings = DistillSettings(
-        method=MethodSettings.model_validate(recipe.settings),
+        method=MethodSettings.model_validate(resolved.settings),
         training=training,
         max_new_tokens=max_new_tokens,
         seed=1,
     )
     if method.update and isinstance(teacher, LiveTeacher):
-        update = components.build_update(method.update, recipe.update)
+        update = components.build_update(method.update, resolved.update_settings)
         update = update.begin(teacher.model, pool, settings, budget)
     return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher if method.teacher in ("cache", "live") else None,
-        loss=components.build_loss(method.loss, recipe.loss),
-        policy=components.build_policy(method.policy, recipe.policy),
+        loss=components.build_loss(method.loss, resolved.loss_settings),
+        policy=components.build_policy(method.policy, resolved.policy_settings),
         update=update,
         pool=pool,
         validation=pool[:4],

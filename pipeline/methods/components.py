@@ -1,8 +1,8 @@
-"""What methods are built of: losses, data policies and teacher updates, each known by its file.
+"""What methods are built of: losses, data policies and teacher updates, a file each.
 
-They are read without importing torch: one is known by the fields in its source, and is imported
-only by `build_loss`, `build_policy` and `build_update`. Training jobs import this module, so it
-doesn't know the list of methods: a new entry there must not rerun them.
+The fields of a component are read off its source, so that a configuration is checked without
+importing torch; only `build_loss`, `build_policy` and `build_update` import it. Training jobs
+import this module, so it doesn't know the list of methods: a new entry there must not rerun them.
 """
 
 import ast
@@ -19,11 +19,16 @@ from pipeline.methods import ranges
 PIPELINE = Path(__file__).parents[1]
 BUILT_IN = {"float": float, "int": int, "bool": bool, "str": str}
 Kind = Literal["losses", "data_policies", "teacher_updates"]
+CLASSES: dict[Kind, str] = {
+    "losses": "Loss",
+    "data_policies": "Policy",
+    "teacher_updates": "Update",
+}
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A field of a loss or policy: its name, range and default."""
+    """A field of a component: its name, range and default."""
 
     name: str
     annotation: str
@@ -39,24 +44,44 @@ class Hyperparameter:
 
 
 @cache
-def hyperparameters(kind: Kind, name: str) -> dict[str, Hyperparameter]:
-    """The fields of a loss, policy or teacher update, read off its source."""
+def source_of(kind: Kind, name: str) -> ast.ClassDef:
+    """The parsed class of a component."""
     source = PIPELINE / kind / f"{name}.py"
-    class_name = {"losses": "Loss", "data_policies": "Policy", "teacher_updates": "Update"}[kind]
-    for node in ast.parse(source.read_text()).body:
-        if isinstance(node, ast.ClassDef) and node.name == class_name:
-            return {one.name: one for one in map(_hyperparameter, node.body) if one}
-    raise ValueError(f"{source} defines no class {class_name}")
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == CLASSES[kind]:
+            return node
+    raise ValueError(f"{source} defines no class {CLASSES[kind]}")
+
+
+@cache
+def hyperparameters(kind: Kind, name: str) -> dict[str, Hyperparameter]:
+    """The fields of a component, by name."""
+    fields = map(_hyperparameter, source_of(kind, name).body)
+    return {field.name: field for field in fields if field}
 
 
 def _hyperparameter(node: ast.stmt) -> Hyperparameter | None:
     if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
         return None
-    if node.value is None:
+    annotation = ast.unparse(node.annotation)
+    if node.value is None or annotation.startswith("ClassVar"):
         return None
-    return Hyperparameter(
-        node.target.id, ast.unparse(node.annotation), ast.literal_eval(node.value)
-    )
+    return Hyperparameter(node.target.id, annotation, ast.literal_eval(node.value))
+
+
+def class_constant(kind: Kind, name: str, constant: str, default: object) -> object:
+    """What a component's class says of itself beside its fields; `default` if it is silent."""
+    for node in source_of(kind, name).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
+                return ast.literal_eval(node.value)
+    return default
+
+
+def generates_text(policy: str) -> bool:
+    """Whether a data policy generates text during training."""
+    return not class_constant("data_policies", policy, "known_ahead", False)
 
 
 def names(kind: Kind) -> list[str]:

@@ -1,9 +1,14 @@
-"""What a method is made of."""
+"""A method of distillation, and its settings once a configuration has had its say.
 
-from dataclasses import dataclass, field
+Read without importing torch, as the catalogue is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-READING = "fixed"  # the one policy whose texts are there before training
+from pipeline.methods import components
+from pipeline.methods.components import Hyperparameter, Kind
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,7 @@ class Method:
     loss: str  # file in pipeline/losses
     source: str  # authors, year, arXiv id
     evidence: Literal["code", "full", "abstract"]  # what of it was read
-    policy: str = READING  # file in pipeline/data_policies
+    policy: str = "fixed"  # file in pipeline/data_policies
     teacher: Literal["none", "text", "cache", "live"] = "cache"
     text: Literal["gold", "teacher"] = "gold"  # whose responses the fixed texts have
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
@@ -25,3 +30,109 @@ class Method:
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
     departures: str = ""  # from the source, in a sentence each
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether text is generated during training."""
+        return components.generates_text(self.policy)
+
+    @property
+    def components(self) -> list[tuple[Kind, str]]:
+        """The files that it is built of: loss, data policy and, if any, teacher update."""
+        files: list[tuple[Kind, str]] = [("losses", self.loss), ("data_policies", self.policy)]
+        return [*files, ("teacher_updates", self.update)] if self.update else files
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method with a value for each of its hyperparameters."""
+
+    method: Method
+    loss_settings: dict[str, object]
+    policy_settings: dict[str, object]
+    update_settings: dict[str, object]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Settings of a training job, as `pipeline.settings.distill.MethodSettings` has them."""
+        method = self.method
+        return {
+            "loss": method.loss,
+            "loss_settings": self.loss_settings,
+            "policy": method.policy,
+            "policy_settings": self.policy_settings,
+            "teacher": method.teacher,
+            "update": method.update,
+            "update_settings": self.update_settings,
+            "gold_weight": method.gold_weight,
+            "plain_text_weight": method.plain_text_weight,
+        }
+
+    @property
+    def hyperparameters(self) -> dict[str, object]:
+        """All hyperparameters with their values."""
+        return self.loss_settings | self.policy_settings | self.update_settings
+
+
+def hyperparameters_of(method: Method) -> dict[str, Hyperparameter]:
+    """Every hyperparameter of a method that a configuration may set."""
+    return {
+        name: hyperparameter
+        for kind, file in method.components
+        for name, hyperparameter in components.hyperparameters(kind, file).items()
+    }
+
+
+def resolve(method: Method, overrides: Mapping[str, object]) -> ResolvedMethod:
+    """The method under overrides of its hyperparameters.
+
+    Raises: ValueError for an unknown hyperparameter, or a value out of range.
+    """
+    known = hyperparameters_of(method)
+    for key, value in overrides.items():
+        if key not in known:
+            available = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{key}: unknown hyperparameter; available: {available}")
+        try:
+            known[key].check(value)
+        except ValueError as error:
+            raise ValueError(f"{key} = {value!r}: {error}") from None
+    values = {**method.defaults, **overrides}
+    return ResolvedMethod(
+        method,
+        loss_settings=_filled("losses", method.loss, values),
+        policy_settings=_filled("data_policies", method.policy, values),
+        update_settings=_filled("teacher_updates", method.update, values) if method.update else {},
+    )
+
+
+def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
+    """A method with the fields replaced that a configuration sets; None leaves a field as it is.
+
+    Raises: ValueError for a pair that cannot be, such as cached signals for generated text.
+    """
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    changed = replace(method, **changes)
+    if changed.teacher == "cache" and (changed.generates_text or changed.update):
+        raise ValueError("teacher = 'cache': its text is generated in training; allowed: 'live'")
+    if changed.teacher != method.teacher and method.teacher in ("none", "text"):
+        raise ValueError(f"teacher = {changed.teacher!r}: its loss uses no teacher distributions")
+    if changed.draws and not (method.draws and changed.teacher == "cache"):
+        raise ValueError(
+            f"draws = {changed.draws}: only for methods whose loss is unbiased over draws, and "
+            "from a cache"
+        )
+    if changed.relabelling_stages and changed.teacher != "text":
+        raise ValueError(
+            f"relabelling_stages = {changed.relabelling_stages}: only for methods that use the "
+            "teacher's text alone"
+        )
+    return changed
+
+
+def _filled(kind: Kind, name: str, values: Mapping[str, object]) -> dict[str, object]:
+    """All fields with their values: a changed default is a changed setting."""
+    return {
+        key: hyperparameter.check(values.get(key, hyperparameter.default))
+        for key, hyperparameter in components.hyperparameters(kind, name).items()
+    }

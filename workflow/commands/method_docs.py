@@ -2,9 +2,9 @@
 
 import ast
 
-from pipeline.methods import components, recipe
+from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.method import READING, Method
+from pipeline.methods.method import Method, resolve
 
 CLASSES = {"losses": "Loss", "data_policies": "Policy", "teacher_updates": "Update"}
 NEEDS = {
@@ -41,7 +41,7 @@ def cost_class(method: Method) -> str:
     extra = []
     if method.teacher == "live":
         extra.append("a teacher forward pass")
-    if method.policy != READING:
+    if method.generates_text:
         extra.append("text written in training")
     if method.update:
         extra.append("a teacher update")
@@ -54,8 +54,7 @@ def cost_class(method: Method) -> str:
 
 def section(name: str, method: Method) -> str:
     """A method's entry."""
-    settings = recipe.decide(name, {})
-    values = settings.loss | settings.policy | settings.update
+    values = resolve(method, {}).hyperparameters
     shown = ", ".join(f"`{key}` = {value}" for key, value in values.items()) or "none"
     parts = [("loss", "losses", method.loss), ("texts", "data_policies", method.policy)]
     if method.update:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.methods.method import READING, Method
+from pipeline.methods.method import Method
 from pipeline.models.position_limits import OF_SHAPE, limit
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
@@ -62,7 +62,7 @@ def _needs(experiment: Experiment, methods: list[Method]) -> Iterator[Need]:
     if any(one.text == "teacher" or one.relabelling_stages for one in methods):
         new = experiment.teacher_text.max_new_tokens
         yield Need((PROMPT, "teacher_text.max_new_tokens"), (prompt, new))
-    if any(one.policy != READING for one in methods):
+    if any(one.generates_text for one in methods):
         new = experiment.rollout_tokens
         yield Need((PROMPT, "rollout_tokens"), (prompt, new))
     if {"responses", "exposure"} & set(evaluation.tasks):

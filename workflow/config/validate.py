@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.methods import recipe as recipes
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.method import Method
+from pipeline.methods.method import Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
@@ -25,8 +24,8 @@ FOLDERS = (
     *("students", "evals", "logs", "benchmarks", "state", "sources", "damaged", "published"),
 )
 KINDS = ("teacher", "untrained", "start")  # of the report's rows that are no method's
-# what a row may change of its method, beside hyperparameters
-CHANGES = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
+# fields of a method that a row may override, beside hyperparameters
+OVERRIDABLE = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
 
 
 class ConfigError(ValueError):
@@ -83,11 +82,11 @@ def _method_faults(experiment: Experiment) -> list[str]:
         own = choice.method if choice and choice.method else name
         if own not in METHODS:
             near = difflib.get_close_matches(own, METHODS, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            found.append(f"{place}: {own!r} is no method; {meant}there are {', '.join(METHODS)}")
+            meant = f"did you mean {near[0]}?; " if near else ""
+            found.append(f"{place}: unknown method {own!r}; {meant}available: {', '.join(METHODS)}")
             continue
         try:
-            method = decided(name, choice or MethodChoice()).method
+            method = resolved_method(name, choice).method
         except ValueError as error:
             found.append(f"{place}.{error}")
             continue
@@ -111,7 +110,7 @@ def _methods(experiment: Experiment) -> list[Method]:
     found = []
     for name, choice in experiment.methods.items():
         with contextlib.suppress(ValueError, KeyError):
-            found.append(decided(name, choice or MethodChoice()).method)
+            found.append(resolved_method(name, choice).method)
     return found
 
 
@@ -172,11 +171,12 @@ def _hub_names(experiment: Experiment, role: str) -> set[str]:
     return {one.name for one in models if isinstance(one, HubModel)}
 
 
-def decided(name: str, choice: MethodChoice) -> recipes.Recipe:
-    """The recipe of a row. Raises ValueError for what its method does not have."""
-    recipe = recipes.decide(choice.method or name, choice.hyperparameters)
-    changes = choice.model_dump(include=CHANGES)
-    return replace(recipe, method=recipes.adjusted(recipe.method, changes))
+def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:
+    """The method of a row with all its settings. Raises ValueError for settings it doesn't have."""
+    choice = choice or MethodChoice()
+    resolved = resolve(METHODS[choice.method or name], choice.hyperparameters)
+    overrides = choice.model_dump(include=OVERRIDABLE)
+    return replace(resolved, method=apply_overrides(resolved.method, overrides))
 
 
 def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:

@@ -8,12 +8,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pipeline.methods import recipe as recipes
-from pipeline.methods.method import Method
+from pipeline.methods.catalogue import FINE_TUNING
+from pipeline.methods.method import Method, ResolvedMethod, resolve
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Precision
-from workflow.config.validate import decided, merge
+from workflow.config.validate import merge, resolved_method
 from workflow.grid import evaluations, relabelling
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_examples, of_folder
@@ -145,7 +145,7 @@ class Grid:
         model = self.model(teacher.model, self.experiment.seed)
         if teacher.training is None:
             return model
-        settings = self._training(_fine_tuning(), self.experiment.seed, teacher.training)
+        settings = self._training(resolve(FINE_TUNING, {}), self.experiment.seed, teacher.training)
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("teachers", name, settings, *inputs)
 
@@ -199,7 +199,7 @@ class Grid:
         if one.initial_sft is None:
             return model
         settings = self._training(
-            _fine_tuning(), seed, one.students[student].training, one.initial_sft
+            resolve(FINE_TUNING, {}), seed, one.students[student].training, one.initial_sft
         )
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
@@ -235,7 +235,7 @@ class Grid:
         one, method = self.experiment, self.method(name)
         choice = one.methods[name] or MethodChoice()
         overrides = (one.students[student].training, choice.training)
-        settings = self._training(self._recipe(name), seed, *overrides)
+        settings = self._training(self._resolved(name), seed, *overrides)
         precision = settings["training"]["precision"]
         cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
         return Artifact.of(
@@ -251,18 +251,18 @@ class Grid:
 
     def method(self, name: str) -> Method:
         """The method behind a row of the tables."""
-        return self._recipe(name).method
+        return self._resolved(name).method
 
     @cache
-    def _recipe(self, name: str) -> recipes.Recipe:
-        return decided(name, self.experiment.methods[name] or MethodChoice())
+    def _resolved(self, name: str) -> ResolvedMethod:
+        return resolved_method(name, self.experiment.methods[name])
 
     def _training(
-        self, recipe: recipes.Recipe, seed: int, *overrides: dict[str, Any]
+        self, method: ResolvedMethod, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: exactly what it may know."""
         return {
-            "method": recipe.settings,
+            "method": method.settings,
             "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
             "max_new_tokens": self.experiment.rollout_tokens,
             "seed": seed,
@@ -280,9 +280,3 @@ class Grid:
             # as one text, for the order of its keys decides: of tables, and of the first teacher
             "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),
         }
-
-
-@cache
-def _fine_tuning() -> recipes.Recipe:
-    """How teachers and common starts are trained."""
-    return decided("sft", MethodChoice())

@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.methods.method import READING
+from pipeline.methods.components import generates_text
 from pipeline.settings.data import Docstrings, Files
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -226,7 +226,7 @@ def _size(grid: Grid, artifact: Artifact) -> Size:
 
 
 def _writes(method: Mapping[str, Any]) -> bool:
-    return method["policy"] != READING
+    return generates_text(method["policy"])
 
 
 def _key_values(own: Size) -> int:
