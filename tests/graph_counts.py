@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from pipeline.methods.recipe import decide
 from players import CPU, Setup, run, texts
 from test_paper_models import family
 from torch._dynamo.utils import counters
 
 from pipeline.data.batch import Batch, Text, collate
 from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.training.batches import MicroBatch
 from pipeline.training.compile import prepared
 from pipeline.training.loop import read, student_hidden, token_losses
@@ -66,7 +66,7 @@ def methods() -> list[str]:
     """A method for each loss with its hyperparameters."""
     found: dict[tuple[str, str], str] = {}
     for name, one in METHODS.items():
-        found.setdefault((one.loss, repr(decide(name, {}).loss)), name)
+        found.setdefault((one.loss, repr(resolve(one, {}).loss_settings)), name)
     return list(found.values())
 
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.distributions.log_probs import LogProbs, PerToken, Tokens
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 
 @dataclass(frozen=True)
 class Loss:
     """1 - Σ √(p q)."""
 
-    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: Tokens) -> PerToken:
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return 1 - torch.exp((teacher + student) / 2).sum(-1)
 '''
 ENTRY = """METHODS = {
@@ -37,7 +37,7 @@ ENTRY = """METHODS = {
 """
 REFERENCE = """
 
-def hellinger(p: Rows, q: Rows, tokens: Tokens, h: Hyperparameters) -> np.ndarray:
+def hellinger(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: sum((x**0.5 - y**0.5) ** 2 for x, y in zip(a, b)) / 2, p, q)
 """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.methods.method import READING, Method
+from pipeline.methods.method import Method
 from pipeline.reporting.analysis.differences import runs_of, stacked
 from pipeline.reporting.analysis.findings import GapClosed, Interval
 from pipeline.reporting.analysis.metrics import Measure
@@ -29,7 +29,8 @@ def baseline_of(methods: Mapping[str, Method]) -> str:
         name
         for name, method in methods.items()
         if (method.loss, method.text, method.teacher) == ("cross_entropy", "gold", "none")
-        and (method.policy, method.relabelling_stages) == (READING, 0)
+        and not method.generates_text
+        and not method.relabelling_stages
     )
     return next(plain, "")
 
