@@ -10,7 +10,7 @@ from pipeline.evaluation import lm_eval_results
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import Measured
 from pipeline.models.settled import settle
-from pipeline.settings.evaluation import Evaluation, HarnessJob, InstructionJob
+from pipeline.settings.evaluation import Evaluation, InstructionJob, LmEvalJob
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.stages.prepare_model.stage import from_shape
 from pipeline.stages.train_tokenizer.stage import train
@@ -51,11 +51,11 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def harness_job(task: str, *files: Path, **changes: Any) -> HarnessJob:
+def lm_eval_job(task: str, *files: Path, **changes: Any) -> LmEvalJob:
     """The job that the workflow would make of a definition with local files."""
     settings = Evaluation(tasks=[task], data={task: [str(one) for one in files]})
     (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
-    job = HarnessJob.model_validate(artifact.settings["task"])
+    job = LmEvalJob.model_validate(artifact.settings["task"])
     return job.model_copy(update=changes)
 
 
@@ -74,7 +74,7 @@ def model(seed: int):
 def gathered(folder: Path, task: str, *files: Path, **changes: Any) -> Path:
     """The documents of a task as its artifact keeps them."""
     folder.mkdir()
-    job = harness_job(task, *files, **changes)
+    job = lm_eval_job(task, *files, **changes)
     documents.write(folder, lm_eval_documents.gather(job, []).documents)
     return folder
 

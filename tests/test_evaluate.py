@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, harness_job, lines, model, scores
+from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, lines, lm_eval_job, model, scores
 from snaking import ROOT
 
 from pipeline.artifacts import artifact, schemas
@@ -19,7 +19,7 @@ from pipeline.distributions.divergences import kl
 from pipeline.evaluation import exposure_bias
 from pipeline.models import vocabulary
 from pipeline.reporting.analysis.item_sums import sums_of
-from pipeline.settings.evaluation import Asked, EvaluationJob, TaskJob
+from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, TaskJob
 from pipeline.settings.generation import Sampling
 
 PROMPTS = [Text(f"text-{at}", WORDS.encode(one["prompt"]), []) for at, one in enumerate(ITEMS)]
@@ -103,8 +103,8 @@ def inputs(folder: Path) -> None:
 
 def task_artifact(folder: Path, path: Path) -> Path:
     gathered(folder, "arc_easy", path)
-    job = TaskJob(task=harness_job("arc_easy", path)).task
-    card = {"task": job.task, "digest": "0", "harness_task": job.harness_task, "shots": None}
+    job = TaskJob(task=lm_eval_job("arc_easy", path)).task
+    card = {"task": job.task, "digest": "0", "lm_eval_task": job.lm_eval_task, "shots": None}
     artifact.write_json(folder / "task.json", card)
     return folder
 
@@ -112,7 +112,7 @@ def task_artifact(folder: Path, path: Path) -> Path:
 def test_a_killed_evaluation_goes_on_with_what_is_not_done(tmp_path: Path):
     inputs(tmp_path)
     task = task_artifact(tmp_path / "arc", lines(tmp_path / "test.jsonl", QUESTIONS))
-    asked = [Asked(name=name, writing=None) for name in ("heldout", "arc_easy")]
+    asked = [EvaluationTask(name=name, generation=None) for name in ("heldout", "arc_easy")]
     command = stage(tmp_path, EvaluationJob(tasks=asked, items=None, seed=0), task)
     begun = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert begun.stderr is not None

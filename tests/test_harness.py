@@ -183,7 +183,7 @@ def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):
         for at, one in enumerate(("cat", "dog"))
     ]
     path = lines(tmp_path / "rows.jsonl", rows)
-    changes = {"harness_task": "ifeval", "without": {}}
+    changes = {"lm_eval_task": "ifeval", "exclude": {}}
     folder = gathered(tmp_path / "kept", "ifeval_no_punkt", path, **changes)
     found = evaluated(folder, "ifeval")
     means, results = scores(found), found.results["results"]["ifeval"]

@@ -8,19 +8,19 @@ from pipeline.data.batch import Text
 from pipeline.evaluation import lm_eval_results, responses
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import Measured
-from pipeline.settings.evaluation import Writing
+from pipeline.settings.evaluation import GenerationSettings
 from pipeline.settings.generation import Sampling
 
 
 def answered(seeds: list[int], temperature: float) -> Measured:
     sampling = Sampling(temperature=temperature)
-    writing = Writing(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
+    generation = GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
     checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
     tasks = responses.tasks(
-        "dolly", ITEMS, writing, lambda prompt, seed: checkpoint.written[prompt, seed]
+        "dolly", ITEMS, generation, lambda prompt, seed: checkpoint.written[prompt, seed]
     )
     results = lm_eval_results.run(checkpoint, tasks, None, seed=0)
-    return responses.evaluated("dolly", writing, results)
+    return responses.evaluated("dolly", generation, results)
 
 
 def test_each_decoding_seed_writes_each_response_once_and_the_group_is_their_mean():
@@ -59,8 +59,13 @@ def test_the_model_is_not_copied_with_lm_eval_s_configuration():
         def __deepcopy__(self, memo: dict) -> None:
             raise AssertionError("a model that is copied may not fit beside itself")
 
-    held, writing = Model(), Writing(sampling=Sampling(), decoding_seeds=[0], max_new_tokens=1)
-    made = responses.tasks("dolly", ITEMS, writing, lambda prompt, _: Text(str(held), [], [prompt]))
+    held, generation = (
+        Model(),
+        GenerationSettings(sampling=Sampling(), decoding_seeds=[0], max_new_tokens=1),
+    )
+    made = responses.tasks(
+        "dolly", ITEMS, generation, lambda prompt, _: Text(str(held), [], [prompt])
+    )
     assert made["tasks"]["dolly"].dump_config()["task"] == "dolly"
 
 

@@ -6,7 +6,7 @@ from small_tasks import WORDS
 from pipeline.data.batch import Text
 from pipeline.evaluation import responses, rouge
 from pipeline.evaluation.rouge import Sight
-from pipeline.settings.evaluation import Writing
+from pipeline.settings.evaluation import GenerationSettings
 from pipeline.settings.generation import Sampling
 
 EVERY_SCRIPT = {
@@ -85,8 +85,10 @@ def test_the_data_choose_which_rouge_a_task_has(
     def look_up(prompt: str, _: int) -> Text:
         return Text(prompt, [], WORDS.encode(prompt))
 
-    writing = Writing(sampling=Sampling(temperature=0), decoding_seeds=[0], max_new_tokens=1)
-    task = responses.tasks("own", items, writing, look_up)["tasks"]["own"]
+    generation = GenerationSettings(
+        sampling=Sampling(temperature=0), decoding_seeds=[0], max_new_tokens=1
+    )
+    task = responses.tasks("own", items, generation, look_up)["tasks"]["own"]
     values = task.process_results(items[-1], [references[-1]])
     assert {name for name in values if name.startswith("rouge")} == kinds
     assert values.get("rouge_l_unicode", 100) == 100

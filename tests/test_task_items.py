@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
-from small_tasks import DATA, QUESTIONS, harness_job, instruction_job, lines
+from small_tasks import DATA, QUESTIONS, instruction_job, lines, lm_eval_job
 from snaking import ROOT
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, normalise
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
-from pipeline.settings.evaluation import Evaluation, Local
+from pipeline.settings.evaluation import Evaluation, LocalFiles
 from pipeline.stages.prepare_task import stage as prepare_task
 from pipeline.tasks import (
     definitions,
     documents,
     instruction_items,
     lm_eval_documents,
+    lm_eval_tasks,
     local_documents,
 )
 from pipeline.tasks.contamination import of_examples
@@ -30,7 +31,7 @@ from workflow.grid.artifact import Artifact
 
 
 def test_arc_as_ai2_publishes_it_becomes_what_lm_eval_reads(tmp_path: Path):
-    job = harness_job("arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
+    job = lm_eval_job("arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
     (splits,) = lm_eval_documents.gather(job, []).documents.values()
     assert splits["test"][1] == {
         "id": "question-1",
@@ -59,21 +60,21 @@ def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
     rows = [{"goal": f"g{at}", "sol1": "one", "sol2": "two"} for at in range(3)]
     path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
     labels.write_text("0\n1\n1\n")
-    (splits,) = lm_eval_documents.gather(harness_job("piqa", path, labels), []).documents.values()
+    (splits,) = lm_eval_documents.gather(lm_eval_job("piqa", path, labels), []).documents.values()
     assert [row["label"] for row in splits["validation"]] == [0, 1, 1]
     labels.write_text("0\n1\none\n")
     with pytest.raises(ValueError, match=r"labels\.lst:3: 'one' is no whole number"):
-        lm_eval_documents.gather(harness_job("piqa", path, labels), [])
+        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [])
     labels.write_text("0\n1\n")
     with pytest.raises(ValueError, match="2 lines for 3 documents"):
-        lm_eval_documents.gather(harness_job("piqa", path, labels), [])
+        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [])
 
 
 def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
     path = tmp_path / "wiki.test.raw"
     text = [" ", " = One = ", " ", " Text . ", " = = Part = = ", " More .", " = Two = ", " Short"]
     path.write_bytes("\r\n".join(text).encode())
-    (splits,) = lm_eval_documents.gather(harness_job("wikitext", path), []).documents.values()
+    (splits,) = lm_eval_documents.gather(lm_eval_job("wikitext", path), []).documents.values()
     pages = [row["page"] for row in splits["test"]]
     assert [page.split("\n")[0] for page in pages] == [" = One = ", " = Two = "]
     assert "Part" in pages[0]
@@ -107,25 +108,25 @@ def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
 def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
     tmp_path: Path, task: str, row: dict[str, Any], target: list[str]
 ):
-    job = harness_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
+    job = lm_eval_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
     found = lm_eval_documents.gather(job, [])
     assert found.count == 2
-    loaded = lm_eval_documents.harness.load(task, lambda *_: found.documents[task], None, "a test")
-    assert next(lm_eval_documents.harness.texts(loaded["tasks"][task]))[1] == target
+    loaded = lm_eval_tasks.load(task, lambda *_: found.documents[task], None, "a test")
+    assert next(lm_eval_tasks.texts(loaded["tasks"][task]))[1] == target
 
 
 def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):
     rows = [{"passage": "A cat.", "query": "is it", "label": 1}]
     with pytest.raises(ValueError, match="'question' is undefined"):
-        lm_eval_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
 
 
 def test_examples_in_the_prompt_need_files_of_their_split(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
     with pytest.raises(ValueError, match="shows 2 examples of the split 'train'"):
-        lm_eval_documents.gather(harness_job("arc_easy", path, shots=2), [])
-    both = Local(files={"evaluation": [str(path)], "train": [str(path)]})
-    job = harness_job("arc_easy", path, shots=2, source=both)
+        lm_eval_documents.gather(lm_eval_job("arc_easy", path, shots=2), [])
+    both = LocalFiles(files={"evaluation": [str(path)], "train": [str(path)]})
+    job = lm_eval_job("arc_easy", path, shots=2, source=both)
     (splits,) = lm_eval_documents.gather(job, []).documents.values()
     assert len(splits["train"]) == len(QUESTIONS)
 
@@ -136,7 +137,7 @@ def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
         {"key": at, "prompt": "Write.", "instruction_id_list": one, "kwargs": [{}]}
         for at, one in enumerate(kinds)
     ]
-    job = harness_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
+    job = lm_eval_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
     (splits,) = lm_eval_documents.gather(job, []).documents.values()
     assert [row["key"] for row in splits["train"]] == [0]
 
@@ -196,10 +197,10 @@ def test_a_document_that_no_table_can_hold_is_named_by_its_row(tmp_path: Path):
     rows = [{"passage": "A cat.", "question": "is it", "idx": at, "label": 1} for at in range(9)]
     rows[6]["idx"] = 10**30
     with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
-        lm_eval_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
     rows[6]["idx"] = "six"
     with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
-        lm_eval_documents.gather(harness_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
 
 
 def test_the_shared_dolly_sets_have_two_instructions_in_common():
@@ -244,7 +245,7 @@ def prepare(out: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[
 
 def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
-    job = harness_job("arc_easy", path)
+    job = lm_eval_job("arc_easy", path)
     done = prepare(tmp_path / "one", {"task": job.model_dump()})
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "one/task.json").read_text())
@@ -274,14 +275,14 @@ def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path:
     rows = local_documents.read([str(lines(tmp_path / "raw.jsonl", QUESTIONS))], columns, None)
     for split in ("train", "test"):
         lines(folder / f"ARC-Easy/{split}.jsonl", rows)
-    found = lm_eval_documents.gather(harness_job("arc_easy", folder), [])
+    found = lm_eval_documents.gather(lm_eval_job("arc_easy", folder), [])
     assert found.counts == {"arc_easy": len(QUESTIONS)}
     assert dict(found.documents["arc_easy"]["test"][2]) == rows[2]
 
 
 def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
     def digest(name: str, rows: list[dict[str, Any]]) -> str:
-        job = harness_job("arc_easy", lines(tmp_path / f"{name}.jsonl", rows))
+        job = lm_eval_job("arc_easy", lines(tmp_path / f"{name}.jsonl", rows))
         return prepare_task.write_documents(job, [], tmp_path / name)["digest"]
 
     assert digest("one", QUESTIONS) == digest("two", QUESTIONS)
@@ -291,4 +292,4 @@ def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
 def test_several_tasks_can_not_share_a_file(tmp_path: Path):
     rows = [{"question": "?", "choices": list("wxyz"), "answer": 0}]
     with pytest.raises(ValueError, match="wmdp is several tasks"):
-        lm_eval_documents.gather(harness_job("wmdp", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(lm_eval_job("wmdp", lines(tmp_path / "rows.jsonl", rows)), [])

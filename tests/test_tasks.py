@@ -29,19 +29,19 @@ def test_a_definition_says_what_it_is_and_whom_to_cite(name: str):
 
 def test_every_task_of_lm_eval_that_a_definition_names_is_there():
     for name in definitions.names():
-        for base, found in definitions.expanded(name).values():
-            if isinstance(found, definitions.Harness):
+        for base, found in definitions.expand(name).values():
+            if isinstance(found, definitions.LmEvalTask):
                 assert lm_eval_index.files(found.task or base)
 
 
 def test_a_suite_has_its_own_prompts_and_decoding():
     job = evaluations.job(Evaluation(tasks=["atkd", "dolly"], sampling={"temperature": 1.0}))
-    by_name = {one.name: one.writing for one in job.tasks}
+    by_name = {one.name: one.generation for one in job.tasks}
     assert len(by_name) == 9
     assert by_name["atkd_dolly"].sampling.temperature == 0
     assert by_name["dolly"].sampling.temperature == 1
     assert by_name["drop_3_shot"] is None  # lm-eval says how it is written
-    _, suite = definitions.expanded("atkd")["atkd_dolly"]
+    _, suite = definitions.expand("atkd")["atkd_dolly"]
     assert suite.template.without_input.startswith("Human:")
     assert definitions.read("dolly").template.without_input == ALPACA_WITHOUT_INPUT
 
@@ -50,8 +50,8 @@ def test_a_sampled_task_is_written_once_for_each_seed_and_a_greedy_one_once():
     seeds = [10, 20, 30, 40, 50]
     sampled = Evaluation(tasks=["dolly"], sampling={"temperature": 1.0}, decoding_seeds=seeds)
     greedy = sampled.model_copy(update={"sampling": evaluations.GREEDY})
-    assert evaluations.job(sampled).tasks[0].writing.decoding_seeds == seeds
-    assert evaluations.job(greedy).tasks[0].writing.decoding_seeds == [0]
+    assert evaluations.job(sampled).tasks[0].generation.decoding_seeds == seeds
+    assert evaluations.job(greedy).tasks[0].generation.decoding_seeds == [0]
 
 
 def test_the_index_knows_what_lm_eval_has():

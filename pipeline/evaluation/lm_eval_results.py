@@ -65,13 +65,13 @@ def draw(count: int, items: int | None, seed: str) -> list[int] | None:
     return sorted(shuffled(range(count), str, seed)[:items])
 
 
-def measured(name: str, harness_task: str, tasks: TaskDict, results: dict[str, Any]) -> Measured:
+def measured(name: str, lm_eval_task: str, tasks: TaskDict, results: dict[str, Any]) -> Measured:
     """What lm-eval has found, under our name of the task.
 
     The tasks of a group are its slices, and all of them together are weighted as lm-eval does it.
     """
     samples = results.pop("samples")
-    group = lm_eval_tasks.top_group(tasks, harness_task)
+    group = lm_eval_tasks.top_group(tasks, lm_eval_task)
     found, outputs = [], []
     for one, task in tasks["tasks"].items():
         ids = [_id(one, sample) for sample in samples[one]]

@@ -26,7 +26,7 @@ from pipeline.data.batch import Text
 from pipeline.evaluation.records import Measured, Metric, rows, table
 from pipeline.evaluation.rouge import Sight, rouge_l, rouge_l_unicode, sight
 from pipeline.runtime.progress import log
-from pipeline.settings.evaluation import Writing
+from pipeline.settings.evaluation import GenerationSettings
 
 ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
 ROUGE_OF = {  # by what the papers' tokenizer sees of a task's references
@@ -83,14 +83,17 @@ def over_all(responses: Sequence[Sequence[tuple[str, ...]]]) -> float:
     return distinct([gram for grams in responses for gram in grams])
 
 
-def tasks(name: str, items: Sequence[Item], writing: Writing, look_up: LookUp) -> dict[str, Any]:
+def tasks(
+    name: str, items: Sequence[Item], generation: GenerationSettings, look_up: LookUp
+) -> dict[str, Any]:
     """What lm-eval evaluates: a task for each decoding seed, in a group where there are several.
 
     The items are in memory: nothing of it can be cached under a wrong key.
     """
     rouges = rouges_of(name, items)
     made = {
-        seed: _task(name, items, writing, seed, rouges, look_up) for seed in writing.decoding_seeds
+        seed: _task(name, items, generation, seed, rouges, look_up)
+        for seed in generation.decoding_seeds
     }
     found: dict[str, Any] = {
         "tasks": {task.task_name: task for task in made.values()},
@@ -124,23 +127,23 @@ def metrics_with(rouges: Sequence[str]) -> list[str]:
     return [metric for metric in METRICS if metric not in ROUGE or metric in rouges]
 
 
-def task_name(name: str, writing: Writing, seed: int) -> str:
+def task_name(name: str, generation: GenerationSettings, seed: int) -> str:
     """What lm-eval calls the responses of one decoding seed."""
-    return name if len(writing.decoding_seeds) == 1 else f"{name}_seed_{seed}"
+    return name if len(generation.decoding_seeds) == 1 else f"{name}_seed_{seed}"
 
 
 def _task(
     name: str,
     items: Sequence[Item],
-    writing: Writing,
+    generation: GenerationSettings,
     seed: int,
     rouges: Sequence[str],
     look_up: LookUp,
 ) -> ConfigurableTask:
-    sampling = writing.sampling
+    sampling = generation.sampling
     options = {
         "until": [],
-        "max_gen_toks": writing.max_new_tokens,
+        "max_gen_toks": generation.max_new_tokens,
         "do_sample": sampling.temperature > 0,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -154,7 +157,7 @@ def _task(
     corpus = {"metric": CORPUS_METRIC, "aggregation": over_all, "higher_is_better": True}
     return ConfigurableTask(
         config={
-            "task": task_name(name, writing, seed),
+            "task": task_name(name, generation, seed),
             "custom_dataset": lambda **_: {"test": Dataset.from_list([dict(one) for one in items])},
             "test_split": "test",
             "output_type": "generate_until",
@@ -171,12 +174,12 @@ def _task(
 
 
 def measured(
-    name: str, writing: Writing, samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    name: str, generation: GenerationSettings, samples: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of ITEMS and OUTPUTS from lm-eval's samples of all decoding seeds."""
     found = []
-    for seed in writing.decoding_seeds:
-        of_seed = samples[task_name(name, writing, seed)]
+    for seed in generation.decoding_seeds:
+        of_seed = samples[task_name(name, generation, seed)]
         found.append((_items(name, seed, of_seed), _outputs(name, seed, of_seed)))
     items, outputs = zip(*found, strict=True)
     return pa.concat_tables(items), pa.concat_tables(outputs)
@@ -211,8 +214,8 @@ def _outputs(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.T
     )
 
 
-def evaluated(name: str, writing: Writing, results: Mapping[str, Any]) -> Measured:
+def evaluated(name: str, generation: GenerationSettings, results: Mapping[str, Any]) -> Measured:
     """What lm-eval has found of the responses of all decoding seeds."""
-    items, outputs = measured(name, writing, results["samples"])
+    items, outputs = measured(name, generation, results["samples"])
     kept = {kind: value for kind, value in results.items() if kind != "samples"}
     return Measured(items, outputs, results=kept)

@@ -13,7 +13,7 @@ from pipeline.settings.generation import Sampling
 ColumnMap = dict[str, Any]  # column of ours -> column of theirs, as pipeline.tasks.columns says
 
 
-class Local(Settings):
+class LocalFiles(Settings):
     """Local data in place of a task's own: files of its evaluation split, or of several splits.
 
     A folder stands for a data set of the hub that was copied whole.
@@ -34,7 +34,7 @@ class Local(Settings):
         return [one for files in self.by_split.values() for one in files]
 
 
-class HubSet(Settings):
+class HubDataset(Settings):
     """A data set of the Hugging Face hub in place of a task's own."""
 
     hub: str
@@ -55,7 +55,7 @@ def _as_local(value: Any) -> Any:
     return value
 
 
-Data = Annotated[Local | HubSet, BeforeValidator(_as_local)]
+Data = Annotated[LocalFiles | HubDataset, BeforeValidator(_as_local)]
 
 
 class Evaluation(Settings):
@@ -71,7 +71,7 @@ class Evaluation(Settings):
     seed: int = 0
 
 
-class Writing(Settings):
+class GenerationSettings(Settings):
     """How the responses of a task are written."""
 
     sampling: Sampling
@@ -84,28 +84,28 @@ class Writing(Settings):
         return {key: value for key, value in dump(self).items() if value is not None}
 
     @model_validator(mode="after")
-    def _draws_or_not(self) -> "Writing":
+    def _draws_or_not(self) -> "GenerationSettings":
         if not self.sampling.temperature and self.decoding_seeds != [0]:
             raise ValueError("nothing is drawn at temperature 0: the only decoding seed is 0")
         return self
 
 
-class Asked(Settings):
+class EvaluationTask(Settings):
     """A task of an evaluation job."""
 
     name: str
-    writing: Writing | None  # null: it writes as lm-eval defines it, or not at all
+    generation: GenerationSettings | None  # null: it writes as lm-eval defines it, or not at all
 
 
 class EvaluationJob(Settings):
     """What an evaluation job may know."""
 
-    tasks: list[Asked]
+    tasks: list[EvaluationTask]
     items: Count | None
     seed: int
 
 
-class Source(Settings):
+class ItemSource(Settings):
     """Where the items of a task are on the hub, or on the web."""
 
     name: str | None = None  # of the data set
@@ -115,13 +115,13 @@ class Source(Settings):
     url: str | None = None  # of a file, in place of a data set
 
     @model_validator(mode="after")
-    def _is_one(self) -> "Source":
+    def _is_one(self) -> "ItemSource":
         if (self.name is None) == (self.url is None):
             raise ValueError("a source is the `name` of a data set or the `url` of a file")
         return self
 
 
-class TextCut(Settings):
+class TextSplit(Settings):
     """How documents are cut out of a plain text file."""
 
     column: str
@@ -133,28 +133,28 @@ class InstructionJob(Settings):
 
     kind: Literal["instruction"]
     task: str
-    source: Local | Source
+    source: LocalFiles | ItemSource
     columns: Columns
     template: Template
     first: Count | None  # rows of the source; null: all
 
 
-class HarnessJob(Settings):
+class LmEvalJob(Settings):
     """What the job that gathers the documents of a task of lm-eval may know."""
 
     kind: Literal["lm_eval"]
     task: str
-    harness_task: str  # lm-eval's own name of it
+    lm_eval_task: str  # lm-eval's own name of it
     version: str  # of lm-eval: the prompts come with it
     shots: NonNegativeCount | None  # null: as lm-eval has it
-    source: Local | HubSet | None  # null: the data set that lm-eval names
+    source: LocalFiles | HubDataset | None  # null: the data set that lm-eval names
     columns: ColumnMap | None
-    text: TextCut | None
-    without: dict[str, list[str]]  # documents left out: those that list such a value in a column
+    text: TextSplit | None
+    exclude: dict[str, list[str]]  # documents left out: those that list such a value in a column
     nltk: str | None  # what its measures need of NLTK's data
 
 
 class TaskJob(Settings):
     """What a job that gathers a task may know."""
 
-    task: Annotated[InstructionJob | HarnessJob, Field(discriminator="kind")]
+    task: Annotated[InstructionJob | LmEvalJob, Field(discriminator="kind")]

@@ -10,11 +10,11 @@ from pydantic import Field, TypeAdapter
 from pipeline.methods.ranges import Count, Name
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
-from pipeline.settings.evaluation import ColumnMap, Source, TextCut
+from pipeline.settings.evaluation import ColumnMap, ItemSource, TextSplit
 from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
-OWN = ("heldout", "responses", "exposure")  # of the experiment's own test split
+TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's own test split
 
 
 class Definition(Settings):
@@ -25,26 +25,26 @@ class Definition(Settings):
     source: str  # whom to cite
 
 
-class Instruction(Definition):
+class InstructionTask(Definition):
     """Prompts to answer, with reference responses."""
 
     kind: Literal["instruction"]
-    data: Source
+    data: ItemSource
     columns: Columns = Columns()
     template: Template = Template()
     first: Count | None = None  # rows of the source; null: all
     sampling: Sampling | None = None  # null: the experiment's
 
 
-class Harness(Definition):
+class LmEvalTask(Definition):
     """A task of lm-eval: what differs from its own, and how local files of it look."""
 
     kind: Literal["lm_eval"]
     task: str | None = None  # lm-eval's name; null: the definition's
     shots: Count | None = None  # null: as lm-eval has it
     columns: ColumnMap | None = None
-    text: TextCut | None = None
-    without: dict[str, list[str]] = Field(default_factory=dict)
+    text: TextSplit | None = None
+    exclude: dict[str, list[str]] = Field(default_factory=dict)
     nltk: str | None = None
 
 
@@ -57,7 +57,7 @@ class Suite(Definition):
     sampling: Sampling | None = None
 
 
-AnyDefinition = Annotated[Instruction | Harness | Suite, Field(discriminator="kind")]
+AnyDefinition = Annotated[InstructionTask | LmEvalTask | Suite, Field(discriminator="kind")]
 
 
 @cache
@@ -67,7 +67,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def read(name: str) -> Instruction | Harness | Suite:
+def read(name: str) -> InstructionTask | LmEvalTask | Suite:
     """A definition. Raises ValueError, naming the file, where it is none."""
     path = FOLDER / f"{name}.yaml"
     try:
@@ -77,14 +77,14 @@ def read(name: str) -> Instruction | Harness | Suite:
 
 
 @cache
-def expanded(name: str) -> dict[str, tuple[str, Instruction | Harness]]:
+def expand(name: str) -> dict[str, tuple[str, InstructionTask | LmEvalTask]]:
     """The tasks behind a name: what each is called, the task whose data it has, its definition.
 
     A suite with prompts or decoding of its own puts its name before those of its tasks. A name
     that is not defined here is lm-eval's, taken as it is.
     """
     if name not in names():
-        plain = Harness(title=name, about="", source="lm-eval", kind="lm_eval")
+        plain = LmEvalTask(title=name, about="", source="lm-eval", kind="lm_eval")
         return {name: (name, plain)}
     found = read(name)
     if not isinstance(found, Suite):
@@ -94,14 +94,14 @@ def expanded(name: str) -> dict[str, tuple[str, Instruction | Harness]]:
 
 def _in_suite(
     name: str, suite: Suite, task: str
-) -> list[tuple[str, tuple[str, Instruction | Harness]]]:
+) -> list[tuple[str, tuple[str, InstructionTask | LmEvalTask]]]:
     changes = {
         key: value for key in ("template", "sampling") if (value := getattr(suite, key)) is not None
     }
-    members = expanded(task)
+    members = expand(task)
     return [
         (f"{name}_{member}", (base, definition.model_copy(update=changes)))
-        if changes and isinstance(definition, Instruction)
+        if changes and isinstance(definition, InstructionTask)
         else (member, (base, definition))
         for member, (base, definition) in members.items()
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.rows import Row, read_rows
-from pipeline.settings.evaluation import Source
+from pipeline.settings.evaluation import ItemSource
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TABLES = (".json", ".jsonl", ".parquet")
@@ -40,7 +40,7 @@ def origin(name: str, revision: str) -> Origin:
     return Origin(name, commit, (moving,))
 
 
-def rows(source: Source) -> tuple[list[Row], Origin]:
+def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     """The rows of a file or a split. Raises ValueError where they can't be had."""
     if source.url is not None:
         return _from_web(source.url), Origin(source.url, None)

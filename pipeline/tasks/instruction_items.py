@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.data.rows import read_rows, to_examples
-from pipeline.settings.evaluation import InstructionJob, Local
+from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
 from pipeline.tasks.contamination import Shared, of_examples
 
@@ -31,7 +31,7 @@ class Gathered:
 
 def gather(job: InstructionJob, train: Sequence[Example]) -> Gathered:
     """The items in the order of their source. Raises ValueError for a row that makes none."""
-    if isinstance(job.source, Local):
+    if isinstance(job.source, LocalFiles):
         rows = [row for path in job.source.paths for row in read_rows(Path(path))]
         origin = hub.Origin(", ".join(job.source.paths), None)
     else:

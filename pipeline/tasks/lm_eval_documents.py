@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 
 from pipeline.data.examples import Example
 from pipeline.data.rows import strings
-from pipeline.settings.evaluation import HarnessJob, HubSet, Local
+from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles
 from pipeline.tasks import hub, lm_eval_tasks, local_documents
 from pipeline.tasks.contamination import Shared, of_texts
 from pipeline.tasks.documents import Splits
@@ -21,19 +21,19 @@ from pipeline.tasks.documents import Splits
 class Fetch:
     """Documents as a job wants them, by task, and where they were found."""
 
-    job: HarnessJob
+    job: LmEvalJob
     origins: dict[str, hub.Origin] = field(default_factory=dict)
 
     def __call__(self, task: str, config: Mapping[str, Any]) -> Splits:
         """The splits of a task."""
         source = self.job.source
-        if isinstance(source, Local) and not Path(source.paths[0]).is_dir():
+        if isinstance(source, LocalFiles) and not Path(source.paths[0]).is_dir():
             splits = self._files(source, task, config)
         else:
             splits = self._set(task, config)
         return {name: self._without(rows) for name, rows in splits.items()}
 
-    def _files(self, source: Local, task: str, config: Mapping[str, Any]) -> Splits:
+    def _files(self, source: LocalFiles, task: str, config: Mapping[str, Any]) -> Splits:
         if others := [one for one in self.origins if one != task]:
             raise ValueError(
                 f"{self.job.task} is several tasks ({others[0]}, {task}, ..), which can't share "
@@ -67,9 +67,9 @@ class Fetch:
         name, options = config["dataset_path"], dict(config.get("dataset_kwargs") or {})
         options.pop("trust_remote_code", None)
         revision, part = options.pop("revision", "main"), config.get("dataset_name")
-        if isinstance(source, HubSet):
+        if isinstance(source, HubDataset):
             name, revision, part = source.hub, source.revision, source.config or part
-        if isinstance(source, Local):
+        if isinstance(source, LocalFiles):
             found = hub.dataset(str(Path(source.paths[0]).absolute()), part, None, **options)
             self.origins[task] = hub.Origin(source.paths[0], None)
         else:
@@ -83,7 +83,7 @@ class Fetch:
         )
 
     def _without(self, rows: Dataset) -> Dataset:
-        for column, values in self.job.without.items():
+        for column, values in self.job.exclude.items():
             rows = rows.filter(lambda row, at=column, out=values: not set(row[at]) & set(out))
         return rows
 
@@ -123,11 +123,11 @@ class Gathered:
         return sum(self.counts.values())
 
 
-def gather(job: HarnessJob, train: list[Example]) -> Gathered:
+def gather(job: LmEvalJob, train: list[Example]) -> Gathered:
     """What an evaluation reads, every document tried. Raises ValueError for what is amiss."""
     _require_nltk(job)
     fetch = Fetch(job)
-    tasks = lm_eval_tasks.load(job.harness_task, fetch, job.shots, job.task)["tasks"]
+    tasks = lm_eval_tasks.load(job.lm_eval_task, fetch, job.shots, job.task)["tasks"]
     documents, counts, ids, strung = {}, {}, [], []
     for name, task in tasks.items():
         documents[name] = lm_eval_tasks.needed(task)
@@ -139,7 +139,7 @@ def gather(job: HarnessJob, train: list[Example]) -> Gathered:
     return Gathered(documents, counts, fetch.origins, shared)
 
 
-def _require_nltk(job: HarnessJob) -> None:
+def _require_nltk(job: LmEvalJob) -> None:
     if job.nltk is None or importlib.util.find_spec("nltk") is None:
         return
     import nltk

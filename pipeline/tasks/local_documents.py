@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.rows import Row, read_rows, read_utf8
-from pipeline.settings.evaluation import ColumnMap, TextCut
+from pipeline.settings.evaluation import ColumnMap, TextSplit
 from pipeline.tasks.columns import mapped
 
 TABLES = (".json", ".jsonl", ".parquet")
@@ -16,7 +16,7 @@ SUFFIXES = TABLES + NUMBERS + TEXTS
 
 
 def read(
-    files: Sequence[str], columns: ColumnMap | None, text: TextCut | None
+    files: Sequence[str], columns: ColumnMap | None, text: TextSplit | None
 ) -> list[dict[str, Any]]:
     """The documents in files that stand side by side: the first has the rows, others add a column.
 
@@ -53,7 +53,7 @@ def _number(path: Path, at: int, line: str) -> int:
         raise ValueError(f"{path}:{at}: {line!r:.40} is no whole number; mend the line") from None
 
 
-def _cut(path: Path, text: TextCut | None) -> list[Row]:
+def _cut(path: Path, text: TextSplit | None) -> list[Row]:
     if text is None:
         raise ValueError(f"{path}: the task is not made of plain text; allowed: {TABLES}")
     pieces = cut(read_utf8(path), text.begins)

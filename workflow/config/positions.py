@@ -13,7 +13,7 @@ from pipeline.methods.method import Method
 from pipeline.models.position_limits import OF_SHAPE, limit
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
-from pipeline.tasks.definitions import OWN
+from pipeline.tasks.definitions import TEST_SPLIT_TASKS
 
 PROMPT = "tokens.prompt_tokens"
 
@@ -68,7 +68,7 @@ def _needs(experiment: Experiment, methods: list[Method]) -> Iterator[Need]:
     if {"responses", "exposure"} & set(evaluation.tasks):
         key = "evaluation.max_new_tokens"
         yield Need((PROMPT, key), (prompt, evaluation.max_new_tokens))
-    if evaluation.prompt_tokens and set(evaluation.tasks) - set(OWN):
+    if evaluation.prompt_tokens and set(evaluation.tasks) - set(TEST_SPLIT_TASKS):
         keys = ("evaluation.prompt_tokens", "evaluation.max_new_tokens")
         yield Need(keys, (evaluation.prompt_tokens, evaluation.max_new_tokens))
 

@@ -11,20 +11,20 @@ from pydantic import ValidationError
 
 from pipeline.settings.data import Columns
 from pipeline.settings.evaluation import (
-    Asked,
     Evaluation,
     EvaluationJob,
-    HarnessJob,
-    HubSet,
+    EvaluationTask,
+    GenerationSettings,
+    HubDataset,
     InstructionJob,
-    Local,
-    Source,
+    ItemSource,
+    LmEvalJob,
+    LocalFiles,
     TaskJob,
-    Writing,
 )
 from pipeline.settings.generation import Sampling
 from pipeline.tasks import definitions, lm_eval_index, local_documents
-from pipeline.tasks.definitions import OWN, Harness, Instruction
+from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, LmEvalTask
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_file, of_tree
 
@@ -39,7 +39,7 @@ class Task:
 
     name: str
     base: str  # the task whose data it has: `evaluation.data` names it so
-    definition: Instruction | Harness
+    definition: InstructionTask | LmEvalTask
 
 
 def of_model(
@@ -66,32 +66,36 @@ def job(settings: Evaluation) -> EvaluationJob:
     """What an evaluation job may know: of suites, their tasks."""
     found = []
     for name in settings.tasks:
-        if name in OWN:
-            writing = _writing(settings, settings.sampling) if name in WRITTEN else None
-            found.append(Asked(name=name, writing=writing))
+        if name in TEST_SPLIT_TASKS:
+            generation = _generation(settings, settings.sampling) if name in WRITTEN else None
+            found.append(EvaluationTask(name=name, generation=generation))
             continue
         for one in _tasks([name]):
-            found.append(Asked(name=one.name, writing=_of_task(settings, one.definition)))
+            found.append(
+                EvaluationTask(name=one.name, generation=_of_task(settings, one.definition))
+            )
     return EvaluationJob(tasks=found, items=settings.items, seed=settings.seed)
 
 
-def _of_task(settings: Evaluation, definition: Instruction | Harness) -> Writing | None:
-    if isinstance(definition, Harness):
+def _of_task(
+    settings: Evaluation, definition: InstructionTask | LmEvalTask
+) -> GenerationSettings | None:
+    if isinstance(definition, LmEvalTask):
         return None
-    writing = _writing(settings, definition.sampling or settings.sampling)
-    return writing.model_copy(update={"prompt_tokens": settings.prompt_tokens})
+    generation = _generation(settings, definition.sampling or settings.sampling)
+    return generation.model_copy(update={"prompt_tokens": settings.prompt_tokens})
 
 
-def _writing(settings: Evaluation, sampling: Sampling) -> Writing:
+def _generation(settings: Evaluation, sampling: Sampling) -> GenerationSettings:
     """Where nothing is drawn, all decoding seeds are one."""
     seeds = settings.decoding_seeds if sampling.temperature else [0]
     tokens = settings.max_new_tokens
-    return Writing(sampling=sampling, decoding_seeds=seeds, max_new_tokens=tokens)
+    return GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=tokens)
 
 
 def tasks(settings: Evaluation, data: Artifact) -> list[Artifact]:
     """The tasks that have items of their own. What is local enters their ids by its digest."""
-    found = _tasks([name for name in settings.tasks if name not in OWN])
+    found = _tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
     return [
         Artifact.of(
             "tasks",
@@ -104,46 +108,44 @@ def tasks(settings: Evaluation, data: Artifact) -> list[Artifact]:
 
 
 def _tasks(names: Sequence[str]) -> list[Task]:
-    return [
-        Task(name, *found) for one in names for name, found in definitions.expanded(one).items()
-    ]
+    return [Task(name, *found) for one in names for name, found in definitions.expand(one).items()]
 
 
 def _job(settings: Evaluation, task: Task) -> TaskJob:
     given, definition = settings.data.get(task.base), task.definition
-    if isinstance(given, Local):
+    if isinstance(given, LocalFiles):
         given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
-    if isinstance(definition, Instruction):
+    if isinstance(definition, InstructionTask):
         return TaskJob(task=_instruction(task.name, definition, given))
     return TaskJob(
-        task=HarnessJob(
+        task=LmEvalJob(
             kind="lm_eval",
             task=task.name,
-            harness_task=definition.task or task.base,
+            lm_eval_task=definition.task or task.base,
             version=metadata.version("lm_eval"),
             shots=definition.shots,
             source=given,
             columns=definition.columns if given is None else given.columns or definition.columns,
             text=definition.text,
-            without=definition.without,
+            exclude=definition.exclude,
             nltk=definition.nltk,
         )
     )
 
 
 def _instruction(
-    name: str, definition: Instruction, given: Local | HubSet | None
+    name: str, definition: InstructionTask, given: LocalFiles | HubDataset | None
 ) -> InstructionJob:
     columns, source = definition.columns, definition.data
     if given is not None and given.columns is not None:
         columns = Columns.model_validate(given.columns)
-    if isinstance(given, HubSet):
+    if isinstance(given, HubDataset):
         fields = {"name": given.hub, "config": given.config, "revision": given.revision}
-        source = Source(**fields, split=given.split or definition.data.split)
+        source = ItemSource(**fields, split=given.split or definition.data.split)
     return InstructionJob(
         kind="instruction",
         task=name,
-        source=given if isinstance(given, Local) else source,
+        source=given if isinstance(given, LocalFiles) else source,
         columns=columns,
         template=definition.template,
         first=definition.first,
@@ -165,18 +167,21 @@ def _task_faults(settings: Evaluation) -> Iterator[str]:
         place = f"evaluation.tasks.{at}"
         if name in settings.tasks[:at]:
             yield f"{place}: {name!r} is listed twice"
-        elif name not in (*OWN, *definitions.names()):
-            yield from _harness_faults(place, name)
-    listed = [one.name for one in _tasks([name for name in settings.tasks if name not in OWN])]
+        elif name not in (*TEST_SPLIT_TASKS, *definitions.names()):
+            yield from _lm_eval_faults(place, name)
+    listed = [
+        one.name
+        for one in _tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
+    ]
     twice = {name for name in listed if listed.count(name) > 1} - set(settings.tasks)
     yield from (f"evaluation.tasks: {name!r} is in two suites" for name in sorted(twice))
     for seed in {one for one in settings.decoding_seeds if settings.decoding_seeds.count(one) > 1}:
         yield f"evaluation.decoding_seeds: {seed} is listed twice"
 
 
-def _harness_faults(place: str, name: str) -> Iterator[str]:
+def _lm_eval_faults(place: str, name: str) -> Iterator[str]:
     if not lm_eval_index.files(name):
-        own = [*OWN, *definitions.names()]
+        own = [*TEST_SPLIT_TASKS, *definitions.names()]
         near = difflib.get_close_matches(name, [*own, *lm_eval_index.index()], n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         yield (
@@ -191,22 +196,25 @@ def _harness_faults(place: str, name: str) -> Iterator[str]:
 
 
 def _data_faults(settings: Evaluation) -> Iterator[str]:
-    listed = {one.base: one for one in _tasks([one for one in settings.tasks if one not in OWN])}
+    listed = {
+        one.base: one
+        for one in _tasks([one for one in settings.tasks if one not in TEST_SPLIT_TASKS])
+    }
     for name, given in settings.data.items():
         place = f"evaluation.data.{name}"
         if name not in listed:
             there = ", ".join(listed) or "none that has data of its own"
             yield f"{place}: evaluation.tasks does not list {name!r}; it has {there}"
             continue
-        if isinstance(given, Local):
+        if isinstance(given, LocalFiles):
             yield from _file_faults(place, given)
-        if isinstance(listed[name].definition, Instruction):
+        if isinstance(listed[name].definition, InstructionTask):
             yield from _column_faults(place, given.columns or {})
         else:
             yield from _unused_faults(place, given)
 
 
-def _file_faults(place: str, given: Local) -> Iterator[str]:
+def _file_faults(place: str, given: LocalFiles) -> Iterator[str]:
     for file in given.paths:
         path = Path(file)
         if not path.exists():
@@ -219,9 +227,9 @@ def _file_faults(place: str, given: Local) -> Iterator[str]:
             yield f"{place} = {file!r}: can't read {path.suffix!r} files; allowed: {allowed}"
 
 
-def _unused_faults(place: str, given: Local | HubSet) -> Iterator[str]:
+def _unused_faults(place: str, given: LocalFiles | HubDataset) -> Iterator[str]:
     """Keys that would do nothing: lm-eval knows the splits and columns of a whole data set."""
-    whole = isinstance(given, HubSet) or any(Path(one).is_dir() for one in given.paths)
+    whole = isinstance(given, HubDataset) or any(Path(one).is_dir() for one in given.paths)
     for key in ("columns", "split"):
         if whole and getattr(given, key, None) is not None:
             yield f"{place}.{key}: a whole data set is read as lm-eval has it; leave {key!r} out"

@@ -35,7 +35,7 @@ from pipeline.runtime import costs
 from pipeline.runtime.costs import Usage, Work
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
-from pipeline.settings.evaluation import Asked, EvaluationJob, Writing
+from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
 from pipeline.stages import command_line
 from pipeline.tasks.instruction_items import CARD
 from pipeline.teacher_cache.metadata import read_facts
@@ -67,15 +67,15 @@ class Evaluator:
         tokenizer = load_tokenizer(self.options.model)
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
 
-    def measure(self, task: Asked) -> tuple[Measured, Work]:
+    def measure(self, task: EvaluationTask) -> tuple[Measured, Work]:
         """What the checkpoint does on a task, and what its teachers did for that."""
         if task.name == heldout.TASK:
             return self.held_out()
         if task.name == exposure_bias.TASK:
-            assert task.writing is not None
-            return self.exposed(task.writing)
-        if task.writing is not None:
-            return self.responses(task.name, task.writing), Work()
+            assert task.generation is not None
+            return self.exposed(task.generation)
+        if task.generation is not None:
+            return self.responses(task.name, task.generation), Work()
         return self.documents(task.name), Work()
 
     def held_out(self) -> tuple[Measured, Work]:
@@ -96,7 +96,7 @@ class Evaluator:
         found = {read_facts(cache).precision for cache in self.options.cache}
         return found.pop() if len(found) == 1 else "auto"
 
-    def exposed(self, writing: Writing) -> tuple[Measured, Work]:
+    def exposed(self, generation: GenerationSettings) -> tuple[Measured, Work]:
         """The excess error against each teacher but the checkpoint itself."""
         texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
         parts, works = [Measured(schemas.ITEMS.empty_table())], [Work()]
@@ -105,7 +105,7 @@ class Evaluator:
                 continue
             teacher = vocabulary.end_as(load(folder, self.model.device), self.options.tokens)
             for path, one in ((self.options.model, self.model), (folder, teacher)):
-                new, key = writing.max_new_tokens, "evaluation.max_new_tokens"
+                new, key = generation.max_new_tokens, "evaluation.max_new_tokens"
                 positions.check(path, one.config, texts, new, key)
             works.append(count(teacher))
             parts.append(
@@ -114,34 +114,34 @@ class Evaluator:
                     teacher,
                     artifact.read_id(folder),
                     texts,
-                    max_new_tokens=writing.max_new_tokens,
-                    seed=writing.decoding_seeds[0],
+                    max_new_tokens=generation.max_new_tokens,
+                    seed=generation.decoding_seeds[0],
                     budget=self.options.micro_batch_tokens,
                 )
             )
         return records.together(parts), reduce(Work.then, works)
 
-    def responses(self, name: str, writing: Writing) -> Measured:
+    def responses(self, name: str, generation: GenerationSettings) -> Measured:
         """The measures of written responses: to an instruction task, or to the test split."""
         from pipeline.evaluation import lm_eval_results, responses
 
-        asked = self.questions(name, writing)
+        asked = self.questions(name, generation)
         self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
         self.checkpoint.written.clear()
         look_up = partial(_written, self.checkpoint)
-        tasks = responses.tasks(name, asked.items, writing, look_up)
+        tasks = responses.tasks(name, asked.items, generation, look_up)
         results = lm_eval_results.run(self.checkpoint, tasks, None, self.settings.seed)
         results |= {LEFT_OUT: {name: asked.left_out}}
-        return responses.evaluated(name, writing, results)
+        return responses.evaluated(name, generation, results)
 
-    def questions(self, name: str, writing: Writing) -> Questions:
+    def questions(self, name: str, generation: GenerationSettings) -> Questions:
         """What is to be answered: in the test split, or in an instruction task."""
         data, tokens, most = self.options.data, self.options.tokens, self.settings.items
         if name == RESPONSES:
             return questions.of_test_split(data, tokens, most)
         folder, _ = self.cards[name]
         seed = f"{self.settings.seed} {name}"
-        return questions.of_task(folder, tokens, most, writing.prompt_tokens, seed)
+        return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)
 
     def documents(self, name: str) -> Measured:
         """What lm-eval measures on the documents of one of its tasks."""
@@ -152,18 +152,18 @@ class Evaluator:
         self.checkpoint.label, self.checkpoint.prompts = name, {}
         folder, card = self.cards[name]
         made_from = f"{artifact.read_id(folder)}, digest {card['digest']}"
-        tasks = lm_eval_tasks.load(card["harness_task"], stored(folder), card["shots"], made_from)
+        tasks = lm_eval_tasks.load(card["lm_eval_task"], stored(folder), card["shots"], made_from)
         settings = self.settings
         results = lm_eval_results.run(self.checkpoint, tasks, settings.items, settings.seed)
         results |= {CUT: {name: self.checkpoint.cut[name]}}
-        return lm_eval_results.measured(name, card["harness_task"], tasks, results)
+        return lm_eval_results.measured(name, card["lm_eval_task"], tasks, results)
 
 
 def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
     return checkpoint.written[prompt, seed]
 
 
-def make(folder: Path, evaluator: Evaluator, task: Asked) -> dict[str, object]:
+def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, object]:
     """What one task has given, as files in `folder`; what it took."""
     log(f"{task.name}: begins")
     watch, work = Stopwatch(evaluator.model.device), count(evaluator.model)

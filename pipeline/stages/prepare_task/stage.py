@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.examples import Example
 from pipeline.runtime.progress import log
-from pipeline.settings.evaluation import HarnessJob, InstructionJob, TaskJob
+from pipeline.settings.evaluation import InstructionJob, LmEvalJob, TaskJob
 from pipeline.stages import command_line
 from pipeline.tasks import instruction_items
 from pipeline.tasks.hub import Origin
@@ -29,7 +29,7 @@ def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -
     }
 
 
-def write_documents(job: HarnessJob, train: list[Example], folder: Path) -> dict:
+def write_documents(job: LmEvalJob, train: list[Example], folder: Path) -> dict:
     """Documents in the folder; returns what its card says."""
     from pipeline.tasks import documents, lm_eval_documents
 
@@ -45,7 +45,7 @@ def write_documents(job: HarnessJob, train: list[Example], folder: Path) -> dict
         "digest": digest(tables),
         "warnings": [*of_origins, *found.shared.warnings(found.count)],
         "shared_with_train": asdict(found.shared),
-        "harness_task": job.harness_task,
+        "lm_eval_task": job.lm_eval_task,
         "shots": job.shots,
         "documents": found.counts,
     }
