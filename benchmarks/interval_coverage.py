@@ -17,9 +17,8 @@ from scipy import special
 
 from pipeline.stages import command_line
 from pipeline.statistics import bootstrap, copies
-from pipeline.statistics.items import Contributions, contributions, products
-from pipeline.statistics.multiplicity import LEVEL, family
-from pipeline.statistics.tests import sign_flips
+from pipeline.statistics.items import Contributions, contributions, influence_products
+from pipeline.statistics.tests import ALPHA, holm_family, sign_flip_p_values
 
 DRAWS = 400  # of the bootstrap
 FEWER = 4  # trials to one of the sign-flip test, which is slow and not what is in doubt
@@ -105,14 +104,14 @@ class Trial:
 def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     """All procedures on one experiment; `draws` are the bootstrap's [draws, items]."""
     items = contributions(drawn.weighted, drawn.weights)
-    sums = products(items.influences)
+    sums = influence_products(items.influences)
     one, other = np.triu_indices(len(items.scores), 1)
     true = drawn.means[one] - drawn.means[other]
     real = other < drawn.methods  # both are methods, no copies
-    pairs = bootstrap.of_pairs(items.scores, sums, one, other)
+    pairs = bootstrap.pairwise_estimates(items.scores, sums, one, other)
     p_values, halves = pairs.p_values(), pairs.half_widths()
-    kinds = copies.hypotheses(copies.copies(items.scores, sums), one, other)
-    claimed = family(p_values, kinds).adjusted < LEVEL
+    kinds = copies.hypotheses(copies.copy_classes(items.scores, sums), one, other)
+    claimed = holm_family(p_values, kinds).adjusted < ALPHA
     held = np.abs(pairs.values - true) <= halves
     noisiest = np.argmax(drawn.spreads[one] ** 2 + drawn.spreads[other] ** 2)
     classic = _seeds_only(items.scores[one] - items.scores[other])
@@ -120,10 +119,10 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     return Trial(
         report=float(held[real].mean()),
         noisiest=float(held[noisiest]),
-        means=_means_held(drawn, bootstrap.of_methods(items.scores, sums)),
+        means=_means_held(drawn, bootstrap.method_estimates(items.scores, sums)),
         seeds_only=float((np.abs(pairs.values - true) <= classic)[real].mean()),
         percentile=float(_percentiles_hold(items, draws, rng)),
-        claims=float((p_values < LEVEL)[real & (true == 0)].mean()),
+        claims=float((p_values < ALPHA)[real & (true == 0)].mean()),
         false_family=float((claimed & (true == 0)).any()),
         power=float(claimed[real & (true != 0)].mean()) if drawn.means.any() else 1.0,
         width=float(np.median(halves[wide] / classic[wide])),
@@ -140,8 +139,8 @@ def flipped(drawn: Drawn) -> float:
     """The share of pairs that the sign-flip test over items tells apart."""
     items = contributions(drawn.weighted, drawn.weights)
     one, other = np.triu_indices(len(items.scores), 1)
-    p_values = sign_flips(items.around(items.scores.mean()).mean(axis=1), one, other)
-    return float((p_values < LEVEL).mean())
+    p_values = sign_flip_p_values(items.centred_on(items.scores.mean()).mean(axis=1), one, other)
+    return float((p_values < ALPHA).mean())
 
 
 def _seeds_only(differences: np.ndarray) -> np.ndarray:
@@ -150,12 +149,12 @@ def _seeds_only(differences: np.ndarray) -> np.ndarray:
     if seeds == 1:
         return np.full(len(differences), np.inf)
     errors = differences.std(axis=1, ddof=1) / np.sqrt(seeds)
-    return special.stdtrit(seeds - 1, 1 - LEVEL / 2) * errors
+    return special.stdtrit(seeds - 1, 1 - ALPHA / 2) * errors
 
 
 def _percentiles_hold(items: Contributions, draws: np.ndarray, rng: np.random.Generator) -> bool:
     """Whether the percentile interval of the drawn bootstrap holds the first two's difference."""
-    low, high = np.quantile(drawn_differences(items, draws, rng), [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = np.quantile(drawn_differences(items, draws, rng), [ALPHA / 2, 1 - ALPHA / 2])
     return bool(low <= 0 <= high)
 
 
@@ -193,7 +192,7 @@ def measured(truth: Truth, trials: int, seed: int) -> Row:
     found = [asdict(trial(draw(truth, rng), draws, rng)) for _ in range(trials)]
     flips = [flipped(draw(truth, rng)) for _ in range(max(1, trials // FEWER))]
     means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    error = float(np.sqrt(LEVEL * (1 - LEVEL) / trials))
+    error = float(np.sqrt(ALPHA * (1 - ALPHA) / trials))
     return Row(truth, trials, error, Trial(**means), float(np.mean(flips)))
 
 

@@ -17,7 +17,7 @@ from pipeline.reporting.analysis.summary import agreements, limits
 from pipeline.reporting.render.table import MISSING, main_table
 from pipeline.reporting.sections.contents import comparison_tables
 from pipeline.settings.report import ReportSettings
-from pipeline.statistics.multiplicity import holm
+from pipeline.statistics.tests import holm
 
 SIZES = {"small": 1000, "large": 5000, "student": 100}
 RECIPES = {"plain": METHODS["sft"], **dict.fromkeys(("jsd", "gkd", "akl"), METHODS["jsd"])}

@@ -9,9 +9,15 @@ from scipy import stats
 from benchmarks.interval_coverage import Truth, draw, measured
 from pipeline.statistics import bootstrap, seed_variance
 from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.copies import APART, copies, hypotheses, moved_alike, negligible
-from pipeline.statistics.items import contributions, products
-from pipeline.statistics.multiplicity import family, holm
+from pipeline.statistics.copies import (
+    NO_HYPOTHESIS,
+    copy_classes,
+    hypotheses,
+    is_negligible,
+    seed_classes,
+)
+from pipeline.statistics.items import contributions, influence_products
+from pipeline.statistics.tests import holm, holm_family
 
 SURE = 3.3  # standard errors: a right procedure fails one such check in a thousand
 TRUTH = Truth("", methods=4, seeds=3, items=300, apart=0.3)
@@ -20,15 +26,17 @@ RIVALS = np.triu_indices(4, 1)
 
 def estimated(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> Estimates:
     items = contributions(values, np.ones_like(values))
-    return bootstrap.of_pairs(items.scores, products(items.influences), one, other)
+    return bootstrap.pairwise_estimates(
+        items.scores, influence_products(items.influences), one, other
+    )
 
 
 def adjusted(values: np.ndarray) -> dict[tuple[int, int], float]:
     """Holm's p-values of every two rows of values [rows, seeds, items]."""
     items = contributions(values, np.ones_like(values))
     one, other = np.triu_indices(len(values), 1)
-    classes = copies(items.scores, products(items.influences))
-    found = family(estimated(values, one, other).p_values(), hypotheses(classes, one, other))
+    classes = copy_classes(items.scores, influence_products(items.influences))
+    found = holm_family(estimated(values, one, other).p_values(), hypotheses(classes, one, other))
     pairs = zip(one.tolist(), other.tolist(), strict=True)
     return dict(zip(pairs, found.adjusted.tolist(), strict=True))
 
@@ -77,11 +85,23 @@ def test_the_interval_of_near_twins_is_that_of_the_paired_t_test_on_them() -> No
 def test_rows_that_differ_by_as_much_as_trainings_do_are_no_copies() -> None:
     values = values_of(replace(TRUTH, apart=0.0))
     items = contributions(values, np.ones_like(values))
-    assert copies(items.scores, products(items.influences)).tolist() == [0, 1, 2, 3]
+    assert copy_classes(items.scores, influence_products(items.influences)).tolist() == [0, 1, 2, 3]
     shifted = np.concatenate([values, values[1:2] + 0.02])  # surely better, on every item
     items = contributions(shifted, np.ones_like(shifted))
-    assert copies(items.scores, products(items.influences)).tolist() == [0, 1, 2, 3, 4]
-    assert moved_alike(items.scores, products(items.influences)).tolist() == [0, 1, 2, 3, 1]
+    assert copy_classes(items.scores, influence_products(items.influences)).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert seed_classes(items.scores, influence_products(items.influences)).tolist() == [
+        0,
+        1,
+        2,
+        3,
+        1,
+    ]
 
 
 def test_rows_that_no_seed_moves_say_nothing_of_how_seeds_move_the_others() -> None:
@@ -89,11 +109,11 @@ def test_rows_that_no_seed_moves_say_nothing_of_how_seeds_move_the_others() -> N
     still = np.repeat(np.random.default_rng(3).normal(size=(2, 1, 300)), 3, axis=1)
     alone = estimated(moving, *RIVALS)
     beside = estimated(np.concatenate([moving, still]), *RIVALS)
-    assert beside.from_seeds == pytest.approx(alone.from_seeds)
-    assert beside.degrees == pytest.approx(alone.degrees)
+    assert beside.seed_variances == pytest.approx(alone.seed_variances)
+    assert beside.seed_degrees == pytest.approx(alone.seed_degrees)
     both_still = estimated(np.concatenate([moving, still]), np.array([4]), np.array([5]))
-    assert both_still.from_seeds[0] == pytest.approx(0.0, abs=1e-30)
-    assert both_still.from_items[0] > 0
+    assert both_still.seed_variances[0] == pytest.approx(0.0, abs=1e-30)
+    assert both_still.item_variances[0] > 0
 
 
 def test_the_difference_from_a_row_that_no_seed_moves_varies_as_the_other_row_does() -> None:
@@ -101,17 +121,17 @@ def test_the_difference_from_a_row_that_no_seed_moves_varies_as_the_other_row_do
     moving = rng.normal(size=(4, 3, 300)) + rng.normal(size=(1, 3, 1))  # a seed moves all alike
     values = np.concatenate([moving, np.zeros((1, 3, 300))])
     items = contributions(values, np.ones_like(values))
-    single = bootstrap.of_methods(items.scores, products(items.influences))
+    single = bootstrap.method_estimates(items.scores, influence_products(items.influences))
     found = estimated(values, np.array([0]), np.array([4]))
-    assert found.from_seeds[0] == pytest.approx(single.from_seeds[0])
-    assert found.degrees[0] == pytest.approx(single.degrees[0])
+    assert found.seed_variances[0] == pytest.approx(single.seed_variances[0])
+    assert found.seed_degrees[0] == pytest.approx(single.seed_degrees[0])
 
 
 def test_what_varies_is_taken_for_what_does_not_in_one_cell_of_a_thousand() -> None:
     rng = np.random.default_rng(0)
     for degrees in (2, 4):
         cells = rng.chisquare(degrees, (20_000, 10)) / degrees
-        found = np.mean([negligible(cell, degrees).any() for cell in cells])
+        found = np.mean([is_negligible(cell, degrees).any() for cell in cells])
         print(f"{degrees} degrees: a variance that is there is missed in {found:.4f} of cells")
         assert found == pytest.approx(1e-3, abs=SURE * np.sqrt(1e-3 / 20_000))
 
@@ -122,21 +142,21 @@ def test_a_claim_is_made_exactly_where_the_interval_leaves_out_zero() -> None:
         count = int(rng.integers(1, 20))
         values, ones = rng.normal(0, 3, count), np.ones(count)
         found = Estimates(values, rng.uniform(0, 1, count), 4 * ones, ones, 200)
-        kinds = np.where(rng.random(count) < 0.2, APART, np.arange(count))
-        held = family(found.p_values(), kinds)
-        tested = kinds != APART
-        left_out = np.abs(found.values) > found.half_widths(held.level)
+        kinds = np.where(rng.random(count) < 0.2, NO_HYPOTHESIS, np.arange(count))
+        held = holm_family(found.p_values(), kinds)
+        tested = kinds != NO_HYPOTHESIS
+        left_out = np.abs(found.values) > found.half_widths(held.confidence)
         assert left_out[tested].tolist() == (held.adjusted[tested] < 0.05).tolist()
         assert held.adjusted[tested] == pytest.approx(holm(found.p_values()[tested]))
 
 
 def test_one_hypothesis_told_twice_counts_once_and_is_as_sure_as_the_less_sure_telling() -> None:
     p_values = np.array([0.001, 0.012, 0.02, 0.015, 0.9])
-    found = family(p_values, np.array([0, 1, 2, 1, APART]))
+    found = holm_family(p_values, np.array([0, 1, 2, 1, NO_HYPOTHESIS]))
     expected = holm(np.array([0.001, 0.015, 0.02]))
     assert found.adjusted[:4] == pytest.approx(expected[[0, 1, 2, 1]])
     assert np.isnan(found.adjusted[4])
-    assert family(p_values, np.full(5, APART)).level == 0.95
+    assert holm_family(p_values, np.full(5, NO_HYPOTHESIS)).confidence == 0.95
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -163,7 +183,7 @@ def test_a_twin_takes_no_power_from_the_others() -> None:
 
 def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:
     equal = stats.chi2(2).ppf((np.arange(30) + 0.5) / 30) / 2  # a sample as regular as can be
-    found = seed_variance.shrunken(equal, 2, 20.0, np.arange(30))
+    found = seed_variance.moderated(equal, 2, 20.0, np.arange(30))
     assert (found.degrees == 20).all()
     low, high = equal < 1, equal > 1.2
     assert (found.values[low] > equal[low]).all()
@@ -174,19 +194,19 @@ def test_variances_that_scatter_more_keep_more_of_their_own() -> None:
     rng = np.random.default_rng(0)
     prior = stats.invgamma(4, scale=4).rvs(4000, random_state=rng)  # 8 degrees of freedom
     own = prior * rng.chisquare(3, 4000) / 3
-    found = seed_variance.shrunken(own, 3, np.inf, np.arange(4000))
+    found = seed_variance.moderated(own, 3, np.inf, np.arange(4000))
     assert found.degrees[0] == pytest.approx(8 + 3, rel=0.15)
 
 
 def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
-    assert seed_variance.shrunken(np.array([0.3]), 2, 2.0, np.arange(1)).degrees.tolist() == [2.0]
-    assert seed_variance.shrunken(np.zeros(4), 2, 8.0, np.arange(4)).values.tolist() == [0.0] * 4
-    with_none = seed_variance.shrunken(np.array([0.0, 0.1, 0.2]), 1, 3.0, np.arange(3))
+    assert seed_variance.moderated(np.array([0.3]), 2, 2.0, np.arange(1)).degrees.tolist() == [2.0]
+    assert seed_variance.moderated(np.zeros(4), 2, 8.0, np.arange(4)).values.tolist() == [0.0] * 4
+    with_none = seed_variance.moderated(np.array([0.0, 0.1, 0.2]), 1, 3.0, np.arange(3))
     assert (with_none.values > 0).all()
 
 
 def test_one_variance_far_below_the_others_leaves_them_what_they_share() -> None:
     equal = stats.chi2(2).ppf((np.arange(14) + 0.5) / 14) / 2
     for low in (1e-2, 1e-4, 1e-8):
-        found = seed_variance.shrunken(np.append(equal, low), 2, 10.0, np.arange(15))
+        found = seed_variance.moderated(np.append(equal, low), 2, 10.0, np.arange(15))
         assert (found.degrees > 5).all()

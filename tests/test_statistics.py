@@ -12,18 +12,17 @@ from pipeline.statistics import bootstrap
 from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.items import (
     contributions,
-    draw_variance,
-    main_variance,
-    of_differences,
-    of_each,
-    products,
-    standardised,
+    difference_products,
+    effect_sizes,
+    influence_products,
+    item_variance,
+    method_products,
+    sampling_variance,
 )
-from pipeline.statistics.letters import letters
-from pipeline.statistics.multiplicity import holm
-from pipeline.statistics.power import resolvable
+from pipeline.statistics.letters import compact_letters
+from pipeline.statistics.power import min_detectable_difference
 from pipeline.statistics.ratio import fieller
-from pipeline.statistics.tests import sign_flips, smallest_p
+from pipeline.statistics.tests import holm, sign_flip_p_values, smallest_p_value
 
 ONE, OTHER = np.array([0]), np.array([1])
 SURE = 3.3  # standard errors: a right procedure fails one such check in a thousand
@@ -45,7 +44,7 @@ def equally_weighted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_one_seed_with_equal_weights_is_the_paired_t_test() -> None:
     values = two_methods(40)
     scores, influences = equally_weighted(values)
-    found = bootstrap.of_pairs(scores, products(influences), ONE, OTHER)
+    found = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
     ours = stats.ttest_rel(values[0, 0], values[1, 0])
     interval = ours.confidence_interval()
     assert found.values[0] == pytest.approx(values[0].mean() - values[1].mean())
@@ -57,7 +56,7 @@ def test_two_methods_whose_items_agree_are_the_paired_t_test_over_seeds() -> Non
     by_seed = np.array([[0.31, 0.52, 0.43, 0.70], [0.28, 0.55, 0.31, 0.52]])
     values = np.repeat(by_seed[:, :, None], 50, axis=2)  # all items alike: seeds alone vary
     scores, influences = equally_weighted(values)
-    found = bootstrap.of_pairs(scores, products(influences), ONE, OTHER)
+    found = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
     ours = stats.ttest_rel(*by_seed)
     assert found.p_values()[0] == pytest.approx(ours.pvalue, rel=1e-5)  # of the integral
     assert found.half_widths()[0] == pytest.approx(np.ptp(ours.confidence_interval()) / 2, rel=1e-5)
@@ -99,7 +98,7 @@ def test_the_variance_over_items_is_that_of_scipys_bootstrap() -> None:
     values = two_methods(300)
     difference = values[0, 0] - values[1, 0]
     _, influences = equally_weighted(values)
-    variance = draw_variance(of_differences(products(influences), ONE, OTHER))[0]
+    variance = sampling_variance(difference_products(influence_products(influences), ONE, OTHER))[0]
     drawn = stats.bootstrap(
         (difference,),
         np.mean,
@@ -122,11 +121,11 @@ def test_the_computed_bootstrap_is_the_drawn_one() -> None:
     drawn = draw(Truth("", methods=2, seeds=4, items=60, training=0.2), rng)
     items = contributions(drawn.weighted, drawn.weights)
     draws = drawn_differences(items, item_draws(60, 40_000, rng), rng)
-    sums = of_differences(products(items.influences), ONE, OTHER)
+    sums = difference_products(influence_products(items.influences), ONE, OTHER)
     by_seed = items.scores[0] - items.scores[1]
     over_seeds = by_seed.var() / 4
-    over_items = sums.of_means[0]
-    over_both = (sums.within[0] - 4 * sums.of_means[0]) / 16
+    over_items = sums.means[0]
+    over_both = (sums.within_seeds[0] - 4 * sums.means[0]) / 16
     # Seeds, items, and what is left of each cell: the three sums of squares of the two-way layout.
     assert draws.var() == pytest.approx(over_seeds + over_items + over_both, rel=0.04)
 
@@ -144,7 +143,9 @@ def test_a_ratio_moves_by_the_influence_of_its_items() -> None:
     assert items.influences == pytest.approx(
         left_out, rel=0.2, abs=1e-9
     )  # they differ in order 1/n
-    variance = draw_variance(of_each(products(items.influences[None, None])))[0]
+    variance = sampling_variance(method_products(influence_products(items.influences[None, None])))[
+        0
+    ]
     jackknife = 399 / 400 * ((without - np.mean(without)) ** 2).sum()
     assert variance == pytest.approx(jackknife, rel=0.02)
 
@@ -153,17 +154,17 @@ def test_items_that_suit_all_seeds_are_told_from_a_seeds_own_luck() -> None:
     rng = np.random.default_rng(5)
     lasting, luck = rng.normal(0, 0.5, (1, 1, 4000)), rng.normal(0, 2.0, (1, 5, 4000))
     _, influences = equally_weighted(lasting + luck)
-    sums = of_each(products(influences))
-    assert main_variance(sums)[0] == pytest.approx(0.25 / 4000, rel=0.35)
-    assert draw_variance(sums)[0] == pytest.approx((0.25 + 4 / 5) / 4000, rel=0.1)
+    sums = method_products(influence_products(influences))
+    assert item_variance(sums)[0] == pytest.approx(0.25 / 4000, rel=0.35)
+    assert sampling_variance(sums)[0] == pytest.approx((0.25 + 4 / 5) / 4000, rel=0.1)
 
 
 def test_an_effect_is_in_standard_deviations_of_the_items_differences() -> None:
     values = two_methods(50)
     difference = values[0, 0] - values[1, 0]
     scores, influences = equally_weighted(values)
-    sums = of_differences(products(influences), ONE, OTHER)
-    effect = standardised(scores[0] - scores[1], sums)[0]
+    sums = difference_products(influence_products(influences), ONE, OTHER)
+    effect = effect_sizes(scores[0] - scores[1], sums)[0]
     assert effect == pytest.approx(difference.mean() / difference.std(ddof=1))
 
 
@@ -177,7 +178,7 @@ def test_sign_flips_of_few_units_are_scipys_exact_permutation_test(items: int) -
         n_resamples=np.inf,
         vectorized=True,
     )
-    assert sign_flips(values / items, ONE, OTHER)[0] == pytest.approx(exact.pvalue)
+    assert sign_flip_p_values(values / items, ONE, OTHER)[0] == pytest.approx(exact.pvalue)
 
 
 def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
@@ -191,22 +192,24 @@ def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
         rng=np.random.default_rng(0),
     )
     error = np.sqrt(drawn.pvalue / 5000)
-    assert sign_flips(values / 80, ONE, OTHER)[0] == pytest.approx(drawn.pvalue, abs=4 * error)
+    assert sign_flip_p_values(values / 80, ONE, OTHER)[0] == pytest.approx(
+        drawn.pvalue, abs=4 * error
+    )
 
 
 def test_sign_flips_of_ranks_are_wilcoxons_test() -> None:
     difference = two_methods(11)[0, 0] - two_methods(11)[1, 0]
     ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
-    found = sign_flips(np.stack([ranks, np.zeros(11)]), ONE, OTHER)[0]
+    found = sign_flip_p_values(np.stack([ranks, np.zeros(11)]), ONE, OTHER)[0]
     assert found == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
 
 
 def test_a_p_value_beyond_the_draws_is_a_bound_that_no_exact_one_exceeds() -> None:
     units = np.stack([np.full(30, 1.0), np.zeros(30)])
-    found = sign_flips(units, ONE, OTHER)[0]
-    assert smallest_p(30) <= found <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
-    assert smallest_p(2) == 0.5
-    assert smallest_p(5) == 0.0625
+    found = sign_flip_p_values(units, ONE, OTHER)[0]
+    assert smallest_p_value(30) <= found <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
+    assert smallest_p_value(2) == 0.5
+    assert smallest_p_value(5) == 0.0625
 
 
 def test_holm_is_the_closed_bonferroni_test() -> None:
@@ -229,31 +232,36 @@ def test_two_things_share_a_letter_exactly_where_they_are_not_apart() -> None:
         count = int(rng.integers(2, 10))
         pairs = list(combinations(range(count), 2))
         apart = {pair for pair in pairs if rng.random() < 0.4}
-        shown = letters(count, apart)
+        shown = compact_letters(count, apart)
         for one, other in pairs:
             assert bool(set(shown[one]) & set(shown[other])) == ((one, other) not in apart)
 
 
 def test_letters_begin_with_the_best_and_none_says_what_another_does() -> None:
-    assert letters(4, [(0, 3), (1, 3)]) == ["a", "a", "ab", "b"]  # Piepho's own pattern
-    assert letters(3, []) == ["a", "a", "a"]
-    assert letters(3, [(0, 1), (0, 2), (1, 2)]) == ["a", "b", "c"]
-    assert letters(0, []) == []
+    assert compact_letters(4, [(0, 3), (1, 3)]) == ["a", "a", "ab", "b"]  # Piepho's own pattern
+    assert compact_letters(3, []) == ["a", "a", "a"]
+    assert compact_letters(3, [(0, 1), (0, 2), (1, 2)]) == ["a", "b", "c"]
+    assert compact_letters(0, []) == []
 
 
 def test_a_difference_that_can_be_resolved_is_found_in_four_of_five_experiments() -> None:
     rng = np.random.default_rng(0)
     for count in (3, 20):
-        true = resolvable(1 / np.sqrt(count), count - 1, 0.05)
+        true = min_detectable_difference(1 / np.sqrt(count), count - 1, 0.05)
         samples = rng.normal(true, 1, (20_000, count))
         power = (stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05).mean()
         assert power == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 20_000))
 
 
 def test_after_correction_only_larger_differences_are_resolved() -> None:
-    alone, together = resolvable(0.1, 1.0, 0.05), resolvable(0.1, 1.0, 0.05 / 5000)
+    alone, together = (
+        min_detectable_difference(0.1, 1.0, 0.05),
+        min_detectable_difference(0.1, 1.0, 0.05 / 5000),
+    )
     assert alone < together < np.inf
-    assert resolvable(0.1, 1e6, 0.05) == pytest.approx(0.1 * (1.959964 + 0.841621), rel=1e-4)
+    assert min_detectable_difference(0.1, 1e6, 0.05) == pytest.approx(
+        0.1 * (1.959964 + 0.841621), rel=1e-4
+    )
 
 
 def test_a_ratio_lies_in_fiellers_interval_as_often_as_it_says() -> None:

@@ -1,1 +1,1 @@
-"""Inference from few training seeds and many items; docs/statistics.md says why it is as it is."""
+"""Inference from few training seeds and many items; docs/statistics.md explains the choices."""

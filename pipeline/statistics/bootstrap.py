@@ -1,165 +1,222 @@
 """The hierarchical bootstrap over training seeds and items: computed, and corrected for few seeds.
 
-Seeds and items are crossed: every seed of a method is measured on the same items. For a mean over
-both the bootstrap that draws seeds, then items, needs no drawing: the variance over all draws is a
-sum of squares. Drawn from 2 to 5 seeds its percentiles are far too narrow, so its two levels are
-taken apart here: seeds get n / (n − 1) and Student's t, items what they add to that.
+Seeds and items are crossed: every seed of a method is evaluated on the same items. For a mean over
+both, the bootstrap that draws seeds, then items, needs no drawing, as its variance is a sum of
+squares. With 2 to 5 seeds its percentiles are far too narrow, so both levels are corrected here:
+
+    variance = σ² / S  +  N / (N − 1) · max(0, Σ_i ū_i² − (Σ_si u_si² − S Σ_i ū_i²) / (S (S − 1)))
+
+with S seeds, N items, and the influence u_si of item i on the score of seed s (ū_i: its mean over
+seeds). σ² is the variance over seeds, moderated by those of the other methods; the second term
+holds what items add beyond it. The first has Student's t distribution, the second a normal one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy import special
 
-from pipeline.statistics import items as of_items
-from pipeline.statistics import seed_variance as of_seeds
-from pipeline.statistics.chi_squared import log_chi_squared
 from pipeline.statistics.copies import (
-    APART,
+    NO_HYPOTHESIS,
     first_of_each,
     hypotheses,
-    moved_alike,
-    negligible,
-    over_seeds,
+    is_negligible,
+    seed_classes,
+    variance_over_seeds,
 )
-from pipeline.statistics.items import Products
-from pipeline.statistics.roots import root_of_falling
-from pipeline.statistics.seed_variance import Variances
+from pipeline.statistics.items import (
+    InfluenceProducts,
+    difference_products,
+    item_variance,
+    method_products,
+)
+from pipeline.statistics.power import log_chi_squared
+from pipeline.statistics.seed_variance import (
+    Variances,
+    common_degrees,
+    moderated,
+    residual_degrees,
+)
 
-LEVEL = 0.95
-NODES = 64  # of the integral over what the variance of seeds may be
-NEWTON = 6  # steps to an interval's end
-FARTHEST = 1e-12  # tail for which Student's quantile is taken
-SMALLEST = 1e-300  # p-value
-NOTHING = 1e-100  # the standard deviation of what doesn't vary
+CONFIDENCE = 0.95
+NODES = 64  # of the integral over the variance of seeds
+NEWTON_STEPS = 6  # to an interval's end
+FARTHEST_TAIL = 1e-12  # for which Student's quantile is computed
+SMALLEST_P = 1e-300
+SMALLEST_DEVIATION = 1e-100  # stands for zero
+ROOT_STEPS = 20
+ROOT_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Values, and the variances that the two levels give them."""
+    """Values with the variances that seeds and items give them."""
 
     values: np.ndarray
-    from_seeds: np.ndarray  # zero for a single seed: what it would be is not known
-    degrees: np.ndarray  # of freedom, of `from_seeds`
-    from_items: np.ndarray
+    seed_variances: np.ndarray  # zero for a single seed, where it is unknown
+    seed_degrees: np.ndarray  # degrees of freedom of `seed_variances`
+    item_variances: np.ndarray
     items: int
 
     @property
-    def errors(self) -> np.ndarray:
-        """Standard errors."""
-        return np.sqrt(self.from_seeds + self.from_items)
+    def standard_errors(self) -> np.ndarray:
+        """Square roots of the total variances."""
+        return np.sqrt(self.seed_variances + self.item_variances)
 
     @property
-    def joint_degrees(self) -> np.ndarray:
+    def degrees_of_freedom(self) -> np.ndarray:
         """Degrees of freedom of both levels together, Satterthwaite's."""
-        below = self.from_seeds**2 / self.degrees + self.from_items**2 / (self.items - 1)
-        return np.divide(self.errors**4, below, out=self.degrees.copy(), where=below > 0)
+        below = self.seed_variances**2 / self.seed_degrees
+        below = below + self.item_variances**2 / (self.items - 1)
+        joint = self.seed_degrees.copy()
+        return np.divide(self.standard_errors**4, below, out=joint, where=below > 0)
 
     def p_values(self) -> np.ndarray:
-        """Two-sided, of a value of zero: the tail whose own interval ends there."""
+        """Two-sided p-values of a true value of zero: the tail whose own interval ends there."""
         distances = np.abs(self.values)
 
-        def lacks(logarithms: np.ndarray) -> np.ndarray:
-            beyond = self._sum(np.exp(logarithms)).beyond(distances)
-            return np.log(np.maximum(beyond, SMALLEST)) - logarithms
+        def excess(log_tails: np.ndarray) -> np.ndarray:
+            tails = self._error(np.exp(log_tails)).tail_probability(distances)
+            return np.log(np.maximum(tails, SMALLEST_P)) - log_tails
 
-        begin = np.full_like(distances, np.log(1 - LEVEL))
-        return np.exp(root_of_falling(lacks, begin, begin + lacks(begin)))
+        begin = np.full_like(distances, np.log(1 - CONFIDENCE))
+        return np.exp(_root_of_falling(excess, begin, begin + excess(begin)))
 
-    def half_widths(self, level: float = LEVEL) -> np.ndarray:
-        """Half of each interval: how far from its value the p-value is 1 − level."""
-        tails = np.full_like(self.values, 1 - level)
-        both, wider = self._sum(tails), self._wider(tails)
-        of_seeds_alone = special.stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(self.from_seeds)
-        of_normal = special.ndtri((1 + level) / 2) * np.sqrt(self.from_seeds + wider)
-        halves = np.maximum(of_seeds_alone, of_normal)
-        for _ in range(NEWTON):  # a convex function's root is reached from below, never passed
-            halves += (both.beyond(halves) - (1 - level)) / both.density(halves)
+    def half_widths(self, confidence: float = CONFIDENCE) -> np.ndarray:
+        """Half the width of each interval: where the p-value is 1 − confidence."""
+        tails = np.full_like(self.values, 1 - confidence)
+        error, widened = self._error(tails), self._widened(tails)
+        quantile = (1 + confidence) / 2
+        of_seeds = special.stdtrit(self.seed_degrees, quantile) * np.sqrt(self.seed_variances)
+        of_normal = special.ndtri(quantile) * np.sqrt(self.seed_variances + widened)
+        halves = np.maximum(of_seeds, of_normal)
+        for _ in range(NEWTON_STEPS):  # a convex function's root is approached from below
+            halves += (error.tail_probability(halves) - (1 - confidence)) / error.density(halves)
         return halves
 
-    def _sum(self, tails: np.ndarray) -> "Mixture":
+    def _error(self, tails: np.ndarray) -> "NormalMixture":
         """Student's t for seeds plus a normal variable for items: normal, given the t's χ²."""
-        seeds, weights = self._seeds
-        deviations = np.sqrt(seeds + self._wider(tails)[:, None])
-        return Mixture(np.maximum(deviations, NOTHING), weights)
+        variances, weights = self._seed_mixture
+        deviations = np.sqrt(variances + self._widened(tails)[:, None])
+        return NormalMixture(np.maximum(deviations, SMALLEST_DEVIATION), weights)
 
     @cached_property
-    def _seeds(self) -> tuple[np.ndarray, np.ndarray]:
-        """What the variance from seeds may be, and how likely: arrays [values, nodes]."""
-        nodes, weights = log_chi_squared(self.degrees, NODES)
-        return (self.from_seeds * self.degrees)[:, None] * np.exp(-nodes), weights
+    def _seed_mixture(self) -> tuple[np.ndarray, np.ndarray]:
+        """Possible variances of seeds and their probabilities: arrays [values, nodes]."""
+        nodes, weights = log_chi_squared(self.seed_degrees, NODES)
+        return (self.seed_variances * self.seed_degrees)[:, None] * np.exp(-nodes), weights
 
-    def _wider(self, tails: np.ndarray) -> np.ndarray:
-        """`from_items` with Student's t for the normal quantile of each tail: few items are few."""
-        outer = np.clip(tails, FARTHEST, 0.5) / 2
+    def _widened(self, tails: np.ndarray) -> np.ndarray:
+        """`item_variances` with Student's t for each tail's normal quantile, for few items."""
+        outer = np.clip(tails, FARTHEST_TAIL, 0.5) / 2
         ratio = special.stdtrit(self.items - 1, outer) / special.ndtri(outer)
-        return self.from_items * ratio**2
+        return self.item_variances * ratio**2
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """Normal distributions around zero, mixed."""
+class NormalMixture:
+    """A mixture of normal distributions around zero."""
 
     deviations: np.ndarray  # [values, nodes]
     weights: np.ndarray  # [values, nodes]
 
-    def beyond(self, distances: np.ndarray) -> np.ndarray:
-        """The chance to be at least so far from zero, on either side."""
+    def tail_probability(self, distances: np.ndarray) -> np.ndarray:
+        """The probability of being at least this far from zero, on either side."""
         tails = special.ndtr(-distances[:, None] / self.deviations)
         return np.minimum(2 * (tails * self.weights).sum(axis=1), 1.0)
 
     def density(self, distances: np.ndarray) -> np.ndarray:
-        """How fast that chance falls."""
+        """How fast the tail probability falls."""
         scaled = distances[:, None] / self.deviations
         heights = np.exp(-(scaled**2) / 2) / self.deviations
         return np.sqrt(2 / np.pi) * (heights * self.weights).sum(axis=1)
 
 
-def of_methods(scores: np.ndarray, sums: Products) -> Estimates:
+def method_estimates(scores: np.ndarray, products: InfluenceProducts) -> Estimates:
     """Each method's mean over seeds; scores [methods, seeds]."""
-    return _estimates(scores, of_items.of_each(sums), _of_methods(scores, sums))
+    variances = _method_variances(scores, products)
+    return _estimates(scores, method_products(products), variances)
 
 
-def of_pairs(scores: np.ndarray, sums: Products, one: np.ndarray, other: np.ndarray) -> Estimates:
-    """The differences `one` − `other` (indices of methods); scores [methods, seeds]."""
-    pairs = of_items.of_differences(sums, one, other)
-    return _estimates(scores[one] - scores[other], pairs, _of_pairs(scores, sums, one, other))
+def pairwise_estimates(
+    scores: np.ndarray, products: InfluenceProducts, first: np.ndarray, second: np.ndarray
+) -> Estimates:
+    """The differences `first` − `second` (indices of methods); scores [methods, seeds]."""
+    pairs = difference_products(products, first, second)
+    variances = _pairwise_variances(scores, products, first, second)
+    return _estimates(scores[first] - scores[second], pairs, variances)
 
 
-def _of_methods(scores: np.ndarray, sums: Products) -> Variances:
+def _method_variances(scores: np.ndarray, products: InfluenceProducts) -> Variances:
     """How much seeds vary each method's score."""
-    degrees, own = scores.shape[1] - 1, over_seeds(scores)
+    degrees, variances = scores.shape[1] - 1, variance_over_seeds(scores)
     if not degrees:
-        return Variances(own, np.ones_like(own))
-    kinds = np.where(negligible(own, degrees), APART, moved_alike(scores, sums))
-    vary = scores[first_of_each(kinds)]
-    return of_seeds.shrunken(own, degrees, of_seeds.common_degrees(vary), kinds)
+        return Variances(variances, np.ones_like(variances))
+    constant = is_negligible(variances, degrees)
+    classes = np.where(constant, NO_HYPOTHESIS, seed_classes(scores, products))
+    most = common_degrees(scores[first_of_each(classes)])
+    return moderated(variances, degrees, most, classes)
 
 
-def _of_pairs(scores: np.ndarray, sums: Products, one: np.ndarray, other: np.ndarray) -> Variances:
+def _pairwise_variances(
+    scores: np.ndarray, products: InfluenceProducts, first: np.ndarray, second: np.ndarray
+) -> Variances:
     """How much seeds vary each difference."""
-    degrees, own = scores.shape[1] - 1, over_seeds(scores[one] - scores[other])
+    degrees, variances = scores.shape[1] - 1, variance_over_seeds(scores[first] - scores[second])
     if not degrees:
-        return Variances(own, np.ones_like(own))
-    classes, still = moved_alike(scores, sums), negligible(over_seeds(scores), degrees)
-    kinds = np.where(still[one] | still[other], APART, hypotheses(classes, one, other))
-    most = of_seeds.residual_degrees(len(set(classes[~still].tolist())), degrees + 1)
-    found = of_seeds.shrunken(own, degrees, most, kinds)
+        return Variances(variances, np.ones_like(variances))
+    classes = seed_classes(scores, products)
+    constant = is_negligible(variance_over_seeds(scores), degrees)
+    no_hypothesis = constant[first] | constant[second]
+    kinds = np.where(no_hypothesis, NO_HYPOTHESIS, hypotheses(classes, first, second))
+    most = residual_degrees(len(set(classes[~constant].tolist())), degrees + 1)
+    paired = moderated(variances, degrees, most, kinds)
 
-    # From a row that no seed moves, what a seed does to all the others does not cancel.
-    single, beside = _of_methods(scores, sums), still[one] != still[other]
-    moving, unmoved = np.where(still[one], [other, one], [one, other])
-    values = single.values[moving] + single.values[unmoved]
+    # In a difference from a row that no seed moves, what a seed does to all others doesn't cancel.
+    single = _method_variances(scores, products)
+    moving, unmoved = np.where(constant[first], [second, first], [first, second])
+    sums, one_constant = (
+        single.values[moving] + single.values[unmoved],
+        constant[first] != constant[second],
+    )
     return Variances(
-        np.where(beside, values, found.values),
-        np.where(beside, single.degrees[moving], found.degrees),
+        np.where(one_constant, sums, paired.values),
+        np.where(one_constant, single.degrees[moving], paired.degrees),
     )
 
 
-def _estimates(scores: np.ndarray, sums: Products, found: Variances) -> Estimates:
-    """Of scores [.., seeds], which seeds vary by `found`."""
-    from_items, seeds = of_items.main_variance(sums), scores.shape[1]
+def _estimates(scores: np.ndarray, products: InfluenceProducts, variances: Variances) -> Estimates:
+    """The means of scores [.., seeds], each seed having one of `variances`."""
     return Estimates(
-        scores.mean(axis=1), found.values / seeds, found.degrees, from_items, sums.items
+        values=scores.mean(axis=1),
+        seed_variances=variances.values / scores.shape[1],
+        seed_degrees=variances.degrees,
+        item_variances=item_variance(products),
+        items=products.items,
     )
+
+
+def _root_of_falling(
+    function: Callable[[np.ndarray], np.ndarray], one_end: np.ndarray, other_end: np.ndarray
+) -> np.ndarray:
+    """The roots of falling functions between two ends each, by false position.
+
+    The value at an end that stays is halved, so that none stays for long (after the Illinois
+    method; Dowell & Jarratt 1971, BIT 11:168).
+    """
+    low, high = np.minimum(one_end, other_end), np.maximum(one_end, other_end)
+    above, below = np.maximum(function(low), 0.0), np.minimum(function(high), 0.0)
+    root = low
+    for _ in range(ROOT_STEPS):
+        span = above - below
+        share = np.divide(above, span, out=np.zeros_like(span), where=span > 0)
+        root = low + (high - low) * share
+        value = function(root)
+        if (np.abs(value) < ROOT_TOLERANCE).all():
+            break
+        is_higher = value > 0
+        above, below = np.where(is_higher, [value, below / 2], [above / 2, value])
+        low, high = np.where(is_higher, [root, high], [low, root])
+    return root

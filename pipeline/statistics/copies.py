@@ -1,55 +1,56 @@
-"""Rows that are one row told twice, and rows that seeds move alike.
+"""Rows that are practically the same, and rows that training seeds move alike.
 
-A method under two names, a cached teacher of full width beside the live one: two such rows are no
-evidence of how much seeds matter, and their differences from the others are not asked twice.
+A method under two names, or a cached teacher of full width beside the live one: two such rows are
+no evidence of how much seeds matter, and their differences from the others are tested only once.
 """
 
 import numpy as np
 from scipy import special
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.statistics import items as of_items
-from pipeline.statistics.items import Products
+from pipeline.statistics.items import InfluenceProducts, difference_products, item_variance
 
 CLOSE_SCORES = 1e-2  # of the usual standard error of a difference
 CLOSE_ITEMS = 1e-1  # of the usual scatter of two methods' items
 ROUNDING = 1e-10  # of a variance over seeds: what evaluating equal models twice may leave
-CHANCE = 1e-3  # that seeds which vary look as if they didn't, in any pair of a cell
-APART = -1  # the kind of a pair whose two rows are of one class
+CHANCE = 1e-3  # that seeds which do vary look as if they didn't, in any pair of a cell
+NO_HYPOTHESIS = -1  # the hypothesis of a pair whose two rows are copies of each other
 
 
-def copies(scores: np.ndarray, sums: Products) -> np.ndarray:
-    """The class of each row of scores [rows, seeds]: rows that are copies of each other share one.
+def copy_classes(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
+    """The class of each row of scores [rows, seeds]: copies of each other share one.
 
-    Copies agree in two things. In every seed their scores differ by less than a hundredth of the
-    usual standard error of a difference, and their items scatter less than a tenth as much as usual
-    around that. The second is seen in hundreds of values, so that no luck of a seed makes a copy.
+    Copies agree in two ways: in every seed their scores differ by less than a hundredth of the
+    usual standard error of a difference, and their items scatter around that by less than a tenth
+    of the usual. The second is seen in hundreds of values, so a seed's luck doesn't make a copy.
     """
-    one, other = np.triu_indices(len(scores), 1)
-    if not len(one):
+    first, second = np.triu_indices(len(scores), 1)
+    if not len(first):
         return np.zeros(len(scores), dtype=np.int64)
-    differences = scores[one] - scores[other]
-    pairs = of_items.of_differences(sums, one, other)
-    errors = np.sqrt(over_seeds(differences) / scores.shape[1] + of_items.main_variance(pairs))
-    scatter = np.sqrt(pairs.within)
-    near = np.abs(differences).max(axis=1) <= CLOSE_SCORES * errors.mean()
+    differences = scores[first] - scores[second]
+    pairs = difference_products(products, first, second)
+    seed_variances = variance_over_seeds(differences) / scores.shape[1]
+    standard_errors = np.sqrt(seed_variances + item_variance(pairs))
+    scatter = np.sqrt(pairs.within_seeds)
+    near = np.abs(differences).max(axis=1) <= CLOSE_SCORES * standard_errors.mean()
     alike = near & (scatter <= CLOSE_ITEMS * scatter.mean())
-    return _joined(np.arange(len(scores)), one[alike], other[alike])
+    return _joined(np.arange(len(scores)), first[alike], second[alike])
 
 
-def moved_alike(scores: np.ndarray, sums: Products) -> np.ndarray:
-    """The class of each row of scores [rows, seeds]: in one, differences don't vary over seeds.
+def seed_classes(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
+    """The class of each row of scores [rows, seeds]: within one, differences don't vary over seeds.
 
-    So it is with copies, and with two rows that no seed moves. A difference of two others may look
-    so by chance, in one cell of a thousand.
+    That holds for copies, and for two rows that no seed moves. A difference of two other rows looks
+    like that by chance in one cell of a thousand.
     """
-    one, other = np.triu_indices(len(scores), 1)
-    still = negligible(over_seeds(scores[one] - scores[other]), scores.shape[1] - 1)
-    return _joined(copies(scores, sums), one[still], other[still])
+    first, second = np.triu_indices(len(scores), 1)
+    variances = variance_over_seeds(scores[first] - scores[second])
+    constant = is_negligible(variances, scores.shape[1] - 1)
+    return _joined(copy_classes(scores, products), first[constant], second[constant])
 
 
-def negligible(variances: np.ndarray, degrees: int) -> np.ndarray:
-    """Which are so small that not one of as many equal ones would be, but once in a thousand."""
+def is_negligible(variances: np.ndarray, degrees: int) -> np.ndarray:
+    """Which are so small that of as many equal ones none would be, but once in a thousand."""
     positive = variances[variances > 0]
     if not len(positive):
         return variances == 0
@@ -59,29 +60,29 @@ def negligible(variances: np.ndarray, degrees: int) -> np.ndarray:
     return variances <= max(least, ROUNDING) * np.median(positive)
 
 
-def hypotheses(classes: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The kind of each pair of rows: those between the same two classes share one.
+def hypotheses(classes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The hypothesis of each pair of rows: pairs between the same two classes share one.
 
-    Pairs within a class are of the kind −1.
+    Pairs within a class have none, −1.
     """
-    ends = np.sort(np.stack([classes[one], classes[other]], axis=1), axis=1)
-    kinds = ends[:, 0] * (classes.max(initial=0) + 1) + ends[:, 1]
-    return np.where(ends[:, 0] == ends[:, 1], APART, kinds)
+    ends = np.sort(np.stack([classes[first], classes[second]], axis=1), axis=1)
+    numbers = ends[:, 0] * (classes.max(initial=0) + 1) + ends[:, 1]
+    return np.where(ends[:, 0] == ends[:, 1], NO_HYPOTHESIS, numbers)
 
 
-def first_of_each(kinds: np.ndarray) -> np.ndarray:
-    """The places where the kinds stand first, without −1."""
-    found, places = np.unique(kinds, return_index=True)
-    return np.sort(places[found != APART])
+def first_of_each(hypotheses: np.ndarray) -> np.ndarray:
+    """The indices at which each hypothesis occurs first, without −1."""
+    distinct, indices = np.unique(hypotheses, return_index=True)
+    return np.sort(indices[distinct != NO_HYPOTHESIS])
 
 
-def over_seeds(scores: np.ndarray) -> np.ndarray:
-    """The variance of each row of [rows, seeds]; zero for a single seed."""
+def variance_over_seeds(scores: np.ndarray) -> np.ndarray:
+    """The sample variance of each row of [rows, seeds]; zero for a single seed."""
     return scores.var(axis=1, ddof=1) if scores.shape[1] > 1 else np.zeros(len(scores))
 
 
-def _joined(classes: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The classes, with those of rows `one` and `other` made one; numbered from 0 without gaps."""
+def _joined(classes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The classes with those of rows `first` and `second` united, numbered from 0 without gaps."""
     same = classes[:, None] == classes
-    same[one, other] = True
+    same[first, second] = True
     return connected_components(same, directed=False)[1].astype(np.int64)

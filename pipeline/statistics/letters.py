@@ -1,4 +1,4 @@
-"""Compact letter displays: two things share a letter exactly where they can't be told apart.
+"""Compact letter displays: two methods share a letter exactly if they don't differ significantly.
 
 Piepho 2004 (J. Comput. Graph. Stat. 13:456), insert and absorb.
 """
@@ -9,30 +9,30 @@ from collections.abc import Iterable
 LETTERS = string.ascii_lowercase + string.ascii_uppercase
 
 
-def letters(count: int, apart: Iterable[tuple[int, int]]) -> list[str]:
-    """The letters of things 0 … count − 1, best first; `apart` are the pairs that differ."""
+def compact_letters(count: int, different: Iterable[tuple[int, int]]) -> list[str]:
+    """The letters of methods 0 … count − 1, best first, given the pairs that differ."""
     groups = [frozenset(range(count))] if count else []
-    for one, other in apart:
-        groups = _insert(groups, one, other)
-    named = {place: _name(place) for place in range(len(groups))}
+    for first, second in different:
+        groups = _insert(groups, first, second)
     ordered = sorted(groups, key=sorted)
     return [
-        "".join(named[place] for place, group in enumerate(ordered) if thing in group)
-        for thing in range(count)
+        "".join(_letter(index) for index, group in enumerate(ordered) if method in group)
+        for method in range(count)
     ]
 
 
-def _insert(groups: list[frozenset[int]], one: int, other: int) -> list[frozenset[int]]:
-    """The groups with those that hold both split in two; what lies within another is absorbed."""
-    kept = [group for group in groups if not {one, other} <= group]
-    halves = {group - {gone} for group in groups if {one, other} <= group for gone in (one, other)}
+def _insert(groups: list[frozenset[int]], first: int, second: int) -> list[frozenset[int]]:
+    """The groups with those that hold both split in two; subsets of another are absorbed."""
+    both = [group for group in groups if {first, second} <= group]
+    remaining = [group for group in groups if not {first, second} <= group]
+    halves = {group - {left_out} for group in both for left_out in (first, second)}
     for half in sorted(halves, key=len, reverse=True):
-        if not any(half <= group for group in kept):
-            kept.append(half)
-    return kept
+        if not any(half <= group for group in remaining):
+            remaining.append(half)
+    return remaining
 
 
-def _name(place: int) -> str:
-    """The letter a … z, A … Z, then a2 …: more groups than letters are still readable."""
-    turn, letter = divmod(place, len(LETTERS))
+def _letter(index: int) -> str:
+    """The letter a … z, A … Z, then a2 …, so that more groups than letters stay readable."""
+    turn, letter = divmod(index, len(LETTERS))
     return LETTERS[letter] + (str(turn + 1) if turn else "")

@@ -1,24 +1,35 @@
-"""The smallest difference that an experiment can be expected to find."""
+"""The smallest difference that an experiment can be expected to detect."""
 
 import numpy as np
 from scipy import optimize, special
 
-from pipeline.statistics.chi_squared import log_chi_squared
-
 POWER = 0.8
-NODES = 4000  # a test that needs much is a step in the variance
+NODES = 4000  # many: a test's decision is a step function of the variance
+TAIL = 1e-13  # probability left out at each end of χ²
 
 
-def resolvable(error: float, degrees: float, level: float) -> float:
-    """The true difference that a two-sided t-test at `level` finds in 80 % of experiments.
+def min_detectable_difference(standard_error: float, degrees: float, alpha: float) -> float:
+    """The true difference that a two-sided t-test at `alpha` detects in 80 % of experiments.
 
-    `error` is the difference's standard error. The chance to find the wrong sign is left out.
+    The chance of finding the wrong sign is neglected.
     """
-    critical = float(special.stdtrit(degrees, 1 - level / 2))
+    critical = float(special.stdtrit(degrees, 1 - alpha / 2))
     (nodes,), (weights,) = log_chi_squared(np.array([degrees]), NODES)
-    needed = critical * np.sqrt(np.exp(nodes) / degrees)  # given the estimated error
+    needed = critical * np.sqrt(np.exp(nodes) / degrees)  # given the estimated standard error
 
-    def lacking(shift: float) -> float:
+    def lacking_power(shift: float) -> float:
         return float(special.ndtr(shift - needed) @ weights) - POWER
 
-    return error * float(optimize.brentq(lacking, 0.0, 4 * critical + 4))
+    bracket = (0.0, 4 * critical + 4)
+    shift = optimize.root_scalar(lacking_power, bracket=bracket, method="brentq").root
+    return standard_error * float(shift)
+
+
+def log_chi_squared(degrees: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and probabilities [values, count] of log χ², evenly spaced, for integrals over it."""
+    half = degrees[:, None] / 2
+    lowest, highest = special.gammaincinv(half, TAIL), special.gammainccinv(half, TAIL)
+    nodes = np.linspace(np.log(2 * lowest[:, 0]), np.log(2 * highest[:, 0]), count, axis=1)
+    log_density = half * nodes - np.exp(nodes) / 2
+    weights = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    return nodes, weights / weights.sum(axis=1, keepdims=True)

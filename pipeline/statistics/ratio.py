@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.statistics import covariances
-from pipeline.statistics.covariances import Covariance
-from pipeline.statistics.items import products
+from pipeline.statistics import copies, seed_variance
+from pipeline.statistics.bootstrap import Estimates
+from pipeline.statistics.items import InfluenceProducts, influence_products, seed_luck
 
 
 @dataclass(frozen=True)
@@ -18,37 +18,105 @@ class Ratio:
     high: float
 
 
+@dataclass(frozen=True)
+class Covariance:
+    """Covariance matrices [2, 2] of a ratio's two differences, from seeds and from items."""
+
+    seeds: np.ndarray
+    items: np.ndarray
+    seed_degrees: float  # degrees of freedom of `seeds`
+    item_count: int
+
+    @property
+    def total(self) -> np.ndarray:
+        """The covariance of the means over seeds."""
+        return self.seeds + self.items
+
+    def critical_value(self, direction: np.ndarray) -> float:
+        """Half the 95 % interval of a weighted sum of the two, in its standard errors."""
+        estimate = Estimates(
+            values=np.zeros(1),
+            seed_variances=np.array([direction @ self.seeds @ direction]),
+            seed_degrees=np.array([self.seed_degrees]),
+            item_variances=np.array([direction @ self.items @ direction]),
+            items=self.item_count,
+        )
+        standard_error = float(estimate.standard_errors[0])
+        return float(estimate.half_widths()[0]) / standard_error if standard_error > 0 else 0.0
+
+
 def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
-    """What each method gained over what there was to gain; None where that may be nothing.
+    """Each method's gain over the possible gain; None where that may be zero.
 
     Scores [methods, 2, seeds] and influences [methods, 2, seeds, items] of the two differences.
     """
     methods, _, seeds = scores.shape
     over_seeds, degrees = np.zeros((methods, 2, 2)), np.ones(methods)
     if seeds > 1:
-        over_seeds, degrees = covariances.shrunken(scores, products(influences[:, 0]))
+        over_seeds, degrees = moderated_covariances(scores, influence_products(influences[:, 0]))
     found: list[Ratio | None] = []
-    for place, means in enumerate(scores.mean(axis=2)):
-        sums, free = products(influences[place]), float(degrees[place])
-        own = over_seeds[place] / seeds
-        both = Covariance(own, covariances.from_items(sums), free, sums.items)
-        along = np.array([means[1], -means[0]])  # what is zero at the ratio itself
-        found.append(fieller(*map(float, means), both.total, both.critical(along)))
+    for method, (gain, possible) in enumerate(scores.mean(axis=2)):
+        products = influence_products(influences[method])
+        covariance = Covariance(
+            over_seeds[method] / seeds,
+            item_covariance(products),
+            float(degrees[method]),
+            products.items,
+        )
+        orthogonal = np.array([possible, -gain])  # zero at the ratio itself
+        critical = covariance.critical_value(orthogonal)
+        found.append(fieller(float(gain), float(possible), covariance.total, critical))
     return found
 
 
-def fieller(top: float, bottom: float, covariance: np.ndarray, critical: float) -> Ratio | None:
-    """The ratio top / bottom, given their covariance matrix; None where the bottom may be zero.
+def fieller(
+    numerator: float, denominator: float, covariance: np.ndarray, critical: float
+) -> Ratio | None:
+    """The ratio, given the covariance matrix; None where the denominator may be zero.
 
-    The values r for which top − r · bottom lies within `critical` standard errors of zero
-    (Fieller 1954, J. R. Statist. Soc. B 16:175). They are bounded exactly where the bottom's own
-    interval leaves out zero.
+    The interval holds the r for which numerator − r · denominator lies within `critical` standard
+    errors of zero (Fieller 1954, J. R. Statist. Soc. B 16:175). It is bounded exactly where the
+    denominator's own interval excludes zero.
     """
-    square = critical**2
-    lead = bottom**2 - square * covariance[1, 1]
-    if not lead > 0:
+    # a r² − 2 b r + c <= 0
+    a = denominator**2 - critical**2 * covariance[1, 1]
+    if not a > 0:
         return None
-    middle = top * bottom - square * covariance[0, 1]
-    last = top**2 - square * covariance[0, 0]
-    spread = np.sqrt(max(middle**2 - lead * last, 0.0))
-    return Ratio(top / bottom, float((middle - spread) / lead), float((middle + spread) / lead))
+    b = numerator * denominator - critical**2 * covariance[0, 1]
+    c = numerator**2 - critical**2 * covariance[0, 0]
+    root = np.sqrt(max(b**2 - a * c, 0.0))
+    return Ratio(numerator / denominator, float((b - root) / a), float((b + root) / a))
+
+
+def moderated_covariances(
+    scores: np.ndarray, products: InfluenceProducts
+) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances [methods, 2, 2] over seeds of scores [methods, 2, seeds], and their degrees.
+
+    Shrunk towards their mean as `seed_variance.moderated` does the variance of the first of the
+    two, whose items have `products`.
+    """
+    seeds = scores.shape[2]
+    covariances = np.stack([np.cov(of_method) for of_method in scores])
+    variances, classes = covariances[:, 0, 0], copies.seed_classes(scores[:, 0], products)
+    constant = copies.is_negligible(variances, seeds - 1)
+    classes = np.where(constant, copies.NO_HYPOTHESIS, classes)
+    distinct = copies.first_of_each(classes)
+    most = seed_variance.residual_degrees(len(distinct) + 1, seeds)  # the baseline is one more
+    moderated = seed_variance.moderated(variances, seeds - 1, most, classes)
+    if not len(distinct):
+        return covariances, moderated.degrees
+    prior_share = ((moderated.degrees - (seeds - 1)) / moderated.degrees)[:, None, None]
+    mixed = prior_share * covariances[distinct].mean(axis=0) + (1 - prior_share) * covariances
+    scale, known = np.ones_like(variances), mixed[:, 0, 0] > 0
+    np.divide(moderated.values, mixed[:, 0, 0], out=scale, where=known)
+    return mixed * scale[:, None, None], moderated.degrees
+
+
+def item_covariance(products: InfluenceProducts) -> np.ndarray:
+    """The matrix with `items.item_variance` on its diagonal; negative eigenvalues count as zero."""
+    shared = products.means
+    if products.seeds > 1:
+        sizes, directions = np.linalg.eigh(products.means - seed_luck(products))
+        shared = (directions * np.maximum(sizes, 0.0)) @ directions.T
+    return shared * products.items / (products.items - 1)

@@ -1,61 +1,65 @@
-"""Sign-flip tests: how often chance labels would set two methods as far apart as they are."""
+"""Sign-flip tests over items, and Holm's correction for many tests."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-EXACT = 12  # units up to which every flip is made
+from pipeline.statistics.copies import NO_HYPOTHESIS
+
+ALPHA = 0.05  # share of families with a false claim
+EXACT = 12  # items up to which every flip is enumerated
 DRAWS = 5000
 BLOCK = 500  # flips held in memory at once
 TIE = 1e-5  # of a standard deviation: as large as the observed one, in single precision
 
 # For every set of units P(|Σ ± c| ≥ z (Σ c²)^½) <= 3.178 P(|Z| ≥ z), the least such factor being
 # 1 / 4 P(Z ≥ 2^½) (Bentkus & Dzindzalieta 2015, Bernoulli 21:1231). It reaches where draws don't.
-TAIL = 1 / (4 * special.ndtr(-np.sqrt(2.0)))
+TAIL_FACTOR = 1 / (4 * special.ndtr(-np.sqrt(2.0)))
 
 
-def sign_flips(units: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The two-sided p-value of Σ (units[one] − units[other]) for every pair of rows.
+def sign_flip_p_values(units: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The two-sided p-value of Σ (units[first] − units[second]) for every pair of rows.
 
-    `units` is [methods, units]; in each unit the two values change places or don't. Exact for up
-    to 12 units, else from draws that all pairs share, or an upper bound where that is smaller.
+    `units` is [methods, items]; in each item the two values are swapped or not. Exact for up to 12
+    items, else from draws that all pairs share, or an upper bound where that is smaller.
     """
-    observed, deviations = _moments(units, one, other)
-    least = observed - TIE * deviations
+    observed, deviations = _moments(units, first, second)
+    threshold = observed - TIE * deviations
     if units.shape[1] <= EXACT:
-        return _reached(units, one, other, least) / 2 ** units.shape[1]
+        return _exceedances(units, first, second, threshold) / 2 ** units.shape[1]
     p_values = _tail_bound(observed, deviations)
-    near = p_values > 1 / (1 + DRAWS)  # the others are beyond what draws can say
-    drawn = (1 + _reached(units, one[near], other[near], least[near])) / (1 + DRAWS)
-    p_values[near] = np.minimum(p_values[near], drawn)
+    near = p_values > 1 / (1 + DRAWS)  # the others are beyond what draws can resolve
+    exceeding = _exceedances(units, first[near], second[near], threshold[near])
+    p_values[near] = np.minimum(p_values[near], (1 + exceeding) / (1 + DRAWS))
     return p_values
 
 
-def _reached(
-    units: np.ndarray, one: np.ndarray, other: np.ndarray, least: np.ndarray
+def _exceedances(
+    units: np.ndarray, first: np.ndarray, second: np.ndarray, threshold: np.ndarray
 ) -> np.ndarray:
-    """How many flips set each pair so far apart."""
+    """How many flips set each pair at least as far apart as its threshold."""
     single = units.astype(np.float32)
-    found = np.zeros(len(one), dtype=np.int64)
+    count = np.zeros(len(first), dtype=np.int64)
     for flips in _flips(units.shape[1]):
         sums = 2 * flips @ single.T - single.sum(axis=1)
-        found += (np.abs(sums[:, one] - sums[:, other]) >= least).sum(axis=0)
-    return found
+        count += (np.abs(sums[:, first] - sums[:, second]) >= threshold).sum(axis=0)
+    return count
 
 
 def _moments(
-    units: np.ndarray, one: np.ndarray, other: np.ndarray
+    units: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """|Σ c| of every pair, and (Σ c²)^½: the standard deviation of Σ ± c."""
     products = units @ units.T
-    squares = products[one, one] + products[other, other] - 2 * products[one, other]
+    squares = products[first, first] + products[second, second] - 2 * products[first, second]
     sums = units.sum(axis=1)
-    return np.abs(sums[one] - sums[other]), np.sqrt(np.maximum(squares, 0.0))
+    return np.abs(sums[first] - sums[second]), np.sqrt(np.maximum(squares, 0.0))
 
 
 def _flips(count: int) -> Iterator[np.ndarray]:
-    """Which units stay as they are, 1, or change places, 0, in blocks of flips; all or a draw."""
+    """Blocks of flips [flips, items], 1 where values stay and 0 where they swap; all, or a draw."""
     if count <= EXACT:
         yield (np.arange(2**count)[:, None] >> np.arange(count) & 1).astype(np.float32)
         return
@@ -66,11 +70,51 @@ def _flips(count: int) -> Iterator[np.ndarray]:
 
 
 def _tail_bound(observed: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """What the p-value over all flips can't exceed, however the units are spread."""
+    """An upper bound on the p-value over all flips, however the units are spread."""
     z = np.divide(observed, deviations, out=np.zeros_like(observed), where=deviations > 0)
-    return np.minimum(1.0, 2 * TAIL * special.ndtr(-z))
+    return np.minimum(1.0, 2 * TAIL_FACTOR * special.ndtr(-z))
 
 
-def smallest_p(units: int) -> float:
-    """The smallest two-sided p-value that an exact test of so many units can give."""
+def smallest_p_value(units: int) -> float:
+    """The smallest two-sided p-value that an exact sign-flip test of this many units can give."""
     return min(1.0, 2 / 2**units)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Holm-adjusted p-values, and the confidence of intervals that agree with them."""
+
+    adjusted: np.ndarray  # NaN for tests without a hypothesis
+    confidence: float
+
+
+def holm_family(p_values: np.ndarray, hypotheses: np.ndarray) -> Family:
+    """Holm's procedure over distinct hypotheses, each with the largest p-value of its tests.
+
+    Tests with the hypothesis −1 don't belong to it. With r of m hypotheses rejected, an interval
+    with confidence 1 − 0.05 / (m − r + 1) excludes zero exactly where its hypothesis is rejected:
+    Holm rejects those with p ≤ 0.05 / (m − r + 1), and all others have p > 0.05 / (m − r).
+    """
+    adjusted, tested = np.full(len(p_values), np.nan), hypotheses != NO_HYPOTHESIS
+    distinct, indices = np.unique(hypotheses[tested], return_inverse=True)
+    if not len(distinct):
+        return Family(adjusted, 1 - ALPHA)
+    largest = np.zeros(len(distinct))
+    np.maximum.at(largest, indices, p_values[tested])
+    of_distinct = holm(largest)
+    adjusted[tested] = of_distinct[indices]
+    remaining = min(len(distinct), len(distinct) - int((of_distinct < ALPHA).sum()) + 1)
+    return Family(adjusted, 1 - ALPHA / remaining)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values of a family (1979, Scand. J. Statist. 6:65).
+
+    Rejecting those below 0.05 makes one false rejection or more in at most 5 % of families.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    rising = np.maximum.accumulate(factors * p_values[order])
+    adjusted = np.empty_like(rising)
+    adjusted[order] = np.minimum(rising, 1.0)
+    return adjusted

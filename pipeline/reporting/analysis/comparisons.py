@@ -19,10 +19,10 @@ from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics import bootstrap
-from pipeline.statistics.items import products
-from pipeline.statistics.letters import letters
-from pipeline.statistics.multiplicity import LEVEL
-from pipeline.statistics.power import resolvable
+from pipeline.statistics.items import influence_products
+from pipeline.statistics.letters import compact_letters
+from pipeline.statistics.power import min_detectable_difference
+from pipeline.statistics.tests import ALPHA
 
 Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
 
@@ -66,9 +66,9 @@ def _together(
         by_seeds.setdefault(tuple(sorted(of_row)), []).append(row)
     for seeds, equal in by_seeds.items():
         items = stacked(runs, equal, seeds)
-        if items.shares.shape[-1] == 1:
+        if items.weight_shares.shape[-1] == 1:
             continue
-        found = bootstrap.of_methods(items.scores, products(items.influences))
+        found = bootstrap.method_estimates(items.scores, influence_products(items.influences))
         for row, value, half in zip(equal, found.values, found.half_widths(), strict=True):
             yield (row, measure), mean_interval(measure, float(value), float(half))
 
@@ -83,7 +83,7 @@ def _letters(
         apart = [
             (places[one.first], places[one.second]) for one in found if one.significantly_different
         ]
-        for row, text in zip(ordered, letters(len(ordered), apart), strict=True):
+        for row, text in zip(ordered, compact_letters(len(ordered), apart), strict=True):
             yield (row, measure), text
 
 
@@ -112,7 +112,7 @@ def _resolution(found: Sequence[Difference], family: int) -> MinimumDetectableDi
     error = float(np.sqrt(np.median([one.standard_error**2 for one in found])))
     degrees = float(np.median([one.degrees_of_freedom for one in found]))
     return MinimumDetectableDifference(
-        single_test=resolvable(error, degrees, LEVEL),
-        after_holm=resolvable(error, degrees, LEVEL / family),
+        single_test=min_detectable_difference(error, degrees, ALPHA),
+        after_holm=min_detectable_difference(error, degrees, ALPHA / family),
         seed_count=max(one.seed_count for one in found),
     )

@@ -13,16 +13,15 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.copies import APART
+from pipeline.statistics.copies import NO_HYPOTHESIS
 from pipeline.statistics.items import (
     Contributions,
     contributions,
-    of_differences,
-    products,
-    standardised,
+    difference_products,
+    effect_sizes,
+    influence_products,
 )
-from pipeline.statistics.multiplicity import LEVEL, family
-from pipeline.statistics.tests import sign_flips
+from pipeline.statistics.tests import ALPHA, holm_family, sign_flip_p_values
 
 Runs = Mapping[Row, Mapping[int, Sums]]  # items by training seed
 
@@ -83,11 +82,11 @@ def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Diffe
     p_values = [
         _p_values(part, of_checkpoints) for part, of_checkpoints in zip(parts, flipped, strict=True)
     ]
-    of_all = family(np.concatenate(p_values), np.concatenate(list(_kinds(parts))))
+    of_all = holm_family(np.concatenate(p_values), np.concatenate(list(_kinds(parts))))
     adjusted = np.split(of_all.adjusted, np.cumsum([len(ps) for ps in p_values])[:-1])
     found: dict[Pair, tuple[Difference, ...]] = {}
     for part, *ps in zip(parts, p_values, flipped, adjusted, strict=True):
-        of_part = _differences(part, measure, of_all.level, *ps)
+        of_part = _differences(part, measure, of_all.confidence, *ps)
         found[part.pair] = (*found.get(part.pair, ()), *of_part)
     return found
 
@@ -103,19 +102,19 @@ def _parts(results: Results, measure: Measure) -> Iterator[Part]:
         runs = runs_of(results, results.methods[pair], measure)
         for group in groups(runs):
             items = stacked(runs, group.rows, group.seeds)
-            if items.shares.shape[-1] == 1:
+            if items.weight_shares.shape[-1] == 1:
                 continue  # a single item tells nothing of others
-            sums = products(items.influences)
-            estimates = bootstrap.of_pairs(items.scores, sums, group.one, group.other)
-            pairs = of_differences(sums, group.one, group.other)
-            classes = copies.copies(items.scores, sums)
+            sums = influence_products(items.influences)
+            estimates = bootstrap.pairwise_estimates(items.scores, sums, group.one, group.other)
+            pairs = difference_products(sums, group.one, group.other)
+            classes = copies.copy_classes(items.scores, sums)
             yield Part(
                 pair=pair,
                 group=group,
                 estimates=estimates,
                 kinds=copies.hypotheses(classes, group.one, group.other),
-                effects=standardised(estimates.values, pairs),
-                units=items.around(items.scores.mean()).mean(axis=1),
+                effects=effect_sizes(estimates.values, pairs),
+                units=items.centred_on(items.scores.mean()).mean(axis=1),
             )
 
 
@@ -123,7 +122,7 @@ def _flipped(parts: Sequence[Part]) -> list[np.ndarray]:
     """The p-values of sign flips over items, for all parts with the same flips."""
     starts = np.cumsum([0, *(len(part.units) for part in parts)])
     shifted = list(zip(parts, starts[:-1], strict=True))
-    p_values = sign_flips(
+    p_values = sign_flip_p_values(
         np.concatenate([part.units for part in parts]),
         np.concatenate([part.group.one + start for part, start in shifted]),
         np.concatenate([part.group.other + start for part, start in shifted]),
@@ -139,7 +138,7 @@ def _kinds(parts: Sequence[Part]) -> Iterator[np.ndarray]:
     start = 0
     for part in parts:
         is_judged = len(part.group.seeds) > 1 or most[part.pair] == 1
-        yield np.where((part.kinds != APART) & is_judged, part.kinds + start, APART)
+        yield np.where((part.kinds != NO_HYPOTHESIS) & is_judged, part.kinds + start, NO_HYPOTHESIS)
         start += part.kinds.max() + 1
 
 
@@ -153,7 +152,7 @@ def _differences(
 ) -> Iterator[Difference]:
     group, found = part.group, part.estimates
     halves = np.where(np.isnan(adjusted), found.half_widths(), found.half_widths(level))
-    columns = (found.values, halves, found.errors, found.joint_degrees, part.effects)
+    columns = (found.values, halves, found.standard_errors, found.degrees_of_freedom, part.effects)
     numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1)
     for one, other, kind, of_pair in zip(group.one, group.other, part.kinds, numbers, strict=True):
         value, half, error, degrees, effect, p_value, of_flips, held = of_pair.tolist()
@@ -162,9 +161,9 @@ def _differences(
             first=group.rows[one],
             second=group.rows[other],
             seed_count=len(group.seeds),
-            is_copy=bool(kind == APART),
+            is_copy=bool(kind == NO_HYPOTHESIS),
             value=value,
-            interval=difference_interval(measure, value, half, significant=held < LEVEL),
+            interval=difference_interval(measure, value, half, significant=held < ALPHA),
             standard_error=error,
             degrees_of_freedom=degrees,
             effect_size=_known(effect),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Row
-from pipeline.statistics.multiplicity import LEVEL
+from pipeline.statistics.tests import ALPHA
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Difference:
     @property
     def significantly_different(self) -> bool:
         """Whether the report claims that the two methods differ."""
-        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+        return self.adjusted_p_value is not None and self.adjusted_p_value < ALPHA
 
     @property
     def pair(self) -> Pair:
@@ -130,7 +130,7 @@ class TeacherSizeEffect:
     @property
     def significantly_different(self) -> bool:
         """Whether the report claims that the teacher's size matters."""
-        return self.adjusted_p_value < LEVEL
+        return self.adjusted_p_value < ALPHA
 
     @property
     def significantly_worse(self) -> bool:

@@ -71,7 +71,7 @@ def _gap_components(
             by_seeds.setdefault(shared, []).append(row)
     for seeds, rows in by_seeds.items():
         items = stacked(runs, [baseline_row, *rows], seeds)
-        if items.shares.shape[-1] > 1:
+        if items.weight_shares.shape[-1] > 1:
             yield _over_baseline(rows, items, goal)
 
 

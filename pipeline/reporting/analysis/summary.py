@@ -15,7 +15,7 @@ from pipeline.reporting.analysis.findings import (
 )
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
-from pipeline.statistics.tests import smallest_p
+from pipeline.statistics.tests import smallest_p_value
 
 ENOUGH_SEEDS = 10  # from here on, that scores are normal over seeds hardly matters
 NAMED = 6  # methods that a sentence can list
@@ -232,9 +232,9 @@ def _limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
     if several:
         least = several[0]
         yield (
-            f"{least} training seeds: a test that assumes nothing of how scores vary over seeds "
-            f"can't give a p-value below {smallest_p(least):.3g} with so few. Those here take "
-            "scores to be normal over seeds, and learn from all methods of a cell how much seeds "
+            f"{least} training seeds: a test without assumptions about how scores vary over seeds "
+            f"can't give a p-value below {smallest_p_value(least):.3g}. The tests here assume "
+            "normal scores over seeds, and learn from all methods of a cell how much seeds "
             "matter; the differences of a method that varies much more than the others are claimed "
             "too readily (docs/statistics.md says how often)."
         )

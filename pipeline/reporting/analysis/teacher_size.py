@@ -12,9 +12,8 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.items import products
-from pipeline.statistics.multiplicity import LEVEL, family
-from pipeline.statistics.tests import sign_flips
+from pipeline.statistics.items import influence_products
+from pipeline.statistics.tests import ALPHA, holm_family, sign_flip_p_values
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,14 @@ def _step(
 ) -> Step | None:
     """None for a single item."""
     items = stacked(runs, [*smaller, *larger], seeds)
-    if items.shares.shape[-1] == 1:
+    if items.weight_shares.shape[-1] == 1:
         return None
     half = len(smaller)
     moved = items.scores[half:] - items.scores[:half]
-    sums = products(items.influences[half:] - items.influences[:half])
-    units = items.around(items.scores.mean()).mean(axis=1)
-    estimates = bootstrap.of_methods(moved, sums)
-    return Step(smaller, larger, seeds, estimates, copies.copies(moved, sums), units)
+    sums = influence_products(items.influences[half:] - items.influences[:half])
+    units = items.centred_on(items.scores.mean()).mean(axis=1)
+    estimates = bootstrap.method_estimates(moved, sums)
+    return Step(smaller, larger, seeds, estimates, copies.copy_classes(moved, sums), units)
 
 
 def _judged(steps: Sequence[Step], measure: Measure) -> Iterator[TeacherSizeEffect]:
@@ -94,11 +93,11 @@ def _judged(steps: Sequence[Step], measure: Measure) -> Iterator[TeacherSizeEffe
     p_values = [_p_values(step) for step in steps]
     starts = np.cumsum([0, *map(len, p_values)])
     kinds = [step.classes + start for step, start in zip(steps, starts[:-1], strict=True)]
-    of_all = family(np.concatenate(p_values), np.concatenate(kinds))
+    of_all = holm_family(np.concatenate(p_values), np.concatenate(kinds))
     for step, ps, held in zip(
         steps, p_values, np.split(of_all.adjusted, starts[1:-1]), strict=True
     ):
-        yield from _named(step, measure, of_all.level, ps, held)
+        yield from _named(step, measure, of_all.confidence, ps, held)
 
 
 def _p_values(step: Step) -> np.ndarray:
@@ -106,7 +105,7 @@ def _p_values(step: Step) -> np.ndarray:
     if len(step.seeds) > 1:
         return p_values
     places = np.arange(len(step.smaller))
-    return np.maximum(p_values, sign_flips(step.units, places + len(step.smaller), places))
+    return np.maximum(p_values, sign_flip_p_values(step.units, places + len(step.smaller), places))
 
 
 def _named(
@@ -122,7 +121,7 @@ def _named(
             larger=larger,
             seed_count=len(step.seeds),
             value=value,
-            interval=difference_interval(measure, value, half, significant=held < LEVEL),
+            interval=difference_interval(measure, value, half, significant=held < ALPHA),
             p_value=float(p_values[place]),
             adjusted_p_value=held,
         )
