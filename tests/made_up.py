@@ -10,27 +10,14 @@ import pyarrow as pa
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import sums_of
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import Cost, JobCost
 
 ITEMS = 60
 MIDDLE = 50.0  # of ROUGE-L's scale, which ends at 0 and 100
-COST = Cost(
-    seconds=1.0,
-    device_seconds=1.0,
+COST = JobCost(
+    Cost(seconds=1.0, device_seconds=1.0, host_memory_bytes=1, energy_joules=None, flops=None),
     device="cpu",
-    host_memory_bytes=1,
-    device_memory_bytes=None,
-    energy_joules=None,
     parameters=100,
-    trained_tokens=0,
-    trained_positions=0,
-    student_positions=0,
-    student_tokens=0,
-    student_written_tokens=0,
-    teacher_positions=0,
-    teacher_tokens=0,
-    teacher_written_tokens=0,
-    flops=None,
 )
 
 

@@ -196,12 +196,12 @@ def _cost(
         "trained_positions": 3 * trained,
         "student_positions": 3 * trained,
         "student_tokens": trained,
-        "student_written_tokens": written,
+        "student_generated_tokens": written,
         "teacher_positions": 3 * taught,
         "teacher_tokens": taught + dictated,
-        "teacher_written_tokens": dictated,
+        "teacher_generated_tokens": dictated,
         "flops": 6 * parameters * (3 * trained + written + taught + dictated),
-        "compiled": None,
+        "compilation": None,
         "captures": {"compiled": 1, "uncompiled": 0, "failed": 2, "reason": "a look at a tensor"},
     }
 
@@ -218,9 +218,9 @@ def _steps(
         "gradient_norm": [1.0] * count,
         "learning_rate": [5e-4] * count,
         "response_tokens": [900] * count,
-        "written_tokens": [0] * count,
+        "generated_tokens": [0] * count,
         "teacher_share": [0.0] * count,
-        "ended_share": [1.0] * count,
+        "eos_share": [1.0] * count,
         "validation_nll_nats": [
             float(x) if m else None for x, m in zip(nll, measured, strict=True)
         ],

@@ -11,7 +11,7 @@ from snaking import Copy
 from pipeline.artifacts.artifact import read_json
 from pipeline.data.batch import read_texts
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import JobCost
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -22,8 +22,8 @@ SUMS = {  # columns of the report's tables, and the fields of which they are sum
     "cost.csv": {"FLOPs ({})": "flops", "Time ({}, s)": "seconds"},
     "cost_tokens.csv": {
         "Trained on ({})": "trained_tokens",
-        "Written by student ({})": "student_written_tokens",
-        "Written by teacher ({})": "teacher_written_tokens",
+        "Written by student ({})": "student_generated_tokens",
+        "Written by teacher ({})": "teacher_generated_tokens",
         "Scored by teacher ({})": "teacher_tokens",
     },
 }
@@ -38,7 +38,7 @@ def trained(grid: Grid) -> dict[str, Artifact]:
     return {cell.method: cell.model for cell in grid.cells if cell.kind == "method"}
 
 
-def cost(chain: Copy, artifact: Artifact) -> Cost:
+def cost(chain: Copy, artifact: Artifact) -> JobCost:
     return costs.read(chain.folder / artifact.path / "cost.json")
 
 
@@ -54,8 +54,8 @@ def test_every_job_that_reads_a_model_says_what_it_took(chain: Copy, grid: Grid)
             assert not (chain.folder / artifact.path / "cost.json").exists()
         elif artifact.stage != "tasks":
             took = cost(chain, artifact)
-            assert took.seconds > 0
-            assert took.flops
+            assert took.cost.seconds > 0
+            assert took.cost.flops
             assert took.parameters > 0
 
 
@@ -63,9 +63,9 @@ def test_what_a_training_took_is_in_its_steps(chain: Copy, grid: Grid) -> None:
     for student in trained(grid).values():
         steps = pd.read_parquet(chain.folder / student.path / "steps.parquet")
         took = cost(chain, student)
-        assert took.trained_tokens == steps["response_tokens"].sum()
-        assert took.flops == steps["flops"].iloc[-1]
-        assert took.seconds == pytest.approx(steps["seconds"].iloc[-1])
+        assert took.cost.trained_tokens == steps["response_tokens"].sum()
+        assert took.cost.flops == steps["flops"].iloc[-1]
+        assert took.cost.seconds == pytest.approx(steps["seconds"].iloc[-1])
         assert steps["flops"].is_monotonic_increasing
 
 
@@ -73,7 +73,7 @@ def test_a_cached_teacher_is_read_once_for_all_and_never_by_the_student(
     chain: Copy, grid: Grid
 ) -> None:
     student = trained(grid)["jsd"]
-    assert cost(chain, student).teacher_tokens == 0
+    assert cost(chain, student).cost.teacher_tokens == 0
     cache = dict(student.inputs)["cache"]
     manifest = read_json(chain.folder / cache.path / "manifest.json")
     folder = chain.folder / grid.tokens().path
@@ -83,8 +83,8 @@ def test_a_cached_teacher_is_read_once_for_all_and_never_by_the_student(
         for text in read_texts(folder / f"{split}.parquet")
     ]
     took = cost(chain, cache)
-    assert took.teacher_tokens == sum(len(text.response_ids) for text in texts)
-    assert took.teacher_positions == sum(text.length for text in texts)
+    assert took.cost.teacher_tokens == sum(len(text.response_ids) for text in texts)
+    assert took.cost.teacher_positions == sum(text.length for text in texts)
 
 
 def test_the_report_charges_what_the_files_say(chain: Copy, grid: Grid) -> None:
@@ -96,7 +96,7 @@ def test_the_report_charges_what_the_files_say(chain: Copy, grid: Grid) -> None:
     for file, columns in SUMS.items():
         table = pd.read_csv(folder / file).set_index("Method")
         for heading, field in columns.items():
-            charged = {job: getattr(took, field) for job, took in paid.items()}
+            charged = {job: getattr(took.cost, field) for job, took in paid.items()}
             for name, student in students.items():
                 row, jobs = table.loc[name], needs[name]
                 shares = sum(charged[job] / users[job] for job in jobs)

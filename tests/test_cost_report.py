@@ -27,7 +27,7 @@ from pipeline.reporting.costs.tables import price_table, token_table
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.costs import cost_plots, cost_tables
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import JobCost
 from pipeline.runtime.process_pool import InlineExecutor
 
 SMALL = synthetic.Experiment(
@@ -117,7 +117,7 @@ def test_students_that_label_for_another_are_charged_to_it(inputs: ReportInputs)
     whole, own = ledger.in_full[last], ledger.own[last]
     assert whole is not None
     start = ledger.own["starts/small.start-55556666"]
-    assert whole.seconds == pytest.approx(own.seconds + 2 * took.seconds + start.seconds)
+    assert whole.seconds == pytest.approx(own.seconds + 2 * took.cost.seconds + start.seconds)
     assert ledger.users[first] == 1
     assert close(
         total(charge for charge in ledger.amortised.values() if charge), total(ledger.own.values())
@@ -154,7 +154,10 @@ def test_the_cost_table_has_the_means_over_seeds(books: Books) -> None:
 
 
 def test_energy_has_columns_where_it_was_measured(inputs: ReportInputs) -> None:
-    costs = {id: replace(cost, energy_joules=7.0) for id, cost in inputs.costs.items()}
+    costs = {
+        id: replace(job, cost=replace(job.cost, energy_joules=7.0))
+        for id, job in inputs.costs.items()
+    }
     kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
     table = price_table(kept)
     place = [(one.title, one.detail) for one in table.headings].index(("Energy", "in full, J"))
@@ -297,9 +300,9 @@ def test_every_table_and_plot_can_be_written(books: Books) -> None:
 
 
 def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: ReportInputs) -> None:
-    costs: dict[str, Cost] = {
-        id: replace(cost, flops=None) if "forward_kl" in id else cost
-        for id, cost in inputs.costs.items()
+    costs: dict[str, JobCost] = {
+        id: replace(job, cost=replace(job.cost, flops=None)) if "forward_kl" in id else job
+        for id, job in inputs.costs.items()
     }
     kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
     for one in races(kept, FLOPS):
@@ -311,8 +314,8 @@ def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: ReportI
 
 
 def test_a_charge_has_the_whole_cost_of_its_job(inputs: ReportInputs) -> None:
-    cost = inputs.costs["large-11112222"]
-    charge = charge_of(cost)
+    job = inputs.costs["large-11112222"]
+    cost, charge = job.cost, charge_of(job)
     for field in fields(Charge):
         if field.name != "memory_bytes":
             assert getattr(charge, field.name) == getattr(cost, field.name)

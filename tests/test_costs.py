@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.models.attention import reach
 from pipeline.models.logits import scaling_of
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Captures, Compiled, Cost, Usage, Work
+from pipeline.runtime.costs import Compilation, Cost, GraphCaptures, JobCost, ModelCounter
 from pipeline.runtime.meter import Stopwatch, joules_of
 from pipeline.stages.train.stage import cost
 from pipeline.training import checkpoint
@@ -51,7 +51,7 @@ def watched(model: Any) -> Counter[str]:
     return seen
 
 
-def run_through(made: TrainingRun) -> Cost:
+def run_through(made: TrainingRun) -> JobCost:
     state = initial_state(made)
     for _ in distill(made, state):
         pass
@@ -67,52 +67,56 @@ def test_what_the_models_read_and_score_is_what_their_layers_see(method: str) ->
     teacher = watched(made.teacher.model) if live else Counter()
     took = run_through(replace(made, budget=1))  # for texts of validation too one at a time
     assert (student["positions"], student["scored"]) == (
-        took.student_positions,
-        took.student_tokens,
+        took.cost.student_positions,
+        took.cost.student_tokens,
     )
     assert (teacher["positions"], teacher["scored"]) == (
-        took.teacher_positions,
-        took.teacher_tokens,
+        took.cost.teacher_positions,
+        took.cost.teacher_tokens,
     )
-    assert live == (took.teacher_tokens > 0)
+    assert live == (took.cost.teacher_tokens > 0)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tokens_are_the_sums_of_the_steps(method: str) -> None:
     made, state = trained(setup(method, batch_size=6))
     took, rows = cost(made, state), state.rows
-    assert took.trained_tokens == sum(row["response_tokens"] or 0 for row in rows)
-    written = took.student_written_tokens + took.teacher_written_tokens
+    assert took.cost.trained_tokens == sum(row["response_tokens"] or 0 for row in rows)
+    written = took.cost.student_generated_tokens + took.cost.teacher_generated_tokens
     if method != "distillm2":  # it answers all prompts of an epoch, which this run doesn't end
-        assert written == sum(row["written_tokens"] or 0 for row in rows)
-    by_teacher = sum((row["teacher_share"] or 0) * (row["written_tokens"] or 0) for row in rows)
-    assert took.teacher_written_tokens == pytest.approx(by_teacher)
-    assert took.flops == rows[-1]["flops"]
+        assert written == sum(row["generated_tokens"] or 0 for row in rows)
+    by_teacher = sum((row["teacher_share"] or 0) * (row["generated_tokens"] or 0) for row in rows)
+    assert took.cost.teacher_generated_tokens == pytest.approx(by_teacher)
+    assert took.cost.flops == rows[-1]["flops"]
 
 
 def test_an_interleaved_teacher_is_asked_as_text_is_written_and_again_as_it_is_trained_on() -> None:
     for method, gold in (("skd", 0.0), ("minillm", 0.0), ("switch", 0.5)):
         # a step in several micro-batches would be read once more for a loss over whole steps
         took = run_through(replace(run(setup(method, batch_size=6)), budget=10_000))
-        written = took.student_written_tokens + took.teacher_written_tokens
-        assert took.teacher_tokens == took.trained_tokens + written
-        assert (written == took.trained_tokens) == (gold == 0)
+        written = took.cost.student_generated_tokens + took.cost.teacher_generated_tokens
+        assert took.cost.teacher_tokens == took.cost.trained_tokens + written
+        assert (written == took.cost.trained_tokens) == (gold == 0)
 
 
 def test_a_teacher_that_learns_reads_the_text_once_more() -> None:
     for method in ("okd", "ikd"):
         made, state = trained(setup(method, batch_size=6))
         took = cost(made, state)
-        assert took.teacher_tokens == 2 * took.trained_tokens
-        assert took.teacher_written_tokens == 0
+        assert took.cost.teacher_tokens == 2 * took.cost.trained_tokens
+        assert took.cost.teacher_generated_tokens == 0
 
 
 def test_a_student_with_a_cache_or_no_teacher_has_no_teacher_of_its_own() -> None:
     made, state = trained(setup("sft"))
     took = cost(made, state)
-    assert (took.teacher_positions, took.teacher_tokens, took.teacher_written_tokens) == (0, 0, 0)
+    assert (
+        took.cost.teacher_positions,
+        took.cost.teacher_tokens,
+        took.cost.teacher_generated_tokens,
+    ) == (0, 0, 0)
     # it learns whole: three times what reading takes, but for the validation
-    assert took.trained_positions < took.student_positions
+    assert took.cost.trained_positions < took.cost.student_positions
 
 
 @pytest.mark.parametrize("method", ["gkd", "switch", "ikd", "distillm2"])
@@ -132,18 +136,30 @@ def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
     assert state.usage.seconds > before.seconds
     for _ in distill(resumed, state):
         pass
-    measured = {field.name for field in fields(Usage)}
     took = cost(resumed, state)
-    for name, value in asdict(took).items():
-        if name not in measured:
-            assert value == asdict(unbroken)[name], name
+    # time, energy and memory differ from run to run; all else is counted
+    assert replace(took, cost=replace(took.cost, **measured(unbroken.cost))) == unbroken
 
 
-def test_usage_adds_up_and_keeps_the_higher_peak() -> None:
-    first = Usage(2.0, 3.0, 40.0, 100, None)
-    later = Usage(1.0, 1.5, 2.0, 80, 7)
-    assert first.then(later) == Usage(3.0, 4.5, 42.0, 100, 7)
-    assert first.then(Usage(energy_joules=None)).energy_joules is None  # part of it isn't known
+def measured(spent: Cost) -> dict[str, float | None]:
+    """The part of a cost that comes from clocks and meters."""
+    names = ("seconds", "device_seconds", "energy_joules", *costs.PEAKS)
+    return {name: value for name, value in asdict(spent).items() if name in names}
+
+
+def test_costs_add_up_and_keep_the_higher_peak() -> None:
+    first = Cost(seconds=2.0, energy_joules=40.0, host_memory_bytes=100, flops=10**19)
+    later = Cost(seconds=1.0, energy_joules=2.0, host_memory_bytes=80, device_memory_bytes=7)
+    # more FLOPs than 53 bits hold stay exact
+    total = Cost(3.0, 0.0, 100, 7, 42.0, flops=10**19 + 3)
+    assert first + later + Cost(flops=3) == total
+    assert (first + Cost(energy_joules=None)).energy_joules is None
+    assert (first + Cost(flops=None)).flops is None
+
+
+def test_a_share_of_a_cost_has_a_share_of_everything_but_memory() -> None:
+    whole = Cost(4.0, 8.0, 100, 50, None, trained_tokens=6, flops=10)
+    assert whole * 0.5 == Cost(2.0, 4.0, 100, 50, None, trained_tokens=3, flops=5)
 
 
 def test_a_stopwatch_counts_the_cores_that_worked() -> None:
@@ -151,7 +167,7 @@ def test_a_stopwatch_counts_the_cores_that_worked() -> None:
     matrix = torch.randn(400, 400)
     for _ in range(20):
         matrix = matrix @ matrix / 400
-    busy = watch.usage()
+    busy = watch.cost()
     assert busy.device_seconds > 0
     assert busy.seconds > 0
     assert busy.host_memory_bytes > 10_000_000  # torch alone takes more
@@ -173,43 +189,27 @@ def test_a_gpu_whose_driver_has_no_nvml_costs_no_job(
 
 
 def test_a_cost_is_read_as_it_was_written_and_refused_in_part(tmp_path: Path) -> None:
-    took = costs.cost_of(
-        Usage(1.5, 2.5, None, 10, None),
-        Work(9, 8, 7, 6, 10**19),  # more than 64 bits hold
-        Work(5, 0, 4, 3, 2),
-        device="CPU, 1 thread(s)",
-        parameters=11,
-        trained_tokens=12,
-    )
+    student, teacher = ModelCounter(9, 8, 7, 6, 10**19), ModelCounter(5, 0, 4, 3, 2)
+    cost = Cost(1.5, 2.5, 10, None, None, trained_tokens=12)
+    cost += student.as_student() + teacher.as_teacher()
+    took = JobCost(cost, device="CPU, 1 thread(s)", parameters=11)
     costs.write(tmp_path, took)
     assert costs.read(tmp_path / costs.FILE) == took
-    assert took.flops == 10**19 + 2
+    assert (cost.trained_positions, cost.student_positions, cost.teacher_positions) == (8, 9, 5)
+    assert (cost.student_tokens, cost.teacher_tokens) == (7, 4)
+    assert (cost.student_generated_tokens, cost.teacher_generated_tokens) == (6, 3)
     artifact.write_json(tmp_path / costs.FILE, {"seconds": 1.0})
     with pytest.raises(ValueError, match="trained_tokens"):
         costs.read(tmp_path / costs.FILE)
 
 
-def test_flops_of_one_unknown_model_make_the_sum_unknown() -> None:
-    assert costs.flops_of(Work(flops=3), Work(flops=4)) == 7
-    assert costs.flops_of(Work(flops=3), Work(flops=None)) is None
-
-
 def test_a_cost_says_how_training_and_generation_used_the_machine(tmp_path: Path) -> None:
-    captures = Captures(compiled=2, failed=1, reason="a look at a tensor")
-    took = costs.cost_of(
-        Usage(),
-        Work(),
-        Work(),
-        device="gpu",
-        parameters=1,
-        compiled=Compiled(False, "no compiler"),
-        captures=captures,
-    )
-    captures.compiled += 1  # another job of the process must not change what was said
+    captures = GraphCaptures(compiled=2, failed=1, reason="a look at a tensor")
+    compilation = Compilation(False, "no compiler")
+    took = JobCost(Cost(), "gpu", 1, compilation, captures)
     costs.write(tmp_path, took)
     assert costs.read(tmp_path / costs.FILE) == took
-    assert took.execution == [
-        "Not compiled: no compiler.",
-        "Decoders: 2 captured and compiled, 1 launched kernel by kernel: a look at a tensor.",
-    ]
-    assert replace(took, compiled=None, captures=Captures()).execution == []
+    training, generation = took.execution
+    assert "Not compiled: no compiler" in training
+    assert "2 captured and compiled, 1 launched kernel by kernel: a look at" in generation
+    assert replace(took, compilation=None, captures=GraphCaptures()).execution == []

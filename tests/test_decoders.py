@@ -18,7 +18,7 @@ from pipeline.generation.cuda_graph import captured
 from pipeline.generation.decoder import Decoder
 from pipeline.generation.room import Room, grown, kept, lots
 from pipeline.generation.slots import Asked, Response, uniforms
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
 
@@ -137,10 +137,12 @@ def test_running_out_of_memory_is_no_reason_to_go_on_without_a_graph() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU captures the step")
 def test_whether_steps_are_captured_and_why_not_is_on_record() -> None:
-    before = CAPTURES.failed
+    before = GRAPH_CAPTURES.failed
     assert captured(lambda: None, lambda _: None) is None
-    assert CAPTURES.failed == before + 1
-    assert str(CAPTURES.reason).startswith("the step as it is can't be captured in a CUDA graph: ")
+    assert GRAPH_CAPTURES.failed == before + 1
+    assert str(GRAPH_CAPTURES.reason).startswith(
+        "the step as it is can't be captured in a CUDA graph: "
+    )
 
 
 def test_layers_may_have_as_many_compiled_variants_as_a_process_of_several_models_needs() -> None:

@@ -94,7 +94,7 @@ def test_writing_takes_the_flops_that_torch_counts() -> None:
     # plain attention reads all pairs of the prompt, but for its last token, which begins the text
     prompt = Text("", asked.prompt_ids[:-1], [END])
     assert work.flops == counter.get_total_flops() - beyond(model, prompt)
-    assert (work.written_tokens, work.scored_tokens) == (len(text.response_ids),) * 2
+    assert (work.generated_tokens, work.scored_tokens) == (len(text.response_ids),) * 2
     assert work.positions == text.length
 
 

@@ -18,7 +18,7 @@ from pipeline.generation import decoder, room, sampler, write
 from pipeline.generation.decoder import Decoder, can_write
 from pipeline.methods import components
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia")
@@ -81,9 +81,9 @@ def by_policy(policy: str, student: PreTrainedModel, teacher: PreTrainedModel) -
 
 def assert_captured(write_texts: Callable[[], list[Text]], gpu: Ledger) -> list[Text]:
     """The texts, which a graph must have written."""
-    captured, failed = CAPTURES.compiled, CAPTURES.failed
+    captured, failed = GRAPH_CAPTURES.compiled, GRAPH_CAPTURES.failed
     found = write_texts()
-    assert (CAPTURES.compiled > captured, CAPTURES.failed) == (True, failed)
+    assert (GRAPH_CAPTURES.compiled > captured, GRAPH_CAPTURES.failed) == (True, failed)
     assert not gpu.forbidden
     assert not gpu.rounded
     return found

@@ -88,12 +88,12 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(method: str, tmp_path:
 
 def test_steps_record_who_wrote_their_texts() -> None:
     fixed, own, together = (unbroken(one)[1].rows for one in ("sft", "imitkd", "switch"))
-    assert {(row["written_tokens"], row["teacher_share"]) for row in fixed} == {(0, None)}
-    assert all(row["written_tokens"] == row["response_tokens"] for row in own)
+    assert {(row["generated_tokens"], row["teacher_share"]) for row in fixed} == {(0, None)}
+    assert all(row["generated_tokens"] == row["response_tokens"] for row in own)
     assert {row["teacher_share"] for row in own} == {0.0}
-    assert all(0 < row["written_tokens"] < row["response_tokens"] for row in together)
+    assert all(0 < row["generated_tokens"] < row["response_tokens"] for row in together)
     assert 0 < sum(row["teacher_share"] for row in together) < STEPS
-    assert all(0 <= row["ended_share"] <= 1 for row in (*own, *together))
+    assert all(0 <= row["eos_share"] <= 1 for row in (*own, *together))
 
 
 def test_another_seed_gives_another_student() -> None:

@@ -11,7 +11,7 @@ import torch
 from players import Setup, llama, run, trained
 
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import Compiled
+from pipeline.runtime.costs import Compilation
 from pipeline.training import checkpoint
 from pipeline.training.compile import attempt, pays
 from pipeline.training.loop import distill, flush_metrics
@@ -99,7 +99,7 @@ def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
     setup = Setup(method, steps=3)
     torch.compiler.reset()
     compiled = attempt(run(setup), backend="aot_eager")
-    assert compiled.compiled == Compiled(True, "layers and loss"), capfd.readouterr().err
+    assert compiled.compilation == Compilation(True, "layers and loss"), capfd.readouterr().err
     state = initial_state(compiled)
     assert list(distill(compiled, state)) == [1, 2, 3]
     for row, expected in zip(state.rows, trained(setup)[1].rows, strict=True):
@@ -123,9 +123,9 @@ def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
     torch.compiler.reset()
     made = attempt(run(Setup("forward_kl", steps=2)), backend)
     assert made.fused is None
-    assert made.compiled is not None
-    assert not made.compiled.yes
-    assert "this machine has no compiler" in made.compiled.reason
+    assert made.compilation is not None
+    assert not made.compilation.succeeded
+    assert "this machine has no compiler" in made.compilation.reason
     assert "this machine has no compiler" in capfd.readouterr().err
     state = initial_state(made)
     assert list(distill(made, state)) == [1, 2]

@@ -54,9 +54,9 @@ STEPS = pa.schema(
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
         ("response_tokens", pa.int64()),  # trained on in this step
-        ("written_tokens", pa.int64()),  # of them, written by a model during training
+        ("generated_tokens", pa.int64()),  # of them, written by a model during training
         ("teacher_share", pa.float64()),  # share of the written tokens that the teacher wrote
-        ("ended_share", pa.float64()),  # share of the written texts that ended by themselves
+        ("eos_share", pa.float64()),  # share of the written texts that ended by themselves
         ("validation_nll_nats", pa.float64()),  # null but where it was measured
         ("seconds", pa.float64()),  # since training began, pauses left out
         ("flops", pa.float64()),  # since training began, of student and teacher; see docs/costs.md

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.runtime.progress import log
 
 WARM_UP = 3  # steps before the capture: libraries allocate, kernels are compiled
@@ -36,13 +36,13 @@ def captured(step: Step, compiled: Callable[[bool], None]) -> Step | None:
             raise
         except RuntimeError as error:  # what torch raises where it can't compile or capture
             reason = " ".join(str(error).split())
-            CAPTURES.reason = f"{name} can't be captured in a CUDA graph: {reason:.300}"
-            log(f"writing: {CAPTURES.reason}")
+            GRAPH_CAPTURES.reason = f"{name} can't be captured in a CUDA graph: {reason:.300}"
+            log(f"writing: {GRAPH_CAPTURES.reason}")
         else:
-            CAPTURES.compiled += wanted
-            CAPTURES.uncompiled += not wanted
+            GRAPH_CAPTURES.compiled += wanted
+            GRAPH_CAPTURES.uncompiled += not wanted
             return replay
-    CAPTURES.failed += 1
+    GRAPH_CAPTURES.failed += 1
     return None
 
 

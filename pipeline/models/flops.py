@@ -23,7 +23,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
-from pipeline.runtime.costs import Work
+from pipeline.runtime.costs import ModelCounter
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,25 @@ class MatmulSizes:
 
 
 @dataclass(frozen=True)
-class ModelCounter:
-    """A model's work so far and its sizes; these are None where the formula doesn't hold."""
+class CountedModel:
+    """A model's running totals and its sizes; these are None where the formula doesn't hold."""
 
-    work: Work
+    counter: ModelCounter
     sizes: MatmulSizes | None
     learns: bool
 
 
-_COUNTED: WeakKeyDictionary[PreTrainedModel, ModelCounter] = WeakKeyDictionary()
+_COUNTED: WeakKeyDictionary[PreTrainedModel, CountedModel] = WeakKeyDictionary()
 
 
-def count(model: PreTrainedModel) -> Work:
-    """The work that `model` does from now on, as it is at the time of asking."""
-    work, sizes = Work(), matmul_sizes(model)
+def count(model: PreTrainedModel) -> ModelCounter:
+    """Starts counting what `model` does, in the counter that is returned."""
+    counter, sizes = ModelCounter(), matmul_sizes(model)
+    if sizes is None:
+        counter.flops = None
     learns = any(one.requires_grad for one in model.parameters())
-    _COUNTED[model] = ModelCounter(work if sizes else Work(flops=None), sizes, learns)
-    return _COUNTED[model].work
+    _COUNTED[model] = CountedModel(counter, sizes, learns)
+    return counter
 
 
 def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
@@ -111,17 +113,17 @@ def record_generation(
     tokens = sum(len(text.response_ids) for text in texts)
     for model, written in ((models[0], tokens - by_teacher), (models[-1], by_teacher)):
         if model in _COUNTED:
-            _COUNTED[model].work.written_tokens += written
+            _COUNTED[model].counter.generated_tokens += written
 
 
 def record_pass(model: PreTrainedModel, positions: int, scored: int) -> None:
-    """A pass over one text; of a model that nobody counts, nothing is kept."""
+    """A pass over one text; models that aren't counted are ignored."""
     counted = _COUNTED.get(model)
     if counted is None:
         return
-    work, learning = counted.work, counted.learns and torch.is_grad_enabled()
-    work.positions += positions
-    work.trained_positions += positions * learning
-    work.scored_tokens += scored
-    if counted.sizes and work.flops is not None:
-        work.flops += counted.sizes.flops(positions, scored, learning=learning)
+    counter, learning = counted.counter, counted.learns and torch.is_grad_enabled()
+    counter.positions += positions
+    counter.trained_positions += positions * learning
+    counter.scored_tokens += scored
+    if counted.sizes and counter.flops is not None:
+        counter.flops += counted.sizes.flops(positions, scored, learning=learning)

@@ -15,7 +15,7 @@ from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.distributions.ranking import RANKED, likeliest
 from pipeline.models.flops import count
 from pipeline.models.language_model import Precision, autocast, response_hidden, scored
-from pipeline.runtime.costs import Work
+from pipeline.runtime.costs import ModelCounter
 
 
 @runtime_checkable
@@ -30,8 +30,8 @@ class Teacher(Protocol):
         """The distributions alone, for whoever wants them part by part."""
         ...
 
-    def count(self) -> Work:
-        """The work that it does from now on, in an object that grows."""
+    def count(self) -> ModelCounter:
+        """Starts counting what it does, in the counter that is returned."""
         ...
 
 
@@ -72,8 +72,8 @@ class LiveTeacher:
                     "another, or lower the rate at which it learns if it does"
                 )
 
-    def count(self) -> Work:
-        """Of its model."""
+    def count(self) -> ModelCounter:
+        """Starts counting what its model does."""
         return count(self.model)
 
 

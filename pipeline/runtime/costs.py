@@ -1,199 +1,164 @@
-"""What a job took, as it stands in `cost.json` beside what the job made."""
+"""What work costs: one record that adds up, and the `cost.json` that a job writes with it."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import artifact
 
 FILE = "cost.json"
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What stretches of work took together."""
-
-    seconds: float = 0.0
-    device_seconds: float = 0.0  # of CPU cores, or of the GPU where there is one
-    energy_joules: float | None = 0.0  # of the GPU; None where nothing measures it
-    host_memory_bytes: int = 0  # at its peak, of the process
-    device_memory_bytes: int | None = None  # at its peak, of the GPU; None without one
-
-    def then(self, later: "Usage") -> "Usage":
-        """Both stretches together."""
-        energies = (self.energy_joules, later.energy_joules)
-        measured = [one for one in energies if one is not None]
-        peaks = (self.device_memory_bytes, later.device_memory_bytes)
-        return Usage(
-            self.seconds + later.seconds,
-            self.device_seconds + later.device_seconds,
-            sum(measured) if len(measured) == len(energies) else None,
-            max(self.host_memory_bytes, later.host_memory_bytes),
-            max((one for one in peaks if one is not None), default=None),
-        )
-
-
-@dataclass
-class Work:
-    """What a model has done since it is counted; see `pipeline.models.flops`."""
-
-    positions: int = 0  # read
-    trained_positions: int = 0  # of them, with a gradient that followed
-    scored_tokens: int = 0  # distributions over the vocabulary
-    written_tokens: int = 0
-    flops: int | None = 0  # None where the formula doesn't hold
-
-    def then(self, later: "Work") -> "Work":
-        """Both parts of its work together."""
-        return Work(
-            self.positions + later.positions,
-            self.trained_positions + later.trained_positions,
-            self.scored_tokens + later.scored_tokens,
-            self.written_tokens + later.written_tokens,
-            flops_of(self, later),
-        )
-
-
-def flops_of(*works: Work) -> int | None:
-    """Of all of them; None where one is not known."""
-    known = [work.flops for work in works if work.flops is not None]
-    return sum(known) if len(known) == len(works) else None
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """Whether training was compiled for a GPU, and why not."""
-
-    yes: bool
-    reason: str
-
-
-@dataclass
-class Captures:
-    """How many decoders a process made for a GPU, by how each takes the step of a token."""
-
-    compiled: int = 0  # captured in a CUDA graph, with its layers compiled
-    uncompiled: int = 0  # captured as it is
-    failed: int = 0  # launched anew, kernel by kernel, at every token
-    reason: str | None = None  # why the last one that is not compiled isn't
-
-    @property
-    def text(self) -> str:
-        """In words; empty where none was made."""
-        counts = (
-            (self.compiled, "captured and compiled"),
-            (self.uncompiled, "captured"),
-            (self.failed, "launched kernel by kernel"),
-        )
-        made = ", ".join(f"{count} {how}" for count, how in counts if count)
-        return f"{made}: {self.reason}" if made and self.reason else made
-
-
-CAPTURES = Captures()  # of this process; `pipeline.generation` counts
+PEAKS = ("host_memory_bytes", "device_memory_bytes")  # combined by their maximum
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one job, over all the processes that it took, pauses left out.
+    """Time, energy, memory, tokens and FLOPs of some work; None where a figure is unknown.
 
-    The student is what a job trains or evaluates, the teacher what it asks.
+    Costs add up, and `cost * 0.5` is half of one; memory stays the highest peak. A figure that is
+    unknown in one part is unknown in the sum. The student is what a job trains or evaluates, the
+    teacher what it learns from.
     """
 
-    seconds: float  # of the work itself: imports, loading and saving are left out
-    device_seconds: float  # of CPU cores, or of the GPU where there is one
-    device: str
-    host_memory_bytes: int  # at its peak
-    device_memory_bytes: int | None  # None on a CPU
-    energy_joules: float | None  # of the GPU, where NVML gives it
-    parameters: int  # of the student, or of the teacher where there is no student
-    trained_tokens: int  # response tokens with a loss, each time that they are trained on
-    trained_positions: int  # all that the student read with a gradient, prompts too
-    student_positions: int  # all that the student read
-    student_tokens: int  # distributions that the student gave
-    student_written_tokens: int
-    teacher_positions: int
-    teacher_tokens: int  # scored by the teacher, in training and while text is written with it
-    teacher_written_tokens: int
-    flops: int | None  # of both models; None where the formula doesn't hold
-    compiled: Compiled | None = None  # of training alone
-    captures: Captures = field(default_factory=Captures)  # of its last process
+    seconds: float = 0.0  # of the work itself: imports, loading and saving are left out
+    device_seconds: float = 0.0  # of CPU cores, or of the GPU where there is one
+    host_memory_bytes: int = 0  # peak of the process
+    device_memory_bytes: int | None = None  # peak of the GPU; None without one
+    energy_joules: float | None = 0.0  # of the GPU, where NVML gives it
+    trained_tokens: float = 0  # response tokens with a loss, each time that they are trained on
+    trained_positions: float = 0  # all that the student read with a gradient, prompts too
+    student_positions: float = 0  # all that the student read
+    student_tokens: float = 0  # distributions that the student gave
+    student_generated_tokens: float = 0
+    teacher_positions: float = 0
+    teacher_tokens: float = 0  # distributions: for training, and for text generated with it
+    teacher_generated_tokens: float = 0
+    flops: float | None = 0  # of both models; None where the formula doesn't hold
 
-    @property
-    def execution(self) -> list[str]:
-        """How the job used its machine, a sentence for training and one for generation."""
-        found = []
-        if self.compiled is not None:
-            found.append(
-                f"{'Compiled' if self.compiled.yes else 'Not compiled'}: {self.compiled.reason}."
-            )
-        if self.captures.text:
-            found.append(f"Decoders: {self.captures.text}.")
-        return found
+    def __add__(self, other: "Cost") -> "Cost":
+        ours, theirs = asdict(self), asdict(other)
+        sums = {name: _sum(ours[name], theirs[name]) for name in ours if name not in PEAKS}
+        return replace(self, **sums, **{name: _peak(ours[name], theirs[name]) for name in PEAKS})
+
+    def __mul__(self, share: float) -> "Cost":
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(self, **{name: known[name] * share for name in known if name not in PEAKS})
 
     @property
     def peak_memory_bytes(self) -> int:
-        """On the GPU, or in the process where there is none."""
+        """Peak memory of the GPU, or of the process where there is no GPU."""
         if self.device_memory_bytes is None:
             return self.host_memory_bytes
         return self.device_memory_bytes
 
 
-def cost_of(
-    usage: Usage,
-    student: Work,
-    teacher: Work,
-    *,
-    device: str,
-    parameters: int,
-    trained_tokens: int = 0,
-    compiled: Compiled | None = None,
-    captures: Captures | None = None,
-) -> Cost:
-    """The cost of a job from what it used and what its models did."""
-    return Cost(
-        **asdict(usage),
-        device=device,
-        parameters=parameters,
-        trained_tokens=trained_tokens,
-        trained_positions=student.trained_positions,
-        student_positions=student.positions,
-        student_tokens=student.scored_tokens,
-        student_written_tokens=student.written_tokens,
-        teacher_positions=teacher.positions,
-        teacher_tokens=teacher.scored_tokens,
-        teacher_written_tokens=teacher.written_tokens,
-        flops=flops_of(student, teacher),
-        compiled=compiled,
-        captures=replace(captures) if captures else Captures(),
-    )
+def _sum(value: float | None, added: float | None) -> float | None:
+    return None if value is None or added is None else value + added
 
 
-def cost_of_pieces(
-    pieces: Sequence[Mapping[str, Any]],
-    *,
-    device: str,
-    parameters: int,
-    captures: Captures | None = None,
-) -> Cost:
-    """The cost of a teacher's pass that was made in pieces, each with its `usage` and `work`."""
-    usage = reduce(Usage.then, (Usage(**piece["usage"]) for piece in pieces))
-    work = reduce(Work.then, (Work(**piece["work"]) for piece in pieces))
-    return cost_of(usage, Work(), work, device=device, parameters=parameters, captures=captures)
+def _peak(value: int | None, other: int | None) -> int | None:
+    return max((peak for peak in (value, other) if peak is not None), default=None)
 
 
-def write(folder: Path, cost: Cost) -> None:
-    """The cost of the artifact in `folder`, beside it."""
-    artifact.write_json(folder / FILE, asdict(cost))
+@dataclass
+class ModelCounter:
+    """Running totals of what one model does; see `pipeline.models.flops`."""
+
+    positions: int = 0  # read
+    trained_positions: int = 0  # of them, with a gradient that followed
+    scored_tokens: int = 0  # distributions over the vocabulary
+    generated_tokens: int = 0
+    flops: int | None = 0  # None where the formula doesn't hold
+
+    def as_student(self) -> Cost:
+        """The totals so far, as the cost of a student."""
+        return Cost(
+            trained_positions=self.trained_positions,
+            student_positions=self.positions,
+            student_tokens=self.scored_tokens,
+            student_generated_tokens=self.generated_tokens,
+            flops=self.flops,
+        )
+
+    def as_teacher(self) -> Cost:
+        """The totals so far, as the cost of a teacher."""
+        return Cost(
+            teacher_positions=self.positions,
+            teacher_tokens=self.scored_tokens,
+            teacher_generated_tokens=self.generated_tokens,
+            flops=self.flops,
+        )
 
 
-def read(path: Path) -> Cost:
+@dataclass(frozen=True)
+class Compilation:
+    """Whether training was compiled for a GPU, and why not."""
+
+    succeeded: bool
+    reason: str
+
+
+@dataclass
+class GraphCaptures:
+    """How many decoders a process set up on a GPU, by how each runs the step of a token."""
+
+    compiled: int = 0  # in a CUDA graph, with compiled layers
+    uncompiled: int = 0  # in a CUDA graph, eager layers
+    failed: int = 0  # without a graph: kernels are launched one by one at every token
+    reason: str | None = None  # why the last decoder that is not compiled isn't
+
+    @property
+    def text(self) -> str:
+        """The counts in words; empty without a decoder."""
+        counts = (
+            (self.compiled, "captured and compiled"),
+            (self.uncompiled, "captured"),
+            (self.failed, "launched kernel by kernel"),
+        )
+        text = ", ".join(f"{count} {how}" for count, how in counts if count)
+        return f"{text}: {self.reason}" if text and self.reason else text
+
+
+GRAPH_CAPTURES = GraphCaptures()  # of this process; `pipeline.generation` counts
+
+
+@dataclass(frozen=True)
+class JobCost:
+    """The cost of one job, over all the processes that it ran in, pauses left out."""
+
+    cost: Cost
+    device: str
+    parameters: int  # of the student, or of the teacher where there is no student
+    compilation: Compilation | None = None  # of training alone
+    captures: GraphCaptures = field(default_factory=GraphCaptures)  # of its last process
+
+    @property
+    def execution(self) -> list[str]:
+        """How the job used its machine, a sentence for training and one for generation."""
+        sentences = []
+        if self.compilation is not None:
+            outcome = "Compiled" if self.compilation.succeeded else "Not compiled"
+            sentences.append(f"{outcome}: {self.compilation.reason}.")
+        if self.captures.text:
+            sentences.append(f"Decoders: {self.captures.text}.")
+        return sentences
+
+
+def write(folder: Path, job_cost: JobCost) -> None:
+    """Writes the cost of the job that made the artifact in `folder`."""
+    record = asdict(job_cost)
+    artifact.write_json(folder / FILE, record.pop("cost") | record)
+
+
+def read(path: Path) -> JobCost:
     """The cost in a file. Raises ValueError, naming the file, where part of it is missing."""
-    value = artifact.read_json(path)
-    names = [field.name for field in fields(Cost)]
-    if missing := [name for name in names if name not in value]:
+    record = artifact.read_json(path)
+    names = [one.name for kind in (Cost, JobCost) for one in fields(kind) if one.name != "cost"]
+    if missing := [name for name in names if name not in record]:
         raise ValueError(f"{path} lacks {missing}; delete it and run again")
-    found = {name: value[name] for name in names}
-    said, captures = found["compiled"], Captures(**found["captures"])
-    return Cost(**found | {"compiled": Compiled(**said) if said else None, "captures": captures})
+    compilation = record["compilation"]
+    return JobCost(
+        Cost(**{one.name: record[one.name] for one in fields(Cost)}),
+        record["device"],
+        record["parameters"],
+        Compilation(**compilation) if compilation else None,
+        GraphCaptures(**record["captures"]),
+    )

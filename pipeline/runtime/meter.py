@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.runtime.costs import Usage
+from pipeline.runtime.costs import Cost
 
 
 class Stopwatch:
@@ -25,19 +25,19 @@ class Stopwatch:
         self.began_process = time.process_time()
         self.began_joules = self.joules() if self.joules else None
 
-    def usage(self) -> Usage:
-        """What it took until now."""
+    def cost(self) -> Cost:
+        """Time, memory and energy since the start."""
         seconds = time.monotonic() - self.began
         cores = time.process_time() - self.began_process
         energy = None
         if self.joules and self.began_joules is not None:
             energy = self.joules() - self.began_joules
-        return Usage(
-            seconds,
-            seconds if self.gpu else cores,
-            energy,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts in KiB
-            torch.cuda.max_memory_allocated(self.gpu) if self.gpu else None,
+        return Cost(
+            seconds=seconds,
+            device_seconds=seconds if self.gpu else cores,
+            host_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # in KiB
+            device_memory_bytes=torch.cuda.max_memory_allocated(self.gpu) if self.gpu else None,
+            energy_joules=energy,
         )
 
 

@@ -8,7 +8,7 @@ from pipeline.artifacts import artifact
 from pipeline.data.batch import Batch
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.models.logits import Scaling
-from pipeline.runtime.costs import Work
+from pipeline.runtime.costs import ModelCounter
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache.metadata import HEAD, Facts, read_facts
 from pipeline.teacher_cache.store import MEMORY_BYTES, Store
@@ -35,7 +35,7 @@ class CachedTeacher:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""
         return self.tier.forecast(self.store.rows(batch.texts), batch)
 
-    def count(self) -> Work:
+    def count(self) -> ModelCounter:
         """What of the teacher is run while signals are read."""
         return self.tier.work
 

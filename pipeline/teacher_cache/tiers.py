@@ -19,7 +19,7 @@ from pipeline.distributions.log_probs import (
 )
 from pipeline.distributions.sampled_targets import signal_from_counts
 from pipeline.models.language_model import autocast
-from pipeline.runtime.costs import Work
+from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.transfer import to_device
 from pipeline.teacher_cache import packing
 from pipeline.teacher_cache.format import COUNTS, Layout, Numbers, layout
@@ -32,7 +32,7 @@ class Tier(Protocol):
     """How a kind of cache is read."""
 
     @property
-    def work(self) -> Work:
+    def work(self) -> ModelCounter:
         """Of the teacher's part that is run when tokens are read."""
         ...
 
@@ -72,7 +72,7 @@ class TopK:
     """
 
     facts: Facts
-    work: Work = field(default_factory=Work)  # none
+    work: ModelCounter = field(default_factory=ModelCounter)  # none
 
     @cached_property
     def layout(self) -> Layout:
@@ -128,7 +128,7 @@ class Sampled:
     """What came up in some draws, the really next token, and fillers that never came up."""
 
     facts: Facts
-    work: Work = field(default_factory=Work)  # none
+    work: ModelCounter = field(default_factory=ModelCounter)  # none
 
     @cached_property
     def layout(self) -> Layout:
@@ -170,7 +170,7 @@ class Hidden:
 
     facts: Facts
     head: Head
-    work: Work = field(default_factory=Work)  # of the head
+    work: ModelCounter = field(default_factory=ModelCounter)  # of the head
 
     @cached_property
     def layout(self) -> Layout:

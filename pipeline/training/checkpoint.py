@@ -10,7 +10,7 @@ from typing import BinaryIO
 import torch
 
 from pipeline.artifacts import artifact, checksums
-from pipeline.runtime.costs import Usage
+from pipeline.runtime.costs import Cost
 from pipeline.runtime.progress import log
 from pipeline.training.loop import flush_metrics
 from pipeline.training.state import TrainingRun, TrainingState
@@ -107,7 +107,7 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     state.optimizer.load_state_dict(value["optimizer"])
     if run.update is not None:
         run.update.load_state_dict(value["update"])
-    state.step, state.usage = value["step"], Usage(**value["usage"])
+    state.step, state.usage = value["step"], Cost(**value["usage"])
     for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
         vars(work).update(saved)
     state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]

@@ -22,7 +22,7 @@ from pipeline.models.attention import reach
 from pipeline.models.gradient_checkpointing import layers_of
 from pipeline.models.logits import scaling_of
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import Compiled
+from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
 from pipeline.training.batches import MicroBatch
 from pipeline.training.loop import Reading, descent, mix_gold_loss
@@ -38,14 +38,14 @@ SHARE_SAVED = 0.5  # of a step
 def compiled(run: TrainingRun) -> TrainingRun:
     """The run as its machine wants it: compiled on a GPU where that pays, as it is on a CPU."""
     if run.student.device.type != "cuda":
-        return replace(run, compiled=Compiled(False, "on a CPU"))
+        return replace(run, compilation=Compilation(False, "on a CPU"))
     try:
         seconds = seconds_of_a_step(run)
     finally:
         run.student.zero_grad(set_to_none=True)
     if not pays(seconds, run.steps):
         reason = f"{run.steps} steps of {seconds:.3f} s are too few for it"
-        return replace(run, compiled=Compiled(False, reason))
+        return replace(run, compilation=Compilation(False, reason))
     return attempt(run, "inductor")
 
 
@@ -73,7 +73,7 @@ def attempt(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     try:
         found = prepared(run, backend)
         trial(found, _tried(found)[0])
-        return replace(found, compiled=Compiled(True, "layers and loss"))
+        return replace(found, compilation=Compilation(True, "layers and loss"))
     except Exception as error:
         if any(isinstance(one, torch.OutOfMemoryError) for one in _causes(error)):
             raise
@@ -82,7 +82,7 @@ def attempt(run: TrainingRun, backend: str | Callable) -> TrainingRun:
         shown = " ".join(str(error).split("\n\n")[0].splitlines())  # then come torch's hints
         reason = f"{type(error).__name__}: {shown}"
         log(f"goes on uncompiled: {reason}")
-        return replace(run, compiled=Compiled(False, reason))
+        return replace(run, compilation=Compilation(False, reason))
     finally:
         run.student.zero_grad(set_to_none=True)
 

@@ -24,7 +24,6 @@ from pipeline.distributions.log_probs import (
 from pipeline.models.gradient_checkpointing import recomputed
 from pipeline.models.language_model import autocast, parameter_count, response_hidden, scored
 from pipeline.models.teacher import LiveTeacher, Teacher
-from pipeline.runtime.costs import flops_of
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import MicroBatch, StepBatch, step_batches
@@ -91,7 +90,7 @@ def distill(run: TrainingRun, state: TrainingState) -> Iterator[int]:
             run.policy.validated(state.policy, nll_nats)
         if state.step == run.steps:
             numbers.read()  # the last step's time counts too
-        state.usage = state.usage.then(watch.usage())
+        state.usage = state.usage + watch.cost()
         row = _row(state, rate, given.texts, nll_nats)
         state.pending = PendingMetrics(row, numbers, given.texts, run.teacher)
         yield state.step
@@ -253,7 +252,7 @@ def validation_nll(run: TrainingRun) -> float:
 
 def _row(state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: float | None) -> Row:
     written = [text for text in texts if text.log_probs]
-    written_tokens = sum(len(text.response_ids) for text in written)
+    generated_tokens = sum(len(text.response_ids) for text in written)
     by_teacher = sum(text.teacher_tokens for text in written)
     return {
         "step": state.step,
@@ -261,10 +260,10 @@ def _row(state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: flo
         "gradient_norm": None,
         "learning_rate": rate,
         "response_tokens": sum(len(text.response_ids) for text in texts),
-        "written_tokens": written_tokens,
-        "teacher_share": by_teacher / written_tokens if written else None,
-        "ended_share": sum(text.ended for text in written) / len(written) if written else None,
+        "generated_tokens": generated_tokens,
+        "teacher_share": by_teacher / generated_tokens if written else None,
+        "eos_share": sum(text.ended for text in written) / len(written) if written else None,
         "validation_nll_nats": nll_nats,
         "seconds": state.usage.seconds,
-        "flops": flops_of(state.student_work, state.teacher_work),
+        "flops": (state.student_work.as_student() + state.teacher_work.as_teacher()).flops,
     }

@@ -11,7 +11,7 @@ from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import PerToken
 from pipeline.models.flops import count
 from pipeline.models.teacher import Teacher
-from pipeline.runtime.costs import Compiled, Usage, Work
+from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
 from pipeline.training.schedule import step_count
@@ -35,7 +35,7 @@ class TrainingRun:
     budget: int  # positions in a micro-batch: of the machine, changes no result
     recompute: bool = False  # layers, for want of memory: of the machine, likewise
     fused: Callable[..., PerToken] | None = None  # the losses, compiled: of the machine, likewise
-    compiled: Compiled | None = None  # what came of that
+    compilation: Compilation | None = None  # what came of that
 
     @property
     def steps(self) -> int:
@@ -69,9 +69,9 @@ class TrainingState:
 
     optimizer: torch.optim.Optimizer
     step: int = 0
-    usage: Usage = field(default_factory=Usage)
-    student_work: Work = field(default_factory=Work)
-    teacher_work: Work = field(default_factory=Work)  # of a live teacher
+    usage: Cost = field(default_factory=Cost)
+    student_work: ModelCounter = field(default_factory=ModelCounter)
+    teacher_work: ModelCounter = field(default_factory=ModelCounter)  # of a live teacher
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -91,7 +91,7 @@ def initial_state(run: TrainingRun) -> TrainingState:
     return TrainingState(
         optimizer,
         student_work=count(run.student),
-        teacher_work=run.teacher.count() if run.teacher else Work(),
+        teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
         loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
     )
 

@@ -20,7 +20,7 @@ from pipeline.generation import sampler, write
 from pipeline.generation.sampling import Choose, Drafted
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
 TITLE = "generation is captured, and its text is what the model says"
@@ -49,16 +49,16 @@ def measure(device: torch.device) -> Iterator[Figure]:
     for family in FAMILIES:
         models = [tiny(family, seed, device) for seed in (1, 2)]
         for name, (choose, count) in ways().items():
-            before = CAPTURES.failed
+            before = GRAPH_CAPTURES.failed
             written = write(prompts, models[:count], choose, NEW_TOKENS, 5, "student")
-            if CAPTURES.failed > before:
+            if GRAPH_CAPTURES.failed > before:
                 failed.append(f"{family} {name}")
             if count == 1 and name in ("sampled", "greedy"):
                 worst = max(worst, _apart(models[0], written, name == "sampled"))
     on_gpu = device.type == "cuda"
     total = len(FAMILIES) * len(ways())
     yield Figure("not captured", len(failed), f"of {total}", equals=0, note=", ".join(failed))
-    yield Figure("compiled", CAPTURES.compiled, note=CAPTURES.reason or "")
+    yield Figure("compiled", GRAPH_CAPTURES.compiled, note=GRAPH_CAPTURES.reason or "")
     yield Figure("log-probabilities read again", worst, "nats", at_most=NOISE_NATS)
     yield Figure("decoders for calls of 12 sizes", _makings(device), at_most=3 if on_gpu else None)
 
@@ -77,7 +77,7 @@ def _apart(model: PreTrainedModel, written: list[Text], sampled: bool) -> float:
 
 def _makings(device: torch.device) -> int:
     """How many decoders many calls of changing sizes make."""
-    before = CAPTURES.compiled + CAPTURES.uncompiled + CAPTURES.failed
+    before = GRAPH_CAPTURES.compiled + GRAPH_CAPTURES.uncompiled + GRAPH_CAPTURES.failed
     model, choose = tiny("llama", 3, device), sampler(Sampling(temperature=1.0))
     for call in range(CALLS):
         write(
@@ -88,4 +88,4 @@ def _makings(device: torch.device) -> int:
             call,
             "student",
         )
-    return CAPTURES.compiled + CAPTURES.uncompiled + CAPTURES.failed - before
+    return GRAPH_CAPTURES.compiled + GRAPH_CAPTURES.uncompiled + GRAPH_CAPTURES.failed - before

@@ -10,7 +10,7 @@ from benchmarks.gpu_check.timing import best, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.generation import sampler, write
 from pipeline.models.language_model import default_device
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
 TITLE = "tokens a second in generation, 135M"
@@ -31,7 +31,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         writing = partial(write, asked, [model], choose, new, 0, "student")
         made, took = seconds(device, writing), best(device, writing, RUNS)
         yield Figure(f"batch {batch}", batch * new / took, "tok/s", at_least=target)
-        yield Figure(f"batch {batch}: first call", made, "s", note=CAPTURES.reason or "")
+        yield Figure(f"batch {batch}: first call", made, "s", note=GRAPH_CAPTURES.reason or "")
     batch = min(targets)
     ids = torch.tensor([one.prompt_ids for one in prompts(batch, PROMPT, SHAPES[name].vocabulary)])
     peer, ids = (

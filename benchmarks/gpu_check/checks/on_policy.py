@@ -12,7 +12,7 @@ from benchmarks.gpu_check.timing import peak_gib, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import CAPTURES
+from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.training.compile import attempt
 from pipeline.training.loop import distill
 from pipeline.training.state import initial_state
@@ -40,6 +40,6 @@ def measure(device: torch.device) -> Iterator[Figure]:
         list(islice(stepping, 2))
         took = seconds(device, partial(list, stepping))
         yield Figure(f"{new} new tokens", steps * batch * new / took, "tok/s", at_least=target)
-    decoders = CAPTURES.compiled + CAPTURES.uncompiled + CAPTURES.failed
+    decoders = GRAPH_CAPTURES.compiled + GRAPH_CAPTURES.uncompiled + GRAPH_CAPTURES.failed
     yield Figure("decoders made", decoders, at_most=2 * len(targets) if large else None)
     yield Figure("memory", peak_gib(device), "GiB")

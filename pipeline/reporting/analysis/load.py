@@ -15,7 +15,7 @@ from pipeline.artifacts import checksums, schemas
 from pipeline.reporting.analysis import calibration, item_sums, provenance
 from pipeline.reporting.analysis.item_sums import Key, Sums
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import JobCost
 
 PAID = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
@@ -47,7 +47,7 @@ class ReportInputs:
     evaluation_manifests: Mapping[str, dict]  # manifests
     model_folders: Mapping[str, str]  # of every model, under results
     training_steps: Mapping[str, StepColumns]  # of what was trained
-    costs: Mapping[str, Cost]  # of everything that took a model: PAID
+    costs: Mapping[str, JobCost]  # of everything that took a model: PAID
     manifests: provenance.Manifests  # of everything behind the evaluations, by "stage/id"
     data_card: Mapping[str, object]
 
@@ -160,7 +160,7 @@ def _steps(training: Path) -> StepColumns:
     return {name: table[name].to_numpy() for name in STEP_COLUMNS}
 
 
-def _cost(artifact: Path) -> Cost:
+def _cost(artifact: Path) -> JobCost:
     return costs.read(artifact / costs.FILE)
 
 

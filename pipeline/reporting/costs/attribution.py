@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import JobCost
 
 JOBS = ("teachers/", "starts/", "texts/", "caches/", "students/")  # stages that read models
 NEEDS = ("start", "teacher", "texts", "cache")  # roles in which another job's artifact is used
@@ -26,8 +26,8 @@ class Charge:
     flops: float | None
     energy_joules: float | None
     trained_tokens: float
-    student_written_tokens: float
-    teacher_written_tokens: float
+    student_generated_tokens: float
+    teacher_generated_tokens: float
     teacher_tokens: float
     memory_bytes: float  # the highest peak of all jobs
 
@@ -39,8 +39,8 @@ class Charge:
             _sum(self.flops, other.flops),
             _sum(self.energy_joules, other.energy_joules),
             self.trained_tokens + other.trained_tokens,
-            self.student_written_tokens + other.student_written_tokens,
-            self.teacher_written_tokens + other.teacher_written_tokens,
+            self.student_generated_tokens + other.student_generated_tokens,
+            self.teacher_generated_tokens + other.teacher_generated_tokens,
             self.teacher_tokens + other.teacher_tokens,
             max(self.memory_bytes, other.memory_bytes),
         )
@@ -53,8 +53,8 @@ class Charge:
             None if self.flops is None else share * self.flops,
             None if self.energy_joules is None else share * self.energy_joules,
             share * self.trained_tokens,
-            share * self.student_written_tokens,
-            share * self.teacher_written_tokens,
+            share * self.student_generated_tokens,
+            share * self.teacher_generated_tokens,
             share * self.teacher_tokens,
             self.memory_bytes,
         )
@@ -67,16 +67,17 @@ def _sum(one: float | None, other: float | None) -> float | None:
 NOTHING = Charge(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def charge_of(cost: Cost) -> Charge:
+def charge_of(job_cost: JobCost) -> Charge:
     """The whole cost of one job."""
+    cost = job_cost.cost
     return Charge(
         cost.seconds,
         cost.device_seconds,
         cost.flops,
         cost.energy_joules,
         cost.trained_tokens,
-        cost.student_written_tokens,
-        cost.teacher_written_tokens,
+        cost.student_generated_tokens,
+        cost.teacher_generated_tokens,
         cost.teacher_tokens,
         cost.peak_memory_bytes,
     )

@@ -57,8 +57,8 @@ MEMORY = Kind(
 )
 TOKENS = (
     Kind("Trained on", "", lambda one: one.trained_tokens, amount),
-    Kind("Written by student", "", lambda one: one.student_written_tokens, amount),
-    Kind("Written by teacher", "", lambda one: one.teacher_written_tokens, amount),
+    Kind("Written by student", "", lambda one: one.student_generated_tokens, amount),
+    Kind("Written by teacher", "", lambda one: one.teacher_generated_tokens, amount),
     Kind("Scored by teacher", "", lambda one: one.teacher_tokens, amount),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import Cost
+from pipeline.reporting.analysis.load import JobCost
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render import anchors
@@ -171,21 +171,29 @@ class CostColumn:
     """A column of the cost table, and how to read it off a training."""
 
     heading: Heading
-    value: Callable[[Cost], float | None]
+    value: Callable[[JobCost], float | None]
     text: Callable[[float], str]
 
 
 COSTS = (
-    CostColumn(Heading("Time", "seconds"), lambda cost: cost.seconds, duration),
-    CostColumn(Heading("Trained on", "tokens"), lambda cost: cost.trained_tokens, amount),
-    CostColumn(Heading("Written by student", "tokens"), lambda c: c.student_written_tokens, amount),
-    CostColumn(Heading("Written by teacher", "tokens"), lambda c: c.teacher_written_tokens, amount),
-    CostColumn(Heading("Scored by teacher", "tokens"), lambda cost: cost.teacher_tokens, amount),
-    CostColumn(Heading("FLOPs"), lambda cost: cost.flops, "{:.2e}".format),
-    CostColumn(Heading("Parameters"), lambda cost: cost.parameters, amount),
+    CostColumn(Heading("Time", "seconds"), lambda job: job.cost.seconds, duration),
+    CostColumn(Heading("Trained on", "tokens"), lambda job: job.cost.trained_tokens, amount),
+    CostColumn(
+        Heading("Written by student", "tokens"),
+        lambda job: job.cost.student_generated_tokens,
+        amount,
+    ),
+    CostColumn(
+        Heading("Written by teacher", "tokens"),
+        lambda job: job.cost.teacher_generated_tokens,
+        amount,
+    ),
+    CostColumn(Heading("Scored by teacher", "tokens"), lambda job: job.cost.teacher_tokens, amount),
+    CostColumn(Heading("FLOPs"), lambda job: job.cost.flops, "{:.2e}".format),
+    CostColumn(Heading("Parameters"), lambda job: job.parameters, amount),
     CostColumn(
         Heading("Peak memory", "GiB"),
-        lambda cost: gibibytes(cost.peak_memory_bytes),
+        lambda job: gibibytes(job.cost.peak_memory_bytes),
         "{:.2f}".format,
     ),
 )

@@ -22,7 +22,7 @@ from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.models.logits import Scaling, scaling_of
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
-from pipeline.runtime.costs import cost_of_pieces
+from pipeline.runtime.costs import Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
@@ -83,14 +83,17 @@ def capture_shards(
         for shard in wanted:
             if pieces.is_finished(shard.file):
                 continue
-            watch, work = Stopwatch(capture.model.device), count(capture.model)
+            watch, counter = Stopwatch(capture.model.device), count(capture.model)
             captured = list(capture.of(shard.texts))
             captured[-1].wait()
             shards.refuse_not_numbers(captured, teacher)
-            usage, tokens = watch.usage(), sum(len(text.response_ids) for text in shard.texts)
-            rate = f"{tokens / usage.seconds:.0f} tok/s"
+            cost, tokens = (
+                watch.cost() + counter.as_teacher(),
+                sum(len(text.response_ids) for text in shard.texts),
+            )
+            rate = f"{tokens / cost.seconds:.0f} tok/s"
             log(f"{shard.file}: {len(shard.texts)} texts, {rate}")
-            said = {"tokens": tokens, "usage": asdict(usage), "work": asdict(work)}
+            said = {"tokens": tokens, "cost": asdict(cost)}
             if writing is not None:
                 writing.result()  # no more than two shards are in memory
             make = partial(_write, shard=shard, captured=captured, facts=facts, said=said)
@@ -137,8 +140,8 @@ def run(options: Namespace) -> None:
         checked = _verified(capture, folder, facts, texts)
         verify.refuse(checked, options.out, artifact.read_id(options.teacher))
         said = [pieces.facts(file) for file in facts.shards]
-        device, parameters = device_name(model.device), parameter_count(model)
-        costs.write(folder, cost_of_pieces(said, device=device, parameters=parameters))
+        cost = sum((Cost(**shard["cost"]) for shard in said), Cost())
+        costs.write(folder, JobCost(cost, device_name(model.device), parameter_count(model)))
         artifact.write_manifest(
             folder,
             options.job,

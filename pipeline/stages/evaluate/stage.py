@@ -7,8 +7,8 @@ the rest is done.
 import json
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial, reduce
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -32,7 +32,7 @@ from pipeline.models.language_model import (
     parameter_count,
 )
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Usage, Work
+from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
@@ -67,18 +67,18 @@ class Evaluator:
         tokenizer = load_tokenizer(self.options.model)
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
 
-    def measure(self, task: EvaluationTask) -> tuple[Measured, Work]:
-        """What the checkpoint does on a task, and what its teachers did for that."""
+    def measure(self, task: EvaluationTask) -> tuple[Measured, Cost]:
+        """What the checkpoint does on a task, and what that took of its teachers."""
         if task.name == heldout.TASK:
             return self.held_out()
         if task.name == exposure_bias.TASK:
             assert task.generation is not None
             return self.exposed(task.generation)
         if task.generation is not None:
-            return self.responses(task.name, task.generation), Work()
-        return self.documents(task.name), Work()
+            return self.responses(task.name, task.generation), Cost()
+        return self.documents(task.name), Cost()
 
-    def held_out(self) -> tuple[Measured, Work]:
+    def held_out(self) -> tuple[Measured, Cost]:
         """The measures on the test responses, against the teachers whose signal there is."""
         teachers = {}
         for cache in self.options.cache:
@@ -87,19 +87,19 @@ class Evaluator:
             teachers[teacher] = open_cache(cache, ["test"])
         texts = read_texts(self.options.tokens / "test.parquet")
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
-        works = [one.count() for one in teachers.values()]
+        counters = [teacher.count() for teacher in teachers.values()]
         budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
         found = heldout.measure(self.model, texts, teachers, budget, precision)
-        return found, reduce(Work.then, works, Work())
+        return found, sum((counter.as_teacher() for counter in counters), Cost())
 
     def _teachers_precision(self) -> Precision:
         found = {read_facts(cache).precision for cache in self.options.cache}
         return found.pop() if len(found) == 1 else "auto"
 
-    def exposed(self, generation: GenerationSettings) -> tuple[Measured, Work]:
+    def exposed(self, generation: GenerationSettings) -> tuple[Measured, Cost]:
         """The excess error against each teacher but the checkpoint itself."""
         texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
-        parts, works = [Measured(schemas.ITEMS.empty_table())], [Work()]
+        parts, counters = [Measured(schemas.ITEMS.empty_table())], []
         for folder in self.options.teacher:
             if artifact.read_id(folder) == artifact.read_id(self.options.model):
                 continue
@@ -107,7 +107,7 @@ class Evaluator:
             for path, one in ((self.options.model, self.model), (folder, teacher)):
                 new, key = generation.max_new_tokens, "evaluation.max_new_tokens"
                 positions.check(path, one.config, texts, new, key)
-            works.append(count(teacher))
+            counters.append(count(teacher))
             parts.append(
                 exposure_bias.measure(
                     self.model,
@@ -119,7 +119,8 @@ class Evaluator:
                     budget=self.options.micro_batch_tokens,
                 )
             )
-        return records.together(parts), reduce(Work.then, works)
+        cost = sum((counter.as_teacher() for counter in counters), Cost())
+        return records.together(parts), cost
 
     def responses(self, name: str, generation: GenerationSettings) -> Measured:
         """The measures of written responses: to an instruction task, or to the test split."""
@@ -166,30 +167,23 @@ def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
 def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, object]:
     """What one task has given, as files in `folder`; what it took."""
     log(f"{task.name}: begins")
-    watch, work = Stopwatch(evaluator.model.device), count(evaluator.model)
-    found, teacher_work = evaluator.measure(task)
+    watch, student = Stopwatch(evaluator.model.device), count(evaluator.model)
+    found, teachers = evaluator.measure(task)
     found.write(folder)
     text = json.dumps(found.results, indent=1, default=str)  # it holds torch dtypes
     (folder / RESULTS).write_text(text)
-    usage = watch.usage()
-    log(f"{task.name}: {usage.seconds:.1f} s")
-    return {
-        "usage": asdict(usage),
-        "work": asdict(work),
-        "teacher_work": asdict(teacher_work),
-    }
+    cost = watch.cost() + student.as_student() + teachers
+    log(f"{task.name}: {cost.seconds:.1f} s")
+    return {"cost": asdict(cost)}
 
 
-def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> costs.Cost:
-    """What all tasks together took."""
-    found = list(facts)
-    return costs.cost_of(
-        reduce(Usage.then, (Usage(**one["usage"]) for one in found)),
-        reduce(Work.then, (Work(**one["work"]) for one in found)),
-        reduce(Work.then, (Work(**one["teacher_work"]) for one in found)),
+def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> JobCost:
+    """The cost of all tasks together."""
+    return JobCost(
+        sum((Cost(**task["cost"]) for task in facts), Cost()),
         device=device_name(model.device),
         parameters=parameter_count(model),
-        captures=costs.CAPTURES,
+        captures=replace(GRAPH_CAPTURES),
     )
 
 

@@ -21,7 +21,7 @@ from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.runtime import costs
-from pipeline.runtime.costs import cost_of_pieces
+from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.generation import TextJob
@@ -57,7 +57,7 @@ def write_chunk(
     folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: ProgressLog
 ) -> dict[str, object]:
     """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
-    watch, work, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
+    watch, counter, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
     time, seed = settings.max_new_tokens, settings.seed
     written = write(asked, [model], choose, time, seed, "teacher", pace)
     columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
@@ -66,8 +66,7 @@ def write_chunk(
         "tokens": sum(len(text.response_ids) for text in written),
         "ended": sum(text.ended for text in written),
         "without_number": sum(not all(map(math.isfinite, one.log_probs)) for one in written),
-        "usage": asdict(watch.usage()),
-        "work": asdict(work),
+        "cost": asdict(watch.cost() + counter.as_teacher()),
     }
 
 
@@ -124,15 +123,16 @@ def run(options: Namespace) -> None:
         folder.mkdir()
         whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
         schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
-        device, parameters = device_name(model.device), parameter_count(model)
-        took = cost_of_pieces(facts, device=device, parameters=parameters, captures=costs.CAPTURES)
-        costs.write(folder, took)
+        cost = sum((Cost(**chunk["cost"]) for chunk in facts), Cost())
+        device, captures = device_name(model.device), replace(GRAPH_CAPTURES)
+        job_cost = JobCost(cost, device, parameter_count(model), captures=captures)
+        costs.write(folder, job_cost)
         artifact.write_manifest(
             folder,
             options.job,
             inputs,
             tokens=sum(one["tokens"] for one in facts),
-            ended_share=sum(one["ended"] for one in facts) / whole.num_rows,
+            eos_share=sum(one["ended"] for one in facts) / whole.num_rows,
             **vocabulary.facts(vocabulary.of_texts(options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

@@ -21,6 +21,7 @@ from pipeline.models.language_model import (
 )
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime import costs
+from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings
@@ -151,17 +152,16 @@ def _describe(state: TrainingState, run: TrainingRun) -> str:
     )
 
 
-def cost(run: TrainingRun, state: TrainingState) -> costs.Cost:
-    """What the run took."""
-    return costs.cost_of(
-        state.usage,
-        state.student_work,
-        state.teacher_work,
+def cost(run: TrainingRun, state: TrainingState) -> JobCost:
+    """The cost of the run so far."""
+    trained_tokens = sum(int(row["response_tokens"] or 0) for row in state.rows)
+    models = state.student_work.as_student() + state.teacher_work.as_teacher()
+    return JobCost(
+        state.usage + models + Cost(trained_tokens=trained_tokens),
         device=device_name(run.student.device),
         parameters=parameter_count(run.student),
-        trained_tokens=sum(int(row["response_tokens"] or 0) for row in state.rows),
-        compiled=run.compiled,
-        captures=costs.CAPTURES,
+        compilation=run.compilation,
+        captures=replace(GRAPH_CAPTURES),
     )
 
 
