@@ -17,7 +17,7 @@ from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, micro_batches
 from pipeline.models.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import packing
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened

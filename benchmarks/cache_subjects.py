@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import response_hidden
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.metadata import HEAD, Facts

@@ -203,10 +203,22 @@ def of_report(cells: int, items: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         grid = synthetic.write(results, made)
-        job = canonical({"id": made.name, "code": "none", "settings": synthetic.settings(made)})
-        flags = ("--grid", str(grid), "--results", str(results), "--out", str(results / "report"))
+        job = results / "job.json"
+        settings = synthetic.settings(made)
+        job.write_text(canonical({"id": made.name, "code": "none", "settings": settings}))
+        flags = (
+            "report",
+            "--job",
+            str(job),
+            "--grid",
+            str(grid),
+            "--results",
+            str(results),
+            "--out",
+            str(results / "report"),
+        )
         flags += ("--threads", str(os.cpu_count() or 1))
-        yield measured(f"report, {items} items each", ROOT, "pipeline.stages.report", job, *flags)
+        yield measured(f"report, {items} items each", ROOT, "pipeline", *flags)
 
 
 def _line(row: Row) -> str:

@@ -48,7 +48,7 @@ from pipeline.runtime.meter import device_name
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.teacher import CacheJob
 from pipeline.settings.training import Training
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import opened

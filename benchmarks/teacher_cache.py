@@ -37,7 +37,7 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
 from pipeline.settings.training import Training
 from pipeline.stages import command_line
-from pipeline.stages.prepare_model.stage import from_shape
+from pipeline.stages.prepare_model import from_shape
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened
 from pipeline.training.loop import distill

@@ -1,1 +1,1 @@
-"""The computation of DistilBench: one module a stage, each run as ``python -m pipeline.STAGE``."""
+"""The computation of DistilBench: run as `python -m pipeline STAGE`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import synthetic
+from stage_commands import job_file
 
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
@@ -50,10 +51,10 @@ def make(results: Path, experiment: synthetic.Experiment) -> Made:
 def run(results: Path, experiment: synthetic.Experiment) -> subprocess.CompletedProcess[str]:
     """The report stage on what is there."""
     settings = synthetic.settings(experiment)
-    job = json.dumps({"id": "demo.report-12345678", "code": "0011", "settings": settings})
+    job = job_file(results / "job.json", "demo.report-12345678", settings, "0011")
     grid = results / experiment.name / "grid.csv"
     out = grid.parent / "report"
-    stage = [sys.executable, "-W", "error", "-m", "pipeline.stages.report", job]
-    files = ["--grid", str(grid), "--results", str(results), "--out", str(out)]
+    stage = [sys.executable, "-W", "error", "-m", "pipeline", "report"]
+    files = ["--job", str(job), "--grid", str(grid), "--results", str(results), "--out", str(out)]
     root = Path(__file__).parent.parent
     return subprocess.run([*stage, *files], cwd=root, capture_output=True, text=True, check=False)

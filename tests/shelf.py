@@ -9,9 +9,10 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import Text
 from pipeline.models import vocabulary
-from pipeline.stages.train import stage as distill
+from pipeline.stages.options import TrainOptions
 
 
 def words() -> PreTrainedTokenizerFast:
@@ -39,13 +40,15 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
     return folder
 
 
-def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> distill.Files:
+def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> TrainOptions:
     """All that a run with a live teacher may read; `written` are further texts to train on."""
-    return distill.Files(
+    return TrainOptions(
+        job=Job("student", "x", {}),
+        out=folder / "student",
+        micro_batch_tokens=400,
         start=put_model(folder / "start", llama(1)),
         tokens=put_texts(folder / "tokens", texts(20), ("train", "validation")),
         texts=[put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)],
-        cache=None,
         teacher=put_model(folder / "teacher", schooled()),
         state=folder / "state",
     )

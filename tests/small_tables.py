@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.data.examples import RawDataset
 from pipeline.settings.data import DataSettings
-from pipeline.stages.prepare_data.stage import gather
+from pipeline.stages.prepare_data import gather
 
 DOLLY = {"instruction": "instruction", "input": "context", "response": "response"}
 Row = dict[str, object]

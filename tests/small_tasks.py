@@ -12,8 +12,8 @@ from pipeline.evaluation.records import Measured
 from pipeline.models.settled import settle
 from pipeline.settings.evaluation import Evaluation, InstructionJob, LmEvalJob
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.stages.prepare_model.stage import from_shape
-from pipeline.stages.train_tokenizer.stage import train
+from pipeline.stages.prepare_model import from_shape
+from pipeline.stages.train_tokenizer import train
 from pipeline.tasks import documents, lm_eval_documents, lm_eval_tasks
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact

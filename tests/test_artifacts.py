@@ -272,6 +272,8 @@ def test_a_table_of_another_kind_is_named(tmp_path: Path):
         schemas.read(path, schemas.TOKENS)
 
 
-def test_a_job_without_a_part_is_refused():
+def test_a_job_without_a_part_is_refused(tmp_path: Path):
+    path = tmp_path / "job.json"
+    path.write_text('{"id": "tiny", "settings": {}}')
     with pytest.raises(ValueError, match="id, code and settings"):
-        Job.parse('{"id": "tiny", "settings": {}}')
+        Job.read(path)

@@ -18,7 +18,7 @@ from pipeline.models.language_model import response_logits
 from pipeline.models.logits import Scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, reduce, reduce_on_cpu, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.metadata import HEAD

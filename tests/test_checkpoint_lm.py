@@ -11,8 +11,8 @@ from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.models.settled import settle
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape
-from pipeline.stages.prepare_model.stage import from_shape
-from pipeline.stages.tokenize.stage import encode
+from pipeline.stages.prepare_model import from_shape
+from pipeline.stages.tokenize import encode
 
 LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)
 CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]

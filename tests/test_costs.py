@@ -18,7 +18,7 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Compilation, Cost, GraphCaptures, JobCost, ModelCounter
 from pipeline.runtime.meter import Stopwatch, joules_of
-from pipeline.stages.train.stage import cost
+from pipeline.stages.train import cost
 from pipeline.training import checkpoint
 from pipeline.training.loop import distill
 from pipeline.training.state import TrainingRun, initial_state

@@ -1,12 +1,11 @@
 """The data stage on files as people have them: what it writes, counts and refuses."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from small_tables import DOLLY, files, gathered, jsonl, rows
+from stage_commands import job_file, run_stage
 
 from pipeline.artifacts import lock, schemas
 from pipeline.data.examples import Example, assign_ids, prompt
@@ -16,14 +15,8 @@ from pipeline.settings.data import Columns, Template
 def stage(
     settings: dict[str, object], out: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    job = json.dumps({"id": "toy-1", "code": "c0de", "settings": settings})
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.stages.prepare_data", job, "--out", str(out)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    job = job_file(out.with_name(f"{out.name}.json"), "toy-1", settings, "c0de")
+    return run_stage("prepare_data", job=job, out=out, environment=environment)
 
 
 def test_the_stage_writes_three_splits_prose_card_and_manifest(tmp_path: Path) -> None:
@@ -67,7 +60,7 @@ def test_a_fault_ends_the_stage_with_one_line_and_leaves_nothing(tmp_path: Path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {train}:10: no column 'output'")
     assert "Traceback" not in done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", lock.LOCK}
+    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", "out.json", lock.LOCK}
 
 
 def test_questions_shared_with_given_test_files_are_kept_counted_and_named(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The stage that evaluates a checkpoint, a kill in its midst, and the excess error on own text."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import torch
 from small_tasks import ITEMS, QUESTIONS, WORDS, gathered, lines, lm_eval_job, model, scores
 from snaking import ROOT
+from stage_commands import job_file
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text
@@ -69,8 +69,8 @@ def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
 
 def stage(folder: Path, job: EvaluationJob, task: Path) -> list[str]:
     """The command that evaluates a tiny model on its test split and a task."""
-    value = {"id": "tiny", "code": "x", "settings": job.model_dump()}
-    command = [sys.executable, "-m", "pipeline.stages.evaluate", json.dumps(value)]
+    file = job_file(folder / "job.json", "tiny", job.model_dump(), "x")
+    command = [sys.executable, "-m", "pipeline", "evaluate", "--job", str(file)]
     for role in ("model", "data", "tokens", "state"):
         command += [f"--{role}", str(folder / role)]
     return [*command, "--task", str(task), "--out", str(folder / "out")]

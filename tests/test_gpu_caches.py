@@ -1,7 +1,6 @@
 """Caches and evaluations on a pretended GPU: they say what they say on a CPU, in float32."""
 
 import math
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import Measured
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
+from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import open_cache
 from pipeline.teacher_cache.writer import BLOCK_TOKENS
@@ -63,10 +63,11 @@ def cache(folder: Path, settings: dict[str, Any]) -> Path:
     job = artifact.Job(
         id="cache", code="", settings=CacheJob(**settings, splits=["train"]).model_dump()
     )
-    machine = {"micro_batch_tokens": BUDGET, "threads": 1}
-    out = {"state": folder / "state", "out": folder / "cache"}
-    stage.run(Namespace(job=job, **inputs, **out, **machine))
-    return folder / "cache"
+    state, out = folder / "state", folder / "cache"
+    stage.run(
+        CacheTeacherOptions(job=job, state=state, out=out, micro_batch_tokens=BUDGET, **inputs)
+    )
+    return out
 
 
 @pytest.mark.parametrize("tier", TIERS)

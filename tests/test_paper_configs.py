@@ -1,11 +1,7 @@
 """The shipped paper protocols: valid, of the stated size, and planned without a network."""
 
-import json
-import os
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ import pytest
 import yaml
 from small_tables import jsonl
 from snaking import ROOT, Copy, edited
+from stage_commands import job_file, run_stage
 
 from pipeline.data.sources import gather_hub
 from pipeline.settings.data import DataSettings, Hub
@@ -142,15 +139,9 @@ def test_the_files_of_minillms_data_set_are_read_by_name(tmp_path: Path):
 
 def test_a_file_of_a_hub_out_of_reach_is_one_error_with_the_ways_out(tmp_path: Path):
     settings = {"examples": CONFIGS["gpt2_dolly"]["data"]["examples"]}
-    job = json.dumps({"id": "data-1", "code": "", "settings": settings})
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "out")],
-        cwd=ROOT,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    job = job_file(tmp_path / "job.json", "data-1", settings)
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    done = run_stage("prepare_data", job=job, out=tmp_path / "out", environment=offline)
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data set 'MiniLLM/dolly', file 'raw.jsonl', can't be loaded")

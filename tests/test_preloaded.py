@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from snaking import ROOT, Copy
+from stage_commands import job_file
 
 from pipeline.artifacts import artifact
 from workflow.config.validate import validate
@@ -39,10 +40,19 @@ def test_a_student_of_its_own_process_has_the_same_bits(
     grid = Grid(validate(tiny))
     student = grid.student("jsd", "small", "large", 1)
     flags = [part for role, one in student.inputs for part in (f"--{role}", one.path)]
-    here = ["--out", str(tmp_path / student.id), "--state", str(tmp_path / "state")]
+    file = tmp_path / "job.json"
+    file.write_text(Jobs(grid).job_json(student))
+    here = [
+        "--job",
+        str(file),
+        "--out",
+        str(tmp_path / student.id),
+        "--state",
+        str(tmp_path / "state"),
+    ]
     machine = ["--micro-batch-tokens", "2048", "--threads", "1"]
     subprocess.run(
-        [*HERE, "pipeline.stages.train", Jobs(grid).job_json(student), *flags, *here, *machine],
+        [*HERE, "pipeline", "train", *flags, *here, *machine],
         cwd=chain.folder,
         check=True,
     )
@@ -59,8 +69,8 @@ def test_a_student_of_its_own_process_has_the_same_bits(
 
 
 def test_output_and_exit_status_are_the_jobs(tmp_path: Path) -> None:
-    job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
-    asked = [*HERE, "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "x")]
+    job = job_file(tmp_path / "job.json", "x", {"examples": {"source": "nowhere"}})
+    asked = [*HERE, "pipeline", "prepare_data", "--job", str(job), "--out", str(tmp_path / "x")]
     ends = [ran(tmp_path, *SERVED, *asked), ran(tmp_path, *asked)]
     assert ends[0].returncode == ends[1].returncode == 2
     assert ends[0].stderr == ends[1].stderr
@@ -92,8 +102,8 @@ def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path
         "x" * 105
     )  # with a socket's name, more than the 107 that its address may have
     long.mkdir()
-    job = '{"id": "x", "code": "", "settings": {"examples": {"source": "nowhere"}}}'
-    asked = [*HERE, "pipeline.stages.prepare_data", job, "--out", str(tmp_path / "x")]
+    job = job_file(tmp_path / "job.json", "x", {"examples": {"source": "nowhere"}})
+    asked = [*HERE, "pipeline", "prepare_data", "--job", str(job), "--out", str(tmp_path / "x")]
     done = ran(tmp_path, *SERVED, *asked, TMPDIR=str(long))
     assert done.returncode == 2
     assert "nowhere" in done.stderr

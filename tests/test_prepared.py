@@ -2,7 +2,6 @@
 
 import copy
 import json
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,9 @@ from pipeline.models.layers import layers_of
 from pipeline.models.settled import not_obeyed, settle
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Tokenizer
-from pipeline.stages.prepare_model import stage
-from pipeline.stages.train_tokenizer.stage import train
+from pipeline.stages import prepare_model as stage
+from pipeline.stages.options import PrepareModelOptions
+from pipeline.stages.train_tokenizer import train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"]
 WORDS = train(TEXTS * 5, Tokenizer(vocabulary_size=300))
@@ -63,7 +63,7 @@ def saved(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
 def run(out: Path, settings: dict[str, object], base: Path | None = None) -> None:
     """The stage, as its command line calls it."""
     job = Job(out.name, "code", {"seed": 1, **settings})
-    stage.run(Namespace(job=job, tokenizer=None, base=base, out=out))
+    stage.run(PrepareModelOptions(job=job, base=base, out=out))
 
 
 def prepared(tmp_path: Path) -> Path:
@@ -245,8 +245,8 @@ def test_fresh_weights_lost_and_made_again_are_the_same_bytes(tmp_path: Path) ->
     for name in ("one", "other"):
         torch.rand(5)
         job = Job(name, "code", {"seed": 3, **shape})
-        options = Namespace(job=job, tokenizer=tmp_path / "words", base=None, out=tmp_path / name)
-        stage.run(options)
+        words, out = tmp_path / "words", tmp_path / name
+        stage.run(PrepareModelOptions(job=job, tokenizer=words, out=out))
     one, other = ((tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
     assert one.read_bytes() == other.read_bytes()
 

@@ -10,8 +10,8 @@ from shelf import put_all
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import apply_overrides
 from pipeline.settings.generation import TextJob
-from pipeline.stages.generate.stage import prompts
-from pipeline.stages.train import stage as distill
+from pipeline.stages import train as distill
+from pipeline.stages.generate import prompts
 from workflow.config.validate import ConfigError, validate
 from workflow.grid import relabelling
 from workflow.grid.artifact import Artifact
@@ -131,7 +131,7 @@ def test_snakemake_plans_the_stages(project, tiny):
 
 def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
-    made = distill.assemble(files, run(Setup("seqkd")).settings, budget=400)
+    made = distill.assemble(files, run(Setup("seqkd")).settings)
     ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
     assert [one.example_id for one in made.pool] == ids
     assert {one.author for one in made.pool} == {"teacher"}

@@ -22,7 +22,7 @@ from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import Cell, Group, Heading, Table
 from pipeline.runtime.process_pool import InlineExecutor, process_pool
 from pipeline.settings.report import ReportSettings
-from pipeline.stages.report import stage as report
+from pipeline.stages import report
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv

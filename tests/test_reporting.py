@@ -35,7 +35,7 @@ from pipeline.reporting.sections import score_plots
 from pipeline.reporting.sections.teacher_size_plot import frontier, scores_by_teacher_size
 from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
-from pipeline.stages.report import stage as report
+from pipeline.stages import report
 
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
@@ -291,6 +291,6 @@ def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
 
 
 def test_the_report_does_not_load_torch() -> None:
-    code = "import sys, pipeline.stages.report.stage; sys.exit('torch' in sys.modules)"
+    code = "import sys, pipeline.stages.report; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -68,13 +68,13 @@ def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):
 def test_a_stage_depends_on_what_it_imports_and_on_no_more():
     distill = closure("pipeline.stages.train")
     assert {
-        "pipeline.stages.train.stage",
+        "pipeline.stages.train",
         "pipeline.training.loop",
         "pipeline.artifacts.schemas",
     } <= distill
     assert not distill & {
-        "pipeline.stages.evaluate.stage",
-        "pipeline.stages.report.stage",
+        "pipeline.stages.evaluate",
+        "pipeline.stages.report",
         "pipeline.methods.catalogue",
     }
     assert "pipeline.training.loop" not in closure("pipeline.stages.evaluate")

@@ -14,7 +14,7 @@ from pipeline.reporting.analysis import top_k_bias
 from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
-from pipeline.stages.report import stage as report
+from pipeline.stages import report
 
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
 MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}

@@ -1,38 +1,64 @@
-"""The command line of each stage: it answers before it loads the libraries of its work."""
+"""The command line of the stages: what it parses, refuses, and leaves unloaded."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from stage_commands import ROOT, run_stage
 
-ROOT = Path(__file__).parent.parent
-STAGES = sorted(path.parent.name for path in ROOT.glob("pipeline/stages/*/__main__.py"))
+from pipeline.stages.options import STAGES
+
 HEAVY = {"numpy", "pyarrow", "pydantic", "torch", "transformers"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_help_is_given_without_loading_the_libraries_of_the_work(stage: str):
+def test_help_loads_none_of_the_libraries_of_the_work():
     code = (
         "import runpy, sys, contextlib\n"
-        "sys.argv = ['stage', '--help']\n"
-        f"with contextlib.suppress(SystemExit): runpy.run_module('pipeline.stages.{stage}', "
-        "run_name='__main__', alter_sys=True)\n"
+        "sys.argv = ['pipeline', 'train', '--help']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_module('pipeline', run_name='__main__')\n"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert f"usage: python -m pipeline.stages.{stage} " in done.stdout
+    assert "usage: python -m pipeline train" in done.stdout
+    assert "--gradient-checkpointing" in done.stdout
     assert not HEAVY & set(done.stderr.split())
 
 
-def test_every_stage_that_a_rule_runs_has_such_a_command_line():
+def test_each_stage_is_a_module_with_options():
+    not_stages = {"__init__", "command_line", "options"}
+    modules = {path.stem for path in ROOT.glob("pipeline/stages/*.py")} - not_stages
+    assert modules == set(STAGES)
+
+
+def test_rules_run_every_stage_but_the_check_of_a_cache():
     rules = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
-    run = {
-        word.removeprefix("pipeline.stages.")
-        for word in rules.split()
-        if word.startswith("pipeline.")
-    }
-    assert run
-    assert run == set(STAGES)
+    named = set(re.findall(r"pipeline ([a-z_]+)", rules))
+    assert named == set(STAGES) - {"verify_cache"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("sing",), "invalid choice: 'sing'"),
+        (("prepare_data",), "--job, --out"),
+        (("prepare_data", "--out", "x", "--threads", "two"), "invalid int value: 'two'"),
+        (("prepare_data", "--out", "x", "--job", "nowhere.json"), "nowhere.json"),
+    ],
+)
+def test_a_faulty_command_line_is_refused_with_the_fault(arguments: tuple[str, ...], word: str):
+    done = run_stage(*arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_a_job_file_without_settings_is_refused(tmp_path: Path):
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"id": "x", "code": ""}))
+    done = run_stage("prepare_data", job=job, out=tmp_path / "out")
+    assert done.returncode == 2
+    assert "id, code and settings" in done.stderr

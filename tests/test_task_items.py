@@ -1,22 +1,20 @@
 """The items of tasks: how they are gathered from files, folders and the hub, and kept."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_tasks import DATA, QUESTIONS, instruction_job, lines, lm_eval_job
-from snaking import ROOT
+from stage_commands import job_file, run_stage
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, normalise
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
 from pipeline.settings.evaluation import Evaluation, LocalFiles
-from pipeline.stages.prepare_task import stage as prepare_task
+from pipeline.stages import prepare_task
 from pipeline.tasks import (
     definitions,
     documents,
@@ -231,16 +229,9 @@ def prepare(out: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[
     names = ("example_id", "instruction", "input", "prompt", "source")
     columns = {name: [QUESTIONS[0]["question"]["stem"]] for name in names}
     schemas.write(data / "train.parquet", columns | {"responses": [["Cats."]]}, schemas.EXAMPLES)
-    value = {"id": out.name, "code": "x", "settings": settings}
-    command = [sys.executable, "-m", "pipeline.stages.prepare_task", json.dumps(value)]
-    return subprocess.run(
-        [*command, "--data", str(data), "--out", str(out)],
-        cwd=ROOT,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    job = job_file(out.parent / "job.json", out.name, settings, "x")
+    offline = {"HF_HUB_OFFLINE": "1"}
+    return run_stage("prepare_task", job=job, data=data, out=out, environment=offline)
 
 
 def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):

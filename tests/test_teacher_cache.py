@@ -1,8 +1,6 @@
 """The stage that writes a teacher's cache, and what reads and checks it."""
 
-import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +11,7 @@ import pytest
 import shelf
 import torch
 from players import CPU, Setup, llama, run, schooled, texts
+from stage_commands import job_file, run_stage
 from test_cache_tiers import cached
 
 from pipeline.artifacts import artifact
@@ -46,11 +45,6 @@ class Shelf:
     cache: Path
 
 
-def cache_stage(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.stages.cache_teacher", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """A cache of three shards, as the stage writes it."""
@@ -58,10 +52,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     teacher = shelf.put_model(folder / "teacher", llama(7))
     tokens = shelf.put_texts(folder / "tokens", texts(COUNT))
     settings = {"k": 8, "splits": ["train"], "shard_texts": 240}
-    job = json.dumps({"id": "cache", "code": "", "settings": settings})
-    given = {"teacher": teacher, "tokens": tokens, "state": folder / "state"}
-    flags = [part for role, path in given.items() for part in (f"--{role}", str(path))]
-    done = cache_stage(job, *flags, "--out", str(folder / "cache"))
+    job, cache = job_file(folder / "job.json", "cache", settings), folder / "cache"
+    state = folder / "state"
+    done = run_stage(
+        "cache_teacher", job=job, teacher=teacher, tokens=tokens, state=state, out=cache
+    )
     assert done.returncode == 0, done.stderr
     return Shelf(teacher, tokens, folder / "cache")
 
@@ -135,7 +130,7 @@ def test_the_manifest_says_how_far_a_share_is_from_the_teacher(made: Shelf):
 
 def verify(made: Shelf, *more: str) -> subprocess.CompletedProcess[str]:
     flags = ("--teacher", str(made.teacher), "--tokens", str(made.tokens))
-    return cache_stage("verify", str(made.cache), *flags, *more)
+    return run_stage("verify_cache", *flags, *more, cache=made.cache)
 
 
 def test_verify_prints_the_largest_error(made: Shelf):

@@ -1,6 +1,5 @@
 """What a teacher writes: texts that end as the experiment's do, or a refusal that names it."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,13 @@ from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import read_texts
 from pipeline.models import vocabulary
 from pipeline.settings.generation import TextJob
-from pipeline.stages.generate import stage
+from pipeline.stages import generate as stage
+from pipeline.stages.options import GenerateOptions
 
 
 def written(folder: Path, teacher: LlamaForCausalLM) -> Path:
     """The artifact of a teacher's texts."""
-    options = Namespace(
+    options = GenerateOptions(
         job=Job("texts", "x", TextJob(max_new_tokens=6).model_dump()),
         teacher=put_model(folder / "teacher", teacher),
         tokens=put_texts(folder / "tokens", texts(8)),

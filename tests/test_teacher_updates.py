@@ -14,7 +14,7 @@ from pipeline.data.batch import Batch, collate
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import scaling_of
 from pipeline.models.lora import LoraOptimizer, attach
-from pipeline.stages.train import stage as distill
+from pipeline.stages import train as distill
 from pipeline.teacher_updates import exam, online_module
 from pipeline.training import checkpoint, chunked_loss
 from pipeline.training.loop import distill as steps_of
@@ -294,7 +294,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(method, tmp_path):
 def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
     files = put_all(tmp_path)
     before = {path: path.read_bytes() for path in files.teacher.rglob("*.*")}
-    made = distill.assemble(files, run(Setup(method, steps=3)).settings, budget=400)
+    made = distill.assemble(files, run(Setup(method, steps=3)).settings)
     after(made, initial_state(made), 3)
     assert any(up.abs().sum() > 0 for up in made.update.learner.weights[1::2])
     assert {path: path.read_bytes() for path in files.teacher.rglob("*.*")} == before
@@ -303,7 +303,7 @@ def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
 @pytest.mark.parametrize("update", [online_module.Update(), exam.Update()])
 def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
     made = run(Setup("okd"))
-    learning = update.begin(schooled(), made.pool, made.settings, budget=400)
+    learning = update.begin(schooled(), made.pool, made.settings)
     with torch.no_grad():
         next(made.student.parameters()).fill_(torch.nan)
     learning.learn(made.student, [collate(made.pool[:4], CPU)], 4)

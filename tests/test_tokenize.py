@@ -1,6 +1,5 @@
 """Texts become ids whole: with an EOS to learn, and left out and counted where too long."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,9 @@ from pipeline.models.language_model import load_tokenizer
 from pipeline.models.vocabulary import digest
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.settings.models import Tokenizer
-from pipeline.stages.tokenize.stage import describe, encode, encode_plain, run
-from pipeline.stages.train_tokenizer.stage import END, train
+from pipeline.stages.options import TokenizeOptions
+from pipeline.stages.tokenize import describe, encode, encode_plain, run
+from pipeline.stages.train_tokenizer import END, train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"] * 5
 WORDS = train(TEXTS, Tokenizer(vocabulary_size=300))
@@ -128,7 +128,7 @@ def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
     artifact.write_json(data / artifact.MANIFEST, settings)
     WORDS.save_pretrained(words / "model")
     job = artifact.Job("tokens", "x", ROOMY.model_dump())
-    run(Namespace(job=job, data=data, tokenizer=words, out=out))
+    run(TokenizeOptions(job=job, data=data, tokenizer=words, out=out))
 
     (text,) = read_texts(out / "test.parquet")
     end = WORDS.eos_token_id

@@ -1,8 +1,6 @@
 """Texts have one tokenizer and one end; models that meet them agree, learn it, or are refused."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from players import llama
 from players import texts as players_texts
 from shelf import put_all, put_model, put_texts
-from snaking import ROOT
+from stage_commands import job_file, run_stage
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from word_pieces import END, TURN, byte_level
 
@@ -24,8 +22,8 @@ from pipeline.models.settled import settle
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
-from pipeline.stages.prepare_model.stage import from_shape
-from pipeline.stages.train import stage as distill
+from pipeline.stages import train as distill
+from pipeline.stages.prepare_model import from_shape
 
 CPU = torch.device("cpu")
 
@@ -158,20 +156,11 @@ def job_settings(policy: str, new_tokens: int) -> dict[str, Any]:
 
 def trained(folder: Path, start: Path, tokens: Path) -> Path:
     """A student as the stage leaves it."""
-    flags = ["--start", str(start), "--tokens", str(tokens), "--state", str(folder / "state")]
-    job = json.dumps({"id": "student", "code": "x", "settings": job_settings("fixed", 4)})
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.stages.train",
-        job,
-        *flags,
-        "--out",
-        str(folder / "out"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    job = job_file(folder / "job.json", "student", job_settings("fixed", 4), "x")
+    state, out = folder / "state", folder / "out"
+    done = run_stage("train", job=job, start=start, tokens=tokens, state=state, out=out)
     assert done.returncode == 0, done.stderr
-    return folder / "out"
+    return out
 
 
 def test_a_trained_student_is_saved_with_the_end_that_it_has_learnt(tmp_path: Path):
@@ -194,7 +183,7 @@ def test_a_student_too_short_for_what_it_is_to_write_is_named(tmp_path: Path):
     said = f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
     for policy, new_tokens in (("fixed", 16), ("mixed", 4)):
         settings = DistillSettings.model_validate(job_settings(policy, new_tokens))
-        distill.check_positions(distill.assemble(files, settings, 100), files)
+        distill.check_positions(distill.assemble(files, settings), files)
     settings = DistillSettings.model_validate(job_settings("mixed", 16))
     with pytest.raises(ValueError, match=said):
-        distill.check_positions(distill.assemble(files, settings, 100), files)
+        distill.check_positions(distill.assemble(files, settings), files)

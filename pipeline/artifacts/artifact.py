@@ -32,12 +32,13 @@ class Job:
     settings: dict[str, object]
 
     @classmethod
-    def parse(cls, text: str) -> "Job":
-        """The job in one JSON value, as rules pass it. Raises ValueError if parts are missing."""
-        value = json.loads(text)
-        if not isinstance(value, dict) or set(value) != {"id", "code", "settings"}:
-            raise ValueError(f"a job is a JSON object of id, code and settings, not {text[:80]!r}")
-        return cls(**value)
+    def read(cls, path: Path) -> "Job":
+        """The job in a JSON file. Raises ValueError if id, code or settings are missing."""
+        value = json.loads(path.read_bytes())
+        try:
+            return cls(value["id"], value["code"], value["settings"])
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: a job is a JSON object of id, code and settings") from None
 
 
 @contextlib.contextmanager

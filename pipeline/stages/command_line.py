@@ -1,13 +1,12 @@
 """What every stage's command line does the same way."""
 
-import argparse
 import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
@@ -26,15 +25,6 @@ WAYS_OUT = {
     errno.EROFS: "mount it for writing and run again",
     errno.EIO: "have the disk looked at and run again",
 }
-
-
-def parser(stage: ModuleType) -> argparse.ArgumentParser:
-    """A parser that expects the job's JSON and an output; a stage adds a flag for each input."""
-    name = f"python -m {stage.__name__}"
-    parsing = argparse.ArgumentParser(prog=name, description=stage.__doc__)
-    parsing.add_argument("job", type=Job.parse, help="id, code and settings as one JSON value")
-    parsing.add_argument("--out", type=Path, required=True, help="the artifact to write")
-    return parsing
 
 
 def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:

@@ -7,6 +7,7 @@ finished work.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ MODULES = {
     "evals": "pipeline.stages.evaluate",
 }
 REPORT = "pipeline.stages.report"
+JOB_FILES = Path("results/jobs")
 OUTDATED = "results/.outdated"  # an input of what other code has made: it is made anew each time
 Lookup = Callable[[Any], Any]  # from a rule's wildcards
 
@@ -101,6 +103,13 @@ class Jobs:
         for code, one in sources.items():
             code_log.note(code, self.sources(one))
         code_log.note(self.report_job["code"], source_hash.sources(REPORT))
+
+    def write_job_files(self, everything: bool) -> None:
+        """Writes what a stage is told, as a file for each unfinished artifact, or for every one."""
+        for one in self.grid.artifacts.values():
+            if everything or self.state(one) is not State.FINISHED:
+                _write_job_file(f"{one.stage}/{one.id}", self.job_json(one))
+        _write_job_file(f"report/{self.experiment}", canonical(self.report_job))
 
     def flags(self, stage: str) -> Lookup:
         """The same folders as flags of the stage's command line."""
@@ -215,6 +224,14 @@ class Jobs:
     def rows(self, _: object) -> str:
         """A digest of the rows of `grid.csv`."""
         return hashlib.sha256(canonical(grid_csv.rows(self.grid)).encode()).hexdigest()[:16]
+
+
+def _write_job_file(name: str, text: str) -> None:
+    path = JOB_FILES / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)  # a job of another run may be reading it
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+NOT_IN_RESULTS = {"pipeline.stages.options"}  # flags: paths, and what the machine gives
 
 
 @cache
@@ -33,12 +34,11 @@ def sources(module: str, plugins: tuple[str, ...] = ()) -> dict[str, str]:
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """The modules behind a module: itself, or what of a package is run, and all they import."""
-    start = f"{module}.__main__" if _path(f"{module}.__main__") else module
-    found, waiting = {start}, [start]
+    """A module and all that it imports, directly or not."""
+    found, waiting = {module}, [module]
     while waiting:
         one = waiting.pop()
-        for name in (_imports(one) | _packages(one)) - found:
+        for name in (_imports(one) | _packages(one)) - found - NOT_IN_RESULTS:
             found.add(name)
             waiting.append(name)
     return frozenset(found)

@@ -7,10 +7,15 @@ from workflow.resources.machine import Machine
 from workflow.resources.requests import Needs, refuse
 
 
+def is_forced():
+    """Whether finished artifacts are made again, too."""
+    asked = workflow.dag_settings
+    return bool(asked.forceall or asked.forcerun)
+
+
 def settled(path):
     """A finished input: Snakemake looks for no job behind it, and its age is no reason to run."""
-    asked = workflow.dag_settings
-    if asked.forceall or asked.forcerun:  # then the whole graph counts
+    if is_forced():  # then the whole graph counts
         return path
     return ancient(before_update(path))
 
@@ -42,6 +47,7 @@ if workflow.is_main_process:
 onstart:
     run_lock.note(JOBS.experiment)
     JOBS.note_sources()
+    JOBS.write_job_files(is_forced())
 
 
 onerror:

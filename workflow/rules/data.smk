@@ -20,7 +20,8 @@ rule data:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.prepare_data {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline prepare_data"
+        " --job results/jobs/data/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -46,7 +47,8 @@ rule tokenizer:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.train_tokenizer {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline train_tokenizer"
+        " --job results/jobs/tokenizers/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"
 
@@ -72,6 +74,7 @@ rule tokens:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.tokenize {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline tokenize"
+        " --job results/jobs/tokens/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

@@ -24,7 +24,8 @@ rule evaluation:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.evaluate {params.job:q} {params.flags:q}"
+        " pipeline evaluate"
+        " --job results/jobs/evals/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

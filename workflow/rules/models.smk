@@ -19,6 +19,7 @@ rule model:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.prepare_model {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline prepare_model"
+        " --job results/jobs/models/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

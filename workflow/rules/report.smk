@@ -39,6 +39,7 @@ rule report:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.report {params.job:q}"
+        "exec python -m workflow.launch.run_stage pipeline report"
+        " --job results/jobs/report/{wildcards.experiment:q}.json"
         " --grid {input.grid:q} --results results --out {output:q} --threads {threads}"
         " > {log:q} 2>&1"

@@ -27,7 +27,8 @@ rule start:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.train {params.job:q} {params.flags:q}"
+        " pipeline train"
+        " --job results/jobs/starts/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"
@@ -63,7 +64,8 @@ rule student:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.train {params.job:q} {params.flags:q}"
+        " pipeline train"
+        " --job results/jobs/students/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"

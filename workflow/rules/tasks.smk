@@ -19,6 +19,7 @@ rule task:
     message:
         "{output}"
     shell:
-        "exec python -m workflow.launch.run_stage pipeline.stages.prepare_task {params.job:q} {params.flags:q}"
+        "exec python -m workflow.launch.run_stage pipeline prepare_task"
+        " --job results/jobs/tasks/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q}"
         " > {log:q} 2>&1"

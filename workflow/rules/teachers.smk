@@ -28,7 +28,8 @@ rule teacher:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.train {params.job:q} {params.flags:q}"
+        " pipeline train"
+        " --job results/jobs/teachers/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " {params.checkpointing:q}"
@@ -61,7 +62,8 @@ rule teacher_text:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.generate {params.job:q} {params.flags:q}"
+        " pipeline generate"
+        " --job results/jobs/texts/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q} --threads {threads}"
         " > {log:q} 2>&1"
 
@@ -93,7 +95,8 @@ rule teacher_cache:
     shell:
         "exec python -m workflow.launch.run_stage --device {resources.device} --threads {threads}"
         " --gpu-memory-mb {resources.gpu_memory_mb}"
-        " pipeline.stages.cache_teacher {params.job:q} {params.flags:q}"
+        " pipeline cache_teacher"
+        " --job results/jobs/caches/{wildcards.id:q}.json {params.flags:q}"
         " --out {output:q} --state results/state/{wildcards.id:q}"
         " --micro-batch-tokens {resources.micro_batch_tokens} --threads {threads}"
         " > {log:q} 2>&1"

@@ -21,7 +21,7 @@ from benchmarks.workbench import SHAPES, equal, model
 from pipeline.data.batch import Text
 from pipeline.models.language_model import default_device
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened

@@ -14,7 +14,7 @@ from pipeline.distributions.log_probs import TeacherSignal, target_log_prob
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages.cache_teacher import stage
+from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.metadata import HEAD

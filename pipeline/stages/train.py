@@ -1,9 +1,6 @@
 """Puts a run together, trains to its end or to a signal, and writes what came of it."""
 
 import time
-from argparse import Namespace
-from dataclasses import dataclass, replace
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -26,6 +23,7 @@ from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings
 from pipeline.stages import command_line
+from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.training import checkpoint
 from pipeline.training.compile import compiled
@@ -37,40 +35,21 @@ POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
-@dataclass(frozen=True)
-class Files:
-    """Where the inputs of a run are; what a method does not need is None."""
-
-    start: Path
-    tokens: Path
-    texts: list[Path]  # together; empty: the gold responses
-    cache: Path | None
-    teacher: Path | None
-    state: Path
-
-    def inputs(self) -> dict[str, Path]:
-        """Those that are given, by role."""
-        given = {"start": self.start, "tokens": self.tokens}
-        given |= {"cache": self.cache, "teacher": self.teacher}
-        given |= {f"texts-{at}": path for at, path in enumerate(self.texts)}
-        return {name: path for name, path in given.items() if path is not None}
-
-
-def assemble(files: Files, settings: DistillSettings, budget: int) -> TrainingRun:
+def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
-    vocabulary.check(files.start, files.tokens)
-    student = vocabulary.end_as(load(files.start, device), files.tokens)
-    teacher = _teacher(files, settings, student.config.vocab_size)
-    author = "teacher" if files.texts else "gold"
-    sources = files.texts or [files.tokens]
+    vocabulary.check(options.start, options.tokens)
+    student = vocabulary.end_as(load(options.start, device), options.tokens)
+    teacher = _teacher(options, settings, student.config.vocab_size)
+    author = "teacher" if options.texts else "gold"
+    sources = options.texts or [options.tokens]
     pool = [text for one in sources for text in read_texts(one / "train.parquet", author)]
-    plain = read_texts(files.tokens / "plain.parquet") if method.plain_text_weight else []
+    plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
         assert isinstance(teacher, LiveTeacher)
         update = components.build_update(method.update, method.update_settings).begin(
-            teacher.model, pool, settings, budget
+            teacher.model, pool, settings, options.micro_batch_tokens
         )
     return TrainingRun(
         settings=settings,
@@ -80,47 +59,49 @@ def assemble(files: Files, settings: DistillSettings, budget: int) -> TrainingRu
         policy=components.build_policy(method.policy, method.policy_settings),
         update=update,
         pool=pool,
-        validation=read_texts(files.tokens / "validation.parquet"),
+        validation=read_texts(options.tokens / "validation.parquet"),
         plain=plain,
-        budget=budget,
+        budget=options.micro_batch_tokens,
+        recompute=options.gradient_checkpointing,
     )
 
 
-def check_positions(run: TrainingRun, files: Files) -> None:
+def check_positions(run: TrainingRun, options: TrainOptions) -> None:
     """Raises ValueError where student or live teacher is too short for what it is to read."""
-    models = {files.start: run.student}
+    models = {options.start: run.student}
     if isinstance(run.teacher, LiveTeacher):
-        models[files.teacher] = run.teacher.model
+        models[options.teacher] = run.teacher.model
     new_tokens = 0 if run.known_ahead else run.settings.max_new_tokens
     texts = [*run.pool, *run.validation, *run.plain]
     for path, model in models.items():
         positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
 
 
-def _teacher(files: Files, settings: DistillSettings, size: int) -> Teacher | None:
-    if files.cache is not None:
-        for source in files.texts or [files.tokens]:
-            check_cache(files.cache, source, size)
-        return open_cache(files.cache, ["train"])
-    if files.teacher is None:
+def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
+    if options.cache is not None:
+        for source in options.texts or [options.tokens]:
+            check_cache(options.cache, source, size)
+        return open_cache(options.cache, ["train"])
+    if options.teacher is None:
         return None
 
-    vocabulary.check_teacher(files.teacher, files.tokens)
+    vocabulary.check_teacher(options.teacher, options.tokens)
     device, precision = default_device(), settings.training.precision
     # one that learns, too, keeps its matrices: its adapters are made like them
     learns = settings.method.update is not None
-    model = load(files.teacher, device) if learns else load_frozen(files.teacher, device, precision)
-    model = vocabulary.end_as(model.requires_grad_(False), files.tokens)
+    model = (
+        load(options.teacher, device) if learns else load_frozen(options.teacher, device, precision)
+    )
+    model = vocabulary.end_as(model.requires_grad_(False), options.tokens)
     return LiveTeacher(model, precision)
 
 
-def train(
-    run: TrainingRun, state: TrainingState, files: Files, job_key: str, save_seconds: float
-) -> None:
+def train(run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str) -> None:
     """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
     stopped: list[int] = []
     command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
     saved = logged = time.monotonic()
+    save_seconds = options.save_seconds
     for step in distill(run, state):
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step in (1, run.steps):
@@ -128,7 +109,7 @@ def train(
             log(_describe(state, run))
             logged = now
         if stopped or now - saved > save_seconds:
-            checkpoint.save(files.state, run, state, job_key)
+            checkpoint.save(options.state, run, state, job_key)
             saved = time.monotonic()
             save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
@@ -165,27 +146,25 @@ def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     )
 
 
-def run(options: Namespace) -> None:
+def run(options: TrainOptions) -> None:
     """Trains, then writes model, steps and cost."""
     torch.set_num_threads(options.threads)
     settings = DistillSettings.model_validate(options.job.settings)
     torch.manual_seed(settings.seed)
-    files = Files(**{name: getattr(options, name) for name in Files.__dataclass_fields__})
-    command_line.begin(options.out, options.job, files.inputs())
+    command_line.begin(options.out, options.job, options.inputs())
 
-    run = assemble(files, settings, options.micro_batch_tokens)
-    run = compiled(replace(run, recompute=options.gradient_checkpointing))
-    check_positions(run, files)
-    state, job_key = initial_state(run), artifact.resume_key(options.job, files.inputs())
-    if checkpoint.resume(files.state, run, state, job_key):
+    run = compiled(assemble(options, settings))
+    check_positions(run, options)
+    state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
+    if checkpoint.resume(options.state, run, state, job_key):
         log(f"going on after step {state.step} of {run.steps}")
-    train(run, state, files, job_key, options.save_seconds)
+    train(run, state, options, job_key)
 
     with artifact.atomic_write(options.out) as folder:
         run.student.save_pretrained(folder / "model")
-        load_tokenizer(files.tokens).save_pretrained(folder / "model")  # which it has learnt
+        load_tokenizer(options.tokens).save_pretrained(folder / "model")  # which it has learnt
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
-        artifact.write_manifest(folder, options.job, files.inputs())
-    checkpoint.forget(files.state)
+        artifact.write_manifest(folder, options.job, options.inputs())
+    checkpoint.forget(options.state)

@@ -2,7 +2,6 @@
 
 import gc
 import io
-from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -29,12 +28,13 @@ from pipeline.reporting.sections.contents import Draft, drafts
 from pipeline.runtime import process_pool
 from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
+from pipeline.stages.options import ReportOptions
 
 MANY = 1000  # cells, from which on other processes do more than it takes to begin them
 SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
 
 
-def run(options: Namespace) -> None:
+def run(options: ReportOptions) -> None:
     """Writes the report and prints its main table."""
     gc.disable()  # of millions of scores none is garbage: a quarter of the time went into looking
     settings = ReportSettings.model_validate(options.job.settings)

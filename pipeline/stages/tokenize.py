@@ -1,6 +1,5 @@
 """Encodes prompts and responses, and counts what is too long or has a special token's text."""
 
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pipeline.models import vocabulary
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.stages import command_line
+from pipeline.stages.options import TokenizeOptions
 
 NAMED = 5  # ids in a warning
 COUNTS = {  # what is counted of the examples of a split, and what a warning says of them
@@ -153,7 +153,7 @@ def write_plain(data: Path, folder: Path, of: Making) -> None:
         schemas.write(folder / path.name, columns, schemas.TOKENS)
 
 
-def run(options: Namespace) -> None:
+def run(options: TokenizeOptions) -> None:
     """Tokenizes all splits of a data set; the tokenizer is kept beside them."""
     settings = TokensSettings.model_validate(options.job.settings)
     inputs = {"data": options.data, "tokenizer": options.tokenizer}

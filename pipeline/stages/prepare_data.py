@@ -1,7 +1,6 @@
 """Gathers, splits and describes the examples of one source."""
 
 import math
-from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pipeline.data.splits import Overlap, overlap, shuffled
 from pipeline.runtime.progress import log
 from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
 from pipeline.stages import command_line
+from pipeline.stages.options import PrepareDataOptions
 
 SHOWN = 10  # examples in the card
 NAMED = 5  # ids in a warning
@@ -113,7 +113,7 @@ def lengths(texts: Sequence[str]) -> dict[str, float] | None:
     }
 
 
-def run(options: Namespace) -> None:
+def run(options: PrepareDataOptions) -> None:
     """Reads the job, gathers the examples, and writes them whole or not at all."""
     settings = DataSettings.model_validate(options.job.settings)
     command_line.begin(options.out, options.job, inputs={})

@@ -1,7 +1,6 @@
 """Writes responses chunk by chunk, each finished on disk before the next."""
 
 import math
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -26,6 +25,7 @@ from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.generation import TextJob
 from pipeline.stages import command_line
+from pipeline.stages.options import GenerateOptions
 
 CHUNK = 500  # texts in a piece: a kill costs no more
 FILE = "train.parquet"
@@ -88,7 +88,7 @@ def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: in
 
 
 def answers(
-    options: Namespace, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
+    options: GenerateOptions, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """The files of all chunks, and what each took."""
     asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
@@ -107,7 +107,7 @@ def answers(
     return made, facts
 
 
-def run(options: Namespace) -> None:
+def run(options: GenerateOptions) -> None:
     """Writes the responses of one model."""
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)

@@ -1,13 +1,12 @@
 """Trains a byte-level BPE tokenizer."""
 
-from argparse import Namespace
-
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.settings.models import Tokenizer as TokenizerSettings
 from pipeline.stages import command_line
+from pipeline.stages.options import TrainTokenizerOptions
 
 END = "<|end|>"
 
@@ -32,7 +31,7 @@ def train(texts: list[str], settings: TokenizerSettings) -> PreTrainedTokenizerF
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def run(options: Namespace) -> None:
+def run(options: TrainTokenizerOptions) -> None:
     """Trains on prompts and responses of the training split."""
     settings = TokenizerSettings.model_validate(options.job.settings)
     inputs = {"data": options.data}

@@ -1,7 +1,6 @@
 """Gathers the items of an instruction task or the documents of a task of lm-eval."""
 
 import hashlib
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.data.examples import Example
 from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import InstructionJob, LmEvalJob, TaskJob
 from pipeline.stages import command_line
+from pipeline.stages.options import PrepareTaskOptions
 from pipeline.tasks import instruction_items
 from pipeline.tasks.hub import Origin
 
@@ -64,7 +64,7 @@ def digest(tables: Mapping[str, pa.Table]) -> str:
     return whole.hexdigest()[:16]
 
 
-def run(options: Namespace) -> None:
+def run(options: PrepareTaskOptions) -> None:
     """Reads the job, gathers the task, and writes it whole or not at all."""
     job = TaskJob.model_validate(options.job.settings).task
     command_line.begin(options.out, options.job, {"data": options.data})

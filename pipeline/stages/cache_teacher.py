@@ -3,7 +3,6 @@
 One shard is written while the teacher reads the next one.
 """
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,7 +26,8 @@ from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import command_line
-from pipeline.stages.cache_teacher import verify
+from pipeline.stages import verify_cache as verify
+from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache import writer as shards
 from pipeline.teacher_cache.capture import Capture, Captured
@@ -113,7 +113,7 @@ def _write(
     return said
 
 
-def run(options: Namespace) -> None:
+def run(options: CacheTeacherOptions) -> None:
     """Writes the cache of one teacher over one set of texts."""
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)

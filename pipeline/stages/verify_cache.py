@@ -12,7 +12,6 @@ some 1e-3: what is beyond that was lost in storing, or is damage.
 """
 
 import math
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from pipeline.models.language_model import default_device, load
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
+from pipeline.stages.options import VerifyCacheOptions
 from pipeline.teacher_cache.metadata import Facts, read_facts
 from pipeline.teacher_cache.reader import CachedTeacher, check_cache, opened
 from pipeline.teacher_cache.reduce import uniform_numbers
@@ -113,7 +113,7 @@ def refuse(found: Verified, folder: Path, teacher: str) -> None:
         )
 
 
-def run(options: Namespace) -> None:
+def run(options: VerifyCacheOptions) -> None:
     """Prints how far a cache is from its teacher."""
     torch.set_num_threads(options.threads)
     folder, facts = options.cache, read_facts(options.cache)

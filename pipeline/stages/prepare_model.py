@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from pipeline.models.settled import Prepared, not_obeyed, settle
 from pipeline.runtime.progress import log
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from pipeline.stages import command_line
+from pipeline.stages.options import PrepareModelOptions
 
 Say = Callable[[str], None]  # tells of what a user should know
 
@@ -130,10 +130,9 @@ def prepare(
     return Prepared(from_shape(source, words, seed), words)
 
 
-def run(options: Namespace) -> None:
+def run(options: PrepareModelOptions) -> None:
     """Writes one model with its tokenizer."""
-    given = {"tokenizer": options.tokenizer, "base": options.base}
-    inputs = {role: path for role, path in given.items() if path}
+    inputs = options.inputs()
     command_line.begin(options.out, options.job, inputs)
     for path in inputs.values():
         checksums.verify(path, "model/*")
@@ -151,7 +150,7 @@ def run(options: Namespace) -> None:
         )
 
 
-def _made(options: Namespace, folder: Path, say: Say) -> str:
+def _made(options: PrepareModelOptions, folder: Path, say: Say) -> str:
     """Makes the model in a folder; gives the digest of its tokenizer."""
     settings = dict(options.job.settings)
     seed = int(settings.pop("seed"))

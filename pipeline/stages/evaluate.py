@@ -5,7 +5,6 @@ the rest is done.
 """
 
 import json
-from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -37,6 +36,7 @@ from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
 from pipeline.stages import command_line
+from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
 from pipeline.teacher_cache.metadata import read_facts
 from pipeline.teacher_cache.reader import check_cache, open_cache
@@ -54,7 +54,7 @@ CUT = "cut"  # likewise: texts of lm-eval's that lost their beginning, as lm-eva
 class Evaluator:
     """A checkpoint, and the files of everything that it may be asked."""
 
-    options: Namespace
+    options: EvaluateOptions
     settings: EvaluationJob
     model: PreTrainedModel
     cards: Mapping[str, tuple[Path, dict[str, Any]]]  # of the tasks that are artifacts, by name
@@ -193,13 +193,11 @@ def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
     return {card["task"]: (folder, card) for folder, card in read.items()}
 
 
-def run(options: Namespace) -> None:
+def run(options: EvaluateOptions) -> None:
     """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
     torch.set_num_threads(options.threads)
     settings = EvaluationJob.model_validate(options.job.settings)
-    inputs = {role: getattr(options, role) for role in ("model", "data", "tokens")}
-    for role in ("cache", "task", "teacher"):
-        inputs |= {f"{role}-{at}": path for at, path in enumerate(getattr(options, role))}
+    inputs = options.inputs()
     command_line.begin(options.out, options.job, inputs)
 
     vocabulary.check(options.model, options.tokens)

@@ -1,1 +1,0 @@
-"""The model that training starts from, as safetensors beside its tokenizer."""

@@ -1,1 +1,0 @@
-"""Scores, tables, plots and one page of everything that an experiment has evaluated."""

@@ -1,1 +1,0 @@
-"""A byte-level BPE tokenizer, trained on the training split."""

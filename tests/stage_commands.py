@@ -1,0 +1,33 @@
+"""Stages run as a rule runs them, by their command line."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def job_file(path: Path, id: str, settings: Mapping[str, object], code: str = "") -> Path:
+    """The file that tells a stage its job."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"id": id, "code": code, "settings": settings}))
+    return path
+
+
+def run_stage(
+    stage: str, *arguments: str | Path, environment: Mapping[str, str] | None = None, **flags: Path
+) -> subprocess.CompletedProcess[str]:
+    """A stage in a process of its own, with flags for its files."""
+    command = [sys.executable, "-m", "pipeline", stage]
+    command += [part for name, path in flags.items() for part in (f"--{name}", str(path))]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
