@@ -26,9 +26,9 @@ from transformers import PreTrainedModel
 
 from benchmarks import tiny_families
 from pipeline.generation import llama_forward
-from pipeline.generation.decoder import can_write
+from pipeline.generation.engine import supports_ragged_batches
 from pipeline.models import comparison, weights
-from pipeline.models.layers import layers_of
+from pipeline.models.layer_selection import select_layers
 
 LIMIT = 120  # seconds for a family
 KEPT = 3  # layers of those that a family's model has
@@ -152,14 +152,14 @@ def row_of(family: str) -> Row:
 
 
 def _writer(model: PreTrainedModel) -> str:
-    if llama_forward.can_read(model):
+    if llama_forward.is_supported(model):
         return "own arithmetic"
-    return "side by side" if can_write(model) else "plain loop"
+    return "side by side" if supports_ragged_batches(model) else "plain loop"
 
 
 def cut_differences(model: PreTrainedModel) -> list[comparison.Difference]:
     """Where a model made of some layers of this one isn't what it was once saved and loaded."""
-    cut = layers_of(model, KEPT).eval()
+    cut = select_layers(model, KEPT).eval()
     before = comparison.own_logits(cut, comparison.probes(cut))
     with tempfile.TemporaryDirectory() as folder:
         cut.save_pretrained(folder)

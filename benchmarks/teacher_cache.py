@@ -31,7 +31,7 @@ from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import log_probs_on
 from pipeline.evaluation import heldout
 from pipeline.methods.components import build_loss
-from pipeline.models.language_model import default_device, head, load
+from pipeline.models.language_model import default_device, lm_head, load
 from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.models import Shape
@@ -57,7 +57,7 @@ def errors(options: Options, cached: CachedTeacher, read: Sequence[Read]) -> Ten
     found = []
     for batch, states in read:
         signal = cached.signal(batch)
-        exact = log_probs_on(head(options.teacher, states).float(), signal.support)
+        exact = log_probs_on(lm_head(options.teacher, states).float(), signal.support)
         found.append(kl(exact, signal.log_probs).cpu())
     return torch.cat(found)
 

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 from benchmarks.workbench import SHAPES, prompts, synchronize, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
-from pipeline.generation import Choose, Drafted, sampler, write
+from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
 from pipeline.models.language_model import default_device
 from pipeline.settings.generation import Sampling
 
@@ -88,9 +88,11 @@ def generating(model: PreTrainedModel, task: Task, cache: str) -> Way:
     )
 
 
-def writing(task: Task, models: Sequence[PreTrainedModel], choose: Choose | Drafted) -> Way:
+def writing(
+    task: Task, models: Sequence[PreTrainedModel], choose: TokenSampler | SpeculativeSampler
+) -> Way:
     """Ours."""
-    return lambda: write(task.prompts, models, choose, task.new, 0, "student")
+    return lambda: generate(task.prompts, models, choose, task.new, 0, "student")
 
 
 def alone(name: str, task: Task) -> Iterator[Row]:

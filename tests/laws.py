@@ -18,8 +18,8 @@ from torch import Tensor
 from pipeline.data.batch import Batch, collate
 from pipeline.distributions.log_probs import dense, top_k
 from pipeline.methods import components
-from pipeline.models.attention import reach
-from pipeline.models.logits import scaling_of
+from pipeline.models.attention import unmasked_context
+from pipeline.models.logits import logit_scaling
 from pipeline.training.batches import MicroBatch
 from pipeline.training.loop import distill, read, student_hidden, token_losses
 
@@ -145,7 +145,10 @@ def positions(one: Subject) -> None:
     """Law 5a: where the next token is of the response there is a gradient, and nowhere else."""
     loss, hidden = one.build({}), []
     run = tiny.run(loss)
-    for measured in (reach, scaling_of):  # by a pass of its own, when it is first asked for
+    for measured in (
+        unmasked_context,
+        logit_scaling,
+    ):  # by a pass of its own, when it is first asked for
         measured(run.student)
     run.student.base_model.register_forward_hook(lambda *call: hidden.append(call[2][0]))
     batch = one.batches(collate(run.pool, torch.device("cpu")))

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.data.batch import Text, collate
-from pipeline.generation import sampler, write
-from pipeline.generation.step_context import Turn
+from pipeline.generation import generate, sampler
+from pipeline.generation.rollouts import StepContext
 from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
@@ -70,9 +70,9 @@ def turn(
     steps: int = 20,
     batch_size: int = 4,
     max_new_tokens: int = 8,
-) -> Turn:
+) -> StepContext:
     """A step of training, with a state of its own."""
-    return Turn(
+    return StepContext(
         step=step,
         steps=steps,
         epoch=step * batch_size // len(pool),
@@ -165,4 +165,4 @@ def schooled() -> PreTrainedModel:
 @cache
 def teacher_texts() -> tuple[Text, ...]:
     """What the teacher answers to the prompts."""
-    return tuple(write(texts(20), [schooled()], sampler(Sampling()), 6, 0, "teacher"))
+    return tuple(generate(texts(20), [schooled()], sampler(Sampling()), 6, 0, "teacher"))

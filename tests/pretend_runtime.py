@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from pipeline.models.logits import scaling_of
+from pipeline.models.logits import logit_scaling
 
 MEMORY = 80 * 10**9
 PROPERTIES = SimpleNamespace(
@@ -132,7 +132,7 @@ def pretended() -> Iterator[Ledger]:
 
 def on_gpu(model: PreTrainedModel) -> PreTrainedModel:
     """The model, moved to the pretended GPU; what is measured of it once has been."""
-    scaling_of(model)
+    logit_scaling(model)
     return model.to("cuda")
 
 

@@ -9,7 +9,7 @@ from snaking import ROOT
 from pipeline.evaluation import lm_eval_results
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import Measured
-from pipeline.models.settled import settle
+from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.evaluation import Evaluation, InstructionJob, LmEvalJob
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.stages.prepare_model import from_shape
@@ -67,7 +67,7 @@ def instruction_job(task: str, path: Path) -> InstructionJob:
 
 def model(seed: int):
     made = from_shape(SHAPE, WORDS, seed).eval()
-    settle(made, WORDS)
+    reconcile_tokenizer(made, WORDS)
     return made
 
 

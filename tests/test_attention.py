@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from pipeline.data.batch import Text, collate
-from pipeline.models.attention import reach, unmasked
+from pipeline.models.attention import unmasked_attention, unmasked_context
 from pipeline.models.language_model import default_device, response_hidden
 
 CPU = torch.device("cpu")
@@ -64,8 +64,8 @@ def test_hidden_states_are_those_of_attention_with_its_usual_mask(family: str, l
     model = made(config, options)
     ids = torch.arange(3 * length).view(3, length) % 60 + 3
     expected = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    assert reach(model) == furthest
-    with unmasked(model, length):
+    assert unmasked_context(model) == furthest
+    with unmasked_attention(model, length):
         found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     assert found.equal(expected)
 
@@ -76,7 +76,7 @@ def test_a_mask_is_obeyed_again_after_reading_without_one() -> None:
     ids = torch.arange(8)[None] + 3
     padded = {"input_ids": ids, "attention_mask": (torch.arange(8) > 3).long()[None]}
     expected = model(**padded).logits
-    with unmasked(model, 8):
+    with unmasked_attention(model, 8):
         pass
     assert model(**padded).logits.equal(expected)
 
@@ -102,7 +102,7 @@ def test_reading_a_batch_makes_the_host_wait_for_nothing(family: str) -> None:
     config, options, _ = FAMILIES[family]
     model = made(config, options)
     batch = collate([Text("a", [4, 5], [6, 7, 2]), Text("b", [4], [6, 2])], CPU)
-    reach(model)  # is measured once
+    unmasked_context(model)  # is measured once
     with Waits() as waits:
         response_hidden(model, batch).sum().backward()
     assert waits.count == 0

@@ -15,7 +15,7 @@ from pipeline.data.batch import Batch, collate
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import TeacherSignal, log_probs_on
 from pipeline.models.language_model import response_logits
-from pipeline.models.logits import Scaling
+from pipeline.models.logits import LogitScaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
@@ -93,7 +93,7 @@ def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
 def test_hidden_states_are_scaled_and_capped_as_the_live_teacher_s_are(tmp_path, batch):
     """A cap of 5 beside a scale of 1/4 moves these logits, of a spread of some 3."""
     model = teacher()
-    vars(model)["logit_scaling"] = Scaling(logits=1 / 4, cap=5.0)
+    vars(model)["logit_scaling"] = LogitScaling(logits=1 / 4, cap=5.0)
     stored = cached(tmp_path, CacheJob(tier="hidden"), model).signal(batch)
     live = LiveTeacher(model).signal(batch)
     torch.testing.assert_close(stored.log_probs, live.log_probs, atol=2e-3, rtol=0)

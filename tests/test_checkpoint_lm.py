@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from word_pieces import byte_level
 
 from pipeline.evaluation.lm_eval_model import CheckpointLM
-from pipeline.models.settled import settle
+from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape
 from pipeline.stages.prepare_model import from_shape
@@ -21,7 +21,7 @@ CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]
 def model(seed: int = 1, positions: int = 512):
     shape = Shape(**SHAPE.model_dump())
     made = from_shape(shape, WORDS, seed).eval()
-    settle(made, WORDS)
+    reconcile_tokenizer(made, WORDS)
     made.config.max_position_embeddings = positions
     return made
 
@@ -95,7 +95,7 @@ def test_a_model_too_short_for_a_response_is_refused():
 def talker(words: PreTrainedTokenizerFast, positions: int = 512) -> PreTrainedModel:
     """A random model over a tokenizer."""
     made = from_shape(Shape(**SHAPE.model_dump()), words, seed=1).eval()
-    settle(made, words)
+    reconcile_tokenizer(made, words)
     made.config.max_position_embeddings = positions
     return made
 

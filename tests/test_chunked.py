@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.batch import collate
 from pipeline.methods import components
-from pipeline.models.logits import scaling_of
+from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.batches import MicroBatch, StepBatch
 from pipeline.training.chunked_loss import descend, parts
@@ -67,7 +67,7 @@ def test_parts_are_whole_texts_of_no_more_logits_than_allowed() -> None:
 def test_the_head_never_sees_more_than_a_part(model: str) -> None:
     run, seen = tiny.run(components.build_loss("jsd", {})), []
     one = run.student if model == "student" else run.teacher.model
-    scaling_of(one)  # is measured by a pass of its own
+    logit_scaling(one)  # is measured by a pass of its own
     head = one.get_output_embeddings()
     head.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
     descended(run, 7)

@@ -12,8 +12,8 @@ import torch
 from players import Setup, run, trained
 
 from pipeline.artifacts import artifact
-from pipeline.models.attention import reach
-from pipeline.models.logits import scaling_of
+from pipeline.models.attention import unmasked_context
+from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Compilation, Cost, GraphCaptures, JobCost, ModelCounter
@@ -38,7 +38,10 @@ def watched(model: Any) -> Counter[str]:
     Without padding it is exact, so it needs one text at a time.
     """
     seen: Counter[str] = Counter()
-    scaling_of(model), reach(model)  # to find these out the model is read: no job's work
+    (
+        logit_scaling(model),
+        unmasked_context(model),
+    )  # to find these out the model is read: no job's work
 
     def read(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
         seen["positions"] += output.shape[:-1].numel()

@@ -12,7 +12,7 @@ from players import END, Setup, llama, run, texts, turn
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import adaptive, epoch_pairs, mixed, speculative, switch, teacher_mixed
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.settings.generation import Sampling
@@ -163,7 +163,7 @@ def test_each_step_is_new_replayed_or_drawn_by_the_rule_and_the_oldest_leave_the
             assert given == drawn
             seen.append("drawn")
         elif luck < 0.8 * (1 - step / steps) or not full:
-            assert given == write(drawn, [student], sampler(Sampling()), 3, now.seed, "student")
+            assert given == generate(drawn, [student], sampler(Sampling()), 3, now.seed, "student")
             expected = [*expected, *given][-7:]
             seen.append("new")
         else:
@@ -199,5 +199,5 @@ def test_pairs_hold_what_the_student_said_when_the_epoch_began() -> None:
         now = replace(turn(writer, None, pool, step), state=state)
         drawn = pool[4 * (step % 3) :][:4]
         given = policy.texts(drawn, now)
-        said = write(pool, [late if began else early], choose, 8, began + 100, "student")
+        said = generate(pool, [late if began else early], choose, 8, began + 100, "student")
         assert given == [*drawn, *said[4 * (step % 3) :][:4]]

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative
-from pipeline.generation import end_ids, sampler, write
-from pipeline.generation.cuda_graph import captured
-from pipeline.generation.decoder import Decoder
-from pipeline.generation.room import Room, grown, kept, lots
-from pipeline.generation.slots import Asked, Response, uniforms
+from pipeline.generation import end_ids, generate, sampler
+from pipeline.generation.capacity import EngineSize, length_groups, reuse_engine, size_with_room_for
+from pipeline.generation.cuda_graph import capture_cuda_graph
+from pipeline.generation.engine import GenerationEngine
+from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
@@ -32,22 +32,22 @@ def tenth_of_80_gb(length: int) -> int:
     return int(8e9 / (23_040 * length + 32 * 49_152))
 
 
-def makings(calls: Sequence[Room]) -> int:
+def makings(calls: Sequence[EngineSize]) -> int:
     """How often a decoder is made for one call after the other."""
     room, made = None, 0
     for asked in calls:
-        wanted = grown(room, asked, tenth_of_80_gb)
+        wanted = size_with_room_for(room, asked, tenth_of_80_gb)
         if room is None or not room.holds(wanted):
             room, made = wanted, made + 1
     return made
 
 
-def dolly_like(steps: int, new: int, batch: int = 32) -> list[Room]:
+def dolly_like(steps: int, new: int, batch: int = 32) -> list[EngineSize]:
     """What is asked of a GPU at each step: prompts of some 20 to 900 tokens, mostly short ones."""
     rng = np.random.default_rng(0)
     prompts = rng.lognormal(4.2, 0.9, (steps, batch)).clip(10, 900).astype(int)
     longest = -(-(prompts.max(1) + new) // 64) * 64
-    return [Room(batch, int(length), new) for length in longest]
+    return [EngineSize(batch, int(length), new) for length in longest]
 
 
 @pytest.mark.parametrize("new", [32, 64, 256])
@@ -59,35 +59,37 @@ def test_training_makes_a_decoder_when_a_longer_text_comes_and_else_keeps_it(new
 
 
 def test_a_count_that_changes_makes_no_decoder_once_the_most_was_there() -> None:
-    calls = [Room(1 << at % 6, 256, 64) for at in range(5, 400)]
+    calls = [EngineSize(1 << at % 6, 256, 64) for at in range(5, 400)]
     assert makings(calls) == 1
 
 
 def test_stop_strings_make_one_decoder_for_the_longest_stretch() -> None:
     # greedy text with stop strings is written on for 32, 32, 64 and 128 tokens
-    chunk = [Room(1024, 256 + read, new) for read, new in ((0, 32), (32, 32), (64, 64), (128, 128))]
-    rooms = [grown(None, chunk[0], some)]
+    chunk = [
+        EngineSize(1024, 256 + read, new) for read, new in ((0, 32), (32, 32), (64, 64), (128, 128))
+    ]
+    rooms = [size_with_room_for(None, chunk[0], some)]
     for asked in (*chunk[1:], *chunk, *chunk):
-        rooms.append(grown(rooms[-1], asked, some))
+        rooms.append(size_with_room_for(rooms[-1], asked, some))
     grew = sum(before != after for before, after in pairwise(rooms))
     assert grew == 3  # in the first chunk, never again
-    assert rooms[-1] == Room(1024, 384, 128)
+    assert rooms[-1] == EngineSize(1024, 384, 128)
 
 
 def test_long_slots_are_given_up_only_where_they_leave_too_few_for_many_texts() -> None:
-    long = grown(None, Room(64, 4096, 64), tenth_of_80_gb)
-    assert grown(long, Room(32, 256, 64), tenth_of_80_gb).length == 4096
-    many = grown(long, Room(1024, 256, 64), tenth_of_80_gb)
-    assert many == Room(1024, 256, 64)
+    long = size_with_room_for(None, EngineSize(64, 4096, 64), tenth_of_80_gb)
+    assert size_with_room_for(long, EngineSize(32, 256, 64), tenth_of_80_gb).length == 4096
+    many = size_with_room_for(long, EngineSize(1024, 256, 64), tenth_of_80_gb)
+    assert many == EngineSize(1024, 256, 64)
 
 
 def test_texts_on_a_cpu_take_no_slots_more_than_twice_as_long_as_need_be() -> None:
     lengths = [90, 60, 46, 44, 30, 20]
-    assert list(lots([llama(1)], lengths)) == [range(3), range(3, 5), range(5, 6)]
+    assert list(length_groups([llama(1)], lengths)) == [range(3), range(3, 5), range(5, 6)]
 
 
-def answered(decoder: Decoder, asked: Sequence[Text], time: int) -> list[Response]:
-    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, time)) for one in asked]
+def answered(decoder: GenerationEngine, asked: Sequence[Text], time: int) -> list[Response]:
+    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, time)) for one in asked]
     decoder.begin(range(len(asked)), given)
     while any(decoder.advance()):
         pass
@@ -100,17 +102,17 @@ def test_a_kept_decoder_of_more_room_writes_the_same_texts(drafts: bool) -> None
     models: list[PreTrainedModel] = [llama(1), llama(2)] if drafts else [llama(1)]
     policy = speculative.Policy(top=12, student_temperature=1.0, student_top_p=1.0)
     choose = policy.draft() if drafts else sampler(Sampling())
-    large, small = Room(16, 64, 20), Room(8, 32, 9)
-    decoder = kept(models, choose, large, some)
+    large, small = EngineSize(16, 64, 20), EngineSize(8, 32, 9)
+    decoder = reuse_engine(models, choose, large, some)
     answered(decoder, sorted(texts(16), key=lambda one: -len(one.prompt_ids)), 20)
 
     asked = sorted(texts(5), key=lambda one: -len(one.prompt_ids))
-    assert kept(models, choose, small, some) is decoder
+    assert reuse_engine(models, choose, small, some) is decoder
     found = answered(decoder, asked, 9)
-    expected = write(asked, models, choose, 9, 3, "student")
+    expected = generate(asked, models, choose, 9, 3, "student")
     assert [one.tokens for one in found] == [one.response_ids for one in expected]
     assert max(len(one.tokens) for one in found) == 9
-    assert kept(models, choose, Room(8, 128, 9), some) is not decoder
+    assert reuse_engine(models, choose, EngineSize(8, 128, 9), some) is not decoder
 
 
 @torch.no_grad()
@@ -118,7 +120,7 @@ def test_a_decoder_is_freed_with_its_last_user() -> None:
     gc.collect()
     gc.disable()
     try:
-        decoder = Decoder([llama(1)], sampler(Sampling()), count=4, length=32, time=8)
+        decoder = GenerationEngine([llama(1)], sampler(Sampling()), count=4, length=32, time=8)
         answered(decoder, texts(2), 8)
         gone = weakref.ref(decoder)
         del decoder
@@ -132,13 +134,13 @@ def test_running_out_of_memory_is_no_reason_to_go_on_without_a_graph() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
-        captured(lambda: None, compiled)
+        capture_cuda_graph(lambda: None, compiled)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU captures the step")
 def test_whether_steps_are_captured_and_why_not_is_on_record() -> None:
     before = GRAPH_CAPTURES.failed
-    assert captured(lambda: None, lambda _: None) is None
+    assert capture_cuda_graph(lambda: None, lambda _: None) is None
     assert GRAPH_CAPTURES.failed == before + 1
     assert str(GRAPH_CAPTURES.reason).startswith(
         "the step as it is can't be captured in a CUDA graph: "
@@ -149,7 +151,7 @@ def test_layers_may_have_as_many_compiled_variants_as_a_process_of_several_model
     before = torch._dynamo.config.recompile_limit
     try:
         torch._dynamo.config.recompile_limit = 8  # torch's own, which some jobs don't raise
-        decoder = Decoder([llama(1)], sampler(Sampling()), count=2, length=16, time=4)
+        decoder = GenerationEngine([llama(1)], sampler(Sampling()), count=2, length=16, time=4)
         decoder._compile(wanted=False)
         assert torch._dynamo.config.recompile_limit >= 32
         torch._dynamo.config.recompile_limit = 100

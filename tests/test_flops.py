@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from pipeline.data.batch import Text, collate
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models.flops import count, matmul_sizes
 from pipeline.models.language_model import response_logits
-from pipeline.models.logits import scaling_of
+from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import attach
 from pipeline.settings.generation import Sampling
 
@@ -47,7 +47,7 @@ def of_families() -> dict[str, PreTrainedModel]:
 def eager(model: PreTrainedModel) -> PreTrainedModel:
     """A model whose attention torch can count: plain matrix products, of all pairs of places."""
     model.set_attn_implementation("eager")
-    scaling_of(model)  # takes a pass when it is first asked for
+    logit_scaling(model)  # takes a pass when it is first asked for
     return model
 
 
@@ -90,7 +90,7 @@ def test_writing_takes_the_flops_that_torch_counts() -> None:
     model, asked = of_families()["gpt2"].eval(), texts(10)[6]
     work = count(model)
     with FlopCounterMode(display=False) as counter:
-        (text,) = write([asked], [model], sampler(Sampling()), 12, 0, "student")
+        (text,) = generate([asked], [model], sampler(Sampling()), 12, 0, "student")
     # plain attention reads all pairs of the prompt, but for its last token, which begins the text
     prompt = Text("", asked.prompt_ids[:-1], [END])
     assert work.flops == counter.get_total_flops() - beyond(model, prompt)

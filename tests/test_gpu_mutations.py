@@ -13,10 +13,10 @@ from torch import Tensor
 from pipeline.data.batch import Batch
 from pipeline.data_policies import switch
 from pipeline.distributions.log_probs import LogProbs
-from pipeline.generation import room
+from pipeline.generation import capacity
 from pipeline.models import language_model
 from pipeline.models.language_model import autocast
-from pipeline.models.logits import Scaling
+from pipeline.models.logits import LogitScaling
 from pipeline.teacher_cache import capture, reduce
 from pipeline.teacher_cache.reduce import Chunk, Kept
 from pipeline.training import loop
@@ -58,7 +58,7 @@ def copied_mixture(p: LogProbs, q: LogProbs, weight_of_p: float) -> LogProbs:
 def test_a_copy_from_the_host_in_a_captured_step_is_noticed(
     monkeypatch: pytest.MonkeyPatch, gpu: Ledger
 ):
-    monkeypatch.setattr(room, "_KEPT", {})
+    monkeypatch.setattr(capacity, "_LAST_ENGINE", {})
     monkeypatch.setattr(switch, "mixture", copied_mixture)
     student, teacher = model("openllama", 1), model("openllama", 2)
     with pytest.raises(AssertionError):
@@ -66,13 +66,13 @@ def test_a_copy_from_the_host_in_a_captured_step_is_noticed(
     assert {note.what for note in gpu.forbidden} == {"copy from the host"}
 
 
-def rounded_logits(head: torch.nn.Linear, scaling: Scaling, hidden: Tensor) -> Tensor:
+def rounded_logits(head: torch.nn.Linear, scaling: LogitScaling, hidden: Tensor) -> Tensor:
     """Logits as autocast gives them."""
     return scaling.after_head(head(hidden))
 
 
 def test_logits_in_bfloat16_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    monkeypatch.setattr(language_model, "logits_of", rounded_logits)
+    monkeypatch.setattr(language_model, "compute_logits", rounded_logits)
     with pytest.raises(AssertionError, match="bfloat16"):
         assert_trains("sft", gpu)
     assert gpu.rounded

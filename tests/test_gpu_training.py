@@ -33,19 +33,22 @@ WAITS = {
         "a length to divide by must not be zero",
     ),
 }
-# the same in writing texts, for each call of `write`
+# the same in writing texts, for each call of `generate`
 WRITING_WAITS = {
-    "copy from the host pipeline/generation/decoder.py:Decoder.begin": (1, "which slots begin"),
+    "copy from the host pipeline/generation/engine.py:GenerationEngine.begin": (
+        1,
+        "which slots begin",
+    ),
     "copy from the host pipeline/generation/slots.py:Slots.begin": (3, "what they begin with"),
-    "copy from the host pipeline/generation/decoder.py:_right_padded": (
+    "copy from the host pipeline/generation/engine.py:_right_padded": (
         8,
         "prompts of like length",
     ),
-    "copy to the host pipeline/generation/decoder.py:Decoder.advance": (
+    "copy to the host pipeline/generation/engine.py:GenerationEngine.advance": (
         2,
         "which texts have ended",
     ),
-    "copy from the host pipeline/generation/decoder.py:Decoder.responses": (
+    "copy from the host pipeline/generation/engine.py:GenerationEngine.responses": (
         2,
         "whose texts to read",
     ),

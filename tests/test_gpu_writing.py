@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from pipeline.data.batch import Text, collate
 from pipeline.data_policies import speculative
-from pipeline.generation import decoder, room, sampler, write
-from pipeline.generation.decoder import Decoder, can_write
+from pipeline.generation import capacity, engine, generate, sampler
+from pipeline.generation.engine import GenerationEngine, supports_ragged_batches
 from pipeline.methods import components
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
@@ -45,7 +45,7 @@ SAMPLERS = {
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The decoder of another test is of another GPU. Short drafts: they change no text."""
-    monkeypatch.setattr(room, "_KEPT", {})
+    monkeypatch.setattr(capacity, "_LAST_ENGINE", {})
     monkeypatch.setattr(speculative, "DRAFTED_TOKENS", 2)
 
 
@@ -67,8 +67,8 @@ def model(name: str, seed: int) -> PreTrainedModel:
 def without_graphs() -> Iterator[None]:
     """Each step is taken by itself."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "captured", lambda *_: None)
-        patch.setattr(room, "_KEPT", {})
+        patch.setattr(engine, "capture_cuda_graph", lambda *_: None)
+        patch.setattr(capacity, "_LAST_ENGINE", {})
         yield
 
 
@@ -108,15 +108,15 @@ def test_a_policy_s_step_can_be_captured_in_every_family(name: str, policy: str,
 @pytest.mark.parametrize("way", SAMPLERS)
 def test_a_sampler_s_step_is_captured_and_writes_the_same_texts(way: str, gpu: Ledger):
     one, choose = model("qwen2.5", 1), sampler(SAMPLERS[way])
-    found = assert_captured(lambda: write(texts(6), [one], choose, TIME, 3, "student"), gpu)
+    found = assert_captured(lambda: generate(texts(6), [one], choose, TIME, 3, "student"), gpu)
     with without_graphs():
-        assert write(texts(6), [one], choose, TIME, 3, "student") == found
+        assert generate(texts(6), [one], choose, TIME, 3, "student") == found
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_plain_loop_writes_on_a_gpu_too(policy: str, gpu: Ledger):
     student, teacher = model(OTHER, 1), model(OTHER, 2)
-    assert not can_write(student)
+    assert not supports_ragged_batches(student)
     found = by_policy(policy, student, teacher)
     assert any(text.log_probs for text in found)
     assert not gpu.rounded
@@ -127,7 +127,7 @@ def test_the_plain_loop_writes_on_a_gpu_too(policy: str, gpu: Ledger):
 def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: str, gpu: Ledger):
     one, choose = model(name, 1), sampler(Sampling())
     for _ in range(2):
-        written = write(texts(6), [one], choose, TIME, 3, "student")
+        written = generate(texts(6), [one], choose, TIME, 3, "student")
         batch = collate(written, one.device)
         read = LiveTeacher(one).signal(batch).log_probs.cpu()
         read = read.gather(-1, batch.next_ids.cpu()[:, None])[:, 0]
@@ -141,7 +141,7 @@ def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: 
 
 def test_steps_between_two_looks_at_what_has_ended_wait_for_nothing(gpu: Ledger):
     one = model("openllama", 1)
-    made = Decoder([one], sampler(Sampling()), count=4, length=64, time=TIME)
+    made = GenerationEngine([one], sampler(Sampling()), count=4, length=64, time=TIME)
     gpu.clear()
     made.advance()
     assert gpu.waits.total() == 1  # the look

@@ -10,17 +10,17 @@ from test_readers import Readers, model_of
 from transformers import PreTrainedModel
 
 from pipeline.data_policies import speculative, switch
-from pipeline.generation import Choose, Drafted, sampler, write
-from pipeline.generation.cuda_graph import HalfMatrices, captured
-from pipeline.generation.decoder import Decoder
-from pipeline.generation.kv_cache import going_on
-from pipeline.generation.llama_forward import block
-from pipeline.generation.slots import Asked, uniforms
+from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
+from pipeline.generation.cuda_graph import Bf16Weights, capture_cuda_graph
+from pipeline.generation.engine import GenerationEngine
+from pipeline.generation.kv_cache import decode_positions
+from pipeline.generation.llama_forward import decoder_layer
+from pipeline.generation.slots import Prompt, uniforms
 from pipeline.generation.steps import advance
 from pipeline.models.language_model import autocast
 from pipeline.settings.generation import Sampling
 
-WAYS: dict[str, tuple[Sequence[int], Choose | Drafted]] = {
+WAYS: dict[str, tuple[Sequence[int], TokenSampler | SpeculativeSampler]] = {
     "one model": ((1,), sampler(Sampling())),
     "two models": ((1, 2), switch.Policy(decay=1.0).choose),
     "drafts": ((1, 2), replace(speculative.Policy(top=12).draft(), tokens=3)),
@@ -28,7 +28,7 @@ WAYS: dict[str, tuple[Sequence[int], Choose | Drafted]] = {
 TIME = 17
 
 
-def storages(decoder: Decoder) -> list[int]:
+def storages(decoder: GenerationEngine) -> list[int]:
     """Where all that a step writes to lies in memory."""
     held = [getattr(decoder.slots, one.name) for one in fields(decoder.slots)]
     caches = [one for reader in decoder.readers for one in (*reader.keys, *reader.values)]
@@ -41,13 +41,15 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     seeds, choose = WAYS[name]
     models: list[PreTrainedModel] = [llama(seed) for seed in seeds]
     asked = sorted(texts(11), key=lambda text: -len(text.prompt_ids))
-    expected = write(asked, models, choose, TIME, 3, "student")
+    expected = generate(asked, models, choose, TIME, 3, "student")
 
-    decoder = Decoder(models, choose, count=16, length=30, time=TIME)  # five slots stay empty
+    decoder = GenerationEngine(
+        models, choose, count=16, length=30, time=TIME
+    )  # five slots stay empty
     for _ in range(3):  # as before a capture, with no text in the slots
         advance(decoder.readers, choose, decoder.slots, decoder.length, (END,))
     before = storages(decoder)
-    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
+    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
     decoder.begin(range(11), given)
     for _ in range(TIME + 8):  # some steps more than any text needs
         advance(decoder.readers, choose, decoder.slots, decoder.length, (END,))
@@ -60,13 +62,13 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
 @torch.no_grad()
 def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     model = model_of("qwen2")
-    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(decoder_layer, fullgraph=True, backend="aot_eager")
     plain, traced = Readers(model), Readers(model)
     plain.reader.packed = traced.reader.packed = []  # as a GPU reads
     traced.reader.next_block = compiled
     for one in (plain, traced):
         one.assert_reads(1)
-    reading = going_on(plain.read, 1, 16, torch.float32)
+    reading = decode_positions(plain.read, 1, 16, torch.float32)
     assert plain.reader.keys[2][reading.rows, :, : int(plain.read.min())].equal(
         traced.reader.keys[2][reading.rows, :, : int(plain.read.min())]
     )
@@ -81,7 +83,7 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is_and_the_log_says_why(
     def step() -> None:
         wishes.append(True)
 
-    assert captured(step, wishes.append) is None
+    assert capture_cuda_graph(step, wishes.append) is None
     assert wishes == [True, False]  # compiled, then not; and no step was taken
     said = capsys.readouterr()
     assert "the step as it is can't be captured in a CUDA graph: " in said.out + said.err
@@ -91,7 +93,7 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is_and_the_log_says_why(
 @torch.no_grad()
 def test_matrices_of_half_the_size_give_what_autocast_gives_and_learn_with_the_model(name: str):
     model, ids = model_of(name), torch.arange(12).view(2, 6)
-    halved = HalfMatrices(model)
+    halved = Bf16Weights(model)
     assert halved.pairs
     for _ in range(2):
         with autocast(ids.device, "bfloat16"):

@@ -14,7 +14,7 @@ from pipeline.evaluation.heldout import BINS, measure
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import Measured
 from pipeline.models.language_model import response_logits
-from pipeline.models.settled import settle
+from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.reporting.analysis import calibration
 from pipeline.settings.data import TokensSettings
@@ -52,7 +52,7 @@ class Item:
 
 def model(seed: int):
     made = from_shape(SHAPE, WORDS, seed).eval()
-    settle(made, WORDS)
+    reconcile_tokenizer(made, WORDS)
     return made
 
 

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
-from pipeline.generation import Choice, Drafted, draw, sampler, write
-from pipeline.generation.decoder import Decoder
-from pipeline.generation.slots import Asked, Response, uniforms
+from pipeline.generation import SampledTokens, SpeculativeSampler, generate, sample, sampler
+from pipeline.generation.engine import GenerationEngine
+from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.settings.generation import Sampling
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
@@ -43,17 +43,17 @@ def endless(seed: int) -> PreTrainedModel:
     return model
 
 
-def witnessed(choose: Callable[..., Choice], time: int = 12) -> list[Token]:
+def witnessed(choose: Callable[..., SampledTokens], time: int = 12) -> list[Token]:
     """All tokens that a decider wrote for fifteen prompts, with what it had to go by."""
     student, teacher = endless(STUDENT), endless(TEACHER)
-    seen: list[tuple[Choice, Tensor]] = []
+    seen: list[tuple[SampledTokens, Tensor]] = []
 
-    def noting(logits: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+    def noting(logits: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
         seen.append((choose(logits, position, uniform), uniform))
         return seen[-1][0]
 
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))  # rows in writing's order
-    written = write(asked, [student, teacher], noting, time, 5, "student")
+    written = generate(asked, [student, teacher], noting, time, 5, "student")
     found = []
     for row, text in enumerate(written):
         authors = [choice.by_teacher[row].item() for choice, _ in seen]
@@ -65,7 +65,7 @@ def witnessed(choose: Callable[..., Choice], time: int = 12) -> list[Token]:
     return found
 
 
-def frequencies(choose: Callable[..., Choice]) -> tuple[np.ndarray, Tensor, Tensor]:
+def frequencies(choose: Callable[..., SampledTokens]) -> tuple[np.ndarray, Tensor, Tensor]:
     """How often each of 12 tokens is chosen in 20,000 draws, and the p and q they are from."""
     generator = torch.Generator().manual_seed(0)
     teacher, student = 1.5 * torch.randn(2, 1, 12, generator=generator)
@@ -96,8 +96,8 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
     found = witnessed(policy.draft().token_by_token)
     for one in found:
         top = one.teacher.topk(6).indices.tolist()
-        (proposed,), _ = draw(one.student[None], one.uniform[:1], Sampling())
-        (instead,), log_prob = draw(one.teacher[None], one.uniform[1:2], teachers)
+        (proposed,), _ = sample(one.student[None], one.uniform[:1], Sampling())
+        (instead,), log_prob = sample(one.teacher[None], one.uniform[1:2], teachers)
         assert one.by_teacher == (proposed.item() not in top)
         assert one.token == (instead if one.by_teacher else proposed)
         expected = log_prob[0, one.token] if one.by_teacher else one.student[one.token]
@@ -118,17 +118,19 @@ def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
     policy = speculative.Policy(top=32)
     given = policy.texts(pool, turn(student, llama(TEACHER), pool))
     alone = sampler(Sampling(temperature=0.5, top_p=0.5))
-    own = write(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
+    own = generate(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
     for one, other in zip(given, own, strict=True):
         assert one.response_ids == other.response_ids
         assert one.teacher_tokens == 0
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)  # float32 sums
 
 
-def drafted(models: list[PreTrainedModel], draft: Drafted, asked: list[Text]) -> list[Response]:
+def drafted(
+    models: list[PreTrainedModel], draft: SpeculativeSampler, asked: list[Text]
+) -> list[Response]:
     """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
-    given = [Asked(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
-    decoder = Decoder(models, draft, count=len(asked), length=30, time=23)
+    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
+    decoder = GenerationEngine(models, draft, count=len(asked), length=30, time=23)
     decoder.begin(range(len(asked)), given)
     while any(decoder.advance()):
         pass
@@ -141,7 +143,7 @@ def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, t
     policy = speculative.Policy(top=top, student_temperature=1.0, student_top_p=1.0)
     models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), tokens=tokens)
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
-    plain = write(asked, models, draft, 23, 3, "student")
+    plain = generate(asked, models, draft, 23, 3, "student")
     for one, other in zip(drafted(models, draft, asked), plain, strict=True):
         assert one.tokens == other.response_ids
         assert sum(one.by_teacher) == other.teacher_tokens
@@ -173,7 +175,7 @@ def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_thresho
         threshold = math.exp(-0.1 * one.place)  # t of this response, prompts being 1 to 7 long
         assert one.by_teacher == (bits > threshold)
         writer, column = (one.teacher, 1) if one.by_teacher else (one.student, 0)
-        expected, _ = draw(writer[None], one.uniform[column : column + 1], Sampling())
+        expected, _ = sample(writer[None], one.uniform[column : column + 1], Sampling())
         assert one.token == expected.item()
         assert one.log_prob == pytest.approx(writer[one.token].item(), abs=1e-4)
         between += bits > threshold >= bits * math.log(2)
@@ -225,7 +227,7 @@ def test_a_mixture_without_the_teacher_is_the_students_text() -> None:
     student, pool = llama(STUDENT), texts(10)
     now = turn(student, llama(TEACHER), pool)
     given = teacher_mixed.Policy(teacher_share=0.0).texts(pool, now)
-    own = write(pool, [student], sampler(Sampling()), 8, now.seed, "student")
+    own = generate(pool, [student], sampler(Sampling()), 8, now.seed, "student")
     for one, other in zip(given, own, strict=True):
         assert one.response_ids == other.response_ids
         assert one.teacher_tokens == 0

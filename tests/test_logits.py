@@ -22,8 +22,8 @@ from transformers import (
 
 from pipeline.data.batch import Text, collate
 from pipeline.models.comparison import reading_differences, refuse
-from pipeline.models.language_model import autocast, head, response_logits
-from pipeline.models.logits import Scaling, logits_of, scaling_of
+from pipeline.models.language_model import autocast, lm_head, response_logits
+from pipeline.models.logits import LogitScaling, compute_logits, logit_scaling
 
 CPU = torch.device("cpu")
 SIZES = {
@@ -41,39 +41,43 @@ SIZES = {
 SMALL_STATES = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_chunk_size": 8}
 # what transformers' modeling files do between lm_head and logits
 FAMILIES = {
-    "plain": (LlamaConfig, {}, Scaling()),
-    "divided": (GraniteConfig, {"logits_scaling": 8.0}, Scaling(logits=1 / 8)),
-    "multiplied": (CohereConfig, {"logit_scale": 0.0625}, Scaling(logits=0.0625)),
+    "plain": (LlamaConfig, {}, LogitScaling()),
+    "divided": (GraniteConfig, {"logits_scaling": 8.0}, LogitScaling(logits=1 / 8)),
+    "multiplied": (CohereConfig, {"logit_scale": 0.0625}, LogitScaling(logits=0.0625)),
     "multiplied under the divisor's name": (
         HyperCLOVAXConfig,
         {"logits_scaling": 0.25},
-        Scaling(logits=0.25),
+        LogitScaling(logits=0.25),
     ),
     "multiplied by a number of the body": (
         FalconH1Config,
         {"lm_head_multiplier": 0.5, **SMALL_STATES},
-        Scaling(logits=0.5),
+        LogitScaling(logits=0.5),
     ),
-    "capped": (Gemma2Config, {"head_dim": 8, "final_logit_softcapping": 5.0}, Scaling(cap=5.0)),
+    "capped": (
+        Gemma2Config,
+        {"head_dim": 8, "final_logit_softcapping": 5.0},
+        LogitScaling(cap=5.0),
+    ),
     "capped under a second name": (
         RecurrentGemmaConfig,
         {"logits_soft_cap": 7.0, "lru_width": 32, "attention_window_size": 8},
-        Scaling(cap=7.0),
+        LogitScaling(cap=7.0),
     ),
     "capped under a third name": (
         xLSTMConfig,
         {"output_logit_soft_cap": 9.0},
-        Scaling(cap=9.0),
+        LogitScaling(cap=9.0),
     ),
     "divided before the head": (
         MiniCPM3Config,
         {"dim_model_base": 8, "num_key_value_heads": 4},
-        Scaling(hidden=8 / 32),
+        LogitScaling(hidden=8 / 32),
     ),
     "projected before the head": (
         OPTConfig,
         {"word_embed_proj_dim": 16, "ffn_dim": 48},
-        Scaling(),
+        LogitScaling(),
     ),
 }
 
@@ -98,7 +102,7 @@ def test_logits_are_those_of_a_familys_own_forward_pass(name: str) -> None:
         labels = torch.tensor([[-100] * 4 + list(text.response_ids)])
         loss = model(input_ids=ids, labels=labels, use_cache=False).loss
 
-    assert scaling_of(model) == scaling
+    assert logit_scaling(model) == scaling
     torch.testing.assert_close(read, own)
     nll = torch.nn.functional.cross_entropy(read, torch.tensor(text.response_ids))
     torch.testing.assert_close(nll, loss)
@@ -107,7 +111,7 @@ def test_logits_are_those_of_a_familys_own_forward_pass(name: str) -> None:
 def test_logits_in_float32_are_those_of_the_layer_to_the_bit() -> None:
     model = made(LlamaConfig, {})
     hidden = torch.randn(5, 32)
-    assert head(model, hidden).equal(model.lm_head(hidden))
+    assert lm_head(model, hidden).equal(model.lm_head(hidden))
 
 
 class Masked(LlamaForCausalLM):
@@ -138,8 +142,8 @@ def test_a_family_that_makes_its_logits_otherwise_is_refused_by_name(
 ) -> None:
     model = kind(LlamaConfig(**SIZES)).eval()
     with pytest.raises(ValueError, match="the family llama makes its logits"):
-        scaling_of(model)
-    vars(model)["logit_scaling"] = Scaling()  # as if it had been taken for another
+        logit_scaling(model)
+    vars(model)["logit_scaling"] = LogitScaling()  # as if it had been taken for another
     with pytest.raises(ValueError, match=f"{kind.__name__} \\(llama\\) can't be used here"):
         refuse(model, reading_differences(model))
 
@@ -151,7 +155,7 @@ def test_bfloat16_rounds_the_factors_of_logits_but_never_their_sum() -> None:
     with torch.no_grad():
         layer.bias -= 100  # where GPT-2's logits lie, and bfloat16 tells halves apart
     with autocast(CPU, "bfloat16"):
-        logits = logits_of(layer, Scaling(), hidden)
+        logits = compute_logits(layer, LogitScaling(), hidden)
 
     factors = [one.bfloat16().double() for one in (hidden, layer.weight)]
     exact = factors[0] @ factors[1].T + layer.bias.double()
@@ -160,20 +164,20 @@ def test_bfloat16_rounds_the_factors_of_logits_but_never_their_sum() -> None:
     torch.testing.assert_close(logits.double(), exact, rtol=0, atol=5e-5)
 
 
-@pytest.mark.parametrize("scaling", [Scaling(), Scaling(0.5, 0.25, 3.0)])
-def test_gradients_through_bfloat16_factors_are_those_of_the_formula(scaling: Scaling) -> None:
+@pytest.mark.parametrize("scaling", [LogitScaling(), LogitScaling(0.5, 0.25, 3.0)])
+def test_gradients_through_bfloat16_factors_are_those_of_the_formula(scaling: LogitScaling) -> None:
     draw = torch.Generator().manual_seed(0)
     layer = torch.nn.Linear(24, 40)
     hidden = torch.randn(7, 24, generator=draw, requires_grad=True)
     wanted = torch.randn(7, 40, generator=draw)
     with autocast(CPU, "bfloat16"):
-        logits = logits_of(layer, scaling, hidden)
+        logits = compute_logits(layer, scaling, hidden)
     (logits * wanted).sum().backward()
 
     exact = torch.nn.Linear(24, 40).double()
     exact.load_state_dict(layer.state_dict())
     same = hidden.detach().double().requires_grad_()
-    (logits_of(exact, scaling, same) * wanted.double()).sum().backward()
+    (compute_logits(exact, scaling, same) * wanted.double()).sum().backward()
     pairs = [(hidden.grad, same.grad), (layer.weight.grad, exact.weight.grad)]
     for found, right in [*pairs, (layer.bias.grad, exact.bias.grad)]:
         assert found is not None
@@ -186,6 +190,6 @@ def test_a_frozen_head_gets_no_gradient_and_its_input_does() -> None:
     layer = torch.nn.Linear(8, 12).requires_grad_(False)
     hidden = torch.randn(3, 8, requires_grad=True)
     with autocast(CPU, "bfloat16"):
-        logits_of(layer, Scaling(), hidden).sum().backward()
+        compute_logits(layer, LogitScaling(), hidden).sum().backward()
     assert layer.weight.grad is None
     assert hidden.grad is not None

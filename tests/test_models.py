@@ -10,8 +10,8 @@ from stage_commands import job_file, run_stage
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
-from pipeline.models.layers import layers_of
-from pipeline.models.settled import settle
+from pipeline.models.layer_selection import select_layers
+from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.stages.prepare_model import from_folder, from_shape
 from pipeline.stages.train_tokenizer import train
@@ -59,14 +59,14 @@ def test_fresh_weights_are_drawn_from_the_seed_alone():
 )
 def test_kept_layers_are_evenly_spaced_from_first_to_last(count: int, kept: list[int]):
     whole = deep()
-    cut = layers_of(copy.deepcopy(whole), count)
+    cut = select_layers(copy.deepcopy(whole), count)
     assert cut.config.num_hidden_layers == count
     with torch.no_grad():
         torch.testing.assert_close(cut(IDS).logits, through(whole, IDS, kept))
 
 
 def test_a_cut_model_is_whole_again_after_saving(tmp_path: Path):
-    cut = layers_of(deep(), 3)
+    cut = select_layers(deep(), 3)
     cut.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_a_cut_model_is_whole_again_after_saving(tmp_path: Path):
 
 
 def test_a_cut_model_writes_with_a_cache_what_it_writes_without():
-    cut = layers_of(deep(), 3)
+    cut = select_layers(deep(), 3)
     with torch.no_grad():
         first = cut(IDS[:, :3], use_cache=True)
         rest = cut(IDS[:, 3:], past_key_values=first.past_key_values, use_cache=True)
@@ -83,14 +83,14 @@ def test_a_cut_model_writes_with_a_cache_what_it_writes_without():
 
 def test_more_layers_than_there_are_cannot_be_kept():
     with pytest.raises(ValueError, match="layers = 6: the model has 5"):
-        layers_of(deep(), 6)
+        select_layers(deep(), 6)
 
 
 def test_rows_that_are_no_token_are_cut_off():
     model = deep()
     before = model(IDS).logits.detach()
     model.resize_token_embeddings(320)
-    settle(model, WORDS)
+    reconcile_tokenizer(model, WORDS)
     assert model.config.vocab_size == len(WORDS) == 300
     torch.testing.assert_close(model(IDS).logits.detach(), before)
     assert model.config.eos_token_id == WORDS.eos_token_id
@@ -100,14 +100,14 @@ def test_fewer_rows_than_tokens_are_refused():
     model = deep()
     model.resize_token_embeddings(200)
     with pytest.raises(ValueError, match="the model has 200 tokens, its tokenizer 300"):
-        settle(model, WORDS)
+        reconcile_tokenizer(model, WORDS)
 
 
 def test_a_tokenizer_that_cannot_end_is_refused():
     endless = copy.deepcopy(WORDS)
     endless.eos_token = None
     with pytest.raises(ValueError, match="no EOS token"):
-        settle(deep(), endless)
+        reconcile_tokenizer(deep(), endless)
 
 
 def test_a_saved_folder_is_read_as_it_was_written(tmp_path: Path):

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from pipeline.data.batch import Text, collate
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models.language_model import response_logits
 from pipeline.settings.generation import Sampling
 
@@ -86,7 +86,7 @@ def test_padding_does_not_change_what_a_model_reads(name: str):
 def test_greedy_text_is_what_transformers_generates_for_the_prompt_alone(name: str):
     model = family(name)
     asked = [Text(key, ids, [END]) for key, ids in PROMPTS.items()]
-    ours = write(asked, [model], sampler(Sampling(temperature=0)), 12, 0, "student")
+    ours = generate(asked, [model], sampler(Sampling(temperature=0)), 12, 0, "student")
     for text in ours:
         prompt = torch.tensor([PROMPTS[text.example_id]])
         theirs = model.generate(

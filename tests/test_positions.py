@@ -11,7 +11,7 @@ from test_bad_input import refusal
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, OPTConfig, OPTForCausalLM
 
 from pipeline.data.batch import Text
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models import position_limits, positions
 from pipeline.settings.generation import Sampling
 from workflow.config.validate import validate
@@ -37,11 +37,11 @@ OPT = OPTConfig(
     ],
 )
 def test_the_limit_is_where_a_family_has_it(config: dict[str, Any], most: int | None):
-    assert position_limits.limit(config) == most
+    assert position_limits.max_positions(config) == most
 
 
 def test_a_shape_has_the_positions_that_transformers_gives_a_llama():
-    assert LlamaConfig().max_position_embeddings == position_limits.OF_SHAPE
+    assert LlamaConfig().max_position_embeddings == position_limits.SHAPE_POSITIONS
     assert positions.of_config(GPT2) == SHORT
 
 
@@ -56,7 +56,7 @@ def test_a_table_is_not_read_beyond_its_end_where_generate_fails_too(config: Any
 
     def ours(new: int) -> list[int]:
         return list(
-            write([Text("a", prompt, [])], [model], choose, new, 0, "teacher")[0].response_ids
+            generate([Text("a", prompt, [])], [model], choose, new, 0, "teacher")[0].response_ids
         )
 
     def theirs(new: int) -> list[int]:

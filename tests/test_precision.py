@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from pipeline.data.batch import collate
-from pipeline.generation import sampler, write
-from pipeline.models.gradient_checkpointing import recomputed
+from pipeline.generation import generate, sampler
+from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import Precision, load, load_frozen, parameter_count
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.generation import Sampling
@@ -116,7 +116,7 @@ def test_less_is_kept_of_layers_that_are_recomputed() -> None:
         return sum(sizes)
 
     usual = kept()
-    with recomputed(model):
+    with gradient_checkpointing(model):
         assert kept() < usual / 2
 
 
@@ -125,7 +125,7 @@ def test_a_family_without_named_layers_is_refused() -> None:
     model.model.layers = torch.nn.ModuleList()
     with (
         pytest.raises(ValueError, match="the family llama names no layers"),
-        recomputed(model),
+        gradient_checkpointing(model),
     ):
         pass
 
@@ -152,10 +152,10 @@ def test_a_prompt_that_a_step_holds_twice_is_answered_twice() -> None:
     one, other = texts(4)[2:]
     model, choose = llama(3), sampler(Sampling())
     asked = [one, other, one, one]
-    found = write(asked, [model], choose, 12, 7, "student")
+    found = generate(asked, [model], choose, 12, 7, "student")
     assert [text.example_id for text in found] == [text.example_id for text in asked]
     answers = [tuple(text.response_ids) for text in found]
     assert len(set(answers)) == 4
     # what a prompt alone gets doesn't depend on its company
-    alone = write([one], [model], choose, 12, 7, "student")[0]
+    alone = generate([one], [model], choose, 12, 7, "student")[0]
     assert alone.response_ids == found[0].response_ids

@@ -25,10 +25,10 @@ from transformers import (
 
 from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import Text
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models import comparison
-from pipeline.models.layers import layers_of
-from pipeline.models.settled import not_obeyed, settle
+from pipeline.models.layer_selection import select_layers
+from pipeline.models.reconcile import ignored_generation_settings, reconcile_tokenizer
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Tokenizer
 from pipeline.stages import prepare_model as stage
@@ -143,7 +143,7 @@ def test_a_cut_model_keeps_each_layers_own_properties(tmp_path: Path, count: int
 
     made = AutoModelForCausalLM.from_pretrained(tmp_path / "cut" / "model")
     assert [layer.self_attn.use_rope for layer in made.model.layers] == [1, 1, 0][-count:]
-    assert logits(made).equal(logits(layers_of(model, count)))
+    assert logits(made).equal(logits(select_layers(model, count)))
 
 
 def test_a_cut_that_a_configuration_cannot_say_is_refused(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_of_a_generation_config_is_not_obeyed_is_in_the_manifest(tmp_path: 
     assert "is not obeyed" in warning
     for said in ("'repetition_penalty': 1.3", "'do_sample': True", "'top_k': 20"):
         assert said in warning
-    assert not_obeyed(GenerationConfig(eos_token_id=4)) == {}
+    assert ignored_generation_settings(GenerationConfig(eos_token_id=4)) == {}
 
 
 def test_special_tokens_beyond_the_models_rows_are_taken_out(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_ordinary_tokens_beyond_the_models_rows_are_named(tmp_path: Path) -> Non
     model, words = saved(tmp_path, LlamaConfig(**SIZES)), copy.deepcopy(WORDS)
     words.add_tokens(["zebra"])
     with pytest.raises(ValueError, match=r"has 300 tokens, its tokenizer 301: .*too many: zebra"):
-        settle(model, words)
+        reconcile_tokenizer(model, words)
 
 
 def gemma3(folder: Path) -> PreTrainedModel:
@@ -255,7 +255,7 @@ def test_greedy_text_of_a_prepared_model_is_its_sources(tmp_path: Path) -> None:
     model = saved(tmp_path / "source", SmolLM3Config(**SIZES, pad_token_id=END, eos_token_id=END))
     made = AutoModelForCausalLM.from_pretrained(prepared(tmp_path) / "model").eval()
     text = Text("a", IDS[0].tolist(), [END])
-    written = write([text], [made], sampler(Sampling(temperature=0)), 8, 0, "teacher")[0]
+    written = generate([text], [made], sampler(Sampling(temperature=0)), 8, 0, "teacher")[0]
     expected = model.generate(
         IDS, attention_mask=torch.ones_like(IDS), do_sample=False, max_new_tokens=8
     )

@@ -15,9 +15,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from pipeline.generation.decoder import can_write
-from pipeline.generation.llama_forward import LlamaReader, can_read
-from pipeline.generation.transformers_forward import FamilyReader
+from pipeline.generation.engine import supports_ragged_batches
+from pipeline.generation.llama_forward import LlamaDecoder, is_supported
+from pipeline.generation.transformers_forward import TransformersDecoder
 from pipeline.models.lora import attach
 
 SHAPE = {
@@ -69,7 +69,7 @@ class Readers:
     """Some texts part way through, NEW of their tokens not yet read; all but the last prompt's."""
 
     def __init__(self, model: PreTrainedModel, prompts: tuple[int, ...] = PROMPTS, seed: int = 1):
-        kind = LlamaReader if can_read(model) else FamilyReader
+        kind = LlamaDecoder if is_supported(model) else TransformersDecoder
         self.model, self.reader = model, kind(model, len(prompts), ROOM, model.dtype)
         self.texts = [torch.empty(0)] * len(prompts)
         self.read = torch.zeros(len(prompts), dtype=torch.long)
@@ -176,15 +176,17 @@ def test_other_arithmetic_is_left_to_transformers():
         MistralForCausalLM(window),
         LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=yarn)),
     )
-    assert not any(can_write(model) for model in others)
-    assert can_write(GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=24, n_layer=1, n_head=2)))
+    assert not any(supports_ragged_batches(model) for model in others)
+    assert supports_ragged_batches(
+        GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=24, n_layer=1, n_head=2))
+    )
 
 
 @torch.no_grad()
 def test_caches_that_grow_hold_what_was_read_before():
     model = model_of("llama")
     ids = torch.randint(97, (2, 50), generator=torch.Generator().manual_seed(0))
-    reader = LlamaReader(model, 2, 50, model.dtype)
+    reader = LlamaDecoder(model, 2, 50, model.dtype)
     lengths = set()
     for at in range(50):
         found = reader.read(ids[:, at : at + 1], torch.full((2,), at), at + 1)

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Llam
 from transformers import LlamaForCausalLM as Llama
 
 from pipeline.generation import BATCH_TOKENS
-from pipeline.generation.room import GPU_SHARE
+from pipeline.generation.capacity import GPU_SHARE
 from pipeline.models.language_model import parameter_count
-from pipeline.models.layers import layers_of
+from pipeline.models.layer_selection import select_layers
 from pipeline.settings.models import Shape
 from pipeline.training import chunked_loss
 from workflow.config.validate import validate
@@ -71,7 +71,7 @@ def test_some_layers_of_a_shape_are_counted_with_its_embeddings():
         {"source": "layers_of", "model": "base", "layers": 2, "seed": 0},
         ("base", whole),
     )
-    real = layers_of(llama(layers=4, width=32, feed_forward=80, tied=True), 2)
+    real = select_layers(llama(layers=4, width=32, feed_forward=80, tied=True), 2)
     assert size(cut, VOCABULARY).parameters == parameter_count(real)
     assert size(cut, VOCABULARY).layers == 2
 

@@ -19,7 +19,7 @@ from pipeline.data.batch import Text, collate
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import log_probs_on
 from pipeline.methods.catalogue import METHODS
-from pipeline.models.logits import Scaling
+from pipeline.models.logits import LogitScaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import writer
@@ -103,7 +103,7 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
     writer.write(tmp_path / facts.shards[0], [Captured(own, [parts], None)], facts)
     assert pq.ParquetFile(tmp_path / facts.shards[0]).num_row_groups > 1
 
-    head = Head(torch.nn.Linear(width, 2), Scaling())
+    head = Head(torch.nn.Linear(width, 2), LogitScaling())
     store = Store(tmp_path, [tmp_path / facts.shards[0]], Hidden(facts, head), 0)
     given = torch.from_numpy(store.rows(own)["states"])
     assert given.equal(states)

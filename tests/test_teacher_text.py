@@ -33,7 +33,9 @@ def written(folder: Path, teacher: LlamaForCausalLM) -> Path:
 
 def test_texts_say_what_they_begin_and_end_with(tmp_path: Path):
     made = written(tmp_path, llama(1))
-    assert vocabulary.of_texts(made) == vocabulary.of_texts(tmp_path / "tokens")
+    assert vocabulary.conventions_of_texts(made) == vocabulary.conventions_of_texts(
+        tmp_path / "tokens"
+    )
     found = read_texts(made / "train.parquet", "teacher")
     assert all(len(one.response_ids) == 6 or one.response_ids[-1] == END for one in found)
     assert artifact.read_json(made / "manifest.json")["tokens"] == sum(

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from pipeline.data.batch import Batch, collate
 from pipeline.models.language_model import response_logits
-from pipeline.models.logits import scaling_of
+from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import LoraOptimizer, attach
 from pipeline.stages import train as distill
 from pipeline.teacher_updates import exam, online_module
@@ -238,7 +238,7 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
     else:
         update = exam.Feedback(learner, pool, len(exam_batch.texts), 0, 10_000, 0.01)
     for model in (teacher, student):
-        scaling_of(model)  # is measured by a pass of its own
+        logit_scaling(model)  # is measured by a pass of its own
         model.get_output_embeddings().register_forward_hook(
             lambda *call: seen.append(len(call[1][0]))
         )

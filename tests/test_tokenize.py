@@ -10,7 +10,7 @@ from pipeline.data.batch import read_texts
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
-from pipeline.models.vocabulary import digest
+from pipeline.models.vocabulary import tokenizer_digest
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.settings.models import Tokenizer
 from pipeline.stages.options import TokenizeOptions
@@ -92,8 +92,8 @@ def test_a_size_that_the_text_cannot_yield_is_refused():
 def test_the_digest_tells_vocabularies_apart():
     again = train(TEXTS, Tokenizer(vocabulary_size=300))
     other = train(["quite other words"] * 9 + TEXTS, Tokenizer(vocabulary_size=300))
-    assert digest(WORDS) == digest(again)
-    assert digest(WORDS) != digest(other)
+    assert tokenizer_digest(WORDS) == tokenizer_digest(again)
+    assert tokenizer_digest(WORDS) != tokenizer_digest(other)
 
 
 def test_special_tokens_in_the_data_are_counted_and_said():
@@ -135,5 +135,5 @@ def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
     assert (text.prompt_ids[0], text.prompt_ids.count(end)) == (end, 1)  # the template's
     assert (text.response_ids[-1], text.response_ids.count(end)) == (end, 1)
     assert load_tokenizer(out).decode(text.response_ids[:-1]) == f"runs {END}"
-    assert vocabulary.of_texts(out).ends == [end]
+    assert vocabulary.conventions_of_texts(out).ends == [end]
     assert len(artifact.read_json(out / "card.json")["warnings"]) == len(schemas.SPLITS)

@@ -15,10 +15,10 @@ from word_pieces import END, TURN, byte_level
 
 from pipeline.artifacts import artifact
 from pipeline.data.batch import Text
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load, load_tokenizer
-from pipeline.models.settled import settle
+from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
@@ -45,7 +45,7 @@ def saved(
     )
     model = LlamaForCausalLM(config)
     model.generation_config.eos_token_id = ends
-    settle(model, words)
+    reconcile_tokenizer(model, words)
     model.save_pretrained(folder / "model")
     words.save_pretrained(folder / "model")
     return folder
@@ -54,14 +54,14 @@ def saved(
 def texts_in(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
-    facts = vocabulary.facts(vocabulary.conventions(model))
+    facts = vocabulary.facts(vocabulary.conventions_of_model(model))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 
 
 def test_the_ends_are_the_tokenizer_s_and_those_of_generate(tmp_path: Path):
     words = byte_level(begins=True)
-    found = vocabulary.conventions(saved(tmp_path / "model", words, ends=[5, 7]))
+    found = vocabulary.conventions_of_model(saved(tmp_path / "model", words, ends=[5, 7]))
     assert found.ends == [words.eos_token_id, 5, 7]
     assert found.before == [words.bos_token_id]
 
@@ -71,7 +71,7 @@ def test_a_student_ends_where_its_texts_do_and_where_it_did(tmp_path: Path):
     student = saved(tmp_path / "student", byte_level(eos=END))
     tokens = texts_in(tmp_path / "tokens", teacher)
     vocabulary.check(student, tokens)
-    model = vocabulary.end_as(load(student, CPU), tokens)
+    model = vocabulary.adopt_end_tokens(load(student, CPU), tokens)
     turn, end = (byte_level().convert_tokens_to_ids(one) for one in (TURN, END))
     assert model.config.eos_token_id == turn
     assert model.generation_config.eos_token_id == [turn, end]
@@ -81,14 +81,14 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
     words = byte_level()
     folder = saved(tmp_path / "student", words)
     prompts = [words.encode(f"Repeat {one}") for one in ("cat", "dog", "sun", "sea", "hat")]
-    free = write(
+    free = generate(
         [Text(str(at), ids, []) for at, ids in enumerate(prompts)],
         [load(folder, CPU)], sampler(Sampling(temperature=0)), 20, 0, "student",
     )  # fmt: skip
     end = free[0].response_ids[4]  # a token that the model does write: the end of these texts
     tokens = texts_in(tmp_path / "tokens", saved(tmp_path / "other", words, ends=[end]))
-    model = vocabulary.end_as(load(folder, CPU), tokens)
-    written = write(
+    model = vocabulary.adopt_end_tokens(load(folder, CPU), tokens)
+    written = generate(
         [Text(str(at), ids, []) for at, ids in enumerate(prompts)],
         [model], sampler(Sampling(temperature=0)), 20, 0, "student",
     )  # fmt: skip
@@ -127,7 +127,9 @@ def test_a_teacher_of_several_ends_teaches_a_student_of_one(tmp_path: Path):
     teacher = saved(tmp_path / "teacher", byte_level(begins=True), ends=[0, 9])
     tokens = texts_in(tmp_path / "tokens", teacher)
     vocabulary.check_teacher(teacher, tokens)
-    student = vocabulary.end_as(load(saved(tmp_path / "student", byte_level()), CPU), tokens)
+    student = vocabulary.adopt_end_tokens(
+        load(saved(tmp_path / "student", byte_level()), CPU), tokens
+    )
     assert student.generation_config.eos_token_id == [0, 9]
 
 
@@ -137,13 +139,13 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path):
     words.eos_token = None
     words.save_pretrained(tmp_path / "model/model")
     with pytest.raises(ValueError, match="has no EOS token, so that no text could end"):
-        vocabulary.conventions(tmp_path / "model")
+        vocabulary.conventions_of_model(tmp_path / "model")
 
 
 def test_a_model_of_a_shape_ends_at_the_end_alone():
     words = byte_level()
     shape = Shape(source="shape", layers=1, width=16, heads=2)
-    model, _ = settle(from_shape(shape, words, seed=0), words)
+    model, _ = reconcile_tokenizer(from_shape(shape, words, seed=0), words)
     assert model.generation_config.eos_token_id == words.eos_token_id
 
 

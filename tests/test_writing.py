@@ -24,16 +24,16 @@ from transformers import (
 from pipeline.data.batch import Text
 from pipeline.generation import (
     BATCH_TOKENS,
-    Choice,
-    Choose,
-    draw,
+    SampledTokens,
+    TokenSampler,
+    apply_top_k_top_p,
     fallback,
-    restricted,
+    generate,
+    sample,
     sampler,
-    write,
 )
 from pipeline.generation.sampling import CHUNK
-from pipeline.generation.slots import Asked
+from pipeline.generation.slots import Prompt
 from pipeline.generation.slots import uniforms as uniforms_of
 from pipeline.settings.generation import Sampling
 
@@ -62,10 +62,10 @@ def uniforms(count: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).random(count))
 
 
-def watched(choose: Choose, sizes: list[tuple[int, int]]) -> Choose:
+def watched(choose: TokenSampler, sizes: list[tuple[int, int]]) -> TokenSampler:
     """The same choice; notes the furthest position and the batch size."""
 
-    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
         sizes.append((int(position.max()), len(given[0])))
         return choose(given, position, uniform)
 
@@ -75,7 +75,7 @@ def watched(choose: Choose, sizes: list[tuple[int, int]]) -> Choose:
 @pytest.mark.parametrize("outcomes", [12, CHUNK, 3 * CHUNK - 5])
 def test_a_draw_inverts_the_cumulative_distribution(outcomes: int) -> None:
     row, uniform = logits(outcomes=outcomes), uniforms(5000)
-    tokens, _ = draw(row.expand(5000, -1), uniform, Sampling())
+    tokens, _ = sample(row.expand(5000, -1), uniform, Sampling())
     cumulative = row[0].double().softmax(-1).cumsum(-1).numpy()
     expected = np.searchsorted(cumulative, uniform.numpy(), side="right")
     # a float32 softmax may put a threshold 1e-7 off: of 5000 draws hardly one lies so close
@@ -88,13 +88,13 @@ def test_no_draw_meets_what_has_no_probability() -> None:
     uniform = torch.tensor(
         [0.0, 1 / 3 - 1e-6, 1 / 3 + 1e-6, 2 / 3 + 1e-6, 1 - 2**-53], dtype=torch.double
     )
-    tokens, _ = draw(row.expand(5, -1), uniform, Sampling())
+    tokens, _ = sample(row.expand(5, -1), uniform, Sampling())
     assert tokens.equal(possible[[0, 0, 1, 2, 2]])
 
 
 def test_logits_that_are_no_numbers_still_give_a_token_of_the_vocabulary():
     row = torch.full((3, 300), torch.nan)  # a loss that is no number is told of later, by its step
-    tokens, _ = draw(row, uniforms(3), Sampling())
+    tokens, _ = sample(row, uniforms(3), Sampling())
     assert ((tokens >= 0) & (tokens < 300)).all()
 
 
@@ -105,7 +105,7 @@ def test_logits_that_are_no_numbers_still_give_a_token_of_the_vocabulary():
 )
 def test_draws_follow_the_distribution_that_they_report(sampling: Sampling) -> None:
     count = 20_000
-    tokens, reported = draw(logits().expand(count, -1), uniforms(count), sampling)
+    tokens, reported = sample(logits().expand(count, -1), uniforms(count), sampling)
     expected = count * reported[0].double().exp().numpy()
     observed = np.bincount(tokens.numpy(), minlength=12)
     assert observed[expected == 0].sum() == 0
@@ -125,13 +125,15 @@ def test_restrictions_are_those_of_transformers(
         warpers.append(TopPLogitsWarper(top_p))
     given = logits(rows=40)
     expected = warpers(torch.zeros(40, 1, dtype=torch.long), given).softmax(-1)
-    own = restricted(given, Sampling(temperature=temperature, top_k=top_k, top_p=top_p)).exp()
+    own = apply_top_k_top_p(
+        given, Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    ).exp()
     torch.testing.assert_close(own, expected, atol=1e-6, rtol=0)  # float32 sums in another order
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
     given = logits(rows=30)
-    tokens, _ = draw(given, uniforms(30), Sampling(temperature=0))
+    tokens, _ = sample(given, uniforms(30), Sampling(temperature=0))
     assert tokens.equal(given.argmax(-1))
 
 
@@ -140,13 +142,13 @@ def test_greedy_text_is_that_of_generate(make: type[PreTrainedModel]) -> None:
     model, asked, sizes = make(), texts(12), []
     greedy = Sampling(temperature=0)
     model.generation_config.eos_token_id = -1  # no token: all texts go to the full length
-    endless = write(asked, [model], sampler(greedy), 10, 0, "student")
+    endless = generate(asked, [model], sampler(greedy), 10, 0, "student")
     said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
     end = said.most_common(1)[0][0]
 
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
     choose = watched(sampler(greedy), sizes)
-    written = write(asked, [model], choose, 10, 0, "student")
+    written = generate(asked, [model], choose, 10, 0, "student")
     assert sizes[0][1] == 12
     assert sizes[-1][1] <= 6  # most texts had ended, and left the batch
     for text in written:
@@ -161,16 +163,16 @@ def test_greedy_text_is_that_of_generate(make: type[PreTrainedModel]) -> None:
 def test_a_text_stops_at_whichever_of_several_ends_generate_stops_at(plain: bool) -> None:
     model, asked, greedy = llama(5), texts(12), sampler(Sampling(temperature=0))
     model.generation_config.eos_token_id = -1
-    endless = write(asked, [model], greedy, 10, 0, "student")
+    endless = generate(asked, [model], greedy, 10, 0, "student")
     said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
     (first, _), (second, _) = said.most_common(2)
     model.generation_config.eos_token_id = [first, second]
     model.generation_config.pad_token_id = END
 
-    found = write(asked, [model], greedy, 10, 0, "student")
+    found = generate(asked, [model], greedy, 10, 0, "student")
     if plain:
-        given = [Asked(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
-        loop = fallback.written(given, [model], greedy, 10, (first, second))
+        given = [Prompt(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
+        loop = fallback.generate_left_padded(given, [model], greedy, 10, (first, second))
         assert [one.tokens for one in loop] == [one.response_ids for one in found]
     assert {text.response_ids[-1] for text in found} >= {first, second}
     for text in found:
@@ -193,7 +195,7 @@ def test_a_left_padded_batch_is_written_as_generate_does() -> None:
         do_sample=False,
         max_new_tokens=9,
     )[:, width:].tolist()
-    written = write(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student")
+    written = generate(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student")
     for text, tokens in zip(written, expected, strict=True):
         assert text.response_ids == tokens[: len(text.response_ids)]
         assert text.ended or len(text.response_ids) == 9
@@ -201,9 +203,9 @@ def test_a_left_padded_batch_is_written_as_generate_does() -> None:
 
 def test_the_batch_does_not_change_a_text() -> None:
     model, asked, choose, sizes = llama(1), texts(15), sampler(Sampling()), []
-    together = write(asked, [model], watched(choose, sizes), 40, 7, "student")
-    alone = [write([text], [model], choose, 40, 7, "student")[0] for text in asked]
-    backwards = write(asked[::-1], [model], choose, 40, 7, "student")[::-1]
+    together = generate(asked, [model], watched(choose, sizes), 40, 7, "student")
+    alone = [generate([text], [model], choose, 40, 7, "student")[0] for text in asked]
+    backwards = generate(asked[::-1], [model], choose, 40, 7, "student")[::-1]
     assert sizes[-1][1] <= 7  # the batch had shrunk
     assert not all(text.ended for text in together)  # while some texts still went on
     for one, other, third in zip(together, alone, backwards, strict=True):
@@ -214,27 +216,27 @@ def test_the_batch_does_not_change_a_text() -> None:
 
 def test_texts_come_from_seed_and_example_alone() -> None:
     model, asked, choose = llama(1), texts(10), sampler(Sampling())
-    first = write(asked, [model], choose, 8, 1, "student")
-    assert write(asked, [model], choose, 8, 1, "student") == first
-    assert write(asked, [model], choose, 8, 2, "student") != first
+    first = generate(asked, [model], choose, 8, 1, "student")
+    assert generate(asked, [model], choose, 8, 1, "student") == first
+    assert generate(asked, [model], choose, 8, 2, "student") != first
 
     twins = [Text(name, [5, 6], [END]) for name in "ab"]
-    one, other = write(twins, [model], choose, 8, 1, "student")
-    assert write(twins[:1], [model], choose, 8, 1, "student")[0].response_ids == one.response_ids
+    one, other = generate(twins, [model], choose, 8, 1, "student")
+    assert generate(twins[:1], [model], choose, 8, 1, "student")[0].response_ids == one.response_ids
     assert one.response_ids != other.response_ids
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=6)], ids=str)
 def test_recorded_log_probs_are_of_what_wrote_the_text(sampling: Sampling) -> None:
     model = llama(1)
-    for text in write(texts(10), [model], sampler(sampling), 8, 3, "student"):
-        full = restricted(log_probs(model, text), sampling)
+    for text in generate(texts(10), [model], sampler(sampling), 8, 3, "student"):
+        full = apply_top_k_top_p(log_probs(model, text), sampling)
         expected = full[torch.arange(len(text.response_ids)), text.response_ids]
         np.testing.assert_allclose(text.log_probs, expected, atol=1e-4)  # float32 in the cache
 
 
 def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
-    written = write(texts(40), [llama(1)], sampler(Sampling()), 12, 3, "student")
+    written = generate(texts(40), [llama(1)], sampler(Sampling()), 12, 3, "student")
     assert {text.ended for text in written} == {True, False}
     for text in written:
         *before, last = text.response_ids
@@ -249,15 +251,15 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
     model, asked, ages, room = llama(1), texts(50), [], 1024
     alone = sampler(Sampling(temperature=1.5))
 
-    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> Choice:
+    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
         ages.append(position.tolist())
         return alone(given, position, uniform)
 
-    together = write(asked, [model], noting, room, 7, "student")
+    together = generate(asked, [model], noting, room, 7, "student")
     slots = BATCH_TOKENS // (room + 7)
     assert max(len(one) for one in ages) == slots < 50
     assert any(min(one) > 0 and max(one) > 2 * min(one) for one in ages)  # not of one age
-    one_by_one = [write([text], [model], alone, room, 7, "student")[0] for text in asked]
+    one_by_one = [generate([text], [model], alone, room, 7, "student")[0] for text in asked]
     assert [one.response_ids for one in together] == [one.response_ids for one in one_by_one]
     steps = sum(len(text.response_ids) for text in together)
     assert len(ages) < steps / 4  # side by side
@@ -266,9 +268,9 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
 @pytest.mark.parametrize("make", [lambda: llama(1), gpt2], ids=["llama", "gpt2"])
 def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
     model, asked, choose = make(), texts(12), sampler(Sampling())
-    given = [Asked(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
-    plain = fallback.written(given, [model], choose, 20, (END,))
-    for one, text in zip(plain, write(asked, [model], choose, 20, 3, "student"), strict=True):
+    given = [Prompt(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
+    plain = fallback.generate_left_padded(given, [model], choose, 20, (END,))
+    for one, text in zip(plain, generate(asked, [model], choose, 20, 3, "student"), strict=True):
         assert one.tokens == text.response_ids
         # float32 sums in another order
         np.testing.assert_allclose(one.log_probs, text.log_probs, atol=1e-4)
@@ -281,7 +283,7 @@ def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop(
     ends = {"eos_token_id": END, "bos_token_id": END, "pad_token_id": END}
     config = MistralConfig(**sizes, **heads, **ends, vocab_size=VOCABULARY, sliding_window=4)
     model, asked = MistralForCausalLM(config).eval(), texts(7)
-    for text in write(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student"):
+    for text in generate(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student"):
         ids = torch.tensor([text.prompt_ids])
         expected = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=9
@@ -292,11 +294,11 @@ def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop(
 def test_the_cache_stays_within_its_budget() -> None:
     sizes: list[tuple[int, int]] = []
 
-    def stop(given: Sequence[Tensor], _: int, __: Tensor) -> Choice:
+    def stop(given: Sequence[Tensor], _: int, __: Tensor) -> SampledTokens:
         tokens = torch.full_like(given[0][:, 0], END, dtype=torch.long)
-        return Choice(tokens, torch.zeros(len(tokens)), tokens == 0)
+        return SampledTokens(tokens, torch.zeros(len(tokens)), tokens == 0)
 
-    written = write(texts(40), [llama(1)], watched(stop, sizes), 1000, 0, "student")
+    written = generate(texts(40), [llama(1)], watched(stop, sizes), 1000, 0, "student")
     assert [text.example_id for text in written] == [text.example_id for text in texts(40)]
     assert [text.prompt_ids for text in written] == [text.prompt_ids for text in texts(40)]
     assert sum(size for _, size in sizes) == 40
@@ -304,4 +306,4 @@ def test_the_cache_stays_within_its_budget() -> None:
 
 
 def test_nothing_asked_nothing_written() -> None:
-    assert write([], [llama(1)], sampler(Sampling()), 8, 0, "student") == []
+    assert generate([], [llama(1)], sampler(Sampling()), 8, 0, "student") == []

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.batch import Text
-from pipeline.generation import sampler, write
-from pipeline.generation.step_context import Turn
+from pipeline.generation import generate, sampler
+from pipeline.generation.rollouts import StepContext
 from pipeline.methods.ranges import Count, NonNegative, Share
 from pipeline.settings.generation import Sampling
 
@@ -28,7 +28,7 @@ class Policy:
     margin: NonNegative = 0.1  # nats by which the held-out NLL must be worse
     capacity: Count = 1000  # texts in the buffer; the oldest leave first
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         """New responses of the student's, replayed ones, or the drawn texts, by the shares."""
         share = turn.state.setdefault("share", self.first_share)
         buffer = turn.state.setdefault("buffer", [])
@@ -40,7 +40,7 @@ class Policy:
         if luck >= new_share and len(buffer) >= self.capacity:
             return replayed(buffer, len(drawn), turn)
         models, choose = [turn.student], sampler(Sampling())
-        new = write(drawn, models, choose, turn.max_new_tokens, turn.seed, "student")
+        new = generate(drawn, models, choose, turn.max_new_tokens, turn.seed, "student")
         buffer.extend([text.example_id, text.response_ids, text.ended] for text in new)
         del buffer[: -self.capacity]
         return new
@@ -53,7 +53,7 @@ class Policy:
             state["reference_nats"] = nll_nats
 
 
-def replayed(buffer: list[list[Any]], count: int, turn: Turn) -> list[Text]:
+def replayed(buffer: list[list[Any]], count: int, turn: StepContext) -> list[Text]:
     """Texts from the buffer, none twice. This step didn't write them: no log-probabilities."""
     prompts = {text.example_id: text.prompt_ids for text in turn.pool}
     chosen = [buffer[at] for at in turn.rng.permutation(len(buffer))[:count]]

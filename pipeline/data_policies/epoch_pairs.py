@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.data.batch import Text
-from pipeline.generation import sampler, write
-from pipeline.generation.step_context import Turn
+from pipeline.generation import generate, sampler
+from pipeline.generation.rollouts import StepContext
 from pipeline.methods.ranges import NonNegative, PositiveShare
 from pipeline.settings.generation import Sampling
 
@@ -26,7 +26,7 @@ class Policy:
     temperature: NonNegative = 0.8
     top_p: PositiveShare = 0.95
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         """The drawn texts, then the student's answer to each, written once an epoch."""
         if turn.state.get("epoch") != turn.epoch:
             turn.state["epoch"] = turn.epoch
@@ -37,9 +37,9 @@ class Policy:
             *(replace(text, author="student", **answers[text.example_id]) for text in drawn),
         ]
 
-    def answers(self, turn: Turn) -> dict[str, dict[str, Any]]:
+    def answers(self, turn: StepContext) -> dict[str, dict[str, Any]]:
         """What the student now says to every prompt of the pool, by example."""
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
         models, most = [turn.student], turn.max_new_tokens
-        new = write(turn.pool, models, choose, most, turn.seed, "student")
+        new = generate(turn.pool, models, choose, most, turn.seed, "student")
         return {one.example_id: {name: getattr(one, name) for name in WRITTEN} for one in new}

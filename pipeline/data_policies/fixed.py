@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.data.batch import Text
-from pipeline.generation.step_context import Turn
+from pipeline.generation.rollouts import StepContext
 
 
 @dataclass(frozen=True)
@@ -13,5 +13,5 @@ class Policy:
 
     known_ahead = True
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         return list(drawn)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.data.batch import Text
 from pipeline.generation import sampler
-from pipeline.generation.mixing import rewritten
-from pipeline.generation.step_context import Turn
+from pipeline.generation.rollouts import StepContext, regenerate
 from pipeline.methods.ranges import NonNegative, Share
 from pipeline.settings.generation import Sampling
 
@@ -23,6 +22,6 @@ class Policy:
     student_share: Share = 0.5  # λ
     temperature: NonNegative = 1.0
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         choose = sampler(Sampling(temperature=self.temperature))
-        return rewritten(drawn, self.student_share, [turn.student], choose, turn)
+        return regenerate(drawn, self.student_share, [turn.student], choose, turn)

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import target_log_prob
-from pipeline.generation import Drafted, Logits, sampler
-from pipeline.generation.mixing import both, rewritten
-from pipeline.generation.step_context import Turn
+from pipeline.generation import Logits, SpeculativeSampler, sampler
+from pipeline.generation.rollouts import StepContext, regenerate, student_and_teacher
 from pipeline.methods.ranges import Count, NonNegative, PositiveShare, Share
 from pipeline.settings.generation import Sampling
 
@@ -35,15 +34,15 @@ class Policy:
     teacher_top_p: PositiveShare = 0.5
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         """The drawn texts, each written anew by both models but for the gold share."""
-        return rewritten(drawn, 1 - self.gold_share, both(turn), self.draft(), turn)
+        return regenerate(drawn, 1 - self.gold_share, student_and_teacher(turn), self.draft(), turn)
 
-    def draft(self) -> Drafted:
+    def draft(self) -> SpeculativeSampler:
         """The student proposes; the teacher refuses, and says another token instead."""
         propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
         instead = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
-        return Drafted(propose, self.refuse, instead, DRAFTED_TOKENS)
+        return SpeculativeSampler(propose, self.refuse, instead, DRAFTED_TOKENS)
 
     def refuse(self, proposed: Int[Tensor, " batch"], teacher: Logits) -> Bool[Tensor, " batch"]:
         """Which tokens are none of the teacher's top K."""

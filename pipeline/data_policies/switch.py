@@ -15,9 +15,8 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.divergences import kl, mixture
-from pipeline.generation import Choice, Logits, either, sampler
-from pipeline.generation.mixing import both, rewritten
-from pipeline.generation.step_context import Turn
+from pipeline.generation import Logits, SampledTokens, sampler, select_teacher_or_student
+from pipeline.generation.rollouts import StepContext, regenerate, student_and_teacher
 from pipeline.methods.ranges import NonNegative, Share
 from pipeline.settings.generation import Sampling
 
@@ -30,16 +29,16 @@ class Policy:
     decay: NonNegative = 0.1  # λ, for each token
     gold_share: Share = 0.5  # texts trained on as drawn
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         """The drawn texts, each written anew by both models but for the gold share."""
-        return rewritten(drawn, 1 - self.gold_share, both(turn), self.choose, turn)
+        return regenerate(drawn, 1 - self.gold_share, student_and_teacher(turn), self.choose, turn)
 
     def choose(
         self,
         logits: Sequence[Logits],
         position: Int[Tensor, " batch"],
         uniform: Float[Tensor, "batch draws"],
-    ) -> Choice:
+    ) -> SampledTokens:
         """The student's token, or the teacher's where both are too far apart."""
         student, teacher = logits
         threshold = self.first_threshold * (-self.decay * position.double()).exp()
@@ -47,7 +46,7 @@ class Policy:
 
         write = sampler(Sampling())
         own = write([student], position, uniform)
-        return either(apart, own, write([teacher], position, uniform[:, 1:]))
+        return select_teacher_or_student(apart, own, write([teacher], position, uniform[:, 1:]))
 
 
 def bits_apart(teacher: Logits, student: Logits) -> Float[Tensor, " batch"]:

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import target_log_prob
-from pipeline.generation import Choice, Logits, either, sampler, write
-from pipeline.generation.mixing import both
-from pipeline.generation.step_context import Turn
+from pipeline.generation import Logits, SampledTokens, generate, sampler, select_teacher_or_student
+from pipeline.generation.rollouts import StepContext, student_and_teacher
 from pipeline.methods.ranges import Share
 from pipeline.settings.generation import Sampling
 
@@ -30,22 +29,26 @@ class Policy:
 
     teacher_share: Share = 0.2  # α
 
-    def texts(self, drawn: Sequence[Text], turn: Turn) -> list[Text]:
+    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
         """All drawn prompts, answered by both models."""
-        return write(drawn, both(turn), self.choose, turn.max_new_tokens, turn.seed, "student")
+        return generate(
+            drawn, student_and_teacher(turn), self.choose, turn.max_new_tokens, turn.seed, "student"
+        )
 
     def choose(
         self,
         logits: Sequence[Logits],
         position: Int[Tensor, " batch"],
         uniform: Float[Tensor, "batch draws"],
-    ) -> Choice:
+    ) -> SampledTokens:
         """The teacher's token with probability α, else the student's."""
         student, teacher = logits
         by_teacher = uniform[:, 2] < self.teacher_share
         alone = sampler(Sampling())
         own = alone([student], position, uniform)
-        chosen = either(by_teacher, own, alone([teacher], position, uniform[:, 1:]))
+        chosen = select_teacher_or_student(
+            by_teacher, own, alone([teacher], position, uniform[:, 1:])
+        )
 
         student_part, teacher_part = (
             target_log_prob(one.log_softmax(-1), chosen.tokens) + _log(share)

@@ -25,7 +25,7 @@ from pipeline.data.batch import Text, micro_batches
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import Support, log_probs_on
 from pipeline.evaluation.records import Measured, Metric, rows
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.generation import Sampling
@@ -49,8 +49,8 @@ def measure(
     """The excess error and what it is made of, on one text by each for every prompt."""
     choose = sampler(Sampling(temperature=1.0))
     pace = ProgressLog(f"{TASK}, texts", 2 * len(prompts), "texts")
-    own = write(prompts, [model], choose, max_new_tokens, seed, "student", pace)
-    ideal = write(prompts, [teacher], choose, max_new_tokens, seed, "teacher", pace)
+    own = generate(prompts, [model], choose, max_new_tokens, seed, "student", pace)
+    ideal = generate(prompts, [teacher], choose, max_new_tokens, seed, "teacher", pace)
     places = {text.example_id: at for at, text in enumerate(prompts)}
     regret = divergences(model, teacher, own, places, max_new_tokens, budget)
     oracle = divergences(model, teacher, ideal, places, max_new_tokens, budget)

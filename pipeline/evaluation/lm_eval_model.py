@@ -17,10 +17,10 @@ from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models import positions
 from pipeline.models.flops import record_scores
-from pipeline.models.language_model import autocast, head, response_hidden
+from pipeline.models.language_model import autocast, lm_head, response_hidden
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import Sampling
 
@@ -159,7 +159,7 @@ class CheckpointLM(HFLM):
         log_probs, is_likeliest = [], []
         for rows, ids in zip(where.split(HEAD_TOKENS), wanted.split(HEAD_TOKENS), strict=True):
             with autocast(self.device, "auto"):
-                logits = head(self.model, hidden[rows])
+                logits = lm_head(self.model, hidden[rows])
             found = log_probs_on(logits, Support(target=ids))
             log_probs.append(target_log_prob(found, ids).double().cpu())
             is_likeliest.append((found.argmax(-1) == ids).cpu())
@@ -263,7 +263,7 @@ class CheckpointLM(HFLM):
         asked = [Text(one.example_id, [*one.prompt_ids, *one.response_ids], []) for one in texts]
         seed = options.get("seed", 0)
         choose = sampler(sampling)
-        more = write(asked, [self.model], choose, length, seed, "student", pace)
+        more = generate(asked, [self.model], choose, length, seed, "student", pace)
         return [
             Text(
                 old.example_id,

@@ -18,30 +18,28 @@ so that it does not depend on what else is written beside it.
     batching   which texts are written beside which, and who follows one that has ended
 """
 
-from pipeline.generation.ends import end_ids
-from pipeline.generation.generate import write
-from pipeline.generation.room import BATCH_TOKENS
+from pipeline.generation.capacity import BATCH_TOKENS
+from pipeline.generation.generate import generate
 from pipeline.generation.sampling import (
-    Choice,
-    Choose,
-    Drafted,
     Logits,
-    draw,
-    either,
-    restricted,
+    SampledTokens,
+    SpeculativeSampler,
+    TokenSampler,
+    apply_top_k_top_p,
+    sample,
     sampler,
+    select_teacher_or_student,
 )
 
 __all__ = [
     "BATCH_TOKENS",
-    "Choice",
-    "Choose",
-    "Drafted",
     "Logits",
-    "draw",
-    "either",
-    "end_ids",
-    "restricted",
+    "SampledTokens",
+    "SpeculativeSampler",
+    "TokenSampler",
+    "apply_top_k_top_p",
+    "generate",
+    "sample",
     "sampler",
-    "write",
+    "select_teacher_or_student",
 ]

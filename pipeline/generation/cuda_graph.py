@@ -20,7 +20,7 @@ VARIANTS = 32  # of a compiled layer: several models, each with one token and wi
 Step = Callable[[], None]
 
 
-def captured(step: Step, compiled: Callable[[bool], None]) -> Step | None:
+def capture_cuda_graph(step: Step, compiled: Callable[[bool], None]) -> Step | None:
     """Replays a CUDA graph of `step`, compiled if that can be done; None if it can't be captured.
 
     It writes into tensors that keep their storage and looks at none. Capturing runs it: with no
@@ -60,7 +60,7 @@ def _graph(step: Step) -> Step:
     return graph.replay
 
 
-class HalfMatrices:
+class Bf16Weights:
     """A model with bfloat16 copies of its matrices, as autocast casts them anew at every token.
 
     All else is the model's own. `refresh` copies the matrices again after the model has learnt.

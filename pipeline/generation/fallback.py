@@ -13,15 +13,15 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from pipeline.generation.sampling import Choose, Logits
-from pipeline.generation.slots import Asked, Response, Slots
-from pipeline.models.language_model import autocast, head
+from pipeline.generation.sampling import Logits, TokenSampler
+from pipeline.generation.slots import Prompt, Response, Slots
+from pipeline.models.language_model import autocast, lm_head
 
 KEYS_AND_VALUES, STATES = "past_key_values", "cache_params"
 SHRINK_BELOW = 0.5  # the ended leave the batch when no more than this share is still written
 
 
-class Reader:
+class LeftPaddedDecoder:
     """A model and its KV cache, part way through a batch of left-padded texts."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Reader:
             if self.cache is None:
                 kind = type(self.model).__name__
                 raise ValueError(f"{kind} can't write here: its forward hands on no state")
-            return head(self.model, body.last_hidden_state[:, -1])
+            return lm_head(self.model, body.last_hidden_state[:, -1])
 
 
 def _cache_name(model: PreTrainedModel) -> str:
@@ -72,17 +72,17 @@ def _cache_name(model: PreTrainedModel) -> str:
     return STATES if STATES in known else KEYS_AND_VALUES
 
 
-def written(
-    asked: Sequence[Asked],
+def generate_left_padded(
+    asked: Sequence[Prompt],
     models: Sequence[PreTrainedModel],
-    choose: Choose,
+    choose: TokenSampler,
     time: int,
     end_ids: Sequence[int],
 ) -> list[Response]:
     """A response to each prompt. All are in memory at once."""
     device = models[0].device
-    prompts, attention = left_padded([one.prompt_ids for one in asked], device)
-    readers = [Reader(model, prompts, attention) for model in models]
+    prompts, attention = left_pad([one.prompt_ids for one in asked], device)
+    readers = [LeftPaddedDecoder(model, prompts, attention) for model in models]
     slots = Slots.empty(len(asked), time, device)
     rows = torch.arange(len(asked), device=device)  # the texts that the slots hold
     slots.begin(rows, asked)
@@ -104,7 +104,7 @@ def written(
             reader.advance(slots.last)
 
 
-def left_padded(
+def left_pad(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
     """Token ids and what of them is no padding."""

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Author, Text
 from pipeline.generation import fallback
-from pipeline.generation.decoder import Decoder, can_write, like_lengths
-from pipeline.generation.ends import end_ids
-from pipeline.generation.room import BATCH_TOKENS, decoder_for, lots
-from pipeline.generation.sampling import Choose, Drafted
-from pipeline.generation.slots import Asked, Response, uniforms
+from pipeline.generation.capacity import BATCH_TOKENS, engine_for, length_groups
+from pipeline.generation.engine import GenerationEngine, length_buckets, supports_ragged_batches
+from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.models.flops import record_generation
+from pipeline.models.language_model import end_ids
 from pipeline.models.positions import check_table
 from pipeline.runtime.progress import ProgressLog
 
@@ -30,14 +30,14 @@ class Work:
     """By whom and how texts are written, and who is told when some are done."""
 
     models: Sequence[PreTrainedModel]
-    choose: Choose | Drafted
+    choose: TokenSampler | SpeculativeSampler
     time: int
     seed: int
     pace: ProgressLog | None
 
-    def asked(self, text: Text) -> Asked:
+    def asked(self, text: Text) -> Prompt:
         """The prompt of a text, with its own randomness."""
-        return Asked(text.prompt_ids, uniforms(self.seed, text.example_id, self.time))
+        return Prompt(text.prompt_ids, uniforms(self.seed, text.example_id, self.time))
 
     def tell(self, responses: Sequence[Response]) -> None:
         """These are done."""
@@ -46,10 +46,10 @@ class Work:
 
 
 @torch.no_grad()
-def write(
+def generate(
     texts: Sequence[Text],
     models: Sequence[PreTrainedModel],
-    choose: Choose | Drafted,
+    choose: TokenSampler | SpeculativeSampler,
     max_new_tokens: int,
     seed: int,
     author: Author,
@@ -59,14 +59,16 @@ def write(
     for model in models:
         check_table(model.config, texts, max_new_tokens)
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at].prompt_ids))
-    apart = told_apart(texts)
+    apart = with_unique_ids(texts)
     ordered = [apart[at] for at in order]
     work = Work(models, choose, max_new_tokens, seed, pace)
-    in_slots = all(can_write(model) for model in models)
+    in_slots = all(supports_ragged_batches(model) for model in models)
 
     responses: list[Response] = []
     lengths = [len(text.prompt_ids) + max_new_tokens for text in ordered]
-    for lot in lots(models, lengths) if in_slots else like_lengths(lengths, 0, BATCH_TOKENS):
+    for lot in (
+        length_groups(models, lengths) if in_slots else length_buckets(lengths, 0, BATCH_TOKENS)
+    ):
         group = ordered[lot.start : lot.stop]
         responses += _in_slots(group, work) if in_slots else _in_lockstep(group, work)
     ends = end_ids(models[0])
@@ -80,7 +82,7 @@ def write(
     return written
 
 
-def told_apart(texts: Sequence[Text]) -> list[Text]:
+def with_unique_ids(texts: Sequence[Text]) -> list[Text]:
     """The texts; one that comes again, as in a step larger than its data, has randomness anew."""
     seen: Counter[str] = Counter()
     found = []
@@ -103,17 +105,19 @@ def _answered(text: Text, response: Response, author: Author, ends: Sequence[int
 
 
 def _in_lockstep(texts: Sequence[Text], work: Work) -> list[Response]:
-    drafted = isinstance(work.choose, Drafted)
+    drafted = isinstance(work.choose, SpeculativeSampler)
     choose = work.choose.token_by_token if drafted else work.choose
     asked = [work.asked(text) for text in texts]
-    found = fallback.written(asked, work.models, choose, work.time, end_ids(work.models[0]))
+    found = fallback.generate_left_padded(
+        asked, work.models, choose, work.time, end_ids(work.models[0])
+    )
     work.tell(found)
     return found
 
 
 def _in_slots(texts: Sequence[Text], work: Work) -> list[Response]:
     length = len(texts[0].prompt_ids) + work.time
-    decoder = decoder_for(work.models, work.choose, texts=len(texts), length=length, time=work.time)
+    decoder = engine_for(work.models, work.choose, texts=len(texts), length=length, time=work.time)
     waiting, found = deque(enumerate(texts)), {}
     holds: list[int | None] = [None] * decoder.slots.count  # the text in each slot
     while len(found) < len(texts):
@@ -146,7 +150,7 @@ def _place(holds: list[int | None], rows: Sequence[int], texts: Sequence[int | N
         holds[row] = text
 
 
-def _shrunk(decoder: Decoder, holds: list[int | None]) -> list[int | None]:
+def _shrunk(decoder: GenerationEngine, holds: list[int | None]) -> list[int | None]:
     live = [row for row, held in enumerate(holds) if held is not None]
     if not live or len(live) > SHRINK_BELOW * len(holds):
         return holds

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Stored = Float[Tensor, "slots heads length size"]
+CacheTensor = Float[Tensor, "slots heads length size"]
 
 
-class Reading(NamedTuple):
+class CachePositions(NamedTuple):
     """Where in the caches the tokens belong that are being read, and what they may attend to.
 
     `mask` is added to the scores of attention: 0, or minus infinity for what they may not see.
@@ -25,18 +25,22 @@ class Reading(NamedTuple):
     mask: Float[Tensor, "#batch 1 new seen"]
 
 
-def beginning(rows: Int[Tensor, " begun"], width: int, dtype: torch.dtype) -> Reading:
+def prefill_positions(
+    rows: Int[Tensor, " begun"], width: int, dtype: torch.dtype
+) -> CachePositions:
     """The first tokens of texts. Where one has fewer, what stands there is overwritten later."""
     places = torch.arange(width, device=rows.device)
     mask = _mask(places[None], width, dtype)
-    return Reading(rows[:, None], places.expand(len(rows), -1), 0, mask)
+    return CachePositions(rows[:, None], places.expand(len(rows), -1), 0, mask)
 
 
-def going_on(read: Int[Tensor, " slots"], new: int, seen: int, dtype: torch.dtype) -> Reading:
+def decode_positions(
+    read: Int[Tensor, " slots"], new: int, seen: int, dtype: torch.dtype
+) -> CachePositions:
     """The next tokens of all texts."""
     rows = torch.arange(len(read), device=read.device)[:, None]
     places = read[:, None] + torch.arange(new, device=read.device)
-    return Reading(rows, places, seen, _mask(places, seen, dtype))
+    return CachePositions(rows, places, seen, _mask(places, seen, dtype))
 
 
 def _mask(
@@ -49,8 +53,8 @@ def _mask(
     )
 
 
-def store(
-    cache: Stored, new: Float[Tensor, "batch heads new size"], reading: Reading
+def update_cache(
+    cache: CacheTensor, new: Float[Tensor, "batch heads new size"], reading: CachePositions
 ) -> Float[Tensor, "batch heads visible size"]:
     """Puts keys or values in their places; gives all that the tokens may attend to."""
     new = new.to(cache.dtype)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pipeline.distributions.log_probs import target_log_prob
 from pipeline.settings.generation import Sampling
 
-DRAWS = 3  # uniform numbers a token: enough for propose, accept and resample
+UNIFORMS_PER_TOKEN = 3  # uniform numbers a token: enough for propose, accept and resample
 CHUNK = 128  # outcomes that a draw passes over at once
 JUST_BELOW = 1 - 2**-53  # times a number of double precision: the next smaller one
 SORTED = 256  # likeliest tokens that are tried before all are sorted
@@ -21,7 +21,7 @@ Logits = Float[Tensor, "batch vocabulary"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class SampledTokens:
     """The next token of each text, what it was drawn with, and whether the teacher put it there."""
 
     tokens: Int[Tensor, " *batch"]
@@ -31,24 +31,26 @@ class Choice:
 
 # (logits of each model, positions in the responses, uniform numbers) -> the next tokens. It stands
 # in a CUDA graph, so it must not look at what is in the tensors.
-Choose = Callable[[Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"]], Choice]
+TokenSampler = Callable[
+    [Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"]], SampledTokens
+]
 
 
 # (tokens that the first model proposes, logits of the last) -> those that it doesn't let stand
-Refuse = Callable[[Int[Tensor, " batch"], Logits], Bool[Tensor, " batch"]]
+RejectionRule = Callable[[Int[Tensor, " batch"], Logits], Bool[Tensor, " batch"]]
 
 
 @dataclass(frozen=True)
-class Drafted:
+class SpeculativeSampler:
     """A choice in two parts, so that the last model may judge several tokens at once.
 
     The first model goes on from its own proposals. Behind the first one that isn't kept they are
     dropped: the text is the same as if each had been judged before the next was made.
     """
 
-    propose: Choose  # from the first model's logits alone
-    refuse: Refuse
-    instead: Choose  # of a refused token, from the last model's logits alone
+    propose: TokenSampler  # from the first model's logits alone
+    refuse: RejectionRule
+    instead: TokenSampler  # of a refused token, from the last model's logits alone
     tokens: int  # proposed between two readings of the last model
 
     def token_by_token(
@@ -56,25 +58,27 @@ class Drafted:
         logits: Sequence[Logits],
         position: Int[Tensor, " batch"],
         uniform: Float[Tensor, "batch draws"],
-    ) -> Choice:
+    ) -> SampledTokens:
         """The same choice, with nothing proposed ahead."""
         proposed = self.propose(logits[:1], position, uniform)
         refused = self.refuse(proposed.tokens, logits[-1])
-        return either(refused, proposed, self.instead(logits[-1:], position, uniform[:, 1:]))
+        return select_teacher_or_student(
+            refused, proposed, self.instead(logits[-1:], position, uniform[:, 1:])
+        )
 
 
-def draw(
+def sample(
     logits: Logits, uniform: Float[Tensor, " batch"], sampling: Sampling
 ) -> tuple[Int[Tensor, " batch"], Logits]:
     """Tokens by inverse transform, and the log-probabilities that they were drawn with."""
     logits = logits.float()
-    log_probs = restricted(logits, sampling)
+    log_probs = apply_top_k_top_p(logits, sampling)
     if sampling.temperature == 0:
         return logits.argmax(-1), log_probs
     return _inverted(log_probs.exp(), uniform.double()), log_probs
 
 
-def draw_one(
+def sample_token(
     logits: Logits, uniform: Float[Tensor, " batch"], sampling: Sampling
 ) -> tuple[Int[Tensor, " batch"], Float[Tensor, " batch"]]:
     """The same tokens, and the log-probabilities of these alone.
@@ -82,7 +86,7 @@ def draw_one(
     From a whole distribution that takes one exponential a token of the vocabulary instead of two.
     """
     if sampling != Sampling():
-        tokens, log_probs = draw(logits, uniform, sampling)
+        tokens, log_probs = sample(logits, uniform, sampling)
         return tokens, target_log_prob(log_probs, tokens)
     probabilities = logits.float().softmax(-1)
     tokens = _inverted(probabilities, uniform.double())
@@ -118,7 +122,7 @@ def _passing(
     return found % cumulative.shape[-1]  # beyond the end only where these are no numbers
 
 
-def restricted(logits: Logits, sampling: Sampling) -> Logits:
+def apply_top_k_top_p(logits: Logits, sampling: Sampling) -> Logits:
     """Log-probabilities after temperature, top-k and top-p."""
     log_probs = (logits / (sampling.temperature or 1.0)).log_softmax(-1)
     if sampling.top_k:
@@ -149,21 +153,23 @@ def _likeliest(
 
 
 @cache
-def sampler(sampling: Sampling) -> Choose:
+def sampler(sampling: Sampling) -> TokenSampler:
     """The first model writes alone. Equal settings give one object, which a CUDA graph is for."""
 
     def choose(
         logits: Sequence[Logits], _: Int[Tensor, " batch"], uniform: Float[Tensor, "batch draws"]
-    ) -> Choice:
-        tokens, log_probs = draw_one(logits[0], uniform[:, 0], sampling)
-        return Choice(tokens, log_probs, torch.zeros_like(tokens, dtype=torch.bool))
+    ) -> SampledTokens:
+        tokens, log_probs = sample_token(logits[0], uniform[:, 0], sampling)
+        return SampledTokens(tokens, log_probs, torch.zeros_like(tokens, dtype=torch.bool))
 
     return choose
 
 
-def either(by_teacher: Bool[Tensor, " batch"], student: Choice, teacher: Choice) -> Choice:
+def select_teacher_or_student(
+    by_teacher: Bool[Tensor, " batch"], student: SampledTokens, teacher: SampledTokens
+) -> SampledTokens:
     """The teacher's token where it is the teacher's turn, elsewhere the student's."""
-    return Choice(
+    return SampledTokens(
         torch.where(by_teacher, teacher.tokens, student.tokens),
         torch.where(by_teacher, teacher.log_probs, student.log_probs),
         by_teacher,

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipeline.generation.sampling import DRAWS, Choice
+from pipeline.generation.sampling import UNIFORMS_PER_TOKEN, SampledTokens
 from pipeline.runtime import seeding
 
 
 @dataclass(frozen=True)
-class Asked:
+class Prompt:
     """A prompt, and the uniform numbers that its response is drawn with."""
 
     prompt_ids: Sequence[int]
@@ -63,7 +63,7 @@ class Slots:
             writing=zeros(dtype=torch.bool),
             limit=zeros(),
             dropped=zeros(),
-            uniforms=zeros(time + 1, DRAWS, dtype=torch.double),
+            uniforms=zeros(time + 1, UNIFORMS_PER_TOKEN, dtype=torch.double),
             tokens=zeros(time + 1),
             log_probs=zeros(time + 1, dtype=torch.float),
             by_teacher=zeros(time + 1, dtype=torch.bool),
@@ -79,7 +79,7 @@ class Slots:
         """Room for a response, in tokens."""
         return self.tokens.shape[1] - 1
 
-    def begin(self, rows: Int[Tensor, " begun"], asked: Sequence[Asked]) -> None:
+    def begin(self, rows: Int[Tensor, " begun"], asked: Sequence[Prompt]) -> None:
         """Texts whose prompts were read but for their last tokens.
 
         They may all be given uniforms for fewer tokens than there is room for: that is their limit.
@@ -97,9 +97,11 @@ class Slots:
     def uniform(self, ahead: int | Int[Tensor, " slots"] = 0) -> Float[Tensor, "slots draws"]:
         """The numbers for each text's next token, or for one so many further on."""
         at = (self.position + ahead).clamp(max=self.time)
-        return self.uniforms.gather(1, at[:, None, None].expand(-1, 1, DRAWS))[:, 0]
+        return self.uniforms.gather(1, at[:, None, None].expand(-1, 1, UNIFORMS_PER_TOKEN))[:, 0]
 
-    def take(self, choice: Choice, among: Bool[Tensor, " slots"], end_ids: Sequence[int]) -> None:
+    def take(
+        self, choice: SampledTokens, among: Bool[Tensor, " slots"], end_ids: Sequence[int]
+    ) -> None:
         """One more token of the texts among these; they stop at an end, or at their limit."""
         at = torch.where(among, self.position, self.time)[:, None]
         self.tokens.scatter_(1, at, choice.tokens[:, None])
@@ -129,4 +131,4 @@ class Slots:
 
 def uniforms(seed: int, example_id: str, time: int) -> Float[np.ndarray, "time draws"]:
     """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
-    return seeding.uniform(f"{seed}/{example_id}", time, DRAWS)
+    return seeding.uniform(f"{seed}/{example_id}", time, UNIFORMS_PER_TOKEN)

@@ -7,12 +7,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.generation.sampling import Choice, Choose, Drafted, either
+from pipeline.generation.sampling import (
+    SampledTokens,
+    SpeculativeSampler,
+    TokenSampler,
+    select_teacher_or_student,
+)
 from pipeline.generation.slots import Slots
 
 
 @runtime_checkable
-class Reader(Protocol):
+class Decoder(Protocol):
     """A model that is part way through the texts in all slots."""
 
     def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
@@ -30,20 +35,20 @@ class Reader(Protocol):
         ...
 
 
-def ahead(choose: Choose | Drafted) -> int:
+def ahead(choose: TokenSampler | SpeculativeSampler) -> int:
     """The most tokens that a step writes."""
-    return choose.tokens if isinstance(choose, Drafted) else 1
+    return choose.tokens if isinstance(choose, SpeculativeSampler) else 1
 
 
 def advance(
-    readers: Sequence[Reader],
-    choose: Choose | Drafted,
+    readers: Sequence[Decoder],
+    choose: TokenSampler | SpeculativeSampler,
     slots: Slots,
     seen: int,
     end_ids: Sequence[int],
 ) -> None:
     """Writes on in all slots."""
-    if isinstance(choose, Drafted):
+    if isinstance(choose, SpeculativeSampler):
         _by_draft(readers, choose, slots, seen, end_ids)
         return
     logits = [one.read(slots.last[:, None], slots.read, seen)[:, 0] for one in readers]
@@ -51,7 +56,11 @@ def advance(
 
 
 def _by_draft(
-    readers: Sequence[Reader], choose: Drafted, slots: Slots, seen: int, end_ids: Sequence[int]
+    readers: Sequence[Decoder],
+    choose: SpeculativeSampler,
+    slots: Slots,
+    seen: int,
+    end_ids: Sequence[int],
 ) -> None:
     """The first model proposes token by token, the second reads and judges all of it at once.
 
@@ -70,13 +79,15 @@ def _by_draft(
     among, before = slots.writing.clone(), slots.read.clone()
     slots.dropped.add_(among * choose.tokens)
     for at in range(choose.tokens):
-        own = Choice(*(one[:, at] for one in _parts(proposed)))
-        slots.take(either(refused[:, at], own, instead), among, end_ids)
+        own = SampledTokens(*(one[:, at] for one in _parts(proposed)))
+        slots.take(select_teacher_or_student(refused[:, at], own, instead), among, end_ids)
         among = among & slots.writing & ~refused[:, at]
     slots.dropped.sub_(slots.read - before)
 
 
-def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Choice:
+def _proposals(
+    student: Decoder, choose: SpeculativeSampler, slots: Slots, seen: int
+) -> SampledTokens:
     """The tokens that the first model would write, one behind the other: [slots, tokens]."""
     last, found = slots.last, []
     for at in range(choose.tokens):
@@ -84,8 +95,8 @@ def _proposals(student: Reader, choose: Drafted, slots: Slots, seen: int) -> Cho
         found.append(choose.propose([logits], slots.position + at, slots.uniform(at)))
         last = found[-1].tokens
     columns = (torch.stack(one, dim=1) for one in zip(*map(_parts, found), strict=True))
-    return Choice(*columns)
+    return SampledTokens(*columns)
 
 
-def _parts(choice: Choice) -> tuple[Tensor, Tensor, Tensor]:
+def _parts(choice: SampledTokens) -> tuple[Tensor, Tensor, Tensor]:
     return choice.tokens, choice.log_probs, choice.by_teacher

@@ -12,13 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, DynamicLayer, PreTrainedModel
 
-from pipeline.generation.kv_cache import Reading, beginning, going_on, store
-from pipeline.models.language_model import autocast, head
+from pipeline.generation.kv_cache import (
+    CachePositions,
+    decode_positions,
+    prefill_positions,
+    update_cache,
+)
+from pipeline.models.language_model import autocast, lm_head
 
 FAMILIES = ("gpt2", "opt", "gpt_neox")
 
 
-def can_read(model: PreTrainedModel) -> bool:
+def is_supported(model: PreTrainedModel) -> bool:
     """Whether a model is of a family that was tried."""
     return model.config.model_type in FAMILIES
 
@@ -29,7 +34,7 @@ class Layer(DynamicLayer):
     def __init__(self, slots: int, length: int, dtype: torch.dtype):
         super().__init__()
         self.slots, self.length, self.dtype = slots, length, dtype
-        self.reading: Reading | None = None
+        self.reading: CachePositions | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
@@ -40,12 +45,12 @@ class Layer(DynamicLayer):
             heads, size = key_states.shape[1], key_states.shape[3]
             shape = (self.slots, heads, self.length, size)
             self.keys, self.values = (key_states.new_zeros(shape, dtype=self.dtype) for _ in "kv")
-        return store(self.keys, key_states, self.reading), store(
+        return update_cache(self.keys, key_states, self.reading), update_cache(
             self.values, value_states, self.reading
         )
 
 
-class FamilyReader:
+class TransformersDecoder:
     """A model, and the keys and values of the texts that it is part way through."""
 
     def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
@@ -57,15 +62,15 @@ class FamilyReader:
     def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
         """Reads the first tokens of texts into their slots."""
         with autocast(ids.device, "auto"):
-            self._hidden(ids, beginning(rows, ids.shape[1], self.dtype))
+            self._hidden(ids, prefill_positions(rows, ids.shape[1], self.dtype))
 
     def read(
         self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
     ) -> Float[Tensor, "slots new vocabulary"]:
         """The logits after each of the next tokens of all texts, of which `read` were read."""
-        reading = going_on(read, ids.shape[1], seen, self.dtype)
+        reading = decode_positions(read, ids.shape[1], seen, self.dtype)
         with autocast(ids.device, "auto"):
-            return head(self.model, self._hidden(ids, reading))
+            return lm_head(self.model, self._hidden(ids, reading))
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Goes on with these slots alone."""
@@ -75,7 +80,7 @@ class FamilyReader:
                 layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
     def _hidden(
-        self, ids: Int[Tensor, "batch new"], reading: Reading
+        self, ids: Int[Tensor, "batch new"], reading: CachePositions
     ) -> Float[Tensor, "batch new width"]:
         for layer in self.layers:
             layer.reading = reading

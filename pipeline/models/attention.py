@@ -23,12 +23,12 @@ PROBED_TOKENS = 8
 
 
 @contextmanager
-def unmasked(model: PreTrainedModel, length: int) -> Iterator[None]:
+def unmasked_attention(model: PreTrainedModel, length: int) -> Iterator[None]:
     """Lets a model read texts of up to so many tokens without a mask, where that is the same."""
     # transformers looks for padding among the ids, to warn of it: another wait for nothing
     vars(model.base_model).setdefault("warn_if_padding_and_no_attention_mask", _unwarned)
     usual = model.base_model.config._attn_implementation
-    if usual != "sdpa" or length > reach(model):
+    if usual != "sdpa" or length > unmasked_context(model):
         yield
         return
     AttentionInterface.register(UNMASKED, sdpa_attention_forward)
@@ -50,7 +50,7 @@ def _named(model: PreTrainedModel, attention: str) -> Iterator[None]:
         model.base_model.config._attn_implementation = usual
 
 
-def reach(model: PreTrainedModel) -> float:
+def unmasked_context(model: PreTrainedModel) -> float:
     """Up to how many tokens a model's mask says "causal" and no more; 0 where it never does.
 
     Read off the masks that it asks for, when this is first asked; copies of the model have it too.

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from pipeline.data.batch import Text, collate
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models.language_model import response_logits
 from pipeline.settings.generation import Sampling
 
@@ -82,8 +82,8 @@ def writing_differences(model: PreTrainedModel) -> list[Difference]:
     texts = probes(model)
     expected = [_generated(model, text) for text in texts]
     choose = sampler(Sampling(temperature=0))
-    alone = [write([text], [model], choose, NEW, 0, "teacher")[0] for text in texts]
-    together = write(texts, [model], choose, NEW, 0, "teacher")
+    alone = [generate([text], [model], choose, NEW, 0, "teacher")[0] for text in texts]
+    together = generate(texts, [model], choose, NEW, 0, "teacher")
     return _other_texts(model, "writing, alone", expected, alone) + _other_texts(
         model, "writing, side by side", expected, together
     )

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
+def checkpointable_layers(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
     """A model's decoder layers. Raises ValueError for a family that names none."""
     found = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
     if not found:
@@ -26,9 +26,9 @@ def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
 
 
 @contextmanager
-def recomputed(model: PreTrainedModel) -> Iterator[None]:
+def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
     """What its layers read meanwhile, they read again when its gradient is asked for."""
-    layers = layers_of(model)
+    layers = checkpointable_layers(model)
     usual = [one._compiled_call_impl for one in layers]
     for layer, compiled in zip(layers, usual, strict=True):
         layer._compiled_call_impl = partial(

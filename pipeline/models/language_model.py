@@ -12,10 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from pipeline.artifacts import checksums
 from pipeline.data.batch import Batch
+from pipeline.data.eos_tokens import token_ids
 from pipeline.models import weights
-from pipeline.models.attention import unmasked
+from pipeline.models.attention import unmasked_attention
 from pipeline.models.flops import record_positions, record_scores
-from pipeline.models.logits import logits_of, scaling_of
+from pipeline.models.logits import compute_logits, logit_scaling
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -42,7 +43,7 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
     a table of embeddings too stays as it is, for what is looked up isn't cast.
     """
     model = _saved(folder, torch.float32).requires_grad_(False)
-    if reads_in_bfloat16(device, precision):
+    if computes_in_bfloat16(device, precision):
         tables = {one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)}
         for layer in model.modules():
             if type(layer) in (torch.nn.Linear, Conv1D) and layer.weight not in tables:
@@ -60,7 +61,7 @@ def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     model = model.to(device).eval()
-    scaling_of(model)
+    logit_scaling(model)
     return model
 
 
@@ -74,40 +75,50 @@ def parameter_count(model: PreTrainedModel) -> int:
     return sum(one.numel() for one in model.parameters())
 
 
+def end_ids(model: PreTrainedModel) -> tuple[int, ...]:
+    """Ids of the tokens at which the model's own `generate` stops: none, one or several.
+
+    They stand in its generation config; where that names none, in its config, which has the
+    tokenizer's.
+    """
+    ids = model.generation_config.eos_token_id if model.generation_config else None
+    return tuple(token_ids(model.config.eos_token_id if ids is None else ids))
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """bfloat16 where asked for, or by default on a GPU; weights stay float32."""
-    enabled = reads_in_bfloat16(device, precision)
+    enabled = computes_in_bfloat16(device, precision)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def reads_in_bfloat16(device: torch.device, precision: Precision) -> bool:
+def computes_in_bfloat16(device: torch.device, precision: Precision) -> bool:
     """Whether models multiply matrices in bfloat16."""
     return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
 
 
-def head(
+def lm_head(
     model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states, as the model's own forward pass ends."""
-    return logits_of(model.get_output_embeddings(), scaling_of(model), hidden)
+    return compute_logits(model.get_output_embeddings(), logit_scaling(model), hidden)
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
     """What the head is to read for the response tokens of a batch, row by row."""
-    with unmasked(model, batch.input_ids.shape[1]):
+    with unmasked_attention(model, batch.input_ids.shape[1]):
         body = model.base_model(input_ids=batch.input_ids, use_cache=False)
     record_positions(model, batch.texts)
     return body.last_hidden_state.flatten(0, 1).index_select(0, batch.response_positions)
 
 
-def scored(
+def counted_lm_head(
     model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The logits of hidden states, entered into the count of the model's work."""
     record_scores(model, len(hidden))
-    return head(model, hidden)
+    return lm_head(model, hidden)
 
 
 def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
     """Logits for the response tokens of a batch, row by row, all at once."""
-    return scored(model, response_hidden(model, batch))
+    return counted_lm_head(model, response_hidden(model, batch))

@@ -31,7 +31,7 @@ SAME = 1e-5  # relative: float32 rounds each step of the form above
 
 
 @dataclass(frozen=True)
-class Scaling:
+class LogitScaling:
     """What stands between hidden states and logits beside the head."""
 
     hidden: float = 1.0  # b
@@ -45,7 +45,7 @@ class Scaling:
         return torch.tanh(logits / self.cap) * self.cap if self.cap else logits
 
 
-class Float32Product(torch.autograd.Function):
+class Float32Matmul(torch.autograd.Function):
     """W h in float32 from factors in bfloat16, as matrix units accumulate it; so its gradients.
 
     A layer under autocast would round each logit to 8 bits: one near 100 to the next half nat.
@@ -79,15 +79,15 @@ def _product(left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner colu
         return left.float() @ right.float()
 
 
-def logits_of(
-    head: torch.nn.Linear, scaling: Scaling, hidden: Float[Tensor, "*tokens width"]
+def compute_logits(
+    head: torch.nn.Linear, scaling: LogitScaling, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states: in float32 at least, whatever the factors are."""
     if scaling.hidden != 1:
         hidden = hidden * scaling.hidden
     halved = torch.is_autocast_enabled(hidden.device.type) or head.weight.dtype == torch.bfloat16
     if halved:
-        flat = Float32Product.apply(hidden.flatten(0, -2), head.weight)
+        flat = Float32Matmul.apply(hidden.flatten(0, -2), head.weight)
         logits = flat.unflatten(0, hidden.shape[:-1])
         if head.bias is not None:
             logits = logits + head.bias.float()
@@ -96,7 +96,7 @@ def logits_of(
     return scaling.after_head(logits)
 
 
-def scaling_of(model: PreTrainedModel) -> Scaling:
+def logit_scaling(model: PreTrainedModel) -> LogitScaling:
     """A model's scaling, measured when it is first asked for; copies of the model have it too.
 
     Raises: ValueError if its logits are not of the form that this module reads.
@@ -107,7 +107,7 @@ def scaling_of(model: PreTrainedModel) -> Scaling:
     return held["logit_scaling"]
 
 
-def _measured(model: PreTrainedModel) -> Scaling:
+def _measured(model: PreTrainedModel) -> LogitScaling:
     head, family = model.get_output_embeddings(), model.config.model_type
     if not isinstance(head, torch.nn.Linear):
         raise ValueError(f"the family {family}: its head is {type(head).__name__}, no linear layer")
@@ -164,11 +164,11 @@ def _without_rounding(factor: float) -> float:
     return 1.0 if abs(factor - 1) < SAME else factor
 
 
-def _fitted(given: Tensor, found: Tensor, before: float) -> Scaling:
+def _fitted(given: Tensor, found: Tensor, before: float) -> LogitScaling:
     """Scale and cap, if there are such: the slope far below a cap, and where logits end."""
     given, found = given.flatten(), found.flatten()
     smallest, largest = given.abs().argmin(), given.abs().argmax()
     scale = _without_rounding((found[smallest] / given[smallest]).item())
     most = found[largest].abs().item()
     capped = most < abs(scale) * given[largest].abs().item() / 2
-    return Scaling(before, scale, most if capped else None)
+    return LogitScaling(before, scale, most if capped else None)

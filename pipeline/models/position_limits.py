@@ -5,12 +5,12 @@ from typing import Any
 
 # Where families say how many positions they have, or were made for; ALiBi and recurrent ones
 # (bloom, mamba, ..) have no such number.
-NAMES = ("max_position_embeddings", "n_positions", "max_seq_len")
-OF_SHAPE = 2048  # of a model of source `shape`, as transformers has it for a Llama
+CONFIG_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len")
+SHAPE_POSITIONS = 2048  # of a model of source `shape`, as transformers has it for a Llama
 
 
-def limit(config: Mapping[str, Any]) -> int | None:
+def max_positions(config: Mapping[str, Any]) -> int | None:
     """Positions of a model, from its configuration as saved; None where nothing limits them."""
     inner = config.get("text_config") or config  # of a model that reads more than text
-    found = [inner[name] for name in NAMES if isinstance(inner.get(name), int)]
+    found = [inner[name] for name in CONFIG_KEYS if isinstance(inner.get(name), int)]
     return found[0] if found and found[0] > 0 else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PretrainedConfig
 
 from pipeline.data.batch import Text
-from pipeline.models.position_limits import limit
+from pipeline.models.position_limits import max_positions
 
 # Families with a table of positions, or something as finite: beyond it there is nothing to read.
 TABLES = ("gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", "xglm", "mpt")
@@ -13,7 +13,7 @@ TABLES = ("gpt2", "opt", "gpt_neo", "gpt_bigcode", "gptj", "codegen", "biogpt", 
 
 def of_config(config: PretrainedConfig) -> int | None:
     """Positions of a loaded model; None where nothing limits them."""
-    return limit(vars(config.get_text_config()))
+    return max_positions(vars(config.get_text_config()))
 
 
 def longest(texts: Sequence[Text], new_tokens: int) -> int:

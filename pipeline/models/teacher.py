@@ -14,7 +14,7 @@ from pipeline.data.batch import Batch, Text, collate
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal, dense, top_k
 from pipeline.distributions.ranking import RANKED, likeliest
 from pipeline.models.flops import count
-from pipeline.models.language_model import Precision, autocast, response_hidden, scored
+from pipeline.models.language_model import Precision, autocast, counted_lm_head, response_hidden
 from pipeline.runtime.costs import ModelCounter
 
 
@@ -92,7 +92,7 @@ class LiveDistributions:
     def logits(self, rows: slice) -> Float[Tensor, "tokens vocabulary"]:
         """The model's logits at each of these tokens."""
         with self._precision():
-            return scored(self.teacher.model, self._hidden[rows])
+            return counted_lm_head(self.teacher.model, self._hidden[rows])
 
     @cached_property
     def _hidden(self) -> Float[Tensor, "tokens width"]:

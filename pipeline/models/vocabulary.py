@@ -18,7 +18,7 @@ from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 
 
 @dataclass(frozen=True)
-class Conventions:
+class TextConventions:
     """How texts are made of tokens, as the manifest of their artifact has it."""
 
     tokenizer_digest: str
@@ -26,13 +26,13 @@ class Conventions:
     ends: list[int]  # the tokens that end a text; the first is the one that data are ended with
 
 
-def digest(tokenizer: PreTrainedTokenizerBase) -> str:
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     """Tells tokenizers apart by what they map to which id."""
     pairs = sorted(tokenizer.get_vocab().items())
     return hashlib.blake2b(repr(pairs).encode(), digest_size=8).hexdigest()
 
 
-def conventions(folder: Path) -> Conventions:
+def conventions_of_model(folder: Path) -> TextConventions:
     """Those of a tokenizer in an artifact, and of the model beside it.
 
     Raises: ValueError for a tokenizer without EOS.
@@ -45,23 +45,25 @@ def conventions(folder: Path) -> Conventions:
     said = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
     ends = [tokenizer.eos_token_id, *(end for one in said for end in token_ids(one))]
     distinct = list(dict.fromkeys(ends))
-    return Conventions(digest(tokenizer), Encoder(tokenizer).before, distinct)
+    return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).before, distinct)
 
 
-def facts(of: Conventions) -> dict[str, object]:
+def facts(of: TextConventions) -> dict[str, object]:
     """What a manifest says of the texts beside it."""
     return asdict(of)
 
 
-def of_texts(tokens: Path) -> Conventions:
+def conventions_of_texts(tokens: Path) -> TextConventions:
     """The conventions of the texts in a folder."""
     manifest = artifact.read_json(tokens / artifact.MANIFEST)
-    return Conventions(**{name: manifest[name] for name in Conventions.__dataclass_fields__})
+    return TextConventions(
+        **{name: manifest[name] for name in TextConventions.__dataclass_fields__}
+    )
 
 
 def check(model: Path, tokens: Path) -> None:
     """Raises ValueError unless the texts in `tokens` are in the vocabulary of `model`."""
-    _same_vocabulary(model, conventions(model), tokens)
+    _same_vocabulary(model, conventions_of_model(model), tokens)
 
 
 def check_teacher(model: Path, tokens: Path) -> None:
@@ -69,7 +71,7 @@ def check_teacher(model: Path, tokens: Path) -> None:
 
     One that was trained on such texts does, whatever its tokenizer did before.
     """
-    own, texts = conventions(model), of_texts(tokens)
+    own, texts = conventions_of_model(model), conventions_of_texts(tokens)
     _same_vocabulary(model, own, tokens)
     differing = [
         f"{what} {_named(mine, model)}, the texts in {tokens} {_named(theirs, model)}"
@@ -86,8 +88,8 @@ def check_teacher(model: Path, tokens: Path) -> None:
         )
 
 
-def _same_vocabulary(model: Path, own: Conventions, tokens: Path) -> None:
-    spoken, written = own.tokenizer_digest, of_texts(tokens).tokenizer_digest
+def _same_vocabulary(model: Path, own: TextConventions, tokens: Path) -> None:
+    spoken, written = own.tokenizer_digest, conventions_of_texts(tokens).tokenizer_digest
     if spoken != written:
         raise ValueError(
             f"{model} has another vocabulary ({spoken}) than the texts in {tokens} ({written}): "
@@ -105,9 +107,9 @@ def _named(ids: list[int], folder: Path) -> str:
     return " and ".join(map(repr, words)) or "nothing"
 
 
-def end_as(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:
+def adopt_end_tokens(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:
     """The model, which from now on ends a text as those in `tokens` end, or as it did before."""
-    settings, ends = model.generation_config, of_texts(tokens).ends
+    settings, ends = model.generation_config, conventions_of_texts(tokens).ends
     own = [*token_ids(settings.eos_token_id), *token_ids(model.config.eos_token_id)]
     both = list(dict.fromkeys([*ends, *own]))
     model.config.eos_token_id = ends[0]

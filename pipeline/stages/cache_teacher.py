@@ -18,7 +18,7 @@ from pipeline.data.batch import Text, read_texts
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
-from pipeline.models.logits import Scaling, scaling_of
+from pipeline.models.logits import LogitScaling, logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost, JobCost
@@ -60,7 +60,7 @@ def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Fa
     size = model.config.vocab_size
     if settings.kept == "top_k" and settings.k > size:
         raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
-    scaling = scaling_of(model) if settings.kept == "hidden" else Scaling()
+    scaling = logit_scaling(model) if settings.kept == "hidden" else LogitScaling()
     return Facts(
         tier=settings.kept,
         vocabulary=size,

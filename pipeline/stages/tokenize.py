@@ -158,7 +158,7 @@ def run(options: TokenizeOptions) -> None:
     settings = TokensSettings.model_validate(options.job.settings)
     inputs = {"data": options.data, "tokenizer": options.tokenizer}
     command_line.begin(options.out, options.job, inputs)
-    conventions = vocabulary.conventions(options.tokenizer)
+    conventions = vocabulary.conventions_of_model(options.tokenizer)
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer / "model")
     made_with = Making(tokenizer, settings, template_of(options.data))
 

@@ -39,7 +39,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
     vocabulary.check(options.start, options.tokens)
-    student = vocabulary.end_as(load(options.start, device), options.tokens)
+    student = vocabulary.adopt_end_tokens(load(options.start, device), options.tokens)
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
@@ -92,7 +92,7 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
     model = (
         load(options.teacher, device) if learns else load_frozen(options.teacher, device, precision)
     )
-    model = vocabulary.end_as(model.requires_grad_(False), options.tokens)
+    model = vocabulary.adopt_end_tokens(model.requires_grad_(False), options.tokens)
     return LiveTeacher(model, precision)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, micro_batches
-from pipeline.models.language_model import autocast, response_hidden, scored
+from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
 from pipeline.runtime.transfer import to_device
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import reduce, reduce_on_cpu
@@ -83,7 +83,7 @@ class Capture:
         for first in range(0, len(states), size):
             own = slice(first, first + size)
             with autocast(states.device, self.settings.precision):
-                logits = scored(self.model, states[own])
+                logits = counted_lm_head(self.model, states[own])
             yield Chunk(
                 states[own],
                 logits,

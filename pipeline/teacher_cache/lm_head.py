@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import checksums
-from pipeline.models.logits import Scaling, logits_of
+from pipeline.models.logits import LogitScaling, compute_logits
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Head:
     """Hidden states to logits."""
 
     linear: torch.nn.Linear
-    scaling: Scaling
+    scaling: LogitScaling
 
     def __call__(self, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens vocabulary"]:
         """The logits of every token of the vocabulary."""
-        return logits_of(self.linear, self.scaling, hidden)
+        return compute_logits(self.linear, self.scaling, hidden)
 
     def on(self, device: torch.device) -> "Head":
         """Moved to a device for good."""
@@ -36,7 +36,7 @@ def save(model: PreTrainedModel, path: Path) -> None:
     save_file({name: one.detach().cpu().clone().contiguous() for name, one in held.items()}, path)
 
 
-def load(path: Path, scaling: Scaling) -> Head:
+def load(path: Path, scaling: LogitScaling) -> Head:
     """The head in a file. Raises ValueError where it is not as it was written."""
     checksums.verify(path.parent, path.name)
     held = load_file(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.artifacts import artifact
 from pipeline.data.batch import Batch
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
-from pipeline.models.logits import Scaling
+from pipeline.models.logits import LogitScaling
 from pipeline.runtime.costs import ModelCounter
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache.metadata import HEAD, Facts, read_facts
@@ -66,7 +66,7 @@ def _tier(folder: Path, facts: Facts) -> Tier:
         case "sampled":
             return Sampled(facts)
         case "hidden":
-            scaling = Scaling(facts.hidden_scale, facts.logit_scale, facts.softcap)
+            scaling = LogitScaling(facts.hidden_scale, facts.logit_scale, facts.softcap)
             return Hidden(facts, lm_head.load(folder / HEAD, scaling))
 
 

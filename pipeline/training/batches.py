@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.distributions.log_probs import TeacherDistributions
-from pipeline.generation.step_context import Turn
+from pipeline.generation.rollouts import StepContext
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.prefetch import ahead
 from pipeline.training.schedule import draw_batch
@@ -57,10 +57,10 @@ def supply(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     return StepBatch(texts, found, list(micro_batches(plain, run.budget, device)))
 
 
-def turn(run: TrainingRun, state: TrainingState, step: int) -> Turn:
+def turn(run: TrainingRun, state: TrainingState, step: int) -> StepContext:
     """What the data policy may know of a step."""
     seed = int(np.random.SeedSequence([run.settings.seed, step]).generate_state(1)[0])
-    return Turn(
+    return StepContext(
         step=step,
         steps=run.steps,
         epoch=step * run.settings.training.batch_size // len(run.pool),

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text, micro_batches
 from pipeline.distributions.log_probs import PerToken
-from pipeline.models.attention import reach
-from pipeline.models.gradient_checkpointing import layers_of
-from pipeline.models.logits import scaling_of
+from pipeline.models.attention import unmasked_context
+from pipeline.models.gradient_checkpointing import checkpointable_layers
+from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
@@ -99,9 +99,12 @@ def prepared(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     """The run to be compiled when it is first used."""
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     for model in _models(run):
-        for measured in (reach, scaling_of):  # by a pass each, which no graph is wanted of
+        for measured in (
+            unmasked_context,
+            logit_scaling,
+        ):  # by a pass each, which no graph is wanted of
             measured(model)
-        for layer in layers_of(model):
+        for layer in checkpointable_layers(model):
             layer.compile(backend=backend, dynamic=True)
     return replace(run, fused=_of_any_length(torch.compile(mix_gold_loss, backend=backend)))
 
@@ -122,7 +125,7 @@ def _of_any_length(losses_of: Callable[..., PerToken]) -> Callable[..., PerToken
 
 def undone(model: PreTrainedModel) -> None:
     """Takes back what `prepared` did to a model."""
-    for layer in layers_of(model):
+    for layer in checkpointable_layers(model):
         layer._compiled_call_impl = None
 
 

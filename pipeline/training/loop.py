@@ -21,8 +21,13 @@ from pipeline.distributions.log_probs import (
     target_log_prob,
     target_only_support,
 )
-from pipeline.models.gradient_checkpointing import recomputed
-from pipeline.models.language_model import autocast, parameter_count, response_hidden, scored
+from pipeline.models.gradient_checkpointing import gradient_checkpointing
+from pipeline.models.language_model import (
+    autocast,
+    counted_lm_head,
+    parameter_count,
+    response_hidden,
+)
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
@@ -132,7 +137,7 @@ def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
     """What the student's head is to read for the response tokens of a batch."""
     kept = nullcontext()
     if run.recompute and torch.is_grad_enabled():
-        kept = recomputed(run.student)
+        kept = gradient_checkpointing(run.student)
     with autocast(run.student.device, run.settings.training.precision), kept:
         return response_hidden(run.student, batch)
 
@@ -183,7 +188,7 @@ def read(
     signal = one.forecast.part(rows) if one.forecast else None
     support = signal.support if signal else target_only_support(one.batch.next_ids[rows])
     with autocast(run.student.device, run.settings.training.precision):
-        logits = scored(run.student, hidden)
+        logits = counted_lm_head(run.student, hidden)
     tokens = token_context(one.batch, rows, support, state.step / run.steps, state.loss)
     return Reading(signal.log_probs if signal else None, logits, support, tokens)
 
@@ -233,7 +238,7 @@ def mix_gold_loss(
 def token_nll(run: TrainingRun, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
     """The student's negative log-likelihood of some response tokens, in nats."""
     with autocast(run.student.device, run.settings.training.precision):
-        logits = scored(run.student, hidden)
+        logits = counted_lm_head(run.student, hidden)
     support = target_only_support(batch.next_ids[rows])
     return -target_log_prob(log_probs_on(logits, support), support.target)
 

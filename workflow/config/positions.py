@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.methods.method import Method
-from pipeline.models.position_limits import OF_SHAPE, limit
+from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS
@@ -78,7 +78,7 @@ def _limit(experiment: Experiment, name: str) -> int | None:
     if isinstance(model, LayersOf):
         return _limit(experiment, model.model)
     if isinstance(model, Shape):
-        return OF_SHAPE
+        return SHAPE_POSITIONS
     if isinstance(model, PathModel) and (path := Path(model.path) / "config.json").is_file():
-        return limit(json.loads(path.read_text(encoding="utf-8")))
+        return max_positions(json.loads(path.read_text(encoding="utf-8")))
     return None

@@ -16,8 +16,8 @@ from benchmarks.gpu_check.subjects import FAMILIES, texts, tiny
 from pipeline.data.batch import Text, collate
 from pipeline.data_policies import speculative, switch
 from pipeline.distributions.log_probs import target_log_prob
-from pipeline.generation import sampler, write
-from pipeline.generation.sampling import Choose, Drafted
+from pipeline.generation import generate, sampler
+from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
@@ -30,7 +30,7 @@ CALLS = 12  # of changing size, for the number of decoders that are made
 NOISE_NATS = 0.03  # of a log-probability, between two orders of bfloat16 sums; exact in float32
 
 
-def ways() -> dict[str, tuple[Choose | Drafted, int]]:
+def ways() -> dict[str, tuple[TokenSampler | SpeculativeSampler, int]]:
     """Ways of choosing a token, and how many models take part."""
     return {
         "sampled": (sampler(Sampling(temperature=1.0)), 1),
@@ -50,7 +50,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         models = [tiny(family, seed, device) for seed in (1, 2)]
         for name, (choose, count) in ways().items():
             before = GRAPH_CAPTURES.failed
-            written = write(prompts, models[:count], choose, NEW_TOKENS, 5, "student")
+            written = generate(prompts, models[:count], choose, NEW_TOKENS, 5, "student")
             if GRAPH_CAPTURES.failed > before:
                 failed.append(f"{family} {name}")
             if count == 1 and name in ("sampled", "greedy"):
@@ -80,7 +80,7 @@ def _makings(device: torch.device) -> int:
     before = GRAPH_CAPTURES.compiled + GRAPH_CAPTURES.uncompiled + GRAPH_CAPTURES.failed
     model, choose = tiny("llama", 3, device), sampler(Sampling(temperature=1.0))
     for call in range(CALLS):
-        write(
+        generate(
             texts(4 + call % 5, longest=40 + 10 * call),
             [model],
             choose,

@@ -8,7 +8,12 @@ from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.timing import best
 from benchmarks.workbench import SHAPES, equal, model
 from pipeline.data.batch import micro_batches
-from pipeline.models.language_model import autocast, default_device, response_hidden, scored
+from pipeline.models.language_model import (
+    autocast,
+    counted_lm_head,
+    default_device,
+    response_hidden,
+)
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache.capture import Capture
 
@@ -32,7 +37,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
             with autocast(device, "auto"):
                 states = response_hidden(teacher, batch)
                 for part in states.split(2048):
-                    scored(teacher, part)
+                    counted_lm_head(teacher, part)
 
     def captured() -> None:
         for one in capture.of(pool):

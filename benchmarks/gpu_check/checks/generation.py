@@ -8,7 +8,7 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from benchmarks.gpu_check.timing import best, seconds
 from benchmarks.workbench import SHAPES, prompts, writer
-from pipeline.generation import sampler, write
+from pipeline.generation import generate, sampler
 from pipeline.models.language_model import default_device
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
@@ -28,7 +28,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
     model, choose = writer(name, 0, device), sampler(Sampling(temperature=1.0))
     for batch, target in targets.items():
         asked = prompts(batch, PROMPT, SHAPES[name].vocabulary)
-        writing = partial(write, asked, [model], choose, new, 0, "student")
+        writing = partial(generate, asked, [model], choose, new, 0, "student")
         made, took = seconds(device, writing), best(device, writing, RUNS)
         yield Figure(f"batch {batch}", batch * new / took, "tok/s", at_least=target)
         yield Figure(f"batch {batch}: first call", made, "s", note=GRAPH_CAPTURES.reason or "")

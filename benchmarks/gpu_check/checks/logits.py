@@ -11,7 +11,7 @@ import torch
 from benchmarks.gpu_check.figures import Figure
 from pipeline.distributions.divergences import kl
 from pipeline.models.language_model import autocast
-from pipeline.models.logits import Scaling, logits_of
+from pipeline.models.logits import LogitScaling, compute_logits
 
 TITLE = "float32 logits of bfloat16 factors, near zero and at -100"
 SECONDS = 30
@@ -27,7 +27,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         hidden, head = _subject(device, shift)
         exact = (hidden.double() @ head.weight.double().T).log_softmax(-1)
         with torch.no_grad(), autocast(device, "bfloat16"):
-            ours = logits_of(head, Scaling(), hidden)
+            ours = compute_logits(head, LogitScaling(), hidden)
             layer = head(hidden)
         where = f"logits near {shift:.0f}"
         yield Figure(f"{where}: dtype", str(ours.dtype), equals="torch.float32")

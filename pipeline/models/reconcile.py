@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.generation.ends import end_ids
+from pipeline.models.language_model import end_ids
 
 # what of a generation_config changes no token, or is decided by the experiment's own keys
 OWN = {
@@ -26,14 +26,16 @@ OWN = {
 }
 
 
-class Prepared(NamedTuple):
+class ModelAndTokenizer(NamedTuple):
     """A model and its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
 
-def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prepared:
+def reconcile_tokenizer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> ModelAndTokenizer:
     """The two with one EOS, as many rows as there are tokens, and all ids that end a text.
 
     Training ends a response with the tokenizer's EOS. A text that is written ends with that or with
@@ -53,7 +55,7 @@ def settle(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Prepar
     model.config.pad_token_id = tokenizer.eos_token_id
     model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
     model.generation_config.pad_token_id = tokenizer.eos_token_id
-    return Prepared(model, tokenizer)
+    return ModelAndTokenizer(model, tokenizer)
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -62,7 +64,7 @@ def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[in
     return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
 
 
-def not_obeyed(settings: GenerationConfig) -> dict[str, object]:
+def ignored_generation_settings(settings: GenerationConfig) -> dict[str, object]:
     """What of a source's generation_config has no effect here, such as a repetition penalty."""
     said = settings.to_diff_dict().items()
     return {key: value for key, value in said if key not in OWN and not key.startswith("_")}

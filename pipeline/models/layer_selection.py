@@ -8,7 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 NUMBERS_LAYERS = re.compile(r"layers$|layer_(indices|ids|idxs)$")
 
 
-def layers_of(model: PreTrainedModel, count: int) -> PreTrainedModel:
+def select_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     """Evenly spaced layers of a model, the first and the last among them.
 
     Raises: ValueError if it has fewer layers, or keeps them where we do not know to look.

@@ -7,7 +7,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from pipeline.models import comparison
 
 
-def text_part(model: PreTrainedModel, words: int) -> PreTrainedModel:
+def extract_text_decoder(model: PreTrainedModel, words: int) -> PreTrainedModel:
     """The part that reads and writes text, as a model of its own; a text model as it is.
 
     Of its tokenizer's `words`, the last ones that stand for images or sounds get no row: they are

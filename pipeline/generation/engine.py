@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.generation import llama_forward, transformers_forward
-from pipeline.generation.cuda_graph import VARIANTS, HalfMatrices, captured
-from pipeline.generation.ends import end_ids
-from pipeline.generation.sampling import Choose, Drafted
-from pipeline.generation.slots import Asked, Response, Slots
-from pipeline.generation.steps import Reader, advance, ahead
+from pipeline.generation.cuda_graph import VARIANTS, Bf16Weights, capture_cuda_graph
+from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.generation.slots import Prompt, Response, Slots
+from pipeline.generation.steps import Decoder, advance, ahead
+from pipeline.models.language_model import end_ids
 
 LIKE = 0.75  # prompts are read together where the shortest has this share of the longest's tokens
 READ_AT_ONCE = 16_384  # tokens of prompts, on a GPU
@@ -22,18 +22,18 @@ GRAIN = 64  # lengths on a GPU are multiples of it, as some kernels want
 POLL = 8  # steps of a GPU between two looks at which texts have ended
 
 
-def can_write(model: PreTrainedModel) -> bool:
+def supports_ragged_batches(model: PreTrainedModel) -> bool:
     """Whether the model can read texts that are not of one age."""
-    return llama_forward.can_read(model) or transformers_forward.can_read(model)
+    return llama_forward.is_supported(model) or transformers_forward.is_supported(model)
 
 
-class Decoder:
+class GenerationEngine:
     """Slots for texts of up to `length` tokens, and the models that read them."""
 
     def __init__(
         self,
         models: Sequence[PreTrainedModel],
-        choose: Choose | Drafted,
+        choose: TokenSampler | SpeculativeSampler,
         *,
         count: int,
         length: int,
@@ -45,22 +45,22 @@ class Decoder:
         self.read_at_once = READ_AT_ONCE if self.on_gpu else IN_CACHE // width  # tokens of prompts
         self.length = length + GRAIN * (ahead(choose) > 1)  # guesses may go beyond the end
         self.slots = Slots.empty(count, time, self.device)
-        self.halved = [HalfMatrices(one) for one in models] if self.on_gpu else []
+        self.halved = [Bf16Weights(one) for one in models] if self.on_gpu else []
         self.readers = [self._reader(one) for one in [one.model for one in self.halved] or models]
         # not self._step where that fails: a decoder that holds itself outlives its last user
-        self.replay = captured(self._step, self._compile) if self.on_gpu else None
+        self.replay = capture_cuda_graph(self._step, self._compile) if self.on_gpu else None
 
     @property
     def on_gpu(self) -> bool:
         """Whether the step is one that a GPU repeats unseen."""
         return self.device.type == "cuda"
 
-    def begin(self, rows: Sequence[int], asked: Sequence[Asked]) -> None:
+    def begin(self, rows: Sequence[int], asked: Sequence[Prompt]) -> None:
         """Puts texts into free slots, the longest prompt first."""
         where = torch.tensor(rows, device=self.device)
         self.slots.begin(where, asked)
         starts = [one.prompt_ids[:-1] for one in asked]  # the last token is read in writing
-        for group in like_lengths([len(one) for one in starts], LIKE, self.read_at_once):
+        for group in length_buckets([len(one) for one in starts], LIKE, self.read_at_once):
             if len(starts[group.start]):
                 ids = _right_padded(starts[group.start : group.stop], self.device)
                 for reader in self.readers:
@@ -89,11 +89,11 @@ class Decoder:
         for one in self.halved:
             one.refresh()
 
-    def _reader(self, model: PreTrainedModel) -> Reader:
+    def _reader(self, model: PreTrainedModel) -> Decoder:
         family = (
-            llama_forward.LlamaReader
-            if llama_forward.can_read(model)
-            else transformers_forward.FamilyReader
+            llama_forward.LlamaDecoder
+            if llama_forward.is_supported(model)
+            else transformers_forward.TransformersDecoder
         )
         dtype = torch.bfloat16 if self.on_gpu else model.dtype
         return family(model, self.slots.count, self.length, dtype)
@@ -102,9 +102,11 @@ class Decoder:
         limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(limit, VARIANTS)
         for one in self.readers:
-            if isinstance(one, llama_forward.LlamaReader):
+            if isinstance(one, llama_forward.LlamaDecoder):
                 one.next_block = (
-                    torch.compile(llama_forward.block) if wanted else llama_forward.block
+                    torch.compile(llama_forward.decoder_layer)
+                    if wanted
+                    else llama_forward.decoder_layer
                 )
 
     def _step(self) -> None:
@@ -114,7 +116,7 @@ class Decoder:
         advance(self.readers, self.choose, slots, seen, self.end_ids)
 
 
-def like_lengths(lengths: Sequence[int], share: float, budget: float) -> Iterator[range]:
+def length_buckets(lengths: Sequence[int], share: float, budget: float) -> Iterator[range]:
     """Ranges of descending lengths: each at least a share of its first, and padded in a budget."""
     first = 0
     for at, length in enumerate(lengths):

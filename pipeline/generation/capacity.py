@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.generation.decoder import GRAIN, Decoder, like_lengths
-from pipeline.generation.sampling import Choose, Drafted
+from pipeline.generation.engine import GRAIN, GenerationEngine, length_buckets
+from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
 
 BATCH_TOKENS = 16_384  # prompt and response positions held in the KV cache at once, on a CPU
 GPU_SHARE = 0.1  # of a GPU's memory, for KV caches and distributions
@@ -24,22 +24,22 @@ Most = Callable[[int], int]  # the most slots of a length that there is memory f
 
 
 @dataclass(frozen=True)
-class Room:
+class EngineSize:
     """The sizes of a decoder."""
 
     count: int
     length: int  # of a slot: prompt and response
     time: int  # of a response
 
-    def holds(self, other: "Room") -> bool:
+    def holds(self, other: "EngineSize") -> bool:
         """Whether whatever fits there fits here."""
         return self.count >= other.count and self.length >= other.length and self.time >= other.time
 
 
-_KEPT: dict[tuple[object, ...], tuple[Room, Decoder]] = {}  # at most one
+_LAST_ENGINE: dict[tuple[object, ...], tuple[EngineSize, GenerationEngine]] = {}  # at most one
 
 
-def lots(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> Iterator[range]:
+def length_groups(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> Iterator[range]:
     """Ranges of descending lengths that are written one after the other, each in slots of its own.
 
     Where a GPU has room for all of them in the longest slots they are one: a decoder is not made
@@ -48,55 +48,60 @@ def lots(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> Iterator[
     if lengths and _on_gpu(models) and _most(models, _whole_grains(lengths[0])) >= len(lengths):
         yield range(len(lengths))
     else:
-        yield from like_lengths(lengths, SLOT_RANGE, float("inf"))
+        yield from length_buckets(lengths, SLOT_RANGE, float("inf"))
 
 
-def decoder_for(
+def engine_for(
     models: Sequence[PreTrainedModel],
-    choose: Choose | Drafted,
+    choose: TokenSampler | SpeculativeSampler,
     *,
     texts: int,
     length: int,
     time: int,
-) -> Decoder:
+) -> GenerationEngine:
     """Slots for as many of the texts, up to `length` tokens long, as there is room for."""
     if not _on_gpu(models):
-        if isinstance(choose, Drafted):  # arithmetic is dear here, and that on refused tokens lost
+        if isinstance(
+            choose, SpeculativeSampler
+        ):  # arithmetic is dear here, and that on refused tokens lost
             choose = choose.token_by_token
         count = min(texts, max(1, BATCH_TOKENS // length))
-        return Decoder(models, choose, count=count, length=length, time=time)
+        return GenerationEngine(models, choose, count=count, length=length, time=time)
     count = 1 << (texts - 1).bit_length()  # a few texts more or less need no new capture
-    asked = Room(count, _whole_grains(length), _whole_grains(time))
-    return kept(models, choose, asked, lambda size: _most(models, size))
+    asked = EngineSize(count, _whole_grains(length), _whole_grains(time))
+    return reuse_engine(models, choose, asked, lambda size: _most(models, size))
 
 
-def kept(
-    models: Sequence[PreTrainedModel], choose: Choose | Drafted, asked: Room, most: Most
-) -> Decoder:
+def reuse_engine(
+    models: Sequence[PreTrainedModel],
+    choose: TokenSampler | SpeculativeSampler,
+    asked: EngineSize,
+    most: Most,
+) -> GenerationEngine:
     """The last decoder, if it is of these models and has room; else one with room for both."""
     key = (*models, choose)
-    old = _KEPT[key][0] if key in _KEPT else None
-    wanted = grown(old, asked, most)
+    old = _LAST_ENGINE[key][0] if key in _LAST_ENGINE else None
+    wanted = size_with_room_for(old, asked, most)
     if old is None or not old.holds(wanted):
-        _KEPT.clear()  # before there is another one: the memory is for one
+        _LAST_ENGINE.clear()  # before there is another one: the memory is for one
         sizes = {"count": wanted.count, "length": wanted.length, "time": wanted.time}
-        _KEPT[key] = wanted, Decoder(models, choose, **sizes)
-    decoder = _KEPT[key][1]
+        _LAST_ENGINE[key] = wanted, GenerationEngine(models, choose, **sizes)
+    decoder = _LAST_ENGINE[key][1]
     decoder.refresh()
     return decoder
 
 
-def grown(old: Room | None, asked: Room, most: Most) -> Room:
+def size_with_room_for(old: EngineSize | None, asked: EngineSize, most: Most) -> EngineSize:
     """Room for what is asked, and for what there was room for if that is no great hindrance.
 
     Slots that are longer than need be leave memory for fewer of them. That matters to a call with
     more texts than slots, which is long enough for a decoder of its own.
     """
-    alone = Room(min(asked.count, most(asked.length)), asked.length, asked.time)
+    alone = EngineSize(min(asked.count, most(asked.length)), asked.length, asked.time)
     if old is None:
         return alone
     length, time = max(old.length, asked.length), max(old.time, asked.time)
-    both = Room(min(max(old.count, asked.count), most(length)), length, time)
+    both = EngineSize(min(max(old.count, asked.count), most(length)), length, time)
     return alone if WORTH_MAKING * both.count < alone.count else both
 
 

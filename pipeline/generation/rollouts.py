@@ -1,0 +1,49 @@
+"""Training steps that keep some texts as drawn and generate new responses for the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from pipeline.data.batch import Text
+from pipeline.generation import SpeculativeSampler, TokenSampler, generate
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """A step of training, as a data policy sees it."""
+
+    step: int  # from 0
+    steps: int
+    epoch: int  # passes over the pool that were begun before this step
+    pool: Sequence[Text]  # all texts that steps are drawn from
+    student: PreTrainedModel
+    teacher: PreTrainedModel | None
+    max_new_tokens: int
+    seed: int  # another one at each step
+    rng: np.random.Generator  # seeded with it
+    state: dict[str, Any]  # what the policy carries from step to step
+
+
+def regenerate(
+    drawn: Sequence[Text],
+    share: float,
+    models: Sequence[PreTrainedModel],
+    token_sampler: TokenSampler | SpeculativeSampler,
+    context: StepContext,
+) -> list[Text]:
+    """The drawn texts, each with a new response with probability `share`; unchanged ones first."""
+    chosen = context.rng.random(len(drawn)) < share
+    prompts = [text for text, is_chosen in zip(drawn, chosen, strict=True) if is_chosen]
+    unchanged = [text for text, is_chosen in zip(drawn, chosen, strict=True) if not is_chosen]
+    seed, max_new_tokens = context.seed, context.max_new_tokens
+    return unchanged + generate(prompts, models, token_sampler, max_new_tokens, seed, "student")
+
+
+def student_and_teacher(context: StepContext) -> list[PreTrainedModel]:
+    """The models of an interleaved policy. Raises ValueError without a live teacher."""
+    if context.teacher is None:
+        raise ValueError("this data policy asks the teacher for tokens; its method needs 'live'")
+    return [context.student, context.teacher]
