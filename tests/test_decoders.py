@@ -13,11 +13,12 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative
-from pipeline.generation import end_ids, generate, sampler
+from pipeline.generation import generate, sampler
 from pipeline.generation.capacity import EngineSize, length_groups, reuse_engine, size_with_room_for
 from pipeline.generation.cuda_graph import capture_cuda_graph
 from pipeline.generation.engine import GenerationEngine
 from pipeline.generation.slots import Prompt, Response, uniforms
+from pipeline.models.language_model import end_ids
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
