@@ -5,6 +5,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import synthetic
+from pipeline.reporting.costs.books import Books, keep_books
+from pipeline.reporting.costs.shared_costs import shared_table
+from pipeline.reporting.sections.costs import cost_plots, cost_tables
 
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.model_sizes import sizes_of
@@ -18,15 +21,12 @@ from pipeline.reporting.costs.attribution import (
     ledger_of,
     total,
 )
-from pipeline.reporting.costs.books import Books, keep_books
 from pipeline.reporting.costs.crossovers import flip_table, flips, turn_of
 from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
 from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS, Course, Race, races
-from pipeline.reporting.costs.shared_costs import shared_table
 from pipeline.reporting.costs.tables import price_table, token_table
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
-from pipeline.reporting.sections.costs import cost_plots, cost_tables
 from pipeline.runtime.costs import JobCost
 from pipeline.runtime.process_pool import InlineExecutor
 
