@@ -116,5 +116,6 @@ def test_one_method_is_compared_with_nothing() -> None:
     (finding,) = comparisons.findings
     assert finding.text.startswith("Only jsd was trained")
     assert not comparison_tables(comparisons, results, SIZES)
-    assert not comparison_plots(comparisons, results, SIZES)
+    assert gap_closed_plot(comparisons, results, SIZES) is None
+    assert teacher_size_plot(comparisons, results, SIZES) is None
     assert teacher_size_table(comparisons, results, SIZES) is None

@@ -27,7 +27,7 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 FORMATS = ("csv", "md", "tex", "parquet")
 
 
@@ -137,7 +137,7 @@ def test_no_data_can_end_the_script_element_that_it_stands_in() -> None:
 
 def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(made: Made) -> None:
     found = read(made.page)
-    methods, rows = len(SMALL.methods), 2 * (len(SMALL.methods) + 1)  # start has curves, too
+    methods, rows = len(SMALL.methods), 2 * (len(SMALL.methods) + 2)  # teacher and start, too
     plots = len(list((made.folder / "plots").glob("*.svg")))
     assert len(found.sources) == plots + methods + rows
     assert all(source.startswith("data:image/svg+xml,") for source in found.sources)

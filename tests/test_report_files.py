@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from reports import Made
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?[kMB]?%?(?![\w-])")
 LARGE = {"k": 1e3, "M": 1e6, "B": 1e9}
 LAID_OUT_OTHERWISE = {"main", "equal_steps", "equal_seconds", "equal_flops"}

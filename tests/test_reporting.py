@@ -33,6 +33,7 @@ from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.figures import styles_of
 from pipeline.reporting.sections import score_plots
+from pipeline.reporting.sections.main_table import main_table
 from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
@@ -80,7 +81,7 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
 ) -> None:
     inputs, results = read(tmp_path, SMALL)
     comparisons = compared(inputs, results)
-    table = tables.main_table(results, sizes_of(inputs), comparisons)
+    table = main_table(results, sizes_of(inputs), comparisons)
     for pair, group in zip(results.pairs, table.groups, strict=True):
         for column, measure in enumerate(results.measures, start=2):
             shown = [row[column].letters for row in group.rows]
@@ -97,7 +98,7 @@ def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its
     inputs, results = read(tmp_path, SMALL)
     comparisons = compared(inputs, results)
     first = results.methods[results.pairs[0]][0]
-    shown = tables.main_table(results, {}, comparisons).groups[0].rows[0]
+    shown = main_table(results, {}, comparisons).groups[0].rows[0]
     for cell, measure in zip(shown[2:], results.measures, strict=True):
         interval = comparisons.intervals[first, measure]
         if cell.spread:
@@ -113,7 +114,7 @@ def test_a_bar_in_a_label_breaks_no_markdown_table() -> None:
     cell = tables.Cell("a|b\nc", "a")
     group = tables.Group("", ("t", "s"), (), ((cell,),))
     table = tables.Table("x", "", ("T", "S"), (tables.Heading("M", numeric=False),), (group,))
-    assert r"| t | s | a\|b c |" in formats.markdown(table)
+    assert re.search(r"\| t +\| s +\| a\\\|b c \|", formats.markdown(table))
 
 
 @pytest.mark.parametrize(

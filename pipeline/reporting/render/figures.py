@@ -200,7 +200,10 @@ def _legend_height(legend: Sequence[Line2D]) -> float:
     return 0.15 + 0.16 * math.ceil(len(legend) / _legend_columns(legend)) if legend else 0.0
 
 
-def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> None:
+Values = Sequence[float] | np.ndarray
+
+
+def draw_line(axes: Axes, x: Values, y: Values, style: Style) -> None:
     """A line with about eight markers."""
     axes.plot(
         x,
@@ -213,7 +216,7 @@ def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, style: Style) -> None:
     )
 
 
-def draw_seeds(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
+def draw_seeds(axes: Axes, x: Values, y: Values, colour: str) -> None:
     """Small dots for training seeds beside their mean."""
     axes.plot(x, y, linestyle="none", marker="o", markersize=2, color=colour, alpha=0.6)
 

@@ -77,7 +77,7 @@ def sections(
         _plots(lambda: slices.scores_by_part(few, sizes)),
         _known(slices.slice_table(results, sizes)),
     )
-    yield _cost_section(inputs, results, sizes)
+    yield cost_section(inputs, results, sizes)
     yield Section("published", "Published", _known(published_table(settings, results)))
     yield Section(
         "training",
@@ -102,7 +102,8 @@ def comparison_tables(
     )
 
 
-def _cost_section(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Section:
+def cost_section(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Section:
+    """Tables of cost, and figures of quality against cost."""
     few = _first_pairs(results, PANELS // 2)  # a panel for each of two accountings
     data = collect_costs(inputs, results, sizes)
     return Section(
