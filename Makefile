@@ -10,9 +10,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: demo test lint docs publish plan status prune
 
 demo: $(VENV)/installed
-	python -m workflow.launch.preloaded snakemake --cores $(CORES) --workflow-profile workflow/profiles/local
-	@cat results/$(EXPERIMENT)/report/tables/main.md
-	@echo "The report: $(CURDIR)/results/$(EXPERIMENT)/report/index.html"
+	distilbench run --cores $(CORES)
+	@distilbench report
 
 test: $(VENV)/installed-dev $(VENV)/installed-system
 	python -m pytest --numprocesses auto --dist loadgroup
@@ -24,22 +23,22 @@ lint: $(VENV)/installed-dev
 	snakemake --lint
 
 docs: $(VENV)/installed
-	python -m workflow.commands.method_docs > docs/methods.md
+	distilbench methods --docs docs/methods.md
 
 publish: $(VENV)/installed
-	python -m workflow.commands.publish $(EXPERIMENT)
+	distilbench publish $(EXPERIMENT)
 
 # make plan PROFILE=workflow/profiles/slurm also says whether the jobs fit its GPUs
 plan: $(VENV)/installed
 	@# status 3: there is something to do
-	@python -m workflow.commands.plan --configfile $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) || test $$? -eq 3
+	@distilbench plan $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) || test $$? -eq 3
 
 status: $(VENV)/installed
-	@python -m workflow.commands.status --configfile $(CONFIG) || test $$? -eq 3
+	@distilbench status $(CONFIG) || test $$? -eq 3
 
 # make prune CONFIG="one.yaml two.yaml" lists; with DELETE=yes it deletes
 prune: $(VENV)/installed
-	@python -m workflow.commands.prune $(if $(filter command line environment,$(origin CONFIG)),$(CONFIG)) $(if $(DELETE),--delete)
+	@distilbench prune $(if $(filter command line environment,$(origin CONFIG)),$(CONFIG)) $(if $(DELETE),--delete)
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version"

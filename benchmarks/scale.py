@@ -164,16 +164,14 @@ def _memory(command: int) -> int:
 def of_workflow(cells: int) -> Iterator[Row]:
     """What the workflow takes before and after such a grid has run."""
     dry_run = ("snakemake", "--dry-run", "--quiet", "all", "--configfile")
-    plan = ("workflow.commands.plan", "--configfile")
+    plan = ("workflow.commands.main", "plan")
     with project(cells) as folder:
         yield measured("dry run, nothing done", folder, *dry_run, CONFIG)
         yield measured("plan, nothing done", folder, *plan, CONFIG, ends=(3,))
         _apart(finish, folder)
         yield measured("dry run, all done", folder, *dry_run, CONFIG)
         yield measured("plan, all done", folder, *plan, CONFIG)
-        yield measured(
-            "status, all done", folder, "workflow.commands.status", "--configfile", CONFIG
-        )
+        yield measured("status, all done", folder, "workflow.commands.main", "status", CONFIG)
         changed = f"changed.{CONFIG}"
         yield measured("dry run, one method changed", folder, *dry_run, changed)
         yield measured("plan, one method changed", folder, *plan, changed, ends=(3,))

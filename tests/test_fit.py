@@ -218,8 +218,8 @@ def test_a_whole_teacher_beside_it_more_than_doubles_what_a_logit_takes(tiny: di
 
 
 def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu():
-    asked = ["--configfile", "configs/qwen2.5.yaml", "--profile", "workflow/profiles/slurm"]
-    command = [sys.executable, "-m", "workflow.commands.plan", *asked]
+    asked = ["configs/qwen2.5.yaml", "--profile", "workflow/profiles/slurm"]
+    command = [sys.executable, "-m", "workflow.commands.main", "plan", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("machine: results/teachers/qwen_7b-")

@@ -101,9 +101,7 @@ def test_no_loss_of_a_protocol_sees_less_than_the_whole_vocabulary():
 
 def test_the_table_of_sizes_is_current():
     page = (ROOT / "docs/protocols.md").read_text()
-    assert protocol_sizes.table() in page, (
-        "put the output of `python -m workflow.commands.protocol_sizes` there"
-    )
+    assert protocol_sizes.table() in page, "put the output of `distilbench protocol-sizes` there"
 
 
 def test_a_supervised_student_costs_six_flops_a_parameter_and_token():

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.xdist_group("chain")
 
 
 def asked(copy: Copy, config: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """`workflow.commands.partial_report` as a user starts it."""
+    """`distilbench report --partial` as a user starts it."""
     path = copy.folder / f"{config['experiment']}.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "workflow.commands.partial_report", "--configfile", path.name]
+    command = [sys.executable, "-m", "workflow.commands.main", "report", "--partial", path.name]
     return subprocess.run(command, cwd=copy.folder, capture_output=True, text=True, check=False)
 
 
@@ -35,7 +35,7 @@ def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
     chain: Copy, hot: tuple[dict[str, Any], str]
 ):
     config, said = hot
-    assert "python -m workflow.commands.partial_report --configfile" in said
+    assert "distilbench report --partial" in said
     done = asked(chain, config)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out: hot.small.large.s1" in done.stdout

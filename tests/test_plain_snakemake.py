@@ -61,7 +61,7 @@ def killed(default: Copy, tiny: dict[str, Any]) -> Path:
 @pytest.mark.xdist_group("plain")
 def test_after_a_kill_the_same_command_goes_on(killed: Path):
     assert list((killed / ".snakemake/locks").glob("*.lock"))
-    command = [sys.executable, "-m", "workflow.commands.status"]
+    command = [sys.executable, "-m", "workflow.commands.main", "status"]
     told = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=False)
     assert "was killed: start it again, and it goes on" in told.stdout, told.stderr
 

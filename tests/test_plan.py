@@ -23,10 +23,10 @@ LOSS = ("pipeline/losses/jsd.py", "return ", "return 1 * ")
 
 
 def asked(chain: Copy, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
-    """`workflow.commands.plan` as a user starts it."""
+    """`distilbench plan` as a user starts it."""
     path = chain.folder / f"{config['experiment']}.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "workflow.commands.plan", "--configfile", path.name, *options]
+    command = [sys.executable, "-m", "workflow.commands.main", "plan", path.name, *options]
     return subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
 
 
@@ -209,7 +209,7 @@ def test_a_faulty_configuration_is_refused_and_not_planned(chain: Copy, tiny: di
     done = asked(chain, edited(tiny, {"training.stepz": 3}))
     assert done.returncode == 1
     assert "training.stepz" in done.stderr
-    command = [sys.executable, "-m", "workflow.commands.plan", "--configfile", "none.yaml"]
+    command = [sys.executable, "-m", "workflow.commands.main", "plan", "none.yaml"]
     done = subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "none.yaml" in done.stderr

@@ -24,8 +24,8 @@ class Folder:
     second: set[str]
 
     def prune(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`workflow.commands.prune` as a user starts it."""
-        command = [sys.executable, "-m", "workflow.commands.prune", *arguments]
+        """`distilbench prune` as a user starts it."""
+        command = [sys.executable, "-m", "workflow.commands.main", "prune", *arguments]
         return subprocess.run(
             command,
             cwd=self.path,
@@ -131,7 +131,7 @@ def test_nothing_goes_without_a_configuration_or_beside_a_snakemake(folder: Fold
     before = folder.files()
     done = folder.prune("--delete")
     assert done.returncode != 0
-    assert "configs" in done.stderr
+    assert "CONFIG" in done.stderr
 
     lock = write(folder.path / ".snakemake/locks/0.output.lock", "results/students/x\n")
     done = folder.prune("second.json", "--delete")

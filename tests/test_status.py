@@ -30,11 +30,11 @@ class Folder:
     config: dict[str, Any]
 
     def ask(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """`workflow.commands.status` as a user starts it."""
+        """`distilbench status` as a user starts it."""
         name = f"{self.config['experiment']}.json"
         (self.path / name).write_text(json.dumps(self.config))
         return subprocess.run(
-            [sys.executable, "-m", "workflow.commands.status", "--configfile", name, *options],
+            [sys.executable, "-m", "workflow.commands.main", "status", name, *options],
             cwd=self.path,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -84,18 +84,18 @@ def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
 
 def lines(folder: Folder) -> dict[str, dict[str, Any]]:
     found = json.loads(folder.ask("--json").stdout)
-    return {f"{one['stage']}/{one['id']}": one for one in found["lines"]}
+    return {f"{one['stage']}/{one['id']}": one for one in found["jobs"]}
 
 
 def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder: Folder):
     grid = Grid(validate(folder.config))
     found = lines(folder)
     teacher = found[grid.teacher("large").path.removeprefix("results/")]
-    assert teacher["standing"] == "running"
-    assert teacher["said"] == "step 40/120  loss 2.1 nats  7 s left"
+    assert teacher["status"] == "running"
+    assert teacher["message"] == "step 40/120  loss 2.1 nats  7 s left"
     assert 9 < teacher["seconds"] < 100
-    assert found[grid.start("small", 1).path.removeprefix("results/")]["standing"] == "queued"
-    others = [one["standing"] for one in found.values()]
+    assert found[grid.start("small", 1).path.removeprefix("results/")]["status"] == "queued"
+    others = [one["status"] for one in found.values()]
     # two students, four evaluations' checkpoints (teacher, untrained, start, two students),
     # the cache, the untrained student, the report
     assert others.count("left") == 2 + 5 + 1 + 1 + 1
@@ -117,18 +117,18 @@ def test_a_failed_job_is_told_with_its_last_words_and_its_log(folder: Folder):
     assert done.returncode == 1
     assert "ValueError: the loss is not finite" in done.stdout
     assert f"results/logs/students/{student.id}.log" in done.stdout
-    assert lines(folder)[f"students/{student.id}"]["standing"] == "failed"
+    assert lines(folder)[f"students/{student.id}"]["status"] == "failed"
 
 
 def test_a_log_of_an_earlier_run_is_no_failure_of_this_one(folder: Folder):
     student = Grid(validate(folder.config)).student("sft", "small", "large", 1)
     folder.log(student, "ValueError: no more memory\n", age=3600)
-    assert lines(folder)[f"students/{student.id}"]["standing"] == "left"
+    assert lines(folder)[f"students/{student.id}"]["status"] == "left"
 
     shutil.rmtree(folder.path / ".snakemake")  # the run is over: now the last words count
-    assert lines(folder)[f"students/{student.id}"]["standing"] == "failed"
+    assert lines(folder)[f"students/{student.id}"]["status"] == "failed"
     folder.write(f"results/benchmarks/students/{student.id}.tsv", "s\n3.0\n", age=3600)
-    assert lines(folder)[f"students/{student.id}"]["standing"] == "left"
+    assert lines(folder)[f"students/{student.id}"]["status"] == "left"
 
 
 def test_a_log_is_on_a_line_of_its_own(folder: Folder):
@@ -159,10 +159,10 @@ def note(folder: Folder, experiment: str) -> subprocess.Popen[str]:
 
 def test_a_killed_run_is_not_said_to_be_at_work(folder: Folder):
     with note(folder, folder.config["experiment"]) as snakemake:
-        assert "Snakemake has been at work since" in folder.ask().stdout
+        assert "Snakemake has been running since" in folder.ask().stdout
         snakemake.kill()
     done = folder.ask()
-    assert "was killed: start it again" in done.stdout
+    assert "was killed" in done.stdout
     assert "0 running, 0 queued" in done.stdout
 
 
@@ -174,10 +174,10 @@ def test_what_failed_before_stays_failed_while_another_experiment_is_made(folder
         done = folder.ask()
         found = lines(folder)
         snakemake.communicate("\n")
-    assert "Snakemake is at work here, on another" in done.stdout
-    assert found[f"students/{student.id}"]["standing"] == "failed"
+    assert "Snakemake is running here, on another" in done.stdout
+    assert found[f"students/{student.id}"]["status"] == "failed"
     # what both experiments need may be under way in that one
-    assert found[grid.teacher("large").path.removeprefix("results/")]["standing"] == "running"
+    assert found[grid.teacher("large").path.removeprefix("results/")]["status"] == "running"
 
 
 def test_no_time_is_told_where_all_that_is_left_waits_for_what_failed(folder: Folder):

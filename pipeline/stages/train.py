@@ -1,6 +1,7 @@
 """Puts a run together, trains to its end or to a signal, and writes what came of it."""
 
 import time
+from dataclasses import replace
 from types import FrameType
 
 import torch

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.settings.data import Hub
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -54,7 +55,8 @@ def grid_of(name: str) -> Grid:
 
 def gpu_hours(grid: Grid) -> float:
     """What the whole grid is expected to take on one H100."""
-    texts = TEXTS[grid.experiment.data.examples.name]
+    examples = grid.experiment.data.examples
+    texts = TEXTS[examples.name] if isinstance(examples, Hub) else 0
     prompts = sum(PROMPTS.get(task, 0) for task in grid.experiment.evaluation.tasks)
     answers = prompts * len(grid.experiment.evaluation.decoding_seeds)
     seconds = 0.0
@@ -116,5 +118,7 @@ def table() -> str:
     return "\n".join([f"| {' | '.join(heads)} |", ruler, *map(row, PAPERS)])
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Prints the table."""
     print(table())
+    return 0

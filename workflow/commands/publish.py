@@ -1,6 +1,5 @@
-"""Copies what an experiment found to results/published/, where git keeps it, after a self-check."""
+"""Copies a report to results/published/, where git keeps it, after recomputing its numbers."""
 
-import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import artifact, checksums
 from pipeline.reporting.analysis.provenance import CONFIG
 from workflow.commands import self_check
+from workflow.commands.console import file_size
 
 RESULTS = Path("results")
 SMALL = 5 * 2**20  # bytes of all items up to which they are published too
@@ -86,11 +86,8 @@ def _seal(folder: Path) -> None:
     artifact.write_json(path, checksums.with_checksum({**made, "files": files}))
 
 
-def main() -> None:
+def main(*, experiment: str) -> int:
     """Publishes one experiment."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("experiment")
-    experiment = parser.parse_args().experiment
     try:
         checked = publish(experiment, RESULTS)
     except ValueError as error:
@@ -98,8 +95,5 @@ def main() -> None:
     folder = target_of(experiment, RESULTS)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{checked} numbers were recomputed from the items behind them, and agree")
-    print(f"{folder} ({size / 2**20:.1f} MiB)")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{folder} ({file_size(size)})")
+    return 0

@@ -1,13 +1,9 @@
-"""How a run stands: what is done, what runs, what has failed and why, what is left and how long.
+"""The status of a run: what is done, runs, has failed and why, what is left and for how long.
 
-python -m workflow.commands.status [--configfile mine.yaml] [--json]
-
-Ends with status 0 if all is done, 1 if a job has failed (or the configuration is at fault), 3 else.
-It reads files alone, so it may be asked as often as one likes, from any machine that sees them.
+It only reads files, so it can be asked at any time, from any machine that sees them.
 """
 
-import argparse
-import json
+import json as json_text
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,8 +12,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.artifacts.artifact import MANIFEST
-from workflow.commands import running
-from workflow.commands.plan import RESULTS, TO_DO, duration
+from workflow.commands import snakemake_state
+from workflow.commands.console import duration, show_table
+from workflow.commands.plan import RESULTS, TO_DO
+from workflow.commands.snakemake_state import modified
 from workflow.grid.artifact import Artifact
 from workflow.jobs import read_config
 from workflow.jobs.finished import State
@@ -27,13 +25,13 @@ from workflow.jobs.rerun_reasons import Reasons
 from workflow.launch import run_lock
 from workflow.resources.measured_time import Costs, wall_seconds
 
-FAILED = 1
+FAILED = 1  # the exit status that says so
 TAIL_BYTES = 8192  # of a log: enough for its last line
-CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
+CLOCK_SKEW = 2.0  # seconds by which the clocks of two machines may differ
 
 
-class Standing(StrEnum):
-    """How a job stands that is not done."""
+class JobStatus(StrEnum):
+    """The status of a job that is not done."""
 
     RUNNING = "running"
     QUEUED = "queued"
@@ -42,102 +40,102 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True)
-class Line:
-    """A job that is not done, and the last that its log says."""
+class UnfinishedJob:
+    """A job that is not done, and the last line of its log."""
 
     stage: str
     id: str
-    standing: Standing
+    status: JobStatus
     seconds: float  # since it was started or submitted
     log: str
-    said: str
+    message: str
 
 
 @dataclass(frozen=True)
 class Status:
-    """How an experiment stands."""
+    """The status of an experiment."""
 
     experiment: str
-    since: float | None  # when the Snakemake that is at work on it began
-    others: tuple[str, ...]  # experiments that one is at work on instead
-    killed: float | None  # when the Snakemake began that was killed, if the last one was
-    done: dict[str, int]  # by stage
-    done_now: int  # of these, by that Snakemake
-    lines: tuple[Line, ...]
+    since: float | None  # when the Snakemake that is running it was started
+    others: tuple[str, ...]  # experiments that Snakemake is running instead
+    killed: float | None  # when the last Snakemake was started, if it was killed
+    done: dict[str, int]  # artifacts by stage
+    done_now: int  # of these, by the running Snakemake
+    jobs: tuple[UnfinishedJob, ...]
     waiting: int  # jobs that need nothing that has failed
     seconds_left: float  # until they are done
 
-    def count(self, standing: Standing) -> int:
-        """So many jobs."""
-        return sum(line.standing is standing for line in self.lines)
+    def count(self, status: JobStatus) -> int:
+        """The number of jobs of that status."""
+        return sum(job.status is status for job in self.jobs)
 
 
-def status(jobs: Jobs, now: float) -> Status:
-    """How the experiment stands at a time."""
-    snakemake, others = running.started(), tuple(run_lock.at_work() or ())
+@dataclass(frozen=True)
+class _Clock:
+    """Tells a job of the current run from one of an earlier run."""
+
+    now: float
+    since: float | None  # when the run began that makes this experiment, if one does
+    is_any: bool  # whether any run is active: it may make what this experiment shares with it
+
+
+def status_of(jobs: Jobs, now: float) -> Status:
+    """The experiment's status at a time."""
+    snakemake, others = snakemake_state.started(), tuple(run_lock.at_work() or ())
     since = None if others and jobs.experiment not in others else snakemake
     clock = _Clock(now, since, snakemake is not None)
-    lines = [_line(one.stage, one.id, one.path, clock) for one in jobs.unfinished]
-    made = [one for one in jobs.grid.artifacts.values() if jobs.state(one) is State.FINISHED]
-    times = [running.changed(Path(one.path) / MANIFEST) or 0 for one in made] if since else []
-    waiting, seconds = _left(jobs, {line.id: line for line in lines})
+    unfinished = [_job(one.stage, one.id, one.path, clock) for one in jobs.unfinished]
+    done = [one for one in jobs.grid.artifacts.values() if jobs.state(one) is State.FINISHED]
+    times = [modified(Path(one.path) / MANIFEST) or 0 for one in done] if since else []
+    waiting, seconds = _left(jobs, {job.id: job for job in unfinished})
     if jobs.report_state is not State.FINISHED:
         folder = f"{RESULTS}/{jobs.experiment}/report"
-        lines.append(_line("report", jobs.experiment, folder, clock))
+        unfinished.append(_job("report", jobs.experiment, folder, clock))
     return Status(
         jobs.experiment,
         since,
         () if since else others,
-        running.locked() if running.was_killed() else None,
-        dict(Counter(one.stage for one in made)),
-        sum(one >= since - CLOCKS for one in times) if since else 0,
-        tuple(lines),
+        snakemake_state.locked() if snakemake_state.was_killed() else None,
+        dict(Counter(one.stage for one in done)),
+        sum(one >= since - CLOCK_SKEW for one in times) if since else 0,
+        tuple(unfinished),
         waiting,
         seconds,
     )
 
 
-@dataclass(frozen=True)
-class _Clock:
-    """What tells a job of now from one of an earlier run."""
-
-    now: float
-    since: float | None  # when the run began that makes this experiment, if one does
-    is_any: bool  # whether any run is under way: it may make what this experiment shares with it
-
-
-def _line(stage: str, id: str, output: str, clock: _Clock) -> Line:
+def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
     log = RESULTS / "logs" / stage / f"{id}.log"
-    begun, written = running.begun(output) if clock.is_any else None, running.changed(log)
+    begun, logged = snakemake_state.begun(output) if clock.is_any else None, modified(log)
     if begun is not None:
-        is_running = written is not None and written >= begun - CLOCKS
-        standing = Standing.RUNNING if is_running else Standing.QUEUED
-    elif written is not None and _is_of_failure(stage, id, written, clock.since):
-        standing = Standing.FAILED
+        is_running = logged is not None and logged >= begun - CLOCK_SKEW
+        status = JobStatus.RUNNING if is_running else JobStatus.QUEUED
+    elif logged is not None and _has_failed(stage, id, logged, clock.since):
+        status = JobStatus.FAILED
     else:
-        standing = Standing.LEFT
-    tells = standing in (Standing.RUNNING, Standing.FAILED)
-    return Line(
+        status = JobStatus.LEFT
+    has_log = status in (JobStatus.RUNNING, JobStatus.FAILED)
+    return UnfinishedJob(
         stage,
         id,
-        standing,
+        status,
         clock.now - begun if begun else 0.0,
-        str(log) if tells else "",
-        last_line(log) if tells else "",
+        str(log) if has_log else "",
+        last_line(log) if has_log else "",
     )
 
 
-def _is_of_failure(stage: str, id: str, written: float, since: float | None) -> bool:
-    """Whether a log that was written then is that of a job that failed in the run that counts."""
+def _has_failed(stage: str, id: str, logged: float, since: float | None) -> bool:
+    """Whether the log of a job that isn't active is that of a failure, in the run that counts."""
     if since is not None:
-        return written >= since - CLOCKS
-    # no run goes on: the last one counts. A job that succeeds leaves its measured seconds.
-    succeeded = running.changed(RESULTS / "benchmarks" / stage / f"{id}.tsv") or 0
-    return written > succeeded + CLOCKS
+        return logged >= since - CLOCK_SKEW
+    # no run is active: the last one counts. A job that succeeds leaves its measured seconds.
+    succeeded = modified(RESULTS / "benchmarks" / stage / f"{id}.tsv") or 0
+    return logged > succeeded + CLOCK_SKEW
 
 
 def last_line(log: Path) -> str:
-    """The last that a log says; of a progress bar, its last state."""
+    """The last line of a log; of a progress bar, its last state."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         text = file.read().decode(errors="replace")
@@ -145,89 +143,88 @@ def last_line(log: Path) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def _left(jobs: Jobs, lines: Mapping[str, Line]) -> tuple[int, float]:
-    """Jobs that wait for nothing failed, and the seconds until the last of them ends.
+def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob]) -> tuple[int, float]:
+    """The number of jobs that wait for nothing failed, and the seconds until the last one ends.
 
     As many are taken to run at once as now.
     """
     costs = Costs(jobs, Reasons(jobs, Shelf(RESULTS)))
     failed: set[Artifact] = set()
     waiting, seconds = [], {}
-    for one in jobs.unfinished:
-        line = lines[one.id]
-        if line.standing is Standing.FAILED or any(each in failed for _, each in one.inputs):
-            failed.add(one)
+    for artifact in jobs.unfinished:
+        job = unfinished[artifact.id]
+        if job.status is JobStatus.FAILED or any(one in failed for _, one in artifact.inputs):
+            failed.add(artifact)
             continue
-        waiting.append(one)
-        elapsed = line.seconds if line.standing is Standing.RUNNING else 0.0
-        seconds[one.id] = max(0.0, costs.of(one).seconds - elapsed)
-    slots = sum(line.standing is Standing.RUNNING for line in lines.values())
+        waiting.append(artifact)
+        elapsed = job.seconds if job.status is JobStatus.RUNNING else 0.0
+        seconds[artifact.id] = max(0.0, costs.of(artifact).seconds - elapsed)
+    slots = sum(job.status is JobStatus.RUNNING for job in unfinished.values())
     return len(waiting), wall_seconds(waiting, seconds, max(1, slots))
 
 
-def as_text(found: Status) -> str:
-    """The status for people."""
-    counts = {one: found.count(one) for one in Standing}
-    done = sum(found.done.values())
+def show(status: Status) -> None:
+    """Prints the status for people."""
+    counts = {one: status.count(one) for one in JobStatus}
     summary = ", ".join(f"{count} {one}" for one, count in counts.items())
-    lines = [f"{found.experiment}: {done} done, {summary}", f"  {_at_work(found)}"]
-    for standing in (Standing.RUNNING, Standing.FAILED):
-        lines += _block([line for line in found.lines if line.standing is standing], standing)
-    if counts[Standing.LEFT]:
-        by_stage = Counter(line.stage for line in found.lines if line.standing is Standing.LEFT)
-        lines += ["", "left: " + ", ".join(f"{count} {stage}" for stage, count in by_stage.items())]
+    print(f"{status.experiment}: {sum(status.done.values())} done, {summary}")
+    print(f"  {_snakemake(status)}\n")
+    headings = ("stage", "done", *JobStatus)
+    show_table(headings, _stages(status), right=headings[1:])
+    for one in (JobStatus.RUNNING, JobStatus.FAILED):
+        if jobs := [job for job in status.jobs if job.status is one]:
+            print(f"\n{one}:")
+            for job in jobs:
+                print(f"  {job.stage}/{job.id}  {job.message}\n      {job.log}")
     if any(counts.values()):
-        lines += ["", _time_left(found)]
-    return "\n".join(lines)
+        print(f"\n{_time_left(status)}")
 
 
-def _at_work(found: Status) -> str:
-    if found.since:
-        made = f"{found.done_now} artifacts made since"
-        return f"Snakemake has been at work since {_time(found.since)}; {made}"
-    if found.others:
-        return f"Snakemake is at work here, on {', '.join(found.others)}"
-    if found.killed:
+def _stages(status: Status) -> list[tuple[str, ...]]:
+    counts = Counter((job.stage, job.status) for job in status.jobs)
+    return [
+        (stage, str(status.done.get(stage, 0)), *(str(counts[stage, one]) for one in JobStatus))
+        for stage in dict.fromkeys([*status.done, *(job.stage for job in status.jobs)])
+    ]
+
+
+def _snakemake(status: Status) -> str:
+    if status.since:
+        made = f"{status.done_now} artifacts made since"
+        return f"Snakemake has been running since {_time(status.since)}; {made}"
+    if status.others:
+        return f"Snakemake is running here, on {', '.join(status.others)}"
+    if status.killed:
         return (
-            f"the Snakemake that began {_time(found.killed)} was killed: start it again, and it "
-            "goes on"
+            f"the Snakemake started {_time(status.killed)} was killed: run it again to resume what "
+            "its jobs have saved"
         )
-    return "no Snakemake is at work here"
+    return "no Snakemake is running here"
 
 
 def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _time_left(found: Status) -> str:
-    if found.waiting:
-        slots = max(1, found.count(Standing.RUNNING))
-        return f"time left: {duration(found.seconds_left)} with {slots} at once"
-    if found.count(Standing.FAILED):
+def _time_left(status: Status) -> str:
+    if status.waiting:
+        slots = max(1, status.count(JobStatus.RUNNING))
+        return f"time left: {duration(status.seconds_left)} with {slots} at once"
+    if status.count(JobStatus.FAILED):
         return (
-            "time left: unknown, all that is left waits for what has failed; a report without it: "
-            "python -m workflow.commands.partial_report"
+            "time left: unknown, every job that is left waits for one that has failed; for a "
+            "report without them: distilbench report --partial"
         )
     return "time left: that of the report"
 
 
-def _block(lines: list[Line], title: str) -> list[str]:
-    shown = [f"  {one.stage}/{one.id}  {one.said}\n      {one.log}" for one in lines]
-    return ["", f"{title}:", *shown] if lines else []
-
-
-def main() -> None:
-    """Prints the status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = status(read_config.jobs(options.configfile), time.time())
-    print(json.dumps(asdict(found), indent=1) if options.json else as_text(found))
-    if found.count(Standing.FAILED):
-        raise SystemExit(FAILED)
-    raise SystemExit(TO_DO if found.lines else 0)
-
-
-if __name__ == "__main__":
-    main()
+def main(*, config: Path, json: bool) -> int:
+    """Prints the status. Status 0: all is done; 1: a job has failed; 3 otherwise."""
+    status = status_of(read_config.jobs(config), time.time())
+    if json:
+        print(json_text.dumps(asdict(status), indent=1))
+    else:
+        show(status)
+    if status.count(JobStatus.FAILED):
+        return FAILED
+    return TO_DO if status.jobs else 0

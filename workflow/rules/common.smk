@@ -1,6 +1,6 @@
 from snakemake.settings.types import RerunTrigger
 
-from workflow.commands import partial_report
+from workflow.commands.report import suggest_partial
 from workflow.launch import run_lock
 from workflow.jobs.jobs import Jobs
 from workflow.resources.machine import Machine
@@ -51,4 +51,4 @@ onstart:
 
 
 onerror:
-    logger.info(partial_report.offer(JOBS, workflow.configfiles))
+    logger.info(suggest_partial(JOBS, workflow.configfiles))

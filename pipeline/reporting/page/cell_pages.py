@@ -1,41 +1,27 @@
-"""The page of each row of the main table: its scores by seed, curves, costs and jobs."""
+"""All that is known of each row of the main table: its scores by seed, curves, costs and jobs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from markupsafe import Markup
 
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.analysis.load import ReportInputs, StepColumns
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import CELL, SCORE, Results, Row
-from pipeline.reporting.costs.tables import OF_TRAINING
-from pipeline.reporting.page.images import image_address
+from pipeline.reporting.page.sparklines import Chart, Series, chart
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.figures import INK, styles_of
-from pipeline.reporting.render.units import sized
-from pipeline.reporting.sections.training_curves import cell_svg
+from pipeline.reporting.render.table import COSTS, MISSING, sized
 
-MOST_FIGURES = 300  # rows up to which each has its curves: more would take minutes and megabytes
+CURVES = (
+    ("Held-out NLL (nats/token)", "validation_nll_nats"),
+    ("Training loss (nats/token)", "loss_nats"),
+    ("Gradient norm", "gradient_norm"),
+)
 
 Certainty = Mapping[tuple[str, ...], tuple[float, int]]
-
-
-class GridCell(NamedTuple):
-    """The columns of the grid that a page is made from."""
-
-    teacher: str
-    student: str
-    method: str
-    kind: str
-    seed: int
-    student_id: str
-    teacher_id: str
-    eval_id: str
 
 
 @dataclass(frozen=True)
@@ -44,17 +30,17 @@ class Score:
 
     measure: Measure
     mean: str
-    letters: str  # of the groups that don't differ significantly
+    letters: str  # of the groups that can't be told apart
     interval: str
     spread: str  # over seeds
     stderr: str  # over items, of a single seed
     items: int
-    seed_values: tuple[str, ...]
+    points: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a cell: its model, its evaluation, and what training cost."""
+    """One seed of a cell: what was trained, what evaluated it, and what it cost."""
 
     seed: int
     model: str  # "stage/id"
@@ -65,37 +51,37 @@ class Run:
 
     @property
     def model_job(self) -> str:
-        """The address of the job that made the model."""
+        """The address of the job that trained."""
         return anchors.of_job(self.model)
 
     @property
     def evaluation_job(self) -> str:
-        """The address of the job that evaluated it."""
+        """The address of the job that evaluated."""
         return anchors.of_job(self.evaluation)
 
 
 @dataclass(frozen=True)
 class CellPage:
-    """Everything about a row of the main table."""
+    """A row of the main table, in full."""
 
     row: Row
     student: str
     teacher: str
     scores: tuple[Score, ...]  # of whole tasks
     slices: tuple[Score, ...]  # of parts of them
-    curves: Markup | None  # the address of their figure
+    curves: tuple[Chart, ...]
     runs: tuple[Run, ...]
-    settings: Mapping[str, str]  # of its training, without the seed
+    settings: Mapping[str, str]  # of its training, but for the seed
     commands: tuple[str, ...]
 
     @property
     def address(self) -> str:
-        """The page's own address."""
+        """Where it stands in the page."""
         return anchors.of_cell(self.row)
 
     @property
     def method(self) -> str:
-        """The address of the page of its method."""
+        """Where its method stands in the page."""
         return anchors.of_method(self.row.method)
 
 
@@ -107,54 +93,41 @@ def cell_pages(
     sizes: Mapping[str, int],
 ) -> Iterator[CellPage]:
     """A page for each row of the main table, none twice."""
-    cells = _cells(inputs)
+    grid = inputs.grid.sort_values("seed", kind="stable").drop_duplicates([*CELL, "eval_id"])
+    cells = dict(list(grid.groupby(CELL, sort=False)))
     certainty = _certainty(results)
-    styles = styles_of(results.labels)
     rows = [row for pair in results.pairs for row in results.references[pair]]
     rows += [row for pair in results.pairs for row in results.methods[pair]]
-    pages = list(dict.fromkeys(rows))
-    for row in pages:
-        runs = tuple(_run(inputs, cell) for cell in cells[row.teacher, row.student, row.method])
-        colour = styles[row.label].colour if row.kind == "method" else INK
+    for row in dict.fromkeys(rows):
+        place = (row.teacher, row.student, row.method)
+        runs = tuple(_run(inputs, cell) for cell in cells[place].itertuples())
         yield CellPage(
             row=row,
             student=sized(row.student, sizes),
             teacher=sized(row.teacher, sizes),
             scores=tuple(_scores(results, row, results.measures, certainty, comparisons)),
             slices=tuple(_scores(results, row, results.slice_measures, certainty, comparisons)),
-            curves=_curves(inputs, runs, colour) if len(pages) <= MOST_FIGURES else None,
+            curves=_curves(inputs, runs),
             runs=runs,
             settings=_settings(inputs, runs[0].model),
-            commands=tuple(
-                provenance.command(experiment, path)
-                for run in runs
-                for path in (run.model, run.evaluation)
-            ),
+            commands=tuple(_commands(experiment, runs)),
         )
 
 
-def _cells(inputs: ReportInputs) -> dict[tuple[str, str, str], list[GridCell]]:
-    """The cells of each row, a cell for each evaluation, by seed."""
-    grid = inputs.grid.sort_values("seed", kind="stable").drop_duplicates([*CELL, "eval_id"])
-    cells: dict[tuple[str, str, str], list[GridCell]] = {}
-    for values in grid[list(GridCell._fields)].itertuples(index=False, name=None):
-        cell = GridCell(*values)
-        cells.setdefault((cell.teacher, cell.student, cell.method), []).append(cell)
-    return cells
-
-
-def _run(inputs: ReportInputs, cell: GridCell) -> Run:
+def _run(inputs: ReportInputs, cell: tuple) -> Run:
     id = cell.teacher_id if cell.kind == "teacher" else cell.student_id
     evaluation = f"evals/{cell.eval_id}"
-    job = inputs.costs.get(id)
-    costs = [column.of(job.cost).text for column in OF_TRAINING] if job else []
+    cost = inputs.costs.get(id)
+    values = [column.value(cost) for column in COSTS] if cost else []
+    shown = zip(COSTS, values, strict=False)
+    texts = [MISSING if value is None else column.text(value) for column, value in shown]
     finished = str(inputs.manifests[evaluation].get("finished", ""))
-    execution = tuple(job.execution) if job else ()
-    return Run(cell.seed, inputs.model_folders[id], evaluation, finished, tuple(costs), execution)
+    execution = tuple(cost.execution) if cost else ()
+    return Run(cell.seed, inputs.model_folders[id], evaluation, finished, tuple(texts), execution)
 
 
 def _certainty(results: Results) -> Certainty:
-    """The standard error over items, the mean of those of the seeds, and the number of items."""
+    """The standard error over items (the mean of those of the seeds) and the number of items."""
     runs = results.scores.drop_duplicates([*CELL, *SCORE, "id"])
     found = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
     return dict(zip(found.index, zip(found["stderr"], found["n"], strict=True), strict=True))
@@ -182,14 +155,25 @@ def _scores(
                 spread="" if mean.spread is None else measure.format(mean.spread),
                 stderr="" if np.isnan(error) else measure.format(error),
                 items=int(items),
-                seed_values=tuple(measure.format(value) for value in mean.seed_values),
+                points=tuple(measure.format(point) for point in mean.seed_values),
             )
 
 
-def _curves(inputs: ReportInputs, runs: Sequence[Run], colour: str) -> Markup | None:
+def _curves(inputs: ReportInputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
     trained = {f"seed {run.seed}": inputs.training_steps.get(_id(run.model)) for run in runs}
-    svg = cell_svg({seed: steps for seed, steps in trained.items() if steps is not None}, colour)
-    return None if svg is None else image_address(svg)
+    found = [
+        chart(
+            title,
+            [_series(name, steps, column) for name, steps in trained.items() if steps is not None],
+        )
+        for title, column in CURVES
+    ]
+    return tuple(one for one in found if one)
+
+
+def _series(name: str, steps: StepColumns, column: str) -> Series:
+    measured = ~np.isnan(steps[column])
+    return Series(name, steps["step"][measured], steps[column][measured])
 
 
 def _id(path: str) -> str:
@@ -197,16 +181,22 @@ def _id(path: str) -> str:
 
 
 def _settings(inputs: ReportInputs, model: str) -> dict[str, str]:
-    """The settings of a training but for its seed, which is not that of the cell's others."""
-    settings = inputs.manifests[model].get("settings")
-    settings = settings if isinstance(settings, dict) else {}
+    """What the first of a cell's models was made with; its seed is not the others'."""
+    made = inputs.manifests[model].get("settings")
+    settings = made if isinstance(made, dict) else {}
     return {key: text for key, text in flat(settings) if key != "seed"}
 
 
 def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names and texts, without empty ones."""
+    """Nested settings as dotted names and texts; what is empty is left out."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _commands(experiment: str, runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        for path in (run.model, run.evaluation):
+            yield provenance.command(experiment, path)

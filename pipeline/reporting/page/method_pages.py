@@ -1,69 +1,82 @@
-"""The page of each method: what it is, its scores, and how its training went."""
+"""All that is known of each method: what it is, what it reached, and how its training went."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-from markupsafe import Markup
+from dataclasses import dataclass
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.reporting.page.images import image_address
+from pipeline.reporting.costs.books import trainings_of
+from pipeline.reporting.page.sparklines import Chart, Series, chart
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.figures import styles_of
-from pipeline.reporting.render.table import Cell, Group, Heading, Table, mean_cell
-from pipeline.reporting.render.units import pair_title
-from pipeline.reporting.sections.training_curves import method_svg, validation_curve
+from pipeline.reporting.render.table import Cell, Group, Heading, Table, pair_title
+from pipeline.reporting.sections.slices import score_cell
+from pipeline.reporting.sections.training_curves import held_out
 from pipeline.settings.report import ReportSettings
 
-MOST_LINES = 12  # that a small figure can hold and still be read
+Trained = Mapping[tuple[str, str, str], Mapping[int, str]]
+MOST_LINES = 12  # that a small chart can hold and still be read
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method in words."""
+
+    name: str
+    method: Method
+    details: str
+
+    @property
+    def address(self) -> str:
+        """Where its page is."""
+        return anchors.of_method(self.name)
 
 
 @dataclass(frozen=True)
 class MethodPage:
     """A method, in full."""
 
-    name: str  # in the grid
+    recipe: Recipe
     label: str
-    method: Method
-    details: str
     scores: Table
-    curves: Markup | None  # the address of their figure
+    curve: Chart | None
 
-    @property
-    def address(self) -> str:
-        """The page's own address."""
-        return anchors.of_method(self.name)
+
+def recipes(settings: ReportSettings) -> list[Recipe]:
+    """Every method with what the configuration sets of it."""
+    rows = settings.config.get("methods")
+    chosen = rows if isinstance(rows, dict) else {}
+    return [
+        Recipe(name, method, details(method, chosen.get(name) or {}))
+        for name, method in settings.methods.items()
+    ]
+
+
+def details(method: Method, chosen: Mapping[str, object]) -> str:
+    """What else makes the method, and what the configuration sets of it."""
+    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
+    found = {**method.defaults, **shown}
+    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
+        if value := getattr(method, key):
+            found[key] = value
+    return ", ".join(
+        f"{key} = {value}" for key, value in found.items() if key not in ("teacher", "text")
+    )
 
 
 def method_pages(
     settings: ReportSettings, inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
-    configured = settings.config.get("methods")
-    chosen = configured if isinstance(configured, dict) else {}
-    pages = []
-    for name, method in settings.methods.items():
-        if rows := _rows(results, name):
+    found = []
+    trained = trainings_of(inputs.grid)
+    for recipe in recipes(settings):
+        rows = _rows(results, recipe.name)
+        if rows:
             label = next(iter(rows)).label
-            about = details(method, chosen.get(name) or {})
             table = _table(results, label, rows, sizes)
-            colour = styles_of(results.labels)[label].colour
-            curves = _curves(inputs, rows, sizes, colour)
-            pages.append(MethodPage(name, label, method, about, table, curves))
-    return pages
-
-
-def details(method: Method, chosen: Mapping[str, object]) -> str:
-    """A method's hyperparameters: its own, and those that the configuration sets."""
-    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
-    settings = {**method.defaults, **shown}
-    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
-        if value := getattr(method, key):
-            settings[key] = value
-    return ", ".join(
-        f"{key} = {value}" for key, value in settings.items() if key not in ("teacher", "text")
-    )
+            found.append(MethodPage(recipe, label, table, _curve(inputs, rows, trained, sizes)))
+    return found
 
 
 def _rows(results: Results, method: str) -> dict[Row, Pair]:
@@ -75,32 +88,31 @@ def _rows(results: Results, method: str) -> dict[Row, Pair]:
 def _table(
     results: Results, label: str, rows: Mapping[Row, Pair], sizes: Mapping[str, int]
 ) -> Table:
-    """The method's means, a row for each teacher and student."""
-    measures = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
-    titles = {row: pair_title(pair, sizes) for row, pair in rows.items()}
-    cells = tuple(
+    """The method's means, a line for each teacher and student."""
+    shown = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
+    lines = [
         (
-            Cell(title, title, link=anchors.of_cell(row)),
-            *(mean_cell(measure, results.means.get((row, measure))) for measure in measures),
+            Cell(pair_title(pair, sizes), pair_title(pair, sizes), link=anchors.of_cell(row)),
+            *(score_cell(one, results.means.get((row, one))) for one in shown),
         )
-        for row, title in titles.items()
-    )
+        for row, pair in rows.items()
+    ]
     first = Heading("Teacher and student", numeric=False)
     return Table(
         name="",
         caption=f"{label} under every teacher: mean ± standard deviation over training seeds.",
         group_headings=(),
-        headings=(first, *(Heading(one.heading, one.detail) for one in measures)),
-        groups=(Group("", (), (), cells),),
+        headings=(first, *(Heading(one.heading, one.detail) for one in shown)),
+        groups=(Group("", (), (), tuple(lines)),),
     )
 
 
-def _curves(
-    inputs: ReportInputs, rows: Mapping[Row, Pair], sizes: Mapping[str, int], colour: str
-) -> Markup | None:
-    curves = [
-        replace(validation_curve(inputs, row), label=pair_title(pair, sizes))
-        for row, pair in list(rows.items())[:MOST_LINES]
-    ]
-    svg = method_svg(curves, colour)
-    return None if svg is None else image_address(svg)
+def _curve(
+    inputs: ReportInputs, rows: Mapping[Row, Pair], trained: Trained, sizes: Mapping[str, int]
+) -> Chart | None:
+    series = []
+    for row, pair in list(rows.items())[:MOST_LINES]:
+        paths = trained[row.teacher, row.student, row.method].values()
+        curve = held_out(inputs, row, [path.partition("/")[2] for path in paths])
+        series.append(Series(pair_title(pair, sizes), curve.steps, curve.values))
+    return chart("Held-out NLL (nats/token), means over seeds", series)

@@ -1,8 +1,10 @@
 """The report as one page that opens from disk, without a network."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -13,17 +15,14 @@ from pipeline.reporting.analysis import asked, provenance, summary, top_k_bias
 from pipeline.reporting.analysis.findings import Comparisons, Finding
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results
-from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
-from pipeline.reporting.page.images import image_address
 from pipeline.reporting.page.method_pages import MethodPage
-from pipeline.reporting.render.figures import Plot, styles_of
-from pipeline.reporting.render.units import pair_title
-from pipeline.reporting.sections.contents import Section
+from pipeline.reporting.render.plot_style import Plot, looks_of
+from pipeline.reporting.render.table import COSTS, Table, pair_title
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 
-# Model output is untrusted: everything is escaped except our own style and scripts.
+# Model output is untrusted: everything is escaped but our own style and scripts.
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader(web.__name__, "."),
     autoescape=True,
@@ -32,14 +31,16 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 SCRIPTS = ("build.js", "tables.js", "samples.js", "jobs.js", "views.js")
-PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
-LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
+PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # what an address of data, and an attribute, hold as it is
+MOST_ROWS = 1500  # of a table that is folded away; a longer one is only linked to
+PATH = "PATH"  # stands in the page's pattern of a command for an artifact's "stage/id"
+LARGE = ("files", "input_contents", "checksum")  # parts of manifests that the page leaves out
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
 
 
 @dataclass(frozen=True)
-class Image:
-    """A plot within the page."""
+class Drawing:
+    """A plot as the page holds it."""
 
     name: str
     title: str
@@ -47,14 +48,28 @@ class Image:
     address: Markup  # the plot itself, so that the page needs no other file
 
 
-def image(plot: Plot, svg: bytes) -> Image:
-    """A plot as an image, from its SVG."""
-    return Image(plot.name, plot.title, plot.caption, image_address(svg))
+def drawing(plot: Plot, svg: bytes) -> Drawing:
+    """A plot as the page holds it, from its SVG."""
+    text = re.sub(r"\s*\n\s*", " ", svg.decode())
+    address = Markup("data:image/svg+xml," + quote(text, safe=PLAIN))
+    return Drawing(plot.name, plot.title, plot.caption, address)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables and plots that belong together."""
+
+    name: str
+    title: str
+    lead: str
+    tables: Sequence[Table]
+    drawings: Sequence[Drawing]
+    folded: Sequence[Table] = ()  # tables that are opened first
 
 
 @dataclass(frozen=True)
 class PairFindings:
-    """The findings for a teacher and student."""
+    """What was found under one teacher for one student."""
 
     title: str
     findings: tuple[Finding, ...]
@@ -62,9 +77,9 @@ class PairFindings:
 
 @dataclass(frozen=True)
 class Contents:
-    """The parts of the page that are made before it is rendered."""
+    """What the page shows beside the results themselves."""
 
-    sections: Sequence[tuple[Section, Sequence[Image]]]
+    sections: Sequence[Section]
     methods: Sequence[MethodPage]
     cells: Iterable[CellPage]
     samples: Mapping[str, object] | None
@@ -72,10 +87,10 @@ class Contents:
     comparisons: Comparisons
 
 
-def render(
+def page(
     job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
-    """The page as HTML."""
+    """The whole page."""
     command = provenance.command(settings.experiment, PATH)
     jobs = provenance.compact(inputs.manifests, without=LARGE) | {"command": command}
     return TEMPLATES.get_template("page.html.jinja").render(
@@ -84,7 +99,7 @@ def render(
         job=job,
         settings=settings,
         config=configuration(settings),
-        styles=styles_of(results.labels),
+        looks=looks_of(results.labels),
         glyphs=GLYPHS,
         scope=summary.scope(results),
         agreements=summary.agreements(results, contents.comparisons),
@@ -96,13 +111,14 @@ def render(
             *asked.limits(inputs.evaluation_manifests, inputs.manifests),
         ],
         sections=contents.sections,
+        most_rows=MOST_ROWS,
         method_pages=contents.methods,
         cell_pages=contents.cells,
-        cost_headings=[(column.title, column.unit) for column in OF_TRAINING],
+        cost_headings=[column.heading for column in COSTS],
         samples=data(contents.samples) if contents.samples else "",
         jobs=data(jobs),
         card=inputs.data_card,
-        versions=library_versions(inputs.evaluation_manifests),
+        versions=versions(inputs.evaluation_manifests),
     )
 
 
@@ -113,13 +129,13 @@ def data(value: object) -> Markup:
 
 
 def configuration(settings: ReportSettings) -> str:
-    """The experiment's configuration as JSON, its keys in the order of the file."""
-    config = json.loads(settings.given) if settings.given else settings.config
-    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    """The experiment's configuration as JSON, in the order that it was given in."""
+    given = json.loads(settings.given) if settings.given else settings.config
+    return json.dumps(given, indent=2, ensure_ascii=False) + "\n"
 
 
 def support_warnings(settings: ReportSettings) -> list[str]:
-    """A warning for each method whose loss the cache biases by more than the bound."""
+    """A line for each method whose loss the cache puts further off than the bound."""
     cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
     if cache.whole_vocabulary:
         return []
@@ -132,14 +148,14 @@ def _own_text(name: str) -> Markup:
 
 
 def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:
-    findings = (finding for finding in contents.comparisons.findings if finding.pair == pair)
-    return PairFindings(pair_title(pair, contents.sizes), tuple(findings))
+    found = tuple(one for one in contents.comparisons.findings if one.pair == pair)
+    return PairFindings(pair_title(pair, contents.sizes), found)
 
 
-def library_versions(manifests: Mapping[str, dict]) -> dict[str, list[str]]:
-    """The versions of each library that evaluations used: ideally one."""
-    versions: dict[str, set[str]] = {}
-    for manifest in manifests.values():
+def versions(evaluations: Mapping[str, dict]) -> dict[str, list[str]]:
+    """The versions of each library that evaluations ran on; more than one is worth a look."""
+    found: dict[str, set[str]] = {}
+    for manifest in evaluations.values():
         for library, version in manifest.get("versions", {}).items():
-            versions.setdefault(library, set()).add(version)
-    return {library: sorted(seen) for library, seen in sorted(versions.items())}
+            found.setdefault(library, set()).add(version)
+    return {library: sorted(seen) for library, seen in sorted(found.items())}

@@ -1,0 +1,62 @@
+"""How commands print: tables of at most 100 columns on a terminal, plain text elsewhere."""
+
+import shutil
+import sys
+from collections.abc import Collection, Sequence
+
+WIDEST = 100  # columns
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def show_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> None:
+    """Prints a table; the columns in `right` are flush right. Plain text is never cut."""
+    if not rows:
+        return
+    if not sys.stdout.isatty():
+        print(plain_table(headings, rows, right))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        align = "right" if heading in right else "left"
+        table.add_column(heading, justify=align, overflow="fold", no_wrap=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=width).print(table)
+
+
+def plain_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> str:
+    """The same as lines of text, two spaces between columns."""
+    lines = [headings, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+
+    def aligned(column: int, text: str) -> str:
+        adjust = str.rjust if headings[column] in right else str.ljust
+        return adjust(text, widths[column])
+
+    texts = ("  ".join(aligned(*cell) for cell in enumerate(line)) for line in lines)
+    return "\n".join(text.rstrip() for text in texts)
+
+
+def file_size(count: float) -> str:
+    """A number of bytes in the unit that suits it."""
+    unit = 0
+    while count >= 1000 and unit < len(UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

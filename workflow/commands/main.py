@@ -1,0 +1,116 @@
+"""`distilbench`: runs experiments, and says what is to do, what is done, and what there is.
+
+Each command is a module of this folder whose function `main` takes the command's arguments by name
+and returns the exit status. It is imported only when it is to run: `--help` loads none of them.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CONFIG = Path("config.yaml")
+TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
+STATUS = "exit status: 0 all done, 1 a job has failed or the configuration is faulty, 3 otherwise"
+Add = Callable[[str, str, str], argparse.ArgumentParser]  # a command, by name, module and purpose
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the command that the arguments name."""
+    own, snakemake = _split(sys.argv[1:] if arguments is None else arguments)
+    command_line = parser()
+    options = vars(command_line.parse_args(own))
+    if "snakemake" in options:
+        options["snakemake"] = snakemake
+    elif snakemake:
+        command_line.error("only `run` passes arguments after -- to Snakemake")
+    command = importlib.import_module(f"workflow.commands.{options.pop('module')}")
+    return command.main(**options)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments before `--`, and those after it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return list(arguments[:end]), list(arguments[end + 1 :])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with each command's module and arguments."""
+    whole = argparse.ArgumentParser(
+        "distilbench", description="A benchmark of knowledge distillation for language models."
+    )
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, module: str, purpose: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=purpose, description=f"{purpose}.")
+        command.set_defaults(module=module)
+        return command
+
+    _add_commands_of_a_run(add)
+    _add_commands_of_results(add)
+    _add_commands_of_the_project(add)
+    return whole
+
+
+def _add_commands_of_a_run(add: Add) -> None:
+    run = add("run", "run", "Run an experiment: every job that is not finished")
+    run.add_argument("config", type=Path, nargs="?", help="default: config.yaml")
+    run.add_argument("--cores", default="all", help="processors; default: all of them")
+    run.add_argument("--profile", type=Path, default=Path("workflow/profiles/local"), metavar="DIR")
+    run.set_defaults(snakemake=[])
+    run.epilog = "arguments after -- are passed to Snakemake"
+
+    plan = add("plan", "plan", "What would run, why, and what it would cost; nothing is run")
+    _config(plan)
+    plan.add_argument("--profile", type=Path, metavar="DIR", help="do the jobs fit its machine?")
+    plan.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="jobs at a time")
+    plan.add_argument("--keep-code", action="store_true", help="results of edited code stay as is")
+    _json(plan)
+    plan.epilog = TO_DO
+
+    status = add("status", "status", "What is done, running, failed and left, and for how long")
+    _config(status)
+    _json(status)
+    status.epilog = STATUS
+
+    stage = add("stage", "stage", "Run the job that makes one artifact, in this terminal")
+    stage.add_argument("path", type=Path, help="its folder, such as results/students/jsd.small-...")
+    stage.add_argument("--config", type=Path, default=CONFIG, help="default: config.yaml")
+    stage.add_argument("--profile", type=Path, metavar="DIR", help="of a machine with a GPU")
+
+
+def _add_commands_of_results(add: Add) -> None:
+    report = add("report", "report", "Make the report of an experiment whose cells are finished")
+    _config(report)
+    report.add_argument("--partial", action="store_true", help="of those cells that are finished")
+
+    publish = add("publish", "publish", "Copy a report to results/published/ after a self-check")
+    publish.add_argument("experiment", help="its name, as in the configuration")
+
+    prune = add("prune", "prune", "List what no given experiment needs, with sizes and ages")
+    prune.add_argument("configs", type=Path, nargs="+", metavar="CONFIG", help="what is to stay")
+    prune.add_argument("--delete", action="store_true", help="delete it")
+
+
+def _add_commands_of_the_project(add: Add) -> None:
+    methods = add("methods", "methods", "List the methods, or describe one")
+    methods.add_argument("name", nargs="?")
+    methods.add_argument("--docs", type=Path, metavar="FILE", help="write docs/methods.md")
+
+    check = add("check-gpu", "check_gpu", "Check that a GPU trains correctly, and how fast")
+    check.add_argument("arguments", nargs=argparse.REMAINDER, help="of benchmarks.gpu_check")
+    add("protocol-sizes", "protocol_sizes", "Print the table of docs/protocols.md")
+
+
+def _config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, nargs="?", default=CONFIG, help=f"default: {CONFIG}")
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
