@@ -8,13 +8,13 @@ from snaking import ROOT
 
 from pipeline.evaluation import lm_eval_results
 from pipeline.evaluation.lm_eval_model import CheckpointLM
-from pipeline.evaluation.records import Measured
+from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.evaluation import Evaluation, InstructionJob, LmEvalJob
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.stages.prepare_model import from_shape
 from pipeline.stages.train_tokenizer import train
-from pipeline.tasks import documents, lm_eval_documents, lm_eval_tasks
+from pipeline.tasks import lm_eval_documents, lm_eval_tasks
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact
 
@@ -74,22 +74,21 @@ def model(seed: int):
 def gathered(folder: Path, task: str, *files: Path, **changes: Any) -> Path:
     """The documents of a task as its artifact keeps them."""
     folder.mkdir()
-    job = lm_eval_job(task, *files, **changes)
-    documents.write(folder, lm_eval_documents.gather(job, []).documents)
+    lm_eval_documents.gather(lm_eval_job(task, *files, **changes), [], folder)
     return folder
 
 
 def evaluated(
     folder: Path, task: str, seed: int = 1, items: int | None = None, shots: int | None = None
-) -> Measured:
+) -> EvaluationRecords:
     """What a model of that seed does on the documents in a folder."""
-    tasks = lm_eval_tasks.load(task, documents.stored(folder), shots, "a test")
+    tasks = lm_eval_tasks.load(task, lm_eval_tasks.stored(folder), shots, "a test")
     checkpoint = CheckpointLM(model(seed), WORDS, BUDGET)
-    results = lm_eval_results.run(checkpoint, tasks, items, seed=0)
-    return lm_eval_results.measured(task, task, tasks, results)
+    results = lm_eval_results.evaluate_tasks(checkpoint, tasks, items, seed=0)
+    return lm_eval_results.lm_eval_records(task, task, tasks, results)
 
 
-def scores(found: Measured) -> dict[tuple[str, str], float]:
+def scores(found: EvaluationRecords) -> dict[tuple[str, str], float]:
     """Weighted means by slice and metric."""
     items = found.items.to_pandas()
     items["weighted"] = items["value"] * items["weight"]

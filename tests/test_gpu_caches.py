@@ -18,7 +18,7 @@ from pipeline.artifacts import artifact
 from pipeline.data.batch import collate
 from pipeline.evaluation import exposure_bias, heldout
 from pipeline.evaluation.lm_eval_model import CheckpointLM
-from pipeline.evaluation.records import Measured
+from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
@@ -107,7 +107,7 @@ def test_what_is_kept_of_a_teacher_is_not_in_bfloat16_and_is_not_waited_for(tier
     assert_kept(tier, gpu)
 
 
-def means(found: Measured) -> dict[tuple[str, ...], float]:
+def means(found: EvaluationRecords) -> dict[tuple[str, ...], float]:
     """Of the items of each metric, weighted."""
     values: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     for row in found.items.to_pylist():

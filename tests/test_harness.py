@@ -16,7 +16,7 @@ from lm_eval.tasks import TaskManager
 from small_tasks import DATA, QUESTIONS, WORDS, evaluated, gathered, lines, model, scores
 
 from pipeline.evaluation import lm_eval_results
-from pipeline.tasks import documents, lm_eval_index, lm_eval_tasks
+from pipeline.tasks import lm_eval_index, lm_eval_tasks
 
 
 def own_task(folder: Path, task: str, splits: Mapping[str, list[dict]]) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def test_accuracy_is_that_of_lm_eval_s_own_task_on_the_same_items(
         few.append(tmp_path / Path(file).name)
         few[-1].write_text("\n".join((DATA / file).read_text().splitlines()[:25]) + "\n")
     folder = gathered(tmp_path / "kept", task, *few)
-    rows = [dict(row) for row in documents.stored(folder)(task, {})[used[0]]]
+    kept = lm_eval_tasks.read_documents(folder / f"documents/{task}/{used[0]}.arrow")
+    rows = kept.to_pylist()
     (tmp_path / "reference").mkdir()
     expected = own_task(tmp_path / "reference", task, dict.fromkeys(used, rows))
     found = scores(evaluated(folder, task))
@@ -133,43 +134,40 @@ def subject(name: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def splits(task: str, _: Mapping[str, Any]) -> dict[str, Dataset]:
+def splits(task: str) -> dict[str, Dataset]:
     """Questions of a subject, of each in another number so that weights matter."""
     rows = {"test": subject(task, 1 + len(task) % 3), "dev": subject(f"{task} dev", 2)}
-    return {split: Dataset.from_list(found) for split, found in rows.items()}
+    return {split: Dataset.from_list(documents) for split, documents in rows.items()}
 
 
 def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Path):
-    tasks = lm_eval_tasks.load("wmdp", splits, None, "a test")
-    kept = {name: lm_eval_tasks.needed(task) for name, task in tasks["tasks"].items()}
-    documents.write(tmp_path, kept)
+    members = ("wmdp_bio", "wmdp_chem", "wmdp_cyber")
+    lm_eval_tasks.write_documents(tmp_path, {name: splits(name) for name in members})
     found = evaluated(tmp_path, "wmdp")
     means, results = scores(found), found.results
-    assert set(kept) == {"wmdp_bio", "wmdp_chem", "wmdp_cyber"}
     assert means["", "acc"] == pytest.approx(results["groups"]["wmdp"]["acc,none"])
-    for name in kept:
+    for name in members:
         assert means[name, "acc"] == pytest.approx(results["results"][name]["acc,none"])
     assert set(found.items["task"].to_pylist()) == {"wmdp"}
 
 
 def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tmp_path: Path):
-    (task,) = lm_eval_tasks.load("mmlu_anatomy", splits, 2, "a test")["tasks"].values()
-    documents.write(tmp_path, {"mmlu_anatomy": lm_eval_tasks.needed(task)})
-    stored = documents.stored(tmp_path)
-    (again,) = lm_eval_tasks.load("mmlu_anatomy", stored, 2, "a test")["tasks"].values()
-    prompts = [one.fewshot_context(one.eval_docs[0], 2) for one in (task, again)]
-    assert prompts[0] == prompts[1]
-    assert "mmlu_anatomy dev 0?" in prompts[1]
-    assert "mmlu_anatomy dev 1?" in prompts[1]
+    lm_eval_tasks.write_documents(tmp_path, {"mmlu_anatomy": splits("mmlu_anatomy")})
+    stored = lm_eval_tasks.stored(tmp_path)
+    (task,) = lm_eval_tasks.load("mmlu_anatomy", stored, 2, "a test").tasks.values()
+    assert set(lm_eval_tasks.required_splits(task)) == {"test", "dev"}
+    prompt = str(task.fewshot_context(task.eval_docs[0], 2))
+    assert "mmlu_anatomy dev 0?" in prompt
+    assert "mmlu_anatomy dev 1?" in prompt
 
 
 def test_a_group_that_weights_its_tasks_alike_is_so_weighted():
     means = [{"metric": "acc", "aggregation": "mean", "weight_by_size": False}]
     group = Group.from_config({"group": "few", "task": [], "aggregate_metric_list": means})
-    values = lm_eval_results.Values("acc", np.ones(4), np.ones(4))
-    assert lm_eval_results._weight(group, values) == 1 / 4
-    other = lm_eval_results.Values("acc_norm", np.ones(4), np.ones(4))
-    assert lm_eval_results._weight(group, other) is None
+    values = lm_eval_results.MetricValues("acc", np.ones(4), np.ones(4))
+    assert lm_eval_results._group_weight(group, values) == 1 / 4
+    other = lm_eval_results.MetricValues("acc_norm", np.ones(4), np.ones(4))
+    assert lm_eval_results._group_weight(group, other) is None
 
 
 def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):

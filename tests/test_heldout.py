@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Text, collate
 from pipeline.evaluation.heldout import BINS, measure
 from pipeline.evaluation.lm_eval_model import CheckpointLM
-from pipeline.evaluation.records import Measured
+from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models.language_model import response_logits
 from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.models.teacher import LiveTeacher, Teacher
@@ -61,7 +61,7 @@ def texts() -> list[Text]:
     return [Text(*row) for row in zip(*columns.values(), strict=True)]
 
 
-def run(seed: int, **teachers: Teacher) -> Measured:
+def run(seed: int, **teachers: Teacher) -> EvaluationRecords:
     return measure(model(seed), texts(), teachers, BUDGET)
 
 

@@ -7,20 +7,20 @@ from small_tasks import BUDGET, ITEMS, WORDS, model, scores
 from pipeline.data.batch import Text
 from pipeline.evaluation import lm_eval_results, responses
 from pipeline.evaluation.lm_eval_model import CheckpointLM
-from pipeline.evaluation.records import Measured
+from pipeline.evaluation.records import EvaluationRecords
 from pipeline.settings.evaluation import GenerationSettings
 from pipeline.settings.generation import Sampling
 
 
-def answered(seeds: list[int], temperature: float) -> Measured:
+def answered(seeds: list[int], temperature: float) -> EvaluationRecords:
     sampling = Sampling(temperature=temperature)
     generation = GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
     checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
-    tasks = responses.tasks(
+    tasks = responses.response_tasks(
         "dolly", ITEMS, generation, lambda prompt, seed: checkpoint.written[prompt, seed]
     )
-    results = lm_eval_results.run(checkpoint, tasks, None, seed=0)
-    return responses.evaluated("dolly", generation, results)
+    results = lm_eval_results.evaluate_tasks(checkpoint, tasks, None, seed=0)
+    return responses.response_records("dolly", generation, results)
 
 
 def test_each_decoding_seed_writes_each_response_once_and_the_group_is_their_mean():
@@ -63,10 +63,10 @@ def test_the_model_is_not_copied_with_lm_eval_s_configuration():
         Model(),
         GenerationSettings(sampling=Sampling(), decoding_seeds=[0], max_new_tokens=1),
     )
-    made = responses.tasks(
+    made = responses.response_tasks(
         "dolly", ITEMS, generation, lambda prompt, _: Text(str(held), [], [prompt])
     )
-    assert made["tasks"]["dolly"].dump_config()["task"] == "dolly"
+    assert made.tasks["dolly"].dump_config()["task"] == "dolly"
 
 
 def test_a_longest_common_subsequence_by_hand():
@@ -91,4 +91,6 @@ def test_repetition_and_distinct_words_by_hand():
     assert responses.distinct(responses.ngrams(text, 2)) == 2 / 5
     assert 1 - responses.distinct(responses.ngrams(text, 4)) == pytest.approx(1 / 3)
     assert responses.distinct(responses.ngrams("", 1)) == 1
-    assert responses.over_all([responses.ngrams("a b", 1), responses.ngrams("b", 1)]) == 2 / 3
+    assert (
+        responses.distinct_over_all([responses.ngrams("a b", 1), responses.ngrams("b", 1)]) == 2 / 3
+    )

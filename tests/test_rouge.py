@@ -5,7 +5,7 @@ from small_tasks import WORDS
 
 from pipeline.data.batch import Text
 from pipeline.evaluation import responses, rouge
-from pipeline.evaluation.rouge import Sight
+from pipeline.evaluation.rouge import Coverage
 from pipeline.settings.evaluation import GenerationSettings
 from pipeline.settings.generation import Sampling
 
@@ -25,7 +25,7 @@ EVERY_SCRIPT = {
 def test_an_answer_that_equals_its_reference_scores_100_in_every_script(text: str) -> None:
     assert rouge.rouge_l(text, [text]) == 0  # what rouge-score says
     assert rouge.rouge_l_unicode(text, [text]) == 100
-    assert rouge.sight([text]) is Sight.NOTHING
+    assert rouge.coverage([text]) is Coverage.NONE
 
 
 def test_half_of_the_words_or_characters_give_two_thirds() -> None:
@@ -60,10 +60,10 @@ def test_punctuation_alone_is_met_by_an_equal_answer_only() -> None:
 
 
 def test_the_papers_tokenizer_is_trusted_up_to_one_letter_in_a_hundred() -> None:
-    assert rouge.sight(["a" * 100]) is Sight.WHOLE
-    assert rouge.sight(["a" * 199 + "é"]) is Sight.WHOLE
-    assert rouge.sight(["a" * 99 + "é"]) is Sight.PARTLY
-    assert rouge.sight(["¿?"]) is Sight.NOTHING
+    assert rouge.coverage(["a" * 100]) is Coverage.WHOLE
+    assert rouge.coverage(["a" * 199 + "é"]) is Coverage.WHOLE
+    assert rouge.coverage(["a" * 99 + "é"]) is Coverage.PARTIAL
+    assert rouge.coverage(["¿?"]) is Coverage.NONE
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_data_choose_which_rouge_a_task_has(
     generation = GenerationSettings(
         sampling=Sampling(temperature=0), decoding_seeds=[0], max_new_tokens=1
     )
-    task = responses.tasks("own", items, generation, look_up)["tasks"]["own"]
+    task = responses.response_tasks("own", items, generation, look_up).tasks["own"]
     values = task.process_results(items[-1], [references[-1]])
     assert {name for name in values if name.startswith("rouge")} == kinds
     assert values.get("rouge_l_unicode", 100) == 100

@@ -17,20 +17,19 @@ from pipeline.settings.evaluation import Evaluation, LocalFiles
 from pipeline.stages import prepare_task
 from pipeline.tasks import (
     definitions,
-    documents,
     instruction_items,
     lm_eval_documents,
     lm_eval_tasks,
     local_documents,
 )
-from pipeline.tasks.contamination import of_examples
+from pipeline.tasks.contamination import contaminated_examples
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact
 
 
 def test_arc_as_ai2_publishes_it_becomes_what_lm_eval_reads(tmp_path: Path):
     job = lm_eval_job("arc_easy", lines(tmp_path / "test.jsonl", QUESTIONS))
-    (splits,) = lm_eval_documents.gather(job, []).documents.values()
+    (splits,) = lm_eval_documents.gather(job, [], tmp_path / "kept").documents.values()
     assert splits["test"][1] == {
         "id": "question-1",
         "question": "Which animal says woof?",
@@ -58,21 +57,25 @@ def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
     rows = [{"goal": f"g{at}", "sol1": "one", "sol2": "two"} for at in range(3)]
     path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
     labels.write_text("0\n1\n1\n")
-    (splits,) = lm_eval_documents.gather(lm_eval_job("piqa", path, labels), []).documents.values()
+    (splits,) = lm_eval_documents.gather(
+        lm_eval_job("piqa", path, labels), [], tmp_path / "kept"
+    ).documents.values()
     assert [row["label"] for row in splits["validation"]] == [0, 1, 1]
     labels.write_text("0\n1\none\n")
-    with pytest.raises(ValueError, match=r"labels\.lst:3: 'one' is no whole number"):
-        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [])
+    with pytest.raises(ValueError, match=r"labels\.lst:3: 'one' is not a whole number"):
+        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [], tmp_path / "kept")
     labels.write_text("0\n1\n")
     with pytest.raises(ValueError, match="2 lines for 3 documents"):
-        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [])
+        lm_eval_documents.gather(lm_eval_job("piqa", path, labels), [], tmp_path / "kept")
 
 
 def test_a_raw_text_is_cut_where_articles_begin(tmp_path: Path):
     path = tmp_path / "wiki.test.raw"
     text = [" ", " = One = ", " ", " Text . ", " = = Part = = ", " More .", " = Two = ", " Short"]
     path.write_bytes("\r\n".join(text).encode())
-    (splits,) = lm_eval_documents.gather(lm_eval_job("wikitext", path), []).documents.values()
+    (splits,) = lm_eval_documents.gather(
+        lm_eval_job("wikitext", path), [], tmp_path / "kept"
+    ).documents.values()
     pages = [row["page"] for row in splits["test"]]
     assert [page.split("\n")[0] for page in pages] == [" = One = ", " = Two = "]
     assert "Part" in pages[0]
@@ -107,25 +110,26 @@ def test_tasks_without_a_definition_take_files_with_lm_eval_s_columns(
     tmp_path: Path, task: str, row: dict[str, Any], target: list[str]
 ):
     job = lm_eval_job(task, lines(tmp_path / "rows.jsonl", [row, row]))
-    found = lm_eval_documents.gather(job, [])
-    assert found.count == 2
-    loaded = lm_eval_tasks.load(task, lambda *_: found.documents[task], None, "a test")
-    assert next(lm_eval_tasks.texts(loaded["tasks"][task]))[1] == target
+    assert lm_eval_documents.gather(job, [], tmp_path).count == 2
+    loaded = lm_eval_tasks.load(task, lm_eval_tasks.stored(tmp_path), None, "a test")
+    assert next(lm_eval_tasks.prompts_and_answers(loaded.tasks[task]))[1] == target
 
 
 def test_a_document_that_does_not_suit_the_task_is_named(tmp_path: Path):
     rows = [{"passage": "A cat.", "query": "is it", "label": 1}]
     with pytest.raises(ValueError, match="'question' is undefined"):
-        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(
+            lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [], tmp_path / "kept"
+        )
 
 
 def test_examples_in_the_prompt_need_files_of_their_split(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
     with pytest.raises(ValueError, match="shows 2 examples of the split 'train'"):
-        lm_eval_documents.gather(lm_eval_job("arc_easy", path, shots=2), [])
+        lm_eval_documents.gather(lm_eval_job("arc_easy", path, shots=2), [], tmp_path / "kept")
     both = LocalFiles(files={"evaluation": [str(path)], "train": [str(path)]})
     job = lm_eval_job("arc_easy", path, shots=2, source=both)
-    (splits,) = lm_eval_documents.gather(job, []).documents.values()
+    (splits,) = lm_eval_documents.gather(job, [], tmp_path / "kept").documents.values()
     assert len(splits["train"]) == len(QUESTIONS)
 
 
@@ -136,7 +140,7 @@ def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
         for at, one in enumerate(kinds)
     ]
     job = lm_eval_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
-    (splits,) = lm_eval_documents.gather(job, []).documents.values()
+    (splits,) = lm_eval_documents.gather(job, [], tmp_path / "kept").documents.values()
     assert [row["key"] for row in splits["train"]] == [0]
 
 
@@ -161,10 +165,10 @@ def test_what_a_task_shares_with_training_is_found():
     many = "one two three four five six seven eight nine ten eleven twelve thirteen"
     train = [example("Is it so?", "A"), example("Why?", "", f"Because {many}.")]
     asked = [example("is  it so?", "a"), example("Is it so?", "B"), example("How?", many)]
-    shared = of_examples(["x", "y", "z"], asked, train)
+    shared = contaminated_examples(["x", "y", "z"], asked, train)
     assert shared.questions == ("x",)
     assert shared.instructions == ("x", "y")
-    assert shared.runs == ("z",)
+    assert shared.ngrams == ("z",)
     assert any("1 of 3 items ask what training asks: x" in one for one in shared.warnings(3))
 
 
@@ -182,8 +186,10 @@ def test_a_copy_in_another_unicode_form_is_a_copy(other: str):
     first = "Où est le café où l'on sert du thé très sucré ?"
     more = " Un deux trois quatre cinq six sept huit neuf dix onze."
     train = [Example(first + more, "", ("Ici.",), "here")]
-    shared = of_examples(["x", "y"], [Example(other + more, "", ("Là.",), "here")] * 2, train)
-    assert shared.questions == shared.instructions == shared.runs == ("x", "y")
+    shared = contaminated_examples(
+        ["x", "y"], [Example(other + more, "", ("Là.",), "here")] * 2, train
+    )
+    assert shared.questions == shared.instructions == shared.ngrams == ("x", "y")
 
 
 def test_texts_that_differ_in_more_than_form_are_no_copies():
@@ -195,10 +201,14 @@ def test_a_document_that_no_table_can_hold_is_named_by_its_row(tmp_path: Path):
     rows = [{"passage": "A cat.", "question": "is it", "idx": at, "label": 1} for at in range(9)]
     rows[6]["idx"] = 10**30
     with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
-        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(
+            lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [], tmp_path / "kept"
+        )
     rows[6]["idx"] = "six"
     with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
-        lm_eval_documents.gather(lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(
+            lm_eval_job("boolq", lines(tmp_path / "rows.jsonl", rows)), [], tmp_path / "kept"
+        )
 
 
 def test_the_shared_dolly_sets_have_two_instructions_in_common():
@@ -211,7 +221,7 @@ def test_the_shared_dolly_sets_have_two_instructions_in_common():
     assert found.count == 500
     items = {row["instruction"] for row in map(json.loads, test.read_text().splitlines())}
     assert len(items & {one.instruction for one in train}) == 2  # to the letter
-    assert len(found.shared.instructions) == 3  # and one but for a capital
+    assert len(found.contamination.instructions) == 3  # and one but for a capital
 
 
 def test_wikitext_has_the_62_articles_that_lm_eval_knows():
@@ -242,7 +252,7 @@ def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
     card = json.loads((tmp_path / "one/task.json").read_text())
     assert card["items"] == len(QUESTIONS)
     assert card["origins"]["arc_easy"]["about"] == str(path)
-    kept = documents.read(tmp_path / "one/documents/arc_easy/test.arrow").to_pylist()
+    kept = lm_eval_tasks.read_documents(tmp_path / "one/documents/arc_easy/test.arrow").to_pylist()
     assert [row["id"] for row in kept] == [row["id"] for row in QUESTIONS]
 
 
@@ -266,7 +276,7 @@ def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path:
     rows = local_documents.read([str(lines(tmp_path / "raw.jsonl", QUESTIONS))], columns, None)
     for split in ("train", "test"):
         lines(folder / f"ARC-Easy/{split}.jsonl", rows)
-    found = lm_eval_documents.gather(lm_eval_job("arc_easy", folder), [])
+    found = lm_eval_documents.gather(lm_eval_job("arc_easy", folder), [], tmp_path / "kept")
     assert found.counts == {"arc_easy": len(QUESTIONS)}
     assert dict(found.documents["arc_easy"]["test"][2]) == rows[2]
 
@@ -274,7 +284,7 @@ def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path:
 def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
     def digest(name: str, rows: list[dict[str, Any]]) -> str:
         job = lm_eval_job("arc_easy", lines(tmp_path / f"{name}.jsonl", rows))
-        return prepare_task.write_documents(job, [], tmp_path / name)["digest"]
+        return prepare_task.write_documents(job, [], tmp_path / f"{name}")["digest"]
 
     assert digest("one", QUESTIONS) == digest("two", QUESTIONS)
     assert digest("three", QUESTIONS[:-1]) != digest("four", QUESTIONS)
@@ -283,4 +293,6 @@ def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):
 def test_several_tasks_can_not_share_a_file(tmp_path: Path):
     rows = [{"question": "?", "choices": list("wxyz"), "answer": 0}]
     with pytest.raises(ValueError, match="wmdp is several tasks"):
-        lm_eval_documents.gather(lm_eval_job("wmdp", lines(tmp_path / "rows.jsonl", rows)), [])
+        lm_eval_documents.gather(
+            lm_eval_job("wmdp", lines(tmp_path / "rows.jsonl", rows)), [], tmp_path / "kept"
+        )

@@ -25,19 +25,19 @@ NO_CHATS = (
 
 @dataclass(frozen=True)
 class Row:
-    """Named values, and where they stand: all that an error message needs."""
+    """A row of a table as named values."""
 
-    place: str
+    location: str  # for error messages
     values: dict[str, object]
 
     def value(self, column: str) -> object:
         """What stands in `column`. Raises ValueError if there is none."""
         if column not in self.values:
             if chats := [name for name, value in self.values.items() if _is_chat(value)]:
-                raise ValueError(f"{self.place}: {chats[0]!r} holds a chat; {NO_CHATS}")
+                raise ValueError(f"{self.location}: {chats[0]!r} holds a chat; {NO_CHATS}")
             there = ", ".join(sorted(self.values)) or "none"
             raise ValueError(
-                f"{self.place}: no column {column!r}, there are: {there}; name the right one in "
+                f"{self.location}: no column {column!r}, there are: {there}; name the right one in "
                 "data.examples.columns (input and source may be null)"
             )
         return self.values[column]
@@ -48,9 +48,9 @@ class Row:
         if value is None:
             return ""
         if _is_chat(value):
-            raise ValueError(f"{self.place}: {column!r} holds a chat; {NO_CHATS}")
+            raise ValueError(f"{self.location}: {column!r} holds a chat; {NO_CHATS}")
         if not isinstance(value, str):
-            raise ValueError(f"{self.place}: column {column!r} holds no text but {value!r:.80}")
+            raise ValueError(f"{self.location}: column {column!r} holds no text but {value!r:.80}")
         return value
 
     def texts(self, column: str) -> tuple[str, ...]:
@@ -59,7 +59,9 @@ class Row:
         if not isinstance(value, list) or _is_chat(value):
             return (self.text(column),)
         if wrong := [part for part in value if not isinstance(part, str)]:
-            raise ValueError(f"{self.place}: {column!r} lists {wrong[0]!r:.80}, which is no text")
+            raise ValueError(
+                f"{self.location}: {column!r} lists {wrong[0]!r:.80}, which is no text"
+            )
         return tuple(value)
 
 
@@ -215,7 +217,7 @@ def to_examples(rows: Sequence[Row], columns: Columns, source: str, empty: str) 
     if empty == "refuse" and not all(answered):
         row = rows[answered.index(False)]
         raise ValueError(
-            f"{row.place}: empty response, {columns.response!r} is "
+            f"{row.location}: empty response, {columns.response!r} is "
             f"{row.values[columns.response]!r:.80}; mend the row, or set "
             "data.examples.empty_responses to drop"
         )
@@ -230,5 +232,5 @@ def _example(row: Row, columns: Columns, source: str) -> Example:
         source=(row.text(columns.source) if columns.source else "") or source,
     )
     if not (example.instruction + example.input).strip():
-        raise ValueError(f"{row.place}: neither instruction nor input; mend or remove the row")
+        raise ValueError(f"{row.location}: neither instruction nor input; mend or remove the row")
     return example

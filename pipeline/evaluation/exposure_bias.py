@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Text, micro_batches
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import Support, log_probs_on
-from pipeline.evaluation.records import Measured, Metric, rows
+from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
 from pipeline.generation import generate, sampler
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import ProgressLog
@@ -45,7 +45,7 @@ def measure(
     max_new_tokens: int,
     seed: int,
     budget: int,
-) -> Measured:
+) -> EvaluationRecords:
     """The excess error and what it is made of, on one text by each for every prompt."""
     choose = sampler(Sampling(temperature=1.0))
     pace = ProgressLog(f"{TASK}, texts", 2 * len(prompts), "texts")
@@ -62,7 +62,7 @@ def measure(
         for length, part in [(None, ""), *((one, f"tokens 1-{one}") for one in PREFIXES)]
         if length is None or length < max_new_tokens
     ]
-    return Measured(pa.concat_tables(found))
+    return EvaluationRecords(pa.concat_tables(found))
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def _per_token(
     metric: str, teacher: str, ids: Sequence[str], values: np.ndarray, texts: Sequence[Text]
 ) -> pa.Table:
     counts = np.array([len(text.response_ids) for text in texts])
-    return rows(Metric(TASK, metric, teacher=teacher), ids, values.sum(-1) / counts, counts)
+    return item_rows(Metric(TASK, metric, teacher=teacher), ids, values.sum(-1) / counts, counts)
 
 
 def _excess(
@@ -111,4 +111,4 @@ def _excess(
     excess[defined] = 100 * (own[defined] - weights[defined]) / weights[defined]
     weights = np.where(defined, weights, 0.0)
     metric = Metric(TASK, "excess_error_percent", slice=part, teacher=teacher)
-    return rows(metric, ids, excess, weights)
+    return item_rows(metric, ids, excess, weights)

@@ -34,7 +34,7 @@ from pipeline.distributions import ranking
 from pipeline.distributions.divergences import entropy, kl
 from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
 from pipeline.distributions.ranking import RANKED
-from pipeline.evaluation.records import Measured, Metric, rows, table
+from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
 from pipeline.models.language_model import Precision
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.progress import ProgressLog
@@ -72,7 +72,7 @@ def measure(
     teachers: Mapping[str, Teacher],
     budget: int,
     precision: Precision = "auto",
-) -> Measured:
+) -> EvaluationRecords:
     """Every measure of every text; batches hold `budget` positions.
 
     The model reads in the precision that its teachers have read in; what follows is float32.
@@ -84,7 +84,7 @@ def measure(
         pace.step(len(batch.texts))
     tokens = _joined(parts)
     ids = [text.example_id for text in texts]
-    return Measured(items=_items(tokens, ids), calibration=calibration(tokens, ids))
+    return EvaluationRecords(items=_items(tokens, ids), calibration=calibration(tokens, ids))
 
 
 def _tokens(
@@ -203,7 +203,7 @@ def _means(
     counts = np.bincount(text[chosen], minlength=len(ids))
     sums = np.bincount(text[chosen], weights=values[chosen], minlength=len(ids))
     there = np.flatnonzero(counts)
-    return rows(metric, [ids[at] for at in there], sums[there] / counts[there], counts[there])
+    return item_rows(metric, [ids[at] for at in there], sums[there] / counts[there], counts[there])
 
 
 def calibration(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
@@ -220,4 +220,4 @@ def calibration(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
         "confidence": np.bincount(places, weights=tokens.confidence, minlength=size)[there],
         "correct": np.bincount(places, weights=tokens.correct, minlength=size)[there].astype(int),
     }
-    return table(schemas.CALIBRATION, columns)
+    return pa.table(columns, schema=schemas.CALIBRATION)

@@ -1,4 +1,4 @@
-"""What an evaluation has measured: columns from beginning to end, for there are many rows."""
+"""The records of an evaluation: a row for each item and metric, as columns, for there are many."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ ITEMS, OUTPUTS, CALIBRATION = "items.parquet", "outputs.parquet", "calibration.p
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationRecords:
     """Rows of ITEMS, OUTPUTS and CALIBRATION, and results in lm-eval's format."""
 
     items: pa.Table
@@ -23,16 +23,16 @@ class Measured:
     results: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """The tables, a file each."""
+        """Writes the tables, a file each."""
         tables = {ITEMS: self.items, OUTPUTS: self.outputs, CALIBRATION: self.calibration}
         for name, table in tables.items():
-            columns = {one: table.column(one) for one in table.schema.names}
+            columns = {column: table.column(column) for column in table.schema.names}
             schemas.write(folder / name, columns, table.schema)
 
 
-def read(folder: Path, results: Mapping[str, Any]) -> Measured:
-    """What `write` wrote, with the results that belong to it."""
-    return Measured(
+def read(folder: Path, results: Mapping[str, Any]) -> EvaluationRecords:
+    """The records that were written to a folder, with the results that belong to them."""
+    return EvaluationRecords(
         schemas.read(folder / ITEMS, schemas.ITEMS),
         schemas.read(folder / OUTPUTS, schemas.OUTPUTS),
         schemas.read(folder / CALIBRATION, schemas.CALIBRATION),
@@ -40,13 +40,13 @@ def read(folder: Path, results: Mapping[str, Any]) -> Measured:
     )
 
 
-def together(parts: Sequence[Measured]) -> Measured:
-    """All parts as one; results of the same kind side by side."""
+def concatenate(parts: Sequence[EvaluationRecords]) -> EvaluationRecords:
+    """The records of all parts; results of the same kind are merged."""
     results: dict[str, Any] = {}
     for part in parts:
         for kind, values in part.results.items():
             results[kind] = {**results.get(kind, {}), **values}
-    return Measured(
+    return EvaluationRecords(
         pa.concat_tables([part.items for part in parts]),
         pa.concat_tables([part.outputs for part in parts]),
         pa.concat_tables([part.calibration for part in parts]),
@@ -56,7 +56,7 @@ def together(parts: Sequence[Measured]) -> Measured:
 
 @dataclass(frozen=True)
 class Metric:
-    """What the values of some rows of ITEMS are of."""
+    """The metric that some rows of ITEMS hold the values of."""
 
     task: str
     name: str
@@ -65,10 +65,10 @@ class Metric:
     teacher: str = ""
 
 
-def rows(
+def item_rows(
     metric: Metric, example_ids: Sequence[str], values: np.ndarray, weights: np.ndarray | float
 ) -> pa.Table:
-    """A row of ITEMS for each value; all may have one weight."""
+    """A row of ITEMS for each value; one weight may be that of all."""
     count = len(example_ids)
     columns = {
         "task": pa.repeat(metric.task, count),
@@ -81,8 +81,3 @@ def rows(
         "weight": pa.array(np.broadcast_to(np.asarray(weights, dtype=np.float64), (count,))),
     }
     return pa.table(columns, schema=schemas.ITEMS)
-
-
-def table(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Columns as a table of `schema`; one that is not a list is the same in every row."""
-    return pa.table(dict(columns), schema=schema)

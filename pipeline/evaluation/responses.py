@@ -1,9 +1,9 @@
-"""Responses to prompts with references: an lm-eval task for each decoding seed, and its measures.
+"""Responses to prompts with references: an lm-eval task for each decoding seed, and its metrics.
 
     rouge_l          ROUGE-L F-measure times 100, stemmed, the best over the references
     rouge_l_unicode  the same over Unicode's words, where the papers' miss letters of the references
     response_tokens  length, EOS included
-    ended            whether it ended by itself
+    ended            whether it ended with EOS
     distinct_n       share of the response's n-grams of words that are not repetitions of one before
     repetition_4     share of its 4-grams that are
 
@@ -23,16 +23,17 @@ from lm_eval.api.task import ConfigurableTask
 
 from pipeline.artifacts import schemas
 from pipeline.data.batch import Text
-from pipeline.evaluation.records import Measured, Metric, rows, table
-from pipeline.evaluation.rouge import Sight, rouge_l, rouge_l_unicode, sight
+from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
+from pipeline.evaluation.rouge import Coverage, coverage, rouge_l, rouge_l_unicode
 from pipeline.runtime.progress import log
 from pipeline.settings.evaluation import GenerationSettings
+from pipeline.tasks.lm_eval_tasks import LoadedTasks
 
 ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
-ROUGE_OF = {  # by what the papers' tokenizer sees of a task's references
-    Sight.WHOLE: ("rouge_l",),
-    Sight.PARTLY: ("rouge_l", "rouge_l_unicode"),
-    Sight.NOTHING: ("rouge_l_unicode",),
+ROUGE_BY_COVERAGE = {  # of a task's references by the papers' tokenizer
+    Coverage.WHOLE: ("rouge_l",),
+    Coverage.PARTIAL: ("rouge_l", "rouge_l_unicode"),
+    Coverage.NONE: ("rouge_l_unicode",),
 }
 METRICS = {  # and whether a higher value is better, as lm-eval asks of every metric
     "rouge_l": True,
@@ -48,24 +49,30 @@ CORPUS_METRIC = "distinct_2_of_all"
 BUCKETS = {"0-5": (0, 5), "6-10": (6, 10), "11-": (11, None)}
 
 Item = Mapping[str, Any]  # a row of EXAMPLES
-LookUp = Callable[[str, int], Text]  # from a prompt and a decoding seed to what was written
+Sample = Mapping[str, Any]  # lm-eval's record of an item
+LookUp = Callable[[str, int], Text]  # from a prompt and a decoding seed to the response
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     """The n-grams of the words in a text, in order."""
     words = text.lower().split()
-    return [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+    return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
 
 
 def distinct(grams: Sequence[tuple[str, ...]]) -> float:
-    """The share of n-grams that are none of those before; 1 where there is none."""
+    """The share of n-grams that don't repeat an earlier one; 1 where there is none."""
     return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def distinct_over_all(responses: Sequence[Sequence[tuple[str, ...]]]) -> float:
+    """The share of distinct n-grams among those of all responses."""
+    return distinct([gram for grams in responses for gram in grams])
 
 
 def score(
     look_up: LookUp, seed: int, rouges: Sequence[str], item: Item, results: Sequence[str]
 ) -> dict[str, Any]:
-    """The measures of one response; of ROUGE-L the kinds in `rouges`."""
+    """The metrics of one response; of ROUGE-L the kinds in `rouges`."""
     output, text = results[0].strip(), look_up(item["prompt"], seed)
     return {
         **{name: ROUGE[name](output, item["responses"]) for name in rouges},
@@ -78,48 +85,37 @@ def score(
     }
 
 
-def over_all(responses: Sequence[Sequence[tuple[str, ...]]]) -> float:
-    """Distinct n-grams of all responses together."""
-    return distinct([gram for grams in responses for gram in grams])
-
-
-def tasks(
+def response_tasks(
     name: str, items: Sequence[Item], generation: GenerationSettings, look_up: LookUp
-) -> dict[str, Any]:
-    """What lm-eval evaluates: a task for each decoding seed, in a group where there are several.
+) -> LoadedTasks:
+    """A task of lm-eval for each decoding seed, in a group where there are several.
 
-    The items are in memory: nothing of it can be cached under a wrong key.
+    The items are in memory: nothing of them can be cached under a wrong key.
     """
     rouges = rouges_of(name, items)
-    made = {
-        seed: _task(name, items, generation, seed, rouges, look_up)
+    tasks = {
+        task_name(name, generation, seed): _task(name, items, generation, seed, rouges, look_up)
         for seed in generation.decoding_seeds
     }
-    found: dict[str, Any] = {
-        "tasks": {task.task_name: task for task in made.values()},
-        "groups": {},
-        "group_map": {},
-    }
-    if len(made) > 1:
-        means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(rouges)]
-        config = {"group": name, "task": list(found["tasks"]), "aggregate_metric_list": means}
-        group = Group.from_config(config)
-        for task in made.values():
-            group.add(task)
-        found |= {"groups": {name: group}, "group_map": {name: group.child_names}}
-    return found
+    if len(tasks) == 1:
+        return LoadedTasks(tasks, {})
+    means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(rouges)]
+    group = Group.from_config({"group": name, "task": list(tasks), "aggregate_metric_list": means})
+    for task in tasks.values():
+        group.add(task)
+    return LoadedTasks(tasks, {name: group})
 
 
 def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
     """The kinds of ROUGE-L that mean something on these items' references."""
-    seen = sight(reference for item in items for reference in item["responses"])
-    if seen is not Sight.WHOLE:
+    covered = coverage(reference for item in items for reference in item["responses"])
+    if covered is not Coverage.WHOLE:
         log(
             f"{name}: the tokenizer of the papers' ROUGE-L keeps a-z and 0-9 alone and sees "
-            f"{'nothing' if seen is Sight.NOTHING else 'a part'} of the references; "
+            f"{'nothing' if covered is Coverage.NONE else 'a part'} of the references; "
             "rouge_l_unicode splits every script into words"
         )
-    return ROUGE_OF[seen]
+    return ROUGE_BY_COVERAGE[covered]
 
 
 def metrics_with(rouges: Sequence[str]) -> list[str]:
@@ -128,7 +124,7 @@ def metrics_with(rouges: Sequence[str]) -> list[str]:
 
 
 def task_name(name: str, generation: GenerationSettings, seed: int) -> str:
-    """What lm-eval calls the responses of one decoding seed."""
+    """The name of lm-eval's task for the responses of one decoding seed."""
     return name if len(generation.decoding_seeds) == 1 else f"{name}_seed_{seed}"
 
 
@@ -140,8 +136,33 @@ def _task(
     rouges: Sequence[str],
     look_up: LookUp,
 ) -> ConfigurableTask:
+    metrics = [
+        {"metric": metric, "aggregation": "mean", "higher_is_better": METRICS[metric]}
+        for metric in metrics_with(rouges)
+    ]
+    corpus = {"metric": CORPUS_METRIC, "aggregation": distinct_over_all, "higher_is_better": True}
+    rows = [dict(item) for item in items]
+    return ConfigurableTask(
+        config={
+            "task": task_name(name, generation, seed),
+            "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+            "test_split": "test",
+            "output_type": "generate_until",
+            "doc_to_text": lambda item: item["prompt"],
+            "doc_to_target": lambda item: item["responses"][0],
+            "generation_kwargs": _generation_options(generation, seed),
+            # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
+            "process_results": lambda item, results: score(look_up, seed, rouges, item, results),
+            "metric_list": [*metrics, corpus],
+            "num_fewshot": 0,
+            "metadata": {"version": 1},
+        }
+    )
+
+
+def _generation_options(generation: GenerationSettings, seed: int) -> dict[str, Any]:
     sampling = generation.sampling
-    options = {
+    return {
         "until": [],
         "max_gen_toks": generation.max_new_tokens,
         "do_sample": sampling.temperature > 0,
@@ -150,72 +171,46 @@ def _task(
         "top_k": sampling.top_k,
         "seed": seed,
     }
-    measured = [
-        {"metric": metric, "aggregation": "mean", "higher_is_better": METRICS[metric]}
-        for metric in metrics_with(rouges)
-    ]
-    corpus = {"metric": CORPUS_METRIC, "aggregation": over_all, "higher_is_better": True}
-    return ConfigurableTask(
-        config={
-            "task": task_name(name, generation, seed),
-            "custom_dataset": lambda **_: {"test": Dataset.from_list([dict(one) for one in items])},
-            "test_split": "test",
-            "output_type": "generate_until",
-            "doc_to_text": lambda item: item["prompt"],
-            "doc_to_target": lambda item: item["responses"][0],
-            "generation_kwargs": options,
-            # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
-            "process_results": lambda item, results: score(look_up, seed, rouges, item, results),
-            "metric_list": [*measured, corpus],
-            "num_fewshot": 0,
-            "metadata": {"version": 1},
-        }
+
+
+def response_records(
+    name: str, generation: GenerationSettings, results: Mapping[str, Any]
+) -> EvaluationRecords:
+    """The records of the responses of all decoding seeds, from lm-eval's results."""
+    samples = {
+        seed: results["samples"][task_name(name, generation, seed)]
+        for seed in generation.decoding_seeds
+    }
+    return EvaluationRecords(
+        pa.concat_tables([_item_rows(name, seed, rows) for seed, rows in samples.items()]),
+        pa.concat_tables([_output_rows(name, seed, rows) for seed, rows in samples.items()]),
+        results={kind: value for kind, value in results.items() if kind != "samples"},
     )
 
 
-def measured(
-    name: str, generation: GenerationSettings, samples: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> tuple[pa.Table, pa.Table]:
-    """Rows of ITEMS and OUTPUTS from lm-eval's samples of all decoding seeds."""
-    found = []
-    for seed in generation.decoding_seeds:
-        of_seed = samples[task_name(name, generation, seed)]
-        found.append((_items(name, seed, of_seed), _outputs(name, seed, of_seed)))
-    items, outputs = zip(*found, strict=True)
-    return pa.concat_tables(items), pa.concat_tables(outputs)
-
-
-def _items(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _item_rows(name: str, seed: int, samples: Sequence[Sample]) -> pa.Table:
     ids = [sample["doc"]["example_id"] for sample in samples]
     words = np.array([len(sample["doc"]["responses"][0].split()) for sample in samples])
-    found = []
-    for metric in [name for name in METRICS if name in samples[0]]:
+    tables = []
+    for metric in [metric for metric in METRICS if metric in samples[0]]:
         values = np.array([sample[metric] for sample in samples], dtype=np.float64)
-        found.append(rows(Metric(name, metric, decoding_seed=seed), ids, values, 1.0))
+        tables.append(item_rows(Metric(name, metric, decoding_seed=seed), ids, values, 1.0))
         for bucket, (least, most) in BUCKETS.items():
             chosen = np.flatnonzero((words >= least) & (words <= (most or np.inf)))
             if metric in ROUGE and len(chosen):
-                part = Metric(name, metric, f"reference {bucket} words", decoding_seed=seed)
-                found.append(rows(part, [ids[at] for at in chosen], values[chosen], 1.0))
-    return pa.concat_tables(found)
+                key = Metric(name, metric, f"reference {bucket} words", decoding_seed=seed)
+                chosen_ids = [ids[index] for index in chosen]
+                tables.append(item_rows(key, chosen_ids, values[chosen], 1.0))
+    return pa.concat_tables(tables)
 
 
-def _outputs(name: str, seed: int, samples: Sequence[Mapping[str, Any]]) -> pa.Table:
-    return table(
-        schemas.OUTPUTS,
-        {
-            "task": [name] * len(samples),
-            "decoding_seed": [seed] * len(samples),
-            "example_id": [sample["doc"]["example_id"] for sample in samples],
-            "prompt": [sample["doc"]["prompt"] for sample in samples],
-            "output": [sample["resps"][0][0] for sample in samples],
-            "references": [sample["doc"]["responses"] for sample in samples],
-        },
-    )
-
-
-def evaluated(name: str, generation: GenerationSettings, results: Mapping[str, Any]) -> Measured:
-    """What lm-eval has found of the responses of all decoding seeds."""
-    items, outputs = measured(name, generation, results["samples"])
-    kept = {kind: value for kind, value in results.items() if kind != "samples"}
-    return Measured(items, outputs, results=kept)
+def _output_rows(name: str, seed: int, samples: Sequence[Sample]) -> pa.Table:
+    columns = {
+        "task": [name] * len(samples),
+        "decoding_seed": [seed] * len(samples),
+        "example_id": [sample["doc"]["example_id"] for sample in samples],
+        "prompt": [sample["doc"]["prompt"] for sample in samples],
+        "output": [sample["resps"][0][0] for sample in samples],
+        "references": [sample["doc"]["responses"] for sample in samples],
+    }
+    return pa.table(columns, schema=schemas.OUTPUTS)

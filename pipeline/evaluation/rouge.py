@@ -26,12 +26,12 @@ ALPHANUMERIC = regex.compile(r"[\p{L}\p{N}]")
 SHORTEST_STEMMED = 4  # characters, as `rouge-score` has it
 
 
-class Sight(Enum):
-    """What the papers' tokenizer sees of some references."""
+class Coverage(Enum):
+    """How much of some references the papers' tokenizer keeps."""
 
     WHOLE = "whole"
-    PARTLY = "partly"
-    NOTHING = "nothing"
+    PARTIAL = "partial"
+    NONE = "none"
 
 
 class UnicodeWords:
@@ -42,8 +42,8 @@ class UnicodeWords:
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a text in Unicode's compatibility form, case folded."""
-        found = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-        return [self._stemmed(word) for word in found]
+        words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+        return [self._stemmed(word) for word in words]
 
     def _stemmed(self, word: str) -> str:
         return self._stem(word) if word.isascii() and len(word) >= SHORTEST_STEMMED else word
@@ -62,10 +62,10 @@ def rouge_l(output: str, references: Sequence[str]) -> float:
 def rouge_l_unicode(output: str, references: Sequence[str]) -> float:
     """ROUGE-L over Unicode's words, 0 to 100, the best over the references.
 
-    A reference without any word (punctuation alone) is met by an equal response only.
+    A reference without any word (punctuation alone) is matched by an equal response only.
     """
-    wordless = (one for one in references if not WORDS.tokenize(one))
-    if any(one.strip() == output.strip() for one in wordless):
+    wordless = [reference for reference in references if not WORDS.tokenize(reference)]
+    if any(reference.strip() == output.strip() for reference in wordless):
         return 100.0
     return _best(UNICODE, output, references)
 
@@ -75,10 +75,11 @@ def _best(scorer: RougeScorer, output: str, references: Sequence[str]) -> float:
     return 100 * max(scores)
 
 
-def sight(references: Iterable[str]) -> Sight:
+def coverage(references: Iterable[str]) -> Coverage:
     """How much of the letters and digits of some references the papers' tokenizer keeps."""
-    letters = [sign for text in references for sign in ALPHANUMERIC.findall(text)]
-    seen = sum(sign.isascii() for sign in letters)
-    if not seen:
-        return Sight.NOTHING
-    return Sight.WHOLE if len(letters) - seen < LOST * len(letters) else Sight.PARTLY
+    characters = [char for text in references for char in ALPHANUMERIC.findall(text)]
+    kept = sum(char.isascii() for char in characters)
+    if not kept:
+        return Coverage.NONE
+    is_whole = len(characters) - kept < LOST * len(characters)
+    return Coverage.WHOLE if is_whole else Coverage.PARTIAL

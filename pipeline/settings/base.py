@@ -18,8 +18,8 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_renamed_keys(cls, block: object) -> object:
-        renamed = cls.renamed_keys.items() if isinstance(block, Mapping) else ()
-        if former := {old: new for old, new in renamed if old in block}:
+        keys = set(block) if isinstance(block, Mapping) else set()
+        if former := {old: new for old, new in cls.renamed_keys.items() if old in keys}:
             pairs = ", ".join(f"{old} is now called {new}" for old, new in former.items())
             raise PydanticCustomError(RENAMED, "{pairs}", {"pairs": pairs, "renamed": former})
         return block

@@ -10,7 +10,7 @@ from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
 from pipeline.settings.generation import Sampling
 
-ColumnMap = dict[str, Any]  # column of ours -> column of theirs, as pipeline.tasks.columns says
+ColumnMap = dict[str, object]  # column of ours -> column of theirs: pipeline.tasks.local_documents
 
 
 class LocalFiles(Settings):

@@ -20,7 +20,7 @@ from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import read_texts
 from pipeline.evaluation import exposure_bias, heldout, questions, records
 from pipeline.evaluation.questions import Questions
-from pipeline.evaluation.records import Measured
+from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import (
@@ -67,7 +67,7 @@ class Evaluator:
         tokenizer = load_tokenizer(self.options.model)
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
 
-    def measure(self, task: EvaluationTask) -> tuple[Measured, Cost]:
+    def measure(self, task: EvaluationTask) -> tuple[EvaluationRecords, Cost]:
         """What the checkpoint does on a task, and what that took of its teachers."""
         if task.name == heldout.TASK:
             return self.held_out()
@@ -78,7 +78,7 @@ class Evaluator:
             return self.responses(task.name, task.generation), Cost()
         return self.documents(task.name), Cost()
 
-    def held_out(self) -> tuple[Measured, Cost]:
+    def held_out(self) -> tuple[EvaluationRecords, Cost]:
         """The measures on the test responses, against the teachers whose signal there is."""
         teachers = {}
         for cache in self.options.cache:
@@ -96,10 +96,10 @@ class Evaluator:
         found = {read_facts(cache).precision for cache in self.options.cache}
         return found.pop() if len(found) == 1 else "auto"
 
-    def exposed(self, generation: GenerationSettings) -> tuple[Measured, Cost]:
+    def exposed(self, generation: GenerationSettings) -> tuple[EvaluationRecords, Cost]:
         """The excess error against each teacher but the checkpoint itself."""
         texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
-        parts, counters = [Measured(schemas.ITEMS.empty_table())], []
+        parts, counters = [EvaluationRecords(schemas.ITEMS.empty_table())], []
         for folder in self.options.teacher:
             if artifact.read_id(folder) == artifact.read_id(self.options.model):
                 continue
@@ -122,9 +122,9 @@ class Evaluator:
                 )
             )
         cost = sum((counter.as_teacher() for counter in counters), Cost())
-        return records.together(parts), cost
+        return records.concatenate(parts), cost
 
-    def responses(self, name: str, generation: GenerationSettings) -> Measured:
+    def responses(self, name: str, generation: GenerationSettings) -> EvaluationRecords:
         """The measures of written responses: to an instruction task, or to the test split."""
         from pipeline.evaluation import lm_eval_results, responses
 
@@ -132,10 +132,10 @@ class Evaluator:
         self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
         self.checkpoint.written.clear()
         look_up = partial(_written, self.checkpoint)
-        tasks = responses.tasks(name, asked.items, generation, look_up)
-        results = lm_eval_results.run(self.checkpoint, tasks, None, self.settings.seed)
+        tasks = responses.response_tasks(name, asked.items, generation, look_up)
+        results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
         results |= {LEFT_OUT: {name: asked.left_out}}
-        return responses.evaluated(name, generation, results)
+        return responses.response_records(name, generation, results)
 
     def questions(self, name: str, generation: GenerationSettings) -> Questions:
         """What is to be answered: in the test split, or in an instruction task."""
@@ -146,20 +146,23 @@ class Evaluator:
         seed = f"{self.settings.seed} {name}"
         return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)
 
-    def documents(self, name: str) -> Measured:
+    def documents(self, name: str) -> EvaluationRecords:
         """What lm-eval measures on the documents of one of its tasks."""
         from pipeline.evaluation import lm_eval_results
         from pipeline.tasks import lm_eval_tasks
-        from pipeline.tasks.documents import stored
 
         self.checkpoint.label, self.checkpoint.prompts = name, {}
         folder, card = self.cards[name]
         made_from = f"{artifact.read_id(folder)}, digest {card['digest']}"
-        tasks = lm_eval_tasks.load(card["lm_eval_task"], stored(folder), card["shots"], made_from)
+        tasks = lm_eval_tasks.load(
+            card["lm_eval_task"], lm_eval_tasks.stored(folder), card["shots"], made_from
+        )
         settings = self.settings
-        results = lm_eval_results.run(self.checkpoint, tasks, settings.items, settings.seed)
+        results = lm_eval_results.evaluate_tasks(
+            self.checkpoint, tasks, settings.items, settings.seed
+        )
         results |= {CUT: {name: self.checkpoint.cut[name]}}
-        return lm_eval_results.measured(name, card["lm_eval_task"], tasks, results)
+        return lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results)
 
 
 def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
@@ -212,7 +215,7 @@ def run(options: EvaluateOptions) -> None:
 
     folders = [options.state / name for name in names]
     parts = [records.read(one, artifact.read_json(one / RESULTS)) for one in folders]
-    whole = records.together(parts)
+    whole = records.concatenate(parts)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole.write(folder)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,47 +18,43 @@ from pipeline.tasks import instruction_items
 from pipeline.tasks.hub import Origin
 
 
-def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -> dict:
-    """Items in the folder; returns what its card says."""
-    found = instruction_items.gather(job, train)
-    schemas.write(folder / instruction_items.ITEMS, found.columns, schemas.EXAMPLES)
-    table = pa.table(found.columns, schema=schemas.EXAMPLES)
-    return _card(job.task, job.kind, found.count, {job.task: found.origin}) | {
+def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -> dict[str, Any]:
+    """Writes the items of an instruction task to the folder; returns its card."""
+    items = instruction_items.gather(job, train)
+    schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
+    table = pa.table(items.columns, schema=schemas.EXAMPLES)
+    return _card(job.task, job.kind, items.count, {job.task: items.origin}) | {
         "digest": digest({job.task: table}),
-        "warnings": [*found.origin.warnings, *found.shared.warnings(found.count)],
-        "shared_with_train": asdict(found.shared),
+        "warnings": [*items.origin.warnings, *items.contamination.warnings(items.count)],
+        "shared_with_train": asdict(items.contamination),
     }
 
 
-def write_documents(job: LmEvalJob, train: list[Example], folder: Path) -> dict:
-    """Documents in the folder; returns what its card says."""
-    from pipeline.tasks import documents, lm_eval_documents
+def write_documents(job: LmEvalJob, train: list[Example], folder: Path) -> dict[str, Any]:
+    """Writes the documents of a task of lm-eval to the folder; returns its card."""
+    from pipeline.tasks import lm_eval_documents
 
-    found = lm_eval_documents.gather(job, train)
-    documents.write(folder, found.documents)
-    tables = {
-        f"{task} {split}": rows.with_format("arrow")[:]
-        for task, splits in found.documents.items()
-        for split, rows in splits.items()
-    }
-    of_origins = [said for one in found.origins.values() for said in one.warnings]
-    return _card(job.task, job.kind, found.count, found.origins) | {
-        "digest": digest(tables),
-        "warnings": [*of_origins, *found.shared.warnings(found.count)],
-        "shared_with_train": asdict(found.shared),
+    gathered = lm_eval_documents.gather(job, train, folder)
+    origin_warnings = [line for origin in gathered.origins.values() for line in origin.warnings]
+    return _card(job.task, job.kind, gathered.count, gathered.origins) | {
+        "digest": digest(gathered.tables()),
+        "warnings": [*origin_warnings, *gathered.contamination.warnings(gathered.count)],
+        "shared_with_train": asdict(gathered.contamination),
         "lm_eval_task": job.lm_eval_task,
         "shots": job.shots,
-        "documents": found.counts,
+        "documents": gathered.counts,
     }
 
 
-def _card(task: str, kind: str, count: int, origins: Mapping[str, Origin]) -> dict:
-    made_from = {role: {"about": one.about, "commit": one.commit} for role, one in origins.items()}
-    return {"task": task, "kind": kind, "items": count, "origins": made_from}
+def _card(task: str, kind: str, count: int, origins: Mapping[str, Origin]) -> dict[str, Any]:
+    sources = {
+        role: {"about": origin.about, "commit": origin.commit} for role, origin in origins.items()
+    }
+    return {"task": task, "kind": kind, "items": count, "origins": sources}
 
 
 def digest(tables: Mapping[str, pa.Table]) -> str:
-    """Sixteen hex digits over the items: equal for equal items, wherever they came from."""
+    """Sixteen hex digits over the items, whatever source they came from."""
     whole = hashlib.sha256()
     for name, table in sorted(tables.items()):
         whole.update(f"{name} {table.schema.names}\n{table.to_pylist()}\n".encode())
@@ -72,8 +69,10 @@ def run(options: PrepareTaskOptions) -> None:
     train = instruction_items.read_train(options.data)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
-        write = write_instruction if isinstance(job, InstructionJob) else write_documents
-        card = write(job, train, folder)
+        if isinstance(job, InstructionJob):
+            card = write_instruction(job, train, folder)
+        else:
+            card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
         artifact.write_manifest(folder, options.job, {"data": options.data})
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")

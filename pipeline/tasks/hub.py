@@ -5,6 +5,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,21 @@ from pipeline.settings.evaluation import ItemSource
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 TABLES = (".json", ".jsonl", ".parquet")
-SECONDS = 60  # without a word from the web
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where items came from, and what to know of it."""
+    """Where items came from, and warnings about it."""
 
     about: str
     commit: str | None
     warnings: tuple[str, ...] = ()
 
 
+@cache
 def origin(name: str, revision: str) -> Origin:
-    """The commit that a revision is now. A branch can move, which is worth a warning."""
+    """The commit that a revision is now, asked for once in a process; a branch gives a warning."""
     import huggingface_hub
 
     if COMMIT.fullmatch(revision):
@@ -45,18 +47,19 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     if source.url is not None:
         return _from_web(source.url), Origin(source.url, None)
     assert source.name is not None
-    found = origin(source.name, source.revision)
-    assert found.commit is not None
+    taken_from = origin(source.name, source.revision)
+    assert taken_from.commit is not None
     if source.split and source.split.endswith(TABLES):
-        return read_rows(_file(source.name, source.split, found.commit)), found
-    table = dataset(source.name, source.config, found.commit, split=source.split or "test")
-    return [Row(f"{source.name}, row {at}", row) for at, row in enumerate(table, 1)], found
+        return read_rows(_file(source.name, source.split, taken_from.commit)), taken_from
+    table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
+    rows = [Row(f"{source.name}, row {number}", row) for number, row in enumerate(table, 1)]
+    return rows, taken_from
 
 
 def _from_web(url: str) -> list[Row]:
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            content = answer.read()
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            content = response.read()
     except (urllib.error.URLError, TimeoutError) as error:
         raise unreachable(url, error) from error
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +80,7 @@ def _file(name: str, file: str, commit: str) -> Path:
 
 
 def dataset(name: str, config: str | None, commit: str | None, **options: Any) -> Any:
-    """A data set, or a split of it, at a commit; of a local folder where there is no commit."""
+    """A data set or a split of it at a commit; without a commit, a local folder."""
     import datasets
 
     try:
@@ -92,7 +95,7 @@ def dataset(name: str, config: str | None, commit: str | None, **options: Any) -
 
 
 def unreachable(what: str, error: Exception) -> ValueError:
-    """What to do where the hub, or something on it, is not there."""
+    """An error that says why something of the hub can't be loaded, and the way out."""
     reason = " ".join(str(error).split())
     return ValueError(
         f"{what} can't be loaded: {reason:.300}. Where the hub is out of reach, name a local copy "

@@ -9,27 +9,27 @@ from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.data.rows import read_rows, to_examples
 from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
-from pipeline.tasks.contamination import Shared, of_examples
+from pipeline.tasks.contamination import Contamination, contaminated_examples
 
 ITEMS = "items.parquet"
 CARD = "task.json"  # of any task
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """Items as the columns of EXAMPLES, where they are from, and what they share with training."""
+class TaskItems:
+    """Items as the columns of EXAMPLES, where they come from, and their overlap with training."""
 
     columns: dict[str, list]
     origin: hub.Origin
-    shared: Shared
+    contamination: Contamination
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of items."""
         return len(self.columns["example_id"])
 
 
-def gather(job: InstructionJob, train: Sequence[Example]) -> Gathered:
+def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     """The items in the order of their source. Raises ValueError for a row that makes none."""
     if isinstance(job.source, LocalFiles):
         rows = [row for path in job.source.paths for row in read_rows(Path(path))]
@@ -39,11 +39,11 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> Gathered:
     try:
         examples = to_examples(rows[: job.first], job.columns, job.task, "refuse")
     except ValueError as error:
-        place = f"evaluation.data.{job.task}"
-        raise ValueError(str(error).replace("data.examples", place)) from None
-    found = assign_ids({"train": [], "validation": [], "test": examples}, job.template)["test"]
-    ids = [example_id for example_id, _ in found]
-    return Gathered(example_columns(found, job.template), origin, of_examples(ids, examples, train))
+        key = f"evaluation.data.{job.task}"
+        raise ValueError(str(error).replace("data.examples", key)) from None
+    items = assign_ids({"train": [], "validation": [], "test": examples}, job.template)["test"]
+    shared = contaminated_examples([id for id, _ in items], examples, train)
+    return TaskItems(example_columns(items, job.template), origin, shared)
 
 
 def read_train(data: Path) -> list[Example]:

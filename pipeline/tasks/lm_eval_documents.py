@@ -1,91 +1,178 @@
 """Gathers the documents of a task of lm-eval, from the hub, a folder laid out like it, or files."""
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
+from lm_eval.tasks import TaskManager
 
 from pipeline.data.examples import Example
 from pipeline.data.rows import strings
 from pipeline.settings.evaluation import HubDataset, LmEvalJob, LocalFiles
-from pipeline.tasks import hub, lm_eval_tasks, local_documents
-from pipeline.tasks.contamination import Shared, of_texts
-from pipeline.tasks.documents import Splits
+from pipeline.tasks import hub, lm_eval_index, lm_eval_tasks, local_documents
+from pipeline.tasks.contamination import Contamination, contaminated_texts
+from pipeline.tasks.lm_eval_tasks import Definition, Splits, Supplier, arrow_table
+
+EVALUATION = "evaluation"  # stands for the split that a task is evaluated on
 
 
-@dataclass
-class Fetch:
-    """Documents as a job wants them, by task, and where they were found."""
+@dataclass(frozen=True)
+class TaskDocuments:
+    """Documents by task and split, where they come from, and what they share with training."""
 
-    job: LmEvalJob
-    origins: dict[str, hub.Origin] = field(default_factory=dict)
+    documents: Mapping[str, Splits]
+    counts: dict[str, int]  # of the documents that each task is evaluated on
+    origins: dict[str, hub.Origin]
+    contamination: Contamination
 
-    def __call__(self, task: str, config: Mapping[str, Any]) -> Splits:
-        """The splits of a task."""
-        source = self.job.source
-        if isinstance(source, LocalFiles) and not Path(source.paths[0]).is_dir():
-            splits = self._files(source, task, config)
-        else:
-            splits = self._set(task, config)
-        return {name: self._without(rows) for name, rows in splits.items()}
+    @property
+    def count(self) -> int:
+        """The number of documents to evaluate on."""
+        return sum(self.counts.values())
 
-    def _files(self, source: LocalFiles, task: str, config: Mapping[str, Any]) -> Splits:
-        if others := [one for one in self.origins if one != task]:
+    def tables(self) -> dict[str, pa.Table]:
+        """The documents of each split, by task and split."""
+        return {
+            f"{task} {split}": arrow_table(rows)
+            for task, splits in self.documents.items()
+            for split, rows in splits.items()
+        }
+
+
+def gather(job: LmEvalJob, train: Sequence[Example], folder: Path) -> TaskDocuments:
+    """Writes what an evaluation reads to `folder`, and tries every document.
+
+    Raises:
+        ValueError: for data that can't be had, or a document that does not suit its task.
+    """
+    _require_nltk(job)
+    source = job.source
+    if isinstance(source, LocalFiles) and not Path(source.paths[0]).is_dir():
+        gathered, origins = _from_files(job, source)
+    else:
+        gathered, origins = _from_datasets(job)
+    documents = {
+        task: {split: _without_excluded(rows, job) for split, rows in splits.items()}
+        for task, splits in gathered.items()
+    }
+    lm_eval_tasks.write_documents(folder, documents)
+
+    stored = lm_eval_tasks.stored(folder)
+    tasks = lm_eval_tasks.load(job.lm_eval_task, stored, job.shots, job.task).tasks
+    ids: list[str] = []
+    texts: list[list[str]] = []
+    for name, task in tasks.items():
+        evaluated = documents[name][
+            lm_eval_tasks.evaluation_split(lm_eval_tasks.definition_of(task))
+        ]
+        ids += [f"{name}[{number}]" for number in range(len(evaluated))]
+        texts += [strings(row) for row in evaluated]
+    counts = {
+        name: sum(1 for _ in lm_eval_tasks.prompts_and_answers(task))
+        for name, task in tasks.items()
+    }
+    shared = Contamination((), (), contaminated_texts(ids, texts, train))
+    return TaskDocuments(documents, counts, origins, shared)
+
+
+def _from_files(
+    job: LmEvalJob, source: LocalFiles
+) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
+    key = f"evaluation.data.{job.task}"
+    folders: list[str | Path] = [*lm_eval_index.folders(job.lm_eval_task)]
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    if job.lm_eval_task not in manager.all_subtasks:
+        raise ValueError(
+            f"{job.task} is several tasks, which can't share files: name a folder laid out like "
+            f"their data set in {key}"
+        )
+    definition = manager.task_index[job.lm_eval_task].cfg or {}
+    evaluated = lm_eval_tasks.evaluation_split(definition)
+    splits: dict[str, Dataset] = {}
+    for split, files in source.by_split.items():
+        rows = local_documents.read(files, source.columns or job.columns, job.text)
+        splits[evaluated if split == EVALUATION else split] = as_dataset(rows, ", ".join(files))
+    if evaluated not in splits:
+        raise ValueError(f"{key}.files lacks the split {evaluated!r}")
+
+    shots = definition.get("num_fewshot") if job.shots is None else job.shots
+    examples = lm_eval_tasks.fewshot_split(definition)
+    if examples is not None and examples not in splits:
+        if shots:
             raise ValueError(
-                f"{self.job.task} is several tasks ({others[0]}, {task}, ..), which can't share "
-                f"files: name a folder laid out like their data set in "
-                f"evaluation.data.{self.job.task}"
+                f"{job.task} shows {shots} examples of the split {examples!r}: name files for it "
+                f"in {key}.files"
             )
-        self.origins[task] = hub.Origin(", ".join(source.paths), None)
-        evaluated, examples = (
-            lm_eval_tasks.evaluation_split(config),
-            lm_eval_tasks.example_split(config),
-        )
-        found = {}
-        for split, files in source.by_split.items():
-            rows = local_documents.read(files, source.columns or self.job.columns, self.job.text)
-            name = evaluated if split == lm_eval_tasks.EVALUATION else split
-            found[name] = as_dataset(rows, ", ".join(files))
-        if evaluated not in found:
-            raise ValueError(f"evaluation.data.{self.job.task}.files lacks the split {evaluated!r}")
-        shots = config.get("num_fewshot") if self.job.shots is None else self.job.shots
-        if examples is not None and examples not in found:
-            if shots:
-                raise ValueError(
-                    f"{self.job.task} shows {shots} examples of the split {examples!r}: name files "
-                    f"for it in evaluation.data.{self.job.task}.files"
-                )
-            found[examples] = found[evaluated].select([])
-        return found
+        splits[examples] = splits[evaluated].select([])
+    needed = {evaluated, *([examples] if examples else [])}
+    kept = {
+        split: rows if shots or split == evaluated else rows.select([])
+        for split, rows in splits.items()
+        if split in needed
+    }
+    return {job.lm_eval_task: kept}, {job.lm_eval_task: hub.Origin(", ".join(source.paths), None)}
 
-    def _set(self, task: str, config: Mapping[str, Any]) -> Splits:
-        source = self.job.source
-        name, options = config["dataset_path"], dict(config.get("dataset_kwargs") or {})
-        options.pop("trust_remote_code", None)
-        revision, part = options.pop("revision", "main"), config.get("dataset_name")
-        if isinstance(source, HubDataset):
-            name, revision, part = source.hub, source.revision, source.config or part
-        if isinstance(source, LocalFiles):
-            found = hub.dataset(str(Path(source.paths[0]).absolute()), part, None, **options)
-            self.origins[task] = hub.Origin(source.paths[0], None)
+
+def _from_datasets(job: LmEvalJob) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:
+    supplier = Supplier(f"{__name__}.download", partial(_download_arguments, job))
+    tasks = lm_eval_tasks.load(job.lm_eval_task, supplier, job.shots, job.task).tasks
+    documents = {name: lm_eval_tasks.required_splits(task) for name, task in tasks.items()}
+    origins: dict[str, hub.Origin] = {}
+    for name, task in tasks.items():
+        read = task.get_config("dataset_kwargs")["download"]
+        if read["revision"] is None:
+            origins[name] = hub.Origin(read["path"], None)
         else:
-            origin = self.origins.get(name) or hub.origin(name, revision)
-            self.origins[name] = origin
-            found = hub.dataset(name, part, origin.commit, **options)
-        return (
-            found
-            if isinstance(found, DatasetDict)
-            else {lm_eval_tasks.evaluation_split(config): found}
-        )
+            origins[read["path"]] = hub.origin(read["path"], read["revision"])
+    return documents, origins
 
-    def _without(self, rows: Dataset) -> Dataset:
-        for column, values in self.job.exclude.items():
-            rows = rows.filter(lambda row, at=column, out=values: not set(row[at]) & set(out))
-        return rows
+
+def _download_arguments(job: LmEvalJob, _task: str, definition: Definition) -> dict[str, object]:
+    """The arguments of `download` for a task: its own data set, or what the job names instead."""
+    options = dict(definition.get("dataset_kwargs") or {})
+    options.pop("trust_remote_code", None)
+    path, config = definition.get("dataset_path"), definition.get("dataset_name")
+    revision = options.pop("revision", "main")
+    if isinstance(job.source, HubDataset):
+        path, revision = job.source.hub, job.source.revision
+        config = job.source.config or config
+    if isinstance(job.source, LocalFiles):
+        path, revision = job.source.paths[0], None
+    split = definition.get("test_split") or definition.get("validation_split")
+    return {
+        "download": {
+            "path": path,
+            "config": config,
+            "revision": revision,
+            "options": options,
+            "split": split,
+        }
+    }
+
+
+def download(*, download: Mapping[str, Any], **_: object) -> Splits:
+    """The splits of a data set of the hub, or of a folder where there is no revision."""
+    path, revision = download["path"], download["revision"]
+    if revision is None:
+        path, commit = str(Path(path).absolute()), None
+    else:
+        commit = hub.origin(path, revision).commit
+    data = hub.dataset(path, download["config"], commit, **download["options"])
+    if isinstance(data, DatasetDict):
+        return {str(split): rows for split, rows in data.items()}
+    return {download["split"]: data}
+
+
+def _without_excluded(rows: Dataset, job: LmEvalJob) -> Dataset:
+    for column, values in job.exclude.items():
+        excluded = set(values)
+        rows = rows.filter(lambda row, name=column, out=excluded: out.isdisjoint(row[name]))
+    return rows
 
 
 def as_dataset(rows: list[dict[str, Any]], files: str) -> Dataset:
@@ -93,7 +180,7 @@ def as_dataset(rows: list[dict[str, Any]], files: str) -> Dataset:
     try:
         return Dataset.from_list(rows)
     except (pa.ArrowException, OverflowError) as error:
-        fits, fails = 0, len(rows)  # so many rows make a table, and so many don't
+        fits, fails = 0, len(rows)  # numbers of rows that make a table, and that don't
         while fails - fits > 1:
             middle = (fits + fails) // 2
             try:
@@ -104,39 +191,8 @@ def as_dataset(rows: list[dict[str, Any]], files: str) -> Dataset:
                 fits = middle
         raise ValueError(
             f"{files}, row {fails}: its values are of other kinds than those of the rows before, "
-            f"or too large ({error}); mend or remove the row"
+            f"or too large ({error}); fix or remove the row"
         ) from None
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Documents by task and split, where they are from, and what they share with training."""
-
-    documents: dict[str, Splits]
-    counts: dict[str, int]
-    origins: dict[str, hub.Origin]
-    shared: Shared
-
-    @property
-    def count(self) -> int:
-        """How many there are to evaluate on."""
-        return sum(self.counts.values())
-
-
-def gather(job: LmEvalJob, train: list[Example]) -> Gathered:
-    """What an evaluation reads, every document tried. Raises ValueError for what is amiss."""
-    _require_nltk(job)
-    fetch = Fetch(job)
-    tasks = lm_eval_tasks.load(job.lm_eval_task, fetch, job.shots, job.task)["tasks"]
-    documents, counts, ids, strung = {}, {}, [], []
-    for name, task in tasks.items():
-        documents[name] = lm_eval_tasks.needed(task)
-        counts[name] = sum(1 for _ in lm_eval_tasks.texts(task))
-        evaluated = documents[name][lm_eval_tasks.evaluation_split(lm_eval_tasks.described(task))]
-        ids += [f"{name}[{at}]" for at in range(len(evaluated))]
-        strung += [strings(row) for row in evaluated]
-    shared = Shared((), (), of_texts(ids, strung, train))
-    return Gathered(documents, counts, fetch.origins, shared)
 
 
 def _require_nltk(job: LmEvalJob) -> None:

@@ -1,175 +1,232 @@
-"""Tasks of lm-eval on documents of ours: its prompts and its scoring, and nothing of its data."""
+"""lm-eval's tasks on documents of ours: its prompts and its scoring, and nothing of its data.
 
+lm-eval caches prompts and answers under keys that know neither data nor model. None of its caches
+is used: each task gets a YAML file that includes lm-eval's definition and names a function that
+supplies the documents. Those of an evaluation come from an artifact that has a digest.
+"""
+
+import json
 import logging
-from collections.abc import Iterator, Mapping
-from functools import partial
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import pyarrow as pa
 from datasets import Dataset
 from jinja2 import TemplateError
 from lm_eval.api.group import Group
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._index import Entry, Kind
-from lm_eval.tasks._yaml_loader import load_yaml
 
+from pipeline.artifacts import checksums
 from pipeline.tasks import lm_eval_index
-from pipeline.tasks.documents import Loader, Splits
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
-EVALUATION = "evaluation"  # stands for the split that a task is evaluated on
+DATASET = ("dataset_path", "dataset_name")  # in a definition: what the documents stand for
+DOCUMENTS, SUFFIX = "documents", ".arrow"
 
-TaskDict = dict[str, Any]  # what lm-eval evaluates: tasks, groups, and which is in which
+Definition = Mapping[str, Any]  # of a task, as its YAML files say
+Splits = Mapping[str, Dataset]  # documents by split
 
 
-def load(name: str, loader: Loader, shots: int | None, made_from: str) -> TaskDict:
-    """A task, group or tag of lm-eval with all that is in it, on documents that `loader` gives.
+@dataclass(frozen=True)
+class LoadedTasks:
+    """What lm-eval evaluates together: a task, or those of a group or tag."""
 
-    `made_from` is noted in the metadata of each task, and so in lm-eval's results.
+    tasks: dict[str, ConfigurableTask]
+    groups: dict[str, Group]
+
+    @property
+    def task_dict(self) -> dict[str, Any]:
+        """The argument of lm-eval's `evaluate`."""
+        members = {name: group.child_names for name, group in self.groups.items()}
+        return {"tasks": self.tasks, "groups": self.groups, "group_map": members}
+
+    def group(self, name: str) -> Group | None:
+        """The group of that name, where lm-eval scores it as one."""
+        group = self.groups.get(name)
+        return group if group is not None and group.has_aggregation else None
+
+
+@dataclass(frozen=True)
+class Supplier:
+    """A function that lm-eval calls for a task's documents, and the arguments that it then gets."""
+
+    function: str  # its import path
+    arguments: Callable[[str, Definition], Mapping[str, object]]  # as JSON can hold them
+
+
+def load(name: str, supplier: Supplier, shots: int | None, documents_id: str) -> LoadedTasks:
+    """A task, group or tag of lm-eval with all its members, on documents from `supplier`.
+
+    `documents_id` enters the metadata of each task, and so lm-eval's results.
 
     Raises:
-        ValueError: for a task whose data can't be replaced, or a document that doesn't suit it.
+        ValueError: for a task whose data can't be replaced, or documents that don't suit it.
     """
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every replaced data set
-    folders = list(lm_eval_index.folders(name))
-    manager = TaskManager(include_path=folders, include_defaults=False)
-    try:
-        for entry in _reached(manager.task_index, name):
-            if entry.kind is Kind.TASK:
-                _replace_data(entry, loader, shots, made_from)
-        found: TaskDict = dict(manager.load([name]))
-    except ImportError as error:
-        raise ValueError(f"{name} needs a package that is not installed: {error}") from error
-    except (TemplateError, KeyError, TypeError, AssertionError, IndexError) as error:
-        raise ValueError(
-            f"lm-eval can't make {name} of these documents: {error!r}; name the right columns in "
-            "evaluation.data"
-        ) from error
-    for task in found["tasks"].values():
-        _check(task)
-        if task.get_config("num_fewshot") is None:
-            task.set_config("num_fewshot", 0)
-        task.set_fewshot_seed(FEWSHOT_SEED)
-    return found
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every replaced definition
+    folders: list[str | Path] = [*lm_eval_index.folders(name)]
+    with tempfile.TemporaryDirectory() as overrides:
+        try:
+            manager = TaskManager(include_path=folders, include_defaults=False)
+            for task in manager.all_subtasks:
+                entry = manager.task_index[task]
+                text = _override(entry.yaml_path, entry.cfg or {}, supplier, shots, documents_id)
+                (Path(overrides) / f"{quote(task, safe='')}.yaml").write_text(text, "utf-8")
+            manager = TaskManager(include_path=[*folders, overrides], include_defaults=False)
+            loaded = manager.load([name])
+        except ImportError as error:
+            raise ValueError(f"{name} needs a package that is not installed: {error}") from error
+        except (TemplateError, KeyError, TypeError, AssertionError, IndexError) as error:
+            raise ValueError(
+                f"lm-eval can't make {name} of these documents: {error!r}; name the right columns "
+                "in evaluation.data"
+            ) from error
+    tasks = {task: _ready(made) for task, made in loaded["tasks"].items()}
+    return LoadedTasks(tasks, loaded.get("groups", {}))
 
 
-def _reached(index: Mapping[str, Entry], name: str) -> list[Entry]:
-    """The entry of a name, and of all that is in it."""
-    waiting, found = [name], {}
-    while waiting:
-        one = waiting.pop()
-        if one in index and one not in found:
-            found[one] = index[one]
-            waiting += _members(index[one])
-    return list(found.values())
-
-
-def _members(entry: Entry) -> list[str]:
-    if entry.kind is Kind.TAG:
-        return sorted(entry.tags)
-    listed = (entry.cfg or {}).get("task") if entry.kind is Kind.GROUP else None
-    found = []
-    for one in listed if isinstance(listed, list) else []:
-        if isinstance(one, str):
-            found.append(one)
-        else:
-            found += [one[key] for key in ("task", "group") if isinstance(one.get(key), str)]
-            found += [part for part in one.get("task", ()) if isinstance(part, str)]
-    return found
-
-
-def _replace_data(entry: Entry, loader: Loader, shots: int | None, made_from: str) -> None:
-    """Changes an entry of lm-eval's index: read where a task is made, alone, in a group or tag."""
-    config = dict(load_yaml(entry.yaml_path, resolve_func=False))
-    replaced = {key: config.get(key) for key in ("dataset_path", "dataset_name")}
-
-    def resolved() -> Splits:
-        return loader(entry.name, config)
-
-    full = load_yaml(entry.yaml_path, resolve_func=True)
-    metadata = full.get("metadata")
-    metadata = dict(metadata) if isinstance(metadata, dict) else {"version": metadata}
-    entry.cfg = {
-        **full,
+def _override(
+    base: Path | None,
+    definition: Definition,
+    supplier: Supplier,
+    shots: int | None,
+    documents_id: str,
+) -> str:
+    """A YAML file that defines a task as lm-eval does, but for its documents and shots."""
+    metadata = definition.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {"version": metadata}
+    arguments = supplier.arguments(definition["task"], definition)
+    replaced = {key: definition.get(key) for key in DATASET}
+    lines = {
+        "include": str(base),
+        "dataset_kwargs": {"replaces": replaced, **arguments},
+        "metadata": {**metadata, "documents": documents_id},
         **({} if shots is None else {"num_fewshot": shots}),
-        "custom_dataset": lambda **_: resolved(),
-        "metadata": {**metadata, "documents": made_from, "replaces": replaced},
     }
-    entry.yaml_path = None
+    keys = [f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items()]
+    return "".join(keys) + f"custom_dataset: !function {supplier.function}\n"
 
 
-def _check(task: Any) -> None:
-    """Raises ValueError for a task whose documents are not those of its entry."""
+def _ready(task: Any) -> ConfigurableTask:
+    """The task with what every evaluation sets. Raises ValueError if its documents aren't ours."""
     if not isinstance(task, ConfigurableTask):
         raise ValueError(f"{task.task_name} is defined in Python: its data can't be held here")
-    replaced = (task.config.metadata or {}).get("replaces", {})
-    for key, value in replaced.items():
+    for key, value in (task.get_config("dataset_kwargs") or {}).get("replaces", {}).items():
         if task.get_config(key) != value:
             raise ValueError(
                 f"{task.task_name}: its group changes {key} from {value!r} to "
                 f"{task.get_config(key)!r}, which is not supported; name the task itself"
             )
+    metadata = {**(task.get_config("metadata") or {})}
+    metadata.pop("config_source", None)  # the temporary file
+    task.set_config("metadata", metadata)
+    if task.get_config("num_fewshot") is None:
+        task.set_config("num_fewshot", 0)
+    task.set_fewshot_seed(FEWSHOT_SEED)
+    return task
 
 
-def evaluation_split(config: Mapping[str, Any]) -> str:
+def write_documents(folder: Path, documents: Mapping[str, Splits]) -> None:
+    """The splits of each task, an Arrow file each: Parquet has no empty structs, documents have."""
+    for task, splits in documents.items():
+        task_folder = _task_folder(folder, task)
+        task_folder.mkdir(parents=True)
+        for split, rows in splits.items():
+            table = arrow_table(rows)
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            path = str(task_folder / f"{split}{SUFFIX}")
+            with pa.ipc.new_file(path, table.schema, options=options) as file:
+                file.write_table(table)
+
+
+def arrow_table(rows: Dataset) -> pa.Table:
+    """The rows of a data set, without rows that a filter left out."""
+    table = rows.with_format("arrow")[:]
+    assert isinstance(table, pa.Table)
+    return table
+
+
+def _task_folder(folder: Path, task: str) -> Path:
+    return folder / DOCUMENTS / quote(task, safe="")
+
+
+def stored(folder: Path) -> Supplier:
+    """The documents that an artifact holds. Raises ValueError for damaged ones."""
+    checksums.verify(folder, f"{DOCUMENTS}/*")
+    return Supplier(
+        f"{__name__}.read_splits",
+        lambda task, _: {"splits_folder": str(_task_folder(folder, task))},
+    )
+
+
+def read_splits(*, splits_folder: str, **_: object) -> dict[str, Dataset]:
+    """The splits of a task that `write_documents` wrote, as lm-eval asks for them."""
+    files = sorted(Path(splits_folder).glob(f"*{SUFFIX}"))
+    if not files:
+        raise ValueError(f"{splits_folder} holds no documents; delete its task and run again")
+    # in memory: `datasets` would else keep a copy in a cache of its own
+    return {path.stem: Dataset(read_documents(path)) for path in files}
+
+
+def read_documents(path: Path) -> pa.Table:
+    """A split that `write_documents` wrote, in memory."""
+    return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
+
+
+def evaluation_split(definition: Definition) -> str:
     """The split that a task is evaluated on. Raises ValueError if it has none."""
-    split = config.get("test_split") or config.get("validation_split")
+    split = definition.get("test_split") or definition.get("validation_split")
     if not split:
-        raise ValueError(f"{config.get('task')} has no split to be evaluated on")
+        raise ValueError(f"{definition.get('task')} has no split to be evaluated on")
     return split
 
 
-def example_split(config: Mapping[str, Any]) -> str | None:
+def fewshot_split(definition: Definition) -> str | None:
     """The split that lm-eval takes a task's examples from, read even where it takes none."""
-    few = config.get("fewshot_config") or {}
-    if few.get("samples") is not None and not few.get("split"):
+    fewshot = definition.get("fewshot_config") or {}
+    if fewshot.get("samples") is not None and not fewshot.get("split"):
         return None
-    named = few.get("split") or config.get("fewshot_split")
-    return named or config.get("training_split") or config.get("validation_split")
+    named = fewshot.get("split") or definition.get("fewshot_split")
+    return named or definition.get("training_split") or definition.get("validation_split")
 
 
-def described(task: ConfigurableTask) -> dict[str, Any]:
-    """The configuration of a task, its functions as they are."""
+def definition_of(task: ConfigurableTask) -> Definition:
+    """The configuration of a loaded task, its functions as they are."""
     return task.config.to_dict(keep_callable=True)
 
 
-def needed(task: ConfigurableTask) -> dict[str, Dataset]:
-    """The splits that an evaluation reads: without examples in the prompt, none of those."""
-    config = described(task)
-    kept = {evaluation_split(config): True}
-    if (split := example_split(config)) is not None:
-        kept.setdefault(split, bool(task.config.num_fewshot))
+def required_splits(task: ConfigurableTask) -> dict[str, Dataset]:
+    """The splits that an evaluation reads: without examples in the prompt, none of their rows."""
+    definition = definition_of(task)
+    keep_rows = {evaluation_split(definition): True}
+    if (split := fewshot_split(definition)) is not None:
+        keep_rows.setdefault(split, bool(task.config.num_fewshot))
     return {
-        split: task.dataset[split] if whole else task.dataset[split].select([])
-        for split, whole in kept.items()
+        split: task.dataset[split] if keep else task.dataset[split].select([])
+        for split, keep in keep_rows.items()
     }
 
 
-def leaves(tasks: TaskDict, name: str) -> dict[str, Any]:
-    """The tasks that are scored together under a name: those of a group, or the task alone."""
-    group = tasks["groups"].get(name)
-    return {one.task_name: one for one in group.get_all_tasks()} if group else tasks["tasks"]
-
-
-def top_group(tasks: TaskDict, name: str) -> Group | None:
-    """The group of that name, where lm-eval scores it as one."""
-    group = tasks.get("groups", {}).get(name)
-    return group if group is not None and group.has_aggregation else None
-
-
-def texts(task: ConfigurableTask) -> Iterator[tuple[str, list[Any]]]:
-    """Prompt and answers of each document: what a faulty one can't give.
+def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, list[Any]]]:
+    """The prompt and the answers of each document.
 
     Raises:
         ValueError: for a document that the task can't read.
     """
-    for at, document in enumerate(task.eval_docs):
+    for number, document in enumerate(task.eval_docs):
+        assert isinstance(document, Mapping)
         try:
-            choices = partial(task.doc_to_choice, document)
-            answers = choices() if task.config.doc_to_choice else [task.doc_to_target(document)]
+            has_choices = task.config.doc_to_choice
+            answers = (
+                task.doc_to_choice(document) if has_choices else [task.doc_to_target(document)]
+            )
             yield str(task.doc_to_text(document)), answers
         except Exception as error:
             raise ValueError(
-                f"{task.task_name}: document {at} does not suit it ({error}); it has "
+                f"{task.task_name}: document {number} does not suit it ({error}); it has "
                 f"{', '.join(document)}; name the right columns in evaluation.data"
             ) from error

@@ -1,13 +1,15 @@
-"""Documents in local files: rows, a column of numbers beside them, or a text cut in pieces."""
+"""Documents in local files: rows, a column of numbers beside them, or a text cut into documents.
+
+A column map says which columns of ours are made of which of theirs: `a.b` is b inside a, `a[].b` is
+the list of b of each a, and a block of such values makes a block.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.data.rows import Row, read_rows, read_utf8
 from pipeline.settings.evaluation import ColumnMap, TextSplit
-from pipeline.tasks.columns import mapped
 
 TABLES = (".json", ".jsonl", ".parquet")
 NUMBERS = (".lst",)
@@ -17,57 +19,109 @@ SUFFIXES = TABLES + NUMBERS + TEXTS
 
 def read(
     files: Sequence[str], columns: ColumnMap | None, text: TextSplit | None
-) -> list[dict[str, Any]]:
-    """The documents in files that stand side by side: the first has the rows, others add a column.
+) -> list[dict[str, object]]:
+    """The documents of files side by side: the first has the rows, others add a column.
 
     Raises:
         ValueError: for files that can't be read so, or are not equally long.
     """
-    first, *others = (Path(one) for one in files)
-    rows = _cut(first, text) if first.suffix in TEXTS else read_rows(first)
+    first, *others = (Path(file) for file in files)
+    rows = _text_rows(first, text) if first.suffix in TEXTS else read_rows(first)
     for path in others:
-        rows = _beside(rows, path)
-    return mapped(rows, columns)
+        rows = _with_labels(rows, path)
+    return map_columns(rows, columns)
 
 
-def _beside(rows: Sequence[Row], path: Path) -> list[Row]:
+def _with_labels(rows: Sequence[Row], path: Path) -> list[Row]:
     if path.suffix not in NUMBERS:
         raise ValueError(f"{path}: beside a first file, only {', '.join(NUMBERS)} are read")
     labels = [
-        _number(path, at, line)
-        for at, line in enumerate(read_utf8(path).split("\n"), 1)
+        _number(path, number, line)
+        for number, line in enumerate(read_utf8(path).split("\n"), 1)
         if line.strip()
     ]
     if len(labels) != len(rows):
         raise ValueError(f"{path} has {len(labels)} lines for {len(rows)} documents")
     return [
-        Row(row.place, row.values | {"label": label})
+        Row(row.location, row.values | {"label": label})
         for row, label in zip(rows, labels, strict=True)
     ]
 
 
-def _number(path: Path, at: int, line: str) -> int:
+def _number(path: Path, number: int, line: str) -> int:
     try:
         return int(line)
     except ValueError:
-        raise ValueError(f"{path}:{at}: {line!r:.40} is no whole number; mend the line") from None
+        raise ValueError(
+            f"{path}:{number}: {line!r:.40} is not a whole number; fix the line"
+        ) from None
 
 
-def _cut(path: Path, text: TextSplit | None) -> list[Row]:
+def _text_rows(path: Path, text: TextSplit | None) -> list[Row]:
     if text is None:
         raise ValueError(f"{path}: the task is not made of plain text; allowed: {TABLES}")
-    pieces = cut(read_utf8(path), text.begins)
-    return [Row(f"{path}, document {n}", {text.column: one}) for n, one in enumerate(pieces, 1)]
+    documents = split_documents(read_utf8(path), text.begins)
+    return [
+        Row(f"{path}, document {number}", {text.column: document})
+        for number, document in enumerate(documents, 1)
+    ]
 
 
-def cut(text: str, begins: str) -> list[str]:
-    """The documents of a text: each begins with a line that fits the pattern, blank ones left out.
+def split_documents(text: str, begins: str) -> list[str]:
+    """The documents of a text: each begins with a line that fits the pattern.
 
-    What stands before the first such line is a document too.
+    Text before the first such line is a document too; blank documents are left out.
     """
-    pieces: list[list[str]] = [[]]
+    documents: list[list[str]] = [[]]
     for line in text.split("\n"):
         if re.match(begins, line):
-            pieces.append([])
-        pieces[-1].append(line)
-    return [joined for lines in pieces if (joined := "\n".join(lines)).strip()]
+            documents.append([])
+        documents[-1].append(line)
+    return [document for lines in documents if (document := "\n".join(lines)).strip()]
+
+
+def map_columns(rows: Sequence[Row], columns: ColumnMap | None) -> list[dict[str, object]]:
+    """The rows under the names of `columns`; unchanged where they have these names already.
+
+    Raises:
+        ValueError: for a row that lacks a path which the map names.
+    """
+    if columns is None or _has_our_columns(rows[0], columns):
+        return [row.values for row in rows]
+    return [{name: _look_up(row, path) for name, path in columns.items()} for row in rows]
+
+
+def _has_our_columns(row: Row, columns: ColumnMap) -> bool:
+    try:
+        for path in columns.values():
+            _look_up(row, path)
+    except ValueError:
+        return set(columns) <= set(row.values)
+    return False
+
+
+def _look_up(row: Row, path: object) -> object:
+    if isinstance(path, Mapping):
+        return {name: _look_up(row, inner) for name, inner in path.items()}
+    try:
+        return _follow(row.values, path)
+    except (KeyError, TypeError, AttributeError):
+        names = ", ".join(sorted(row.values)) or "none"
+        raise ValueError(
+            f"{row.location}: nothing at {path!r}; its columns are {names}; name the right places "
+            "in evaluation.data.TASK.columns"
+        ) from None
+
+
+def _follow(value: object, path: object) -> object:
+    if not isinstance(path, str):
+        raise TypeError(f"{path!r:.60} is not a column")
+    key, _, rest = path.partition(".")
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r:.60} has no columns")
+    inner = value[key.removesuffix("[]")]
+    if not key.endswith("[]"):
+        return _follow(inner, rest) if rest else inner
+    if not isinstance(inner, list):
+        raise TypeError(f"{inner!r:.60} is not a list")
+    return [_follow(element, rest) if rest else element for element in inner]
