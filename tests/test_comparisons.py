@@ -14,8 +14,9 @@ from pipeline.reporting.analysis.gap_closed import baseline_of
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, assemble
 from pipeline.reporting.analysis.summary import agreements, limits
-from pipeline.reporting.render.table import MISSING, main_table
+from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import comparison_tables
+from pipeline.reporting.sections.main_table import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.tests import holm
 

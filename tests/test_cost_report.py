@@ -1,8 +1,9 @@
-"""Who is charged with what, who leads at which budget, and where the order turns."""
+"""How costs are attributed, which method leads at which budget, and where the order changes."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 
@@ -11,22 +12,30 @@ from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Pair, Row, assemble
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
+    AMORTISED,
     IN_FULL,
+    MEMORY,
     OWN,
-    Charge,
-    charge_of,
-    ledger_of,
+    QUANTITIES,
+    SUMS,
+    CostData,
+    collect_costs,
+    job_costs,
     total,
 )
-from pipeline.reporting.costs.books import Books, keep_books
-from pipeline.reporting.costs.crossovers import flip_table, flips, turn_of
+from pipeline.reporting.costs.crossovers import crossover_point, crossover_table, crossovers
 from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
-from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS, Course, Race, races
-from pipeline.reporting.costs.shared_costs import shared_table
-from pipeline.reporting.costs.tables import price_table, token_table
+from pipeline.reporting.costs.quality_vs_cost import (
+    FLOPS,
+    SECONDS,
+    CostComparison,
+    QualityCurve,
+    cost_comparisons,
+)
+from pipeline.reporting.costs.tables import cost_table, shared_cost_table
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
-from pipeline.reporting.sections.costs import cost_plots, cost_tables
+from pipeline.reporting.sections.contents import cost_section
 from pipeline.runtime.costs import JobCost
 from pipeline.runtime.process_pool import InlineExecutor
 
@@ -49,57 +58,52 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
 
 
 @pytest.fixture(scope="module")
-def books(inputs: ReportInputs) -> Books:
-    return keep_books(inputs, assemble(inputs, {}), sizes_of(inputs))
+def data(inputs: ReportInputs) -> CostData:
+    return collect(inputs)
 
 
-def values(charge: Charge) -> dict[str, float]:
-    return {field.name: getattr(charge, field.name) for field in fields(Charge)}
+def collect(inputs: ReportInputs) -> CostData:
+    return collect_costs(inputs, assemble(inputs, {}), sizes_of(inputs))
 
 
-def close(one: Charge, other: Charge) -> bool:
-    return values(one) == pytest.approx(values(other))
+def close(costs: pd.Series, expected: pd.Series) -> bool:
+    names = list(QUANTITIES)
+    return costs[names].to_list() == pytest.approx(expected[names].to_list(), nan_ok=True)
 
 
-def test_over_all_trainings_the_amortised_charges_are_each_job_once(books: Books) -> None:
-    once = total(books.ledger.own.values())
-    assert close(total(charge for charge in books.ledger.amortised.values() if charge), once)
-    jobs = {path.partition("/")[0] for path in books.ledger.own}
-    assert jobs == {"students", "starts", "teachers", "caches", "texts"}
+def test_over_all_trainings_the_amortised_costs_are_each_job_once(data: CostData) -> None:
+    assert close(total(data.costs.loc[AMORTISED]), total(data.jobs))
+    stages = {path.partition("/")[0] for path in data.jobs.index}
+    assert stages == {"students", "starts", "teachers", "caches", "texts"}
 
 
-def test_in_full_a_training_is_charged_with_all_that_it_was_made_from(books: Books) -> None:
-    parts = ("starts/small.start-55556666", "teachers/large-11112222")
-    cached = total(
-        books.ledger.own[path] for path in (TRAINED, "caches/large.cache-33334444", *parts)
-    )
-    assert books.ledger.in_full[TRAINED] is not None
-    assert close(books.ledger.in_full[TRAINED], cached)
+def test_in_full_a_training_pays_for_all_that_it_was_made_from(data: CostData) -> None:
+    in_full = data.costs.loc[IN_FULL]
+    start = "starts/small.start-55556666"
+    needed = [TRAINED, "caches/large.cache-33334444", start, "teachers/large-11112222"]
+    assert close(in_full.loc[TRAINED], total(data.jobs.loc[needed]))
     alone = "students/sft.small.s1-0a1b2c3d"
-    needed = total(books.ledger.own[path] for path in (alone, "starts/small.start-55556666"))
-    assert books.ledger.in_full[alone] == needed
+    assert close(in_full.loc[alone], total(data.jobs.loc[[alone, start]]))
 
 
-def test_a_job_is_divided_among_the_trainings_that_use_it(books: Books) -> None:
-    users = books.ledger.users
+def test_a_job_is_divided_among_the_trainings_that_use_it(data: CostData) -> None:
+    users = data.jobs["trainings"]
     # of each of two teachers, three methods and two seeds; sft, once, needs none of them
     assert users["teachers/large-11112222"] == 6
     assert users["caches/large.cache-33334444"] == 2
     assert users["texts/middle.texts-44445555"] == 2
     assert users["starts/small.start-55556666"] == 2 * 6 + 2
-    own = books.ledger.own
+    own = data.jobs["seconds"]
     seconds = (
-        own[TRAINED].seconds
-        + own["caches/large.cache-33334444"].seconds / 2
-        + own["teachers/large-11112222"].seconds / 6
-        + own["starts/small.start-55556666"].seconds / 14
+        own[TRAINED]
+        + own["caches/large.cache-33334444"] / 2
+        + own["teachers/large-11112222"] / 6
+        + own["starts/small.start-55556666"] / 14
     )
-    charged = books.ledger.amortised[TRAINED]
-    assert charged is not None
-    assert charged.seconds == pytest.approx(seconds)
+    assert data.costs.loc[(AMORTISED, TRAINED), "seconds"] == pytest.approx(seconds)
 
 
-def test_students_that_label_for_another_are_charged_to_it(inputs: ReportInputs) -> None:
+def test_a_training_pays_for_students_that_label_for_it(inputs: ReportInputs) -> None:
     first, last = "students/of_first-1", TRAINED
     made = {
         first: {"inputs": {"start": "starts/small.start-55556666"}},
@@ -107,164 +111,164 @@ def test_students_that_label_for_another_are_charged_to_it(inputs: ReportInputs)
         last: {"inputs": {"start": "starts/small.start-55556666", "texts-0": "texts/by_student-2"}},
     }
     took = inputs.costs["sft.small.s1-0a1b2c3d"]
-    ledger = ledger_of(
+    data = collect(
         replace(
             inputs,
             manifests={**inputs.manifests, **made},
             costs={**inputs.costs, "of_first-1": took, "by_student-2": took},
         )
     )
-    whole, own = ledger.in_full[last], ledger.own[last]
-    assert whole is not None
-    start = ledger.own["starts/small.start-55556666"]
-    assert whole.seconds == pytest.approx(own.seconds + 2 * took.cost.seconds + start.seconds)
-    assert ledger.users[first] == 1
-    assert close(
-        total(charge for charge in ledger.amortised.values() if charge), total(ledger.own.values())
-    )
+    own = data.jobs["seconds"]
+    expected = own[last] + 2 * took.cost.seconds + own["starts/small.start-55556666"]
+    assert data.costs.loc[(IN_FULL, last), "seconds"] == pytest.approx(expected)
+    assert data.jobs.loc[first, "trainings"] == 1
+    assert close(total(data.costs.loc[AMORTISED]), total(data.jobs))
 
 
-def test_without_the_manifest_of_a_part_only_the_own_cost_is_told(inputs: ReportInputs) -> None:
+def test_without_the_manifest_of_a_part_only_the_own_cost_is_known(inputs: ReportInputs) -> None:
     manifests = {path: dict(one) for path, one in inputs.manifests.items()}
     manifests[TRAINED] = {"inputs": {"start": "starts/small.start-55556666", "teacher": "lost-1"}}
-    kept = keep_books(replace(inputs, manifests=manifests), assemble(inputs, {}), sizes_of(inputs))
-    assert kept.ledger.in_full[TRAINED] is None
+    data = collect(replace(inputs, manifests=manifests))
+    assert data.costs.loc[(IN_FULL, TRAINED)].isna().all()
+    table = cost_table(data)
     row = next(
         row
-        for group in price_table(kept).groups
+        for group in table.groups
         for row in group.rows
         if group.names[0] == "large" and row[0].text == "forward_kl"
     )
-    shown = dict(zip((one.detail for one in price_table(kept).headings), row, strict=True))
+    shown = dict(zip((one.detail for one in table.headings), row, strict=True))
     assert shown["in full, s"].text == MISSING
     assert shown["amortised, s"].text == MISSING
     assert shown["own, s"].text != MISSING
 
 
-def test_the_cost_table_has_the_means_over_seeds(books: Books) -> None:
-    table = price_table(books)
-    columns = {(one.title, one.detail): place for place, one in enumerate(table.headings)}
+def test_the_cost_table_has_the_means_over_seeds(data: CostData) -> None:
+    table = cost_table(data)
+    columns = {(one.title, one.detail): index for index, one in enumerate(table.headings)}
     row = next(row for row in table.groups[0].rows if row[0].text == "forward_kl")
     paths = [TRAINED, TRAINED.replace("s1", "s2")]
     for account in ACCOUNTS:
-        charges = [account.charges(books.ledger)[path] for path in paths]
-        expected = np.mean([charge.flops for charge in charges if charge])
-        assert row[columns["FLOPs", account.title]].value == pytest.approx(expected)
+        expected = data.costs.loc[account].loc[paths, "flops"].mean()
+        assert row[columns["FLOPs", account]].value == pytest.approx(expected)
     assert ("Energy", "own, J") not in columns  # nothing measured it
 
 
+def with_costs(inputs: ReportInputs, **values: float | None) -> dict[str, JobCost]:
+    return {id: replace(job, cost=replace(job.cost, **values)) for id, job in inputs.costs.items()}
+
+
 def test_energy_has_columns_where_it_was_measured(inputs: ReportInputs) -> None:
-    costs = {
-        id: replace(job, cost=replace(job.cost, energy_joules=7.0))
-        for id, job in inputs.costs.items()
-    }
-    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
-    table = price_table(kept)
-    place = [(one.title, one.detail) for one in table.headings].index(("Energy", "in full, J"))
+    table = cost_table(collect(replace(inputs, costs=with_costs(inputs, energy_joules=7.0))))
+    index = [(one.title, one.detail) for one in table.headings].index(("Energy", "in full, J"))
     row = next(row for row in table.groups[0].rows if row[0].text == "forward_kl")
-    assert row[place].value == 4 * 7.0  # training, start, teacher, cache
+    assert row[index].value == 4 * 7.0  # training, start, teacher, cache
 
 
-def test_the_shared_table_adds_up_to_the_grid_with_evaluations_apart(books: Books) -> None:
-    trained, evaluated, everything = shared_table(books).groups
-    place = [one.title for one in shared_table(books).headings].index("Time")
-    students = sum(one.seconds for path, one in books.ledger.own.items() if "students" in path)
+def test_the_shared_table_adds_up_to_the_grid_with_evaluations_apart(data: CostData) -> None:
+    table = shared_cost_table(data)
+    trained, evaluated, everything = table.groups
+    index = [one.title for one in table.headings].index("Time")
+    students = data.jobs["seconds"].filter(like="students").sum()
     rows = (*trained.rows, *evaluated.rows)
-    shared = sum(row[place].value for row in rows if isinstance(row[place].value, float))
-    assert everything.rows[0][place].value == pytest.approx(students + shared)
+    shared = sum(row[index].value for row in rows if isinstance(row[index].value, float))
+    assert everything.rows[0][index].value == pytest.approx(students + shared)
     # 2 teachers, 2 untrained, 2 started, and 14 trained checkpoints of 21 seconds each
-    assert sum(row[place].value for row in evaluated.rows) == pytest.approx(
-        21.0 * len(set(books.inputs.grid["eval_id"]))
+    assert sum(row[index].value for row in evaluated.rows) == pytest.approx(
+        21.0 * len(set(data.inputs.grid["eval_id"]))
     )
 
 
-def course(costs: list[float], nll_nats: list[float]) -> Course:
-    return Course(np.array(costs), np.array(nll_nats))
+def curve(costs: list[float], nll_nats: list[float]) -> QualityCurve:
+    return QualityCurve(np.array(costs), np.array(nll_nats))
 
 
-def race(**courses: list[Course]) -> Race:
-    """Methods by name, each with a course for the seeds 0, 1 ..."""
-    rows = {name: Row("method", "t", "s", name, label=name) for name in courses}
-    found = {rows[name]: dict(enumerate(of_name)) for name, of_name in courses.items()}
-    return Race(Pair("t", "s"), OWN, SECONDS, found)
+def comparison(**curves: list[QualityCurve]) -> CostComparison:
+    """Methods by name, each with a curve for the seeds 0, 1 ..."""
+    rows = {name: Row("method", "t", "s", name, label=name) for name in curves}
+    found = {rows[name]: dict(enumerate(of_name)) for name, of_name in curves.items()}
+    return CostComparison(Pair("t", "s"), OWN, SECONDS, found)
 
 
-def test_a_course_is_linear_between_measurements_and_ends_as_it_was() -> None:
-    one = course([10, 20], [4.0, 3.0])
+def test_a_curve_is_linear_between_measurements_and_ends_as_it_was() -> None:
+    one = curve([10, 20], [4.0, 3.0])
     assert one.at(np.array([9.0, 10, 15, 20, 99]))[1:].tolist() == [4.0, 3.5, 3.0, 3.0]
     assert np.isnan(one.at(np.array([9.0])))[0]
 
 
-def test_in_full_a_course_begins_where_its_needs_are_paid(books: Books) -> None:
+def test_in_full_a_curve_begins_where_its_needs_are_paid(data: CostData) -> None:
     own, whole = (
-        next(one for one in races(books, SECONDS) if one.account is account)
+        next(one for one in cost_comparisons(data, SECONDS) if one.account == account)
         for account in (OWN, IN_FULL)
     )
-    row = next(row for row in own.courses if row.label == "forward_kl")
-    needs = books.ledger.in_full[TRAINED]
-    assert needs is not None
-    before = needs.seconds - books.ledger.own[TRAINED].seconds
-    shifted = own.courses[row][1].costs + before
-    assert whole.courses[row][1].costs == pytest.approx(shifted)
-    assert whole.courses[row][1].costs[-1] == pytest.approx(needs.seconds)
+    row = next(row for row in own.curves if row.label == "forward_kl")
+    needs = data.costs.loc[(IN_FULL, TRAINED), "seconds"]
+    before = needs - data.jobs.loc[TRAINED, "seconds"]
+    shifted = own.curves[row][1].costs + before
+    assert whole.curves[row][1].costs == pytest.approx(shifted)
+    assert whole.curves[row][1].costs[-1] == pytest.approx(needs)
 
 
-def test_equal_cost_tables_tell_who_is_ahead_at_each_budget(books: Books) -> None:
-    table = equal_cost_table(books, FLOPS)
+def test_equal_cost_tables_tell_who_is_ahead_at_each_budget(data: CostData) -> None:
+    table = equal_cost_table(data, FLOPS)
     assert table is not None
-    for group, one in zip(table.groups, races(books, FLOPS), strict=True):
+    for group, one in zip(table.groups, cost_comparisons(data, FLOPS), strict=True):
         budgets, leaders, _ = group.references
         for place in range(1, len(budgets)):
             budget = np.array([budgets[place].value])
-            means = {row.label: one.at(row, budget).mean() for row in one.courses}
+            means = {row.label: one.at(row, budget).mean() for row in one.curves}
             known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
             assert leaders[place].text == min(known, key=lambda label: known[label])
             shown = {row[0].text: row[place].value for row in group.rows}
             for label, mean in means.items():
                 assert shown[label] == (None if np.isnan(mean) else pytest.approx(mean))
-        ends = sorted(one.ends().values())
+        ends = sorted(one.final_costs())
         assert budgets[1].value == pytest.approx(ends[0])
         assert budgets[-1].value == pytest.approx(ends[-1])
 
 
-def test_equal_steps_compare_at_shares_of_the_training(books: Books) -> None:
-    table = equal_steps_table(books)
+def test_equal_steps_compare_at_shares_of_the_training(data: CostData) -> None:
+    table = equal_steps_table(data)
     assert table is not None
     assert [cell.value for cell in table.groups[0].references[0][1:]] == [10, 20, 30, 40]
 
 
-def test_the_order_turns_where_the_lines_cross() -> None:
+def test_the_order_changes_where_the_lines_cross() -> None:
     # 3 - x/10 and 2.5: equal at 5; from there on the first is lower
-    found = flips(race(late=[course([0, 10], [3.0, 2.0])], early=[course([0, 10], [2.5, 2.5])]))
-    assert [(one.first.label, one.then.label) for one in found] == [("early", "late")]
-    assert found[0].turn.budget == pytest.approx(5.0)
+    found = crossovers(
+        comparison(late=[curve([0, 10], [3.0, 2.0])], early=[curve([0, 10], [2.5, 2.5])])
+    )
+    assert [(one.first.label, one.later.label) for one in found] == [("early", "late")]
+    assert found[0].point.budget == pytest.approx(5.0)
     assert found[0].lead_before == pytest.approx(0.5)
     assert found[0].lead_after == pytest.approx(0.5)
-    assert (found[0].turn.low, found[0].turn.high) == (None, None)  # one seed
-    assert (found[0].turn.agreeing, found[0].turn.seeds) == (1, 1)
+    assert np.isnan([found[0].point.low, found[0].point.high]).all()  # one seed
+    assert (found[0].point.agreeing_seeds, found[0].point.seeds) == (1, 1)
 
 
-def test_two_lines_that_never_cross_do_not_turn() -> None:
-    assert not flips(race(a=[course([0, 10], [3.0, 2.0])], b=[course([0, 10], [3.1, 2.1])]))
+def test_lines_that_never_cross_have_no_crossover() -> None:
+    assert not crossovers(
+        comparison(a=[curve([0, 10], [3.0, 2.0])], b=[curve([0, 10], [3.1, 2.1])])
+    )
 
 
 def test_of_several_crossings_the_last_counts() -> None:
     budgets = np.arange(6.0)
     differences = np.array([[1.0, -1.0, 1.0, -3.0, 1.0, 2.0]])
-    turn = turn_of(budgets, differences)
-    assert turn is not None
-    assert turn.budget == pytest.approx(3.75)  # from -3 at 3 to 1 at 4
+    point = crossover_point(budgets, differences)
+    assert point is not None
+    assert point.budget == pytest.approx(3.75)  # from -3 at 3 to 1 at 4
 
 
-def test_seeds_that_agree_closely_bound_the_turn() -> None:
-    late = [course([0, 2, 4, 6, 8, 10], list(np.linspace(3, 2, 6) + shift)) for shift in (0, 0.01)]
-    early = [course([0, 10], [2.5, 2.5]), course([0, 10], [2.5, 2.5])]
-    (flip,) = flips(race(late=late, early=early))
-    assert flip.turn.budget == pytest.approx(5.05)  # 0.005 nats at 0.1 nats in 10
-    assert (flip.turn.low, flip.turn.high) == (4.0, 6.0)
+def test_seeds_that_agree_closely_bound_the_crossover() -> None:
+    late = [curve([0, 2, 4, 6, 8, 10], list(np.linspace(3, 2, 6) + shift)) for shift in (0, 0.01)]
+    early = [curve([0, 10], [2.5, 2.5]), curve([0, 10], [2.5, 2.5])]
+    (crossover,) = crossovers(comparison(late=late, early=early))
+    assert crossover.point.budget == pytest.approx(5.05)  # 0.005 nats at 0.1 nats in 10
+    assert (crossover.point.low, crossover.point.high) == (4.0, 6.0)
 
 
-def test_the_interval_of_a_turn_covers_it_as_often_as_it_says(
+def test_the_interval_of_a_crossover_covers_it_as_often_as_it_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Lines that truly cross at 5, each seed shifted by a normal draw."""
@@ -272,51 +276,50 @@ def test_the_interval_of_a_turn_covers_it_as_often_as_it_says(
     budgets = np.linspace(0, 10, 101)
     for _ in range(trials):
         shifts = rng.normal(0, 0.15, (4, 1))
-        turn = turn_of(budgets, (budgets - 5) / 10 + shifts)
-        assert turn is not None
-        low = -np.inf if turn.low is None else turn.low
-        high = np.inf if turn.high is None else turn.high
+        point = crossover_point(budgets, (budgets - 5) / 10 + shifts)
+        assert point is not None
+        low = -np.inf if np.isnan(point.low) else point.low
+        high = np.inf if np.isnan(point.high) else point.high
         covered += low < 5.0 < high
     with capsys.disabled():
-        print(f"\nturns: {covered / trials:.1%} of intervals at 95 % cover the true budget")
+        print(f"\ncrossovers: {covered / trials:.1%} of intervals at 95 % cover the true budget")
     # of 2000 draws at 95 %, the share has a standard deviation of 0.5 %; ends lie on measurements,
     # so an interval may be wider than it need be
     assert 0.935 <= covered / trials <= 0.985
 
 
-def test_every_table_and_plot_can_be_written(books: Books) -> None:
-    found = cost_tables(books)
-    names = [table.name for table in found]
+def test_every_table_and_plot_can_be_written(data: CostData) -> None:
+    section = cost_section(data.inputs, data.results, data.sizes)
+    tables = [*section.tables, *section.folded]
+    names = [table.name for table in tables]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]
-    assert set(names[4:]) <= {"equal_seconds", "equal_flops", "flips"}
-    for table in found:
+    assert set(names[4:]) <= {"equal_seconds", "equal_flops", "crossovers"}
+    for table in tables:
         columns = len(table.group_headings) + len(table.headings)
         for line in formats.markdown(table).splitlines():
-            assert not line.startswith("|") or line.count(" | ") == columns - 1
+            assert not line.startswith("|") or line.count("|") == columns + 1
         formats.latex(table)
-    drawn = [plot.name for plot in cost_plots(books)]
-    assert drawn == ["scores_by_seconds", "scores_by_flops", "nll_by_cost"]
-    assert token_table(books) in found
+    plots = [plot.name for plot in section.plots]
+    assert plots == ["scores_by_seconds", "scores_by_flops", "nll_by_cost"]
 
 
-def test_without_flops_of_a_student_nothing_is_said_of_its_flops(inputs: ReportInputs) -> None:
-    costs: dict[str, JobCost] = {
-        id: replace(job, cost=replace(job.cost, flops=None)) if "forward_kl" in id else job
-        for id, job in inputs.costs.items()
-    }
-    kept = keep_books(replace(inputs, costs=costs), assemble(inputs, {}), sizes_of(inputs))
-    for one in races(kept, FLOPS):
-        assert "forward_kl" not in {row.label for row in one.courses}
-    table = equal_cost_table(kept, SECONDS)
+def test_a_student_with_unknown_flops_is_compared_by_time_alone(inputs: ReportInputs) -> None:
+    unknown = with_costs(inputs, flops=None)
+    costs = {id: unknown[id] if "forward_kl" in id else job for id, job in inputs.costs.items()}
+    data = collect(replace(inputs, costs=costs))
+    for one in cost_comparisons(data, FLOPS):
+        assert "forward_kl" not in {row.label for row in one.curves}
+    table = equal_cost_table(data, SECONDS)
     assert table is not None
     assert "forward_kl" in {row[0].text for row in table.groups[0].rows}
-    flip_table(kept)
+    crossover_table(data)
 
 
-def test_a_charge_has_the_whole_cost_of_its_job(inputs: ReportInputs) -> None:
-    job = inputs.costs["large-11112222"]
-    cost, charge = job.cost, charge_of(job)
-    for field in fields(Charge):
-        if field.name != "memory_bytes":
-            assert getattr(charge, field.name) == getattr(cost, field.name)
-    assert charge.memory_bytes == cost.peak_memory_bytes
+def test_a_job_is_listed_with_its_whole_cost(inputs: ReportInputs) -> None:
+    cost = inputs.costs["large-11112222"].cost
+    (job,) = job_costs(inputs, ["teachers/large-11112222"]).to_dict("records")
+    assert job == pytest.approx(
+        {name: np.nan if getattr(cost, name) is None else getattr(cost, name) for name in job},
+        nan_ok=True,
+    )
+    assert set(job) == {*SUMS, MEMORY}

@@ -13,7 +13,7 @@ from reports import Made
 from pipeline.artifacts import checksums, schemas
 from workflow.commands import publish, self_check
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-pytestmark = pytest.mark.xdist_group("report")
+pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 UNFOLD = "document.querySelectorAll('details').forEach((one) => (one.open = true))"
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -161,16 +161,16 @@ def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
     assert not find(chrome, "#overview").is_displayed()
     assert mean in view.find_element(By.CSS_SELECTOR, "table.numbers tbody tr").text
     student = "results/students/large.forward_kl.small.s1-0a1b2c3d"
-    assert f"snakemake --cores all {student} --configfile" in view.text
+    assert f"distilbench stage {student} --configfile" in view.text
     assert "training.learning_rate" in view.text
 
     view.find_element(By.LINK_TEXT, "seed 1").click()
     evaluation = "evals/large.forward_kl.small.s1.eval-0a1b2c3d"
     assert view.find_element(By.TAG_NAME, "h2").text == evaluation
-    assert f"snakemake --cores all results/{evaluation} --configfile" in view.text
+    assert f"distilbench stage results/{evaluation} --configfile" in view.text
     assert "torch" in view.text
     view.find_element(By.LINK_TEXT, student.removeprefix("results/")).click()
-    assert f"snakemake --cores all {student} --configfile" in view.text
+    assert f"distilbench stage {student} --configfile" in view.text
     assert chrome.get_log("browser") == []
 
 
@@ -195,7 +195,7 @@ def test_a_method_has_a_page_that_leads_to_its_cells(chrome: Chrome, made: Made)
     assert "Hinton et al. 2015" in view.text
     view.find_element(By.PARTIAL_LINK_TEXT, "Teacher middle").click()
     assert "teacher middle" in view.find_element(By.TAG_NAME, "h2").text
-    assert len(view.find_elements(By.CSS_SELECTOR, ".chart polyline")) == 3 * 2  # two seeds
+    assert view.find_element(By.CSS_SELECTOR, ".curves img").size["height"] > 100
 
 
 def test_an_address_opens_the_page_of_a_cell(chrome: Chrome, made: Made) -> None:

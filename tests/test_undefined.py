@@ -8,7 +8,8 @@ import pytest
 from test_reporting import ONE_SEED, compared, read, summed
 
 from pipeline.reporting.analysis.scores import assemble
-from pipeline.reporting.render import table
+from pipeline.reporting.render.table import MISSING
+from pipeline.reporting.sections.main_table import main_table
 
 
 def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Path) -> None:
@@ -20,12 +21,12 @@ def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Pa
     calibration = {key: own for key, own in inputs.sums[name].items() if key.metric == "ece"}
     measured = {**calibration, **summed(items, name)}
     results = assemble(replace(inputs, sums={**inputs.sums, name: measured}), {})
-    rows = table.main_table(results, {}, compared(inputs, results)).groups[0].rows
+    rows = main_table(results, {}, compared(inputs, results)).groups[0].rows
     column = 2 + [one.metric.name for one in results.measures].index("rouge_l")
     shown = {row[0].text: row[column].text for row in rows}
-    assert shown.pop("sft") == table.MISSING
-    assert table.MISSING not in shown.values()
-    assert table.MISSING not in [cell.text for cell in rows[0][2:column]]
+    assert shown.pop("sft") == MISSING
+    assert MISSING not in shown.values()
+    assert MISSING not in [cell.text for cell in rows[0][2:column]]
 
 
 def test_an_item_on_which_a_measure_is_not_defined_has_no_part_in_its_mean(tmp_path: Path) -> None:

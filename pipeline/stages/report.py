@@ -1,42 +1,39 @@
-"""Writes what pipeline.reporting makes of an experiment's evaluations."""
+"""Writes the report of an experiment from its evaluations."""
 
 import gc
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
+from matplotlib import rc_context
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.lock import acquire_lock
-from pipeline.reporting.analysis import provenance
+from pipeline.reporting.analysis import provenance, summary
 from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.model_sizes import sizes_of
-from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.page import page
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.method_pages import method_pages
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.render import formats
-from pipeline.reporting.render import table as tables
-from pipeline.reporting.render.plot_style import STYLE, Plot
-from pipeline.reporting.sections.contents import Draft, drafts
+from pipeline.reporting.render.figures import RC, Plot
+from pipeline.reporting.sections.contents import Section, sections
 from pipeline.runtime import process_pool
 from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
 from pipeline.stages.options import ReportOptions
 
-MANY = 1000  # cells, from which on other processes do more than it takes to begin them
-SVG_NOTES = ("Date", "Creator", "Format", "Type")  # left out: equal plots are equal files
+MANY = 1000  # cells from which on a process pool saves more time than it takes to start
 
 
 def run(options: ReportOptions) -> None:
-    """Writes the report and prints its main table."""
-    gc.disable()  # of millions of scores none is garbage: a quarter of the time went into looking
+    """Writes the report and prints its summary."""
+    gc.disable()  # millions of scores are all kept: collecting took a quarter of the time
     settings = ReportSettings.model_validate(options.job.settings)
     acquire_lock(options.out, log)
     grid = read_grid(options.grid)
@@ -46,10 +43,10 @@ def run(options: ReportOptions) -> None:
     with process_pool.process_pool(options.threads if len(grid) >= MANY else 1) as helpers:
         inputs = read_inputs(results_folder, grid, settings.data_id, helpers)
         with artifact.atomic_write(options.out) as folder:
-            main_table = write_report(folder, options.job, settings, inputs, helpers)
+            text = write_report(folder, options.job, settings, inputs, helpers)
             evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.sums}
             artifact.write_manifest(folder, options.job, evaluations)
-    print(main_table)
+    print(text)
     print(options.out / "index.html")
 
 
@@ -66,7 +63,7 @@ def write_report(
     inputs: ReportInputs,
     helpers: Executor,
 ) -> str:
-    """Everything but the manifest, in `folder`; the main table in Markdown."""
+    """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
     results = assemble(inputs, settings.titles)
     sizes = sizes_of(inputs)
     comparisons = compare(inputs, results, settings)
@@ -76,10 +73,12 @@ def write_report(
     (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")
     provenance.write(folder / provenance.MANIFESTS, inputs.manifests)
 
-    with matplotlib.rc_context(STYLE):
-        begun = [
-            begin_section(folder, one, helpers)
-            for one in drafts(settings, inputs, results, comparisons, sizes)
+    for name in ("plots", "tables"):
+        (folder / name).mkdir()
+    with rc_context(RC):
+        pending = [
+            begin_section(folder, section, helpers)
+            for section in sections(settings, inputs, results, comparisons, sizes)
         ]
     contents = page.Contents(
         methods=method_pages(settings, inputs, results, sizes),
@@ -87,64 +86,38 @@ def write_report(
         samples=samples(inputs, results, sizes),
         sizes=sizes,
         comparisons=comparisons,
-        sections=[section for one in begun if (section := finished(one))],  # plots need their time
+        sections=[(one.section, one.images()) for one in pending if not one.is_empty],
     )
-    html = page.page(job, settings, inputs, results, contents)
+    html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    return (folder / "tables/main.md").read_text(encoding="utf-8")
+    return "\n".join([summary.scope(results), *_best_methods(results, comparisons)])
+
+
+def _best_methods(results: Results, comparisons: Comparisons) -> Iterator[str]:
+    for agreement in summary.agreements(results, comparisons):
+        yield f"{agreement.measure.heading} ({agreement.measure.task}): {agreement.text}"
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A section whose plots are being drawn."""
+class PendingSection:
+    """A section whose plots are being written."""
 
-    draft: Draft
-    drawings: Sequence[Future[page.Drawing]]
+    section: Section
+    plots: Sequence[tuple[Plot, Future[bytes]]]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the section has neither tables nor plots."""
+        return not (self.section.tables or self.section.folded or self.plots)
 
-def begin_section(folder: Path, draft: Draft, helpers: Executor) -> Begun:
-    """The tables and plots of a section, each in all its formats; plots are in others' hands."""
-    drawings = [helpers.submit(write_plot, folder / "plots", plot) for plot in draft.plots]
-    for table in (*draft.tables, *draft.folded):
-        write_table(folder / "tables", table)
-    return Begun(draft, drawings)
-
-
-def finished(begun: Begun) -> page.Section | None:
-    """The section for the page, with its plots; None where there is nothing in it."""
-    draft, drawings = begun.draft, [one.result() for one in begun.drawings]
-    if not (draft.tables or draft.folded or drawings):
-        return None
-    return page.Section(draft.name, draft.title, draft.lead, draft.tables, drawings, draft.folded)
+    def images(self) -> list[page.Image]:
+        """The plots for the page; waits until they are written."""
+        return [page.image(plot, svg.result()) for plot, svg in self.plots]
 
 
-def write_table(folder: Path, table: tables.Table) -> None:
-    """A table in four formats."""
-    folder.mkdir(exist_ok=True)
-    numbers = table.csv or formats.plain_csv(table)
-    formats.write_parquet(folder / f"{table.name}.parquet", numbers)
-    for end, text in (
-        ("csv", numbers),
-        ("md", formats.markdown(table)),
-        ("tex", formats.latex(table)),
-    ):
-        (folder / f"{table.name}.{end}").write_text(text, encoding="utf-8")
-
-
-def write_plot(folder: Path, plot: Plot) -> page.Drawing:
-    """A plot as PNG and SVG, and as the page holds it."""
-    folder.mkdir(exist_ok=True)
-    with matplotlib.rc_context(STYLE):
-        plot.figure.get_layout_engine().execute(plot.figure)
-        plot.figure.set_layout_engine(None)  # what was laid out holds for both formats
-        svg = as_svg(plot.figure)
-        (folder / f"{plot.name}.svg").write_bytes(svg)
-        plot.figure.savefig(folder / f"{plot.name}.png", dpi=130)
-    return page.drawing(plot, svg)
-
-
-def as_svg(figure: Figure) -> bytes:
-    """The figure as SVG, without the date that would make each one different."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(SVG_NOTES))
-    return buffer.getvalue()
+def begin_section(folder: Path, section: Section, helpers: Executor) -> PendingSection:
+    """Writes a section's tables, and lets helpers write its plots."""
+    plots = [(plot, helpers.submit(plot.write, folder / "plots")) for plot in section.plots]
+    for table in (*section.tables, *section.folded):
+        formats.write(folder / "tables", table)
+    return PendingSection(section, plots)

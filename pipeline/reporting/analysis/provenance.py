@@ -66,8 +66,8 @@ def _place(results: Path, role: str, id: str) -> str:
 
 
 def command(experiment: str, path: str) -> str:
-    """What makes the artifact "stage/id" of an experiment, in a checkout of the project."""
-    return f"snakemake --cores all results/{path} --configfile results/{experiment}/report/{CONFIG}"
+    """The command that makes the artifact "stage/id" of an experiment again, in a checkout."""
+    return f"distilbench stage results/{path} --configfile results/{experiment}/report/{CONFIG}"
 
 
 @dataclass

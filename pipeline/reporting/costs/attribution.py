@@ -1,155 +1,163 @@
-"""Who pays for what: the cost of each job, charged to the trainings that it was done for.
+"""How the costs of shared jobs are attributed to the trainings that they were run for.
 
-What a training was made from stands in the manifests. In full, it is charged with all of that, as
-if nobody else used it; amortised, a job is divided among the trainings of the grid that use it, so
-that over these trainings each job is paid once. Evaluations are charged to nobody.
+The manifests say what a training was made from. In full, it pays for all of that, as if no other
+training used it; amortised, a job is divided evenly among the trainings of the grid that use it, so
+that over these trainings each job is paid once. No training pays for evaluations.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 
-from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.runtime.costs import JobCost
+import numpy as np
+import pandas as pd
 
-JOBS = ("teachers/", "starts/", "texts/", "caches/", "students/")  # stages that read models
-NEEDS = ("start", "teacher", "texts", "cache")  # roles in which another job's artifact is used
+from pipeline.reporting.analysis.load import CELL, ReportInputs
+from pipeline.reporting.analysis.scores import Results, Row
+
+STAGES = ("teachers/", "starts/", "texts/", "caches/", "students/")  # those that run models
+SHARED_INPUTS = ("start", "teacher", "texts", "cache")  # roles that artifacts of these stages have
+SUMS = (
+    "seconds",
+    "device_seconds",
+    "flops",
+    "energy_joules",
+    "trained_tokens",
+    "student_generated_tokens",
+    "teacher_generated_tokens",
+    "teacher_tokens",
+)
+MEMORY = "peak_memory_bytes"  # the highest peak: memory is neither added up nor divided
+QUANTITIES = (*SUMS, MEMORY)
+OWN, IN_FULL, AMORTISED = ACCOUNTS = ("own", "in full", "amortised")
+VALIDATION = ("step", "seconds", "flops", "validation_nll_nats")
 
 
 @dataclass(frozen=True)
-class Charge:
-    """Costs that are charged together; None where one of them is not known."""
+class CostData:
+    """The cost of every training under each accounting, and how good it was by then.
 
-    seconds: float
-    device_seconds: float
-    flops: float | None
-    energy_joules: float | None
-    trained_tokens: float
-    student_generated_tokens: float
-    teacher_generated_tokens: float
-    teacher_tokens: float
-    memory_bytes: float  # the highest peak of all jobs
+    In `costs`, by accounting and path, NaN is what was not measured, or what a training with a lost
+    manifest behind it would pay for others.
+    """
 
-    def plus(self, other: "Charge") -> "Charge":
-        """Both together."""
-        return Charge(
-            self.seconds + other.seconds,
-            self.device_seconds + other.device_seconds,
-            _sum(self.flops, other.flops),
-            _sum(self.energy_joules, other.energy_joules),
-            self.trained_tokens + other.trained_tokens,
-            self.student_generated_tokens + other.student_generated_tokens,
-            self.teacher_generated_tokens + other.teacher_generated_tokens,
-            self.teacher_tokens + other.teacher_tokens,
-            max(self.memory_bytes, other.memory_bytes),
-        )
+    inputs: ReportInputs
+    results: Results
+    sizes: Mapping[str, int]
+    trainings: pd.DataFrame  # teacher, student, method, seed and path, a row for each training
+    paths: Mapping[tuple[str, ...], Mapping[int, str]]  # the same by cell, then by seed
+    jobs: pd.DataFrame  # costs of each job by path, and how many trainings it was run for
+    costs: pd.DataFrame  # QUANTITIES of each training by (account, path)
+    validations: Mapping[str, Mapping[str, np.ndarray]]  # by path, where NLL was measured
 
-    def times(self, share: float) -> "Charge":
-        """A share of it; memory cannot be shared."""
-        return Charge(
-            share * self.seconds,
-            share * self.device_seconds,
-            None if self.flops is None else share * self.flops,
-            None if self.energy_joules is None else share * self.energy_joules,
-            share * self.trained_tokens,
-            share * self.student_generated_tokens,
-            share * self.teacher_generated_tokens,
-            share * self.teacher_tokens,
-            self.memory_bytes,
-        )
+    def trained(self, row: Row) -> Mapping[int, str]:
+        """The trainings of a row of the main table, by seed."""
+        return self.paths[row.teacher, row.student, row.method]
+
+    def by_method(self, account: str) -> pd.DataFrame:
+        """The trainings with their costs under an accounting, to be grouped by CELL."""
+        return self.trainings.join(self.costs.loc[account], on="path")
 
 
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other
-
-
-NOTHING = Charge(0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def charge_of(job_cost: JobCost) -> Charge:
-    """The whole cost of one job."""
-    cost = job_cost.cost
-    return Charge(
-        cost.seconds,
-        cost.device_seconds,
-        cost.flops,
-        cost.energy_joules,
-        cost.trained_tokens,
-        cost.student_generated_tokens,
-        cost.teacher_generated_tokens,
-        cost.teacher_tokens,
-        cost.peak_memory_bytes,
+def collect_costs(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> CostData:
+    """Costs and validation curves of every training that the grid compares."""
+    trainings = trainings_of(inputs.grid)
+    paths = list(dict.fromkeys(trainings["path"]))
+    used = _used_jobs(inputs.manifests, paths)
+    jobs = job_costs(inputs, sorted({*used["job"], *paths}))
+    jobs["trainings"] = used["job"].value_counts().reindex(jobs.index, fill_value=0)
+    costs = {
+        OWN: jobs.loc[paths, list(QUANTITIES)],
+        IN_FULL: _total(used, jobs).reindex(paths),
+        AMORTISED: _total(used, _shares(jobs)).reindex(paths),
+    }
+    return CostData(
+        inputs,
+        results,
+        sizes,
+        trainings,
+        _paths(trainings),
+        jobs,
+        pd.concat(costs, names=["account", "path"]),
+        {path: _validations(inputs, path) for path in paths},
     )
 
 
-def total(charges: Iterable[Charge]) -> Charge:
-    """All of them together."""
-    return reduce(Charge.plus, charges, NOTHING)
+def trainings_of(grid: pd.DataFrame) -> pd.DataFrame:
+    """The trainings of each teacher, student and method, ordered by seed.
 
-
-@dataclass(frozen=True)
-class Ledger:
-    """Every job behind the trainings of a grid, by "stage/id", and what each training is charged.
-
-    In full and amortised it is None for a training of which a part is lost.
+    A training that is in the grid under several seeds is listed once, under the first of them.
     """
-
-    own: Mapping[str, Charge]  # of each job, trainings and all others
-    users: Mapping[str, int]  # how many trainings a job was done for
-    in_full: Mapping[str, Charge | None]
-    amortised: Mapping[str, Charge | None]
+    methods = grid[grid["kind"] == "method"].sort_values("seed", kind="stable")
+    trainings = methods[[*CELL, "seed"]].assign(path="students/" + methods["student_id"])
+    return trainings.drop_duplicates([*CELL, "path"])
 
 
-@dataclass(frozen=True)
-class Account:
-    """A way to charge a training."""
-
-    title: str
-    charges: Callable[[Ledger], Mapping[str, Charge | None]]
-
-
-OWN = Account("own", lambda ledger: ledger.own)
-IN_FULL = Account("in full", lambda ledger: ledger.in_full)
-AMORTISED = Account("amortised", lambda ledger: ledger.amortised)
-ACCOUNTS = (OWN, IN_FULL, AMORTISED)
+def _paths(trainings: pd.DataFrame) -> dict[tuple[str, ...], dict[int, str]]:
+    paths: dict[tuple[str, ...], dict[int, str]] = {}
+    for *cell, seed, path in trainings.itertuples(index=False, name=None):
+        paths.setdefault(tuple(cell), {})[seed] = path
+    return paths
 
 
-def ledger_of(inputs: ReportInputs) -> Ledger:
-    """The ledger of the trainings that the grid compares."""
-    methods = inputs.grid.loc[inputs.grid["kind"] == "method", "student_id"]
-    trainings = [f"students/{id}" for id in dict.fromkeys(methods)]
-    found: dict[str, frozenset[str] | None] = {}
-    needs = {one: _needs(one, inputs.manifests, found) for one in trainings}
-    users = Counter(one for of in needs.values() for one in of or ())
-    jobs = sorted({*users, *trainings})
-    own = {one: charge_of(inputs.costs[one.partition("/")[2]]) for one in jobs}
-    shares = {one: own[one].times(1 / users[one]) for one in users}
-    return Ledger(own, users, _together(needs, own), _together(needs, shares))
+def job_costs(inputs: ReportInputs, paths: Iterable[str]) -> pd.DataFrame:
+    """The costs of some jobs by their "stage/id"."""
+    paths = list(paths)
+    costs = [inputs.costs[path.partition("/")[2]].cost for path in paths]
+    columns = {name: [getattr(cost, name) for cost in costs] for name in QUANTITIES}
+    return pd.DataFrame(columns, index=pd.Index(paths, name="job"), dtype=float)
 
 
-def _together(
-    needs: Mapping[str, frozenset[str] | None], charges: Mapping[str, Charge]
-) -> dict[str, Charge | None]:
-    return {
-        training: None if jobs is None else total(charges[one] for one in sorted(jobs))
-        for training, jobs in needs.items()
-    }
+def total(jobs: pd.DataFrame) -> pd.Series:
+    """The costs of all these jobs together; NaN where one of them was not measured."""
+    return pd.Series({**jobs[list(SUMS)].sum(skipna=False), MEMORY: jobs[MEMORY].max()})
 
 
-def _needs(
+def _shares(jobs: pd.DataFrame) -> pd.DataFrame:
+    shares = jobs[list(SUMS)].div(jobs["trainings"], axis=0)
+    return shares.assign(**{MEMORY: jobs[MEMORY]})
+
+
+def _total(used: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """For each training the costs of all jobs that it uses, itself among them."""
+    by_training = used.join(costs[list(QUANTITIES)], on="job").groupby("training")
+    sums = by_training[list(SUMS)].sum(skipna=False)
+    return sums.assign(**{MEMORY: by_training[MEMORY].max()})
+
+
+def _used_jobs(
+    manifests: Mapping[str, Mapping[str, object]], trainings: Iterable[str]
+) -> pd.DataFrame:
+    """A row for each training and each job it uses; none for trainings with a lost manifest."""
+    upstream: dict[str, frozenset[str] | None] = {}
+    pairs = [
+        (training, job)
+        for training in trainings
+        for job in sorted(_upstream(training, manifests, upstream) or ())
+    ]
+    return pd.DataFrame(pairs, columns=["training", "job"])
+
+
+def _upstream(
     job: str,
     manifests: Mapping[str, Mapping[str, object]],
-    found: dict[str, frozenset[str] | None],
+    upstream: dict[str, frozenset[str] | None],
 ) -> frozenset[str] | None:
-    """A job and all those before it; None where the manifest of one is lost."""
-    if job not in found:
-        parts: list[frozenset[str] | None] = [frozenset({job})]
-        for role, path in dict(manifests[job].get("inputs", {})).items():
-            if path.startswith(JOBS):
-                parts.append(_needs(path, manifests, found))
-            elif path not in manifests and role.partition("-")[0] in NEEDS:
-                parts.append(None)
-        known = [part for part in parts if part is not None]
-        found[job] = frozenset().union(*known) if len(known) == len(parts) else None
-    return found[job]
+    """A job and all jobs before it; None where the manifest of one is lost."""
+    if job not in upstream:
+        before: list[frozenset[str] | None] = []
+        inputs = manifests[job].get("inputs", {})
+        for role, path in inputs.items() if isinstance(inputs, dict) else ():
+            if path.startswith(STAGES):
+                before.append(_upstream(path, manifests, upstream))
+            elif path not in manifests and role.partition("-")[0] in SHARED_INPUTS:
+                before.append(None)
+        known = [jobs for jobs in before if jobs is not None]
+        complete = len(known) == len(before)
+        upstream[job] = frozenset({job}).union(*known) if complete else None
+    return upstream[job]
+
+
+def _validations(inputs: ReportInputs, path: str) -> dict[str, np.ndarray]:
+    steps = inputs.training_steps[path.partition("/")[2]]
+    measured = ~np.isnan(steps["validation_nll_nats"])
+    return {name: steps[name][measured].astype(float) for name in VALIDATION}

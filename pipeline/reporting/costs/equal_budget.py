@@ -1,31 +1,43 @@
-"""Who leads at equal steps, at equal time and at equal FLOPs."""
+"""Which method leads at equal steps, at equal time and at equal FLOPs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 
 from pipeline.reporting.analysis.scores import Row
-from pipeline.reporting.costs.books import Books
-from pipeline.reporting.costs.quality_vs_cost import STEPS, Race, Unit, margin, races
-from pipeline.reporting.render.formats import csv_text
-from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, named, pair_title
+from pipeline.reporting.costs.attribution import CostData
+from pipeline.reporting.costs.quality_vs_cost import (
+    STEPS,
+    CostComparison,
+    Unit,
+    cost_comparisons,
+    margin,
+)
+from pipeline.reporting.render.table import (
+    MISSING,
+    Cell,
+    Group,
+    Heading,
+    Table,
+    method_cell,
+    number_cell,
+)
+from pipeline.reporting.render.units import nats, pair_title
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-DONE = ("the cheapest is", "a quarter are", "half are", "three quarters are", "all are")
+FINISHED = ("the cheapest is", "a quarter are", "half are", "three quarters are", "all are")
 CAPTION = (
-    "Held-out NLL in nats a token, mean ± standard deviation over training seeds, read off the "
-    "validation curves: linear between two measurements; a training that is over keeps its last "
-    "value. The lead is over the next method, ± half of the 95 % interval of a paired t-test over "
-    f"the seeds that both have, which the choice of the two is not allowed for. {MISSING}: not "
-    "measured by then, or one seed. A training on its way is not one that was planned for that "
-    "budget: its learning rate has yet to fall."
+    "Held-out NLL in nats/token, mean ± standard deviation over training seeds, interpolated "
+    "linearly between validations; a finished training keeps its last value. Lead over the "
+    "runner-up: ± half-width of the 95 % interval of a paired t-test over shared seeds, not "
+    f"corrected for picking the best. {MISSING}: not measured by then, or a single seed. "
+    "Intermediate points are not runs tuned for that budget: their learning rate is still high."
 )
-
-CSV_COLUMNS = (
+LONG = (
     "Teacher",
     "Student",
-    "Charged",
+    "Accounting",
     "Method",
     "When",
     "Budget",
@@ -35,112 +47,111 @@ CSV_COLUMNS = (
     "Lead (nats)",
     "Lead half width",
 )
+BUDGET, NLL, SPREAD, LOWEST, LEAD, HALF_WIDTH = LONG[5:]
 
 
-def equal_steps_table(books: Books) -> Table | None:
-    """Each method after the same share of the longest training's steps; None for fewer than two."""
-    found = [(race, max(race.ends().values()) * np.array(SHARES)) for race in races(books, STEPS)]
+def equal_steps_table(data: CostData) -> Table | None:
+    """NLL after the same share of the longest training's steps; None for fewer than two methods."""
+    comparisons = [
+        (one, one.final_costs().max() * np.array(SHARES)) for one in cost_comparisons(data, STEPS)
+    ]
     headings = [Heading(f"{share:.0%}", "of the steps") for share in SHARES]
-    return _table("equal_steps", CAPTION, headings, found, books)
+    return _table("equal_steps", CAPTION, headings, comparisons, data)
 
 
-def equal_cost_table(books: Books, unit: Unit) -> Table | None:
-    """Each method at what others took to their end; None for fewer than two methods."""
-    found = [(race, _budgets(race)) for race in races(books, unit)]
-    headings = [Heading(f"When {done}", "done") for done in DONE]
-    caption = f"{CAPTION} Budgets are in {unit.title}, charged as said (see the cost table)."
-    return _table(f"equal_{unit.name}", caption, headings, found, books)
-
-
-def _budgets(race: Race) -> np.ndarray:
-    """Budgets that the cheapest training, a quarter of them ... and all of them just need."""
-    shares = np.linspace(0, 1, len(DONE))
-    return np.quantile(list(race.ends().values()), shares, method="higher")
+def equal_cost_table(data: CostData, unit: Unit) -> Table | None:
+    """NLL at the costs at which other trainings finish; None for fewer than two methods."""
+    shares = np.linspace(0, 1, len(FINISHED))
+    comparisons = [
+        (one, np.quantile(one.final_costs(), shares, method="higher"))
+        for one in cost_comparisons(data, unit)
+    ]
+    headings = [Heading(f"When {count}", "finished") for count in FINISHED]
+    caption = f"{CAPTION} Budgets are in {unit.title}; the cost table explains the accounting."
+    return _table(f"equal_{unit.name}", caption, headings, comparisons, data)
 
 
 def _table(
     name: str,
     caption: str,
     headings: Sequence[Heading],
-    found: Sequence[tuple[Race, np.ndarray]],
-    books: Books,
+    comparisons: Sequence[tuple[CostComparison, np.ndarray]],
+    data: CostData,
 ) -> Table | None:
-    if not found:
+    if not comparisons:
         return None
-    table = Table(
+    whens = [f"{heading.title} {heading.detail}" for heading in headings]
+    frames = [
+        pd.DataFrame(_records(comparison, whens, budgets)) for comparison, budgets in comparisons
+    ]
+    return Table(
         name=name,
         caption=caption,
-        group_headings=("Teacher", "Student", "Charged"),
+        group_headings=("Teacher", "Student", "Accounting"),
         headings=(Heading("Method", numeric=False), *headings),
-        groups=tuple(_group(race, budgets, books) for race, budgets in found),
-    )
-    return replace(table, csv=csv_text([CSV_COLUMNS, *_long_rows(table)]))
-
-
-def _long_rows(table: Table) -> Iterator[list[object]]:
-    """The table in long form: a row for each method at each budget, under CSV_COLUMNS."""
-    whens = [f"{heading.title} {heading.detail}" for heading in table.headings[1:]]
-    for group in table.groups:
-        budgets, leaders, leads = (cells[1:] for cells in group.references)
-        for named_cell, *cells in group.rows:
-            columns = zip(whens, budgets, cells, leaders, leads, strict=True)
-            for when, budget, cell, leader, lead in columns:
-                first = leader.text == named_cell.text
-                ahead = (lead.value, *dict(lead.beside).values()) if first else ()
-                numbers = (budget.value, cell.value, *dict(cell.beside).values())
-                row = [*group.names, named_cell.value, when, *padded(numbers, 3), first]
-                yield [*row, *padded(ahead, 2)]
-
-
-def padded(numbers: Sequence[float | None], width: int) -> list[object]:
-    """So many cells of a CSV file, those empty that have no number."""
-    known = ["" if number is None else number for number in numbers]
-    return [*known, *([""] * (width - len(known)))]
-
-
-def _group(race: Race, budgets: np.ndarray, books: Books) -> Group:
-    points = {row: race.at(row, budgets) for row in race.courses}
-    orders = [_ordered(points, place) for place in range(len(budgets))]
-    leads = [_lead(race, order, budget) for order, budget in zip(orders, budgets, strict=True)]
-    return Group(
-        f"{pair_title(race.pair, books.sizes)}: {race.title}",
-        (race.pair.teacher, race.pair.student, race.title),
-        (
-            (Cell(f"budget ({race.unit.title})"), *(Cell(race.unit.text(x), x) for x in budgets)),
-            (Cell("lowest NLL"), *(Cell(one[0].label if one else MISSING) for one in orders)),
-            (Cell("its lead (nats)"), *leads),
+        groups=tuple(
+            _group(comparison, frame, data)
+            for (comparison, _), frame in zip(comparisons, frames, strict=True)
         ),
-        tuple((named(row), *_cells(of_row)) for row, of_row in points.items()),
+        data=pd.concat(frames)[list(LONG)],
     )
 
 
-def _ordered(points: Mapping[Row, np.ndarray], place: int) -> list[Row]:
-    """The methods of which all seeds were measured by then, the lowest mean first."""
-    means = {row: float(of_row[:, place].mean()) for row, of_row in points.items()}
-    return sorted((row for row in means if not np.isnan(means[row])), key=lambda row: means[row])
+def _records(
+    comparison: CostComparison, whens: Iterable[str], budgets: np.ndarray
+) -> Iterator[dict[str, object]]:
+    """A record for each budget and method, under the names of LONG, and its row of results."""
+    nll = {row: comparison.at(row, budgets) for row in comparison.curves}
+    pair = (comparison.pair.teacher, comparison.pair.student, comparison.title)
+    for index, (when, budget) in enumerate(zip(whens, budgets, strict=True)):
+        means = {row: float(seeds[:, index].mean()) for row, seeds in nll.items()}
+        ranking = sorted((row for row in means if not np.isnan(means[row])), key=means.__getitem__)
+        for row, seeds in nll.items():
+            best = row in ranking[:1]
+            spread = seeds[:, index].std(ddof=1) if len(seeds) > 1 else np.nan
+            lead = _lead(comparison, ranking, budget) if best else (np.nan, np.nan)
+            numbers = (budget, means[row], spread, best, *lead)
+            yield dict(zip(LONG, (*pair, row.label, when, *numbers), strict=True)) | {"row": row}
 
 
-def _lead(race: Race, order: Sequence[Row], budget: float) -> Cell:
-    if len(order) < 2:
-        return Cell(MISSING)
-    differences = race.differences(order[1], order[0], np.array([budget]))
+def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> tuple[float, float]:
+    """The lead of the best over the runner-up, and the half-width of its interval."""
+    if len(ranking) < 2:
+        return np.nan, np.nan
+    differences = comparison.differences(ranking[1], ranking[0], np.array([budget]))
     if not len(differences):  # no seed in common
-        return Cell(MISSING)
-    half = float(margin(differences)[0])
-    lead = float(differences.mean())
-    if not np.isfinite(half):
-        return Cell(f"{lead:.3f}", lead)
-    return Cell(f"{lead:.3f}", lead, f"{half:.3f}", beside=(("half width", half),))
+        return np.nan, np.nan
+    half_width = float(margin(differences)[0])
+    return float(differences.mean()), half_width if np.isfinite(half_width) else np.nan
 
 
-def _cells(nll_nats: np.ndarray) -> Iterator[Cell]:
-    """The mean over seeds, from [seeds, budgets], at each budget."""
-    means = nll_nats.mean(axis=0).tolist()
-    spreads = nll_nats.std(axis=0, ddof=1).tolist() if len(nll_nats) > 1 else [None] * len(means)
-    for mean, spread in zip(means, spreads, strict=True):
-        if np.isnan(mean):
-            yield Cell(MISSING)
-        elif spread is None:
-            yield Cell(f"{mean:.3f}", mean)
-        else:
-            yield Cell(f"{mean:.3f}", mean, f"{spread:.3f}", beside=(("spread", spread),))
+def _group(comparison: CostComparison, frame: pd.DataFrame, data: CostData) -> Group:
+    leaders = frame[frame[LOWEST]].set_index("When")
+    at_budget = frame.drop_duplicates("When").set_index("When")
+    leaders = leaders.reindex(at_budget.index)
+    unit = comparison.unit
+    return Group(
+        f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
+        (comparison.pair.teacher, comparison.pair.student, comparison.title),
+        (
+            (Cell(f"budget ({unit.title})"), *_cells(at_budget, BUDGET, unit.text)),
+            (Cell("lowest NLL"), *map(Cell, leaders["Method"].fillna(MISSING))),
+            (Cell("lead (nats)"), *_cells(leaders, LEAD, nats, HALF_WIDTH, "half width")),
+        ),
+        tuple(
+            (method_cell(row), *_cells(cells, NLL, nats, SPREAD))
+            for row, cells in frame.groupby("row", sort=False)
+        ),
+    )
+
+
+def _cells(
+    frame: pd.DataFrame,
+    column: str,
+    text: Callable[[float], str],
+    spread: str = "",
+    name: str = "spread",
+) -> Iterator[Cell]:
+    spreads = frame[spread] if spread else [np.nan] * len(frame)
+    for value, beside in zip(frame[column], spreads, strict=True):
+        yield number_cell(value, text, beside, name)

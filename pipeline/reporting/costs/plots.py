@@ -1,213 +1,158 @@
-"""Quality against cost: what each method reached, and how it got there."""
+"""Figures of quality against cost: final scores, and held-out NLL on the way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba_array
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from pipeline.reporting.analysis.scores import Mean, Pair, Row
-from pipeline.reporting.costs.attribution import IN_FULL, OWN, Account
-from pipeline.reporting.costs.books import Books
-from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS, STEPS, Race, Unit, races
-from pipeline.reporting.render.plot_style import (
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.costs.attribution import IN_FULL, OWN, CostData
+from pipeline.reporting.costs.quality_vs_cost import (
+    FLOPS,
+    SECONDS,
+    STEPS,
+    CostComparison,
+    Unit,
+    cost_comparisons,
+)
+from pipeline.reporting.render.figures import (
     GREY,
-    MANY_SEEDS,
-    Look,
     Panel,
     Plot,
+    Style,
+    cost_axis,
+    draw_seeds,
+    fit_settled,
     handles_of,
-    legend_below,
-    legend_height,
-    looks_of,
-    measure_panels,
-    panels,
+    small_multiples,
+    styles_of,
 )
-from pipeline.reporting.render.table import pair_title
-from pipeline.reporting.sections.teacher_size_plot import frontier
+from pipeline.reporting.render.units import pair_title
 
 PANELS = 48  # of a figure, beyond which only the first measures are drawn
-SETTLED = 0.3  # share of a course after which it must fit on the axis
-
+SETTLED = 0.3  # share of a curve after which it must fit on the axis
 SCORES = (
-    "A row of panels for each way of charging: the student's training alone (own), and with "
-    "all that it was made from (in full). Large markers are means over training seeds, small "
-    "dots the seeds. The grey steps are the Pareto front: they join the methods that no other "
-    "beats in both score and cost."
+    "A row of panels for each accounting: the student's training alone (own), and with everything "
+    "that it was made from (in full). Large markers are means over training seeds, small dots the "
+    "seeds. The grey steps are the Pareto front: they join the methods that no other beats in both "
+    "score and cost."
 )
-COURSES = (
-    "Means over training seeds, from the first measurement to the last, against the step, the "
-    "student's own time and FLOPs, and those in full. A line begins further right in full: "
-    "start, teacher, texts and cache are paid before. Axes don't begin at zero."
+CURVES = (
+    "Means over training seeds, from the first validation to the last, against the step, the "
+    "student's own time and FLOPs, and those in full: there a line begins further right, since "
+    "start, teacher, texts and cache are paid for before. Axes don't begin at zero."
 )
+Charge = tuple[Pair, str]  # a pair under an accounting
+Costs = Mapping[Row, np.ndarray]  # of the seeds of each method
 
 
-@dataclass(frozen=True)
-class Charged:
-    """A row of panels: a pair, and how its trainings are charged."""
-
-    pair: Pair
-    account: Account
-
-
-def scores_by_cost(books: Books, unit: Unit) -> Plot | None:
-    """A dot for each method: what it reached and what that took; None if costs are not known."""
-    results, looks = books.results, looks_of(books.results.labels)
-    keys = [Charged(pair, account) for pair in results.pairs for account in (OWN, IN_FULL)]
-    paid = {key: _paid(books, key, unit) for key in keys}
-    keys = [key for key in keys if paid[key]]
-    if not keys or not results.ranked_measures:
+def scores_by_cost(data: CostData, unit: Unit, results: Results) -> Plot | None:
+    """A marker for each method at its score and cost; None where costs are not known."""
+    costs = _costs(data, unit, results)
+    if not costs or not results.ranked_measures:
         return None
-    below = legend_height(results.labels)
-    shown = results.ranked_measures[: max(1, PANELS // len(keys))]
-    figure, found = measure_panels(keys, shown, 2.1 + 0.03 * len(looks), legend=below)
-    for panel in found:
-        _score_panel(panel, books, paid[panel.key], looks)
-        panel.axis.set_xlabel(f"{unit.title}, {panel.key.account.title}")
-        if panel.first:
-            panel.axis.set_ylabel(pair_title(panel.key.pair, books.sizes).replace(", ", "\n"))
-    legend_below(figure, handles_of(looks, lines=False))
-    return Plot(
-        f"scores_by_{unit.name}",
-        f"Score against {unit.title}",
-        SCORES + _left_out(len(results.ranked_measures) - len(shown)),
-        figure,
-    )
+
+    styles = styles_of(results.labels)
+    measures = results.ranked_measures[: max(1, PANELS // len(costs))]
+    rows = {charge: pair_title(charge[0], data.sizes) for charge in costs}
+    columns = {measure: f"{measure.heading}\n{measure.detail}" for measure in measures}
+    legend = handles_of(styles, lines=False)
+    figure, panels = small_multiples(rows, columns, 2.1 + 0.03 * len(styles), legend)
+    for panel in panels:
+        _score_panel(panel, results, costs[panel.row], styles)
+        panel.axes.set_xlabel(f"{unit.title}, {panel.row[1]}")
+    left_out = len(results.ranked_measures) - len(measures)
+    more = f" {left_out} further measures are in the tables alone." if left_out else ""
+    return Plot(f"scores_by_{unit.name}", f"Score against {unit.title}", SCORES + more, figure)
 
 
-def _left_out(measures: int) -> str:
-    many = "there are too many pairs of teacher and student to draw all"
-    return f" {measures} further measures are in the tables alone: {many}." if measures else ""
-
-
-def _paid(books: Books, key: Charged, unit: Unit) -> dict[Row, list[float]]:
-    """What each method's trainings took, those left out whose cost is not known."""
-    found = {}
-    for row in books.results.methods[key.pair]:
-        charged = key.account.charges(books.ledger)
-        charges = [charged[path] for path in books.trained(row).values()]
-        values = [None if charge is None else unit.value(charge) for charge in charges]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(values):
-            found[row] = known
-    return found
+def _costs(data: CostData, unit: Unit, results: Results) -> dict[Charge, Costs]:
+    """What each method's trainings cost, without the methods for which it is not known."""
+    charges: dict[Charge, Costs] = {}
+    for pair in results.pairs:
+        for account in (OWN, IN_FULL):
+            column = data.costs[unit.column].loc[account]
+            costs = {
+                row: column[list(data.trained(row).values())].to_numpy()
+                for row in results.methods[pair]
+            }
+            known = {row: values for row, values in costs.items() if not np.isnan(values).any()}
+            if known:
+                charges[pair, account] = known
+    return charges
 
 
 def _score_panel(
-    panel: Panel[Charged],
-    books: Books,
-    paid: Mapping[Row, list[float]],
-    looks: Mapping[str, Look],
+    panel: Panel[Charge, Measure], results: Results, costs: Costs, styles: Mapping[str, Style]
 ) -> None:
-    axis, measure = panel.axis, panel.measure
-    found = books.results.means_by_row(tuple(paid), measure)
-    axis.set_title(f"{measure.heading}\n{measure.detail}")
-    if not found:
+    axes, measure = panel.axes, panel.column
+    means = results.means_by_row(tuple(costs), measure)
+    if not means:
         return
-    means = [(float(np.mean(paid[row])), mean.value) for row, mean in found.items()]
-    _seeds(axis, found, paid, looks)
-    _markers(axis, means, [looks[row.label] for row in found], area=25)
-    front = frontier(means, higher_is_better=bool(measure.metric.higher_is_better))
-    axis.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
-    _scale(axis, [cost for cost, _ in means])
+    points = {row: (float(costs[row].mean()), mean.value) for row, mean in means.items()}
+    for row, mean in means.items():
+        style = styles[row.label]
+        if mean.seed_count == len(costs[row]):
+            draw_seeds(axes, costs[row].tolist(), mean.seed_values, style.colour)
+        axes.plot(*points[row], linestyle="none", marker=style.marker, color=style.colour)
+    front = pareto_front(
+        list(points.values()), higher_is_better=bool(measure.metric.higher_is_better)
+    )
+    axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
+    cost_axis(axes, [cost for cost, _ in points.values()])
 
 
-def _seeds(
-    axis: Axes,
-    found: Mapping[Row, Mean],
-    paid: Mapping[Row, list[float]],
-    looks: Mapping[str, Look],
-) -> None:
-    """Small dots for the seeds, those of all methods together: there may be thousands."""
-    shown = {row: mean for row, mean in found.items() if mean.seed_count == len(paid[row])}
-    if shown:
-        x = np.concatenate([paid[row] for row in shown])
-        y = np.concatenate([mean.seed_values for mean in shown.values()])
-        of_rows = to_rgba_array([looks[row.label].colour for row in shown])
-        colours = np.repeat(of_rows, [mean.seed_count for mean in shown.values()], axis=0)
-        many = max(mean.seed_count for mean in shown.values()) > MANY_SEEDS
-        axis.scatter(x, y, s=3.2, c=colours, alpha=0.55, linewidths=0, rasterized=many)
+def pareto_front(
+    points: Sequence[tuple[float, float]], *, higher_is_better: bool
+) -> list[tuple[float, float]]:
+    """The (cost, score) points that no other beats in one and equals in the other."""
+    sign = 1 if higher_is_better else -1
+    front: list[tuple[float, float]] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * score > sign * front[-1][1]:
+            front.append((cost, score))
+    return front
 
 
-def _markers(
-    axis: Axes, points: Sequence[tuple[float, float]], looks: Sequence[Look], area: float
-) -> None:
-    """A marker at each point, those of one shape together."""
-    for shape in dict.fromkeys(look.marker for look in looks):
-        chosen = [place for place, look in enumerate(looks) if look.marker == shape]
-        x, y = zip(*(points[place] for place in chosen), strict=True)
-        colours = [looks[place].colour for place in chosen]
-        axis.scatter(x, y, s=area, c=colours, marker=shape, linewidths=0, zorder=3)
-
-
-def _scale(axis: Axes, costs: Sequence[float]) -> None:
-    """A logarithmic scale where costs lie far apart."""
-    if max(costs) > 10 * min(costs):
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_locator(NullLocator())
-    else:
-        axis.xaxis.set_major_locator(MaxNLocator(4))
-
-
-def courses_by_cost(books: Books) -> Plot | None:
-    """Held-out NLL against each cost, a line a method; None where it was never measured."""
-    found = {pair: [] for pair in books.results.pairs}
-    for unit in (STEPS, SECONDS, FLOPS):
-        for race in races(books, unit):
-            if race.account in (OWN, IN_FULL):
-                found[race.pair].append(race)
-    rows = [of_pair for of_pair in found.values() if of_pair]
-    if not rows:
+def nll_by_cost(data: CostData, results: Results) -> Plot | None:
+    """Held-out NLL against each unit of cost, a line a method; None where it was not measured."""
+    comparisons = {
+        (one.pair, one.title): one
+        for unit in (STEPS, SECONDS, FLOPS)
+        for one in cost_comparisons(data, unit)
+        if one.account in (OWN, IN_FULL) and one.pair in results.pairs
+    }
+    if not comparisons:
         return None
-    looks, below = looks_of(books.results.labels), legend_height(books.results.labels)
-    columns = max(len(of_pair) for of_pair in rows)
-    figure, axes = panels(len(rows), columns, 2.2 * len(rows) + below)
-    for line, of_pair in zip(axes, rows, strict=True):
-        for axis, race in zip(line, of_pair, strict=False):
-            _race_panel(axis, race, looks)
-        for unused in line[len(of_pair) :]:
-            unused.set_axis_off()
-        title = pair_title(of_pair[0].pair, books.sizes).replace(", ", "\n")
-        line[0].set_ylabel(f"{title}\nheld-out NLL (nats/token)")
-    legend_below(figure, handles_of(looks, lines=True))
-    return Plot(
-        "nll_by_cost",
-        "Held-out NLL against what had been paid",
-        COURSES,
-        figure,
-    )
+    styles = styles_of(results.labels)
+    pairs = dict.fromkeys(pair for pair, _ in comparisons)
+    rows = {pair: f"{pair_title(pair, data.sizes)}\nheld-out NLL (nats/token)" for pair in pairs}
+    columns = dict.fromkeys((title for _, title in comparisons), "")
+    figure, panels = small_multiples(rows, columns, 2.2, handles_of(styles))
+    for panel in panels:
+        if comparison := comparisons.get((panel.row, panel.column)):
+            _curve_panel(panel.axes, comparison, styles)
+        else:
+            panel.axes.set_axis_off()
+    return Plot("nll_by_cost", "Held-out NLL against training cost", CURVES, figure)
 
 
-def _race_panel(axis: Axes, race: Race, looks: Mapping[str, Look]) -> None:
-    lines = {row: _line(race, row) for row in race.courses}
-    of_rows = [looks[row.label] for row in lines]
-    axis.add_collection(
-        LineCollection(
-            [np.stack(line, axis=1) for line in lines.values()],
-            colors=[look.colour for look in of_rows],
-            linestyles=[look.line for look in of_rows],
-            linewidths=1.0,
+def _curve_panel(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:
+    curves = {row: comparison.mean_curve(row) for row in comparison.curves}
+    for row, curve in curves.items():
+        style = styles[row.label]
+        axes.plot(
+            curve.costs,
+            curve.nll_nats,
+            color=style.colour,
+            linestyle=style.line,
+            marker=style.marker,
+            markersize=3.5,
+            markevery=[-1],
         )
-    )
-    ends = [(costs[-1], nll_nats[-1]) for costs, nll_nats in lines.values()]
-    _markers(axis, ends, of_rows, area=9)
-    axis.autoscale_view()
-    settled = np.concatenate([nll[int(SETTLED * len(nll)) :] for _, nll in lines.values()])
-    low, high = settled.min(), settled.max()
-    axis.set_ylim(low - 0.06 * (high - low) - 1e-9, high + 0.12 * (high - low) + 1e-9)
-    _scale(axis, [costs[-1] for costs, _ in lines.values()])
-    axis.yaxis.set_major_locator(MaxNLocator(4))
-    axis.set_xlabel(race.title)
-
-
-def _line(race: Race, row: Row) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds of each measurement: of its cost and of its NLL."""
-    seeds = list(race.courses[row].values())
-    count = min(len(course.costs) for course in seeds)
-    costs = np.mean([course.costs[:count] for course in seeds], axis=0)
-    return costs, np.mean([course.nll_nats[:count] for course in seeds], axis=0)
+    axes.autoscale_view()
+    steps = [(np.linspace(0, 1, len(one.costs)), one.nll_nats) for one in curves.values()]
+    fit_settled(axes, steps, SETTLED)
+    cost_axis(axes, [curve.costs[-1] for curve in curves.values()])
+    axes.set_xlabel(comparison.title)

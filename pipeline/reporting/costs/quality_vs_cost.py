@@ -1,4 +1,4 @@
-"""How good each training was at each cost: held-out NLL against what had been paid by then."""
+"""Quality against cost: held-out NLL of each training at each point of its budget."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,33 +8,30 @@ import numpy as np
 from scipy import stats
 
 from pipeline.reporting.analysis.scores import Pair, Row
-from pipeline.reporting.costs.attribution import ACCOUNTS, OWN, Account, Charge
-from pipeline.reporting.costs.books import Books
-from pipeline.reporting.costs.tables import operations
-from pipeline.reporting.render.table import duration
+from pipeline.reporting.costs.attribution import ACCOUNTS, OWN, CostData
+from pipeline.reporting.render.units import duration, operations
 
-LEVEL = 0.95  # of intervals over seeds
+CONFIDENCE = 0.95  # of intervals over seeds
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What a course is measured in."""
+    """A unit of budget."""
 
     name: str
     title: str
-    column: str  # of STEPS: the student's own part
-    value: Callable[[Charge], float | None]  # of everything that is charged to it
+    column: str  # of VALIDATION: what the student's own training had used by then
     text: Callable[[float], str]
 
 
-SECONDS = Unit("seconds", "seconds", "seconds", lambda one: one.seconds, duration)
-FLOPS = Unit("flops", "FLOPs", "flops", lambda one: one.flops, operations)
-STEPS = Unit("steps", "steps", "step", lambda _: 0.0, "{:.0f}".format)  # only the student's count
+SECONDS = Unit("seconds", "seconds", "seconds", duration)
+FLOPS = Unit("flops", "FLOPs", "flops", operations)
+STEPS = Unit("steps", "steps", "step", "{:.0f}".format)  # of the student's training alone
 
 
 @dataclass(frozen=True)
-class Course:
-    """One training: what had been paid each time that held-out NLL was measured."""
+class QualityCurve:
+    """Held-out NLL of one training, and its cost by the time that it was measured."""
 
     costs: np.ndarray
     nll_nats: np.ndarray
@@ -42,73 +39,92 @@ class Course:
     def at(self, budgets: np.ndarray) -> np.ndarray:
         """NLL at some budgets: linear between two measurements, NaN before the first one.
 
-        A training that is over stays as good as it is.
+        A finished training keeps its last value.
         """
         return np.interp(budgets, self.costs, self.nll_nats, left=np.nan)
 
 
 @dataclass(frozen=True)
-class Race:
-    """The methods of a pair on one scale of costs, each with a course for each seed."""
+class CostComparison:
+    """The methods of a pair on one scale of cost, each with a curve for every seed."""
 
     pair: Pair
-    account: Account
+    account: str
     unit: Unit
-    courses: Mapping[Row, Mapping[int, Course]]
+    curves: Mapping[Row, Mapping[int, QualityCurve]]
 
     @property
     def title(self) -> str:
-        """What is counted, and how it is charged."""
-        return STEPS.title if self.unit is STEPS else f"{self.unit.title}, {self.account.title}"
+        """The unit of the budget, and its accounting."""
+        return STEPS.title if self.unit is STEPS else f"{self.unit.title}, {self.account}"
 
     def at(self, row: Row, budgets: np.ndarray) -> np.ndarray:
         """NLL of a method's seeds at some budgets: [seeds, budgets]."""
-        return np.stack([course.at(budgets) for course in self.courses[row].values()])
+        return np.stack([curve.at(budgets) for curve in self.curves[row].values()])
 
-    def differences(self, one: Row, other: Row, budgets: np.ndarray) -> np.ndarray:
-        """NLL of `one` less that of `other`, for the seeds that both have: [seeds, budgets]."""
-        mine, others = self.courses[one], self.courses[other]
-        found = [
-            mine[seed].at(budgets) - others[seed].at(budgets) for seed in mine if seed in others
+    def differences(self, method: Row, baseline: Row, budgets: np.ndarray) -> np.ndarray:
+        """NLL of a method minus that of another, for the seeds of both: [seeds, budgets]."""
+        minuends, subtrahends = self.curves[method], self.curves[baseline]
+        shared = [seed for seed in minuends if seed in subtrahends]
+        differences = [
+            minuends[seed].at(budgets) - subtrahends[seed].at(budgets) for seed in shared
         ]
-        return np.array(found).reshape(len(found), len(budgets))
+        return np.array(differences).reshape(len(shared), len(budgets))
 
-    def ends(self) -> dict[Row, float]:
-        """What each method's training took until its last measurement, the mean over seeds."""
-        return {
-            row: float(np.mean([course.costs[-1] for course in seeds.values()]))
-            for row, seeds in self.courses.items()
-        }
+    def mean_curve(self, row: Row) -> QualityCurve:
+        """The means over seeds of cost and NLL at each measurement that all seeds have."""
+        curves = list(self.curves[row].values())
+        count = min(len(curve.costs) for curve in curves)
+        costs = np.mean([curve.costs[:count] for curve in curves], axis=0)
+        return QualityCurve(costs, np.mean([curve.nll_nats[:count] for curve in curves], axis=0))
+
+    def final_costs(self) -> np.ndarray:
+        """The cost of each method's training by its last measurement, the mean over seeds."""
+        return np.array(
+            [
+                np.mean([curve.costs[-1] for curve in curves.values()])
+                for curves in self.curves.values()
+            ]
+        )
 
 
-def races(books: Books, unit: Unit) -> Iterator[Race]:
-    """A race for each pair and way of charging; none where fewer than two methods take part."""
+def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:
+    """A comparison for each pair and accounting under which at least two methods have curves."""
     accounts = (OWN,) if unit is STEPS else ACCOUNTS
-    for (pair, rows), account in product(books.results.methods.items(), accounts):
-        courses = {row: _courses(books, row, unit, account) for row in rows}
-        measured = {row: seeds for row, seeds in courses.items() if seeds}
+    shared = {account: _shared_costs(data, unit, account) for account in accounts}
+    for (pair, rows), account in product(data.results.methods.items(), accounts):
+        curves = {row: _curves(data, row, unit, shared[account]) for row in rows}
+        measured = {row: seeds for row, seeds in curves.items() if seeds}
         if len(measured) > 1:
-            yield Race(pair, account, unit, measured)
+            yield CostComparison(pair, account, unit, measured)
 
 
-def _courses(books: Books, row: Row, unit: Unit, account: Account) -> dict[int, Course]:
-    """A course for each seed; empty where the cost or the NLL of one is not known."""
-    found = {}
-    for seed, path in books.trained(row).items():
-        charges = (account.charges(books.ledger)[path], books.ledger.own[path])
-        charged, own = (None if one is None else unit.value(one) for one in charges)
-        measured = books.validations[path]
-        costs, nll_nats = measured[unit.column], measured["validation_nll_nats"]
-        if charged is None or own is None or np.isnan(costs).any() or not len(costs):
+def _shared_costs(data: CostData, unit: Unit, account: str) -> Mapping[str, float]:
+    """What each training pays for other jobs, before its first step; NaN where it isn't known."""
+    if unit is STEPS:
+        return dict.fromkeys(data.validations, 0.0)
+    costs = data.costs[unit.column]
+    return (costs.loc[account] - costs.loc[OWN]).to_dict()
+
+
+def _curves(
+    data: CostData, row: Row, unit: Unit, shared: Mapping[str, float]
+) -> dict[int, QualityCurve]:
+    """A curve for each seed; empty where the cost or the NLL of one is not known."""
+    curves = {}
+    for seed, path in data.trained(row).items():
+        measured = data.validations[path]
+        costs = shared[path] + measured[unit.column]
+        if np.isnan(costs).any() or not len(costs):
             return {}
-        found[seed] = Course(charged - own + costs, nll_nats)
-    return found
+        curves[seed] = QualityCurve(costs, measured["validation_nll_nats"])
+    return curves
 
 
 def margin(differences: np.ndarray) -> np.ndarray:
-    """Half of the interval of a mean over seeds, from [seeds, budgets]; infinite for one seed."""
+    """Half-width of the interval of a mean over seeds, of [seeds, budgets]; infinite for one."""
     seeds = len(differences)
     if seeds < 2:
         return np.full(differences.shape[1], np.inf)
     error = differences.std(axis=0, ddof=1) / np.sqrt(seeds)
-    return stats.t.ppf((1 + LEVEL) / 2, seeds - 1) * error
+    return stats.t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * error

@@ -1,27 +1,41 @@
-"""All that is known of each row of the main table: its scores by seed, curves, costs and jobs."""
+"""The page of each row of the main table: its scores by seed, curves, costs and jobs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import ReportInputs, StepColumns
+from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import CELL, SCORE, Results, Row
-from pipeline.reporting.page.sparklines import Chart, Series, chart
+from pipeline.reporting.costs.tables import OF_TRAINING
+from pipeline.reporting.page.images import image_address
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.table import COSTS, MISSING, sized
+from pipeline.reporting.render.figures import INK, styles_of
+from pipeline.reporting.render.units import sized
+from pipeline.reporting.sections.training_curves import cell_svg
 
-CURVES = (
-    ("Held-out NLL (nats/token)", "validation_nll_nats"),
-    ("Training loss (nats/token)", "loss_nats"),
-    ("Gradient norm", "gradient_norm"),
-)
+MOST_FIGURES = 300  # rows up to which each has its curves: more would take minutes and megabytes
 
 Certainty = Mapping[tuple[str, ...], tuple[float, int]]
+
+
+class GridCell(NamedTuple):
+    """The columns of the grid that a page is made from."""
+
+    teacher: str
+    student: str
+    method: str
+    kind: str
+    seed: int
+    student_id: str
+    teacher_id: str
+    eval_id: str
 
 
 @dataclass(frozen=True)
@@ -30,17 +44,17 @@ class Score:
 
     measure: Measure
     mean: str
-    letters: str  # of the groups that can't be told apart
+    letters: str  # of the groups that don't differ significantly
     interval: str
     spread: str  # over seeds
     stderr: str  # over items, of a single seed
     items: int
-    points: tuple[str, ...]
+    seed_values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a cell: what was trained, what evaluated it, and what it cost."""
+    """One seed of a cell: its model, its evaluation, and what training cost."""
 
     seed: int
     model: str  # "stage/id"
@@ -51,37 +65,37 @@ class Run:
 
     @property
     def model_job(self) -> str:
-        """The address of the job that trained."""
+        """The address of the job that made the model."""
         return anchors.of_job(self.model)
 
     @property
     def evaluation_job(self) -> str:
-        """The address of the job that evaluated."""
+        """The address of the job that evaluated it."""
         return anchors.of_job(self.evaluation)
 
 
 @dataclass(frozen=True)
 class CellPage:
-    """A row of the main table, in full."""
+    """Everything about a row of the main table."""
 
     row: Row
     student: str
     teacher: str
     scores: tuple[Score, ...]  # of whole tasks
     slices: tuple[Score, ...]  # of parts of them
-    curves: tuple[Chart, ...]
+    curves: Markup | None  # the address of their figure
     runs: tuple[Run, ...]
-    settings: Mapping[str, str]  # of its training, but for the seed
+    settings: Mapping[str, str]  # of its training, without the seed
     commands: tuple[str, ...]
 
     @property
     def address(self) -> str:
-        """Where it stands in the page."""
+        """The page's own address."""
         return anchors.of_cell(self.row)
 
     @property
     def method(self) -> str:
-        """Where its method stands in the page."""
+        """The address of the page of its method."""
         return anchors.of_method(self.row.method)
 
 
@@ -93,41 +107,54 @@ def cell_pages(
     sizes: Mapping[str, int],
 ) -> Iterator[CellPage]:
     """A page for each row of the main table, none twice."""
-    grid = inputs.grid.sort_values("seed", kind="stable").drop_duplicates([*CELL, "eval_id"])
-    cells = dict(list(grid.groupby(CELL, sort=False)))
+    cells = _cells(inputs)
     certainty = _certainty(results)
+    styles = styles_of(results.labels)
     rows = [row for pair in results.pairs for row in results.references[pair]]
     rows += [row for pair in results.pairs for row in results.methods[pair]]
-    for row in dict.fromkeys(rows):
-        place = (row.teacher, row.student, row.method)
-        runs = tuple(_run(inputs, cell) for cell in cells[place].itertuples())
+    pages = list(dict.fromkeys(rows))
+    for row in pages:
+        runs = tuple(_run(inputs, cell) for cell in cells[row.teacher, row.student, row.method])
+        colour = styles[row.label].colour if row.kind == "method" else INK
         yield CellPage(
             row=row,
             student=sized(row.student, sizes),
             teacher=sized(row.teacher, sizes),
             scores=tuple(_scores(results, row, results.measures, certainty, comparisons)),
             slices=tuple(_scores(results, row, results.slice_measures, certainty, comparisons)),
-            curves=_curves(inputs, runs),
+            curves=_curves(inputs, runs, colour) if len(pages) <= MOST_FIGURES else None,
             runs=runs,
             settings=_settings(inputs, runs[0].model),
-            commands=tuple(_commands(experiment, runs)),
+            commands=tuple(
+                provenance.command(experiment, path)
+                for run in runs
+                for path in (run.model, run.evaluation)
+            ),
         )
 
 
-def _run(inputs: ReportInputs, cell: tuple) -> Run:
+def _cells(inputs: ReportInputs) -> dict[tuple[str, str, str], list[GridCell]]:
+    """The cells of each row, a cell for each evaluation, by seed."""
+    grid = inputs.grid.sort_values("seed", kind="stable").drop_duplicates([*CELL, "eval_id"])
+    cells: dict[tuple[str, str, str], list[GridCell]] = {}
+    for values in grid[list(GridCell._fields)].itertuples(index=False, name=None):
+        cell = GridCell(*values)
+        cells.setdefault((cell.teacher, cell.student, cell.method), []).append(cell)
+    return cells
+
+
+def _run(inputs: ReportInputs, cell: GridCell) -> Run:
     id = cell.teacher_id if cell.kind == "teacher" else cell.student_id
     evaluation = f"evals/{cell.eval_id}"
-    cost = inputs.costs.get(id)
-    values = [column.value(cost) for column in COSTS] if cost else []
-    shown = zip(COSTS, values, strict=False)
-    texts = [MISSING if value is None else column.text(value) for column, value in shown]
+    job = inputs.costs.get(id)
+    costs = [column.of(job.cost).text for column in OF_TRAINING] if job else []
     finished = str(inputs.manifests[evaluation].get("finished", ""))
-    execution = tuple(cost.execution) if cost else ()
-    return Run(cell.seed, inputs.model_folders[id], evaluation, finished, tuple(texts), execution)
+    execution = tuple(job.execution) if job else ()
+    return Run(cell.seed, inputs.model_folders[id], evaluation, finished, tuple(costs), execution)
 
 
 def _certainty(results: Results) -> Certainty:
-    """The standard error over items (the mean of those of the seeds) and the number of items."""
+    """The standard error over items, the mean of those of the seeds, and the number of items."""
     runs = results.scores.drop_duplicates([*CELL, *SCORE, "id"])
     found = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
     return dict(zip(found.index, zip(found["stderr"], found["n"], strict=True), strict=True))
@@ -155,25 +182,14 @@ def _scores(
                 spread="" if mean.spread is None else measure.format(mean.spread),
                 stderr="" if np.isnan(error) else measure.format(error),
                 items=int(items),
-                points=tuple(measure.format(point) for point in mean.seed_values),
+                seed_values=tuple(measure.format(value) for value in mean.seed_values),
             )
 
 
-def _curves(inputs: ReportInputs, runs: Sequence[Run]) -> tuple[Chart, ...]:
+def _curves(inputs: ReportInputs, runs: Sequence[Run], colour: str) -> Markup | None:
     trained = {f"seed {run.seed}": inputs.training_steps.get(_id(run.model)) for run in runs}
-    found = [
-        chart(
-            title,
-            [_series(name, steps, column) for name, steps in trained.items() if steps is not None],
-        )
-        for title, column in CURVES
-    ]
-    return tuple(one for one in found if one)
-
-
-def _series(name: str, steps: StepColumns, column: str) -> Series:
-    measured = ~np.isnan(steps[column])
-    return Series(name, steps["step"][measured], steps[column][measured])
+    svg = cell_svg({seed: steps for seed, steps in trained.items() if steps is not None}, colour)
+    return None if svg is None else image_address(svg)
 
 
 def _id(path: str) -> str:
@@ -181,22 +197,16 @@ def _id(path: str) -> str:
 
 
 def _settings(inputs: ReportInputs, model: str) -> dict[str, str]:
-    """What the first of a cell's models was made with; its seed is not the others'."""
-    made = inputs.manifests[model].get("settings")
-    settings = made if isinstance(made, dict) else {}
+    """The settings of a training but for its seed, which is not that of the cell's others."""
+    settings = inputs.manifests[model].get("settings")
+    settings = settings if isinstance(settings, dict) else {}
     return {key: text for key, text in flat(settings) if key != "seed"}
 
 
 def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names and texts; what is empty is left out."""
+    """Nested settings as dotted names and texts, without empty ones."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
-
-
-def _commands(experiment: str, runs: Sequence[Run]) -> Iterator[str]:
-    for run in runs:
-        for path in (run.model, run.evaluation):
-            yield provenance.command(experiment, path)

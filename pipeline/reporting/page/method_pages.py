@@ -1,82 +1,69 @@
-"""All that is known of each method: what it is, what it reached, and how its training went."""
+"""The page of each method: what it is, its scores, and how its training went."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.reporting.costs.books import trainings_of
-from pipeline.reporting.page.sparklines import Chart, Series, chart
+from pipeline.reporting.page.images import image_address
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.table import Cell, Group, Heading, Table, pair_title
-from pipeline.reporting.sections.slices import score_cell
-from pipeline.reporting.sections.training_curves import held_out
+from pipeline.reporting.render.figures import styles_of
+from pipeline.reporting.render.table import Cell, Group, Heading, Table, mean_cell
+from pipeline.reporting.render.units import pair_title
+from pipeline.reporting.sections.training_curves import method_svg, validation_curve
 from pipeline.settings.report import ReportSettings
 
-Trained = Mapping[tuple[str, str, str], Mapping[int, str]]
-MOST_LINES = 12  # that a small chart can hold and still be read
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A method in words."""
-
-    name: str
-    method: Method
-    details: str
-
-    @property
-    def address(self) -> str:
-        """Where its page is."""
-        return anchors.of_method(self.name)
+MOST_LINES = 12  # that a small figure can hold and still be read
 
 
 @dataclass(frozen=True)
 class MethodPage:
     """A method, in full."""
 
-    recipe: Recipe
+    name: str  # in the grid
     label: str
+    method: Method
+    details: str
     scores: Table
-    curve: Chart | None
+    curves: Markup | None  # the address of their figure
 
-
-def recipes(settings: ReportSettings) -> list[Recipe]:
-    """Every method with what the configuration sets of it."""
-    rows = settings.config.get("methods")
-    chosen = rows if isinstance(rows, dict) else {}
-    return [
-        Recipe(name, method, details(method, chosen.get(name) or {}))
-        for name, method in settings.methods.items()
-    ]
-
-
-def details(method: Method, chosen: Mapping[str, object]) -> str:
-    """What else makes the method, and what the configuration sets of it."""
-    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
-    found = {**method.defaults, **shown}
-    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
-        if value := getattr(method, key):
-            found[key] = value
-    return ", ".join(
-        f"{key} = {value}" for key, value in found.items() if key not in ("teacher", "text")
-    )
+    @property
+    def address(self) -> str:
+        """The page's own address."""
+        return anchors.of_method(self.name)
 
 
 def method_pages(
     settings: ReportSettings, inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
-    found = []
-    trained = trainings_of(inputs.grid)
-    for recipe in recipes(settings):
-        rows = _rows(results, recipe.name)
-        if rows:
+    configured = settings.config.get("methods")
+    chosen = configured if isinstance(configured, dict) else {}
+    pages = []
+    for name, method in settings.methods.items():
+        if rows := _rows(results, name):
             label = next(iter(rows)).label
+            about = details(method, chosen.get(name) or {})
             table = _table(results, label, rows, sizes)
-            found.append(MethodPage(recipe, label, table, _curve(inputs, rows, trained, sizes)))
-    return found
+            colour = styles_of(results.labels)[label].colour
+            curves = _curves(inputs, rows, sizes, colour)
+            pages.append(MethodPage(name, label, method, about, table, curves))
+    return pages
+
+
+def details(method: Method, chosen: Mapping[str, object]) -> str:
+    """A method's hyperparameters: its own, and those that the configuration sets."""
+    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
+    settings = {**method.defaults, **shown}
+    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
+        if value := getattr(method, key):
+            settings[key] = value
+    return ", ".join(
+        f"{key} = {value}" for key, value in settings.items() if key not in ("teacher", "text")
+    )
 
 
 def _rows(results: Results, method: str) -> dict[Row, Pair]:
@@ -88,31 +75,32 @@ def _rows(results: Results, method: str) -> dict[Row, Pair]:
 def _table(
     results: Results, label: str, rows: Mapping[Row, Pair], sizes: Mapping[str, int]
 ) -> Table:
-    """The method's means, a line for each teacher and student."""
-    shown = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
-    lines = [
+    """The method's means, a row for each teacher and student."""
+    measures = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
+    titles = {row: pair_title(pair, sizes) for row, pair in rows.items()}
+    cells = tuple(
         (
-            Cell(pair_title(pair, sizes), pair_title(pair, sizes), link=anchors.of_cell(row)),
-            *(score_cell(one, results.means.get((row, one))) for one in shown),
+            Cell(title, title, link=anchors.of_cell(row)),
+            *(mean_cell(measure, results.means.get((row, measure))) for measure in measures),
         )
-        for row, pair in rows.items()
-    ]
+        for row, title in titles.items()
+    )
     first = Heading("Teacher and student", numeric=False)
     return Table(
         name="",
         caption=f"{label} under every teacher: mean ± standard deviation over training seeds.",
         group_headings=(),
-        headings=(first, *(Heading(one.heading, one.detail) for one in shown)),
-        groups=(Group("", (), (), tuple(lines)),),
+        headings=(first, *(Heading(one.heading, one.detail) for one in measures)),
+        groups=(Group("", (), (), cells),),
     )
 
 
-def _curve(
-    inputs: ReportInputs, rows: Mapping[Row, Pair], trained: Trained, sizes: Mapping[str, int]
-) -> Chart | None:
-    series = []
-    for row, pair in list(rows.items())[:MOST_LINES]:
-        paths = trained[row.teacher, row.student, row.method].values()
-        curve = held_out(inputs, row, [path.partition("/")[2] for path in paths])
-        series.append(Series(pair_title(pair, sizes), curve.steps, curve.values))
-    return chart("Held-out NLL (nats/token), means over seeds", series)
+def _curves(
+    inputs: ReportInputs, rows: Mapping[Row, Pair], sizes: Mapping[str, int], colour: str
+) -> Markup | None:
+    curves = [
+        replace(validation_curve(inputs, row), label=pair_title(pair, sizes))
+        for row, pair in list(rows.items())[:MOST_LINES]
+    ]
+    svg = method_svg(curves, colour)
+    return None if svg is None else image_address(svg)

@@ -1,10 +1,8 @@
 """The report as one page that opens from disk, without a network."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -15,14 +13,17 @@ from pipeline.reporting.analysis import asked, provenance, summary, top_k_bias
 from pipeline.reporting.analysis.findings import Comparisons, Finding
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
+from pipeline.reporting.page.images import image_address
 from pipeline.reporting.page.method_pages import MethodPage
-from pipeline.reporting.render.plot_style import Plot, looks_of
-from pipeline.reporting.render.table import COSTS, Table, pair_title
+from pipeline.reporting.render.figures import Plot, styles_of
+from pipeline.reporting.render.units import pair_title
+from pipeline.reporting.sections.contents import Section
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 
-# Model output is untrusted: everything is escaped but our own style and scripts.
+# Model output is untrusted: everything is escaped except our own style and scripts.
 TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader(web.__name__, "."),
     autoescape=True,
@@ -31,16 +32,14 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 SCRIPTS = ("build.js", "tables.js", "samples.js", "jobs.js", "views.js")
-PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # what an address of data, and an attribute, hold as it is
-MOST_ROWS = 1500  # of a table that is folded away; a longer one is only linked to
-PATH = "PATH"  # stands in the page's pattern of a command for an artifact's "stage/id"
-LARGE = ("files", "input_contents", "checksum")  # parts of manifests that the page leaves out
+PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
+LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A plot as the page holds it."""
+class Image:
+    """A plot within the page."""
 
     name: str
     title: str
@@ -48,28 +47,14 @@ class Drawing:
     address: Markup  # the plot itself, so that the page needs no other file
 
 
-def drawing(plot: Plot, svg: bytes) -> Drawing:
-    """A plot as the page holds it, from its SVG."""
-    text = re.sub(r"\s*\n\s*", " ", svg.decode())
-    address = Markup("data:image/svg+xml," + quote(text, safe=PLAIN))
-    return Drawing(plot.name, plot.title, plot.caption, address)
-
-
-@dataclass(frozen=True)
-class Section:
-    """Tables and plots that belong together."""
-
-    name: str
-    title: str
-    lead: str
-    tables: Sequence[Table]
-    drawings: Sequence[Drawing]
-    folded: Sequence[Table] = ()  # tables that are opened first
+def image(plot: Plot, svg: bytes) -> Image:
+    """A plot as an image, from its SVG."""
+    return Image(plot.name, plot.title, plot.caption, image_address(svg))
 
 
 @dataclass(frozen=True)
 class PairFindings:
-    """What was found under one teacher for one student."""
+    """The findings for a teacher and student."""
 
     title: str
     findings: tuple[Finding, ...]
@@ -77,9 +62,9 @@ class PairFindings:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the page shows beside the results themselves."""
+    """The parts of the page that are made before it is rendered."""
 
-    sections: Sequence[Section]
+    sections: Sequence[tuple[Section, Sequence[Image]]]
     methods: Sequence[MethodPage]
     cells: Iterable[CellPage]
     samples: Mapping[str, object] | None
@@ -87,10 +72,10 @@ class Contents:
     comparisons: Comparisons
 
 
-def page(
+def render(
     job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
-    """The whole page."""
+    """The page as HTML."""
     command = provenance.command(settings.experiment, PATH)
     jobs = provenance.compact(inputs.manifests, without=LARGE) | {"command": command}
     return TEMPLATES.get_template("page.html.jinja").render(
@@ -99,7 +84,7 @@ def page(
         job=job,
         settings=settings,
         config=configuration(settings),
-        looks=looks_of(results.labels),
+        styles=styles_of(results.labels),
         glyphs=GLYPHS,
         scope=summary.scope(results),
         agreements=summary.agreements(results, contents.comparisons),
@@ -111,14 +96,13 @@ def page(
             *asked.limits(inputs.evaluation_manifests, inputs.manifests),
         ],
         sections=contents.sections,
-        most_rows=MOST_ROWS,
         method_pages=contents.methods,
         cell_pages=contents.cells,
-        cost_headings=[column.heading for column in COSTS],
+        cost_headings=[(column.title, column.unit) for column in OF_TRAINING],
         samples=data(contents.samples) if contents.samples else "",
         jobs=data(jobs),
         card=inputs.data_card,
-        versions=versions(inputs.evaluation_manifests),
+        versions=library_versions(inputs.evaluation_manifests),
     )
 
 
@@ -129,13 +113,13 @@ def data(value: object) -> Markup:
 
 
 def configuration(settings: ReportSettings) -> str:
-    """The experiment's configuration as JSON, in the order that it was given in."""
-    given = json.loads(settings.given) if settings.given else settings.config
-    return json.dumps(given, indent=2, ensure_ascii=False) + "\n"
+    """The experiment's configuration as JSON, its keys in the order of the file."""
+    config = json.loads(settings.given) if settings.given else settings.config
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
 def support_warnings(settings: ReportSettings) -> list[str]:
-    """A line for each method whose loss the cache puts further off than the bound."""
+    """A warning for each method whose loss the cache biases by more than the bound."""
     cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
     if cache.whole_vocabulary:
         return []
@@ -148,14 +132,14 @@ def _own_text(name: str) -> Markup:
 
 
 def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:
-    found = tuple(one for one in contents.comparisons.findings if one.pair == pair)
-    return PairFindings(pair_title(pair, contents.sizes), found)
+    findings = (finding for finding in contents.comparisons.findings if finding.pair == pair)
+    return PairFindings(pair_title(pair, contents.sizes), tuple(findings))
 
 
-def versions(evaluations: Mapping[str, dict]) -> dict[str, list[str]]:
-    """The versions of each library that evaluations ran on; more than one is worth a look."""
-    found: dict[str, set[str]] = {}
-    for manifest in evaluations.values():
+def library_versions(manifests: Mapping[str, dict]) -> dict[str, list[str]]:
+    """The versions of each library that evaluations used: ideally one."""
+    versions: dict[str, set[str]] = {}
+    for manifest in manifests.values():
         for library, version in manifest.get("versions", {}).items():
-            found.setdefault(library, set()).add(version)
-    return {library: sorted(seen) for library, seen in sorted(found.items())}
+            versions.setdefault(library, set()).add(version)
+    return {library: sorted(seen) for library, seen in sorted(versions.items())}

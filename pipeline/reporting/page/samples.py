@@ -8,8 +8,8 @@ import pandas as pd
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
-from pipeline.reporting.render.plot_style import looks_of
-from pipeline.reporting.render.table import pair_title
+from pipeline.reporting.render.figures import styles_of
+from pipeline.reporting.render.units import pair_title
 
 ITEMS = 24  # of each task, at most
 BUDGET = 2_500_000  # characters of all that is shown, about
@@ -51,14 +51,14 @@ def samples(
     shown = _chosen(outputs)
     texts = Texts(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
     scored = {id: inputs.shown_items[id] for id in ids}
-    looks = looks_of(results.labels)
+    styles = styles_of(results.labels)
     return {
         "pairs": [pair_title(pair, sizes) for pair in results.pairs],
         "speakers": [
             {
                 "label": one.row.label,
                 "pair": one.pair,
-                "colour": looks[one.row.label].colour if one.row.kind == "method" else "",
+                "colour": styles[one.row.label].colour if one.row.kind == "method" else "",
             }
             for one in speakers
         ],

@@ -1,4 +1,4 @@
-"""Where in the page something is explained: what stands behind its `#`."""
+"""Addresses within the page: what follows the `#` of a link."""
 
 from urllib.parse import quote
 
@@ -6,17 +6,17 @@ from pipeline.reporting.analysis.scores import Row
 
 
 def of_cell(row: Row) -> str:
-    """The address of all that is known of a row of the main table."""
+    """The address of the page of a row of the main table."""
     return f"cell/{_path(row.kind, row.teacher, row.student, row.method)}"
 
 
 def of_method(name: str) -> str:
-    """The address of a method, by its name in the grid."""
+    """The address of the page of a method, by its name in the grid."""
     return f"method/{_path(name)}"
 
 
 def of_job(path: str) -> str:
-    """The address of the job that made an artifact, by its "stage/id"."""
+    """The address of the page of the job that made an artifact, by its "stage/id"."""
     return f"job/{quote(path)}"
 
 

@@ -1,19 +1,18 @@
-"""A table as CSV, Markdown, LaTeX and Parquet."""
+"""A table as CSV, Parquet, Markdown and LaTeX."""
 
-import csv
-import io
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Mean, Results, Row
-from pipeline.reporting.render.table import Cell, Group, Heading, Table
+from pipeline.reporting.render.table import Cell, Group, Table
 
+PAGE = 36  # rows that a page of a paper holds below a long caption
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # the line, at most
+FORMULA = re.compile(r"^[=+\-@\t\r]")  # a spreadsheet would run a text that begins with one
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -41,191 +40,167 @@ LATEX = str.maketrans(
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     }
 )
-LETTERS = "αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩϕϵ"
-NAMES = (
-    "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma "
-    "sigma tau upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi "
-    "Omega phi epsilon"
+SMALL_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+    "upsilon phi chi psi omega"
 )
-GREEK = dict(zip(LETTERS, NAMES.split(), strict=True))
-ROW_END = r" \\"
-PAGE = 36  # rows that one page of a paper holds, beside a long caption
-FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # the line, at most
+LARGE_GREEK = "Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+GREEK = {  # those that LaTeX has a command for; its lambda is Unicode's lamda
+    **{f"GREEK SMALL LETTER {name.upper()}": name for name in SMALL_GREEK.split()},
+    **{f"GREEK CAPITAL LETTER {name.upper()}": name for name in LARGE_GREEK.split()},
+    "GREEK SMALL LETTER LAMDA": "lambda",
+    "GREEK CAPITAL LETTER LAMDA": "Lambda",
+    "GREEK SMALL LETTER FINAL SIGMA": "varsigma",
+    "GREEK PHI SYMBOL": "varphi",
+    "GREEK LUNATE EPSILON SYMBOL": "varepsilon",
+}
+
+
+def write(folder: Path, table: Table) -> None:
+    """The table in all its formats; a long one only in those for programs."""
+    data = plain(numbers(table))
+    data.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
+    typed = pd.read_csv(folder / f"{table.name}.csv")  # columns of objects have one type in it
+    typed.to_parquet(folder / f"{table.name}.parquet", index=False)
+    if table.is_short:
+        (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
+        (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
+
+
+def numbers(table: Table) -> pd.DataFrame:
+    """The unrounded values of a table.
+
+    The numbers beside a value, as its spread, have columns named after that of the value.
+    """
+    if table.data is not None:
+        return table.data
+    rows = [(*map(Cell, group.names), *row) for group, row in _rows(table)]
+    titles = [*table.group_headings, *(heading.text for heading in table.headings)]
+    columns: list[pd.Series] = []
+    for index, title in enumerate(titles):
+        cells = [row[index] for row in rows]
+        grouped = index < len(table.group_headings)
+        values = [cell.text if grouped else cell.value for cell in cells]
+        columns.append(pd.Series(values, name=title, dtype=object))
+        for name in dict.fromkeys(name for cell in cells for name, _ in cell.beside):
+            beside = [dict(cell.beside).get(name) for cell in cells]
+            columns.append(pd.Series(beside, name=f"{title} {name}", dtype=object))
+    return pd.concat(columns, axis=1)
+
+
+def plain(data: pd.DataFrame) -> pd.DataFrame:
+    """The data without texts that a spreadsheet would run as a formula."""
+    return data.map(lambda value: f"'{value}" if _is_formula(value) else value)
+
+
+def _is_formula(value: object) -> bool:
+    return isinstance(value, str) and bool(FORMULA.match(value))
 
 
 def markdown(table: Table) -> str:
     """The table in Markdown, its caption below."""
-    head = [*table.group_headings, *map(_heading, table.headings)]
-    ruler = ["---"] * len(table.group_headings)
-    ruler += ["--:" if heading.numeric else "---" for heading in table.headings]
-    lines = [_pipes(head), _pipes(ruler)]
-    for group in table.groups:
-        for row in (*group.references, *group.rows):
-            lines.append(_pipes([*group.names, *map(_plain, row)]))
-    return "\n".join([*lines, "", table.caption, ""])
+    head = [*table.group_headings, *(heading.text for heading in table.headings)]
+    rows = [[*group.names, *map(_marked, row)] for group, row in _rows(table)]
+    numeric = [*([False] * len(table.group_headings)), *(one.numeric for one in table.headings)]
+    text = pd.DataFrame([[_piped(cell) for cell in row] for row in rows], columns=head).to_markdown(
+        index=False,
+        disable_numparse=True,
+        colalign=["right" if is_number else "left" for is_number in numeric],
+    )
+    return f"{text}\n\n{table.caption}\n"
 
 
-def _pipes(texts: list[str]) -> str:
-    safe = (" ".join(text.split()).replace("|", r"\|") for text in texts)
-    return f"| {' | '.join(safe)} |"
+def _marked(cell: Cell) -> str:
+    return f"**{cell.text}**{cell.plain.removeprefix(cell.text)}" if cell.best else cell.plain
 
 
-def _heading(heading: Heading) -> str:
-    return f"{heading.title} ({heading.detail})" if heading.detail else heading.title
-
-
-def _plain(cell: Cell) -> str:
-    text = f"{cell.text} ± {cell.spread}" if cell.spread else cell.text
-    return f"{text} {cell.letters}" if cell.letters else text
+def _piped(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def latex(table: Table) -> str:
     """The table for a paper, a float for each page of it; it needs booktabs and graphicx."""
-    pages = _pages(table.groups)
-    return "\n".join(_float(table, groups, place) for place, groups in enumerate(pages))
+    frame = _latex_frame(table)
+    columns = "l" * frame.index.nlevels
+    columns += "".join("r" if heading.numeric else "l" for heading in table.headings[1:])
+    pages = [frame.iloc[start:end] for start, end in pairwise(_page_starts(table))]
+    return "\n".join(
+        page.style.to_latex(
+            label=f"tab:{table.name}{number or ''}",
+            caption="Continued." if number else escape_latex(table.caption),
+            column_format=columns,
+            hrules=True,
+            clines="skip-last;data",
+            multirow_align="naive",
+            multicol_align="c",
+            position_float="centering",
+        )
+        .replace(r"\begin{tabular}", f"\\small\n{FIT}\n\\begin{{tabular}}")
+        .replace(r"\end{tabular}", r"\end{tabular}}")
+        for number, page in enumerate(pages)
+    )
 
 
-def _pages(groups: Sequence[Group]) -> list[list[Group]]:
-    """The groups page by page, none divided but what is longer than a page."""
-    pages: list[list[Group]] = [[]]
-    left = PAGE
-    for group in groups:
-        for part in _divided(group):
-            rows = len(part.references) + len(part.rows) + 2
-            if rows > left and pages[-1]:
-                pages.append([])
-                left = PAGE
-            pages[-1].append(part)
-            left -= rows
-    return pages
+def _latex_frame(table: Table) -> pd.DataFrame:
+    """The cells as LaTeX, indexed by the names of their group and their row."""
+    index, rows = [], []
+    for group in table.groups:
+        names = [escape_latex(name) for name in group.names]
+        for number, row in enumerate((*group.references, *group.rows)):
+            first, *cells = [_latex_cell(cell) for cell in row]
+            is_reference = number < len(group.references)
+            index.append((*names, rf"\emph{{{first}}}" if is_reference else first))
+            rows.append(cells)
+    first, *others = table.headings
+    heads = [(escape_latex(one.title), escape_latex(one.detail)) for one in others]
+    return pd.DataFrame(
+        rows,
+        index=pd.MultiIndex.from_tuples(
+            index, names=[escape_latex(name) for name in (*table.group_headings, first.text)]
+        ),
+        columns=pd.MultiIndex.from_tuples(heads),
+    )
 
 
-def _divided(group: Group) -> list[Group]:
-    room = PAGE - 2 - len(group.references)
-    starts = range(room, len(group.rows), PAGE - 2)
-    rest = [replace(group, references=(), rows=group.rows[at : at + PAGE - 2]) for at in starts]
-    return [replace(group, rows=group.rows[:room]), *rest]
+def _latex_cell(cell: Cell) -> str:
+    if not cell.best:
+        return escape_latex(cell.plain)
+    rest = escape_latex(cell.plain.removeprefix(cell.text))
+    return rf"\textbf{{{escape_latex(cell.text)}}}{rest}"
 
 
-def _float(table: Table, groups: Sequence[Group], place: int) -> str:
-    numeric = [heading.numeric for heading in table.headings]
-    columns = "".join("r" if is_number else "l" for is_number in numeric)
-    body = [line for group in groups for line in _latex_group(group, len(numeric))]
-    caption = "Continued." if place else escape_latex(table.caption)
-    lines = [
-        r"\begin{table}",
-        r"\centering\small",
-        rf"\caption{{{caption}}}",
-        rf"\label{{tab:{table.name}{place or ''}}}",
-        FIT,
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(escape_latex(heading.title) for heading in table.headings) + ROW_END,
-        " & ".join(escape_latex(heading.detail) for heading in table.headings) + ROW_END,
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+def _page_starts(table: Table) -> list[int]:
+    """The rows with which pages begin, and the end: only groups longer than a page are divided."""
+    starts, row, room = [0], 0, PAGE
+    for group in table.groups:
+        left = len(group.references) + len(group.rows)
+        if left > room and row > starts[-1]:
+            starts.append(row)
+            room = PAGE
+        while left > room:
+            row, left, room = row + room, left - room, PAGE
+            starts.append(row)
+        row, room = row + left, room - left
+    return [*starts, row] if row > starts[-1] else starts
 
 
-def _latex_group(group: Group, width: int) -> list[str]:
-    title = rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(group.title)}}}}}"
-    titled = [title + ROW_END] if group.title else []
-    references = [_latex_row(row) for row in group.references]
-    rows = [_latex_row(row) for row in group.rows]
-    ruled = [r"\cmidrule(lr){1-" + str(width) + "}"] if references and rows else []
-    return [r"\midrule", *titled, *references, *ruled, *rows]
-
-
-def _latex_row(row: tuple[Cell, ...]) -> str:
-    return " & ".join(escape_latex(_plain(cell)) for cell in row) + ROW_END
+def _rows(table: Table) -> Iterator[tuple[Group, tuple[Cell, ...]]]:
+    for group in table.groups:
+        for row in (*group.references, *group.rows):
+            yield group, row
 
 
 def escape_latex(text: str) -> str:
     """`text` as LaTeX shows it literally, whatever its script."""
     text = text.translate(LATEX)
-    plain = text.isascii() and text.isprintable()  # mostly: a large grid has a million signs
-    return text if plain else "".join(map(_in_latex, text))
+    return text if text.isascii() and text.isprintable() else "".join(map(_latex_sign, text))
 
 
-def _in_latex(sign: str) -> str:
-    """A sign as LaTeX's standard fonts have it; one that they lack by its name."""
-    if sign in GREEK:
-        return rf"$\{GREEK[sign]}$"
+def _latex_sign(sign: str) -> str:
+    """A sign that LaTeX's standard fonts have; the name of one that they lack."""
+    name = unicodedata.name(sign, f"U+{ord(sign):04X}")
+    if name in GREEK:
+        return rf"$\{GREEK[name]}$"
     if ord(sign) < 0x180 and (sign.isprintable() or sign.isspace()):
         return sign  # Latin letters with and without accents
-    return f"({unicodedata.name(sign, f'U+{ord(sign):04X}').lower()})"
-
-
-def main_csv(results: Results, comparisons: Comparisons) -> str:
-    """The main table without rounding: for each measure a mean, its interval, spread, letters."""
-    parts = ("", " spread", " low", " high", " letters")
-    names = [f"{one.key}{part}" for one in results.measures for part in parts]
-    lines: list[list[object]] = [["teacher", "student", "kind", "method", "label", "seeds", *names]]
-    for pair in results.pairs:
-        for row in (*results.references[pair], *results.methods[pair]):
-            means = results.means_of(row)
-            numbers = [
-                x for one in results.measures for x in _numbers(row, one, means, comparisons)
-            ]
-            runs = max((mean.seed_count for mean in means.values()), default=0)
-            place = [pair.teacher, pair.student, row.kind, row.method, row.label, runs]
-            lines.append([*place, *numbers])
-    return csv_text(lines)
-
-
-def _numbers(
-    row: Row, measure: Measure, means: Mapping[Measure, Mean], comparisons: Comparisons
-) -> tuple[object, ...]:
-    if measure not in means:
-        return ("",) * 5
-    interval = comparisons.intervals.get((row, measure))
-    ends = (interval.low, interval.high) if interval else ("", "")
-    letters = comparisons.letters.get((row, measure), "")
-    return (means[measure].value, means[measure].spread, *ends, letters)
-
-
-def plain_csv(table: Table) -> str:
-    """A table's values without rounding, each followed by the numbers that stand beside it.
-
-    What stands beside a value (its spread, the ends of its interval) has a column named after the
-    value's own.
-    """
-    rows = [
-        (group.names, row) for group in table.groups for row in (*group.references, *group.rows)
-    ]
-    columns = [
-        (_heading(heading), _beside(row[at] for _, row in rows))
-        for at, heading in enumerate(table.headings)
-    ]
-    head = [f"{title} {name}".strip() for title, beside in columns for name in ("", *beside)]
-    lines: list[list[object]] = [[*table.group_headings, *head]]
-    for names, row in rows:
-        cells = zip(row, columns, strict=True)
-        lines.append([*names, *(x for cell, (_, beside) in cells for x in _values(cell, beside))])
-    return csv_text(lines)
-
-
-def _beside(column: Iterable[Cell]) -> tuple[str, ...]:
-    """The names of the numbers that stand beside the values of a column."""
-    return tuple(dict.fromkeys(name for cell in column for name, _ in cell.beside))
-
-
-def _values(cell: Cell, beside: tuple[str, ...]) -> list[object]:
-    """A cell's value and the named numbers beside it; empty where it has none."""
-    found = dict(cell.beside)
-    return ["" if cell.value is None else cell.value, *(found.get(name, "") for name in beside)]
-
-
-def write_parquet(path: Path, numbers: str) -> None:
-    """A table's CSV with the types that its columns have."""
-    pd.read_csv(io.StringIO(numbers)).to_parquet(path, index=False)
-
-
-def csv_text(lines: Sequence[Sequence[object]]) -> str:
-    """Rows of values as CSV, the head first."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
+    return f"({name.lower()})"

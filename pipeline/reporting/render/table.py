@@ -1,22 +1,17 @@
-"""The tables of the report, before any format: cells with a text, a value and a mark."""
+"""The tables of the report before any format: cells with a text, a value and a link."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.load import JobCost
+import pandas as pd
+
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.scores import Mean, Row
 from pipeline.reporting.render import anchors
 
-MISSING = "—"  # noted in every caption that may need it
-OVER_ITEMS = "over items alone, of these checkpoints"
-CUT = " (in brackets: the interval, where the scale ends before it does)"
-RULE = (
-    "Within one teacher and student, methods that share a letter can't be told apart (paired "
-    "tests, 5 % after Holm over all comparisons of a measure); a is with the best. Intervals that "
-    "overlap are no such test: methods share seeds and items."
-)
+MISSING = "—"  # explained in every caption that may need it
+LONGEST = 1500  # rows of a table that is also written for people: more are only read by programs
 
 
 @dataclass(frozen=True)
@@ -27,173 +22,82 @@ class Heading:
     detail: str = ""
     numeric: bool = True
 
+    @property
+    def text(self) -> str:
+        """Title and detail on one line."""
+        return f"{self.title} ({self.detail})" if self.detail else self.title
+
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table: for people, and for sorting."""
+    """A cell of a table: its text for people, its value for sorting and for programs."""
 
     text: str
     value: float | str | None = None  # in the unit that the heading names
     spread: str = ""
-    link: str = ""  # where in the page all of it is told
-    letters: str = ""  # of the groups that can't be told apart
+    link: str = ""  # to the part of the page that explains it
+    letters: str = ""  # of the groups that don't differ significantly
+    best: bool = False  # of what it is compared with
     beside: tuple[tuple[str, float], ...] = ()  # further numbers in `text` or `spread`, by name
+
+    @property
+    def plain(self) -> str:
+        """Everything that the cell shows, on one line."""
+        text = f"{self.text} ± {self.spread}" if self.spread else self.text
+        return f"{text} {self.letters}" if self.letters else text
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together: references first, then what is compared."""
+    """Rows that are compared, under the references that they are compared with."""
 
     title: str
-    names: tuple[str, ...]  # what tells the group from the others
+    names: tuple[str, ...]  # values of the table's group headings
     references: tuple[tuple[Cell, ...], ...]
     rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in every format that it is written in."""
+    """A table before it is written in any format."""
 
     name: str
     caption: str
     group_headings: tuple[str, ...]
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
-    csv: str = ""  # its numbers, where they are not laid out as the table is
+    data: pd.DataFrame | None = None  # its numbers, where they are not laid out as the table is
 
     @property
     def rows(self) -> int:
         """How many rows are compared in it."""
         return sum(len(group.rows) for group in self.groups)
 
-
-def amount(number: float) -> str:
-    """A count with three digits: 512, 1.50k, 124M."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:.0f}"
+    @property
+    def is_short(self) -> bool:
+        """Whether it is written for people, too."""
+        return self.rows <= LONGEST
 
 
-def duration(seconds: float) -> str:
-    """Seconds, with a decimal where there are few."""
-    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.1f}"
-
-
-def gibibytes(count: float | None) -> float | None:
-    """Bytes in GiB, where they are known."""
-    return None if count is None else count / 2**30
-
-
-def sized(name: str, sizes: Mapping[str, int]) -> str:
-    """A model's name with its size."""
-    return f"{name} ({amount(sizes[name])})" if name in sizes else name
-
-
-def pair_title(pair: Pair, sizes: Mapping[str, int]) -> str:
-    """The pair in words, with its sizes."""
-    named = (("Teacher", pair.teacher), ("student", pair.student))
-    return ", ".join(f"{role} {sized(name, sizes)}" for role, name in named if name)
-
-
-def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparisons) -> Table:
-    """Every score of every method, below its references."""
-    headings = [Heading(one.heading, one.detail) for one in results.measures]
-    return Table(
-        name="main",
-        caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
-        group_headings=("Teacher", "Student"),
-        headings=(Heading("Method", numeric=False), Heading("Seeds"), *headings),
-        groups=tuple(_main_group(results, pair, sizes, comparisons) for pair in results.pairs),
-    )
-
-
-def seeds_sentence(results: Results) -> str:
-    """What the numbers are means of, and what their intervals cover."""
-    runs = {mean.seed_count for (row, _), mean in results.means.items() if row.kind == "method"}
-    if runs == {1}:
-        return f"One training seed; ± is half of a 95 % interval {OVER_ITEMS}{CUT}."
-    counts = " or ".join(str(count) for count in sorted(runs))
-    one = f"; where there is one, {OVER_ITEMS}" if 1 in runs else ""
-    return (
-        f"Means over {counts} training seeds; ± is half of a 95 % interval over seeds and "
-        f"items{one}{CUT}."
-    )
-
-
-def _main_group(
-    results: Results, pair: Pair, sizes: Mapping[str, int], comparisons: Comparisons
-) -> Group:
-    def cells(row: Row) -> tuple[Cell, ...]:
-        means = [results.means.get((row, measure)) for measure in results.measures]
-        runs = max((mean.seed_count for mean in means if mean), default=0)
-        return (
-            named(row),
-            Cell(str(runs), runs),
-            *(_score_cell(results, comparisons, row, measure) for measure in results.measures),
-        )
-
-    return Group(
-        title=pair_title(pair, sizes),
-        names=(pair.teacher, pair.student),
-        references=tuple(cells(row) for row in results.references[pair]),
-        rows=tuple(cells(row) for row in results.methods[pair]),
-    )
-
-
-def named(row: Row) -> Cell:
-    """The name of a row of the main table, which leads to all that is known of it."""
-    return Cell(row.label, row.label, link=anchors.of_cell(row))
-
-
-def _score_cell(results: Results, comparisons: Comparisons, row: Row, measure: Measure) -> Cell:
-    place = (row, measure)
-    if place not in results.means:
+def number_cell(
+    value: float, text: Callable[[float], str], spread: float = math.nan, name: str = "spread"
+) -> Cell:
+    """A number and the one beside it, as far as they are known; NaN is not known."""
+    if math.isnan(value):
         return Cell(MISSING)
-    value = results.means[place].value
-    interval = comparisons.intervals.get(place)
-    letters = comparisons.letters.get(place, "")
-    text, spread = measure.format(value), ""
-    if interval and interval.is_symmetric_around(value):
-        spread = measure.format(interval.half_width)
-    elif interval:
-        text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
-    return Cell(text, value, spread, letters=letters)
+    if math.isnan(spread):
+        return Cell(text(value), value)
+    return Cell(text(value), value, text(spread), beside=((name, spread),))
 
 
-def p_text(p_value: float) -> str:
-    """A p-value with two digits, and a bound where it is tiny."""
-    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+def mean_cell(measure: Measure, mean: Mean | None) -> Cell:
+    """A mean over training seeds and its standard deviation."""
+    if mean is None:
+        return Cell(MISSING)
+    spread = math.nan if mean.spread is None else mean.spread
+    return number_cell(mean.value, measure.format, spread)
 
 
-@dataclass(frozen=True)
-class CostColumn:
-    """A column of the cost table, and how to read it off a training."""
-
-    heading: Heading
-    value: Callable[[JobCost], float | None]
-    text: Callable[[float], str]
-
-
-COSTS = (
-    CostColumn(Heading("Time", "seconds"), lambda job: job.cost.seconds, duration),
-    CostColumn(Heading("Trained on", "tokens"), lambda job: job.cost.trained_tokens, amount),
-    CostColumn(
-        Heading("Written by student", "tokens"),
-        lambda job: job.cost.student_generated_tokens,
-        amount,
-    ),
-    CostColumn(
-        Heading("Written by teacher", "tokens"),
-        lambda job: job.cost.teacher_generated_tokens,
-        amount,
-    ),
-    CostColumn(Heading("Scored by teacher", "tokens"), lambda job: job.cost.teacher_tokens, amount),
-    CostColumn(Heading("FLOPs"), lambda job: job.cost.flops, "{:.2e}".format),
-    CostColumn(Heading("Parameters"), lambda job: job.parameters, amount),
-    CostColumn(
-        Heading("Peak memory", "GiB"),
-        lambda job: gibibytes(job.cost.peak_memory_bytes),
-        "{:.2f}".format,
-    ),
-)
+def method_cell(row: Row) -> Cell:
+    """The name of a row of the main table, linked to the page of its cell."""
+    return Cell(row.label, row.label, link=anchors.of_cell(row))

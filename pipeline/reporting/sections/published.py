@@ -13,7 +13,7 @@ from pipeline.reporting.analysis.published_numbers import (
     published,
 )
 from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row, mean_over_seeds
-from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, named
+from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, method_cell
 from pipeline.settings.report import ReportSettings
 
 METRIC = "rouge_l"
@@ -155,7 +155,7 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
 
 def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
     return (
-        named(row),
+        method_cell(row),
         *(Cell(text, text) for text in (OURS, "", "")),
         *(_our_cell(ours.get(task)) for task in COLUMNS),
     )

@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row
-from pipeline.reporting.render.plot_style import (
-    Look,
-    Panel,
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.render.figures import (
     Plot,
+    draw_line,
     handles_of,
-    legend_below,
-    legend_height,
-    looks_of,
-    measure_panels,
+    small_multiples,
+    styles_of,
 )
-from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, named, pair_title
+from pipeline.reporting.render.table import (
+    MISSING,
+    Cell,
+    Group,
+    Heading,
+    Table,
+    mean_cell,
+    method_cell,
+)
+from pipeline.reporting.render.units import pair_title
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Part:
 
     @property
     def kind(self) -> str:
-        """What parts have in common that are neighbours: "tokens 1-8" and "tokens 9-32"."""
+        """The name without its numbers: "tokens 1-8" and "tokens 9-32" are of one kind."""
         return re.sub(r"\d+", "", self.name) if re.search(r"\d", self.name) else ""
 
     @property
@@ -72,8 +78,8 @@ def _group(
 ) -> Group:
     def cells(row: Row) -> tuple[Cell, ...]:
         means = [(one, results.means.get((row, one))) for one in measures]
-        scores = (score_cell(measure, mean) for measure, mean in means)
-        return (named(row), *scores)
+        scores = (mean_cell(measure, mean) for measure, mean in means)
+        return (method_cell(row), *scores)
 
     return Group(
         title=f"{pair_title(pair, sizes)}: {part.task}, {part.name}",
@@ -83,68 +89,44 @@ def _group(
     )
 
 
-def score_cell(measure: Measure, mean: Mean | None) -> Cell:
-    """A mean over seeds with its spread."""
-    if mean is None:
-        return Cell(MISSING)
-    if mean.spread is None:
-        return Cell(measure.format(mean.value), mean.value)
-    beside = (("spread", mean.spread),)
-    return Cell(measure.format(mean.value), mean.value, measure.format(mean.spread), beside=beside)
-
-
 def scores_by_part(results: Results, sizes: Mapping[str, int]) -> Plot | None:
     """A line for each method over the parts of a task; None where there are no two to compare."""
-    shown = _panels(results)
-    if not shown:
+    parts = _comparable_parts(results)
+    if not parts:
         return None
-    looks = looks_of(results.labels)
-    below = legend_height(results.labels)
-    figure, found = measure_panels(results.pairs, list(shown), row_height=2.1, legend=below)
-    for panel in found:
-        _panel(panel, results, shown[panel.measure], looks)
-        if panel.first:
-            panel.axis.set_ylabel(pair_title(panel.key, sizes).replace(", ", "\n"))
-    legend_below(figure, handles_of(looks, lines=True))
+    styles = styles_of(results.labels)
+    rows = {pair: pair_title(pair, sizes) for pair in results.pairs}
+    columns = {measure: f"{measure.heading}\n{measure.detail}" for measure in parts}
+    figure, panels = small_multiples(rows, columns, 2.1, handles_of(styles))
+    for panel in panels:
+        axes, slices = panel.axes, parts[panel.column]
+        for row in results.methods[panel.row]:
+            means = [results.means.get((row, one)) for one in slices]
+            x = [index for index, mean in enumerate(means) if mean]
+            draw_line(axes, x, [mean.value for mean in means if mean], styles[row.label])
+        axes.set_xticks(
+            range(len(slices)), [re.sub(r"^\D+(?=\d)", "", one.slice) for one in slices]
+        )
+        axes.margins(x=0.15)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
     return Plot(
         "scores_by_part",
         "Score by part of the task",
-        "Means over training seeds, over parts of the items or of their tokens. Axes don't begin "
-        "at zero.",
+        "Means over training seeds, on parts of the items or of their tokens. Hard tokens are "
+        "those of which the teacher is less certain than of the median one. Axes don't begin at "
+        "zero.",
         figure,
     )
 
 
-def _panels(results: Results) -> dict[Measure, list[Measure]]:
-    """For each judged metric and kind of parts, the parts in their order."""
-    found: dict[Measure, list[Measure]] = {}
+def _comparable_parts(results: Results) -> dict[Measure, list[Measure]]:
+    """For each ranked metric and kind of parts, the parts in their order, where there are two."""
+    parts: dict[Measure, list[Measure]] = {}
     for part in _parts(results.slice_measures):
-        for one in results.slice_measures:
-            judged = one.metric.higher_is_better is not None
-            if judged and (one.task, one.slice) == (part.task, part.name):
+        for measure in results.slice_measures:
+            ranked = measure.metric.higher_is_better is not None
+            if ranked and (measure.task, measure.slice) == (part.task, part.name):
                 kind = " ".join(part.kind.replace("-", " ").split())
-                found.setdefault(Measure(one.task, one.metric, kind), []).append(one)
-    return {panel: parts for panel, parts in found.items() if len(parts) > 1}
-
-
-def _panel(
-    panel: Panel[Pair], results: Results, parts: list[Measure], looks: Mapping[str, Look]
-) -> None:
-    axis = panel.axis
-    for row in results.methods[panel.key]:
-        look = looks[row.label]
-        means = [results.means.get((row, part)) for part in parts]
-        points = [(place, mean.value) for place, mean in enumerate(means) if mean]
-        axis.plot(
-            [place for place, _ in points],
-            [value for _, value in points],
-            color=look.colour,
-            linestyle=look.line,
-            marker=look.marker,
-            markersize=4,
-            linewidth=1.2,
-        )
-    axis.set_xticks(range(len(parts)), [re.sub(r"^\D+(?=\d)", "", one.slice) for one in parts])
-    axis.margins(x=0.12)
-    axis.yaxis.set_major_locator(MaxNLocator(5))
-    axis.set_title(f"{panel.measure.heading}\n{panel.measure.detail}")
+                panel = Measure(measure.task, measure.metric, kind)
+                parts.setdefault(panel, []).append(measure)
+    return {panel: slices for panel, slices in parts.items() if len(slices) > 1}

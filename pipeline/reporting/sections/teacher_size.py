@@ -1,29 +1,31 @@
-"""Table and plot of what a larger teacher changes, method by method."""
+"""Table and figure of the effect of a larger teacher, method by method."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from matplotlib.ticker import MaxNLocator
-
 from pipeline.reporting.analysis.findings import Comparisons, TeacherSizeEffect
+from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results
-from pipeline.reporting.render.plot_style import (
+from pipeline.reporting.render.figures import (
     FAINT,
     INK,
-    Look,
     Panel,
     Plot,
-    looks_of,
-    measure_panels,
+    Style,
+    draw_interval,
+    label_lines,
+    small_multiples,
+    styles_of,
 )
-from pipeline.reporting.render.table import Cell, Group, Heading, Table, p_text, sized
+from pipeline.reporting.render.table import Cell, Group, Heading, Table
+from pipeline.reporting.render.units import p_text, sized
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
-    "seeds and items; a measure that is relative to the teacher can't be compared. Seeds "
-    "that both have; with one, of these checkpoints only. p after Holm over the table's "
-    "rows of a measure, and intervals that are corrected to agree with it. Poorer: the larger "
-    "teacher gives the poorer student, p < 0.05."
+    "shared seeds and items; with one seed, of these checkpoints only. A measure that is relative "
+    "to the teacher can't be compared. p after Holm over the table's rows of a measure, and "
+    "intervals that are corrected to agree with it. Worse: the larger teacher gives the worse "
+    "student, p < 0.05."
 )
 HEADINGS = (
     Heading("Method", numeric=False),
@@ -40,7 +42,7 @@ HEADINGS = (
 )
 
 
-def step_table(
+def teacher_size_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """A row for each method, measure and two teachers; None where there are no two."""
@@ -55,111 +57,108 @@ def step_table(
         groups=tuple(
             Group(f"Student {sized(student, sizes)}", (student,), (), rows)
             for student in students
-            if (rows := _step_rows(comparisons, student))
+            if (rows := _rows(comparisons, student))
         ),
     )
 
 
-def _counted(steps: Sequence[TeacherSizeEffect]) -> str:
-    """How often a larger teacher made what difference."""
-    counts = Counter(map(verdict_of, steps))
+def _counted(effects: Sequence[TeacherSizeEffect]) -> str:
+    """How often a larger teacher gives a better or a worse student."""
+    counts = Counter(map(verdict_of, effects))
     return (
-        f"Of {len(steps)} comparisons, the larger teacher gives the poorer student in "
-        f"{counts['poorer']}, the better one in {counts['better']}."
+        f"Of {len(effects)} comparisons, the larger teacher gives the worse student in "
+        f"{counts['worse']}, the better one in {counts['better']}."
     )
 
 
-def _step_rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...]:
+def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
-        _step_row(step)
-        for step in comparisons.teacher_size_effects
-        if step.smaller.student == student
+        _row(effect)
+        for effect in comparisons.teacher_size_effects
+        if effect.smaller.student == student
     )
 
 
-def _step_row(step: TeacherSizeEffect) -> tuple[Cell, ...]:
-    text = step.measure.format
-    verdict = verdict_of(step)
+def _row(effect: TeacherSizeEffect) -> tuple[Cell, ...]:
+    text = effect.measure.format
+    verdict = verdict_of(effect)
     return (
-        Cell(step.smaller.label, step.smaller.label),
-        Cell(f"{step.measure.heading}, {step.measure.task}", step.measure.key),
-        Cell(step.smaller.teacher, step.smaller.teacher),
-        Cell(step.larger.teacher, step.larger.teacher),
-        Cell(str(step.seed_count), step.seed_count),
-        Cell(text(step.value), step.value),
-        Cell(text(step.interval.low), step.interval.low),
-        Cell(text(step.interval.high), step.interval.high),
-        Cell(p_text(step.p_value), step.p_value),
-        Cell(p_text(step.adjusted_p_value), step.adjusted_p_value),
+        Cell(effect.smaller.label, effect.smaller.label),
+        Cell(f"{effect.measure.heading}, {effect.measure.task}", effect.measure.key),
+        Cell(effect.smaller.teacher, effect.smaller.teacher),
+        Cell(effect.larger.teacher, effect.larger.teacher),
+        Cell(str(effect.seed_count), effect.seed_count),
+        Cell(text(effect.value), effect.value),
+        Cell(text(effect.interval.low), effect.interval.low),
+        Cell(text(effect.interval.high), effect.interval.high),
+        Cell(p_text(effect.p_value), effect.p_value),
+        Cell(p_text(effect.adjusted_p_value), effect.adjusted_p_value),
         Cell(verdict, verdict),
     )
 
 
-def verdict_of(step: TeacherSizeEffect) -> str:
-    """What may be claimed of the larger teacher."""
-    if step.significantly_worse:
-        return "poorer"
-    return "better" if step.significantly_different else "not told apart"
+def verdict_of(effect: TeacherSizeEffect) -> str:
+    """The larger teacher's significant effect, if any."""
+    if effect.significantly_worse:
+        return "worse"
+    return "better" if effect.significantly_different else "no significant difference"
 
 
-def step_plot(comparisons: Comparisons, results: Results, sizes: Mapping[str, int]) -> Plot | None:
+def teacher_size_plot(
+    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
+) -> Plot | None:
     """A line for each method and two teachers, a panel for each measure of each student."""
-    steps = [
+    effects = [
         one
         for one in comparisons.teacher_size_effects
         if {one.smaller_pair, one.larger_pair} <= set(results.pairs)
     ]
-    if not steps:
+    if not effects:
         return None
-    students = list(dict.fromkeys(step.smaller.student for step in steps))
-    measures = list(dict.fromkeys(step.measure for step in steps))
-    lines = list(dict.fromkeys(map(_line_of, steps)))
-    figure, panels = measure_panels(students, measures, 0.8 + 0.17 * len(lines), legend=0.0)
-    looks = looks_of(results.labels)
+    lines = list(dict.fromkeys(map(_line_of, effects)))
+    rows = {
+        effect.smaller.student: f"student\n{sized(effect.smaller.student, sizes)}"
+        for effect in effects
+    }
+    columns = {effect.measure: effect.measure.heading for effect in effects}
+    figure, panels = small_multiples(rows, columns, 0.8 + 0.17 * len(lines))
     for panel in panels:
         here = [
-            one for one in steps if (one.smaller.student, one.measure) == (panel.key, panel.measure)
+            effect
+            for effect in effects
+            if (effect.smaller.student, effect.measure) == (panel.row, panel.column)
         ]
-        _step_panel(panel, here, lines, looks)
-        if panel.first:
-            panel.axis.set_ylabel(f"student {sized(panel.key, sizes)}")
+        _draw_effects(panel, here, lines, styles_of(results.labels))
+        panel.axes.set_xlabel(panel.column.detail)
     return Plot(
         "teacher_size",
-        "What a larger teacher changes",
+        "Effect of a larger teacher",
         "The student's score under the larger teacher minus its score under the smaller one, with "
-        "95 % intervals over seeds and items (items alone where there is one seed). Filled: told "
-        "apart from zero after Holm; the shaded side is the poorer one.",
+        "95 % intervals over seeds and items (items alone where there is one seed). Filled: "
+        "significantly different from zero after Holm; the shaded side is the worse one.",
         figure,
     )
 
 
-def _line_of(step: TeacherSizeEffect) -> str:
-    return f"{step.smaller.label}: {step.smaller.teacher} → {step.larger.teacher}"
+def _line_of(effect: TeacherSizeEffect) -> str:
+    return f"{effect.smaller.label}: {effect.smaller.teacher} → {effect.larger.teacher}"
 
 
-def _step_panel(
-    panel: Panel[str],
-    steps: Sequence[TeacherSizeEffect],
-    lines: list[str],
-    looks: Mapping[str, Look],
+def _draw_effects(
+    panel: Panel[str, Measure],
+    effects: Sequence[TeacherSizeEffect],
+    lines: Sequence[str],
+    styles: Mapping[str, Style],
 ) -> None:
-    axis = panel.axis
-    for step in steps:
-        height, colour = lines.index(_line_of(step)), looks[step.smaller.label].colour
-        ends = [step.interval.low, step.interval.high]
-        axis.plot(ends, [height, height], color=colour, linewidth=1.4, alpha=0.7)
-        face = colour if step.significantly_different else "white"
-        axis.plot(
-            step.value, height, marker="o", markersize=4.5, color=colour, markerfacecolor=face
-        )
-    axis.axvline(0, color=INK, linestyle="--", linewidth=0.8)
-    low, high = axis.get_xlim()
-    poorer = (low, 0) if panel.measure.metric.higher_is_better else (0, high)
-    axis.axvspan(*poorer, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
-    axis.set_xlim(low, high)
-    axis.set_ylim(len(lines) - 0.5, -0.5)
-    axis.set_yticks(range(len(lines)), lines if panel.first else [""] * len(lines))
-    axis.tick_params(axis="y", length=0)
-    axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.set_title(panel.measure.heading)
-    axis.set_xlabel(panel.measure.detail)
+    axes = panel.axes
+    for effect in effects:
+        colour = styles[effect.smaller.label].colour
+        ends = effect.interval.low, effect.interval.high
+        face = colour if effect.significantly_different else "white"
+        draw_interval(axes, lines.index(_line_of(effect)), effect.value, ends, colour, face)
+    axes.axvline(0, color=INK, linestyle="--", linewidth=0.8)
+    low, high = axes.get_xlim()
+    label_lines(panel, lines)
+    worse = (low, 0) if panel.column.metric.higher_is_better else (0, high)
+    axes.axvspan(*worse, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
+    axes.set_xlim(low, high)
