@@ -215,7 +215,6 @@ def of_report(cells: int, items: int) -> Iterator[Row]:
             "--out",
             str(results / "report"),
         )
-        flags += ("--threads", str(os.cpu_count() or 1))
         yield measured(f"report, {items} items each", ROOT, "pipeline", *flags)
 
 

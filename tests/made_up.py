@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pipeline.artifacts import schemas
-from pipeline.reporting.analysis.item_sums import sums_of
+from pipeline.reporting.analysis.item_sums import sum_by_item
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.runtime.costs import Cost, JobCost
 
@@ -37,10 +36,10 @@ Values = Mapping[Cell, np.ndarray]  # items, or items by decoding seed
 def made(values: Values, metric: str = "rouge_l", part: str = "") -> ReportInputs:
     """The inputs of an experiment with these values of its items."""
     grid = pd.DataFrame([_grid_row(cell) for cell in values])
-    items = {_id(cell): _items(cell, found, metric, part) for cell, found in values.items()}
+    items = [_items(cell, found, metric, part) for cell, found in values.items()]
     return ReportInputs(
         grid=grid,
-        sums={id: sums_of(table, id) for id, table in items.items()},
+        item_sums=sum_by_item(pd.concat(items, ignore_index=True)),
         shown_items={},
         shown_outputs={},
         evaluation_manifests={},
@@ -71,7 +70,7 @@ def _grid_row(cell: Cell) -> dict[str, object]:
     }
 
 
-def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pa.Table:
+def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pd.DataFrame:
     by_seed = values.reshape(len(values), -1)
     relative = metric == "kl_to_teacher_nats"
     rows = [
@@ -79,8 +78,7 @@ def _items(cell: Cell, values: np.ndarray, metric: str, part: str) -> pa.Table:
         for n, of_item in enumerate(by_seed)
         for seed, value in enumerate(of_item)
     ]
-    columns = zip(*rows, strict=True)
-    return pa.table(list(columns), schema=schemas.ITEMS)
+    return pd.DataFrame(rows, columns=schemas.ITEMS.names).assign(eval_id=_id(cell))
 
 
 def drawn(

@@ -37,7 +37,6 @@ from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import cost_section
 from pipeline.runtime.costs import JobCost
-from pipeline.runtime.process_pool import InlineExecutor
 
 SMALL = synthetic.Experiment(
     students=("small",),
@@ -52,9 +51,7 @@ TRAINED = "students/large.forward_kl.small.s1-0a1b2c3d"
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     folder = tmp_path_factory.mktemp("results")
-    return read_inputs(
-        folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001", InlineExecutor()
-    )
+    return read_inputs(folder, read_grid(synthetic.write(folder, SMALL)), "docs-00000001")
 
 
 @pytest.fixture(scope="module")

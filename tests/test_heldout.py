@@ -16,7 +16,7 @@ from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models.language_model import response_logits
 from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.models.teacher import LiveTeacher, Teacher
-from pipeline.reporting.analysis import calibration
+from pipeline.reporting.analysis.item_sums import ItemMatrix, sum_calibration
 from pipeline.settings.data import TokensSettings
 from pipeline.settings.models import Shape, Tokenizer
 from pipeline.settings.teacher import CacheJob
@@ -253,5 +253,5 @@ def test_calibration_is_kept_as_sums_over_bins_of_confidence():
     error = sum(
         abs(all_correct[bins == one].sum() - all_confidence[bins == one].sum()) for one in set(bins)
     )
-    (sums,) = calibration.sums_of(table).values()
-    assert sums.value == pytest.approx(error / len(bins), abs=1e-6)
+    sums = sum_calibration(table.to_pandas().assign(eval_id="tiny"))
+    assert ItemMatrix.from_rows(sums).values[0] == pytest.approx(error / len(bins), abs=1e-6)

@@ -144,6 +144,7 @@ def scored(scores: dict[str, dict[str, tuple[float, ...]]], pair: Pair = PAIR) -
             for task, points in by_task.items()
         },
         runs={},
+        items={},
     )
 
 

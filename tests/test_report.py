@@ -20,7 +20,6 @@ from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.page import page
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import Cell, Group, Heading, Table
-from pipeline.runtime.process_pool import InlineExecutor, process_pool
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 from workflow.config.validate import validate
@@ -86,7 +85,7 @@ def test_one_evaluation_under_two_seeds_is_one_run(tmp_path: Path) -> None:
     grid = pd.read_csv(grid_path)
     untrained = grid[grid["kind"] == "untrained"].assign(seed=2)
     pd.concat([grid, untrained]).to_csv(grid_path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001", InlineExecutor())
+    inputs = read_inputs(tmp_path, read_grid(grid_path), "docs-00000001")
     means = assemble(inputs, {}).means
     floors = [mean for (row, _), mean in means.items() if row.kind == "untrained"]
     assert {mean.seed_count for mean in floors} == {1}
@@ -243,13 +242,14 @@ def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: P
     assert not (grid.parent / "report").exists()
 
 
-def test_several_processes_make_the_same_report_as_one(one_seed: Made, tmp_path: Path) -> None:
+def test_the_same_results_make_the_same_report_byte_for_byte(
+    one_seed: Made, tmp_path: Path
+) -> None:
     grid = read_grid(one_seed.results / "demo/grid.csv")
     job = Job("demo.report-12345678", "0011", synthetic.settings(ONE_SEED))
     settings = ReportSettings(**synthetic.settings(ONE_SEED))
-    with process_pool(2) as helpers:
-        inputs = read_inputs(one_seed.results, grid, "docs-00000001", helpers)
-        report.write_report(tmp_path / "again", job, settings, inputs, helpers)
+    inputs = read_inputs(one_seed.results, grid, "docs-00000001")
+    report.write_report(tmp_path / "again", job, settings, inputs)
     for path in (tmp_path / "again").rglob("*.*"):
         same = one_seed.folder / path.relative_to(tmp_path / "again")
         assert path.read_bytes() == same.read_bytes()

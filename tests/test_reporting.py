@@ -7,18 +7,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 import synthetic
 from pydantic import ValidationError
 
-from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts import artifact
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
-from pipeline.reporting.analysis.item_sums import Key, Sums, sums_of
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.metrics import metric_named
 from pipeline.reporting.analysis.model_sizes import sizes_of
@@ -34,7 +31,6 @@ from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.figures import styles_of
 from pipeline.reporting.sections import score_plots
 from pipeline.reporting.sections.main_table import main_table
-from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 
@@ -42,38 +38,17 @@ SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
 )
 DATA = "docs-00000001"
+ITEM = "pandas.core.frame.f3"
 ONE_SEED = replace(SMALL, teachers=("large",), seeds=(3,))
 
 
 def read(results: Path, experiment: synthetic.Experiment) -> tuple[ReportInputs, Results]:
-    inputs = read_inputs(
-        results, read_grid(synthetic.write(results, experiment)), DATA, InlineExecutor()
-    )
+    inputs = read_inputs(results, read_grid(synthetic.write(results, experiment)), DATA)
     return inputs, assemble(inputs, {})
 
 
 def compared(inputs: ReportInputs, results: Results) -> Comparisons:
     return compare(inputs, results, ReportSettings(**synthetic.settings(SMALL)))
-
-
-def test_the_standard_error_is_the_jackknifes_where_items_are_many() -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.integers(5, 60, 400).astype(float)
-    values = rng.normal(2, 0.5, 400)
-    without_one = [
-        np.average(np.delete(values, place), weights=np.delete(weights, place))
-        for place in range(400)
-    ]
-    jackknife = np.sqrt(399 / 400 * ((without_one - np.mean(without_one)) ** 2).sum())
-    sums = Sums(values * weights, weights, examples=0)
-    assert sums.value == pytest.approx(np.average(values, weights=weights))
-    assert sums.error == pytest.approx(jackknife, rel=0.01)  # they differ in order 1/n
-
-
-def test_with_equal_weights_the_standard_error_is_that_of_a_mean() -> None:
-    values = np.array([1.0, 2.0, 4.0, 9.0])
-    error = Sums(3 * values, np.full(4, 3.0), examples=0).error
-    assert error == pytest.approx(values.std(ddof=1) / 2)
 
 
 def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
@@ -138,7 +113,7 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str, damage: s
     else:
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_inputs(tmp_path, grid, DATA, InlineExecutor())
+        read_inputs(tmp_path, grid, DATA)
 
 
 def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_path: Path) -> None:
@@ -158,10 +133,10 @@ def test_cells_given_twice_unknown_kinds_and_missing_columns_are_refused(tmp_pat
 
 def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, replace(SMALL, labels={"jsd": "JSD"}))
-    labelled = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
+    labelled = read_inputs(tmp_path, read_grid(path), DATA)
     assert "JSD" in assemble(labelled, {}).labels
     pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
-    without = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
+    without = read_inputs(tmp_path, read_grid(path), DATA)
     assert assemble(without, {}).labels == SMALL.methods
 
 
@@ -169,7 +144,7 @@ def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
     path = synthetic.write(tmp_path, SMALL)
     grid = pd.read_csv(path)
     grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
+    inputs = read_inputs(tmp_path, read_grid(path), DATA)
     said = limits(compared(inputs, assemble(inputs, {})), {})
     assert any("Some methods have one training seed in common" in limit for limit in said)
 
@@ -184,7 +159,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA, InlineExecutor())
+    inputs = read_inputs(tmp_path, read_grid(path), DATA)
     results, sizes = assemble(inputs, {}), sizes_of(inputs)
     assert sizes["large"] == synthetic.PARAMETERS["large"]
     shared = shared_cost_table(collect_costs(inputs, results, sizes)).groups[0].rows
@@ -202,41 +177,18 @@ def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path)
 
 
 def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
-    synthetic.write(tmp_path, SMALL)
-    grid_path = tmp_path / "demo/grid.csv"
-    inputs = read_inputs(tmp_path, read_grid(grid_path), DATA, InlineExecutor())
-    name = "sft.small.s1.eval-0a1b2c3d"
-    other = inputs.shown_items[name].replace({"example_id": {"pandas.core.frame.f3": "another"}})
+    inputs, _ = read(tmp_path, SMALL)
+    sums = inputs.item_sums
+    moved = (sums["eval_id"] == "sft.small.s1.eval-0a1b2c3d") & (sums["example_id"] == ITEM)
+    other = sums.assign(example_id=sums["example_id"].mask(moved, "another"))
     with pytest.raises(ValueError, match="same items"):
-        assemble(replace(inputs, sums={**inputs.sums, name: summed(other, name)}), {})
-
-
-def summed(items: pd.DataFrame, name: str) -> dict[Key, Sums]:
-    return sums_of(pa.Table.from_pandas(items, schemas.ITEMS, preserve_index=False), name)
-
-
-@pytest.mark.parametrize(
-    ("column", "value"), [("value", float("nan")), ("weight", 0.0), ("weight", -1.0)]
-)
-def test_a_value_that_is_no_number_or_items_without_weight_are_refused(
-    tmp_path: Path, column: str, value: float
-) -> None:
-    inputs, _ = read(tmp_path, ONE_SEED)
-    name = "sft.small.s3.eval-0a1b2c3d"
-    with pytest.raises(ValueError, match=re.escape(name)):
-        summed(inputs.shown_items[name].assign(**{column: value}), name)
+        assemble(replace(inputs, item_sums=other), {})
 
 
 def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
-    renamed = {
-        id: {
-            replace(key, metric=key.metric.replace("rouge_l", "charm")): own
-            for key, own in measured.items()
-        }
-        for id, measured in inputs.sums.items()
-    }
-    results = assemble(replace(inputs, sums=renamed), {"charm": "Charm"})
+    renamed = inputs.item_sums.replace({"metric": {"rouge_l": "charm"}})
+    results = assemble(replace(inputs, item_sums=renamed), {"charm": "Charm"})
     shown = [one for one in results.measures if one.metric.name == "charm"]
     assert [one.heading for one in shown] == ["Charm"]
     assert not set(shown) & set(results.ranked_measures)

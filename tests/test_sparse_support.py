@@ -12,7 +12,6 @@ from pipeline.artifacts.artifact import Job
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis import top_k_bias
 from pipeline.reporting.analysis.load import read_grid, read_inputs
-from pipeline.runtime.process_pool import InlineExecutor
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 
@@ -116,13 +115,10 @@ def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entrop
     settings["config"]["teacher_cache"] = {"k": 8}
 
     inputs = read_inputs(
-        tmp_path,
-        read_grid(synthetic.write(tmp_path, EXPERIMENT)),
-        "docs-00000001",
-        InlineExecutor(),
+        tmp_path, read_grid(synthetic.write(tmp_path, EXPERIMENT)), "docs-00000001"
     )
     job, valid = Job("demo", "0011", settings), ReportSettings.model_validate(settings)
-    report.write_report(tmp_path / "report", job, valid, inputs, InlineExecutor())
+    report.write_report(tmp_path / "report", job, valid, inputs)
     page = (tmp_path / "report" / "index.html").read_text()
     limits = page[page.index('id="limits"') : page.index('<section id="scores">')]
     assert (

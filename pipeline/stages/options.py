@@ -175,7 +175,6 @@ class ReportOptions:
     grid: Annotated[Path, "the experiment's grid.csv"]
     results: Annotated[Path, "folder of all artifacts"]
     out: Out
-    threads: Annotated[int, "processes, for thousands of cells"] = 1
 
 
 STAGES = {

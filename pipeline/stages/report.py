@@ -1,9 +1,6 @@
 """Writes the report of an experiment from its evaluations."""
 
-import gc
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -21,31 +18,27 @@ from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.method_pages import method_pages
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.render import formats
-from pipeline.reporting.render.figures import RC, Plot
-from pipeline.reporting.sections.contents import Section, sections
-from pipeline.runtime import process_pool
+from pipeline.reporting.render.figures import RC
+from pipeline.reporting.sections.contents import sections
 from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
 from pipeline.stages.options import ReportOptions
 
-MANY = 1000  # cells from which on a process pool saves more time than it takes to start
-
 
 def run(options: ReportOptions) -> None:
     """Writes the report and prints its summary."""
-    gc.disable()  # millions of scores are all kept: collecting took a quarter of the time
     settings = ReportSettings.model_validate(options.job.settings)
     acquire_lock(options.out, log)
     grid = read_grid(options.grid)
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
     results_folder = options.results
 
-    with process_pool.process_pool(options.threads if len(grid) >= MANY else 1) as helpers:
-        inputs = read_inputs(results_folder, grid, settings.data_id, helpers)
-        with artifact.atomic_write(options.out) as folder:
-            text = write_report(folder, options.job, settings, inputs, helpers)
-            evaluations = {f"evals/{id}": results_folder / "evals" / id for id in inputs.sums}
-            artifact.write_manifest(folder, options.job, evaluations)
+    inputs = read_inputs(results_folder, grid, settings.data_id)
+    with artifact.atomic_write(options.out) as folder:
+        text = write_report(folder, options.job, settings, inputs)
+        ids = inputs.evaluation_manifests
+        evaluations = {f"evals/{id}": results_folder / "evals" / id for id in ids}
+        artifact.write_manifest(folder, options.job, evaluations)
     print(text)
     print(options.out / "index.html")
 
@@ -61,7 +54,6 @@ def write_report(
     job: artifact.Job,
     settings: ReportSettings,
     inputs: ReportInputs,
-    helpers: Executor,
 ) -> str:
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
     results = assemble(inputs, settings.titles)
@@ -75,18 +67,21 @@ def write_report(
 
     for name in ("plots", "tables"):
         (folder / name).mkdir()
+    shown = []
     with rc_context(RC):
-        pending = [
-            begin_section(folder, section, helpers)
-            for section in sections(settings, inputs, results, comparisons, sizes)
-        ]
+        for section in sections(settings, inputs, results, comparisons, sizes):
+            images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
+            for table in (*section.tables, *section.folded):
+                formats.write(folder / "tables", table)
+            if section.tables or section.folded or images:
+                shown.append((section, images))
     contents = page.Contents(
         methods=method_pages(settings, inputs, results, sizes),
         cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
         samples=samples(inputs, results, sizes),
         sizes=sizes,
         comparisons=comparisons,
-        sections=[(one.section, one.images()) for one in pending if not one.is_empty],
+        sections=shown,
     )
     html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
@@ -96,28 +91,3 @@ def write_report(
 def _best_methods(results: Results, comparisons: Comparisons) -> Iterator[str]:
     for agreement in summary.agreements(results, comparisons):
         yield f"{agreement.measure.heading} ({agreement.measure.task}): {agreement.text}"
-
-
-@dataclass(frozen=True)
-class PendingSection:
-    """A section whose plots are being written."""
-
-    section: Section
-    plots: Sequence[tuple[Plot, Future[bytes]]]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the section has neither tables nor plots."""
-        return not (self.section.tables or self.section.folded or self.plots)
-
-    def images(self) -> list[page.Image]:
-        """The plots for the page; waits until they are written."""
-        return [page.image(plot, svg.result()) for plot, svg in self.plots]
-
-
-def begin_section(folder: Path, section: Section, helpers: Executor) -> PendingSection:
-    """Writes a section's tables, and lets helpers write its plots."""
-    plots = [(plot, helpers.submit(plot.write, folder / "plots")) for plot in section.plots]
-    for table in (*section.tables, *section.folded):
-        formats.write(folder / "tables", table)
-    return PendingSection(section, plots)

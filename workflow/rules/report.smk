@@ -30,7 +30,6 @@ rule report:
         "results/logs/report/{experiment}.log",
     conda:
         "../../environment.yml"
-    threads: 4
     resources:
         mem_mb=NEEDS.report_mem_mb,
         runtime=NEEDS.report_runtime,
@@ -41,5 +40,5 @@ rule report:
     shell:
         "exec python -m workflow.launch.run_stage pipeline report"
         " --job results/jobs/report/{wildcards.experiment:q}.json"
-        " --grid {input.grid:q} --results results --out {output:q} --threads {threads}"
+        " --grid {input.grid:q} --results results --out {output:q}"
         " > {log:q} 2>&1"

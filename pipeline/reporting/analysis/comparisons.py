@@ -1,11 +1,11 @@
-"""All methods against each other: differences, letters, and what they come to."""
+"""All methods against each other: intervals, differences, letters and detectable differences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from pipeline.reporting.analysis import gap_closed, summary, teacher_size
-from pipeline.reporting.analysis.differences import differences_of, runs_of, stacked
+from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import (
     Comparisons,
     Difference,
@@ -25,94 +25,99 @@ from pipeline.statistics.power import min_detectable_difference
 from pipeline.statistics.tests import ALPHA
 
 Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
+Detectable = Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
 
 
 def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) -> Comparisons:
-    """Every two methods of every teacher and student, on every measure that has a better end."""
+    """Every two methods of each teacher and student, on each measure with a better direction."""
     differences = {
-        (pair, measure): found
+        (pair, measure): of_pair
         for measure in results.ranked_measures
-        for pair, found in differences_of(results, measure).items()
+        for pair, of_pair in differences_of(results, measure).items()
     }
-    found = resolutions(differences)
+    detectable = detectable_differences(differences)
     return Comparisons(
         intervals=dict(_intervals(results)),
         differences=differences,
         letters=dict(_letters(results, differences)),
-        detectable=found,
+        detectable=detectable,
         gap_baseline=gap_closed.baseline_label(results, settings.methods),
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
         teacher_size_effects=teacher_size.teacher_size_effects(results, sizes_of(inputs)),
-        findings=tuple(summary.findings(results, differences, found)),
+        findings=tuple(summary.findings(results, differences, detectable)),
     )
 
 
 def _intervals(results: Results) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
-    """Of every mean over more than one item: over items alone where there is one seed."""
+    """Intervals of all means over more than one item; with one seed, over items alone."""
     for measure in (*results.measures, *results.slice_measures):
         for pair in results.pairs:
-            yield from _together(results, results.methods[pair], measure)
+            yield from _pooled_intervals(results, results.methods[pair], measure)
             for reference in results.references[pair]:
-                yield from _together(results, (reference,), measure)
+                yield from _pooled_intervals(results, (reference,), measure)
 
 
-def _together(
+def _pooled_intervals(
     results: Results, rows: Sequence[Row], measure: Measure
 ) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
-    """Those of rows that learn from each other how much seeds vary: the ones with equal seeds."""
-    runs = runs_of(results, rows, measure)
+    """Intervals of rows whose seed variances are pooled: those with the same seeds."""
     by_seeds: dict[tuple[int, ...], list[Row]] = {}
-    for row, of_row in runs.items():
-        by_seeds.setdefault(tuple(sorted(of_row)), []).append(row)
-    for seeds, equal in by_seeds.items():
-        items = stacked(runs, equal, seeds)
-        if items.weight_shares.shape[-1] == 1:
+    for row, seeds in results.seeds_by_row(rows, measure).items():
+        by_seeds.setdefault(tuple(sorted(seeds)), []).append(row)
+    for seeds, pooled in by_seeds.items():
+        items = results.contributions(pooled, seeds, measure)
+        if items.influences.shape[-1] == 1:
             continue
-        found = bootstrap.method_estimates(items.scores, influence_products(items.influences))
-        for row, value, half in zip(equal, found.values, found.half_widths(), strict=True):
-            yield (row, measure), mean_interval(measure, float(value), float(half))
+        products = influence_products(items.influences)
+        estimates = bootstrap.method_estimates(items.scores, products)
+        half_widths = estimates.half_widths()
+        for row, mean, half_width in zip(pooled, estimates.values, half_widths, strict=True):
+            yield (row, measure), mean_interval(measure, float(mean), float(half_width))
 
 
 def _letters(
     results: Results, differences: Differences
 ) -> Iterator[tuple[tuple[Row, Measure], str]]:
-    for (pair, measure), found in differences.items():
-        means = results.means_by_row(results.methods[pair], measure)
-        ordered = best_first(means, measure)
-        places = {row: place for place, row in enumerate(ordered)}
-        apart = [
-            (places[one.first], places[one.second]) for one in found if one.significantly_different
+    for (pair, measure), of_pair in differences.items():
+        ordered = best_first(results.means_by_row(results.methods[pair], measure), measure)
+        rank = {row: i for i, row in enumerate(ordered)}
+        different = [
+            (rank[one.first], rank[one.second]) for one in of_pair if one.significantly_different
         ]
-        for row, text in zip(ordered, compact_letters(len(ordered), apart), strict=True):
+        for row, text in zip(ordered, compact_letters(len(ordered), different), strict=True):
             yield (row, measure), text
 
 
-def resolutions(
-    differences: Differences,
-) -> dict[tuple[Pair, Measure], MinimumDetectableDifference]:
-    """What each cell could have found, from the middle of its differences' standard errors."""
-    tested = {place: _told_once(found) for place, found in differences.items()}
-    family: dict[Measure, int] = {}
-    for (_, measure), found in tested.items():
-        family[measure] = family.get(measure, 0) + len(found)
-    return {place: _resolution(found, family[place[1]]) for place, found in tested.items() if found}
+def detectable_differences(differences: Differences) -> Detectable:
+    """What each cell could have detected, from the median of its differences' variances."""
+    tested = {key: _without_copies(of_pair) for key, of_pair in differences.items()}
+    family_sizes: dict[Measure, int] = {}
+    for (_, measure), of_pair in tested.items():
+        family_sizes[measure] = family_sizes.get(measure, 0) + len(of_pair)
+    return {
+        (pair, measure): _detectable(of_pair, family_sizes[measure])
+        for (pair, measure), of_pair in tested.items()
+        if of_pair
+    }
 
 
-def _told_once(differences: Sequence[Difference]) -> list[Difference]:
-    """Those that were tested, without the rows that are copies of an earlier one."""
-    twice = {one.second for one in differences if one.is_copy}
+def _without_copies(differences: Sequence[Difference]) -> list[Difference]:
+    """Tested differences, leaving out rows that are copies of an earlier one."""
+    copies = {difference.second for difference in differences if difference.is_copy}
     return [
-        one
-        for one in differences
-        if one.adjusted_p_value is not None and not {one.first, one.second} & twice
+        difference
+        for difference in differences
+        if difference.adjusted_p_value is not None
+        and not {difference.first, difference.second} & copies
     ]
 
 
-def _resolution(found: Sequence[Difference], family: int) -> MinimumDetectableDifference:
-    error = float(np.sqrt(np.median([one.standard_error**2 for one in found])))
-    degrees = float(np.median([one.degrees_of_freedom for one in found]))
+def _detectable(differences: Sequence[Difference], family_size: int) -> MinimumDetectableDifference:
+    variances = [difference.standard_error**2 for difference in differences]
+    error = float(np.sqrt(np.median(variances)))
+    degrees = float(np.median([difference.degrees_of_freedom for difference in differences]))
     return MinimumDetectableDifference(
         single_test=min_detectable_difference(error, degrees, ALPHA),
-        after_holm=min_detectable_difference(error, degrees, ALPHA / family),
-        seed_count=max(one.seed_count for one in found),
+        after_holm=min_detectable_difference(error, degrees, ALPHA / family_size),
+        seed_count=max(difference.seed_count for difference in differences),
     )

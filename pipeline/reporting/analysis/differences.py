@@ -1,4 +1,4 @@
-"""Every two methods of a teacher and student on a measure: how far apart, and how surely."""
+"""Differences between every two methods of a teacher and student on a measure, with their tests."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,170 +8,166 @@ from itertools import combinations
 import numpy as np
 
 from pipeline.reporting.analysis.findings import Difference, difference_interval
-from pipeline.reporting.analysis.item_sums import Sums
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.copies import NO_HYPOTHESIS
-from pipeline.statistics.items import (
-    Contributions,
-    contributions,
-    difference_products,
-    effect_sizes,
-    influence_products,
-)
-from pipeline.statistics.tests import ALPHA, holm_family, sign_flip_p_values
-
-Runs = Mapping[Row, Mapping[int, Sums]]  # items by training seed
+from pipeline.statistics.items import difference_products, effect_sizes, influence_products
+from pipeline.statistics.tests import ALPHA, Family, holm_family, sign_flip_p_values
 
 
 @dataclass(frozen=True)
 class Group:
-    """Methods that share training seeds, and which of their pairs share no others."""
+    """Methods whose pairs share exactly the same training seeds."""
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    one: np.ndarray  # places in rows
-    other: np.ndarray
-
-
-def groups(runs: Runs) -> Iterator[Group]:
-    """Every pair of rows that has a training seed in common, once, beside its like."""
-    rows, seeds = list(runs), [frozenset(by_seed) for by_seed in runs.values()]
-    found: dict[frozenset[int], list[tuple[int, int]]] = {}
-    for one, other in combinations(range(len(rows)), 2):
-        found.setdefault(seeds[one] & seeds[other], []).append((one, other))
-    for shared, pairs in found.items():
-        if shared:
-            kept, places = np.unique(np.array(pairs), return_inverse=True)
-            one, other = places.reshape(-1, 2).T
-            yield Group(tuple(rows[at] for at in kept), tuple(sorted(shared)), one, other)
-
-
-def runs_of(results: Results, rows: Sequence[Row], measure: Measure) -> Runs:
-    """The items of those of `rows` that were measured."""
-    return {row: results.runs[row, measure] for row in rows if (row, measure) in results.runs}
-
-
-def stacked(runs: Runs, rows: Sequence[Row], seeds: Sequence[int]) -> Contributions:
-    """What items add to the scores of rows and seeds: arrays [rows, seeds, items]."""
-    weighted = np.stack([[runs[row][seed].weighted for seed in seeds] for row in rows])
-    weights = np.stack([[runs[row][seed].weights for seed in seeds] for row in rows])
-    return contributions(weighted, weights)
+    first: np.ndarray  # positions in rows, of the methods of each pair
+    second: np.ndarray
 
 
 @dataclass(frozen=True)
-class Part:
-    """A group of a cell, with what is known of its pairs before they are judged together."""
+class GroupComparison:
+    """The compared pairs of a group, before all pairs of a measure are tested as one family."""
 
     pair: Pair
     group: Group
     estimates: Estimates
-    kinds: np.ndarray  # equal for pairs that ask the same; −1 for copies of each other
+    hypotheses: np.ndarray  # equal for pairs that test the same; −1 for copies of each other
     effects: np.ndarray
-    units: np.ndarray  # [methods, items]: what a sign flip flips
+    units: np.ndarray  # [methods, items]: the values that sign flips swap
+
+
+@dataclass(frozen=True)
+class PValues:
+    """Two-sided p-values of a group's pairs."""
+
+    checkpoints: np.ndarray  # of sign flips over items, taking these checkpoints as given
+    methods: np.ndarray  # of the methods that made them
 
 
 def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Difference, ...]]:
-    """All pairs of methods of all cells: the family of this measure."""
-    parts = list(_parts(results, measure))
-    if not parts:
+    """All differences on a measure, by teacher and student: one family of tests."""
+    compared = list(_compared_groups(results, measure))
+    if not compared:
         return {}
-    flipped = _flipped(parts)
-    p_values = [
-        _p_values(part, of_checkpoints) for part, of_checkpoints in zip(parts, flipped, strict=True)
-    ]
-    of_all = holm_family(np.concatenate(p_values), np.concatenate(list(_kinds(parts))))
-    adjusted = np.split(of_all.adjusted, np.cumsum([len(ps) for ps in p_values])[:-1])
-    found: dict[Pair, tuple[Difference, ...]] = {}
-    for part, *ps in zip(parts, p_values, flipped, adjusted, strict=True):
-        of_part = _differences(part, measure, of_all.confidence, *ps)
-        found[part.pair] = (*found.get(part.pair, ()), *of_part)
-    return found
+    p_values = list(_p_values(compared))
+    family = holm_family(
+        np.concatenate([of_group.methods for of_group in p_values]),
+        np.concatenate(list(_family_hypotheses(compared))),
+    )
+    ends = np.cumsum([len(comparison.hypotheses) for comparison in compared])[:-1]
+    differences: dict[Pair, tuple[Difference, ...]] = {}
+    for comparison, of_group, adjusted in zip(
+        compared, p_values, np.split(family.adjusted, ends), strict=True
+    ):
+        of_pair = differences.get(comparison.pair, ())
+        corrected = Family(adjusted, family.confidence)
+        added = _differences(comparison, measure, of_group, corrected)
+        differences[comparison.pair] = (*of_pair, *added)
+    return differences
 
 
-def _p_values(part: Part, of_checkpoints: np.ndarray) -> np.ndarray:
-    """With one seed the larger of two tests over items: few that differ are few for both."""
-    p_values = part.estimates.p_values()
-    return p_values if len(part.group.seeds) > 1 else np.maximum(p_values, of_checkpoints)
+def groups(seeds_by_row: Mapping[Row, frozenset[int]]) -> Iterator[Group]:
+    """Every pair of rows with a training seed in common, once, grouped by their common seeds."""
+    rows, seeds = list(seeds_by_row), list(seeds_by_row.values())
+    by_seeds: dict[frozenset[int], list[tuple[int, int]]] = {}
+    for first, second in combinations(range(len(rows)), 2):
+        by_seeds.setdefault(seeds[first] & seeds[second], []).append((first, second))
+    for common, pairs in by_seeds.items():
+        if common:
+            members, positions = np.unique(np.array(pairs), return_inverse=True)
+            first, second = positions.reshape(-1, 2).T
+            yield Group(tuple(rows[i] for i in members), tuple(sorted(common)), first, second)
 
 
-def _parts(results: Results, measure: Measure) -> Iterator[Part]:
+def _compared_groups(results: Results, measure: Measure) -> Iterator[GroupComparison]:
     for pair in results.pairs:
-        runs = runs_of(results, results.methods[pair], measure)
-        for group in groups(runs):
-            items = stacked(runs, group.rows, group.seeds)
-            if items.weight_shares.shape[-1] == 1:
-                continue  # a single item tells nothing of others
-            sums = influence_products(items.influences)
-            estimates = bootstrap.pairwise_estimates(items.scores, sums, group.one, group.other)
-            pairs = difference_products(sums, group.one, group.other)
-            classes = copies.copy_classes(items.scores, sums)
-            yield Part(
+        for group in groups(results.seeds_by_row(results.methods[pair], measure)):
+            items = results.contributions(group.rows, group.seeds, measure)
+            if items.influences.shape[-1] == 1:
+                continue  # a single item says nothing about other items
+            first, second = group.first, group.second
+            products = influence_products(items.influences)
+            estimates = bootstrap.pairwise_estimates(items.scores, products, first, second)
+            pairs = difference_products(products, first, second)
+            classes = copies.copy_classes(items.scores, products)
+            yield GroupComparison(
                 pair=pair,
                 group=group,
                 estimates=estimates,
-                kinds=copies.hypotheses(classes, group.one, group.other),
+                hypotheses=copies.hypotheses(classes, first, second),
                 effects=effect_sizes(estimates.values, pairs),
                 units=items.centred_on(items.scores.mean()).mean(axis=1),
             )
 
 
-def _flipped(parts: Sequence[Part]) -> list[np.ndarray]:
-    """The p-values of sign flips over items, for all parts with the same flips."""
-    starts = np.cumsum([0, *(len(part.units) for part in parts)])
-    shifted = list(zip(parts, starts[:-1], strict=True))
-    p_values = sign_flip_p_values(
-        np.concatenate([part.units for part in parts]),
-        np.concatenate([part.group.one + start for part, start in shifted]),
-        np.concatenate([part.group.other + start for part, start in shifted]),
+def _p_values(compared: Sequence[GroupComparison]) -> Iterator[PValues]:
+    """P-values of all groups, their sign flips being the same.
+
+    With one seed both tests are over items, and the larger p-value counts: Student's t is too
+    small where only few items differ.
+    """
+    units = [comparison.units for comparison in compared]
+    starts = np.cumsum([0, *map(len, units)])[:-1]
+    shifted = list(zip(compared, starts, strict=True))
+    flipped = sign_flip_p_values(
+        np.concatenate(units),
+        np.concatenate([comparison.group.first + start for comparison, start in shifted]),
+        np.concatenate([comparison.group.second + start for comparison, start in shifted]),
     )
-    return np.split(p_values, np.cumsum([len(part.group.one) for part in parts])[:-1])
+    ends = np.cumsum([len(comparison.hypotheses) for comparison in compared])[:-1]
+    for comparison, checkpoints in zip(compared, np.split(flipped, ends), strict=True):
+        methods = comparison.estimates.p_values()
+        if len(comparison.group.seeds) == 1:
+            methods = np.maximum(methods, checkpoints)
+        yield PValues(checkpoints, methods)
 
 
-def _kinds(parts: Sequence[Part]) -> Iterator[np.ndarray]:
-    """Those of all parts, none in two; −1 for pairs with one seed where their cell has more."""
-    most: dict[Pair, int] = {}
-    for part in parts:
-        most[part.pair] = max(most.get(part.pair, 0), len(part.group.seeds))
+def _family_hypotheses(compared: Sequence[GroupComparison]) -> Iterator[np.ndarray]:
+    """Hypotheses numbered over all groups; −1 for pairs with one seed where their cell has more."""
+    most_seeds: dict[Pair, int] = {}
+    for comparison in compared:
+        seeds = len(comparison.group.seeds)
+        most_seeds[comparison.pair] = max(most_seeds.get(comparison.pair, 0), seeds)
     start = 0
-    for part in parts:
-        is_judged = len(part.group.seeds) > 1 or most[part.pair] == 1
-        yield np.where((part.kinds != NO_HYPOTHESIS) & is_judged, part.kinds + start, NO_HYPOTHESIS)
-        start += part.kinds.max() + 1
+    for comparison in compared:
+        hypotheses = comparison.hypotheses
+        is_tested = len(comparison.group.seeds) > 1 or most_seeds[comparison.pair] == 1
+        tested = (hypotheses != NO_HYPOTHESIS) & is_tested
+        yield np.where(tested, hypotheses + start, NO_HYPOTHESIS)
+        start += hypotheses.max() + 1
 
 
 def _differences(
-    part: Part,
-    measure: Measure,
-    level: float,
-    p_values: np.ndarray,
-    of_checkpoints: np.ndarray,
-    adjusted: np.ndarray,
+    comparison: GroupComparison, measure: Measure, p_values: PValues, family: Family
 ) -> Iterator[Difference]:
-    group, found = part.group, part.estimates
-    halves = np.where(np.isnan(adjusted), found.half_widths(), found.half_widths(level))
-    columns = (found.values, halves, found.standard_errors, found.degrees_of_freedom, part.effects)
-    numbers = np.stack([*columns, p_values, of_checkpoints, adjusted], axis=1)
-    for one, other, kind, of_pair in zip(group.one, group.other, part.kinds, numbers, strict=True):
-        value, half, error, degrees, effect, p_value, of_flips, held = of_pair.tolist()
+    group, estimates, adjusted = comparison.group, comparison.estimates, family.adjusted
+    corrected = estimates.half_widths(family.confidence)
+    half_widths = np.where(np.isnan(adjusted), estimates.half_widths(), corrected)
+    standard_errors, degrees = estimates.standard_errors, estimates.degrees_of_freedom
+    for i, (first, second) in enumerate(zip(group.first, group.second, strict=True)):
+        value, half_width = float(estimates.values[i]), float(half_widths[i])
         yield Difference(
             measure=measure,
-            first=group.rows[one],
-            second=group.rows[other],
+            first=group.rows[first],
+            second=group.rows[second],
             seed_count=len(group.seeds),
-            is_copy=bool(kind == NO_HYPOTHESIS),
+            is_copy=bool(comparison.hypotheses[i] == NO_HYPOTHESIS),
             value=value,
-            interval=difference_interval(measure, value, half, significant=held < ALPHA),
-            standard_error=error,
-            degrees_of_freedom=degrees,
-            effect_size=_known(effect),
-            p_value=p_value,
-            checkpoint_p_value=of_flips,
-            adjusted_p_value=_known(held),
+            interval=difference_interval(
+                measure, value, half_width, contains_zero=bool(adjusted[i] >= ALPHA)
+            ),
+            standard_error=float(standard_errors[i]),
+            degrees_of_freedom=float(degrees[i]),
+            effect_size=_number(comparison.effects[i]),
+            p_value=float(p_values.methods[i]),
+            checkpoint_p_value=float(p_values.checkpoints[i]),
+            adjusted_p_value=_number(adjusted[i]),
         )
 
 
-def _known(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _number(value: float) -> float | None:
+    """A Python number, None for NaN."""
+    return None if math.isnan(value) else float(value)

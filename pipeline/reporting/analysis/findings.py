@@ -36,15 +36,15 @@ def mean_interval(measure: Measure, mean: float, half_width: float) -> Interval:
 
 
 def difference_interval(
-    measure: Measure, difference: float, half_width: float, *, significant: bool
+    measure: Measure, difference: float, half_width: float, *, contains_zero: bool
 ) -> Interval:
     """The interval around a difference, clipped to the measure's scale.
 
-    It contains zero unless the difference is significant: with one training seed a test over items
-    may be stricter than the interval.
+    It is extended to contain zero where the test found no difference: with one training seed the
+    test over items may be stricter than the interval.
     """
     low, high = difference - half_width, difference + half_width
-    if not significant:
+    if contains_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     largest = measure.metric.largest_difference
     return Interval(low, high).clipped_to(-largest, largest)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis.differences import runs_of, stacked
 from pipeline.reporting.analysis.findings import GapClosed, Interval
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
@@ -56,23 +55,23 @@ def _gap_components(
     results: Results, pair: Pair, measure: Measure, baseline: str
 ) -> Iterator[GapComponents]:
     """Gains over the baseline, for each set of methods that share the same seeds with it."""
-    runs = runs_of(results, results.methods[pair], measure)
-    baseline_row = next((row for row in runs if row.method == baseline), None)
-    teacher_rows = [row for row in results.references[pair] if row.kind == "teacher"]
-    teachers = runs_of(results, teacher_rows, measure)
-    if baseline_row is None or not teachers:
+    seeds_of = results.seeds_by_row(results.methods[pair], measure)
+    baseline_row = next((row for row in seeds_of if row.method == baseline), None)
+    teachers = [row for row in results.references[pair] if row.kind == "teacher"]
+    teacher = next(iter(results.seeds_by_row(teachers, measure)), None)
+    if baseline_row is None or teacher is None:
         return
-    teacher = next(iter(teachers))
-    goal = stacked(teachers, [teacher], list(teachers[teacher])[:1])
+    first_seed = next(iter(results.runs[teacher, measure]))
+    of_teacher = results.contributions([teacher], [first_seed], measure)
     by_seeds: dict[tuple[int, ...], list[Row]] = {}
-    for row in runs:
-        shared = tuple(sorted(set(runs[row]) & set(runs[baseline_row])))
-        if row != baseline_row and shared:
-            by_seeds.setdefault(shared, []).append(row)
-    for seeds, rows in by_seeds.items():
-        items = stacked(runs, [baseline_row, *rows], seeds)
-        if items.weight_shares.shape[-1] > 1:
-            yield _over_baseline(rows, items, goal)
+    for row, seeds in seeds_of.items():
+        common = tuple(sorted(seeds & seeds_of[baseline_row]))
+        if row != baseline_row and common:
+            by_seeds.setdefault(common, []).append(row)
+    for common, rows in by_seeds.items():
+        items = results.contributions([baseline_row, *rows], common, measure)
+        if items.influences.shape[-1] > 1:
+            yield _over_baseline(rows, items, of_teacher)
 
 
 def _over_baseline(

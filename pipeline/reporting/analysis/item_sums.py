@@ -1,136 +1,124 @@
-"""Items added up: of each measure two sums for every item, over its decoding seeds."""
+"""Item-level results of evaluations, summed over decoding seeds, and scores made of these sums.
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Set
+A score is a ratio of sums over items, Σ weight · value / Σ weight; so is the expected calibration
+error (Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599, equation 3),
+
+    ECE = Σ_b |C_b - F_b| / N = Σ_i Σ_b s_b (c_ib - f_ib) / Σ_i n_i
+
+for N tokens, of which bin b of confidence has C_b correct predictions and F_b as the sum of their
+confidence; s_b is the sign of C_b - F_b, which small changes of the items leave alone. It is biased
+upwards by about the bins' noise, so few tokens make it large.
+"""
+
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 
-KEY = ["task", "slice", "metric", "teacher"]
+SCORE = ["task", "slice", "metric"]
+MEASURED = ["eval_id", *SCORE, "reference"]  # reference: the teacher compared with, or empty
+ITEM = [*MEASURED, "example_id"]
+
+
+def sum_by_item(items: pd.DataFrame) -> pd.DataFrame:
+    """Σ weight · value and Σ weight of each item over its decoding seeds, sorted by item.
+
+    `items` has the columns of `schemas.ITEMS` and `eval_id`. A metric that is defined on no item of
+    an evaluation is left out. Raises ValueError naming the evaluation of bad items.
+    """
+    items = items.rename(columns={"teacher": "reference"})
+    undefined = items["value"].isna() & (items["weight"] == 0)
+    items["value"] = items["value"].mask(undefined, 0.0)
+    _check(items)
+    items["weighted"] = items["weight"] * items["value"]
+    items["undefined"] = undefined.astype(float)
+
+    sums = _summed(items, ITEM, ["weighted", "weight", "undefined"])
+    totals = sums.groupby(MEASURED)[["weight", "undefined"]].transform("sum")
+    weightless = totals["weight"] == 0
+    _refuse(sums.loc[weightless & (totals["undefined"] == 0)], "has only weights of zero")
+    return sums.loc[~weightless].drop(columns="undefined")
+
+
+def sum_calibration(bins: pd.DataFrame) -> pd.DataFrame:
+    """The calibration error's sums by item, with the columns that `sum_by_item` gives.
+
+    `bins` has the columns of `schemas.CALIBRATION` and `eval_id`.
+    """
+    gaps = bins["correct"] - bins["confidence"]
+    signs = np.sign(gaps.groupby([bins["eval_id"], bins["bin"]]).transform("sum"))
+    names = {"task": "heldout", "slice": "", "metric": "ece", "reference": ""}
+    bins = bins.rename(columns={"tokens": "weight"}).assign(weighted=signs * gaps, **names)
+    return _summed(bins, ITEM, ["weighted", "weight"])
+
+
+def _check(items: pd.DataFrame) -> None:
+    finite = np.isfinite(items["value"]) & np.isfinite(items["weight"])
+    _refuse(items.loc[~finite], "has a value or weight that is not finite")
+    _refuse(items.loc[items["weight"] < 0], "has a negative weight")
+    _refuse(items.loc[items.duplicated([*ITEM, "decoding_seed"])], "has an item twice")
+
+
+def _refuse(rows: pd.DataFrame, fault: str) -> None:
+    """Raises ValueError naming the first of `rows`, if there is any."""
+    for row in rows.head(1).to_dict("records"):
+        measure = " ".join(filter(None, (row[name] for name in SCORE)))
+        raise ValueError(
+            f"{row['eval_id']} {fault}: {measure} of {row['example_id']}; evaluate again"
+        )
+
+
+def _summed(rows: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+    """Sums of `columns`, a row for each combination of `by` in sorted order.
+
+    Added up in the order of the rows: the last bit of a score shouldn't depend on pandas' version.
+    """
+    groups = rows.groupby(by).ngroup().to_numpy()
+    _, first = np.unique(groups, return_index=True)
+    sums = {name: np.bincount(groups, weights=rows[name]) for name in columns}
+    return rows[by].iloc[first].reset_index(drop=True).assign(**sums)
 
 
 @dataclass(frozen=True)
-class Key:
-    """What was measured, and against which teacher if any."""
+class ItemMatrix:
+    """Sums of evaluations that scored the same items: arrays [evaluations, items]."""
 
-    task: str
-    slice: str
-    metric: str
-    teacher: str  # artifact id; empty where the metric needs none
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Σ weight · value and Σ weight of each item, in the order of their ids."""
-
+    evaluations: pd.Index
+    reference: str  # the teacher compared with, or empty
     weighted: np.ndarray
     weights: np.ndarray
-    examples: int  # a digest of the ids: two that are equal are of the same items
 
-    @cached_property
-    def value(self) -> float:
-        """The weighted mean."""
-        return float(self.weighted.sum() / self.weights.sum())
+    @classmethod
+    def from_rows(cls, sums: pd.DataFrame) -> "ItemMatrix":
+        """The matrix of one measure's rows, items in the order of their ids."""
+        table = sums.pivot(index="eval_id", columns="example_id", values=["weighted", "weight"])
+        weighted, weights = (np.ascontiguousarray(table[name]) for name in ("weighted", "weight"))
+        return cls(table.index, sums["reference"].iloc[0], weighted, weights)
 
     @property
-    def error(self) -> float:
-        """Its standard error as a ratio of two sums over drawn items; NaN for a single one."""
-        n = len(self.weights)
+    def values(self) -> np.ndarray:
+        """Each evaluation's score."""
+        return self.weighted.sum(axis=1) / self.weights.sum(axis=1)
+
+    @property
+    def standard_errors(self) -> np.ndarray:
+        """Of a ratio of two sums over a sample of items; NaN for a single item."""
+        n = self.weights.shape[1]
         if n == 1:
-            return float("nan")
+            return np.full(len(self.evaluations), np.nan)
         # both sums vary: deviations from the ratio
-        deviations = self.weighted - self.value * self.weights
-        return float(np.sqrt(n / (n - 1) * (deviations**2).sum()) / self.weights.sum())
+        deviations = self.weighted - self.values[:, None] * self.weights
+        scatter = np.sqrt(n / (n - 1) * (deviations**2).sum(axis=1))
+        return scatter / self.weights.sum(axis=1)
 
-
-def sums_of(items: pa.Table, place: str) -> dict[Key, Sums]:
-    """Of everything that one evaluation measured, but what is not defined on any of its items.
-
-    Raises ValueError naming `place` on bad items.
-    """
-    if not len(items):
-        raise ValueError(f"{place} has no items; evaluate again")
-    values, weights = items["value"].to_numpy(), items["weight"].to_numpy()
-    undefined = np.isnan(values) & (weights == 0)
-    values = np.where(undefined, 0.0, values)
-    if not (np.isfinite(values).all() and np.isfinite(weights).all()):
-        raise ValueError(f"{place} has a value or weight that is no finite number")
-    if (weights < 0).any():
-        raise ValueError(f"{place} has a weight below zero")
-    coded = _coded(items, place)
-    return dict(_summed(coded, values, weights, set(coded.measured[undefined].tolist()), place))
-
-
-@dataclass(frozen=True)
-class Coded:
-    """The items' names as numbers, row by row."""
-
-    measured: np.ndarray
-    keys: Mapping[int, Key]
-    ids: np.ndarray  # in the order of their names
-    names: list[str]
-
-
-def _coded(items: pa.Table, place: str) -> Coded:
-    columns = [_encoded(items[name]) for name in KEY]
-    measured = np.zeros(len(items), dtype=np.int64)
-    for codes, names in columns:
-        measured = measured * len(names) + codes
-    keys = {}
-    for code, row in zip(*np.unique(measured, return_index=True), strict=True):
-        keys[int(code)] = Key(*(names[codes[row]] for codes, names in columns))
-
-    ids, names = in_order(items["example_id"])
-    draws, seeds = _encoded(items["decoding_seed"])
-    drawn = np.sort((measured * len(names) + ids) * len(seeds) + draws)
-    if len(twice := drawn[1:][drawn[1:] == drawn[:-1]]):
-        name = names[twice[0] // len(seeds) % len(names)]
-        raise ValueError(f"{place} has an item twice: {name!r}")
-    return Coded(measured, keys, ids, names)
-
-
-def in_order(names: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """For each row the place of its name among the distinct ones, and these in their order."""
-    codes, distinct = _encoded(names)
-    order = sorted(range(len(distinct)), key=distinct.__getitem__)
-    return np.argsort(order)[codes], [distinct[code] for code in order]
-
-
-def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list]:
-    """A number for each row, and the distinct values that they stand for."""
-    coded = column.combine_chunks().dictionary_encode()
-    return coded.indices.to_numpy(), coded.dictionary.to_pylist()
-
-
-def digest(names: Iterable[str]) -> int:
-    """A number for names in their order: Python's own hash differs between processes."""
-    return int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:8])
-
-
-def _summed(
-    coded: Coded, values: np.ndarray, weights: np.ndarray, partly: Set[int], place: str
-) -> Iterator[tuple[Key, Sums]]:
-    """The sums of each measure: those of all of them are added up together, then divided.
-
-    `partly` are the measures that are not defined on some items, and skipped if it is on all.
-    """
-    count = len(coded.names)
-    found, rows = np.unique(coded.measured * count + coded.ids, return_inverse=True)
-    weighted, added = np.bincount(rows, weights * values), np.bincount(rows, weights)
-    measured, ids = np.divmod(found, count)
-    digests: dict[bytes, int] = {}
-    ends = [0, *(np.flatnonzero(np.diff(measured)) + 1), len(found)]
-    for start, end in pairwise(ends):
-        key = coded.keys[int(measured[start])]
-        if not added[start:end].sum() > 0:
-            if int(measured[start]) in partly:
-                continue
-            raise ValueError(
-                f"{place}: the weights of {key.task} {key.slice} {key.metric} sum to nothing"
-            )
-        if (kept := ids[start:end].tobytes()) not in digests:
-            digests[kept] = digest(coded.names[id] for id in ids[start:end])
-        yield key, Sums(weighted[start:end], added[start:end], digests[kept])
+    def scores(self) -> pd.DataFrame:
+        """Value, standard error and number of items by evaluation."""
+        return pd.DataFrame(
+            {
+                "eval_id": self.evaluations,
+                "value": self.values,
+                "stderr": self.standard_errors,
+                "n": self.weights.shape[1],
+                "reference": self.reference,
+            }
+        )

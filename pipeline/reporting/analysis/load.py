@@ -1,28 +1,27 @@
-"""Everything the report reads: found, checked, and refused by name where it is damaged."""
+"""Reads everything that a report is made of, and refuses damaged files by name."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts import checksums, schemas
-from pipeline.reporting.analysis import calibration, item_sums, provenance
-from pipeline.reporting.analysis.item_sums import Key, Sums
+from pipeline.reporting.analysis import provenance
+from pipeline.reporting.analysis.item_sums import sum_by_item, sum_calibration
 from pipeline.runtime import costs
 from pipeline.runtime.costs import JobCost
 
-PAID = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
+WITH_COSTS = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
 COLUMNS = (*NAMES, "seed", "kind")
 CELL = ["teacher", "student", "method"]
-# of STEPS: what curves and costs are made of
+# columns of schemas.STEPS that curves and costs are made of
 STEP_COLUMNS = (
     "step",
     "loss_nats",
@@ -31,39 +30,38 @@ STEP_COLUMNS = (
     "seconds",
     "flops",
 )
-TOGETHER = 50  # files that a process is given at a time
-Read = TypeVar("Read")
-StepColumns = Mapping[str, np.ndarray]  # columns, NaN where nothing was measured
+Content = TypeVar("Content")
+StepColumns = Mapping[str, np.ndarray]  # NaN where nothing was measured
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All that a report is made of; everything but grid and card by id."""
+    """Everything that a report is made of; mappings are by artifact id unless noted."""
 
     grid: pd.DataFrame
-    sums: Mapping[str, Mapping[Key, Sums]]  # of what each evaluation measured
-    shown_items: Mapping[str, pd.DataFrame]  # of the first seed of each cell: what the page shows
-    shown_outputs: Mapping[str, pd.DataFrame]  # of the same
-    evaluation_manifests: Mapping[str, dict]  # manifests
-    model_folders: Mapping[str, str]  # of every model, under results
-    training_steps: Mapping[str, StepColumns]  # of what was trained
-    costs: Mapping[str, JobCost]  # of everything that took a model: PAID
-    manifests: provenance.Manifests  # of everything behind the evaluations, by "stage/id"
+    item_sums: pd.DataFrame  # of all evaluations, see `item_sums.sum_by_item`
+    shown_items: Mapping[str, pd.DataFrame]  # of the first seed of each cell, shown in the page
+    shown_outputs: Mapping[str, pd.DataFrame]  # likewise
+    evaluation_manifests: provenance.Manifests
+    model_folders: Mapping[str, str]  # of every model, relative to results
+    training_steps: Mapping[str, StepColumns]
+    costs: Mapping[str, JobCost]  # of every artifact in WITH_COSTS
+    manifests: provenance.Manifests  # of the evaluations and all their inputs, by "stage/id"
     data_card: Mapping[str, object]
 
 
 def read_grid(path: Path) -> pd.DataFrame:
-    """The grid in `path`, a row for each cell, its order kept."""
+    """The grid in `path`, a row for each cell in its order."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; run the workflow again")
     try:
         grid = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is no table ({error}); delete it and run again") from None
+        raise ValueError(f"{path} is not a CSV table ({error}); delete it and run again") from None
     if missing := [name for name in COLUMNS if name not in grid]:
         raise ValueError(f"{path} lacks the columns {missing}; delete it and run again")
     if not grid["seed"].str.fullmatch(r"\d+").all():
-        raise ValueError(f"{path} has a seed that is no whole number: {sorted(set(grid['seed']))}")
+        raise ValueError(f"{path} has a seed that isn't an integer: {sorted(set(grid['seed']))}")
 
     grid = grid.astype({"seed": "int64"})
     if "label" not in grid:
@@ -74,63 +72,62 @@ def read_grid(path: Path) -> pd.DataFrame:
 
 def _check_grid(grid: pd.DataFrame, path: Path) -> None:
     if unknown := sorted(set(grid["kind"]) - set(KINDS)):
-        raise ValueError(f"{path} has the kinds {unknown}; there are {', '.join(KINDS)}")
-    if not (grid["kind"] == "method").any():
+        raise ValueError(f"{path} has unknown kinds {unknown}; allowed: {', '.join(KINDS)}")
+    if "method" not in set(grid["kind"]):
         raise ValueError(f"{path} has no row of kind 'method': there is nothing to report")
-    cells = ["teacher", "student", "method", "seed"]
-    if (twice := grid.duplicated(cells)).any():
-        raise ValueError(f"{path} has a cell twice: {grid.loc[twice, cells].iloc[0].to_dict()}")
+    cells = [*CELL, "seed"]
+    for cell in grid.loc[grid.duplicated(cells), cells].to_dict("records"):
+        raise ValueError(f"{path} has a cell twice: {cell}")
 
 
-def read_inputs(results: Path, grid: pd.DataFrame, data_id: str, helpers: Executor) -> ReportInputs:
-    """What the cells of `grid` have left under `results`. Raises ValueError naming a bad file."""
+def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> ReportInputs:
+    """The artifacts of the grid's cells under `results`. Raises ValueError naming a bad file."""
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
-    folders = _folders(results, grid)
+    folders = _model_folders(results, grid)
     trained = {id: results / at for id, at in folders.items() if not at.startswith("models/")}
     caches = {f"caches/{id}" for id in _distinct(grid["cache_id"])}
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
-    shown = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
-    speaking = {id: evals[id] for id in _distinct(shown["eval_id"])}
-    paid = {path.partition("/")[2]: results / path for path in manifests if path.startswith(PAID)}
+    first_seeds = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
+    shown = _distinct(first_seeds["eval_id"])
+    items = _read_each(_items, evals)
+    with_costs = [path for path in manifests if path.startswith(WITH_COSTS)]
     return ReportInputs(
         grid=grid,
-        sums=_each(_sums, evals, helpers),
-        shown_items=_each(_items, speaking, helpers),
-        shown_outputs=_each(_outputs, speaking, helpers),
+        item_sums=_item_sums(items, _read_each(_calibration, evals)),
+        shown_items={id: items[id].to_pandas() for id in shown},
+        shown_outputs=_read_each(_outputs, {id: evals[id] for id in shown}),
         evaluation_manifests={id: manifests[f"evals/{id}"] for id in evals},
         model_folders=folders,
-        training_steps=_each(_steps, trained, helpers),
-        costs=_each(_cost, paid, helpers),
+        training_steps=_read_each(_steps, trained),
+        costs=_read_each(_cost, {path.partition("/")[2]: results / path for path in with_costs}),
         manifests=manifests,
         data_card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
     )
 
 
-def _folders(results: Path, grid: pd.DataFrame) -> dict[str, str]:
-    """Where each model is; a teacher that was not fine-tuned is a model as it came."""
-    places = {"untrained": "models", "start": "starts", "method": "students"}
-    found = {}
+def _model_folders(results: Path, grid: pd.DataFrame) -> dict[str, str]:
+    """The folder of each model; a teacher that was not fine-tuned is one of the models."""
+    folders = {}
     for id in _distinct(grid["teacher_id"]):
-        as_it_came = (results / "models" / id).is_dir()
-        found[id] = f"models/{id}" if as_it_came else f"teachers/{id}"
-    for kind, place in places.items():
+        is_prepared = (results / "models" / id).is_dir()
+        folders[id] = f"models/{id}" if is_prepared else f"teachers/{id}"
+    for kind, stage in (("untrained", "models"), ("start", "starts"), ("method", "students")):
         for id in _distinct(grid.loc[grid["kind"] == kind, "student_id"]):
-            found[id] = f"{place}/{id}"
-    return found
+            folders[id] = f"{stage}/{id}"
+    return folders
 
 
 def _distinct(ids: Iterable[str]) -> list[str]:
     return [id for id in dict.fromkeys(ids) if id]
 
 
-def _each(
-    reader: Callable[[Path], Read], folders: Mapping[str, Path], helpers: Executor
-) -> dict[str, Read]:
-    found = helpers.map(partial(_read, reader), folders.values(), chunksize=TOGETHER)
-    return dict(zip(folders, found, strict=True))
+def _read_each(
+    reader: Callable[[Path], Content], folders: Mapping[str, Path]
+) -> dict[str, Content]:
+    return {id: _read(reader, folder) for id, folder in folders.items()}
 
 
-def _read(reader: Callable[[Path], Read], path: Path) -> Read:
+def _read(reader: Callable[[Path], Content], path: Path) -> Content:
     try:
         return reader(path)
     except FileNotFoundError as error:
@@ -139,16 +136,28 @@ def _read(reader: Callable[[Path], Read], path: Path) -> Read:
         raise ValueError(f"{path} can't be read ({error}); delete it and run again") from None
 
 
-def _sums(evaluation: Path) -> dict[Key, Sums]:
-    """Added up where they are read: the items themselves are many."""
+def _items(evaluation: Path) -> pa.Table:
     path = evaluation / "items.parquet"
-    measured = item_sums.sums_of(schemas.read(path, schemas.ITEMS), str(path))
-    calibrated = schemas.read(evaluation / "calibration.parquet", schemas.CALIBRATION)
-    return {**measured, **calibration.sums_of(calibrated)}
+    table = schemas.read(path, schemas.ITEMS)
+    if not len(table):
+        raise ValueError(f"{path} has no items; evaluate again")
+    return table
 
 
-def _items(evaluation: Path) -> pd.DataFrame:
-    return schemas.read(evaluation / "items.parquet", schemas.ITEMS).to_pandas()
+def _calibration(evaluation: Path) -> pa.Table:
+    return schemas.read(evaluation / "calibration.parquet", schemas.CALIBRATION)
+
+
+def _item_sums(items: Mapping[str, pa.Table], bins: Mapping[str, pa.Table]) -> pd.DataFrame:
+    """Sums by item of all evaluations together: their tables are many and small."""
+    sums = (sum_by_item(_joined(items)), sum_calibration(_joined(bins)))
+    return pd.concat(sums, ignore_index=True)
+
+
+def _joined(tables: Mapping[str, pa.Table]) -> pd.DataFrame:
+    """One frame of the tables of several evaluations, with the column `eval_id`."""
+    whole = pa.concat_tables(tables.values()).to_pandas()
+    return whole.assign(eval_id=np.repeat(list(tables), [len(table) for table in tables.values()]))
 
 
 def _outputs(evaluation: Path) -> pd.DataFrame:
@@ -166,7 +175,8 @@ def _cost(artifact: Path) -> JobCost:
 
 def _manifests(
     results: Path, evaluations: Iterable[str], needed: Set[str]
-) -> dict[str, Mapping[str, object]]:
-    found = _read(lambda at: provenance.behind(at, evaluations), results)
-    others = sorted(needed - found.keys())  # of which the evaluations don't tell
-    return found | {path: _read(checksums.read_manifest, results / path) for path in others}
+) -> dict[str, provenance.Manifest]:
+    """Manifests of the evaluations, of all their inputs, and of `needed`, by "stage/id"."""
+    manifests = _read(lambda root: provenance.read_with_inputs(root, evaluations), results)
+    others = sorted(needed - manifests.keys())  # that the evaluations' inputs don't lead to
+    return manifests | {path: _read(checksums.read_manifest, results / path) for path in others}

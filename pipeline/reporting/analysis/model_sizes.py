@@ -6,14 +6,16 @@ from pipeline.reporting.analysis.scores import Row
 
 def sizes_of(inputs: ReportInputs) -> dict[str, int]:
     """Parameters of each teacher and student by name, where they were counted."""
-    sizes = {}
-    for cell in inputs.grid.itertuples(index=False):
-        if cell.teacher_id in inputs.costs:
-            sizes[cell.teacher] = inputs.costs[cell.teacher_id].parameters
-        elif cell.cache_id in inputs.costs:  # a teacher that was not fine-tuned: its cache's pass
-            sizes[cell.teacher] = inputs.costs[cell.cache_id].parameters
-        if cell.kind == "method":
-            sizes[cell.student] = inputs.costs[cell.student_id].parameters
+    names = ("kind", "teacher", "student", "teacher_id", "cache_id", "student_id")
+    columns = (inputs.grid[name] for name in names)
+    sizes, costs = {}, inputs.costs
+    for kind, teacher, student, teacher_id, cache_id, student_id in zip(*columns, strict=True):
+        if teacher_id in costs:
+            sizes[teacher] = costs[teacher_id].parameters
+        elif cache_id in costs:  # a teacher that was not fine-tuned: from the pass over its texts
+            sizes[teacher] = costs[cache_id].parameters
+        if kind == "method":
+            sizes[student] = costs[student_id].parameters
     return sizes
 
 

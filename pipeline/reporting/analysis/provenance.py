@@ -1,9 +1,9 @@
-"""Every artifact behind a report: what made it, from what, and how to make it again."""
+"""The manifests of all artifacts behind a report, and the commands that rebuild them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.artifacts import checksums
 
@@ -19,8 +19,8 @@ STAGES = (
     "data",
     "tokenizers",
 )
-# where an input of a role is looked for first; ids hold a digest, so another stage has no such id
-PLACES = {
+# where an input of a role is looked for first; ids hold a digest, so no other stage has the same
+ROLE_STAGES = {
     "model": ("students", "starts", "teachers", "models"),
     "start": ("starts", "models"),
     "teacher": ("teachers", "models", "students"),
@@ -32,79 +32,83 @@ PLACES = {
     "tokenizer": ("tokenizers", "models"),
 }
 CONFIG, MANIFESTS = "config.json", "provenance.json"  # beside a report
-Manifests = Mapping[str, Mapping[str, object]]  # by "stage/id"
+Manifest = Mapping[str, Any]  # JSON as an artifact's manifest.json has it
+Manifests = Mapping[str, Manifest]
 
 
-def behind(results: Path, evaluations: Iterable[str]) -> dict[str, dict]:
-    """The manifests of some evaluations and of all that they were made from, by "stage/id"."""
-    found: dict[str, dict] = {}
-    places: dict[tuple[str, str], str] = {}  # many are made from the same
+def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of evaluations and of all their direct and indirect inputs, by "stage/id".
+
+    Each manifest's inputs are given as "stage/id" too.
+    """
+    manifests: dict[str, Manifest] = {}
+    paths: dict[tuple[str, str], str] = {}  # of inputs, which many artifacts share
     waiting = [f"evals/{id}" for id in evaluations]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in manifests:
             continue
-        found[path] = checksums.read_manifest(results / path)
-        for role, id in found[path].get("inputs", {}).items():
-            if (role, id) not in places:
-                places[role, id] = _place(results, role, id)
-            found[path]["inputs"][role] = places[role, id]
-            waiting += [places[role, id]] * (places[role, id] != id)
-    return {path: found[path] for path in sorted(found, key=_rank)}
+        manifest = checksums.read_manifest(results / path)
+        inputs = {}
+        for role, id in manifest.get("inputs", {}).items():
+            if (role, id) not in paths:
+                paths[role, id] = _find_input(results, role, id)
+            inputs[role] = paths[role, id]
+            if inputs[role] != id:
+                waiting.append(inputs[role])
+        manifests[path] = manifest | {"inputs": inputs} if inputs else manifest
+    return {path: manifests[path] for path in sorted(manifests, key=_stage_order)}
 
 
-def _rank(path: str) -> tuple[int, str]:
+def _stage_order(path: str) -> tuple[int, str]:
     return STAGES.index(path.partition("/")[0]), path
 
 
-def _place(results: Path, role: str, id: str) -> str:
-    """Where an input is: "stage/id"; its bare id where no manifest is left of it."""
-    for stage in (*PLACES.get(role.partition("-")[0], ()), *STAGES):
+def _find_input(results: Path, role: str, id: str) -> str:
+    """The "stage/id" of an input; its bare id if it has no manifest any more."""
+    for stage in (*ROLE_STAGES.get(role.partition("-")[0], ()), *STAGES):
         if (results / stage / id / checksums.MANIFEST).is_file():
             return f"{stage}/{id}"
     return id
 
 
-def command(experiment: str, path: str) -> str:
-    """The command that makes the artifact "stage/id" of an experiment again, in a checkout."""
+def rebuild_command(experiment: str, path: str) -> str:
+    """The command that rebuilds the artifact "stage/id" in a checkout of the project."""
     return f"distilbench stage results/{path} --configfile results/{experiment}/report/{CONFIG}"
 
 
-@dataclass
-class _Interned:
-    """Values that many artifacts share, each kept once."""
+def compact(manifests: Manifests, without: Iterable[str] = ()) -> dict[str, Any]:
+    """All manifests as one JSON value, in which artifacts share equal settings and versions.
 
-    values: list[object] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
-
-    def place(self, value: object) -> int:
-        key = json.dumps(value, sort_keys=True)
-        if key not in self.places:
-            self.places[key] = len(self.values)
-            self.values.append(value)
-        return self.places[key]
-
-
-def compact(manifests: Manifests, without: Sequence[str] = ()) -> dict[str, object]:
-    """All manifests as one JSON value: settings and versions, which many share, stand once."""
-    settings, versions = _Interned(), _Interned()
-    made = {}
+    An artifact's `settings` and `versions` are positions in the lists of these names.
+    """
+    shared: dict[str, list[Any]] = {"settings": [], "versions": []}
+    known: dict[tuple[str, str], int] = {}  # positions of values, by their JSON
+    left_out = {"id", *shared, *without}
+    artifacts = {}
     for path, manifest in manifests.items():
-        shared = {
-            "settings": settings.place(manifest.get("settings", {})),
-            "versions": versions.place(manifest.get("versions", {})),
-        }
-        left_out = ("id", *shared, *without)
-        own = {key: value for key, value in manifest.items() if key not in left_out}
-        made[path] = own | shared
-    return {"settings": settings.values, "versions": versions.values, "artifacts": made}
+        positions = {}
+        for name, values in shared.items():
+            value = manifest.get(name, {})
+            positions[name] = known.setdefault((name, _sorted_json(value)), len(values))
+            if positions[name] == len(values):
+                values.append(value)
+        rest = {key: value for key, value in manifest.items() if key not in left_out}
+        artifacts[path] = rest | positions
+    return {**shared, "artifacts": artifacts}
+
+
+def _sorted_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def write(path: Path, manifests: Manifests) -> None:
-    """All manifests in one file, a line for each artifact."""
-    value = compact(manifests)
-    made = value.pop("artifacts")
-    shared = [f"{json.dumps(key)}: {json.dumps(one)}" for key, one in value.items()]
-    lines = [f"{json.dumps(key)}: {json.dumps(one)}" for key, one in made.items()]
-    artifacts_text = ",\n".join(lines)
-    path.write_text("{" + ",\n".join([*shared, f'"artifacts": {{\n{artifacts_text}\n}}']) + "}\n")
+    """All manifests in one JSON file, a line for each artifact."""
+    whole = compact(manifests)
+    artifacts = ",\n".join(_members(whole.pop("artifacts")))
+    lines = [*_members(whole), f'"artifacts": {{\n{artifacts}\n}}']
+    path.write_text("{" + ",\n".join(lines) + "}\n")
+
+
+def _members(value: Mapping[str, object]) -> list[str]:
+    return [f"{json.dumps(key)}: {json.dumps(member)}" for key, member in value.items()]

@@ -1,22 +1,23 @@
-"""Scores from items, and means over seeds from scores."""
+"""Scores from items, and means over training seeds from scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import schemas
-from pipeline.reporting.analysis.item_sums import Sums
+from pipeline.reporting.analysis.item_sums import SCORE, ItemMatrix
 from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.metrics import Measure, measures_of
+from pipeline.statistics.items import Contributions, contributions
 
-SCORE = ["task", "slice", "metric"]
+ScoreKey = tuple[str, str, str, str]  # teacher, task, slice, metric
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A student under a teacher: methods are compared within it."""
+    """A student under a teacher: methods are compared within a pair."""
 
     teacher: str
     student: str
@@ -34,19 +35,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a score belongs."""
-
-    teacher: str
-    student: str
-    method: str
-    seed: int
-    task: str
-    slice: str
-    metric: str
-
-
-@dataclass(frozen=True)
 class Mean:
     """A mean over training seeds."""
 
@@ -56,165 +44,180 @@ class Mean:
 
     @property
     def seed_count(self) -> int:
-        """How many trainings it is a mean of."""
+        """The number of training seeds."""
         return len(self.seed_values)
 
 
 @dataclass(frozen=True)
 class Results:
-    """All scores, and how to walk through them."""
+    """All scores, with the rows, pairs and measures of the tables."""
 
-    scores: pd.DataFrame
+    scores: pd.DataFrame  # columns of `schemas.SCORES`
     measures: tuple[Measure, ...]  # of whole tasks
-    slice_measures: tuple[Measure, ...]  # of parts of them
+    slice_measures: tuple[Measure, ...]
     pairs: tuple[Pair, ...]
     references: Mapping[Pair, tuple[Row, ...]]
     methods: Mapping[Pair, tuple[Row, ...]]
     means: Mapping[tuple[Row, Measure], Mean]
-    runs: Mapping[tuple[Row, Measure], Mapping[int, Sums]]  # items, by training seed
+    runs: Mapping[tuple[Row, Measure], Mapping[int, str]]  # evaluation ids by training seed
+    items: Mapping[ScoreKey, ItemMatrix]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The methods as they are shown, in the order of the grid."""
+        """The methods' labels, in the order of the grid."""
         return tuple(dict.fromkeys(row.label for pair in self.pairs for row in self.methods[pair]))
 
     @property
     def ranked_measures(self) -> tuple[Measure, ...]:
-        """The measures that somebody can be best at."""
-        return tuple(one for one in self.measures if one.metric.higher_is_better is not None)
+        """The measures with a better direction, by which methods are ranked."""
+        return tuple(
+            measure for measure in self.measures if measure.metric.higher_is_better is not None
+        )
 
     def means_of(self, row: Row) -> dict[Measure, Mean]:
-        """The means of a row that were measured, on whole tasks."""
-        return {one: self.means[row, one] for one in self.measures if (row, one) in self.means}
+        """A row's means on whole tasks."""
+        means = ((measure, self.means.get((row, measure))) for measure in self.measures)
+        return {measure: mean for measure, mean in means if mean}
 
-    def means_by_row(self, rows: tuple[Row, ...], measure: Measure) -> dict[Row, Mean]:
-        """The means of those of `rows` that were measured."""
+    def means_by_row(self, rows: Iterable[Row], measure: Measure) -> dict[Row, Mean]:
+        """The means on a measure of those of `rows` that have one."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
+
+    def seeds_by_row(self, rows: Iterable[Row], measure: Measure) -> dict[Row, frozenset[int]]:
+        """The training seeds of those of `rows` that were scored on a measure."""
+        runs = ((row, self.runs.get((row, measure))) for row in rows)
+        return {row: frozenset(seeds) for row, seeds in runs if seeds}
+
+    def contributions(
+        self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
+    ) -> Contributions:
+        """What items contribute to the scores of rows and seeds: arrays [rows, seeds, items]."""
+        weighted, weights = [], []
+        for row in rows:
+            matrix = self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+            runs = self.runs[row, measure]
+            positions = matrix.evaluations.get_indexer([runs[seed] for seed in seeds])
+            weighted.append(matrix.weighted[positions])
+            weights.append(matrix.weights[positions])
+        return contributions(np.stack(weighted), np.stack(weights))
 
 
 def assemble(inputs: ReportInputs, titles: Mapping[str, str]) -> Results:
     """Everything that tables, plots and page are made of."""
-    scores, found = score(inputs)
-    grid = inputs.grid
-    scored = scores[SCORE].drop_duplicates().itertuples(index=False, name=None)
-    measures = measures_of(set(scored), titles)
-    trained = grid[grid["kind"] == "method"]
-    cells = zip(trained["teacher"], trained["student"], strict=True)
-    pairs = tuple(Pair(*names) for names in dict.fromkeys(cells))
-
-    rows = _rows(grid)
-    runs = _runs(scores, found, rows, measures)
+    items = item_matrices(inputs.grid, inputs.item_sums)
+    scores = score(inputs.grid, items)
+    measures = measures_of({key[1:] for key in items}, titles)
+    rows = _rows(inputs.grid)
+    trained = [row for row in rows if row.kind == "method"]
+    pairs = tuple(dict.fromkeys(Pair(row.teacher, row.student) for row in trained))
+    runs, means = _over_seeds(scores, rows, measures)
     return Results(
         scores=scores,
-        measures=tuple(one for one in measures if not one.slice),
-        slice_measures=tuple(one for one in measures if one.slice),
+        measures=tuple(measure for measure in measures if not measure.slice),
+        slice_measures=tuple(measure for measure in measures if measure.slice),
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
-        methods={pair: _methods(rows, pair) for pair in pairs},
-        means={
-            key: mean_over_seeds(tuple(sums.value for sums in by_seed.values()))
-            for key, by_seed in runs.items()
-        },
+        methods={pair: _of_pair(trained, pair) for pair in pairs},
+        means=means,
         runs=runs,
+        items=items,
     )
+
+
+def item_matrices(grid: pd.DataFrame, sums: pd.DataFrame) -> dict[ScoreKey, ItemMatrix]:
+    """The items of each teacher's evaluations, by teacher, task, slice and metric.
+
+    Of metrics that compare with a teacher, a cell has only the comparison with its own.
+    """
+    evaluations = grid[["teacher", "teacher_id", "eval_id"]].drop_duplicates()
+    matrices = {}
+    for _, of_metric in sums.groupby(SCORE, sort=False):
+        task, part, metric = (str(of_metric[name].iloc[0]) for name in SCORE)
+        rows = evaluations.merge(of_metric, on="eval_id")
+        rows = rows.loc[rows["reference"].eq("") | rows["reference"].eq(rows["teacher_id"])]
+        teachers = {str(name): rows.loc[rows["teacher"].eq(name)] for name in set(rows["teacher"])}
+        # a slice may be a teacher's own, such as the tokens that it finds hard
+        for comparable in teachers.values() if part else [rows]:
+            _check_same_items(comparable, f"{task} {part} {metric}")
+        for teacher, of_teacher in teachers.items():
+            matrices[teacher, task, part, metric] = ItemMatrix.from_rows(of_teacher)
+    return matrices
+
+
+def _check_same_items(rows: pd.DataFrame, measure: str) -> None:
+    """Raises ValueError if an evaluation lacks an item that another one has."""
+    evaluations = rows[["teacher", "eval_id"]].drop_duplicates()
+    counts = rows["example_id"].value_counts()
+    for item in counts.loc[counts < len(evaluations)].index[:1]:
+        scored = set(rows.loc[rows["example_id"] == item, "eval_id"])
+        missing = next(id for id in evaluations["eval_id"] if id not in scored)
+        raise ValueError(
+            f"{measure} was not measured on the same items everywhere, so it can't be compared: "
+            f"{item} is in {min(scored)}, not in {missing}; evaluate again"
+        )
+
+
+def score(grid: pd.DataFrame, items: Mapping[ScoreKey, ItemMatrix]) -> pd.DataFrame:
+    """A row for each cell and score, in the order of the grid: columns of `schemas.SCORES`."""
+    scores = pd.concat(
+        matrix.scores().assign(teacher=teacher, task=task, slice=part, metric=metric)
+        for (teacher, task, part, metric), matrix in items.items()
+    )
+    cells = grid[[*CELL, "seed", "eval_id"]].merge(scores, on=["teacher", "eval_id"])
+    cells["repeats"] = cells.duplicated(["eval_id", *SCORE, "reference"])
+    return cells.rename(columns={"eval_id": "id"}).loc[:, schemas.SCORES.names]
+
+
+def _over_seeds(
+    scores: pd.DataFrame, rows: Iterable[Row], measures: Iterable[Measure]
+) -> tuple[dict[tuple[Row, Measure], dict[int, str]], dict[tuple[Row, Measure], Mean]]:
+    """Evaluations by seed, and their mean, of each row and measure."""
+    row_of = {(row.teacher, row.student, row.method): row for row in rows}
+    measure_of = {(one.task, one.slice, one.metric.name): one for one in measures}
+    # an evaluation that is in the grid under several seeds is one run
+    distinct = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
+    runs: dict[tuple[Row, Measure], dict[int, str]] = {}
+    values: dict[tuple[Row, Measure], list[float]] = {}
+    columns = [*CELL, *SCORE, "seed", "id", "value"]
+    for *names, seed, id, value in zip(*(distinct[name] for name in columns), strict=True):
+        key = row_of[tuple(names[:3])], measure_of[tuple(names[3:])]
+        runs.setdefault(key, {})[seed] = id
+        values.setdefault(key, []).append(value)
+    return runs, {key: mean_over_seeds(tuple(of_key)) for key, of_key in values.items()}
 
 
 def _rows(grid: pd.DataFrame) -> list[Row]:
-    labels = grid.groupby("method")["label"].agg(lambda column: sorted(set(column)))
-    shown = {
-        method: found[0] if len(found) == 1 and found[0] else method
-        for method, found in labels.items()
-    }
-    cells = grid[["kind", *CELL]].drop_duplicates().itertuples(index=False)
-    return [Row(*cell, label=shown[cell.method]) for cell in cells]
+    """Every row that the main table may have; a method is labelled if its label is unambiguous."""
+    labels: dict[str, set[str]] = {}
+    for method, label in zip(grid["method"], grid["label"], strict=True):
+        labels.setdefault(method, set()).add(label)
+    cells = grid[["kind", *CELL]].drop_duplicates()
+    rows = []
+    for kind, teacher, student, method in zip(*(cells[name] for name in cells), strict=True):
+        label = next(iter(labels[method])) if len(labels[method]) == 1 else ""
+        rows.append(Row(kind, teacher, student, method, label or method))
+    return rows
 
 
-def _methods(rows: list[Row], pair: Pair) -> tuple[Row, ...]:
-    return tuple(
-        row for row in rows if row.kind == "method" and Pair(row.teacher, row.student) == pair
-    )
+def _of_pair(rows: Iterable[Row], pair: Pair) -> tuple[Row, ...]:
+    return tuple(row for row in rows if Pair(row.teacher, row.student) == pair)
 
 
-def _references(rows: list[Row], pair: Pair) -> tuple[Row, ...]:
-    of_pair = [row for row in rows if row.teacher == pair.teacher]
-    return (
-        *(row for row in of_pair if row.kind == "teacher"),
-        *(row for row in of_pair if row.kind == "untrained" and row.student == pair.student),
-        *(row for row in of_pair if row.kind == "start" and row.student == pair.student),
-    )
-
-
-def score(inputs: ReportInputs) -> tuple[pd.DataFrame, dict[Place, Sums]]:
-    """A row for each evaluated score, with the columns of `schemas.SCORES`; and its items.
-
-    Of what is measured against teachers, a cell has only the scores against its own.
-    """
-    rows, found, seen = [], {}, set()
-    for cell in inputs.grid.itertuples(index=False):
-        for key, own in inputs.sums[cell.eval_id].items():
-            if key.teacher not in ("", cell.teacher_id):
-                continue
-            place = (cell.teacher, cell.student, cell.method, cell.seed)
-            measured = (key.task, key.slice, key.metric)
-            numbers = (own.value, own.error, len(own.weights))
-            repeats = (cell.eval_id, key) in seen
-            seen.add((cell.eval_id, key))
-            rows.append((*place, *measured, *numbers, cell.eval_id, repeats))
-            found[Place(*place, *measured)] = own
-    _check_same_items(found)
-    return pd.DataFrame(rows, columns=schemas.SCORES.names), found
-
-
-def _check_same_items(found: Mapping[Place, Sums]) -> None:
-    seen: dict[tuple[str, ...], dict[int, Place]] = {}
-    for place, sums in found.items():
-        # a slice may be a teacher's own: the tokens that it finds hard
-        under = (place.teacher,) if place.slice else ()
-        of_measure = seen.setdefault((place.task, place.slice, place.metric, *under), {})
-        of_measure.setdefault(sums.examples, place)
-    for measured, by_items in seen.items():
-        if len(by_items) > 1:
-            counts = {
-                " ".join((one.teacher, one.student, one.method, str(one.seed))): (
-                    len(found[one].weights)
-                )
-                for one in by_items.values()
-            }
-            raise ValueError(
-                f"{' '.join(measured)} was not measured on the same items everywhere, so it "
-                f"can't be compared (items, by where: {counts}); evaluate again"
-            )
-
-
-def _runs(
-    scores: pd.DataFrame,
-    found: Mapping[Place, Sums],
-    rows: list[Row],
-    measures: tuple[Measure, ...],
-) -> dict[tuple[Row, Measure], dict[int, Sums]]:
-    """The items of each row by training seed."""
-    by_cell = {(row.teacher, row.student, row.method): row for row in rows}
-    by_score = {(one.task, one.slice, one.metric.name): one for one in measures}
-    # An evaluation that stands in the grid under several seeds is still one run.
-    kept = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
-    runs: dict[tuple[Row, Measure], dict[int, Sums]] = {}
-    for values in kept[[*CELL, "seed", *SCORE]].itertuples(index=False):
-        place = Place(*values)
-        key = (
-            by_cell[place.teacher, place.student, place.method],
-            by_score[place.task, place.slice, place.metric],
-        )
-        runs.setdefault(key, {})[place.seed] = found[place]
-    return runs
+def _references(rows: Sequence[Row], pair: Pair) -> tuple[Row, ...]:
+    """The teacher, the untrained student and the start of a pair, as far as there are any."""
+    teachers = [row for row in rows if row.kind == "teacher" and row.teacher == pair.teacher]
+    of_student = _of_pair(rows, pair)
+    others = (row for kind in ("untrained", "start") for row in of_student if row.kind == kind)
+    return (*teachers, *others)
 
 
 def best_first(means: Mapping[Row, Mean], measure: Measure) -> list[Row]:
-    """The rows by their means."""
+    """The rows from best to worst mean."""
     higher = bool(measure.metric.higher_is_better)
     return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
 
 def mean_over_seeds(seed_values: tuple[float, ...]) -> Mean:
-    """The mean and spread of one value a seed."""
+    """The mean and spread of one value per seed."""
     spread = float(np.std(seed_values, ddof=1)) if len(seed_values) > 1 else None
     return Mean(float(np.mean(seed_values)), spread, seed_values)

@@ -20,10 +20,10 @@ Errors = Mapping[str, Mapping[int, float]]  # relative, by loss and K
 def errors() -> Errors:
     """What was measured, of the losses that take a support at all."""
     table = pd.read_csv(TABLE).dropna(subset="relative_error")
-    return {
-        name: dict(zip(rows["k"].tolist(), rows["relative_error"].tolist(), strict=True))
-        for name, rows in table.groupby("loss")
-    }
+    errors: dict[str, dict[int, float]] = {}
+    for loss, k, error in zip(table["loss"], table["k"], table["relative_error"], strict=True):
+        errors.setdefault(loss, {})[k] = error
+    return errors
 
 
 def warnings(methods: Mapping[str, Method], k: int, measured: Errors) -> list[str]:

@@ -126,7 +126,7 @@ def cell_pages(
             runs=runs,
             settings=_settings(inputs, runs[0].model),
             commands=tuple(
-                provenance.command(experiment, path)
+                provenance.rebuild_command(experiment, path)
                 for run in runs
                 for path in (run.model, run.evaluation)
             ),

@@ -76,7 +76,7 @@ def render(
     job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
     """The page as HTML."""
-    command = provenance.command(settings.experiment, PATH)
+    command = provenance.rebuild_command(settings.experiment, PATH)
     jobs = provenance.compact(inputs.manifests, without=LARGE) | {"command": command}
     return TEMPLATES.get_template("page.html.jinja").render(
         style=_own_text("style.css"),
