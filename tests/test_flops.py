@@ -86,7 +86,7 @@ def test_a_batch_takes_the_flops_of_its_texts_and_none_of_its_padding() -> None:
     assert together.flops == sum(alone)
 
 
-def test_writing_takes_the_flops_that_torch_counts() -> None:
+def test_generation_takes_the_flops_that_torch_counts() -> None:
     model, asked = of_families()["gpt2"].eval(), texts(10)[6]
     work = count(model)
     with FlopCounterMode(display=False) as counter:

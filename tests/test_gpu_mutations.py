@@ -6,8 +6,8 @@ import pytest
 import torch
 from pretend_ledger import Ledger
 from test_gpu_caches import TIERS, assert_kept, cache
+from test_gpu_generation import assert_captured, by_policy, model
 from test_gpu_training import assert_trains
-from test_gpu_writing import assert_captured, by_policy, model
 from torch import Tensor
 
 from pipeline.data.batch import Batch

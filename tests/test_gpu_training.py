@@ -35,11 +35,11 @@ WAITS = {
 }
 # the same in writing texts, for each call of `generate`
 WRITING_WAITS = {
-    "copy from the host pipeline/generation/engine.py:GenerationEngine.begin": (
+    "copy from the host pipeline/generation/engine.py:GenerationEngine.add": (
         1,
         "which slots begin",
     ),
-    "copy from the host pipeline/generation/slots.py:Slots.begin": (3, "what they begin with"),
+    "copy from the host pipeline/generation/slots.py:Slots.assign": (3, "what they begin with"),
     "copy from the host pipeline/generation/engine.py:_right_padded": (
         8,
         "prompts of like length",

@@ -130,8 +130,8 @@ def drafted(
 ) -> list[Response]:
     """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
     given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
-    decoder = GenerationEngine(models, draft, count=len(asked), length=30, time=23)
-    decoder.begin(range(len(asked)), given)
+    decoder = GenerationEngine(models, draft, slots=len(asked), length=30, max_new_tokens=23)
+    decoder.add(range(len(asked)), given)
     while any(decoder.advance()):
         pass
     return decoder.responses(range(len(asked)))
@@ -141,26 +141,26 @@ def drafted(
 @pytest.mark.parametrize("top", [2, 12, 30])
 def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, tokens: int) -> None:
     policy = speculative.Policy(top=top, student_temperature=1.0, student_top_p=1.0)
-    models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), tokens=tokens)
+    models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), draft_tokens=tokens)
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
     plain = generate(asked, models, draft, 23, 3, "student")
     for one, other in zip(drafted(models, draft, asked), plain, strict=True):
         assert one.tokens == other.response_ids
         assert sum(one.by_teacher) == other.teacher_tokens
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)  # float32 sums
-        assert (len(one.tokens) + one.dropped) % tokens == 0  # every draft is read to its end
-        assert one.dropped <= (tokens - 1) * len(one.tokens)
+        assert (len(one.tokens) + one.discarded_drafts) % tokens == 0
+        assert one.discarded_drafts <= (tokens - 1) * len(one.tokens)
 
 
 def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_drafted() -> None:
     policy, teacher, readings = speculative.Policy(top=32), endless(TEACHER), []
     tables = teacher.get_input_embeddings()
     tables.register_forward_hook(lambda _, given, __: readings.append(given[0].shape[-1]))
-    draft = replace(policy.draft(), tokens=4)
+    draft = replace(policy.draft(), draft_tokens=4)
     (text,) = drafted([endless(STUDENT), teacher], draft, texts(1))
     # 5 times 4 tokens, and 3; how the model scales its logits is found out by one of another width
     assert readings.count(4) == 6
-    assert (len(text.tokens), text.dropped) == (23, 1)
+    assert (len(text.tokens), text.discarded_drafts) == (23, 1)
 
 
 # switch (SWITCH)

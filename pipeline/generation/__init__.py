@@ -1,21 +1,21 @@
-"""Text written token by token: one generator for students, teachers and those who interleave them.
+"""Autoregressive generation for students, teachers, and policies that interleave the two.
 
-`write` gives the prompts of texts new responses. All models that take part read the same tokens,
-and a `Choose` decides what comes next. A text draws its randomness from (seed, example id) alone,
-so that it does not depend on what else is written beside it.
+`generate` gives prompts new responses. All models that take part read the same tokens, and a
+`TokenSampler` chooses the next one. A sequence draws its randomness from (seed, example id) alone,
+so that it does not depend on the rest of the batch.
 
-    choices    how a token is chosen, from one model's distribution or several
-    ends       what ends a text
-    slots      texts side by side, each at a place of its own
-    caches     their keys and values
-    llama      reads them with our own arithmetic, where we know the family
-    families   reads them with transformers' forward
-    graphs     the step of a GPU, compiled and captured
-    steps      a token more of each text, or several that were guessed
-    decoder    all of these together: begins texts, writes on, gives them back
-    room       how many texts a machine has room for
-    lockstep   the plain loop, for every other model
-    batching   which texts are written beside which, and who follows one that has ended
+    generate              continuous batching: which prompts share a batch, which one is next
+    sampling              the next token, from one model's distribution or several
+    slots                 the sequences of a batch, each at a position of its own
+    engine                models, KV caches and slots: prefill, decode, collect
+    capacity              how many slots a machine has memory for
+    kv_cache              where in a KV cache each token belongs
+    llama_forward         decoder of Llama and Qwen2, in our own arithmetic
+    llama_fused           its single-token step for small models on a CPU
+    transformers_forward  decoder of GPT-2, OPT and GPT-NeoX, by transformers' forward
+    fallback              left-padded batches in lockstep, for every other family
+    cuda_graph            the decoding step of a GPU, compiled and captured
+    rollouts              what data policies share: new responses for some texts of a step
 """
 
 from pipeline.generation.capacity import BATCH_TOKENS

@@ -1,8 +1,4 @@
-"""What a GPU needs to write fast: a step captured as a whole, and matrices of half the size.
-
-No GPU was at hand when this was written; what can be is tested on a CPU: the step that is captured,
-and the matrices.
-"""
+"""A decoding step captured as one CUDA graph, and bfloat16 copies of the weights that it reads."""
 
 import copy
 from collections.abc import Callable
@@ -15,29 +11,30 @@ from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.runtime.progress import log
 
 WARM_UP = 3  # steps before the capture: libraries allocate, kernels are compiled
-VARIANTS = 32  # of a compiled layer: several models, each with one token and with a draft
+COMPILED_VARIANTS = 32  # of a layer: several models, each with one token and with a draft
 
 Step = Callable[[], None]
 
 
-def capture_cuda_graph(step: Step, compiled: Callable[[bool], None]) -> Step | None:
-    """Replays a CUDA graph of `step`, compiled if that can be done; None if it can't be captured.
+def capture_cuda_graph(step: Step, compile_step: Callable[[bool], None]) -> Step | None:
+    """A function that replays a CUDA graph of `step`, or None if it can't be captured.
 
-    It writes into tensors that keep their storage and looks at none. Capturing runs it: with no
-    text in the slots that changes nothing but what no text will read.
+    The step is compiled if that works. It writes into tensors that keep their storage and reads
+    none on the host. Capturing runs it: with all slots free, that changes nothing that a sequence
+    will read.
 
-    Raises: torch.OutOfMemoryError, as the step as it is would not have room either.
+    Raises: torch.OutOfMemoryError, as the eager step would not have the memory either.
     """
     for wanted, name in ((True, "the compiled step"), (False, "the step as it is")):
         try:
-            compiled(wanted)
+            compile_step(wanted)
             replay = _graph(step)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # what torch raises where it can't compile or capture
             reason = " ".join(str(error).split())
             GRAPH_CAPTURES.reason = f"{name} can't be captured in a CUDA graph: {reason:.300}"
-            log(f"writing: {GRAPH_CAPTURES.reason}")
+            log(f"generation: {GRAPH_CAPTURES.reason}")
         else:
             GRAPH_CAPTURES.compiled += wanted
             GRAPH_CAPTURES.uncompiled += not wanted
@@ -61,24 +58,25 @@ def _graph(step: Step) -> Step:
 
 
 class Bf16Weights:
-    """A model with bfloat16 copies of its matrices, as autocast casts them anew at every token.
+    """A model whose matrices are bfloat16 copies, which autocast would make at every token.
 
-    All else is the model's own. `refresh` copies the matrices again after the model has learnt.
+    All else is shared with the source model. `refresh` copies its current matrices after training
+    steps.
     """
 
-    def __init__(self, model: PreTrainedModel):
-        shared = [*model.parameters(), *model.buffers()]
-        self.model = copy.deepcopy(model, {id(one): one for one in shared})
+    def __init__(self, source: PreTrainedModel):
+        shared = [*source.parameters(), *source.buffers()]
+        self.model = copy.deepcopy(source, {id(tensor): tensor for tensor in shared})
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for own, other in zip(self.model.modules(), model.modules(), strict=True):
-            if isinstance(own, torch.nn.Linear | Conv1D):
-                for name, weight in other.named_parameters(recurse=False):
+        for module, original in zip(self.model.modules(), source.modules(), strict=True):
+            if isinstance(module, torch.nn.Linear | Conv1D):
+                for name, weight in original.named_parameters(recurse=False):
                     half = torch.nn.Parameter(weight.detach().bfloat16(), requires_grad=False)
-                    setattr(own, name, half)
+                    setattr(module, name, half)
                     self.pairs.append((half, weight))
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Takes over the weights as they are now."""
+        """Copies the source model's current weights."""
         for half, weight in self.pairs:
             half.copy_(weight)

@@ -1,6 +1,7 @@
-"""Which texts are written beside which: whoever ends makes room for the next.
+"""Continuous batching: a finished sequence's slot goes to the next prompt.
 
-The longest prompts come first, so that like lengths meet and short texts are left for the end.
+The longest prompts come first, so that prompts of similar length are prefilled together and short
+ones are left for the end.
 """
 
 from collections import Counter, deque
@@ -21,79 +22,87 @@ from pipeline.models.language_model import end_ids
 from pipeline.models.positions import check_table
 from pipeline.runtime.progress import ProgressLog
 
-REFILL = 1 / 8  # share of the slots that is free before new prompts are read
-SHRINK_BELOW = 0.5  # with no text waiting, free slots are given up when no more is still written
+REFILL = 1 / 8  # share of the slots that is free before new prompts are prefilled
+SHRINK_BELOW = 0.5  # with no prompt waiting, free slots are dropped when at most this is active
+
+Waiting = deque[tuple[int, Text]]  # prompts that have no slot yet, with their indices
 
 
 @dataclass(frozen=True)
-class Work:
-    """By whom and how texts are written, and who is told when some are done."""
+class GenerationJob:
+    """How texts are generated: by which models, sampler and seed, with whose progress log."""
 
     models: Sequence[PreTrainedModel]
-    choose: TokenSampler | SpeculativeSampler
-    time: int
+    token_sampler: TokenSampler | SpeculativeSampler
+    max_new_tokens: int
     seed: int
-    pace: ProgressLog | None
+    progress: ProgressLog | None
 
-    def asked(self, text: Text) -> Prompt:
-        """The prompt of a text, with its own randomness."""
-        return Prompt(text.prompt_ids, uniforms(self.seed, text.example_id, self.time))
+    def prompt(self, text: Text) -> Prompt:
+        """The prompt of a text, with its own uniform numbers."""
+        return Prompt(text.prompt_ids, uniforms(self.seed, text.example_id, self.max_new_tokens))
 
-    def tell(self, responses: Sequence[Response]) -> None:
-        """These are done."""
-        if self.pace:
-            self.pace.step(len(responses), sum(len(one.tokens) for one in responses))
+    def report(self, responses: Sequence[Response]) -> None:
+        """Adds finished responses to the progress log."""
+        if self.progress:
+            tokens = sum(len(response.tokens) for response in responses)
+            self.progress.step(len(responses), tokens)
 
 
 @torch.no_grad()
 def generate(
     texts: Sequence[Text],
     models: Sequence[PreTrainedModel],
-    choose: TokenSampler | SpeculativeSampler,
+    token_sampler: TokenSampler | SpeculativeSampler,
     max_new_tokens: int,
     seed: int,
     author: Author,
-    pace: ProgressLog | None = None,
+    progress: ProgressLog | None = None,
 ) -> list[Text]:
     """The prompts of `texts` with new responses, in the same order."""
     for model in models:
         check_table(model.config, texts, max_new_tokens)
-    order = sorted(range(len(texts)), key=lambda at: -len(texts[at].prompt_ids))
-    apart = with_unique_ids(texts)
-    ordered = [apart[at] for at in order]
-    work = Work(models, choose, max_new_tokens, seed, pace)
-    in_slots = all(supports_ragged_batches(model) for model in models)
+    order = sorted(range(len(texts)), key=lambda index: -len(texts[index].prompt_ids))
+    unique = with_unique_ids(texts)
+    job = GenerationJob(models, token_sampler, max_new_tokens, seed, progress)
+    by_length = dict(zip(order, _responses([unique[index] for index in order], job), strict=True))
 
-    responses: list[Response] = []
-    lengths = [len(text.prompt_ids) + max_new_tokens for text in ordered]
-    for lot in (
-        length_groups(models, lengths) if in_slots else length_buckets(lengths, 0, BATCH_TOKENS)
-    ):
-        group = ordered[lot.start : lot.stop]
-        responses += _in_slots(group, work) if in_slots else _in_lockstep(group, work)
+    responses = [by_length[index] for index in range(len(texts))]
     ends = end_ids(models[0])
-    found = {
-        at: _answered(texts[at], response, author, ends)
-        for at, response in zip(order, responses, strict=True)
-    }
-    written = [found[at] for at in range(len(texts))]
-    dropped = {at: one.dropped for at, one in zip(order, responses, strict=True)}
-    record_generation(models, written, [dropped[at] for at in range(len(texts))])
-    return written
+    pairs = zip(texts, responses, strict=True)
+    generated = [_with_response(text, response, author, ends) for text, response in pairs]
+    discarded = [response.discarded_drafts for response in responses]
+    record_generation(models, generated, discarded)
+    return generated
 
 
 def with_unique_ids(texts: Sequence[Text]) -> list[Text]:
-    """The texts; one that comes again, as in a step larger than its data, has randomness anew."""
+    """The texts, with a new id for one that comes again, so that its randomness differs.
+
+    A training step that is larger than its data repeats texts.
+    """
     seen: Counter[str] = Counter()
-    found = []
+    unique = []
     for text in texts:
-        again = seen[text.example_id]
-        found.append(replace(text, example_id=f"{text.example_id}/{again}") if again else text)
+        repeat = seen[text.example_id]
+        unique.append(replace(text, example_id=f"{text.example_id}/{repeat}") if repeat else text)
         seen[text.example_id] += 1
-    return found
+    return unique
 
 
-def _answered(text: Text, response: Response, author: Author, ends: Sequence[int]) -> Text:
+def _responses(texts: Sequence[Text], job: GenerationJob) -> list[Response]:
+    """A response to each prompt; the longest comes first."""
+    lengths = [len(text.prompt_ids) + job.max_new_tokens for text in texts]
+    if all(supports_ragged_batches(model) for model in job.models):
+        groups, respond = length_groups(job.models, lengths), _continuously
+    else:
+        groups, respond = length_buckets(lengths, 0, BATCH_TOKENS), _in_lockstep
+    return [
+        response for group in groups for response in respond(texts[group.start : group.stop], job)
+    ]
+
+
+def _with_response(text: Text, response: Response, author: Author, ends: Sequence[int]) -> Text:
     return replace(
         text,
         response_ids=response.tokens,
@@ -104,55 +113,67 @@ def _answered(text: Text, response: Response, author: Author, ends: Sequence[int
     )
 
 
-def _in_lockstep(texts: Sequence[Text], work: Work) -> list[Response]:
-    drafted = isinstance(work.choose, SpeculativeSampler)
-    choose = work.choose.token_by_token if drafted else work.choose
-    asked = [work.asked(text) for text in texts]
-    found = fallback.generate_left_padded(
-        asked, work.models, choose, work.time, end_ids(work.models[0])
+def _in_lockstep(texts: Sequence[Text], job: GenerationJob) -> list[Response]:
+    token_sampler, models = job.token_sampler, job.models
+    if isinstance(token_sampler, SpeculativeSampler):
+        token_sampler = token_sampler.token_by_token
+    prompts = [job.prompt(text) for text in texts]
+    responses = fallback.generate_left_padded(
+        prompts, models, token_sampler, job.max_new_tokens, end_ids(models[0])
     )
-    work.tell(found)
-    return found
+    job.report(responses)
+    return responses
 
 
-def _in_slots(texts: Sequence[Text], work: Work) -> list[Response]:
-    length = len(texts[0].prompt_ids) + work.time
-    decoder = engine_for(work.models, work.choose, texts=len(texts), length=length, time=work.time)
-    waiting, found = deque(enumerate(texts)), {}
-    holds: list[int | None] = [None] * decoder.slots.count  # the text in each slot
-    while len(found) < len(texts):
-        rows = _next_rows(holds, len(waiting))
-        if rows:
-            numbers, begun = zip(*(waiting.popleft() for _ in rows), strict=True)
-            decoder.begin(rows, [work.asked(text) for text in begun])
-            _place(holds, rows, numbers)
-        if not waiting and not decoder.on_gpu:
-            holds = _shrunk(decoder, holds)
-
-        writing = decoder.advance()
-        ended = [row for row, held in enumerate(holds) if held is not None and not writing[row]]
-        if ended:
-            responses = decoder.responses(ended)
-            found |= zip((holds[row] for row in ended), responses, strict=True)
-            _place(holds, ended, [None] * len(ended))
-            work.tell(responses)
-    return [found[at] for at in range(len(texts))]
-
-
-def _next_rows(holds: Sequence[int | None], waiting: int) -> list[int]:
-    """The slots that new texts should go to now, if any: one alone isn't worth a reading."""
-    free = [row for row, held in enumerate(holds) if held is None]
-    return free[:waiting] if len(free) >= REFILL * len(holds) else []
+def _continuously(texts: Sequence[Text], job: GenerationJob) -> list[Response]:
+    engine = engine_for(
+        job.models,
+        job.token_sampler,
+        sequences=len(texts),
+        length=len(texts[0].prompt_ids) + job.max_new_tokens,
+        max_new_tokens=job.max_new_tokens,
+    )
+    waiting: Waiting = deque(enumerate(texts))
+    occupants: list[int | None] = [None] * engine.slots.count  # index of the text in each slot
+    responses: dict[int, Response] = {}
+    while len(responses) < len(texts):
+        _refill(engine, occupants, waiting, job)
+        if not waiting and not engine.on_gpu:
+            occupants = _shrink(engine, occupants)
+        finished = _finished(occupants, engine.advance())
+        if finished:
+            new = engine.responses(list(finished))
+            responses |= zip(finished.values(), new, strict=True)
+            for row in finished:
+                occupants[row] = None
+            job.report(new)
+    return [responses[index] for index in range(len(texts))]
 
 
-def _place(holds: list[int | None], rows: Sequence[int], texts: Sequence[int | None]) -> None:
-    for row, text in zip(rows, texts, strict=True):
-        holds[row] = text
+def _refill(
+    engine: GenerationEngine, occupants: list[int | None], waiting: Waiting, job: GenerationJob
+) -> None:
+    """Gives free slots to waiting prompts; a few alone aren't worth a prefill."""
+    free = [row for row, text in enumerate(occupants) if text is None]
+    if not waiting or len(free) < REFILL * len(occupants):
+        return
+    rows = free[: len(waiting)]
+    prompts = []
+    for row in rows:
+        occupants[row], text = waiting.popleft()
+        prompts.append(job.prompt(text))
+    engine.add(rows, prompts)
 
 
-def _shrunk(decoder: GenerationEngine, holds: list[int | None]) -> list[int | None]:
-    live = [row for row, held in enumerate(holds) if held is not None]
-    if not live or len(live) > SHRINK_BELOW * len(holds):
-        return holds
-    decoder.keep(live)
-    return [holds[row] for row in live]
+def _finished(occupants: Sequence[int | None], active: Sequence[bool]) -> dict[int, int]:
+    """The slots whose sequences have just finished, with the indices of their texts."""
+    return {row: text for row, text in enumerate(occupants) if text is not None and not active[row]}
+
+
+def _shrink(engine: GenerationEngine, occupants: list[int | None]) -> list[int | None]:
+    """The occupants after free slots were dropped, where that is worth copying the rest."""
+    occupied = [row for row, text in enumerate(occupants) if text is not None]
+    if not occupied or len(occupied) > SHRINK_BELOW * len(occupants):
+        return occupants
+    engine.select(occupied)
+    return [occupants[row] for row in occupied]

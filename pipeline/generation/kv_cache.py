@@ -1,7 +1,7 @@
-"""Keys and values of texts side by side, each text at places of its own.
+"""Keys and values of the sequences of a batch, each at positions of its own.
 
-A text fills its places from 0 on. What lies beyond the token that is being read is hidden from it,
-so going back to an earlier token, or giving a slot to another text, needs no clearing.
+A sequence fills its slot from position 0 on. Positions beyond the current token are masked, so
+going back to an earlier token, or giving a slot to another sequence, needs no clearing.
 """
 
 from typing import NamedTuple
@@ -14,49 +14,49 @@ CacheTensor = Float[Tensor, "slots heads length size"]
 
 
 class CachePositions(NamedTuple):
-    """Where in the caches the tokens belong that are being read, and what they may attend to.
+    """Where in the KV caches the current tokens belong, and which positions they attend to.
 
-    `mask` is added to the scores of attention: 0, or minus infinity for what they may not see.
+    `mask` is added to the attention scores: 0, or minus infinity for a masked position.
     """
 
     rows: Int[Tensor, "batch 1"]
-    places: Int[Tensor, "batch new"]
-    seen: int  # so many places of each text; 0: only the tokens that are being read
-    mask: Float[Tensor, "#batch 1 new seen"]
+    positions: Int[Tensor, "batch new"]
+    visible: int  # length of the cache that is attended to; 0: to the current tokens alone
+    mask: Float[Tensor, "#batch 1 new visible"]
 
 
 def prefill_positions(
-    rows: Int[Tensor, " begun"], width: int, dtype: torch.dtype
+    rows: Int[Tensor, " new_rows"], width: int, dtype: torch.dtype
 ) -> CachePositions:
-    """The first tokens of texts. Where one has fewer, what stands there is overwritten later."""
-    places = torch.arange(width, device=rows.device)
-    mask = _mask(places[None], width, dtype)
-    return CachePositions(rows[:, None], places.expand(len(rows), -1), 0, mask)
+    """The first tokens of sequences. Padding of a shorter one is overwritten later."""
+    positions = torch.arange(width, device=rows.device)
+    mask = _causal_mask(positions[None], width, dtype)
+    return CachePositions(rows[:, None], positions.expand(len(rows), -1), 0, mask)
 
 
 def decode_positions(
-    read: Int[Tensor, " slots"], new: int, seen: int, dtype: torch.dtype
+    cached: Int[Tensor, " slots"], new: int, visible: int, dtype: torch.dtype
 ) -> CachePositions:
-    """The next tokens of all texts."""
-    rows = torch.arange(len(read), device=read.device)[:, None]
-    places = read[:, None] + torch.arange(new, device=read.device)
-    return CachePositions(rows, places, seen, _mask(places, seen, dtype))
+    """The next tokens of all sequences."""
+    rows = torch.arange(len(cached), device=cached.device)[:, None]
+    positions = cached[:, None] + torch.arange(new, device=cached.device)
+    return CachePositions(rows, positions, visible, _causal_mask(positions, visible, dtype))
 
 
-def _mask(
-    places: Int[Tensor, "batch new"], seen: int, dtype: torch.dtype
-) -> Float[Tensor, "batch 1 new seen"]:
-    every = torch.arange(seen, device=places.device)
-    hidden = (every > places[..., None])[:, None]
-    return torch.zeros(hidden.shape, dtype=dtype, device=places.device).masked_fill_(
-        hidden, -torch.inf
+def _causal_mask(
+    positions: Int[Tensor, "batch new"], visible: int, dtype: torch.dtype
+) -> Float[Tensor, "batch 1 new visible"]:
+    keys = torch.arange(visible, device=positions.device)
+    masked = (keys > positions[..., None])[:, None]
+    return torch.zeros(masked.shape, dtype=dtype, device=positions.device).masked_fill_(
+        masked, -torch.inf
     )
 
 
 def update_cache(
-    cache: CacheTensor, new: Float[Tensor, "batch heads new size"], reading: CachePositions
+    cache: CacheTensor, new: Float[Tensor, "batch heads new size"], at: CachePositions
 ) -> Float[Tensor, "batch heads visible size"]:
-    """Puts keys or values in their places; gives all that the tokens may attend to."""
+    """Stores new keys or values; gives all that the current tokens attend to."""
     new = new.to(cache.dtype)
-    cache[reading.rows, :, reading.places] = new.transpose(1, 2)
-    return cache[:, :, : reading.seen] if reading.seen else new
+    cache[at.rows, :, at.positions] = new.transpose(1, 2)
+    return cache[:, :, : at.visible] if at.visible else new

@@ -1,6 +1,6 @@
-"""A Llama-like model that reads texts side by side, each at its own place.
+"""A Llama-like decoder whose sequences are at positions of their own.
 
-The arithmetic is that of transformers' `LlamaModel`, whose bookkeeping at each token (masks,
+The arithmetic is that of transformers' `LlamaModel`, whose bookkeeping per token (masks,
 configuration look-ups, a cache that grows by copying) takes several times as long as the arithmetic
 of a small model.
 """
@@ -13,6 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaModel,
+    LlamaRMSNorm,
+)
+from transformers.models.qwen2.modeling_qwen2 import (
+    Qwen2Attention,
+    Qwen2DecoderLayer,
+    Qwen2Model,
+    Qwen2RMSNorm,
+)
 
 from pipeline.generation import llama_fused
 from pipeline.generation.kv_cache import (
@@ -25,181 +37,189 @@ from pipeline.generation.kv_cache import (
 from pipeline.models.language_model import autocast, lm_head
 
 FAMILIES = ("llama", "qwen2")
-ROPES = ("default", "linear", "llama3")  # those whose angles do not depend on the text's length
-PIECE = 16  # places by which a CPU's caches grow: they are read to their ends, as one stretch
+ROPE_TYPES = ("default", "linear", "llama3")  # whose angles do not depend on a sequence's length
+CACHE_GRAIN = 16  # positions by which a CPU's caches grow: they are read whole, as one stretch
 
+Body = LlamaModel | Qwen2Model
+Layer = LlamaDecoderLayer | Qwen2DecoderLayer
 Hidden = Float[Tensor, "batch new width"]
 Heads = Float[Tensor, "batch heads new size"]
-Visible = Float[Tensor, "batch shared visible size"]  # heads that several queries may share
-Turns = Float[Tensor, "batch 1 new size"]
+Visible = Float[Tensor, "batch kv_heads visible size"]
+Rotation = Float[Tensor, "batch 1 new size"]
 
 
 class LayerCache(NamedTuple):
-    """Where in the texts, and in a layer's caches, the tokens are that it reads."""
+    """A layer's KV cache, and the positions of the current tokens in it and in their texts."""
 
-    reading: CachePositions
-    cos: Turns
-    sin: Turns
+    at: CachePositions
+    cos: Rotation
+    sin: Rotation
     keys: CacheTensor
     values: CacheTensor
 
 
 def is_supported(model: PreTrainedModel) -> bool:
-    """Whether a model is of a family, and of a configuration, whose arithmetic stands here."""
+    """Whether a model is of a family and configuration that this arithmetic is right for."""
     config = model.config
     return (
         config.model_type in FAMILIES
-        and config.rope_parameters["rope_type"] in ROPES
+        and config.rope_parameters["rope_type"] in ROPE_TYPES
         and not getattr(config, "use_sliding_window", False)
     )
 
 
 class LlamaDecoder:
-    """A model, and the keys and values of the texts that it is part way through."""
+    """A model with the KV caches of the sequences in its slots."""
 
-    next_block: Callable[..., Hidden]  # of tokens that go on; a GPU has it compiled
+    decode_layer: Callable[..., Hidden]  # compiled on a GPU
 
     def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
-        self.model, self.dtype = model, dtype
-        self.next_block = decoder_layer
-        layers, size = model.base_model.layers, model.base_model.layers[0].self_attn.head_dim
-        shape = (slots, model.config.num_key_value_heads, 0, size)
+        body = model.base_model
+        assert isinstance(body, Body)
+        self.model, self.body, self.dtype = model, body, dtype
+        self.layers = [layer for layer in body.layers if isinstance(layer, Layer)]
+        self.decode_layer = decoder_layer
+        shape = (slots, model.config.num_key_value_heads, 0, self.layers[0].self_attn.head_dim)
         self.keys, self.values = (
-            [torch.zeros(shape, dtype=dtype, device=model.device) for _ in layers] for _ in "kv"
+            [torch.zeros(shape, dtype=dtype, device=model.device) for _ in self.layers]
+            for _ in "kv"
         )
-        self.length = 0  # places of a slot
-        self.packed = llama_fused.packed(layers) if model.device.type == "cpu" else []
-        if model.device.type != "cpu":  # a captured step needs storage that stays where it is
-            self._lengthen(length)
+        self.length = 0  # positions of a slot
+        self.fused = llama_fused.fuse(self.layers) if model.device.type == "cpu" else []
+        if model.device.type != "cpu":  # a captured step needs storage that stays in place
+            self._resize(length)
 
-    def begin(self, rows: Int[Tensor, " begun"], ids: Int[Tensor, "begun width"]) -> None:
-        """Reads the first tokens of texts into their slots; nobody asks what comes after them."""
-        self._make_room(ids.shape[1])
-        reading = prefill_positions(rows, ids.shape[1], self.dtype)
-        *before, last = self._layers(reading)
+    def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
+        """Fills the caches with the first tokens of sequences; no logits are computed."""
+        self._ensure_length(ids.shape[1])
+        at = prefill_positions(rows, ids.shape[1], self.dtype)
+        *others, last = zip(self.layers, self._caches(at), strict=True)
         with autocast(ids.device, "auto"):
-            hidden = self.model.base_model.embed_tokens(ids)
-            for layer, place in before:
-                hidden = decoder_layer(layer, hidden, place)
+            hidden = self.body.embed_tokens(ids)
+            for layer, cache in others:
+                hidden = decoder_layer(layer, hidden, cache)
             project_and_cache_kv(last[0], rms_norm(last[0].input_layernorm, hidden), last[1])
 
-    def read(
-        self, ids: Int[Tensor, "slots new"], read: Int[Tensor, " slots"], seen: int
+    def decode(
+        self, ids: Int[Tensor, "slots new"], cached: Int[Tensor, " slots"], visible: int
     ) -> Float[Tensor, "slots new vocabulary"]:
-        """The logits after each of the next tokens of all texts, of which `read` were read."""
-        self._make_room(seen)
-        body, new = self.model.base_model, ids.shape[1]
-        # a text that has ended may be longer than all that go on: nobody asks what follows it
-        read = read.clamp(max=self.length - new)
-        if self.packed and new == 1:
-            return self._read_token(ids[:, 0], read)
-        reading = decode_positions(read, new, self.length, self.dtype)
+        """The logits after each of the next tokens of all sequences."""
+        self._ensure_length(visible)
+        new = ids.shape[1]
+        # a finished sequence may be longer than all active ones: its logits are ignored
+        cached = cached.clamp(max=self.length - new)
+        if self.fused and new == 1:
+            return self._decode_fused(ids[:, 0], cached)
+        at = decode_positions(cached, new, self.length, self.dtype)
         with autocast(ids.device, "auto"):
-            hidden = body.embed_tokens(ids)
-            for layer, place in self._layers(reading):
-                hidden = self.next_block(layer, hidden, place)
-            return lm_head(self.model, rms_norm(body.norm, hidden))
+            hidden = self.body.embed_tokens(ids)
+            for layer, cache in zip(self.layers, self._caches(at), strict=True):
+                hidden = self.decode_layer(layer, hidden, cache)
+            return lm_head(self.model, rms_norm(self.body.norm, hidden))
 
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Goes on with these slots alone."""
-        self.keys = [one[rows] for one in self.keys]
-        self.values = [one[rows] for one in self.values]
+    def select(self, rows: Int[Tensor, " selected"]) -> None:
+        """Continues with these slots alone."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
 
-    def _make_room(self, places: int) -> None:
-        """Room for so many places, and for some more: lengthening copies what is there."""
-        if places > self.length:
-            self._lengthen(-(-(places + places // 8) // PIECE) * PIECE)
+    def _ensure_length(self, length: int) -> None:
+        """Slots of this length and some more, since growing copies the caches."""
+        if length > self.length:
+            self._resize(-(-(length + length // 8) // CACHE_GRAIN) * CACHE_GRAIN)
 
-    def _lengthen(self, length: int) -> None:
-        self.keys = [_longer(one, length) for one in self.keys]
-        self.values = [_longer(one, length) for one in self.values]
+    def _resize(self, length: int) -> None:
+        self.keys = [_extended(keys, length) for keys in self.keys]
+        self.values = [_extended(values, length) for values in self.values]
         self.length = length
 
-        body = self.model.base_model
-        every = torch.arange(length, device=self.model.device)[None]
-        cos, sin = body.rotary_emb(body.embed_tokens.weight, every)
+        positions = torch.arange(length, device=self.model.device)[None]
+        cos, sin = self.body.rotary_emb(self.body.embed_tokens.weight, positions)
         sign = torch.ones_like(sin[0])
         sign[:, : sign.shape[1] // 2] = -1  # of the half that turns the other way
         self.cos, self.sin = cos[0], sin[0] * sign
-        if self.packed:
-            slots, shared = self.keys[0].shape[:2]
-            self.places = llama_fused.Places(self.cos, self.sin, slots, shared)
+        if self.fused:
+            slots, kv_heads = self.keys[0].shape[:2]
+            self.tables = llama_fused.PositionTables(self.cos, self.sin, slots, kv_heads)
 
-    def _read_token(
-        self, ids: Int[Tensor, " slots"], read: Int[Tensor, " slots"]
+    def _decode_fused(
+        self, ids: Int[Tensor, " slots"], cached: Int[Tensor, " slots"]
     ) -> Float[Tensor, "slots 1 vocabulary"]:
-        body = self.model.base_model
-        hidden, at = body.embed_tokens(ids), self.places.token(read)
-        for layer, *caches in zip(self.packed, self.keys, self.values, strict=True):
-            hidden = llama_fused.block(layer, hidden, at, *caches)
-        return lm_head(self.model, rms_norm(body.norm, hidden))[:, None].float()
+        hidden, at = self.body.embed_tokens(ids), self.tables.look_up(cached)
+        for layer, keys, values in zip(self.fused, self.keys, self.values, strict=True):
+            hidden = llama_fused.decoder_layer(layer, hidden, at, keys, values)
+        return lm_head(self.model, rms_norm(self.body.norm, hidden))[:, None].float()
 
-    def _layers(self, reading: CachePositions) -> list[tuple[torch.nn.Module, LayerCache]]:
-        cos, sin = self.cos[reading.places][:, None], self.sin[reading.places][:, None]
-        stored = zip(self.model.base_model.layers, self.keys, self.values, strict=True)
-        return [(layer, LayerCache(reading, cos, sin, *caches)) for layer, *caches in stored]
+    def _caches(self, at: CachePositions) -> list[LayerCache]:
+        cos, sin = self.cos[at.positions][:, None], self.sin[at.positions][:, None]
+        caches = zip(self.keys, self.values, strict=True)
+        return [LayerCache(at, cos, sin, keys, values) for keys, values in caches]
 
 
-def _longer(cache: CacheTensor, length: int) -> Float[Tensor, "slots heads longer size"]:
-    """The same keys or values, with more room behind them."""
+def _extended(cache: CacheTensor, length: int) -> Float[Tensor, "slots heads longer size"]:
+    """The same keys or values in longer slots."""
     slots, heads, before, size = cache.shape
     longer = cache.new_empty(slots, heads, length, size)
     longer[:, :, :before] = cache
-    # what no text has written yet is hidden by adding -inf to its score: it must be finite
+    # positions not yet filled are masked by adding -inf to their scores: they must be finite
     longer[:, :, before:].zero_()
     return longer
 
 
-def decoder_layer(layer: torch.nn.Module, hidden: Hidden, place: LayerCache) -> Hidden:
-    """One layer: attention, and what follows it."""
-    seen, attention = rms_norm(layer.input_layernorm, hidden), layer.self_attn
-    key, value = project_and_cache_kv(layer, seen, place)
-    query = apply_rotary(split_heads(attention, attention.q_proj(seen)), place)
-    attended = grouped_attention(query.to(key.dtype), key, value, place.reading)
+def decoder_layer(layer: Layer, hidden: Hidden, cache: LayerCache) -> Hidden:
+    """The output of one layer: attention, then the feed-forward network."""
+    normed, attention = rms_norm(layer.input_layernorm, hidden), layer.self_attn
+    key, value = project_and_cache_kv(layer, normed, cache)
+    query = apply_rotary(split_heads(attention, attention.q_proj(normed)), cache)
+    attended = grouped_attention(query.to(key.dtype), key, value, cache.at)
     hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
-    seen, mlp = rms_norm(layer.post_attention_layernorm, hidden), layer.mlp
-    return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(seen)).mul_(mlp.up_proj(seen)))
+    normed, mlp = rms_norm(layer.post_attention_layernorm, hidden), layer.mlp
+    return hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(normed)).mul_(mlp.up_proj(normed)))
 
 
 def project_and_cache_kv(
-    layer: torch.nn.Module, seen: Hidden, place: LayerCache
+    layer: Layer, normed: Hidden, cache: LayerCache
 ) -> tuple[Visible, Visible]:
-    """The keys and values that a layer's tokens may attend to, their own now among them."""
-    attention, reading = layer.self_attn, place.reading
-    key = apply_rotary(split_heads(attention, attention.k_proj(seen)), place)
-    value = split_heads(attention, attention.v_proj(seen))
-    return update_cache(place.keys, key, reading), update_cache(place.values, value, reading)
+    """The keys and values that a layer's tokens attend to, after theirs have joined the cache."""
+    attention = layer.self_attn
+    key = apply_rotary(split_heads(attention, attention.k_proj(normed)), cache)
+    value = split_heads(attention, attention.v_proj(normed))
+    return update_cache(cache.keys, key, cache.at), update_cache(cache.values, value, cache.at)
 
 
-def split_heads(attention: torch.nn.Module, projected: Hidden) -> Heads:
-    """Each head's part of a projection, with heads before tokens."""
+def split_heads(attention: LlamaAttention | Qwen2Attention, projected: Hidden) -> Heads:
+    """A projection as [batch, heads, new, size]."""
     return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
-def grouped_attention(query: Heads, key: Visible, value: Visible, reading: CachePositions) -> Heads:
-    """Heads that share keys and values count as further tokens of theirs: nothing is repeated."""
-    shared, (batch, heads, new, size) = key.shape[1], query.shape
-    turns = heads // shared
-    if not reading.seen:
+def grouped_attention(query: Heads, key: Visible, value: Visible, at: CachePositions) -> Heads:
+    """Attention in which queries that share a key head are treated as further tokens of it.
+
+    So no key or value is repeated.
+    """
+    kv_heads, (batch, heads, new, size) = key.shape[1], query.shape
+    group = heads // kv_heads
+    if not at.visible:
         return F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=turns > 1
+            query, key, value, is_causal=True, enable_gqa=group > 1
         )
-    mask = reading.mask if new == 1 else reading.mask.repeat(1, 1, turns, 1)
-    found = F.scaled_dot_product_attention(
-        query.reshape(batch, shared, turns * new, size),
+    mask = at.mask if new == 1 else at.mask.repeat(1, 1, group, 1)
+    attended = F.scaled_dot_product_attention(
+        query.reshape(batch, kv_heads, group * new, size),
         key,
         value,
-        attn_mask=mask.expand(batch, shared, turns * new, -1),
+        attn_mask=mask.expand(batch, kv_heads, group * new, -1),
     )
-    return found.reshape(batch, heads, new, size)
+    return attended.reshape(batch, heads, new, size)
 
 
-def rms_norm(norm: torch.nn.Module, hidden: Float[Tensor, "*batch width"]) -> Tensor:
-    """The root-mean-square norm."""
+def rms_norm(
+    norm: LlamaRMSNorm | Qwen2RMSNorm, hidden: Float[Tensor, "*batch width"]
+) -> Float[Tensor, "*batch width"]:
+    """Hidden states divided by their root mean square, times the norm's weight."""
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
-def apply_rotary(x: Heads, place: LayerCache) -> Heads:
-    """Rotary positions; the signs of the rotation are in `sin`."""
-    return x * place.cos + x.roll(x.shape[-1] // 2, -1) * place.sin
+def apply_rotary(x: Heads, cache: LayerCache) -> Heads:
+    """Rotary position embedding; the signs of the rotation are in `sin`."""
+    return x * cache.cos + x.roll(x.shape[-1] // 2, -1) * cache.sin

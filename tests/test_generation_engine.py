@@ -38,7 +38,7 @@ def makings(calls: Sequence[EngineSize]) -> int:
     room, made = None, 0
     for asked in calls:
         wanted = size_with_room_for(room, asked, tenth_of_80_gb)
-        if room is None or not room.holds(wanted):
+        if room is None or not room.fits(wanted):
             room, made = wanted, made + 1
     return made
 
@@ -91,7 +91,7 @@ def test_texts_on_a_cpu_take_no_slots_more_than_twice_as_long_as_need_be() -> No
 
 def answered(decoder: GenerationEngine, asked: Sequence[Text], time: int) -> list[Response]:
     given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, time)) for one in asked]
-    decoder.begin(range(len(asked)), given)
+    decoder.add(range(len(asked)), given)
     while any(decoder.advance()):
         pass
     return decoder.responses(range(len(asked)))
@@ -121,7 +121,9 @@ def test_a_decoder_is_freed_with_its_last_user() -> None:
     gc.collect()
     gc.disable()
     try:
-        decoder = GenerationEngine([llama(1)], sampler(Sampling()), count=4, length=32, time=8)
+        decoder = GenerationEngine(
+            [llama(1)], sampler(Sampling()), slots=4, length=32, max_new_tokens=8
+        )
         answered(decoder, texts(2), 8)
         gone = weakref.ref(decoder)
         del decoder
@@ -152,7 +154,9 @@ def test_layers_may_have_as_many_compiled_variants_as_a_process_of_several_model
     before = torch._dynamo.config.recompile_limit
     try:
         torch._dynamo.config.recompile_limit = 8  # torch's own, which some jobs don't raise
-        decoder = GenerationEngine([llama(1)], sampler(Sampling()), count=2, length=16, time=4)
+        decoder = GenerationEngine(
+            [llama(1)], sampler(Sampling()), slots=2, length=16, max_new_tokens=4
+        )
         decoder._compile(wanted=False)
         assert torch._dynamo.config.recompile_limit >= 32
         torch._dynamo.config.recompile_limit = 100

@@ -1,6 +1,6 @@
 """How fast text is written, beside transformers' `generate`.
 
-python -m benchmarks.writing [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
+python -m benchmarks.generation [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
 On a GPU: --shapes 135m 360m --batches 32 256 1024 --new 256
 
 Tokens per second, drawn at temperature 1, the best of some runs after one to warm up; the ways take
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=48, help="tokens")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("writing.json"))
+    parser.add_argument("--out", type=Path, default=Path("generation.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 

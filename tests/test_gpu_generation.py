@@ -141,7 +141,7 @@ def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: 
 
 def test_steps_between_two_looks_at_what_has_ended_wait_for_nothing(gpu: Ledger):
     one = model("openllama", 1)
-    made = GenerationEngine([one], sampler(Sampling()), count=4, length=64, time=TIME)
+    made = GenerationEngine([one], sampler(Sampling()), slots=4, length=64, max_new_tokens=TIME)
     gpu.clear()
     made.advance()
     assert gpu.waits.total() == 1  # the look

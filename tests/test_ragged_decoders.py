@@ -83,14 +83,14 @@ class Readers:
             self.texts[row] = torch.randint(0, words, (length + NEW,), generator=rng)
             starts[at, : length - 1] = self.texts[row][: length - 1]
             self.read[row] = length - 1
-        self.reader.begin(torch.tensor(rows), starts)
+        self.reader.prefill(torch.tensor(rows), starts)
 
     def assert_reads(self, count: int) -> None:
         """The next tokens of each text are predicted as in the text alone."""
         ids = torch.stack(
             [text[at : at + count] for text, at in zip(self.texts, self.read, strict=True)]
         )
-        logits = self.reader.read(ids, self.read, int(self.read.max()) + count)
+        logits = self.reader.decode(ids, self.read, int(self.read.max()) + count)
         self.read += count
         for text, read, found in zip(self.texts, self.read, logits, strict=True):
             expected = self.model(text[None, :read]).logits[0, -count:]
@@ -136,7 +136,7 @@ def test_texts_that_are_kept_go_on_as_before(name: str):
     read = Readers(model_of(name))
     read.assert_reads(1)
     kept = torch.tensor([3, 0])
-    read.reader.keep(kept)
+    read.reader.select(kept)
     read.texts, read.read = [read.texts[3], read.texts[0]], read.read[kept]
     read.assert_reads(2)
 
@@ -149,9 +149,9 @@ def test_an_adapter_is_read_with_its_layer():
     plain, adapted = (Readers(one) for one in (model_of("llama"), model))
     adapted.assert_reads(1)
     ids = torch.stack([text[at] for text, at in zip(plain.texts, plain.read, strict=True)])
-    before = plain.reader.read(ids[:, None], plain.read, ROOM)
+    before = plain.reader.decode(ids[:, None], plain.read, ROOM)
     assert not torch.allclose(
-        before, adapted.reader.read(ids[:, None], plain.read, ROOM), atol=1e-2
+        before, adapted.reader.decode(ids[:, None], plain.read, ROOM), atol=1e-2
     )
 
 
@@ -160,7 +160,7 @@ def test_bfloat16_weights_are_read_as_near_as_their_own_forward_is():
     exact, model = model_of("llama"), model_of("llama").bfloat16()
     read = Readers(model, (5, 5, 5))
     ids = torch.stack([text[4:5] for text in read.texts])
-    found = read.reader.read(ids, read.read, ROOM)[:, 0]
+    found = read.reader.decode(ids, read.read, ROOM)[:, 0]
     whole = torch.stack([text[:5] for text in read.texts])
     expected = exact(whole).logits[:, -1]
     own = (model(whole).logits[:, -1] - expected).abs().max()
@@ -189,7 +189,7 @@ def test_caches_that_grow_hold_what_was_read_before():
     reader = LlamaDecoder(model, 2, 50, model.dtype)
     lengths = set()
     for at in range(50):
-        found = reader.read(ids[:, at : at + 1], torch.full((2,), at), at + 1)
+        found = reader.decode(ids[:, at : at + 1], torch.full((2,), at), at + 1)
         lengths.add(reader.length)
     assert len(lengths) > 2
     # float32 sums in another order
@@ -205,6 +205,6 @@ def test_what_a_hook_does_to_a_layer_is_done_in_writing_too(hooked: bool):
             lambda *given: given[2] + 1
         )
     read = Readers(model)
-    assert bool(read.reader.packed) is not hooked
+    assert bool(read.reader.fused) is not hooked
     read.assert_reads(1)
     read.assert_reads(1)

@@ -6,32 +6,31 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from players import END, llama, texts
-from test_readers import Readers, model_of
+from test_ragged_decoders import Readers, model_of
 from transformers import PreTrainedModel
 
 from pipeline.data_policies import speculative, switch
 from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
 from pipeline.generation.cuda_graph import Bf16Weights, capture_cuda_graph
-from pipeline.generation.engine import GenerationEngine
+from pipeline.generation.engine import GenerationEngine, generate_step
 from pipeline.generation.kv_cache import decode_positions
 from pipeline.generation.llama_forward import decoder_layer
 from pipeline.generation.slots import Prompt, uniforms
-from pipeline.generation.steps import advance
 from pipeline.models.language_model import autocast
 from pipeline.settings.generation import Sampling
 
 WAYS: dict[str, tuple[Sequence[int], TokenSampler | SpeculativeSampler]] = {
     "one model": ((1,), sampler(Sampling())),
     "two models": ((1, 2), switch.Policy(decay=1.0).choose),
-    "drafts": ((1, 2), replace(speculative.Policy(top=12).draft(), tokens=3)),
+    "drafts": ((1, 2), replace(speculative.Policy(top=12).draft(), draft_tokens=3)),
 }
 TIME = 17
 
 
-def storages(decoder: GenerationEngine) -> list[int]:
+def storages(engine: GenerationEngine) -> list[int]:
     """Where all that a step writes to lies in memory."""
-    held = [getattr(decoder.slots, one.name) for one in fields(decoder.slots)]
-    caches = [one for reader in decoder.readers for one in (*reader.keys, *reader.values)]
+    held = [getattr(engine.slots, one.name) for one in fields(engine.slots)]
+    caches = [one for decoder in engine.decoders for one in (*decoder.keys, *decoder.values)]
     return [one.data_ptr() for one in (*held, *caches)]
 
 
@@ -44,15 +43,15 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     expected = generate(asked, models, choose, TIME, 3, "student")
 
     decoder = GenerationEngine(
-        models, choose, count=16, length=30, time=TIME
+        models, choose, slots=16, length=30, max_new_tokens=TIME
     )  # five slots stay empty
     for _ in range(3):  # as before a capture, with no text in the slots
-        advance(decoder.readers, choose, decoder.slots, decoder.length, (END,))
+        generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     before = storages(decoder)
     given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
-    decoder.begin(range(11), given)
+    decoder.add(range(11), given)
     for _ in range(TIME + 8):  # some steps more than any text needs
-        advance(decoder.readers, choose, decoder.slots, decoder.length, (END,))
+        generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     assert storages(decoder) == before
     found = decoder.responses(range(11))
     assert [one.tokens for one in found] == [text.response_ids for text in expected]
@@ -64,8 +63,8 @@ def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     model = model_of("qwen2")
     compiled = torch.compile(decoder_layer, fullgraph=True, backend="aot_eager")
     plain, traced = Readers(model), Readers(model)
-    plain.reader.packed = traced.reader.packed = []  # as a GPU reads
-    traced.reader.next_block = compiled
+    plain.reader.fused = traced.reader.fused = []  # as a GPU reads
+    traced.reader.decode_layer = compiled
     for one in (plain, traced):
         one.assert_reads(1)
     reading = decode_positions(plain.read, 1, 16, torch.float32)
