@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
@@ -56,6 +57,13 @@ def seen(chrome: Chrome, selector: str) -> list[WebElement]:
 
 def texts(chrome: Chrome, selector: str) -> list[str]:
     return [one.text for one in seen(chrome, selector)]
+
+
+def follow(chrome: Chrome, element: WebElement) -> None:
+    """Clicks, and waits until another page is shown."""
+    title = chrome.title
+    element.click()
+    WebDriverWait(chrome, 20).until(lambda browser: browser.title != title)
 
 
 def fetched(chrome: Chrome) -> list[str]:
@@ -155,7 +163,7 @@ def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
     row = find(chrome, "#table-main tbody.rows tr:nth-child(2)")
     number = row.find_element(By.CSS_SELECTOR, "td:nth-child(3)")
     mean = number.text.split(" ")[0]
-    number.click()
+    follow(chrome, number)
     view = find(chrome, "#view")
     assert view.find_element(By.TAG_NAME, "h2").text.startswith("forward_kl")
     assert not find(chrome, "#overview").is_displayed()
@@ -164,12 +172,12 @@ def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
     assert f"distilbench stage {student} --configfile" in view.text
     assert "training.learning_rate" in view.text
 
-    view.find_element(By.LINK_TEXT, "seed 1").click()
+    follow(chrome, view.find_element(By.LINK_TEXT, "seed 1"))
     evaluation = "evals/large.forward_kl.small.s1.eval-0a1b2c3d"
     assert view.find_element(By.TAG_NAME, "h2").text == evaluation
     assert f"distilbench stage results/{evaluation} --configfile" in view.text
     assert "torch" in view.text
-    view.find_element(By.LINK_TEXT, student.removeprefix("results/")).click()
+    follow(chrome, view.find_element(By.LINK_TEXT, student.removeprefix("results/")))
     assert f"distilbench stage {student} --configfile" in view.text
     assert chrome.get_log("browser") == []
 
@@ -179,9 +187,11 @@ def test_going_back_shows_the_overview_where_it_was_left(chrome: Chrome, made: M
     link = find(chrome, "#table-main tbody.rows th a")
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
     before = chrome.execute_script("return window.scrollY")
-    link.click()
+    follow(chrome, link)
     assert find(chrome, "#view").is_displayed()
+    title = chrome.title
     chrome.back()
+    WebDriverWait(chrome, 20).until(lambda browser: browser.title != title)
     assert find(chrome, "#overview").is_displayed()
     assert not find(chrome, "#view").is_displayed()
     assert chrome.execute_script("return window.scrollY") == pytest.approx(before, abs=2)
@@ -189,11 +199,11 @@ def test_going_back_shows_the_overview_where_it_was_left(chrome: Chrome, made: M
 
 def test_a_method_has_a_page_that_leads_to_its_cells(chrome: Chrome, made: Made) -> None:
     show(chrome, made)
-    find(chrome, "#methods tbody tr:nth-child(3) a").click()
+    follow(chrome, find(chrome, "#methods tbody tr:nth-child(3) a"))
     view = find(chrome, "#view")
     assert view.find_element(By.TAG_NAME, "h2").text == "jsd"
     assert "Hinton et al. 2015" in view.text
-    view.find_element(By.PARTIAL_LINK_TEXT, "Teacher middle").click()
+    follow(chrome, view.find_element(By.PARTIAL_LINK_TEXT, "Teacher middle"))
     assert "teacher middle" in view.find_element(By.TAG_NAME, "h2").text
     assert view.find_element(By.CSS_SELECTOR, ".curves img").size["height"] > 100
 
@@ -209,10 +219,10 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
 ) -> None:
     show(chrome, made)
     samples = made.data("samples-data")
-    speakers = [one["label"] for one in samples["speakers"] if one["pair"] == 0]
+    speakers = [one["label"] for one in samples["models"] if one["pair"] == 0]
     assert texts(chrome, "#sample .answer h4") == ["Reference", *speakers]
     first = samples["tasks"][0]["items"][0]
-    assert texts(chrome, "#sample .answer pre")[1] == samples["texts"][first["answers"][0][0]]
+    assert texts(chrome, "#sample .answer pre")[1] == samples["texts"][first["responses"][0][0]]
 
     assert not find(chrome, "[name=previous]").is_enabled()
     find(chrome, "[name=next]").click()
@@ -222,8 +232,8 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
     find(chrome, "[name=previous]").click()
     Select(find(chrome, "[name=example]")).select_by_visible_text(second["id"])
     Select(find(chrome, "[name=pair]")).select_by_index(1)
-    shown = [at for at, one in enumerate(samples["speakers"]) if one["pair"] == 1]
-    expected = [samples["texts"][second["answers"][at][0]] for at in shown]
+    shown = [at for at, one in enumerate(samples["models"]) if one["pair"] == 1]
+    expected = [samples["texts"][second["responses"][at][0]] for at in shown]
     assert texts(chrome, "#sample .answer pre")[1:] == expected
     Select(find(chrome, "[name=seed]")).select_by_visible_text("all")
     assert len(texts(chrome, "#sample .answer pre")) == 1 + 2 * len(expected)
@@ -234,7 +244,7 @@ def test_markup_that_a_model_wrote_does_nothing(chrome: Chrome, one_seed: Made) 
     assert ATTACK in texts(chrome, "#sample .answer pre")
     assert chrome.find_elements(By.CSS_SELECTOR, "#sample script, #sample img") == []
     assert chrome.title == "demo · DistilBench"
-    find(chrome, "#table-main tbody.rows tr:nth-child(3) th a").click()
+    follow(chrome, find(chrome, "#table-main tbody.rows tr:nth-child(3) th a"))
     assert find(chrome, "#view h2").text.startswith("JSD_β <b>")
     assert chrome.find_elements(By.CSS_SELECTOR, "#view b") == []
     assert chrome.get_log("browser") == []

@@ -243,6 +243,7 @@ def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
         report.check_cards({"sft", "unheard_of"}, ReportSettings(**settings))
 
 
+@pytest.mark.slow
 def test_the_report_does_not_load_torch() -> None:
     code = "import sys, pipeline.stages.report; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parent.parent

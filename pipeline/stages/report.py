@@ -60,7 +60,7 @@ def write_report(
     sizes = sizes_of(inputs)
     comparisons = compare(inputs, results, settings)
     folder.mkdir()
-    scores = {name: column.tolist() for name, column in results.scores.items()}
+    scores = {str(name): column.tolist() for name, column in results.scores.items()}
     schemas.write(folder / "scores.parquet", scores, schemas.SCORES)
     (folder / provenance.CONFIG).write_text(page.configuration(settings), encoding="utf-8")
     provenance.write(folder / provenance.MANIFESTS, inputs.manifests)

@@ -87,9 +87,9 @@ def trainings_of(grid: pd.DataFrame) -> pd.DataFrame:
 
     A training that is in the grid under several seeds is listed once, under the first of them.
     """
-    methods = grid[grid["kind"] == "method"].sort_values("seed", kind="stable")
-    trainings = methods[[*CELL, "seed"]].assign(path="students/" + methods["student_id"])
-    return trainings.drop_duplicates([*CELL, "path"])
+    methods = grid.query("kind == 'method'").sort_values("seed", kind="stable")
+    trainings = methods.assign(path="students/" + methods["student_id"])
+    return trainings.drop_duplicates([*CELL, "path"]).filter(items=[*CELL, "seed", "path"])
 
 
 def _paths(trainings: pd.DataFrame) -> dict[tuple[str, ...], dict[int, str]]:
@@ -107,9 +107,10 @@ def job_costs(inputs: ReportInputs, paths: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(paths, name="job"), dtype=float)
 
 
-def total(jobs: pd.DataFrame) -> pd.Series:
+def total(jobs: pd.DataFrame) -> dict[str, float]:
     """The costs of all these jobs together; NaN where one of them was not measured."""
-    return pd.Series({**jobs[list(SUMS)].sum(skipna=False), MEMORY: jobs[MEMORY].max()})
+    sums = {name: float(jobs[name].to_numpy().sum()) for name in SUMS}
+    return sums | {MEMORY: float(jobs[MEMORY].to_numpy().max())}
 
 
 def _shares(jobs: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +121,7 @@ def _shares(jobs: pd.DataFrame) -> pd.DataFrame:
 def _total(used: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """For each training the costs of all jobs that it uses, itself among them."""
     by_training = used.join(costs[list(QUANTITIES)], on="job").groupby("training")
-    sums = by_training[list(SUMS)].sum(skipna=False)
+    sums = pd.DataFrame(by_training[list(SUMS)].sum(skipna=False))
     return sums.assign(**{MEMORY: by_training[MEMORY].max()})
 
 

@@ -1,6 +1,8 @@
 """Which method leads at equal steps, at equal time and at equal FLOPs."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -34,20 +36,39 @@ CAPTION = (
     f"corrected for picking the best. {MISSING}: not measured by then, or a single seed. "
     "Intermediate points are not runs tuned for that budget: their learning rate is still high."
 )
-LONG = (
-    "Teacher",
-    "Student",
-    "Accounting",
-    "Method",
-    "When",
-    "Budget",
-    "NLL (nats/token)",
-    "NLL spread",
-    "Lowest",
-    "Lead (nats)",
-    "Lead half width",
-)
-BUDGET, NLL, SPREAD, LOWEST, LEAD, HALF_WIDTH = LONG[5:]
+HEADINGS = {  # of BudgetPoint's fields in files
+    "teacher": "Teacher",
+    "student": "Student",
+    "account": "Accounting",
+    "method": "Method",
+    "when": "When",
+    "budget": "Budget",
+    "nll_nats": "NLL (nats/token)",
+    "spread": "NLL spread",
+    "is_lowest": "Lowest",
+    "lead_nats": "Lead (nats)",
+    "half_width": "Lead half width",
+}
+
+
+@dataclass(frozen=True)
+class BudgetPoint:
+    """Held-out NLL of a method at a budget, and its lead where it is the lowest; NaN: unknown."""
+
+    teacher: str
+    student: str
+    account: str
+    method: str
+    when: str
+    budget: float
+    nll_nats: float
+    spread: float
+    is_lowest: bool
+    lead_nats: float
+    half_width: float
+
+
+Points = Mapping[Row, Sequence[BudgetPoint]]  # of each method at all budgets
 
 
 def equal_steps_table(data: CostData) -> Table | None:
@@ -81,77 +102,81 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    frames = [
-        pd.DataFrame(_records(comparison, whens, budgets)) for comparison, budgets in comparisons
+    compared = [(one, _points(one, whens, budgets)) for one, budgets in comparisons]
+    records = [
+        asdict(point)
+        for _, by_row in compared
+        for points in zip(*by_row.values(), strict=True)
+        for point in points
     ]
     return Table(
         name=name,
         caption=caption,
         group_headings=("Teacher", "Student", "Accounting"),
         headings=(Heading("Method", numeric=False), *headings),
-        groups=tuple(
-            _group(comparison, frame, data)
-            for (comparison, _), frame in zip(comparisons, frames, strict=True)
-        ),
-        data=pd.concat(frames)[list(LONG)],
+        groups=tuple(_group(comparison, points, data) for comparison, points in compared),
+        data=pd.DataFrame(records).rename(columns=HEADINGS),
     )
 
 
-def _records(
-    comparison: CostComparison, whens: Iterable[str], budgets: np.ndarray
-) -> Iterator[dict[str, object]]:
-    """A record for each budget and method, under the names of LONG, and its row of results."""
+def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarray) -> Points:
     nll = {row: comparison.at(row, budgets) for row in comparison.curves}
-    pair = (comparison.pair.teacher, comparison.pair.student, comparison.title)
-    for index, (when, budget) in enumerate(zip(whens, budgets, strict=True)):
+    points: dict[Row, list[BudgetPoint]] = {row: [] for row in nll}
+    for index, (when, budget) in enumerate(zip(whens, budgets.tolist(), strict=True)):
         means = {row: float(seeds[:, index].mean()) for row, seeds in nll.items()}
         ranking = sorted((row for row in means if not np.isnan(means[row])), key=means.__getitem__)
+        lead_nats, half_width = _lead(comparison, ranking, budget)
         for row, seeds in nll.items():
             best = row in ranking[:1]
-            spread = seeds[:, index].std(ddof=1) if len(seeds) > 1 else np.nan
-            lead = _lead(comparison, ranking, budget) if best else (np.nan, np.nan)
-            numbers = (budget, means[row], spread, best, *lead)
-            yield dict(zip(LONG, (*pair, row.label, when, *numbers), strict=True)) | {"row": row}
+            point = BudgetPoint(
+                teacher=comparison.pair.teacher,
+                student=comparison.pair.student,
+                account=comparison.title,
+                method=row.label,
+                when=when,
+                budget=budget,
+                nll_nats=means[row],
+                spread=float(seeds[:, index].std(ddof=1)) if len(seeds) > 1 else math.nan,
+                is_lowest=best,
+                lead_nats=lead_nats if best else math.nan,
+                half_width=half_width if best else math.nan,
+            )
+            points[row].append(point)
+    return points
 
 
 def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> tuple[float, float]:
     """The lead of the best over the runner-up, and the half-width of its interval."""
     if len(ranking) < 2:
-        return np.nan, np.nan
+        return math.nan, math.nan
     differences = comparison.differences(ranking[1], ranking[0], np.array([budget]))
     if not len(differences):  # no seed in common
-        return np.nan, np.nan
+        return math.nan, math.nan
     half_width = float(margin(differences)[0])
-    return float(differences.mean()), half_width if np.isfinite(half_width) else np.nan
+    return float(differences.mean()), half_width if np.isfinite(half_width) else math.nan
 
 
-def _group(comparison: CostComparison, frame: pd.DataFrame, data: CostData) -> Group:
-    leaders = frame[frame[LOWEST]].set_index("When")
-    at_budget = frame.drop_duplicates("When").set_index("When")
-    leaders = leaders.reindex(at_budget.index)
+def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
     unit = comparison.unit
+    at_budgets = list(zip(*points.values(), strict=True))
+    best = [next((one for one in at_budget if one.is_lowest), None) for at_budget in at_budgets]
+    leads = (
+        number_cell(one.lead_nats, nats, one.half_width, "half width") if one else Cell(MISSING)
+        for one in best
+    )
     return Group(
         f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
         (comparison.pair.teacher, comparison.pair.student, comparison.title),
         (
-            (Cell(f"budget ({unit.title})"), *_cells(at_budget, BUDGET, unit.text)),
-            (Cell("lowest NLL"), *map(Cell, leaders["Method"].fillna(MISSING))),
-            (Cell("lead (nats)"), *_cells(leaders, LEAD, nats, HALF_WIDTH, "half width")),
+            (
+                Cell(f"budget ({unit.title})"),
+                *(number_cell(first.budget, unit.text) for first, *_ in at_budgets),
+            ),
+            (Cell("lowest NLL"), *(Cell(one.method if one else MISSING) for one in best)),
+            (Cell("lead (nats)"), *leads),
         ),
         tuple(
-            (method_cell(row), *_cells(cells, NLL, nats, SPREAD))
-            for row, cells in frame.groupby("row", sort=False)
+            (method_cell(row), *(number_cell(one.nll_nats, nats, one.spread) for one in of_row))
+            for row, of_row in points.items()
         ),
     )
-
-
-def _cells(
-    frame: pd.DataFrame,
-    column: str,
-    text: Callable[[float], str],
-    spread: str = "",
-    name: str = "spread",
-) -> Iterator[Cell]:
-    spreads = frame[spread] if spread else [np.nan] * len(frame)
-    for value, beside in zip(frame[column], spreads, strict=True):
-        yield number_cell(value, text, beside, name)

@@ -1,6 +1,6 @@
 """Tables of cost: of each method under each accounting, and of the jobs that methods share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline.reporting.costs.attribution import (
     IN_FULL,
     MEMORY,
     OWN,
+    QUANTITIES,
     STAGES,
     CostData,
     job_costs,
@@ -82,7 +83,8 @@ OF_TRAINING = (TIME, *TOKENS, FLOPS, PEAK_MEMORY)  # on the page of a cell
 def cost_table(data: CostData) -> Table:
     """Time, FLOPs and memory of each method, and energy where any was measured."""
     columns = (TIME, DEVICE_TIME, FLOPS, ENERGY, PEAK_MEMORY)
-    measured = [column for column in columns if data.jobs[column.quantity].notna().any()]
+    known = data.jobs.columns[data.jobs.notna().any()]
+    measured = [column for column in columns if column.quantity in known]
     caption = f"Means over training seeds, own time ± standard deviation. {ACCOUNTING}"
     return _method_table("cost", caption, measured, data)
 
@@ -99,18 +101,20 @@ def token_table(data: CostData) -> Table:
 def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: CostData) -> Table:
     shown = [(column, account) for column in columns for account in column.accounts]
     grouped = {account: data.by_method(account).groupby(CELL, sort=False) for account in ACCOUNTS}
-    quantities = [column.quantity for column in columns]
-    means = {account: rows[quantities].mean(skipna=False) for account, rows in grouped.items()}
-    spreads = grouped[OWN]["seconds"].std()
-    runs = grouped[OWN].size()
+    means = {
+        account: _by_cell(pd.DataFrame(rows[list(QUANTITIES)].mean(skipna=False)))
+        for account, rows in grouped.items()
+    }
+    spreads = _by_cell(pd.DataFrame(grouped[OWN][list(QUANTITIES)].std()))
 
     def cells(row: Row) -> Iterator[Cell]:
-        cell = (row.teacher, row.student, row.method)
+        cell, runs = (row.teacher, row.student, row.method), len(data.trained(row))
         yield method_cell(row)
-        yield Cell(str(runs[cell]), int(runs[cell]))
+        yield Cell(str(runs), runs)
         for column, account in shown:
-            spread = spreads[cell] if (column, account) == (TIME, OWN) else np.nan
-            yield column.cell(means[account].at[cell, column.quantity], spread)
+            has_spread = (column, account) == (TIME, OWN)
+            spread = spreads[cell][column.quantity] if has_spread else np.nan
+            yield column.cell(means[account][cell][column.quantity], spread)
 
     return Table(
         name=name,
@@ -136,6 +140,10 @@ def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: 
     )
 
 
+def _by_cell(costs: object) -> Mapping[Hashable, Mapping[Hashable, float]]:
+    return pd.DataFrame(costs).to_dict("index")
+
+
 def shared_cost_table(data: CostData) -> Table:
     """A row for each job that trainings share, for the evaluations, and for the whole grid."""
     trained = set(data.trainings["path"])
@@ -144,7 +152,10 @@ def shared_cost_table(data: CostData) -> Table:
     everything = total(pd.concat([data.jobs, *evaluations.values()]))
     groups = (
         ("Run for trainings", [_job_row(path, data) for path in sorted(shared.index, key=_order)]),
-        ("Evaluations", [_cost_row(name, total(jobs)) for name, jobs in evaluations.items()]),
+        (
+            "Evaluations",
+            [_cost_row(name, total(jobs)) for name, jobs in evaluations.items()],
+        ),
         ("The grid", [_cost_row("all jobs, each once", everything)]),
     )
     return Table(
@@ -180,14 +191,14 @@ def _evaluation_costs(data: CostData) -> Mapping[str, pd.DataFrame]:
 
 
 def _job_row(path: str, data: CostData) -> tuple[Cell, ...]:
-    job = data.jobs.loc[path]
+    job = {str(name): value for name, value in data.jobs.loc[path].items()}
     size = data.inputs.manifests[path].get("bytes")
     mebibytes = size / 2**20 if isinstance(size, int) else np.nan
     return _cost_row(path, job, int(job["trainings"]), mebibytes)
 
 
 def _cost_row(
-    name: str, costs: pd.Series, trainings: int = 0, mebibytes: float = np.nan
+    name: str, costs: Mapping[str, float], trainings: int = 0, mebibytes: float = np.nan
 ) -> tuple[Cell, ...]:
     return (
         Cell(name, name, link=anchors.of_job(name) if name.startswith(STAGES) else ""),

@@ -24,8 +24,9 @@ from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 
 # Model output is untrusted: everything is escaped except our own style and scripts.
+LOADER = jinja2.PackageLoader(web.__name__, ".")
 TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader(web.__name__, "."),
+    loader=LOADER,
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -127,7 +128,7 @@ def support_warnings(settings: ReportSettings) -> list[str]:
 
 
 def _own_text(name: str) -> Markup:
-    source, _, _ = TEMPLATES.loader.get_source(TEMPLATES, name)
+    source, _, _ = LOADER.get_source(TEMPLATES, name)
     return Markup(source)
 
 

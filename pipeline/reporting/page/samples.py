@@ -1,6 +1,6 @@
-"""What the models wrote, side by side, for a few items of each task: data for the page's script."""
+"""The models' responses side by side, for a few items of each task: data for the page's script."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -12,84 +12,85 @@ from pipeline.reporting.render.figures import styles_of
 from pipeline.reporting.render.units import pair_title
 
 ITEMS = 24  # of each task, at most
-BUDGET = 2_500_000  # characters of all that is shown, about
-LONGEST = 2000  # characters that are shown of a text, at most
+BUDGET = 2_500_000  # characters of everything that is shown, about
+LONGEST = 2000  # characters of a text that are shown, at most
 SHORTEST = 80
-ITEM = ["task", "example_id"]
+
+Responses = Mapping[tuple[str, str, int], object]  # by evaluation, item and decoding seed
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """A model that answers, by the first of its training seeds."""
+class Model:
+    """A model whose responses are shown: that of its first training seed."""
 
     row: Row
-    pair: int  # its place among the pairs
+    pair: int  # index of its teacher and student
     evaluation: str
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Texts by their places; equal ones are kept once."""
+class TextTable:
+    """Distinct texts by their index, cut to what is shown of them."""
 
     longest: int
-    places: dict[str, int] = field(default_factory=dict)
+    indices: dict[str, int] = field(default_factory=dict)
 
-    def place(self, text: str) -> int:
-        """The place of a text, cut to what is shown of it."""
-        return self.places.setdefault(clipped(text, self.longest), len(self.places))
+    def index(self, text: str) -> int:
+        """The index of a text."""
+        return self.indices.setdefault(clipped(text, self.longest), len(self.indices))
 
 
 def samples(
     inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 ) -> dict[str, object] | None:
-    """Evenly spaced items of each task with everybody's answers; None where nobody wrote."""
-    speakers = list(_speakers(inputs.grid, results))
-    ids = list(dict.fromkeys(one.evaluation for one in speakers))
+    """Evenly spaced items of each task with all models' responses; None where none were written."""
+    models = list(_models(inputs.grid, results))
+    ids = list(dict.fromkeys(model.evaluation for model in models))
     outputs = pd.concat([inputs.shown_outputs[id].assign(evaluation=id) for id in ids])
     if outputs.empty:
         return None
-    shown = _chosen(outputs)
-    texts = Texts(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
-    scored = {id: inputs.shown_items[id] for id in ids}
+    shown = _evenly_spaced(outputs)
+    texts = TextTable(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
+    items = {id: inputs.shown_items[id] for id in ids}
     styles = styles_of(results.labels)
     return {
         "pairs": [pair_title(pair, sizes) for pair in results.pairs],
-        "speakers": [
+        "models": [
             {
-                "label": one.row.label,
-                "pair": one.pair,
-                "colour": styles[one.row.label].colour if one.row.kind == "method" else "",
+                "label": model.row.label,
+                "pair": model.pair,
+                "colour": styles[model.row.label].colour if model.row.kind == "method" else "",
             }
-            for one in speakers
+            for model in models
         ],
         "tasks": [
-            _task(str(task), of_task, speakers, scored, results, texts)
-            for task, of_task in shown.groupby("task", sort=False)
+            _task(str(task), rows, models, items, results, texts)
+            for task, rows in shown.groupby("task", sort=False)
         ],
-        "texts": list(texts.places),
+        "texts": list(texts.indices),
     }
 
 
-def _speakers(grid: pd.DataFrame, results: Results) -> Iterator[Speaker]:
+def _models(grid: pd.DataFrame, results: Results) -> Iterator[Model]:
     """The teacher and the methods of each pair."""
     ordered = grid.sort_values("seed", kind="stable", ascending=False)
-    places = zip(ordered["teacher"], ordered["student"], ordered["method"], strict=True)
-    first = dict(zip(places, ordered["eval_id"], strict=True))
-    for place, pair in enumerate(results.pairs):
+    cells = zip(ordered["teacher"], ordered["student"], ordered["method"], strict=True)
+    first = dict(zip(cells, ordered["eval_id"], strict=True))
+    for index, pair in enumerate(results.pairs):
         for row in (*results.references[pair], *results.methods[pair]):
             if row.kind in ("teacher", "method"):
-                yield Speaker(row, place, first[row.teacher, row.student, row.method])
+                yield Model(row, index, first[row.teacher, row.student, row.method])
 
 
-def _chosen(outputs: pd.DataFrame) -> pd.DataFrame:
+def _evenly_spaced(outputs: pd.DataFrame) -> pd.DataFrame:
     """The outputs for as many evenly spaced items of each task as the budget allows."""
     parts = []
+    budget = BUDGET / len(set(outputs["task"]))
     for _, rows in outputs.groupby("task", sort=False):
-        ids = sorted(rows["example_id"].unique())
-        characters = rows["output"].str.len().clip(upper=LONGEST).sum() / len(ids)
-        room = int(BUDGET / outputs["task"].nunique() / max(characters, 1))
-        count = max(1, min(ITEMS, len(ids), room))
-        chosen = [ids[place * len(ids) // count] for place in range(count)]
+        ids = sorted(set(rows["example_id"]))
+        characters = sum(min(LONGEST, len(text)) for text in rows["output"]) / len(ids)
+        count = max(1, min(ITEMS, len(ids), int(budget / max(characters, 1))))
+        chosen = [ids[index * len(ids) // count] for index in range(count)]
         parts.append(rows[rows["example_id"].isin(chosen)])
     return pd.concat(parts)
 
@@ -97,63 +98,59 @@ def _chosen(outputs: pd.DataFrame) -> pd.DataFrame:
 def _task(
     name: str,
     outputs: pd.DataFrame,
-    speakers: Sequence[Speaker],
+    models: Sequence[Model],
     scored: Mapping[str, pd.DataFrame],
     results: Results,
-    texts: Texts,
+    texts: TextTable,
 ) -> dict[str, object]:
-    """A task's items; the answers of each in the order of speakers and of decoding seeds."""
-    seeds = sorted(outputs["decoding_seed"].unique().tolist())
+    """A task's items, their responses in the order of models and of decoding seeds."""
+    seeds = sorted(set(outputs["decoding_seed"].tolist()))
     measure = next((one for one in results.ranked_measures if one.task == name), None)
-    said = {
-        (row.evaluation, row.example_id, row.decoding_seed): texts.place(row.output)
-        for row in outputs.itertuples(index=False)
+    responses = {
+        (row["evaluation"], row["example_id"], row["decoding_seed"]): texts.index(row["output"])
+        for row in outputs.to_dict("records")
     }
     items = outputs.drop_duplicates("example_id").sort_values("example_id")
-    scores = _scores(measure, set(items["example_id"]), scored) if measure else {}
-    evaluations = [one.evaluation for one in speakers]
+    scores = _scores(measure, list(items["example_id"]), scored) if measure else {}
+
+    def in_order(values: Responses, item: str) -> list[list[object]]:
+        return [[values.get((one.evaluation, item, seed)) for seed in seeds] for one in models]
+
     return {
         "name": name,
         "seeds": seeds,
         "measure": measure.metric.title if measure else "",
         "items": [
             {
-                "id": item.example_id,
-                "prompt": texts.place(item.prompt),
-                "references": [texts.place(text) for text in item.references],
-                "answers": _grid_of(said, evaluations, item.example_id, seeds),
-                "scores": _grid_of(scores, evaluations, item.example_id, seeds),
+                "id": item["example_id"],
+                "prompt": texts.index(item["prompt"]),
+                "references": [texts.index(text) for text in item["references"]],
+                "responses": in_order(responses, item["example_id"]),
+                "scores": in_order(scores, item["example_id"]),
             }
-            for item in items.itertuples(index=False)
+            for item in items.to_dict("records")
         ],
     }
 
 
-def _grid_of(
-    found: Mapping[tuple[str, str, int], object],
-    evaluations: Iterable[str],
-    example: str,
-    seeds: Sequence[int],
-) -> list[list[object]]:
-    return [[found.get((id, example, seed)) for seed in seeds] for id in evaluations]
-
-
 def _scores(
-    measure: Measure, examples: set[str], scored: Mapping[str, pd.DataFrame]
+    measure: Measure, ids: Sequence[str], scored: Mapping[str, pd.DataFrame]
 ) -> dict[tuple[str, str, int], object]:
-    """What each answer was given by the measure."""
-    found = {}
-    for id, items in scored.items():
-        whole = (items["task"] == measure.task) & (items["slice"] == "")
-        here = whole & (items["metric"] == measure.metric.name) & items["example_id"].isin(examples)
-        defined = (items["teacher"] == "") & (items["weight"] > 0)
-        for row in items[here & defined].itertuples(index=False):
-            found[id, row.example_id, row.decoding_seed] = measure.format(row.value)
-    return found
+    """The score of each response by the measure."""
+    scores = {}
+    for evaluation, items in scored.items():
+        of_task = (items["task"] == measure.task) & (items["slice"] == "")
+        of_measure = of_task & (items["metric"] == measure.metric.name) & (items["teacher"] == "")
+        defined = of_measure & items["example_id"].isin(ids) & (items["weight"] > 0)
+        shown = pd.DataFrame(items[defined])
+        for row in shown.to_dict("records"):
+            key = (evaluation, row["example_id"], row["decoding_seed"])
+            scores[key] = measure.format(row["value"])
+    return scores
 
 
 def clipped(text: str, longest: int = LONGEST) -> str:
-    """The beginning of a long text, with a note of what is left out."""
+    """The beginning of a long text, with a note of how much is left out."""
     if len(text) <= longest:
         return text
     return f"{text[:longest]} … ({len(text) - longest} more characters)"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.typing import LineStyleType, RcKeyType
 
 RowKey = TypeVar("RowKey")
 ColumnKey = TypeVar("ColumnKey")
@@ -22,14 +23,14 @@ ColumnKey = TypeVar("ColumnKey")
 # Okabe and Ito's colours for all kinds of sight; wine instead of yellow, which print loses.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # 7 and 8 have no common factor: 56 pairs
-LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+LINES: tuple[LineStyleType, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK = "#222222"
 GREY = "#8A8A8A"
 FAINT = "#E4E4E4"
 WIDTH = 9.6  # inches, of every figure
 PER_LINE = 5  # panels beside each other, at most
 LETTERS_PER_INCH = 14  # of a legend
-RC = {
+RC: dict[RcKeyType, object] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first two are equally wide
     "font.size": 8,
@@ -69,7 +70,7 @@ class Style:
 
     colour: str
     marker: str
-    line: str | tuple
+    line: LineStyleType
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,8 @@ def _mean_curve(inputs: ReportInputs, row: Row, column: str, window: int = 1) ->
     """The mean over the seeds of a method at the steps that all have, over a running window."""
     tables = [inputs.training_steps[id] for id in student_ids(inputs, row)]
     seeds = pd.concat([pd.Series(table[column], index=table["step"]) for table in tables], axis=1)
-    mean = seeds.rolling(window).mean().dropna().mean(axis=1).sort_index()
+    smooth = pd.DataFrame(seeds.rolling(window).mean()).dropna()
+    mean = smooth.mean(axis=1).sort_index()
     return Curve(row.label, mean.index.to_numpy(), mean.to_numpy())
 
 

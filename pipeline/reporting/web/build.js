@@ -1,5 +1,5 @@
 "use strict";
-// What the other scripts share. Text becomes text nodes, never markup: models may write anything.
+// Shared by the other scripts. Text becomes text nodes, never markup: models may write anything.
 const report = {};
 
 // An element with attributes and children; a child is an element or a text.
@@ -14,15 +14,15 @@ report.make = (tag, attributes = {}, ...children) => {
   return element;
 };
 
-// Data that the page carries, read when it is first asked for: it may be large.
+// Data that the page carries, parsed on first use: it may be large.
 report.data = (id) => {
-  let found;
-  return () => (found ??= JSON.parse(document.getElementById(id).textContent));
+  let parsed;
+  return () => (parsed ??= JSON.parse(document.getElementById(id).textContent));
 };
 
-// Choices for a select; their values are their places.
+// Choices of a select; their values are their indices.
 report.fill = (select, choices) => {
   select.replaceChildren(
-    ...choices.map((text, place) => report.make("option", { value: place }, text)),
+    ...choices.map((text, index) => report.make("option", { value: index }, text)),
   );
 };

@@ -16,7 +16,7 @@
     if (value === null || typeof value !== "object" || Array.isArray(value)) {
       return [[name, typeof value === "string" ? value : JSON.stringify(value)]];
     }
-    const inner = Object.entries(value).map(([key, one]) => flat(one, name ? `${name}.${key}` : key));
+    const inner = Object.entries(value).map(([key, entry]) => flat(entry, name ? `${name}.${key}` : key));
     return inner.flat();
   };
 
@@ -31,31 +31,31 @@
 
   const usersOf = (path) => {
     const all = Object.entries(jobs().artifacts);
-    const users = all.filter(([, one]) => Object.values(one.inputs ?? {}).includes(path));
-    if (!users.length) return make("p", {}, "Nothing but this report.");
-    const items = users.slice(0, MOST).map(([at]) => make("li", {}, link(at)));
+    const users = all.filter(([, artifact]) => Object.values(artifact.inputs ?? {}).includes(path));
+    if (!users.length) return make("p", {}, "Only this report.");
+    const items = users.slice(0, MOST).map(([user]) => make("li", {}, link(user)));
     if (users.length > MOST) items.push(make("li", {}, `and ${users.length - MOST} more`));
     return make("ul", {}, ...items);
   };
 
-  // The page of the job that made an artifact; null for one that is not known.
+  // The page of the job that made an artifact; null for an unknown one.
   report.jobPage = (path) => {
     const { artifacts, settings, versions, command } = jobs();
     if (!Object.hasOwn(artifacts, path)) return null;
-    const made = artifacts[path];
-    const others = Object.entries(made).filter(([key]) => !SHOWN.includes(key));
-    const inputs = Object.entries(made.inputs ?? {}).map(([role, at]) => [role, link(at)]);
+    const manifest = artifacts[path];
+    const others = Object.entries(manifest).filter(([key]) => !SHOWN.includes(key));
+    const inputs = Object.entries(manifest.inputs ?? {}).map(([role, input]) => [role, link(input)]);
     return make(
       "section",
       { class: "page" },
       make("p", { class: "trail" }, make("a", { href: "#provenance" }, "Provenance")),
       make("h2", { class: "id" }, path),
-      facts([["Finished", made.finished ?? "not said"], ["Digest of the code", made.code ?? "not said"]]),
-      ...section("Command", make("pre", { class: "commands" }, make("code", {}, command.replace("PATH", () => path)))),
+      facts([["Finished", manifest.finished ?? "unknown"], ["Code digest", manifest.code ?? "unknown"]]),
+      ...section("The command that makes it again", make("pre", { class: "commands" }, make("code", {}, command.replace("PATH", () => path)))),
       ...section("Made from", listed(inputs)),
-      ...section("Settings", listed(flat(settings[made.settings]))),
-      ...section("Versions", listed(Object.entries(versions[made.versions]))),
-      ...(others.length ? section("What it says of itself", facts(flat(Object.fromEntries(others)))) : []),
+      ...section("Settings", listed(flat(settings[manifest.settings]))),
+      ...section("Versions", listed(Object.entries(versions[manifest.versions]))),
+      ...(others.length ? section("Recorded facts", facts(flat(Object.fromEntries(others)))) : []),
       ...section("Used by", usersOf(path)),
     );
   };

@@ -2,7 +2,7 @@
 {
   const { make, fill } = report;
   const controls = document.getElementById("sample-controls");
-  const place = document.getElementById("sample");
+  const view = document.getElementById("sample");
   const ALL = "all";
 
   const card = (label, colour, body, note) => {
@@ -15,49 +15,49 @@
   const start = () => {
     const samples = report.data("samples-data")();
     const { task, pair, seed, example, previous, next } = controls.elements;
-    const said = controls.elements.place;
+    const position = controls.elements.position;
     const text = (index) => make("pre", {}, samples.texts[index]);
     const chosenTask = () => samples.tasks[task.selectedIndex];
 
-    // The answers of one model: those of the chosen decoding seed, or of all.
-    const answers = (one, speaker) => {
+    // The responses of a model: those of the chosen decoding seed, or of all.
+    const responses = (item, model) => {
       const { seeds, measure } = chosenTask();
       const chosen = seed.selectedIndex ? [seed.selectedIndex - 1] : seeds.keys();
-      const shown = [...chosen].filter((at) => one.answers[speaker][at] !== null);
-      return shown.flatMap((at) => {
-        const score = one.scores[speaker]?.[at];
+      const shown = [...chosen].filter((index) => item.responses[model][index] !== null);
+      return shown.flatMap((index) => {
+        const score = item.scores[model]?.[index];
         const about = [
-          ...(seeds.length > 1 ? [`seed ${seeds[at]}`] : []),
+          ...(seeds.length > 1 ? [`seed ${seeds[index]}`] : []),
           ...(score == null ? [] : [`${measure} ${score}`]),
         ];
         const note = make("p", { class: "note" }, about.join(", "));
-        return [...(about.length ? [note] : []), text(one.answers[speaker][at])];
+        return [...(about.length ? [note] : []), text(item.responses[model][index])];
       });
     };
 
     const draw = () => {
       const { items } = chosenTask();
-      const one = items[example.selectedIndex];
-      const asked = make("section", { class: "asked" }, make("h3", {}, one.id));
-      asked.append(make("h4", {}, "Prompt"), text(one.prompt));
-      const cards = one.references.map((index, at) => {
-        const name = one.references.length > 1 ? `Reference ${at + 1}` : "Reference";
+      const item = items[example.selectedIndex];
+      const prompt = make("section", { class: "prompt" }, make("h3", {}, item.id));
+      prompt.append(make("h4", {}, "Prompt"), text(item.prompt));
+      const cards = item.references.map((index, number) => {
+        const name = item.references.length > 1 ? `Reference ${number + 1}` : "Reference";
         return card(name, "", [text(index)]);
       });
-      samples.speakers.forEach((speaker, at) => {
-        if (speaker.pair !== pair.selectedIndex) return;
-        const body = answers(one, at);
-        if (body.length) cards.push(card(speaker.label, speaker.colour || "currentColor", body));
+      samples.models.forEach((model, index) => {
+        if (model.pair !== pair.selectedIndex) return;
+        const body = responses(item, index);
+        if (body.length) cards.push(card(model.label, model.colour || "currentColor", body));
       });
-      place.replaceChildren(asked, make("div", { class: "answers" }, ...cards));
-      said.textContent = `${example.selectedIndex + 1} of ${items.length}`;
+      view.replaceChildren(prompt, make("div", { class: "answers" }, ...cards));
+      position.textContent = `${example.selectedIndex + 1} of ${items.length}`;
       previous.disabled = example.selectedIndex === 0;
       next.disabled = example.selectedIndex === items.length - 1;
     };
 
     const drawTask = () => {
       const { items, seeds } = chosenTask();
-      fill(example, items.map((one) => one.id));
+      fill(example, items.map((item) => item.id));
       fill(seed, [ALL, ...seeds]);
       seed.selectedIndex = Math.min(1, seeds.length - 1);
       seed.closest("label").hidden = seeds.length < 2;
@@ -69,7 +69,7 @@
       draw();
     };
 
-    fill(task, samples.tasks.map((one) => one.name));
+    fill(task, samples.tasks.map((task) => task.name));
     fill(pair, samples.pairs);
     for (const [select, many] of [[task, samples.tasks], [pair, samples.pairs]]) {
       select.closest("label").hidden = many.length < 2;

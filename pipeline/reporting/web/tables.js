@@ -1,8 +1,8 @@
 "use strict";
 {
   const { make } = report;
-  const FILTERED = 8; // rows from which on a table can be filtered
-  const WIDE = 14; // columns from which on those that only describe are hidden at first
+  const FILTERED = 8; // rows from which a table can be filtered
+  const WIDE = 10; // columns above which those that only describe are hidden at first
 
   const compare = (a, b, sign) => {
     if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
@@ -10,7 +10,7 @@
     return sign * (numbers ? a - b : a.localeCompare(b));
   };
 
-  // Sorts the rows of each group by a column; references stay on top, missing values at the end.
+  // Sorts the rows of each group by a column: references stay on top, missing values go last.
   const sortBy = (table, heading, column) => {
     const descending = heading.getAttribute("aria-sort") === "ascending";
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
@@ -39,7 +39,7 @@
   const names = (body) => JSON.parse(body.dataset.names ?? "[]");
   const label = (row) => row.cells[0].dataset.value ?? row.cells[0].textContent;
 
-  // What can be chosen: each level of grouping, then the rows' own names.
+  // The choices: each level of grouping, then the names of rows.
   const facets = (table) => {
     const bodies = [...table.tBodies];
     const levels = JSON.parse(table.dataset.groups).map((heading, level) => ({
@@ -66,10 +66,10 @@
     }
   };
 
-  // Boxes that hide and show columns; at first a wide table leaves out what nobody is best at.
+  // Boxes that hide and show columns; a wide table first shows only measures with a better end.
   const columnBoxes = (table, changed) => {
     const headings = [...table.tHead.rows[0].cells].slice(1);
-    const wide = headings.length > WIDE && headings.some((one) => /[↑↓]/.test(title(one)));
+    const wide = headings.length > WIDE && headings.some((heading) => /[↑↓]/.test(title(heading)));
     const boxes = headings.map((heading, place) => {
       const shown = !wide || /[↑↓]/.test(title(heading));
       const box = make("input", { type: "checkbox", checked: shown });
@@ -79,9 +79,9 @@
       return { box, show, element: make("label", {}, box, ` ${title(heading)}`) };
     });
     const set = (on) => () => {
-      for (const one of boxes) {
-        one.box.checked = on;
-        one.show();
+      for (const { box, show } of boxes) {
+        box.checked = on;
+        show();
       }
       changed();
     };
@@ -91,12 +91,12 @@
       make("summary", {}, "Columns"),
       make("button", { type: "button", click: set(true) }, "all"),
       make("button", { type: "button", click: set(false) }, "none"),
-      ...boxes.map((one) => one.element),
+      ...boxes.map((box) => box.element),
     );
-    return { element, count: () => boxes.filter((one) => one.box.checked).length, of: boxes.length };
+    return { element, count: () => boxes.filter(({ box }) => box.checked).length, of: boxes.length };
   };
 
-  // References are shown as long as something of their group is.
+  // References are shown while any row of their group is.
   const filter = (table, text, choosers) => {
     const sought = text.toLowerCase().split(/\s+/);
     let [shown, all] = [0, 0];
@@ -106,7 +106,7 @@
       for (const row of body.rows) {
         const words = `${group} ${row.textContent}`.toLowerCase();
         const fits = sought.every((word) => words.includes(word));
-        row.hidden = !(fits && choosers.every((one) => one.matches(body, row)));
+        row.hidden = !(fits && choosers.every((chooser) => chooser.matches(body, row)));
         inGroup += !row.hidden;
       }
       const references = body.previousElementSibling;
@@ -117,12 +117,12 @@
   };
 
   const makeFilterable = (table) => {
-    const said = make("output", {});
+    const count = make("output", {});
     const search = make("input", { type: "search", placeholder: "text in a row" });
     let columns;
     const apply = () => {
       const rows = filter(table, search.value, choosers);
-      said.textContent = `${rows}, ${columns.count()} of ${columns.of} columns`;
+      count.textContent = `${rows}, ${columns.count()} of ${columns.of} columns`;
     };
     search.addEventListener("input", apply);
     const choosers = facets(table)
@@ -131,18 +131,18 @@
     columns = columnBoxes(table, apply);
     const clear = () => {
       search.value = "";
-      for (const one of choosers) one.select.selectedIndex = 0;
+      for (const { select } of choosers) select.selectedIndex = 0;
       apply();
     };
     const controls = make("div", { class: "controls", role: "group", "aria-label": "Filter" });
-    controls.append(make("label", {}, "Filter ", search), ...choosers.map((one) => one.element));
+    controls.append(make("label", {}, "Filter ", search), ...choosers.map(({ element }) => element));
     controls.append(columns.element, make("button", { type: "button", click: clear }, "Clear"));
-    controls.append(said);
+    controls.append(count);
     table.closest(".scroll").before(controls);
     apply();
   };
 
-  // A number leads where the head of its row leads.
+  // A click on a number follows the link of its row.
   const follow = (event) => {
     const isText = event.target.closest("td") && getSelection().isCollapsed;
     const link = isText && event.target.closest("tr").querySelector("th a");

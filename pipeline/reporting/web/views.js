@@ -6,7 +6,7 @@
   const view = document.getElementById("view");
   const title = document.title;
   const pages = new Map(
-    [...document.querySelectorAll("noscript[data-view]")].map((one) => [one.dataset.view, one]),
+    [...document.querySelectorAll("noscript[data-view]")].map((page) => [page.dataset.view, page]),
   );
   const left = { hash: "", top: 0 }; // where the overview was left
 
