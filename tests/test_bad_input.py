@@ -41,7 +41,7 @@ def test_a_good_configuration_is_no_bad_input(tiny: dict[str, Any]):
 )
 def test_a_misspelt_key_is_named_with_what_was_meant(tiny: dict[str, Any], key: str, meant: str):
     line = refusal(tiny, (key, 1))
-    assert line.startswith(f"{key}: there is no such key; did you mean {meant}?; allowed: ")
+    assert line.startswith(f"{key}: unknown key; did you mean {meant}?; allowed: ")
     assert "\n" not in line
 
 
@@ -148,16 +148,16 @@ def test_a_name_that_would_leave_its_folder_is_refused(
     line = refusal(tiny, (key, value))
     assert line.startswith(key)
     assert line.endswith(
-        "no name; allowed: small letters, digits and _, beginning with a letter, at most 40"
+        "not a name; allowed: lower-case letters, digits and _, beginning with a letter, at most 40"
     )
 
 
 @pytest.mark.parametrize("name", ["start", "untrained", "teacher"])
 def test_a_name_that_is_the_reports_own_is_refused_at_once(tiny: dict[str, Any], name: str):
     line = refusal(tiny, ("methods", {"sft": None, name: {"method": "jsd"}}))
-    assert line.startswith(f"methods.{name}: the name is the report's own")
+    assert line.startswith(f"methods.{name}: ")
     line = refusal(tiny, ("students", {name: {"model": "narrow"}}))
-    assert line.startswith(f"students.{name}: the name is the report's own")
+    assert line.startswith(f"students.{name}: ")
     assert validate(edited(tiny, {"teachers": {name: {"model": "wide"}}}))
 
 
@@ -287,7 +287,7 @@ def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Pat
     ("said", "reason"),
     [
         ({"is_encoder_decoder": True}, "it is an encoder-decoder; only decoders are supported"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised, and "),
+        ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised"),
     ],
 )
 def test_a_model_that_is_not_read_here_is_refused_by_its_configuration(
@@ -317,7 +317,7 @@ def dry_run(project: Copy, config: dict[str, Any]) -> list[str]:
 def test_snakemake_ends_with_our_line_before_any_job(project: Copy, tiny: dict[str, Any]):
     config = edited(tiny, {"training.learning_rat": 1})
     (line,) = dry_run(project, config)
-    assert line.startswith("config: training.learning_rat: there is no such key; did you mean ")
+    assert line.startswith("config: training.learning_rat: unknown key; did you mean ")
 
 
 def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str, Any]):

@@ -110,8 +110,8 @@ def test_a_protocol_is_no_setting_of_any_artifact(tiny: dict[str, Any]):
 def test_an_unknown_protocol_is_answered_with_those_there_are():
     with pytest.raises(ConfigError) as caught:
         validate(edited(GPT2, {"protocol": "gpt3_dolly"}))
-    expected = "protocol = 'gpt3_dolly': nobody's numbers for it are at hand; allowed: gpt2_dolly, "
-    assert str(caught.value).startswith(expected)
+    assert str(caught.value).startswith("protocol = 'gpt3_dolly': ")
+    assert "allowed: gpt2_dolly, " in str(caught.value)
 
 
 def test_a_protocol_of_other_models_is_refused_with_theirs(tiny: dict[str, Any]):

@@ -1,74 +1,77 @@
-"""What pydantic finds wrong, in our words: the key's path, the value, and what is allowed."""
+"""Pydantic's errors as lines for a user: the key's path, the value, and what is allowed."""
 
 import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.settings.base import RENAMED
 
-NAME = "small letters, digits and _, beginning with a letter, at most 40"
-PLACELESS = 60  # characters: a longer value is a block, and its path says enough
+NAME = "lower-case letters, digits and _, beginning with a letter, at most 40"
+LONGEST_VALUE = 60  # characters: a longer value is a block, and its path says enough
 
 
-def lines(error: ValidationError, block: type[BaseModel], given: Any, place: str = "") -> list[str]:
-    """A line for each fault of `given`, which stands at `place` and was read as a `block`."""
-    found: dict[str, list[str]] = {}
+def lines(error: ValidationError, block: type[BaseModel], values: Any, key: str = "") -> list[str]:
+    """A line for each fault of `values`, which stand under `key` and were read as a `block`."""
+    messages: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False):
-        path = ".".join([place] * bool(place) + [str(one) for one in _path(fault, given)])
+        path = ".".join([key] * bool(key) + [str(part) for part in _path(fault, values)])
         if fault["type"] == RENAMED:
-            for old, new in fault["ctx"]["renamed"].items():
-                key = f"{path}.{old}".lstrip(".")
-                found.setdefault(key, []).append(f"{key}: the key is now called {new}")
-            continue
-        found.setdefault(path, []).append(_message(fault, path, block))
-    return [_joined(path, messages) for path, messages in found.items()]
+            for old, new in fault.get("ctx", {})["renamed"].items():
+                former = f"{path}.{old}".lstrip(".")
+                messages[former] = [f"{former}: the key is now called {new}"]
+        else:
+            messages.setdefault(path, []).append(_message(fault, path, block))
+    return [_joined(path, of_path) for path, of_path in messages.items()]
 
 
 def _joined(path: str, messages: list[str]) -> str:
     # each member of a union complains, and the path is the same
     first, *others = dict.fromkeys(messages)
-    rest = [one.removeprefix(path).partition(": ")[2] for one in others]
-    return "; or ".join([first, *rest])
+    return "; or ".join([first, *(one.removeprefix(path).partition(": ")[2] for one in others)])
 
 
-def _path(fault: Any, given: Any) -> list[str | int]:
+def _path(fault: ErrorDetails, values: Any) -> list[str | int]:
     """The keys as the file has them: pydantic adds the names of union members."""
     path: list[str | int] = []
     for part in fault["loc"]:
-        is_index = isinstance(part, int) and isinstance(given, list | tuple)
-        if is_index or (isinstance(given, Mapping) and part in given):
-            given = given[part]
-            path.append(part)
+        if (isinstance(values, Mapping) and part in values) or (
+            isinstance(values, list | tuple) and isinstance(part, int)
+        ):
+            values = values[part]
+        else:
+            continue
+        path.append(part)
     return [*path, fault["loc"][-1]] if fault["type"] == "missing" else path
 
 
-def _message(fault: Any, path: str, block: type[BaseModel]) -> str:
-    kind, value, said = fault["type"], fault["input"], fault["msg"].removeprefix("Value error, ")
-    match kind:
+def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
+    value, message = fault["input"], fault["msg"].removeprefix("Value error, ")
+    match fault["type"]:
         case "extra_forbidden":
-            return f"{path}: there is no such key{_alternatives(fault, block)}"
+            return f"{path}: unknown key{_alternatives(fault, block)}"
         case "missing":
             return f"{path}: the key is missing"
         case "string_pattern_mismatch":
-            said = f"no name; allowed: {NAME}"
+            message = f"not a name; allowed: {NAME}"
         case "union_tag_invalid":
-            tag, allowed = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
-            return f"{path}.source = {tag!r}: allowed: {allowed}"
+            tags = fault.get("ctx", {})
+            return f"{path}.source = {tags['tag']!r}: allowed: {tags['expected_tags']}"
         case "union_tag_not_found":
             return f"{path}.source: the key is missing"
     if not path:
-        return said
+        return message
     shown = repr(value)
-    is_block = isinstance(value, dict) or len(shown) > PLACELESS
-    return f"{path}: {said}" if is_block else f"{path} = {shown}: {said}"
+    is_block = isinstance(value, dict) or len(shown) > LONGEST_VALUE
+    return f"{path}: {message}" if is_block else f"{path} = {shown}: {message}"
 
 
-def _alternatives(fault: Any, block: type[BaseModel]) -> str:
-    *above, key = fault["loc"]
+def _alternatives(fault: ErrorDetails, block: type[BaseModel]) -> str:
+    *parents, key = fault["loc"]
     annotation: Any = block
-    for part in above:
+    for part in parents:
         annotation = _inside(annotation, part)
     allowed = list(getattr(annotation, "model_fields", {}))
     near = difflib.get_close_matches(str(key), allowed, n=1)
@@ -86,9 +89,9 @@ def _inside(annotation: Any, part: str | int) -> Any:
     if origin is list:
         return members[0]
     if members and origin is not Literal:  # a union
-        tagged = [one for one in members if _tag(one) == part]
-        found = [_inside(one, part) for one in members if one is not type(None)]
-        return tagged[0] if tagged else next((one for one in found if one is not None), None)
+        tagged = [member for member in members if _tag(member) == part]
+        inner = [_inside(member, part) for member in members if member is not type(None)]
+        return tagged[0] if tagged else next((one for one in inner if one is not None), None)
     field = getattr(annotation, "model_fields", {}).get(part)
     return field.annotation if field else None
 

