@@ -20,7 +20,6 @@ from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_input
 from pipeline.reporting.analysis.metrics import metric_named
 from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Results, assemble
-from pipeline.reporting.analysis.summary import limits
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.plots import pareto_front
 from pipeline.reporting.costs.tables import shared_cost_table
@@ -138,15 +137,6 @@ def test_methods_without_labels_are_shown_by_their_names(tmp_path: Path) -> None
     pd.read_csv(path).drop(columns="label").to_csv(path, index=False)
     without = read_inputs(tmp_path, read_grid(path), DATA)
     assert assemble(without, {}).labels == SMALL.methods
-
-
-def test_unequal_seeds_are_said_to_be_so(tmp_path: Path) -> None:
-    path = synthetic.write(tmp_path, SMALL)
-    grid = pd.read_csv(path)
-    grid[(grid["method"] != "jsd") | (grid["seed"] != 2)].to_csv(path, index=False)
-    inputs = read_inputs(tmp_path, read_grid(path), DATA)
-    said = limits(compared(inputs, assemble(inputs, {})), {})
-    assert any("Some methods have one training seed in common" in limit for limit in said)
 
 
 def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:

@@ -156,8 +156,10 @@ def _item_sums(items: Mapping[str, pa.Table], bins: Mapping[str, pa.Table]) -> p
 
 def _joined(tables: Mapping[str, pa.Table]) -> pd.DataFrame:
     """One frame of the tables of several evaluations, with the column `eval_id`."""
-    whole = pa.concat_tables(tables.values()).to_pandas()
-    return whole.assign(eval_id=np.repeat(list(tables), [len(table) for table in tables.values()]))
+    whole = pa.concat_tables(tables.values())
+    positions = np.repeat(np.arange(len(tables)), [len(table) for table in tables.values()])
+    ids = pa.array(list(tables)).take(positions)
+    return whole.append_column("eval_id", ids).to_pandas()
 
 
 def _outputs(evaluation: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What each metric is called, which way is better, and how many decimals mean something."""
+"""How each metric is shown: its title, unit, better direction and number of decimals."""
 
 import math
 from collections.abc import Mapping
@@ -12,30 +12,30 @@ class Metric:
     name: str
     title: str
     unit: str
-    higher_is_better: bool | None  # None: it describes, and nobody is best at it
+    higher_is_better: bool | None  # None for a descriptive metric, by which nothing is ranked
     decimals: int
     relative_to_teacher: bool = False  # so the teacher's own value is meaningless
     signed: bool = False  # can be below zero
 
     @property
     def arrow(self) -> str:
-        """The direction in which it gets better."""
+        """An arrow in the better direction; empty for a descriptive metric."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value that there can be."""
+        """The smallest and the largest possible value."""
         highest = {"share": 1.0, "0-100": 100.0}.get(self.unit, math.inf)
         return -math.inf if self.signed else 0.0, highest
 
     @property
     def largest_difference(self) -> float:
-        """The greatest difference that there can be."""
+        """The largest possible difference between two values."""
         lowest, highest = self.bounds
         return highest - lowest
 
 
-# In the order of the columns.
+# in the order of the tables' columns
 METRICS = (
     Metric("nll_nats", "NLL", "nats/token", False, 3),
     Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative_to_teacher=True),
@@ -44,7 +44,7 @@ METRICS = (
     ),
     Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative_to_teacher=True),
     Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative_to_teacher=True),
-    Metric("entropy_gap_nats", "Entropy over teacher's", "nats/token", None, 3, True, signed=True),
+    Metric("entropy_gap_nats", "Entropy gap to teacher", "nats/token", None, 3, True, signed=True),
     Metric("ece", "Calibration error", "share", False, 3),
     Metric("excess_error_percent", "Excess error on own text", "%", False, 1, True, signed=True),
     Metric(
@@ -74,7 +74,7 @@ METRICS = (
     Metric("nll_per_word_nats", "NLL per word", "nats/word", False, 3),
     Metric("nll_per_target_nats", "NLL of the target", "nats", False, 3),
     Metric("response_tokens", "Length", "tokens", None, 1),
-    Metric("ended", "Ended by itself", "share", None, 2),
+    Metric("ended", "EOS rate", "share", None, 2),
     Metric("distinct_1", "Distinct words", "share", None, 2),
     Metric("distinct_2", "Distinct 2-grams", "share", None, 2),
     Metric("repetition_4", "Repeated 4-grams", "share", None, 2),
@@ -89,7 +89,7 @@ class Measure:
 
     task: str
     metric: Metric
-    slice: str = ""  # of the task's items or of their tokens; empty: all
+    slice: str = ""  # a part of the task's items or of their tokens; empty for all
 
     @property
     def key(self) -> str:
@@ -98,7 +98,7 @@ class Measure:
 
     @property
     def heading(self) -> str:
-        """The column's name for people."""
+        """The column's heading for readers."""
         return f"{self.metric.title} {self.metric.arrow}".strip()
 
     @property
@@ -107,29 +107,29 @@ class Measure:
         return ", ".join(part for part in (self.task, self.slice, self.metric.unit) if part)
 
     def format(self, value: float) -> str:
-        """`value` with the decimals of the metric."""
+        """A value with the metric's number of decimals."""
         return f"{value:z.{self.metric.decimals}f}"
 
 
 def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
-    """How to show a metric. One that isn't known is shown, but nobody is called best at it.
+    """How to show a metric; one that isn't listed here is shown as descriptive.
 
-    Behind a colon stands what lm-eval took an answer out of a response by.
+    A colon in `name` is followed by the filter with which lm-eval extracted the answer.
     """
-    base, _, by = name.partition(":")
-    plain = Metric(base, base.replace("_", " "), "", None, 3, signed=True)
-    metric = KNOWN.get(base, plain)
-    title = f"{metric.title}, {by}" if by else metric.title
+    base, _, answer_filter = name.partition(":")
+    unlisted = Metric(base, base.replace("_", " "), "", None, 3, signed=True)
+    metric = KNOWN.get(base, unlisted)
+    title = f"{metric.title}, {answer_filter}" if answer_filter else metric.title
     return replace(metric, name=name, title=titles.get(name, title))
 
 
 def measures_of(
     scored: set[tuple[str, str, str]], titles: Mapping[str, str]
 ) -> tuple[Measure, ...]:
-    """The measures for (task, slice, metric), in the order of the columns."""
+    """The measures for each (task, slice, metric), in the order of the columns."""
 
-    def column(one: tuple[str, str, str]) -> tuple[int, str, str, str]:
-        task, part, name = one
+    def column(key: tuple[str, str, str]) -> tuple[int, str, str, str]:
+        task, part, name = key
         return RANK.get(name.partition(":")[0], len(RANK)), name, task, part
 
     ordered = sorted(scored, key=column)

@@ -1,9 +1,9 @@
-"""What papers and re-runs have published: published_numbers.csv, read without pandas.
+"""Numbers published by papers and re-runs: published_numbers.csv, read without pandas.
 
-A row's `kind` is `authors` where the authors of the method measured it, `re-run` where anybody else
-did, a paper's own baselines included. `evidence` says what of the source was read. Models are named
-as on the hub, so that they meet an experiment's only where they are the same; rows without a
-protocol are kept for reference and meet none.
+A row's `kind` is `authors` where the authors of the method measured it, and `re-run` otherwise, a
+paper's own baselines included. `evidence` is how much of the source was read. Models are named as
+on the hub, so that a row is compared only with an experiment on the same models; rows without a
+protocol are for reference and compared with none.
 """
 
 import csv
@@ -24,16 +24,16 @@ AVERAGE = "average_of_5"  # of the five tasks above
 
 @dataclass(frozen=True)
 class Published:
-    """A number that somebody has published, and where."""
+    """A published number and its source."""
 
     protocol: str
     teacher: str
-    student: str  # the teacher again in a teacher's own row
+    student: str  # the same as the teacher in a teacher's own row
     reported_as: str  # the source's name for the method
     method: str  # the catalogue's, `teacher`, or empty where the catalogue has none
     task: str
     metric: str
-    value: str  # with the digits that were published
+    value: str  # as published, with its number of digits
     kind: str  # `authors` or `re-run`
     evidence: str
     paper: str
@@ -43,7 +43,7 @@ class Published:
 
     @property
     def source(self) -> str:
-        """Paper, arXiv id and table, as far as they are at hand."""
+        """Paper, arXiv id and table, where they are known."""
         number = f"arXiv:{self.arxiv}" if self.arxiv else ""
         return ", ".join(part for part in (self.paper, number, self.table) if part)
 
@@ -57,10 +57,10 @@ def published() -> tuple[Published, ...]:
 
 def protocols() -> tuple[str, ...]:
     """The protocols that an experiment can name."""
-    return tuple(dict.fromkeys(one.protocol for one in published() if one.protocol))
+    return tuple(dict.fromkeys(row.protocol for row in published() if row.protocol))
 
 
 def pairs(protocol: str) -> set[tuple[str, str]]:
-    """The teachers and students that numbers were published for under a protocol."""
-    of_protocol = (one for one in published() if one.protocol == protocol)
-    return {(one.teacher, one.student) for one in of_protocol if one.teacher != one.student}
+    """The teachers and students with published numbers under a protocol."""
+    rows = (row for row in published() if row.protocol == protocol)
+    return {(row.teacher, row.student) for row in rows if row.teacher != row.student}

@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting import web
-from pipeline.reporting.analysis import asked, provenance, summary, top_k_bias
+from pipeline.reporting.analysis import provenance, summary
 from pipeline.reporting.analysis.findings import Comparisons, Finding
+from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.costs.tables import OF_TRAINING
@@ -21,7 +22,6 @@ from pipeline.reporting.render.figures import Plot, styles_of
 from pipeline.reporting.render.units import pair_title
 from pipeline.reporting.sections.contents import Section
 from pipeline.settings.report import ReportSettings
-from pipeline.settings.teacher import CacheSettings
 
 # Model output is untrusted: everything is escaped except our own style and scripts.
 LOADER = jinja2.PackageLoader(web.__name__, ".")
@@ -90,12 +90,7 @@ def render(
         scope=summary.scope(results),
         agreements=summary.agreements(results, contents.comparisons),
         pairs=[_pair_findings(contents, pair) for pair in results.pairs],
-        limits=[
-            *summary.limits(contents.comparisons, settings.methods),
-            *summary.limits_of_measures(results.measures),
-            *support_warnings(settings),
-            *asked.limits(inputs.evaluation_manifests, inputs.manifests),
-        ],
+        limits=limits(settings, inputs, results, contents.comparisons),
         sections=contents.sections,
         method_pages=contents.methods,
         cell_pages=contents.cells,
@@ -119,14 +114,6 @@ def configuration(settings: ReportSettings) -> str:
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
-def support_warnings(settings: ReportSettings) -> list[str]:
-    """A warning for each method whose loss the cache biases by more than the bound."""
-    cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
-    if cache.whole_vocabulary:
-        return []
-    return top_k_bias.warnings(settings.methods, cache.k, top_k_bias.errors())
-
-
 def _own_text(name: str) -> Markup:
     source, _, _ = LOADER.get_source(TEMPLATES, name)
     return Markup(source)
@@ -137,7 +124,7 @@ def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:
     return PairFindings(pair_title(pair, contents.sizes), tuple(findings))
 
 
-def library_versions(manifests: Mapping[str, dict]) -> dict[str, list[str]]:
+def library_versions(manifests: provenance.Manifests) -> dict[str, list[str]]:
     """The versions of each library that evaluations used: ideally one."""
     versions: dict[str, set[str]] = {}
     for manifest in manifests.values():

@@ -1,0 +1,144 @@
+"""What can't be concluded from a report, in sentences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.methods.method import Method
+from pipeline.reporting.analysis import top_k_bias
+from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.provenance import Manifests
+from pipeline.reporting.analysis.scores import Results
+from pipeline.reporting.analysis.summary import counted
+from pipeline.settings.report import ReportSettings
+from pipeline.settings.teacher import CacheSettings
+from pipeline.statistics.tests import smallest_p_value
+
+ENOUGH_SEEDS = 10  # from which on the assumption of normal scores over seeds hardly matters
+
+
+def limits(
+    settings: ReportSettings, inputs: ReportInputs, results: Results, comparisons: Comparisons
+) -> list[str]:
+    """Every limit of a report: of seeds, tests, data, methods, measures and evaluations."""
+    return [
+        *limits_of_seeds(comparisons),
+        *limits_of_tests(comparisons),
+        "One data set, one protocol and one set of hyperparameters for each method: with other "
+        "data, a longer budget or a search for each method the order may differ.",
+        *limits_of_methods(settings.methods),
+        *limits_of_measures(results.measures),
+        *limits_of_cache(settings),
+        *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
+    ]
+
+
+def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
+    """What few training seeds leave open."""
+    counts = sorted({smallest.seed_count for smallest in comparisons.detectable.values()})
+    if counts and counts[0] == 1:
+        where = "" if counts == [1] else " The seeds column shows where there is only one."
+        yield (
+            "One training seed: the difference between two methods can't be told from the "
+            "difference between two trainings of one method. Intervals, letters and p-values are "
+            "over items alone: of these checkpoints, not of the methods that made them." + where
+        )
+    several = [count for count in counts if 1 < count < ENOUGH_SEEDS]
+    if several:
+        least = several[0]
+        yield (
+            f"{least} training seeds: a test without assumptions about how scores vary over seeds "
+            f"can't give a p-value below {smallest_p_value(least):.3g}. The tests here assume "
+            "normal scores over seeds, and learn from all methods of a cell how much seeds "
+            "matter; the differences of a method that varies much more than the others are claimed "
+            "too readily (docs/statistics.md says how often)."
+        )
+    differences = [one for of_pair in comparisons.differences.values() for one in of_pair]
+    if any(one.adjusted_p_value is None and not one.is_copy for one in differences):
+        yield (
+            "Some methods have one training seed in common with the others, which have more: their "
+            "differences are not tested, and such pairs share a letter."
+        )
+
+
+def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
+    """What the correction for many comparisons covers."""
+    families: dict[Measure, int] = {}
+    for (_, measure), of_pair in comparisons.differences.items():
+        tested = sum(one.adjusted_p_value is not None for one in of_pair)
+        families[measure] = families.get(measure, 0) + tested
+    if families:
+        most = max(families.values())
+        yield (
+            f"At most one report in 20 makes a false claim on a given measure, over up to "
+            f"{counted(most, 'comparison')} (Holm); measures are not corrected for each other. "
+            "Intervals of differences are corrected in the same way, those of means are of one "
+            "mean each. Sharing a letter does not show that methods are equal."
+        )
+
+
+def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
+    """What is uncertain about some methods as they are implemented here."""
+    known_from_abstract = [name for name, one in methods.items() if one.evidence == "abstract"]
+    cached = [name for name, one in methods.items() if one.teacher == "cache"]
+    if known_from_abstract:
+        yield (
+            f"Of {', '.join(known_from_abstract)} no more than an abstract was read: a low score "
+            "may be due to our reading of it."
+        )
+    if cached:
+        yield (
+            f"{', '.join(cached)} saw the teacher's most likely tokens and one bucket for the "
+            "rest, not its whole distribution."
+        )
+
+
+def limits_of_measures(measures: Sequence[Measure]) -> Iterator[str]:
+    """What a measure misses in the data that it was taken on."""
+    names = {(measure.task, measure.metric.name) for measure in measures}
+    for task, name in sorted(names):
+        if name == "rouge_l_unicode":
+            share = "only a part" if (task, "rouge_l") in names else "nothing"
+            yield (
+                f"The papers' ROUGE-L knows only words of a-z and 0-9 and sees {share} of the "
+                f"references of {task}: read the column with Unicode words."
+            )
+
+
+def limits_of_cache(settings: ReportSettings) -> list[str]:
+    """A warning for the methods that a cache of the teacher's top K tokens biases too much."""
+    cache = CacheSettings.model_validate(settings.config.get("teacher_cache", {}))
+    if cache.whole_vocabulary:
+        return []
+    return top_k_bias.warnings(settings.methods, cache.k, top_k_bias.measured_errors())
+
+
+def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator[str]:
+    """Data that was left out, truncated, or read as plain text.
+
+    `inputs` are the manifests behind the evaluations, by "stage/id".
+    """
+    for path, manifest in inputs.items():
+        if path.startswith("tokens/"):
+            yield from (f"{warning}." for warning in manifest.get("warnings", []))
+    for task, count in sorted(_largest_counts(evaluations, "left_out").items()):
+        yield (
+            f"{counted(count, 'item')} of {task} had prompts longer than "
+            "evaluation.prompt_tokens and were left out for all models."
+        )
+    for task, count in sorted(_largest_counts(evaluations, "cut").items()):
+        truncated = [one for one in evaluations.values() if one.get("cut", {}).get(task)]
+        yield (
+            f"Texts of {task} were left-truncated to the models' context windows, as in lm-eval: "
+            f"up to {count}, in {len(truncated)} of {len(evaluations)} checkpoints. Models with a "
+            "shorter context saw less of them."
+        )
+
+
+def _largest_counts(evaluations: Manifests, name: str) -> dict[str, int]:
+    """The largest count of any evaluation by task, without zeros."""
+    counts: dict[str, int] = {}
+    for manifest in evaluations.values():
+        for task, count in manifest.get(name, {}).items():
+            counts[task] = max(counts.get(task, 0), count)
+    return {task: count for task, count in counts.items() if count}
