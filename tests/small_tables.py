@@ -30,4 +30,4 @@ def files(train: str, **others: object) -> DataSettings:
 
 
 def gathered(settings: DataSettings) -> RawDataset:
-    return gather(settings, processes=1)
+    return gather(settings)

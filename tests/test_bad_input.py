@@ -178,10 +178,11 @@ def test_a_missing_key_is_named(tiny: dict[str, Any]):
     assert refusal(config) == "students: the key is missing"
 
 
-def test_a_package_that_is_not_installed_is_named(tiny: dict[str, Any]):
+def test_a_package_that_the_corpus_lacks_is_named(tiny: dict[str, Any]):
     source = {"source": "docstrings", "packages": ["numpy", "no_such_package"]}
     line = refusal(tiny, ("data.examples", source))
-    assert line.startswith("data.examples.packages.1 = 'no_such_package': it is not installed")
+    assert line.startswith("data.examples.packages: no 'no_such_package'")
+    assert "available: numpy, pandas" in line
 
 
 def test_an_unknown_source_is_answered_with_those_there_are(tiny: dict[str, Any]):

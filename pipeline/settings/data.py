@@ -1,11 +1,14 @@
 """Where the examples come from, how they are asked, and how they are split."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.methods.ranges import Count, NonNegativeCount
 from pipeline.settings.base import Settings
+
+DOCSTRING_CORPUS = Path(__file__).parents[1] / "data" / "docstrings.parquet"
 
 ALPACA_WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further "
@@ -43,7 +46,10 @@ class Columns(Settings):
 
 
 class Docstrings(Settings):
-    """Signature and first documentation paragraph of the functions of installed packages."""
+    """Signature and first documentation paragraph of the functions of Python packages.
+
+    They are in a corpus of fixed versions, with descriptions of at most 300 characters.
+    """
 
     source: Literal["docstrings"]
     packages: Annotated[list[str], Field(min_length=1)]
@@ -51,9 +57,7 @@ class Docstrings(Settings):
     response_characters: tuple[Count, Count] = (15, 120)  # the shortest, the longest kept
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # of the modules
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    versions: dict[str, str] = Field(
-        default_factory=dict
-    )  # of the packages, filled in by workflow.grid.grid
+    corpus: str = ""  # its digest, filled in by workflow.grid.digests
 
     @model_validator(mode="after")
     def _is_range(self) -> "Docstrings":

@@ -28,7 +28,6 @@ class PrepareDataOptions:
 
     job: JobFile
     out: Out
-    threads: Annotated[int, "processes that parse source files"] = 1
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ NAMED = 5  # ids in a warning
 Identified = Sequence[tuple[str, Example]]
 
 
-def gather(settings: DataSettings, processes: int) -> RawDataset:
+def gather(settings: DataSettings) -> RawDataset:
     """What the source of the settings holds, limited as they say; splits are in a fair order."""
     match settings.examples:
         case Docstrings() as source:
-            found = docstrings.gather(source, settings.seed, processes)
+            found = docstrings.gather(source, settings.seed)
         case Files() as source:
             found = sources.gather_files(source, settings.seed)
         case Hub() as source:
@@ -118,7 +118,7 @@ def run(options: PrepareDataOptions) -> None:
     settings = DataSettings.model_validate(options.job.settings)
     command_line.begin(options.out, options.job, inputs={})
 
-    gathered = gather(settings, options.threads)
+    gathered = gather(settings)
     splits = assign_ids(gathered.splits, settings.template)
     description = card(gathered, splits, settings)
     with artifact.atomic_write(options.out) as folder:

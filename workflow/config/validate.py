@@ -4,13 +4,13 @@ import contextlib
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.data import docstrings
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
@@ -166,7 +166,7 @@ def _hub_names(experiment: Experiment, names: list[str]) -> set[str]:
 
 
 def _data_faults(experiment: Experiment) -> Iterator[str]:
-    """Files and packages that are missing."""
+    """Files that are missing, and packages that the corpus of docstrings lacks."""
     match experiment.data.examples:
         case Files() as source:
             for key in ("train", "validation", "test", "plain_text"):
@@ -177,12 +177,10 @@ def _data_faults(experiment: Experiment) -> Iterator[str]:
                         f"starts at {Path.cwd()})"
                     )
         case Docstrings() as source:
-            for index, name in enumerate(source.packages):
-                if not any(True for _ in metadata.distributions(name=name)):
-                    yield (
-                        f"data.examples.packages.{index} = {name!r}: it is not installed; pip "
-                        "install it, or name others"
-                    )
+            try:
+                docstrings.package_versions(source.packages)
+            except ValueError as error:
+                yield str(error)
         case Hub():
             return  # the first job that loads it will tell
 

@@ -2,10 +2,9 @@
 
 import hashlib
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.data import DOCSTRING_CORPUS, Docstrings, Files
 
 
 @cache
@@ -14,10 +13,10 @@ def of_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def of_examples(source: object) -> dict[str, dict[str, str]]:
-    """Of what examples are read from: versions of packages, or digests of files."""
+def of_examples(source: object) -> dict[str, str | dict[str, str]]:
+    """The digests of the files that examples are read from."""
     if isinstance(source, Docstrings):
-        return {"versions": {one: metadata.version(one) for one in source.packages}}
+        return {"corpus": of_file(DOCSTRING_CORPUS)}
     if isinstance(source, Files):
         named = [source.train, source.validation, source.test, source.plain_text]
         files = [one for one in named if isinstance(one, str)]

@@ -9,7 +9,6 @@ rule data:
         "results/benchmarks/data/{id}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
     resources:
         mem_mb=NEEDS.mem_mb("data"),
         runtime=NEEDS.runtime("data"),
@@ -22,7 +21,7 @@ rule data:
     shell:
         "exec python -m workflow.launch.run_stage pipeline prepare_data"
         " --job results/jobs/data/{wildcards.id:q}.json {params.flags:q}"
-        " --out {output:q} --threads {threads}"
+        " --out {output:q}"
         " > {log:q} 2>&1"
 
 
