@@ -161,7 +161,7 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     for _ in range(ROUNDS):
         chosen = [pool[one] for one in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
-        took = _seconds(lambda batch=batch: cached.forecast(batch))
+        took = _seconds(lambda batch=batch: cached.distributions(batch))
         seconds, tokens = seconds + took, tokens + batch.token_count
     rows = cached.store.rows(chosen)
     width = sum(one.nbytes for one in rows.values()) / len(rows["target"])

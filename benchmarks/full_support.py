@@ -5,7 +5,7 @@ python -m benchmarks.full_support [--tokens 512] [--vocabulary 49152] [--width 5
                                   [--repeats 3] [--out full_support.json]
 
 Forward and backward through both heads: what follows the bodies of student and teacher in a step
-with a live teacher. `ours` is `pipeline.training.chunked_loss` around the catalogue's very losses,
+with a live teacher. `ours` is the training loop's chunks around the catalogue's very losses,
 any of
 which `--losses` takes; `whole` is the same with all logits at once, as automatic differentiation
 has it; `trl` is the loss of DistillationTrainer, `liger` LigerFusedLinearJSDLoss, which know
@@ -23,18 +23,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.workbench import Peak, apart, synchronize
 from pipeline.distributions.log_probs import TokenContext, dense
+from pipeline.losses import Loss, build_loss, initial_state
 from pipeline.methods import components
 from pipeline.models.language_model import autocast, default_device
+from pipeline.models.logit_chunks import max_logits
 from pipeline.runtime.meter import device_name
-from pipeline.training.chunked_loss import descend, max_logits
-from pipeline.training.loop import Reading, mix_gold_loss
+from pipeline.training.loop import backward_through, mixed_token_losses
 
 BETAS = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": 0.5}  # as the peers call them
 CHECKED = 64
@@ -99,10 +99,11 @@ def inputs(task: Task, device: torch.device) -> Inputs:
     return Inputs(*(one.to(device) for one in floats), next_ids.to(device))
 
 
-def ours(loss: Any, given: Inputs, part: int) -> Tensor:
+def ours(loss: Loss, given: Inputs, part: int) -> Tensor:
     """Our loss, so many tokens at a time; gradients are left in the inputs."""
     count, device = len(given.hidden), given.hidden.device
-    losses_of = torch.compile(mix_gold_loss) if device.type == "cuda" else mix_gold_loss
+    compiled = torch.compile(mixed_token_losses) if device.type == "cuda" else None
+    token_losses = compiled or mixed_token_losses
     texts = torch.arange(count, device=device) // TEXT
 
     def loss_of(hidden: Tensor, rows: slice) -> Tensor:
@@ -110,36 +111,41 @@ def ours(loss: Any, given: Inputs, part: int) -> Tensor:
             logits = torch.nn.functional.linear(hidden, given.head)
             with torch.no_grad():
                 theirs = torch.nn.functional.linear(given.teacher_hidden[rows], given.teacher_head)
-        signal = dense(theirs, given.next_ids[rows])
-        nobody = torch.zeros_like(texts[rows], dtype=torch.bool)
-        written = torch.zeros(len(logits), device=device)
-        target = signal.support.target
-        own = texts[rows]
-        lengths, places = own.unique_consecutive(return_counts=True)[1], torch.arange(TEXT).to(own)
+        teacher, sequence = dense(theirs, given.next_ids[rows]), texts[rows]
         tokens = TokenContext(
-            target, own, lengths, places, nobody, written, True, True, 0.0, _state(loss)
+            target=teacher.support.target,
+            sequence=sequence,
+            lengths=sequence.unique_consecutive(return_counts=True)[1],
+            offsets=torch.arange(TEXT).to(sequence),
+            by_student=torch.zeros_like(sequence, dtype=torch.bool),
+            sampled_log_probs=torch.zeros(len(logits), device=device),
+            all_sampled=True,
+            dense=True,
+            progress=0.0,
+            state=initial_state(loss),
         )
-        reading = Reading(signal.log_probs, logits, signal.support, tokens)
-        return losses_of(loss, 0.0, reading, None).sum() / count
+        return token_losses(loss, 0.0, teacher, logits, tokens).sum() / count
 
-    rows = [slice(first, min(first + part, count)) for first in range(0, count, part)]
-    return descend(given.hidden, rows, loss_of)
-
-
-def _state(loss: Any) -> dict[str, float]:
-    return loss.initial_state() if hasattr(loss, "initial_state") else {}
+    chunks = [slice(first, min(first + part, count)) for first in range(0, count, part)]
+    total = torch.zeros((), device=device)
+    with backward_through(given.hidden, chunks) as leaves:
+        for rows, hidden in zip(chunks, leaves, strict=True):
+            chunk_loss = loss_of(hidden, rows)
+            chunk_loss.backward()
+            total += chunk_loss.detach()
+    return total
 
 
 def of_ours(name: str, task: Task) -> Callable[[Inputs], Tensor]:
     """Parts of whole texts, as the training loop makes them."""
-    loss = components.build_loss(name, {})
+    loss = build_loss(name, {})
     part = task.part_logits // task.vocabulary
     return lambda given: ours(loss, given, max(1, part // TEXT) * TEXT)
 
 
 def of_whole(name: str, _: Task) -> Callable[[Inputs], Tensor]:
     """All tokens at once."""
-    loss = components.build_loss(name, {})
+    loss = build_loss(name, {})
     return lambda given: ours(loss, given, len(given.hidden))
 
 
@@ -206,7 +212,7 @@ def _error(run: Callable[[Inputs], Tensor], name: str, given: Inputs) -> float:
     few, exact = given.first(CHECKED, torch.float32), given.first(CHECKED, torch.float64)
     run(few)
     with torch.autocast(given.hidden.device.type, enabled=False):
-        ours(components.build_loss(name, {}), exact, CHECKED)
+        ours(build_loss(name, {}), exact, CHECKED)
     pairs = [(few.hidden.grad, exact.hidden.grad), (few.head.grad, exact.head.grad)]
     return max(((one - other).norm() / other.norm()).item() for one, other in pairs)
 

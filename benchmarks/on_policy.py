@@ -31,12 +31,13 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from benchmarks.workbench import SHAPES, prompts, synchronize, words, writer
 from pipeline.data.batch import Text
-from pipeline.methods import components
+from pipeline.data_policies import build_policy
+from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 RATE = 1e-4
@@ -71,15 +72,15 @@ def ours(task: Task) -> float:
         settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
         student=writer(task.student, 0, task.device),
         teacher=LiveTeacher(writer(task.teacher, 1, task.device)),
-        loss=components.build_loss("jsd", loss),
-        policy=components.build_policy("mixed", policy),
-        update=None,
-        pool=task.prompts,
-        validation=[],
-        plain=[],
-        budget=task.budget,
+        loss=build_loss("jsd", loss),
+        policy=build_policy("mixed", policy),
+        teacher_update=None,
+        train_set=task.prompts,
+        validation_set=[],
+        plain_text=[],
+        max_tokens=task.budget,
     )
-    return task.speed([now(task.device) for _ in distill(run, initial_state(run))])
+    return task.speed([now(task.device) for _ in train(run, initial_state(run))])
 
 
 def now(device: torch.device) -> float:

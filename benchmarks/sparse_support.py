@@ -30,6 +30,7 @@ from pipeline.distributions.log_probs import (
     target_log_prob,
     top_k,
 )
+from pipeline.losses import StepStatisticLoss, build_loss, initial_state
 from pipeline.methods import components
 from pipeline.models import vocabulary
 from pipeline.models.language_model import default_device, load, response_logits
@@ -38,7 +39,9 @@ from pipeline.stages import command_line
 
 SUPPORTS = (8, 16, 64, 256)
 FOLDER = Path(__file__).parent.parent / "docs" / "sparse_support"
-NEEDS_WHOLE_VOCABULARY = {"relational"}  # it refuses a support that isn't
+NEEDS_WHOLE_VOCABULARY = {
+    name for name in components.names("losses") if components.on_sparse_support(name) == "refused"
+}
 
 Losses = Mapping[str, Any]
 Values = Mapping[tuple[str, int | None], Tensor]  # of each token, by loss and K; None: dense
@@ -89,26 +92,23 @@ PerLoss = Callable[[str, int | None, Reading], PerToken]
 @torch.no_grad()
 def measure(subjects: Subjects, supports: Sequence[int]) -> list[Row]:
     """A row for every loss on every support."""
-    losses = {name: components.build_loss(name, {}) for name in components.names("losses")}
-    states = {name: _first_state(loss) for name, loss in losses.items()}
-    with_score = [name for name, loss in losses.items() if hasattr(loss, "score")]
+    losses = {name: build_loss(name, {}) for name in components.names("losses")}
+    states = {name: initial_state(loss) for name, loss in losses.items()}
+    with_statistic = [name for name, loss in losses.items() if isinstance(loss, StepStatisticLoss)]
 
-    def score(name: str, _: int | None, one: Reading) -> PerToken:
-        tokens = replace(one.tokens, state=states[name])
-        return losses[name].score(one.teacher, one.student, tokens)
+    def statistic(name: str, _: int | None, one: Reading) -> PerToken:
+        tokens, loss = replace(one.tokens, state=states[name]), losses[name]
+        assert isinstance(loss, StepStatisticLoss)
+        return loss.step_statistic(one.teacher, one.student, tokens)
 
-    scores = over_texts(subjects, supports, with_score, score)
+    statistics = over_texts(subjects, supports, with_statistic, statistic)
 
     def value(name: str, k: int | None, one: Reading) -> PerToken:
-        tokens = replace(one.tokens, state=states[name], step_scores=scores.get((name, k)))
+        tokens = replace(one.tokens, state=states[name], step_statistics=statistics.get((name, k)))
         return losses[name](one.teacher, one.student, tokens)
 
     values = over_texts(subjects, supports, list(losses), value)
     return [row(name, k, values) for name in losses for k in supports]
-
-
-def _first_state(loss: Any) -> dict[str, float]:
-    return loss.initial_state() if hasattr(loss, "initial_state") else {}
 
 
 def over_texts(
@@ -136,7 +136,7 @@ def readings(
     for k in (None, *supports):
         signal = dense(teacher, batch.next_ids) if k is None else top_k(teacher, batch.next_ids, k)
         tokens = token_context(batch, slice(None), signal.support, progress=0.0, state={})
-        tokens = replace(tokens, written_log_probs=written)
+        tokens = replace(tokens, sampled_log_probs=written)
         yield k, Reading(signal.log_probs, log_probs_on(student, signal.support), tokens)
 
 

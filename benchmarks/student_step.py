@@ -41,7 +41,7 @@ from benchmarks.workbench import (
 )
 from pipeline.data.batch import Text
 from pipeline.data_policies.fixed import Policy
-from pipeline.methods import components
+from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.meter import device_name
@@ -52,8 +52,8 @@ from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import opened
-from pipeline.training.compile import compiled
-from pipeline.training.loop import distill
+from pipeline.training.compile import compile_for_gpu
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 TOP = 64
@@ -124,9 +124,11 @@ def of_ours(what: str, task: Task) -> Row:
     """A method of this project."""
     device, texts = default_device(), task.texts()
     with tempfile.TemporaryDirectory() as folder:
-        run = compiled(_run(what, task, texts, _teacher(what, task, texts, Path(folder), device)))
+        run = compile_for_gpu(
+            _run(what, task, texts, _teacher(what, task, texts, Path(folder), device))
+        )
         laps, peak = Laps(len(texts) // task.batch, device), Peak(device)
-        for number in distill(run, initial_state(run)):
+        for number in train(run, initial_state(run)):
             laps.step(number)
         return laps.row(what, texts, peak)
 
@@ -139,13 +141,13 @@ def _run(what: str, task: Task, texts: Sequence[Text], teacher: Teacher | None) 
         settings=DistillSettings(method=method, training=training, max_new_tokens=1, seed=0),
         student=model(task.student, 1, default_device()),
         teacher=teacher,
-        loss=components.build_loss(OURS[what], {}),
+        loss=build_loss(OURS[what], {}),
         policy=Policy(),
-        update=None,
-        pool=texts,
-        validation=[],
-        plain=[],
-        budget=task.budget,
+        teacher_update=None,
+        train_set=texts,
+        validation_set=[],
+        plain_text=[],
+        max_tokens=task.budget,
     )
 
 

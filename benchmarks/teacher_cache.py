@@ -30,7 +30,7 @@ from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import log_probs_on
 from pipeline.evaluation import heldout
-from pipeline.methods.components import build_loss
+from pipeline.losses import build_loss
 from pipeline.models.language_model import default_device, lm_head, load
 from pipeline.runtime.progress import log
 from pipeline.settings.distill import DistillSettings, MethodSettings
@@ -40,7 +40,7 @@ from pipeline.stages import command_line
 from pipeline.stages.prepare_model import from_shape
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 SMALL = Shape(source="shape", layers=2, width=64, heads=2)
@@ -77,13 +77,13 @@ def scores(
         teacher=teacher,
         loss=build_loss(loss, {}),
         policy=Policy(),
-        update=None,
-        pool=options.train,
-        validation=options.test[:4],
-        plain=[],
-        budget=options.budget,
+        teacher_update=None,
+        train_set=options.train,
+        validation_set=options.test[:4],
+        plain_text=[],
+        max_tokens=options.budget,
     )
-    for _ in distill(run, initial_state(run)):
+    for _ in train(run, initial_state(run)):
         pass
     measured = heldout.measure(run.student.eval(), options.test, {"": judge}, options.budget)
     items = measured.items.to_pandas()

@@ -18,9 +18,9 @@ from torch._dynamo.utils import counters
 from pipeline.data.batch import Batch, Text, collate
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
-from pipeline.training.batches import MicroBatch
-from pipeline.training.compile import prepared
-from pipeline.training.loop import read, student_hidden, token_losses
+from pipeline.training.batches import GroundTruth, MicroBatch, StepBatch
+from pipeline.training.compile import with_compiled_functions
+from pipeline.training.loop import student_hidden, train_step
 from pipeline.training.state import TrainingRun, TrainingState
 
 # numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
@@ -73,24 +73,27 @@ def methods() -> list[str]:
 def of_loss(method: str) -> dict[str, object]:
     """The graphs of a method's loss over all batches, with backward passes."""
     tracer, made = fresh(), run(Setup(method))
-    state, given = _state(made), replace(made, fused=prepared(run(Setup(method)), tracer).fused)
+    compiled_loss = with_compiled_functions(run(Setup(method)), tracer).compiled_loss
+    state, compiled = _state(made), replace(made, compiled_loss=compiled_loss)
     for step, batch in enumerate(batches()):
         state.step = step
-        one = MicroBatch(batch, made.teacher.forecast(batch) if made.teacher else None)
-        hidden = student_hidden(made, batch).detach().requires_grad_()
-        token_losses(given, read(made, state, one, hidden, slice(None)), None).sum().backward()
+        distributions = made.teacher.distributions(batch) if made.teacher else None
+        step_batch = StepBatch(
+            batch.texts, [MicroBatch(batch, distributions or GroundTruth(batch.next_ids))], []
+        )
+        train_step(compiled, state, step_batch)
     return tracer.counts()
 
 
 def _state(made: TrainingRun) -> TrainingState:
-    loss = made.loss.initial_state() if hasattr(made.loss, "advance") else {}
-    return TrainingState(torch.optim.SGD(made.student.parameters()), loss=loss)
+    no_weights = torch.optim.SGD([torch.zeros(())])  # those of the student stay as they are
+    return TrainingState(no_weights, loss=initial_state(made.loss))
 
 
 def of_body(name: str) -> dict[str, object]:
     """The graphs of a family's layers over all batches, as in training and in validation."""
     tracer = fresh()
-    made = prepared(replace(run(Setup("sft")), student=family(name)), tracer)
+    made = with_compiled_functions(replace(run(Setup("sft")), student=family(name)), tracer)
     for batch in batches():
         student_hidden(made, batch).sum().backward()
         with torch.no_grad():

@@ -17,35 +17,14 @@ from torch import Tensor
 
 from pipeline.data.batch import Batch, collate
 from pipeline.distributions.log_probs import dense, top_k
+from pipeline.losses import build_loss
 from pipeline.methods import components
 from pipeline.models.attention import unmasked_context
 from pipeline.models.logits import logit_scaling
-from pipeline.training.batches import MicroBatch
-from pipeline.training.loop import distill, read, student_hidden, token_losses
+from pipeline.training.batches import MicroBatch, StepBatch
+from pipeline.training.loop import train, train_step
 
 Settings = dict[str, object]
-
-# not zero at p = q: cross entropy asks what comes next, not what the teacher says
-NOT_ZERO_WHEN_EQUAL = {"cross_entropy"}
-# f-divergences, or positive sums of them: by the data-processing inequality a sparse support can
-# only lower them
-SHRINK_ON_SPARSE = {
-    "forward_kl",
-    "reverse_kl",
-    "symmetric_kl",
-    "jsd",
-    "tvd",
-    "skew_kl",
-    "skew_reverse_kl",
-    "todi",  # in value, which is Jeffreys' divergence
-    "dkd",  # its target part is exact
-    "atkd",
-    "contrastive_pair",
-}
-# they read nothing of the other tokens, so the bucket changes nothing
-EXACT_ON_SPARSE = {"cross_entropy", "opd"}
-# it compares an outcome's probability at several positions; supports differ between positions
-NEEDS_WHOLE_VOCABULARY = {"relational"}
 
 
 def same(batch: Batch) -> Batch:
@@ -71,7 +50,7 @@ class Subject:
 
 def subject(name: str) -> Subject:
     """The loss as it is."""
-    return Subject(name, lambda settings: components.build_loss(name, dict(settings)))
+    return Subject(name, lambda settings: build_loss(name, dict(settings)))
 
 
 def value(one: Subject, case: tiny.Case, student: Tensor | None = None) -> Tensor:
@@ -85,7 +64,8 @@ def zero_when_equal(one: Subject) -> None:
     """Law 1: a student that is the teacher has nothing to learn."""
     case = tiny.case()
     equal = value(one, replace(case, student=case.teacher))
-    assert one.name in NOT_ZERO_WHEN_EQUAL or equal.abs().max() < 1e-12
+    zero = components.class_constant("losses", one.name, "zero_when_equal", True)
+    assert (equal.abs().max() < 1e-12) == zero
     assert value(one, case).abs().sum() > 1e-3
 
 
@@ -134,33 +114,34 @@ def reference(one: Subject) -> None:
 
 def carried(loss: Any, key: str) -> list[float]:
     """What a loss carries along the reference's curve of losses."""
-    state, found = loss.initial_state(), []
+    state, values = loss.initial_state(), []
     for step, loss_nats in enumerate(references.CURVE):
-        state = loss.advance(state, loss_nats, step / len(references.CURVE))
-        found.append(state[key])
-    return found
+        state = loss.update_state(state, loss_nats, step / len(references.CURVE))
+        values.append(state[key])
+    return values
 
 
 def positions(one: Subject) -> None:
     """Law 5a: where the next token is of the response there is a gradient, and nowhere else."""
-    loss, hidden = one.build({}), []
-    run = tiny.run(loss)
-    for measured in (
+    hidden, run = [], tiny.run(one.build({}))
+    for measure in (
         unmasked_context,
         logit_scaling,
-    ):  # by a pass of its own, when it is first asked for
-        measured(run.student)
-    run.student.base_model.register_forward_hook(lambda *call: hidden.append(call[2][0]))
-    batch = one.batches(collate(run.pool, torch.device("cpu")))
-    given, everything = MicroBatch(batch, run.teacher.forecast(batch)), slice(None)
-    read_hidden = student_hidden(run, batch)
-    reading = read(run, tiny.plain_descent(run), given, read_hidden, everything)
-    hidden[0].retain_grad()
-    token_losses(run, reading, None).sum().backward()
+    ):  # by a forward pass, when it is first asked for
+        measure(run.student)
+
+    def watch(_module: torch.nn.Module, _inputs: object, output: Any) -> None:
+        output[0].retain_grad()
+        hidden.append(output[0])
+
+    run.student.base_model.register_forward_hook(watch)
+    batch = one.batches(collate(run.train_set, torch.device("cpu")))
+    step = StepBatch(run.train_set, [MicroBatch(batch, run.teacher.distributions(batch))], [])
+    train_step(run, tiny.plain_descent(run), step)
 
     touched = hidden[0].grad.abs().sum(-1) > 0  # [batch, time]
     expected = torch.zeros_like(touched)
-    for row, text in enumerate(run.pool):
+    for row, text in enumerate(run.train_set):
         expected[row, len(text.prompt_ids) - 1 : text.length] = True
     assert torch.equal(touched, expected)
 
@@ -179,7 +160,7 @@ def update(one: Subject, budget: int) -> Tensor:
     state = tiny.plain_descent(run)
     state.loss |= one.state()
     before = torch.nn.utils.parameters_to_vector(run.student.parameters()).detach()
-    list(distill(run, state))
+    list(train(run, state))
     return torch.nn.utils.parameters_to_vector(run.student.parameters()).detach() - before
 
 
@@ -191,19 +172,21 @@ def sparse(one: Subject) -> None:
     case, loss = tiny.case(vocabulary=11), one.build({})
     whole = tiny.on_signal(loss, dense(case.teacher, case.next_ids), case, one.state())
     everything = top_k(case.teacher, case.next_ids, 11)
-    if one.name in NEEDS_WHOLE_VOCABULARY:
+    documented = components.on_sparse_support(one.name)
+    if documented == "refused":
         with pytest.raises(ValueError, match="whole vocabulary"):
             tiny.on_signal(loss, everything, case, one.state())
         return
     torch.testing.assert_close(
         tiny.on_signal(loss, everything, case, one.state()), whole, rtol=1e-4, atol=1e-5
     )
-    if one.name not in SHRINK_ON_SPARSE | EXACT_ON_SPARSE:
+    assert documented in (None, "lower", "equal")
+    if documented is None:
         return
     for k in (2, 4, 8):
         coarse = tiny.on_signal(loss, top_k(case.teacher, case.next_ids, k), case, one.state())
         assert (coarse <= whole + 1e-5).all()
-        assert one.name in SHRINK_ON_SPARSE or torch.allclose(coarse, whole, atol=1e-5)
+        assert documented == "lower" or torch.allclose(coarse, whole, atol=1e-5)
 
 
 def extremes(one: Subject) -> None:

@@ -14,6 +14,7 @@ import torch
 from laws import Settings, Subject
 
 from pipeline.data.batch import Batch, Text, collate
+from pipeline.losses import build_loss
 from pipeline.methods import components
 
 # the same with p and q exchanged: there is nothing to notice
@@ -47,7 +48,7 @@ def flipped(name: str) -> Subject | None:
         other |= dict(zip(sizes, [values[key] for key in sizes[::-1]], strict=True))
         if len(sizes) == 1:
             other[sizes[0]] = 1 - values[sizes[0]]
-        return components.build_loss(name, values | other)
+        return build_loss(name, values | other)
 
     return replace(laws.subject(name), build=build)
 
@@ -69,8 +70,8 @@ def other_author(name: str) -> Subject | None:
 
 def local(name: str) -> Subject | None:
     """Statistics of the step taken over the micro-batch at hand."""
-    here = "self.score(teacher, student.detach(), tokens)"
-    return from_source(name, r"(?<!assert )tokens\.step_scores\b", here)
+    here = "self.step_statistic(teacher, student.detach(), tokens)"
+    return from_source(name, r"(?<!assert )tokens\.step_statistics\b", here)
 
 
 MUTATIONS: dict[str, Callable[[str], Subject | None]] = {

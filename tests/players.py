@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.data.batch import Text, collate
+from pipeline.data_policies import build_policy
 from pipeline.generation import generate, sampler
 from pipeline.generation.rollouts import StepContext
-from pipeline.methods import components
+from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.models.language_model import response_logits
@@ -20,7 +21,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Training
-from pipeline.training.loop import distill
+from pipeline.teacher_updates import build_update
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 VOCABULARY = 32
@@ -119,21 +121,21 @@ def run(setup: Setup) -> TrainingRun:
     pool = list(teacher_texts() if method.text == "teacher" else texts(20))
     update = None
     if method.update and teacher:
-        update = components.build_update(method.update, resolved.update_settings)
-        update = update.begin(teacher.model, pool, settings, BUDGET)
+        update = build_update(method.update, resolved.update_settings)
+        update = update.attach(teacher.model, pool, settings, BUDGET)
     return TrainingRun(
         settings=settings,
         student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
-        loss=components.build_loss(method.loss, resolved.loss_settings),
-        policy=components.build_policy(method.policy, resolved.policy_settings),
-        update=update,
-        pool=pool,
-        validation=texts(30)[20:],
-        plain=[Text(f"plain-{at}", [END], one.prompt_ids) for at, one in enumerate(texts(9))]
+        loss=build_loss(method.loss, resolved.loss_settings),
+        policy=build_policy(method.policy, resolved.policy_settings),
+        teacher_update=update,
+        train_set=pool,
+        validation_set=texts(30)[20:],
+        plain_text=[Text(f"plain-{at}", [END], one.prompt_ids) for at, one in enumerate(texts(9))]
         if method.plain_text_weight
         else [],
-        budget=BUDGET,
+        max_tokens=BUDGET,
     )
 
 
@@ -141,7 +143,7 @@ def trained(setup: Setup) -> tuple[TrainingRun, TrainingState]:
     """A run after its last step."""
     made = run(setup)
     state = initial_state(made)
-    for _ in distill(made, state):
+    for _ in train(made, state):
         pass
     return made, state
 
@@ -150,7 +152,7 @@ def trained(setup: Setup) -> tuple[TrainingRun, TrainingState]:
 def _school() -> PreTrainedModel:
     made = run(Setup("sft", steps=60, batch_size=16, learning_rate=1e-2))
     made = replace(made, student=llama(99, width=32, spread=0.1))
-    for _ in distill(made, initial_state(made)):
+    for _ in train(made, initial_state(made)):
         pass
     return made.student
 

@@ -204,7 +204,7 @@ def minillm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.nd
 
     result = each(kl, q, p)
     for i, g in enumerate(target):
-        ratio = q[i][g] / math.exp(tokens.written_log_probs[i])
+        ratio = q[i][g] / math.exp(tokens.sampled_log_probs[i])
         limited = max(1 - h.ratio_margin, min(1 + h.ratio_margin, ratio))
         result[i] += max(-ratio * advantages[i], -limited * advantages[i])
     return result
@@ -214,7 +214,7 @@ def opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
     result = np.zeros(len(p))
     for i, g in enumerate(tokens.target.tolist()):
         advantage = math.log(p[i][g]) - math.log(q[i][g])
-        result[i] = -q[i][g] / math.exp(tokens.written_log_probs[i]) * advantage
+        result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * advantage
     return result
 
 

@@ -20,7 +20,7 @@ from pipeline.runtime.costs import Compilation, Cost, GraphCaptures, JobCost, Mo
 from pipeline.runtime.meter import Stopwatch, joules_of
 from pipeline.stages.train import cost
 from pipeline.training import checkpoint
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 STEPS = 4
@@ -56,7 +56,7 @@ def watched(model: Any) -> Counter[str]:
 
 def run_through(made: TrainingRun) -> JobCost:
     state = initial_state(made)
-    for _ in distill(made, state):
+    for _ in train(made, state):
         pass
     return cost(made, state)
 
@@ -68,7 +68,7 @@ def test_what_the_models_read_and_score_is_what_their_layers_see(method: str) ->
     student = watched(made.student)
     live = isinstance(made.teacher, LiveTeacher)
     teacher = watched(made.teacher.model) if live else Counter()
-    took = run_through(replace(made, budget=1))  # for texts of validation too one at a time
+    took = run_through(replace(made, max_tokens=1))  # for texts of validation too one at a time
     assert (student["positions"], student["scored"]) == (
         took.cost.student_positions,
         took.cost.student_tokens,
@@ -96,7 +96,7 @@ def test_tokens_are_the_sums_of_the_steps(method: str) -> None:
 def test_an_interleaved_teacher_is_asked_as_text_is_written_and_again_as_it_is_trained_on() -> None:
     for method, gold in (("skd", 0.0), ("minillm", 0.0), ("switch", 0.5)):
         # a step in several micro-batches would be read once more for a loss over whole steps
-        took = run_through(replace(run(setup(method, batch_size=6)), budget=10_000))
+        took = run_through(replace(run(setup(method, batch_size=6)), max_tokens=10_000))
         written = took.cost.student_generated_tokens + took.cost.teacher_generated_tokens
         assert took.cost.teacher_tokens == took.cost.trained_tokens + written
         assert (written == took.cost.trained_tokens) == (gold == 0)
@@ -129,7 +129,7 @@ def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
     unbroken = cost(*trained(setup(method, batch_size=6)))
     killed = run(setup(method, batch_size=6))
     state = initial_state(killed)
-    list(islice(distill(killed, state), 2))
+    list(islice(train(killed, state), 2))
     checkpoint.save(tmp_path, killed, state, "job")
 
     resumed = run(setup(method, batch_size=6))
@@ -137,7 +137,7 @@ def test_a_killed_and_resumed_job_took_what_an_unbroken_one_took(
     before = state.usage
     assert checkpoint.resume(tmp_path, resumed, state, "job")
     assert state.usage.seconds > before.seconds
-    for _ in distill(resumed, state):
+    for _ in train(resumed, state):
         pass
     took = cost(resumed, state)
     # time, energy and memory differ from run to run; all else is counted

@@ -11,7 +11,15 @@ import pytest
 from players import END, Setup, llama, run, texts, turn
 
 from pipeline.data.batch import Text
-from pipeline.data_policies import adaptive, epoch_pairs, mixed, speculative, switch, teacher_mixed
+from pipeline.data_policies import (
+    adaptive,
+    build_policy,
+    epoch_pairs,
+    mixed,
+    speculative,
+    switch,
+    teacher_mixed,
+)
 from pipeline.generation import generate, sampler
 from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
@@ -20,7 +28,7 @@ from pipeline.training import checkpoint
 from pipeline.training.state import initial_state
 
 STUDENT, TEACHER = 1, 2  # seeds of models that disagree
-POLICIES = {name: components.build_policy(name, {}) for name in components.names("data_policies")}
+POLICIES = {name: build_policy(name, {}) for name in components.names("data_policies")}
 ALWAYS_WRITE = {
     "mixed": mixed.Policy(student_share=1.0),
     "speculative": speculative.Policy(top=6, student_temperature=1.0, student_top_p=1.0),
@@ -133,7 +141,7 @@ def test_the_share_of_student_text_rises_only_when_validation_worsens_by_the_mar
     shares = []
     # reference: 2.0, until a rise at 2.1 and another at 2.25; a better value changes nothing
     for nll_nats in (2.0, 2.05, 1.5, 2.0999, 2.1, 2.15, 1.9, 2.25, 2.3):
-        policy.validated(state, nll_nats)
+        policy.on_validation(state, nll_nats)
         shares.append(state.get("share", policy.first_share))
     assert shares == pytest.approx([0, 0, 0, 0, 0.1, 0.1, 0.1, 0.2, 0.2])
 
@@ -141,7 +149,7 @@ def test_the_share_of_student_text_rises_only_when_validation_worsens_by_the_mar
 def test_the_share_of_student_text_never_exceeds_one() -> None:
     policy, state = adaptive.Policy(first_share=0.95), {}
     for nll_nats in (1.0, 2.0, 3.0, 4.0):
-        policy.validated(state, nll_nats)
+        policy.on_validation(state, nll_nats)
     assert state["share"] == 1.0
 
 

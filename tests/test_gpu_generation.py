@@ -13,7 +13,7 @@ from test_paper_models import WIDE, family
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from pipeline.data.batch import Text, collate
-from pipeline.data_policies import speculative
+from pipeline.data_policies import build_policy, speculative
 from pipeline.generation import capacity, engine, generate, sampler
 from pipeline.generation.engine import GenerationEngine, supports_ragged_batches
 from pipeline.methods import components
@@ -75,7 +75,7 @@ def without_graphs() -> Iterator[None]:
 def by_policy(policy: str, student: PreTrainedModel, teacher: PreTrainedModel) -> list[Text]:
     """What a policy gives for a step."""
     pool = texts(6)
-    one = components.build_policy(policy, WRITING.get(policy, {}))
+    one = build_policy(policy, WRITING.get(policy, {}))
     return one.texts(pool, turn(student, teacher, pool, max_new_tokens=TIME))
 
 

@@ -20,6 +20,7 @@ from pipeline.models.logits import LogitScaling
 from pipeline.teacher_cache import capture, reduce
 from pipeline.teacher_cache.reduce import Chunk, Kept
 from pipeline.training import loop
+from pipeline.training.state import TrainingRun
 
 
 def entropy_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,24 +84,24 @@ def test_logits_in_bfloat16_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Le
 
 
 def test_a_number_that_a_step_asks_for_is_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    descent = loop.descent
+    student_logits = loop.student_logits
 
-    def asked(*given: object) -> Tensor:
-        loss = descent(*given)
-        return loss if loss.isfinite().all() else loss * 0
+    def checked(run: TrainingRun, hidden: Tensor) -> Tensor:
+        logits = student_logits(run, hidden)
+        return logits if logits.isfinite().all() else logits * 0
 
-    monkeypatch.setattr(loop, "descent", asked)
+    monkeypatch.setattr(loop, "student_logits", checked)
     with pytest.raises(AssertionError, match="item"):
         assert_trains("sft", gpu)
 
 
 def test_tensors_that_stay_on_the_host_are_noticed(monkeypatch: pytest.MonkeyPatch, gpu: Ledger):
-    weighed = loop.mix_gold_loss
+    mixed_token_losses = loop.mixed_token_losses
 
-    def on_host(loss: object, gold: float, reading: loop.Reading, scores: None) -> Tensor:
-        losses = weighed(loss, gold, reading, scores)
+    def on_host(*arguments: object) -> Tensor:
+        losses = mixed_token_losses(*arguments)
         return losses * torch.ones(len(losses))
 
-    monkeypatch.setattr("test_gpu_training.mix_gold_loss", on_host)
+    monkeypatch.setattr("test_gpu_training.mixed_token_losses", on_host)
     with pytest.raises(RuntimeError, match="to be on the same device"):
         assert_trains("sft", gpu)

@@ -11,9 +11,10 @@ from players import Setup, run, teacher_texts, trained
 from pretend_ledger import Ledger, Note
 from pretend_runtime import on_gpu
 
-from pipeline.distributions.log_probs import PerToken
+from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
+from pipeline.losses import Loss
 from pipeline.methods.catalogue import METHODS
-from pipeline.training.loop import Reading, distill, mix_gold_loss
+from pipeline.training.loop import mixed_token_losses, train
 from pipeline.training.state import initial_state
 
 STEPS = 3
@@ -24,11 +25,11 @@ WAITS = {
         "loss and gradient norm, mostly of a step ago",
     ),
     "item pipeline/training/loop.py:validation_nll": (1, "a measurement is asked for"),
-    "item pipeline/models/lora.py:LoraOptimizer.follow": (
+    "item pipeline/models/lora.py:LoraOptimizer.check_finite": (
         1,
         "no teacher learns from what is no number",
     ),
-    "item pipeline/teacher_updates/exam.py:directional_slopes": (
+    "item pipeline/teacher_updates/student_feedback.py:directional_slopes": (
         2,  # a micro-batch each
         "a length to divide by must not be zero",
     ),
@@ -63,13 +64,14 @@ def _schooled() -> None:
 
 
 def in_float32(
-    loss: object, gold_weight: float, reading: Reading, scores: torch.Tensor | None
+    loss: Loss, gold_weight: float, teacher: TeacherSignal, logits: Logits, tokens: TokenContext
 ) -> PerToken:
     """The loss of each token, where all that goes in and comes out is in float32."""
-    losses = mix_gold_loss(loss, gold_weight, reading, scores)
-    given = [reading.logits, reading.student, losses]
-    given += [one for one in (reading.teacher, scores) if one is not None]
-    assert {one.dtype for one in given} == {torch.float32}
+    losses = mixed_token_losses(loss, gold_weight, teacher, logits, tokens)
+    tensors = [teacher.log_probs, logits, losses]
+    if tokens.step_statistics is not None:
+        tensors.append(tokens.step_statistics)
+    assert {tensor.dtype for tensor in tensors} == {torch.float32}
     return losses
 
 
@@ -88,9 +90,9 @@ def expected(method: str) -> list[float]:
 
 def assert_trains(method: str, gpu: Ledger) -> list[float]:
     """The losses of a run in which nothing is rounded and nothing waits beyond the lists."""
-    made = replace(run(Setup(method, steps=STEPS, place=on_gpu)), fused=in_float32)
+    made = replace(run(Setup(method, steps=STEPS, place=on_gpu)), compiled_loss=in_float32)
     state = initial_state(made)
-    for step in distill(made, state):
+    for step in train(made, state):
         assert not gpu.rounded
         assert not gpu.forbidden
         if step == 1:

@@ -14,6 +14,7 @@ from pipeline.losses import (
     adakd,
     amid,
     atkd,
+    build_loss,
     contrastive_pair,
     minillm,
     opd,
@@ -21,10 +22,8 @@ from pipeline.losses import (
     taid,
     todi,
 )
-from pipeline.methods.components import build_loss
-from pipeline.training.batches import MicroBatch
-from pipeline.training.loop import Reading, read, student_hidden, token_losses
-from pipeline.training.state import TrainingRun
+from pipeline.models.language_model import response_logits
+from pipeline.training.loop import mixed_token_losses
 
 
 @pytest.fixture
@@ -34,12 +33,6 @@ def case() -> tiny.Case:
 
 def both(case: tiny.Case) -> tuple[Tensor, Tensor]:
     return case.teacher.log_softmax(-1), case.student.log_softmax(-1)
-
-
-def reading_of(run: TrainingRun) -> Reading:
-    batch = collate(run.pool, torch.device("cpu"))
-    given, hidden = MicroBatch(batch, run.teacher.forecast(batch)), student_hidden(run, batch)
-    return read(run, tiny.plain_descent(run), given, hidden, slice(None))
 
 
 def gradient(losses: Tensor, logits: Tensor) -> Tensor:
@@ -147,7 +140,7 @@ def test_minillm_discounts_over_the_rest_of_the_text() -> None:
         torch.stack([one, torch.zeros(3)], dim=-1) for one in (rewards / 2 - 9, rewards * 0 - 9)
     )
     tokens = tiny.one_text(torch.zeros(3, dtype=torch.long), q[:, 0])
-    found = minillm.Loss(discount=0.5).score(p, q, tokens)
+    found = minillm.Loss(discount=0.5).step_statistic(p, q, tokens)
     torch.testing.assert_close(found, torch.tensor([1.0, 2.0, 4.0]))
 
 
@@ -155,7 +148,7 @@ def test_minillm_discounts_over_the_rest_of_the_text() -> None:
 def test_policy_gradients_refuse_text_that_was_not_written(name: str, case: tiny.Case) -> None:
     p, q = both(case)
     tokens = case.tokens({})
-    fixed = replace(tokens, all_written=False)
+    fixed = replace(tokens, all_sampled=False)
     with pytest.raises(ValueError, match="written in training"):
         tiny.losses(build_loss(name, {}), p, q, fixed)
 
@@ -186,12 +179,15 @@ def test_relations_need_the_whole_vocabulary(case: tiny.Case) -> None:
 
 
 def test_no_cross_entropy_on_what_the_student_wrote() -> None:
-    loss = build_loss("forward_kl", {})
-    plain, half = (tiny.run(loss, gold_weight=weight) for weight in (0.0, 0.25))
-    pure, mixed = (token_losses(run, reading_of(run), None) for run in (plain, half))
-    reading = reading_of(plain)
-    nll = -reading.student.gather(-1, reading.tokens.target[:, None])[:, 0]
-    by_student = reading.tokens.by_student
+    loss, batch = build_loss("forward_kl", {}), collate(tiny.texts(), torch.device("cpu"))
+    teacher, student = (response_logits(tiny.llama(seed), batch) for seed in (1, 2))
+    signal = dense(teacher, batch.next_ids)
+    tokens = token_context(batch, slice(None), signal.support, 0.0, {})
+    pure, mixed = (
+        mixed_token_losses(loss, weight, signal, student, tokens) for weight in (0.0, 0.25)
+    )
+    nll = -student.log_softmax(-1).gather(-1, batch.next_ids[:, None])[:, 0]
+    by_student = batch.by_student
     assert by_student.any()
     assert not by_student.all()
     torch.testing.assert_close(mixed[by_student], 0.75 * pure[by_student])

@@ -14,7 +14,7 @@ from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.training import checkpoint
-from pipeline.training.loop import distill, validation_nll
+from pipeline.training.loop import train, validation_nll
 from pipeline.training.state import Row, TrainingRun, TrainingState, initial_state
 from workflow.config.validate import ConfigError, validate
 
@@ -70,7 +70,7 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(method: str, tmp_path: Path) -> None:
     killed = run(setup(method))
     state = initial_state(killed)
-    for _ in islice(distill(killed, state), 3):
+    for _ in islice(train(killed, state), 3):
         pass
     checkpoint.save(tmp_path, killed, state, "job")
 
@@ -78,7 +78,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(method: str, tmp_path:
     state = initial_state(resumed)
     assert checkpoint.resume(tmp_path, resumed, state, "job")
     assert state.step == 3
-    for _ in distill(resumed, state):
+    for _ in train(resumed, state):
         pass
     made, expected = unbroken(method)
     assert without_seconds(state.rows) == without_seconds(expected.rows)

@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 
+from pipeline.losses import build_loss
 from pipeline.methods import components
 
 
@@ -18,7 +19,7 @@ def test_a_faulty_loss_is_noticed(fault: str, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(mutations.SYMMETRIC))
 def test_swapping_a_symmetric_loss_is_no_fault(name: str) -> None:
     case = tiny.case()
-    loss = components.build_loss(name, {})
+    loss = build_loss(name, {})
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     tokens = case.tokens({})
     torch.testing.assert_close(loss(p, q, tokens), loss(q, p, tokens))

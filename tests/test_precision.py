@@ -22,7 +22,7 @@ from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import Precision, load, load_frozen, parameter_count
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.generation import Sampling
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 SIZES = {
@@ -92,9 +92,9 @@ def test_a_frozen_teacher_that_reads_in_float32_keeps_its_weights(
 def test_layers_that_are_recomputed_give_the_same_bits(method: str) -> None:
     setup = Setup(method, steps=3)
     usual, expected = trained(setup)
-    again = replace(run(setup), recompute=True)
+    again = replace(run(setup), gradient_checkpointing=True)
     state = initial_state(again)
-    list(distill(again, state))
+    list(train(again, state))
     for row, one in zip(state.rows, expected.rows, strict=True):
         assert row | {"seconds": 0} == one | {"seconds": 0}
     pairs = zip(again.student.parameters(), usual.student.parameters(), strict=True)

@@ -133,8 +133,8 @@ def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
     made = distill.assemble(files, run(Setup("seqkd")).settings)
     ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
-    assert [one.example_id for one in made.pool] == ids
-    assert {one.author for one in made.pool} == {"teacher"}
+    assert [one.example_id for one in made.train_set] == ids
+    assert {one.author for one in made.train_set} == {"teacher"}
     assert {"texts-0", "texts-1"} <= set(files.inputs())
 
 

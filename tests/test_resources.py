@@ -13,10 +13,10 @@ from transformers import LlamaForCausalLM as Llama
 
 from pipeline.generation import BATCH_TOKENS
 from pipeline.generation.capacity import GPU_SHARE
+from pipeline.models import logit_chunks
 from pipeline.models.language_model import parameter_count
 from pipeline.models.layer_selection import select_layers
 from pipeline.settings.models import Shape
-from pipeline.training import chunked_loss
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -178,9 +178,9 @@ def test_a_writers_cache_is_as_large_as_writing_makes_it():
 @pytest.mark.parametrize("parameters", [10**8, 18 * 10**8, 25 * 10**8, 7 * 10**9])
 def test_a_training_step_holds_as_many_logits_as_it_says(gigabytes: int, parameters: int):
     machine = Machine(device_memory_mb=1000 * gigabytes)
-    on_gpu = chunked_loss.max_logits_on_gpu(gigabytes * 10**9, parameters)
+    on_gpu = logit_chunks.max_logits_on_gpu(gigabytes * 10**9, parameters)
     assert on_gpu == logits_at_once(machine, parameters)
-    assert chunked_loss.max_logits(torch.device("cpu"), parameters) == logits_at_once(
+    assert logit_chunks.max_logits(torch.device("cpu"), parameters) == logits_at_once(
         CPU, parameters
     )
     # 16 bytes a parameter are to leave half of it free

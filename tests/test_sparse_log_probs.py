@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline.distributions.sparse_log_probs import sparse_log_probs
+from pipeline.distributions.log_probs import sparse_log_probs
 
 
 def _plain(logits: Tensor, ids: Tensor) -> Tensor:

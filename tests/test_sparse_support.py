@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
-import laws
 import pytest
 import synthetic
 import tiny
 
 from benchmarks.sparse_support import NEEDS_WHOLE_VOCABULARY, Row, Subjects, markdown, measure
 from pipeline.artifacts.artifact import Job
+from pipeline.methods import components
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis import top_k_bias
 from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 
+LOWERED = [
+    name for name in components.names("losses") if components.on_sparse_support(name) == "lower"
+]
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
 MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}
 EXPERIMENT = synthetic.Experiment(
@@ -46,7 +49,7 @@ def test_a_support_of_the_whole_vocabulary_has_no_error(rows: list[Row]) -> None
 
 
 def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Row]) -> None:
-    for name in laws.SHRINK_ON_SPARSE:
+    for name in LOWERED:
         own = [one for one in rows if one.loss == name]
         sizes = [one.mean_abs_error_nats for one in own]
         assert sizes == sorted(sizes, reverse=True)
@@ -55,13 +58,12 @@ def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Ro
 
 
 def test_a_loss_of_the_next_token_alone_has_no_error_anywhere(rows: list[Row]) -> None:
-    own = [one for one in rows if one.loss in laws.EXACT_ON_SPARSE]
+    own = [one for one in rows if components.on_sparse_support(one.loss) == "equal"]
     assert own
     assert all(one.mean_abs_error_nats < 1e-5 for one in own)
 
 
 def test_a_loss_that_refuses_a_support_is_shown_as_dense_only(rows: list[Row]) -> None:
-    assert NEEDS_WHOLE_VOCABULARY == laws.NEEDS_WHOLE_VOCABULARY
     lines = markdown(rows).splitlines()
     refusing = [line for line in lines if line.split()[1] in NEEDS_WHOLE_VOCABULARY]
     assert [line.count("dense only") for line in refusing] == [len(SUPPORTS)]

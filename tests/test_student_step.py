@@ -13,9 +13,9 @@ from players import Setup, llama, run, trained
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.training import checkpoint
-from pipeline.training.compile import attempt, pays
-from pipeline.training.loop import distill, flush_metrics
-from pipeline.training.prefetch import ahead
+from pipeline.training.batches import prefetch
+from pipeline.training.compile import is_worth_compiling, try_compile
+from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import initial_state
 
 
@@ -27,7 +27,7 @@ def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
             one.set()
             yield at
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 0
     assert made[1].wait(timeout=30)
     assert list(found) == [1, 2, 3, 4]
@@ -38,7 +38,7 @@ def test_an_error_ahead_is_raised_when_its_turn_comes() -> None:
         yield 1
         raise ValueError("no second one")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(ValueError, match="no second one"):
         next(found)
@@ -47,7 +47,7 @@ def test_an_error_ahead_is_raised_when_its_turn_comes() -> None:
 def test_rows_are_read_when_they_are_wanted() -> None:
     made = run(Setup("sft", steps=3))
     state = initial_state(made)
-    steps = distill(made, state)
+    steps = train(made, state)
     assert [next(steps), next(steps)] == [1, 2]
     assert [row["step"] for row in state.rows] == [1]
     flush_metrics(state)
@@ -69,7 +69,7 @@ def test_weights_that_a_loss_has_ruined_are_never_saved(method: str, tmp_path: P
     state = initial_state(made)
 
     def saving_each_step() -> None:
-        for _ in distill(made, state):
+        for _ in train(made, state):
             checkpoint.save(tmp_path, made, state, "job")
 
     with pytest.raises(ValueError, match=r"^the .* (nan|inf) at step [2-6], on the batch of "):
@@ -87,8 +87,8 @@ def test_a_teacher_without_numbers_is_the_one_that_is_blamed(method: str) -> Non
     broken.model.layers[0].mlp.up_proj.weight.data[:] = math.nan
     made = replace(made, teacher=LiveTeacher(broken))
     state = initial_state(made)
-    with pytest.raises(ValueError, match="the live teacher's log-probabilities are not numbers at"):
-        list(distill(made, state))
+    with pytest.raises(ValueError, match="the live teacher's logits are not finite at"):
+        list(train(made, state))
 
 
 @pytest.mark.usefixtures("traceable")
@@ -98,10 +98,10 @@ def test_a_compiled_run_differs_in_rounding_alone(method: str, capfd) -> None:
     # as far as the code that a GPU's compiler would be given; generating that takes minutes
     setup = Setup(method, steps=3)
     torch.compiler.reset()
-    compiled = attempt(run(setup), backend="aot_eager")
+    compiled = try_compile(run(setup), backend="aot_eager")
     assert compiled.compilation == Compilation(True, "layers and loss"), capfd.readouterr().err
     state = initial_state(compiled)
-    assert list(distill(compiled, state)) == [1, 2, 3]
+    assert list(train(compiled, state)) == [1, 2, 3]
     for row, expected in zip(state.rows, trained(setup)[1].rows, strict=True):
         assert row["loss_nats"] == pytest.approx(expected["loss_nats"], rel=1e-5)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-4)
@@ -121,14 +121,14 @@ def test_a_run_that_can_t_be_compiled_goes_on_and_says_why(capfd) -> None:
         return module.forward
 
     torch.compiler.reset()
-    made = attempt(run(Setup("forward_kl", steps=2)), backend)
-    assert made.fused is None
+    made = try_compile(run(Setup("forward_kl", steps=2)), backend)
+    assert made.compiled_loss is None
     assert made.compilation is not None
     assert not made.compilation.succeeded
     assert "this machine has no compiler" in made.compilation.reason
     assert "this machine has no compiler" in capfd.readouterr().err
     state = initial_state(made)
-    assert list(distill(made, state)) == [1, 2]
+    assert list(train(made, state)) == [1, 2]
     assert state.rows == trained_rows("forward_kl", state.rows)
     # whoever compiles next, such as a writer, can
     double = torch.compile(lambda x: 2 * x, backend=counting)
@@ -145,7 +145,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_compiler() -> None:
     torch.compiler.reset()
     made = run(Setup("forward_kl", steps=2))
     with pytest.raises(Exception, match="out of memory"):
-        attempt(made, backend)
+        try_compile(made, backend)
 
 
 @pytest.mark.usefixtures("traceable")
@@ -160,16 +160,16 @@ def test_a_graph_serves_all_layers_batches_and_lengths() -> None:
     torch.compiler.reset()
     made = run(Setup("forward_kl", steps=12, batch_size=5))
     made = replace(made, student=llama(1, layers=3))
-    found = attempt(made, counting)
+    found = try_compile(made, counting)
     # a layer of the student's, one of the teacher's, and the loss
     assert len(graphs) == 3
     state = initial_state(found)
-    list(distill(found, state))
+    list(train(found, state))
     # and one of the student's without gradient, for validation
     assert len(graphs) == 4
 
 
 def test_few_steps_are_not_worth_a_compiler() -> None:
     # 40 s to compile, half of a step saved
-    assert not pays(0.05, 1000)
-    assert pays(0.05, 2000)
+    assert not is_worth_compiling(0.05, 1000)
+    assert is_worth_compiling(0.05, 2000)

@@ -29,7 +29,7 @@ from pipeline.teacher_cache.metadata import Facts
 from pipeline.teacher_cache.reader import open_cache
 from pipeline.teacher_cache.store import Store
 from pipeline.teacher_cache.tiers import Hidden
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 COUNT = 500  # texts: their tokens need more than one block
@@ -179,7 +179,7 @@ def test_every_loss_on_hidden_states_is_that_on_the_live_teacher(method: str, tm
 
 def _losses(one: object) -> Iterator[float]:
     state = initial_state(one)
-    for _ in distill(one, state):
+    for _ in train(one, state):
         pass
     return (row["loss_nats"] for row in state.rows)
 

@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from pipeline.data.batch import Batch, collate
+from pipeline.models import logit_chunks
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import LoraOptimizer, attach
 from pipeline.stages import train as distill
-from pipeline.teacher_updates import exam, online_module
-from pipeline.training import checkpoint, chunked_loss
-from pipeline.training.loop import distill as steps_of
+from pipeline.teacher_updates import online_module, student_feedback
+from pipeline.training import checkpoint
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 LEARNING = ("okd", "ikd")
@@ -98,84 +99,89 @@ def test_the_online_module_s_loss_is_cross_entropy_and_a_share_of_kl():
 
 def test_the_online_module_comes_nearer_to_text_and_student():
     made = run(Setup("okd"))
-    update, batch = replace(made.update, student_weight=1.0), collate(made.pool[:6], CPU)
+    update, batch = (
+        replace(made.teacher_update, student_weight=1.0),
+        collate(made.train_set[:6], CPU),
+    )
 
     def loss() -> float:
         with torch.no_grad():
-            p = response_logits(update.learner.model, batch).log_softmax(-1)
+            p = response_logits(update.optimizer.model, batch).log_softmax(-1)
             q = response_logits(made.student, batch).log_softmax(-1)
         return online_module.token_losses(p, q, batch, 1.0).mean().item()
 
     before = loss()
     for step in range(8):
-        update.learn(made.student, [batch], step)
+        update.step(made.student, [batch], step)
     assert loss() < before
 
 
-def exam_loss(logits: Tensor, batch: Batch) -> Tensor:
+def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, batch.next_ids)
 
 
-def course_loss(p: Tensor, logits: Tensor) -> Tensor:
+def soft_target_loss(p: Tensor, logits: Tensor) -> Tensor:
     """Mean KL(p ‖ q), in the precision of its arguments."""
     return (p.exp() * (p - logits.log_softmax(-1))).sum(-1).mean()
 
 
 @pytest.fixture
 def lesson():
-    """Teacher and student in float64, a course and an exam; the adapters are under way."""
+    """Teacher and student in float64, a batch and held-out texts; the adapters are under way."""
     teacher, student = in_float64(1), in_float64(2)
-    learner = LoraOptimizer(teacher, rank=2, scale=1.0, learning_rate=1e-3, seed=0)
+    optimizer = LoraOptimizer(teacher, rank=2, scale=1.0, learning_rate=1e-3, seed=0)
     with torch.no_grad():
-        for up in learner.weights[1::2]:
+        for up in optimizer.weights[1::2]:
             up += 0.3 * torch.randn(up.shape, generator=torch.Generator().manual_seed(3))
-    course, exam_batch = collate(texts(12)[:5], CPU), collate(texts(12)[5:], CPU)
-    return teacher, student, learner, course, exam_batch
+    batch, held_out = collate(texts(12)[:5], CPU), collate(texts(12)[5:], CPU)
+    return teacher, student, optimizer, batch, held_out
 
 
 def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson):
-    teacher, student, learner, course, exam_batch = lesson
+    teacher, student, optimizer, batch, held_out = lesson
     weights, rate = dict(student.named_parameters()), 0.1
 
-    p = response_logits(teacher, course).log_softmax(-1)
-    q = response_logits(student, course)
-    slope = torch.autograd.grad(course_loss(p, q), weights.values(), create_graph=True)
+    p = response_logits(teacher, batch).log_softmax(-1)
+    q = response_logits(student, batch)
+    slope = torch.autograd.grad(soft_target_loss(p, q), weights.values(), create_graph=True)
     after = {
         name: weight - rate * part
         for (name, weight), part in zip(weights.items(), slope, strict=True)
     }
-    inputs = {"input_ids": exam_batch.input_ids}
+    inputs = {"input_ids": held_out.input_ids}
     logits = torch.func.functional_call(student, after, (), inputs).logits
-    logits = logits.flatten(0, 1)[exam_batch.response_positions]
-    loss = exam_loss(logits, exam_batch)
-    exact = torch.autograd.grad(loss, learner.weights, retain_graph=True)
+    logits = logits.flatten(0, 1)[held_out.response_positions]
+    loss = cross_entropy(logits, held_out)
+    exact = torch.autograd.grad(loss, optimizer.weights, retain_graph=True)
     gradient = [one.detach() for one in torch.autograd.grad(loss, list(after.values()))]
 
-    slopes = exam.directional_slopes(student, course, gradient, radius=0.01)
-    ours = rate * (response_logits(teacher, course).softmax(-1) * slopes).sum() / len(slopes)
-    given = torch.autograd.grad(ours, learner.weights)
+    slopes = student_feedback.directional_slopes(student, batch, gradient, radius=0.01)
+    ours = rate * (response_logits(teacher, batch).softmax(-1) * slopes).sum() / len(slopes)
+    given = torch.autograd.grad(ours, optimizer.weights)
     # log-probabilities are float32: 1e-7 of rounding over a radius of 1e-2, and DARTS' own error
     for one, other in zip(given, exact, strict=True):
         assert (one - other).norm() <= 2e-3 * other.norm()
 
 
 def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
-    teacher, student, learner, course, exam_batch = lesson
+    teacher, student, optimizer, batch, held_out = lesson
     weights = list(student.parameters())
     gradient = torch.autograd.grad(
-        exam_loss(response_logits(student, exam_batch), exam_batch), weights
+        cross_entropy(response_logits(student, held_out), held_out), weights
     )
-    p = response_logits(teacher, course).log_softmax(-1)
+    p = response_logits(teacher, batch).log_softmax(-1)
     slope = torch.autograd.grad(
-        course_loss(p, response_logits(student, course)), weights, create_graph=True
+        soft_target_loss(p, response_logits(student, batch)), weights, create_graph=True
     )
     along = sum((one * other).sum() for one, other in zip(slope, gradient, strict=True))
-    exact = torch.autograd.grad(-along, learner.weights)  # of the exam, for a step of size one
+    exact = torch.autograd.grad(-along, optimizer.weights)  # for a step of size one
 
-    before = [one.detach().clone() for one in learner.weights]
-    pool = [*course.texts, *exam_batch.texts]
-    exam.Feedback(learner, pool, len(exam_batch.texts), 0, 10_000, 0.01).learn(student, [course], 0)
-    for old, new, expected in zip(before, learner.weights, exact, strict=True):
+    before = [one.detach().clone() for one in optimizer.weights]
+    pool = [*batch.texts, *held_out.texts]
+    student_feedback.StudentFeedback(optimizer, pool, len(held_out.texts), 0, 10_000, 0.01).step(
+        student, [batch], 0
+    )
+    for old, new, expected in zip(before, optimizer.weights, exact, strict=True):
         clear = expected.abs() > 0.02 * expected.abs().max()
         # Adam's first step is the rate times the sign of the gradient
         assert clear.sum() > 0.3 * clear.numel()
@@ -184,30 +190,33 @@ def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
         )
 
 
-def test_an_exam_has_no_text_of_the_course_and_another_draw_at_each_step():
+def test_held_out_texts_are_none_of_the_step_s_and_another_draw_at_each_step():
     made = run(Setup("ikd"))
-    course = {text.example_id for text in made.pool[:8]}
-    exams = [{text.example_id for text in made.update.exam(course, step)} for step in range(5)]
-    assert all(len(one) == made.settings.training.batch_size for one in exams)
-    assert not any(one & course for one in exams)
-    assert len({frozenset(one) for one in exams}) == 5
+    batch = {text.example_id for text in made.train_set[:8]}
+    draws = [
+        {text.example_id for text in made.teacher_update.held_out_texts(batch, step)}
+        for step in range(5)
+    ]
+    assert all(len(one) == made.settings.training.batch_size for one in draws)
+    assert not any(one & batch for one in draws)
+    assert len({frozenset(one) for one in draws}) == 5
 
 
-def test_a_course_that_takes_all_texts_is_refused():
+def test_a_step_that_takes_all_texts_is_refused():
     made = run(Setup("ikd"))
-    with pytest.raises(ValueError, match="leaves none for the student's exam"):
-        made.update.exam({text.example_id for text in made.pool}, 0)
+    with pytest.raises(ValueError, match="leaves none for the held-out loss"):
+        made.teacher_update.held_out_texts({text.example_id for text in made.train_set}, 0)
 
 
 @pytest.mark.parametrize("method", LEARNING)
 def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(method):
     made = run(Setup(method))
-    batch, student = collate(made.pool[:6], CPU), bits(made.student)
+    batch, student = collate(made.train_set[:6], CPU), bits(made.student)
     teacher, said = bits(made.teacher.model), made.teacher.signal(batch).log_probs
     assert not said.requires_grad
 
     for step in range(2):  # adapters begin at zero: their first step moves one factor only
-        made.update.learn(made.student, [batch], step)
+        made.teacher_update.step(made.student, [batch], step)
     assert not made.teacher.signal(batch).log_probs.equal(said)
     assert same(bits(made.student), student)
     assert all(one.grad is None for one in made.student.parameters())
@@ -219,10 +228,12 @@ def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(m
 @pytest.mark.parametrize("method", LEARNING)
 def test_micro_batches_do_not_change_what_the_teacher_learns(method):
     whole, parts = run(Setup(method)), run(Setup(method))
-    some = whole.pool[:6]
-    whole.update.learn(whole.student, [collate(some, CPU)], 0)
-    parts.update.learn(parts.student, [collate(some[:2], CPU), collate(some[2:], CPU)], 0)
-    for one, other in zip(whole.update.learner.weights, parts.update.learner.weights, strict=True):
+    some = whole.train_set[:6]
+    whole.teacher_update.step(whole.student, [collate(some, CPU)], 0)
+    parts.teacher_update.step(parts.student, [collate(some[:2], CPU), collate(some[2:], CPU)], 0)
+    for one, other in zip(
+        whole.teacher_update.optimizer.weights, parts.teacher_update.optimizer.weights, strict=True
+    ):
         # an element with next to no gradient has next to no say in its sign: Adam's first step
         assert ((one - other).abs() > 1e-6).float().mean() < 0.02
 
@@ -231,27 +242,29 @@ def test_micro_batches_do_not_change_what_the_teacher_learns(method):
 def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
     kind, lesson, monkeypatch
 ):
-    teacher, student, learner, course, exam_batch = lesson
-    pool, seen = [*course.texts, *exam_batch.texts], []
+    teacher, student, optimizer, batch, held_out = lesson
+    pool, seen = [*batch.texts, *held_out.texts], []
     if kind == "okd":
-        update = online_module.Module(learner, 0.5, "float32")
+        update = online_module.OnlineModule(optimizer, 0.5, "float32")
     else:
-        update = exam.Feedback(learner, pool, len(exam_batch.texts), 0, 10_000, 0.01)
+        update = student_feedback.StudentFeedback(
+            optimizer, pool, len(held_out.texts), 0, 10_000, 0.01
+        )
     for model in (teacher, student):
         logit_scaling(model)  # is measured by a pass of its own
         model.get_output_embeddings().register_forward_hook(
             lambda *call: seen.append(len(call[1][0]))
         )
-    start = [one.detach().clone() for one in learner.weights]
+    start = [one.detach().clone() for one in optimizer.weights]
 
     def gradient(at_once: int) -> Tensor:
-        monkeypatch.setattr(chunked_loss, "CPU_LOGITS", at_once * student.config.vocab_size)
+        monkeypatch.setattr(logit_chunks, "CPU_LOGITS", at_once * student.config.vocab_size)
         with torch.no_grad():
-            for one, value in zip(learner.weights, start, strict=True):
+            for one, value in zip(optimizer.weights, start, strict=True):
                 one.copy_(value)
-        learner.optimizer = torch.optim.SGD(learner.weights, lr=1.0)
-        update.learn(student, [course], 0)
-        moved = zip(start, learner.weights, strict=True)
+        optimizer.adamw = torch.optim.SGD(optimizer.weights, lr=1.0)
+        update.step(student, [batch], 0)
+        moved = zip(start, optimizer.weights, strict=True)
         return torch.cat([(old - new.detach()).flatten() for old, new in moved])
 
     whole, most = gradient(10_000), max(seen)
@@ -264,7 +277,7 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
 
 
 def after(run_: TrainingRun, state: TrainingState, last: int) -> None:
-    for _ in steps_of(run_, state):
+    for _ in train(run_, state):
         if state.step == last:
             return
 
@@ -296,17 +309,17 @@ def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
     before = {path: path.read_bytes() for path in files.teacher.rglob("*.*")}
     made = distill.assemble(files, run(Setup(method, steps=3)).settings)
     after(made, initial_state(made), 3)
-    assert any(up.abs().sum() > 0 for up in made.update.learner.weights[1::2])
+    assert any(up.abs().sum() > 0 for up in made.teacher_update.optimizer.weights[1::2])
     assert {path: path.read_bytes() for path in files.teacher.rglob("*.*")} == before
 
 
-@pytest.mark.parametrize("update", [online_module.Update(), exam.Update()])
+@pytest.mark.parametrize("update", [online_module.Update(), student_feedback.Update()])
 def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
     made = run(Setup("okd"))
-    learning = update.begin(schooled(), made.pool, made.settings)
+    learning = update.attach(schooled(), made.train_set, made.settings, max_tokens=400)
     with torch.no_grad():
         next(made.student.parameters()).fill_(torch.nan)
-    learning.learn(made.student, [collate(made.pool[:4], CPU)], 4)
+    learning.step(made.student, [collate(made.train_set[:4], CPU)], 4)
     with pytest.raises(ValueError, match="not finite at step 5"):
         learning.state_dict()  # what is saved, and the next step, are refused
 
@@ -314,6 +327,6 @@ def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
 def test_a_student_that_was_moved_is_back_bit_by_bit():
     model = llama(0)
     before, direction = bits(model), [torch.randn_like(one) for one in model.parameters()]
-    with exam.moved(model, direction, 0.3):
+    with student_feedback.perturbed(model, direction, 0.3):
         assert not same(bits(model), before)
     assert same(bits(model), before)

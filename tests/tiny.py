@@ -16,6 +16,7 @@ from pipeline.distributions.log_probs import (
     log_probs_on,
     target_log_prob,
 )
+from pipeline.losses import StepStatisticLoss, initial_state
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
@@ -43,10 +44,10 @@ class Case:
             target=self.next_ids,
             sequence=sequence,
             lengths=lengths,
-            places=torch.arange(max(TEXT_LENGTHS)),
+            offsets=torch.arange(max(TEXT_LENGTHS)),
             by_student=sequence % 2 == 1,
-            written_log_probs=written,
-            all_written=True,
+            sampled_log_probs=written,
+            all_sampled=True,
             dense=True,
             progress=progress,
             state=state,
@@ -65,16 +66,16 @@ def case(seed: int = 0, vocabulary: int = 11, spread: float = 2.0) -> Case:
     return Case(teacher, student, next_ids, noise)
 
 
-def one_text(target: Tensor, written_log_probs: Tensor) -> TokenContext:
+def one_text(target: Tensor, sampled_log_probs: Tensor) -> TokenContext:
     """The tokens of a single text by the student, on a dense support."""
     return TokenContext(
         target=target,
         sequence=torch.zeros_like(target),
         lengths=torch.tensor([len(target)]),
-        places=torch.arange(len(target)),
+        offsets=torch.arange(len(target)),
         by_student=torch.ones_like(target, dtype=torch.bool),
-        written_log_probs=written_log_probs,
-        all_written=True,
+        sampled_log_probs=sampled_log_probs,
+        all_sampled=True,
         dense=True,
         progress=0.0,
         state={},
@@ -83,9 +84,9 @@ def one_text(target: Tensor, written_log_probs: Tensor) -> TokenContext:
 
 def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> Tensor:
     """The loss of each token, the tokens being a whole optimizer step."""
-    if hasattr(loss, "score"):
-        scores = loss.score(teacher, student.detach(), tokens)
-        tokens = replace(tokens, step_scores=scores.detach())
+    if isinstance(loss, StepStatisticLoss):
+        scores = loss.step_statistic(teacher, student.detach(), tokens)
+        tokens = replace(tokens, step_statistics=scores.detach())
     return loss(teacher, student, tokens)
 
 
@@ -97,14 +98,9 @@ def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, floa
         tokens,
         target=signal.support.target,
         dense=signal.support.ids is None,
-        written_log_probs=tokens.written_log_probs.float(),
+        sampled_log_probs=tokens.sampled_log_probs.float(),
     )
     return losses(loss, signal.log_probs, student, tokens)
-
-
-def initial_state(loss: Any) -> dict[str, float]:
-    """What a loss carries before the first step."""
-    return loss.initial_state() if hasattr(loss, "initial_state") else {}
 
 
 def llama(seed: int, layers: int = 2, width: int = 32, vocabulary: int = VOCABULARY) -> Any:
@@ -161,11 +157,11 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
         teacher=LiveTeacher(llama(seed=1)),
         loss=loss,
         policy=Policy(),
-        update=None,
-        pool=pool,
-        validation=[],
-        plain=[],
-        budget=budget,
+        teacher_update=None,
+        train_set=pool,
+        validation_set=[],
+        plain_text=[],
+        max_tokens=budget,
     )
 
 

@@ -19,13 +19,15 @@ from transformers import (
 )
 
 from pipeline.data.batch import Text
-from pipeline.methods import components
+from pipeline.data_policies import build_policy
+from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.models.language_model import Precision
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
+from pipeline.teacher_updates import build_update
 from pipeline.training.state import TrainingRun
 
 VOCABULARY = 512
@@ -137,19 +139,19 @@ def run(
         seed=1,
     )
     if method.update and isinstance(teacher, LiveTeacher):
-        update = components.build_update(method.update, resolved.update_settings)
-        update = update.begin(teacher.model, pool, settings, budget)
+        update = build_update(method.update, resolved.update_settings)
+        update = update.attach(teacher.model, pool, settings, budget)
     return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher if method.teacher in ("cache", "live") else None,
-        loss=components.build_loss(method.loss, resolved.loss_settings),
-        policy=components.build_policy(method.policy, resolved.policy_settings),
-        update=update,
-        pool=pool,
-        validation=pool[:4],
-        plain=pool if method.plain_text_weight else [],
-        budget=budget,
+        loss=build_loss(method.loss, resolved.loss_settings),
+        policy=build_policy(method.policy, resolved.policy_settings),
+        teacher_update=update,
+        train_set=pool,
+        validation_set=pool[:4],
+        plain_text=pool if method.plain_text_weight else [],
+        max_tokens=budget,
     )
 
 

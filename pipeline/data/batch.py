@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pipeline.artifacts import schemas
@@ -120,7 +120,12 @@ def micro_batches(texts: Sequence[Text], max_tokens: int, device: torch.device) 
 
 
 def token_context(
-    batch: Batch, rows: slice, support: Support, progress: float, state: dict[str, float]
+    batch: Batch,
+    rows: slice,
+    support: Support,
+    progress: float,
+    state: dict[str, float],
+    step_statistics: Float[Tensor, " step_tokens"] | None = None,
 ) -> TokenContext:
     """The context of some tokens of a batch that a loss may use; `support` is theirs."""
     texts = texts_in(batch, rows)
@@ -129,12 +134,13 @@ def token_context(
         sequence=batch.sequence[rows],
         by_student=batch.by_student[rows],
         lengths=batch.lengths[texts],
-        places=batch.steps,
-        written_log_probs=batch.sampled_log_probs[rows],
-        all_written=all(text.log_probs for text in batch.texts[texts]),
+        offsets=batch.steps,
+        sampled_log_probs=batch.sampled_log_probs[rows],
+        all_sampled=all(text.log_probs for text in batch.texts[texts]),
         dense=support.ids is None,
         progress=progress,
         state=state,
+        step_statistics=step_statistics,
     )
 
 

@@ -1,10 +1,47 @@
 """Whose text a step trains on: one policy a file, each with a frozen dataclass `Policy`.
 
-`Policy().texts(drawn, turn)` gives the texts of an optimizer step, from the texts that were drawn
-for it. A newly written text carries log-probabilities and the count of the teacher's tokens,
-which is how a step's record knows of it. What a policy carries from step to step lives in
-`turn.state`, which is saved with the rest of the training state: plain lists, dicts, numbers and
-strings. All chance comes from `turn.rng` and `turn.seed`. A policy may have one more method,
-`validated(state, nll_nats)`, called with the held-out NLL each time it is measured. One whose texts
-don't depend on what was trained before says `known_ahead = True`, and is asked ahead of time.
+`Policy().texts(batch, context)` gives the texts of an optimizer step from those that were drawn for
+it. A rollout carries log-probabilities and the number of tokens that the teacher generated, which a
+step's metrics are computed from. What a policy carries from step to step lives in `context.state`,
+which is saved with the training state: plain lists, dicts, numbers and strings. All randomness is
+from `context.rng` and `context.seed`.
+
+Two constants of the class say the rest, and are read off the source without importing it
+(`pipeline.methods.components.class_constant`):
+
+    is_off_policy      whether its texts don't depend on the student, so that they are prefetched
+    decoding_passes    models that decode for each text of a step, on average; 0: it generates none
 """
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from pipeline.data.batch import Text
+from pipeline.generation.rollouts import StepContext
+
+
+@runtime_checkable
+class DataPolicy(Protocol):
+    """Where the texts of a step come from."""
+
+    is_off_policy: bool
+    decoding_passes: float
+
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
+        """The texts to train on, from those that were drawn for the step."""
+        ...
+
+
+@runtime_checkable
+class ValidatedPolicy(DataPolicy, Protocol):
+    """A policy that reacts to the held-out NLL."""
+
+    def on_validation(self, state: dict[str, Any], nll_nats: float) -> None:
+        """Updates what the policy carries, each time the held-out NLL is measured."""
+        ...
+
+
+def build_policy(name: str, hyperparameters: Mapping[str, object]) -> DataPolicy:
+    """The data policy in `pipeline/data_policies/{name}.py`."""
+    return importlib.import_module(f"pipeline.data_policies.{name}").Policy(**hyperparameters)

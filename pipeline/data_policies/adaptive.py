@@ -23,29 +23,32 @@ from pipeline.settings.generation import Sampling
 class Policy:
     """Each step is of drawn, newly written or replayed texts."""
 
+    is_off_policy = False
+    decoding_passes = 0.25  # it generates now and then
+
     first_share: Share = 0.0  # φ at the start
     share_rise: Share = 0.1
     margin: NonNegative = 0.1  # nats by which the held-out NLL must be worse
     capacity: Count = 1000  # texts in the buffer; the oldest leave first
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         """New responses of the student's, replayed ones, or the drawn texts, by the shares."""
-        share = turn.state.setdefault("share", self.first_share)
-        buffer = turn.state.setdefault("buffer", [])
-        luck = turn.rng.random()
+        share = context.state.setdefault("share", self.first_share)
+        buffer = context.state.setdefault("buffer", [])
+        luck = context.rng.random()
         if luck >= share:
-            return list(drawn)
+            return list(batch)
 
-        new_share = share * (1 - turn.step / turn.steps)
+        new_share = share * (1 - context.step / context.steps)
         if luck >= new_share and len(buffer) >= self.capacity:
-            return replayed(buffer, len(drawn), turn)
-        models, choose = [turn.student], sampler(Sampling())
-        new = generate(drawn, models, choose, turn.max_new_tokens, turn.seed, "student")
+            return sample_replay_buffer(buffer, len(batch), context)
+        models, choose = [context.student], sampler(Sampling())
+        new = generate(batch, models, choose, context.max_new_tokens, context.seed, "student")
         buffer.extend([text.example_id, text.response_ids, text.ended] for text in new)
         del buffer[: -self.capacity]
         return new
 
-    def validated(self, state: dict[str, Any], nll_nats: float) -> None:
+    def on_validation(self, state: dict[str, Any], nll_nats: float) -> None:
         """Raises φ where the held-out NLL is worse than when it was last raised."""
         reference = state.setdefault("reference_nats", nll_nats)
         if nll_nats >= reference + self.margin:
@@ -53,10 +56,10 @@ class Policy:
             state["reference_nats"] = nll_nats
 
 
-def replayed(buffer: list[list[Any]], count: int, turn: StepContext) -> list[Text]:
+def sample_replay_buffer(buffer: list[list[Any]], count: int, context: StepContext) -> list[Text]:
     """Texts from the buffer, none twice. This step didn't write them: no log-probabilities."""
-    prompts = {text.example_id: text.prompt_ids for text in turn.pool}
-    chosen = [buffer[at] for at in turn.rng.permutation(len(buffer))[:count]]
+    prompts = {text.example_id: text.prompt_ids for text in context.pool}
+    chosen = [buffer[at] for at in context.rng.permutation(len(buffer))[:count]]
     return [
         Text(example_id, prompts[example_id], response_ids, "student", ended=ended)
         for example_id, response_ids, ended in chosen

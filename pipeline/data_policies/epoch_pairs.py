@@ -23,23 +23,26 @@ WRITTEN = ("response_ids", "ended", "log_probs")
 class Policy:
     """Each drawn text, and the student's own response to its prompt."""
 
+    is_off_policy = False
+    decoding_passes = 0.125  # once an epoch, in larger batches
+
     temperature: NonNegative = 0.8
     top_p: PositiveShare = 0.95
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         """The drawn texts, then the student's answer to each, written once an epoch."""
-        if turn.state.get("epoch") != turn.epoch:
-            turn.state["epoch"] = turn.epoch
-            turn.state["answers"] = self.answers(turn)
-        answers = turn.state["answers"]
+        if context.state.get("epoch") != context.epoch:
+            context.state["epoch"] = context.epoch
+            context.state["answers"] = self.answers(context)
+        answers = context.state["answers"]
         return [
-            *drawn,
-            *(replace(text, author="student", **answers[text.example_id]) for text in drawn),
+            *batch,
+            *(replace(text, author="student", **answers[text.example_id]) for text in batch),
         ]
 
-    def answers(self, turn: StepContext) -> dict[str, dict[str, Any]]:
+    def answers(self, context: StepContext) -> dict[str, dict[str, Any]]:
         """What the student now says to every prompt of the pool, by example."""
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
-        models, most = [turn.student], turn.max_new_tokens
-        new = generate(turn.pool, models, choose, most, turn.seed, "student")
+        models, most = [context.student], context.max_new_tokens
+        new = generate(context.pool, models, choose, most, context.seed, "student")
         return {one.example_id: {name: getattr(one, name) for name in WRITTEN} for one in new}

@@ -11,7 +11,8 @@ from pipeline.generation.rollouts import StepContext
 class Policy:
     """Trains on the drawn texts."""
 
-    known_ahead = True
+    is_off_policy = True
+    decoding_passes = 0.0
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
-        return list(drawn)
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
+        return list(batch)

@@ -19,9 +19,12 @@ from pipeline.settings.generation import Sampling
 class Policy:
     """Each drawn prompt gets a response of the student's with a fixed probability."""
 
+    is_off_policy = False
+    decoding_passes = 1.0
+
     student_share: Share = 0.5  # λ
     temperature: NonNegative = 1.0
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         choose = sampler(Sampling(temperature=self.temperature))
-        return regenerate(drawn, self.student_share, [turn.student], choose, turn)
+        return regenerate(batch, self.student_share, [context.student], choose, context)

@@ -27,6 +27,9 @@ DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no te
 class Policy:
     """Student text in which every token is one that the teacher might have said, or did say."""
 
+    is_off_policy = False
+    decoding_passes = 2.0
+
     top: Count = 25  # K
     student_temperature: NonNegative = 0.5
     student_top_p: PositiveShare = 0.5
@@ -34,9 +37,11 @@ class Policy:
     teacher_top_p: PositiveShare = 0.5
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         """The drawn texts, each written anew by both models but for the gold share."""
-        return regenerate(drawn, 1 - self.gold_share, student_and_teacher(turn), self.draft(), turn)
+        return regenerate(
+            batch, 1 - self.gold_share, student_and_teacher(context), self.draft(), context
+        )
 
     def draft(self) -> SpeculativeSampler:
         """The student proposes; the teacher refuses, and says another token instead."""

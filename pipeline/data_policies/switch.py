@@ -25,13 +25,18 @@ from pipeline.settings.generation import Sampling
 class Policy:
     """Student text that the teacher takes over, more readily the longer a response gets."""
 
+    is_off_policy = False
+    decoding_passes = 2.0
+
     first_threshold: NonNegative = 1.0  # τ_0, in bits; two distributions are at most 1 bit apart
     decay: NonNegative = 0.1  # λ, for each token
     gold_share: Share = 0.5  # texts trained on as drawn
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         """The drawn texts, each written anew by both models but for the gold share."""
-        return regenerate(drawn, 1 - self.gold_share, student_and_teacher(turn), self.choose, turn)
+        return regenerate(
+            batch, 1 - self.gold_share, student_and_teacher(context), self.choose, context
+        )
 
     def choose(
         self,

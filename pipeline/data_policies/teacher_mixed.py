@@ -27,12 +27,20 @@ from pipeline.settings.generation import Sampling
 class Policy:
     """Student text with a dash of the teacher, against rewards for nonsense."""
 
+    is_off_policy = False
+    decoding_passes = 2.0
+
     teacher_share: Share = 0.2  # α
 
-    def texts(self, drawn: Sequence[Text], turn: StepContext) -> list[Text]:
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
         """All drawn prompts, answered by both models."""
         return generate(
-            drawn, student_and_teacher(turn), self.choose, turn.max_new_tokens, turn.seed, "student"
+            batch,
+            student_and_teacher(context),
+            self.choose,
+            context.max_new_tokens,
+            context.seed,
+            "student",
         )
 
     def choose(

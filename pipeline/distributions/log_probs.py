@@ -1,10 +1,10 @@
-"""What a model says of the next token: log-probabilities on a support.
+"""Next-token log-probabilities of a model on a support.
 
 A support is either the whole vocabulary, or K token ids for each position and one bucket for
 "any other token". The bucket keeps both distributions normalised, so a divergence on a support is
 a true divergence, and by the data-processing inequality a lower bound of the dense one.
-Student and teacher are always compared on the teacher's support, which holds the token that
-really comes next.
+Student and teacher are always compared on the teacher's support, which always includes the
+ground-truth next token.
 """
 
 from dataclasses import dataclass
@@ -13,32 +13,33 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, once_differentiable
 
-from pipeline.distributions.sparse_log_probs import sparse_log_probs
 from pipeline.runtime.transfer import to_device
 
+Logits = Float[Tensor, "tokens vocabulary"]
 LogProbs = Float[Tensor, "tokens support"]
 PerToken = Float[Tensor, " tokens"]
 
 
 @dataclass(frozen=True)
 class Support:
-    """The outcomes that a distribution over next tokens tells apart, for each response token."""
+    """The outcomes that a next-token distribution distinguishes, for each response token."""
 
-    target: Int[Tensor, " tokens"]  # column of the token that really comes next
+    target: Int[Tensor, " tokens"]  # column of the ground-truth next token
     ids: Int[Tensor, "tokens k"] | None = None  # None: all tokens, in the order of the vocabulary
 
 
 @dataclass(frozen=True)
 class TeacherSignal:
-    """A teacher's log-probabilities, and the support they are on."""
+    """A teacher's log-probabilities and their support."""
 
     log_probs: LogProbs
     support: Support
-    likeliest: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where it was asked
+    likeliest: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
 
-    def part(self, rows: slice) -> "TeacherSignal":
-        """The signal of some of the tokens."""
+    def chunk(self, rows: slice) -> "TeacherSignal":
+        """The signal at some of the tokens."""
         ids = self.support.ids
         support = Support(self.support.target[rows], None if ids is None else ids[rows])
         return TeacherSignal(self.log_probs[rows], support)
@@ -53,12 +54,12 @@ class TeacherSignal:
 
 @runtime_checkable
 class TeacherDistributions(Protocol):
-    """What a teacher says of a batch, asked for part by part.
+    """A teacher's distributions on a batch, computed chunk by chunk when they are asked for.
 
-    Where it is as wide as the vocabulary, it is not made before it is asked for.
+    As wide as the vocabulary, they would take too much memory all at once.
     """
 
-    def part(self, rows: slice) -> TeacherSignal:
+    def chunk(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens, without gradient."""
         ...
 
@@ -67,21 +68,21 @@ class TeacherDistributions(Protocol):
 class TokenContext:
     """What a loss may know of the tokens beside the two distributions."""
 
-    target: Int[Tensor, " tokens"]  # column of the token that really comes next
+    target: Int[Tensor, " tokens"]  # column of the ground-truth next token
     sequence: Int[Tensor, " tokens"]  # index of the text that the token belongs to
     lengths: Int[Tensor, " texts"]  # how many of the tokens each text has, in their order
-    places: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest text, or beyond
-    by_student: Bool[Tensor, " tokens"]  # whether the student wrote the text during training
-    written_log_probs: PerToken  # under what the text was written with; NaN for fixed texts
-    all_written: bool  # whether every text was written in training
+    offsets: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest text, or beyond
+    by_student: Bool[Tensor, " tokens"]  # whether the student generated the text during training
+    sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
+    all_sampled: bool  # whether every text was sampled during training
     dense: bool  # whether the support is the whole vocabulary, so that there is no bucket
     progress: float  # share of the training done, 0 to 1
     state: dict[str, float]  # what the loss carries from step to step
-    step_scores: Float[Tensor, " step_tokens"] | None = None  # `Loss.score` over the whole step
+    step_statistics: Float[Tensor, " step_tokens"] | None = None  # of all tokens of the step
 
 
-def log_probs_on(logits: Float[Tensor, "tokens vocabulary"], support: Support) -> LogProbs:
-    """Log-probabilities on a support, in float32 at least. The one place they are made."""
+def log_probs_on(logits: Logits, support: Support) -> LogProbs:
+    """Log-probabilities on a support, in float32 at least: the one place that computes them."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if support.ids is None:
         return logits.log_softmax(-1)
@@ -91,35 +92,76 @@ def log_probs_on(logits: Float[Tensor, "tokens vocabulary"], support: Support) -
     return sparse_log_probs(logits, support.ids)
 
 
+class SparseLogProbs(torch.autograd.Function):
+    """Log-probabilities of the tokens of a support, then of all others together.
+
+    For a support S of K ids, and lse the log-sum-exp over all tokens, lse' over those outside S:
+
+        y_i = z_i - lse  for i in S        y_other = lse' - lse
+
+    With the gradients g of y and G their sum over all K + 1 outcomes:
+
+        dz_i = g_i - G exp(z_i - lse)  for i in S
+        dz_v = (g_other - G exp(y_other)) exp(z_v - lse')  elsewhere
+
+    exp(z_v - lse') is computed again in the backward pass: beside the logits nothing as wide as the
+    vocabulary is kept, which costs an exponential and saves writing and reading as many numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: BackwardCFunction, logits: Logits, ids: Int[Tensor, "tokens k"]) -> LogProbs:
+        """The log-probabilities; `ids` are distinct in each row, and fewer than the vocabulary."""
+        inside = logits.gather(-1, ids)
+        # one minus the sum of the inside would lose all digits where the rest is small
+        outside = logits.scatter(-1, ids, -torch.inf)
+        largest = outside.amax(-1, keepdim=True)
+        total = largest + outside.sub_(largest).exp_().sum(-1, keepdim=True).log()
+        log_probs = torch.cat([inside, total], dim=-1).log_softmax(-1)
+        ctx.save_for_backward(logits, ids, total, log_probs)
+        return log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: BackwardCFunction, *gradients: LogProbs) -> tuple[Logits, None]:
+        """The gradient of the logits."""
+        (gradient,), (logits, ids, total, log_probs) = gradients, list(ctx.saved_tensors)
+        logit_gradient = gradient - gradient.sum(-1, keepdim=True) * log_probs.exp()
+        # infinite, maybe, for tokens of the support, whose values are replaced below
+        shares = (logits - total).exp_()
+        others = shares.mul_(logit_gradient[:, -1:])
+        return others.scatter_(-1, ids, logit_gradient[:, :-1]), None
+
+
+def sparse_log_probs(logits: Logits, ids: Int[Tensor, "tokens k"]) -> LogProbs:
+    """Log-probabilities of the tokens in `ids`, then of all others together."""
+    return SparseLogProbs.apply(logits, ids)
+
+
+def target_log_prob(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
+    """The log-probability of the ground-truth next token."""
+    return log_probs.gather(-1, target[:, None])[:, 0]
+
+
 def target_only_support(next_ids: Int[Tensor, " tokens"]) -> Support:
-    """The token that really comes next against all others: enough for likelihoods."""
+    """The ground-truth next token against all others: enough for likelihoods."""
     return Support(target=torch.zeros_like(next_ids), ids=next_ids[:, None])
 
 
-def dense(
-    logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]
-) -> TeacherSignal:
+def dense(logits: Logits, next_ids: Int[Tensor, " tokens"]) -> TeacherSignal:
     """A signal on the whole vocabulary."""
     support = Support(target=next_ids)
     return TeacherSignal(log_probs_on(logits, support), support)
 
 
-def top_k(
-    logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"], k: int
-) -> TeacherSignal:
-    """A signal on the k likeliest tokens, the really next one among them, and the bucket.
+def top_k(logits: Logits, next_ids: Int[Tensor, " tokens"], k: int) -> TeacherSignal:
+    """A signal on the teacher's top K tokens and the bucket.
 
-    The next token takes the last place where it is not among the k likeliest.
+    The ground-truth next token takes the last place unless it is in the top K.
     """
     ids = logits.topk(k, dim=-1).indices
-    found = (ids == next_ids[:, None]).any(-1)
-    ids[:, -1] = torch.where(found, ids[:, -1], next_ids)
+    in_top_k = (ids == next_ids[:, None]).any(-1)
+    ids[:, -1] = torch.where(in_top_k, ids[:, -1], next_ids)
     target = (ids == next_ids[:, None]).int().argmax(-1)
 
     support = Support(target=target, ids=ids)
     return TeacherSignal(log_probs_on(logits, support), support)
-
-
-def target_log_prob(log_probs: LogProbs, target: Int[Tensor, " tokens"]) -> PerToken:
-    """The log-probability of the token that really comes next."""
-    return log_probs.gather(-1, target[:, None])[:, 0]

@@ -30,8 +30,8 @@ def split_by_text(values: Values, tokens: TokenContext) -> Sequence[Tensor]:
 def to_grid(values: Values, tokens: TokenContext) -> Grid:
     """The rows of `values`, the texts side by side."""
     starts = tokens.lengths.cumsum(0) - tokens.lengths
-    at = (starts[:, None] + tokens.places).clamp(max=len(values) - 1)
-    inside = tokens.places < tokens.lengths[:, None]
+    at = (starts[:, None] + tokens.offsets).clamp(max=len(values) - 1)
+    inside = tokens.offsets < tokens.lengths[:, None]
     return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[at], 0)
 
 
@@ -53,11 +53,11 @@ def text_mean(values: Values, tokens: TokenContext) -> Values:
     return torch.cat(means)
 
 
-def sampling_log_probs(tokens: TokenContext) -> PerToken:
+def require_sampled_log_probs(tokens: TokenContext) -> PerToken:
     """What each token was written with. Raises ValueError if a text was not written in training."""
-    if not tokens.all_written:
+    if not tokens.all_sampled:
         raise ValueError(
             "this loss needs texts that are written in training; take a data policy that writes "
             "every text, such as mixed with student_share = 1"
         )
-    return tokens.written_log_probs
+    return tokens.sampled_log_probs

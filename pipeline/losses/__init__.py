@@ -1,10 +1,65 @@
-"""One loss a file, each with a frozen dataclass `Loss`: its fields are the hyperparameters.
+"""One loss a file, each with a frozen dataclass `Loss` whose fields are its hyperparameters.
 
 `Loss()(teacher, student, tokens)` gives the loss of each token in nats; the training loop alone
-masks, sums and divides. A loss may have two more methods:
+masks, sums and divides. Constants of the class say what the rest of the project must know of it.
+They are read off the source without importing it (`pipeline.methods.components.class_constant`):
 
-- `score(teacher, student, tokens)`: a number for each token; `tokens.step_scores` then holds it
-  for all tokens of the optimizer step, for what is defined over the step (medians, ranks,
-  whitening). It is computed without gradient.
-- `advance(state, loss_nats, progress)`: what to carry to the next step; `initial_state()` begins.
+    needs_only_distributions    a divergence of two distributions: may serve inside another loss
+    zero_when_equal             False: a student equal to the teacher still has a loss
+    on_sparse_support           "lower" than on the whole vocabulary, "equal" to that, or "refused";
+                                without it a sparse support may be off either way
 """
+
+import importlib
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss at each token."""
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+        """The loss of each token in nats; the teacher gets no gradient."""
+        ...
+
+
+@runtime_checkable
+class StepStatisticLoss(Loss, Protocol):
+    """A loss with a statistic over all tokens of the optimizer step: medians, ranks, whitening."""
+
+    def step_statistic(
+        self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
+        """A number for each token, which `tokens.step_statistics` then holds for the whole step.
+
+        It is computed without gradient.
+        """
+        ...
+
+
+@runtime_checkable
+class AdaptiveLoss(Loss, Protocol):
+    """A loss that carries a state from step to step, in `tokens.state`."""
+
+    def initial_state(self) -> dict[str, float]:
+        """The state before the first step."""
+        ...
+
+    def update_state(
+        self, state: dict[str, float], loss_nats: float, progress: float
+    ) -> dict[str, float]:
+        """The state for the next step, from the mean loss of this one."""
+        ...
+
+
+def build_loss(name: str, hyperparameters: Mapping[str, object]) -> Loss:
+    """The loss in `pipeline/losses/{name}.py`."""
+    return importlib.import_module(f"pipeline.losses.{name}").Loss(**hyperparameters)
+
+
+def initial_state(loss: Loss) -> dict[str, float]:
+    """What a loss carries before the first step; nothing unless it adapts."""
+    return loss.initial_state() if isinstance(loss, AdaptiveLoss) else {}

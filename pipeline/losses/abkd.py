@@ -17,6 +17,8 @@ from pipeline.methods.ranges import Positive
 class Loss:
     """-1/(αβ) Σ [p^α q^β - α/(α+β) p^(α+β) - β/(α+β) q^(α+β)]."""
 
+    needs_only_distributions = True
+
     teacher_power: Positive = 0.2  # α
     student_power: Positive = 0.7  # β
 

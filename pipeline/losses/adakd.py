@@ -37,7 +37,7 @@ class Loss:
         """All tokens are kept at first."""
         return {"share": 1.0}
 
-    def advance(
+    def update_state(
         self, state: dict[str, float], loss_nats: float, progress: float
     ) -> dict[str, float]:
         """The share r shrinks while the loss falls, and grows again where it rises."""
@@ -56,20 +56,22 @@ class Loss:
             return state
         return state | {"share": share, "reference_nats": smooth}
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+    def step_statistic(
+        self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
         """s: the Hellinger distance between student and teacher."""
         apart = (teacher / 2).exp() - (student / 2).exp()
         return (apart.square().sum(-1) / 2).sqrt()
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        assert tokens.step_scores is not None
-        least, median, chosen = self._hardest(tokens.step_scores, tokens.state["share"])
-        s = self.score(teacher, student.detach(), tokens)
+        assert tokens.step_statistics is not None
+        least, median, chosen = self._hardest(tokens.step_statistics, tokens.state["share"])
+        s = self.step_statistic(teacher, student.detach(), tokens)
         temperature = self._temperature(s, median)[:, None]
         p, q = ((one / temperature).log_softmax(-1) for one in (teacher, student))
         losses = temperature[:, 0].square() * kl(q, p)
         # the loop divides by all tokens, the mean is over the chosen
-        return torch.where(s >= least, losses * len(tokens.step_scores) / chosen, 0)
+        return torch.where(s >= least, losses * len(tokens.step_statistics) / chosen, 0)
 
     def _hardest(
         self, scores: Float[Tensor, " step_tokens"], share: float

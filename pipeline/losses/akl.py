@@ -20,6 +20,8 @@ from pipeline.methods.ranges import OpenShare
 class Loss:
     """g_h / (g_h + g_t) KL(p ‖ q) + g_t / (g_h + g_t) KL(q ‖ p), g = Σ |p - q| of head and tail."""
 
+    needs_only_distributions = True
+
     head_mass: OpenShare = 0.5  # μ
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

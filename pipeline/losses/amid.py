@@ -19,16 +19,21 @@ from pipeline.methods.ranges import OpenShare, Positive, Real
 
 @dataclass(frozen=True)
 class Loss:
-    """D_AB(p, r) with r ∝ (λ p^c + (1 - λ) q^c)^(1/c) and c = (1 - α) / 2."""
+    """D_ab(p, r) with r ∝ (λ p^c + (1 - λ) q^c)^(1/c) and c = (1 - α) / 2.
+
+    D_ab is the alpha-beta divergence of `abkd`, whose exponents are a and b here: α is taken.
+    """
+
+    needs_only_distributions = True
 
     curvature: Real = 0.5  # α
     teacher_share: OpenShare = 0.5  # λ
-    teacher_power: Positive = 0.2
-    assistant_power: Positive = 0.7
+    teacher_power: Positive = 0.2  # a, of p in D_ab
+    assistant_power: Positive = 0.7  # b, of r in D_ab
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        assistant = self._assistant(teacher, student)
-        return alpha_beta(teacher, assistant, self.teacher_power, self.assistant_power)
+        r = self._assistant(teacher, student)
+        return alpha_beta(teacher, r, self.teacher_power, self.assistant_power)
 
     def _assistant(self, p: LogProbs, q: LogProbs) -> LogProbs:
         c = (1 - self.curvature) / 2

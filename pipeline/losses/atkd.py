@@ -12,13 +12,15 @@ definition: TKD and DKD are that divergence between the same pairs of distributi
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from pipeline.distributions.divergences import binary_target, without_target
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
-from pipeline.methods.components import build_loss
-from pipeline.methods.ranges import PlainDivergence, Share
+from pipeline.losses import Loss as BaseLoss
+from pipeline.losses import build_loss
+from pipeline.methods.ranges import BaseDivergence, Share
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,38 @@ class Loss:
     TKD = D((p_g, 1-p_g), (q_g, 1-q_g)) and DKD = D(p̂, q̂), p̂ and q̂ without the next token g.
     """
 
+    on_sparse_support = "lower"
+
     easy_weight: Share = 0.2  # λ
-    base: PlainDivergence = "forward_kl"  # D, with its own defaults
+    base: BaseDivergence = "forward_kl"  # D, with its own defaults
     reverse: bool = False
 
     def __post_init__(self) -> None:
-        """Builds the base once: it is looked up by its name."""
-        object.__setattr__(self, "divergence", build_loss(self.base, {}))
+        """Imports D now: a compiled step can't."""
+        assert isinstance(self.divergence, BaseLoss)
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+    @cached_property
+    def divergence(self) -> BaseLoss:
+        """D, built once."""
+        return build_loss(self.base, {})
+
+    def step_statistic(
+        self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
         """log(1 - p_g), the logarithm of the uncertainty: the same ranks, more digits."""
         judge = student if self.reverse else teacher
         return binary_target(judge, tokens.target)[:, 1]
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        assert tokens.step_scores is not None
+        assert tokens.step_statistics is not None
         p, q = (student, teacher) if self.reverse else (teacher, student)
         g = tokens.target
         target_part = self.divergence(binary_target(p, g), binary_target(q, g), tokens)  # TKD
         diverse_part = self.divergence(without_target(p, g), without_target(q, g), tokens)  # DKD
 
-        median = tokens.step_scores.median()
-        hard_share = (tokens.step_scores >= median).to(p.dtype).mean()
-        hard = self.score(teacher, student.detach(), tokens) >= median
+        median = tokens.step_statistics.median()
+        hard_share = (tokens.step_statistics >= median).to(p.dtype).mean()
+        hard = self.step_statistic(teacher, student.detach(), tokens) >= median
         # the loop divides by all tokens, so a group's weight is divided by its share
         hard_weight, easy_weight = 1 - self.easy_weight, self.easy_weight
         weight = torch.where(hard, hard_weight / hard_share, easy_weight / (1 - hard_share))

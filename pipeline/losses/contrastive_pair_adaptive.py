@@ -28,15 +28,17 @@ class Loss:
     least_skew: OpenShare = 0.01
     gradual: bool = True
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+    def step_statistic(
+        self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
         """The gap between teacher and student over the token's text."""
         p, q = (target_log_prob(one, tokens.target) for one in (teacher, student))
         return (text_mean(p, tokens).exp() - text_mean(q, tokens).exp()).abs()
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        assert tokens.step_scores is not None
-        gap = self.score(teacher, student.detach(), tokens)
+        assert tokens.step_statistics is not None
+        gap = self.step_statistic(teacher, student.detach(), tokens)
         # without a gap m / gap is infinite, and the skew the least
-        closeness = torch.where(gap > 0, tokens.step_scores.mean() / gap, torch.inf)
+        closeness = torch.where(gap > 0, tokens.step_statistics.mean() / gap, torch.inf)
         skew = (1 - (1 - self.skew) * closeness).clamp(self.least_skew, self.skew)
         return contrast(teacher, student, tokens, skew[:, None], self.gradual)

@@ -12,6 +12,9 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, t
 class Loss:
     """-log q(next token); what the teacher thinks plays no part."""
 
+    zero_when_equal = False  # it compares with the text, not with the teacher
+    on_sparse_support = "equal"  # it reads the target alone
+
     def __call__(
         self, teacher: LogProbs | None, student: LogProbs, tokens: TokenContext
     ) -> PerToken:

@@ -18,6 +18,8 @@ from pipeline.methods.ranges import NonNegative
 class Loss:
     """α KL((p_g, 1-p_g) ‖ (q_g, 1-q_g)) + β KL(p̂ ‖ q̂), p̂ and q̂ without the next token g."""
 
+    on_sparse_support = "lower"  # its target part is exact
+
     target_weight: NonNegative = 1.0  # α
     others_weight: NonNegative = 8.0  # β
 

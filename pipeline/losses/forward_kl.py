@@ -15,5 +15,8 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 class Loss:
     """KL(p ‖ q): the student must cover all that the teacher may say."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return kl(teacher, student)

@@ -16,6 +16,9 @@ from pipeline.methods.ranges import OpenShare
 class Loss:
     """β KL(p ‖ m) + (1 - β) KL(q ‖ m) with m = β p + (1 - β) q."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     teacher_weight: OpenShare = 0.5  # β
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

@@ -20,7 +20,7 @@ from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
 from pipeline.distributions.per_sequence import (
     from_grid,
-    sampling_log_probs,
+    require_sampled_log_probs,
     split_by_text,
     to_grid,
     uses_grid,
@@ -42,24 +42,26 @@ class Loss:
     discount: Share = 0.95  # γ
     ratio_margin: OpenShare = 0.2  # ε
 
-    def score(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+    def step_statistic(
+        self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
         """The return from each token on, per token left."""
         log_ratio = target_log_prob(teacher, tokens.target) - target_log_prob(
             student, tokens.target
         )
         rewards = (log_ratio / self.reward_scale).clamp(-self.reward_limit, self.reward_limit)
         if uses_grid(rewards):
-            given, weights = to_grid(rewards, tokens), self._weights(tokens.places, rewards)
-            left = (tokens.lengths[:, None] - tokens.places).clamp(min=1)
+            given, weights = to_grid(rewards, tokens), self._weights(tokens.offsets, rewards)
+            left = (tokens.lengths[:, None] - tokens.offsets).clamp(min=1)
             return from_grid(given @ weights.T / left, tokens)
         return torch.cat([self._returns(one) for one in split_by_text(rewards, tokens)])
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        assert tokens.step_scores is not None
-        written_with = sampling_log_probs(tokens)
-        spread = (tokens.step_scores.var(correction=0) + WHITENING_FLOOR).sqrt()
-        own = self.score(teacher, student.detach(), tokens)
-        advantage = (own - tokens.step_scores.mean()) / spread
+        assert tokens.step_statistics is not None
+        written_with = require_sampled_log_probs(tokens)
+        spread = (tokens.step_statistics.var(correction=0) + WHITENING_FLOOR).sqrt()
+        own = self.step_statistic(teacher, student.detach(), tokens)
+        advantage = (own - tokens.step_statistics.mean()) / spread
 
         ratio = (target_log_prob(student, tokens.target) - written_with).exp()
         clipped = ratio.clamp(1 - self.ratio_margin, 1 + self.ratio_margin)

@@ -10,15 +10,17 @@ exact.
 from dataclasses import dataclass
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
-from pipeline.distributions.per_sequence import sampling_log_probs
+from pipeline.distributions.per_sequence import require_sampled_log_probs
 
 
 @dataclass(frozen=True)
 class Loss:
     """-r A with r = q / q_written and A = log p - log q of the written token, held constant."""
 
+    on_sparse_support = "equal"  # it reads the target alone
+
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        written_with = sampling_log_probs(tokens)
+        written_with = require_sampled_log_probs(tokens)
         log_q = target_log_prob(student, tokens.target)
         advantage = target_log_prob(teacher, tokens.target) - log_q.detach()
         return -(log_q - written_with).exp() * advantage

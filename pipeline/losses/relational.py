@@ -23,6 +23,8 @@ class Loss:
     s and t are the centred log-probabilities of student and teacher, i and j positions of a text.
     """
 
+    on_sparse_support = "refused"  # supports differ between positions
+
     relation_weight: NonNegative = 0.1  # w
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

@@ -14,5 +14,8 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 class Loss:
     """KL(q ‖ p): the student must say only what the teacher might."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return kl(student, teacher)

@@ -16,6 +16,9 @@ from pipeline.methods.ranges import OpenShare
 class Loss:
     """KL(p ‖ α p + (1 - α) q)."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     skew: OpenShare = 0.1  # α, the teacher's weight in the mixture
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

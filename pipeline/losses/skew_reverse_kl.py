@@ -16,6 +16,9 @@ from pipeline.methods.ranges import OpenShare
 class Loss:
     """KL(q ‖ (1 - α) p + α q)."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     skew: OpenShare = 0.1  # α, the student's weight in the mixture
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

@@ -15,6 +15,9 @@ from pipeline.methods.ranges import Share
 class Loss:
     """w KL(p ‖ q) + (1 - w) KL(q ‖ p); half of Jeffreys' divergence at w = ½."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     forward_weight: Share = 0.5  # w
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

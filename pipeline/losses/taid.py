@@ -29,7 +29,7 @@ class Loss:
         """t, and the momentum of the loss's relative fall."""
         return {"t": self.first, "momentum": 0.0}
 
-    def advance(
+    def update_state(
         self, state: dict[str, float], loss_nats: float, progress: float
     ) -> dict[str, float]:
         """The next t; the first step only notes its loss."""

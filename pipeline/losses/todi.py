@@ -16,6 +16,9 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 class Loss:
     """Σ [w p log(p/q) + (1 - w) q log(q/p)] with w = sigmoid(log(p/q)), held constant."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"  # in value, which is Jeffreys' divergence
+
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         log_ratio = teacher - student
         w = log_ratio.detach().sigmoid()

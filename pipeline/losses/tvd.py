@@ -13,7 +13,10 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 
 @dataclass(frozen=True)
 class Loss:
-    """½ Σ |p - q|: bounded by 1, and deaf to how wrong a hopeless token is."""
+    """½ Σ |p - q|: bounded by 1, and insensitive to how wrong an already wrong token is."""
+
+    needs_only_distributions = True
+    on_sparse_support = "lower"
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return (teacher.exp() - student.exp()).abs().sum(-1) / 2

@@ -155,7 +155,6 @@ METHODS = {
         title="CKD-inspired: differences between positions, beside forward KL",
         loss="relational",
         teacher="live",
-        whole_vocabulary=True,
         source="Wilf et al. 2023, arXiv:2311.02253",
         evidence="abstract",
         departures="Samples are positions of a text and views their logits, where the source has "
@@ -293,10 +292,10 @@ METHODS = {
         "the student's reverse KL.",
     ),
     "ikd": Method(
-        title="IKD-style: the teacher learns from its student's exam",
+        title="IKD-style: the teacher learns from its student's feedback",
         loss="forward_kl",
         teacher="live",
-        update="exam",
+        update="student_feedback",
         source="Liu et al. 2021, arXiv:2109.04641",
         evidence="abstract",
         departures="A LoRA teacher for text, where the source has BERT classifiers. Its gradient "

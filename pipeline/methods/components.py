@@ -1,16 +1,16 @@
 """What methods are built of: losses, data policies and teacher updates, a file each.
 
 The fields of a component are read off its source, so that a configuration is checked without
-importing torch; only `build_loss`, `build_policy` and `build_update` import it. Training jobs
-import this module, so it doesn't know the list of methods: a new entry there must not rerun them.
+importing torch. Training jobs import this module, so it doesn't know the list of methods: a new
+entry there must not rerun them.
 """
 
 import ast
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,8 +34,15 @@ class Hyperparameter:
     annotation: str
     default: object
 
+    @property
+    def is_base_divergence(self) -> bool:
+        """Whether the field names a loss that the component is built around."""
+        return vars(ranges).get(self.annotation) is ranges.BaseDivergence
+
     def check(self, value: object) -> object:
         """`value` as the field takes it. Raises ValueError saying what is allowed."""
+        if self.is_base_divergence and value not in base_divergences():
+            raise ValueError(f"Input should be one of {', '.join(base_divergences())}")
         kind = getattr(ranges, self.annotation, None) or BUILT_IN[self.annotation]
         try:
             return TypeAdapter(kind).validate_python(value)
@@ -81,24 +88,35 @@ def class_constant(kind: Kind, name: str, constant: str, default: object) -> obj
 
 def generates_text(policy: str) -> bool:
     """Whether a data policy generates text during training."""
-    return not class_constant("data_policies", policy, "known_ahead", False)
+    return decoding_passes(policy) > 0
+
+
+def decoding_passes(policy: str) -> float:
+    """How many models decode for each text of a step under a data policy, on average."""
+    passes = class_constant("data_policies", policy, "decoding_passes", None)
+    if not isinstance(passes, float):
+        raise ValueError(f"data_policies/{policy}.py: class Policy lacks a number decoding_passes")
+    return passes
+
+
+def on_sparse_support(loss: str) -> object:
+    """What a top-K support does to a loss: "lower", "equal" or "refused"; None: not documented."""
+    return class_constant("losses", loss, "on_sparse_support", None)
+
+
+@cache
+def base_divergences() -> list[str]:
+    """The losses that may serve inside another one: they need no more than two distributions."""
+    constant = "needs_only_distributions"
+    return [name for name in names("losses") if class_constant("losses", name, constant, False)]
+
+
+def inner_losses(loss: str, settings: Mapping[str, str]) -> list[str]:
+    """The losses that a loss with these settings is built around."""
+    fields = hyperparameters("losses", loss).values()
+    return [settings[field.name] for field in fields if field.is_base_divergence]
 
 
 def names(kind: Kind) -> list[str]:
     """All losses, policies or teacher updates: the files of their folder."""
     return sorted(path.stem for path in (PIPELINE / kind).glob("[a-z]*.py"))
-
-
-def build_loss(name: str, values: dict[str, Any]) -> Any:
-    """The loss in `pipeline/losses/{name}.py`."""
-    return importlib.import_module(f"pipeline.losses.{name}").Loss(**values)
-
-
-def build_policy(name: str, values: dict[str, Any]) -> Any:
-    """The data policy in `pipeline/data_policies/{name}.py`."""
-    return importlib.import_module(f"pipeline.data_policies.{name}").Policy(**values)
-
-
-def build_update(name: str, values: dict[str, Any]) -> Any:
-    """The teacher update in `pipeline/teacher_updates/{name}.py`."""
-    return importlib.import_module(f"pipeline.teacher_updates.{name}").Update(**values)

@@ -25,7 +25,6 @@ class Method:
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
     gold_weight: float = 0.0  # share of cross entropy in the loss, on text the student didn't write
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
-    whole_vocabulary: bool = False  # whether its loss refuses the teacher's top K
     draws: int | None = None  # tokens drawn from the teacher at each place; null: its top K
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
@@ -35,6 +34,11 @@ class Method:
     def generates_text(self) -> bool:
         """Whether text is generated during training."""
         return components.generates_text(self.policy)
+
+    @property
+    def whole_vocabulary(self) -> bool:
+        """Whether the loss refuses the teacher's top K."""
+        return components.on_sparse_support(self.loss) == "refused"
 
     @property
     def components(self) -> list[tuple[Kind, str]]:

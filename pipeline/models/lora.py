@@ -1,4 +1,4 @@
-"""Low-rank adapters: a frozen model with a small part that learns.
+"""Low-rank adapters: a frozen model with a small trainable part.
 
 E. Hu, Y. Shen, P. Wallis, et al., 2021. LoRA: Low-Rank Adaptation of Large Language Models.
 arXiv:2106.09685, section 4.1: a layer gives W x + s B A x, with W frozen and B zero at first, so
@@ -29,7 +29,7 @@ class Adapted(torch.nn.Module):
         self, layer: torch.nn.Linear | Conv1D, rank: int, scale: float, rng: torch.Generator
     ):
         super().__init__()
-        # Conv1D is a linear layer that stores its weight the other way round
+        # Conv1D is a linear layer that stores its weight transposed
         weight = layer.weight if isinstance(layer, torch.nn.Linear) else layer.weight.T
         outputs, inputs = weight.shape
         start = torch.randn(rank, inputs, generator=rng, dtype=weight.dtype)
@@ -39,7 +39,7 @@ class Adapted(torch.nn.Module):
         self.up = torch.nn.Parameter(weight.new_zeros(outputs, rank))  # B
 
     def forward(self, x: Float[Tensor, "... inputs"]) -> Float[Tensor, "... outputs"]:
-        """The layer's output and the adapter's, added."""
+        """W x + s B A x."""
         low = torch.nn.functional.linear(x, self.down)
         return self.layer(x) + self.scale * torch.nn.functional.linear(low, self.up)
 
@@ -47,22 +47,22 @@ class Adapted(torch.nn.Module):
 def attach(
     model: torch.nn.Module, rank: int, scale: float, rng: torch.Generator
 ) -> list[torch.nn.Parameter]:
-    """Freezes a model but for new adapters in it, which are returned.
+    """Freezes a model and adds adapters to it; returns the adapters' weights.
 
-    Raises: ValueError if the model names none of its layers as we know them.
+    Raises: ValueError if no layer of the model has one of the `TARGETS` as its name.
     """
-    found = [
+    layers = [
         (parent, name, layer)
         for parent in model.modules()
         for name, layer in parent.named_children()
         if name in TARGETS and isinstance(layer, torch.nn.Linear | Conv1D)
     ]
-    if not found:
+    if not layers:
         raise ValueError(f"{type(model).__name__} has no layer named {', '.join(TARGETS)}")
 
     model.requires_grad_(False)
-    adapted = [Adapted(layer, rank, scale, rng) for _, _, layer in found]
-    for (parent, name, _), module in zip(found, adapted, strict=True):
+    adapted = [Adapted(layer, rank, scale, rng) for _, _, layer in layers]
+    for (parent, name, _), module in zip(layers, adapted, strict=True):
         setattr(parent, name, module)
     return [weight for module in adapted for weight in (module.down, module.up)]
 
@@ -76,42 +76,43 @@ class LoraOptimizer:
         rng = torch.Generator().manual_seed(seed)
         self.model = model
         self.weights = attach(model, rank, scale, rng)
-        self.optimizer = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
-        self.pending: tuple[int, AsyncScalars] | None = None  # whether the last gradient was finite
+        self.adamw = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
+        self.pending: tuple[int, AsyncScalars] | None = None  # is the last gradient finite?
 
-    def follow(self, step: int) -> None:
+    def step(self, step: int) -> None:
         """One step along the gradients that the adapters hold.
 
         Raises: ValueError if those of the step before were not finite: a GPU isn't waited for.
         """
-        self.settle()
-        assert all(one.grad is not None for one in self.weights)
-        finite = torch.stack([one.grad.isfinite().all() for one in self.weights]).all()
+        self.check_finite()
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        assert len(gradients) == len(self.weights)
+        finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
         self.pending = step, AsyncScalars([finite])
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
 
-    def settle(self) -> None:
+    def check_finite(self) -> None:
         """Raises ValueError if the gradients of the last step were not finite."""
         if self.pending is None:
             return
-        (step, numbers), self.pending = self.pending, None
-        if not numbers.read()[0]:
+        (step, scalars), self.pending = self.pending, None
+        if not scalars.read()[0]:
             raise ValueError(
                 f"the teacher's gradient is not finite at step {step + 1}; "
                 "a lower adapter_rate may help"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on. Raises ValueError as `settle`."""
-        self.settle()
-        weights = [one.detach() for one in self.weights]
-        return {"weights": weights, "optimizer": self.optimizer.state_dict()}
+        """Everything that a later process needs to resume. Raises ValueError as `check_finite`."""
+        self.check_finite()
+        weights = [weight.detach() for weight in self.weights]
+        return {"weights": weights, "optimizer": self.adamw.state_dict()}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state."""
+        """Resumes from a saved state."""
         saved: Sequence[Tensor] = state["weights"]
         for weight, value in zip(self.weights, saved, strict=True):
             weight.copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.adamw.load_state_dict(state["optimizer"])

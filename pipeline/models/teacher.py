@@ -1,4 +1,4 @@
-"""Where a teacher's signal comes from: a live model, or one that was written to disk."""
+"""Teachers that run live during training; one that is read from disk is in `teacher_cache`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,98 +6,104 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, collate
-from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal, dense, top_k
+from pipeline.distributions.log_probs import (
+    Logits,
+    TeacherDistributions,
+    TeacherSignal,
+    dense,
+    top_k,
+)
 from pipeline.distributions.ranking import RANKED, likeliest
 from pipeline.models.flops import count
 from pipeline.models.language_model import Precision, autocast, counted_lm_head, response_hidden
+from pipeline.models.logits import Hidden
 from pipeline.runtime.costs import ModelCounter
 
 
 @runtime_checkable
 class Teacher(Protocol):
-    """Anything that says what should come next in a batch."""
+    """A source of next-token distributions."""
 
     def signal(self, batch: Batch) -> TeacherSignal:
-        """The distribution and the likeliest tokens at each response token, without gradient."""
+        """The distribution and the top tokens at each response token, without gradient."""
         ...
 
-    def forecast(self, batch: Batch) -> TeacherDistributions:
-        """The distributions alone, for whoever wants them part by part."""
+    def distributions(self, batch: Batch) -> TeacherDistributions:
+        """The distributions alone, to be computed chunk by chunk."""
         ...
 
     def count(self) -> ModelCounter:
-        """Starts counting what it does, in the counter that is returned."""
+        """The teacher's work from now on, in an object that is updated in place."""
         ...
 
 
 @dataclass(frozen=True)
 class LiveTeacher:
-    """A model that is asked at every batch: dense, or on its top k."""
+    """A teacher whose model runs on every batch; its signal is dense, or its top K."""
 
     model: PreTrainedModel
     precision: Precision = "auto"
     k: int | None = None
 
-    def logits(self, batch: Batch) -> Float[Tensor, "tokens vocabulary"]:
+    def logits(self, batch: Batch) -> Logits:
         """The model's logits at each response token, without gradient."""
         return LiveDistributions(self, batch).logits(slice(None))
 
     def signal(self, batch: Batch) -> TeacherSignal:
-        """The model's distribution and its likeliest tokens at each response token."""
+        """The model's distribution and its top tokens at each response token."""
         logits = self.logits(batch)
-        return replace(self.of(logits, batch.next_ids), likeliest=likeliest(logits, RANKED))
+        signal = self.signal_from_logits(logits, batch.next_ids)
+        return replace(signal, likeliest=likeliest(logits, RANKED))
 
-    def of(
-        self, logits: Float[Tensor, "tokens vocabulary"], next_ids: Int[Tensor, " tokens"]
-    ) -> TeacherSignal:
-        """The distribution that logits are of: dense, or on their top k."""
+    def signal_from_logits(self, logits: Logits, next_ids: Int[Tensor, " tokens"]) -> TeacherSignal:
+        """The distribution of logits: dense, or their top K."""
         return dense(logits, next_ids) if self.k is None else top_k(logits, next_ids, self.k)
 
-    def forecast(self, batch: Batch) -> "LiveDistributions":
-        """The same; the model reads the batch when it is first asked."""
+    def distributions(self, batch: Batch) -> "LiveDistributions":
+        """The distributions on a batch; the body runs when a chunk is first asked for."""
         return LiveDistributions(self, batch)
 
-    def check(self, texts: Sequence[Text], step: int) -> None:
-        """Raises ValueError, naming the teacher, where it gives a text no numbers."""
+    def check_finite(self, texts: Sequence[Text], step: int) -> None:
+        """Raises ValueError, naming the teacher, if its logits on a text are not finite."""
         for text in texts:
             if not self.logits(collate([text], self.model.device)).isfinite().all():
                 raise ValueError(
-                    f"the live teacher's log-probabilities are not numbers at step {step + 1}, on "
-                    f"{text.example_id}: it is broken, not the student; train it anew or take "
-                    "another, or lower the rate at which it learns if it does"
+                    f"the live teacher's logits are not finite at step {step + 1}, on "
+                    f"{text.example_id}: the teacher is broken, not the student; train it again or "
+                    "take another one, or lower adapter_rate if it learns too"
                 )
 
     def count(self) -> ModelCounter:
-        """Starts counting what its model does."""
+        """The work of the teacher's model from now on."""
         return count(self.model)
 
 
 @dataclass(frozen=True)
 class LiveDistributions:
-    """A live teacher over a batch, read once; of its logits a part exists at a time."""
+    """A live teacher on a batch: one pass of its body, logits for one chunk at a time."""
 
     teacher: LiveTeacher
     batch: Batch
 
-    def part(self, rows: slice) -> TeacherSignal:
+    def chunk(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
-        return self.teacher.of(self.logits(rows), self.batch.next_ids[rows])
+        return self.teacher.signal_from_logits(self.logits(rows), self.batch.next_ids[rows])
 
     @torch.no_grad()
-    def logits(self, rows: slice) -> Float[Tensor, "tokens vocabulary"]:
+    def logits(self, rows: slice) -> Logits:
         """The model's logits at each of these tokens."""
-        with self._precision():
+        with self._autocast():
             return counted_lm_head(self.teacher.model, self._hidden[rows])
 
     @cached_property
-    def _hidden(self) -> Float[Tensor, "tokens width"]:
-        with self._precision():
+    def _hidden(self) -> Hidden:
+        with self._autocast():
             return response_hidden(self.teacher.model, self.batch)
 
-    def _precision(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         return autocast(self.teacher.model.device, self.teacher.precision)

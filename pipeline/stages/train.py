@@ -8,7 +8,8 @@ import torch
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_texts
-from pipeline.methods import components
+from pipeline.data_policies import build_policy
+from pipeline.losses import build_loss
 from pipeline.models import positions, vocabulary
 from pipeline.models.language_model import (
     default_device,
@@ -26,9 +27,10 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
+from pipeline.teacher_updates import build_update
 from pipeline.training import checkpoint
-from pipeline.training.compile import compiled
-from pipeline.training.loop import distill, flush_metrics
+from pipeline.training.compile import compile_for_gpu
+from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 LOG_SECONDS = 5.0
@@ -49,31 +51,31 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     update = None
     if method.update:
         assert isinstance(teacher, LiveTeacher)
-        update = components.build_update(method.update, method.update_settings).begin(
+        update = build_update(method.update, method.update_settings).attach(
             teacher.model, pool, settings, options.micro_batch_tokens
         )
     return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher,
-        loss=components.build_loss(method.loss, method.loss_settings),
-        policy=components.build_policy(method.policy, method.policy_settings),
-        update=update,
-        pool=pool,
-        validation=read_texts(options.tokens / "validation.parquet"),
-        plain=plain,
-        budget=options.micro_batch_tokens,
-        recompute=options.gradient_checkpointing,
+        loss=build_loss(method.loss, method.loss_settings),
+        policy=build_policy(method.policy, method.policy_settings),
+        teacher_update=update,
+        train_set=pool,
+        validation_set=read_texts(options.tokens / "validation.parquet"),
+        plain_text=plain,
+        max_tokens=options.micro_batch_tokens,
+        gradient_checkpointing=options.gradient_checkpointing,
     )
 
 
 def check_positions(run: TrainingRun, options: TrainOptions) -> None:
     """Raises ValueError where student or live teacher is too short for what it is to read."""
     models = {options.start: run.student}
-    if isinstance(run.teacher, LiveTeacher):
+    if isinstance(run.teacher, LiveTeacher) and options.teacher:
         models[options.teacher] = run.teacher.model
-    new_tokens = 0 if run.known_ahead else run.settings.max_new_tokens
-    texts = [*run.pool, *run.validation, *run.plain]
+    new_tokens = 0 if run.policy.is_off_policy else run.settings.max_new_tokens
+    texts = [*run.train_set, *run.validation_set, *run.plain_text]
     for path, model in models.items():
         positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
 
@@ -97,13 +99,15 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
     return LiveTeacher(model, precision)
 
 
-def train(run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str) -> None:
+def train_to_end(
+    run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str
+) -> None:
     """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
     stopped: list[int] = []
     command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
     saved = logged = time.monotonic()
     save_seconds = options.save_seconds
-    for step in distill(run, state):
+    for step in train(run, state):
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step in (1, run.steps):
             flush_metrics(state)
@@ -154,12 +158,12 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(settings.seed)
     command_line.begin(options.out, options.job, options.inputs())
 
-    run = compiled(assemble(options, settings))
+    run = compile_for_gpu(assemble(options, settings))
     check_positions(run, options)
     state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"going on after step {state.step} of {run.steps}")
-    train(run, state, options, job_key)
+    train_to_end(run, state, options, job_key)
 
     with artifact.atomic_write(options.out) as folder:
         run.student.save_pretrained(folder / "model")

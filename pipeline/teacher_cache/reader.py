@@ -28,12 +28,12 @@ class CachedTeacher:
         Raises: ValueError for a text that was not cached.
         """
         rows = self.store.rows(batch.texts)
-        signal = self.tier.forecast(rows, batch).part(slice(None))
+        signal = self.tier.distributions(rows, batch).chunk(slice(None))
         return replace(signal, likeliest=self.tier.likeliest(rows, signal.support))
 
-    def forecast(self, batch: Batch) -> TeacherDistributions:
+    def distributions(self, batch: Batch) -> TeacherDistributions:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""
-        return self.tier.forecast(self.store.rows(batch.texts), batch)
+        return self.tier.distributions(self.store.rows(batch.texts), batch)
 
     def count(self) -> ModelCounter:
         """What of the teacher is run while signals are read."""

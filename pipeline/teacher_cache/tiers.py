@@ -45,7 +45,7 @@ class Tier(Protocol):
         """A row for each token, in little memory, where the vocabulary has that order."""
         ...
 
-    def forecast(self, rows: Numbers, batch: Batch) -> TeacherDistributions:
+    def distributions(self, rows: Numbers, batch: Batch) -> TeacherDistributions:
         """The teacher's distribution at the tokens of a batch, whose rows these are."""
         ...
 
@@ -90,7 +90,7 @@ class TopK:
             "likeliest": stored["likeliest"],
         }
 
-    def forecast(self, rows: Numbers, batch: Batch) -> TeacherSignal:
+    def distributions(self, rows: Numbers, batch: Batch) -> TeacherSignal:
         """The next token stands first, the others by their places in the shard's vocabulary."""
         device = batch.next_ids.device
         others = _on(device, rows["ids"].astype(np.int32)).long()
@@ -148,7 +148,7 @@ class Sampled:
         counts[taken] = stored["counts"]
         return {"ids": ids.astype(np.int32), "counts": counts, "target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Numbers, batch: Batch) -> TeacherSignal:
+    def distributions(self, rows: Numbers, batch: Batch) -> TeacherSignal:
         """As `pipeline.distributions.sampled_targets` has it.
 
         The next token has the share of the draws that it got, often none: only so are the shares
@@ -183,7 +183,7 @@ class Hidden:
         kept = {name: stored[name] for name in ("likeliest", "states")}
         return kept | {"target": stored["target"][:, 0]}
 
-    def forecast(self, rows: Numbers, batch: Batch) -> "HiddenForecast":
+    def distributions(self, rows: Numbers, batch: Batch) -> "HiddenForecast":
         """Dense, from the same product that the live teacher ends with."""
         return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch)
 
@@ -201,7 +201,7 @@ class HiddenForecast:
     batch: Batch
 
     @torch.no_grad()
-    def part(self, rows: slice) -> TeacherSignal:
+    def chunk(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
         states, head, work = self.states[rows], self.tier.head, self.tier.work
         with autocast(states.device, self.tier.facts.precision):

@@ -1,31 +1,53 @@
 """How a teacher learns along with its student: one way a file, each with a frozen `Update`.
 
-`Update().begin(teacher, pool, settings, budget)` gives the teacher, which is frozen, a part that
-learns, and returns a `TeacherTraining`. The training loop calls `learn` after each step of the
-student's. The teacher's artifact on disk stays as it was: what was learnt lives in the process
-and, until training ends, in the saved state of the run.
+`Update().attach(teacher, ...)` gives the frozen teacher a part that learns, and returns a
+`TeacherUpdate`, whose `step` the training loop calls after each step of the student. The teacher's
+artifact on disk stays unchanged: what was learned lives in the process and, until training ends, in
+the saved training state.
 """
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
 
-from pipeline.data.batch import Batch
+from pipeline.data.batch import Batch, Text
+from pipeline.settings.distill import DistillSettings
 
 
 @runtime_checkable
-class TeacherTraining(Protocol):
+class TeacherUpdate(Protocol):
     """A teacher under training."""
 
-    def learn(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
-        """One step of the teacher's, on what its student was just trained on."""
+    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+        """One step of the teacher on what its student was just trained on."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later process needs to go on."""
+        """Everything that a later process needs to resume."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state."""
+        """Resumes from a saved state."""
         ...
+
+
+@runtime_checkable
+class UpdateMethod(Protocol):
+    """The hyperparameters of a teacher update, before it has a teacher."""
+
+    def attach(
+        self,
+        teacher: PreTrainedModel,
+        train_set: Sequence[Text],
+        settings: DistillSettings,
+        max_tokens: int,
+    ) -> TeacherUpdate:
+        """Adds to a frozen teacher what is to learn."""
+        ...
+
+
+def build_update(name: str, hyperparameters: Mapping[str, object]) -> UpdateMethod:
+    """The teacher update in `pipeline/teacher_updates/{name}.py`."""
+    return importlib.import_module(f"pipeline.teacher_updates.{name}").Update(**hyperparameters)

@@ -27,9 +27,9 @@ from pipeline.distributions.log_probs import (
 )
 from pipeline.methods.ranges import Count, NonNegative, Positive
 from pipeline.models.language_model import Precision, autocast, response_logits
+from pipeline.models.logit_chunks import split_by_logits
 from pipeline.models.lora import LoraOptimizer
 from pipeline.settings.distill import DistillSettings
-from pipeline.training.chunked_loss import split_by_logits
 
 
 @dataclass(frozen=True)
@@ -41,47 +41,48 @@ class Update:
     adapter_rate: Positive = 1e-4
     student_weight: NonNegative = 0.5  # w
 
-    def begin(
+    def attach(
         self,
         teacher: PreTrainedModel,
-        pool: Sequence[Text],
+        train_set: Sequence[Text],
         settings: DistillSettings,
-        budget: int,
-    ) -> "Module":
-        """Puts the module into the teacher."""
-        learner = LoraOptimizer(
+        max_tokens: int,
+    ) -> "OnlineModule":
+        """Adds the module to the teacher."""
+        optimizer = LoraOptimizer(
             teacher, self.adapter_rank, self.adapter_scale, self.adapter_rate, settings.seed
         )
-        return Module(learner, self.student_weight, settings.training.precision)
+        return OnlineModule(optimizer, self.student_weight, settings.training.precision)
 
 
 @dataclass(frozen=True)
-class Module:
+class OnlineModule:
     """An online module under training."""
 
-    learner: LoraOptimizer
+    optimizer: LoraOptimizer
     student_weight: float
     precision: Precision
 
-    def learn(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
         """One step on the texts that the student was just trained on."""
-        count = sum(batch.token_count for batch in batches)
+        token_count = sum(batch.token_count for batch in batches)
         for batch in split_by_logits(student, batches):
             support = Support(target=batch.next_ids)
             with autocast(student.device, self.precision):
-                p = log_probs_on(response_logits(self.learner.model, batch), support)
+                p = log_probs_on(response_logits(self.optimizer.model, batch), support)
                 with torch.no_grad():
                     q = log_probs_on(response_logits(student, batch), support)
-            (token_losses(p, q, batch, self.student_weight).sum() / count).backward()
-        self.learner.follow(step)
+            losses = token_losses(p, q, batch, self.student_weight)
+            (losses.sum() / token_count).backward()
+        self.optimizer.step(step)
 
     def state_dict(self) -> dict[str, Any]:
         """The module's weights and optimizer."""
-        return self.learner.state_dict()
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state."""
-        self.learner.load_state_dict(state)
+        """Resumes from a saved state."""
+        self.optimizer.load_state_dict(state)
 
 
 def token_losses(p: LogProbs, q: LogProbs, batch: Batch, student_weight: float) -> PerToken:

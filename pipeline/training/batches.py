@@ -1,70 +1,117 @@
-"""What the steps of a run train on: texts, laid out in micro-batches, with the teacher's word."""
+"""The data of each optimizer step: micro-batches with the teacher's distributions on them."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from pipeline.data.batch import Batch, Text, micro_batches
-from pipeline.distributions.log_probs import TeacherDistributions
+from pipeline.distributions.log_probs import (
+    TeacherDistributions,
+    TeacherSignal,
+    target_only_support,
+)
 from pipeline.generation.rollouts import StepContext
 from pipeline.models.teacher import LiveTeacher
-from pipeline.training.prefetch import ahead
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
+
+Item = TypeVar("Item")
+
+PREFETCHED = 2  # items that are ready or in the making
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The distributions of a method without a teacher: all probability on the text's own token."""
+
+    next_ids: Int[Tensor, " tokens"]
+
+    def chunk(self, rows: slice) -> TeacherSignal:
+        """The one-hot distribution at each of these tokens."""
+        support = target_only_support(self.next_ids[rows])
+        log_probs = torch.zeros(len(support.target), 2, device=self.next_ids.device)
+        log_probs[:, 1] = -torch.inf
+        return TeacherSignal(log_probs, support)
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Texts that are read together, and what the teacher says of them."""
+    """Texts that go through the models together, and the teacher's distributions on them."""
 
     batch: Batch
-    forecast: TeacherDistributions | None
+    teacher: TeacherDistributions
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """All that one step trains on."""
+    """The data of one optimizer step."""
 
     texts: Sequence[Text]
     micro_batches: Sequence[MicroBatch]
-    plain: Sequence[Batch]  # of the language-modelling term
+    plain_text: Sequence[Batch]  # for the language-modelling term; empty without one
 
     @property
     def batches(self) -> list[Batch]:
-        """The micro-batches without the teacher's word."""
-        return [one.batch for one in self.micro_batches]
+        """The micro-batches without the teacher's distributions."""
+        return [micro_batch.batch for micro_batch in self.micro_batches]
+
+    @property
+    def token_count(self) -> int:
+        """The number of response tokens, which the loss is averaged over."""
+        return sum(batch.token_count for batch in self.batches)
+
+    @property
+    def plain_text_token_count(self) -> int:
+        """The number of plain-text tokens."""
+        return sum(batch.token_count for batch in self.plain_text)
 
 
 def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
-    """What each step trains on, from where `state` stands: made ahead where that can be known."""
-    made = (supply(run, state, step) for step in range(state.step, run.steps))
-    return ahead(made) if run.known_ahead else made
+    """The batches from `state.step` on; off-policy ones are prefetched."""
+    batches = (step_batch(run, state, step) for step in range(state.step, run.steps))
+    return prefetch(batches) if run.policy.is_off_policy else batches
 
 
-def supply(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
-    """What a step trains on. A live teacher is asked by whoever uses its forecast."""
-    training, device = run.settings.training, run.student.device
-    drawn = draw_batch(run.pool, step, training.batch_size, run.settings.seed)
-    texts = run.policy.texts(drawn, turn(run, state, step))
-    found = [
-        MicroBatch(batch, run.teacher.forecast(batch) if run.teacher else None)
-        for batch in micro_batches(texts, run.budget, device)
+def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
+    """The data of a step. A live teacher runs when its distributions are first used."""
+    batch_size, seed = run.settings.training.batch_size, run.settings.seed
+    batch = draw_batch(run.train_set, step, batch_size, seed)
+    texts = run.policy.texts(batch, step_context(run, state, step))
+    plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
+    return StepBatch(
+        texts,
+        with_teacher(run, texts),
+        list(micro_batches(plain_text, run.max_tokens, run.student.device)),
+    )
+
+
+def with_teacher(run: TrainingRun, texts: Sequence[Text]) -> list[MicroBatch]:
+    """Micro-batches of texts with the distributions of the run's teacher."""
+    return [
+        MicroBatch(
+            batch,
+            run.teacher.distributions(batch) if run.teacher else GroundTruth(batch.next_ids),
+        )
+        for batch in micro_batches(texts, run.max_tokens, run.student.device)
     ]
-    if not run.plain:
-        return StepBatch(texts, found, [])
-    plain = draw_batch(run.plain, step, training.batch_size, run.settings.seed)
-    return StepBatch(texts, found, list(micro_batches(plain, run.budget, device)))
 
 
-def turn(run: TrainingRun, state: TrainingState, step: int) -> StepContext:
-    """What the data policy may know of a step."""
+def step_context(run: TrainingRun, state: TrainingState, step: int) -> StepContext:
+    """The context of a step that its data policy may use."""
     seed = int(np.random.SeedSequence([run.settings.seed, step]).generate_state(1)[0])
     return StepContext(
         step=step,
         steps=run.steps,
-        epoch=step * run.settings.training.batch_size // len(run.pool),
-        pool=run.pool,
+        epoch=step * run.settings.training.batch_size // len(run.train_set),
+        pool=run.train_set,
         student=run.student,
         teacher=run.teacher.model if isinstance(run.teacher, LiveTeacher) else None,
         max_new_tokens=run.settings.max_new_tokens,
@@ -72,3 +119,20 @@ def turn(run: TrainingRun, state: TrainingState, step: int) -> StepContext:
         rng=np.random.default_rng(seed),
         state=state.policy,
     )
+
+
+def prefetch(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items in the same order, made by a thread ahead of their use.
+
+    An error is raised when its item's turn comes.
+    """
+    source = iter(items)
+
+    def take_one() -> list[Item]:
+        return list(islice(source, 1))  # empty at the end
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as thread:
+        queue = deque(thread.submit(take_one) for _ in range(PREFETCHED))
+        while item := queue.popleft().result():
+            queue.append(thread.submit(take_one))
+            yield from item

@@ -1,13 +1,14 @@
 """The state of a training run on disk, so that a kill costs no more than the last interval."""
 
 import hashlib
+import io
 import shutil
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
+from typing_extensions import Buffer
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.runtime.costs import Cost
@@ -19,30 +20,29 @@ FILE = "state.pt"
 KEPT = 2  # states: where the last one turns out to be damaged, the one before it serves
 
 
-class Hashed:
-    """A file that is written from its start to its end, and digested at the same time.
+class HashedFile(io.FileIO):
+    """A file that is digested while it is written, from start to end.
 
-    A state of tens of gigabytes is to be on the disk before a scheduler's patience ends: it isn't
-    read once more, and a second thread digests each part while it is written.
+    A state of tens of gigabytes must be on the disk before a scheduler's patience ends: it isn't
+    read once more, and a second thread digests each block while it is written.
     """
 
-    def __init__(self, file: BinaryIO, threads: Executor):
-        self._file, self._threads = file, threads
-        self._sha256, self._size = hashlib.sha256(), 0
+    def __init__(self, path: Path, digester: Executor):
+        super().__init__(path, "wb")
+        self._digester, self._sha256, self._size = digester, hashlib.sha256(), 0
 
-    def write(self, data: memoryview | bytes) -> int:
-        """Appends bytes; on return nothing refers to them any longer."""
-        digesting = self._threads.submit(self._sha256.update, data)
+    def write(self, data: Buffer) -> int:
+        """Writes all of `data`; on return nothing refers to it any longer."""
+        block = memoryview(data).cast("B")
+        digesting = self._digester.submit(self._sha256.update, block)
         try:
-            written = self._file.write(data)
+            written = 0
+            while written < len(block):  # a system call writes at most 2 GiB
+                written += super().write(block[written:])
         finally:
             digesting.result()
         self._size += written
         return written
-
-    def flush(self) -> None:
-        """Hands on what is buffered."""
-        self._file.flush()
 
     def digest(self) -> checksums.Digest:
         """Size and sha256 of all that was written."""
@@ -58,7 +58,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
     value = {
         "student": run.student.state_dict(),
         "optimizer": state.optimizer.state_dict(),
-        "update": run.update.state_dict() if run.update is not None else None,
+        "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
         "step": state.step,
         "usage": asdict(state.usage),
         "work": [asdict(state.student_work), asdict(state.teacher_work)],
@@ -68,17 +68,16 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
     }
     with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
         temporary.mkdir()
-        made = {"job": job_key, "files": {FILE: _written(value, temporary / FILE)}}
+        made = {"job": job_key, "files": {FILE: _write(value, temporary / FILE)}}
         artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(made))
     for old in _saved(folder)[:-KEPT]:
         shutil.rmtree(old)
 
 
-def _written(value: dict[str, object], path: Path) -> checksums.Digest:
-    with path.open("wb") as file, ThreadPoolExecutor(1) as threads:
-        hashed = Hashed(file, threads)
-        torch.save(value, hashed)
-    return hashed.digest()
+def _write(value: dict[str, object], path: Path) -> checksums.Digest:
+    with ThreadPoolExecutor(1) as digester, HashedFile(path, digester) as file:
+        torch.save(value, file)
+    return file.digest()
 
 
 def resume(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> bool:
@@ -105,8 +104,8 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     value = torch.load(path, map_location=run.student.device, weights_only=True)
     run.student.load_state_dict(value["student"])
     state.optimizer.load_state_dict(value["optimizer"])
-    if run.update is not None:
-        run.update.load_state_dict(value["update"])
+    if run.teacher_update is not None:
+        run.teacher_update.load_state_dict(value["update"])
     state.step, state.usage = value["step"], Cost(**value["usage"])
     for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
         vars(work).update(saved)

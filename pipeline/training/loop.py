@@ -1,273 +1,253 @@
-"""The training loop: flat, the same for every method, and the one place that masks and reduces."""
+"""The training loop, the same for every method: it alone masks, averages and accumulates losses.
+
+The loss is a mean over the response tokens of an optimizer step. Micro-batches and chunks of logits
+are of whole texts, so a loss may use all tokens of a text, and how a step is cut changes no result.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.data.batch import Batch, Text, micro_batches, token_context
+from pipeline.data_policies import ValidatedPolicy
 from pipeline.distributions.log_probs import (
-    LogProbs,
+    Logits,
     PerToken,
-    Support,
+    TeacherSignal,
     TokenContext,
     log_probs_on,
     target_log_prob,
     target_only_support,
 )
+from pipeline.losses import AdaptiveLoss, Loss, StepStatisticLoss
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
-from pipeline.models.language_model import (
-    autocast,
-    counted_lm_head,
-    parameter_count,
-    response_hidden,
-)
+from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
+from pipeline.models.logit_chunks import logit_chunks
+from pipeline.models.logits import Hidden
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
-from pipeline.training.batches import MicroBatch, StepBatch, step_batches
-from pipeline.training.chunked_loss import Hidden, descend, max_logits, parts
+from pipeline.training.batches import StepBatch, step_batches
 from pipeline.training.schedule import learning_rate, validation_steps
 from pipeline.training.state import PendingMetrics, Row, TrainingRun, TrainingState
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The teacher's distributions, the student's logits, and what else a loss may know."""
+def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
+    """Trains the student in place from `state.step` on; yields the count of steps after each one.
 
-    teacher: LogProbs | None
-    logits: Float[Tensor, "tokens vocabulary"]  # of the student
-    support: Support
-    tokens: TokenContext
-
-    @property
-    def student(self) -> LogProbs:
-        """The student's distributions."""
-        return log_probs_on(self.logits, self.support)
-
-
-def distill(run: TrainingRun, state: TrainingState) -> Iterator[int]:
-    """Trains the student in place, on from where `state` stands; gives each step as it is queued.
-
-    `flush_metrics` reads its row. Raises ValueError as that does.
+    A step's metrics are read when the next one is queued, or by `flush_metrics`, whose ValueError
+    this raises too.
     """
-    training, device = run.settings.training, run.student.device
-    measured_at, watch = validation_steps(training, run.steps), Stopwatch(device)
-    supply = step_batches(run, state)
-    for step in range(state.step, run.steps):
-        watch.start()
-        given = next(supply)
-        token_count = sum(batch.token_count for batch in given.batches)
-        scores = gather_step_statistics(run, state, given)
+    training, meter = run.settings.training, Stopwatch(run.student.device)
+    validated_steps = validation_steps(training, run.steps)
+    batches = step_batches(run, state)
+    while state.step < run.steps:
+        meter.start()
+        batch = next(batches)
+        scalars = train_step(run, state, batch)
+        flush_metrics(state)  # those of the step before have arrived long ago
 
-        total = torch.zeros((), device=device)
-        for one in given.micro_batches:
-            total += descent(run, state, one, scores, token_count)
-        plain_count = sum(batch.token_count for batch in given.plain)
-        for batch in given.plain:
-            hidden, rows = student_hidden(run, batch), parts_of(run, batch)
-            descend(hidden, rows, partial(plain_loss, run, batch, plain_count))
-
-        norm = torch.nn.utils.clip_grad_norm_(run.student.parameters(), training.max_gradient_norm)
-        numbers = AsyncScalars([total, norm])
-        if run.waits:
-            loss_nats, _ = finite(numbers, step, given.texts, run.teacher)
-        rate = learning_rate(training, step, run.steps)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        if run.update is not None:
-            run.update.learn(run.student, given.batches, step)
-        if hasattr(run.loss, "advance"):
-            state.loss = run.loss.advance(state.loss, loss_nats, step / run.steps)
-
-        flush_metrics(state)  # the step before, whose numbers have arrived long ago
-        state.step = step + 1
-        nll_nats = validation_nll(run) if state.step in measured_at else None
-        if nll_nats is not None and hasattr(run.policy, "validated"):
-            run.policy.validated(state.policy, nll_nats)
+        rate = learning_rate(training, state.step, run.steps)
+        state.step += 1
+        nll_nats = validation_nll(run) if state.step in validated_steps else None
+        if nll_nats is not None and isinstance(run.policy, ValidatedPolicy):
+            run.policy.on_validation(state.policy, nll_nats)
         if state.step == run.steps:
-            numbers.read()  # the last step's time counts too
-        state.usage = state.usage + watch.cost()
-        row = _row(state, rate, given.texts, nll_nats)
-        state.pending = PendingMetrics(row, numbers, given.texts, run.teacher)
+            scalars.read()  # the time of the last step counts too
+        state.usage = state.usage + meter.cost()
+        row = metrics_row(state, rate, batch.texts, nll_nats)
+        state.pending = PendingMetrics(row, scalars, batch.texts, run.teacher)
         yield state.step
     flush_metrics(state)
 
 
+def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> AsyncScalars:
+    """Takes one optimizer step on a batch; returns its loss in nats and its gradient norm."""
+    student, training, method = run.student, run.settings.training, run.settings.method
+    token_losses = run.compiled_loss or mixed_token_losses
+    progress, statistics = state.step / run.steps, step_statistics(run, state, batch)
+    loss_nats = torch.zeros((), device=student.device)
+
+    for micro_batch in batch.micro_batches:
+        chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
+        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
+            for rows, hidden in zip(chunks, leaves, strict=True):
+                teacher = micro_batch.teacher.chunk(rows)
+                logits = student_logits(
+                    run, hidden
+                )  # [tokens, vocabulary], for one chunk at a time
+                tokens = token_context(
+                    micro_batch.batch, rows, teacher.support, progress, state.loss, statistics
+                )
+                losses = token_losses(run.loss, method.gold_weight, teacher, logits, tokens)
+                loss = losses.sum() / batch.token_count
+                loss.backward()
+                chunk_losses.append(loss.detach())
+        loss_nats += torch.stack(chunk_losses).sum()
+
+    for plain_text in batch.plain_text:
+        chunks = chunks_of(run, plain_text)
+        with backward_through(student_hidden(run, plain_text), chunks) as leaves:
+            for rows, hidden in zip(chunks, leaves, strict=True):
+                nll = token_nll(run, plain_text, rows, hidden).sum() / batch.plain_text_token_count
+                (method.plain_text_weight * nll).backward()
+
+    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), training.max_gradient_norm)
+    scalars = AsyncScalars([loss_nats, norm])
+    if run.needs_synchronous_metrics:
+        loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
+        if isinstance(run.loss, AdaptiveLoss):
+            state.loss = run.loss.update_state(state.loss, loss_value, progress)
+
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(training, state.step, run.steps)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    if run.teacher_update is not None:
+        run.teacher_update.step(student, batch.batches, state.step)
+    return scalars
+
+
+@contextmanager
+def backward_through(hidden: Hidden, chunks: Sequence[slice]) -> Iterator[list[Hidden]]:
+    """Chunks of hidden states as leaves; on exit their gradients go through the body at once."""
+    leaves = [hidden[rows].detach().requires_grad_() for rows in chunks]
+    yield leaves
+    hidden.backward(torch.cat([leaf.grad for leaf in leaves if leaf.grad is not None]))
+
+
+def mixed_token_losses(
+    loss: Loss, gold_weight: float, teacher: TeacherSignal, logits: Logits, tokens: TokenContext
+) -> PerToken:
+    """The method's loss at each token in nats, mixed with cross entropy by `gold_weight`."""
+    student = log_probs_on(logits, teacher.support)
+    if isinstance(loss, StepStatisticLoss) and tokens.step_statistics is None:
+        # these tokens are the whole step
+        statistics = loss.step_statistic(teacher.log_probs, student.detach(), tokens)
+        tokens = replace(tokens, step_statistics=statistics)
+    losses = loss(teacher.log_probs, student, tokens)
+    if not gold_weight:
+        return losses
+    # on its own samples, cross entropy would only make the student more confident
+    gold = -target_log_prob(student, tokens.target).masked_fill(tokens.by_student, 0)
+    return (1 - gold_weight) * losses + gold_weight * gold
+
+
+@torch.no_grad()
+def step_statistics(
+    run: TrainingRun, state: TrainingState, batch: StepBatch
+) -> Float[Tensor, " step_tokens"] | None:
+    """`step_statistic` of every token of a step; None where the loss needs none.
+
+    It is None, too, where the whole step is one chunk: `mixed_token_losses` computes it on the way.
+    """
+    loss = run.loss
+    if not isinstance(loss, StepStatisticLoss):
+        return None
+    if sum(len(chunks_of(run, micro_batch)) for micro_batch in batch.batches) == 1:
+        return None
+    progress, statistics = state.step / run.steps, []
+    for micro_batch in batch.micro_batches:
+        hidden = student_hidden(run, micro_batch.batch)
+        for rows in chunks_of(run, micro_batch.batch):
+            teacher = micro_batch.teacher.chunk(rows)
+            student = log_probs_on(student_logits(run, hidden[rows]), teacher.support)
+            tokens = token_context(micro_batch.batch, rows, teacher.support, progress, state.loss)
+            statistics.append(loss.step_statistic(teacher.log_probs, student, tokens))
+    return torch.cat(statistics)
+
+
+def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:
+    """The chunks of a batch whose logits exist at the same time."""
+    return logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
+
+
+def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
+    """The student's hidden states that predict the response tokens of a batch."""
+    recomputing = nullcontext()
+    if run.gradient_checkpointing and torch.is_grad_enabled():
+        recomputing = gradient_checkpointing(run.student)
+    with autocast(run.student.device, run.settings.training.precision), recomputing:
+        return response_hidden(run.student, batch)
+
+
+def student_logits(run: TrainingRun, hidden: Hidden) -> Logits:
+    """The student's logits from hidden states."""
+    with autocast(run.student.device, run.settings.training.precision):
+        return counted_lm_head(run.student, hidden)
+
+
+def token_nll(run: TrainingRun, batch: Batch, rows: slice, hidden: Hidden) -> PerToken:
+    """The student's negative log-likelihood of some response tokens, in nats."""
+    support = target_only_support(batch.next_ids[rows])
+    log_probs = log_probs_on(student_logits(run, hidden), support)
+    return -target_log_prob(log_probs, support.target)
+
+
+@torch.no_grad()
+def validation_nll(run: TrainingRun) -> float:
+    """Held-out NLL in nats per token, on the first `validation_texts` of the validation set."""
+    texts = run.validation_set[: run.settings.training.validation_texts]
+    total = torch.zeros((), dtype=torch.float64, device=run.student.device)
+    for batch in micro_batches(texts, run.max_tokens, run.student.device):
+        hidden = student_hidden(run, batch)
+        for rows in chunks_of(run, batch):
+            total += token_nll(run, batch, rows, hidden[rows]).sum()
+    return total.item() / sum(len(text.response_ids) for text in texts)
+
+
 def flush_metrics(state: TrainingState) -> None:
-    """Reads the numbers of the last step into its row, if that has not been done.
+    """Completes the row of the last step with its loss and gradient norm, unless that is done.
 
     Raises: ValueError when they are not finite, with the step and its examples.
     """
     if state.pending is None:
         return
-    last = state.pending
-    loss_nats, norm = finite(last.numbers, len(state.rows), last.texts, last.teacher)
-    state.rows.append(last.row | {"loss_nats": loss_nats, "gradient_norm": norm})
+    pending, step = state.pending, len(state.rows)
+    loss_nats, norm = read_finite(pending.scalars, step, pending.texts, pending.teacher)
+    state.rows.append(pending.row | {"loss_nats": loss_nats, "gradient_norm": norm})
     state.pending = None
 
 
-def finite(
-    numbers: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
-) -> list[float]:
+def read_finite(
+    scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
+) -> tuple[float, float]:
     """Loss and gradient norm of a step. Raises ValueError unless both are finite."""
-    loss_nats, norm = numbers.read()
+    loss_nats, norm = scalars.read()
     if math.isfinite(loss_nats) and math.isfinite(norm):
-        return [loss_nats, norm]
+        return loss_nats, norm
     if isinstance(teacher, LiveTeacher):
-        teacher.check(texts, step)
-    named = ", ".join(text.example_id for text in texts[:4])
+        teacher.check_finite(texts, step)
+    examples = ", ".join(text.example_id for text in texts[:4])
     more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
-    what = f"gradient has the norm {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
+    fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
     raise ValueError(
-        f"the {what} at step {step + 1}, on the batch of {named}{more}; "
+        f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
         "a lower training.learning_rate may help"
     )
 
 
-def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
-    """What the student's head is to read for the response tokens of a batch."""
-    kept = nullcontext()
-    if run.recompute and torch.is_grad_enabled():
-        kept = gradient_checkpointing(run.student)
-    with autocast(run.student.device, run.settings.training.precision), kept:
-        return response_hidden(run.student, batch)
-
-
-def parts_of(run: TrainingRun, batch: Batch) -> list[slice]:
-    """The parts in which a batch goes through the head."""
-    most = max_logits(run.student.device, parameter_count(run.student))
-    return parts(batch, run.student.config.vocab_size, most)
-
-
-def descent(
-    run: TrainingRun,
-    state: TrainingState,
-    one: MicroBatch,
-    scores: Float[Tensor, " step_tokens"] | None,
-    token_count: int,
-) -> Float[Tensor, ""]:
-    """What a micro-batch adds to the step's mean loss; its gradient is added to the weights'."""
-    hidden, rows = student_hidden(run, one.batch), parts_of(run, one.batch)
-    return descend(hidden, rows, partial(step_loss, run, state, one, scores, token_count))
-
-
-def step_loss(
-    run: TrainingRun,
-    state: TrainingState,
-    one: MicroBatch,
-    scores: Float[Tensor, " step_tokens"] | None,
-    token_count: int,
-    hidden: Hidden,
-    rows: slice,
-) -> Float[Tensor, ""]:
-    """What some tokens of a micro-batch add to the step's mean loss."""
-    return token_losses(run, read(run, state, one, hidden, rows), scores).sum() / token_count
-
-
-def plain_loss(
-    run: TrainingRun, batch: Batch, token_count: int, hidden: Hidden, rows: slice
-) -> Float[Tensor, ""]:
-    """What some tokens of plain text add to the loss."""
-    mean = token_nll(run, batch, hidden, rows).sum() / token_count
-    return run.settings.method.plain_text_weight * mean
-
-
-def read(
-    run: TrainingRun, state: TrainingState, one: MicroBatch, hidden: Hidden, rows: slice
-) -> Reading:
-    """Teacher and student at some tokens; `hidden` is what the student's head reads there."""
-    signal = one.forecast.part(rows) if one.forecast else None
-    support = signal.support if signal else target_only_support(one.batch.next_ids[rows])
-    with autocast(run.student.device, run.settings.training.precision):
-        logits = counted_lm_head(run.student, hidden)
-    tokens = token_context(one.batch, rows, support, state.step / run.steps, state.loss)
-    return Reading(signal.log_probs if signal else None, logits, support, tokens)
-
-
-@torch.no_grad()
-def gather_step_statistics(
-    run: TrainingRun, state: TrainingState, given: StepBatch
-) -> Float[Tensor, " step_tokens"] | None:
-    """`Loss.score` of every token of the step, for losses that are defined over a whole step."""
-    if not hasattr(run.loss, "score"):
-        return None
-    if sum(len(parts_of(run, batch)) for batch in given.batches) == 1:
-        return None  # one part is the whole step: `token_losses` scores it as it goes
-    found = []
-    for one in given.micro_batches:
-        hidden = student_hidden(run, one.batch)
-        for rows in parts_of(run, one.batch):
-            reading = read(run, state, one, hidden[rows], rows)
-            found.append(run.loss.score(reading.teacher, reading.student, reading.tokens))
-    return torch.cat(found)
-
-
-def token_losses(
-    run: TrainingRun, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
-) -> PerToken:
-    """The method's loss at each token of a reading, in nats."""
-    losses_of = run.fused or mix_gold_loss
-    return losses_of(run.loss, run.settings.method.gold_weight, reading, scores)
-
-
-def mix_gold_loss(
-    loss: Any, gold_weight: float, reading: Reading, scores: Float[Tensor, " step_tokens"] | None
-) -> PerToken:
-    """A loss at each token, with a share of cross entropy on what the student did not write."""
-    teacher, student, tokens = reading.teacher, reading.student, reading.tokens
-    if hasattr(loss, "score"):
-        own = loss.score(teacher, student.detach(), tokens) if scores is None else scores
-        tokens = replace(tokens, step_scores=own)
-    losses = loss(teacher, student, tokens)
-    if not gold_weight:
-        return losses
-    # on its own samples, cross entropy would only make the student surer of itself
-    gold = -target_log_prob(student, tokens.target).masked_fill(tokens.by_student, 0)
-    return (1 - gold_weight) * losses + gold_weight * gold
-
-
-def token_nll(run: TrainingRun, batch: Batch, hidden: Hidden, rows: slice) -> PerToken:
-    """The student's negative log-likelihood of some response tokens, in nats."""
-    with autocast(run.student.device, run.settings.training.precision):
-        logits = counted_lm_head(run.student, hidden)
-    support = target_only_support(batch.next_ids[rows])
-    return -target_log_prob(log_probs_on(logits, support), support.target)
-
-
-@torch.no_grad()
-def validation_nll(run: TrainingRun) -> float:
-    """Held-out NLL in nats a token, on the first validation texts; their order is a seeded draw."""
-    texts = run.validation[: run.settings.training.validation_texts]
-    total = torch.zeros((), dtype=torch.float64, device=run.student.device)
-    for batch in micro_batches(texts, run.budget, run.student.device):
-        hidden = student_hidden(run, batch)
-        for rows in parts_of(run, batch):
-            total += token_nll(run, batch, hidden[rows], rows).sum()
-    return total.item() / sum(len(text.response_ids) for text in texts)
-
-
-def _row(state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: float | None) -> Row:
-    written = [text for text in texts if text.log_probs]
-    generated_tokens = sum(len(text.response_ids) for text in written)
-    by_teacher = sum(text.teacher_tokens for text in written)
+def metrics_row(
+    state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: float | None
+) -> Row:
+    """The metrics of a step but for its loss and gradient norm, which a GPU may still compute."""
+    rollouts = [text for text in texts if text.log_probs]
+    rollout_tokens = sum(len(text.response_ids) for text in rollouts)
+    by_teacher = sum(text.teacher_tokens for text in rollouts)
     return {
         "step": state.step,
         "loss_nats": None,
         "gradient_norm": None,
         "learning_rate": rate,
         "response_tokens": sum(len(text.response_ids) for text in texts),
-        "generated_tokens": generated_tokens,
-        "teacher_share": by_teacher / generated_tokens if written else None,
-        "eos_share": sum(text.ended for text in written) / len(written) if written else None,
+        "generated_tokens": rollout_tokens,
+        "teacher_share": by_teacher / rollout_tokens if rollouts else None,
+        "eos_share": sum(text.ended for text in rollouts) / len(rollouts) if rollouts else None,
         "validation_nll_nats": nll_nats,
         "seconds": state.usage.seconds,
         "flops": (state.student_work.as_student() + state.teacher_work.as_teacher()).flops,

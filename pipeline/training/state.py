@@ -1,71 +1,80 @@
-"""A training run: what it is made of, and where it stands."""
+"""A training run: its parts, and the state that must survive a kill."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
-from pipeline.distributions.log_probs import PerToken
+from pipeline.data_policies import DataPolicy
+from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
+from pipeline.losses import AdaptiveLoss, Loss
+from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
+from pipeline.models.language_model import parameter_count
+from pipeline.models.logit_chunks import max_logits
 from pipeline.models.teacher import Teacher
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
+from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.schedule import step_count
 
 Row = dict[str, float | None]
+TokenLosses = Callable[[Loss, float, TeacherSignal, Logits, TokenContext], PerToken]
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """All that a training run is made of."""
+    """All parts of a training run. Those of the machine change results by rounding at most."""
 
     settings: DistillSettings
     student: PreTrainedModel
     teacher: Teacher | None
-    loss: Any
-    policy: Any
-    update: Any  # of the teacher, where it learns too; else None
-    pool: Sequence[Text]
-    validation: Sequence[Text]
-    plain: Sequence[Text]  # for the language-modelling term; empty without one
-    budget: int  # positions in a micro-batch: of the machine, changes no result
-    recompute: bool = False  # layers, for want of memory: of the machine, likewise
-    fused: Callable[..., PerToken] | None = None  # the losses, compiled: of the machine, likewise
-    compilation: Compilation | None = None  # what came of that
+    loss: Loss
+    policy: DataPolicy
+    teacher_update: TeacherUpdate | None  # where the teacher learns too
+    train_set: Sequence[Text]
+    validation_set: Sequence[Text]
+    plain_text: Sequence[Text]  # for the language-modelling term; empty without one
+    max_tokens: int  # positions in a micro-batch: of the machine
+    gradient_checkpointing: bool = False  # to save memory: of the machine
+    compiled_loss: TokenLosses | None = None  # of the machine
+    compilation: Compilation | None = None  # its outcome
 
     @property
     def steps(self) -> int:
         """Optimizer steps in all."""
-        return step_count(self.settings.training, len(self.pool))
+        return step_count(self.settings.training, len(self.train_set))
+
+    @cached_property
+    def max_logits(self) -> int:
+        """The most logits that exist at the same time: of the machine."""
+        return max_logits(self.student.device, parameter_count(self.student))
 
     @property
-    def known_ahead(self) -> bool:
-        """Whether the texts of a step are known before the steps that come before it."""
-        return hasattr(self.policy, "known_ahead")
-
-    @property
-    def waits(self) -> bool:
-        """Whether the numbers of a step must be known before the next one begins."""
-        return not self.known_ahead or self.update is not None or hasattr(self.loss, "advance")
+    def needs_synchronous_metrics(self) -> bool:
+        """Whether a step's loss must be known, and finite, before the next step begins."""
+        adapts = isinstance(self.loss, AdaptiveLoss)
+        return adapts or not self.policy.is_off_policy or self.teacher_update is not None
 
 
 @dataclass(frozen=True)
 class PendingMetrics:
-    """The row of a step whose loss and gradient a GPU may still have to compute."""
+    """The metrics of a step whose loss and gradient a GPU may still have to compute."""
 
     row: Row
-    numbers: AsyncScalars
+    scalars: AsyncScalars  # loss and gradient norm
     texts: Sequence[Text]
     teacher: Teacher | None
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands: all that must survive a kill, beside the weights."""
+    """All that must survive a kill, beside the weights."""
 
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -75,14 +84,14 @@ class TrainingState:
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
-    pending: PendingMetrics | None = None  # settled before anything is saved
+    pending: PendingMetrics | None = None  # flushed before anything is saved
 
 
 def initial_state(run: TrainingRun) -> TrainingState:
     """The state before the first step."""
     training = run.settings.training
     optimizer = torch.optim.AdamW(
-        _groups(run.student, training.weight_decay_on),
+        _parameter_groups(run.student, training.weight_decay_on),
         lr=training.learning_rate,
         betas=training.betas,
         weight_decay=training.weight_decay,
@@ -92,16 +101,17 @@ def initial_state(run: TrainingRun) -> TrainingState:
         optimizer,
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
-        loss=run.loss.initial_state() if hasattr(run.loss, "advance") else {},
+        loss=initial_loss_state(run.loss),
     )
 
 
-def _groups(student: PreTrainedModel, decayed: str) -> list[dict[str, Any]]:
-    """The student's weights, those apart that do not decay."""
+def _parameter_groups(student: PreTrainedModel, weight_decay_on: str) -> list[dict[str, Any]]:
+    """The student's weights; those without weight decay are a group of their own."""
     weights = list(student.parameters())
-    if decayed == "all":
+    if weight_decay_on == "all":
         return [{"params": weights}]
     matrices, others = (
-        [one for one in weights if (one.ndim > 1) == wide] for wide in (True, False)
+        [weight for weight in weights if (weight.ndim > 1) == is_matrix]
+        for is_matrix in (True, False)
     )
     return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]

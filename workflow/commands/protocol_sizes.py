@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.methods.components import decoding_passes
 from pipeline.settings.data import Hub
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
@@ -27,17 +28,6 @@ PLAIN_TOKENS = 512
 WRITTEN_TOKENS = 256
 WRITING_BATCH = 256  # responses at once, outside training
 TEXTS = {"MiniLLM/dolly": 11_400, "vicgalle/alpaca-gpt4": 51_000}  # to train on, about
-# Models that decode for each optimizer step. DistiLLM writes now and then; epoch_pairs writes once
-# an epoch and in larger batches.
-DECODERS = {
-    "fixed": 0.0,
-    "adaptive": 0.25,
-    "epoch_pairs": 0.125,
-    "mixed": 1.0,
-    "speculative": 2.0,
-    "switch": 2.0,
-    "teacher_mixed": 2.0,
-}
 PROMPTS = {
     "dolly": 500,
     "selfinst": 242,
@@ -79,7 +69,8 @@ def training_seconds(artifact: Artifact, pool: int) -> float:
     both = own + (2 * size(teacher, None).parameters if teacher else 0)
     plain = PLAIN_TOKENS * own if method["plain_text_weight"] else 0
     flops = steps * training["batch_size"] * (TOKENS * both + plain)
-    decoding = steps * DECODERS[method["policy"]] * WRITTEN_TOKENS * GPU_SPEED.position_seconds
+    passes = steps * decoding_passes(method["policy"])
+    decoding = passes * WRITTEN_TOKENS * GPU_SPEED.position_seconds
     return flops / GPU_SPEED.operations_per_second + decoding
 
 

@@ -241,7 +241,5 @@ def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     folders = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
     loaded = [f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]]
-    fields = components.hyperparameters("losses", method["loss"])
-    # a loss around another one loads that by its name
-    inner = [name for name, one in fields.items() if one.annotation == "PlainDivergence"]
-    return (*loaded, *(f"pipeline.losses.{method['loss_settings'][name]}" for name in inner))
+    inner = components.inner_losses(method["loss"], method["loss_settings"])
+    return (*loaded, *(f"pipeline.losses.{name}" for name in inner))

@@ -18,7 +18,7 @@ USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
-# of the part of a micro-batch that has logits in training, as pipeline.training.chunked_loss has it
+# of the part of a micro-batch that has logits in training, as pipeline.models.logit_chunks has it
 CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
 LARGE_GPU_MB, ROOMY_BYTES = 60_000, 32
 

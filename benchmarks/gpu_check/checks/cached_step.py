@@ -25,8 +25,8 @@ from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import CachedTeacher, opened
-from pipeline.training.compile import attempt
-from pipeline.training.loop import distill
+from pipeline.training.compile import try_compile
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 TITLE = "cached step of 135M, compiled and not"
@@ -108,7 +108,7 @@ def _of_changing_lengths(task: Task, teacher: CachedTeacher, pool: Sequence[Text
 def _begun(task: Task, teacher: CachedTeacher, pool: Sequence[Text]) -> Iterator[int]:
     """The steps of a compiled run, the first three done."""
     made = _compiled(_run(task, teacher, pool, task.steps + 3))
-    stepping = distill(made, initial_state(made))
+    stepping = train(made, initial_state(made))
     list(islice(stepping, 3))
     return stepping
 
@@ -120,12 +120,12 @@ def _run(task: Task, teacher: CachedTeacher, pool: Sequence[Text], steps: int) -
 
 def _compiled(made: TrainingRun) -> TrainingRun:
     """Compiled on a GPU however few the steps are; on a CPU as it is."""
-    return attempt(made, "inductor") if made.student.device.type == "cuda" else made
+    return try_compile(made, "inductor") if made.student.device.type == "cuda" else made
 
 
 def _losses(made: TrainingRun) -> list[float]:
     state = initial_state(made)
-    for _ in distill(made, state):
+    for _ in train(made, state):
         pass
     return [float(row["loss_nats"] or 0.0) for row in state.rows]
 

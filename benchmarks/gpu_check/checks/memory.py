@@ -11,9 +11,9 @@ from benchmarks.gpu_check.skipping import CannotRun
 from benchmarks.gpu_check.subjects import budget_of, run
 from benchmarks.workbench import equal, model
 from pipeline.models.language_model import default_device, parameter_count
+from pipeline.models.logit_chunks import max_logits
 from pipeline.settings.training import Training
-from pipeline.training.chunked_loss import max_logits
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 from workflow.resources.estimates import held_in_training
 from workflow.resources.model_sizes import Size
@@ -58,7 +58,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
         config = student.config
         pool = equal(BATCH * STEPS, LENGTH, config.vocab_size)
         made = run("sft", student, None, pool, budget_of(STEPS, BATCH), 1, BATCH * LENGTH)
-        list(islice(distill(made, initial_state(made)), STEPS))
+        list(islice(train(made, initial_state(made)), STEPS))
         peak = torch.cuda.max_memory_allocated(device)
         yield Figure(f"{name}: peak", peak / 2**30, "GiB")
         ratio = peak / _estimate(student)

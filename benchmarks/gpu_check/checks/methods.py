@@ -10,7 +10,7 @@ from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
 from pipeline.methods.catalogue import METHODS
 from pipeline.models.language_model import Precision, default_device
 from pipeline.models.teacher import LiveTeacher
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 TITLE = "every method trains, and as it does on the CPU"
@@ -61,6 +61,6 @@ def _losses(name: str, device: torch.device, precision: Precision) -> list[float
         BUDGET,
     )
     state = initial_state(made)
-    for _ in distill(made, state):
+    for _ in train(made, state):
         pass
     return [float(row["loss_nats"] or math.nan) for row in state.rows]

@@ -13,8 +13,8 @@ from benchmarks.workbench import SHAPES, prompts, writer
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
-from pipeline.training.compile import attempt
-from pipeline.training.loop import distill
+from pipeline.training.compile import try_compile
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 TITLE = "on-policy steps, 135M and a live teacher of 360M"
@@ -35,8 +35,8 @@ def measure(device: torch.device) -> Iterator[Figure]:
         reader = LiveTeacher(writer(teacher, 1, device).requires_grad_(False))
         training = budget_of(steps + 2, batch)
         made = run(METHOD, writer(student, 0, device), reader, pool, training, new, 16_384)
-        made = attempt(made, "inductor") if large else made
-        stepping = distill(made, initial_state(made))
+        made = try_compile(made, "inductor") if large else made
+        stepping = train(made, initial_state(made))
         list(islice(stepping, 2))
         took = seconds(device, partial(list, stepping))
         yield Figure(f"{new} new tokens", steps * batch * new / took, "tok/s", at_least=target)

@@ -14,7 +14,7 @@ from benchmarks.gpu_check.timing import seconds
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training import checkpoint
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
 TITLE = "a resumed training goes on as one that was never stopped"
@@ -30,16 +30,16 @@ def measure(device: torch.device) -> Iterator[Figure]:
     for name in METHODS:
         whole, saved, apart = _made(name, device), _made(name, device), 0.0
         state = initial_state(whole)
-        list(distill(whole, state))
+        list(train(whole, state))
         with tempfile.TemporaryDirectory() as folder:
             half = initial_state(saved)
-            list(islice(distill(saved, half), STOP))
+            list(islice(train(saved, half), STOP))
             saving = partial(checkpoint.save, Path(folder), saved, half, "check")
             took = seconds(device, saving)
             again = _made(name, device)
             later = initial_state(again)
             assert checkpoint.resume(Path(folder), again, later, "check")
-        list(distill(again, later))
+        list(train(again, later))
         for row, other in zip(state.rows[STOP:], later.rows[STOP:], strict=True):
             loss, resumed = float(row["loss_nats"] or 0), float(other["loss_nats"] or 0)
             apart = max(apart, abs(loss - resumed) / abs(loss))

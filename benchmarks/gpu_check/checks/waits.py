@@ -11,7 +11,7 @@ from benchmarks.gpu_check.subjects import budget_of, run, texts, tiny
 from pipeline.methods.catalogue import METHODS
 from pipeline.models.language_model import default_device
 from pipeline.models.teacher import LiveTeacher
-from pipeline.training.loop import distill
+from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
 TITLE = "no step of a method with fixed texts waits for the GPU"
@@ -47,7 +47,7 @@ def _waits(name: str, device: torch.device) -> float:
         NEW_TOKENS,
         BUDGET,
     )
-    steps = distill(made, initial_state(made))
+    steps = train(made, initial_state(made))
     next(steps), next(steps)
     torch.cuda.set_sync_debug_mode("warn")
     try:
