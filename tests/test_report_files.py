@@ -179,22 +179,22 @@ def test_the_main_table_has_the_same_numbers_and_letters_in_csv(made: Made) -> N
 def test_every_row_of_an_equal_budget_file_is_of_a_method(made: Made, name: str) -> None:
     head, rows = markdown_rows(made.folder / f"tables/{name}.md")
     table = pd.read_csv(made.folder / f"tables/{name}.csv")
-    assert table["Method"].notna().all()
-    long = table.set_index(["Teacher", "Student", "Accounting", "Method", "When"]).sort_index()
+    assert table["method"].notna().all()
+    long = table.set_index(["teacher", "student", "accounting", "method", "when"]).sort_index()
     whens = [re.sub(r" \((.*)\)$", r" \1", title) for title in head[4:]]
     methods = [row for row in rows if not re.match("budget|lowest|lead", row[3])]
     assert len(methods) * len(whens) == len(table)
     for row in methods:
         for text, when in zip(row[4:], whens, strict=True):
             values = long.loc[(*row[:4], when)]
-            own = [x for x in values[["NLL (nats/token)", "NLL spread"]] if not pd.isna(x)]
+            own = [x for x in values[["nll_nats", "spread"]] if not pd.isna(x)]
             check_cell(f"{name}: {row[3]}", text, own)
     leaders = [row for row in rows if row[3] == "lowest NLL"]
     for row in leaders:
-        lowest = long.loc[tuple(row[:3])].query("Lowest").reset_index()
+        lowest = long.loc[tuple(row[:3])].query("is_lowest").reset_index()
         leading = zip(row[4:], whens, strict=True)
         expected = [(label, when) for label, when in leading if label != "—"]
-        assert {(one.Method, one.When) for one in lowest.itertuples()} == set(expected)
+        assert {(one.method, one.when) for one in lowest.itertuples()} == set(expected)
 
 
 def test_scores_that_stand_under_several_teachers_are_counted_once(made: Made) -> None:

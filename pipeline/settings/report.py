@@ -1,4 +1,4 @@
-"""What the report may know beside the results themselves."""
+"""The settings of the report stage: the experiment, its methods and its configuration."""
 
 from pydantic import Field
 
@@ -7,13 +7,13 @@ from pipeline.settings.base import Settings
 
 
 class ReportSettings(Settings):
-    """The experiment that is reported on."""
+    """The experiment of a report."""
 
     experiment: str
     data_id: str
     tokens_id: str = ""
-    methods: dict[str, Method] = Field(min_length=1)  # as adjusted, by their names in the grid
-    titles: dict[str, str] = Field(default_factory=dict)  # of metrics, in place of our own
-    config: dict[str, object] = Field(default_factory=dict)  # all of it, as provenance
-    given: str = ""  # the configuration as it was given, in its own order: JSON
+    methods: dict[str, Method] = Field(min_length=1)  # with overrides, by their names in the grid
+    titles: dict[str, str] = Field(default_factory=dict)  # of metrics, instead of ours
+    config: dict[str, object] = Field(default_factory=dict)  # the whole configuration, validated
+    given: str = ""  # the configuration as JSON, its keys in the order of the file
     version: str = ""  # of DistilBench

@@ -36,19 +36,6 @@ CAPTION = (
     f"corrected for picking the best. {MISSING}: not measured by then, or a single seed. "
     "Intermediate points are not runs tuned for that budget: their learning rate is still high."
 )
-HEADINGS = {  # of BudgetPoint's fields in files
-    "teacher": "Teacher",
-    "student": "Student",
-    "account": "Accounting",
-    "method": "Method",
-    "when": "When",
-    "budget": "Budget",
-    "nll_nats": "NLL (nats/token)",
-    "spread": "NLL spread",
-    "is_lowest": "Lowest",
-    "lead_nats": "Lead (nats)",
-    "half_width": "Lead half width",
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class BudgetPoint:
 
     teacher: str
     student: str
-    account: str
+    accounting: str
     method: str
     when: str
     budget: float
@@ -115,7 +102,7 @@ def _table(
         group_headings=("Teacher", "Student", "Accounting"),
         headings=(Heading("Method", numeric=False), *headings),
         groups=tuple(_group(comparison, points, data) for comparison, points in compared),
-        data=pd.DataFrame(records).rename(columns=HEADINGS),
+        data=pd.DataFrame(records),
     )
 
 
@@ -131,7 +118,7 @@ def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarra
             point = BudgetPoint(
                 teacher=comparison.pair.teacher,
                 student=comparison.pair.student,
-                account=comparison.title,
+                accounting=comparison.title,
                 method=row.label,
                 when=when,
                 budget=budget,

@@ -28,8 +28,9 @@ from pipeline.reporting.render.table import (
     Table,
     method_cell,
     number_cell,
+    pair_table,
 )
-from pipeline.reporting.render.units import amount, duration, operations, pair_title
+from pipeline.reporting.render.units import amount, duration, operations
 from pipeline.runtime.costs import Cost
 
 ACCOUNTING = (
@@ -110,34 +111,21 @@ def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: 
     def cells(row: Row) -> Iterator[Cell]:
         cell, runs = (row.teacher, row.student, row.method), len(data.trained(row))
         yield method_cell(row)
-        yield Cell(str(runs), runs)
+        yield number_cell(runs, str)
         for column, account in shown:
             has_spread = (column, account) == (TIME, OWN)
             spread = spreads[cell][column.quantity] if has_spread else np.nan
             yield column.cell(means[account][cell][column.quantity], spread)
 
-    return Table(
-        name=name,
-        caption=caption,
-        group_headings=("Teacher", "Student"),
-        headings=(
-            Heading("Method", numeric=False),
-            Heading("Runs"),
-            *(
-                Heading(column.title, ", ".join(filter(None, (account, column.unit))))
-                for column, account in shown
-            ),
-        ),
-        groups=tuple(
-            Group(
-                pair_title(pair, data.sizes),
-                (pair.teacher, pair.student),
-                (),
-                tuple(tuple(cells(row)) for row in rows),
-            )
-            for pair, rows in data.results.methods.items()
-        ),
-    )
+    headings = [
+        Heading(column.title, ", ".join(filter(None, (account, column.unit))))
+        for column, account in shown
+    ]
+    rows = {pair: map(cells, of_pair) for pair, of_pair in data.results.methods.items()}
+    headings = (Heading("Method", numeric=False), Heading("Runs"), *headings)
+    table = pair_table(name, caption, headings, rows, data.sizes)
+    assert table is not None  # a grid has methods
+    return table
 
 
 def _by_cell(costs: object) -> Mapping[Hashable, Mapping[Hashable, float]]:
@@ -202,7 +190,7 @@ def _cost_row(
 ) -> tuple[Cell, ...]:
     return (
         Cell(name, name, link=anchors.of_job(name) if name.startswith(STAGES) else ""),
-        Cell(str(trainings), trainings) if trainings else Cell(MISSING),
+        number_cell(trainings or None, str),
         *(column.cell(costs[column.quantity]) for column in (TIME, FLOPS, *TOKENS, PEAK_MEMORY)),
         number_cell(mebibytes, "{:,.1f}".format),
     )

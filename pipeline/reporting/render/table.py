@@ -1,14 +1,15 @@
 """The tables of the report before any format: cells with a text, a value and a link."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Mean, Row
+from pipeline.reporting.analysis.scores import Mean, Pair, Row
 from pipeline.reporting.render import anchors
+from pipeline.reporting.render.units import pair_title
 
 MISSING = "—"  # explained in every caption that may need it
 LONGEST = 1500  # rows of a table that is also written for people: more are only read by programs
@@ -79,23 +80,47 @@ class Table:
         return self.rows <= LONGEST
 
 
+def pair_table(
+    name: str,
+    caption: str,
+    headings: Sequence[Heading],
+    rows: Mapping[Pair, Iterable[Iterable[Cell]]],
+    sizes: Mapping[str, int],
+) -> Table | None:
+    """A table with a group for each teacher and student that has rows; None where none has."""
+    by_pair = {pair: tuple(tuple(row) for row in of_pair) for pair, of_pair in rows.items()}
+    groups = [
+        Group(pair_title(pair, sizes), (pair.teacher, pair.student), (), of_pair)
+        for pair, of_pair in by_pair.items()
+        if of_pair
+    ]
+    if not groups:
+        return None
+    return Table(name, caption, ("Teacher", "Student"), tuple(headings), tuple(groups))
+
+
 def number_cell(
-    value: float, text: Callable[[float], str], spread: float = math.nan, name: str = "spread"
+    value: float | None,
+    text: Callable[[float], str],
+    spread: float | None = None,
+    name: str = "spread",
 ) -> Cell:
-    """A number and the one beside it, as far as they are known; NaN is not known."""
-    if math.isnan(value):
+    """A number and the one beside it, as far as they are known: not where they are None or NaN."""
+    if value is None or math.isnan(value):
         return Cell(MISSING)
-    if math.isnan(spread):
+    if spread is None or math.isnan(spread):
         return Cell(text(value), value)
     return Cell(text(value), value, text(spread), beside=((name, spread),))
 
 
+def text_cell(text: str) -> Cell:
+    """A text that is its own value."""
+    return Cell(text, text)
+
+
 def mean_cell(measure: Measure, mean: Mean | None) -> Cell:
     """A mean over training seeds and its standard deviation."""
-    if mean is None:
-        return Cell(MISSING)
-    spread = math.nan if mean.spread is None else mean.spread
-    return number_cell(mean.value, measure.format, spread)
+    return number_cell(mean.value, measure.format, mean.spread) if mean else Cell(MISSING)
 
 
 def method_cell(row: Row) -> Cell:

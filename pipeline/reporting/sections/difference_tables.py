@@ -1,20 +1,21 @@
 """Tables of differences between methods, and of the smallest detectable ones."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
-    Group,
     Heading,
     Table,
     method_cell,
     number_cell,
+    pair_table,
+    text_cell,
 )
-from pipeline.reporting.render.units import p_text, pair_title
+from pipeline.reporting.render.units import p_text
 
 ABOUT_DIFFERENCES = (
     "All pairs of methods under the same teacher and student, paired over training seeds and "
@@ -49,55 +50,44 @@ DIFFERENCES = (
 )
 
 
+DETECTABLE = (
+    Heading("Measure", numeric=False),
+    Heading("Seeds"),
+    Heading("Detectable", "single test"),
+    Heading("Detectable", "after Holm"),
+)
+
+
 def differences_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """All pairs of methods of every teacher and student; None where there are no two methods."""
-    if not comparisons.differences:
-        return None
-    return Table(
-        name="differences",
-        caption=ABOUT_DIFFERENCES,
-        group_headings=("Teacher", "Student"),
-        headings=DIFFERENCES,
-        groups=tuple(
-            Group(
-                pair_title(pair, sizes),
-                (pair.teacher, pair.student),
-                (),
-                tuple(_rows(comparisons, results, pair)),
-            )
-            for pair in results.pairs
-        ),
-    )
-
-
-def _rows(comparisons: Comparisons, results: Results, pair: Pair) -> Iterator[tuple[Cell, ...]]:
-    for measure in results.ranked_measures:
-        for one in comparisons.differences.get((pair, measure), ()):
-            yield _row(one, measure)
+    rows = {
+        pair: [
+            _row(one, measure)
+            for measure in results.ranked_measures
+            for one in comparisons.differences.get((pair, measure), ())
+        ]
+        for pair in results.pairs
+    }
+    return pair_table("differences", ABOUT_DIFFERENCES, DIFFERENCES, rows, sizes)
 
 
 def _row(one: Difference, measure: Measure) -> tuple[Cell, ...]:
-    better = _better(one)
     return (
         Cell(f"{measure.heading}, {measure.task}", measure.key),
         method_cell(one.first),
         method_cell(one.second),
-        Cell(str(one.seed_count), one.seed_count),
+        number_cell(one.seed_count, str),
         number_cell(one.value, measure.format),
         number_cell(one.interval.low, measure.format),
         number_cell(one.interval.high, measure.format),
-        _optional_cell(one.effect_size, "{:.2f}".format),
-        Cell(p_text(one.p_value), one.p_value),
-        _optional_cell(one.adjusted_p_value, p_text),
-        Cell(p_text(one.checkpoint_p_value), one.checkpoint_p_value),
-        Cell(better, better),
+        number_cell(one.effect_size, "{:.2f}".format),
+        number_cell(one.p_value, p_text),
+        number_cell(one.adjusted_p_value, p_text),
+        number_cell(one.checkpoint_p_value, p_text),
+        text_cell(_better(one)),
     )
-
-
-def _optional_cell(value: float | None, text: Callable[[float], str]) -> Cell:
-    return Cell(MISSING) if value is None else Cell(text(value), value)
 
 
 def _better(one: Difference) -> str:
@@ -115,41 +105,24 @@ def detectable_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """The smallest differences that each cell can be expected to detect; None where none is."""
-    if not comparisons.detectable:
-        return None
-    return Table(
-        name="detectable",
-        caption=ABOUT_DETECTABLE,
-        group_headings=("Teacher", "Student"),
-        headings=(
-            Heading("Measure", numeric=False),
-            Heading("Seeds"),
-            Heading("Detectable", "single test"),
-            Heading("Detectable", "after Holm"),
-        ),
-        groups=tuple(
-            Group(pair_title(pair, sizes), (pair.teacher, pair.student), (), rows)
-            for pair in results.pairs
-            if (rows := tuple(_detectable_rows(comparisons, results, pair)))
-        ),
-    )
-
-
-def _detectable_rows(
-    comparisons: Comparisons, results: Results, pair: Pair
-) -> Iterator[tuple[Cell, ...]]:
-    for measure in results.ranked_measures:
-        if smallest := comparisons.detectable.get((pair, measure)):
-            yield (
+    rows = {
+        pair: [
+            (
                 Cell(f"{measure.metric.title}, {measure.detail}", measure.key),
-                Cell(str(smallest.seed_count), smallest.seed_count),
+                number_cell(smallest.seed_count, str),
                 _detectable_cell(measure, smallest.single_test),
                 _detectable_cell(measure, smallest.after_holm),
             )
+            for measure in results.ranked_measures
+            if (smallest := comparisons.detectable.get((pair, measure)))
+        ]
+        for pair in results.pairs
+    }
+    return pair_table("detectable", ABOUT_DETECTABLE, DETECTABLE, rows, sizes)
 
 
 def _detectable_cell(measure: Measure, difference: float) -> Cell:
     """A detectable difference; one beyond the scale is none."""
     if difference > measure.metric.largest_difference:
-        return Cell("none", "none")
-    return Cell(measure.format(difference), difference)
+        return text_cell("none")
+    return number_cell(difference, measure.format)

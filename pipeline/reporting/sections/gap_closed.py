@@ -15,7 +15,15 @@ from pipeline.reporting.render.figures import (
     small_multiples,
     styles_of,
 )
-from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, method_cell
+from pipeline.reporting.render.table import (
+    MISSING,
+    Cell,
+    Heading,
+    Table,
+    method_cell,
+    number_cell,
+    pair_table,
+)
 from pipeline.reporting.render.units import pair_title
 
 
@@ -29,22 +37,15 @@ def gap_closed_table(
     measures = list(dict.fromkeys(measure for _, measure in gaps))
     headings = [Heading(one.metric.title, f"{one.task}, % (95 % interval)") for one in measures]
     base = comparisons.gap_baseline
-    return Table(
-        name="gap_closed",
-        caption=(
-            f"Share of the gap from {base} to the teacher: (method − {base}) / (teacher − {base}), "
-            "paired over seeds and items, with Fieller's interval; the teacher is the one at hand, "
-            f"not a random draw of teachers. {MISSING}: not measured, or the teacher is not "
-            "significantly better (the interval of the gap contains zero)."
-        ),
-        group_headings=("Teacher", "Student"),
-        headings=(Heading("Method", numeric=False), Heading("Seeds"), *headings),
-        groups=tuple(
-            Group(pair_title(pair, sizes), (pair.teacher, pair.student), (), rows)
-            for pair in results.pairs
-            if (rows := tuple(_rows(results.methods[pair], measures, gaps)))
-        ),
+    caption = (
+        f"Share of the gap from {base} to the teacher: (method − {base}) / (teacher − {base}), "
+        "paired over seeds and items, with Fieller's interval; the teacher is the one at hand, not "
+        f"a random draw of teachers. {MISSING}: not measured, or the teacher is not significantly "
+        "better (the interval of the gap contains zero)."
     )
+    rows = {pair: _rows(results.methods[pair], measures, gaps) for pair in results.pairs}
+    columns = (Heading("Method", numeric=False), Heading("Seeds"), *headings)
+    return pair_table("gap_closed", caption, columns, rows, sizes)
 
 
 def _rows(
@@ -54,9 +55,8 @@ def _rows(
 ) -> Iterator[tuple[Cell, ...]]:
     for row in rows:
         of_row = [gaps.get((row, measure)) for measure in measures]
-        if known := [one for one in of_row if one]:
-            seeds = max(one.seed_count for one in known)
-            yield (method_cell(row), Cell(str(seeds), seeds), *map(_cell, of_row))
+        if known := [gap.seed_count for gap in of_row if gap]:
+            yield (method_cell(row), number_cell(max(known), str), *map(_cell, of_row))
 
 
 def _cell(gap: GapClosed | None) -> Cell:

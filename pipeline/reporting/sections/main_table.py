@@ -14,6 +14,7 @@ from pipeline.reporting.render.table import (
     Heading,
     Table,
     method_cell,
+    number_cell,
 )
 from pipeline.reporting.render.units import pair_title
 
@@ -64,7 +65,7 @@ def _group(
             _score_cell(results, comparisons, row, measure, best=row == best.get(measure))
             for measure in results.measures
         )
-        return (method_cell(row), Cell(str(runs), runs), *scores)
+        return (method_cell(row), number_cell(runs, str), *scores)
 
     return Group(
         title=pair_title(pair, sizes),

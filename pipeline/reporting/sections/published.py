@@ -1,4 +1,4 @@
-"""Our scores beside those that papers and re-runs have published for the same models."""
+"""Our scores beside the published ones of papers and re-runs of the same models."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,16 @@ from pipeline.reporting.analysis.published_numbers import (
     published,
 )
 from pipeline.reporting.analysis.scores import Mean, Pair, Results, Row, mean_over_seeds
-from pipeline.reporting.render.table import MISSING, Cell, Group, Heading, Table, method_cell
+from pipeline.reporting.render.table import (
+    MISSING,
+    Cell,
+    Group,
+    Heading,
+    Table,
+    method_cell,
+    number_cell,
+    text_cell,
+)
 from pipeline.settings.report import ReportSettings
 
 METRIC = "rouge_l"
@@ -22,8 +31,8 @@ OURS = "this experiment"
 
 
 @dataclass(frozen=True)
-class Line:
-    """What one source says of one method: its numbers by task."""
+class PublishedRow:
+    """The numbers of one source for one method, by task."""
 
     source: str
     reported_as: str
@@ -36,8 +45,8 @@ class Line:
 def published_table(settings: ReportSettings, results: Results) -> Table | None:
     """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
     config = settings.config
-    named = [one for one in published() if one.protocol == config.get("protocol")]
-    known = [one for one in named if one.metric == METRIC]
+    protocol = config.get("protocol")
+    known = [one for one in published() if (one.protocol, one.metric) == (protocol, METRIC)]
     groups = [
         group
         for pair in results.pairs
@@ -64,15 +73,15 @@ def _caption(protocol: str, known: Sequence[Published], config: Mapping[str, Any
     foreign = [one for one in known if not {one.teacher, one.student} <= hub]
     left_out = "; ".join(dict.fromkeys(f"{one.teacher} to {one.student}" for one in foreign))
     sentences = [
-        f"What was published for the protocol {protocol}, under what this experiment measured; in "
-        "brackets ours minus the published number. Ours is a mean ± standard deviation over "
-        "training seeds, theirs, as far as they say, a mean over decoding seeds of one training. "
-        "Authors: measured by the authors of the method; re-run: by anybody else, a paper's own "
+        f"Numbers published for the protocol {protocol}, under those of this experiment; in "
+        "parentheses ours minus the published one. Ours are means ± standard deviation over "
+        "training seeds, theirs, as far as stated, means over decoding seeds of one training. "
+        "Authors: measured by the authors of the method; re-run: by others, a paper's own "
         "baselines included. docs/protocols.md says where our protocol departs from theirs.",
         f"{MISSING}: not measured or not published.",
     ]
     if left_out:
-        sentences.append(f"Left out, for this experiment has other models: {left_out}.")
+        sentences.append(f"Left out, since this experiment has other models: {left_out}.")
     return " ".join(sentences)
 
 
@@ -115,28 +124,28 @@ def _blocks(
     known: Sequence[Published],
     results: Results,
 ) -> Iterator[tuple[Cell, ...]]:
-    """Each of our rows that others have numbers for, then theirs; then what we didn't run."""
+    """Each of our rows with published numbers, then those; then methods that we didn't run."""
     run = set()
     for row in rows:
         method = (choices.get(row.method) or {}).get("method") or row.method
-        lines = _lines([one for one in known if one.method == method])
+        lines = _published_rows([one for one in known if one.method == method])
         if lines:
             run.add(method)
             ours = _ours(row, results)
             yield _our_cells(row, ours)
             yield from (_cells(line, row.label, ours) for line in lines)
-    for line in _lines([one for one in known if one.method not in run]):
+    for line in _published_rows([one for one in known if one.method not in run]):
         yield _cells(line, line.reported_as, {})
 
 
-def _lines(known: Sequence[Published]) -> list[Line]:
-    """The numbers of each source, those for one method together."""
+def _published_rows(known: Sequence[Published]) -> list[PublishedRow]:
+    """The numbers by source, those for one method together."""
     names = list(dict.fromkeys(one.reported_as for one in known))
-    found: dict[tuple[str, ...], dict[str, Published]] = {}
+    by_source: dict[tuple[str, ...], dict[str, Published]] = {}
     for one in sorted(known, key=lambda one: names.index(one.reported_as)):
         key = (one.source, one.reported_as, one.kind, one.evidence, one.note)
-        found.setdefault(key, {})[one.task] = one
-    return [Line(*key, numbers=numbers) for key, numbers in found.items()]
+        by_source.setdefault(key, {})[one.task] = one
+    return [PublishedRow(*key, numbers=numbers) for key, numbers in by_source.items()]
 
 
 def _ours(row: Row, results: Results) -> dict[str, Mean]:
@@ -156,25 +165,20 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
 def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
     return (
         method_cell(row),
-        *(Cell(text, text) for text in (OURS, "", "")),
+        *(text_cell(text) for text in (OURS, "", "")),
         *(_our_cell(ours.get(task)) for task in COLUMNS),
     )
 
 
 def _our_cell(mean: Mean | None) -> Cell:
-    if mean is None:
-        return Cell(MISSING)
-    if mean.spread is None:
-        return Cell(f"{mean.value:.2f}", mean.value)
-    beside = (("spread", mean.spread),)
-    return Cell(f"{mean.value:.2f}", mean.value, f"{mean.spread:.2f}", beside=beside)
+    return number_cell(mean.value, "{:.2f}".format, mean.spread) if mean else Cell(MISSING)
 
 
-def _cells(line: Line, label: str, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
+def _cells(line: PublishedRow, label: str, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
     source = f"{line.source}: {line.reported_as}" + (f" ({line.note})" if line.note else "")
     about = (label, source, line.kind, EVIDENCE[line.evidence])
     numbers = (_cell(line.numbers.get(task), ours.get(task)) for task in COLUMNS)
-    return (*(Cell(text, text) for text in about), *numbers)
+    return (*(text_cell(text) for text in about), *numbers)
 
 
 def _cell(number: Published | None, ours: Mean | None) -> Cell:

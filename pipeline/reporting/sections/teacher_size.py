@@ -17,7 +17,7 @@ from pipeline.reporting.render.figures import (
     small_multiples,
     styles_of,
 )
-from pipeline.reporting.render.table import Cell, Group, Heading, Table
+from pipeline.reporting.render.table import Cell, Group, Heading, Table, number_cell, text_cell
 from pipeline.reporting.render.units import p_text, sized
 
 CAPTION = (
@@ -73,27 +73,21 @@ def _counted(effects: Sequence[TeacherSizeEffect]) -> str:
 
 def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
-        _row(effect)
+        (
+            text_cell(effect.smaller.label),
+            Cell(f"{effect.measure.heading}, {effect.measure.task}", effect.measure.key),
+            text_cell(effect.smaller.teacher),
+            text_cell(effect.larger.teacher),
+            number_cell(effect.seed_count, str),
+            number_cell(effect.value, effect.measure.format),
+            number_cell(effect.interval.low, effect.measure.format),
+            number_cell(effect.interval.high, effect.measure.format),
+            number_cell(effect.p_value, p_text),
+            number_cell(effect.adjusted_p_value, p_text),
+            text_cell(verdict_of(effect)),
+        )
         for effect in comparisons.teacher_size_effects
         if effect.smaller.student == student
-    )
-
-
-def _row(effect: TeacherSizeEffect) -> tuple[Cell, ...]:
-    text = effect.measure.format
-    verdict = verdict_of(effect)
-    return (
-        Cell(effect.smaller.label, effect.smaller.label),
-        Cell(f"{effect.measure.heading}, {effect.measure.task}", effect.measure.key),
-        Cell(effect.smaller.teacher, effect.smaller.teacher),
-        Cell(effect.larger.teacher, effect.larger.teacher),
-        Cell(str(effect.seed_count), effect.seed_count),
-        Cell(text(effect.value), effect.value),
-        Cell(text(effect.interval.low), effect.interval.low),
-        Cell(text(effect.interval.high), effect.interval.high),
-        Cell(p_text(effect.p_value), effect.p_value),
-        Cell(p_text(effect.adjusted_p_value), effect.adjusted_p_value),
-        Cell(verdict, verdict),
     )
 
 
