@@ -10,13 +10,8 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/outdated.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
-include: "workflow/rules/teachers.smk"
-include: "workflow/rules/students.smk"
-include: "workflow/rules/tasks.smk"
-include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -24,5 +19,3 @@ rule all:
     default_target: True
     input:
         targets,
-    message:
-        "all is made"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from snaking import Copy
 
 from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact
-from workflow.jobs.jobs import MODULES, Jobs
+from workflow.jobs.jobs import Jobs
 
 SEED = 20_261_123
 LONG = 600.0  # seconds: nothing here takes so long, however busy the machine is
@@ -28,7 +29,6 @@ MACHINE = {  # flags of the stages that have them
     "starts": ("--save-seconds", "0"),
     "students": ("--save-seconds", "0"),
 }
-WITH_STATE = ("teachers", "starts", "students", "texts", "caches", "evals")
 TIMES = ["seconds"]  # columns of steps.parquet in which two runs differ
 
 
@@ -113,7 +113,7 @@ class Job:
 
     server: Server
     artifact: Artifact
-    settings: str  # its JSON
+    told: Mapping[str, Any]  # its job file, but for the inputs
     results: Path  # where it writes
     inputs: tuple[tuple[str, Path], ...]
 
@@ -121,7 +121,7 @@ class Job:
     def of(cls, server: Server, jobs: Jobs, artifact: Artifact, results: Path) -> "Job":
         """The job as a rule starts it, but for where it writes."""
         inputs = [(role, server.copy.folder / one.path) for role, one in artifact.inputs]
-        return cls(server, artifact, jobs.job_json(artifact), results, tuple(inputs))
+        return cls(server, artifact, jobs.job(artifact), results, tuple(inputs))
 
     @property
     def out(self) -> Path:
@@ -149,18 +149,10 @@ class Job:
 
     def command(self) -> list[str]:
         """What a rule would start."""
-        stage = self.artifact.stage
-        flags = [part for role, path in self.inputs for part in (f"--{role}", str(path))]
-        flags += ["--out", str(self.out), *MACHINE.get(stage, ())]
-        flags += ["--state", str(self.state)] * (stage in WITH_STATE)
-        return [
-            sys.executable,
-            "-m",
-            "workflow.launch.run_stage",
-            MODULES[stage],
-            self.settings,
-            *flags,
-        ]
+        inputs = [[role, str(path)] for role, path in self.inputs]
+        job_files.write(self.out, {**self.told, "inputs": inputs})
+        module = [sys.executable, "-m", "workflow.launch.run_stage"]
+        return [*module, str(self.out), *MACHINE.get(self.artifact.stage, ())]
 
     def begin(self) -> "subprocess.Popen[bytes]":
         """The process that asks for the job."""

@@ -29,7 +29,7 @@ def in_training(project: Copy, stage: str, id: str) -> int | None:
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode().split("\0")
             if "workflow.launch.run_stage" in words and any(
-                f'"id":"{id}"' in word for word in words
+                word.endswith(f"/{id}") for word in words
             ):
                 return int(path.parent.name)
     return None

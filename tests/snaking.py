@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from benchmarks.copies import copy_project
 
 ROOT = Path(__file__).parent.parent
-JOB = re.compile(r"^Job \d+: (results/.+)$", re.MULTILINE)  # each rule's message: what it makes
+JOB = re.compile(r"^    output: (results/\S+)", re.MULTILINE)  # what Snakemake says of each job
 
 ANIMALS = ["cat", "dog", "owl", "fox", "hen", "bee", "ant", "cow", "pig", "rat"]
 COLOURS = ["red", "blue", "green", "brown", "grey", "black", "white", "pink"]

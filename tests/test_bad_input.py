@@ -11,7 +11,7 @@ from snaking import TINY, Copy, edited, saved_model
 from pipeline.methods.catalogue import METHODS
 from pipeline.settings.training import Training
 from workflow.config.validate import ConfigError, validate
-from workflow.jobs.jobs import MODULES
+from workflow.jobs.jobs import STAGES
 
 
 def refusal(config: dict[str, Any], *changes: tuple[str, Any]) -> str:
@@ -162,7 +162,7 @@ def test_a_name_that_is_the_reports_own_is_refused_at_once(tiny: dict[str, Any],
 
 
 def test_an_experiment_is_not_named_as_a_folder_of_something_else(tiny: dict[str, Any]):
-    for name in (*MODULES, "logs", "benchmarks", "state", "sources", "damaged", "published"):
+    for name in (*STAGES, "logs", "benchmarks", "state", "sources", "damaged", "published"):
         line = refusal(tiny, ("experiment", name))
         assert line.startswith(f"experiment = '{name}': results/{name} holds something else")
     assert validate(edited(tiny, {"experiment": "data_1"}))

@@ -28,7 +28,7 @@ from workflow.resources.fit import (
     placed,
 )
 from workflow.resources.machine import CPU, GPU, GPU_SPEED, Machine
-from workflow.resources.requests import Needs, refusals
+from workflow.resources.requests import ResourceRequests, refusals
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ def test_a_micro_batch_fits_beside_the_weights():
 def test_no_job_is_on_a_gpu_that_the_profile_does_not_name(grid: Grid):
     hub = shipped("smollm2")
     for one, artifact in ((grid, grid.teacher("large")), (hub, hub.teacher("smollm2"))):
-        needs = Needs(one, CPU)
-        assert needs.device("teachers")(wildcards(artifact)) == "cpu"
-        assert needs.micro_batch_tokens("teachers")(wildcards(artifact), 1) == CPU_MICRO_BATCH
+        needs = ResourceRequests(one, CPU)
+        assert needs.device(wildcards(artifact)) == "cpu"
+        assert needs.micro_batch_tokens(wildcards(artifact), 1) == CPU_MICRO_BATCH
 
 
 def test_where_the_profile_names_a_gpu_a_tiny_job_stays_off_it(grid: Grid):
-    needs, hub = Needs(grid, replace(GPU, share_devices=1)), shipped("smollm2")
+    needs, hub = ResourceRequests(grid, replace(GPU, share_devices=1)), shipped("smollm2")
     for artifact in grid.artifacts.values():
         if artifact.stage in ("teachers", "students", "evals", "caches"):
-            assert needs.device(artifact.stage)(wildcards(artifact)) == "cpu"
-            assert needs.gpu_memory_mb(artifact.stage)(wildcards(artifact), 1) == 0
-    assert Needs(hub, GPU).device("teachers")(wildcards(hub.teacher("smollm2"))) == "gpu"
+            assert needs.device(wildcards(artifact)) == "cpu"
+            assert needs.gpu_memory_mb(wildcards(artifact), 1) == 0
+    assert ResourceRequests(hub, GPU).device(wildcards(hub.teacher("smollm2"))) == "gpu"
 
 
 def test_a_small_model_with_much_to_do_is_faster_on_a_gpu():
@@ -128,16 +128,15 @@ def test_one_place_says_what_a_gpu_is_expected_to_do():
 def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink():
     grid = shipped("smollm2")
     one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
-    needs = Needs(grid, GPU)
+    needs = ResourceRequests(grid, GPU)
     memory, minutes = (
-        [need(one, attempt=at) for at in (1, 2, 3)]
-        for need in (needs.mem_mb("students"), needs.runtime("students"))
+        [need(one, attempt=at) for at in (1, 2, 3)] for need in (needs.mem_mb, needs.runtime)
     )
     assert memory == [at * memory[0] for at in (1, 2, 3)]
     assert minutes == [at * minutes[0] for at in (1, 2, 3)]
-    tokens = needs.micro_batch_tokens("students")
+    tokens = needs.micro_batch_tokens
     assert tokens(one, attempt=2) == max(GRAIN, tokens(one, attempt=1) // 2)
-    checkpointing = needs.gradient_checkpointing("students")
+    checkpointing = needs.gradient_checkpointing
     assert checkpointing(one, attempt=1) == 0
     assert tokens(one, attempt=7) == GRAIN
     assert checkpointing(one, attempt=7) == 1  # no micro-batch is smaller
@@ -150,33 +149,25 @@ def test_a_large_model_is_warned_as_long_before_its_limit_as_its_state_takes_to_
         {"slurm_extra": Setting(f"'{extra}'"), "device_memory_mb": Setting(80_000)}
     )
     small, large = shipped("smollm2"), shipped("openllama_dolly")
-    told = Needs(small, machine).slurm_extra("teachers")(wildcards(small.teacher("smollm2")))
+    told = ResourceRequests(small, machine).slurm_extra(wildcards(small.teacher("smollm2")))
     assert told == extra
-    told = Needs(large, machine).slurm_extra("teachers")(wildcards(large.teacher("openllama_7b")))
+    told = ResourceRequests(large, machine).slurm_extra(wildcards(large.teacher("openllama_7b")))
     # twice the time that weights and two moments of 7 billion parameters take at 200 MB a second
     assert told == f"--signal=TERM@{2 * 7 * 12 * 1000 // 200} --qos=long"
-    limit = Needs(large, machine).runtime("teachers")
+    limit = ResourceRequests(large, machine).runtime
     teacher = wildcards(large.teacher("openllama_7b"))
     saving = 2 * 7 * 12 * 1000 // 200 // 60  # minutes, however many attempts there were
     assert limit(teacher, attempt=2) == 2 * (limit(teacher, attempt=1) - saving) + saving
-    assert Needs(small, GPU).slurm_extra("teachers")(wildcards(small.teacher("smollm2"))) == ""
-
-
-def test_the_flag_of_a_training_follows_from_its_resource(grid: Grid):
-    flags = [
-        Needs(grid, GPU).checkpointing(None, SimpleNamespace(gradient_checkpointing=one))
-        for one in (0, 1)
-    ]
-    assert flags == [[], ["--gradient-checkpointing"]]
+    assert ResourceRequests(small, GPU).slurm_extra(wildcards(small.teacher("smollm2"))) == ""
 
 
 def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one():
     grid = shipped("smollm2")
     one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
     shared = replace(GPU, share_devices=1)
-    assert Needs(grid, CPU).gpu_memory_mb("students")(one, attempt=1) == 0
-    assert Needs(grid, GPU).gpu_memory_mb("students")(one, attempt=1) == 0
-    claim = Needs(grid, shared).gpu_memory_mb("students")
+    assert ResourceRequests(grid, CPU).gpu_memory_mb(one, attempt=1) == 0
+    assert ResourceRequests(grid, GPU).gpu_memory_mb(one, attempt=1) == 0
+    claim = ResourceRequests(grid, shared).gpu_memory_mb
     assert 0 < claim(one, attempt=1) < GPU.device_memory_mb / 2
     assert claim(one, attempt=100) == GPU.device_memory_mb
 
@@ -240,8 +231,8 @@ def test_without_a_named_gpu_every_command_of_a_model_says_cpu(project: Copy, ti
     profile = ("--workflow-profile", str(ROOT / "workflow/profiles/local"), "--cores", "1")
     said = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
     commands = [line for line in said.splitlines() if "workflow.launch.run_stage" in line]
-    modules = (" train ", " evaluate ", " cache_teacher ")
-    with_models = [line for line in commands if any(one in line for one in modules)]
+    folders = ("/teachers/", "/students/", "/evals/", "/caches/")
+    with_models = [line for line in commands if any(one in line for one in folders)]
     # at least a teacher, a student and a cache of it, and their evaluations: the rest may be there
     assert len(with_models) >= 1 + 1 + 1 + 2
     assert all("--device cpu" in line for line in with_models)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from snaking import ROOT, Copy, edited, fresh_copy
 
-from workflow.launch.gpu_lease import Device, listed
+from workflow.launch.gpu_lease import Device, parse_gpus
 
 PROFILES = ROOT / "workflow/profiles"
 WAITING_SECONDS = 1.5  # several looks of a job that waits
@@ -129,14 +129,14 @@ def test_more_than_any_device_has_means_a_whole_one(machine: Machine):
 
 def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
     everything = [Device("GPU-aa", 81559), Device("GPU-bb", 81559), Device("GPU-cc", 24564)]
-    assert listed(TABLE, None) == everything
-    assert listed(TABLE, "0,2") == [everything[0], everything[2]]
-    assert listed(TABLE, "GPU-bb") == [everything[1]]
-    assert listed(TABLE, "") == []
+    assert parse_gpus(TABLE, None) == everything
+    assert parse_gpus(TABLE, "0,2") == [everything[0], everything[2]]
+    assert parse_gpus(TABLE, "GPU-bb") == [everything[1]]
+    assert parse_gpus(TABLE, "") == []
 
 
 def test_a_gpu_without_memory_of_its_own_is_no_device_to_claim():
-    assert listed("0, GPU-aa, [N/A]\n1, GPU-bb, 81559\n", None) == [Device("GPU-bb", 81559)]
+    assert parse_gpus("0, GPU-aa, [N/A]\n1, GPU-bb, 81559\n", None) == [Device("GPU-bb", 81559)]
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def settings(name: str) -> dict[str, Any]:
 def test_a_profile_names_rules_that_there_are(name: str):
     rules = " ".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     for rule in settings(name).get("set-resources") or {}:
-        assert f"rule {rule}:" in rules
+        assert f"rule {rule}:" in rules or f" as {rule} with:" in rules
 
 
 def test_what_a_site_must_edit_is_one_short_block():

@@ -12,10 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workflow.commands.console import duration, show_table
-from workflow.jobs import finished, read_config
-from workflow.jobs.finished import State
-from workflow.jobs.jobs import Jobs
-from workflow.jobs.previous_runs import Shelf
+from workflow.jobs.jobs import Jobs, State, read_manifest
+from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
 from workflow.resources.machine import Machine
 from workflow.resources.measured_time import Cost, Costs, wall_seconds
@@ -79,7 +77,7 @@ class Plan:
 
 def plan_of(jobs: Jobs, slots: int) -> Plan:
     """What would run if `slots` jobs could run at once."""
-    reasons = Reasons(jobs, Shelf(RESULTS))
+    reasons = Reasons(jobs, ArtifactStore(RESULTS))
     costs = Costs(jobs, reasons)
     steps = [
         Step(job.stage, job.id, job.path, reasons.of(job), costs.of(job)) for job in jobs.unfinished
@@ -116,7 +114,7 @@ def _reused(jobs: Jobs) -> dict[str, int]:
 
 
 def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
-    manifest = finished.manifest(RESULTS / jobs.experiment / "report")
+    manifest = read_manifest(RESULTS / jobs.experiment / "report")
     return tuple(map(str, configuration_changes(manifest, jobs))) if manifest else ()
 
 
@@ -182,7 +180,7 @@ def _costs(plan: Plan) -> list[str]:
 
 def main(*, config: Path, profile: Path | None, at_once: int, keep_code: bool, json: bool) -> int:
     """Prints the plan. Status 3: something is to do; 1: a job can't fit the profile's GPUs."""
-    jobs = read_config.jobs(config, keep_code)
+    jobs = Jobs.of_file(config, keep_code)
     if profile:
         try:
             machine = Machine.of_profile(profile)

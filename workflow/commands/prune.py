@@ -16,10 +16,8 @@ from pathlib import Path
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
 from workflow.commands.plan import RESULTS
-from workflow.jobs import finished, read_config
-from workflow.jobs.code_log import FOLDER as SOURCES
-from workflow.jobs.finished import State
-from workflow.jobs.jobs import MODULES, Jobs
+from workflow.jobs.jobs import STAGES, Jobs, State, read_manifest
+from workflow.jobs.source_hash import RECORDS as SOURCES
 
 ID = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{8}")
 TEMPORARY = re.compile(r"\..+\.\d+(\.old)?\.tmp")  # of a job that was killed while it wrote
@@ -39,8 +37,8 @@ def unneeded(experiments: Sequence[Jobs], now: float) -> list[Unneeded]:
     """Everything in `results/` that the experiments don't need, the largest first."""
     needed = {one.path for jobs in experiments for one in jobs.grid.artifacts.values()}
     paths = [
-        *(path for stage in MODULES for path in _of_stage(stage, needed)),
-        *(path for stage in MODULES for path in _leftovers(stage, now)),
+        *(path for stage in STAGES for path in _of_stage(stage, needed)),
+        *(path for stage in STAGES for path in _leftovers(stage, now)),
         *_states(experiments),
         *_children(RESULTS / "damaged"),
         *_sources(needed),
@@ -83,7 +81,7 @@ def _sources(needed: set[str]) -> Iterator[Path]:
     """Records of source code that made no artifact which stays."""
     folders = [Path(one) for one in needed]
     folders += [path.parent / "report" for path in RESULTS.glob("*/grid.csv")]
-    manifests = filter(None, map(finished.manifest, folders))
+    manifests = filter(None, map(read_manifest, folders))
     codes = {str(manifest.get("code")) for manifest in manifests}
     return (path for path in _children(SOURCES) if path.stem not in codes)
 
@@ -114,7 +112,7 @@ def main(*, configs: Sequence[Path], delete: bool) -> int:
             f"a Snakemake holds {snakemake_state.SNAKEMAKE}/locks: wait until it has ended; if it "
             "was killed, start it again, or run `snakemake --unlock`"
         )
-    files = unneeded([read_config.jobs(path) for path in configs], time.time())
+    files = unneeded([Jobs.of_file(path) for path in configs], time.time())
     rows = [(file_size(one.bytes), f"{one.days:.1f} days", str(one.path)) for one in files]
     show_table(("size", "age", "path"), rows, right=("size", "age"))
     if delete:

@@ -14,9 +14,8 @@ from pathlib import Path
 from pipeline.artifacts import artifact
 from workflow.commands import run
 from workflow.grid.grid import Cell
-from workflow.jobs import grid_csv, read_config
-from workflow.jobs.finished import State
-from workflow.jobs.jobs import Jobs
+from workflow.jobs import grid_csv
+from workflow.jobs.jobs import Jobs, State
 from workflow.jobs.rerun_reasons import RESULTS
 
 EXAMPLES = 20  # of the cells that are left out
@@ -48,7 +47,7 @@ def suggest_partial(jobs: Jobs, configfiles: Sequence[str]) -> str:
 
 def main(*, config: Path, partial: bool) -> int:
     """Makes the report, and prints its main table, or the cells that a partial one lacks."""
-    jobs = read_config.jobs(config)
+    jobs = Jobs.of_file(config)
     return _partial(jobs) if partial else _whole(jobs, config)
 
 
@@ -98,7 +97,7 @@ def _write(jobs: Jobs, finished: Sequence[bool]) -> int:
     rows = [row for row, done in zip(grid_csv.rows(jobs.grid), finished, strict=True) if done]
     with artifact.atomic_write(folder / "grid.csv") as temporary:
         temporary.write_text(grid_csv.text(rows), encoding="utf-8", newline="")
-    (folder / "job.json").write_text(jobs.report(None), encoding="utf-8")
+    artifact.write_json(folder / "job.json", jobs.report_job)
     command = [
         *(sys.executable, "-m", "pipeline", "report", "--job", str(folder / "job.json")),
         *("--grid", str(folder / "grid.csv"), "--results", str(RESULTS)),

@@ -17,10 +17,8 @@ from workflow.commands.console import duration, show_table
 from workflow.commands.plan import RESULTS, TO_DO
 from workflow.commands.snakemake_state import modified
 from workflow.grid.artifact import Artifact
-from workflow.jobs import read_config
-from workflow.jobs.finished import State
-from workflow.jobs.jobs import Jobs
-from workflow.jobs.previous_runs import Shelf
+from workflow.jobs.jobs import Jobs, State
+from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import Reasons
 from workflow.launch import run_lock
 from workflow.resources.measured_time import Costs, wall_seconds
@@ -148,7 +146,7 @@ def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob]) -> tuple[int, flo
 
     As many are taken to run at once as now.
     """
-    costs = Costs(jobs, Reasons(jobs, Shelf(RESULTS)))
+    costs = Costs(jobs, Reasons(jobs, ArtifactStore(RESULTS)))
     failed: set[Artifact] = set()
     waiting, seconds = [], {}
     for artifact in jobs.unfinished:
@@ -220,7 +218,7 @@ def _time_left(status: Status) -> str:
 
 def main(*, config: Path, json: bool) -> int:
     """Prints the status. Status 0: all is done; 1: a job has failed; 3 otherwise."""
-    status = status_of(read_config.jobs(config), time.time())
+    status = status_of(Jobs.of_file(config), time.time())
     if json:
         print(json_text.dumps(asdict(status), indent=1))
     else:

@@ -98,6 +98,11 @@ class Grid:
                 waiting += [other for _, other in one.inputs]
         return found
 
+    @cached_property
+    def by_id(self) -> dict[str, Artifact]:
+        """The same artifacts by id alone: a stage is a part of what the id is a digest of."""
+        return {one.id: one for one in self.artifacts.values()}
+
     @cache
     def data(self) -> Artifact:
         """The examples. What they are read from enters their id: versions, or digests of files."""

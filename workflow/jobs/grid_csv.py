@@ -1,14 +1,9 @@
-"""Writes `grid.csv`: which artifacts stand behind each cell of an experiment's tables."""
+"""The content of `grid.csv`: which artifacts stand behind each cell of an experiment's tables."""
 
-import argparse
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from pipeline.artifacts import artifact
-from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
 NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
@@ -35,17 +30,3 @@ def text(rows: Sequence[Mapping[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
-
-
-def main() -> None:
-    """Expands the grid once more: its rows may be too many for a command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=json.loads, help="the configuration as JSON")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    with artifact.atomic_write(options.out) as temporary:
-        temporary.write_bytes(text(rows(Grid(validate(options.config)))).encode())
-
-
-if __name__ == "__main__":
-    main()

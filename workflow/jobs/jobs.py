@@ -1,174 +1,253 @@
-"""What a rule asks of the grid: the inputs, flags and JSON of the job that makes an id.
+"""What a rule needs to know of the grid: the inputs, the job and the resources that go with an id.
 
-Snakemake is shown what is unfinished, and nothing else: a finished artifact is a file that nobody
-makes. So an age, a lost memory of Snakemake's, or an input that was lost and made again, redoes no
+Snakemake is shown unfinished artifacts alone: a finished one is to it a file without a rule. So
+the age of a file, lost metadata of Snakemake, or an input that was lost and made again, redoes no
 finished work.
 """
 
 import hashlib
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from snakemake.common.configfile import load_configfile
+from snakemake_interface_common.exceptions import WorkflowError
+
+from pipeline.artifacts.artifact import MANIFEST
 from pipeline.methods import components
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
-from workflow.jobs import code_log, finished, grid_csv, source_hash
-from workflow.jobs.code_log import Sources
-from workflow.jobs.finished import State
+from workflow.jobs import grid_csv, job_files, source_hash
 
-MODULES = {
-    "data": "pipeline.stages.prepare_data",
-    "tokenizers": "pipeline.stages.train_tokenizer",
-    "tokens": "pipeline.stages.tokenize",
-    "models": "pipeline.stages.prepare_model",
-    "teachers": "pipeline.stages.train",
-    "starts": "pipeline.stages.train",
-    "students": "pipeline.stages.train",
-    "texts": "pipeline.stages.generate",
-    "caches": "pipeline.stages.cache_teacher",
-    "tasks": "pipeline.stages.prepare_task",
-    "evals": "pipeline.stages.evaluate",
+STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
+    "data": "prepare_data",
+    "tokenizers": "train_tokenizer",
+    "tokens": "tokenize",
+    "models": "prepare_model",
+    "teachers": "train",
+    "starts": "train",
+    "students": "train",
+    "texts": "generate",
+    "caches": "cache_teacher",
+    "tasks": "prepare_task",
+    "evals": "evaluate",
 }
 REPORT = "pipeline.stages.report"
-JOB_FILES = Path("results/jobs")
-OUTDATED = "results/.outdated"  # an input of what other code has made: it is made anew each time
-Lookup = Callable[[Any], Any]  # from a rule's wildcards
+OUTDATED = "results/.outdated"  # an input of what other code has made: it is made again each time
+
+
+class Wildcards(Protocol):
+    """What a rule matched: the id of the artifact that its job makes."""
+
+    @property
+    def id(self) -> str:
+        """The value of the wildcard `id`."""
+        ...
+
+
+class State(Enum):
+    """The state of an artifact on disk."""
+
+    ABSENT = "absent"
+    OUTDATED = "outdated"  # made by other code, or without a readable manifest
+    FINISHED = "finished"
+
+
+def artifact_state(folder: Path, id: str, code: str) -> State:
+    """The state of the artifact `id` in `folder`, which `code` would make."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return State.OUTDATED if folder.exists() else State.ABSENT
+    is_same = manifest.get("id") == id and manifest.get("code") == code
+    return State.FINISHED if is_same else State.OUTDATED
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """An artifact's manifest; None if it is missing or damaged.
+
+    Raises: ValueError if it may not be read.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except PermissionError:
+        raise ValueError(f"{path} may not be read: give this user the permission") from None
+    return manifest if isinstance(manifest, dict) else None
 
 
 @dataclass(frozen=True, eq=False)
 class Jobs:
-    """The jobs of one experiment, looked up by stage and id."""
+    """The jobs of one experiment, looked up by id."""
 
     grid: Grid
-    settled: Callable[[str], str] = str  # flags a path, so that Snakemake looks for no maker of it
-    keeps_code: Callable[[], bool] = bool  # whether what other code has made is taken as it is
+    finished_input: Callable[[str], str] = str  # flags a path, so that Snakemake looks for no rule
+    ignores_code_changes: Callable[[], bool] = bool  # whether results of other code stay as is
 
     @classmethod
     def of(
         cls,
         config: Mapping[str, Any],
-        settled: Callable[[str], str] = str,
-        keeps_code: Callable[[], bool] = bool,
+        finished_input: Callable[[str], str] = str,
+        ignores_code_changes: Callable[[], bool] = bool,
     ) -> "Jobs":
         """The jobs of a configuration; a faulty one ends the process with a line for each fault."""
         try:
-            return cls(Grid(validate(config)), settled, keeps_code)
+            return cls(Grid(validate(config)), finished_input, ignores_code_changes)
         except ConfigError as error:
             sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
+
+    @classmethod
+    def of_file(cls, path: Path, ignore_code_changes: bool = False) -> "Jobs":
+        """The jobs of a configuration file, read as Snakemake reads it."""
+        try:
+            config = load_configfile(path)
+        except WorkflowError as error:
+            sys.exit(f"config: {path}: {error}")
+        return cls.of(config, ignores_code_changes=lambda: ignore_code_changes)
 
     @property
     def experiment(self) -> str:
         """The experiment's name."""
         return self.grid.experiment.experiment
 
-    def inputs(self, stage: str) -> Lookup:
-        """The folders that a job reads, as Snakemake is to see them."""
-        return lambda wildcards: self._reads(self._artifact(stage, wildcards))
+    def inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """The artifacts that a job reads, by role, as Snakemake is to see them."""
+        if wildcards.id not in self.grid.by_id:
+            raise ValueError(f"{wildcards.id} is no artifact of experiment {self.experiment}")
+        artifact = self.grid.by_id[wildcards.id]
+        paths: dict[str, list[str]] = {}
+        for role, one in artifact.inputs:
+            paths.setdefault(role, []).append(self._input(one))
+        return paths | _outdated([self.state(artifact)])
 
-    def _reads(self, artifact: Artifact) -> list[str]:
-        given = [self._shown(one) for _, one in artifact.inputs]
-        return given + [OUTDATED] * (self.state(artifact) is State.OUTDATED)
-
-    def _shown(self, artifact: Artifact) -> str:
+    def _input(self, artifact: Artifact) -> str:
         is_finished = self.state(artifact) is State.FINISHED
-        return self.settled(artifact.path) if is_finished else artifact.path
+        return self.finished_input(artifact.path) if is_finished else artifact.path
 
     @cache
     def state(self, artifact: Artifact) -> State:
-        """How an artifact stands on the disk."""
-        return finished.state(Path(artifact.path), artifact.id, self.code(artifact))
+        """The state of an artifact on disk."""
+        return artifact_state(Path(artifact.path), artifact.id, self.code(artifact))
 
     @cache
     def code(self, artifact: Artifact) -> str:
         """A digest of the source behind an artifact: its stage's, and that of all its inputs."""
-        if self.keeps_code() and (made := finished.manifest(Path(artifact.path))):
-            return str(made.get("code"))
-        own = source_hash.digest(MODULES[artifact.stage], _plugins(artifact.settings))
+        if self.ignores_code_changes() and (manifest := read_manifest(Path(artifact.path))):
+            return str(manifest.get("code"))
+        module, plugins = _modules(artifact)
+        own = source_hash.digest(module, plugins)
         return source_hash.joined([own, *(self.code(one) for _, one in artifact.inputs)])
 
-    def sources(self, artifact: Artifact) -> Sources:
+    def sources(self, artifact: Artifact) -> source_hash.Sources:
         """The files behind an artifact's own stage."""
-        return source_hash.sources(MODULES[artifact.stage], _plugins(artifact.settings))
+        return source_hash.sources(*_modules(artifact))
 
-    def note_sources(self) -> None:
-        """Keeps the files behind what is about to be made."""
-        sources = {self.code(one): one for one in self.unfinished}
-        for code, one in sources.items():
-            code_log.note(code, self.sources(one))
-        code_log.note(self.report_job["code"], source_hash.sources(REPORT))
+    def job(self, artifact: Artifact) -> dict[str, Any]:
+        """The content of an artifact's job file."""
+        return {
+            "stage": STAGES[artifact.stage],
+            "inputs": [[role, one.path] for role, one in artifact.inputs],
+            "id": artifact.id,
+            "code": self.code(artifact),
+            "settings": artifact.settings,
+        }
 
-    def write_job_files(self, everything: bool) -> None:
-        """Writes what a stage is told, as a file for each unfinished artifact, or for every one."""
-        for one in self.grid.artifacts.values():
-            if everything or self.state(one) is not State.FINISHED:
-                _write_job_file(f"{one.stage}/{one.id}", self.job_json(one))
-        _write_job_file(f"report/{self.experiment}", canonical(self.report_job))
+    def digest(self, wildcards: Wildcards) -> str:
+        """A digest of a job's inputs, code and settings: a change in any reruns it."""
+        return _digest(self.job(self.grid.by_id[wildcards.id]))
 
-    def flags(self, stage: str) -> Lookup:
-        """The same folders as flags of the stage's command line."""
-        return lambda wildcards: [
-            part
-            for role, one in self._artifact(stage, wildcards).inputs
-            for part in (f"--{role}", one.path)
-        ]
+    def report_digest(self, _: object) -> str:
+        """The same of the report's job."""
+        return _digest(self.report_job)
 
-    def job(self, stage: str) -> Lookup:
-        """Id, settings and source digest in one JSON value: a change in any reruns the job."""
-        return lambda wildcards: self.job_json(self._artifact(stage, wildcards))
+    def rows_digest(self, _: object) -> str:
+        """A digest of the rows of `grid.csv`."""
+        return _digest(grid_csv.rows(self.grid))
 
-    def job_json(self, artifact: Artifact) -> str:
-        """The JSON value that a stage's command line takes."""
-        code = self.code(artifact)
-        return canonical({"id": artifact.id, "code": code, "settings": artifact.settings})
+    def prepare_run(self, is_forced: bool) -> None:
+        """Writes what the jobs of a run are told, and notes the sources that they run.
 
-    def _artifact(self, stage: str, wildcards: Any) -> Artifact:
-        path = f"results/{stage}/{wildcards.id}"
-        if path not in self.grid.artifacts:
-            raise ValueError(f"{path} is no part of experiment {self.experiment}")
-        return self.grid.artifacts[path]
+        These are the jobs of unfinished artifacts, or of all if rules are forced.
+        """
+        unfinished = [one for one in self.artifacts if self.state(one) is not State.FINISHED]
+        for one in self.artifacts if is_forced else unfinished:
+            job_files.write(Path(one.path), self.job(one))
+        self._write_report_job()
+        rows = grid_csv.text(grid_csv.rows(self.grid))
+        Path(f"results/{job_files.FOLDER}/{self.experiment}/grid.csv").write_bytes(rows.encode())
+        for code, one in {self.code(one): one for one in unfinished}.items():
+            source_hash.record(code, self.sources(one))
+        source_hash.record(self.report_job["code"], source_hash.sources(REPORT))
+
+    def write_job_file(self, output: Path) -> None:
+        """Writes the job file of one artifact, whose inputs have to be there."""
+        if output == Path(self._report):
+            self._write_report_job()
+            return
+        artifact = self.grid.artifacts.get(str(output))
+        if artifact is None:
+            sys.exit(f"{output} is no artifact of experiment {self.experiment}")
+        for role, one in artifact.inputs:
+            if not Path(one.path).exists():
+                sys.exit(f"{output} reads {one.path} ({role}), which is not there: make that first")
+        job_files.write(output, self.job(artifact))
+
+    def _write_report_job(self) -> None:
+        inputs = [["grid", f"results/{self.experiment}/grid.csv"], ["results", "results"]]
+        job = {"stage": "report", "inputs": inputs, **self.report_job}
+        job_files.write(Path(self._report), job)
+
+    @property
+    def artifacts(self) -> Iterable[Artifact]:
+        """All artifacts of the experiment."""
+        return self.grid.artifacts.values()
+
+    @property
+    def _report(self) -> str:
+        return f"results/{self.experiment}/report"
 
     def targets(self, _: object) -> list[str]:
         """The report, and what it reads."""
-        report = f"results/{self.experiment}/report"
         states = [self.report_state, self.grid_state, *map(self.state, self.unfinished)]
         return [
-            self.settled(report) if self.is_reported else report,
-            *map(self._shown, self.evaluated),
-            *[OUTDATED] * (State.OUTDATED in states),
+            self.finished_input(self._report) if self.is_reported else self._report,
+            *map(self._input, self.evaluated),
+            *_outdated(states).get("outdated", []),
         ]
 
     @property
     def is_reported(self) -> bool:
-        """Whether the report is as it should be."""
+        """Whether the report is up to date."""
         return self.report_state is State.FINISHED and self.grid_state is State.FINISHED
 
     @cached_property
     def unfinished(self) -> list[Artifact]:
         """What is to be made for the report: each after all that it is made from."""
-        found: dict[Artifact, None] = {}
+        ordered: dict[Artifact, None] = {}
 
-        def visit(one: Artifact) -> None:
-            if one not in found and self.state(one) is not State.FINISHED:
-                for _, other in one.inputs:
-                    visit(other)
-                found[one] = None
+        def visit(artifact: Artifact) -> None:
+            if artifact not in ordered and self.state(artifact) is not State.FINISHED:
+                for _, one in artifact.inputs:
+                    visit(one)
+                ordered[artifact] = None
 
-        for one in self.evaluated:
-            visit(one)
-        return list(found)
+        for artifact in self.evaluated:
+            visit(artifact)
+        return list(ordered)
 
     @cached_property
     def evaluated(self) -> list[Artifact]:
         """All that the report reads: checkpoints, their evaluations, their teachers' caches.
 
-        A cache is large: once there is a report, nobody is made to keep it.
+        A cache is large: once there is a report, it may be deleted.
         """
         models = [cell.model for cell in self.grid.cells]
         teachers = [] if self.is_reported else [cell.teacher for cell in self.grid.cells]
@@ -176,19 +255,17 @@ class Jobs:
         evals = self.grid.evaluations.values()
         return list(dict.fromkeys([self.grid.data(), *models, *caches, *evals]))
 
-    def grid_inputs(self, _: object) -> list[str]:
+    def grid_inputs(self, _: object) -> dict[str, list[str]]:
         """All that stands behind the rows of `grid.csv`."""
-        outdated = [OUTDATED] * (self.grid_state is State.OUTDATED)
-        return [*map(self._shown, self.evaluated), *outdated]
+        return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.grid_state])
 
-    def report_inputs(self, _: object) -> list[str]:
-        """All that the report reads of the checkpoints."""
-        outdated = [OUTDATED] * (self.report_state is State.OUTDATED)
-        return [*map(self._shown, self.evaluated), *outdated]
+    def report_inputs(self, _: object) -> dict[str, list[str]]:
+        """All that the report reads beside `grid.csv`."""
+        return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.report_state])
 
     @cached_property
     def grid_state(self) -> State:
-        """How `grid.csv` stands on the disk."""
+        """The state of `grid.csv` on disk."""
         path = Path(f"results/{self.experiment}/grid.csv")
         if not path.exists():
             return State.ABSENT
@@ -197,41 +274,34 @@ class Jobs:
 
     @cached_property
     def report_state(self) -> State:
-        """How the report stands on the disk: its id says nothing of its settings."""
-        folder = Path(f"results/{self.experiment}/report")
-        job = self.report_job
-        made = finished.manifest(folder)
-        if made and canonical(made.get("settings")) != canonical(job["settings"]):
+        """The state of the report on disk; its id says nothing of its settings."""
+        folder, job = Path(self._report), self.report_job
+        manifest = read_manifest(folder)
+        if manifest and canonical(manifest.get("settings")) != canonical(job["settings"]):
             return State.OUTDATED
-        return finished.state(folder, job["id"], job["code"])
+        return artifact_state(folder, job["id"], job["code"])
 
     @cached_property
     def report_job(self) -> dict[str, Any]:
-        """What the report's stage is told."""
+        """Id, code and settings of the report."""
         evals = self.grid.evaluations.values()
         read = sorted(f"{one.id} {self.code(one)}" for one in evals)
         code = source_hash.joined([source_hash.digest(REPORT), *read])
         return {"id": self.experiment, "code": code, "settings": self.grid.describe()}
 
-    def report(self, _: object) -> str:
-        """The report's job."""
-        return canonical(self.report_job)
 
-    def config(self, _: object) -> str:
-        """The configuration as JSON, in its own order: tables and plots keep to it."""
-        return json.dumps(self.grid.experiment.model_dump(mode="json", exclude_unset=True))
-
-    def rows(self, _: object) -> str:
-        """A digest of the rows of `grid.csv`."""
-        return hashlib.sha256(canonical(grid_csv.rows(self.grid)).encode()).hexdigest()[:16]
+def _outdated(states: Iterable[State]) -> dict[str, list[str]]:
+    """The input of a job that replaces what other code has made."""
+    return {"outdated": [OUTDATED]} if State.OUTDATED in states else {}
 
 
-def _write_job_file(name: str, text: str) -> None:
-    path = JOB_FILES / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)  # a job of another run may be reading it
+def _digest(value: object) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def _modules(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
+    """The module of an artifact's stage, and those that the stage loads by name."""
+    return f"pipeline.stages.{STAGES[artifact.stage]}", _plugins(artifact.settings)
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow.grid.artifact import Artifact
-from workflow.jobs import finished
-from workflow.jobs.jobs import MODULES
+from workflow.jobs.jobs import STAGES, read_manifest
 
 Manifest = dict[str, Any]
 INPUT = 100  # an input that differs weighs more than a setting: it has settings of its own
@@ -35,7 +34,7 @@ def _shown(value: object) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class ArtifactStore:
     """The artifacts in a folder, by stage and readable name."""
 
     results: Path
@@ -45,7 +44,7 @@ class Shelf:
         """The stage of each id."""
         return {
             folder.name: stage
-            for stage in MODULES
+            for stage in STAGES
             if (self.results / stage).is_dir()
             for folder in (self.results / stage).iterdir()
             if not folder.name.startswith(".")
@@ -61,7 +60,7 @@ class Shelf:
     @cache
     def manifest(self, stage: str, id: str) -> Manifest | None:
         """What an artifact says of itself."""
-        return finished.manifest(self.results / stage / id)
+        return read_manifest(self.results / stage / id)
 
     def previous(self, artifact: Artifact, used: frozenset[str], last: frozenset[str]) -> str:
         """The id of the nearest earlier artifact of this name, or nothing.
@@ -75,7 +74,7 @@ class Shelf:
             return ""
         return max(made, key=lambda id: (-_distance(made[id], artifact), made[id].get("finished")))
 
-    def behind(self, grid: Path) -> frozenset[str]:
+    def ancestors(self, grid: Path) -> frozenset[str]:
         """The ids of all that stands behind a `grid.csv`; none if there is no such file."""
         if not grid.is_file():
             return frozenset()

@@ -5,11 +5,10 @@ from functools import cached_property
 from pathlib import Path
 
 from workflow.grid.artifact import Artifact
-from workflow.jobs import code_log, finished, previous_runs
-from workflow.jobs.finished import State
-from workflow.jobs.jobs import REPORT, Jobs
-from workflow.jobs.previous_runs import Change, Manifest, Shelf
-from workflow.jobs.source_hash import sources
+from workflow.jobs import previous_runs
+from workflow.jobs.jobs import REPORT, Jobs, State, read_manifest
+from workflow.jobs.previous_runs import ArtifactStore, Change, Manifest
+from workflow.jobs.source_hash import changed_files, recorded, sources
 
 RESULTS = Path("results")
 
@@ -29,7 +28,7 @@ class Reasons:
     """The reasons of an experiment's jobs."""
 
     jobs: Jobs
-    shelf: Shelf
+    store: ArtifactStore
 
     @cached_property
     def _used(self) -> frozenset[str]:
@@ -38,11 +37,11 @@ class Reasons:
     @cached_property
     def _last(self) -> frozenset[str]:
         """What the last report of this experiment was made from."""
-        return self.shelf.behind(RESULTS / self.jobs.experiment / "grid.csv")
+        return self.store.ancestors(RESULTS / self.jobs.experiment / "grid.csv")
 
     def previous(self, artifact: Artifact) -> str:
         """The id of the artifact whose place this one takes, or nothing."""
-        return self.shelf.previous(artifact, self._used, self._last)
+        return self.store.previous(artifact, self._used, self._last)
 
     def of(self, artifact: Artifact) -> Reason:
         """Why the job of an unfinished artifact would run."""
@@ -51,7 +50,7 @@ class Reasons:
         if reason := _of_lost(artifact):
             return reason
         before = self.previous(artifact)
-        made = self.shelf.manifest(artifact.stage, before) if before else None
+        made = self.store.manifest(artifact.stage, before) if before else None
         if made is None:
             return Reason("new", "new")
         settings = [str(one) for one in previous_runs.setting_changes(made, artifact.settings)]
@@ -65,13 +64,13 @@ class Reasons:
         return Reason("inputs", f"made from other inputs: {roles}", before, told)
 
     def _of_outdated(self, artifact: Artifact) -> Reason:
-        made = finished.manifest(Path(artifact.path))
+        made = read_manifest(Path(artifact.path))
         if made is None or made.get("id") != artifact.id:
             return Reason("damaged", "damaged: its manifest does not say what it is")
-        old = code_log.noted(str(made.get("code")))
+        old = recorded(str(made.get("code")))
         if old is None:
             return Reason("code", "code changed: of which files, nobody has noted")
-        if files := code_log.changed(old, self.jobs.sources(artifact)):
+        if files := changed_files(old, self.jobs.sources(artifact)):
             return Reason("code", f"code changed: {', '.join(files)}")
         inputs = [role for role, one in artifact.inputs if self._is_outdated(one)]
         roles = ", ".join(dict.fromkeys(inputs))
@@ -90,14 +89,14 @@ class Reasons:
 
     def of_report(self) -> Reason:
         """Why the report would be made."""
-        made = finished.manifest(RESULTS / self.jobs.experiment / "report")
+        made = read_manifest(RESULTS / self.jobs.experiment / "report")
         if made is None:
             return Reason("new", "new")
         job = self.jobs.report_job
         if settings := previous_runs.setting_changes(made, job["settings"]):
             return Reason("settings", f"settings changed: {'; '.join(map(str, settings))}")
-        old = code_log.noted(str(made.get("code")))
-        files = code_log.changed(old, sources(REPORT)) if old else ()
+        old = recorded(str(made.get("code")))
+        files = changed_files(old, sources(REPORT)) if old else ()
         if files:
             return Reason("code", f"code changed: {', '.join(files)}")
         return Reason("inputs", "its evaluations are others, or made anew")

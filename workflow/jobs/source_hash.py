@@ -1,18 +1,26 @@
 """A digest of the source that a stage runs: blind to comments, formatting and docstrings.
 
 Snakemake doesn't see edits in imported Python. Each rule gets this digest as a parameter, so an
-edit reruns the jobs whose code it changed, and no others.
+edit reruns the jobs whose code it changed, and no others. The digests of the single files are
+recorded, so that a plan can name those that have changed.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.artifact import atomic_write
+
 ROOT = Path(__file__).parents[2]
 NOT_IN_RESULTS = {"pipeline.stages.options"}  # flags: paths, and what the machine gives
+
+RECORDS = Path("results/sources")
+
+Sources = dict[str, str]  # a digest of each file that counts for a stage
 
 
 @cache
@@ -26,10 +34,32 @@ def joined(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(parts))).encode()).hexdigest()[:8]
 
 
-def sources(module: str, plugins: tuple[str, ...] = ()) -> dict[str, str]:
+def sources(module: str, plugins: tuple[str, ...] = ()) -> Sources:
     """A digest of each file that counts for a stage."""
     modules = set().union(*(closure(name) for name in (module, *plugins)))
     return {str(_file(name).relative_to(ROOT)): _module_digest(name) for name in sorted(modules)}
+
+
+def record(code: str, sources: Mapping[str, str]) -> None:
+    """Records the files behind a digest, where that isn't done yet."""
+    path = RECORDS / f"{code}.json"
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(sources, indent=1))
+
+
+def recorded(code: str) -> Sources | None:
+    """The files behind a digest; None if there is no record."""
+    try:
+        sources = json.loads((RECORDS / f"{code}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return sources if isinstance(sources, dict) else None
+
+
+def changed_files(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """The files that differ, are new, or are no longer used."""
+    return tuple(file for file in sorted({*old, *new}) if old.get(file) != new.get(file))
 
 
 @cache

@@ -31,16 +31,16 @@ class Device:
     memory_mb: int
 
 
-def installed() -> list[Device]:
+def visible_gpus() -> list[Device]:
     """The GPUs that this process may use; empty where there is no driver."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
     done = subprocess.run(query, capture_output=True, text=True, check=True)
-    return listed(done.stdout, os.environ.get(VISIBLE))
+    return parse_gpus(done.stdout, os.environ.get(VISIBLE))
 
 
-def listed(table: str, visible: str | None) -> list[Device]:
+def parse_gpus(table: str, visible: str | None) -> list[Device]:
     """The devices in the driver's table that `CUDA_VISIBLE_DEVICES`, if it is set, lets through."""
     rows = list(csv.reader(table.splitlines(), skipinitialspace=True))
     allowed = None if visible is None else visible.split(",")
@@ -57,8 +57,8 @@ def listed(table: str, visible: str | None) -> list[Device]:
     ]
 
 
-def shelf() -> Path:
-    """Where this user's claims on this machine are kept."""
+def lease_folder() -> Path:
+    """The folder of this user's claims on this machine."""
     return Path(tempfile.gettempdir()) / f"distilbench-devices-{os.getuid()}"
 
 

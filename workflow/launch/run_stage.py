@@ -1,9 +1,10 @@
-"""Runs a stage's module: in a process forked from preloaded libraries where there are any, or here.
+"""Runs the job that makes one artifact, in the foreground.
 
-python -m workflow.launch.run_stage pipeline.stages.train JOB --start ...
+    python -m workflow.launch.run_stage results/students/ID --configfile mine.yaml
 
-Before the module stands what the machine gives it: without --device gpu it sees no GPU; with
---gpu-memory-mb it first claims so much memory of one of the machine's GPUs, and takes no more.
+What the job is told is in its job file, which a run of Snakemake writes before its first job; with
+--configfile (and the machine's --profile) it is written here. Further flags are passed on to the stage. The job runs in a process
+forked from preloaded libraries where there are any (`workflow.launch.preloaded`), otherwise here.
 """
 
 import argparse
@@ -14,49 +15,156 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import FrameType
 
+from pipeline.stages.options import STAGES
+from workflow.jobs import job_files
 from workflow.launch import gpu_lease, processes
 from workflow.resources.fit import CONTEXT_MB
 
-ADDRESS = "DISTILBENCH_PRELOADED"  # where `workflow.launch.preloaded` listens
+# where `workflow.launch.preloaded` listens: Snakemake stands between it and the jobs, so that no
+# argument reaches them
+ADDRESS = "DISTILBENCH_PRELOADED"
 LENGTH_BYTES = 8  # of the number that says how long a request is
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
 COMPILERS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
 MACHINE = (gpu_lease.VISIBLE, ALLOCATOR, COMPILERS)  # variables that say what a job may use
 
 
-def ask(server: socket.socket, module: str, arguments: list[str]) -> int:
-    """The exit status of a stage that a server of preloaded libraries runs for this process."""
-    request = {
-        "module": module,
-        "arguments": arguments,
-        "folder": str(Path.cwd()),
-        # the server's own is that of when it was started
-        "environment": {name: os.environ[name] for name in MACHINE if name in os.environ},
+@dataclass(frozen=True)
+class MachineLimits:
+    """What the machine gives a job. Without a GPU the job sees none."""
+
+    device: str = "cpu"
+    gpu_memory_mb: int = 0  # to be claimed of one GPU; 0: whatever is visible is the job's
+    threads: int = 1
+    micro_batch_tokens: int | None = None  # None: the stage's default
+    gradient_checkpointing: bool = False
+
+
+def main() -> None:
+    """Runs the job of the artifact that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("output", type=Path, help="artifact to make, such as results/students/ID")
+    parser.add_argument("--configfile", type=Path, help="experiment that the artifact is a part of")
+    parser.add_argument("--profile", type=Path, help="with --configfile: workflow profile to obey")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: if any is")
+    parser.add_argument("--gpu-memory-mb", type=int, default=0, help="to claim; 0: what is visible")
+    parser.add_argument("--threads", type=int, default=1, help="for compilers, too")
+    parser.add_argument("--micro-batch-tokens", type=int)
+    parser.add_argument("--gradient-checkpointing", type=int, choices=(0, 1), default=0)
+    options, stage_flags = parser.parse_known_args()
+    if options.configfile:
+        main_for(options.output, options.configfile, options.profile, stage_flags)
+        return
+    limits = MachineLimits(
+        options.device,
+        options.gpu_memory_mb,
+        options.threads,
+        options.micro_batch_tokens,
+        bool(options.gradient_checkpointing),
+    )
+    run_stage(options.output, limits, stage_flags)
+
+
+def main_for(
+    output: Path, configfile: Path, profile: Path | None = None, stage_flags: Sequence[str] = ()
+) -> None:
+    """Runs the job of one artifact of an experiment, with the flags that its rule would give it."""
+    # these take longer to import than many a job of a rule takes to run
+    from workflow.jobs.jobs import Jobs
+    from workflow.resources.machine import Machine
+    from workflow.resources.requests import ResourceRequests
+
+    try:
+        machine = Machine.of_profile(profile) if profile else Machine()
+    except ValueError as error:
+        sys.exit(f"profile: {error}")
+    jobs = Jobs.of_file(configfile)
+    jobs.write_job_file(output)
+    limits = MachineLimits(threads=os.cpu_count() or 1)
+    artifact = jobs.grid.artifacts.get(str(output))
+    if artifact is not None:  # otherwise it is the report
+        requests = ResourceRequests(jobs.grid, machine)
+        limits = replace(
+            limits,
+            device=requests.device(artifact),
+            gpu_memory_mb=requests.gpu_memory_mb(artifact, attempt=1),
+            micro_batch_tokens=requests.micro_batch_tokens(artifact, attempt=1),
+            gradient_checkpointing=bool(requests.gradient_checkpointing(artifact, attempt=1)),
+        )
+    run_stage(output, limits, stage_flags)
+
+
+def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str] = ()) -> None:
+    """Runs the job of an artifact within the machine's limits."""
+    file = job_files.path_of(output)
+    if not file.is_file():
+        sys.exit(f"{file} is not there: name the experiment by --configfile, or run Snakemake")
+    run_module("pipeline", [*stage_arguments(output, file, limits), *stage_flags], limits)
+
+
+def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str]:
+    """The command line of the pipeline: of the machine's limits those that the stage knows."""
+    job = json.loads(file.read_bytes())
+    known = {field.name for field in fields(STAGES[job["stage"]])}
+    flags: list[tuple[str, object]] = [("job", file), *job["inputs"], ("out", output)]
+    optional = {
+        "state": output.parents[1] / "state" / output.name,
+        "threads": limits.threads,
+        "micro_batch_tokens": limits.micro_batch_tokens,
     }
-    said = b""
-    with contextlib.suppress(ConnectionError):
-        text = json.dumps(request).encode()
-        socket.send_fds(server, [len(text).to_bytes(LENGTH_BYTES)], [0, 1, 2])
-        server.sendall(text)
-        _pass_signals_on(server)
-        said = server.recv(64)
-    if not said:
-        print("the server that ran this job was stopped: start again to go on", file=sys.stderr)
-        return os.EX_TEMPFAIL
-    status = json.loads(said)
-    return status if status >= 0 else 128 - status  # as a shell says that a signal ended it
+    flags += [(name, value) for name, value in optional.items() if name in known and value]
+    arguments = [part for name, value in flags for part in (_flag(name), str(value))]
+    if limits.gradient_checkpointing and "gradient_checkpointing" in known:
+        arguments.append(_flag("gradient_checkpointing"))
+    return [job["stage"], *arguments]
 
 
-def _pass_signals_on(server: socket.socket) -> None:
-    def pass_on(number: int, _: FrameType | None) -> None:
-        with contextlib.suppress(ConnectionError):  # the job has ended
-            server.sendall(bytes([number]))
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+
+def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> None:
+    """Runs a module as a program that sees no more of the machine than the limits say."""
+    processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
+    # Snakemake shows no other log of a failed job once it meets an empty one
+    print(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}", file=sys.stderr)
+    sys.stderr.flush()
+    os.environ.setdefault(COMPILERS, str(limits.threads))
+    if limits.device == "cpu":
+        os.environ[gpu_lease.VISIBLE] = ""
+    with contextlib.ExitStack() as leases:
+        gpus = gpu_lease.visible_gpus() if limits.gpu_memory_mb else []
+        if gpus:
+            _claim(leases, gpus, limits.gpu_memory_mb)
+        os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
+        _run(module, list(arguments))
+
+
+def _claim(leases: contextlib.ExitStack, gpus: list[gpu_lease.Device], memory_mb: int) -> None:
+    """Waits for memory of a GPU, shows this process that one alone, and keeps it to its part."""
+    claim = f"{memory_mb} MB of a GPU"
+    print(f"waiting for {claim}", file=sys.stderr, flush=True)
+    gpu = leases.enter_context(gpu_lease.claimed(gpus, memory_mb, gpu_lease.lease_folder()))
+    os.environ[gpu_lease.VISIBLE] = gpu.name
+    share = (memory_mb - CONTEXT_MB) / gpu.memory_mb  # the allocator doesn't count the context
+    if 0 < share < 1:
+        limit = f"expandable_segments:True,per_process_memory_fraction:{share:.4f}"
+        os.environ.setdefault(ALLOCATOR, limit)
+    print(f"{claim}: {gpu.name}", file=sys.stderr, flush=True)
+
+
+def _run(module: str, arguments: list[str]) -> None:
+    server = _server()
+    if server is not None:
+        with server:
+            raise SystemExit(ask(server, module, arguments))
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _server() -> socket.socket | None:
@@ -67,54 +175,41 @@ def _server() -> socket.socket | None:
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(address)
-    except (ConnectionRefusedError, FileNotFoundError):  # it was given up
+    except (ConnectionRefusedError, FileNotFoundError):  # it was killed too often, or has ended
         return None
     return server
 
 
-def main() -> None:
-    """Runs the named module with the arguments that follow."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: if any is")
-    parser.add_argument("--gpu-memory-mb", type=int, default=0, help="0: what is visible")
-    parser.add_argument("--threads", type=int, default=1, help="for compilers, too")
-    parser.add_argument("module")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    options = parser.parse_args()
-    processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
-    # Snakemake shows no other log of a failed job once it meets an empty one
-    print(f"{options.module} on {socket.gethostname()}", file=sys.stderr, flush=True)
-    os.environ.setdefault(COMPILERS, str(options.threads))
-    if options.device == "cpu":
-        os.environ[gpu_lease.VISIBLE] = ""
-    with contextlib.ExitStack() as held:
-        found = gpu_lease.installed() if options.gpu_memory_mb else []
-        if found:
-            _claim(held, found, options.gpu_memory_mb)
-        os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
-        _run(options.module, options.arguments)
+def ask(server: socket.socket, module: str, arguments: list[str]) -> int:
+    """The exit status of a module that a server of preloaded libraries runs for this process."""
+    request = {
+        "module": module,
+        "arguments": arguments,
+        "folder": str(Path.cwd()),
+        # the server's own is that of when it was started
+        "environment": {name: os.environ[name] for name in MACHINE if name in os.environ},
+    }
+    reply = b""
+    with contextlib.suppress(ConnectionError):
+        text = json.dumps(request).encode()
+        socket.send_fds(server, [len(text).to_bytes(LENGTH_BYTES)], [0, 1, 2])
+        server.sendall(text)
+        _pass_signals_on(server)
+        reply = server.recv(64)
+    if not reply:
+        print("the server that ran this job was stopped: run again to resume", file=sys.stderr)
+        return os.EX_TEMPFAIL
+    status = json.loads(reply)
+    return status if status >= 0 else 128 - status  # as a shell says that a signal ended it
 
 
-def _claim(held: contextlib.ExitStack, found: list[gpu_lease.Device], memory_mb: int) -> None:
-    """Waits for memory of a GPU, shows this process that one alone, and keeps it to its part."""
-    asked = f"{memory_mb} MB of a GPU"
-    print(f"waiting for {asked}", file=sys.stderr, flush=True)
-    device = held.enter_context(gpu_lease.claimed(found, memory_mb, gpu_lease.shelf()))
-    os.environ[gpu_lease.VISIBLE] = device.name
-    part = (memory_mb - CONTEXT_MB) / device.memory_mb  # the context is beyond the allocator's rule
-    if 0 < part < 1:
-        keeping = f"expandable_segments:True,per_process_memory_fraction:{part:.4f}"
-        os.environ.setdefault(ALLOCATOR, keeping)
-    print(f"{asked}: {device.name}", file=sys.stderr, flush=True)
+def _pass_signals_on(server: socket.socket) -> None:
+    def pass_on(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(ConnectionError):  # the job has ended
+            server.sendall(bytes([number]))
 
-
-def _run(module: str, arguments: list[str]) -> None:
-    server = _server()
-    if server is not None:
-        with server:
-            raise SystemExit(ask(server, module, arguments))
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from workflow.grid.artifact import Artifact, canonical
-from workflow.jobs.jobs import MODULES, Jobs
+from workflow.jobs.jobs import STAGES, Jobs
 from workflow.jobs.previous_runs import Manifest, setting_changes
 from workflow.jobs.rerun_reasons import Reasons
 from workflow.resources.estimates import estimate, work
@@ -65,7 +65,7 @@ class Costs:
         """What the job of an artifact will take."""
         expected = estimate(self.jobs.grid, artifact)
         seconds, basis = expected.seconds, "formula"
-        if samples := self._samples.get(MODULES[artifact.stage]):
+        if samples := self._samples.get(STAGES[artifact.stage]):
             seconds *= sum(one.seconds for one in samples) / sum(one.expected for one in samples)
             basis = "scaled"
         if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
@@ -78,7 +78,7 @@ class Costs:
     def _samples(self) -> Mapping[str, list[Sample]]:
         """For each module that has jobs to run: those of it that have run."""
         found = {}
-        for module in {MODULES[one.stage] for one in self.jobs.unfinished}:
+        for module in {STAGES[one.stage] for one in self.jobs.unfinished}:
             found[module] = list(islice(self._own(module), SAMPLES)) or list(
                 islice(self._of_previous(module), SAMPLES)
             )
@@ -87,7 +87,7 @@ class Costs:
     def _own(self, module: str) -> Iterator[Sample]:
         """Those of this very experiment."""
         for one in self.jobs.grid.artifacts.values():
-            if MODULES[one.stage] == module:
+            if STAGES[one.stage] == module:
                 seconds = seconds_of(one.stage, one.id)
                 if seconds is not None:
                     yield Sample(seconds, estimate(self.jobs.grid, one).seconds)
@@ -95,8 +95,8 @@ class Costs:
     def _of_previous(self, module: str) -> Iterator[Sample]:
         """Those whose place others are to take, with the settings that they had."""
         for one in self.jobs.unfinished:
-            before = self.reasons.previous(one) if MODULES[one.stage] == module else ""
-            made = self.reasons.shelf.manifest(one.stage, before) if before else None
+            before = self.reasons.previous(one) if STAGES[one.stage] == module else ""
+            made = self.reasons.store.manifest(one.stage, before) if before else None
             seconds = seconds_of(one.stage, before)
             if made is not None and seconds is not None and _same_keys(made, one):
                 old = replace(one, settings_json=canonical(made["settings"]))

@@ -7,10 +7,10 @@ ended by a limit gets through without a person.
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Protocol
 
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -25,107 +25,86 @@ WARNING = re.compile(r"TERM@(\d+)")  # seconds before the limit
 REPORT_MB, REPORT_CELL_MB = 3_000, 0.5
 REPORT_MINUTES, REPORT_CELL_MINUTES = 15, 0.01
 
-Need = Callable[..., int]  # of wildcards and, where it counts, the attempt
+
+class Wildcards(Protocol):
+    """What a rule matched: the id of the artifact that its job makes."""
+
+    @property
+    def id(self) -> str:
+        """The value of the wildcard `id`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class Needs:
-    """The needs of one experiment's jobs on one machine, looked up by stage and id."""
+class ResourceRequests:
+    """What the jobs of one experiment ask of a machine, by the id among a rule's wildcards."""
 
     grid: Grid
     machine: Machine
 
-    def mem_mb(self, stage: str) -> Need:
+    def mem_mb(self, wildcards: Wildcards, attempt: int) -> int:
         """Memory of the machine, in megabytes."""
-        return lambda wildcards, attempt: attempt * self._estimate(stage, wildcards.id).memory_mb
+        return attempt * self._estimate(wildcards.id).memory_mb
 
-    def runtime(self, stage: str) -> Need:
+    def runtime(self, wildcards: Wildcards, attempt: int) -> int:
         """Minutes after which the job has gone wrong."""
+        slack = self._fit(wildcards.id).machine.speed.slack
+        expected = slack * self._estimate(wildcards.id).seconds / 60
+        saving = self._saving_seconds(wildcards.id) // 60  # less than a minute is none
+        return attempt * max(LEAST_MINUTES, math.ceil(expected)) + saving
 
-        def minutes(wildcards: Any, attempt: int) -> int:
-            slack = self._fit(stage, wildcards.id).machine.speed.slack
-            expected = slack * self._estimate(stage, wildcards.id).seconds / 60
-            saving = self._saving_seconds(stage, wildcards.id) // 60  # less than a minute is none
-            return attempt * max(LEAST_MINUTES, math.ceil(expected)) + saving
-
-        return minutes
-
-    def slurm_extra(self, stage: str) -> Callable[[Any], str]:
+    def slurm_extra(self, wildcards: Wildcards) -> str:
         """The profile's options for sbatch; a model whose state is large is warned earlier."""
+        seconds = self._saving_seconds(wildcards.id)
+        return WARNING.sub(
+            lambda warning: f"TERM@{max(int(warning[1]), seconds)}", self.machine.slurm_extra
+        )
 
-        def options(wildcards: Any) -> str:
-            seconds = self._saving_seconds(stage, wildcards.id)
-            return WARNING.sub(
-                lambda found: f"TERM@{max(int(found[1]), seconds)}", self.machine.slurm_extra
-            )
-
-        return options
-
-    def _saving_seconds(self, stage: str, id: str) -> int:
-        state = work(self.grid, self.grid.artifacts[f"results/{stage}/{id}"]).state
+    def _saving_seconds(self, id: str) -> int:
+        state = work(self.grid, self.grid.by_id[id]).state
         return math.ceil(SAVING_SLACK * state / SAVED_BYTES_PER_SECOND)
 
-    def disk_mb(self, stage: str) -> Need:
+    def disk_mb(self, wildcards: Wildcards) -> int:
         """Size of the artifact, in megabytes."""
-        return lambda wildcards: self._estimate(stage, wildcards.id).disk_mb
+        return self._estimate(wildcards.id).disk_mb
 
-    def gpu_memory_mb(self, stage: str) -> Need:
+    def gpu_memory_mb(self, wildcards: Wildcards, attempt: int) -> int:
         """The part of a GPU that the job claims; 0 where a scheduler assigns whole ones."""
+        if not self.machine.share_devices:
+            return 0
+        needed = attempt * self._estimate(wildcards.id).gpu_memory_mb
+        return min(needed, self.machine.device_memory_mb)
 
-        def megabytes(wildcards: Any, attempt: int) -> int:
-            if not self.machine.share_devices:
-                return 0
-            needed = attempt * self._estimate(stage, wildcards.id).gpu_memory_mb
-            return min(needed, self.machine.device_memory_mb)
-
-        return megabytes
-
-    def micro_batch_tokens(self, stage: str) -> Need:
+    def micro_batch_tokens(self, wildcards: Wildcards, attempt: int) -> int:
         """Positions of a micro-batch, padding counted."""
+        return max(GRAIN, self._fit(wildcards.id).micro_batch >> (attempt - 1))
 
-        def tokens(wildcards: Any, attempt: int) -> int:
-            return max(GRAIN, self._fit(stage, wildcards.id).micro_batch >> (attempt - 1))
-
-        return tokens
-
-    def device(self, stage: str) -> Callable[[Any], str]:
+    def device(self, wildcards: Wildcards) -> str:
         """What the job's models run on: "gpu" or "cpu"."""
+        return "gpu" if self._fit(wildcards.id).machine.device_memory_mb else "cpu"
 
-        def name(wildcards: Any) -> str:
-            return "gpu" if self._fit(stage, wildcards.id).machine.device_memory_mb else "cpu"
-
-        return name
-
-    def gradient_checkpointing(self, stage: str) -> Need:
+    def gradient_checkpointing(self, wildcards: Wildcards, attempt: int) -> int:
         """1 where layers are to be computed once more for the backward pass, to save memory."""
+        fit = self._fit(wildcards.id)
+        no_smaller = fit.micro_batch >> (attempt - 1) < GRAIN
+        on_gpu = fit.machine.device_memory_mb > 0
+        return int(fit.is_checkpointed or (on_gpu and no_smaller))
 
-        def is_on(wildcards: Any, attempt: int) -> int:
-            found = self._fit(stage, wildcards.id)
-            no_smaller = found.micro_batch >> (attempt - 1) < GRAIN
-            on_gpu = found.machine.device_memory_mb > 0
-            return int(found.is_checkpointed or (on_gpu and no_smaller))
-
-        return is_on
-
-    def checkpointing(self, _: Any, resources: Any) -> list[str]:
-        """The flag of a training's command line that goes with that."""
-        return ["--gradient-checkpointing"] * resources.gradient_checkpointing
-
-    def report_mem_mb(self, _: Any, attempt: int) -> int:
+    def report_mem_mb(self, _: Wildcards, attempt: int) -> int:
         """Memory of the report's job."""
         return attempt * (REPORT_MB + round(REPORT_CELL_MB * len(self.grid.cells)))
 
-    def report_runtime(self, _: Any, attempt: int) -> int:
+    def report_runtime(self, _: Wildcards, attempt: int) -> int:
         """Minutes of the report's job."""
         return attempt * (REPORT_MINUTES + round(REPORT_CELL_MINUTES * len(self.grid.cells)))
 
     @cache
-    def _estimate(self, stage: str, id: str) -> Estimate:
-        return estimate(self.grid, self.grid.artifacts[f"results/{stage}/{id}"], self.machine)
+    def _estimate(self, id: str) -> Estimate:
+        return estimate(self.grid, self.grid.by_id[id], self.machine)
 
     @cache
-    def _fit(self, stage: str, id: str) -> Fit:
-        return placed(work(self.grid, self.grid.artifacts[f"results/{stage}/{id}"]), self.machine)
+    def _fit(self, id: str) -> Fit:
+        return placed(work(self.grid, self.grid.by_id[id]), self.machine)
 
 
 def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> list[str]:

@@ -2,37 +2,37 @@ from snakemake.settings.types import RerunTrigger
 
 from workflow.commands.report import suggest_partial
 from workflow.launch import run_lock
-from workflow.jobs.jobs import Jobs
+from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
-from workflow.resources.requests import Needs, refuse
+from workflow.resources.requests import ResourceRequests, refuse
 
 
 def is_forced():
     """Whether finished artifacts are made again, too."""
-    asked = workflow.dag_settings
-    return bool(asked.forceall or asked.forcerun)
+    settings = workflow.dag_settings
+    return bool(settings.forceall or settings.forcerun or settings.forcetargets)
 
 
-def settled(path):
-    """A finished input: Snakemake looks for no job behind it, and its age is no reason to run."""
-    if is_forced():  # then the whole graph counts
-        return path
-    return ancient(before_update(path))
+def finished_input(path):
+    """A finished input: Snakemake looks for no rule that makes it, and ignores its age."""
+    return path if is_forced() else ancient(before_update(path))
 
 
-def keeps_code():
-    """Without the trigger `params`, an edit in the code makes nothing anew."""
+def ignores_code_changes():
+    """Without the trigger `params`, an edit of the code reruns nothing."""
     return RerunTrigger.PARAMS not in workflow.dag_settings.rerun_triggers
 
 
 def targets(wildcards):
     """All that the experiment is for; asked for before any job, so that it may be refused here."""
-    refuse(JOBS.grid, NEEDS.machine, JOBS.unfinished)
+    refuse(JOBS.grid, REQUESTS.machine, JOBS.unfinished)
     return JOBS.targets(wildcards)
 
 
-JOBS = Jobs.of(config, settled, keeps_code)
-NEEDS = Needs(JOBS.grid, Machine.of(workflow.resource_settings.default_resources))
+JOBS = Jobs.of(config, finished_input, ignores_code_changes)
+REQUESTS = ResourceRequests(
+    JOBS.grid, Machine.of(workflow.resource_settings.default_resources)
+)
 
 
 wildcard_constraints:
@@ -46,8 +46,7 @@ if workflow.is_main_process:
 
 onstart:
     run_lock.note(JOBS.experiment)
-    JOBS.note_sources()
-    JOBS.write_job_files(is_forced())
+    JOBS.prepare_run(is_forced())
 
 
 onerror:

@@ -1,6 +1,8 @@
+# Jobs of the CPU. Inputs are by role, as in the flags of `python -m pipeline STAGE --help`; the job
+# itself is in results/jobs/FOLDER/ID.json, of which `digest` is the rerun trigger.
 rule data:
     input:
-        JOBS.inputs("data"),
+        unpack(JOBS.inputs),
     output:
         directory("results/data/{id}"),
     log:
@@ -10,70 +12,50 @@ rule data:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=NEEDS.mem_mb("data"),
-        runtime=NEEDS.runtime("data"),
-        disk_mb=NEEDS.disk_mb("data"),
+        mem_mb=REQUESTS.mem_mb,
+        runtime=REQUESTS.runtime,
+        disk_mb=REQUESTS.disk_mb,
     params:
-        job=JOBS.job("data"),
-        flags=JOBS.flags("data"),
-    message:
-        "{output}"
+        job=JOBS.digest,
     shell:
-        "exec python -m workflow.launch.run_stage pipeline prepare_data"
-        " --job results/jobs/data/{wildcards.id:q}.json {params.flags:q}"
-        " --out {output:q}"
-        " > {log:q} 2>&1"
+        "exec python -m workflow.launch.run_stage {output:q} --threads {threads} > {log:q} 2>&1"
 
 
-rule tokenizer:
-    input:
-        JOBS.inputs("tokenizers"),
+use rule data as tokenizer with:
     output:
         directory("results/tokenizers/{id}"),
     log:
         "results/logs/tokenizers/{id}.log",
     benchmark:
         "results/benchmarks/tokenizers/{id}.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=NEEDS.mem_mb("tokenizers"),
-        runtime=NEEDS.runtime("tokenizers"),
-        disk_mb=NEEDS.disk_mb("tokenizers"),
-    params:
-        job=JOBS.job("tokenizers"),
-        flags=JOBS.flags("tokenizers"),
-    message:
-        "{output}"
-    shell:
-        "exec python -m workflow.launch.run_stage pipeline train_tokenizer"
-        " --job results/jobs/tokenizers/{wildcards.id:q}.json {params.flags:q}"
-        " --out {output:q}"
-        " > {log:q} 2>&1"
+    threads: 1
 
 
-rule tokens:
-    input:
-        JOBS.inputs("tokens"),
+use rule data as tokens with:
     output:
         directory("results/tokens/{id}"),
     log:
         "results/logs/tokens/{id}.log",
     benchmark:
         "results/benchmarks/tokens/{id}.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=NEEDS.mem_mb("tokens"),
-        runtime=NEEDS.runtime("tokens"),
-        disk_mb=NEEDS.disk_mb("tokens"),
-    params:
-        job=JOBS.job("tokens"),
-        flags=JOBS.flags("tokens"),
-    message:
-        "{output}"
-    shell:
-        "exec python -m workflow.launch.run_stage pipeline tokenize"
-        " --job results/jobs/tokens/{wildcards.id:q}.json {params.flags:q}"
-        " --out {output:q}"
-        " > {log:q} 2>&1"
+    threads: 1
+
+
+use rule data as model with:
+    output:
+        directory("results/models/{id}"),
+    log:
+        "results/logs/models/{id}.log",
+    benchmark:
+        "results/benchmarks/models/{id}.tsv"
+    threads: 1
+
+
+use rule data as task with:
+    output:
+        directory("results/tasks/{id}"),
+    log:
+        "results/logs/tasks/{id}.log",
+    benchmark:
+        "results/benchmarks/tasks/{id}.tsv"
+    threads: 1

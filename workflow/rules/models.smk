@@ -1,25 +1,79 @@
-rule model:
+# Jobs that run a model: on a GPU where the profile names one.
+rule teacher:
     input:
-        JOBS.inputs("models"),
+        unpack(JOBS.inputs),
     output:
-        directory("results/models/{id}"),
+        directory("results/teachers/{id}"),
     log:
-        "results/logs/models/{id}.log",
+        "results/logs/teachers/{id}.log",
     benchmark:
-        "results/benchmarks/models/{id}.tsv"
+        "results/benchmarks/teachers/{id}.tsv"
+    priority: 2  # what most others wait for
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=NEEDS.mem_mb("models"),
-        runtime=NEEDS.runtime("models"),
-        disk_mb=NEEDS.disk_mb("models"),
+        mem_mb=REQUESTS.mem_mb,
+        runtime=REQUESTS.runtime,
+        disk_mb=REQUESTS.disk_mb,
+        slurm_extra=REQUESTS.slurm_extra,
+        device=REQUESTS.device,
+        gpu_memory_mb=REQUESTS.gpu_memory_mb,
+        micro_batch_tokens=REQUESTS.micro_batch_tokens,
+        gradient_checkpointing=REQUESTS.gradient_checkpointing,
     params:
-        job=JOBS.job("models"),
-        flags=JOBS.flags("models"),
-    message:
-        "{output}"
+        job=JOBS.digest,
     shell:
-        "exec python -m workflow.launch.run_stage pipeline prepare_model"
-        " --job results/jobs/models/{wildcards.id:q}.json {params.flags:q}"
-        " --out {output:q}"
-        " > {log:q} 2>&1"
+        "exec python -m workflow.launch.run_stage {output:q} --threads {threads}"
+        " --device {resources.device} --gpu-memory-mb {resources.gpu_memory_mb}"
+        " --micro-batch-tokens {resources.micro_batch_tokens}"
+        " --gradient-checkpointing {resources.gradient_checkpointing} > {log:q} 2>&1"
+
+
+use rule teacher as teacher_text with:
+    output:
+        directory("results/texts/{id}"),
+    log:
+        "results/logs/texts/{id}.log",
+    benchmark:
+        "results/benchmarks/texts/{id}.tsv"
+    priority: 1
+
+
+use rule teacher as teacher_cache with:
+    output:
+        directory("results/caches/{id}"),
+    log:
+        "results/logs/caches/{id}.log",
+    benchmark:
+        "results/benchmarks/caches/{id}.tsv"
+    priority: 1
+
+
+use rule teacher as start with:
+    output:
+        directory("results/starts/{id}"),
+    log:
+        "results/logs/starts/{id}.log",
+    benchmark:
+        "results/benchmarks/starts/{id}.tsv"
+    priority: 0
+
+
+use rule teacher as student with:
+    output:
+        directory("results/students/{id}"),
+    log:
+        "results/logs/students/{id}.log",
+    benchmark:
+        "results/benchmarks/students/{id}.tsv"
+    priority: 0
+
+
+use rule teacher as evaluation with:
+    output:
+        directory("results/evals/{id}"),
+    log:
+        "results/logs/evals/{id}.log",
+    benchmark:
+        "results/benchmarks/evals/{id}.tsv"
+    priority: 0

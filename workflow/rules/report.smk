@@ -1,10 +1,17 @@
 localrules:
+    outdated,
     grid,
+
+
+# Snakemake knows by what code a file was made only as long as `.snakemake` lives
+rule outdated:
+    output:
+        temp(touch(OUTDATED)),
 
 
 rule grid:
     input:
-        JOBS.grid_inputs,
+        unpack(JOBS.grid_inputs),
     output:
         "results/{experiment}/grid.csv",
     log:
@@ -12,17 +19,14 @@ rule grid:
     conda:
         "../../environment.yml"
     params:
-        config=JOBS.config,
-        rows=JOBS.rows,
-    message:
-        "{output}"
+        rows=JOBS.rows_digest,
     shell:
-        "exec python -m workflow.jobs.grid_csv {params.config:q} --out {output:q} > {log:q} 2>&1"
+        "cp results/jobs/{wildcards.experiment:q}/grid.csv {output:q} 2> {log:q}"
 
 
 rule report:
     input:
-        JOBS.report_inputs,
+        unpack(JOBS.report_inputs),
         grid="results/{experiment}/grid.csv",
     output:
         directory("results/{experiment}/report"),
@@ -31,14 +35,9 @@ rule report:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=NEEDS.report_mem_mb,
-        runtime=NEEDS.report_runtime,
+        mem_mb=REQUESTS.report_mem_mb,
+        runtime=REQUESTS.report_runtime,
     params:
-        job=JOBS.report,
-    message:
-        "{output}"
+        job=JOBS.report_digest,
     shell:
-        "exec python -m workflow.launch.run_stage pipeline report"
-        " --job results/jobs/report/{wildcards.experiment:q}.json"
-        " --grid {input.grid:q} --results results --out {output:q}"
-        " > {log:q} 2>&1"
+        "exec python -m workflow.launch.run_stage {output:q} > {log:q} 2>&1"

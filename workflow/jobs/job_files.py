@@ -1,0 +1,27 @@
+"""Job files: what the job of one artifact is told, written before any job runs.
+
+The job of `results/students/ID` is in `results/jobs/students/ID.json`: its stage, the artifacts
+that it reads by role, and what the stage may know (id, code, settings).
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = "jobs"
+
+
+def path_of(output: Path) -> Path:
+    """The job file of an artifact."""
+    return output.parents[1] / FOLDER / output.parent.name / f"{output.name}.json"
+
+
+def write(output: Path, job: Mapping[str, object]) -> Path:
+    """Writes the job file of an artifact."""
+    path = path_of(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)  # in one step: a job of another run may be reading it
+    return path
