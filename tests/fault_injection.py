@@ -19,6 +19,7 @@ from snaking import Copy
 
 from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact
+from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
 
 SEED = 20_261_123

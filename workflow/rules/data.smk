@@ -1,14 +1,14 @@
 # Jobs of the CPU. Inputs are by role, as in the flags of `python -m pipeline STAGE --help`; the job
 # itself is in results/jobs/FOLDER/ID.json, of which `digest` is the rerun trigger.
-rule data:
+rule tokenizer:
     input:
         unpack(JOBS.inputs),
     output:
-        directory("results/data/{id}"),
+        directory("results/tokenizers/{id}"),
     log:
-        "results/logs/data/{id}.log",
+        "results/logs/tokenizers/{id}.log",
     benchmark:
-        "results/benchmarks/data/{id}.tsv"
+        "results/benchmarks/tokenizers/{id}.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -21,41 +21,38 @@ rule data:
         "exec python -m workflow.launch.run_stage {output:q} --threads {threads} > {log:q} 2>&1"
 
 
-use rule data as tokenizer with:
+use rule tokenizer as data with:
     output:
-        directory("results/tokenizers/{id}"),
+        directory("results/data/{id}"),
     log:
-        "results/logs/tokenizers/{id}.log",
+        "results/logs/data/{id}.log",
     benchmark:
-        "results/benchmarks/tokenizers/{id}.tsv"
-    threads: 1
+        "results/benchmarks/data/{id}.tsv"
+    threads: 2
 
 
-use rule data as tokens with:
+use rule tokenizer as tokens with:
     output:
         directory("results/tokens/{id}"),
     log:
         "results/logs/tokens/{id}.log",
     benchmark:
         "results/benchmarks/tokens/{id}.tsv"
-    threads: 1
 
 
-use rule data as model with:
+use rule tokenizer as model with:
     output:
         directory("results/models/{id}"),
     log:
         "results/logs/models/{id}.log",
     benchmark:
         "results/benchmarks/models/{id}.tsv"
-    threads: 1
 
 
-use rule data as task with:
+use rule tokenizer as task with:
     output:
         directory("results/tasks/{id}"),
     log:
         "results/logs/tasks/{id}.log",
     benchmark:
         "results/benchmarks/tasks/{id}.tsv"
-    threads: 1
