@@ -3,8 +3,9 @@
     python -m workflow.launch.run_stage results/students/ID --configfile mine.yaml
 
 What the job is told is in its job file, which a run of Snakemake writes before its first job; with
---configfile (and the machine's --profile) it is written here. Further flags are passed on to the stage. The job runs in a process
-forked from preloaded libraries where there are any (`workflow.launch.preloaded`), otherwise here.
+--configfile (and the machine's --profile) it is written here. Further flags are passed on to the
+stage. The job runs in a process forked from preloaded libraries where there are any
+(`workflow.launch.preloaded`), otherwise here.
 """
 
 import argparse
