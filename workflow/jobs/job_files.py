@@ -7,9 +7,17 @@ that it reads by role, and what the stage may know (id, code, settings).
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = "jobs"
+
+
+@dataclass(frozen=True)
+class Wildcards:
+    """What a rule matches: the id of the artifact that its job makes."""
+
+    id: str
 
 
 def path_of(output: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from snakemake.common.configfile import load_configfile
 from snakemake_interface_common.exceptions import WorkflowError
@@ -24,6 +24,7 @@ from workflow.config.validate import ConfigError, validate
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files, source_hash
+from workflow.jobs.job_files import Wildcards
 
 STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "data": "prepare_data",
@@ -40,15 +41,6 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
 }
 REPORT = "pipeline.stages.report"
 OUTDATED = "results/.outdated"  # an input of what other code has made: it is made again each time
-
-
-class Wildcards(Protocol):
-    """What a rule matched: the id of the artifact that its job makes."""
-
-    @property
-    def id(self) -> str:
-        """The value of the wildcard `id`."""
-        ...
 
 
 class State(Enum):

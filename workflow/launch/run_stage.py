@@ -89,13 +89,13 @@ def main_for(
     limits = MachineLimits(threads=os.cpu_count() or 1)
     artifact = jobs.grid.artifacts.get(str(output))
     if artifact is not None:  # otherwise it is the report
-        requests = ResourceRequests(jobs.grid, machine)
+        requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)
         limits = replace(
             limits,
-            device=requests.device(artifact),
-            gpu_memory_mb=requests.gpu_memory_mb(artifact, attempt=1),
-            micro_batch_tokens=requests.micro_batch_tokens(artifact, attempt=1),
-            gradient_checkpointing=bool(requests.gradient_checkpointing(artifact, attempt=1)),
+            device=requests.device(job),
+            gpu_memory_mb=requests.gpu_memory_mb(job, attempt=1),
+            micro_batch_tokens=requests.micro_batch_tokens(job, attempt=1),
+            gradient_checkpointing=bool(requests.gradient_checkpointing(job, attempt=1)),
         )
     run_stage(output, limits, stage_flags)
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
 
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.jobs.job_files import Wildcards
 from workflow.resources.estimates import Estimate, estimate, work
 from workflow.resources.fit import GRAIN, MB, Fit, least_mb, placed
 from workflow.resources.machine import Machine
@@ -24,15 +24,6 @@ SAVING_SLACK = 2
 WARNING = re.compile(r"TERM@(\d+)")  # seconds before the limit
 REPORT_MB, REPORT_CELL_MB = 3_000, 0.5
 REPORT_MINUTES, REPORT_CELL_MINUTES = 15, 0.01
-
-
-class Wildcards(Protocol):
-    """What a rule matched: the id of the artifact that its job makes."""
-
-    @property
-    def id(self) -> str:
-        """The value of the wildcard `id`."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
