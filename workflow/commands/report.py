@@ -5,7 +5,6 @@ for it, and the whole report is made as if it weren't there. It is for a grid th
 and for one in which a cell fails for good.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -101,6 +100,6 @@ def _write(jobs: Jobs, finished: Sequence[bool]) -> int:
     command = [
         *(sys.executable, "-m", "pipeline", "report", "--job", str(folder / "job.json")),
         *("--grid", str(folder / "grid.csv"), "--results", str(RESULTS)),
-        *("--out", str(folder / "report"), "--threads", str(os.cpu_count() or 1)),
+        *("--out", str(folder / "report")),
     ]
     return subprocess.run(command, check=False).returncode
