@@ -1,8 +1,8 @@
-"""How often 95 % intervals hold the truth, and tests claim what is not there, with few seeds.
+"""Coverage of 95 % intervals, and false claims of tests, with few training seeds.
 
-Experiments are made up with known truth: methods whose scores vary over training seeds, over items,
-and over both together, equally good or not, with rows among them that copy another or that no seed
-moves. Beside the intervals of the report stand those that it does not use: the hierarchical
+Experiments are simulated with known truth: methods whose scores vary over training seeds, over
+items, and over both together, equally good or not, some rows being copies of another or constant
+over seeds. The report's intervals are compared with two that it does not use: the hierarchical
 bootstrap's percentiles, and Student's t on the seeds alone.
 """
 
@@ -21,12 +21,12 @@ from pipeline.statistics.items import Contributions, contributions, influence_pr
 from pipeline.statistics.tests import ALPHA, holm_family, sign_flip_p_values
 
 DRAWS = 400  # of the bootstrap
-FEWER = 4  # trials to one of the sign-flip test, which is slow and not what is in doubt
+FEWER = 4  # trials per trial of the sign-flip test, which is slow and not in doubt
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Standard deviations of what moves a score, and by how much the methods differ in truth."""
+    """Standard deviations of each source of variance, and the true differences of methods."""
 
     name: str
     methods: int = 6
@@ -34,13 +34,13 @@ class Truth:
     items: int = 500
     seed: float = 0.1  # of all methods alike: it cancels in differences
     training: float = 0.05  # of one training of one method
-    unequal: float = 0.0  # of the logarithm of `training` over methods
+    unequal: float = 0.0  # of the logarithm of `training`, over methods
     item: float = 0.5  # how well a method suits an item, whatever the seed
     luck: float = 1.0  # of one training on one item
-    heavy: bool = False  # all with the tails of Student's t with 3 degrees of freedom
-    weighted: bool = False  # items weigh as much as they have tokens
-    apart: float = 0.0  # what each two methods are better than the two before them
-    still: int = 0  # methods, of the first ones, that come out of every training the same
+    heavy: bool = False  # all noise from Student's t with 3 degrees of freedom
+    weighted: bool = False  # items are weighted by their tokens
+    apart: float = 0.0  # true lead of each two methods over the two before them
+    still: int = 0  # the first methods, that come out of every training the same
     twins: int = 0  # rows that copy the second method
     noise: float = 1e-5  # of a copy: of its training, and as much on each item of it
 
@@ -88,12 +88,12 @@ def draw(truth: Truth, rng: np.random.Generator) -> Drawn:
 
 @dataclass(frozen=True)
 class Trial:
-    """What each procedure did in one experiment; shares are over pairs or methods, no copies."""
+    """Results of each procedure in one experiment; shares of pairs or methods, without copies."""
 
-    report: float  # pairs whose interval holds the truth
-    noisiest: float  # the same of the pair whose trainings vary most
-    means: float  # methods whose interval holds the truth
-    seeds_only: float  # Student's t on the seeds' differences, items left out
+    report: float  # pairs whose interval covers the truth
+    noisiest: float  # the same for the pair whose trainings vary most
+    means: float  # methods whose interval covers the truth
+    seeds_only: float  # Student's t on the seeds' differences, ignoring items
     percentile: float  # the drawn hierarchical bootstrap, of the first pair
     claims: float  # equally good pairs with p < 0.05
     false_family: float  # 1 where any equally good pair is claimed after Holm, copies included
@@ -153,7 +153,7 @@ def _seeds_only(differences: np.ndarray) -> np.ndarray:
 
 
 def _percentiles_hold(items: Contributions, draws: np.ndarray, rng: np.random.Generator) -> bool:
-    """Whether the percentile interval of the drawn bootstrap holds the first two's difference."""
+    """Whether the percentile interval of the drawn bootstrap covers the first two's difference."""
     low, high = np.quantile(drawn_differences(items, draws, rng), [ALPHA / 2, 1 - ALPHA / 2])
     return bool(low <= 0 <= high)
 

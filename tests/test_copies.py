@@ -159,6 +159,7 @@ def test_one_hypothesis_told_twice_counts_once_and_is_as_sure_as_the_less_sure_t
     assert holm_family(p_values, np.full(5, NO_HYPOTHESIS)).confidence == 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_with_twins_and_still_rows_no_more_is_claimed_than_they_say(count: int) -> None:
     row = measured(
@@ -173,6 +174,7 @@ def test_with_twins_and_still_rows_no_more_is_claimed_than_they_say(count: int) 
     assert found.false_family < 0.05 + SURE * error
 
 
+@pytest.mark.slow
 def test_a_twin_takes_no_power_from_the_others() -> None:
     truth = Truth("", methods=6, seeds=2, items=1000, apart=0.25)
     alone, beside = (measured(replace(truth, twins=one), 60, seed=3).found for one in (0, 1))

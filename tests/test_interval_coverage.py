@@ -1,9 +1,11 @@
-"""How often intervals hold the truth and tests claim too much, on made-up experiments."""
+"""How often intervals cover the truth and tests claim too much, on made-up experiments."""
 
 import numpy as np
 import pytest
 
 from benchmarks.interval_coverage import Truth, draw, flipped, measured
+
+pytestmark = pytest.mark.slow
 
 TRIALS = 150  # leave 5.9 points of room at 95 %: a percentile bootstrap lacks more than that
 FLIPS = 300  # trials of sign flips alone, which leave 4.2

@@ -13,7 +13,12 @@ from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.copies import NO_HYPOTHESIS
-from pipeline.statistics.items import difference_products, effect_sizes, influence_products
+from pipeline.statistics.items import (
+    Contributions,
+    difference_products,
+    effect_sizes,
+    influence_products,
+)
 from pipeline.statistics.tests import ALPHA, Family, holm_family, sign_flip_p_values
 
 
@@ -29,14 +34,14 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupComparison:
-    """The compared pairs of a group, before all pairs of a measure are tested as one family."""
+    """Compared pairs of a group's rows, before all pairs of a measure are tested as one family."""
 
-    pair: Pair
     group: Group
     estimates: Estimates
-    hypotheses: np.ndarray  # equal for pairs that test the same; −1 for copies of each other
     effects: np.ndarray
-    units: np.ndarray  # [methods, items]: the values that sign flips swap
+    hypotheses: np.ndarray  # equal for pairs that test the same; −1 for pairs that aren't tested
+    is_copy: np.ndarray
+    units: np.ndarray  # [rows, items]: the values that sign flips swap
 
 
 @dataclass(frozen=True)
@@ -49,23 +54,19 @@ class PValues:
 
 def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Difference, ...]]:
     """All differences on a measure, by teacher and student: one family of tests."""
-    compared = list(_compared_groups(results, measure))
-    if not compared:
-        return {}
-    p_values = list(_p_values(compared))
-    family = holm_family(
-        np.concatenate([of_group.methods for of_group in p_values]),
-        np.concatenate(list(_family_hypotheses(compared))),
-    )
-    ends = np.cumsum([len(comparison.hypotheses) for comparison in compared])[:-1]
+    compared, pairs = [], []
+    for pair in results.pairs:
+        of_pair = list(groups(results.seeds_by_row(results.methods[pair], measure)))
+        most_seeds = max((len(group.seeds) for group in of_pair), default=0)
+        for group in of_pair:
+            items = results.contributions(group.rows, group.seeds, measure)
+            if items.influences.shape[-1] > 1:  # a single item says nothing about other items
+                is_tested = len(group.seeds) > 1 or most_seeds == 1
+                compared.append(_compare(group, items, is_tested=is_tested))
+                pairs.append(pair)
     differences: dict[Pair, tuple[Difference, ...]] = {}
-    for comparison, of_group, adjusted in zip(
-        compared, p_values, np.split(family.adjusted, ends), strict=True
-    ):
-        of_pair = differences.get(comparison.pair, ())
-        corrected = Family(adjusted, family.confidence)
-        added = _differences(comparison, measure, of_group, corrected)
-        differences[comparison.pair] = (*of_pair, *added)
+    for pair, of_group in zip(pairs, tested_as_family(compared, measure), strict=True):
+        differences[pair] = (*differences.get(pair, ()), *of_group)
     return differences
 
 
@@ -82,25 +83,42 @@ def groups(seeds_by_row: Mapping[Row, frozenset[int]]) -> Iterator[Group]:
             yield Group(tuple(rows[i] for i in members), tuple(sorted(common)), first, second)
 
 
-def _compared_groups(results: Results, measure: Measure) -> Iterator[GroupComparison]:
-    for pair in results.pairs:
-        for group in groups(results.seeds_by_row(results.methods[pair], measure)):
-            items = results.contributions(group.rows, group.seeds, measure)
-            if items.influences.shape[-1] == 1:
-                continue  # a single item says nothing about other items
-            first, second = group.first, group.second
-            products = influence_products(items.influences)
-            estimates = bootstrap.pairwise_estimates(items.scores, products, first, second)
-            pairs = difference_products(products, first, second)
-            classes = copies.copy_classes(items.scores, products)
-            yield GroupComparison(
-                pair=pair,
-                group=group,
-                estimates=estimates,
-                hypotheses=copies.hypotheses(classes, first, second),
-                effects=effect_sizes(estimates.values, pairs),
-                units=items.centred_on(items.scores.mean()).mean(axis=1),
-            )
+def _compare(group: Group, items: Contributions, *, is_tested: bool) -> GroupComparison:
+    first, second = group.first, group.second
+    products = influence_products(items.influences)
+    estimates = bootstrap.pairwise_estimates(items.scores, products, first, second)
+    classes = copies.copy_classes(items.scores, products)
+    hypotheses = copies.hypotheses(classes, first, second)
+    return GroupComparison(
+        group=group,
+        estimates=estimates,
+        effects=effect_sizes(estimates.values, difference_products(products, first, second)),
+        hypotheses=hypotheses if is_tested else np.full_like(hypotheses, NO_HYPOTHESIS),
+        is_copy=hypotheses == NO_HYPOTHESIS,
+        units=items.centred_on(items.scores.mean()).mean(axis=1),
+    )
+
+
+def tested_as_family(
+    compared: Sequence[GroupComparison], measure: Measure
+) -> Iterator[list[Difference]]:
+    """The differences of each group, corrected for all groups together."""
+    if not compared:
+        return
+    p_values = list(_p_values(compared))
+    hypotheses = [comparison.hypotheses for comparison in compared]
+    starts = np.cumsum([0, *(numbers.max() + 1 for numbers in hypotheses)])[:-1]
+    numbered = [
+        np.where(numbers == NO_HYPOTHESIS, NO_HYPOTHESIS, numbers + start)
+        for numbers, start in zip(hypotheses, starts, strict=True)
+    ]
+    family = holm_family(
+        np.concatenate([of_group.methods for of_group in p_values]), np.concatenate(numbered)
+    )
+    adjusted = np.split(family.adjusted, np.cumsum([len(one) for one in numbered])[:-1])
+    for comparison, of_group, of_family in zip(compared, p_values, adjusted, strict=True):
+        corrected = Family(of_family, family.confidence)
+        yield list(_differences(comparison, measure, of_group, corrected))
 
 
 def _p_values(compared: Sequence[GroupComparison]) -> Iterator[PValues]:
@@ -125,40 +143,24 @@ def _p_values(compared: Sequence[GroupComparison]) -> Iterator[PValues]:
         yield PValues(checkpoints, methods)
 
 
-def _family_hypotheses(compared: Sequence[GroupComparison]) -> Iterator[np.ndarray]:
-    """Hypotheses numbered over all groups; −1 for pairs with one seed where their cell has more."""
-    most_seeds: dict[Pair, int] = {}
-    for comparison in compared:
-        seeds = len(comparison.group.seeds)
-        most_seeds[comparison.pair] = max(most_seeds.get(comparison.pair, 0), seeds)
-    start = 0
-    for comparison in compared:
-        hypotheses = comparison.hypotheses
-        is_tested = len(comparison.group.seeds) > 1 or most_seeds[comparison.pair] == 1
-        tested = (hypotheses != NO_HYPOTHESIS) & is_tested
-        yield np.where(tested, hypotheses + start, NO_HYPOTHESIS)
-        start += hypotheses.max() + 1
-
-
 def _differences(
     comparison: GroupComparison, measure: Measure, p_values: PValues, family: Family
 ) -> Iterator[Difference]:
     group, estimates, adjusted = comparison.group, comparison.estimates, family.adjusted
-    corrected = estimates.half_widths(family.confidence)
-    half_widths = np.where(np.isnan(adjusted), estimates.half_widths(), corrected)
+    corrected, single = estimates.half_widths(family.confidence), estimates.half_widths()
+    half_widths = np.where(np.isnan(adjusted), single, corrected)
     standard_errors, degrees = estimates.standard_errors, estimates.degrees_of_freedom
     for i, (first, second) in enumerate(zip(group.first, group.second, strict=True)):
-        value, half_width = float(estimates.values[i]), float(half_widths[i])
+        value, contains_zero = float(estimates.values[i]), bool(adjusted[i] >= ALPHA)
+        half_width = float(half_widths[i])
         yield Difference(
             measure=measure,
             first=group.rows[first],
             second=group.rows[second],
             seed_count=len(group.seeds),
-            is_copy=bool(comparison.hypotheses[i] == NO_HYPOTHESIS),
+            is_copy=bool(comparison.is_copy[i]),
             value=value,
-            interval=difference_interval(
-                measure, value, half_width, contains_zero=bool(adjusted[i] >= ALPHA)
-            ),
+            interval=difference_interval(measure, value, half_width, contains_zero=contains_zero),
             standard_error=float(standard_errors[i]),
             degrees_of_freedom=float(degrees[i]),
             effect_size=_number(comparison.effects[i]),

@@ -37,16 +37,17 @@ def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]
         for name, method in methods.items()
         if method.teacher == "cache" and not method.draws
     }
-    nearest = {name: max(of_loss) for name, of_loss in cached.items() if of_loss}
-    biased = [name for name, size in nearest.items() if cached[name][size] > BOUND]
+    nearest = {name: max(of_loss.items()) for name, of_loss in cached.items() if of_loss}
+    biased = [
+        f"{name} by {error:.0%} (K = {size})"
+        for name, (size, error) in nearest.items()
+        if error > BOUND
+    ]
     texts = []
     if biased:
-        errors_in_words = (
-            f"{name} by {cached[name][nearest[name]]:.0%} (K = {nearest[name]})" for name in biased
-        )
         texts.append(
             f"On the teacher's {k} most likely tokens some losses are more than {BOUND:.0%} off "
-            f"their value on the whole vocabulary: {', '.join(errors_in_words)}. That was measured "
+            f"their value on the whole vocabulary: {', '.join(biased)}. That was measured "
             "on the default experiment's large teacher, with default hyperparameters "
             "(docs/sparse_support.md); `teacher: live` has no such error."
         )
