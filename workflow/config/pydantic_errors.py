@@ -37,12 +37,13 @@ def _path(fault: ErrorDetails, values: Any) -> list[str | int]:
     """The keys as the file has them: pydantic adds the names of union members."""
     path: list[str | int] = []
     for part in fault["loc"]:
-        if (isinstance(values, Mapping) and part in values) or (
-            isinstance(values, list | tuple) and isinstance(part, int)
-        ):
-            values = values[part]
-        else:
-            continue
+        match values, part:
+            case Mapping(), _ if part in values:
+                values = values[part]
+            case list() | tuple(), int(index):
+                values = values[index]
+            case _:
+                continue
         path.append(part)
     return [*path, fault["loc"][-1]] if fault["type"] == "missing" else path
 
