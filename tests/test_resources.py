@@ -11,17 +11,14 @@ from snaking import ROOT, edited, saved_model
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 from transformers import LlamaForCausalLM as Llama
 
-from pipeline.generation import BATCH_TOKENS
-from pipeline.generation.capacity import GPU_SHARE
-from pipeline.models import logit_chunks
 from pipeline.models.language_model import parameter_count
 from pipeline.models.layer_selection import select_layers
 from pipeline.settings.models import Shape
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.resources.estimates import WRITER_POSITIONS, estimate, work
-from workflow.resources.fit import MB, WRITER_SHARE, least_mb, logits_at_once
+from workflow.resources.estimates import estimate, work
+from workflow.resources.fit import MB, least_mb
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import (
     ASSUMED_PARAMETERS,
@@ -167,24 +164,6 @@ def test_epochs_count_the_training_examples(tiny: dict[str, Any]):
     grid = Grid(validate(once))
     # 150 lines, of which 12 each are set apart
     assert work(grid, grid.student("sft", "small", "large", 1)).steps == -(-2 * 126 // 8)
-
-
-def test_a_writers_cache_is_as_large_as_writing_makes_it():
-    assert BATCH_TOKENS == WRITER_POSITIONS
-    assert GPU_SHARE == WRITER_SHARE
-
-
-@pytest.mark.parametrize("gigabytes", [8, 48, 59, 60, 80, 141])
-@pytest.mark.parametrize("parameters", [10**8, 18 * 10**8, 25 * 10**8, 7 * 10**9])
-def test_a_training_step_holds_as_many_logits_as_it_says(gigabytes: int, parameters: int):
-    machine = Machine(device_memory_mb=1000 * gigabytes)
-    on_gpu = logit_chunks.max_logits_on_gpu(gigabytes * 10**9, parameters)
-    assert on_gpu == logits_at_once(machine, parameters)
-    assert logit_chunks.max_logits(torch.device("cpu"), parameters) == logits_at_once(
-        CPU, parameters
-    )
-    # 16 bytes a parameter are to leave half of it free
-    assert (on_gpu == 2**28) == (gigabytes >= 60 and 16 * parameters <= gigabytes * 5 * 10**8)
 
 
 def test_the_logits_of_a_part_are_held_beside_the_weights(tiny: dict[str, Any]):

@@ -13,9 +13,8 @@ from transformers import PreTrainedModel
 
 from pipeline.generation.engine import LENGTH_GRAIN, GenerationEngine, length_buckets
 from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.settings.memory import BATCH_TOKENS, KV_CACHE_SHARE
 
-BATCH_TOKENS = 16_384  # prompt and response positions held in the KV cache at once, on a CPU
-GPU_SHARE = 0.1  # of a GPU's memory, for KV caches and distributions
 VOCABULARY_BYTES = 32  # per entry of a distribution: logits, probabilities and sampling buffers
 SLOT_RANGE = 0.5  # no sequence takes a slot more than twice as long as it needs
 WORTH_REPLACING = 2  # how many times the slots justify an engine with shorter ones
@@ -130,7 +129,7 @@ def _rounded(length: int) -> int:
 
 def _max_slots(models: Sequence[PreTrainedModel], length: int) -> int:
     memory = torch.cuda.get_device_properties(models[0].device).total_memory
-    return max(1, int(GPU_SHARE * memory / slot_bytes(models, length)))
+    return max(1, int(KV_CACHE_SHARE * memory / slot_bytes(models, length)))
 
 
 def slot_bytes(models: Sequence[PreTrainedModel], length: int) -> int:

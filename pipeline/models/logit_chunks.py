@@ -16,12 +16,7 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, collate, texts_in
 from pipeline.models.language_model import parameter_count
-
-# Each chunk casts the whole lm_head once and adds once to its gradient, which a GPU feels sooner
-# than a CPU; but 40 bytes a logit, beside a live teacher's, are 11 GB of the largest chunks. They
-# are used where what is trained, at 16 bytes a parameter, leaves half of a large GPU free.
-CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
-LARGE_GPU_BYTES, ROOMY_BYTES = 60 * 10**9, 32
+from pipeline.settings.memory import CPU_LOGITS, max_logits_on_gpu
 
 
 def max_logits(device: torch.device, parameters: int) -> int:
@@ -29,12 +24,6 @@ def max_logits(device: torch.device, parameters: int) -> int:
     if device.type == "cpu":
         return CPU_LOGITS
     return max_logits_on_gpu(torch.cuda.get_device_properties(device).total_memory, parameters)
-
-
-def max_logits_on_gpu(memory: int, parameters: int) -> int:
-    """The most logits of a chunk on a GPU with `memory` bytes."""
-    is_roomy = memory >= max(LARGE_GPU_BYTES, ROOMY_BYTES * parameters)
-    return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
 
 
 def logit_chunks(batch: Batch, vocabulary: int, most: int) -> list[slice]:

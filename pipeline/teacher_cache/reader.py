@@ -9,9 +9,10 @@ from pipeline.data.batch import Batch
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.models.logits import LogitScaling
 from pipeline.runtime.costs import ModelCounter
+from pipeline.settings.memory import CACHE_READER_BYTES
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache.metadata import HEAD, Facts, read_facts
-from pipeline.teacher_cache.store import MEMORY_BYTES, Store
+from pipeline.teacher_cache.store import Store
 from pipeline.teacher_cache.tiers import Hidden, Sampled, Tier, TopK
 
 
@@ -41,7 +42,7 @@ class CachedTeacher:
 
 
 def open_cache(
-    folder: Path, splits: Sequence[str], memory_bytes: int = MEMORY_BYTES
+    folder: Path, splits: Sequence[str], memory_bytes: int = CACHE_READER_BYTES
 ) -> CachedTeacher:
     """The cache in `folder`, of these splits. Raises ValueError if it is damaged.
 
@@ -51,7 +52,7 @@ def open_cache(
 
 
 def opened(
-    folder: Path, facts: Facts, splits: Sequence[str], memory_bytes: int = MEMORY_BYTES
+    folder: Path, facts: Facts, splits: Sequence[str], memory_bytes: int = CACHE_READER_BYTES
 ) -> CachedTeacher:
     """As `open_cache`, where the manifest is yet to be written."""
     files = [path for split in splits for path in _shards(folder, facts.shards, split)]

@@ -23,7 +23,6 @@ from pipeline.teacher_cache.format import Numbers, Planes
 from pipeline.teacher_cache.metadata import OCTAVES
 from pipeline.teacher_cache.tiers import Tier
 
-MEMORY_BYTES = 512 << 20  # of decoded texts; the index and the compressed files come on top
 INDEX = ["example_ids", "response_digests", "tokens"]
 LENGTH_BYTES = 4  # before each value of a column of bytes
 

@@ -31,6 +31,7 @@ from typing import Any
 
 from pipeline.methods.components import generates_text
 from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.resources.fit import CONTEXT_MB, MB, Work, is_small, placed, seconds
@@ -38,8 +39,6 @@ from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
-WRITER_POSITIONS = 16_384  # in the KV cache of a model that writes, as pipeline.generation has it
-DECODED_BYTES = 512 << 20  # of a cache, as pipeline.cache has it
 DOCSTRINGS_PER_PACKAGE = 1_700
 EXAMPLE_BYTES = 500
 HELD_OUT, EXPOSURE = "heldout", "exposure"  # tasks that write nothing, or beside a live teacher
@@ -138,7 +137,7 @@ def _cached(grid: Grid, cache: Artifact | None) -> int:
         return 0
     teacher = _size(grid, dict(cache.inputs)["teacher"])
     hidden = cache.settings.get("tier") == "hidden"
-    return DECODED_BYTES + 4 * teacher.vocabulary * teacher.width * hidden
+    return CACHE_READER_BYTES + 4 * teacher.vocabulary * teacher.width * hidden
 
 
 def _writing(grid: Grid, artifact: Artifact) -> Work:
@@ -183,7 +182,7 @@ def _read_and_write(
     """Work of a model that reads some texts and answers others, with `new` tokens at most."""
     length, prompt = _positions(grid), grid.experiment.tokens.prompt_tokens
     positions = read * length + written * (prompt // 2 + new)
-    groups = math.ceil(written * (prompt + new) / WRITER_POSITIONS)
+    groups = math.ceil(written * (prompt + new) / BATCH_TOKENS)
     response = grid.experiment.tokens.response_tokens // 2
     return Work(
         operations=2 * own.parameters * positions,
@@ -230,7 +229,7 @@ def _writes(method: Mapping[str, Any]) -> bool:
 
 
 def _key_values(own: Size) -> int:
-    return WRITER_POSITIONS * 8 * own.depth  # keys and values in float32
+    return BATCH_TOKENS * 8 * own.depth  # keys and values in float32
 
 
 def _positions(grid: Grid) -> int:

@@ -8,19 +8,16 @@ more (gradient checkpointing); where that doesn't help either, the job is refuse
 import math
 from dataclasses import dataclass
 
+from pipeline.settings.memory import CPU_LOGITS, KV_CACHE_SHARE, max_logits_on_gpu
 from workflow.resources.machine import CPU, Machine
 
 MB = 10**6
 GPU_FROM_PARAMETERS = 20 * MB  # smaller models stay on a CPU, unless a GPU is expected to be faster
 CONTEXT_MB = 1_500  # of a GPU's memory, for any process on it
-WRITER_SHARE = 0.1  # of a GPU's memory, which a model that writes takes for more texts at once
 USABLE = 0.85  # of a GPU's memory: the rest is lost to fragments
 CPU_MICRO_BATCH = 2_048
 GRAIN = 512  # positions that a micro-batch is a multiple of
 LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
-# of the part of a micro-batch that has logits in training, as pipeline.models.logit_chunks has it
-CPU_LOGITS, SMALL_GPU_LOGITS, LARGE_GPU_LOGITS = 2**25, 2**26, 2**28
-LARGE_GPU_MB, ROOMY_BYTES = 60_000, 32
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,8 @@ def least_mb(doing: Work, machine: Machine) -> int:
 
 def _held(doing: Work, machine: Machine) -> float:
     """Bytes that are held beside what a micro-batch takes."""
-    share = WRITER_SHARE * machine.device_memory_mb * MB  # that a model which writes takes for that
-    writer = max(doing.writer, share) if doing.writer else 0
+    share = KV_CACHE_SHARE * machine.device_memory_mb * MB
+    writer = max(doing.writer, share) if doing.writer else 0  # the KV cache of a generating model
     return doing.resident + _logits(doing, machine) + writer
 
 
@@ -89,11 +86,8 @@ def _logits(doing: Work, machine: Machine) -> int:
 
 def logits_at_once(machine: Machine, parameters: int) -> int:
     """The logits of a part of a micro-batch, where so many parameters are trained."""
-    memory_mb = machine.device_memory_mb
-    if not memory_mb:
-        return CPU_LOGITS
-    is_roomy = memory_mb >= LARGE_GPU_MB and memory_mb * MB >= ROOMY_BYTES * parameters
-    return LARGE_GPU_LOGITS if is_roomy else SMALL_GPU_LOGITS
+    memory = machine.device_memory_mb * MB
+    return max_logits_on_gpu(memory, parameters) if memory else CPU_LOGITS
 
 
 def is_small(doing: Work) -> bool:

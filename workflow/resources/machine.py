@@ -1,4 +1,4 @@
-"""What is known of the machine: a profile says it among its default resources, never a config."""
+"""The machine that jobs run on, as the default resources of a Snakemake profile describe it."""
 
 import ast
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ import yaml
 
 @dataclass(frozen=True)
 class Speed:
-    """What it costs to compute at all, and how fast that goes."""
+    """How fast a machine computes, and what it costs before it does."""
 
     start_seconds: float  # imports, first kernels
     operations_per_second: float  # sustained
     batch_seconds: float  # to launch the kernels of a micro-batch
-    position_seconds: float  # likewise of one position of a batch that is written
+    position_seconds: float  # to launch those of one decoding step
     base_mb: int  # of memory: Python with its libraries
-    slack: int  # a time limit is so many times the estimate: a machine may be slower than this one
+    slack: int  # factor from estimate to time limit: a machine may be slower than this one
 
 
 CPU_SPEED = Speed(30, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured
-# Of an H100, and an expectation: a fifth of the operations that it can do. This program has run on
-# no GPU. An older one is slower by up to five. CUDA maps some gigabytes of the machine's memory
+# Of an H100, and an expectation: a fifth of the operations that it can do. An older GPU is up to
+# five times slower. CUDA maps some gigabytes of the machine's memory
 GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
@@ -32,13 +32,13 @@ class Setting(Protocol):
 
     @property
     def raw(self) -> int | str | None:
-        """As the profile has it."""
+        """The value, as the profile has it."""
         ...
 
 
 @dataclass(frozen=True)
-class Given:
-    """A default resource as a profile's file has it."""
+class FileSetting:
+    """A default resource in a profile's file."""
 
     raw: int | str | None
 
@@ -48,20 +48,18 @@ class Machine:
     """What a profile says of the machine, among its default resources."""
 
     device_memory_mb: int = 0  # of each GPU; 0: there is none
-    share_devices: int = 0  # 1: jobs share the GPUs, and each claims a part of one by itself
+    share_devices: int = 0  # 1: jobs share the GPUs, and each claims a part of one
     slurm_extra: str = ""  # options of sbatch's
 
     @classmethod
     def of(cls, defaults: Mapping[str, Setting] | None) -> "Machine":
         """The machine of a profile. Raises ValueError if a number isn't one."""
-        found = defaults or {}
-        given = {name: found[name].raw for name in cls.__dataclass_fields__ if name in found}
-        if "slurm_extra" in given:
-            given["slurm_extra"] = _text("slurm_extra", given["slurm_extra"])
-        for name, value in given.items():
-            if name != "slurm_extra" and not isinstance(value, int):
-                raise ValueError(f"default-resources: {name} = {value!r}: allowed: a whole number")
-        return cls(**given)
+        raw = {name: setting.raw for name, setting in (defaults or {}).items()}
+        return cls(
+            device_memory_mb=_whole_number(raw, "device_memory_mb"),
+            share_devices=_whole_number(raw, "share_devices"),
+            slurm_extra=_text("slurm_extra", raw.get("slurm_extra", "''")),
+        )
 
     @classmethod
     def of_profile(cls, folder: Path) -> "Machine":
@@ -73,16 +71,23 @@ class Machine:
         if isinstance(given, list):  # Snakemake takes both
             given = dict(one.split("=", 1) for one in given)
             given = {name: int(one) if one.isdecimal() else one for name, one in given.items()}
-        return cls.of({name: Given(value) for name, value in given.items()})
+        return cls.of({name: FileSetting(value) for name, value in given.items()})
 
     @property
     def speed(self) -> Speed:
-        """Of what the models run on."""
+        """The speed of the device that models run on."""
         return GPU_SPEED if self.device_memory_mb else CPU_SPEED
 
 
+def _whole_number(raw: Mapping[str, object], name: str) -> int:
+    value = raw.get(name, 0)
+    if not isinstance(value, int):
+        raise ValueError(f"default-resources: {name} = {value!r}: allowed: a whole number")
+    return value
+
+
 def _text(name: str, raw: object) -> str:
-    """What Snakemake makes of a text in a profile: it is an expression, here a plain one."""
+    """The text that a profile's setting evaluates to: Snakemake takes it for an expression."""
     try:
         value = ast.literal_eval(str(raw))
     except (SyntaxError, ValueError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from safetensors import safe_open
 
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from workflow.grid.artifact import Artifact
@@ -100,7 +101,7 @@ def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
         case PathModel():
             return of_folder(Path(source.path))
         case HubModel():
-            return of_name(source.name)
+            return _of_hub(source)
         case PypiModel():
             return of_name(source.package)
         case LayersOf():
@@ -117,6 +118,16 @@ def of_shape(shape: Shape, vocabulary: int) -> Size:
     embeddings = vocabulary * width * (1 if shape.tie_embeddings else 2)
     parameters = shape.layers * layer + width + embeddings
     return Size(parameters, shape.layers, width, vocabulary, "llama")
+
+
+def _of_hub(model: HubModel) -> Size:
+    """From its files where an earlier run has downloaded them, else from its name."""
+    from huggingface_hub import try_to_load_from_cache  # slow, and needed for this source only
+
+    config = try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+    if isinstance(config, str) and any(Path(config).parent.glob("*.safetensors")):
+        return of_folder(Path(config).parent)
+    return of_name(model.name)
 
 
 def of_name(name: str) -> Size:
@@ -155,9 +166,9 @@ def of_folder(folder: Path) -> Size:
 
 
 def _elements(weights: Path) -> int:
-    with weights.open("rb") as file:
-        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
+    with safe_open(weights, framework="numpy") as file:
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
