@@ -35,7 +35,7 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
     for split in splits:
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
     words().save_pretrained(folder / "model")
-    facts = vocabulary.facts(vocabulary.conventions_of_model(folder))
+    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 

@@ -97,7 +97,7 @@ def inputs(folder: Path) -> None:
         (folder / role).mkdir()
         schemas.write(folder / role / "test.parquet", columns, schema)
     WORDS.save_pretrained(folder / "tokens/model")
-    facts = vocabulary.facts(vocabulary.conventions_of_model(folder / "tokens"))
+    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder / "tokens"))
     artifact.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
 
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import OPTConfig, OPTForCausalLM
 
 from benchmarks import families
-from pipeline.models import comparison
+from pipeline.generation import generation_check
 
 USED = (
     "bamba",
@@ -73,4 +73,4 @@ def test_opt_with_a_projection_behind_its_layers_is_read_and_written() -> None:
         pad_token_id=2,
         **sizes,
     )
-    assert comparison.differences(OPTForCausalLM(config).eval()) == []
+    assert generation_check.differences(OPTForCausalLM(config).eval()) == []

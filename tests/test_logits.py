@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from pipeline.data.batch import Text, collate
-from pipeline.models.comparison import reading_differences, refuse
+from pipeline.models.forward_check import forward_differences, refuse_differences
 from pipeline.models.language_model import autocast, lm_head, response_logits
 from pipeline.models.logits import LogitScaling, compute_logits, logit_scaling
 
@@ -145,7 +145,7 @@ def test_a_family_that_makes_its_logits_otherwise_is_refused_by_name(
         logit_scaling(model)
     vars(model)["logit_scaling"] = LogitScaling()  # as if it had been taken for another
     with pytest.raises(ValueError, match=f"{kind.__name__} \\(llama\\) can't be used here"):
-        refuse(model, reading_differences(model))
+        refuse_differences(model, forward_differences(model))
 
 
 def test_bfloat16_rounds_the_factors_of_logits_but_never_their_sum() -> None:

@@ -26,7 +26,7 @@ from transformers import (
 from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import Text
 from pipeline.generation import generate, sampler
-from pipeline.models import comparison
+from pipeline.models import forward_check
 from pipeline.models.layer_selection import select_layers
 from pipeline.models.reconcile import ignored_generation_settings, reconcile_tokenizer
 from pipeline.settings.generation import Sampling
@@ -106,7 +106,7 @@ def test_a_wrappers_prefix_is_left_out_and_said(tmp_path: Path) -> None:
 def test_a_family_whose_text_would_be_another_is_refused_by_name(tmp_path: Path) -> None:
     config = OpenAIGPTConfig(vocab_size=300, n_embd=32, n_layer=2, n_head=2, n_positions=64)
     saved(tmp_path / "source", config)  # its forward keeps no state of what it has read
-    with pytest.raises(ValueError, match=r"^made: OpenAIGPTLMHeadModel can't write here"):
+    with pytest.raises(ValueError, match=r"^made: OpenAIGPTLMHeadModel can't generate here"):
         prepared(tmp_path)
     assert not (tmp_path / "made").exists()
 
@@ -125,10 +125,10 @@ class Shouting(torch.nn.Module):
 
 def test_a_model_that_reads_otherwise_in_a_batch_is_found_out(tmp_path: Path) -> None:
     model = saved(tmp_path, GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2))
-    assert comparison.reading_differences(model) == []
+    assert forward_check.forward_differences(model) == []
     model.transformer.ln_f = Shouting(model.transformer.ln_f)
-    found = comparison.reading_differences(model)
-    assert [one.what for one in found] == ["reading, in a padded batch"]
+    found = forward_check.forward_differences(model)
+    assert [one.what for one in found] == ["logits, in a padded batch"]
     assert found[0].share > 0.1
 
 
@@ -150,7 +150,7 @@ def test_a_cut_that_a_configuration_cannot_say_is_refused(tmp_path: Path) -> Non
     # each layer's share of differential attention is made of its number, which a cut changes
     saved(tmp_path / "base" / "model", DiffLlamaConfig(**SIZES))
     settings = {"source": "layers_of", "model": "m", "layers": 3}
-    with pytest.raises(ValueError, match=r"^cut: DiffLlama.*saved and read again: off by"):
+    with pytest.raises(ValueError, match=r"^cut: DiffLlama.*saved and loaded: off by"):
         run(tmp_path / "cut", settings, tmp_path / "base")
 
 

@@ -54,7 +54,7 @@ def saved(
 def texts_in(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
-    facts = vocabulary.facts(vocabulary.conventions_of_model(model))
+    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(model))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 

@@ -1,9 +1,9 @@
-"""Attention without a mask, for texts that are read whole: padded at the right, they need none.
+"""Attention without a mask, for whole texts: padded at the right, they need none.
 
-transformers looks at the positions whenever it is given no mask, which makes the host wait for a
-GPU, and makes a mask whenever it is traced, with which attention is slower. An attention that has
-no function for masks is spared both. That is right where a model's attention is causal and nothing
-else, or where a text is no longer than the window that its layers look back.
+Without a mask transformers checks the position ids, which makes the host wait for a GPU, and builds
+a mask whenever it is traced, with which attention is slower. An attention function that has no
+mask function skips both. That is right where a model's attention is causal and nothing else, or
+where a text is no longer than the sliding window of its layers.
 """
 
 import math
@@ -16,65 +16,65 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from pipeline.models.probing import probing
+from pipeline.models.logits import probe_pass
 
-UNMASKED, WATCHED = "sdpa_unmasked", "sdpa_watched"
-PROBED_TOKENS = 8
+UNMASKED, RECORDING = "sdpa_unmasked", "sdpa_recording"  # names of attention functions
+PROBE_TOKENS = 8
 
 
 @contextmanager
 def unmasked_attention(model: PreTrainedModel, length: int) -> Iterator[None]:
-    """Lets a model read texts of up to so many tokens without a mask, where that is the same."""
-    # transformers looks for padding among the ids, to warn of it: another wait for nothing
-    vars(model.base_model).setdefault("warn_if_padding_and_no_attention_mask", _unwarned)
-    usual = model.base_model.config._attn_implementation
-    if usual != "sdpa" or length > unmasked_context(model):
+    """Skips the attention mask of texts of up to so many tokens, where it changes nothing."""
+    # transformers checks the ids for padding, to warn of it: another wait for nothing
+    vars(model.base_model).setdefault("warn_if_padding_and_no_attention_mask", _no_warning)
+    attention = model.base_model.config._attn_implementation
+    if attention != "sdpa" or length > unmasked_context(model):
         yield
         return
     AttentionInterface.register(UNMASKED, sdpa_attention_forward)
-    with _named(model, UNMASKED):
+    with _attention_function(model, UNMASKED):
         yield
 
 
-def _unwarned(*_: Tensor | None) -> None:
-    """No warning."""
+def _no_warning(*_: Tensor | None) -> None:
+    """Stands in for the check of padding."""
 
 
 @contextmanager
-def _named(model: PreTrainedModel, attention: str) -> Iterator[None]:
-    usual = model.base_model.config._attn_implementation
-    model.base_model.config._attn_implementation = attention
+def _attention_function(model: PreTrainedModel, name: str) -> Iterator[None]:
+    before = model.base_model.config._attn_implementation
+    model.base_model.config._attn_implementation = name
     try:
         yield
     finally:
-        model.base_model.config._attn_implementation = usual
+        model.base_model.config._attn_implementation = before
 
 
 def unmasked_context(model: PreTrainedModel) -> float:
-    """Up to how many tokens a model's mask says "causal" and no more; 0 where it never does.
+    """The longest text for which a model's mask is causal and no more; 0 if it never is.
 
-    Read off the masks that it asks for, when this is first asked; copies of the model have it too.
+    Measured by a forward pass at the first call; copies of the model share the result.
     """
-    held = vars(model)
-    if "unmasked_reach" not in held:
-        held["unmasked_reach"] = _measured(model)
-    return held["unmasked_reach"]
+    attributes = vars(model)
+    if "unmasked_context" not in attributes:
+        attributes["unmasked_context"] = _measure_unmasked_context(model)
+    return attributes["unmasked_context"]
 
 
-def _measured(model: PreTrainedModel) -> float:
+def _measure_unmasked_context(model: PreTrainedModel) -> float:
     windows: list[float] = []
-    # a family of older code knows the names of attention by heart
-    usual = model.base_model.config._attn_implementation
-    if usual != "sdpa" or not model._can_set_attn_implementation():
+    # families of older code compare the names of attention functions
+    attention = model.base_model.config._attn_implementation
+    if attention != "sdpa" or not model._can_set_attn_implementation():
         return 0
 
-    def watched(*shape: int, allow_is_causal_skip: bool, **rest: object) -> Tensor | None:
+    def record_window(*shape: int, allow_is_causal_skip: bool, **rest: object) -> Tensor | None:
         windows.append((rest.get("local_size") or math.inf) if allow_is_causal_skip else 0)
         return sdpa_mask(*shape, allow_is_causal_skip=allow_is_causal_skip, **rest)
 
-    AttentionInterface.register(WATCHED, sdpa_attention_forward)
-    AttentionMaskInterface.register(WATCHED, watched)
-    ids = torch.arange(PROBED_TOKENS, device=model.device)[None]
-    with _named(model, WATCHED), probing(model):
+    AttentionInterface.register(RECORDING, sdpa_attention_forward)
+    AttentionMaskInterface.register(RECORDING, record_window)
+    ids = torch.arange(PROBE_TOKENS, device=model.device)[None]
+    with _attention_function(model, RECORDING), probe_pass(model):
         model.base_model(input_ids=ids, use_cache=False)
     return min(windows, default=0)

@@ -1,4 +1,4 @@
-"""From hidden states to logits: one product in float32, then what a model's family does with it.
+"""From hidden states to logits: one product in float32, then the scaling of a model's family.
 
 Between the body and the logits a family may scale hidden states (MiniCPM3) or logits (Granite
 divides, HyperCLOVA X multiplies by a number of the same name, Cohere, Falcon-H1), and cap them
@@ -6,11 +6,13 @@ divides, HyperCLOVA X multiplies by a number of the same name, Cohere, Falcon-H1
 
     logits = c tanh(s (W (b h) + bias) / c)        s, b = 1 and no cap c for most
 
-Which numbers a model's own forward pass uses is measured: it is run with other values in the place
-of what its head gives, and one whose logits are not of this form is refused.
+The numbers in a model's own forward pass are measured: it is run with other values substituted for
+its head's output, and a model whose logits are not of this form is refused.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +22,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from pipeline.models.probing import probing
-
 Hidden = Float[Tensor, "tokens width"]
 Logits = Float[Tensor, "tokens vocabulary"]
 
-PROBED_TOKENS = 2
-PROBED_DECADES = (-4, 6)  # magnitudes put in the place of logits, from far below a cap to above it
-SAME = 1e-5  # relative: float32 rounds each step of the form above
+PROBE_TOKENS = 2
+PROBE_DECADES = (-4, 6)  # magnitudes put in the place of logits, from far below a cap to above it
+EQUAL = 1e-5  # relative: float32 rounds each step of the form above
 
 
 @dataclass(frozen=True)
 class LogitScaling:
-    """What stands between hidden states and logits beside the head."""
+    """The scaling of hidden states and logits in a model's forward, around its head."""
 
     hidden: float = 1.0  # b
     logits: float = 1.0  # s
@@ -46,7 +46,7 @@ class LogitScaling:
 
 
 class Float32Matmul(torch.autograd.Function):
-    """W h in float32 from factors in bfloat16, as matrix units accumulate it; so its gradients.
+    """W h and its gradients in float32 from bfloat16 factors, as tensor cores accumulate them.
 
     A layer under autocast would round each logit to 8 bits: one near 100 to the next half nat.
     """
@@ -62,17 +62,17 @@ class Float32Matmul(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Logits) -> tuple[Tensor | None, Tensor | None]:
-        """The gradients of hidden states and weight, where they are wanted."""
+        """The gradients of hidden states and weight, where they are needed."""
         left, right = ctx.saved_tensors
-        (of_hidden, of_weight), gradient = ctx.needs_input_grad, gradient.bfloat16()
+        (needs_hidden, needs_weight), gradient = ctx.needs_input_grad, gradient.bfloat16()
         return (
-            _product(gradient, right).to(ctx.dtypes[0]) if of_hidden else None,
-            _product(gradient.T, left).to(ctx.dtypes[1]) if of_weight else None,
+            _product(gradient, right).to(ctx.dtypes[0]) if needs_hidden else None,
+            _product(gradient.T, left).to(ctx.dtypes[1]) if needs_weight else None,
         )
 
 
 def _product(left: Float[Tensor, "rows inner"], right: Float[Tensor, "inner columns"]) -> Tensor:
-    """Of matrices in bfloat16, summed and given in float32."""
+    """The product of bfloat16 matrices, summed and returned in float32."""
     with torch.autocast(left.device.type, enabled=False):
         if left.is_cuda and torch.version.hip is None:
             return torch.mm(left, right, out_dtype=torch.float32)
@@ -85,8 +85,10 @@ def compute_logits(
     """Next-token logits of hidden states: in float32 at least, whatever the factors are."""
     if scaling.hidden != 1:
         hidden = hidden * scaling.hidden
-    halved = torch.is_autocast_enabled(hidden.device.type) or head.weight.dtype == torch.bfloat16
-    if halved:
+    in_bfloat16 = (
+        torch.is_autocast_enabled(hidden.device.type) or head.weight.dtype == torch.bfloat16
+    )
+    if in_bfloat16:
         flat = Float32Matmul.apply(hidden.flatten(0, -2), head.weight)
         logits = flat.unflatten(0, hidden.shape[:-1])
         if head.bias is not None:
@@ -97,30 +99,38 @@ def compute_logits(
 
 
 def logit_scaling(model: PreTrainedModel) -> LogitScaling:
-    """A model's scaling, measured when it is first asked for; copies of the model have it too.
+    """A model's scaling, measured by a forward pass at the first call; copies share the result.
 
-    Raises: ValueError if its logits are not of the form that this module reads.
+    Raises: ValueError if its logits are not of the form in this module's docstring.
     """
-    held = vars(model)
-    if "logit_scaling" not in held:
-        held["logit_scaling"] = _measured(model)
-    return held["logit_scaling"]
+    attributes = vars(model)
+    if "logit_scaling" not in attributes:
+        attributes["logit_scaling"] = _measure_scaling(model)
+    return attributes["logit_scaling"]
 
 
-def _measured(model: PreTrainedModel) -> LogitScaling:
+@contextmanager
+def probe_pass(model: PreTrainedModel) -> Iterator[None]:
+    """A forward pass over a few tokens: no gradient, and autocast if the weights' types differ."""
+    dtypes = {weight.dtype for weight in model.parameters()}
+    with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, len(dtypes) > 1):
+        yield
+
+
+def _measure_scaling(model: PreTrainedModel) -> LogitScaling:
     head, family = model.get_output_embeddings(), model.config.model_type
     if not isinstance(head, torch.nn.Linear):
         raise ValueError(f"the family {family}: its head is {type(head).__name__}, no linear layer")
-    with probing(model):
-        ids = torch.arange(PROBED_TOKENS, device=model.device)[None]
+    with probe_pass(model):
+        ids = torch.arange(PROBE_TOKENS, device=model.device)[None]
         body = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        read, given, found = _probed(model, head, ids)
-    before = _factor(body.float(), read.float())
-    scaling = _fitted(given, found.float(), before)
-    same = torch.allclose(scaling.after_head(given), found.float(), rtol=SAME, atol=0)
-    tolerance = SAME if read.dtype == torch.float32 else torch.finfo(read.dtype).eps
-    near = torch.allclose(before * body, read, tolerance, tolerance, equal_nan=True)
-    if not (same and near):
+        head_input, substitute, logits = _substituted_head(model, head, ids)
+    before_head = _factor(body.float(), head_input.float())
+    scaling = _fit(substitute, logits.float(), before_head)
+    fits = torch.allclose(scaling.after_head(substitute), logits.float(), rtol=EQUAL, atol=0)
+    tolerance = EQUAL if head_input.dtype == torch.float32 else torch.finfo(head_input.dtype).eps
+    scaled = torch.allclose(before_head * body, head_input, tolerance, tolerance, equal_nan=True)
+    if not (fits and scaled):
         raise ValueError(
             f"the family {family} makes its logits of hidden states in a way that is not known "
             "here: they would be wrong; take a model of another family"
@@ -128,47 +138,49 @@ def _measured(model: PreTrainedModel) -> LogitScaling:
     return scaling
 
 
-def _probed(
+def _substituted_head(
     model: PreTrainedModel, head: torch.nn.Linear, ids: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the head is given to read, what is put in the place of its result, and the logits."""
-    count = PROBED_TOKENS * head.out_features
-    sizes = torch.logspace(*PROBED_DECADES, count, device=ids.device)
-    sizes[::2] *= -1
-    given, read = sizes.view(1, PROBED_TOKENS, -1), []
+    """The head's input, what a hook returns in place of its output, and the model's logits."""
+    count = PROBE_TOKENS * head.out_features
+    magnitudes = torch.logspace(*PROBE_DECADES, count, device=ids.device)
+    magnitudes[::2] *= -1
+    substitute, inputs = magnitudes.view(1, PROBE_TOKENS, -1), []
 
-    def replaced(_layer: torch.nn.Module, inputs: tuple[Tensor], _result: Tensor) -> Tensor:
-        read.append(inputs[0])
-        return given.clone()  # some forward passes write into their logits
+    def substitute_output(
+        _layer: torch.nn.Module, arguments: tuple[Tensor], _output: Tensor
+    ) -> Tensor:
+        inputs.append(arguments[0])
+        return substitute.clone()  # some forward passes write into their logits
 
-    hook = head.register_forward_hook(replaced)
+    hook = head.register_forward_hook(substitute_output)
     try:
-        found = model(input_ids=ids, use_cache=False).logits
+        logits = model(input_ids=ids, use_cache=False).logits
     finally:
         hook.remove()
-    if len(read) != 1 or found.shape != given.shape:
+    if len(inputs) != 1 or logits.shape != substitute.shape:
         raise ValueError(f"the family {model.config.model_type}: its head isn't read once a token")
-    return read[0], given, found
+    return inputs[0], substitute, logits
 
 
 def _factor(x: Tensor, y: Tensor) -> float:
-    """The f of y = f x, read off where x is greatest; rounding is taken out of a factor of one."""
+    """The f of y = f x, read off where x is greatest; a factor of one is made exact."""
     x, y = x.flatten(), y.flatten()
-    at = x.abs().argmax()
-    factor = (y[at] / x[at]).item()
-    # of a model whose weights are not numbers, neither is anything that follows
+    index = x.abs().argmax()
+    factor = (y[index] / x[index]).item()
+    # weights that are NaN make everything else NaN as well
     return 1.0 if math.isnan(factor) else _without_rounding(factor)
 
 
 def _without_rounding(factor: float) -> float:
-    return 1.0 if abs(factor - 1) < SAME else factor
+    return 1.0 if abs(factor - 1) < EQUAL else factor
 
 
-def _fitted(given: Tensor, found: Tensor, before: float) -> LogitScaling:
-    """Scale and cap, if there are such: the slope far below a cap, and where logits end."""
-    given, found = given.flatten(), found.flatten()
-    smallest, largest = given.abs().argmin(), given.abs().argmax()
-    scale = _without_rounding((found[smallest] / given[smallest]).item())
-    most = found[largest].abs().item()
-    capped = most < abs(scale) * given[largest].abs().item() / 2
-    return LogitScaling(before, scale, most if capped else None)
+def _fit(substitute: Tensor, logits: Tensor, before_head: float) -> LogitScaling:
+    """Scale and cap, if there are such: the slope far below a cap, and the limit of the logits."""
+    substitute, logits = substitute.flatten(), logits.flatten()
+    smallest, largest = substitute.abs().argmin(), substitute.abs().argmax()
+    scale = _without_rounding((logits[smallest] / substitute[smallest]).item())
+    limit = logits[largest].abs().item()
+    capped = limit < abs(scale) * substitute[largest].abs().item() / 2
+    return LogitScaling(before_head, scale, limit if capped else None)

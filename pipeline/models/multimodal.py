@@ -1,31 +1,31 @@
-"""The language model inside one that also reads images or sounds."""
+"""The language model inside a multimodal one."""
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from pipeline.models import comparison
+from pipeline.models import forward_check
 
 
-def extract_text_decoder(model: PreTrainedModel, words: int) -> PreTrainedModel:
-    """The part that reads and writes text, as a model of its own; a text model as it is.
+def extract_text_decoder(model: PreTrainedModel, tokens: int) -> PreTrainedModel:
+    """The text decoder as a model of its own; a text-only model unchanged.
 
-    Of its tokenizer's `words`, the last ones that stand for images or sounds get no row: they are
-    in no text, and Gemma 3's model for text alone has none for them either.
+    The last of its tokenizer's tokens get no embedding if they stand for images or sounds: they are
+    in no text, and Gemma 3's text-only model has none for them either.
 
-    Raises: ValueError for a composite whose text part transformers has no class for.
+    Raises: ValueError for a multimodal model whose text decoder has no class in transformers.
     """
     if model.config.get_text_config() is model.config:
         return model
-    part, media = _taken_out(model), _media_tokens(model)
+    part, media = _extract(model), _media_tokens(model)
     _check(model.eval(), part.eval(), media)
-    while words - 1 in media:
-        words -= 1
-    part.resize_token_embeddings(min(words, part.config.vocab_size))
+    while tokens - 1 in media:
+        tokens -= 1
+    part.resize_token_embeddings(min(tokens, part.config.vocab_size))
     return part
 
 
-def _taken_out(model: PreTrainedModel) -> PreTrainedModel:
+def _extract(model: PreTrainedModel) -> PreTrainedModel:
     config = model.config.get_text_config()
     refusal = (
         f"{type(model).__name__} reads more than text, and its text part ({config.model_type}) "
@@ -45,7 +45,7 @@ def _taken_out(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _media_tokens(model: PreTrainedModel) -> set[int]:
-    """Ids that the configuration of a composite names: of images, sounds, their begin and end."""
+    """Ids in a multimodal configuration: of images, of sounds, of their begin and end."""
     return {
         id
         for name, id in model.config.to_dict().items()
@@ -54,7 +54,8 @@ def _media_tokens(model: PreTrainedModel) -> set[int]:
 
 
 def _check(whole: PreTrainedModel, part: PreTrainedModel, media: set[int]) -> None:
-    """Raises ValueError if the part gives text other logits than the whole does."""
-    texts = comparison.probes(part, barred=media)  # an image's token would need its image
-    expected, found = (comparison.own_logits(one, texts) for one in (whole, part))
-    comparison.refuse(whole, comparison.beyond("the text part alone", expected, found))
+    """Raises ValueError if the text decoder's logits are not those of the whole model."""
+    texts = forward_check.probe_texts(part, excluded=media)  # an image token would need its image
+    expected, actual = (forward_check.forward_logits(model, texts) for model in (whole, part))
+    differences = forward_check.logit_differences("the text decoder alone", expected, actual)
+    forward_check.refuse_differences(whole, differences)

@@ -1,8 +1,8 @@
-"""What models and texts that meet must agree on: which token has which id, and where texts end.
+"""Conventions that models and texts must share: token ids, and how a text begins and ends.
 
-The texts of an experiment have one tokenizer, the first teacher's or one of its own, which is kept
+The texts of an experiment have one tokenizer, the first teacher's or one of its own, which is saved
 beside them. They begin as it begins any text, and end with its EOS. A model that is trained on them
-ends where they do; a teacher that is used as it is must do so already.
+learns to end as they do; a teacher that is used untrained must do so already.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 
 @dataclass(frozen=True)
 class TextConventions:
-    """How texts are made of tokens, as the manifest of their artifact has it."""
+    """The tokenizer of texts and how they begin and end, as in their manifest."""
 
     tokenizer_digest: str
     before: list[int]  # what every text begins with
@@ -27,13 +27,13 @@ class TextConventions:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Tells tokenizers apart by what they map to which id."""
+    """A digest of the mapping from tokens to ids."""
     pairs = sorted(tokenizer.get_vocab().items())
     return hashlib.blake2b(repr(pairs).encode(), digest_size=8).hexdigest()
 
 
 def conventions_of_model(folder: Path) -> TextConventions:
-    """Those of a tokenizer in an artifact, and of the model beside it.
+    """The conventions of an artifact's tokenizer and of the model beside it.
 
     Raises: ValueError for a tokenizer without EOS.
     """
@@ -42,15 +42,15 @@ def conventions_of_model(folder: Path) -> TextConventions:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")
     configs = [path for name in MODEL_CONFIGS if (path := folder / "model" / name).exists()]
-    said = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
-    ends = [tokenizer.eos_token_id, *(end for one in said for end in token_ids(one))]
+    eos_token_ids = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
+    ends = [tokenizer.eos_token_id, *(end for ids in eos_token_ids for end in token_ids(ids))]
     distinct = list(dict.fromkeys(ends))
     return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).before, distinct)
 
 
-def facts(of: TextConventions) -> dict[str, object]:
-    """What a manifest says of the texts beside it."""
-    return asdict(of)
+def manifest_entries(conventions: TextConventions) -> dict[str, object]:
+    """The conventions as entries of a manifest."""
+    return asdict(conventions)
 
 
 def conventions_of_texts(tokens: Path) -> TextConventions:
@@ -63,7 +63,7 @@ def conventions_of_texts(tokens: Path) -> TextConventions:
 
 def check(model: Path, tokens: Path) -> None:
     """Raises ValueError unless the texts in `tokens` are in the vocabulary of `model`."""
-    _same_vocabulary(model, conventions_of_model(model), tokens)
+    _check_same_vocabulary(model, conventions_of_model(model), tokens)
 
 
 def check_teacher(model: Path, tokens: Path) -> None:
@@ -71,28 +71,28 @@ def check_teacher(model: Path, tokens: Path) -> None:
 
     One that was trained on such texts does, whatever its tokenizer did before.
     """
-    own, texts = conventions_of_model(model), conventions_of_texts(tokens)
-    _same_vocabulary(model, own, tokens)
+    teacher, texts = conventions_of_model(model), conventions_of_texts(tokens)
+    _check_same_vocabulary(model, teacher, tokens)
     differing = [
         f"{what} {_named(mine, model)}, the texts in {tokens} {_named(theirs, model)}"
         for what, mine, theirs, agree in (
-            ("begins texts with", own.before, texts.before, own.before == texts.before),
-            ("ends texts with", own.ends, texts.ends, same_endings(own.ends, texts.ends)),
+            ("begins texts with", teacher.before, texts.before, teacher.before == texts.before),
+            ("ends texts with", teacher.ends, texts.ends, same_endings(teacher.ends, texts.ends)),
         )
         if not agree
     ]
     if differing and not _was_trained(model):
         raise ValueError(
-            f"{model} {differing[0]}: give this teacher `training`, so that it learns it, put it "
+            f"{model} {differing[0]}: give this teacher `training`, so that it learns to, put it "
             "first in `teachers`, or give it an experiment of its own"
         )
 
 
-def _same_vocabulary(model: Path, own: TextConventions, tokens: Path) -> None:
-    spoken, written = own.tokenizer_digest, conventions_of_texts(tokens).tokenizer_digest
-    if spoken != written:
+def _check_same_vocabulary(model: Path, conventions: TextConventions, tokens: Path) -> None:
+    own, theirs = conventions.tokenizer_digest, conventions_of_texts(tokens).tokenizer_digest
+    if own != theirs:
         raise ValueError(
-            f"{model} has another vocabulary ({spoken}) than the texts in {tokens} ({written}): "
+            f"{model} has another vocabulary ({own}) than the texts in {tokens} ({theirs}): "
             "teacher and student must share one"
         )
 
@@ -108,10 +108,10 @@ def _named(ids: list[int], folder: Path) -> str:
 
 
 def adopt_end_tokens(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:
-    """The model, which from now on ends a text as those in `tokens` end, or as it did before."""
+    """The model, which now also stops at the tokens that end the texts in `tokens`."""
     settings, ends = model.generation_config, conventions_of_texts(tokens).ends
-    own = [*token_ids(settings.eos_token_id), *token_ids(model.config.eos_token_id)]
-    both = list(dict.fromkeys([*ends, *own]))
+    own_ends = [*token_ids(settings.eos_token_id), *token_ids(model.config.eos_token_id)]
+    both = list(dict.fromkeys([*ends, *own_ends]))
     model.config.eos_token_id = ends[0]
     settings.eos_token_id = both if len(both) > 1 else ends[0]
     return model

@@ -133,6 +133,6 @@ def run(options: GenerateOptions) -> None:
             inputs,
             tokens=sum(one["tokens"] for one in facts),
             eos_share=sum(one["ended"] for one in facts) / whole.num_rows,
-            **vocabulary.facts(vocabulary.conventions_of_texts(options.tokens)),
+            **vocabulary.manifest_entries(vocabulary.conventions_of_texts(options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

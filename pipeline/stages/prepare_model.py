@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from pipeline.artifacts import artifact, checksums
-from pipeline.models import comparison, vocabulary, weights
+from pipeline.generation import generation_check
+from pipeline.models import forward_check, vocabulary, weights
 from pipeline.models.layer_selection import select_layers
 from pipeline.models.multimodal import extract_text_decoder
 from pipeline.models.reconcile import (
@@ -188,10 +189,10 @@ def _saved_and_read_again(prepared: ModelAndTokenizer, folder: Path, name: str, 
     tokenizer.save_pretrained(folder)
     if ignored := ignored_generation_settings(model.generation_config):
         say(f"the model's generation_config is not obeyed in {ignored}")
-    with comparison.explained(name, model):
-        before = comparison.own_logits(model, comparison.probes(model))
+    with forward_check.errors_naming(name, model):
+        before = forward_check.forward_logits(model, forward_check.probe_texts(model))
     del prepared, model
 
     again = weights.load(folder).model
-    comparison.check(again, name, before)
+    generation_check.check(again, name, before)
     return vocabulary.tokenizer_digest(tokenizer)

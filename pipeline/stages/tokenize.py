@@ -170,7 +170,7 @@ def run(options: TokenizeOptions) -> None:
         warnings = [line for split, kept in found.items() for line in kept.warnings(split)]
         card = {split: describe(kept) for split, kept in found.items()}
         artifact.write_json(folder / "card.json", card | {"warnings": warnings})
-        facts = vocabulary.facts(conventions)
+        facts = vocabulary.manifest_entries(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
     for split, counts in card.items():
         log(f"{split}: {counts}")
