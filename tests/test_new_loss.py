@@ -1,4 +1,7 @@
-"""A new loss is one file and one entry in the catalogue: the laws and the workflow find it."""
+"""A new loss, a loss around another one, and a policy are a file and a catalogue entry each.
+
+The laws, the plan and the documentation then find it: no other list names it.
+"""
 
 import shutil
 import subprocess
@@ -11,7 +14,9 @@ from snaking import ROOT, Copy, edited
 
 from workflow.config.validate import ConfigError, validate
 
-FILE = '''"""Squared Hellinger distance.
+pytestmark = pytest.mark.slow
+
+LOSS = '''"""Squared Hellinger distance.
 
 E. Hellinger, 1909. As a distance of distributions over tokens in AdaKD, arXiv:2510.11615.
 """
@@ -27,66 +32,198 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 class Loss:
     """1 - Σ √(p q)."""
 
+    needs_only_distributions = True
+    on_sparse_support = "lower"
+
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return 1 - torch.exp((teacher + student) / 2).sum(-1)
 '''
-ENTRY = """METHODS = {
+WRAPPING_LOSS = '''"""A divergence in both directions.
+
+T. Wu, C. Tao, J. Wang, et al., 2024. As for the two KLs in AKL, arXiv:2404.02657.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.losses import Loss as BaseLoss
+from pipeline.losses import build_loss
+from pipeline.methods.ranges import BaseDivergence, Share
+
+
+@dataclass(frozen=True)
+class Loss:
+    """w D(p, q) + (1 - w) D(q, p)."""
+
+    forward_weight: Share = 0.5  # w
+    base: BaseDivergence = "forward_kl"  # D
+
+    @cached_property
+    def divergence(self) -> BaseLoss:
+        """D, built once."""
+        return build_loss(self.base, {})
+
+    def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+        w = self.forward_weight
+        forward = self.divergence(teacher, student, tokens)
+        return w * forward + (1 - w) * self.divergence(student, teacher, tokens)
+'''
+POLICY = '''"""Every other step is of the student's text.
+
+Invented for this test.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.data.batch import Text
+from pipeline.generation import generate, sampler
+from pipeline.generation.rollouts import StepContext
+from pipeline.settings.generation import Sampling
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The drawn texts at even steps, the student's responses to their prompts at odd ones."""
+
+    is_off_policy = False
+    decoding_passes = 0.5
+
+    def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
+        if context.step % 2 == 0:
+            return list(batch)
+        models, most = [context.student], context.max_new_tokens
+        return generate(batch, models, sampler(Sampling()), most, context.seed, "student")
+'''
+ENTRIES = """METHODS = {
     "hellinger": Method(
         title="Hellinger", loss="hellinger", source="arXiv:2510.11615", evidence="abstract"
     ),
+    "both_ways": Method(
+        title="Both ways", loss="both_ways", source="arXiv:2404.02657", evidence="abstract"
+    ),
+    "alternating": Method(
+        title="Alternating",
+        loss="forward_kl",
+        policy="alternating",
+        teacher="live",
+        source="arXiv:2306.13649",
+        evidence="abstract",
+    ),
 """
-REFERENCE = """
+REFERENCES = """
 
 def hellinger(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: sum((x**0.5 - y**0.5) ** 2 for x, y in zip(a, b)) / 2, p, q)
+
+
+def both_ways(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    w = h.forward_weight
+    return each(lambda a, b: w * kl(a, b) + (1 - w) * kl(b, a), p, q)
 """
+BOTH_WAYS = {"both_ways": {"base": "hellinger"}}
 
 
 @pytest.fixture(scope="module")
 def extended(project: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The project with one loss more."""
+    """The project with two losses and a policy more."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__", "results", ".snakemake")
     shutil.copytree(project.folder, folder, ignore=ignored, dirs_exist_ok=True)
     for name in ("benchmarks", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "pipeline/losses/hellinger.py").write_text(FILE)
+    (folder / "pipeline/losses/hellinger.py").write_text(LOSS)
+    (folder / "pipeline/losses/both_ways.py").write_text(WRAPPING_LOSS)
+    (folder / "pipeline/data_policies/alternating.py").write_text(POLICY)
     methods = folder / "pipeline/methods/catalogue.py"
-    methods.write_text(methods.read_text().replace("METHODS = {\n", ENTRY))
+    methods.write_text(methods.read_text().replace("METHODS = {\n", ENTRIES))
     with (folder / "tests/references.py").open("a") as references:
-        references.write(REFERENCE)
+        references.write(REFERENCES)
     return Copy(folder)
 
 
-def laws(folder: Path) -> subprocess.CompletedProcess[str]:
-    """The laws of the new loss, in the copy."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "hellinger"]
-    return subprocess.run(
-        [*command, "tests/test_loss_laws.py"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python in the copy."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_the_laws_find_it_and_it_obeys(extended: Copy) -> None:
-    done = laws(extended.folder)
+def run_tests(folder: Path, file: str, name: str) -> subprocess.CompletedProcess[str]:
+    """The tests of a file, in the copy, that have a new component as a parameter."""
+    arguments = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", name, f"tests/{file}")
+    return run_python(folder, *arguments)
+
+
+@pytest.mark.parametrize("name", ["hellinger", "both_ways"])
+def test_the_laws_find_a_loss_and_it_obeys(extended: Copy, name: str) -> None:
+    done = run_tests(extended.folder, "test_loss_laws.py", name)
     assert done.returncode == 0, done.stdout
     assert "10 passed" in done.stdout, done.stdout  # eight laws, the teacher's gradient, the source
 
 
-def test_the_laws_find_it_where_it_is_wrong(extended: Copy) -> None:
+def test_the_laws_find_a_loss_that_is_wrong(extended: Copy) -> None:
     with extended.edit("pipeline/losses/hellinger.py", "(teacher + student) / 2", "student / 2"):
-        assert laws(extended.folder).returncode == 1
+        assert run_tests(extended.folder, "test_loss_laws.py", "hellinger").returncode == 1
 
 
-def test_the_workflow_plans_it(extended: Copy, tiny: dict[str, Any]) -> None:
-    planned = extended.planned(edited(tiny, {"methods": {"hellinger": None}}))
-    assert any(one.startswith("students/hellinger.small.large.s1-") for one in planned)
+def test_the_laws_hold_a_loss_to_what_its_class_says(extended: Copy) -> None:
+    constant = "    needs_only_distributions = True\n"
+    wrong = constant + "    zero_when_equal = False\n"
+    with extended.edit("pipeline/losses/hellinger.py", constant, wrong):
+        assert run_tests(extended.folder, "test_loss_laws.py", "hellinger").returncode == 1
 
 
-def test_without_the_entry_it_is_no_method(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="unknown method 'hellinger'"):
-        validate(edited(tiny, {"methods": {"hellinger": None}}))
+def test_the_tests_of_policies_find_a_policy_and_it_obeys(extended: Copy) -> None:
+    done = run_tests(extended.folder, "test_data_policies.py", "alternating")
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("methods", [{"hellinger": None}, BOTH_WAYS, {"alternating": None}])
+def test_the_workflow_plans_it(
+    extended: Copy, tiny: dict[str, Any], methods: dict[str, Any]
+) -> None:
+    planned = extended.planned(edited(tiny, {"methods": methods}))
+    (name,) = methods
+    assert any(output.startswith(f"students/{name}.small.large.s1-") for output in planned)
+
+
+def test_a_loss_may_serve_inside_another_only_if_it_says_so(extended: Copy) -> None:
+    asked = "from pipeline.methods import components as c; print(c.base_divergences())"
+    assert "hellinger" in run_python(extended.folder, "-c", asked).stdout
+    constant = "    needs_only_distributions = True\n"
+    with extended.edit("pipeline/losses/hellinger.py", constant, ""):
+        assert "hellinger" not in run_python(extended.folder, "-c", asked).stdout
+
+
+def test_an_edit_of_the_inner_loss_reruns_the_student_of_the_outer_one(extended: Copy) -> None:
+    settings = {"loss": "both_ways", "loss_settings": {"base": "hellinger"}} | {
+        "policy": "alternating", "update": None,
+    }  # fmt: skip
+    asked = f"from workflow.jobs.jobs import _plugins; print(_plugins({{'method': {settings!r}}}))"
+    loaded = run_python(extended.folder, "-c", asked).stdout
+    for module in ("losses.both_ways", "losses.hellinger", "data_policies.alternating"):
+        assert f"pipeline.{module}" in loaded
+
+
+def test_plan_and_documentation_know_what_a_policy_generates(extended: Copy) -> None:
+    asked = (
+        "from pipeline.methods.components import decoding_passes as passes; "
+        "from pipeline.methods.catalogue import METHODS; "
+        "print(passes('alternating'), METHODS['alternating'].generates_text)"
+    )
+    assert run_python(extended.folder, "-c", asked).stdout.split() == ["0.5", "True"]
+    printed = "from workflow.commands import methods; print(methods.page())"
+    page = run_python(extended.folder, "-c", printed).stdout
+    for name in ("hellinger", "both_ways", "alternating"):
+        assert f"## {name}: " in page
+    section = page.split("## alternating: ")[1].split("\n## ")[0]
+    assert "text generated in training" in section
+
+
+@pytest.mark.parametrize("name", ["hellinger", "both_ways", "alternating"])
+def test_without_the_entry_it_is_no_method(tiny: dict[str, Any], name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown method '{name}'"):
+        validate(edited(tiny, {"methods": {name: None}}))

@@ -21,7 +21,7 @@ from pipeline.settings.generation import Sampling
 
 @dataclass(frozen=True)
 class Policy:
-    """Each step is of drawn, newly written or replayed texts."""
+    """Each step trains on drawn, newly generated or replayed texts."""
 
     is_off_policy = False
     decoding_passes = 0.25  # it generates now and then
@@ -32,7 +32,7 @@ class Policy:
     capacity: Count = 1000  # texts in the buffer; the oldest leave first
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """New responses of the student's, replayed ones, or the drawn texts, by the shares."""
+        """New student responses, replayed ones, or the drawn texts, by the probabilities above."""
         share = context.state.setdefault("share", self.first_share)
         buffer = context.state.setdefault("buffer", [])
         luck = context.rng.random()
@@ -57,7 +57,7 @@ class Policy:
 
 
 def sample_replay_buffer(buffer: list[list[Any]], count: int, context: StepContext) -> list[Text]:
-    """Texts from the buffer, none twice. This step didn't write them: no log-probabilities."""
+    """Texts from the buffer, none twice; without log-probabilities, as the student has changed."""
     prompts = {text.example_id: text.prompt_ids for text in context.pool}
     chosen = [buffer[at] for at in context.rng.permutation(len(buffer))[:count]]
     return [

@@ -30,7 +30,7 @@ class Policy:
     top_p: PositiveShare = 0.95
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """The drawn texts, then the student's answer to each, written once an epoch."""
+        """The drawn texts, then the student's response to each, generated once an epoch."""
         if context.state.get("epoch") != context.epoch:
             context.state["epoch"] = context.epoch
             context.state["answers"] = self.answers(context)
@@ -41,7 +41,7 @@ class Policy:
         ]
 
     def answers(self, context: StepContext) -> dict[str, dict[str, Any]]:
-        """What the student now says to every prompt of the pool, by example."""
+        """The student's responses to every prompt of the train set, by example."""
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
         models, most = [context.student], context.max_new_tokens
         new = generate(context.pool, models, choose, most, context.seed, "student")

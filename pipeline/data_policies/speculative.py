@@ -20,12 +20,12 @@ from pipeline.generation.rollouts import StepContext, regenerate, student_and_te
 from pipeline.methods.ranges import Count, NonNegative, PositiveShare, Share
 from pipeline.settings.generation import Sampling
 
-DRAFTED_TOKENS = 5  # proposed between two looks of the teacher's; changes no text
+DRAFTED_TOKENS = 5  # proposed between two passes of the teacher; changes no text
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Student text in which every token is one that the teacher might have said, or did say."""
+    """Student text in which tokens outside the teacher's top K are replaced by the teacher's."""
 
     is_off_policy = False
     decoding_passes = 2.0
@@ -38,13 +38,13 @@ class Policy:
     gold_share: Share = 0.0  # texts trained on as drawn; 0.5 in the source's mixed variant
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """The drawn texts, each written anew by both models but for the gold share."""
+        """The drawn texts; all but the gold share get a new response from both models."""
         return regenerate(
             batch, 1 - self.gold_share, student_and_teacher(context), self.draft(), context
         )
 
     def draft(self) -> SpeculativeSampler:
-        """The student proposes; the teacher refuses, and says another token instead."""
+        """The sampler: the student proposes, the teacher rejects and samples a replacement."""
         propose = sampler(Sampling(temperature=self.student_temperature, top_p=self.student_top_p))
         instead = sampler(Sampling(temperature=self.teacher_temperature, top_p=self.teacher_top_p))
         return SpeculativeSampler(propose, self.refuse, instead, DRAFTED_TOKENS)

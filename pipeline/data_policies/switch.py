@@ -33,7 +33,7 @@ class Policy:
     gold_share: Share = 0.5  # texts trained on as drawn
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """The drawn texts, each written anew by both models but for the gold share."""
+        """The drawn texts; all but the gold share get a new response from both models."""
         return regenerate(
             batch, 1 - self.gold_share, student_and_teacher(context), self.choose, context
         )

@@ -2,9 +2,9 @@
 
 Y. Gu, L. Dong, F. Wei, M. Huang, 2024. MiniLLM: Knowledge Distillation of Large Language Models.
 arXiv:2306.08543, section 2.2: p̃ = α p + (1 - α) q, temperature 1. Its log-probabilities go with the
-text, for the importance weight q / p̃. A token is drawn by tossing whose turn it is, which gives the
-same distribution and says who wrote it. Departure: each step writes its own texts and is the only
-one to use them, where the source makes four passes over 256 of them.
+text, for the importance weight q / p̃. A token is drawn by first choosing the model at random, which
+gives the same distribution and says whose token it is. Departure: each step generates its own texts
+and is the only one to use them, where the source makes four passes over 256 of them.
 """
 
 import math
@@ -25,7 +25,7 @@ from pipeline.settings.generation import Sampling
 
 @dataclass(frozen=True)
 class Policy:
-    """Student text with a dash of the teacher, against rewards for nonsense."""
+    """Samples from a teacher-student mixture, which prevents reward hacking."""
 
     is_off_policy = False
     decoding_passes = 2.0
@@ -33,7 +33,7 @@ class Policy:
     teacher_share: Share = 0.2  # α
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """All drawn prompts, answered by both models."""
+        """New responses to all drawn prompts, sampled from both models."""
         return generate(
             batch,
             student_and_teacher(context),

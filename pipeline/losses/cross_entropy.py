@@ -1,4 +1,4 @@
-"""Cross entropy on the token that really comes next: SFT, and SeqKD on the teacher's text.
+"""Cross entropy on the ground-truth next token: SFT, and SeqKD on the teacher's text.
 
 Y. Kim, A. M. Rush, 2016. Sequence-Level Knowledge Distillation. arXiv:1606.07947, for the latter.
 """

@@ -2,7 +2,7 @@
 
 B. Zhao, Q. Cui, R. Song, Y. Qiu, J. Liang, 2022. Decoupled Knowledge Distillation.
 arXiv:2203.08679; details from their repository (megvii-research/mdistiller). With weights 1
-and 1 - p_g it would be KL(p ‖ q). Departures: the class is the token that really comes next;
+and 1 - p_g it would be KL(p ‖ q). Departures: the class is the ground-truth next token;
 temperature 1 (theirs: 4), no cross entropy and no warm-up of the loss, as for all methods here. β
 is what they use most on CIFAR-100; nothing says that it suits language.
 """
