@@ -17,6 +17,15 @@ def job_file(path: Path, id: str, settings: Mapping[str, object], code: str = ""
     return path
 
 
+def module_command(module: str, *arguments: str, **limits: str | int) -> list[str]:
+    """A process that runs any module as a job is run, within limits of the machine."""
+    code = (
+        "from workflow.launch.run_stage import MachineLimits, run_module; "
+        f"run_module({module!r}, {list(arguments)!r}, MachineLimits(**{limits!r}))"
+    )
+    return [sys.executable, "-c", code]
+
+
 def run_stage(
     stage: str, *arguments: str | Path, environment: Mapping[str, str] | None = None, **flags: Path
 ) -> subprocess.CompletedProcess[str]:

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import yaml
 from snaking import ROOT, Copy, edited, fresh_copy
+from stage_commands import module_command
 
 from workflow.launch.gpu_lease import Device, parse_gpus
 
 PROFILES = ROOT / "workflow/profiles"
+PRELOADED = [sys.executable, "-m", "workflow.launch.preloaded"]
 WAITING_SECONDS = 1.5  # several looks of a job that waits
 TWO = ("gpu-a:80000", "gpu-b:80000")
 TABLE = "0, GPU-aa, 81559\n1, GPU-bb, 81559\n2, GPU-cc, 24564\n"
@@ -207,40 +209,30 @@ def driver(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def shown(driver: dict[str, str], folder: Path, *command: str, module: str = "shown") -> str:
-    """What a job prints: by default the GPUs that it sees."""
-    words = [sys.executable, "-m", *command, module]
+def shown(driver: dict[str, str], folder: Path, *command: str) -> str:
+    """What a job prints."""
     done = subprocess.run(
-        words, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout.strip()
 
 
 def test_a_job_sees_only_the_gpu_that_it_has_claimed(driver: dict[str, str], tmp_path: Path):
-    claiming = ("workflow.launch.run_stage", "--device", "gpu", "--gpu-memory-mb", "30000")
-    assert shown(driver, tmp_path, *claiming) in {"GPU-aa", "GPU-bb"}
-    preloaded = ("workflow.launch.preloaded", sys.executable, "-m", *claiming)
-    assert shown(driver, tmp_path, *preloaded) in {"GPU-aa", "GPU-bb"}
+    job = module_command("shown", device="gpu", gpu_memory_mb=30_000)
+    assert shown(driver, tmp_path, *job) in {"GPU-aa", "GPU-bb"}
+    assert shown(driver, tmp_path, *PRELOADED, *job) in {"GPU-aa", "GPU-bb"}
 
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, "workflow.launch.run_stage", "--device", "gpu") == "3"
+    assert shown(given, tmp_path, *module_command("shown", device="gpu")) == "3"
 
 
 def test_a_job_of_the_cpu_sees_no_gpu_however_it_is_started(driver: dict[str, str], tmp_path: Path):
     given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, "workflow.launch.run_stage", "--device", "cpu") == ""
-    assert shown(given, tmp_path, "workflow.launch.run_stage") == ""
-    preloaded = (
-        "workflow.launch.preloaded",
-        sys.executable,
-        "-m",
-        "workflow.launch.run_stage",
-        "--device",
-        "cpu",
-    )
-    assert shown(given, tmp_path, *preloaded) == ""
+    job = module_command("shown")
+    assert shown(given, tmp_path, *job) == ""
+    assert shown(given, tmp_path, *PRELOADED, *job) == ""
 
 
 def test_a_job_takes_no_more_of_a_gpu_and_of_the_cores_than_it_has_claimed(
@@ -251,18 +243,9 @@ def test_a_job_takes_no_more_of_a_gpu_and_of_the_cores_than_it_has_claimed(
         "from torch._inductor import config\n"
         "print(os.environ['PYTORCH_CUDA_ALLOC_CONF'], config.compile_threads)\n"
     )
-    job = (
-        "workflow.launch.run_stage",
-        "--device",
-        "gpu",
-        "--gpu-memory-mb",
-        "30000",
-        "--threads",
-        "3",
-    )
-    preloaded = ("workflow.launch.preloaded", sys.executable, "-m", *job)
+    job = module_command("limits", device="gpu", gpu_memory_mb=30_000, threads=3)
     # without the 1500 MB that any process on it takes, of 81559
     share = f"per_process_memory_fraction:{28_500 / 81_559:.4f}"
     limits = f"expandable_segments:True,{share} 3"
-    for command in (job, preloaded):
-        assert shown(driver, tmp_path, *command, module="limits") == limits
+    for command in (job, [*PRELOADED, *job]):
+        assert shown(driver, tmp_path, *command) == limits

@@ -28,7 +28,6 @@ use rule tokenizer as data with:
         "results/logs/data/{id}.log",
     benchmark:
         "results/benchmarks/data/{id}.tsv"
-    threads: 2
 
 
 use rule tokenizer as tokens with:
