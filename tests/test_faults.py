@@ -38,7 +38,7 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import Jobs
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 KILLS = {  # of each stage, at random moments
     "data": 3,
     "tokenizers": 3,

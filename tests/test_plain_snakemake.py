@@ -15,6 +15,7 @@ from snaking import JOB, Copy, fresh_copy
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
+pytestmark = pytest.mark.slow
 LONGEST_SECONDS = 300
 
 

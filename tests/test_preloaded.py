@@ -34,6 +34,7 @@ def ran(folder: Path, *command: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("chain")
 def test_a_student_of_its_own_process_has_the_same_bits(
     chain: Copy, tiny: dict[str, Any], tmp_path: Path

@@ -164,6 +164,7 @@ def test_what_a_site_must_edit_is_one_short_block():
 
 # the second is where the workflow catalogue looks
 @pytest.mark.parametrize(("name", "start"), [("gpu", "Snakefile"), ("local", "workflow/Snakefile")])
+@pytest.mark.slow
 def test_the_whole_experiment_can_be_planned_under_a_profile(
     project: Copy, tiny: dict[str, Any], name: str, start: str
 ):
@@ -172,6 +173,7 @@ def test_the_whole_experiment_can_be_planned_under_a_profile(
     assert "profiles/report" in project.planned(fresh, *profile, "--snakefile", start)
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_told_in_its_own_words(tiny: dict[str, Any], tmp_path: Path):
     data = tmp_path / "answerless.jsonl"
     data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)

@@ -18,7 +18,7 @@ from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 REPORT = {"tiny/grid.csv", "tiny/report"}
 
 

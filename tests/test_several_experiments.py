@@ -10,7 +10,7 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import OUTDATED
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 METHODS = {"sft": None, "seqkd": None, "jsd": None}
 OWN = {"seqkd": None, "reverse_kl": None}
 

@@ -23,7 +23,7 @@ from snaking import ROOT, Copy, edited, fresh_copy
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
-pytestmark = pytest.mark.xdist_group("slurm")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
 LOOK_SECONDS = 0.3
 LONGEST_SECONDS = 1200  # a run that nobody answers would wait for ever

@@ -44,7 +44,7 @@ def test_every_stage_makes_artifacts_but_the_check_of_a_cache():
     [
         (("sing",), "invalid choice: 'sing'"),
         (("prepare_data",), "--job, --out"),
-        (("prepare_data", "--out", "x", "--threads", "two"), "invalid int value: 'two'"),
+        (("train", "--out", "x", "--threads", "two"), "invalid int value: 'two'"),
         (("prepare_data", "--out", "x", "--job", "nowhere.json"), "nowhere.json"),
     ],
 )
