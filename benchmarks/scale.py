@@ -1,4 +1,4 @@
-"""What a grid of many cells costs before any job of it runs, and when all of them have run.
+"""Time and memory of the commands on a large grid, before any of its jobs and after all.
 
 python -m benchmarks.scale [--cells 10000] [--items 20] [--out scale.json]
 
@@ -40,9 +40,9 @@ from workflow.grid.artifact import canonical
 from workflow.jobs import grid_csv
 from workflow.jobs.jobs import Jobs
 
-METHODS, MODELS = 25, 4  # so many methods, and so many teachers and students; seeds make the rest
+METHODS, MODELS = 25, 4  # methods, and teachers and students each; the rest of the cells are seeds
 CONFIG = "grid.json"
-LOOK_SECONDS = 1.0  # between two looks at the memory, which take some milliseconds each
+POLL_SECONDS = 1.0  # between two looks at the memory, which take some milliseconds each
 FILES = {f"file{at}": {"bytes": 12_345, "sha256": "0" * 64} for at in range(8)}
 
 
@@ -57,7 +57,7 @@ class Row:
 
 
 def experiment(cells: int, examples: str) -> dict[str, Any]:
-    """The configuration of a grid with about so many trained students."""
+    """The configuration of a grid with about this number of trained students."""
     shape = {"source": "shape", "layers": 1, "heads": 2}
     sizes = {f"m{at}": shape | {"width": 16 * at} for at in range(1, 2 * MODELS + 1)}
     seeds = max(1, round(cells / METHODS / MODELS**2))
@@ -146,7 +146,7 @@ def measured(what: str, folder: Path, *command: str, ends: Sequence[int] = (0,))
 
 def _peak(command: int, ended: threading.Event) -> int:
     peak = 0
-    while not ended.wait(LOOK_SECONDS):
+    while not ended.wait(POLL_SECONDS):
         peak = max(peak, _memory(command))
     return peak
 
@@ -183,7 +183,7 @@ def of_workflow(cells: int) -> Iterator[Row]:
 
 
 def of_report(cells: int, items: int) -> Iterator[Row]:
-    """What the report takes over so many made-up evaluations."""
+    """Time and memory of the report on synthetic evaluations."""
     sys.path.append(str(ROOT / "tests"))
     synthetic = importlib.import_module("synthetic")
     seeds = max(1, round(cells / METHODS / 4))

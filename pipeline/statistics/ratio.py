@@ -54,7 +54,7 @@ def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
     over_seeds, degrees = np.zeros((methods, 2, 2)), np.ones(methods)
     if seeds > 1:
         over_seeds, degrees = moderated_covariances(scores, influence_products(influences[:, 0]))
-    found: list[Ratio | None] = []
+    ratios: list[Ratio | None] = []
     for method, (gain, possible) in enumerate(scores.mean(axis=2)):
         products = influence_products(influences[method])
         covariance = Covariance(
@@ -65,8 +65,8 @@ def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
         )
         orthogonal = np.array([possible, -gain])  # zero at the ratio itself
         critical = covariance.critical_value(orthogonal)
-        found.append(fieller(float(gain), float(possible), covariance.total, critical))
-    return found
+        ratios.append(fieller(float(gain), float(possible), covariance.total, critical))
+    return ratios
 
 
 def fieller(

@@ -41,7 +41,7 @@ class ReportInputs:
     grid: pd.DataFrame
     item_sums: pd.DataFrame  # of all evaluations, see `item_sums.sum_by_item`
     shown_items: Mapping[str, pd.DataFrame]  # of the first seed of each cell, shown in the page
-    shown_outputs: Mapping[str, pd.DataFrame]  # likewise
+    shown_outputs: Mapping[str, pd.DataFrame]  # of the same evaluations
     evaluation_manifests: provenance.Manifests
     model_folders: Mapping[str, str]  # of every model, relative to results
     training_steps: Mapping[str, StepColumns]
@@ -84,7 +84,7 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> ReportInputs
     """The artifacts of the grid's cells under `results`. Raises ValueError naming a bad file."""
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
     folders = _model_folders(results, grid)
-    trained = {id: results / at for id, at in folders.items() if not at.startswith("models/")}
+    trained = {id: results / path for id, path in folders.items() if not path.startswith("models/")}
     caches = {f"caches/{id}" for id in _distinct(grid["cache_id"])}
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
     first_seeds = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)

@@ -163,7 +163,7 @@ def _of_teacher(results: Results, pair: Pair, measure: Measure) -> str:
 
 def agreements(results: Results, comparisons: Comparisons) -> list[Agreement]:
     """For each measure, the methods that are among the best under all teachers and students."""
-    found = []
+    agreements = []
     for measure in results.ranked_measures:
         groups = [_among_the_best(results, comparisons, pair, measure) for pair in results.pairs]
         if len(groups) < 2 or not all(groups):
@@ -172,8 +172,8 @@ def agreements(results: Results, comparisons: Comparisons) -> list[Agreement]:
         text = ", ".join(always) or "no method"
         if len(always) == len(results.labels):
             text = "every method: none differs significantly from the best anywhere"
-        found.append(Agreement(measure, text))
-    return found
+        agreements.append(Agreement(measure, text))
+    return agreements
 
 
 def _among_the_best(
