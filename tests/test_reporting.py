@@ -24,6 +24,7 @@ from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.plots import pareto_front
 from pipeline.reporting.costs.tables import shared_cost_table
 from pipeline.reporting.page.method_pages import details
+from pipeline.reporting.page.page import TEMPLATES
 from pipeline.reporting.page.samples import clipped
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
@@ -231,6 +232,21 @@ def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
         ReportSettings(**settings, titels={})
     with pytest.raises(ValueError, match="unheard_of"):
         report.check_cards({"sft", "unheard_of"}, ReportSettings(**settings))
+
+
+@pytest.mark.parametrize(("rows", "files"), [(3, 4), (tables.LONGEST + 1, 2)])
+def test_a_long_table_is_linked_in_the_formats_for_programs_alone(
+    tmp_path: Path, rows: int, files: int
+) -> None:
+    heading = tables.Heading("Name", numeric=False)
+    cells = tuple((tables.text_cell(f"row{row}"), tables.text_cell("=1")) for row in range(rows))
+    group = tables.Group("", ("a",), (), cells)
+    table = tables.Table("long", "Caption.", ("Group",), (heading, heading), (group,))
+    macros = TEMPLATES.get_template("macros.html.jinja").module
+    assert str(macros.files_of(table)).count("href") == files
+    formats.write(tmp_path, table)
+    assert len(list(tmp_path.iterdir())) == files
+    assert "'=1" in (tmp_path / "long.csv").read_text()  # no formula for a spreadsheet
 
 
 @pytest.mark.slow
