@@ -8,65 +8,36 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.cache_subjects import TIERS, Options, Row, read_once, write
+from benchmarks.cache_subjects import FILE, TIERS, Options, Row, read_once, write
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, micro_batches
 from pipeline.models.language_model import response_logits
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
-from pipeline.teacher_cache import packing
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.teacher_cache.reader import CachedTeacher, open_shards
 
 SHARDS, REPEATS = 4, 5
 COPIES, DRAWN_TEXTS, ROUNDS = 100, 32, 60
 MIB = 1 << 20
 
 
-def layouts(options: Options, _: Path) -> Iterator[Row]:
-    """Bytes a token that zstd leaves of the parts of a top 64, put down in several ways."""
-    parts = [
-        part
-        for one in read_once(options, options.train)
-        for part in Capture(options.teacher, TIERS["top 64"], options.budget).of_states(*one).parts
-    ]
-    ids = torch.cat([one["ids"] for one in parts]).numpy()
-    log_probs = torch.cat([one["log_probs"] for one in parts]).numpy()
-    octaves = packing.octaves(ids.ravel(), options.teacher.config.vocab_size)
-    places = packing.positions(packing.order(octaves))[ids]
-    by_id = np.take_along_axis(log_probs, ids.argsort(axis=-1), axis=-1)
-    by_place = np.take_along_axis(log_probs, places.argsort(axis=-1), axis=-1)
-    ways = {
-        "ids by rank": [ids],
-        "ids in order, gaps": [packing.gaps(np.sort(ids))],
-        "ids by octave, gaps, and the octaves": [packing.gaps(np.sort(places)), octaves],
-        "values by rank, half precision": [_halves(log_probs)],
-        "values by id, half precision": [_halves(by_id)],
-        "values by octave, steps of 1/128": _levels(np.rint(by_place * 128)),
-        "values by octave, steps of 1/64": _levels(np.rint(by_place * 64)),
-        "values by octave, steps of 1/64, of 1/32 below e^-6": _levels(packing.steps(by_place)),
-    }
-    for name, columns in ways.items():
-        frames = [plane.tobytes() for one in columns for plane in _planes(one)]
-        yield {"part": name, "bytes_per_token": len(packing.compressed(frames)) / len(ids)}
-
-
-def _halves(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float16).view(np.uint16)
-
-
-def _levels(steps: np.ndarray) -> list[np.ndarray]:
-    floors = steps.min(axis=-1, keepdims=True)
-    return [steps - floors, -floors]
-
-
-def _planes(numbers: np.ndarray) -> Iterator[np.ndarray]:
-    wide = numbers.astype(np.uint16)
-    yield from (wide.astype(np.uint8), (wide >> 8).astype(np.uint8))
+def layouts(options: Options, folder: Path) -> Iterator[Row]:
+    """Bytes a token of each column of a top 64."""
+    place = folder / "layouts"
+    place.mkdir()
+    read = read_once(options, options.train)
+    write(place, Capture(options.teacher, TIERS["top 64"], options.budget), read)
+    file = pq.ParquetFile(place / FILE).metadata
+    for number in range(file.num_columns):
+        chunks = [file.row_group(group).column(number) for group in range(file.num_row_groups)]
+        size = sum(chunk.total_compressed_size for chunk in chunks)
+        yield {"column": chunks[0].path_in_schema, "bytes_per_token": size / file.num_rows}
 
 
 def capture(options: Options, folder: Path) -> Iterator[Row]:
@@ -76,7 +47,7 @@ def capture(options: Options, folder: Path) -> Iterator[Row]:
     asked = Capture(model, settings, options.budget)
     parts = [texts[at::SHARDS] for at in range(SHARDS)]
     wanted = [stage.Shard(f"train-{at:05d}.parquet", part) for at, part in enumerate(parts)]
-    facts = stage.facts_of(model, settings, [one.file for one in wanted])
+    facts = stage.cache_metadata(model, settings, [one.file for one in wanted])
 
     def bare() -> None:
         for part in parts:
@@ -147,7 +118,7 @@ def reading(options: Options, folder: Path) -> Iterator[Row]:
         )
         for memory in (512 * MIB, 8 * MIB):
             yield {"tier": name, "memory_mib": memory // MIB, "file_mib": size / MIB} | _random(
-                opened(place, facts, ["train"], memory), pool
+                open_shards(place, facts, ["train"], memory), pool
             )
 
 
@@ -157,19 +128,19 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     pa.default_memory_pool().release_unused()
     before, seconds, tokens = _resident(), 0.0, 0
     for first in range(0, len(pool), DRAWN_TEXTS):  # warms up: an epoch
-        cached.store.rows(pool[first : first + DRAWN_TEXTS])
+        cached.reader.rows(pool[first : first + DRAWN_TEXTS])
     for _ in range(ROUNDS):
         chosen = [pool[one] for one in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
         took = _seconds(lambda batch=batch: cached.distributions(batch))
         seconds, tokens = seconds + took, tokens + batch.token_count
-    rows = cached.store.rows(chosen)
+    rows = cached.reader.rows(chosen)
     width = sum(one.nbytes for one in rows.values()) / len(rows["target"])
     return {
         "tokens_per_second": tokens / seconds,
         "mb_per_second": tokens * width / seconds / 1e6,
         "resident_mib": (_resident() - before) / MIB,
-        "decoded_mib": cached.store.decoded_bytes / MIB,
+        "decoded_mib": cached.reader.decoded_bytes / MIB,
     }
 
 

@@ -14,7 +14,7 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.metadata import HEAD, Facts
+from pipeline.teacher_cache.format import HEAD, CacheMetadata
 
 FILE = "train-00000.parquet"
 TIERS = {
@@ -39,10 +39,10 @@ class Options:
     steps: int
 
 
-def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[Facts, int]:
+def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[CacheMetadata, int]:
     """A cache of what was read; how it is to be read, and the bytes of its shard."""
-    facts = stage.facts_of(capture.model, capture.settings, [FILE])
-    writer.write(folder / FILE, [capture.of_states(*one) for one in read], facts)
+    facts = stage.cache_metadata(capture.model, capture.settings, [FILE])
+    writer.write(folder / FILE, [capture.reduce(*one) for one in read], facts)
     if facts.tier == "hidden":
         lm_head.save(capture.model, folder / HEAD)
     return facts, (folder / FILE).stat().st_size

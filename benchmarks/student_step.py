@@ -51,7 +51,7 @@ from pipeline.settings.training import Training
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import opened
+from pipeline.teacher_cache.reader import open_shards
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
@@ -160,10 +160,10 @@ def _teacher(
     if what == "live":
         return live
     file, settings = "train-00000.parquet", CacheJob(k=TOP)
-    facts = stage.facts_of(live.model, settings, [file])
-    captured = list(Capture(live.model, settings, task.budget).of(texts))
+    facts = stage.cache_metadata(live.model, settings, [file])
+    captured = list(Capture(live.model, settings, task.budget).batches(texts))
     writer.write(folder / file, captured, facts)
-    return opened(folder, facts, ["train"])
+    return open_shards(folder, facts, ["train"])
 
 
 def of_theirs(what: str, task: Task) -> Row:

@@ -6,7 +6,7 @@ python -m benchmarks.teacher_cache --teacher results/models/ID --tokens results/
 tiers     One pass of the teacher's body over some texts; from it a cache of each kind, which is
           read again, and of which a fresh small student learns. Scores are those of the students on
           held-out texts, against the teacher's whole distribution.
-layouts   What compression leaves of the parts of a top 64, put down in several ways.
+layouts   Bytes a token of each column of a top 64.
 capture   Seconds of the stage's own loop, with its writing, against the bare forward pass over the
           same batches, with logits at the response tokens.
 reading   Texts drawn at random from many copies of the cache, with much and with little memory.
@@ -39,7 +39,7 @@ from pipeline.settings.training import Training
 from pipeline.stages import command_line
 from pipeline.stages.prepare_model import from_shape
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.teacher_cache.reader import CachedTeacher, open_shards
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
 
@@ -119,7 +119,7 @@ def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row
         place = folder / name.replace(" ", "_")
         place.mkdir()
         facts, size = write(place, Capture(options.teacher, settings, options.budget), read)
-        cached, row = opened(place, facts, ["train"]), {"bytes_per_token": size / tokens}
+        cached, row = open_shards(place, facts, ["train"]), {"bytes_per_token": size / tokens}
         if facts.draws is None:
             error = errors(options, cached, read)
             row["mean_kl_error_nats"] = error.mean().item()

@@ -1,73 +1,114 @@
-"""What a cache's numbers are rounded to, and the bytes that they are kept as."""
+"""The files of a cache: plain columns that pandas reads, exact within the stated rounding."""
 
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
+from players import llama, texts
 
 from pipeline.artifacts import artifact
-from pipeline.teacher_cache import packing
-from pipeline.teacher_cache.format import layout
-from pipeline.teacher_cache.metadata import FORMAT, Facts, read_facts
-from pipeline.teacher_cache.packing import STEP
+from pipeline.settings.teacher import CacheJob
+from pipeline.stages import cache_teacher
+from pipeline.teacher_cache import writer
+from pipeline.teacher_cache.capture import Capture, CapturedBatch
+from pipeline.teacher_cache.format import (
+    FORMAT,
+    STEP_NATS,
+    CacheMetadata,
+    dequantize,
+    quantize,
+    read_metadata,
+    read_order,
+)
+from pipeline.teacher_cache.reader import open_shards
+
+FILE = "train-00000.parquet"
 
 
 def test_log_probabilities_are_off_by_half_a_step_and_unlikely_ones_by_a_whole_one():
     exact = np.linspace(-20, 0, 10_001)
-    stored = packing.log_probs(torch.from_numpy(packing.steps(exact))).numpy()
+    stored = dequantize(torch.from_numpy(quantize(exact)).double()).numpy()
     error = np.abs(stored - exact)
     slack = 1e-12  # of double precision
-    assert error[exact >= -6].max() <= STEP / 2 + slack
-    assert STEP / 2 < error[exact < -6].max() <= STEP + slack
+    assert error[exact >= -6].max() <= STEP_NATS / 2 + slack
+    assert STEP_NATS / 2 < error[exact < -6].max() <= STEP_NATS + slack
     assert (np.diff(stored) >= 0).all()
 
 
+def test_pandas_reads_token_ids_and_log_probabilities_by_the_documented_lines(tmp_path: Path):
+    job = CacheJob(k=8)
+    metadata = cache_teacher.cache_metadata(llama(7), job, [FILE])
+    captured = list(Capture(llama(7), job, 10_000).batches(texts(20)))
+    writer.write(tmp_path / FILE, captured, metadata)
+
+    cache = pd.read_parquet(tmp_path / FILE)
+    vocabulary = read_order(pq.read_schema(tmp_path / FILE).metadata, metadata.vocabulary)
+    top_ids = cache["top_positions"].map(lambda positions: vocabulary[positions])
+    steps = cache["log_prob_drops"].map(lambda drops: np.cumsum(drops, dtype=float))
+    log_probs = steps.map(lambda steps: -(steps + np.maximum(steps - 384, 0)) / 64)
+
+    chunks = [chunk for batch in captured for chunk in batch.chunks]
+    np.testing.assert_array_equal(
+        np.stack(top_ids.to_list()), np.concatenate([chunk["ids"] for chunk in chunks])
+    )
+    exact = np.concatenate([chunk["log_probs"] for chunk in chunks])
+    np.testing.assert_allclose(np.stack(log_probs.to_list()), exact, atol=STEP_NATS, rtol=0)
+    response_ids = [id for batch in captured for text in batch.texts for id in text.response_ids]
+    assert cache["token_id"].to_list() == response_ids
+    assert set(cache["example_id"]) == {text.example_id for text in texts(20)}
+
+
 @pytest.mark.parametrize("vocabulary", [60_000, 70_000])  # ids of two bytes, and of more
-@pytest.mark.parametrize("k", [4, 256, 257])  # columns of a byte, and of more
-def test_a_part_of_a_block_is_what_was_put_there(vocabulary: int, k: int):
-    kind = layout(Facts("top_k", vocabulary, [], k=k))
-    draw = np.random.default_rng(0)
-    numbers = {
-        one.name: draw.integers(0, 30_000, (10, one.width)).astype(one.dtype)
-        for one in kind.columns
+def test_ids_of_any_size_are_read_as_they_were_written(tmp_path: Path, vocabulary: int):
+    draw, own = np.random.default_rng(0), texts(10)
+    tokens = sum(len(text.response_ids) for text in own)
+    ids = np.stack([draw.choice(vocabulary, 7, replace=False) for _ in range(tokens)])
+    ids[0, :3] = [0, 1, vocabulary - 1]
+    chunk = {
+        "ids": torch.from_numpy(ids),
+        "log_probs": -torch.arange(1.0, 8).expand(tokens, -1),
+        "target": torch.full((tokens,), -0.5),
+        "rank": torch.zeros(tokens, dtype=torch.int64),
+        "rest": torch.full((tokens,), -3.0),
     }
-    numbers["gaps"][5, :3] = [0, 1, vocabulary - 4]
-    numbers["likeliest"][5, :3] = [0, 1, k - 1]
-    block = kind.unpacked(pa.py_buffer(kind.packed(kind.planes(numbers))), 10)
-    found = kind.numbers([kind.part(block, 4, 9), kind.part(block, 0, 2)])
-    for name, values in numbers.items():
-        np.testing.assert_array_equal(found[name], values[[4, 5, 6, 7, 8, 0, 1]])
+    metadata = CacheMetadata("top_k", vocabulary, [FILE], k=8)
+    writer.write(tmp_path / FILE, [CapturedBatch(own, [chunk], None)], metadata)
+    rows = open_shards(tmp_path, metadata, ["train"]).reader.rows(own)
+    np.testing.assert_array_equal(np.sort(rows["ids"]), np.sort(ids))
+    response_ids = [id for text in own for id in text.response_ids]
+    likeliest = np.column_stack([response_ids, ids[:, :4]])
+    np.testing.assert_array_equal(rows["likeliest"], likeliest)
 
 
-def test_numbers_that_a_column_cannot_hold_are_refused():
-    kind = layout(Facts("sampled", 100, [], draws=3))
-    numbers = {name: np.ones((2, 1)) for name in ("target", "distinct")}
-    with pytest.raises(ValueError, match="counts: 1 to 65536 exceed <u2"):
-        kind.planes(numbers | {"gaps": np.array([1, 2]), "counts": np.array([1, 1 << 16])})
-
-
-def manifest_of(folder: Path, said: dict[str, object]) -> Path:
-    """The manifest of a cache, with its facts as `said`."""
-    path = folder / artifact.MANIFEST
-    artifact.write_json(path, said)
-    return path
+def test_numbers_that_a_column_cannot_hold_are_refused(tmp_path: Path):
+    (text,) = texts(1)
+    tokens = len(text.response_ids)
+    chunk = {
+        "ids": torch.ones(tokens, 1, dtype=torch.int64),
+        "counts": torch.full((tokens, 1), 1 << 16),
+        "target": torch.zeros(tokens),
+    }
+    metadata = CacheMetadata("sampled", 100, [FILE], draws=3)
+    with pytest.raises(ValueError, match="65536"):
+        writer.write(tmp_path / FILE, [CapturedBatch([text], [chunk], None)], metadata)
 
 
 @pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
-def test_shards_of_another_format_are_not_read(tmp_path: Path, other: int):
-    told = Facts("top_k", 100, ["train-00000.parquet"], k=4)
-    path = manifest_of(tmp_path, told.manifest())
-    assert read_facts(tmp_path) == told
-    manifest_of(tmp_path, told.manifest() | {"format": other})
-    with pytest.raises(ValueError, match=f"{path}: format = {other} of a cache, {FORMAT} is read"):
-        read_facts(tmp_path)
+def test_files_of_another_format_are_not_read(tmp_path: Path, other: int):
+    metadata, path = CacheMetadata("top_k", 100, [FILE], k=4), tmp_path / artifact.MANIFEST
+    artifact.write_json(path, metadata.manifest())
+    assert read_metadata(tmp_path) == metadata
+    artifact.write_json(path, metadata.manifest() | {"format": other})
+    with pytest.raises(ValueError, match=f"{path}: format = {other}"):
+        read_metadata(tmp_path)
 
 
 def test_a_cache_from_before_formats_had_numbers_is_not_read(tmp_path: Path):
-    said = Facts("top_k", 100, ["train-00000.parquet"], k=4).manifest()
-    del said["format"]
-    manifest_of(tmp_path, said)
-    with pytest.raises(ValueError, match=r"lacks \['format'\]: delete"):
-        read_facts(tmp_path)
+    entries = CacheMetadata("top_k", 100, [FILE], k=4).manifest()
+    del entries["format"]
+    artifact.write_json(tmp_path / artifact.MANIFEST, entries)
+    with pytest.raises(ValueError, match=r"lacks \['format'\]"):
+        read_metadata(tmp_path)

@@ -19,16 +19,15 @@ from pipeline.models.logits import LogitScaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
-from pipeline.teacher_cache import lm_head, reduce, reduce_on_cpu, writer
+from pipeline.teacher_cache import lm_head, reduce, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.metadata import HEAD
-from pipeline.teacher_cache.packing import STEP
-from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.teacher_cache.format import HEAD, STEP_NATS
+from pipeline.teacher_cache.reader import CachedTeacher, open_shards
 
 SEEDS = 80
 FILE = "train-00000.parquet"
 # rounded by half a step at most, and then made to sum to one
-ROUNDED = STEP
+ROUNDED = STEP_NATS
 
 
 def teacher() -> PreTrainedModel:
@@ -44,11 +43,11 @@ def cached(
 ) -> CachedTeacher:
     """A cache of the training texts, written and read again."""
     model = model or teacher()
-    facts = stage.facts_of(model, settings, [FILE])
-    writer.write(folder / FILE, list(Capture(model, settings, budget).of(texts(20))), facts)
+    facts = stage.cache_metadata(model, settings, [FILE])
+    writer.write(folder / FILE, list(Capture(model, settings, budget).batches(texts(20))), facts)
     if facts.tier == "hidden":
         lm_head.save(model, folder / HEAD)
-    return opened(folder, facts, ["train"])
+    return open_shards(folder, facts, ["train"])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def test_what_rounding_leaves_out_of_a_top_k_is_below_1e_5_nats(tmp_path, batch)
     stored = cached(tmp_path, CacheJob(k=8)).signal(batch)
     exact = log_probs_on(LiveTeacher(teacher()).logits(batch), stored.support)
     # errors are uniform in half a step to each side, and a KL is half of their variance
-    assert kl(exact, stored.log_probs).mean() < STEP**2 / 24 < 1.1e-5
+    assert kl(exact, stored.log_probs).mean() < STEP_NATS**2 / 24 < 1.1e-5
 
 
 def test_a_hidden_state_gives_the_whole_distribution(tmp_path, batch):
@@ -148,18 +147,18 @@ def test_the_next_token_of_a_top_k_has_its_exact_log_probability(k: int, tmp_pat
     torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("top", [reduce.top, reduce_on_cpu.top])
+@pytest.mark.parametrize("top", [reduce.top_k_on_gpu, reduce.top_k_on_cpu])
 @pytest.mark.parametrize("settings", [{"k": 8}, {"draws": 7}, {"tier": "hidden"}])
 def test_what_a_teacher_in_bfloat16_is_kept_as_is_computed_in_float32(
     settings: dict, top: Callable, tmp_path, batch, monkeypatch
 ):
     # what a GPU does is torch's own selection on the logits of an autocast forward pass
-    monkeypatch.setattr(reduce_on_cpu, "top", top)
+    monkeypatch.setattr(reduce, "top_k_on_cpu", top)
     job = CacheJob(precision="bfloat16", **settings)
-    (captured,) = Capture(teacher(), job, 10_000).of(texts(20))
-    for part in captured.parts:
+    (captured,) = Capture(teacher(), job, 10_000).batches(texts(20))
+    for part in captured.chunks:
         assert torch.bfloat16 not in {one.dtype for one in part.values()}
-    stored = cached(tmp_path, job).store.rows(batch.texts)["target"]
+    stored = cached(tmp_path, job).reader.rows(batch.texts)["target"]
     live = LiveTeacher(teacher(), "bfloat16").logits(batch)
     assert not live.equal(LiveTeacher(teacher(), "float32").logits(batch))
     expected = live.double().log_softmax(-1).gather(-1, batch.next_ids[:, None])[:, 0]
@@ -202,10 +201,10 @@ def test_the_next_token_gets_no_more_than_it_was_drawn(tmp_path, batch):
     assert set(own.exp().tolist()) == {0.0, 1.0}
 
     # its exact log-probability is kept beside
-    reduce = stored.store.rows(batch.texts)["target"]
+    target = stored.reader.rows(batch.texts)["target"]
     dense = LiveTeacher(teacher()).signal(batch).log_probs
     expected = dense.gather(-1, batch.next_ids[:, None])[:, 0]
-    torch.testing.assert_close(torch.from_numpy(reduce), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(target), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +254,7 @@ def test_draws_depend_on_seed_and_example_alone(tmp_path, batch):
 
 def test_a_k_above_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match=r"teacher_cache.k = 33: the vocabulary has 32 tokens"):
-        stage.facts_of(teacher(), CacheJob(k=33), [FILE])
+        stage.cache_metadata(teacher(), CacheJob(k=33), [FILE])
 
 
 @pytest.mark.parametrize("tier", ["top_k", "hidden"])
@@ -264,7 +263,7 @@ def test_a_teacher_without_numbers_is_named_and_refused(tier: str, tmp_path):
     with torch.no_grad():
         model.model.norm.weight.fill_(torch.nan)
     job = CacheJob(tier=tier, **({"k": 3} if tier == "top_k" else {}))
-    facts = stage.facts_of(model, job, [FILE])
+    facts = stage.cache_metadata(model, job, [FILE])
     shard = stage.Shard(FILE, texts(20))
     pieces = ResumableParts(tmp_path, Job("", "", {}), {})
     said = r"teacher smith-1: its log-probabilities are not numbers .* first in example example-0; "

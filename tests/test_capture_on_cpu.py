@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.distributions import ranking
-from pipeline.teacher_cache import reduce, reduce_on_cpu
+from pipeline.teacher_cache import reduce
 from pipeline.teacher_cache.reduce import Chunk
 
 ROWS, K = 40, 8
@@ -25,7 +25,7 @@ def by_rank(values: torch.Tensor) -> np.ndarray:
 
 # at 1000, no more than a whole block's rest: what is left over stands in no block
 @pytest.mark.parametrize("columns", [8, 63, 64, 1000, 1024])
-@pytest.mark.parametrize("of", [reduce_on_cpu.top, reduce.top])
+@pytest.mark.parametrize("of", [reduce.top_k_on_cpu, reduce.top_k_on_gpu])
 def test_the_largest_of_each_row_are_those_that_a_sort_finds(of: Top, columns: int):
     values = logits(columns, 3.0)
     found = of(values, K)
@@ -37,7 +37,7 @@ def test_the_largest_of_each_row_are_those_that_a_sort_finds(of: Top, columns: i
 def test_of_equal_values_those_in_the_lowest_columns_are_taken(columns: int):
     values = logits(columns, 1.0).round()  # some ten different numbers, 0 and -0 among them
     values[0], values[1] = 0.0, -torch.inf
-    found = reduce_on_cpu.top(values, K)
+    found = reduce.top_k_on_cpu(values, K)
     np.testing.assert_array_equal(found.columns, by_rank(values))
     assert values.gather(-1, found.columns).equal(found.values)
 
@@ -51,12 +51,12 @@ def test_the_likeliest_tokens_are_those_of_a_stable_sort(count: int):
 
 # a teacher that is sure leaves to the rest less than single precision can hold
 @pytest.mark.parametrize("spread", [0.5, 3.0, 100.0])
-@pytest.mark.parametrize("of", [reduce_on_cpu.top, reduce.top])
+@pytest.mark.parametrize("of", [reduce.top_k_on_cpu, reduce.top_k_on_gpu])
 def test_what_is_kept_is_what_the_whole_distribution_says(of: Top, spread: float):
     given = logits(1000, spread)
     next_ids = torch.randint(1000, (ROWS,), generator=torch.Generator().manual_seed(1))
     next_ids[:10] = given[:10].argmax(-1)
-    found = reduce.likeliest(Chunk(given[:, :0], given.clone(), next_ids, None), K, of)
+    found = reduce.top_k_and_rest(Chunk(given[:, :0], given.clone(), next_ids, None), K, of)
 
     exact = given.double().log_softmax(-1)
     others = exact.scatter(-1, next_ids[:, None], -torch.inf)
@@ -70,4 +70,4 @@ def test_what_is_kept_is_what_the_whole_distribution_says(of: Top, spread: float
     torch.testing.assert_close(found["log_probs"], exact.gather(-1, ids), **close)
     torch.testing.assert_close(found["target"], exact.gather(-1, next_ids[:, None])[:, 0], **close)
     rest = others.scatter(-1, ids, -torch.inf).logsumexp(-1)
-    torch.testing.assert_close(found["other"], rest, **close)
+    torch.testing.assert_close(found["rest"], rest, **close)

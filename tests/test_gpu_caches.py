@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import shelf
@@ -20,12 +20,11 @@ from pipeline.evaluation import exposure_bias, heldout
 from pipeline.evaluation.lm_eval_model import CheckpointLM
 from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models.teacher import LiveTeacher, Teacher
-from pipeline.settings.teacher import CacheJob
+from pipeline.settings.teacher import CacheJob, TierName
 from pipeline.stages import cache_teacher as stage
 from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache.capture import Capture
 from pipeline.teacher_cache.reader import open_cache
-from pipeline.teacher_cache.writer import BLOCK_TOKENS
 
 TIERS: dict[str, dict[str, Any]] = {
     "top_k": {"k": 8},
@@ -51,7 +50,7 @@ HELD_OUT_WAITS = {
 
 
 def test_every_tier_is_tried():
-    assert set(TIERS) == set(BLOCK_TOKENS)
+    assert set(TIERS) == set(get_args(TierName))
 
 
 def cache(folder: Path, settings: dict[str, Any]) -> Path:
@@ -85,16 +84,16 @@ def test_a_cache_is_captured_written_and_read_as_its_teacher(
     here, there = cached.signal(cpu), cached.signal(batch)
     assert here.log_probs.dtype == there.log_probs.dtype == torch.float32
     exact = LiveTeacher(llama(7)).signal(cpu).log_probs.gather(-1, cpu.next_ids[:, None])[:, 0]
-    stored = torch.from_numpy(cached.store.rows(cpu.texts)["target"])
+    stored = torch.from_numpy(cached.reader.rows(cpu.texts)["target"])
     assert (stored - exact).abs().mean() < 0.03  # a teacher in bfloat16, and one in float32
 
 
 def assert_kept(tier: str, gpu: Ledger) -> None:
     """What is kept of a teacher can be stored, and is on the host, which has hardly waited."""
     capture = Capture(on_gpu(llama(7)), CacheJob(**TIERS[tier]), BUDGET)
-    next(capture.of(texts(2)))  # what is made once
+    next(capture.batches(texts(2)))  # what is made once
     gpu.clear()
-    kept = [part for one in capture.of(texts(20)) for part in one.parts]
+    kept = [part for one in capture.batches(texts(20)) for part in one.chunks]
     assert len(kept) > 2
     assert {value.dtype for part in kept for value in part.values()} <= STORED
     assert not any(value.is_cuda for part in kept for value in part.values())
@@ -129,7 +128,7 @@ def test_held_out_measures_are_those_of_the_cpu(tmp_path: Path, gpu: Ledger):
     heldout.measure(student, asked[:2], teachers, BUDGET)  # what is made once
     gpu.clear()
     found = means(heldout.measure(student, asked, teachers, BUDGET))
-    batches = sum(1 for _ in Capture(llama(3), CacheJob(tier="hidden"), BUDGET).of(asked))
+    batches = sum(1 for _ in Capture(llama(3), CacheJob(tier="hidden"), BUDGET).batches(asked))
     assert not beyond(gpu.waits, HELD_OUT_WAITS, batches)
     assert not gpu.rounded
     assert found.keys() == expected.keys()

@@ -18,26 +18,28 @@ from pipeline.models import language_model
 from pipeline.models.language_model import autocast
 from pipeline.models.logits import LogitScaling
 from pipeline.teacher_cache import capture, reduce
-from pipeline.teacher_cache.reduce import Chunk, Kept
+from pipeline.teacher_cache.reduce import Chunk, ReducedLogits
 from pipeline.training import loop
 from pipeline.training.state import TrainingRun
 
 
 def entropy_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A top K with the entropy, in a product that autocast takes for one of matrices."""
-    likeliest, of_states = reduce.likeliest, capture.Capture.of_states
+    likeliest, of_states = reduce.top_k_and_rest, capture.Capture.reduce
 
-    def with_entropy(chunk: Chunk, **options: object) -> Kept:
+    def with_entropy(chunk: Chunk, **options: object) -> ReducedLogits:
         log_probs = chunk.logits.log_softmax(-1)
         entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs)
         return {**likeliest(chunk, **options), "entropy": entropy}
 
-    def under_autocast(self: capture.Capture, batch: Batch, states: Tensor) -> capture.Captured:
+    def under_autocast(
+        self: capture.Capture, batch: Batch, states: Tensor
+    ) -> capture.CapturedBatch:
         with autocast(states.device, "auto"):
             return of_states(self, batch, states)
 
-    monkeypatch.setattr(reduce, "likeliest", with_entropy)
-    monkeypatch.setattr(capture.Capture, "of_states", under_autocast)
+    monkeypatch.setattr(reduce, "top_k_and_rest", with_entropy)
+    monkeypatch.setattr(capture.Capture, "reduce", under_autocast)
 
 
 def test_bfloat16_in_what_a_cache_keeps_is_noticed(

@@ -71,7 +71,7 @@ def test_draws_take_the_place_of_the_tier(tiny: dict[str, Any], cache: dict[str,
     grid = Grid(validate(edited(tiny, {"teacher_cache": cache})))
     assert grid.signals("large").settings.items() >= cache.items()
     drawn = CacheJob.model_validate(grid.signals("large", draws=9).settings)
-    assert drawn.kept == "sampled"
+    assert drawn.written_tier == "sampled"
 
 
 def test_an_id_is_a_readable_name_and_eight_hex_digits(tiny: dict[str, Any]):

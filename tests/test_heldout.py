@@ -26,8 +26,8 @@ from pipeline.stages.tokenize import encode
 from pipeline.stages.train_tokenizer import END, train
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.metadata import HEAD
-from pipeline.teacher_cache.reader import opened
+from pipeline.teacher_cache.format import HEAD
+from pipeline.teacher_cache.reader import open_shards
 
 PAIRS = [  # no white space at the end of a prompt: the harness would count it as of the response
     ("Where is the cat?", "In the barn."),
@@ -155,10 +155,10 @@ class OnDisk:
 
     def of(self, made: PreTrainedModel, settings: dict) -> Teacher:
         job, file = CacheJob(**settings), "test-00000.parquet"
-        facts = stage.facts_of(made, job, [file])
-        writer.write(self.folder / file, list(Capture(made, job, 40).of(texts())), facts)
+        facts = stage.cache_metadata(made, job, [file])
+        writer.write(self.folder / file, list(Capture(made, job, 40).batches(texts())), facts)
         lm_head.save(made, self.folder / HEAD)
-        return opened(self.folder, facts, ["test"])
+        return open_shards(self.folder, facts, ["test"])
 
 
 TIERS = [{"k": 8}, {"k": 64}, {"tier": "hidden"}]

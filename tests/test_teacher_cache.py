@@ -1,5 +1,6 @@
 """The stage that writes a teacher's cache, and what reads and checks it."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,16 +24,15 @@ from pipeline.models.logits import LogitScaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.teacher_cache import writer
-from pipeline.teacher_cache.capture import Captured
-from pipeline.teacher_cache.lm_head import Head
-from pipeline.teacher_cache.metadata import Facts
-from pipeline.teacher_cache.reader import open_cache
-from pipeline.teacher_cache.store import Store
+from pipeline.teacher_cache.capture import CapturedBatch
+from pipeline.teacher_cache.format import CacheMetadata
+from pipeline.teacher_cache.lm_head import LMHead
+from pipeline.teacher_cache.reader import CacheReader, open_cache
 from pipeline.teacher_cache.tiers import Hidden
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
-COUNT = 500  # texts: their tokens need more than one block
+COUNT = 500  # texts: their tokens need more than one shard
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
 
 
@@ -79,8 +79,9 @@ def test_little_memory_reads_the_same_as_much(made: Shelf):
     for places in ((0, 499), (250, 1), (499, 300), (0, 7)):
         batch = collate(some(*places), CPU)
         assert little.signal(batch).log_probs.equal(much.signal(batch).log_probs)
-        assert 0 < little.store.decoded_bytes <= 2000
-    assert len(much.store.decoded) == 6
+        assert 0 <= little.reader.decoded_bytes <= 2000
+    assert not little.reader.decoded  # a row group is larger
+    assert much.reader.decoded_bytes > 2000
 
 
 def test_a_text_that_is_asked_for_twice_is_there_twice(made: Shelf):
@@ -91,21 +92,20 @@ def test_a_text_that_is_asked_for_twice_is_there_twice(made: Shelf):
 
 
 def test_texts_are_found_in_any_row_group(tmp_path: Path):
-    # random states can't be made small: 20 MB of them are more than one group
     width, own = 4096, [replace(one, response_ids=[1] * 50) for one in texts(50)]
     states = torch.randn(len(own) * 50, width, generator=torch.Generator().manual_seed(0)).half()
-    facts = Facts("hidden", 2, ["train-0.parquet"])
+    facts = CacheMetadata("hidden", 2, ["train-0.parquet"])
     parts = {
         "states": states,
         "target": states[:, 0].float(),
         "likeliest": torch.zeros(len(states), 2, dtype=torch.int32),
     }
-    writer.write(tmp_path / facts.shards[0], [Captured(own, [parts], None)], facts)
+    writer.write(tmp_path / facts.shards[0], [CapturedBatch(own, [parts], None)], facts)
     assert pq.ParquetFile(tmp_path / facts.shards[0]).num_row_groups > 1
 
-    head = Head(torch.nn.Linear(width, 2), LogitScaling())
-    store = Store(tmp_path, [tmp_path / facts.shards[0]], Hidden(facts, head), 0)
-    given = torch.from_numpy(store.rows(own)["states"])
+    head = LMHead(torch.nn.Linear(width, 2), LogitScaling())
+    reader = CacheReader(tmp_path, [tmp_path / facts.shards[0]], Hidden(facts, head), 0)
+    given = torch.from_numpy(reader.rows(own)["states"])
     assert given.equal(states)
 
 
@@ -152,14 +152,14 @@ def test_verify_refuses_what_is_not_the_signal_of_its_teacher(made: Shelf, tmp_p
     changed = shelf.put_model(tmp_path / "teacher", llama(8))
     done = verify(replace(made, teacher=changed))
     assert done.returncode == 2
-    assert f"error: {made.cache} is no signal of teacher: the mean error of " in done.stderr
+    assert f"error: {made.cache} doesn't match teacher: the mean error of " in done.stderr
 
 
 def test_a_text_with_another_response_is_refused(made: Shelf):
     teacher = open_cache(made.cache, ["train"])
     (text,) = some(5)
     other = replace(text, response_ids=[*text.response_ids[:-1], 9])
-    with pytest.raises(ValueError, match=r"has no signal of these \d tokens for example example-5"):
+    with pytest.raises(ValueError, match="another response for example example-5"):
         teacher.signal(collate([other], CPU))
     with pytest.raises(ValueError, match="has no signal for example unknown"):
         teacher.signal(collate([replace(text, example_id="unknown")], CPU))
@@ -199,3 +199,18 @@ def test_hidden_states_beyond_half_precision_are_refused(tmp_path: Path):
         model.model.norm.weight.mul_(1e6)
     with pytest.raises(ValueError, match=r"do not fit half precision; set teacher_cache.tier = "):
         cached(tmp_path, CacheJob(tier="hidden"), model)
+
+
+def test_damage_after_a_cache_was_opened_is_noticed_by_the_read_of_its_page(
+    made: Shelf, tmp_path: Path
+):
+    cache = shutil.copytree(made.cache, tmp_path / "results/caches/cache")
+    teacher = open_cache(cache, ["train"])
+    shard = cache / "train-00000.parquet"
+    column = pq.ParquetFile(shard).metadata.row_group(0).column(5)
+    with shard.open("r+b") as file:
+        file.seek(column.data_page_offset + column.total_compressed_size - 8)
+        file.write(b"nonsense")
+    with pytest.raises(ValueError, match=r"is damaged: .* is now .*: run again"):
+        teacher.signal(collate(some(0, 1, 2), CPU))
+    assert not cache.exists()

@@ -54,12 +54,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
     except ValueError as error:
-        raise _damaged(folder, f"{path} is not whole JSON ({error})") from None
+        raise damaged(folder, f"{path} is not whole JSON ({error})") from None
     if not isinstance(manifest, dict):
-        raise _damaged(folder, f"{path} holds no JSON object")
+        raise damaged(folder, f"{path} holds no JSON object")
     is_sealed = {"files", "checksum"} & set(manifest)
     if is_sealed and manifest.get("checksum") != _checksum(manifest):
-        raise _damaged(folder, f"{path} is damaged: it does not agree with its own checksum")
+        raise damaged(folder, f"{path} is damaged: it does not agree with its own checksum")
     return manifest
 
 
@@ -69,7 +69,7 @@ def verify(folder: Path, pattern: str = "*") -> None:
         return
     for name, made in read_manifest(folder).get("files", {}).items():
         if fnmatch(name, pattern) and (fault := _fault(folder / name, made)):
-            raise _damaged(folder, fault)
+            raise damaged(folder, fault)
 
 
 def is_intact(folder: Path) -> bool:
@@ -91,7 +91,7 @@ def read_verified(path: Path) -> bytes:
     made = read_manifest(folder).get("files", {}).get(path.name)
     found = path.read_bytes() if made is None or path.exists() else b""
     if made is not None and hashlib.sha256(found).hexdigest() != made["sha256"]:
-        raise _damaged(folder, _fault(path, made) or f"{path} changed while it was read")
+        raise damaged(folder, _fault(path, made) or f"{path} changed while it was read")
     return found
 
 
@@ -107,7 +107,7 @@ def _fault(path: Path, made: Digest) -> str | None:
     return None
 
 
-def _damaged(folder: Path, fault: str) -> ValueError:
+def damaged(folder: Path, fault: str) -> ValueError:
     """The error to raise; the folder stands in nobody's way any longer."""
     try:
         return ValueError(f"{fault}; {folder} is now {_move_aside(folder)}: run again to remake it")

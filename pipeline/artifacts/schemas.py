@@ -33,18 +33,7 @@ TOKENS = pa.schema(
     ]
 )
 
-# caches/{id}/{split}-{shard}.parquet: of the teacher, at each response token. A row is a block of
-# texts; the manifest says which kind of cache it is, and `pipeline.teacher_cache.format` what a
-# block has.
-SIGNALS = pa.schema(
-    [
-        ("example_ids", pa.list_(pa.string())),
-        ("response_digests", pa.list_(pa.binary(8))),  # of the tokens that really come next
-        ("tokens", pa.list_(pa.int32())),  # in each response
-        ("signal_bytes", pa.int32()),
-        ("signal", pa.large_binary()),  # of all their tokens, one text after the other
-    ]
-)
+# caches/{id}/{split}-{shard}.parquet: see `pipeline.teacher_cache.format`.
 
 # students/{id}/steps.parquet: a row for each optimizer step.
 STEPS = pa.schema(

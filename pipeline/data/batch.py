@@ -1,7 +1,5 @@
 """Tokenized texts, and the padded micro-batches that models read."""
 
-import hashlib
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,12 +45,6 @@ def read_texts(path: Path, author: Author = "gold") -> list[Text]:
     example_ids, prompts, responses = (table.column(name).to_pylist() for name in names)
     rows = zip(example_ids, prompts, responses, strict=True)
     return [Text(*row, author=author) for row in rows]
-
-
-def response_digest(text: Text) -> bytes:
-    """An eight-byte digest of a text's response."""
-    ids = array("q", text.response_ids).tobytes()
-    return hashlib.blake2b(ids, digest_size=8).digest()
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from pipeline.stages import verify_cache as verify
 from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache import writer as shards
-from pipeline.teacher_cache.capture import Capture, Captured
-from pipeline.teacher_cache.metadata import HEAD, Facts
-from pipeline.teacher_cache.reader import opened
+from pipeline.teacher_cache.capture import Capture, CapturedBatch
+from pipeline.teacher_cache.format import HEAD, CacheMetadata
+from pipeline.teacher_cache.reader import open_shards
 
 VERIFIED_SHARE = 0.01  # of the texts, one at least
 
@@ -55,17 +55,17 @@ def shards_of(tokens: Path, settings: CacheJob) -> Iterator[Shard]:
             yield Shard(f"{split}-{number:05d}.parquet", part)
 
 
-def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Facts:
+def cache_metadata(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> CacheMetadata:
     """How the cache of a model is written. Raises ValueError if its vocabulary is too small."""
     size = model.config.vocab_size
-    if settings.kept == "top_k" and settings.k > size:
+    if settings.written_tier == "top_k" and settings.k > size:
         raise ValueError(f"teacher_cache.k = {settings.k}: the vocabulary has {size} tokens")
-    scaling = logit_scaling(model) if settings.kept == "hidden" else LogitScaling()
-    return Facts(
-        tier=settings.kept,
+    scaling = logit_scaling(model) if settings.written_tier == "hidden" else LogitScaling()
+    return CacheMetadata(
+        tier=settings.written_tier,
         vocabulary=size,
         shards=files,
-        k=settings.k if settings.kept == "top_k" else None,
+        k=settings.k if settings.written_tier == "top_k" else None,
         draws=settings.draws,
         hidden_scale=scaling.hidden,
         logit_scale=scaling.logits,
@@ -75,29 +75,31 @@ def facts_of(model: PreTrainedModel, settings: CacheJob, files: list[str]) -> Fa
 
 
 def capture_shards(
-    capture: Capture, wanted: Sequence[Shard], pieces: ResumableParts, facts: Facts, teacher: str
+    capture: Capture,
+    wanted: Sequence[Shard],
+    parts: ResumableParts,
+    metadata: CacheMetadata,
+    teacher: str,
 ) -> None:
-    """Makes the pieces that aren't there yet. Raises ValueError for a teacher that says NaN."""
+    """Captures the shards that are not finished. Raises ValueError for a teacher that gives NaN."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         writing: Future[Path] | None = None
         for shard in wanted:
-            if pieces.is_finished(shard.file):
+            if parts.is_finished(shard.file):
                 continue
             watch, counter = Stopwatch(capture.model.device), count(capture.model)
-            captured = list(capture.of(shard.texts))
+            captured = list(capture.batches(shard.texts))
             captured[-1].wait()
-            shards.refuse_not_numbers(captured, teacher)
-            cost, tokens = (
-                watch.cost() + counter.as_teacher(),
-                sum(len(text.response_ids) for text in shard.texts),
-            )
+            shards.check_finite(captured, teacher)
+            cost = watch.cost() + counter.as_teacher()
+            tokens = sum(len(text.response_ids) for text in shard.texts)
             rate = f"{tokens / cost.seconds:.0f} tok/s"
             log(f"{shard.file}: {len(shard.texts)} texts, {rate}")
             said = {"tokens": tokens, "cost": asdict(cost)}
             if writing is not None:
                 writing.result()  # no more than two shards are in memory
-            make = partial(_write, shard=shard, captured=captured, facts=facts, said=said)
-            writing = writer.submit(pieces.get_or_make, shard.file, make)
+            make = partial(_write, shard=shard, captured=captured, metadata=metadata, said=said)
+            writing = writer.submit(parts.get_or_make, shard.file, make)
         if writing is not None:
             writing.result()
 
@@ -105,11 +107,11 @@ def capture_shards(
 def _write(
     folder: Path,
     shard: Shard,
-    captured: Sequence[Captured],
-    facts: Facts,
+    captured: Sequence[CapturedBatch],
+    metadata: CacheMetadata,
     said: Mapping[str, object],
 ) -> Mapping[str, object]:
-    shards.write(folder / shard.file, captured, facts)
+    shards.write(folder / shard.file, captured, metadata)
     return said
 
 
@@ -126,43 +128,43 @@ def run(options: CacheTeacherOptions) -> None:
     wanted = list(shards_of(options.tokens, settings))
     texts = [text for shard in wanted for text in shard.texts]
     positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
-    facts = facts_of(model, settings, [one.file for one in wanted])
-    pieces = ResumableParts(options.state, options.job, inputs)
+    metadata = cache_metadata(model, settings, [one.file for one in wanted])
+    parts = ResumableParts(options.state, options.job, inputs)
     capture = Capture(model, settings, options.micro_batch_tokens)
-    capture_shards(capture, wanted, pieces, facts, artifact.read_id(options.teacher))
+    capture_shards(capture, wanted, parts, metadata, artifact.read_id(options.teacher))
 
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
-        for file in facts.shards:
+        for file in metadata.shards:
             link(options.state / file / file, folder / file)
-        if facts.tier == "hidden":
+        if metadata.tier == "hidden":
             lm_head.save(model, folder / HEAD)
-        checked = _verified(capture, folder, facts, texts)
-        verify.refuse(checked, options.out, artifact.read_id(options.teacher))
-        said = [pieces.facts(file) for file in facts.shards]
+        checked = _verified(capture, folder, metadata, texts)
+        verify.check_error(checked, options.out, artifact.read_id(options.teacher))
+        said = [parts.facts(file) for file in metadata.shards]
         cost = sum((Cost(**shard["cost"]) for shard in said), Cost())
         costs.write(folder, JobCost(cost, device_name(model.device), parameter_count(model)))
         artifact.write_manifest(
             folder,
             options.job,
             inputs,
-            **facts.manifest(),
+            **metadata.manifest(),
             verified=checked.manifest(),
             tokens=sum(one["tokens"] for one in said),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
-    pieces.discard()
+    parts.discard()
 
 
 def _verified(
-    capture: Capture, folder: Path, facts: Facts, texts: Sequence[Text]
+    capture: Capture, folder: Path, metadata: CacheMetadata, texts: Sequence[Text]
 ) -> verify.Verified:
     """What a share of the cache is off the teacher that it was made of. No part of the cost."""
     return verify.compare(
-        opened(folder, facts, capture.settings.splits),
+        open_shards(folder, metadata, capture.settings.splits),
         LiveTeacher(capture.model, capture.settings.precision),
-        verify.drawn(texts, VERIFIED_SHARE, capture.settings.seed),
-        facts,
+        verify.draw_texts(texts, VERIFIED_SHARE, capture.settings.seed),
+        metadata,
         capture.settings.seed,
-        capture.budget,
+        capture.max_tokens,
     )

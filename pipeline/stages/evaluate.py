@@ -38,7 +38,7 @@ from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, Generati
 from pipeline.stages import command_line
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
-from pipeline.teacher_cache.metadata import read_facts
+from pipeline.teacher_cache.format import read_metadata
 from pipeline.teacher_cache.reader import check_cache, open_cache
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Evaluator:
         return found, sum((counter.as_teacher() for counter in counters), Cost())
 
     def _teachers_precision(self) -> Precision:
-        found = {read_facts(cache).precision for cache in self.options.cache}
+        found = {read_metadata(cache).precision for cache in self.options.cache}
         return found.pop() if len(found) == 1 else "auto"
 
     def exposed(self, generation: GenerationSettings) -> tuple[EvaluationRecords, Cost]:

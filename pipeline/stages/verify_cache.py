@@ -31,8 +31,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages.options import VerifyCacheOptions
-from pipeline.teacher_cache.metadata import Facts, read_facts
-from pipeline.teacher_cache.reader import CachedTeacher, check_cache, opened
+from pipeline.teacher_cache.format import CacheMetadata, read_metadata
+from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_shards
 from pipeline.teacher_cache.reduce import uniform_numbers
 
 LARGEST_MEAN = 1e-2  # of the error, before a cache is refused: that of another teacher is far above
@@ -49,7 +49,7 @@ class Verified:
     largest_target_error_nats: float
 
     def manifest(self) -> dict[str, float]:
-        """As it stands in the manifest."""
+        """The manifest's entry."""
         return asdict(self)
 
 
@@ -58,7 +58,7 @@ def compare(
     cached: CachedTeacher,
     live: LiveTeacher,
     texts: Sequence[Text],
-    facts: Facts,
+    metadata: CacheMetadata,
     seed: int,
     budget: int,
 ) -> Verified:
@@ -67,11 +67,12 @@ def compare(
     target_errors: list[Tensor] = []
     for batch in micro_batches(texts, budget, live.model.device):
         logits = live.logits(batch)
-        stored = torch.from_numpy(cached.store.rows(batch.texts)["target"])
+        stored = torch.from_numpy(cached.reader.rows(batch.texts)["target"])
         exact = target_log_prob(logits.log_softmax(-1), batch.next_ids).cpu()
         target_errors.append((stored - exact).abs())
-        if facts.draws is not None:
-            errors.append(_moved(cached.signal(batch), logits, batch, facts.draws, seed).cpu())
+        if metadata.draws is not None:
+            signal = cached.signal(batch)
+            errors.append(_moved(signal, logits, batch, metadata.draws, seed).cpu())
         else:
             signal = cached.signal(batch)
             errors.append(kl(log_probs_on(logits, signal.support), signal.log_probs).cpu())
@@ -96,27 +97,27 @@ def _moved(stored: TeacherSignal, logits: Tensor, batch: Batch, draws: int, seed
     return shares.abs().sum(-1) / 2
 
 
-def drawn(texts: Sequence[Text], share: float, seed: int) -> list[Text]:
+def draw_texts(texts: Sequence[Text], share: float, seed: int) -> list[Text]:
     """A random share of the texts, one at least."""
     count = max(1, math.ceil(share * len(texts)))
     chosen = np.random.default_rng(seed).choice(len(texts), size=count, replace=False)
     return [texts[at] for at in sorted(chosen)]
 
 
-def refuse(found: Verified, folder: Path, teacher: str) -> None:
-    """Raises ValueError unless what was found could be the rounding of that teacher's signal."""
-    if not max(found.mean_error, found.largest_target_error_nats / 100) <= LARGEST_MEAN:
+def check_error(verified: Verified, folder: Path, teacher: str) -> None:
+    """Raises ValueError where the errors are more than the rounding of that teacher's signal."""
+    if not max(verified.mean_error, verified.largest_target_error_nats / 100) <= LARGEST_MEAN:
         raise ValueError(
-            f"{folder} is no signal of {teacher}: the mean error of {found.tokens} tokens is "
-            f"{found.mean_error:.3g}, the largest {found.largest_error:.3g}; delete it and run "
-            "again"
+            f"{folder} doesn't match {teacher}: the mean error of {verified.tokens} tokens is "
+            f"{verified.mean_error:.3g}, the largest {verified.largest_error:.3g}; delete it and "
+            "run again"
         )
 
 
 def run(options: VerifyCacheOptions) -> None:
     """Prints how far a cache is from its teacher."""
     torch.set_num_threads(options.threads)
-    folder, facts = options.cache, read_facts(options.cache)
+    folder, metadata = options.cache, read_metadata(options.cache)
     manifest = artifact.read_json(folder / artifact.MANIFEST)
     teacher = artifact.read_id(options.teacher)
     if manifest["inputs"]["teacher"] != teacher:
@@ -124,7 +125,7 @@ def run(options: VerifyCacheOptions) -> None:
             f"{folder} was made of {manifest['inputs']['teacher']}, not of {teacher} "
             f"({options.teacher}): give its own teacher"
         )
-    check_cache(folder, options.tokens, facts.vocabulary)
+    check_cache(folder, options.tokens, metadata.vocabulary)
     vocabulary.check_teacher(options.teacher, options.tokens)
     settings = CacheJob.model_validate(manifest["settings"])
     texts = [
@@ -132,17 +133,18 @@ def run(options: VerifyCacheOptions) -> None:
         for split in settings.splits
         for text in read_texts(options.tokens / f"{split}.parquet")
     ]
-    found = compare(
-        opened(folder, facts, settings.splits),
+    verified = compare(
+        open_shards(folder, metadata, settings.splits),
         LiveTeacher(load(options.teacher, default_device()), settings.precision),
-        drawn(texts, options.share, options.seed),
-        facts,
+        draw_texts(texts, options.share, options.seed),
+        metadata,
         settings.seed,
         options.micro_batch_tokens,
     )
     log(
-        f"{folder}: {found.texts} of {len(texts)} texts, {found.tokens} tokens, tier {facts.tier}: "
-        f"largest error {found.largest_error:.3g}, mean {found.mean_error:.3g}; of the next "
-        f"token's log-probability {found.largest_target_error_nats:.3g} nats at most"
+        f"{folder}: {verified.texts} of {len(texts)} texts, {verified.tokens} tokens, "
+        f"tier {metadata.tier}: largest error {verified.largest_error:.3g}, mean "
+        f"{verified.mean_error:.3g}; of the next token's log-probability "
+        f"{verified.largest_target_error_nats:.3g} nats at most"
     )
-    refuse(found, folder, teacher)
+    check_error(verified, folder, teacher)

@@ -1,4 +1,4 @@
-"""Asking the teacher: its body over micro-batches, its head over a chunk of tokens at a time."""
+"""The teacher's pass: its body over micro-batches, its head over a chunk of tokens at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,82 +13,83 @@ from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
 from pipeline.runtime.transfer import to_device
 from pipeline.settings.teacher import CacheJob
-from pipeline.teacher_cache import reduce, reduce_on_cpu
-from pipeline.teacher_cache.reduce import Chunk, Kept
+from pipeline.teacher_cache import reduce
+from pipeline.teacher_cache.reduce import Chunk, ReducedLogits
 
 # logits that are there at once: on a GPU few launches, on a CPU what its caches hold, but enough
-# rows for a matrix product, which lays the whole head out anew each time
+# rows for a matrix product, which lays out the whole head each time
 CUDA_LOGITS, CPU_LOGITS = 1 << 27, 1 << 20
 LEAST_ROWS = 16
 
 
 @dataclass(frozen=True)
-class Captured:
-    """What is kept of a micro-batch, on its way to the host."""
+class CapturedBatch:
+    """The reduced logits of a micro-batch, on their way to the host."""
 
     texts: Sequence[Text]
-    parts: Sequence[Kept]  # of its tokens, a chunk each
-    arrived: torch.cuda.Event | None  # until then the parts are not to be read
+    chunks: Sequence[ReducedLogits]  # of consecutive tokens
+    arrived: torch.cuda.Event | None  # until then the chunks are not to be read
 
     def wait(self) -> None:
-        """Returns when the parts may be read."""
+        """Returns when the chunks may be read."""
         if self.arrived is not None:
             self.arrived.synchronize()
 
 
 @dataclass(frozen=True)
 class Capture:
-    """A teacher, and what is asked of it."""
+    """A teacher, and what is to be stored of its distributions."""
 
     model: PreTrainedModel
     settings: CacheJob
-    budget: int  # positions in a micro-batch: of the machine
+    max_tokens: int  # in a micro-batch, prompts and padding counted: of the machine
 
     @torch.no_grad()
-    def of(self, texts: Sequence[Text]) -> Iterator[Captured]:
-        """What is kept of the texts, in an order of their own."""
+    def batches(self, texts: Sequence[Text]) -> Iterator[CapturedBatch]:
+        """The texts in micro-batches of similar lengths, with their reduced logits."""
         device = self.model.device
-        for batch in micro_batches(texts, self.budget, device):
+        for batch in micro_batches(texts, self.max_tokens, device):
             with autocast(device, self.settings.precision):
                 states = response_hidden(self.model, batch)
-            yield self.of_states(batch, states)
+            yield self.reduce(batch, states)
 
     @torch.no_grad()
-    def of_states(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> Captured:
-        """The same for a micro-batch that the teacher's body has read."""
-        keep = self._keep()
-        parts = [_to_host(keep(one)) for one in self._chunks(batch, states)]
+    def reduce(self, batch: Batch, states: Float[Tensor, "tokens width"]) -> CapturedBatch:
+        """A micro-batch whose last hidden states are given."""
+        reduction = self._reduction()
+        chunks = [_to_host(reduction(chunk)) for chunk in self._chunks(batch, states)]
         arrived = None
         if states.is_cuda:
             arrived = torch.cuda.Event()
             arrived.record()
-        return Captured(batch.texts, parts, arrived)
+        return CapturedBatch(batch.texts, chunks, arrived)
 
-    def _keep(self) -> Callable[[Chunk], Kept]:
+    def _reduction(self) -> Callable[[Chunk], ReducedLogits]:
         settings = self.settings
-        match settings.kept:
+        match settings.written_tier:
             case "top_k":
-                top = reduce.top if self.model.device.type == "cuda" else reduce_on_cpu.top
-                return partial(reduce.likeliest, k=settings.k, top=top)
+                on_gpu = self.model.device.type == "cuda"
+                top_k = reduce.top_k_on_gpu if on_gpu else reduce.top_k_on_cpu
+                return partial(reduce.top_k_and_rest, k=settings.k, top_k=top_k)
             case "sampled":
                 assert settings.draws is not None
-                return partial(reduce.drawn, draws=settings.draws)
+                return partial(reduce.sample_targets, draws=settings.draws)
             case "hidden":
-                return reduce.states
+                return reduce.hidden_states
 
     def _chunks(self, batch: Batch, states: Tensor) -> Iterator[Chunk]:
         at_once = CUDA_LOGITS if states.is_cuda else CPU_LOGITS
         size = max(LEAST_ROWS, at_once // self.model.config.vocab_size)
         uniforms = self._uniforms(batch)
         for first in range(0, len(states), size):
-            own = slice(first, first + size)
+            rows = slice(first, first + size)
             with autocast(states.device, self.settings.precision):
-                logits = counted_lm_head(self.model, states[own])
+                logits = counted_lm_head(self.model, states[rows])
             yield Chunk(
-                states[own],
+                states[rows],
                 logits,
-                batch.next_ids[own],
-                None if uniforms is None else uniforms[own],
+                batch.next_ids[rows],
+                None if uniforms is None else uniforms[rows],
             )
 
     def _uniforms(self, batch: Batch) -> Tensor | None:
@@ -99,12 +100,12 @@ class Capture:
         return to_device(torch.cat(numbers), batch.next_ids.device)
 
 
-def _to_host(parts: Kept) -> Kept:
-    return {name: _copied(values) for name, values in parts.items()}
+def _to_host(chunk: ReducedLogits) -> ReducedLogits:
+    return {name: _copied(values) for name, values in chunk.items()}
 
 
 def _copied(values: Tensor) -> Tensor:
-    """On the host, or on the way there: the GPU goes on meanwhile."""
+    """On the host, or on the way there: the GPU doesn't wait for the copy."""
     if not values.is_cuda:
         return values
     target = torch.empty_like(values, device="cpu", pin_memory=True)

@@ -1,132 +1,150 @@
-"""Blocks: what is kept of a few texts, as bytes that a general compressor makes small.
+"""The files of a teacher cache: plain Parquet, a row for each response token.
 
-A block is what is read to look up one of its texts. Of numbers of several bytes like stands beside
-like: a plane has the low bytes of a column, another the higher ones, which have few values. Each is
-a frame of zstd, for frames share no statistics; columns of one number a token share one. All frames
-of a block are undone by one call.
+Every tier has the example's id, the response token and its log-probability; `schema` has all
+columns. Tokens are stored as positions in an order of the vocabulary that each file has for itself,
+frequent tokens first: small numbers. Log-probabilities of the top K are whole numbers of
+`STEP_NATS`, each stored as the drop from the rank before: small numbers again. Both compress to a
+fraction. docs/teacher_cache.md has the lines that turn them back with pandas.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
+from pipeline.artifacts import artifact
 from pipeline.distributions.ranking import RANKED
-from pipeline.teacher_cache import packing
-from pipeline.teacher_cache.metadata import Facts
+from pipeline.settings.teacher import TierName
+from pipeline.settings.training import Precision
 
-COUNTS = "distinct"  # the column that says how many numbers of a ragged one a token has
+FORMAT = 3  # of the files; another number is not read
+HEAD = "head.safetensors"  # the teacher's lm_head, beside hidden states
+FREQUENCY_CLASSES = b"frequency_classes"  # in a file's metadata: zstd, a byte for each token
 
-Planes = Mapping[str, UInt8[np.ndarray, "bytes ..."]]  # each with a row of numbers for a token
-Numbers = Mapping[str, Shaped[np.ndarray, "..."]]
+STEP_NATS = 1 / 64  # between two stored log-probabilities: the error is at most half of it
+SHORT_STEPS = 6 * 64  # from zero; further down a step is twice as long, as is its error
+MOST_STEPS = 1 << 15  # decoded log-probabilities are whole numbers of two bytes
 
-
-@dataclass(frozen=True)
-class Column:
-    """Numbers of one kind."""
-
-    name: str
-    dtype: str
-    width: int | None = 1  # for each token; None: ragged
-
-    @cached_property
-    def bytes(self) -> int:
-        """Of a number."""
-        return np.dtype(self.dtype).itemsize
+Rows = Mapping[str, np.ndarray]  # columns, decoded: an entry for each token
+VocabularyOrder = Int[np.ndarray, " vocabulary"]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The columns of a kind of cache, ragged ones last."""
+class CacheMetadata:
+    """How a cache was written: part of its manifest."""
 
-    columns: Sequence[Column]
+    tier: TierName
+    vocabulary: int
+    shards: list[str]
+    k: int | None = None  # of top_k: tokens in a support
+    draws: int | None = None  # of sampled
+    hidden_scale: float = 1.0  # of hidden, as the two that follow: see `pipeline.models.logits`
+    logit_scale: float = 1.0
+    softcap: float | None = None
+    precision: Precision = "auto"  # of the teacher's forward pass
+    format: int = FORMAT
 
-    def planes(self, numbers: Numbers) -> Planes:
-        """Numbers, taken apart into bytes. Raises ValueError for what a column cannot hold."""
-        return {one.name: _planes(numbers[one.name], one) for one in self.columns}
-
-    def part(self, planes: Planes, first: int, last: int) -> Planes:
-        """Those of some of the tokens."""
-        entries = slice(first, last)
-        if COUNTS in planes:
-            counts = _joined(planes[COUNTS], "<u2").cumsum()
-            entries = slice(counts[first - 1] if first else 0, counts[last - 1])
-        return {
-            one.name: planes[one.name][:, entries if one.width is None else slice(first, last)]
-            for one in self.columns
-        }
-
-    def packed(self, planes: Planes) -> bytes:
-        """A block."""
-        frames: list[bytes] = []
-        for narrow, columns in groupby(self.columns, lambda one: one.width == 1):
-            own = [plane.tobytes() for one in columns for plane in planes[one.name]]
-            frames += [b"".join(own)] if narrow else own
-        return packing.compressed(frames)
-
-    def unpacked(self, content: pa.Buffer, tokens: int) -> Planes:
-        """What was packed of so many tokens."""
-        left, found = packing.undone(content), {}
-        ragged = sum(one.bytes for one in self.columns if one.width is None)
-        for one in self.columns:
-            if one.width is None:
-                shape = (one.bytes, len(left) // ragged)
-                ragged -= one.bytes
-            else:
-                shape = (one.bytes, tokens, one.width)
-            found[one.name] = left[: math.prod(shape)].reshape(shape)
-            left = left[math.prod(shape) :]
-        return found
-
-    def numbers(self, parts: Sequence[Planes]) -> Numbers:
-        """The numbers of several parts, after each other."""
-        return {
-            one.name: _joined(np.concatenate([part[one.name] for part in parts], 1), one.dtype)
-            for one in self.columns
-        }
+    def manifest(self) -> dict[str, object]:
+        """The manifest's entries."""
+        return asdict(self)
 
 
-def _planes(numbers: np.ndarray, column: Column) -> np.ndarray:
-    held = np.ascontiguousarray(numbers, dtype=column.dtype)
-    if not np.issubdtype(held.dtype, np.floating) and not (held == numbers).all():
-        raise ValueError(f"{column.name}: {numbers.min()} to {numbers.max()} exceed {column.dtype}")
-    return np.moveaxis(held.view(np.uint8).reshape(*held.shape, column.bytes), -1, 0)
+def read_metadata(folder: Path) -> CacheMetadata:
+    """How the cache in a folder was written. Raises ValueError for one of another format."""
+    path = folder / artifact.MANIFEST
+    manifest = artifact.read_json(path)
+    names = [field.name for field in fields(CacheMetadata)]
+    if missing := [name for name in names if name not in manifest]:
+        raise ValueError(f"{path} lacks {missing}: delete {folder} and run again")
+    metadata = CacheMetadata(**{name: manifest[name] for name in names})
+    if metadata.format != FORMAT:
+        raise ValueError(
+            f"{path}: format = {metadata.format} of a cache, {FORMAT} is read here: delete "
+            f"{folder} and run again"
+        )
+    return metadata
 
 
-def _joined(planes: np.ndarray, dtype: str) -> np.ndarray:
-    together = np.empty((*planes.shape[1:], len(planes)), np.uint8)
-    for at, plane in enumerate(planes):
-        together[..., at] = plane
-    return together.view(dtype)[..., 0]
-
-
-def ranked(facts: Facts) -> int:
-    """How many of a teacher's likeliest tokens are known: of K tokens, K - 1 are sure to be."""
-    known = facts.vocabulary
-    if facts.k is not None and facts.k < facts.vocabulary:
-        known = facts.k - 1
+def ranked(metadata: CacheMetadata) -> int:
+    """How many of the likeliest tokens are known: of K tokens, K - 1 are sure to be."""
+    known = metadata.vocabulary
+    if metadata.k is not None and metadata.k < metadata.vocabulary:
+        known = metadata.k - 1
     return min(RANKED, known)
 
 
-def layout(facts: Facts, width: int | None = None) -> Layout:
-    """Of the blocks of a cache; `width` is that of hidden states."""
-    target = Column("target", "<f4")
-    gaps = "<u2" if facts.vocabulary <= 1 << 16 else "<u4"
-    match facts.tier:
+def schema(metadata: CacheMetadata, width: int | None = None) -> pa.Schema:
+    """The columns of a cache's files; `width` is that of hidden states."""
+    token = pa.uint16() if metadata.vocabulary <= 1 << 16 else pa.uint32()
+    columns = {
+        "example_id": pa.string(),
+        "token_id": token,  # the response token: the one that is to be predicted
+        "log_prob": pa.float32(),  # of that token, in nats
+    }
+    match metadata.tier:
         case "top_k":
-            assert facts.k is not None
-            narrow = [Column("other", "<f2"), Column("floors", "<i2")]
-            wide = [Column("gaps", gaps, facts.k - 1), Column("levels", "<u2", facts.k - 1)]
-            columns = "<u1" if facts.k <= 1 << 8 else gaps
-            return Layout([target, *narrow, Column("likeliest", columns, ranked(facts)), *wide])
+            assert metadata.k is not None
+            columns |= {
+                "rank": token,  # of the response token, from 0; K - 1: not among the likeliest
+                "rest_log_prob": pa.float16(),  # of all tokens that are not listed
+                "top_positions": _list(token, metadata.k - 1),  # of the likeliest others, by rank
+                "log_prob_drops": _list(pa.uint16(), metadata.k - 1),
+            }
         case "sampled":
-            ragged = [Column("gaps", gaps, None), Column("counts", "<u2", None)]
-            return Layout([target, Column(COUNTS, "<u2"), *ragged])
+            columns |= {"sampled_positions": _list(token), "counts": _list(pa.uint16())}
         case "hidden":
-            likeliest = Column("likeliest", gaps, ranked(facts))
-            return Layout([target, likeliest, Column("states", "<f2", width)])
+            states = _list(pa.float16(), width or -1)
+            columns |= {"top_ids": _list(token, ranked(metadata)), "hidden_state": states}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+def _list(kind: pa.DataType, length: int = -1) -> pa.DataType:
+    # without nulls, Parquet decodes lists in half the time
+    return pa.list_(pa.field("element", kind, nullable=False), length)
+
+
+def quantize(log_probs: Float[np.ndarray, "*tokens"]) -> Int[np.ndarray, "*tokens"]:
+    """Log-probabilities as whole numbers of steps below zero, to the nearest."""
+    exact = -log_probs / STEP_NATS
+    exact = np.where(exact > SHORT_STEPS, (exact + SHORT_STEPS) / 2, exact)
+    return np.rint(exact).astype(np.int64)
+
+
+def dequantize(steps: Float[Tensor, "*tokens"]) -> Float[Tensor, "*tokens"]:
+    """The log-probabilities of steps below zero."""
+    return (steps + (steps - SHORT_STEPS).clamp(min=0)) * -STEP_NATS
+
+
+def frequency_classes(
+    ids: Int[np.ndarray, " ids"], vocabulary: int
+) -> UInt8[np.ndarray, " vocabulary"]:
+    """For each token, the number of binary digits of its count: an order that is small to store."""
+    return np.frexp(np.bincount(ids, minlength=vocabulary))[1].astype(np.uint8)
+
+
+def vocabulary_order(classes: UInt8[np.ndarray, " vocabulary"]) -> VocabularyOrder:
+    """Token ids, those of the most frequent class first, each class in the order of the ids."""
+    return np.argsort(-classes.astype(np.int16), kind="stable").astype(np.int32)
+
+
+def positions(order: VocabularyOrder) -> VocabularyOrder:
+    """For each token id, its position in the order."""
+    found = np.empty_like(order)
+    found[order] = np.arange(len(order), dtype=order.dtype)
+    return found
+
+
+def classes_metadata(classes: UInt8[np.ndarray, " vocabulary"]) -> dict[bytes, bytes]:
+    """The metadata of a file whose tokens are in the order of these classes."""
+    return {FREQUENCY_CLASSES: pa.compress(classes.tobytes(), codec="zstd", asbytes=True)}
+
+
+def read_order(metadata: Mapping[bytes, bytes] | None, vocabulary: int) -> VocabularyOrder:
+    """The order of the vocabulary in a file of this metadata: `order[position]` is a token id."""
+    stored = (metadata or {})[FREQUENCY_CLASSES]
+    classes = pa.decompress(stored, vocabulary, codec="zstd", asbytes=True)
+    return vocabulary_order(np.frombuffer(classes, np.uint8))

@@ -1,4 +1,4 @@
-"""The last layer of a teacher, kept beside its hidden states."""
+"""The last layer of a teacher, stored beside its hidden states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.models.logits import LogitScaling, compute_logits
 
 
 @dataclass(frozen=True)
-class Head:
+class LMHead:
     """Hidden states to logits."""
 
     linear: torch.nn.Linear
@@ -24,7 +24,7 @@ class Head:
         """The logits of every token of the vocabulary."""
         return compute_logits(self.linear, self.scaling, hidden)
 
-    def on(self, device: torch.device) -> "Head":
+    def on(self, device: torch.device) -> "LMHead":
         """Moved to a device for good."""
         self.linear.to(device)
         return self
@@ -32,16 +32,18 @@ class Head:
 
 def save(model: PreTrainedModel, path: Path) -> None:
     """Writes the head of a model, in the precision of its weights."""
-    held = model.get_output_embeddings().state_dict()
-    save_file({name: one.detach().cpu().clone().contiguous() for name, one in held.items()}, path)
+    head = model.get_output_embeddings()
+    assert head is not None
+    state = head.state_dict()
+    save_file({name: one.detach().cpu().clone().contiguous() for name, one in state.items()}, path)
 
 
-def load(path: Path, scaling: LogitScaling) -> Head:
+def load(path: Path, scaling: LogitScaling) -> LMHead:
     """The head in a file. Raises ValueError where it is not as it was written."""
     checksums.verify(path.parent, path.name)
-    held = load_file(path)
-    vocabulary, width = held["weight"].shape
+    state = load_file(path)
+    vocabulary, width = state["weight"].shape
     with torch.device("meta"):
-        linear = torch.nn.Linear(width, vocabulary, bias="bias" in held)
-    linear.load_state_dict(held, assign=True)
-    return Head(linear.requires_grad_(False), scaling)
+        linear = torch.nn.Linear(width, vocabulary, bias="bias" in state)
+    linear.load_state_dict(state, assign=True)
+    return LMHead(linear.requires_grad_(False), scaling)

@@ -1,26 +1,177 @@
-"""A teacher that was written to disk."""
+"""A teacher that was written to disk: its distributions are looked up by example.
 
-from collections.abc import Iterable, Sequence
+Row groups of the Parquet files are read as they are needed, and a bounded part of them stays
+decoded in memory.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
-from pipeline.artifacts import artifact
-from pipeline.data.batch import Batch
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.artifacts import artifact, checksums
+from pipeline.data.batch import Batch, Text
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.models.logits import LogitScaling
 from pipeline.runtime.costs import ModelCounter
 from pipeline.settings.memory import CACHE_READER_BYTES
 from pipeline.teacher_cache import lm_head
-from pipeline.teacher_cache.metadata import HEAD, Facts, read_facts
-from pipeline.teacher_cache.store import Store
+from pipeline.teacher_cache.format import (
+    HEAD,
+    CacheMetadata,
+    Rows,
+    VocabularyOrder,
+    read_metadata,
+    read_order,
+)
 from pipeline.teacher_cache.tiers import Hidden, Sampled, Tier, TopK
+
+
+@dataclass(frozen=True, order=True)
+class RowGroup:
+    """A row group of a shard."""
+
+    shard: int
+    number: int
+
+
+@dataclass(frozen=True)
+class TextLocation:
+    """Where the tokens of a text are."""
+
+    group: RowGroup
+    first: int  # token of the group
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An open file."""
+
+    path: Path
+    file: pq.ParquetFile
+    order: VocabularyOrder | None  # where supports are stored
+
+
+class CacheReader:
+    """Random access to the texts of a cache, from any thread."""
+
+    def __init__(self, folder: Path, paths: Iterable[Path], tier: Tier, memory_bytes: int):
+        self.folder, self.tier, self.memory_bytes = folder, tier, memory_bytes
+        self.shards = [_open(path, tier) for path in paths]
+        self.locations = {
+            name: location
+            for number, shard in enumerate(self.shards)
+            for name, location in _locations(number, shard.file)
+        }
+        self.decoded: OrderedDict[RowGroup, Rows] = OrderedDict()  # least recently used first
+        self.decoded_bytes = 0
+        self.lock = threading.Lock()
+
+    def rows(self, texts: Sequence[Text]) -> Rows:
+        """The decoded rows of the texts' tokens, one text after the other.
+
+        Raises: ValueError for a text that is not there or has another response, or if the cache
+            is damaged.
+        """
+        locations = [self._location(text) for text in texts]
+        with self.lock:
+            groups = self._groups({location.group for location in locations})
+        parts = [
+            {name: column[one.first : one.first + one.tokens] for name, column in rows.items()}
+            for one in locations
+            for rows in (groups[one.group],)
+        ]
+        for text, part in zip(texts, parts, strict=True):
+            if not np.array_equal(part["token_ids"], text.response_ids):
+                raise self._other_texts(f"another response for example {text.example_id}")
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _location(self, text: Text) -> TextLocation:
+        location = self.locations.get(text.example_id)
+        if location is None:
+            raise self._other_texts(f"no signal for example {text.example_id}")
+        return location
+
+    def _other_texts(self, fault: str) -> ValueError:
+        return ValueError(
+            f"{self.folder} has {fault}: it was made from other texts; delete it and run again"
+        )
+
+    def _groups(self, wanted: Iterable[RowGroup]) -> dict[RowGroup, Rows]:
+        """Decoded row groups, from memory where they are there."""
+        groups = {group: self.decoded.pop(group) for group in wanted if group in self.decoded}
+        missing = sorted(group for group in wanted if group not in groups)
+        for shard, of_shard in groupby(missing, lambda group: group.shard):
+            fresh = dict(self._decode(self.shards[shard], list(of_shard)))
+            self.decoded_bytes += sum(_size(rows) for rows in fresh.values())
+            groups |= fresh
+        self.decoded |= groups
+        while self.decoded_bytes > self.memory_bytes:
+            _, oldest = self.decoded.popitem(last=False)
+            self.decoded_bytes -= _size(oldest)
+        return groups
+
+    def _decode(self, shard: Shard, groups: Sequence[RowGroup]) -> Iterator[tuple[RowGroup, Rows]]:
+        numbers = [group.number for group in groups]
+        names = [name for name in self.tier.schema.names if name != "example_id"]
+        try:
+            table = shard.file.read_row_groups(numbers, columns=names, use_threads=False)
+        except OSError as error:  # Arrow's, for a checksum of a page too
+            raise checksums.damaged(self.folder, f"{shard.path} is damaged: {error}") from None
+        rows, first = self.tier.decode(table, shard.order), 0
+        for group in groups:
+            last = first + shard.file.metadata.row_group(group.number).num_rows
+            # a copy: a view would hold all of them in memory
+            yield group, {name: column[first:last].copy() for name, column in rows.items()}
+            first = last
+
+
+def _size(rows: Rows) -> int:
+    return sum(column.nbytes for column in rows.values())
+
+
+def _open(path: Path, tier: Tier) -> Shard:
+    checksums.verify(path.parent, path.name)
+    try:
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path} is not whole Parquet ({error}); delete {path.parent} and run again"
+        ) from None
+    expected = tier.schema
+    if not file.schema_arrow.equals(expected):
+        raise ValueError(
+            f"{path} has columns {file.schema_arrow.names}, expected {expected.names}; "
+            f"delete {path.parent} and run again"
+        )
+    metadata, has_order = tier.metadata, tier.metadata.tier != "hidden"
+    order = read_order(file.metadata.metadata, metadata.vocabulary) if has_order else None
+    return Shard(path, file, order)
+
+
+def _locations(shard: int, file: pq.ParquetFile) -> Iterator[tuple[str, TextLocation]]:
+    """The names of the texts of a file and where they are; no row group ends within a text."""
+    for number in range(file.num_row_groups):
+        names = file.read_row_group(number, columns=["example_id"])["example_id"].combine_chunks()
+        encoded, first = names.dictionary_encode(), 0
+        counts = np.bincount(encoded.indices.to_numpy()).tolist()
+        for name, tokens in zip(encoded.dictionary.to_pylist(), counts, strict=True):
+            yield name, TextLocation(RowGroup(shard, number), first, tokens)
+            first += tokens
 
 
 @dataclass(frozen=True)
 class CachedTeacher:
     """A teacher whose distributions are looked up by example."""
 
-    store: Store
+    reader: CacheReader
     tier: Tier
 
     def signal(self, batch: Batch) -> TeacherSignal:
@@ -28,16 +179,16 @@ class CachedTeacher:
 
         Raises: ValueError for a text that was not cached.
         """
-        rows = self.store.rows(batch.texts)
+        rows = self.reader.rows(batch.texts)
         signal = self.tier.distributions(rows, batch).chunk(slice(None))
-        return replace(signal, likeliest=self.tier.likeliest(rows, signal.support))
+        return replace(signal, likeliest=self.tier.likeliest(rows, batch.next_ids.device))
 
     def distributions(self, batch: Batch) -> TeacherDistributions:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""
-        return self.tier.distributions(self.store.rows(batch.texts), batch)
+        return self.tier.distributions(self.reader.rows(batch.texts), batch)
 
     def count(self) -> ModelCounter:
-        """What of the teacher is run while signals are read."""
+        """The counter of what is run of the teacher while signals are read."""
         return self.tier.work
 
 
@@ -48,35 +199,38 @@ def open_cache(
 
     No more than `memory_bytes` of it are decoded at a time.
     """
-    return opened(folder, read_facts(folder), splits, memory_bytes)
+    return open_shards(folder, read_metadata(folder), splits, memory_bytes)
 
 
-def opened(
-    folder: Path, facts: Facts, splits: Sequence[str], memory_bytes: int = CACHE_READER_BYTES
+def open_shards(
+    folder: Path,
+    metadata: CacheMetadata,
+    splits: Sequence[str],
+    memory_bytes: int = CACHE_READER_BYTES,
 ) -> CachedTeacher:
-    """As `open_cache`, where the manifest is yet to be written."""
-    files = [path for split in splits for path in _shards(folder, facts.shards, split)]
-    tier = _tier(folder, facts)
-    return CachedTeacher(Store(folder, files, tier, memory_bytes), tier)
+    """The cache in a folder whose manifest is yet to be written; else as `open_cache`."""
+    paths = [path for split in splits for path in _shard_paths(folder, metadata.shards, split)]
+    tier = _tier(folder, metadata)
+    return CachedTeacher(CacheReader(folder, paths, tier, memory_bytes), tier)
 
 
-def _tier(folder: Path, facts: Facts) -> Tier:
-    match facts.tier:
+def _tier(folder: Path, metadata: CacheMetadata) -> Tier:
+    match metadata.tier:
         case "top_k":
-            return TopK(facts)
+            return TopK(metadata)
         case "sampled":
-            return Sampled(facts)
+            return Sampled(metadata)
         case "hidden":
-            scaling = LogitScaling(facts.hidden_scale, facts.logit_scale, facts.softcap)
-            return Hidden(facts, lm_head.load(folder / HEAD, scaling))
+            scaling = LogitScaling(metadata.hidden_scale, metadata.logit_scale, metadata.softcap)
+            return Hidden(metadata, lm_head.load(folder / HEAD, scaling))
 
 
-def _shards(folder: Path, names: Iterable[str], split: str) -> list[Path]:
-    found = [folder / name for name in names if name.startswith(f"{split}-")]
-    missing = [path for path in found if not path.exists()]
-    if not found or missing:
+def _shard_paths(folder: Path, names: Iterable[str], split: str) -> list[Path]:
+    paths = [folder / name for name in names if name.startswith(f"{split}-")]
+    missing = [path for path in paths if not path.exists()]
+    if not paths or missing:
         raise ValueError(f"{folder} lacks {missing or split}; delete it and run again")
-    return found
+    return paths
 
 
 def check_cache(folder: Path, texts: Path, vocabulary: int) -> None:

@@ -1,8 +1,9 @@
-"""What each kind of cache keeps of some tokens' logits: computed where the model is."""
+"""What each tier stores of some tokens' logits, computed on the device of the model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,7 +15,12 @@ from pipeline.distributions.ranking import RANKED, RankedTokens, sort_by_rank
 from pipeline.distributions.sampled_targets import sample_signal
 from pipeline.runtime import seeding
 
-Kept = Mapping[str, Tensor]  # a row for each token
+# for each of the k largest: with fewer, more values pass the first test; with more, it takes longer
+BLOCKS = 4
+NO_VALUE = 0x7FFFFFFF << 32  # behind the key of every number; its column is the first
+
+ReducedLogits = Mapping[str, Tensor]  # a row for each token
+TopK = Callable[[Tensor, int], RankedTokens]
 
 
 @dataclass(frozen=True)
@@ -24,26 +30,17 @@ class Chunk:
     states: Float[Tensor, "tokens width"]
     logits: Float[Tensor, "tokens vocabulary"]  # in float32; may be overwritten
     next_ids: Int[Tensor, " tokens"]
-    uniforms: Float[Tensor, "tokens draws"] | None  # where the teacher is drawn from
+    uniforms: Float[Tensor, "tokens draws"] | None  # where the teacher is sampled from
 
 
-def top(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:
-    """The k largest of each row by rank.
-
-    Of equal ones the lowest columns come first; which of them are taken, where not all are among
-    the k largest, is not said.
-    """
-    return sort_by_rank(*values.topk(k, dim=-1))
-
-
-def likeliest(chunk: Chunk, k: int, top: Callable[[Tensor, int], RankedTokens]) -> Kept:
+def top_k_and_rest(chunk: Chunk, k: int, top_k: TopK) -> ReducedLogits:
     """The next token, the k - 1 likeliest others by rank, and all that is left together."""
     logits, next_ids = chunk.logits, chunk.next_ids[:, None]
     target = logits.gather(-1, next_ids)
-    others = top(logits.scatter_(-1, next_ids, -torch.inf), k - 1)
+    others = top_k(logits.scatter_(-1, next_ids, -torch.inf), k - 1)
     as_likely = (others.values == target) & (others.columns < next_ids)
 
-    # one minus the sum of the kept ones would lose all digits where the rest is small
+    # one minus the sum of the listed ones would lose all digits where the rest is small
     rest = _log_sum_exp(logits.scatter_(-1, others.columns, -torch.inf), k < logits.shape[-1])
     total = torch.cat([target, others.values, rest], dim=-1).logsumexp(-1, keepdim=True)
     return {
@@ -51,18 +48,18 @@ def likeliest(chunk: Chunk, k: int, top: Callable[[Tensor, int], RankedTokens]) 
         "rank": ((others.values > target) | as_likely).sum(-1),  # of the next token, from 0
         "ids": others.columns.int(),
         "log_probs": others.values - total,
-        "other": (rest - total)[:, 0],
+        "rest": (rest - total)[:, 0],
     }
 
 
 def _log_sum_exp(values: Float[Tensor, "rows columns"], finite: bool) -> Float[Tensor, "rows 1"]:
-    """As torch has it, in fewer passes: `softmax` is one."""
+    """As torch's logsumexp, in fewer passes: `softmax` is one."""
     greatest = values.amax(-1, keepdim=True)
     return greatest - values.softmax(-1).amax(-1, keepdim=True).log() if finite else greatest
 
 
-def drawn(chunk: Chunk, draws: int) -> Kept:
-    """What comes up when the teacher is drawn from, in some order, and how often."""
+def sample_targets(chunk: Chunk, draws: int) -> ReducedLogits:
+    """The tokens that come up when the teacher is sampled from, in any order, and how often."""
     assert chunk.uniforms is not None
     signal = sample_signal(chunk.logits, chunk.next_ids, draws, chunk.uniforms)
     ids = signal.support.ids
@@ -76,10 +73,10 @@ def drawn(chunk: Chunk, draws: int) -> Kept:
     }
 
 
-def states(chunk: Chunk) -> Kept:
+def hidden_states(chunk: Chunk) -> ReducedLogits:
     """The last hidden state in half precision, which has more digits than bfloat16.
 
-    The likeliest tokens are kept beside it: two that are nearly as likely change places when a
+    The likeliest tokens are stored beside it: two that are nearly as likely change places when a
     state is rounded.
     """
     target = target_log_prob(chunk.logits, chunk.next_ids) - chunk.logits.logsumexp(-1)
@@ -91,3 +88,48 @@ def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens 
     """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
     name = f"cache/{seed}/{text.example_id}"
     return torch.from_numpy(seeding.uniform(name, len(text.response_ids), draws))
+
+
+def top_k_on_gpu(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:
+    """The k largest of each row by rank, by torch's own selection.
+
+    Of equal ones the lowest columns come first; which of them are taken, where not all are among
+    the k largest, is undefined.
+    """
+    return sort_by_rank(*values.topk(k, dim=-1))
+
+
+def top_k_on_cpu(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:
+    """The k largest of each row by rank; of equal ones the lowest columns, and those first.
+
+    On a CPU torch's `topk` takes longer than the head and all sums over the vocabulary together.
+    The k-th largest of the maxima of disjoint blocks is at most the k-th largest of all values:
+    what is below it is out, and little more than k are left to choose from.
+    """
+    width, blocks = values.shape[-1], BLOCKS * k
+    if width < 2 * blocks:
+        all_columns = torch.arange(width).expand(len(values), -1)
+        return sort_by_rank(values, all_columns, k)
+
+    blockwise = values[:, : width // blocks * blocks].unflatten(-1, (-1, blocks))
+    # NumPy sorts a few hundred numbers in less time than torch selects from them
+    least = np.sort(blockwise.amax(-2).numpy(), axis=-1)[:, -k, None]
+    columns = torch.from_numpy(_largest(values.numpy(), least, k))
+    return RankedTokens(values.gather(-1, columns), columns)
+
+
+def _largest(values: np.ndarray, least: np.ndarray, k: int) -> np.ndarray:
+    """The columns of the k largest of each row, of those that reach its least, by rank."""
+    flat = np.flatnonzero(values >= least)
+    rows, columns = np.divmod(flat, values.shape[-1])
+    counts = np.bincount(rows, minlength=len(values))
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    bits = (values.ravel()[flat] + np.float32(0)).view(np.int32)  # there is no -0 in a sum with 0
+    # as whole numbers they stand in the same order, here the greatest first
+    ordered = ~(bits ^ ((bits >> 31) & 0x7FFFFFFF))
+    width = max(k, int(counts.max()))
+    keys = np.full(len(values) * width, NO_VALUE)
+    keys[rows * width + places] = (ordered.astype(np.int64) << 32) | columns
+    keys = keys.reshape(-1, width)
+    keys.sort(axis=-1)
+    return np.bitwise_and(keys[:, :k], 0xFFFFFFFF)

@@ -1,10 +1,13 @@
-"""What is decoded of each kind of cache, and the signal that it gives."""
+"""The tiers of a cache: how each decodes rows of its files, and the teacher signal that they give.
+
+All tiers have the same attributes; `Tier` is any of them.
+"""
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,7 +16,6 @@ from pipeline.data.batch import Batch
 from pipeline.distributions.log_probs import (
     LogProbs,
     Support,
-    TeacherDistributions,
     TeacherSignal,
     dense,
 )
@@ -21,180 +23,194 @@ from pipeline.distributions.sampled_targets import signal_from_counts
 from pipeline.models.language_model import autocast
 from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.transfer import to_device
-from pipeline.teacher_cache import packing
-from pipeline.teacher_cache.format import COUNTS, Layout, Numbers, layout
-from pipeline.teacher_cache.lm_head import Head
-from pipeline.teacher_cache.metadata import Facts
+from pipeline.teacher_cache.format import (
+    STEP_NATS,
+    CacheMetadata,
+    Rows,
+    VocabularyOrder,
+    dequantize,
+    ranked,
+    schema,
+)
+from pipeline.teacher_cache.lm_head import LMHead
 
 
-@runtime_checkable
-class Tier(Protocol):
-    """How a kind of cache is read."""
-
-    @property
-    def work(self) -> ModelCounter:
-        """Of the teacher's part that is run when tokens are read."""
-        ...
-
-    @property
-    def layout(self) -> Layout:
-        """Of its blocks."""
-        ...
-
-    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
-        """A row for each token, in little memory, where the vocabulary has that order."""
-        ...
-
-    def distributions(self, rows: Numbers, batch: Batch) -> TeacherDistributions:
-        """The teacher's distribution at the tokens of a batch, whose rows these are."""
-        ...
-
-    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"] | None:
-        """The ids of the teacher's likeliest tokens by rank, as far as they are known."""
-        ...
+def _values(table: pa.Table, name: str) -> np.ndarray:
+    """A column as an array; with a row for each token where its lists have one length."""
+    column = table[name].combine_chunks()
+    if isinstance(column, pa.FixedSizeListArray):
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        return flat.reshape(len(column), column.type.list_size)
+    if isinstance(column, pa.ListArray):
+        column = column.flatten()
+    return column.to_numpy(zero_copy_only=False)
 
 
-def _narrow(ids: np.ndarray, facts: Facts) -> np.ndarray:
-    return ids.astype(np.uint16) if facts.vocabulary <= 1 << 16 else ids
+def _ids(values: np.ndarray, device: torch.device) -> Int[Tensor, "tokens ids"]:
+    return to_device(torch.from_numpy(values.astype(np.int32)), device).long()
 
 
-def _on(device: torch.device, values: np.ndarray) -> Tensor:
-    return to_device(torch.from_numpy(values), device)
+def _numbers(values: np.ndarray, device: torch.device) -> Float[Tensor, "*tokens"]:
+    return to_device(torch.from_numpy(values), device).float()
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The really next token, the likeliest others, and a bucket where that is not all.
+    """The response token, the likeliest others, and a bucket for the rest of the vocabulary.
 
     Log-probabilities are rounded, which leaves a row's sum some 1e-3 off one. It is made exact when
-    read, so that a KL is never negative; the next token's log-probability was not rounded and stays
-    as it is.
+    read, so that a KL is never negative; the response token's log-probability was not rounded and
+    stays as it is.
     """
 
-    facts: Facts
+    metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
 
     @cached_property
-    def layout(self) -> Layout:
-        """Of its blocks."""
-        return layout(self.facts)
+    def schema(self) -> pa.Schema:
+        """The columns of its files."""
+        return schema(self.metadata)
 
-    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
-        """Ids, log-probabilities in steps, and what belongs to the whole row."""
+    def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
+        """Ids and quantized log-probabilities in vocabulary order, and the likeliest tokens."""
         assert order is not None
+        by_rank, token_ids = _values(table, "top_positions"), _values(table, "token_id")
+        steps = _values(table, "log_prob_drops").cumsum(axis=-1, dtype=np.int64)
+
+        # sorting whole numbers takes a fifth of the time of finding out their order
+        by_position = by_rank.astype(np.int64) << 16 | steps
+        by_position.sort(axis=-1)
+        first = ranked(self.metadata)
+        rank = _values(table, "rank").astype(np.int64)
         return {
-            "ids": _narrow(order[packing.from_gaps(stored["gaps"])], self.facts),
-            "steps": stored["levels"].view(np.int16) + stored["floors"],
-            "target": stored["target"][:, 0],
-            "other": stored["other"][:, 0].astype(np.float32),
-            "likeliest": stored["likeliest"],
+            "token_ids": token_ids,
+            "ids": order[by_position >> 16].astype(by_rank.dtype),
+            "steps": (by_position & 0xFFFF).astype(np.int16),
+            "target": _values(table, "log_prob"),
+            "rest": _values(table, "rest_log_prob"),
+            "likeliest": _inserted(order[by_rank[:, :first]], token_ids, rank, first),
         }
 
-    def distributions(self, rows: Numbers, batch: Batch) -> TeacherSignal:
-        """The next token stands first, the others by their places in the shard's vocabulary."""
+    def distributions(self, rows: Rows, batch: Batch) -> TeacherSignal:
+        """A support with the response token first."""
         device = batch.next_ids.device
-        others = _on(device, rows["ids"].astype(np.int32)).long()
-        ids = torch.cat([batch.next_ids[:, None], others], dim=-1)
-        rounded = packing.log_probs(_on(device, rows["steps"]).float())
-        target = _on(device, rows["target"])[:, None]
-        if ids.shape[-1] < self.facts.vocabulary:
-            rounded = torch.cat([rounded, _on(device, rows["other"])[:, None]], dim=-1)
-        log_probs = _adding_up(target, rounded)
-        return TeacherSignal(log_probs, Support(target=torch.zeros_like(batch.next_ids), ids=ids))
+        ids = torch.cat([batch.next_ids[:, None], _ids(rows["ids"], device)], dim=-1)
+        rounded = dequantize(_numbers(rows["steps"], device))
+        target = _numbers(rows["target"], device)[:, None]
+        if ids.shape[-1] < self.metadata.vocabulary:
+            rounded = torch.cat([rounded, _numbers(rows["rest"], device)[:, None]], dim=-1)
+        support = Support(target=torch.zeros_like(batch.next_ids), ids=ids)
+        return TeacherSignal(_normalised(target, rounded), support)
 
-    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
-        """As they were captured: ranks are not read off the rounded log-probabilities."""
-        assert support.ids is not None
-        columns = _on(support.ids.device, rows["likeliest"].astype(np.int32)).long()
-        return support.ids.gather(-1, columns)
+    def likeliest(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
+        """Those of the capture: ranks are not read off rounded log-probabilities."""
+        return _ids(rows["likeliest"], device)
 
 
-def _adding_up(
+def _inserted(ids: np.ndarray, token_ids: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
+    """The `count` likeliest tokens: the others by rank, the response token at its own rank."""
+    tokens, likeliest = np.arange(len(ids)), np.empty((len(ids), count), ids.dtype)
+    for place in range(count):
+        other = ids[tokens, np.minimum(place - (place > rank), ids.shape[-1] - 1)]
+        likeliest[:, place] = np.where(place == rank, token_ids, other)
+    return likeliest
+
+
+def _normalised(
     target: Float[Tensor, "tokens 1"], rounded: Float[Tensor, "tokens others"]
 ) -> LogProbs:
-    """Log-probabilities whose sum is one: the next token's, and what it leaves to the others.
+    """Log-probabilities whose sum is one: the response token's, and what it leaves to the others.
 
     Where that is next to nothing, single precision cannot tell how much it is. So the others change
-    by no more than they may have been rounded, and the rest is shared by all.
+    by no more than they may have been rounded, and the remainder is shared by all.
     """
     shares = rounded.log_softmax(-1)  # among the others
     stored = rounded[:, :1] - shares[:, :1]  # what is left to them, rounded
-    left = torch.log(-torch.expm1(target)).clamp(stored - packing.STEP, stored + packing.STEP)
+    left = torch.log(-torch.expm1(target)).clamp(stored - STEP_NATS, stored + STEP_NATS)
     return torch.cat([target, shares + left], dim=-1) - torch.logaddexp(target, left)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came up in some draws, the really next token, and fillers that never came up."""
+    """Tokens sampled from the teacher with their counts, the response token, and fillers."""
 
-    facts: Facts
+    metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
 
     @cached_property
-    def layout(self) -> Layout:
-        """Of its blocks."""
-        return layout(self.facts)
+    def schema(self) -> pa.Schema:
+        """The columns of its files."""
+        return schema(self.metadata)
 
-    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
-        """Ids and counts, a place of each row for each draw; -1 and 0 where fewer came up."""
+    def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
+        """Ids and counts, padded to the number of draws with -1 and 0."""
         assert order is not None
-        assert self.facts.draws is not None
-        distinct = stored[COUNTS]
-        shape = (len(distinct), min(self.facts.draws, self.facts.vocabulary))
-        taken = np.arange(shape[1]) < distinct
-        gaps, ids, counts = np.zeros(shape, np.int32), np.full(shape, -1), np.zeros(shape, np.int16)
-        gaps[taken] = stored["gaps"]
-        ids[taken] = order[packing.from_gaps(gaps)[taken]]
-        counts[taken] = stored["counts"]
-        return {"ids": ids.astype(np.int32), "counts": counts, "target": stored["target"][:, 0]}
+        assert self.metadata.draws is not None
+        lengths = table["sampled_positions"].combine_chunks().value_lengths().to_numpy()
+        shape = (len(lengths), min(self.metadata.draws, self.metadata.vocabulary))
+        taken = np.arange(shape[1]) < lengths[:, None]
+        keys = np.full(shape, len(order) << 16)  # behind those of all tokens
+        positions = _values(table, "sampled_positions").astype(np.int64)
+        keys[taken] = positions << 16 | _values(table, "counts")
+        keys.sort(axis=-1)
+        return {
+            "token_ids": _values(table, "token_id"),
+            "ids": np.append(order, -1)[keys >> 16].astype(np.int32),
+            "counts": (keys & 0xFFFF).astype(np.int16),
+            "target": _values(table, "log_prob"),
+        }
 
-    def distributions(self, rows: Numbers, batch: Batch) -> TeacherSignal:
+    def distributions(self, rows: Rows, batch: Batch) -> TeacherSignal:
         """As `pipeline.distributions.sampled_targets` has it.
 
-        The next token has the share of the draws that it got, often none: only so are the shares
-        on average the teacher's probabilities.
+        The response token has the share of the draws that it got, often none: only so are the
+        shares on average the teacher's probabilities.
         """
-        assert self.facts.draws is not None
+        assert self.metadata.draws is not None
         device = batch.next_ids.device
-        ids, counts = _on(device, rows["ids"]).long(), _on(device, rows["counts"]).float()
-        size = self.facts.vocabulary
-        return signal_from_counts(ids, counts, batch.next_ids, self.facts.draws, size)
+        ids, counts = _ids(rows["ids"], device), _numbers(rows["counts"], device)
+        draws, size = self.metadata.draws, self.metadata.vocabulary
+        return signal_from_counts(ids, counts, batch.next_ids, draws, size)
 
-    def likeliest(self, rows: Numbers, support: Support) -> None:
-        """Draws don't tell."""
+    def likeliest(self, rows: Rows, device: torch.device) -> None:
+        """None: draws don't tell."""
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """The last hidden state, and the teacher's head that makes it a dense distribution."""
+    """The last hidden state, and the teacher's head that makes a dense distribution of it."""
 
-    facts: Facts
-    head: Head
+    metadata: CacheMetadata
+    head: LMHead
     work: ModelCounter = field(default_factory=ModelCounter)  # of the head
 
     @cached_property
-    def layout(self) -> Layout:
-        """Of its blocks."""
-        return layout(self.facts, self.head.linear.in_features)
+    def schema(self) -> pa.Schema:
+        """The columns of its files."""
+        return schema(self.metadata, self.head.linear.in_features)
 
-    def decode(self, stored: Numbers, order: packing.Order | None) -> Numbers:
+    def decode(self, table: pa.Table, _order: VocabularyOrder | None) -> Rows:
         """The states in half precision."""
-        assert order is None  # no token ids are stored
-        kept = {name: stored[name] for name in ("likeliest", "states")}
-        return kept | {"target": stored["target"][:, 0]}
+        return {
+            "token_ids": _values(table, "token_id"),
+            "states": _values(table, "hidden_state"),
+            "target": _values(table, "log_prob"),
+            "likeliest": _values(table, "top_ids"),
+        }
 
-    def distributions(self, rows: Numbers, batch: Batch) -> "HiddenForecast":
-        """Dense, from the same product that the live teacher ends with."""
-        return HiddenForecast(self, _on(batch.next_ids.device, rows["states"]), batch)
+    def distributions(self, rows: Rows, batch: Batch) -> "HiddenDistributions":
+        """Dense distributions, from the same product that the live teacher ends with."""
+        states = to_device(torch.from_numpy(rows["states"]), batch.next_ids.device)
+        return HiddenDistributions(self, states, batch)
 
-    def likeliest(self, rows: Numbers, support: Support) -> Int[Tensor, "tokens ranked"]:
-        """As they were captured: a rounded state may have others."""
-        return _on(support.target.device, rows["likeliest"].astype(np.int64))
+    def likeliest(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
+        """Those of the capture: a rounded state may have others."""
+        return _ids(rows["likeliest"], device)
 
 
 @dataclass(frozen=True)
-class HiddenForecast:
-    """Hidden states of a batch; of their logits a part exists at a time."""
+class HiddenDistributions:
+    """The hidden states of a batch; logits exist for a part of them at a time."""
 
     tier: Hidden
     states: Float[Tensor, "tokens width"]
@@ -204,8 +220,11 @@ class HiddenForecast:
     def chunk(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
         states, head, work = self.states[rows], self.tier.head, self.tier.work
-        with autocast(states.device, self.tier.facts.precision):
+        with autocast(states.device, self.tier.metadata.precision):
             logits = head.on(states.device)(states.float())
         work.scored_tokens += len(states)
         work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
         return dense(logits, self.batch.next_ids[rows])
+
+
+Tier = TopK | Sampled | Hidden

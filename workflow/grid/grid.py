@@ -179,7 +179,7 @@ class Grid:
 
         `precision` is that of whoever learns from it; None: that of the experiment's training.
         """
-        settings = self.experiment.teacher_cache.of_job()
+        settings = self.experiment.teacher_cache.model_dump(mode="json")
         precision = precision or self.experiment.training.precision
         if precision != "auto":  # so that a cache of the default keeps its id
             settings["precision"] = precision

@@ -24,7 +24,7 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.reader import CachedTeacher, opened
+from pipeline.teacher_cache.reader import CachedTeacher, open_shards
 from pipeline.training.compile import try_compile
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
@@ -132,6 +132,6 @@ def _losses(made: TrainingRun) -> list[float]:
 
 def _stored(folder: Path, task: Task, pool: Sequence[Text]) -> CachedTeacher:
     teacher, settings = model(task.name, 2, task.device).requires_grad_(False), CacheJob(k=TOP)
-    facts = stage.facts_of(teacher, settings, [FILE])
-    writer.write(folder / FILE, list(Capture(teacher, settings, BUDGET).of(pool)), facts)
-    return opened(folder, facts, ["train"])
+    facts = stage.cache_metadata(teacher, settings, [FILE])
+    writer.write(folder / FILE, list(Capture(teacher, settings, BUDGET).batches(pool)), facts)
+    return open_shards(folder, facts, ["train"])

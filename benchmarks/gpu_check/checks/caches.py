@@ -17,8 +17,8 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache import lm_head, writer
 from pipeline.teacher_cache.capture import Capture
-from pipeline.teacher_cache.metadata import HEAD
-from pipeline.teacher_cache.reader import opened
+from pipeline.teacher_cache.format import HEAD
+from pipeline.teacher_cache.reader import open_shards
 
 TITLE = "caches of every tier against the live teacher"
 SECONDS = 60
@@ -44,12 +44,12 @@ def measure(device: torch.device) -> Iterator[Figure]:
     for name, settings in TIERS.items():
         with tempfile.TemporaryDirectory() as folder:
             stored = _stored(Path(folder), settings, device, pool)
-        if settings.kept == "sampled":
+        if settings.written_tier == "sampled":
             same = _same_draws(settings, device, pool)
             yield Figure(f"{name}: draws as on a CPU", same, at_least=OVERLAP)
             continue
         yield from _errors(name, stored, live, exact)
-        if settings.kept == "top_k":
+        if settings.written_tier == "top_k":
             expected = exact.log_probs.topk(settings.k).indices
             shared = _shared(stored.support.ids, expected)
             yield Figure(f"{name}: ids as in float32", shared, at_least=OVERLAP)
@@ -79,20 +79,20 @@ def _stored(
     folder: Path, settings: CacheJob, device: torch.device, pool: Sequence[Text]
 ) -> TeacherSignal:
     model = tiny("llama", 1, device)
-    facts = stage.facts_of(model, settings, [FILE])
-    writer.write(folder / FILE, list(Capture(model, settings, 4096).of(pool)), facts)
+    facts = stage.cache_metadata(model, settings, [FILE])
+    writer.write(folder / FILE, list(Capture(model, settings, 4096).batches(pool)), facts)
     if facts.tier == "hidden":
         lm_head.save(model, folder / HEAD)
     batch = collate(pool, CPU)
-    return opened(folder, facts, ["train"]).signal(batch)
+    return open_shards(folder, facts, ["train"]).signal(batch)
 
 
 def _same_draws(settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> float:
     """The share of drawn ids that the CPU's float32 teacher draws, too, from the same numbers."""
     found = []
     for where in (device, CPU):
-        kept = list(Capture(tiny("llama", 1, where), settings, 4096).of(pool))
+        kept = list(Capture(tiny("llama", 1, where), settings, 4096).batches(pool))
         for one in kept:
             one.wait()
-        found.append(torch.cat([part["ids"] for one in kept for part in one.parts]))
+        found.append(torch.cat([part["ids"] for one in kept for part in one.chunks]))
     return _shared(*found)

@@ -40,7 +40,7 @@ def measure(device: torch.device) -> Iterator[Figure]:
                     counted_lm_head(teacher, part)
 
     def captured() -> None:
-        for one in capture.of(pool):
+        for one in capture.batches(pool):
             one.wait()
 
     bare, whole = best(device, forward, RUNS), best(device, captured, RUNS)
