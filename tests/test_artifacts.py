@@ -16,7 +16,6 @@ from pipeline.artifacts import checksums, schemas
 from pipeline.artifacts.artifact import (
     Job,
     atomic_write,
-    other_makings,
     read_id,
     read_json,
     write_json,
@@ -200,18 +199,6 @@ def made(folder: Path, content: str, seconds: float, **inputs: Path) -> Path:
         write_json(temporary / "cost.json", {"seconds": seconds})
         write_manifest(temporary, Job(folder.name, "0a1b2c3d", {}), inputs)
     return folder
-
-
-def test_another_making_of_an_input_is_noticed_but_not_the_same_one_again(tmp_path: Path):
-    cache = made(tmp_path / "caches/cache-1", "signal", seconds=1)
-    student = made(tmp_path / "students/student-1", "weights", seconds=1, cache=cache)
-    assert other_makings([student, cache]) == []
-    made(cache, "signal", seconds=2)
-    assert other_makings([student, cache]) == []
-    made(cache, "another signal", seconds=1)
-    assert other_makings([student, cache]) == [
-        f"{student} was made from another making of cache-1 than is there now"
-    ]
 
 
 def test_half_done_work_is_gone_on_with_under_the_same_job_and_inputs_only(tmp_path: Path):

@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -169,22 +169,6 @@ def is_up_to_date(folder: Path, job: Job, inputs: Mapping[str, Path]) -> bool:
     made = checksums.read_manifest(folder)
     same_job = (made["id"], made["code"], made["settings"]) == (job.id, job.code, job.settings)
     return same_job and made["input_contents"] == content_digests(inputs)
-
-
-def other_makings(folders: Sequence[Path]) -> list[str]:
-    """A sentence for each artifact that was made from another making of one of the others.
-
-    An artifact that is lost and made again holds the same bytes on a CPU; on a GPU it may not.
-    """
-    made = {path: checksums.read_manifest(path) for path in dict.fromkeys(folders)}
-    now = {one["id"]: one["content"] for one in made.values() if "content" in one}
-    found = []
-    for path, one in made.items():
-        for role, read in one.get("input_contents", {}).items():
-            id = one["inputs"][role]
-            if id in now and now[id] != read:
-                found.append(f"{path} was made from another making of {id} than is there now")
-    return found
 
 
 def _versions() -> dict[str, str]:
