@@ -49,7 +49,7 @@ def test_choices_after_one_question_are_read_once():
     lm = CheckpointLM(model(), WORDS, 4000)
     context = WORDS.encode("Where is the cat? It is the")
     choices = [WORDS.encode(one, add_special_tokens=False) for one in "ABCD"]
-    readings = lm._readings([(None, context, ids) for ids in choices if len(ids) == 1])
+    readings = lm._share([(None, context, ids) for ids in choices if len(ids) == 1])
     assert len(readings) == 1
     assert len(readings[0].requests) > 1
 
@@ -81,9 +81,9 @@ def test_a_greedy_text_is_not_written_far_beyond_its_stop():
     lm = CheckpointLM(model(), WORDS, 4000)
     prompt = PAIRS[0][0]
     free = lm.generate_until(writing([], [prompt], length=256))[0]
-    assert len(lm.written[prompt, 0].response_ids) > 32  # it doesn't end early by itself
+    assert len(lm.generated[prompt, 0].response_ids) > 32  # it doesn't end early by itself
     lm.generate_until(writing([free[0]], [prompt], length=256))
-    assert len(lm.written[prompt, 0].response_ids) <= 32
+    assert len(lm.generated[prompt, 0].response_ids) <= 32
 
 
 def test_a_model_too_short_for_a_response_is_refused():
@@ -126,7 +126,7 @@ def test_given_ids_are_asked_whatever_the_model_s_tokenizer_would_make():
     ids = [words.bos_token_id, *words.encode("Repeat cat")]
     lm.prompts = {"Repeat cat": ids}
     lm.generate_until(writing([], ["Repeat cat"], length=8))
-    assert list(lm.written["Repeat cat", 0].prompt_ids) == ids
+    assert list(lm.generated["Repeat cat", 0].prompt_ids) == ids
 
 
 def test_given_prompts_are_never_cut_and_lm_eval_s_are_counted():
@@ -135,7 +135,7 @@ def test_given_prompts_are_never_cut_and_lm_eval_s_are_counted():
     lm.label = "dolly"
     long = "Repeat cat dog sun sea hat map cup key " * 4
     lm.generate_until(writing([], [long, "Repeat cat"], length=8))
-    assert lm.cut == {"dolly": 1}
+    assert lm.truncated == {"dolly": 1}
     lm.prompts = {long: words.encode(long)}
     needed = len(words.encode(long)) + 8
     with pytest.raises(
@@ -151,10 +151,10 @@ def test_the_token_that_ended_a_text_is_no_part_of_it():
     model = talker(words)
     free = CheckpointLM(model, words, 4000)
     free.generate_until(writing([], ["Repeat cat"], length=30))
-    ids = list(free.written["Repeat cat", 0].response_ids)
+    ids = list(free.generated["Repeat cat", 0].response_ids)
     model.generation_config.eos_token_id = [words.eos_token_id, ids[9]]  # no special token
     lm = CheckpointLM(model, words, 4000)
     (said,) = lm.generate_until(writing([], ["Repeat cat"], length=30))
     end = ids.index(ids[9])
-    assert list(lm.written["Repeat cat", 0].response_ids) == ids[: end + 1]
+    assert list(lm.generated["Repeat cat", 0].response_ids) == ids[: end + 1]
     assert said == words.decode(ids[:end], skip_special_tokens=True)

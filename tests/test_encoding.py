@@ -56,7 +56,7 @@ def test_a_response_is_tokenized_as_it_stands_behind_its_prompt(words: PreTraine
     (pair,) = Encoder(words).pairs([[Piece(prompt, True)]], [response])
     assert not pair.is_merged
     together = pair.prompt_ids + pair.response_ids
-    assert together == Encoder(words).before + plain(words, prompt + response)
+    assert together == Encoder(words).prefix + plain(words, prompt + response)
 
 
 def test_the_space_before_a_text_is_no_part_of_a_response():

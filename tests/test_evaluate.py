@@ -28,12 +28,12 @@ PROMPTS = [Text(f"text-{at}", WORDS.encode(one["prompt"]), []) for at, one in en
 def test_the_excess_error_is_that_of_both_models_own_texts():
     student, teacher, length = model(1), model(2), 12
     found = exposure_bias.measure(
-        student, teacher, "t", PROMPTS, max_new_tokens=length, seed=3, budget=100
+        student, teacher, "t", PROMPTS, max_new_tokens=length, seed=3, max_tokens=100
     )
     totals = {}
     for writer in (student, teacher):
         choose = exposure_bias.sampler(Sampling(temperature=1.0))
-        texts = exposure_bias.write(PROMPTS, [writer], choose, length, 3, "student")
+        texts = exposure_bias.generate(PROMPTS, [writer], choose, length, 3, "student")
         total = 0.0
         for text in texts:
             ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
@@ -50,7 +50,7 @@ def test_the_excess_error_is_that_of_both_models_own_texts():
 
 def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
     same, places = model(1), {text.example_id: at for at, text in enumerate(PROMPTS)}
-    texts = exposure_bias.write(
+    texts = exposure_bias.generate(
         PROMPTS, [same], exposure_bias.sampler(Sampling(temperature=1.0)), 6, 0, "student"
     )
     found = exposure_bias.divergences(same, same, texts, places, 6, 100)
@@ -59,7 +59,9 @@ def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
 
 def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
     same = model(1)
-    found = exposure_bias.measure(same, same, "t", PROMPTS, max_new_tokens=6, seed=0, budget=100)
+    found = exposure_bias.measure(
+        same, same, "t", PROMPTS, max_new_tokens=6, seed=0, max_tokens=100
+    )
     items = found.items.to_pandas().set_index("metric")
     assert items.loc["excess_error_percent", "value"].isna().all()
     assert (items.loc["excess_error_percent", "weight"] == 0).all()

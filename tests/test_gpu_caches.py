@@ -140,7 +140,7 @@ def test_held_out_measures_are_those_of_the_cpu(tmp_path: Path, gpu: Ledger):
 def test_exposure_is_measured_on_texts_that_a_gpu_writes(gpu: Ledger):
     student, teacher = on_gpu(llama(3)), on_gpu(llama(7))
     found = exposure_bias.measure(
-        student, teacher, "one", texts(6), max_new_tokens=5, seed=1, budget=BUDGET
+        student, teacher, "one", texts(6), max_new_tokens=5, seed=1, max_tokens=BUDGET
     )
     assert not gpu.rounded
     assert not gpu.forbidden

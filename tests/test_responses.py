@@ -17,7 +17,7 @@ def answered(seeds: list[int], temperature: float) -> EvaluationRecords:
     generation = GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
     checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
     tasks = responses.response_tasks(
-        "dolly", ITEMS, generation, lambda prompt, seed: checkpoint.written[prompt, seed]
+        "dolly", ITEMS, generation, lambda prompt, seed: checkpoint.generated[prompt, seed]
     )
     results = lm_eval_results.evaluate_tasks(checkpoint, tasks, None, seed=0)
     return responses.response_records("dolly", generation, results)

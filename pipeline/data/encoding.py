@@ -43,13 +43,13 @@ class Encoder:
     tokenizer: PreTrainedTokenizerBase
 
     @property
-    def before(self) -> list[int]:
-        """What the tokenizer puts before any text."""
+    def prefix(self) -> list[int]:
+        """The special tokens that the tokenizer adds before any text."""
         return self._around[0]
 
     @property
-    def behind(self) -> list[int]:
-        """What the tokenizer puts behind any text."""
+    def suffix(self) -> list[int]:
+        """The special tokens that the tokenizer adds after any text."""
         return self._around[1]
 
     @cached_property
@@ -98,8 +98,8 @@ class Encoder:
         return len(self._specials.findall(text)) if self._special_tokens else 0
 
     def _begun(self, ids: list[int]) -> list[int]:
-        has_it = ids[: len(self.before)] == self.before
-        return (ids if has_it else [*self.before, *ids]) or [self.tokenizer.eos_token_id]
+        has_it = ids[: len(self.prefix)] == self.prefix
+        return (ids if has_it else [*self.prefix, *ids]) or [self.tokenizer.eos_token_id]
 
     def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
         if not texts:

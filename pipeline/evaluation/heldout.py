@@ -2,13 +2,13 @@
 
 They are the likelihood of the references, calibration, and nearness to teachers.
 
-Notation: q the student, p a teacher, both at T = 1; g the token that really comes next.
+Notation: q the student, p a teacher, both at T = 1; g the ground-truth next token.
 
     nll_nats            -log q(g)
     kl_to_teacher_nats  KL(p ‖ q)
     reverse_kl_nats     KL(q ‖ p)
     entropy_gap_nats    H(q) - H(p): above zero, the student is less sure than its teacher
-    top1_agreement      whether both find the same token likeliest
+    top1_agreement      whether both have the same likeliest token
     top5_agreement      the share of the teacher's five likeliest that are among the student's
 
 On a sparse support (the teacher's K likeliest tokens and a bucket for all others) both divergences
@@ -46,23 +46,23 @@ SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
 
 
 @dataclass(frozen=True)
-class PerTeacher:
-    """What is measured against one teacher, a value for each token of a batch or of all texts."""
+class TeacherComparison:
+    """The metrics against one teacher, a value for each token of a batch or of all texts."""
 
     metrics: Mapping[str, np.ndarray]
     uncertainty: np.ndarray  # 1 - p(g)
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """What is measured at the tokens of a batch, or of all texts."""
+class TokenMetrics:
+    """The metrics of each token of a batch, or of all texts."""
 
-    text: np.ndarray  # which of the texts a token belongs to
+    text: np.ndarray  # index of the text that a token belongs to
     position: np.ndarray  # in the response, from 1
     nll: np.ndarray
     confidence: np.ndarray  # of the likeliest token
-    correct: np.ndarray  # whether that one really comes next
-    teachers: Mapping[str, PerTeacher]
+    correct: np.ndarray  # whether that one is the ground truth
+    teachers: Mapping[str, TeacherComparison]
 
 
 @torch.no_grad()
@@ -70,19 +70,19 @@ def measure(
     model: PreTrainedModel,
     texts: Sequence[Text],
     teachers: Mapping[str, Teacher],
-    budget: int,
+    max_tokens: int,
     precision: Precision = "auto",
 ) -> EvaluationRecords:
-    """Every measure of every text; batches hold `budget` positions.
+    """Every measure of every text; batches hold at most `max_tokens` positions.
 
     The model reads in the precision that its teachers have read in; what follows is float32.
     """
-    places = {text.example_id: at for at, text in enumerate(texts)}
-    pace, parts = ProgressLog(TASK, len(texts)), []
-    for batch in micro_batches(texts, budget, model.device):
-        parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, places))
-        pace.step(len(batch.texts))
-    tokens = _joined(parts)
+    index_of = {text.example_id: index for index, text in enumerate(texts)}
+    progress, parts = ProgressLog(TASK, len(texts)), []
+    for batch in micro_batches(texts, max_tokens, model.device):
+        parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, index_of))
+        progress.step(len(batch.texts))
+    tokens = _concatenate(parts)
     ids = [text.example_id for text in texts]
     return EvaluationRecords(items=_items(tokens, ids), calibration=calibration(tokens, ids))
 
@@ -91,28 +91,30 @@ def _tokens(
     model: LiveTeacher,
     batch: Batch,
     teachers: Mapping[str, Teacher],
-    places: Mapping[str, int],
-) -> Tokens:
+    index_of: Mapping[str, int],
+) -> TokenMetrics:
     logits = model.logits(batch)
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
     likeliest = ranking.likeliest(logits, RANKED)
     greatest = target_log_prob(logits, likeliest[:, 0])
-    compared = {
-        name: _compared(teacher.signal(batch), logits, likeliest)
+    comparisons = {
+        name: _compare(teacher.signal(batch), logits, likeliest)
         for name, teacher in teachers.items()
     }
     lengths = [len(text.response_ids) for text in batch.texts]
-    return Tokens(
-        text=np.repeat([places[text.example_id] for text in batch.texts], lengths),
+    return TokenMetrics(
+        text=np.repeat([index_of[text.example_id] for text in batch.texts], lengths),
         position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
         nll=_array(total - target_log_prob(logits, batch.next_ids)),
         confidence=_array((greatest - total).exp()),
         correct=_array(likeliest[:, 0] == batch.next_ids),
-        teachers=compared,
+        teachers=comparisons,
     )
 
 
-def _compared(signal: TeacherSignal, logits: torch.Tensor, likeliest: torch.Tensor) -> PerTeacher:
+def _compare(
+    signal: TeacherSignal, logits: torch.Tensor, likeliest: torch.Tensor
+) -> TeacherComparison:
     p, q = signal.log_probs, log_probs_on(logits, signal.support)
     best = signal.likeliest
     metrics: dict[str, PerToken] = {
@@ -126,65 +128,67 @@ def _compared(signal: TeacherSignal, logits: torch.Tensor, likeliest: torch.Tens
         shared = (best[:, :, None] == likeliest[:, None, :]).any(-1)
         metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
     unsure = -torch.expm1(target_log_prob(p, signal.support.target))
-    return PerTeacher({name: _array(one) for name, one in metrics.items()}, _array(unsure))
+    return TeacherComparison(
+        {name: _array(values) for name, values in metrics.items()}, _array(unsure)
+    )
 
 
 def _array(values: torch.Tensor) -> np.ndarray:
     return values.double().cpu().numpy()
 
 
-def _joined(parts: Sequence[Tokens]) -> Tokens:
+def _concatenate(parts: Sequence[TokenMetrics]) -> TokenMetrics:
     first = parts[0]
     teachers = {
-        name: PerTeacher(
+        name: TeacherComparison(
             {
                 metric: np.concatenate([part.teachers[name].metrics[metric] for part in parts])
-                for metric in one.metrics
+                for metric in comparison.metrics
             },
             np.concatenate([part.teachers[name].uncertainty for part in parts]),
         )
-        for name, one in first.teachers.items()
+        for name, comparison in first.teachers.items()
     }
     names = ("text", "position", "nll", "confidence", "correct")
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return Tokens(**columns, teachers=teachers)
+    return TokenMetrics(**columns, teachers=teachers)
 
 
-def _items(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
+def _items(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
     """The means of the tokens of each text: of all of them, and of the slices that there are."""
     everything = np.ones(len(tokens.nll), dtype=bool)
     by_position = _positions(tokens.position)
-    found = []
+    tables = []
 
     def add(name: str, values: np.ndarray, teacher: str, slices: Mapping[str, np.ndarray]) -> None:
         for part, chosen in ({"": everything} | dict(slices)).items():
             metric = Metric(TASK, name, slice=part, teacher=teacher)
-            found.append(_means(metric, values, chosen, tokens.text, ids))
+            tables.append(_means(metric, values, chosen, tokens.text, ids))
 
     add("nll_nats", tokens.nll, "", by_position)
-    for teacher, one in tokens.teachers.items():
-        by_difficulty = _difficulty(one.uncertainty)
+    for teacher, comparison in tokens.teachers.items():
+        by_difficulty = _difficulty(comparison.uncertainty)
         for part, chosen in by_difficulty.items():
             metric = Metric(TASK, "nll_nats", slice=part, teacher=teacher)
-            found.append(_means(metric, tokens.nll, chosen, tokens.text, ids))
-        for name, values in one.metrics.items():
+            tables.append(_means(metric, tokens.nll, chosen, tokens.text, ids))
+        for name, values in comparison.metrics.items():
             add(name, values, teacher, by_difficulty | by_position if name in SLICED else {})
-    return pa.concat_tables(found)
+    return pa.concat_tables(tables)
 
 
 def _positions(position: np.ndarray) -> dict[str, np.ndarray]:
-    """Tokens by where they stand in the response; nothing for responses of one slice's length."""
+    """The tokens of each range of positions in the response that has any."""
     ends = [*(first - 1 for first in POSITIONS[1:]), None]
-    found = {}
+    slices = {}
     for first, last in zip(POSITIONS, ends, strict=True):
         chosen = (position >= first) & (position <= (last or np.inf))
         if chosen.any():
-            found[f"tokens {first}-{last or ''}"] = chosen
-    return found
+            slices[f"tokens {first}-{last or ''}"] = chosen
+    return slices
 
 
 def _difficulty(uncertainty: np.ndarray) -> dict[str, np.ndarray]:
-    """Hard tokens are those of which the teacher is at least as unsure as of the median token.
+    """Hard and easy tokens: the teacher is at least as unsure of hard ones as of the median.
 
     Q. Zhong et al., 2024, arXiv:2402.11890: uncertainty is 1 - p(g). They take the median of a
     batch in training; here it is that of the test split, so that all students share it.
@@ -202,22 +206,23 @@ def _means(
 ) -> pa.Table:
     counts = np.bincount(text[chosen], minlength=len(ids))
     sums = np.bincount(text[chosen], weights=values[chosen], minlength=len(ids))
-    there = np.flatnonzero(counts)
-    return item_rows(metric, [ids[at] for at in there], sums[there] / counts[there], counts[there])
+    present = np.flatnonzero(counts)
+    means = sums[present] / counts[present]
+    return item_rows(metric, [ids[index] for index in present.tolist()], means, counts[present])
 
 
-def calibration(tokens: Tokens, ids: Sequence[str]) -> pa.Table:
+def calibration(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
     """Rows of CALIBRATION: sums over the tokens of each text in each bin that it has."""
     bins = np.minimum((tokens.confidence * BINS).astype(np.int64), BINS - 1)
-    places = tokens.text * BINS + bins
+    cells = tokens.text * BINS + bins
     size = len(ids) * BINS
-    counts = np.bincount(places, minlength=size)
-    there = np.flatnonzero(counts)
+    counts = np.bincount(cells, minlength=size)
+    present = np.flatnonzero(counts)
     columns = {
-        "example_id": [ids[at] for at in there // BINS],
-        "bin": (there % BINS).astype(np.int32),
-        "tokens": counts[there],
-        "confidence": np.bincount(places, weights=tokens.confidence, minlength=size)[there],
-        "correct": np.bincount(places, weights=tokens.correct, minlength=size)[there].astype(int),
+        "example_id": [ids[index] for index in (present // BINS).tolist()],
+        "bin": (present % BINS).astype(np.int32),
+        "tokens": counts[present],
+        "confidence": np.bincount(cells, weights=tokens.confidence, minlength=size)[present],
+        "correct": np.bincount(cells, weights=tokens.correct, minlength=size)[present].astype(int),
     }
     return pa.table(columns, schema=schemas.CALIBRATION)

@@ -1,4 +1,4 @@
-"""A checkpoint as lm-evaluation-harness sees it: its HFLM, with batches and a generator of ours."""
+"""A checkpoint as an lm-eval model: its HFLM, with our batches and our generation."""
 
 import logging
 from collections import Counter, defaultdict
@@ -25,45 +25,45 @@ from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import Sampling
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
-TEXTS = 1024  # responses that are looked through for stop strings together
-FIRST_TOKENS = 32  # of a greedy response, before it is looked for stop strings
+TEXTS = 1024  # responses that are searched for stop strings together
+FIRST_TOKENS = 32  # of a greedy response, before it is searched for stop strings
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # text, context ids, continuation ids
-Likelihood = tuple[float, bool]  # the log-probability, and whether greedy decoding would write it
+Likelihood = tuple[float, bool]  # the log-probability, and whether greedy decoding gives it
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What is read once for all requests that differ in their last token alone."""
+class SharedText:
+    """A text that is read once for all requests that differ in their last token alone."""
 
     text: Text
-    requests: list[tuple[int, list[int]]]  # place among the requests, and the continuation's ids
+    requests: list[tuple[int, list[int]]]  # index of the request, and the continuation's ids
 
 
 class CheckpointLM(HFLM):
-    """Likelihoods that equal HFLM's, in batches by a token budget; text by our own decoder."""
+    """Likelihoods equal to HFLM's, in batches of at most `max_tokens`; text by our generation."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, budget: int
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> None:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every ready-made model
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
-        self.budget = budget
+        self.max_tokens = max_tokens
         self.encoder = Encoder(tokenizer)
         self.label = "lm-eval"  # for the log
         self.prompts: Mapping[str, Sequence[int]] = {}  # ids of those that are not lm-eval's, whole
-        self.cut: Counter[str] = Counter()  # texts that lost their beginning, by label
-        self.written: dict[tuple[str, int], Text] = {}  # by prompt and seed: lengths and endings
+        self.truncated: Counter[str] = Counter()  # left-truncated texts, by label
+        self.generated: dict[tuple[str, int], Text] = {}  # by prompt and seed
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **options: Any
     ) -> list[int]:
-        """HFLM's ids, without what some tokenizers put behind any text: more is to come there."""
+        """HFLM's ids, without the tokens that some tokenizers add at the end of a text."""
         ids = super().tok_encode(string, add_special_tokens, **options)
-        behind = len(self.encoder.behind)
-        if not behind or len(ids) == len(super().tok_encode(string, False, **options)):
-            return ids  # nothing was put around it
-        return ids[:-behind]
+        suffix = len(self.encoder.suffix)
+        if not suffix or len(ids) == len(super().tok_encode(string, False, **options)):
+            return ids  # nothing was added
+        return ids[:-suffix]
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -77,15 +77,15 @@ class CheckpointLM(HFLM):
         """The log-probability of each text, cut into windows as HFLM does."""
         windows: list[Request] = []
         owners: list[int] = []
-        for at, request in enumerate(requests):
-            found = utils.get_rolling_token_windows(
+        for index, request in enumerate(requests):
+            rolling = utils.get_rolling_token_windows(
                 token_list=self.tok_encode(request.args[0]),
                 prefix_token=self.prefix_token_id,
                 max_seq_len=self.max_length,
                 context_len=1,
             )
-            windows += [(None, *utils.make_disjoint_window(window)) for window in found]
-            owners += [at] * (len(windows) - len(owners))
+            windows += [(None, *utils.make_disjoint_window(window)) for window in rolling]
+            owners += [index] * (len(windows) - len(owners))
         totals = [0.0] * len(requests)
         for owner, (log_prob, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
             totals[owner] += log_prob
@@ -94,50 +94,50 @@ class CheckpointLM(HFLM):
     @torch.no_grad()
     def _loglikelihood_tokens(
         self,
-        requests: Sequence[Request],
+        requests: list[Request],
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Likelihood]:
-        readings = self._readings(requests)
-        by_name = {one.text.example_id: one for one in readings}
-        found: dict[int, Likelihood] = {}
-        pace = ProgressLog(self.label, len(requests), "requests")
-        for batch in micro_batches([one.text for one in readings], self.budget, self.device):
-            done = self._score(batch, [by_name[text.example_id] for text in batch.texts])
-            found |= done
-            pace.step(len(done))
-        return [found[at] for at in range(len(requests))]
+        shared = self._share(requests)
+        by_id = {each.text.example_id: each for each in shared}
+        likelihoods: dict[int, Likelihood] = {}
+        progress = ProgressLog(self.label, len(requests), "requests")
+        for batch in micro_batches([each.text for each in shared], self.max_tokens, self.device):
+            scored = self._score(batch, [by_id[text.example_id] for text in batch.texts])
+            likelihoods |= scored
+            progress.step(len(scored))
+        return [likelihoods[index] for index in range(len(requests))]
 
-    def _readings(self, requests: Sequence[Request]) -> list[Reading]:
-        """One text for all requests with the same ids but the last; too long ones lose their start.
+    def _share(self, requests: Sequence[Request]) -> list[SharedText]:
+        """One text for all requests with the same ids but the last, left-truncated to the context.
 
         So the choices A, B, C, D after one question are read once.
         """
-        sharing: defaultdict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
-        cut = 0
-        for at, (_, context, continuation) in enumerate(requests):
+        owners_of: defaultdict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
+        truncated = 0
+        for index, (_, context, continuation) in enumerate(requests):
             ids = context + continuation
-            cut += len(ids) > self.max_length + 1
+            truncated += len(ids) > self.max_length + 1
             kept = ids[-(self.max_length + 1) :]
-            sharing[tuple(kept[:-1])].append((at, continuation))
-        self._note_cut(cut, len(requests))
-        readings = []
-        for number, (read, owners) in enumerate(sharing.items()):
-            longest = max((one for _, one in owners), key=len)
+            owners_of[tuple(kept[:-1])].append((index, continuation))
+        self._count_truncated(truncated, len(requests))
+        shared = []
+        for number, (read, owners) in enumerate(owners_of.items()):
+            longest = max((ids for _, ids in owners), key=len)
             prompt = read[: len(read) + 1 - len(longest)]
-            readings.append(Reading(Text(str(number), prompt, longest), owners))
-        return readings
+            shared.append(SharedText(Text(str(number), prompt, longest), owners))
+        return shared
 
-    def _score(self, batch: Batch, readings: Sequence[Reading]) -> dict[int, Likelihood]:
-        """The likelihoods of all requests in a batch, by their places."""
-        ends = torch.tensor([len(one.text.response_ids) for one in readings]).cumsum(0).tolist()
-        owners, places, targets = [], [], []
-        for end, reading in zip(ends, readings, strict=True):
-            for owner, ids in reading.requests:
+    def _score(self, batch: Batch, shared: Sequence[SharedText]) -> dict[int, Likelihood]:
+        """The likelihoods of all requests in a batch, by their index."""
+        ends = torch.tensor([len(each.text.response_ids) for each in shared]).cumsum(0).tolist()
+        owners, rows, targets = [], [], []
+        for end, each in zip(ends, shared, strict=True):
+            for owner, ids in each.requests:
                 owners += [owner] * len(ids)
-                places += range(end - len(ids), end)
+                rows += range(end - len(ids), end)
                 targets += ids
-        log_probs, is_likeliest = self._of_targets(batch, places, targets)
+        log_probs, is_likeliest = self._of_targets(batch, rows, targets)
         distinct, number = torch.tensor(owners).unique(return_inverse=True)
         sums = torch.zeros(len(distinct), dtype=torch.float64).index_add_(0, number, log_probs)
         misses = torch.zeros(len(distinct)).index_add_(0, number, (~is_likeliest).float())
@@ -145,113 +145,126 @@ class CheckpointLM(HFLM):
         return {owner: (total, not missed) for owner, total, missed in pairs}
 
     def _of_targets(
-        self, batch: Batch, places: Sequence[int], targets: Sequence[int]
+        self, batch: Batch, rows: Sequence[int], targets: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities of tokens after places of a batch, and whether each is the likeliest.
+        """Log-probabilities of target tokens at rows of a batch, and whether each is the likeliest.
 
         The vocabulary-wide distributions of a few tokens exist at once, however long a text is.
         """
         with autocast(self.device, "auto"):
             hidden = response_hidden(self.model, batch)
         record_scores(self.model, batch.token_count)
-        where = torch.tensor(places, device=hidden.device)
-        wanted = torch.tensor(targets, device=hidden.device)
+        row_ids = torch.tensor(rows, device=hidden.device)
+        target_ids = torch.tensor(targets, device=hidden.device)
         log_probs, is_likeliest = [], []
-        for rows, ids in zip(where.split(HEAD_TOKENS), wanted.split(HEAD_TOKENS), strict=True):
+        for chunk, ids in zip(
+            row_ids.split(HEAD_TOKENS), target_ids.split(HEAD_TOKENS), strict=True
+        ):
             with autocast(self.device, "auto"):
-                logits = lm_head(self.model, hidden[rows])
-            found = log_probs_on(logits, Support(target=ids))
-            log_probs.append(target_log_prob(found, ids).double().cpu())
-            is_likeliest.append((found.argmax(-1) == ids).cpu())
+                logits = lm_head(self.model, hidden[chunk])
+            on_support = log_probs_on(logits, Support(target=ids))
+            log_probs.append(target_log_prob(on_support, ids).double().cpu())
+            is_likeliest.append((on_support.argmax(-1) == ids).cpu())
         return torch.cat(log_probs), torch.cat(is_likeliest)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """A response to each request, cut at its stop strings."""
         responses: dict[int, str] = {}
         by_options: dict[str, list[int]] = {}
-        for at, request in enumerate(requests):
-            by_options.setdefault(repr(sorted(request.args[1].items())), []).append(at)
-        pace = ProgressLog(self.label, len(requests))
-        for places in by_options.values():
-            options = normalize_gen_kwargs(requests[places[0]].args[1], self.max_gen_toks)
-            prompts = [requests[at].args[0] for at in places]
-            for at, text in zip(places, self._answers(prompts, dict(options), pace), strict=True):
-                self.written[requests[at].args[0], options.get("seed", 0)] = text
-                responses[at] = _cut(self._decoded(text), options["until"])
-        return [responses[at] for at in range(len(requests))]
+        for index, request in enumerate(requests):
+            by_options.setdefault(repr(sorted(request.arguments[1].items())), []).append(index)
+        progress = ProgressLog(self.label, len(requests))
+        for indices in by_options.values():
+            options: dict[str, Any] = dict(
+                normalize_gen_kwargs(requests[indices[0]].arguments[1], self.max_gen_toks)
+            )
+            prompts = [requests[index].arguments[0] for index in indices]
+            texts = self._respond(prompts, options, progress)
+            for index, prompt, text in zip(indices, prompts, texts, strict=True):
+                self.generated[prompt, options.get("seed", 0)] = text
+                responses[index] = _cut(self._decode(text), options["until"])
+        return [responses[index] for index in range(len(requests))]
 
-    def _answers(
-        self, prompts: list[str], options: dict[str, Any], pace: ProgressLog
+    def _respond(
+        self, prompts: list[str], options: dict[str, Any], progress: ProgressLog
     ) -> list[Text]:
+        """The responses to prompts that share their options; prompts of like length go together."""
         length = options["max_gen_toks"]
-        asked = self._ask(prompts, self.max_length - length)
+        texts = self._prompt_texts(prompts, self.max_length - length)
         if self.prompts:
             keys = "evaluation.max_new_tokens, or evaluation.prompt_tokens for long items"
-            positions.check(f"{self.label}: the model", self.model.config, asked, length, keys)
-        order = sorted(range(len(asked)), key=lambda at: len(asked[at].prompt_ids))
-        found: dict[int, Text] = {}
+            positions.check(f"{self.label}: the model", self.model.config, texts, length, keys)
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index].prompt_ids))
+        responses: dict[int, Text] = {}
         for first in range(0, len(order), TEXTS):
-            places = order[first : first + TEXTS]
-            texts = [asked[at] for at in places]
-            found |= zip(places, self._write(texts, options, pace), strict=True)
-        return [found[at] for at in range(len(asked))]
+            indices = order[first : first + TEXTS]
+            chunk = [texts[index] for index in indices]
+            responses |= zip(indices, self._generate(chunk, options, progress), strict=True)
+        return [responses[index] for index in range(len(texts))]
 
-    def _ask(self, prompts: Sequence[str], most: int) -> list[Text]:
-        """Prompts as texts to be continued; of lm-eval's, a long one loses its beginning.
+    def _prompt_texts(self, prompts: Sequence[str], longest: int) -> list[Text]:
+        """Prompts as texts to be continued; those of lm-eval are left-truncated to `longest`.
 
-        Those whose ids are given are never cut: all models of an experiment are asked the same.
+        Prompts whose ids are given are never truncated: all models get the same ones.
         """
         if all(prompt in self.prompts for prompt in prompts):
             return [Text(prompt, self.prompts[prompt], []) for prompt in prompts]
-        if most < 1:
+        if longest < 1:
             raise ValueError(
                 f"{self.label}: the model reads {self.max_length} tokens, which leaves no room for "
                 "a prompt before its response; lower evaluation.max_new_tokens"
             )
         encoded = self.encoder.prompts([[Piece(prompt, True)] for prompt in prompts])
-        self._note_cut(sum(len(ids) > most for ids in encoded), len(prompts))
+        self._count_truncated(sum(len(ids) > longest for ids in encoded), len(prompts))
         pairs = zip(prompts, encoded, strict=True)
-        return [Text(prompt, ids[-most:], []) for prompt, ids in pairs]
+        return [Text(prompt, ids[-longest:], []) for prompt, ids in pairs]
 
-    def _note_cut(self, cut: int, asked: int) -> None:
-        if cut:
-            self.cut[self.label] += cut
-            log(f"{self.label}: {cut} of {asked} texts lose their beginning: too long")
+    def _count_truncated(self, truncated: int, texts: int) -> None:
+        if truncated:
+            self.truncated[self.label] += truncated
+            log(
+                f"{self.label}: {truncated} of {texts} texts were left-truncated to the context "
+                "window"
+            )
 
-    def _write(self, texts: list[Text], options: dict[str, Any], pace: ProgressLog) -> list[Text]:
-        """Responses; greedy ones with stop strings are written on until one occurs, or the end.
+    def _generate(
+        self, texts: list[Text], options: dict[str, Any], progress: ProgressLog
+    ) -> list[Text]:
+        """Responses; greedy ones with stop strings are continued until one of these occurs.
 
-        What is drawn depends on the place in the response, so a sampled one is written in one go.
+        Random draws depend on the position in the response, so a sampled one is generated at once.
         """
-        until, most = options["until"], options["max_gen_toks"]
+        until, longest = options["until"], options["max_gen_toks"]
         if options.get("do_sample") or not any(until):
-            return self._continued(texts, options, most, pace)
+            return self._continue(texts, options, longest, progress)
 
-        length = min(FIRST_TOKENS, most)
-        texts = self._continued(texts, options, length)
-        while length < most:
-            open_ones = [at for at, text in enumerate(texts) if self._goes_on(text, until)]
-            more = min(length, most - length)
-            longer = self._continued([texts[at] for at in open_ones], options, more)
-            for at, text in zip(open_ones, longer, strict=True):
-                texts[at] = text
+        length = min(FIRST_TOKENS, longest)
+        texts = self._continue(texts, options, length)
+        while length < longest:
+            unfinished = [
+                index for index, text in enumerate(texts) if not self._is_finished(text, until)
+            ]
+            more = min(length, longest - length)
+            continued = self._continue([texts[index] for index in unfinished], options, more)
+            for index, text in zip(unfinished, continued, strict=True):
+                texts[index] = text
             length += more
-        pace.step(len(texts), sum(len(text.response_ids) for text in texts))
+        progress.step(len(texts), sum(len(text.response_ids) for text in texts))
         return texts
 
-    def _goes_on(self, text: Text, until: list[str]) -> bool:
-        decoded = self._decoded(text)
-        return not text.ended and not any(stop in decoded for stop in until if stop)
+    def _is_finished(self, text: Text, until: list[str]) -> bool:
+        decoded = self._decode(text)
+        return text.ended or any(stop in decoded for stop in until if stop)
 
     @torch.no_grad()
-    def _continued(
+    def _continue(
         self,
         texts: list[Text],
         options: dict[str, Any],
         length: int,
-        pace: ProgressLog | None = None,
+        progress: ProgressLog | None = None,
     ) -> list[Text]:
-        """The texts with so many tokens more, their earlier responses kept."""
+        """The texts with up to `length` more tokens in their responses."""
         if not texts:
             return []
         sampled = options.get("do_sample", False)
@@ -260,25 +273,30 @@ class CheckpointLM(HFLM):
             top_p=options.get("top_p") or 1.0,
             top_k=options.get("top_k") or 0,
         )
-        asked = [Text(one.example_id, [*one.prompt_ids, *one.response_ids], []) for one in texts]
+        prompts = [
+            Text(text.example_id, [*text.prompt_ids, *text.response_ids], []) for text in texts
+        ]
         seed = options.get("seed", 0)
-        choose = sampler(sampling)
-        more = generate(asked, [self.model], choose, length, seed, "student", pace)
+        continuations = generate(
+            prompts, [self.model], sampler(sampling), length, seed, "student", progress
+        )
         return [
             Text(
-                old.example_id,
-                old.prompt_ids,
-                [*old.response_ids, *new.response_ids],
-                ended=new.ended,
+                text.example_id,
+                text.prompt_ids,
+                [*text.response_ids, *continuation.response_ids],
+                ended=continuation.ended,
             )
-            for old, new in zip(texts, more, strict=True)
+            for text, continuation in zip(texts, continuations, strict=True)
         ]
 
-    def _decoded(self, text: Text) -> str:
+    def _decode(self, text: Text) -> str:
         ids = text.response_ids[:-1] if text.ended else text.response_ids
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        decoded = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        assert isinstance(decoded, str)
+        return decoded
 
 
 def _cut(text: str, stops: list[str]) -> str:
-    places = [text.find(stop) for stop in stops if stop and stop in text]
-    return text[: min(places)] if places else text
+    ends = [text.find(stop) for stop in stops if stop and stop in text]
+    return text[: min(ends)] if ends else text

@@ -45,7 +45,7 @@ def conventions_of_model(folder: Path) -> TextConventions:
     eos_token_ids = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
     ends = [tokenizer.eos_token_id, *(end for ids in eos_token_ids for end in token_ids(ids))]
     distinct = list(dict.fromkeys(ends))
-    return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).before, distinct)
+    return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).prefix, distinct)
 
 
 def manifest_entries(conventions: TextConventions) -> dict[str, object]:

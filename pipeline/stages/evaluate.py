@@ -118,7 +118,7 @@ class Evaluator:
                     texts,
                     max_new_tokens=generation.max_new_tokens,
                     seed=generation.decoding_seeds[0],
-                    budget=self.options.micro_batch_tokens,
+                    max_tokens=self.options.micro_batch_tokens,
                 )
             )
         cost = sum((counter.as_teacher() for counter in counters), Cost())
@@ -130,8 +130,8 @@ class Evaluator:
 
         asked = self.questions(name, generation)
         self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
-        self.checkpoint.written.clear()
-        look_up = partial(_written, self.checkpoint)
+        self.checkpoint.generated.clear()
+        look_up = partial(_generated, self.checkpoint)
         tasks = responses.response_tasks(name, asked.items, generation, look_up)
         results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
         results |= {LEFT_OUT: {name: asked.left_out}}
@@ -161,12 +161,12 @@ class Evaluator:
         results = lm_eval_results.evaluate_tasks(
             self.checkpoint, tasks, settings.items, settings.seed
         )
-        results |= {CUT: {name: self.checkpoint.cut[name]}}
+        results |= {CUT: {name: self.checkpoint.truncated[name]}}
         return lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results)
 
 
-def _written(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
-    return checkpoint.written[prompt, seed]
+def _generated(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
+    return checkpoint.generated[prompt, seed]
 
 
 def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, object]:
