@@ -104,8 +104,8 @@ def test_a_tokenizer_that_ends_any_text_ends_no_prompt_and_no_context():
     adds, plain = byte_level(begins=True, ends=True), byte_level(begins=True)
     one, other = (CheckpointLM(talker(words), words, 4000) for words in (adds, plain))
     prompts = ["Repeat cat dog\n", "<s>Repeat cat\n"]
-    assert [text.prompt_ids for text in one._ask(prompts, 99)] == [
-        text.prompt_ids for text in other._ask(prompts, 99)
+    assert [text.prompt_ids for text in one._prompt_texts(prompts, 99)] == [
+        text.prompt_ids for text in other._prompt_texts(prompts, 99)
     ]
     asked = [Instance("loglikelihood", {}, ("Repeat cat", " dog sun"), 0)]
     assert one.loglikelihood(asked) == other.loglikelihood(asked)
@@ -116,7 +116,7 @@ def test_prompts_of_training_and_of_writing_are_the_same_ids():
     for prompt in ("Repeat cat dog\n", "<s>Repeat cat dog\n", "Repeat "):
         row = {"example_id": "a", "prompt": prompt, "responses": ["cat dog"]}
         trained = encode([row], words, TokensSettings()).columns["prompt_ids"]
-        asked = CheckpointLM(talker(words), words, 4000)._ask([prompt], 99)
+        asked = CheckpointLM(talker(words), words, 4000)._prompt_texts([prompt], 99)
         assert [text.prompt_ids for text in asked] == trained
 
 

@@ -107,7 +107,8 @@ def _faulty_element(content: str) -> int:
     reader, at, number = json.JSONDecoder(), content.find("[") + 1, 1
     with contextlib.suppress(ValueError, RecursionError):
         while True:
-            _, at = reader.raw_decode(content, GAP.match(content, at).end())
+            gap = GAP.match(content, at)
+            _, at = reader.raw_decode(content, gap.end() if gap else at)
             number += 1
     return number
 

@@ -98,7 +98,7 @@ def _hub_rows(settings: Hub, split: str) -> list[Row]:
     except (OSError, ValueError) as error:
         raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
     return [
-        Row(f"{settings.name}[{split}], row {number}", values)
+        Row(f"{settings.name}[{split}], row {number}", dict(values))
         for number, values in enumerate(table, start=1)
     ]
 
