@@ -14,7 +14,7 @@ from snaking import ROOT, Copy, edited
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.resources.estimates import work
+from workflow.resources.estimates import workload_of
 from workflow.resources.fit import (
     CONTEXT_MB,
     CPU_MICRO_BATCH,
@@ -22,10 +22,10 @@ from workflow.resources.fit import (
     MB,
     USABLE,
     Fit,
-    Work,
-    fit,
+    Workload,
+    fit_job,
+    fit_to,
     least_mb,
-    placed,
 )
 from workflow.resources.machine import CPU, GPU, GPU_SPEED, Machine
 from workflow.resources.requests import ResourceRequests, refusals
@@ -55,11 +55,11 @@ def shipped(name: str) -> Grid:
 def test_a_micro_batch_fits_beside_the_weights():
     grid = Grid(validate(yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())))
     for artifact in grid.artifacts.values():
-        doing = work(grid, artifact)
-        if not doing.loaded:
+        workload = workload_of(grid, artifact)
+        if not workload.loaded:
             continue
         for device in (24_000, 80_000):
-            found = fit(doing, Machine(device_memory_mb=device))
+            found = fit_to(workload, Machine(device_memory_mb=device))
             assert found.computing / MB + CONTEXT_MB <= USABLE * device
             assert found.micro_batch >= GRAIN
             assert not found.is_checkpointed
@@ -83,15 +83,17 @@ def test_where_the_profile_names_a_gpu_a_tiny_job_stays_off_it(grid: Grid):
 
 
 def test_a_small_model_with_much_to_do_is_faster_on_a_gpu():
-    little = Work(operations=1e12, loaded=4 * 5 * MB)
+    little = Workload(operations=1e12, loaded=4 * 5 * MB)
     much = replace(little, operations=1e15)  # hours on a core, seconds on a GPU
-    assert [placed(one, GPU).machine for one in (little, much)] == [CPU, GPU]
+    assert [fit_job(one, GPU).machine for one in (little, much)] == [CPU, GPU]
 
 
 def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
     # 40 GB of weights and what belongs to them, and 20 or 1 MB for each position
-    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, step_positions=4_096)
-    roomy, tight = (fit(doing, Machine(device_memory_mb=one)) for one in (150_000, 80_000))
+    workload = Workload(
+        resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, step_positions=4_096
+    )
+    roomy, tight = (fit_to(workload, Machine(device_memory_mb=one)) for one in (150_000, 80_000))
     # 0.85 of 150 GB less the weights and 1.5 GB leaves room for 1,433 positions
     assert roomy == Fit(Machine(device_memory_mb=150_000), 1_024, False, 40e9 + 1_024 * 60e6)
     # 0.85 of 80 GB for 441: less than 512. With 1 MB each, for all of the step
@@ -99,10 +101,10 @@ def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
 
 
 def test_the_least_that_a_job_needs_is_its_weights_and_one_micro_batch():
-    doing = Work(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB)
-    doing = replace(doing, logits=100 * MB, logit_bytes=10)
-    assert least_mb(doing, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512
-    read = replace(doing, checkpointed=0)
+    workload = Workload(resident=40_000 * MB, per_position=60 * MB, checkpointed=MB)
+    workload = replace(workload, logits=100 * MB, logit_bytes=10)
+    assert least_mb(workload, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512
+    read = replace(workload, checkpointed=0)
     assert least_mb(read, GPU) == CONTEXT_MB + 40_000 + 1_000 + 512 * 60
 
 
@@ -200,7 +202,9 @@ def test_a_profiles_machine_is_read_as_snakemake_reads_it(tmp_path: Path):
 def test_a_whole_teacher_beside_it_more_than_doubles_what_a_logit_takes(tiny: dict[str, Any]):
     def per_position(change: dict[str, Any]) -> int:
         grid = Grid(validate(edited(tiny, change)))
-        return work(grid, grid.evaluations[grid.student("sft", "small", "large", 1)]).per_position
+        return workload_of(
+            grid, grid.evaluations[grid.student("sft", "small", "large", 1)]
+        ).per_position
 
     plain = per_position({})
     # 28 instead of 12 bytes for each of 320 tokens

@@ -17,7 +17,7 @@ from pipeline.settings.models import Shape
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.resources.estimates import estimate, work
+from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import MB, least_mb
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import (
@@ -116,9 +116,9 @@ def test_training_costs_six_operations_a_parameter_and_a_live_teacher_two(grid: 
     teacher = size(grid.teacher("large"), VOCABULARY).parameters
     # 12 steps of 8 texts, each half of 64 + 32 tokens long; 2 validations of 64 texts
     read, measured = 12 * 8 * 48, 2 * 64 * 48
-    alone = work(grid, grid.student("sft", "small", "large", 1))
+    alone = workload_of(grid, grid.student("sft", "small", "large", 1))
     assert alone.operations == read * 6 * own + measured * 2 * own
-    live = work(grid, grid.student("gkd", "small", "large", 1))
+    live = workload_of(grid, grid.student("gkd", "small", "large", 1))
     written = 12 * 8 * 8  # of at most 8 tokens, by both models
     more = read * 2 * teacher + written * 2 * (own + teacher)
     assert live.operations == alone.operations + more
@@ -128,7 +128,7 @@ def test_training_holds_weights_gradients_and_two_moments(grid: Grid):
     student = grid.student("sft", "small", "large", 1)
     own = size(student, VOCABULARY).parameters
     # 4 bytes each, and bfloat16 copies
-    assert work(grid, student).resident == (4 * 4 + 2) * own
+    assert workload_of(grid, student).resident == (4 * 4 + 2) * own
 
 
 def test_a_student_that_writes_holds_its_writers_copies_and_a_frozen_teacher_its_matrices(
@@ -141,7 +141,7 @@ def test_a_student_that_writes_holds_its_writers_copies_and_a_frozen_teacher_its
     # matrices in bfloat16; the table of embeddings stays in float32, and its copy is the head
     teacher = 2 * (live.parameters - 320 * 32) + (4 + 2) * 320 * 32
     held = {
-        name: work(grid, grid.student(name, "small", "large", 1)).resident
+        name: workload_of(grid, grid.student(name, "small", "large", 1)).resident
         for name in ("gkd", "reverse_kl", "okd")
     }
     assert grid.method("reverse_kl").policy == "fixed"
@@ -155,27 +155,30 @@ def test_in_float32_nothing_is_held_twice(tiny: dict[str, Any]):
     grid = Grid(validate(edited(tiny, {"training.precision": "float32", "methods.gkd": None})))
     own = size(grid.student("sft", "small", "large", 1), VOCABULARY).parameters
     teacher = size(grid.teacher("large"), VOCABULARY).parameters
-    assert work(grid, grid.student("sft", "small", "large", 1)).resident == 16 * own
-    assert work(grid, grid.student("gkd", "small", "large", 1)).resident == 18 * own + 4 * teacher
+    assert workload_of(grid, grid.student("sft", "small", "large", 1)).resident == 16 * own
+    assert (
+        workload_of(grid, grid.student("gkd", "small", "large", 1)).resident
+        == 18 * own + 4 * teacher
+    )
 
 
 def test_epochs_count_the_training_examples(tiny: dict[str, Any]):
     once = edited(tiny, {"training": {"epochs": 2, "batch_size": 8}})
     grid = Grid(validate(once))
     # 150 lines, of which 12 each are set apart
-    assert work(grid, grid.student("sft", "small", "large", 1)).steps == -(-2 * 126 // 8)
+    assert workload_of(grid, grid.student("sft", "small", "large", 1)).steps == -(-2 * 126 // 8)
 
 
 def test_the_logits_of_a_part_are_held_beside_the_weights(tiny: dict[str, Any]):
     grid = Grid(validate(edited(tiny, {"methods": {"sft": None, "reverse_kl": None}})))
-    doing = work(grid, grid.student("sft", "small", "large", 1))
+    workload = workload_of(grid, grid.student("sft", "small", "large", 1))
     # 2 micro-batches of 8 texts, each half of 64 + 32 tokens long
-    assert (doing.logits, doing.logit_bytes) == (2 * 8 * 48 * VOCABULARY, 16)
-    assert work(grid, grid.student("reverse_kl", "small", "large", 1)).logit_bytes == 40
-    wide = replace(doing, logits=2**30)
+    assert (workload.logits, workload.logit_bytes) == (2 * 8 * 48 * VOCABULARY, 16)
+    assert workload_of(grid, grid.student("reverse_kl", "small", "large", 1)).logit_bytes == 40
+    wide = replace(workload, logits=2**30)
     for memory_mb, at_once in ((24_000, 2**26), (80_000, 2**28)):
         machine = Machine(device_memory_mb=memory_mb)
-        more = least_mb(wide, machine) - least_mb(replace(doing, logits=0), machine)
+        more = least_mb(wide, machine) - least_mb(replace(workload, logits=0), machine)
         assert abs(more * MB - 16 * at_once) <= MB
 
 

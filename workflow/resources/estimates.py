@@ -1,25 +1,24 @@
-"""How much time, memory and disk a job will take, before it ever ran.
+"""How much time, memory and disk a job will take, before it has ever run.
 
-With N the parameters of the model, T those of a teacher that is read live, L and W the layers and
-the width, V the vocabulary, and a text as long as half of what `tokens` allows:
+With N the parameters of the model, T those of a live teacher, L and W layers and width, V the
+vocabulary, and texts half as long as `tokens` allows:
 
     seconds   start + operations / speed + kernels, where an optimizer step of B tokens costs
               6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
-              writes; a cache 2 T, an evaluation 2 N for each token read or written
+              generates; a cache costs 2 T, an evaluation 2 N for each token read or generated
     memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
-              bfloat16 copies on a GPU, 2 N for those that a student writes with, 2 T + 4 V W for
-              a live teacher (6 T where it learns); of any other use 6 N
-              and for each position of a micro-batch L W times the bytes of its family
+              bfloat16 copies on a GPU, 2 N for the copies that a student generates with, and
+              2 T + 4 V W for a live teacher (6 T where it learns); of any other use 6 N.
+              For each position of a micro-batch: L W times the bytes of its family
               (`workflow.resources.model_sizes`) with gradients; 8 L W without, and 12 V for its
-              logits (28
-              beside a whole teacher's), of which training holds a part: 16 bytes for each, 40
-              beside those of a live teacher
-              and for each of the positions in a writer's KV cache 8 L W, or a tenth of a GPU
-    disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K likeliest or drawn
-              tokens in its support, or 2 W of a hidden state and 4 V W for the head
+              logits (28 beside a whole teacher's). Training holds a chunk of its logits: 16 bytes
+              for each, 40 beside those of a live teacher.
+              For each position of a KV cache 8 L W, or a tenth of a GPU
+    disk      4 N of a checkpoint; of a cache for each token 3 K + 16, with K most likely or drawn
+              tokens in its support, or 2 W of a hidden state and 4 V W for the lm_head
 
-What a CPU takes was measured on two cores. What a GPU takes is counted on tensors that are no more
-than shapes, and expected: this program has run on none. Nothing of the machine enters an id.
+A CPU's speed was measured on two cores; a GPU's memory is counted on tensors without storage, and
+its speed is an expectation. Nothing of the machine enters an id.
 """
 
 import math
@@ -34,7 +33,7 @@ from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
-from workflow.resources.fit import CONTEXT_MB, MB, Work, is_small, placed, seconds
+from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 
@@ -49,7 +48,7 @@ ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job takes. The memory of a GPU is 0 where none is used."""
+    """Time, memory and disk of a job. The memory of a GPU is 0 where none is used."""
 
     seconds: float
     memory_mb: int
@@ -58,30 +57,30 @@ class Estimate:
 
 
 def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> Estimate:
-    """What the job that makes an artifact takes; by default where its models would be run."""
-    doing = work(grid, artifact)
+    """Time, memory and disk of the job of an artifact; by default where its models would run."""
+    workload = workload_of(grid, artifact)
     if machine is None:
-        machine = CPU if is_small(doing) else GPU
-    found = placed(doing, machine)
-    needed = seconds(doing, found) + doing.loaded / READ_BYTES_PER_SECOND
-    if found.machine.device_memory_mb:
-        host, on_gpu = doing.loaded + doing.host, CONTEXT_MB + _mb(found.computing)
+        machine = CPU if is_small(workload) else GPU
+    fit = fit_job(workload, machine)
+    duration = seconds(workload, fit) + workload.loaded / READ_BYTES_PER_SECOND
+    if fit.machine.device_memory_mb:
+        host, on_gpu = workload.loaded + workload.host, CONTEXT_MB + _mb(fit.computing)
     else:  # in float32 what a position leaves is twice as large
-        left = found.micro_batch * doing.per_position
-        host, on_gpu = found.computing + left + doing.host, 0
-    memory_mb = found.machine.speed.base_mb + _mb(host)
-    return Estimate(needed, memory_mb, on_gpu, _mb(doing.disk))
+        activations = fit.micro_batch * workload.per_position
+        host, on_gpu = fit.computing + activations + workload.host, 0
+    memory_mb = fit.machine.speed.base_mb + _mb(host)
+    return Estimate(duration, memory_mb, on_gpu, _mb(workload.disk))
 
 
-def work(grid: Grid, artifact: Artifact) -> Work:
-    """What the job of an artifact does."""
+def workload_of(grid: Grid, artifact: Artifact) -> Workload:
+    """The workload of the job that makes an artifact."""
     return _WORK.get(artifact.stage, _preparation)(grid, artifact)
 
 
-def _training(grid: Grid, artifact: Artifact) -> Work:
+def _training(grid: Grid, artifact: Artifact) -> Workload:
     settings, inputs = artifact.settings, dict(artifact.inputs)
     training, method = settings["training"], settings["method"]
-    own = _size(grid, artifact)
+    model = _size(grid, artifact)
     live = _size(grid, inputs["teacher"]) if "teacher" in inputs else None
     teacher = live.parameters if live else 0
 
@@ -92,38 +91,39 @@ def _training(grid: Grid, artifact: Artifact) -> Work:
     measured = training["validations"] * training["validation_texts"] * length
     positions = 2 * training["batch_size"] * length
     return replace(
-        held_in_training(own, live, settings),
-        operations=steps * (read * (6 * own.parameters + 2 * teacher))
-        + steps * written * 2 * (own.parameters + teacher)
-        + measured * 2 * own.parameters,
+        held_in_training(model, live, settings),
+        operations=steps * (read * (6 * model.parameters + 2 * teacher))
+        + steps * written * 2 * (model.parameters + teacher)
+        + measured * 2 * model.parameters,
         steps=steps,
         step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
-        logits=positions * own.vocabulary,
+        logits=positions * model.vocabulary,
         logit_bytes=40 if live else 16,
-        trained=own.parameters,
+        trained=model.parameters,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
     )
 
 
-def held_in_training(own: Size, live: Size | None, settings: Mapping[str, Any]) -> Work:
-    """What a student, and a live teacher where there is one, take of memory and disk."""
+def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]) -> Workload:
+    """Memory and disk that a student takes, with a live teacher where there is one."""
     method, writes = settings["method"], _writes(settings["method"])
     half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
-    left = (1 if half else 2) * own.left_bytes
-    return Work(
-        loaded=4 * (own.parameters + (live.parameters if live else 0)),
-        resident=(16 + 2 * half + 2 * writes) * own.parameters + _teacher_bytes(live, method, half),
-        per_position=left * own.depth,
-        checkpointed=4 * own.depth + left * own.width,  # the inputs of all layers, and one layer
-        writer=_key_values(own) if writes else 0,
-        disk=4 * own.parameters,
-        state=12 * own.parameters,
+    left = (1 if half else 2) * model.left_bytes
+    return Workload(
+        loaded=4 * (model.parameters + (live.parameters if live else 0)),
+        resident=(16 + 2 * half + 2 * writes) * model.parameters
+        + _teacher_bytes(live, method, half),
+        per_position=left * model.depth,
+        checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
+        writer=_key_values(model) if writes else 0,
+        disk=4 * model.parameters,
+        state=12 * model.parameters,
     )
 
 
 def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> int:
-    """Of a live teacher: one that never learns is held as it is multiplied, but for a table."""
+    """Bytes of a live teacher; one that never learns is in bfloat16, but for its embeddings."""
     if live is None:
         return 0
     if method["update"]:
@@ -132,7 +132,7 @@ def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> 
 
 
 def _cached(grid: Grid, cache: Artifact | None) -> int:
-    """Of a cache that is read: a bounded part of it, and the head of its teacher."""
+    """Bytes of a cache that is read: a bounded part of it, and its teacher's lm_head."""
     if cache is None:
         return 0
     teacher = _size(grid, dict(cache.inputs)["teacher"])
@@ -140,75 +140,79 @@ def _cached(grid: Grid, cache: Artifact | None) -> int:
     return CACHE_READER_BYTES + 4 * teacher.vocabulary * teacher.width * hidden
 
 
-def _writing(grid: Grid, artifact: Artifact) -> Work:
-    settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
+def _writing(grid: Grid, artifact: Artifact) -> Workload:
+    settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
     texts = prompts * settings["samples"] // (2 if settings.get("half") else 1)
-    return _read_and_write(grid, own, 0, texts, settings["max_new_tokens"], disk_per_token=6)
+    return _read_and_write(grid, model, 0, texts, settings["max_new_tokens"], disk_per_token=6)
 
 
-def _caching(grid: Grid, artifact: Artifact) -> Work:
-    settings, own = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
+def _caching(grid: Grid, artifact: Artifact) -> Workload:
+    settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
     hidden = settings.get("tier") == "hidden"
     kept = 0 if hidden else settings.get("draws") or settings["k"]
-    per_token = 2 * own.width if hidden else 3 * kept + 16
-    done = _read_and_write(grid, own, texts, 0, 0, disk_per_token=per_token)
+    per_token = 2 * model.width if hidden else 3 * kept + 16
+    done = _read_and_write(grid, model, texts, 0, 0, disk_per_token=per_token)
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
     # two shards as they were captured, and one as it is put into its columns
-    host = shard * (8 * own.width if hidden else 60 * kept)
-    return replace(done, host=host, disk=done.disk + 4 * own.vocabulary * own.width * hidden)
+    host = shard * (8 * model.width if hidden else 60 * kept)
+    return replace(done, host=host, disk=done.disk + 4 * model.vocabulary * model.width * hidden)
 
 
-def _evaluating(grid: Grid, artifact: Artifact) -> Work:
-    own, asked = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
+def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
+    model, asked = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
     texts = _examples(grid)["test"]
     tasks = sum(1 for one in asked.tasks if one != HELD_OUT)
     answers = tasks * (asked.items or texts) * len(asked.decoding_seeds)
-    done = _read_and_write(grid, own, texts, answers, asked.max_new_tokens, disk_per_token=100)
+    done = _read_and_write(grid, model, texts, answers, asked.max_new_tokens, disk_per_token=100)
     # exposure reads one teacher after another
     live = [_size(grid, one).parameters for role, one in artifact.inputs if role == "teacher"]
     caches = [one for role, one in artifact.inputs if role == "cache"]
     if live or any(one.settings.get("tier") == "hidden" for one in caches):
-        more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * own.vocabulary
+        more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * model.vocabulary
         done = replace(done, per_position=done.per_position + more)
     most = max(live, default=0)
     return replace(done, loaded=done.loaded + 4 * most, resident=done.resident + 6 * most)
 
 
 def _read_and_write(
-    grid: Grid, own: Size, read: int, written: int, new: int, disk_per_token: int
-) -> Work:
-    """Work of a model that reads some texts and answers others, with `new` tokens at most."""
+    grid: Grid, model: Size, read: int, written: int, new: int, disk_per_token: int
+) -> Workload:
+    """Workload of a model that reads some texts and answers others, with `new` tokens at most."""
     length, prompt = _positions(grid), grid.experiment.tokens.prompt_tokens
     positions = read * length + written * (prompt // 2 + new)
     groups = math.ceil(written * (prompt + new) / BATCH_TOKENS)
     response = grid.experiment.tokens.response_tokens // 2
-    return Work(
-        operations=2 * own.parameters * positions,
+    return Workload(
+        operations=2 * model.parameters * positions,
         step_positions=max(1, read * length),
         written_positions=groups * new,
-        loaded=4 * own.parameters,
-        resident=6 * own.parameters,
-        per_position=8 * own.depth + LOGIT_BYTES * own.vocabulary,
-        writer=_key_values(own) if written else 0,
+        loaded=4 * model.parameters,
+        resident=6 * model.parameters,
+        per_position=8 * model.depth + LOGIT_BYTES * model.vocabulary,
+        writer=_key_values(model) if written else 0,
         host=(read + written) * EXAMPLE_BYTES * 10,
         disk=disk_per_token * (read * response + written * new),
     )
 
 
-def _preparing_model(grid: Grid, artifact: Artifact) -> Work:
-    own = _size(grid, artifact)
-    return Work(seconds=own.parameters / MB, host=12 * own.parameters, disk=4 * own.parameters)
+def _preparing_model(grid: Grid, artifact: Artifact) -> Workload:
+    model = _size(grid, artifact)
+    return Workload(
+        seconds=model.parameters / MB, host=12 * model.parameters, disk=4 * model.parameters
+    )
 
 
-def _preparation(grid: Grid, _: Artifact) -> Work:
+def _preparation(grid: Grid, _: Artifact) -> Workload:
     """Reading and splitting data, training a tokenizer, tokenizing: a few milliseconds a text."""
     texts = sum(_examples(grid).values())
-    return Work(seconds=texts / 200, host=texts * EXAMPLE_BYTES * 20, disk=texts * EXAMPLE_BYTES)
+    return Workload(
+        seconds=texts / 200, host=texts * EXAMPLE_BYTES * 20, disk=texts * EXAMPLE_BYTES
+    )
 
 
-_WORK: dict[str, Callable[[Grid, Artifact], Work]] = {
+_WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {
     "models": _preparing_model,
     "teachers": _training,
     "starts": _training,
@@ -228,19 +232,19 @@ def _writes(method: Mapping[str, Any]) -> bool:
     return generates_text(method["policy"])
 
 
-def _key_values(own: Size) -> int:
-    return BATCH_TOKENS * 8 * own.depth  # keys and values in float32
+def _key_values(model: Size) -> int:
+    return BATCH_TOKENS * 8 * model.depth  # keys and values in float32
 
 
 def _positions(grid: Grid) -> int:
-    """Of a text: half of what is allowed."""
+    """Positions of a text: half of what is allowed."""
     tokens = grid.experiment.tokens
     return (tokens.prompt_tokens + tokens.response_tokens) // 2
 
 
 @cache
 def _examples(grid: Grid) -> dict[str, int]:
-    """Examples of each split, as far as they can be told without reading the data."""
+    """Examples of each split, as far as can be told without reading the data."""
     data = grid.experiment.data
     source = data.examples
     if isinstance(source, Docstrings):

@@ -21,8 +21,8 @@ LONGEST_MICRO_BATCH = 16_384  # nothing gets faster beyond
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a job does, whatever the machine. Sizes are in bytes."""
+class Workload:
+    """What a job computes and holds, whatever the machine. Sizes are in bytes."""
 
     operations: float = 0
     steps: float = 1  # one after another, each of micro-batches
@@ -52,67 +52,69 @@ class Fit:
     computing: float  # bytes that it then holds while it computes
 
 
-def fit(doing: Work, machine: Machine) -> Fit:
-    """The way in which a job uses the machine that its models run on, on the first attempt."""
+def fit_to(workload: Workload, machine: Machine) -> Fit:
+    """How a job uses a machine on its first attempt, if its models run there."""
     if not machine.device_memory_mb:
-        held = doing.resident + doing.writer + _logits(doing, machine)
-        computing = held + CPU_MICRO_BATCH * doing.per_position
+        held = workload.resident + workload.writer + _logits(workload, machine)
+        computing = held + CPU_MICRO_BATCH * workload.per_position
         return Fit(CPU, CPU_MICRO_BATCH, False, computing)
-    wanted = math.ceil(min(doing.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
-    held = _held(doing, machine)
+    wanted = math.ceil(min(workload.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
+    held = _held(workload, machine)
     room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
-    is_checkpointed = room < GRAIN * doing.per_position and doing.checkpointed > 0
-    each = max(1, doing.checkpointed if is_checkpointed else doing.per_position)
+    is_checkpointed = room < GRAIN * workload.per_position and workload.checkpointed > 0
+    each = max(1, workload.checkpointed if is_checkpointed else workload.per_position)
     tokens = GRAIN * max(1, min(math.floor(room / each / GRAIN), wanted))
     return Fit(machine, tokens, is_checkpointed, held + tokens * each)
 
 
-def least_mb(doing: Work, machine: Machine) -> int:
+def least_mb(workload: Workload, machine: Machine) -> int:
     """The memory of a GPU, in megabytes, below which a job fails however it is run."""
-    least = doing.checkpointed or doing.per_position
-    return CONTEXT_MB + math.ceil((_held(doing, machine) + GRAIN * least) / MB)
+    least = workload.checkpointed or workload.per_position
+    return CONTEXT_MB + math.ceil((_held(workload, machine) + GRAIN * least) / MB)
 
 
-def _held(doing: Work, machine: Machine) -> float:
-    """Bytes that are held beside what a micro-batch takes."""
+def _held(workload: Workload, machine: Machine) -> float:
+    """Bytes that are held beside those of a micro-batch."""
     share = KV_CACHE_SHARE * machine.device_memory_mb * MB
-    writer = max(doing.writer, share) if doing.writer else 0  # the KV cache of a generating model
-    return doing.resident + _logits(doing, machine) + writer
+    writer = max(workload.writer, share) if workload.writer else 0  # a KV cache
+    return workload.resident + _logits(workload, machine) + writer
 
 
-def _logits(doing: Work, machine: Machine) -> int:
-    return doing.logit_bytes * min(logits_at_once(machine, doing.trained), doing.logits)
+def _logits(workload: Workload, machine: Machine) -> int:
+    return workload.logit_bytes * min(logits_at_once(machine, workload.trained), workload.logits)
 
 
 def logits_at_once(machine: Machine, parameters: int) -> int:
-    """The logits of a part of a micro-batch, where so many parameters are trained."""
+    """The most logits of a chunk on a machine, where that many parameters are trained."""
     memory = machine.device_memory_mb * MB
     return max_logits_on_gpu(memory, parameters) if memory else CPU_LOGITS
 
 
-def is_small(doing: Work) -> bool:
+def is_small(workload: Workload) -> bool:
     """Whether starting a GPU may take longer than the job does without one."""
-    return doing.loaded < 4 * GPU_FROM_PARAMETERS
+    return workload.loaded < 4 * GPU_FROM_PARAMETERS
 
 
-def seconds(doing: Work, found: Fit) -> float:
+def seconds(workload: Workload, fit: Fit) -> float:
     """How long a job takes on its machine."""
-    speed = found.machine.speed
-    micro_batches = doing.steps * math.ceil(doing.step_positions / found.micro_batch)
+    speed = fit.machine.speed
+    micro_batches = workload.steps * math.ceil(workload.step_positions / fit.micro_batch)
     # a third more, where layers are computed once more for the backward pass
-    operations = doing.operations * (4 / 3 if found.is_checkpointed else 1)
+    operations = workload.operations * (4 / 3 if fit.is_checkpointed else 1)
     return (
         speed.start_seconds
-        + doing.seconds
+        + workload.seconds
         + operations / speed.operations_per_second
         + micro_batches * speed.batch_seconds
-        + doing.written_positions * speed.position_seconds
+        + workload.written_positions * speed.position_seconds
     )
 
 
-def placed(doing: Work, machine: Machine) -> Fit:
-    """How a job uses a machine: a model that is small stays off its GPU where that is no gain."""
-    on_cpu, there = fit(doing, CPU), fit(doing, machine)
-    if not doing.loaded or (is_small(doing) and seconds(doing, on_cpu) <= seconds(doing, there)):
+def fit_job(workload: Workload, machine: Machine) -> Fit:
+    """How a job uses a machine: a small model stays off the GPU unless it is faster there."""
+    on_cpu, on_machine = fit_to(workload, CPU), fit_to(workload, machine)
+    if not workload.loaded or (
+        is_small(workload) and seconds(workload, on_cpu) <= seconds(workload, on_machine)
+    ):
         return on_cpu
-    return there
+    return on_machine

@@ -17,7 +17,7 @@ from workflow.grid.artifact import Artifact, canonical
 from workflow.jobs.jobs import STAGES, Jobs
 from workflow.jobs.previous_runs import Manifest, setting_changes
 from workflow.jobs.rerun_reasons import Reasons
-from workflow.resources.estimates import estimate, work
+from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
 from workflow.resources.machine import GPU
 
@@ -71,7 +71,7 @@ class Costs:
         if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
             seconds, basis = measured, "measured"
         on_gpu = expected.gpu_memory_mb > 0
-        needed = least_mb(work(self.jobs.grid, artifact), GPU) if on_gpu else 0
+        needed = least_mb(workload_of(self.jobs.grid, artifact), GPU) if on_gpu else 0
         return Cost(seconds, expected.disk_mb, on_gpu, needed, basis)
 
     @cached_property

@@ -14,8 +14,8 @@ from functools import cache
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.jobs.job_files import Wildcards
-from workflow.resources.estimates import Estimate, estimate, work
-from workflow.resources.fit import GRAIN, MB, Fit, least_mb, placed
+from workflow.resources.estimates import Estimate, estimate, workload_of
+from workflow.resources.fit import GRAIN, MB, Fit, fit_job, least_mb
 from workflow.resources.machine import Machine
 
 LEAST_MINUTES = 15
@@ -52,7 +52,7 @@ class ResourceRequests:
         )
 
     def _saving_seconds(self, id: str) -> int:
-        state = work(self.grid, self.grid.by_id[id]).state
+        state = workload_of(self.grid, self.grid.by_id[id]).state
         return math.ceil(SAVING_SLACK * state / SAVED_BYTES_PER_SECOND)
 
     def disk_mb(self, wildcards: Wildcards) -> int:
@@ -95,24 +95,24 @@ class ResourceRequests:
 
     @cache
     def _fit(self, id: str) -> Fit:
-        return placed(work(self.grid, self.grid.by_id[id]), self.machine)
+        return fit_job(workload_of(self.grid, self.grid.by_id[id]), self.machine)
 
 
 def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> list[str]:
-    """What of these can't be made on a machine's GPU, a line for all that need the same of it."""
+    """A line for each group of artifacts that a machine's GPU is too small for."""
     if not machine.device_memory_mb:
         return []
-    found: dict[tuple[str, int], list[Artifact]] = {}
-    for one in artifacts:
-        doing = work(grid, one)
-        needed = least_mb(doing, machine)
-        if placed(doing, machine).machine == machine and needed > machine.device_memory_mb:
-            found.setdefault((one.stage, needed), []).append(one)
+    too_large: dict[tuple[str, int], list[Artifact]] = {}
+    for artifact in artifacts:
+        workload = workload_of(grid, artifact)
+        needed = least_mb(workload, machine)
+        if fit_job(workload, machine).machine == machine and needed > machine.device_memory_mb:
+            too_large.setdefault((artifact.stage, needed), []).append(artifact)
     return [
         f"{_named(alike)} at least {needed * MB / 1e9:.0f} GB of a GPU, and the profile's "
         f"`device_memory_mb` says that one has {machine.device_memory_mb * MB / 1e9:.0f} GB: take "
         f"{_way_out(alike[0])}, or a GPU with more memory"
-        for (_, needed), alike in sorted(found.items())
+        for (_, needed), alike in sorted(too_large.items())
     ]
 
 
