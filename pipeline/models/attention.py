@@ -9,6 +9,7 @@ where a text is no longer than the sliding window of its layers.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +27,9 @@ PROBE_TOKENS = 8
 def unmasked_attention(model: PreTrainedModel, length: int) -> Iterator[None]:
     """Skips the attention mask of texts of up to so many tokens, where it changes nothing."""
     # transformers checks the ids for padding, to warn of it: another wait for nothing
-    vars(model.base_model).setdefault("warn_if_padding_and_no_attention_mask", _no_warning)
-    attention = model.base_model.config._attn_implementation
+    body = _body(model)
+    vars(body).setdefault("warn_if_padding_and_no_attention_mask", _no_warning)
+    attention = body.config._attn_implementation
     if attention != "sdpa" or length > unmasked_context(model):
         yield
         return
@@ -42,12 +44,17 @@ def _no_warning(*_: Tensor | None) -> None:
 
 @contextmanager
 def _attention_function(model: PreTrainedModel, name: str) -> Iterator[None]:
-    before = model.base_model.config._attn_implementation
-    model.base_model.config._attn_implementation = name
+    config = _body(model).config
+    before, config._attn_implementation = config._attn_implementation, name
     try:
         yield
     finally:
-        model.base_model.config._attn_implementation = before
+        config._attn_implementation = before
+
+
+def _body(model: PreTrainedModel) -> PreTrainedModel:
+    assert isinstance(model.base_model, PreTrainedModel)
+    return model.base_model
 
 
 def unmasked_context(model: PreTrainedModel) -> float:
@@ -64,13 +71,17 @@ def unmasked_context(model: PreTrainedModel) -> float:
 def _measure_unmasked_context(model: PreTrainedModel) -> float:
     windows: list[float] = []
     # families of older code compare the names of attention functions
-    attention = model.base_model.config._attn_implementation
+    attention = _body(model).config._attn_implementation
     if attention != "sdpa" or not model._can_set_attn_implementation():
         return 0
 
-    def record_window(*shape: int, allow_is_causal_skip: bool, **rest: object) -> Tensor | None:
-        windows.append((rest.get("local_size") or math.inf) if allow_is_causal_skip else 0)
-        return sdpa_mask(*shape, allow_is_causal_skip=allow_is_causal_skip, **rest)
+    def record_window(
+        *shape: Any, allow_is_causal_skip: bool, local_size: int | None = None, **rest: Any
+    ) -> Tensor | None:
+        windows.append((local_size or math.inf) if allow_is_causal_skip else 0)
+        return sdpa_mask(
+            *shape, allow_is_causal_skip=allow_is_causal_skip, local_size=local_size, **rest
+        )
 
     AttentionInterface.register(RECORDING, sdpa_attention_forward)
     AttentionMaskInterface.register(RECORDING, record_window)

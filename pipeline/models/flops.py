@@ -71,7 +71,9 @@ def count(model: PreTrainedModel) -> ModelCounter:
 def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
     """A dense model's sizes. None for one with stacks of matrices, which experts are kept in."""
     tables = [one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)]
-    head, config = model.get_output_embeddings().weight, model.config
+    output, config = model.get_output_embeddings(), model.config
+    assert isinstance(output, torch.nn.Linear)
+    head = output.weight
     apart = {id(one) for one in (*tables, head)}
     body = [one for one in model.parameters() if one.ndim > 1 and id(one) not in apart]
     if any(one.ndim > 2 for one in body):

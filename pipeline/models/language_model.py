@@ -46,6 +46,8 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
     if computes_in_bfloat16(device, precision):
         tables = {one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)}
         for layer in model.modules():
+            if not isinstance(layer, torch.nn.Linear | Conv1D):
+                continue
             if type(layer) in (torch.nn.Linear, Conv1D) and layer.weight not in tables:
                 layer.weight.data = layer.weight.data.bfloat16()
     return _readied(model, device)
@@ -60,7 +62,8 @@ def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    model = model.to(device).eval()
+    torch.nn.Module.to(model, device)  # in place
+    model.eval()
     logit_scaling(model)
     return model
 
@@ -100,7 +103,9 @@ def lm_head(
     model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:
     """Next-token logits of hidden states, as the model's own forward pass ends."""
-    return compute_logits(model.get_output_embeddings(), logit_scaling(model), hidden)
+    head = model.get_output_embeddings()
+    assert isinstance(head, torch.nn.Linear)
+    return compute_logits(head, logit_scaling(model), hidden)
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:

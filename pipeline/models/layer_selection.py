@@ -1,4 +1,4 @@
-"""A model made of some layers of another."""
+"""A shallower model: some layers of another one."""
 
 import re
 
@@ -17,35 +17,35 @@ def select_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     layers = getattr(holder, name)
     if count > len(layers):
         raise ValueError(f"layers = {count}: the model has {len(layers)}")
-    kept = [round(at * (len(layers) - 1) / (count - 1)) for at in range(count)]
-    chosen = torch.nn.ModuleList(layers[at] for at in kept)
-    for at, layer in enumerate(chosen):
+    kept = [round(index * (len(layers) - 1) / (count - 1)) for index in range(count)]
+    selected = torch.nn.ModuleList(layers[index] for index in kept)
+    for index, layer in enumerate(selected):
         for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = at  # the KV cache is indexed by it
-    setattr(holder, name, chosen)
-    _cut(model.config, kept, len(layers))
+            if "layer_idx" in vars(module):
+                vars(module)["layer_idx"] = index  # the KV cache is indexed by it
+    setattr(holder, name, selected)
+    _select_in_config(model.config, kept, len(layers))
     return model
 
 
 def _layer_holder(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
     """The module that holds the list of layers, and the list's name in it."""
-    found = []
+    holders = []
     for path, module in model.named_modules():
         is_list = isinstance(module, torch.nn.ModuleList)
         if is_list and len(module) == model.config.num_hidden_layers:
             holder, _, name = path.rpartition(".")
-            found.append((model.get_submodule(holder), name))
-    if len(found) != 1:
+            holders.append((model.get_submodule(holder), name))
+    if len(holders) != 1:
         raise ValueError(
             f"layers_of: {type(model).__name__} keeps its layers in an unknown place "
-            f"({len(found)} lists of modules have its number of layers)"
+            f"({len(holders)} lists of modules have its number of layers)"
         )
-    return found[0]
+    return holders[0]
 
 
-def _cut(config: PreTrainedConfig, kept: list[int], count: int) -> None:
-    """Takes over what a configuration says of the layers kept, under whatever names.
+def _select_in_config(config: PreTrainedConfig, kept: list[int], count: int) -> None:
+    """Restricts a configuration's lists to the layers kept, whatever their names.
 
     A list with as many entries as there are layers holds a property of each (`layer_types`,
     `no_rope_layers`); others that are named for it number some layers (`attn_layer_indices`). A
@@ -56,6 +56,6 @@ def _cut(config: PreTrainedConfig, kept: list[int], count: int) -> None:
         if not isinstance(value, list | tuple) or "token_id" in name:
             continue
         if len(value) == count:
-            setattr(config, name, [value[at] for at in kept])
+            setattr(config, name, [value[index] for index in kept])
         elif value and NUMBERS_LAYERS.search(name) and set(value) <= set(range(count)):
-            setattr(config, name, [kept.index(at) for at in value if at in kept])
+            setattr(config, name, [kept.index(layer) for layer in value if layer in kept])

@@ -61,9 +61,9 @@ class Float32Matmul(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Logits) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Logits) -> tuple[Tensor | None, Tensor | None]:
         """The gradients of hidden states and weight, where they are needed."""
-        left, right = ctx.saved_tensors
+        (gradient,), (left, right) = gradients, ctx.saved_tensors
         (needs_hidden, needs_weight), gradient = ctx.needs_input_grad, gradient.bfloat16()
         return (
             _product(gradient, right).to(ctx.dtypes[0]) if needs_hidden else None,

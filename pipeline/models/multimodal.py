@@ -38,8 +38,11 @@ def _extract(model: PreTrainedModel) -> PreTrainedModel:
         part.base_model.load_state_dict(model.get_decoder().state_dict())
     except RuntimeError as error:
         raise ValueError(refusal) from error
+    head, original = part.get_output_embeddings(), model.get_output_embeddings()
+    assert isinstance(head, torch.nn.Linear)
+    assert isinstance(original, torch.nn.Linear)
     with torch.no_grad():
-        part.get_output_embeddings().weight.copy_(model.get_output_embeddings().weight)
+        head.weight.copy_(original.weight)
     part.generation_config = model.generation_config
     return part
 

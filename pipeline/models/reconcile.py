@@ -1,4 +1,4 @@
-"""Model and tokenizer that agree: how a text ends, and which tokens there are."""
+"""Model and tokenizer reconciled: the same tokens, and the same tokens that end a text."""
 
 import json
 import tempfile
@@ -9,8 +9,8 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTr
 
 from pipeline.models.language_model import end_ids
 
-# what of a generation_config changes no token, or is decided by the experiment's own keys
-OWN = {
+# entries of a generation_config that change no token, or that the experiment's own keys decide
+HANDLED_SETTINGS = {
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
@@ -36,9 +36,9 @@ class ModelAndTokenizer(NamedTuple):
 def reconcile_tokenizer(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> ModelAndTokenizer:
-    """The two with one EOS, as many rows as there are tokens, and all ids that end a text.
+    """The two with one EOS, as many embeddings as there are tokens, and all ids that end a text.
 
-    Training ends a response with the tokenizer's EOS. A text that is written ends with that or with
+    Training ends a response with the tokenizer's EOS. A generated text ends with that or with
     any other id at which the source's `generate` stops: `generation_config.eos_token_id`.
 
     Raises:
@@ -59,15 +59,21 @@ def reconcile_tokenizer(
 
 
 def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokenizer's EOS, then the other ids at which the source stops writing."""
-    ids = [one for one in end_ids(model) if 0 <= one < len(tokenizer)]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+    """The tokenizer's EOS, then the other ids at which the source's `generate` stops."""
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
+    ids = [id for id in end_ids(model) if 0 <= id < len(tokenizer)]
+    return list(dict.fromkeys([eos, *ids]))
 
 
 def ignored_generation_settings(settings: GenerationConfig) -> dict[str, object]:
-    """What of a source's generation_config has no effect here, such as a repetition penalty."""
-    said = settings.to_diff_dict().items()
-    return {key: value for key, value in said if key not in OWN and not key.startswith("_")}
+    """The entries of a generation_config without effect here, such as a repetition penalty."""
+    entries = settings.to_diff_dict().items()
+    return {
+        key: value
+        for key, value in entries
+        if key not in HANDLED_SETTINGS and not key.startswith("_")
+    }
 
 
 def _without_tokens_beyond(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -22,7 +22,7 @@ NAMED = 4  # keys that an error lists
 
 
 class LoadingInfo(TypedDict):
-    """What transformers says of a load."""
+    """The report of transformers on a load."""
 
     missing_keys: set[str]
     unexpected_keys: set[str]
@@ -31,7 +31,7 @@ class LoadingInfo(TypedDict):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model, and whether its keys had the prefix of a wrapper, such as `_orig_mod.`."""
 
     model: PreTrainedModel
@@ -43,7 +43,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     revision: str = "main",
     gguf_file: str | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """The model in a folder, or of a name on the hub, on the CPU.
 
     Raises:
@@ -53,8 +53,9 @@ def load(
     """
     if gguf_file is None:
         check_kind(source, AutoConfig.from_pretrained(source, revision=revision))
+    from_pretrained: Any = AutoModelForCausalLM.from_pretrained  # typed without loading info
     read = partial(
-        AutoModelForCausalLM.from_pretrained,
+        from_pretrained,
         source,
         revision=revision,
         gguf_file=gguf_file,
@@ -66,20 +67,23 @@ def load(
     return _whole(source, read)
 
 
-def _whole(source: str | Path, read: Callable[..., tuple[PreTrainedModel, LoadingInfo]]) -> Loaded:
+def _whole(
+    source: str | Path, read: Callable[..., tuple[PreTrainedModel, LoadingInfo]]
+) -> LoadedModel:
     model, info = read()
     unwrapped = any(re.search(WRAPPERS, key) for key in info["unexpected_keys"])
     if unwrapped:
         model, info = read(key_mapping={WRAPPERS: ""})
         # what was changed in loading is undone in saving: the prefix must not come back
-        others = [one for one in model._weight_conversions if WRAPPERS not in one.source_patterns]
-        model._weight_conversions = others
+        conversions = vars(model)["_weight_conversions"]
+        kept = [each for each in conversions if WRAPPERS not in each.source_patterns]
+        vars(model)["_weight_conversions"] = kept
     if faults := _faults(info):
         raise ValueError(
             f"{source}: the saved weights are not those of {type(model).__name__}: "
-            f"{'; '.join(faults)}. Random ones would take their place: save the model anew"
+            f"{'; '.join(faults)}. Random ones would take their place: save the model again"
         )
-    return Loaded(model, unwrapped)
+    return LoadedModel(model, unwrapped)
 
 
 def _faults(info: LoadingInfo) -> list[str]:

@@ -69,7 +69,7 @@ def from_folder(folder: Path, say: Say = log) -> ModelAndTokenizer:
     )
 
 
-def _model(loaded: weights.Loaded, say: Say) -> PreTrainedModel:
+def _model(loaded: weights.LoadedModel, say: Say) -> PreTrainedModel:
     if loaded.unwrapped:
         say("the names of the weights had a wrapper's prefix, such as _orig_mod.: it is left out")
     return loaded.model
