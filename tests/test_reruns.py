@@ -119,7 +119,7 @@ def test_the_page_of_the_report(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_no_job_for_comments_and_docstrings(chain: Copy, tiny: dict[str, Any]):
-    stages = ("stages/prepare_data/stage", "training/loop", "stages/evaluate/stage")
+    stages = ("stages/prepare_data", "training/loop", "stages/evaluate")
     files = (*stages, "losses/jsd", "artifacts/schemas", "reporting/sections/score_plots")
     with contextlib.ExitStack() as edits:
         for file in files:
