@@ -16,6 +16,7 @@ from pipeline.reporting.analysis.teacher_size import teacher_size_effects
 from pipeline.reporting.render import formats
 from pipeline.reporting.sections.contents import comparison_tables
 from pipeline.reporting.sections.gap_closed import gap_closed_plot
+from pipeline.reporting.sections.overview import overview_plot
 from pipeline.reporting.sections.teacher_size import teacher_size_plot, teacher_size_table
 from pipeline.settings.report import ReportSettings
 
@@ -119,3 +120,49 @@ def test_one_method_is_compared_with_nothing() -> None:
     assert gap_closed_plot(comparisons, results, SIZES) is None
     assert teacher_size_plot(comparisons, results, SIZES) is None
     assert teacher_size_table(comparisons, results, SIZES) is None
+    assert overview_plot(comparisons, results, SIZES) is None
+
+
+@pytest.mark.parametrize("metric", ["kl_to_teacher_nats", "rouge_l"])
+def test_the_overview_shows_every_methods_difference_to_sft_as_in_the_table(metric: str) -> None:
+    results, comparisons = compared(made(drawn({**MEANS, "gkd": 0.01}, 3), metric=metric))
+    (table, *_) = comparison_tables(comparisons, results, SIZES)
+    expected = {}  # by method: value, interval, whether it is significant
+    for cells in (row for group in table.groups for row in group.rows):
+        methods, numbers = [cell.text for cell in cells[1:3]], [cell.value for cell in cells[4:7]]
+        if "plain" in methods:
+            sign, other = (1, methods[0]) if methods[1] == "plain" else (-1, methods[1])
+            value, *ends = (sign * number for number in numbers)
+            expected[other] = value, sorted(ends), cells[-1].text in methods
+    best_first = sorted(expected, key=lambda method: expected[method][0])
+    best_first = best_first[::-1] if metric == "rouge_l" else best_first
+
+    plot = overview_plot(comparisons, results, SIZES)
+    assert plot is not None
+    (axes,) = plot.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == best_first
+    assert "Teacher large (5k), student student (100)" in axes.get_title()
+    assert ("higher" if metric == "rouge_l" else "lower") + " is better" in axes.get_xlabel()
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2][: len(expected)]
+    markers = [line for line in axes.lines if line.get_marker() == "o"]
+    shown = {
+        method: (
+            float(marker.get_xdata()[0]),
+            sorted(bar.get_xdata()),
+            marker.get_markerfacecolor() != "white",
+        )
+        for method, bar, marker in zip(best_first, bars, markers, strict=True)
+    }
+    assert shown == expected
+    assert {significant for _, _, significant in shown.values()} == {True, False}
+
+
+def test_the_overview_is_of_the_largest_teacher_and_needs_sft_and_two_more_methods() -> None:
+    both = {**drawn(MEANS, 3, teacher="small"), **drawn(MEANS, 3)}
+    results, comparisons = compared(made(both))
+    plot = overview_plot(comparisons, results, SIZES)
+    assert plot is not None
+    assert plot.figure.axes[0].get_title().startswith("Teacher large")
+    for methods in ({"plain": 0.0, "jsd": 1.0}, {"jsd": 1.0, "gkd": 0.0, "akl": 2.0}):
+        results, comparisons = compared(made(drawn(methods, 3)))
+        assert overview_plot(comparisons, results, SIZES) is None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Row
@@ -67,6 +67,17 @@ class Difference:
     p_value: float
     checkpoint_p_value: float  # of sign flips over items, taking these checkpoints as given
     adjusted_p_value: float | None  # Holm's; None for copies, and one seed where others have more
+
+    def swapped(self) -> "Difference":
+        """The same comparison as `second` − `first`."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            value=-self.value,
+            interval=Interval(-self.interval.high, -self.interval.low),
+            effect_size=None if self.effect_size is None else -self.effect_size,
+        )
 
     @property
     def significantly_different(self) -> bool:

@@ -17,6 +17,7 @@ from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import (
     difference_tables,
     gap_closed,
+    overview,
     score_plots,
     slices,
     teacher_size,
@@ -48,8 +49,14 @@ def sections(
     comparisons: Comparisons,
     sizes: Mapping[str, int],
 ) -> Iterator[Section]:
-    """Every section, the main table first."""
+    """Every section, the main result first."""
     few = _first_pairs(results, PANELS)
+    yield Section(
+        "result",
+        "Main result",
+        (),
+        _plots(lambda: overview.overview_plot(comparisons, results, sizes)),
+    )
     yield Section(
         "scores",
         "Scores",
