@@ -67,8 +67,8 @@ def atomic_write(target: Path) -> Iterator[Path]:
 
 
 def _to_disk(path: Path) -> None:
-    for one in (*path.rglob("*"), path) if path.is_dir() else (path,):
-        _sync(one)
+    for entry in (*path.rglob("*"), path) if path.is_dir() else (path,):
+        _sync(entry)
 
 
 def _sync(path: Path) -> None:
@@ -113,13 +113,13 @@ def read_json(path: Path) -> dict:
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
     """What made an artifact: its job, its inputs, versions, and `facts`."""
-    made = {role: _made(path) for role, path in sorted(inputs.items())}
+    manifests = {role: _made(path) for role, path in sorted(inputs.items())}
     return {
         "id": job.id,
         "code": job.code,
         "settings": job.settings,
-        "inputs": {role: one["id"] for role, one in made.items()},
-        "input_contents": _contents(made),
+        "inputs": {role: manifest["id"] for role, manifest in manifests.items()},
+        "input_contents": _contents(manifests),
         "versions": _versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **facts,
@@ -129,10 +129,10 @@ def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[st
 def write_manifest(folder: Path, job: Job, inputs: Mapping[str, Path], **facts: object) -> None:
     """The provenance of the artifact in `folder`, and what its files hold; written last of all."""
     files = checksums.digests(folder)
-    made = provenance(job, inputs, **facts) | {"files": files}
+    manifest = provenance(job, inputs, **facts) | {"files": files}
     write_json(
         folder / MANIFEST,
-        checksums.with_checksum(made | {"content": checksums.content_digest(files)}),
+        checksums.with_checksum(manifest | {"content": checksums.content_digest(files)}),
     )
 
 
@@ -153,7 +153,9 @@ def _made(path: Path) -> dict[str, Any]:
 
 
 def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    return {role: one["content"] for role, one in manifests.items() if "content" in one}
+    return {
+        role: manifest["content"] for role, manifest in manifests.items() if "content" in manifest
+    }
 
 
 def resume_key(job: Job, inputs: Mapping[str, Path]) -> str:
@@ -166,14 +168,14 @@ def is_up_to_date(folder: Path, job: Job, inputs: Mapping[str, Path]) -> bool:
     """Whether `folder` holds, undamaged, what this job makes of these inputs."""
     if not checksums.is_intact(folder):
         return False
-    made = checksums.read_manifest(folder)
-    same_job = (made["id"], made["code"], made["settings"]) == (job.id, job.code, job.settings)
-    return same_job and made["input_contents"] == content_digests(inputs)
+    manifest = checksums.read_manifest(folder)
+    same_job = all(manifest[key] == getattr(job, key) for key in ("id", "code", "settings"))
+    return same_job and manifest["input_contents"] == content_digests(inputs)
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[library] = metadata.version(library)
-    return found
+            versions[library] = metadata.version(library)
+    return versions

@@ -33,7 +33,9 @@ def _digest(path: Path) -> Digest:
 
 def content_digest(files: Mapping[str, Digest]) -> str:
     """Sixteen hex digits over the files, equal for two makings that differ in their times alone."""
-    lines = [f"{name} {one['sha256']}" for name, one in sorted(files.items()) if name not in TIMED]
+    lines = [
+        f"{name} {digest['sha256']}" for name, digest in sorted(files.items()) if name not in TIMED
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -67,8 +69,8 @@ def verify(folder: Path, pattern: str = "*") -> None:
     """Raises ValueError if one of the artifact's files whose names match is not as it was made."""
     if not (folder / MANIFEST).exists():
         return
-    for name, made in read_manifest(folder).get("files", {}).items():
-        if fnmatch(name, pattern) and (fault := _fault(folder / name, made)):
+    for name, digest in read_manifest(folder).get("files", {}).items():
+        if fnmatch(name, pattern) and (fault := _fault(folder / name, digest)):
             raise damaged(folder, fault)
 
 
@@ -80,7 +82,7 @@ def is_intact(folder: Path) -> bool:
         return False
     if not isinstance(manifest, dict) or manifest.get("checksum") != _checksum(manifest):
         return False
-    return not any(_fault(folder / name, made) for name, made in manifest["files"].items())
+    return not any(_fault(folder / name, digest) for name, digest in manifest["files"].items())
 
 
 def read_verified(path: Path) -> bytes:
@@ -88,21 +90,21 @@ def read_verified(path: Path) -> bytes:
     folder = path.parent
     if not (folder / MANIFEST).exists():
         return path.read_bytes()
-    made = read_manifest(folder).get("files", {}).get(path.name)
-    found = path.read_bytes() if made is None or path.exists() else b""
-    if made is not None and hashlib.sha256(found).hexdigest() != made["sha256"]:
-        raise damaged(folder, _fault(path, made) or f"{path} changed while it was read")
-    return found
+    digest = read_manifest(folder).get("files", {}).get(path.name)
+    content = path.read_bytes() if digest is None or path.exists() else b""
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest["sha256"]:
+        raise damaged(folder, _fault(path, digest) or f"{path} changed while it was read")
+    return content
 
 
-def _fault(path: Path, made: Digest) -> str | None:
+def _fault(path: Path, digest: Digest) -> str | None:
     """What is wrong with a file, or None."""
     if not path.exists():
         return f"{path} is missing"
     size = path.stat().st_size
-    if size != made["bytes"]:
-        return f"{path} is damaged: it has {size} bytes, and was made with {made['bytes']}"
-    if _digest(path) != made:
+    if size != digest["bytes"]:
+        return f"{path} is damaged: it has {size} bytes, and was made with {digest['bytes']}"
+    if _digest(path) != digest:
         return f"{path} is damaged: its content is not what was written"
     return None
 

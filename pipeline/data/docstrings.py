@@ -136,8 +136,8 @@ def distinct(pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:
     descriptions = deduplicate(calls, lambda pair: letters_only(pair.description))
     descriptions = deduplicate(descriptions, lambda pair: letters_only(_nameless(pair)))
     repeated = near_identical([_nameless(pair) for pair in descriptions])
-    kept = [pair for index, pair in enumerate(descriptions) if index not in repeated]
-    return kept, {
+    distinct_pairs = [pair for index, pair in enumerate(descriptions) if index not in repeated]
+    return distinct_pairs, {
         "same_call": len(pairs) - len(calls),
         "same_description": len(calls) - len(descriptions),
         "near_identical_description": len(repeated),

@@ -58,24 +58,24 @@ class Encoder:
         whole = self.tokenizer(text)["input_ids"]
         plain = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         starts = range(len(whole) - len(plain) + 1)
-        at = next(start for start in starts if whole[start : start + len(plain)] == plain)
-        return whole[:at], whole[at + len(plain) :]
+        start = next(start for start in starts if whole[start : start + len(plain)] == plain)
+        return whole[:start], whole[start + len(plain) :]
 
-    def prompts(self, asked: Sequence[Pieces]) -> list[list[int]]:
+    def prompts(self, prompts: Sequence[Pieces]) -> list[list[int]]:
         """The ids of each prompt. One of no token is EOS."""
-        return [self._begun(ids) for ids in self._encoded(asked)]
+        return [self._begun(ids) for ids in self._encoded(prompts)]
 
-    def pairs(self, asked: Sequence[Pieces], responses: Sequence[str]) -> list[Pair]:
+    def pairs(self, prompts: Sequence[Pieces], responses: Sequence[str]) -> list[Pair]:
         """Each prompt with its response."""
         whole = [
             [*pieces, Piece(response, False)]
-            for pieces, response in zip(asked, responses, strict=True)
+            for pieces, response in zip(prompts, responses, strict=True)
         ]
-        lists = (self.prompts(asked), self._encoded(whole), whole)
-        found = []
+        lists = (self.prompts(prompts), self._encoded(whole), whole)
+        pairs = []
         for prompt, together, pieces in zip(*lists, strict=True):
             rest = _rest(prompt, self._begun(together))
-            found.append(
+            pairs.append(
                 Pair(
                     prompt,
                     self._alone(pieces[-1]) if rest is None else rest,
@@ -83,7 +83,7 @@ class Encoder:
                     has_special_text=self.has_special_text(pieces),
                 )
             )
-        return found
+        return pairs
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of plain texts, with nothing before them."""
@@ -91,7 +91,7 @@ class Encoder:
 
     def has_special_text(self, pieces: Pieces) -> bool:
         """Whether what the data hold, or what it makes with the template, has a special token's."""
-        expected = sum(self._count(one.text) for one in pieces if one.is_markup)
+        expected = sum(self._count(piece.text) for piece in pieces if piece.is_markup)
         return self._count(join_pieces(pieces)) != expected
 
     def _count(self, text: str) -> int:
@@ -104,7 +104,7 @@ class Encoder:
     def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
         if not texts:
             return []
-        plain = self.tokenizer([join_pieces(one) for one in texts], add_special_tokens=False)
+        plain = self.tokenizer([join_pieces(pieces) for pieces in texts], add_special_tokens=False)
         return [
             self._escaped(pieces) if self.has_special_text(pieces) else ids
             for pieces, ids in zip(texts, plain["input_ids"], strict=True)
@@ -121,7 +121,7 @@ class Encoder:
     @cached_property
     def _special_tokens(self) -> dict[str, int]:
         added = self.tokenizer.added_tokens_decoder.items()
-        return {token.content: at for at, token in added if token.special}
+        return {token.content: token_id for token_id, token in added if token.special}
 
     @cached_property
     def _specials(self) -> re.Pattern[str]:
@@ -135,13 +135,13 @@ class Encoder:
         special, so that the text is tokenized as a whole and every special token in it as text.
         """
         text = "".join(
-            self._specials.sub(lambda found: self._alias(found[0]), one.text)
-            if one.is_markup
-            else one.text
-            for one in pieces
+            self._specials.sub(lambda match: self._alias(match[0]), piece.text)
+            if piece.is_markup
+            else piece.text
+            for piece in pieces
         )
         ids = self._copy(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [self._of_aliases.get(one, one) for one in ids]
+        return [self._of_aliases.get(token_id, token_id) for token_id in ids]
 
     def _alias(self, special: str) -> str:
         return f"{OPEN}{self._special_tokens[special]}{CLOSE}"
@@ -149,8 +149,8 @@ class Encoder:
     @cached_property
     def _of_aliases(self) -> dict[int, int]:
         return {
-            self._copy.convert_tokens_to_ids(self._alias(special)): at
-            for special, at in self._special_tokens.items()
+            self._copy.convert_tokens_to_ids(self._alias(special)): token_id
+            for special, token_id in self._special_tokens.items()
         }
 
     @cached_property
@@ -161,8 +161,8 @@ class Encoder:
                 "which this tokenizer, being none of the `tokenizers` library, can't read as text; "
                 "remove it from the data"
             )
-        made = copy.deepcopy(self.tokenizer)
-        made.add_tokens(
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.add_tokens(
             [
                 AddedToken(
                     self._alias(token.content),
@@ -176,7 +176,7 @@ class Encoder:
                 if token.special
             ]
         )
-        return made
+        return tokenizer
 
 
 def _rest(first: list[int], whole: list[int]) -> list[int] | None:

@@ -61,7 +61,7 @@ def normalise(text: str) -> str:
         return " ".join(text.casefold().split())
     signs = text.translate(SAME_SIGNS)  # first: NFKC makes a space and a mark of some quotes
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", signs).casefold())
-    seen = "".join(one for one in folded if unicodedata.category(one) != "Cf")
+    seen = "".join(character for character in folded if unicodedata.category(character) != "Cf")
     return " ".join(seen.translate(SAME_SIGNS).split())
 
 
@@ -72,16 +72,16 @@ def dedup_key(example: Example) -> tuple[str, str]:
 
 def prompt_pieces(instruction: str, input: str, template: Template) -> list[Piece]:
     """The prompt in parts; an example without input has the template without one."""
-    asked = template.with_input if input.strip() else template.without_input
+    text = template.with_input if input.strip() else template.without_input
     values = {"instruction": instruction, "input": input}
     # One pass, so that an instruction which speaks of "{input}" stays as it is.
-    parts = enumerate(PLACE.split(asked))  # every other one is the name of a place
-    return [Piece(values[part], False) if at % 2 else Piece(part, True) for at, part in parts]
+    parts = enumerate(PLACE.split(text))  # every other one is the name of a place
+    return [Piece(values[part], False) if index % 2 else Piece(part, True) for index, part in parts]
 
 
 def join_pieces(parts: Pieces) -> str:
     """The text that is made of the pieces."""
-    return "".join(one.text for one in parts)
+    return "".join(part.text for part in parts)
 
 
 def prompt(example: Example, template: Template) -> str:

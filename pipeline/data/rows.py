@@ -68,7 +68,10 @@ class Row:
 def _is_chat(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(one, dict) and any(turn <= set(one) for turn in CHATS) for one in value)
+    return all(
+        isinstance(message, dict) and any(keys <= set(message) for keys in CHATS)
+        for message in value
+    )
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -104,11 +107,11 @@ def _json_rows(path: Path) -> list[Row]:
 
 def _faulty_element(content: str) -> int:
     """The number of the first element of a JSON list that can't be read."""
-    reader, at, number = json.JSONDecoder(), content.find("[") + 1, 1
+    reader, offset, number = json.JSONDecoder(), content.find("[") + 1, 1
     with contextlib.suppress(ValueError, RecursionError):
         while True:
-            gap = GAP.match(content, at)
-            _, at = reader.raw_decode(content, gap.end() if gap else at)
+            gap = GAP.match(content, offset)
+            _, offset = reader.raw_decode(content, gap.end() if gap else offset)
             number += 1
     return number
 
@@ -119,41 +122,41 @@ def _json_lines(path: Path) -> list[Row]:
     return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
 
 
-def _json_line(place: str, line: str) -> Row:
+def _json_line(location: str, line: str) -> Row:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{place}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
+            f"{location}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
             "mend or remove the line"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise _unreadable(place, error) from None
-    return _row(place, value)
+        raise _unreadable(location, error) from None
+    return _row(location, value)
 
 
-def _unreadable(place: str, error: Exception) -> ValueError:
+def _unreadable(location: str, error: Exception) -> ValueError:
     """What Python can't read though it is JSON: with its place, and a way out."""
     fault = f"a number of more than {sys.get_int_max_str_digits()} digits"
     if isinstance(error, RecursionError):
         fault = "lists or objects too deep inside each other"
-    return ValueError(f"{place}: it has {fault}; mend or remove the row")
+    return ValueError(f"{location}: it has {fault}; mend or remove the row")
 
 
-def _row(place: str, value: object) -> Row:
+def _row(location: str, value: object) -> Row:
     if not isinstance(value, dict):
-        raise ValueError(f"{place}: {value!r:.60} is no object of named values")
+        raise ValueError(f"{location}: {value!r:.60} is no object of named values")
     try:
-        texts = [(column, text) for column, one in value.items() for text in strings(one)]
+        texts = [(column, text) for column, cell in value.items() for text in strings(cell)]
     except RecursionError as error:
-        raise _unreadable(place, error) from None
+        raise _unreadable(location, error) from None
     for column, text in texts:
         if half := SURROGATE.search(text):
             raise ValueError(
-                f"{place}: column {column!r} holds {half[0]!r}, half of a character; mend or "
+                f"{location}: column {column!r} holds {half[0]!r}, half of a character; mend or "
                 "remove the row"
             )
-    return Row(place, value)
+    return Row(location, value)
 
 
 def strings(value: object) -> list[str]:
@@ -161,9 +164,9 @@ def strings(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):
-        return [text for one in value.values() for text in strings(one)]
+        return [text for entry in value.values() for text in strings(entry)]
     if isinstance(value, list):
-        return [text for one in value for text in strings(one)]
+        return [text for entry in value for text in strings(entry)]
     return []
 
 
@@ -176,15 +179,15 @@ def _parquet_rows(path: Path) -> list[Row]:
     try:
         values = table.to_pylist()
     except UnicodeDecodeError:  # what wrote the file has not looked at its text
-        values = [_parquet_row(f"{path}, row {at + 1}", table.slice(at, 1)) for at in rows]
-    return [Row(f"{path}, row {at + 1}", values[at]) for at in rows]
+        values = [_parquet_row(f"{path}, row {index + 1}", table.slice(index, 1)) for index in rows]
+    return [Row(f"{path}, row {index + 1}", values[index]) for index in rows]
 
 
-def _parquet_row(place: str, table: pa.Table) -> dict[str, object]:
+def _parquet_row(location: str, table: pa.Table) -> dict[str, object]:
     try:
         return table.to_pylist()[0]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{place}: its text is not UTF-8 ({error.reason}); mend it") from None
+        raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); mend it") from None
 
 
 def read_utf8(path: Path) -> str:

@@ -110,12 +110,12 @@ def _hub_file(settings: Hub, file: str) -> Path:
     if Path(settings.name).is_dir():
         return _existing("name", f"{settings.name}/{file}")
     try:
-        found = huggingface_hub.hf_hub_download(
+        path = huggingface_hub.hf_hub_download(
             settings.name, file, repo_type="dataset", revision=settings.revision
         )
     except (OSError, ValueError) as error:
         raise _unreachable(f"{settings.name!r}, file {file!r},", error) from error
-    return Path(found)
+    return Path(path)
 
 
 def _hub_texts(name: str, config: str | None) -> list[str]:
@@ -147,17 +147,19 @@ def _gather(
     plain: Sequence[str],
     about: Mapping[str, object],
 ) -> RawDataset:
-    given: dict[str, list[Example]] = {
+    examples_of: dict[str, list[Example]] = {
         split: to_examples(part.rows, settings.columns, part.source, settings.empty_responses)
         for split, part in parts.items()
     }
-    train = deduplicate(given["train"], lambda example: example)
+    train = deduplicate(examples_of["train"], lambda example: example)
     counts = {"validation": settings.validation, "test": settings.test}
-    drawn = {split: count for split, count in counts.items() if isinstance(count, int)}
-    splits = {**given, **hold_out(train, drawn, f"{seed} splits")}
+    to_draw = {split: count for split, count in counts.items() if isinstance(count, int)}
+    splits = {**examples_of, **hold_out(train, to_draw, f"{seed} splits")}
     dropped = {
-        "copies_in_train": len(given["train"]) - len(train),
-        "empty_responses": sum(len(parts[split].rows) - len(given[split]) for split in given),
+        "copies_in_train": len(examples_of["train"]) - len(train),
+        "empty_responses": sum(
+            len(parts[split].rows) - len(examples_of[split]) for split in examples_of
+        ),
     }
     return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},

@@ -65,15 +65,15 @@ def hold_out(
         lambda group: "\0".join(dedup_key(group[0])),
         seed,
     )
-    drawn: dict[str, list[Example]] = {}
+    held_out: dict[str, list[Example]] = {}
     for split, count in sorted(counts.items()):
-        drawn[split], groups = _fill(groups, count)
-        if len(drawn[split]) < count:
+        held_out[split], groups = _fill(groups, count)
+        if len(held_out[split]) < count:
             raise ValueError(
                 f"{split} can't have {count} examples: too many ask the same and stay together; "
                 "lower the count or name a file for this split"
             )
-    return {"train": [example for group in groups for example in group], **drawn}
+    return {"train": [example for group in groups for example in group], **held_out}
 
 
 def _fill(groups: Sequence[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:
@@ -106,21 +106,21 @@ def near_identical(texts: Sequence[str]) -> set[int]:
     """
     bags = [frozenset(re.findall(r"[a-z]+", text.lower())) for text in texts]
     uses = Counter(word for bag in bags for word in bag)
-    kept: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
+    bags_of_word: defaultdict[str, list[frozenset[str]]] = defaultdict(list)
     repeated = set()
-    for place, bag in enumerate(bags):
+    for index, bag in enumerate(bags):
         needed = math.ceil(NEAR_IDENTICAL_PERCENT * len(bag) / 100)
         rarest = sorted(bag, key=lambda word: (uses[word], word))[: len(bag) - needed + 1]
-        if any(_alike(bag, other) for word in rarest for other in kept[word]):
-            repeated.add(place)
+        if any(_alike(bag, other) for word in rarest for other in bags_of_word[word]):
+            repeated.add(index)
         else:
             for word in rarest:
-                kept[word].append(bag)
+                bags_of_word[word].append(bag)
     return repeated
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    return 100 * len(one & other) >= NEAR_IDENTICAL_PERCENT * len(one | other)
+def _alike(words: frozenset[str], other: frozenset[str]) -> bool:
+    return 100 * len(words & other) >= NEAR_IDENTICAL_PERCENT * len(words | other)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class Overlap:
 
 def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
     """What `held_out` shares with `train`."""
-    asked = {dedup_key(example) for example in train}
-    told = {instruction for instruction, _ in asked}
+    keys = {dedup_key(example) for example in train}
+    told = {instruction for instruction, _ in keys}
     return Overlap(
-        [place for place, example in enumerate(held_out) if dedup_key(example) in asked],
+        [index for index, example in enumerate(held_out) if dedup_key(example) in keys],
         len({normalise(example.instruction) for example in held_out} & told),
     )
 

@@ -45,4 +45,4 @@ class Policy:
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
         models, most = [context.student], context.max_new_tokens
         new = generate(context.pool, models, choose, most, context.seed, "student")
-        return {one.example_id: {name: getattr(one, name) for name in WRITTEN} for one in new}
+        return {text.example_id: {name: getattr(text, name) for name in WRITTEN} for text in new}

@@ -50,8 +50,10 @@ class Policy:
         apart = bits_apart(teacher, student) > threshold
 
         write = sampler(Sampling())
-        own = write([student], position, uniform)
-        return select_teacher_or_student(apart, own, write([teacher], position, uniform[:, 1:]))
+        student_choice = write([student], position, uniform)
+        return select_teacher_or_student(
+            apart, student_choice, write([teacher], position, uniform[:, 1:])
+        )
 
 
 def bits_apart(teacher: Logits, student: Logits) -> Float[Tensor, " batch"]:

@@ -53,14 +53,16 @@ class Policy:
         student, teacher = logits
         by_teacher = uniform[:, 2] < self.teacher_share
         alone = sampler(Sampling())
-        own = alone([student], position, uniform)
+        student_choice = alone([student], position, uniform)
         chosen = select_teacher_or_student(
-            by_teacher, own, alone([teacher], position, uniform[:, 1:])
+            by_teacher, student_choice, alone([teacher], position, uniform[:, 1:])
         )
 
         student_part, teacher_part = (
-            target_log_prob(one.log_softmax(-1), chosen.tokens) + _log(share)
-            for one, share in zip(logits, (1 - self.teacher_share, self.teacher_share), strict=True)
+            target_log_prob(model_logits.log_softmax(-1), chosen.tokens) + _log(share)
+            for model_logits, share in zip(
+                logits, (1 - self.teacher_share, self.teacher_share), strict=True
+            )
         )
         return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))
 

@@ -31,8 +31,10 @@ def alpha_beta(p: LogProbs, q: LogProbs, alpha: float, beta: float) -> PerToken:
 def mixture(p: LogProbs, q: LogProbs, weight_of_p: Weight) -> LogProbs:
     """log(w p + (1 - w) q) for a weight w strictly between 0 and 1."""
     # a number is filled in, not copied: a copy to a GPU waits, and no captured step may hold one
-    given = isinstance(weight_of_p, Tensor)
-    w = weight_of_p.to(p) if given else torch.full((), weight_of_p, dtype=p.dtype, device=p.device)
+    if isinstance(weight_of_p, Tensor):
+        w = weight_of_p.to(p)
+    else:
+        w = torch.full((), weight_of_p, dtype=p.dtype, device=p.device)
     return torch.logaddexp(p + w.log(), q + (-w).log1p())
 
 

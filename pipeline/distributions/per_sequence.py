@@ -30,17 +30,17 @@ def split_by_text(values: Values, tokens: TokenContext) -> Sequence[Tensor]:
 def to_grid(values: Values, tokens: TokenContext) -> Grid:
     """The rows of `values`, the texts side by side."""
     starts = tokens.lengths.cumsum(0) - tokens.lengths
-    at = (starts[:, None] + tokens.offsets).clamp(max=len(values) - 1)
+    index = (starts[:, None] + tokens.offsets).clamp(max=len(values) - 1)
     inside = tokens.offsets < tokens.lengths[:, None]
-    return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[at], 0)
+    return torch.where(inside.reshape(*inside.shape, *(1,) * (values.ndim - 1)), values[index], 0)
 
 
 def from_grid(grid: Grid, tokens: TokenContext) -> Values:
     """What a grid has for each token."""
     text = tokens.sequence - tokens.sequence[:1]
     starts = tokens.lengths.cumsum(0) - tokens.lengths
-    place = torch.arange(len(text), device=text.device) - starts[text]
-    return grid[text, place]
+    offset = torch.arange(len(text), device=text.device) - starts[text]
+    return grid[text, offset]
 
 
 def text_mean(values: Values, tokens: TokenContext) -> Values:
@@ -49,7 +49,10 @@ def text_mean(values: Values, tokens: TokenContext) -> Values:
         grid = to_grid(values, tokens)
         lengths = tokens.lengths.reshape(-1, *(1,) * values.ndim)
         return from_grid((grid.sum(1, keepdim=True) / lengths).expand_as(grid), tokens)
-    means = [one.mean(0, keepdim=True).expand_as(one) for one in split_by_text(values, tokens)]
+    means = [
+        of_text.mean(0, keepdim=True).expand_as(of_text)
+        for of_text in split_by_text(values, tokens)
+    ]
     return torch.cat(means)
 
 

@@ -37,10 +37,10 @@ def likeliest(
     size = logits.shape[-1]
     if count >= size:
         return logits.sort(dim=-1, descending=True, stable=True).indices
-    found = logits.topk(count + 1, dim=-1)
-    ids = sort_by_rank(found.values[:, :count], found.indices[:, :count]).columns
+    largest = logits.topk(count + 1, dim=-1)
+    ids = sort_by_rank(largest.values[:, :count], largest.indices[:, :count]).columns
     # where the next one is as likely as the last, `topk` takes any of them
-    tied = found.values[:, count - 1] == found.values[:, count]
+    tied = largest.values[:, count - 1] == largest.values[:, count]
     if tied.any():
         ids[tied] = logits[tied].sort(dim=-1, descending=True, stable=True).indices[:, :count]
     return ids

@@ -27,9 +27,9 @@ def sample_signal(
     vocabulary = logits.shape[-1]
     cumulative = logits.double().softmax(-1).cumsum(-1)
     thresholds = uniforms.double() * cumulative[:, -1:]  # the sum is not quite 1
-    drawn = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=vocabulary - 1)
+    samples = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=vocabulary - 1)
     counts = torch.zeros_like(logits, dtype=torch.float32)
-    counts.scatter_add_(-1, drawn, torch.ones_like(drawn, dtype=torch.float32))
+    counts.scatter_add_(-1, samples, torch.ones_like(samples, dtype=torch.float32))
 
     # the next token first, then what was drawn, then fillers, each of them once
     wanted = counts.scatter(-1, next_ids[:, None], torch.inf)
@@ -64,9 +64,9 @@ def signal_from_counts(
     chosen = usable.int().argsort(dim=-1, descending=True, stable=True)[:, : width - 1]
     others = torch.cat([ids, candidates], dim=-1).gather(-1, chosen)
     padded = torch.cat([counts, torch.zeros_like(candidates, dtype=counts.dtype)], dim=-1)
-    own = (counts * is_next).sum(-1, keepdim=True)
-    log_probs = (torch.cat([own, padded.gather(-1, chosen)], dim=-1) / draws).log()
+    target_counts = (counts * is_next).sum(-1, keepdim=True)
+    log_probs = (torch.cat([target_counts, padded.gather(-1, chosen)], dim=-1) / draws).log()
     if width < vocabulary:
-        log_probs = torch.cat([log_probs, torch.full_like(own, -torch.inf)], dim=-1)
+        log_probs = torch.cat([log_probs, torch.full_like(target_counts, -torch.inf)], dim=-1)
     support = Support(torch.zeros_like(next_ids), torch.cat([next_ids[:, None], others], dim=-1))
     return TeacherSignal(log_probs, support)

@@ -118,8 +118,8 @@ class CheckpointLM(HFLM):
         for index, (_, context, continuation) in enumerate(requests):
             ids = context + continuation
             truncated += len(ids) > self.max_length + 1
-            kept = ids[-(self.max_length + 1) :]
-            owners_of[tuple(kept[:-1])].append((index, continuation))
+            window = ids[-(self.max_length + 1) :]
+            owners_of[tuple(window[:-1])].append((index, continuation))
         self._count_truncated(truncated, len(requests))
         shared = []
         for number, (read, owners) in enumerate(owners_of.items()):

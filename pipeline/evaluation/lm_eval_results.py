@@ -53,7 +53,7 @@ def evaluate_tasks(
 
     `simple_evaluate` would run pip and compilers to describe the machine: seconds a checkpoint.
     """
-    drawn = {
+    samples = {
         name: indices
         for name, task in tasks.tasks.items()
         if (indices := draw(len(task.eval_docs), items, f"{seed} {name}"))
@@ -61,7 +61,7 @@ def evaluate_tasks(
     results = evaluate(
         lm=checkpoint,
         task_dict=tasks.task_dict,
-        samples=drawn or None,
+        samples=samples or None,
         bootstrap_iters=0,  # intervals are made from the items, in the report
     )
     assert results is not None
@@ -89,14 +89,14 @@ def lm_eval_records(
         ids = [_item_id(member, sample) for sample in samples[member]]
         outputs.append(_output_rows(name, task, ids, samples[member]))
         for metric in _metrics(samples[member], results["results"][member]):
-            kept = _ids_of_filter(ids, samples[member], metric)
+            metric_ids = _ids_of_filter(ids, samples[member], metric)
             if group is None:
                 alone = name if len(tasks.tasks) == 1 else member
-                items.append(_rows(Metric(alone, metric.name), kept, metric))
+                items.append(_rows(Metric(alone, metric.name), metric_ids, metric))
                 continue
-            items.append(_rows(Metric(name, metric.name, slice=member), kept, metric))
+            items.append(_rows(Metric(name, metric.name, slice=member), metric_ids, metric))
             if (weight := _group_weight(group, metric)) is not None:
-                items.append(_rows(Metric(name, metric.name), kept, metric, weight))
+                items.append(_rows(Metric(name, metric.name), metric_ids, metric, weight))
     return EvaluationRecords(pa.concat_tables(items), pa.concat_tables(outputs), results=results)
 
 

@@ -33,9 +33,9 @@ class Questions:
 def of_test_split(data: Path, tokens: Path, most: int | None) -> Questions:
     """The test examples whose tokens are there, in their fair order, or the first of them."""
     rows = schemas.read(data / "test.parquet", schemas.EXAMPLES).to_pylist()
-    ids = {one.example_id: one.prompt_ids for one in read_texts(tokens / "test.parquet")}
+    ids = {text.example_id: text.prompt_ids for text in read_texts(tokens / "test.parquet")}
     items = [row for row in rows if row["example_id"] in ids][:most]
-    return Questions(items, {one["prompt"]: list(ids[one["example_id"]]) for one in items})
+    return Questions(items, {item["prompt"]: list(ids[item["example_id"]]) for item in items})
 
 
 def of_task(
@@ -45,18 +45,18 @@ def of_task(
     template = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]["template"]
     rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
     frame = Template.model_validate(template)
-    asked = [prompt_pieces(row["instruction"], row["input"], frame) for row in rows]
-    ids = Encoder(load_tokenizer(tokens)).prompts(asked)
+    prompts = [prompt_pieces(row["instruction"], row["input"], frame) for row in rows]
+    ids = Encoder(load_tokenizer(tokens)).prompts(prompts)
     short = [
-        (row, one)
-        for row, one in zip(rows, ids, strict=True)
-        if prompt_tokens is None or len(one) <= prompt_tokens
+        (row, prompt_ids)
+        for row, prompt_ids in zip(rows, ids, strict=True)
+        if prompt_tokens is None or len(prompt_ids) <= prompt_tokens
     ]
     if not short:
         raise ValueError(
             f"{task}: all {len(rows)} prompts have more than {prompt_tokens} tokens; raise "
             "evaluation.prompt_tokens"
         )
-    drawn = shuffled(short, lambda pair: pair[0]["example_id"], seed)[:most] if most else short
-    by_prompt = {row["prompt"]: one for row, one in drawn}
-    return Questions([row for row, _ in drawn], by_prompt, len(rows) - len(short))
+    chosen = shuffled(short, lambda pair: pair[0]["example_id"], seed)[:most] if most else short
+    by_prompt = {row["prompt"]: prompt_ids for row, prompt_ids in chosen}
+    return Questions([row for row, _ in chosen], by_prompt, len(rows) - len(short))

@@ -78,8 +78,8 @@ def _best(scorer: RougeScorer, output: str, references: Sequence[str]) -> float:
 def coverage(references: Iterable[str]) -> Coverage:
     """How much of the letters and digits of some references the papers' tokenizer keeps."""
     characters = [char for text in references for char in ALPHANUMERIC.findall(text)]
-    kept = sum(char.isascii() for char in characters)
-    if not kept:
+    ascii_count = sum(char.isascii() for char in characters)
+    if not ascii_count:
         return Coverage.NONE
-    is_whole = len(characters) - kept < LOST * len(characters)
+    is_whole = len(characters) - ascii_count < LOST * len(characters)
     return Coverage.WHOLE if is_whole else Coverage.PARTIAL

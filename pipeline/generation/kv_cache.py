@@ -54,9 +54,9 @@ def _causal_mask(
 
 
 def update_cache(
-    cache: CacheTensor, new: Float[Tensor, "batch heads new size"], at: CachePositions
+    cache: CacheTensor, new: Float[Tensor, "batch heads new size"], entries: CachePositions
 ) -> Float[Tensor, "batch heads visible size"]:
     """Stores new keys or values; gives all that the current tokens attend to."""
     new = new.to(cache.dtype)
-    cache[at.rows, :, at.positions] = new.transpose(1, 2)
-    return cache[:, :, : at.visible] if at.visible else new
+    cache[entries.rows, :, entries.positions] = new.transpose(1, 2)
+    return cache[:, :, : entries.visible] if entries.visible else new

@@ -51,7 +51,7 @@ Rotation = Float[Tensor, "batch 1 new size"]
 class LayerCache(NamedTuple):
     """A layer's KV cache, and the positions of the current tokens in it and in their texts."""
 
-    at: CachePositions
+    entries: CachePositions
     cos: Rotation
     sin: Rotation
     keys: CacheTensor
@@ -92,8 +92,8 @@ class LlamaDecoder:
     def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
         """Fills the caches with the first tokens of sequences; no logits are computed."""
         self._ensure_length(ids.shape[1])
-        at = prefill_positions(rows, ids.shape[1], self.dtype)
-        *others, last = zip(self.layers, self._caches(at), strict=True)
+        entries = prefill_positions(rows, ids.shape[1], self.dtype)
+        *others, last = zip(self.layers, self._caches(entries), strict=True)
         with autocast(ids.device, "auto"):
             hidden = self.body.embed_tokens(ids)
             for layer, cache in others:
@@ -110,10 +110,10 @@ class LlamaDecoder:
         cached = cached.clamp(max=self.length - new)
         if self.fused and new == 1:
             return self._decode_fused(ids[:, 0], cached)
-        at = decode_positions(cached, new, self.length, self.dtype)
+        entries = decode_positions(cached, new, self.length, self.dtype)
         with autocast(ids.device, "auto"):
             hidden = self.body.embed_tokens(ids)
-            for layer, cache in zip(self.layers, self._caches(at), strict=True):
+            for layer, cache in zip(self.layers, self._caches(entries), strict=True):
                 hidden = self.decode_layer(layer, hidden, cache)
             return lm_head(self.model, rms_norm(self.body.norm, hidden))
 
@@ -144,15 +144,15 @@ class LlamaDecoder:
     def _decode_fused(
         self, ids: Int[Tensor, " slots"], cached: Int[Tensor, " slots"]
     ) -> Float[Tensor, "slots 1 vocabulary"]:
-        hidden, at = self.body.embed_tokens(ids), self.tables.look_up(cached)
+        hidden, positions = self.body.embed_tokens(ids), self.tables.look_up(cached)
         for layer, keys, values in zip(self.fused, self.keys, self.values, strict=True):
-            hidden = llama_fused.decoder_layer(layer, hidden, at, keys, values)
+            hidden = llama_fused.decoder_layer(layer, hidden, positions, keys, values)
         return lm_head(self.model, rms_norm(self.body.norm, hidden))[:, None].float()
 
-    def _caches(self, at: CachePositions) -> list[LayerCache]:
-        cos, sin = self.cos[at.positions][:, None], self.sin[at.positions][:, None]
+    def _caches(self, entries: CachePositions) -> list[LayerCache]:
+        cos, sin = self.cos[entries.positions][:, None], self.sin[entries.positions][:, None]
         caches = zip(self.keys, self.values, strict=True)
-        return [LayerCache(at, cos, sin, keys, values) for keys, values in caches]
+        return [LayerCache(entries, cos, sin, keys, values) for keys, values in caches]
 
 
 def _extended(cache: CacheTensor, length: int) -> Float[Tensor, "slots heads longer size"]:
@@ -170,7 +170,7 @@ def decoder_layer(layer: Layer, hidden: Hidden, cache: LayerCache) -> Hidden:
     normed, attention = rms_norm(layer.input_layernorm, hidden), layer.self_attn
     key, value = project_and_cache_kv(layer, normed, cache)
     query = apply_rotary(split_heads(attention, attention.q_proj(normed)), cache)
-    attended = grouped_attention(query.to(key.dtype), key, value, cache.at)
+    attended = grouped_attention(query.to(key.dtype), key, value, cache.entries)
     hidden = hidden + attention.o_proj(attended.transpose(1, 2).flatten(2))
 
     normed, mlp = rms_norm(layer.post_attention_layernorm, hidden), layer.mlp
@@ -184,7 +184,8 @@ def project_and_cache_kv(
     attention = layer.self_attn
     key = apply_rotary(split_heads(attention, attention.k_proj(normed)), cache)
     value = split_heads(attention, attention.v_proj(normed))
-    return update_cache(cache.keys, key, cache.at), update_cache(cache.values, value, cache.at)
+    keys = update_cache(cache.keys, key, cache.entries)
+    return keys, update_cache(cache.values, value, cache.entries)
 
 
 def split_heads(attention: LlamaAttention | Qwen2Attention, projected: Hidden) -> Heads:
@@ -192,18 +193,18 @@ def split_heads(attention: LlamaAttention | Qwen2Attention, projected: Hidden) -
     return projected.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
-def grouped_attention(query: Heads, key: Visible, value: Visible, at: CachePositions) -> Heads:
+def grouped_attention(query: Heads, key: Visible, value: Visible, entries: CachePositions) -> Heads:
     """Attention in which queries that share a key head are treated as further tokens of it.
 
     So no key or value is repeated.
     """
     kv_heads, (batch, heads, new, size) = key.shape[1], query.shape
     group = heads // kv_heads
-    if not at.visible:
+    if not entries.visible:
         return F.scaled_dot_product_attention(
             query, key, value, is_causal=True, enable_gqa=group > 1
         )
-    mask = at.mask if new == 1 else at.mask.repeat(1, 1, group, 1)
+    mask = entries.mask if new == 1 else entries.mask.repeat(1, 1, group, 1)
     attended = F.scaled_dot_product_attention(
         query.reshape(batch, kv_heads, group * new, size),
         key,

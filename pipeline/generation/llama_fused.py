@@ -130,19 +130,23 @@ class PositionTables:
 
 
 def decoder_layer(
-    layer: FusedLayer, hidden: Hidden, at: TokenPositions, keys: CacheTensor, values: CacheTensor
+    layer: FusedLayer,
+    hidden: Hidden,
+    positions: TokenPositions,
+    keys: CacheTensor,
+    values: CacheTensor,
 ) -> Hidden:
     """The output of one layer: attention, then the feed-forward network."""
     batch, kv_heads, _, size = keys.shape
     heads = _linear(_rms_normalized(hidden, layer.attention_epsilon), layer.qkv)
     heads = heads.view(batch, -1, size)
     rotating, value = heads[:, :-kv_heads], heads[:, -kv_heads:]
-    rotated = torch.addcmul(rotating * at.cos, rotating.roll(size // 2, -1), at.sin)
+    rotated = torch.addcmul(rotating * positions.cos, rotating.roll(size // 2, -1), positions.sin)
     query = rotated[:, :-kv_heads].reshape(batch * kv_heads, -1, size)
-    keys.view(-1, size).index_copy_(0, at.rows, rotated[:, -kv_heads:].reshape(-1, size))
-    values.view(-1, size).index_copy_(0, at.rows, value.reshape(-1, size))
+    keys.view(-1, size).index_copy_(0, positions.rows, rotated[:, -kv_heads:].reshape(-1, size))
+    values.view(-1, size).index_copy_(0, positions.rows, value.reshape(-1, size))
 
-    scores = torch.baddbmm(at.mask, query, keys.flatten(0, 1).mT, alpha=size**-0.5)
+    scores = torch.baddbmm(positions.mask, query, keys.flatten(0, 1).mT, alpha=size**-0.5)
     attended = torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view(batch, -1)
     hidden = _add_linear(hidden, attended, layer.out)
     gate, up = _linear(_rms_normalized(hidden, layer.mlp_epsilon), layer.gate_up).chunk(2, -1)

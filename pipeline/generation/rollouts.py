@@ -28,16 +28,16 @@ class StepContext:
 
 
 def regenerate(
-    drawn: Sequence[Text],
+    batch: Sequence[Text],
     share: float,
     models: Sequence[PreTrainedModel],
     token_sampler: TokenSampler | SpeculativeSampler,
     context: StepContext,
 ) -> list[Text]:
     """The drawn texts, each with a new response with probability `share`; unchanged ones first."""
-    chosen = context.rng.random(len(drawn)) < share
-    prompts = [text for text, is_chosen in zip(drawn, chosen, strict=True) if is_chosen]
-    unchanged = [text for text, is_chosen in zip(drawn, chosen, strict=True) if not is_chosen]
+    chosen = context.rng.random(len(batch)) < share
+    prompts = [text for text, is_chosen in zip(batch, chosen, strict=True) if is_chosen]
+    unchanged = [text for text, is_chosen in zip(batch, chosen, strict=True) if not is_chosen]
     seed, max_new_tokens = context.seed, context.max_new_tokens
     return unchanged + generate(prompts, models, token_sampler, max_new_tokens, seed, "student")
 

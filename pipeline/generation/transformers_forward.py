@@ -33,20 +33,20 @@ class SlotCacheLayer(DynamicLayer):
     def __init__(self, slots: int, length: int, dtype: torch.dtype):
         super().__init__()
         self.slots, self.length, self.dtype = slots, length, dtype
-        self.at: CachePositions | None = None  # of the tokens in the current forward pass
+        self.entries: CachePositions | None = None  # of the tokens in the current forward pass
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Stores new keys and values; gives all that there is to attend to."""
-        assert self.at is not None
+        assert self.entries is not None
         if self.keys is None or self.values is None:
             heads, size = key_states.shape[1], key_states.shape[3]
             shape = (self.slots, heads, self.length, size)
             self.keys, self.values = (key_states.new_zeros(shape, dtype=self.dtype) for _ in "kv")
         return (
-            update_cache(self.keys, key_states, self.at),
-            update_cache(self.values, value_states, self.at),
+            update_cache(self.keys, key_states, self.entries),
+            update_cache(self.values, value_states, self.entries),
         )
 
 
@@ -68,9 +68,9 @@ class TransformersDecoder:
         self, ids: Int[Tensor, "slots new"], cached: Int[Tensor, " slots"], visible: int
     ) -> Float[Tensor, "slots new vocabulary"]:
         """The logits after each of the next tokens of all sequences."""
-        at = decode_positions(cached, ids.shape[1], visible, self.dtype)
+        entries = decode_positions(cached, ids.shape[1], visible, self.dtype)
         with autocast(ids.device, "auto"):
-            return lm_head(self.model, self._hidden(ids, at))
+            return lm_head(self.model, self._hidden(ids, entries))
 
     def select(self, rows: Int[Tensor, " selected"]) -> None:
         """Continues with these slots alone."""
@@ -80,16 +80,16 @@ class TransformersDecoder:
                 layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
     def _hidden(
-        self, ids: Int[Tensor, "batch new"], at: CachePositions
+        self, ids: Int[Tensor, "batch new"], entries: CachePositions
     ) -> Float[Tensor, "batch new width"]:
         for layer in self.layers:
-            layer.at = at
+            layer.entries = entries
         # a draft beyond the end of a text may exceed the model's last position; it is discarded
         last = self.model.config.max_position_embeddings - 1
         body = self.model.base_model(
             input_ids=ids,
-            attention_mask=at.mask.expand(len(ids), -1, -1, -1),
-            position_ids=at.positions.clamp(max=last),
+            attention_mask=entries.mask.expand(len(ids), -1, -1, -1),
+            position_ids=entries.positions.clamp(max=last),
             past_key_values=self.cache,
             use_cache=True,
         )

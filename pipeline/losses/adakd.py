@@ -68,7 +68,7 @@ class Loss:
         least, median, chosen = self._hardest(tokens.step_statistics, tokens.state["share"])
         s = self.step_statistic(teacher, student.detach(), tokens)
         temperature = self._temperature(s, median)[:, None]
-        p, q = ((one / temperature).log_softmax(-1) for one in (teacher, student))
+        p, q = ((logits / temperature).log_softmax(-1) for logits in (teacher, student))
         losses = temperature[:, 0].square() * kl(q, p)
         # the loop divides by all tokens, the mean is over the chosen
         return torch.where(s >= least, losses * len(tokens.step_statistics) / chosen, 0)

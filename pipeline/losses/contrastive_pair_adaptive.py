@@ -32,7 +32,7 @@ class Loss:
         self, teacher: LogProbs, student: LogProbs, tokens: TokenContext
     ) -> PerToken:
         """The gap between teacher and student over the token's text."""
-        p, q = (target_log_prob(one, tokens.target) for one in (teacher, student))
+        p, q = (target_log_prob(log_probs, tokens.target) for log_probs in (teacher, student))
         return (text_mean(p, tokens).exp() - text_mean(q, tokens).exp()).abs()
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

@@ -51,17 +51,17 @@ class Loss:
         )
         rewards = (log_ratio / self.reward_scale).clamp(-self.reward_limit, self.reward_limit)
         if uses_grid(rewards):
-            given, weights = to_grid(rewards, tokens), self._weights(tokens.offsets, rewards)
+            reward_grid, weights = to_grid(rewards, tokens), self._weights(tokens.offsets, rewards)
             left = (tokens.lengths[:, None] - tokens.offsets).clamp(min=1)
-            return from_grid(given @ weights.T / left, tokens)
-        return torch.cat([self._returns(one) for one in split_by_text(rewards, tokens)])
+            return from_grid(reward_grid @ weights.T / left, tokens)
+        return torch.cat([self._returns(of_text) for of_text in split_by_text(rewards, tokens)])
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         assert tokens.step_statistics is not None
         written_with = require_sampled_log_probs(tokens)
         spread = (tokens.step_statistics.var(correction=0) + WHITENING_FLOOR).sqrt()
-        own = self.step_statistic(teacher, student.detach(), tokens)
-        advantage = (own - tokens.step_statistics.mean()) / spread
+        returns = self.step_statistic(teacher, student.detach(), tokens)
+        advantage = (returns - tokens.step_statistics.mean()) / spread
 
         ratio = (target_log_prob(student, tokens.target) - written_with).exp()
         clipped = ratio.clamp(1 - self.ratio_margin, 1 + self.ratio_margin)
@@ -69,10 +69,10 @@ class Loss:
         return kl(student, teacher) - gain
 
     def _returns(self, rewards: Float[Tensor, " time"]) -> Float[Tensor, " time"]:
-        place = torch.arange(len(rewards), device=rewards.device)
-        return self._weights(place, rewards) @ rewards / (len(rewards) - place)
+        positions = torch.arange(len(rewards), device=rewards.device)
+        return self._weights(positions, rewards) @ rewards / (len(rewards) - positions)
 
-    def _weights(self, place: Int[Tensor, " time"], like: Tensor) -> Float[Tensor, "time time"]:
-        place = place.to(like.dtype)
-        ahead = place[None, :] - place[:, None]  # [from, to]
+    def _weights(self, positions: Int[Tensor, " time"], like: Tensor) -> Float[Tensor, "time time"]:
+        positions = positions.to(like.dtype)
+        ahead = positions[None, :] - positions[:, None]  # [from, to]
         return torch.where(ahead >= 0, self.discount ** ahead.clamp(min=0), 0)

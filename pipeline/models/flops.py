@@ -63,26 +63,30 @@ def count(model: PreTrainedModel) -> ModelCounter:
     counter, sizes = ModelCounter(), matmul_sizes(model)
     if sizes is None:
         counter.flops = None
-    learns = any(one.requires_grad for one in model.parameters())
+    learns = any(parameter.requires_grad for parameter in model.parameters())
     _COUNTED[model] = CountedModel(counter, sizes, learns)
     return counter
 
 
 def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
     """A dense model's sizes. None for one with stacks of matrices, which experts are kept in."""
-    tables = [one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)]
+    tables = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     output, config = model.get_output_embeddings(), model.config
     assert isinstance(output, torch.nn.Linear)
     head = output.weight
-    apart = {id(one) for one in (*tables, head)}
-    body = [one for one in model.parameters() if one.ndim > 1 and id(one) not in apart]
-    if any(one.ndim > 2 for one in body):
+    apart = {id(table) for table in (*tables, head)}
+    body = [
+        parameter
+        for parameter in model.parameters()
+        if parameter.ndim > 1 and id(parameter) not in apart
+    ]
+    if any(matrix.ndim > 2 for matrix in body):
         return None
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return MatmulSizes(
-        body=sum(one.numel() for one in body),
-        learning_body=sum(one.numel() for one in body if one.requires_grad),
+        body=sum(matrix.numel() for matrix in body),
+        learning_body=sum(matrix.numel() for matrix in body if matrix.requires_grad),
         head=head.numel(),
         learning_head=head.numel() * head.requires_grad,
         attention=config.num_hidden_layers * heads * size,

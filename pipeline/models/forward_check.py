@@ -40,10 +40,10 @@ def probe_texts(model: PreTrainedModel, excluded: Collection[int] = ()) -> list[
     """Random texts of different lengths without some tokens; a function of the vocabulary."""
     rng = np.random.default_rng(0)
     allowed = [id for id in range(model.config.vocab_size) if id not in excluded]
-    drawn = [rng.choice(allowed, length + NEW_TOKENS).tolist() for length in PROMPT_LENGTHS]
+    sequences = [rng.choice(allowed, length + NEW_TOKENS).tolist() for length in PROMPT_LENGTHS]
     return [
         Text(f"probe {index}", ids[:-NEW_TOKENS], ids[-NEW_TOKENS:], author="teacher")
-        for index, ids in enumerate(drawn)
+        for index, ids in enumerate(sequences)
     ]
 
 

@@ -16,20 +16,22 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 def checkpointable_layers(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
     """A model's decoder layers. Raises ValueError for a family that names none."""
-    found = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
-    if not found:
+    layers = [
+        module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
+    ]
+    if not layers:
         raise ValueError(
             f"the family {model.config.model_type} names no layers, to be recomputed for want of "
             "memory; take a smaller model or a GPU with more memory"
         )
-    return found
+    return layers
 
 
 @contextmanager
 def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
     """What its layers read meanwhile, they read again when its gradient is asked for."""
     layers = checkpointable_layers(model)
-    usual = [one._compiled_call_impl for one in layers]
+    usual = [layer._compiled_call_impl for layer in layers]
     for layer, compiled in zip(layers, usual, strict=True):
         layer._compiled_call_impl = partial(
             checkpoint, compiled or layer._call_impl, use_reentrant=False, preserve_rng_state=False

@@ -44,7 +44,9 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
     """
     model = _saved(folder, torch.float32).requires_grad_(False)
     if computes_in_bfloat16(device, precision):
-        tables = {one.weight for one in model.modules() if isinstance(one, torch.nn.Embedding)}
+        tables = {
+            module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)
+        }
         for layer in model.modules():
             if not isinstance(layer, torch.nn.Linear | Conv1D):
                 continue
@@ -75,7 +77,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def parameter_count(model: PreTrainedModel) -> int:
     """Weights, tied ones counted once."""
-    return sum(one.numel() for one in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def end_ids(model: PreTrainedModel) -> tuple[int, ...]:

@@ -17,14 +17,14 @@ def select_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
     layers = getattr(holder, name)
     if count > len(layers):
         raise ValueError(f"layers = {count}: the model has {len(layers)}")
-    kept = [round(index * (len(layers) - 1) / (count - 1)) for index in range(count)]
-    selected = torch.nn.ModuleList(layers[index] for index in kept)
+    indices = [round(index * (len(layers) - 1) / (count - 1)) for index in range(count)]
+    selected = torch.nn.ModuleList(layers[index] for index in indices)
     for index, layer in enumerate(selected):
         for module in layer.modules():
             if "layer_idx" in vars(module):
                 vars(module)["layer_idx"] = index  # the KV cache is indexed by it
     setattr(holder, name, selected)
-    _select_in_config(model.config, kept, len(layers))
+    _select_in_config(model.config, indices, len(layers))
     return model
 
 
@@ -44,18 +44,18 @@ def _layer_holder(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
     return holders[0]
 
 
-def _select_in_config(config: PreTrainedConfig, kept: list[int], count: int) -> None:
+def _select_in_config(config: PreTrainedConfig, indices: list[int], count: int) -> None:
     """Restricts a configuration's lists to the layers kept, whatever their names.
 
     A list with as many entries as there are layers holds a property of each (`layer_types`,
     `no_rope_layers`); others that are named for it number some layers (`attn_layer_indices`). A
     prepared model is read again and compared, should that ever be wrong.
     """
-    config.num_hidden_layers = len(kept)
+    config.num_hidden_layers = len(indices)
     for name, value in config.to_dict().items():
         if not isinstance(value, list | tuple) or "token_id" in name:
             continue
         if len(value) == count:
-            setattr(config, name, [value[index] for index in kept])
+            setattr(config, name, [value[index] for index in indices])
         elif value and NUMBERS_LAYERS.search(name) and set(value) <= set(range(count)):
-            setattr(config, name, [kept.index(layer) for layer in value if layer in kept])
+            setattr(config, name, [indices.index(layer) for layer in value if layer in indices])

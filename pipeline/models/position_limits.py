@@ -12,5 +12,5 @@ SHAPE_POSITIONS = 2048  # of a model of source `shape`, as transformers has it f
 def max_positions(config: Mapping[str, Any]) -> int | None:
     """Positions of a model, from its configuration as saved; None where nothing limits them."""
     inner = config.get("text_config") or config  # of a model that reads more than text
-    found = [inner[name] for name in CONFIG_KEYS if isinstance(inner.get(name), int)]
-    return found[0] if found and found[0] > 0 else None
+    limits = [inner[name] for name in CONFIG_KEYS if isinstance(inner.get(name), int)]
+    return limits[0] if limits and limits[0] > 0 else None

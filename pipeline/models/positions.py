@@ -18,7 +18,7 @@ def of_config(config: PretrainedConfig) -> int | None:
 
 def longest(texts: Sequence[Text], new_tokens: int) -> int:
     """Tokens of the longest prompt with its response, or with so many new ones."""
-    return max(len(one.prompt_ids) + max(len(one.response_ids), new_tokens) for one in texts)
+    return max(len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts)
 
 
 def check(
@@ -39,5 +39,5 @@ def check(
 def check_table(config: PretrainedConfig, prompts: Sequence[Text], new_tokens: int) -> None:
     """Raises ValueError where a text could be written beyond a model's table of positions."""
     if config.model_type in TABLES:
-        asked = [Text(one.example_id, one.prompt_ids, []) for one in prompts]
-        check("the model that writes", config, asked, new_tokens, "the number of new tokens")
+        unanswered = [Text(text.example_id, text.prompt_ids, []) for text in prompts]
+        check("the model that writes", config, unanswered, new_tokens, "the number of new tokens")

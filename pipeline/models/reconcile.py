@@ -107,11 +107,11 @@ def _without(tokenizer: PreTrainedTokenizerBase, names: set[str]) -> PreTrainedT
             return None
         saved = json.loads(words.read_text(encoding="utf-8"))
         saved["added_tokens"] = [
-            one for one in saved["added_tokens"] if one["content"] not in names
+            token for token in saved["added_tokens"] if token["content"] not in names
         ]
         words.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
-        kept = _pruned(json.loads(settings.read_text(encoding="utf-8")), names)
-        settings.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+        pruned = _pruned(json.loads(settings.read_text(encoding="utf-8")), names)
+        settings.write_text(json.dumps(pruned, ensure_ascii=False), encoding="utf-8")
         return AutoTokenizer.from_pretrained(folder)
 
 
@@ -120,7 +120,7 @@ def _pruned(value: object, names: set[str]) -> object:
     if isinstance(value, dict):
         return {k: _pruned(v, names) for k, v in value.items() if not _names(v, names)}
     if isinstance(value, list):
-        return [_pruned(one, names) for one in value if not _names(one, names)]
+        return [_pruned(entry, names) for entry in value if not _names(entry, names)]
     return value
 
 

@@ -89,17 +89,17 @@ def check_teacher(model: Path, tokens: Path) -> None:
 
 
 def _check_same_vocabulary(model: Path, conventions: TextConventions, tokens: Path) -> None:
-    own, theirs = conventions.tokenizer_digest, conventions_of_texts(tokens).tokenizer_digest
-    if own != theirs:
+    digest, theirs = conventions.tokenizer_digest, conventions_of_texts(tokens).tokenizer_digest
+    if digest != theirs:
         raise ValueError(
-            f"{model} has another vocabulary ({own}) than the texts in {tokens} ({theirs}): "
+            f"{model} has another vocabulary ({digest}) than the texts in {tokens} ({theirs}): "
             "teacher and student must share one"
         )
 
 
 def _was_trained(model: Path) -> bool:
-    made = model / artifact.MANIFEST
-    return made.exists() and "tokens" in artifact.read_json(made).get("inputs", {})
+    manifest = model / artifact.MANIFEST
+    return manifest.exists() and "tokens" in artifact.read_json(manifest).get("inputs", {})
 
 
 def _named(ids: list[int], folder: Path) -> str:

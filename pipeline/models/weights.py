@@ -76,8 +76,8 @@ def _whole(
         model, info = read(key_mapping={WRAPPERS: ""})
         # what was changed in loading is undone in saving: the prefix must not come back
         conversions = vars(model)["_weight_conversions"]
-        kept = [each for each in conversions if WRAPPERS not in each.source_patterns]
-        vars(model)["_weight_conversions"] = kept
+        remaining = [each for each in conversions if WRAPPERS not in each.source_patterns]
+        vars(model)["_weight_conversions"] = remaining
     if faults := _faults(info):
         raise ValueError(
             f"{source}: the saved weights are not those of {type(model).__name__}: "

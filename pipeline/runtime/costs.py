@@ -151,12 +151,17 @@ def write(folder: Path, job_cost: JobCost) -> None:
 def read(path: Path) -> JobCost:
     """The cost in a file. Raises ValueError, naming the file, where part of it is missing."""
     record = artifact.read_json(path)
-    names = [one.name for kind in (Cost, JobCost) for one in fields(kind) if one.name != "cost"]
+    names = [
+        attribute.name
+        for kind in (Cost, JobCost)
+        for attribute in fields(kind)
+        if attribute.name != "cost"
+    ]
     if missing := [name for name in names if name not in record]:
         raise ValueError(f"{path} lacks {missing}; delete it and run again")
     compilation = record["compilation"]
     return JobCost(
-        Cost(**{one.name: record[one.name] for one in fields(Cost)}),
+        Cost(**{attribute.name: record[attribute.name] for attribute in fields(Cost)}),
         record["device"],
         record["parameters"],
         Compilation(**compilation) if compilation else None,

@@ -29,10 +29,10 @@ class ProgressLog:
         self.told = now
         seconds = max(now - self.began, 1e-9)
         speed = (self.done - self.earlier) / seconds
-        said = f"{self.done}/{self.total} {self.unit}, {speed:.1f} {self.unit}/s"
-        said += f", {self.tokens / seconds:.0f} tok/s" if self.tokens else ""
-        said += f", {(self.total - self.done) / speed:.0f} s left" if self.done < self.total else ""
-        log(f"{self.task}: {said}")
+        line = f"{self.done}/{self.total} {self.unit}, {speed:.1f} {self.unit}/s"
+        line += f", {self.tokens / seconds:.0f} tok/s" if self.tokens else ""
+        line += f", {(self.total - self.done) / speed:.0f} s left" if self.done < self.total else ""
+        log(f"{self.task}: {line}")
 
     def skip(self, items: int) -> None:
         """So many items were done by an earlier run: they say nothing of the speed."""

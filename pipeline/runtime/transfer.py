@@ -17,14 +17,14 @@ class AsyncScalars:
     """Scalars that a GPU may still have to compute, on their way to the host."""
 
     def __init__(self, scalars: Sequence[Tensor]):
-        found = torch.stack([one.detach() for one in scalars])
-        self.arrived = torch.cuda.Event() if found.is_cuda else None
+        stacked = torch.stack([scalar.detach() for scalar in scalars])
+        self.arrived = torch.cuda.Event() if stacked.is_cuda else None
         if self.arrived is None:
-            self.values = found
+            self.values = stacked
             return
         # .item() would wait for all that was queued since, and not only for these
-        self.values = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
-        self.values.copy_(found, non_blocking=True)
+        self.values = torch.empty(stacked.shape, dtype=stacked.dtype, pin_memory=True)
+        self.values.copy_(stacked, non_blocking=True)
         self.arrived.record()
 
     def read(self) -> list[float]:

@@ -31,7 +31,7 @@ class LocalFiles(Settings):
     @property
     def paths(self) -> list[str]:
         """All of the files."""
-        return [one for files in self.by_split.values() for one in files]
+        return [path for files in self.by_split.values() for path in files]
 
 
 class HubDataset(Settings):

@@ -86,12 +86,12 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _names_are_known(self) -> "Experiment":
         for role in ("teachers", "students"):
-            for name, one in getattr(self, role).items():
-                self._known(one.model, self.models, f"{role}.{name}.model")
-        for at, block in enumerate(self.grid):
+            for name, role_model in getattr(self, role).items():
+                self._known(role_model.model, self.models, f"{role}.{name}.model")
+        for index, block in enumerate(self.grid):
             for role in ("teachers", "students", "methods"):
                 for name in getattr(block, role) or []:
-                    self._known(name, getattr(self, role), f"grid.{at}.{role}")
+                    self._known(name, getattr(self, role), f"grid.{index}.{role}")
         for name, model in self.models.items():
             if isinstance(model, LayersOf):
                 self._known(model.model, self.models, f"models.{name}.model")
@@ -103,6 +103,6 @@ class Experiment(Settings):
                 raise ValueError(f"models.{name} is a shape: the experiment needs a `tokenizer`")
         return self
 
-    def _known(self, name: str, defined: dict, place: str) -> None:
+    def _known(self, name: str, defined: dict, key: str) -> None:
         if name not in defined:
-            raise ValueError(f"{place}: {name!r} is not defined; there are {', '.join(defined)}")
+            raise ValueError(f"{key}: {name!r} is not defined; there are {', '.join(defined)}")

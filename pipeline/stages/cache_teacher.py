@@ -95,10 +95,10 @@ def capture_shards(
             tokens = sum(len(text.response_ids) for text in shard.texts)
             rate = f"{tokens / cost.seconds:.0f} tok/s"
             log(f"{shard.file}: {len(shard.texts)} texts, {rate}")
-            said = {"tokens": tokens, "cost": asdict(cost)}
+            facts = {"tokens": tokens, "cost": asdict(cost)}
             if writing is not None:
                 writing.result()  # no more than two shards are in memory
-            make = partial(_write, shard=shard, captured=captured, metadata=metadata, said=said)
+            make = partial(_write, shard=shard, captured=captured, metadata=metadata, facts=facts)
             writing = writer.submit(parts.get_or_make, shard.file, make)
         if writing is not None:
             writing.result()
@@ -109,10 +109,10 @@ def _write(
     shard: Shard,
     captured: Sequence[CapturedBatch],
     metadata: CacheMetadata,
-    said: Mapping[str, object],
+    facts: Mapping[str, object],
 ) -> Mapping[str, object]:
     shards.write(folder / shard.file, captured, metadata)
-    return said
+    return facts
 
 
 def run(options: CacheTeacherOptions) -> None:
@@ -128,7 +128,7 @@ def run(options: CacheTeacherOptions) -> None:
     wanted = list(shards_of(options.tokens, settings))
     texts = [text for shard in wanted for text in shard.texts]
     positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
-    metadata = cache_metadata(model, settings, [one.file for one in wanted])
+    metadata = cache_metadata(model, settings, [shard.file for shard in wanted])
     parts = ResumableParts(options.state, options.job, inputs)
     capture = Capture(model, settings, options.micro_batch_tokens)
     capture_shards(capture, wanted, parts, metadata, artifact.read_id(options.teacher))
@@ -141,8 +141,8 @@ def run(options: CacheTeacherOptions) -> None:
             lm_head.save(model, folder / HEAD)
         checked = _verified(capture, folder, metadata, texts)
         verify.check_error(checked, options.out, artifact.read_id(options.teacher))
-        said = [parts.facts(file) for file in metadata.shards]
-        cost = sum((Cost(**shard["cost"]) for shard in said), Cost())
+        facts = [parts.facts(file) for file in metadata.shards]
+        cost = sum((Cost(**shard["cost"]) for shard in facts), Cost())
         costs.write(folder, JobCost(cost, device_name(model.device), parameter_count(model)))
         artifact.write_manifest(
             folder,
@@ -150,7 +150,7 @@ def run(options: CacheTeacherOptions) -> None:
             inputs,
             **metadata.manifest(),
             verified=checked.manifest(),
-            tokens=sum(one["tokens"] for one in said),
+            tokens=sum(shard["tokens"] for shard in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
     parts.discard()

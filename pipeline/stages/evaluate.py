@@ -89,12 +89,12 @@ class Evaluator:
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
         counters = [teacher.count() for teacher in teachers.values()]
         budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
-        found = heldout.measure(self.model, texts, teachers, budget, precision)
-        return found, sum((counter.as_teacher() for counter in counters), Cost())
+        measured = heldout.measure(self.model, texts, teachers, budget, precision)
+        return measured, sum((counter.as_teacher() for counter in counters), Cost())
 
     def _teachers_precision(self) -> Precision:
-        found = {read_metadata(cache).precision for cache in self.options.cache}
-        return found.pop() if len(found) == 1 else "auto"
+        precisions = {read_metadata(cache).precision for cache in self.options.cache}
+        return precisions.pop() if len(precisions) == 1 else "auto"
 
     def exposed(self, generation: GenerationSettings) -> tuple[EvaluationRecords, Cost]:
         """The excess error against each teacher but the checkpoint itself."""
@@ -106,9 +106,9 @@ class Evaluator:
             teacher = vocabulary.adopt_end_tokens(
                 load(folder, self.model.device), self.options.tokens
             )
-            for path, one in ((self.options.model, self.model), (folder, teacher)):
+            for path, model in ((self.options.model, self.model), (folder, teacher)):
                 new, key = generation.max_new_tokens, "evaluation.max_new_tokens"
-                positions.check(path, one.config, texts, new, key)
+                positions.check(path, model.config, texts, new, key)
             counters.append(count(teacher))
             parts.append(
                 exposure_bias.measure(
@@ -128,13 +128,13 @@ class Evaluator:
         """The measures of written responses: to an instruction task, or to the test split."""
         from pipeline.evaluation import lm_eval_results, responses
 
-        asked = self.questions(name, generation)
-        self.checkpoint.label, self.checkpoint.prompts = name, asked.prompt_ids
+        to_answer = self.questions(name, generation)
+        self.checkpoint.label, self.checkpoint.prompts = name, to_answer.prompt_ids
         self.checkpoint.generated.clear()
         look_up = partial(_generated, self.checkpoint)
-        tasks = responses.response_tasks(name, asked.items, generation, look_up)
+        tasks = responses.response_tasks(name, to_answer.items, generation, look_up)
         results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
-        results |= {LEFT_OUT: {name: asked.left_out}}
+        results |= {LEFT_OUT: {name: to_answer.left_out}}
         return responses.response_records(name, generation, results)
 
     def questions(self, name: str, generation: GenerationSettings) -> Questions:
@@ -173,9 +173,9 @@ def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, 
     """What one task has given, as files in `folder`; what it took."""
     log(f"{task.name}: begins")
     watch, student = Stopwatch(evaluator.model.device), count(evaluator.model)
-    found, teachers = evaluator.measure(task)
-    found.write(folder)
-    text = json.dumps(found.results, indent=1, default=str)  # it holds torch dtypes
+    measured, teachers = evaluator.measure(task)
+    measured.write(folder)
+    text = json.dumps(measured.results, indent=1, default=str)  # it holds torch dtypes
     (folder / RESULTS).write_text(text)
     cost = watch.cost() + student.as_student() + teachers
     log(f"{task.name}: {cost.seconds:.1f} s")
@@ -214,7 +214,7 @@ def run(options: EvaluateOptions) -> None:
         pieces.get_or_make(names[-1], partial(make, evaluator=evaluator, task=task))
 
     folders = [options.state / name for name in names]
-    parts = [records.read(one, artifact.read_json(one / RESULTS)) for one in folders]
+    parts = [records.read(folder, artifact.read_json(folder / RESULTS)) for folder in folders]
     whole = records.concatenate(parts)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()

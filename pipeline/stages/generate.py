@@ -43,29 +43,29 @@ def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
     part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
     order = np.random.default_rng(settings.seed).permutation(len(texts))
     chosen = order[part[settings.half]]
-    asked = [texts[at] for at in sorted(chosen)]
+    chosen_texts = [texts[index] for index in sorted(chosen)]
     if settings.samples == 1:
-        return asked
+        return chosen_texts
     return [
         replace(text, example_id=f"{text.example_id}#{sample}")
-        for text in asked
+        for text in chosen_texts
         for sample in range(settings.samples)
     ]
 
 
 def write_chunk(
-    folder: Path, asked: list[Text], model: PreTrainedModel, settings: TextJob, pace: ProgressLog
+    folder: Path, prompts: list[Text], model: PreTrainedModel, settings: TextJob, pace: ProgressLog
 ) -> dict[str, object]:
     """The responses, as a file in `folder`; how many tokens and ended texts, and what they took."""
     watch, counter, choose = Stopwatch(model.device), count(model), sampler(settings.sampling)
     time, seed = settings.max_new_tokens, settings.seed
-    written = generate(asked, [model], choose, time, seed, "teacher", pace)
+    written = generate(prompts, [model], choose, time, seed, "teacher", pace)
     columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
     schemas.write(folder / FILE, columns, schemas.TOKENS)
     return {
         "tokens": sum(len(text.response_ids) for text in written),
         "ended": sum(text.ended for text in written),
-        "without_number": sum(not all(map(math.isfinite, one.log_probs)) for one in written),
+        "without_number": sum(not all(map(math.isfinite, text.log_probs)) for text in written),
         "cost": asdict(watch.cost() + counter.as_teacher()),
     }
 
@@ -73,7 +73,7 @@ def write_chunk(
 def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: int) -> None:
     """Raises ValueError, naming the teacher, where no student could learn from its texts."""
     tokens, ended, without = (
-        sum(one[what] for one in facts) for what in ("tokens", "ended", "without_number")
+        sum(chunk[what] for chunk in facts) for what in ("tokens", "ended", "without_number")
     )
     if without:
         raise ValueError(
@@ -91,20 +91,20 @@ def answers(
     options: GenerateOptions, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
 ) -> tuple[list[Path], list[dict[str, Any]]]:
     """The files of all chunks, and what each took."""
-    asked = prompts(read_texts(options.tokens / "train.parquet"), settings)
-    unanswered = [replace(text, response_ids=[]) for text in asked]
+    texts = prompts(read_texts(options.tokens / "train.parquet"), settings)
+    unanswered = [replace(text, response_ids=[]) for text in texts]
     key = "teacher_text.max_new_tokens"
     positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
-    made, facts = [], []
-    pace = ProgressLog("texts", len(asked), "texts")
-    for first in range(0, len(asked), CHUNK):
-        part, name = asked[first : first + CHUNK], f"{first // CHUNK:05d}"
-        make = partial(write_chunk, asked=part, model=model, settings=settings, pace=pace)
-        made.append(pieces.get_or_make(name, make) / FILE)
+    files, facts = [], []
+    pace = ProgressLog("texts", len(texts), "texts")
+    for first in range(0, len(texts), CHUNK):
+        part, name = texts[first : first + CHUNK], f"{first // CHUNK:05d}"
+        make = partial(write_chunk, prompts=part, model=model, settings=settings, pace=pace)
+        files.append(pieces.get_or_make(name, make) / FILE)
         pace.skip(first + len(part) - pace.done)  # none where this run has written them
         facts.append(pieces.facts(name))
         refuse_unusable(options.teacher, facts, first + len(part))
-    return made, facts
+    return files, facts
 
 
 def run(options: GenerateOptions) -> None:
@@ -115,13 +115,13 @@ def run(options: GenerateOptions) -> None:
     command_line.begin(options.out, options.job, inputs)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
-    made, facts = answers(
+    files, facts = answers(
         options, settings, model, ResumableParts(options.state, options.job, inputs)
     )
 
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
-        whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in made])
+        whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in files])
         schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
         cost = sum((Cost(**chunk["cost"]) for chunk in facts), Cost())
         device, captures = device_name(model.device), replace(GRAPH_CAPTURES)
@@ -131,8 +131,8 @@ def run(options: GenerateOptions) -> None:
             folder,
             options.job,
             inputs,
-            tokens=sum(one["tokens"] for one in facts),
-            eos_share=sum(one["ended"] for one in facts) / whole.num_rows,
+            tokens=sum(chunk["tokens"] for chunk in facts),
+            eos_share=sum(chunk["ended"] for chunk in facts) / whole.num_rows,
             **vocabulary.manifest_entries(vocabulary.conventions_of_texts(options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

@@ -24,20 +24,20 @@ def gather(settings: DataSettings) -> RawDataset:
     """What the source of the settings holds, limited as they say; splits are in a fair order."""
     match settings.examples:
         case Docstrings() as source:
-            found = docstrings.gather(source, settings.seed)
+            dataset = docstrings.gather(source, settings.seed)
         case Files() as source:
-            found = sources.gather_files(source, settings.seed)
+            dataset = sources.gather_files(source, settings.seed)
         case Hub() as source:
-            found = sources.gather_hub(source, settings.seed)
+            dataset = sources.gather_hub(source, settings.seed)
     limits = {"train": settings.train_limit, "test": settings.test_limit}
     short = [
-        f"{split}_limit is {limit}, but there are only {len(found.splits[split])} examples"
+        f"{split}_limit is {limit}, but there are only {len(dataset.splits[split])} examples"
         for split, limit in limits.items()
-        if limit is not None and limit > len(found.splits[split])
+        if limit is not None and limit > len(dataset.splits[split])
     ]
     # A slice up to None is everything.
-    kept = {split: examples[: limits.get(split)] for split, examples in found.splits.items()}
-    return replace(found, splits=kept, warnings=[*found.warnings, *short])
+    limited = {split: examples[: limits.get(split)] for split, examples in dataset.splits.items()}
+    return replace(dataset, splits=limited, warnings=[*dataset.warnings, *short])
 
 
 def card(
@@ -75,17 +75,17 @@ def show(example_id: str, example: Example, template: Template) -> dict[str, obj
 
 def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overlap]) -> list[str]:
     """One warning for each split that asks what training has answered, naming some of the ids."""
-    said = []
+    warnings = []
     for split, both in shared.items():
-        ids = [splits[split][place][0] for place in both.questions]
+        ids = [splits[split][index][0] for index in both.questions]
         if ids:
             more = ", ..." if len(ids) > NAMED else ""
-            said.append(
+            warnings.append(
                 f"{len(ids)} of {len(splits[split])} {split} questions are asked in train too: "
                 f"{', '.join(ids[:NAMED])}{more} (with whatever input, "
                 f"{both.instructions} of the {split} instructions are)"
             )
-    return said
+    return warnings
 
 
 def describe(rows: Identified, template: Template) -> dict[str, object]:

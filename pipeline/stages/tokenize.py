@@ -75,15 +75,15 @@ def encode(
     responses = [row["responses"][0] for row in rows]
     pairs = Encoder(tokenizer).pairs([asked(row, template) for row in rows], responses)
     ids = [row["example_id"] for row in rows]
-    found = [marks(pair, settings) for pair in pairs]
-    kept = [at for at, marked in enumerate(found) if not marked & TOO_LONG]
+    marked_pairs = [marks(pair, settings) for pair in pairs]
+    short_enough = [index for index, marked in enumerate(marked_pairs) if not marked & TOO_LONG]
     columns = (
-        [ids[at] for at in kept],
-        [pairs[at].prompt_ids for at in kept],
-        [[*pairs[at].response_ids, tokenizer.eos_token_id] for at in kept],
+        [ids[index] for index in short_enough],
+        [pairs[index].prompt_ids for index in short_enough],
+        [[*pairs[index].response_ids, tokenizer.eos_token_id] for index in short_enough],
     )
     counted = {
-        what: [id for id, marked in zip(ids, found, strict=True) if what in marked]
+        what: [id for id, marked in zip(ids, marked_pairs, strict=True) if what in marked]
         for what in COUNTS
     }
     return Kept(dict(zip(schemas.TOKENS.names, columns, strict=True)), counted)
@@ -112,36 +112,36 @@ def encode_plain(
     """Plain text in pieces of a prompt's and a response's length, after one EOS as the prompt."""
     size, end = settings.prompt_tokens + settings.response_tokens, tokenizer.eos_token_id
     columns: dict[str, list] = {name: [] for name in schemas.TOKENS.names}
-    for at, ids in enumerate(Encoder(tokenizer).texts(texts)):
+    for number, ids in enumerate(Encoder(tokenizer).texts(texts)):
         for first in range(0, len(ids), size):
             piece = ids[first : first + size]
-            values = (f"plain-{at}-{first}", [end], piece)
+            values = (f"plain-{number}-{first}", [end], piece)
             for name, value in zip(schemas.TOKENS.names, values, strict=True):
                 columns[name].append(value)
     return columns
 
 
-def describe(kept: Kept) -> dict[str, int]:
+def describe(split: Kept) -> dict[str, int]:
     """Counts of one split."""
     return {
-        "examples": len(kept.columns["example_id"]),
-        **{what: len(ids) for what, ids in kept.counted.items()},
-        "prompt_tokens": sum(map(len, kept.columns["prompt_ids"])),
-        "response_tokens": sum(map(len, kept.columns["response_ids"])),
+        "examples": len(split.columns["example_id"]),
+        **{what: len(ids) for what, ids in split.counted.items()},
+        "prompt_tokens": sum(map(len, split.columns["prompt_ids"])),
+        "response_tokens": sum(map(len, split.columns["response_ids"])),
     }
 
 
 def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
     """One split as a file in `folder`. Raises ValueError where nothing is left of it."""
     rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
-    kept = encode(rows, of.tokenizer, of.settings, of.template)
-    if not kept.columns["example_id"]:
+    split_tokens = encode(rows, of.tokenizer, of.settings, of.template)
+    if not split_tokens.columns["example_id"]:
         raise ValueError(
             f"all {len(rows)} {split} examples exceed {of.settings.prompt_tokens} prompt or "
             f"{of.settings.response_tokens} response tokens; raise the limits in `tokens`"
         )
-    schemas.write(folder / f"{split}.parquet", kept.columns, schemas.TOKENS)
-    return kept
+    schemas.write(folder / f"{split}.parquet", split_tokens.columns, schemas.TOKENS)
+    return split_tokens
 
 
 def write_plain(data: Path, folder: Path, of: Making) -> None:
@@ -164,11 +164,13 @@ def run(options: TokenizeOptions) -> None:
 
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
-        found = {one: write_split(options.data, one, folder, made_with) for one in schemas.SPLITS}
+        by_split = {
+            split: write_split(options.data, split, folder, made_with) for split in schemas.SPLITS
+        }
         write_plain(options.data, folder, made_with)
         tokenizer.save_pretrained(folder / "model")
-        warnings = [line for split, kept in found.items() for line in kept.warnings(split)]
-        card = {split: describe(kept) for split, kept in found.items()}
+        warnings = [line for split, tokens in by_split.items() for line in tokens.warnings(split)]
+        card = {split: describe(tokens) for split, tokens in by_split.items()}
         artifact.write_json(folder / "card.json", card | {"warnings": warnings})
         facts = vocabulary.manifest_entries(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)

@@ -46,7 +46,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
-    pool = [text for one in sources for text in read_texts(one / "train.parquet", author)]
+    pool = [text for source in sources for text in read_texts(source / "train.parquet", author)]
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
@@ -128,7 +128,7 @@ def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
 
 def _describe(state: TrainingState, run: TrainingRun) -> str:
     row = state.rows[-1]
-    rate = sum(one["response_tokens"] or 0 for one in state.rows) / state.usage.seconds
+    rate = sum(row["response_tokens"] or 0 for row in state.rows) / state.usage.seconds
     left = state.usage.seconds / state.step * (run.steps - state.step)
     nll = row["validation_nll_nats"]
     return (

@@ -101,7 +101,7 @@ def draw_texts(texts: Sequence[Text], share: float, seed: int) -> list[Text]:
     """A random share of the texts, one at least."""
     count = max(1, math.ceil(share * len(texts)))
     chosen = np.random.default_rng(seed).choice(len(texts), size=count, replace=False)
-    return [texts[at] for at in sorted(chosen)]
+    return [texts[index] for index in sorted(chosen)]
 
 
 def check_error(verified: Verified, folder: Path, teacher: str) -> None:

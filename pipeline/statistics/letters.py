@@ -34,5 +34,5 @@ def _insert(groups: list[frozenset[int]], first: int, second: int) -> list[froze
 
 def _letter(index: int) -> str:
     """The letter a … z, A … Z, then a2 …, so that more groups than letters stay readable."""
-    turn, letter = divmod(index, len(LETTERS))
-    return LETTERS[letter] + (str(turn + 1) if turn else "")
+    cycle, letter = divmod(index, len(LETTERS))
+    return LETTERS[letter] + (str(cycle + 1) if cycle else "")

@@ -86,10 +86,10 @@ def expand(name: str) -> dict[str, tuple[str, InstructionTask | LmEvalTask]]:
     if name not in names():
         plain = LmEvalTask(title=name, about="", source="lm-eval", kind="lm_eval")
         return {name: (name, plain)}
-    found = read(name)
-    if not isinstance(found, Suite):
-        return {name: (name, found)}
-    return dict(pair for one in found.tasks for pair in _in_suite(name, found, one))
+    definition = read(name)
+    if not isinstance(definition, Suite):
+        return {name: (name, definition)}
+    return dict(pair for task in definition.tasks for pair in _in_suite(name, definition, task))
 
 
 def _in_suite(

@@ -110,12 +110,14 @@ def _from_files(
             )
         splits[examples] = splits[evaluated].select([])
     needed = {evaluated, *([examples] if examples else [])}
-    kept = {
+    needed_splits = {
         split: rows if shots or split == evaluated else rows.select([])
         for split, rows in splits.items()
         if split in needed
     }
-    return {job.lm_eval_task: kept}, {job.lm_eval_task: hub.Origin(", ".join(source.paths), None)}
+    return {job.lm_eval_task: needed_splits}, {
+        job.lm_eval_task: hub.Origin(", ".join(source.paths), None)
+    }
 
 
 def _from_datasets(job: LmEvalJob) -> tuple[Mapping[str, Splits], dict[str, hub.Origin]]:

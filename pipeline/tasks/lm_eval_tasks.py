@@ -85,7 +85,7 @@ def load(name: str, supplier: Supplier, shots: int | None, documents_id: str) ->
                 f"lm-eval can't make {name} of these documents: {error!r}; name the right columns "
                 "in evaluation.data"
             ) from error
-    tasks = {task: _ready(made) for task, made in loaded["tasks"].items()}
+    tasks = {task: _ready(loaded_task) for task, loaded_task in loaded["tasks"].items()}
     return LoadedTasks(tasks, loaded.get("groups", {}))
 
 

@@ -133,9 +133,9 @@ def vocabulary_order(classes: UInt8[np.ndarray, " vocabulary"]) -> VocabularyOrd
 
 def positions(order: VocabularyOrder) -> VocabularyOrder:
     """For each token id, its position in the order."""
-    found = np.empty_like(order)
-    found[order] = np.arange(len(order), dtype=order.dtype)
-    return found
+    by_token = np.empty_like(order)
+    by_token[order] = np.arange(len(order), dtype=order.dtype)
+    return by_token
 
 
 def classes_metadata(classes: UInt8[np.ndarray, " vocabulary"]) -> dict[bytes, bytes]:

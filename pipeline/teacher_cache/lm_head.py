@@ -35,7 +35,9 @@ def save(model: PreTrainedModel, path: Path) -> None:
     head = model.get_output_embeddings()
     assert head is not None
     state = head.state_dict()
-    save_file({name: one.detach().cpu().clone().contiguous() for name, one in state.items()}, path)
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, path
+    )
 
 
 def load(path: Path, scaling: LogitScaling) -> LMHead:

@@ -84,9 +84,12 @@ class CacheReader:
         with self.lock:
             groups = self._groups({location.group for location in locations})
         parts = [
-            {name: column[one.first : one.first + one.tokens] for name, column in rows.items()}
-            for one in locations
-            for rows in (groups[one.group],)
+            {
+                name: column[location.first : location.first + location.tokens]
+                for name, column in rows.items()
+            }
+            for location in locations
+            for rows in (groups[location.group],)
         ]
         for text, part in zip(texts, parts, strict=True):
             if not np.array_equal(part["token_ids"], text.response_ids):

@@ -110,9 +110,9 @@ class TopK:
 def _inserted(ids: np.ndarray, token_ids: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
     """The `count` likeliest tokens: the others by rank, the response token at its own rank."""
     tokens, likeliest = np.arange(len(ids)), np.empty((len(ids), count), ids.dtype)
-    for place in range(count):
-        other = ids[tokens, np.minimum(place - (place > rank), ids.shape[-1] - 1)]
-        likeliest[:, place] = np.where(place == rank, token_ids, other)
+    for position in range(count):
+        other = ids[tokens, np.minimum(position - (position > rank), ids.shape[-1] - 1)]
+        likeliest[:, position] = np.where(position == rank, token_ids, other)
     return likeliest
 
 

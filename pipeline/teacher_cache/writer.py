@@ -118,7 +118,7 @@ def _joined(captured: Sequence[CapturedBatch]) -> Rows:
     for batch in captured:
         batch.wait()
     chunks = [chunk for batch in captured for chunk in batch.chunks]
-    return {name: np.concatenate([one[name].numpy() for one in chunks]) for name in chunks[0]}
+    return {name: np.concatenate([chunk[name].numpy() for chunk in chunks]) for name in chunks[0]}
 
 
 def _top_k(rows: Rows, vocabulary: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

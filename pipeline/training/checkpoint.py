@@ -68,8 +68,8 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
     }
     with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
         temporary.mkdir()
-        made = {"job": job_key, "files": {FILE: _write(value, temporary / FILE)}}
-        artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(made))
+        manifest = {"job": job_key, "files": {FILE: _write(value, temporary / FILE)}}
+        artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(manifest))
     for old in _saved(folder)[:-KEPT]:
         shutil.rmtree(old)
 

@@ -33,7 +33,9 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
 def draw_batch(pool: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
     """The texts of a step: each epoch goes through the pool once, in an order of its own."""
     places = range(step * size, (step + 1) * size)
-    return [pool[_order(len(pool), seed, at // len(pool))[at % len(pool)]] for at in places]
+    return [
+        pool[_order(len(pool), seed, index // len(pool))[index % len(pool)]] for index in places
+    ]
 
 
 @lru_cache(maxsize=8)

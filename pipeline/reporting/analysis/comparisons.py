@@ -82,7 +82,9 @@ def _letters(
         ordered = best_first(results.means_by_row(results.methods[pair], measure), measure)
         rank = {row: i for i, row in enumerate(ordered)}
         different = [
-            (rank[one.first], rank[one.second]) for one in of_pair if one.significantly_different
+            (rank[difference.first], rank[difference.second])
+            for difference in of_pair
+            if difference.significantly_different
         ]
         for row, text in zip(ordered, compact_letters(len(ordered), different), strict=True):
             yield (row, measure), text

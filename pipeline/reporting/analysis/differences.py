@@ -115,7 +115,7 @@ def tested_as_family(
     family = holm_family(
         np.concatenate([of_group.methods for of_group in p_values]), np.concatenate(numbered)
     )
-    adjusted = np.split(family.adjusted, np.cumsum([len(one) for one in numbered])[:-1])
+    adjusted = np.split(family.adjusted, np.cumsum([len(p_values) for p_values in numbered])[:-1])
     for comparison, of_group, of_family in zip(compared, p_values, adjusted, strict=True):
         corrected = Family(of_family, family.confidence)
         yield list(_differences(comparison, measure, of_group, corrected))

@@ -53,8 +53,12 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "matter; the differences of a method that varies much more than the others are claimed "
             "too readily (docs/statistics.md says how often)."
         )
-    differences = [one for of_pair in comparisons.differences.values() for one in of_pair]
-    if any(one.adjusted_p_value is None and not one.is_copy for one in differences):
+    differences = [
+        difference for of_pair in comparisons.differences.values() for difference in of_pair
+    ]
+    if any(
+        difference.adjusted_p_value is None and not difference.is_copy for difference in differences
+    ):
         yield (
             "Some methods have one training seed in common with the others, which have more: their "
             "differences are not tested, and such pairs share a letter."
@@ -65,7 +69,7 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
     """What the correction for many comparisons covers."""
     families: dict[Measure, int] = {}
     for (_, measure), of_pair in comparisons.differences.items():
-        tested = sum(one.adjusted_p_value is not None for one in of_pair)
+        tested = sum(difference.adjusted_p_value is not None for difference in of_pair)
         families[measure] = families.get(measure, 0) + tested
     if families:
         most = max(families.values())
@@ -79,8 +83,10 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
 
 def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
     """What is uncertain about some methods as they are implemented here."""
-    known_from_abstract = [name for name, one in methods.items() if one.evidence == "abstract"]
-    cached = [name for name, one in methods.items() if one.teacher == "cache"]
+    known_from_abstract = [
+        name for name, method in methods.items() if method.evidence == "abstract"
+    ]
+    cached = [name for name, method in methods.items() if method.teacher == "cache"]
     if known_from_abstract:
         yield (
             f"Of {', '.join(known_from_abstract)} no more than an abstract was read: a low score "
@@ -127,7 +133,9 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             "evaluation.prompt_tokens and were left out for all models."
         )
     for task, count in sorted(_largest_counts(evaluations, "cut").items()):
-        truncated = [one for one in evaluations.values() if one.get("cut", {}).get(task)]
+        truncated = [
+            results for results in evaluations.values() if results.get("cut", {}).get(task)
+        ]
         yield (
             f"Texts of {task} were left-truncated to the models' context windows, as in lm-eval: "
             f"up to {count}, in {len(truncated)} of {len(evaluations)} checkpoints. Models with a "

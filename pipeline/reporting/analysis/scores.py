@@ -173,7 +173,9 @@ def _over_seeds(
 ) -> tuple[dict[tuple[Row, Measure], dict[int, str]], dict[tuple[Row, Measure], Mean]]:
     """Evaluations by seed, and their mean, of each row and measure."""
     row_of = {(row.teacher, row.student, row.method): row for row in rows}
-    measure_of = {(one.task, one.slice, one.metric.name): one for one in measures}
+    measure_of = {
+        (measure.task, measure.slice, measure.metric.name): measure for measure in measures
+    }
     # an evaluation that is in the grid under several seeds is one run
     distinct = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
     runs: dict[tuple[Row, Measure], dict[int, str]] = {}

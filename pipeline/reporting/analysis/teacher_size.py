@@ -53,7 +53,7 @@ def _compared_teachers(
         by_seeds: dict[tuple[int, ...], list[tuple[Row, Row]]] = {}
         for row in results.methods[smaller]:
             if other := larger_rows.get(row.method):
-                runs = [results.runs.get((one, measure), {}) for one in (row, other)]
+                runs = [results.runs.get((key_row, measure), {}) for key_row in (row, other)]
                 common = tuple(sorted(runs[0].keys() & runs[1].keys()))
                 # a student without a teacher is the same run under both
                 if common and runs[0][common[0]] != runs[1][common[0]]:

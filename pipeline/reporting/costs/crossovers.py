@@ -72,7 +72,9 @@ class Crossover:
 
 def crossover_table(data: CostData) -> Table | None:
     """The clearest crossovers of each comparison; None where no order ever changes."""
-    comparisons = [one for unit in (SECONDS, FLOPS) for one in cost_comparisons(data, unit)]
+    comparisons = [
+        comparison for unit in (SECONDS, FLOPS) for comparison in cost_comparisons(data, unit)
+    ]
     groups = [
         Group(
             f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",

@@ -61,7 +61,8 @@ Points = Mapping[Row, Sequence[BudgetPoint]]  # of each method at all budgets
 def equal_steps_table(data: CostData) -> Table | None:
     """NLL after the same share of the longest training's steps; None for fewer than two methods."""
     comparisons = [
-        (one, one.final_costs().max() * np.array(SHARES)) for one in cost_comparisons(data, STEPS)
+        (comparison, comparison.final_costs().max() * np.array(SHARES))
+        for comparison in cost_comparisons(data, STEPS)
     ]
     headings = [Heading(f"{share:.0%}", "of the steps") for share in SHARES]
     return _table("equal_steps", CAPTION, headings, comparisons, data)
@@ -71,8 +72,8 @@ def equal_cost_table(data: CostData, unit: Unit) -> Table | None:
     """NLL at the costs at which other trainings finish; None for fewer than two methods."""
     shares = np.linspace(0, 1, len(FINISHED))
     comparisons = [
-        (one, np.quantile(one.final_costs(), shares, method="higher"))
-        for one in cost_comparisons(data, unit)
+        (comparison, np.quantile(comparison.final_costs(), shares, method="higher"))
+        for comparison in cost_comparisons(data, unit)
     ]
     headings = [Heading(f"When {count}", "finished") for count in FINISHED]
     caption = f"{CAPTION} Budgets are in {unit.title}; the cost table explains the accounting."
@@ -89,7 +90,9 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    compared = [(one, _points(one, whens, budgets)) for one, budgets in comparisons]
+    compared = [
+        (comparison, _points(comparison, whens, budgets)) for comparison, budgets in comparisons
+    ]
     records = [
         asdict(point)
         for _, by_row in compared
@@ -146,10 +149,14 @@ def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> 
 def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
     unit = comparison.unit
     at_budgets = list(zip(*points.values(), strict=True))
-    best = [next((one for one in at_budget if one.is_lowest), None) for at_budget in at_budgets]
+    best = [
+        next((point for point in at_budget if point.is_lowest), None) for at_budget in at_budgets
+    ]
     leads = (
-        number_cell(one.lead_nats, nats, one.half_width, "half width") if one else Cell(MISSING)
-        for one in best
+        number_cell(point.lead_nats, nats, point.half_width, "half width")
+        if point
+        else Cell(MISSING)
+        for point in best
     )
     return Group(
         f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
@@ -159,11 +166,14 @@ def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
                 Cell(f"budget ({unit.title})"),
                 *(number_cell(first.budget, unit.text) for first, *_ in at_budgets),
             ),
-            (Cell("lowest NLL"), *(Cell(one.method if one else MISSING) for one in best)),
+            (Cell("lowest NLL"), *(Cell(point.method if point else MISSING) for point in best)),
             (Cell("lead (nats)"), *leads),
         ),
         tuple(
-            (method_cell(row), *(number_cell(one.nll_nats, nats, one.spread) for one in of_row))
+            (
+                method_cell(row),
+                *(number_cell(point.nll_nats, nats, point.spread) for point in of_row),
+            )
             for row, of_row in points.items()
         ),
     )

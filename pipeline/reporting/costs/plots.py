@@ -118,10 +118,10 @@ def pareto_front(
 def nll_by_cost(data: CostData, results: Results) -> Plot | None:
     """Held-out NLL against each unit of cost, a line a method; None where it was not measured."""
     comparisons = {
-        (one.pair, one.title): one
+        (comparison.pair, comparison.title): comparison
         for unit in (STEPS, SECONDS, FLOPS)
-        for one in cost_comparisons(data, unit)
-        if one.account in (OWN, IN_FULL) and one.pair in results.pairs
+        for comparison in cost_comparisons(data, unit)
+        if comparison.account in (OWN, IN_FULL) and comparison.pair in results.pairs
     }
     if not comparisons:
         return None
@@ -152,7 +152,7 @@ def _curve_panel(axes: Axes, comparison: CostComparison, styles: Mapping[str, St
             markevery=[-1],
         )
     axes.autoscale_view()
-    steps = [(np.linspace(0, 1, len(one.costs)), one.nll_nats) for one in curves.values()]
+    steps = [(np.linspace(0, 1, len(curve.costs)), curve.nll_nats) for curve in curves.values()]
     fit_settled(axes, steps, SETTLED)
     cost_axis(axes, [curve.costs[-1] for curve in curves.values()])
     axes.set_xlabel(comparison.title)

@@ -156,8 +156,8 @@ def _run(inputs: ReportInputs, cell: GridCell) -> Run:
 def _certainty(results: Results) -> Certainty:
     """The standard error over items, the mean of those of the seeds, and the number of items."""
     runs = results.scores.drop_duplicates([*CELL, *SCORE, "id"])
-    found = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
-    return dict(zip(found.index, zip(found["stderr"], found["n"], strict=True), strict=True))
+    scores = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
+    return dict(zip(scores.index, zip(scores["stderr"], scores["n"], strict=True), strict=True))
 
 
 def _scores(

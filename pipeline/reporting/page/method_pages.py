@@ -76,7 +76,9 @@ def _table(
     results: Results, label: str, rows: Mapping[Row, Pair], sizes: Mapping[str, int]
 ) -> Table:
     """The method's means, a row for each teacher and student."""
-    measures = [one for one in results.measures if results.means_by_row(tuple(rows), one)]
+    measures = [
+        measure for measure in results.measures if results.means_by_row(tuple(rows), measure)
+    ]
     titles = {row: pair_title(pair, sizes) for row, pair in rows.items()}
     cells = tuple(
         (
@@ -90,7 +92,7 @@ def _table(
         name="",
         caption=f"{label} under every teacher: mean ± standard deviation over training seeds.",
         group_headings=(),
-        headings=(first, *(Heading(one.heading, one.detail) for one in measures)),
+        headings=(first, *(Heading(measure.heading, measure.detail) for measure in measures)),
         groups=(Group("", (), (), cells),),
     )
 

@@ -105,7 +105,7 @@ def _task(
 ) -> dict[str, object]:
     """A task's items, their responses in the order of models and of decoding seeds."""
     seeds = sorted(set(outputs["decoding_seed"].tolist()))
-    measure = next((one for one in results.ranked_measures if one.task == name), None)
+    measure = next((ranked for ranked in results.ranked_measures if ranked.task == name), None)
     responses = {
         (row["evaluation"], row["example_id"], row["decoding_seed"]): texts.index(row["output"])
         for row in outputs.to_dict("records")
@@ -114,7 +114,7 @@ def _task(
     scores = _scores(measure, list(items["example_id"]), scored) if measure else {}
 
     def in_order(values: Responses, item: str) -> list[list[object]]:
-        return [[values.get((one.evaluation, item, seed)) for seed in seeds] for one in models]
+        return [[values.get((model.evaluation, item, seed)) for seed in seeds] for model in models]
 
     return {
         "name": name,

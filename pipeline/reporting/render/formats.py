@@ -101,7 +101,10 @@ def markdown(table: Table) -> str:
     """The table in Markdown, its caption below."""
     head = [*table.group_headings, *(heading.text for heading in table.headings)]
     rows = [[*group.names, *map(_marked, row)] for group, row in _rows(table)]
-    numeric = [*([False] * len(table.group_headings)), *(one.numeric for one in table.headings)]
+    numeric = [
+        *([False] * len(table.group_headings)),
+        *(heading.numeric for heading in table.headings),
+    ]
     text = pd.DataFrame([[_piped(cell) for cell in row] for row in rows], columns=head).to_markdown(
         index=False,
         disable_numparse=True,
@@ -152,7 +155,7 @@ def _latex_frame(table: Table) -> pd.DataFrame:
             index.append((*names, rf"\emph{{{first}}}" if is_reference else first))
             rows.append(cells)
     first, *others = table.headings
-    heads = [(escape_latex(one.title), escape_latex(one.detail)) for one in others]
+    heads = [(escape_latex(heading.title), escape_latex(heading.detail)) for heading in others]
     return pd.DataFrame(
         rows,
         index=pd.MultiIndex.from_tuples(

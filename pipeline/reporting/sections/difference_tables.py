@@ -64,41 +64,41 @@ def differences_table(
     """All pairs of methods of every teacher and student; None where there are no two methods."""
     rows = {
         pair: [
-            _row(one, measure)
+            _row(difference, measure)
             for measure in results.ranked_measures
-            for one in comparisons.differences.get((pair, measure), ())
+            for difference in comparisons.differences.get((pair, measure), ())
         ]
         for pair in results.pairs
     }
     return pair_table("differences", ABOUT_DIFFERENCES, DIFFERENCES, rows, sizes)
 
 
-def _row(one: Difference, measure: Measure) -> tuple[Cell, ...]:
+def _row(difference: Difference, measure: Measure) -> tuple[Cell, ...]:
     return (
         Cell(f"{measure.heading}, {measure.task}", measure.key),
-        method_cell(one.first),
-        method_cell(one.second),
-        number_cell(one.seed_count, str),
-        number_cell(one.value, measure.format),
-        number_cell(one.interval.low, measure.format),
-        number_cell(one.interval.high, measure.format),
-        number_cell(one.effect_size, "{:.2f}".format),
-        number_cell(one.p_value, p_text),
-        number_cell(one.adjusted_p_value, p_text),
-        number_cell(one.checkpoint_p_value, p_text),
-        text_cell(_better(one)),
+        method_cell(difference.first),
+        method_cell(difference.second),
+        number_cell(difference.seed_count, str),
+        number_cell(difference.value, measure.format),
+        number_cell(difference.interval.low, measure.format),
+        number_cell(difference.interval.high, measure.format),
+        number_cell(difference.effect_size, "{:.2f}".format),
+        number_cell(difference.p_value, p_text),
+        number_cell(difference.adjusted_p_value, p_text),
+        number_cell(difference.checkpoint_p_value, p_text),
+        text_cell(_better(difference)),
     )
 
 
-def _better(one: Difference) -> str:
-    if one.is_copy:
+def _better(difference: Difference) -> str:
+    if difference.is_copy:
         return "copies"
-    if one.adjusted_p_value is None:
+    if difference.adjusted_p_value is None:
         return "not tested"
-    if not one.significantly_different:
+    if not difference.significantly_different:
         return "no significant difference"
-    first = (one.value > 0) == one.measure.metric.higher_is_better
-    return (one.first if first else one.second).label
+    first = (difference.value > 0) == difference.measure.metric.higher_is_better
+    return (difference.first if first else difference.second).label
 
 
 def detectable_table(

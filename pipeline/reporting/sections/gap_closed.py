@@ -31,11 +31,13 @@ def gap_closed_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """The shares; None where no method is plain fine-tuning, or there is no gap anywhere."""
-    gaps = {(one.row, one.measure): one for one in comparisons.gaps_closed}
+    gaps = {(gap.row, gap.measure): gap for gap in comparisons.gaps_closed}
     if not gaps:
         return None
     measures = list(dict.fromkeys(measure for _, measure in gaps))
-    headings = [Heading(one.metric.title, f"{one.task}, % (95 % interval)") for one in measures]
+    headings = [
+        Heading(measure.metric.title, f"{measure.task}, % (95 % interval)") for measure in measures
+    ]
     base = comparisons.gap_baseline
     caption = (
         f"Share of the gap from {base} to the teacher: (method − {base}) / (teacher − {base}), "
@@ -71,15 +73,17 @@ def gap_closed_plot(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Plot | None:
     """A line for each method with its interval, a panel for each measure of each pair."""
-    shares = [one for one in comparisons.gaps_closed if one.pair in results.pairs]
+    shares = [gap for gap in comparisons.gaps_closed if gap.pair in results.pairs]
     if not shares:
         return None
-    labels = list(dict.fromkeys(one.row.label for one in shares))
-    rows = {one.pair: pair_title(one.pair, sizes) for one in shares}
-    columns = {one.measure: one.measure.metric.title for one in shares}
+    labels = list(dict.fromkeys(share.row.label for share in shares))
+    rows = {share.pair: pair_title(share.pair, sizes) for share in shares}
+    columns = {share.measure: share.measure.metric.title for share in shares}
     figure, panels = small_multiples(rows, columns, 0.8 + 0.17 * len(labels))
     for panel in panels:
-        here = [one for one in shares if (one.pair, one.measure) == (panel.row, panel.column)]
+        here = [
+            share for share in shares if (share.pair, share.measure) == (panel.row, panel.column)
+        ]
         _draw_shares(panel, here, labels, styles_of(results.labels))
         panel.axes.set_xlabel(f"% of the gap, {panel.column.task}")
     return Plot(
@@ -99,14 +103,14 @@ def _draw_shares(
     styles: Mapping[str, Style],
 ) -> None:
     axes = panel.axes
-    values = [0.0, 100.0, *(100 * one.share for one in shares)]
+    values = [0.0, 100.0, *(100 * share.share for share in shares)]
     margin = 0.35 * (max(values) - min(values))
     low, high = min(values) - margin, max(values) + margin
     axes.set_xlim(low, high)
-    for one in shares:
-        height, colour = labels.index(one.row.label), styles[one.row.label].colour
-        ends = 100 * one.interval.low, 100 * one.interval.high
-        draw_interval(axes, height, 100 * one.share, ends, colour, colour)
+    for share in shares:
+        height, colour = labels.index(share.row.label), styles[share.row.label].colour
+        ends = 100 * share.interval.low, 100 * share.interval.high
+        draw_interval(axes, height, 100 * share.share, ends, colour, colour)
         for exceeds, edge, arrow in ((ends[0] < low, low, "<"), (ends[1] > high, high, ">")):
             if exceeds:
                 axes.plot(edge, height, marker=arrow, markersize=4, color=colour, clip_on=False)

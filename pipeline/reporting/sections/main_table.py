@@ -30,7 +30,7 @@ RULE = (
 
 def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparisons) -> Table:
     """Means with their intervals and letters, a group for each teacher and student."""
-    headings = [Heading(one.heading, one.detail) for one in results.measures]
+    headings = [Heading(measure.heading, measure.detail) for measure in results.measures]
     return Table(
         name="main",
         caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",

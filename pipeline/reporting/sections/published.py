@@ -46,7 +46,9 @@ def published_table(settings: ReportSettings, results: Results) -> Table | None:
     """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
     config = settings.config
     protocol = config.get("protocol")
-    known = [one for one in published() if (one.protocol, one.metric) == (protocol, METRIC)]
+    known = [
+        number for number in published() if (number.protocol, number.metric) == (protocol, METRIC)
+    ]
     groups = [
         group
         for pair in results.pairs
@@ -68,10 +70,12 @@ def published_table(settings: ReportSettings, results: Results) -> Table | None:
 
 def _caption(protocol: str, known: Sequence[Published], config: Mapping[str, Any]) -> str:
     hub = {
-        _hub_name(config, role, one) for role in ("teachers", "students") for one in config[role]
+        _hub_name(config, role, name) for role in ("teachers", "students") for name in config[role]
     }
-    foreign = [one for one in known if not {one.teacher, one.student} <= hub]
-    left_out = "; ".join(dict.fromkeys(f"{one.teacher} to {one.student}" for one in foreign))
+    foreign = [number for number in known if not {number.teacher, number.student} <= hub]
+    left_out = "; ".join(
+        dict.fromkeys(f"{number.teacher} to {number.student}" for number in foreign)
+    )
     sentences = [
         f"Numbers published for the protocol {protocol}, under those of this experiment; in "
         "parentheses ours minus the published one. Ours are means ± standard deviation over "
@@ -105,10 +109,10 @@ def _group(
     results: Results,
 ) -> Group | None:
     teacher, student = hub
-    of_pair = [one for one in known if (one.teacher, one.student) == hub]
+    of_pair = [number for number in known if (number.teacher, number.student) == hub]
     if not of_pair:
         return None
-    of_teacher = [one for one in known if one.teacher == one.student == teacher]
+    of_teacher = [number for number in known if number.teacher == number.student == teacher]
     references = [row for row in results.references[pair] if row.kind == "teacher"]
     return Group(
         title=f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})",
@@ -128,36 +132,38 @@ def _blocks(
     run = set()
     for row in rows:
         method = (choices.get(row.method) or {}).get("method") or row.method
-        lines = _published_rows([one for one in known if one.method == method])
+        lines = _published_rows([number for number in known if number.method == method])
         if lines:
             run.add(method)
             ours = _ours(row, results)
             yield _our_cells(row, ours)
             yield from (_cells(line, row.label, ours) for line in lines)
-    for line in _published_rows([one for one in known if one.method not in run]):
+    for line in _published_rows([number for number in known if number.method not in run]):
         yield _cells(line, line.reported_as, {})
 
 
 def _published_rows(known: Sequence[Published]) -> list[PublishedRow]:
     """The numbers by source, those for one method together."""
-    names = list(dict.fromkeys(one.reported_as for one in known))
+    names = list(dict.fromkeys(number.reported_as for number in known))
     by_source: dict[tuple[str, ...], dict[str, Published]] = {}
-    for one in sorted(known, key=lambda one: names.index(one.reported_as)):
-        key = (one.source, one.reported_as, one.kind, one.evidence, one.note)
-        by_source.setdefault(key, {})[one.task] = one
+    for number in sorted(known, key=lambda number: names.index(number.reported_as)):
+        key = (number.source, number.reported_as, number.kind, number.evidence, number.note)
+        by_source.setdefault(key, {})[number.task] = number
     return [PublishedRow(*key, numbers=numbers) for key, numbers in by_source.items()]
 
 
 def _ours(row: Row, results: Results) -> dict[str, Mean]:
     """Our ROUGE-L by task, and the average of the five where all were measured."""
-    measured = {one.task: one for one in results.measures if one.metric.name == METRIC}
+    measured = {
+        measure.task: measure for measure in results.measures if measure.metric.name == METRIC
+    }
     ours = {
         task: results.means[row, measured[task]]
         for task in TASKS
         if task in measured and (row, measured[task]) in results.means
     }
     if len(ours) == len(TASKS):
-        by_seed = zip(*(one.seed_values for one in ours.values()), strict=True)
+        by_seed = zip(*(mean.seed_values for mean in ours.values()), strict=True)
         ours[AVERAGE] = mean_over_seeds(tuple(map(fmean, by_seed)))
     return ours
 

@@ -46,18 +46,24 @@ class Part:
 
 
 def _parts(measures: Iterable[Measure]) -> list[Part]:
-    found = dict.fromkeys(Part(one.task, one.slice) for one in measures)
-    return sorted(found, key=lambda part: (part.task, part.order))
+    parts = dict.fromkeys(Part(measure.task, measure.slice) for measure in measures)
+    return sorted(parts, key=lambda part: (part.task, part.order))
 
 
 def slice_table(results: Results, sizes: Mapping[str, int]) -> Table | None:
     """Every score on a part of a task; None where nothing was measured on parts."""
     if not results.slice_measures:
         return None
-    metrics = list(dict.fromkeys(one.metric for one in results.slice_measures))
-    headings = [Heading(Measure("", one).heading, one.unit) for one in metrics]
+    metrics = list(dict.fromkeys(measure.metric for measure in results.slice_measures))
+    headings = [Heading(Measure("", metric).heading, metric.unit) for metric in metrics]
     groups = [
-        _group(results, pair, part, [Measure(part.task, one, part.name) for one in metrics], sizes)
+        _group(
+            results,
+            pair,
+            part,
+            [Measure(part.task, metric, part.name) for metric in metrics],
+            sizes,
+        )
         for pair in results.pairs
         for part in _parts(results.slice_measures)
     ]
@@ -77,7 +83,7 @@ def _group(
     results: Results, pair: Pair, part: Part, measures: list[Measure], sizes: Mapping[str, int]
 ) -> Group:
     def cells(row: Row) -> tuple[Cell, ...]:
-        means = [(one, results.means.get((row, one))) for one in measures]
+        means = [(measure, results.means.get((row, measure))) for measure in measures]
         scores = (mean_cell(measure, mean) for measure, mean in means)
         return (method_cell(row), *scores)
 
@@ -101,11 +107,11 @@ def scores_by_part(results: Results, sizes: Mapping[str, int]) -> Plot | None:
     for panel in panels:
         axes, slices = panel.axes, parts[panel.column]
         for row in results.methods[panel.row]:
-            means = [results.means.get((row, one)) for one in slices]
+            means = [results.means.get((row, measure)) for measure in slices]
             x = [index for index, mean in enumerate(means) if mean]
             draw_line(axes, x, [mean.value for mean in means if mean], styles[row.label])
         axes.set_xticks(
-            range(len(slices)), [re.sub(r"^\D+(?=\d)", "", one.slice) for one in slices]
+            range(len(slices)), [re.sub(r"^\D+(?=\d)", "", measure.slice) for measure in slices]
         )
         axes.margins(x=0.15)
         axes.yaxis.set_major_locator(MaxNLocator(5))

@@ -103,9 +103,9 @@ def teacher_size_plot(
 ) -> Plot | None:
     """A line for each method and two teachers, a panel for each measure of each student."""
     effects = [
-        one
-        for one in comparisons.teacher_size_effects
-        if {one.smaller_pair, one.larger_pair} <= set(results.pairs)
+        effect
+        for effect in comparisons.teacher_size_effects
+        if {effect.smaller_pair, effect.larger_pair} <= set(results.pairs)
     ]
     if not effects:
         return None
