@@ -154,7 +154,7 @@ def test_a_profile_names_rules_that_there_are(name: str):
 
 def test_what_a_site_must_edit_is_one_short_block():
     text = (PROFILES / "slurm/config.yaml").read_text()
-    block = text.partition("# What your site must edit")[2].partition("# End of what")[0]
+    block = text.partition("# Edit this part")[2].partition("# End of the part")[0]
     assert 5 < len(block.splitlines()) < 20
     rest = text.replace(block, "")
     for site in ("slurm_partition", "slurm_account", "gpu:", "device_memory_mb", "slurm_extra"):
