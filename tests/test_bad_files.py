@@ -69,7 +69,7 @@ def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
 def test_a_model_hub_out_of_reach_names_what_works_without(tmp_path: Path):
     settings = {"source": "hub", "name": "someone/model", "revision": "main", "seed": 0}
     line = stage("models", settings, tmp_path / "model")
-    assert line.startswith("someone/model@main could not be had from the model hub")
+    assert line.startswith("someone/model@main could not be downloaded from the model hub")
     assert all(name in line for name in ("`path`", "`pypi`", "`shape`"))
 
 

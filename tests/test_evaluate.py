@@ -119,7 +119,7 @@ def test_a_killed_evaluation_goes_on_with_what_is_not_done(tmp_path: Path):
     begun = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert begun.stderr is not None
     for line in begun.stderr:
-        if line.startswith("arc_easy: begins"):
+        if line.startswith("arc_easy: started"):
             begun.send_signal(signal.SIGKILL)
     begun.wait()
     begun.stderr.close()
@@ -127,7 +127,7 @@ def test_a_killed_evaluation_goes_on_with_what_is_not_done(tmp_path: Path):
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "heldout: begins" not in done.stderr
+    assert "heldout: started" not in done.stderr
     items = pd.read_parquet(tmp_path / "out/items.parquet")
     assert set(items["task"]) == {"heldout", "arc_easy"}
     assert not (tmp_path / "state").exists()

@@ -78,7 +78,13 @@ def unbroken(
     grid, results = Grid(validate(edited(tiny, pieces))), tmp_path_factory.mktemp("unbroken")
     student = Grid(validate(tiny)).student("jsd", "small", "large", 1)
     evaluation = Grid(validate(tiny)).evaluations[student]
-    made = [grid.data(), grid.words(), grid.tokens(), grid.model("wide", 0), grid.teacher("large")]
+    made = [
+        grid.data(),
+        grid.tokenizer(),
+        grid.tokens(),
+        grid.model("wide", 0),
+        grid.teacher("large"),
+    ]
     made += [grid.text("large"), grid.signals("large"), student, evaluation]
     found = {}
     for artifact in made:

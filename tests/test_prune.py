@@ -58,6 +58,7 @@ def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
         for path in needed[-1]:
             write(tmp_path / path / "weights")
             stage, id = path.split("/")[1:]
+            write(tmp_path / f"results/jobs/{stage}/{id}.json")
             write(tmp_path / f"results/logs/{stage}/{id}.log")
             write(tmp_path / f"results/benchmarks/{stage}/{id}.tsv")
             write(tmp_path / f"results/state/{id}/step-00000001/state.pt")
@@ -80,7 +81,7 @@ def test_only_what_no_given_configuration_needs_goes(folder: Folder):
     assert done.returncode == 0, done.stderr
     gone, names = before - folder.files(), {Path(one).name for one in folder.first - folder.second}
     assert gone == {one for one in before if any(name in one for name in names)}
-    assert len(gone) == 4 * len(names)  # the artifact, its log, its seconds and its saved state
+    assert len(gone) == 5 * len(names)  # the artifact, its job, log, seconds and saved state
 
 
 def test_sizes_and_ages_are_told(folder: Folder):
@@ -99,6 +100,8 @@ def test_what_it_has_no_name_for_stays(folder: Folder):
             "published/first/index.html",
             "first/report/index.html",
             "first/grid.csv",
+            "jobs/first/report.json",
+            "jobs/first/grid.csv",
             "students/notes.txt",
             "students/.lock",
             "my_own/folder-0123abcd/file",

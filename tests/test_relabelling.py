@@ -1,7 +1,5 @@
 """Paired students that label each other's half of the prompts: as jobs, and as texts."""
 
-from collections.abc import Iterator
-
 import pytest
 from conftest import edited
 from players import Setup, run, texts
@@ -13,44 +11,28 @@ from pipeline.settings.generation import TextJob
 from pipeline.stages import train as distill
 from pipeline.stages.generate import prompts
 from workflow.config.validate import ConfigError, validate
-from workflow.grid import relabelling
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
 
-def write(writer: Artifact, half: relabelling.Half) -> Artifact:
-    return Artifact.of("texts", half, {"half": half}, ("teacher", writer))
+def half_of(text: Artifact) -> str:
+    return text.settings["half"]
 
 
-def train(text: Artifact, place: str) -> Artifact:
-    return Artifact.of("students", place, {}, ("texts", text))
+def test_no_student_labels_the_half_that_it_was_trained_on(tiny):
+    config = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 3}}})
+    artifacts = grid(config).artifacts.values()
+    texts = [artifact for artifact in artifacts if artifact.stage == "texts"]
+    for text in texts:
+        author = dict(text.inputs)["teacher"]
+        if author.stage == "students":
+            assert {half_of(text), half_of(dict(author.inputs)["texts"])} == {"first", "second"}
+    assert len(texts) == 2 * (3 + 1)
 
-
-def above(artifact: Artifact) -> Iterator[Artifact]:
-    yield artifact
-    for _, one in artifact.inputs:
-        yield from above(one)
-
-
-def test_no_student_labels_the_half_that_it_was_trained_on():
-    teacher = Artifact.of("teachers", "teacher", {})
-    last = relabelling.labels(teacher, 3, write, train)
-    assert [one.name for one in last] == ["first", "second"]
-    found = {one for label in last for one in above(label)}
-    written = [one for one in found if one.stage == "texts"]
-    for text in written:
-        ((_, writer),) = text.inputs
-        if writer.stage == "students":
-            ((_, learnt),) = writer.inputs
-            assert {text.name, learnt.name} == {"first", "second"}
-    assert len(written) == 2 * (3 + 1)
-    assert len([one for one in found if one.stage == "students"]) == 2 * 3
-
-
-def test_without_stages_the_labels_are_the_teacher_s():
-    teacher = Artifact.of("teachers", "teacher", {})
-    last = relabelling.labels(teacher, 0, write, train)
-    assert last == [write(teacher, "first"), write(teacher, "second")]
+    (last,) = (one for one in artifacts if one.stage == "students" and "stage" not in one.name)
+    labels = [artifact for role, artifact in last.inputs if role == "texts"]
+    assert sorted(map(half_of, labels)) == ["first", "second"]
+    assert all("stage3" in dict(label.inputs)["teacher"].name for label in labels)
 
 
 @pytest.mark.parametrize(("count", "samples"), [(None, 1), (7, 1), (6, 2)])

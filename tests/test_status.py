@@ -72,7 +72,7 @@ def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
     grid = Grid(validate(tiny))
     jobs = Jobs(grid)
     folder.make(jobs, grid.data(), age=3600)
-    folder.make(jobs, grid.words(), age=30)
+    folder.make(jobs, grid.tokenizer(), age=30)
     folder.make(jobs, grid.tokens(), age=20)
     folder.make(jobs, grid.model("wide", 0), age=20)
     folder.write(".snakemake/locks/0.output.lock", "", age=60)

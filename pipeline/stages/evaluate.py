@@ -1,7 +1,7 @@
-"""Evaluates one checkpoint on all its tasks: held-out measures, and what lm-eval runs.
+"""Evaluates one checkpoint on all its tasks: held-out measures, and tasks of lm-eval.
 
-The model is loaded once. Each task is finished on disk before the next begins: after a kill only
-the rest is done.
+The model is loaded once. Each task is finished on disk before the next begins: a killed job
+repeats only the task that it was at.
 """
 
 import json
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 RESPONSES = "responses"
 LEFT_OUT = "left_out"  # in the results, by task: items whose prompts are longer than allowed
-CUT = "cut"  # likewise: texts of lm-eval's that lost their beginning, as lm-eval has it
+CUT = "cut"  # in the results, by task: texts that lm-eval left-truncated to the context window
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A checkpoint, and the files of everything that it may be asked."""
+    """A checkpoint, and the artifacts that its tasks read."""
 
     options: EvaluateOptions
     settings: EvaluationJob
@@ -68,7 +68,7 @@ class Evaluator:
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
 
     def measure(self, task: EvaluationTask) -> tuple[EvaluationRecords, Cost]:
-        """What the checkpoint does on a task, and what that took of its teachers."""
+        """The checkpoint's records of a task, and the cost of the teachers that it ran."""
         if task.name == heldout.TASK:
             return self.held_out()
         if task.name == exposure_bias.TASK:
@@ -79,7 +79,7 @@ class Evaluator:
         return self.documents(task.name), Cost()
 
     def held_out(self) -> tuple[EvaluationRecords, Cost]:
-        """The measures on the test responses, against the teachers whose signal there is."""
+        """Held-out measures on the test responses, against every teacher with a cache."""
         teachers = {}
         for cache in self.options.cache:
             check_cache(cache, self.options.tokens, self.model.config.vocab_size)
@@ -89,15 +89,15 @@ class Evaluator:
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
         counters = [teacher.count() for teacher in teachers.values()]
         budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
-        measured = heldout.measure(self.model, texts, teachers, budget, precision)
-        return measured, sum((counter.as_teacher() for counter in counters), Cost())
+        scores = heldout.measure(self.model, texts, teachers, budget, precision)
+        return scores, sum((counter.as_teacher() for counter in counters), Cost())
 
     def _teachers_precision(self) -> Precision:
-        precisions = {read_metadata(cache).precision for cache in self.options.cache}
+        precisions: set[Precision] = {read_metadata(path).precision for path in self.options.cache}
         return precisions.pop() if len(precisions) == 1 else "auto"
 
     def exposed(self, generation: GenerationSettings) -> tuple[EvaluationRecords, Cost]:
-        """The excess error against each teacher but the checkpoint itself."""
+        """The excess error against each teacher other than the checkpoint."""
         texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
         parts, counters = [EvaluationRecords(schemas.ITEMS.empty_table())], []
         for folder in self.options.teacher:
@@ -107,8 +107,8 @@ class Evaluator:
                 load(folder, self.model.device), self.options.tokens
             )
             for path, model in ((self.options.model, self.model), (folder, teacher)):
-                new, key = generation.max_new_tokens, "evaluation.max_new_tokens"
-                positions.check(path, model.config, texts, new, key)
+                new_tokens, key = generation.max_new_tokens, "evaluation.max_new_tokens"
+                positions.check(path, model.config, texts, new_tokens, key)
             counters.append(count(teacher))
             parts.append(
                 exposure_bias.measure(
@@ -125,20 +125,20 @@ class Evaluator:
         return records.concatenate(parts), cost
 
     def responses(self, name: str, generation: GenerationSettings) -> EvaluationRecords:
-        """The measures of written responses: to an instruction task, or to the test split."""
+        """Scores of generated responses to an instruction task or to the test split."""
         from pipeline.evaluation import lm_eval_results, responses
 
-        to_answer = self.questions(name, generation)
-        self.checkpoint.label, self.checkpoint.prompts = name, to_answer.prompt_ids
+        questions = self.questions(name, generation)
+        self.checkpoint.label, self.checkpoint.prompts = name, questions.prompt_ids
         self.checkpoint.generated.clear()
         look_up = partial(_generated, self.checkpoint)
-        tasks = responses.response_tasks(name, to_answer.items, generation, look_up)
+        tasks = responses.response_tasks(name, questions.items, generation, look_up)
         results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
-        results |= {LEFT_OUT: {name: to_answer.left_out}}
+        results |= {LEFT_OUT: {name: questions.left_out}}
         return responses.response_records(name, generation, results)
 
     def questions(self, name: str, generation: GenerationSettings) -> Questions:
-        """What is to be answered: in the test split, or in an instruction task."""
+        """The prompts of the test split or of an instruction task."""
         data, tokens, most = self.options.data, self.options.tokens, self.settings.items
         if name == RESPONSES:
             return questions.of_test_split(data, tokens, most)
@@ -147,7 +147,7 @@ class Evaluator:
         return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)
 
     def documents(self, name: str) -> EvaluationRecords:
-        """What lm-eval measures on the documents of one of its tasks."""
+        """lm-eval's scores on the documents of one of its tasks."""
         from pipeline.evaluation import lm_eval_results
         from pipeline.tasks import lm_eval_tasks
 
@@ -170,14 +170,14 @@ def _generated(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
 
 
 def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, object]:
-    """What one task has given, as files in `folder`; what it took."""
-    log(f"{task.name}: begins")
+    """Evaluates one task and writes its records to `folder`; returns their cost."""
+    log(f"{task.name}: started")
     watch, student = Stopwatch(evaluator.model.device), count(evaluator.model)
-    measured, teachers = evaluator.measure(task)
-    measured.write(folder)
-    text = json.dumps(measured.results, indent=1, default=str)  # it holds torch dtypes
+    scores, teachers_cost = evaluator.measure(task)
+    scores.write(folder)
+    text = json.dumps(scores.results, indent=1, default=str)  # it holds torch dtypes
     (folder / RESULTS).write_text(text)
-    cost = watch.cost() + student.as_student() + teachers
+    cost = watch.cost() + student.as_student() + teachers_cost
     log(f"{task.name}: {cost.seconds:.1f} s")
     return {"cost": asdict(cost)}
 
@@ -208,19 +208,19 @@ def run(options: EvaluateOptions) -> None:
     vocabulary.check(options.model, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)
     evaluator = Evaluator(options, settings, model, cards(options.task))
-    pieces, names = ResumableParts(options.state, options.job, inputs), []
+    parts, names = ResumableParts(options.state, options.job, inputs), []
     for task in settings.tasks:
         names.append(quote(task.name, safe=""))
-        pieces.get_or_make(names[-1], partial(make, evaluator=evaluator, task=task))
+        parts.get_or_make(names[-1], partial(make, evaluator=evaluator, task=task))
 
     folders = [options.state / name for name in names]
-    parts = [records.read(folder, artifact.read_json(folder / RESULTS)) for folder in folders]
-    whole = records.concatenate(parts)
+    records_of_tasks = [records.read(path, artifact.read_json(path / RESULTS)) for path in folders]
+    whole = records.concatenate(records_of_tasks)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole.write(folder)
         (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
-        costs.write(folder, cost((pieces.facts(name) for name in names), model))
-        counted = {what: whole.results.get(what, {}) for what in (LEFT_OUT, CUT)}
+        costs.write(folder, cost((parts.facts(name) for name in names), model))
+        counted = {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}
         artifact.write_manifest(folder, options.job, inputs, **counted)
-    pieces.discard()
+    parts.discard()

@@ -21,7 +21,7 @@ Identified = Sequence[tuple[str, Example]]
 
 
 def gather(settings: DataSettings) -> RawDataset:
-    """What the source of the settings holds, limited as they say; splits are in a fair order."""
+    """The source's examples in shuffled splits, each cut to its limit."""
     match settings.examples:
         case Docstrings() as source:
             dataset = docstrings.gather(source, settings.seed)
@@ -30,25 +30,32 @@ def gather(settings: DataSettings) -> RawDataset:
         case Hub() as source:
             dataset = sources.gather_hub(source, settings.seed)
     limits = {"train": settings.train_limit, "test": settings.test_limit}
-    short = [
+    too_high = [
         f"{split}_limit is {limit}, but there are only {len(dataset.splits[split])} examples"
         for split, limit in limits.items()
         if limit is not None and limit > len(dataset.splits[split])
     ]
-    # A slice up to None is everything.
-    limited = {split: examples[: limits.get(split)] for split, examples in dataset.splits.items()}
-    return replace(dataset, splits=limited, warnings=[*dataset.warnings, *short])
+    # a slice up to None is everything
+    splits = {split: examples[: limits.get(split)] for split, examples in dataset.splits.items()}
+    return replace(dataset, splits=splits, warnings=[*dataset.warnings, *too_high])
 
 
-def card(
-    gathered: RawDataset, splits: Mapping[str, Identified], settings: DataSettings
-) -> dict[str, object]:
-    """What a reader should know of a data set before a number made with it."""
+def shared_with_train(splits: Mapping[str, Identified]) -> dict[str, Overlap]:
+    """The overlap of each held-out split with the training split."""
     train = [example for _, example in splits["train"]]
-    shared = {
+    return {
         split: overlap([example for _, example in splits[split]], train)
         for split in ("validation", "test")
     }
+
+
+def card(
+    gathered: RawDataset,
+    splits: Mapping[str, Identified],
+    shared: Mapping[str, Overlap],
+    settings: DataSettings,
+) -> dict[str, object]:
+    """The data card: origin, sizes, lengths, overlap with training, and some examples."""
     shown = shuffled(splits["train"], lambda row: row[0], f"{settings.seed} card")[:SHOWN]
     return {
         **gathered.facts,
@@ -56,16 +63,15 @@ def card(
         "splits": {split: describe(rows, settings.template) for split, rows in splits.items()},
         "plain_texts": len(gathered.plain),
         "shared_with_train": {
-            split: {"questions": len(both.questions), "instructions": both.instructions}
-            for split, both in shared.items()
+            split: {"questions": len(common.questions), "instructions": common.instructions}
+            for split, common in shared.items()
         },
-        "warnings": [*gathered.warnings, *warn_of_shared(splits, shared)],
         "examples": [show(*row, settings.template) for row in shown],
     }
 
 
 def show(example_id: str, example: Example, template: Template) -> dict[str, object]:
-    """An example as people read it: the very text that a model sees, and the answers."""
+    """An example as a person reads it: the exact prompt of the model, and the responses."""
     return {
         "example_id": example_id,
         "prompt": prompt(example, template),
@@ -74,16 +80,16 @@ def show(example_id: str, example: Example, template: Template) -> dict[str, obj
 
 
 def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overlap]) -> list[str]:
-    """One warning for each split that asks what training has answered, naming some of the ids."""
+    """A warning for each split that shares questions with training, naming some of the ids."""
     warnings = []
-    for split, both in shared.items():
-        ids = [splits[split][index][0] for index in both.questions]
+    for split, common in shared.items():
+        ids = [splits[split][index][0] for index in common.questions]
         if ids:
             more = ", ..." if len(ids) > NAMED else ""
             warnings.append(
                 f"{len(ids)} of {len(splits[split])} {split} questions are asked in train too: "
-                f"{', '.join(ids[:NAMED])}{more} (with whatever input, "
-                f"{both.instructions} of the {split} instructions are)"
+                f"{', '.join(ids[:NAMED])}{more} (regardless of the input, "
+                f"{common.instructions} of the {split} instructions are)"
             )
     return warnings
 
@@ -100,7 +106,7 @@ def describe(rows: Identified, template: Template) -> dict[str, object]:
 
 
 def lengths(texts: Sequence[str]) -> dict[str, float] | None:
-    """Characters of the texts: the mean, and the shortest that half, 95 % and all stay within."""
+    """Characters of the texts: mean, median, 95th percentile and maximum; None without texts."""
     if not texts:
         return None
     counts = sorted(map(len, texts))
@@ -120,7 +126,9 @@ def run(options: PrepareDataOptions) -> None:
 
     gathered = gather(settings)
     splits = assign_ids(gathered.splits, settings.template)
-    description = card(gathered, splits, settings)
+    shared = shared_with_train(splits)
+    warnings = [*gathered.warnings, *warn_of_shared(splits, shared)]
+    description = card(gathered, splits, shared, settings) | {"warnings": warnings}
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for split, rows in splits.items():
@@ -133,5 +141,5 @@ def run(options: PrepareDataOptions) -> None:
 
     counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
     log(f"data: {counts}, {len(gathered.plain)} plain texts")
-    for warning in description["warnings"]:
+    for warning in warnings:
         log(f"warning: {warning}")

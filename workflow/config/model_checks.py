@@ -34,9 +34,9 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
             continue
         key, folder = f"models.{name}.path = {model.path!r}", Path(model.path)
         if not (folder / "config.json").is_file():
-            yield f"{key}: it holds no config.json; allowed: a folder with a saved model"
+            yield f"{key}: it has no config.json; allowed: a folder with a saved model"
         elif not any(folder.glob("*.safetensors")):
-            yield f"{key}: it holds no *.safetensors; other weights are not loaded"
+            yield f"{key}: it has no *.safetensors; other weights are not loaded"
         else:
             yield from (f"{key}: {fault}" for fault in _kind_faults(folder / "config.json"))
 

@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
-from pipeline.settings.experiment import Experiment, MethodChoice
+from pipeline.settings.experiment import Block, Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Precision
 from workflow.config.validate import merge, resolved_method
-from workflow.grid import evaluations, relabelling
+from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_examples, of_folder
+
+Half = Literal["first", "second"]  # of the training prompts
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,21 @@ class Grid:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells, in the order of the configuration, none twice."""
-        return list(
-            dict.fromkeys(cell for block in self.experiment.grid for cell in self._of(block))
-        )
+        blocks = self.experiment.grid
+        return list(dict.fromkeys(cell for block in blocks for cell in self._cells_of(block)))
 
-    def _of(self, block: Any) -> Iterator[Cell]:
-        one = self.experiment
-        teachers = block.teachers or list(one.teachers)
-        students = block.students or list(one.students)
-        methods = block.methods or list(one.methods)
+    def _cells_of(self, block: Block) -> Iterator[Cell]:
+        teachers = block.teachers or list(self.experiment.teachers)
+        students = block.students or list(self.experiment.students)
+        methods = block.methods or list(self.experiment.methods)
         for teacher in teachers:
             yield Cell("teacher", teacher, teacher, "teacher", 0, self.teacher(teacher))
         for teacher, student, seed in product(teachers, students, block.seeds):
-            floor = self.start_model(student, seed)
-            yield Cell("untrained", teacher, student, "untrained", seed, floor)
-            if one.initial_sft is not None:
-                warm = self.start(student, seed)
-                yield Cell("start", teacher, student, "start", seed, warm)
+            untrained = self.start_model(student, seed)
+            yield Cell("untrained", teacher, student, "untrained", seed, untrained)
+            if self.experiment.initial_sft is not None:
+                start = self.start(student, seed)
+                yield Cell("start", teacher, student, "start", seed, start)
             for method in methods:
                 trained = self.student(method, student, teacher, seed)
                 yield Cell("method", teacher, student, method, seed, trained)
@@ -88,20 +88,20 @@ class Grid:
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
-        """Every artifact that the experiment needs, by stage and id."""
-        found: dict[str, Artifact] = {}
+        """Every artifact that the experiment needs, by its path."""
+        artifacts: dict[str, Artifact] = {}
         waiting = [self.data(), *self.evaluations.values()]
         while waiting:
-            one = waiting.pop()
-            if one.path not in found:
-                found[one.path] = one
-                waiting += [other for _, other in one.inputs]
-        return found
+            artifact = waiting.pop()
+            if artifact.path not in artifacts:
+                artifacts[artifact.path] = artifact
+                waiting += [input for _, input in artifact.inputs]
+        return artifacts
 
     @cached_property
     def by_id(self) -> dict[str, Artifact]:
         """The same artifacts by id alone: a stage is a part of what the id is a digest of."""
-        return {one.id: one for one in self.artifacts.values()}
+        return {artifact.id: artifact for artifact in self.artifacts.values()}
 
     @cache
     def data(self) -> Artifact:
@@ -112,19 +112,20 @@ class Grid:
         return Artifact.of("data", settings.examples.source, dump)
 
     @cache
-    def words(self) -> Artifact:
-        """What carries the tokenizer: trained on the data, or beside the first teacher's model."""
-        one = self.experiment
-        if one.tokenizer is not None:
-            settings = one.tokenizer.model_dump(mode="json")
+    def tokenizer(self) -> Artifact:
+        """The artifact with the tokenizer: trained on the data, or the first teacher's model."""
+        tokenizer = self.experiment.tokenizer
+        if tokenizer is not None:
+            settings = tokenizer.model_dump(mode="json")
             return Artifact.of("tokenizers", "bpe", settings, ("data", self.data()))
-        return self.model(next(iter(one.teachers.values())).model, seed=0)
+        first_teacher = next(iter(self.experiment.teachers.values()))
+        return self.model(first_teacher.model, seed=0)
 
     @cache
     def tokens(self) -> Artifact:
         """The examples as token ids."""
         settings = self.experiment.tokens.model_dump(mode="json")
-        inputs = [("data", self.data()), ("tokenizer", self.words())]
+        inputs = [("data", self.data()), ("tokenizer", self.tokenizer())]
         return Artifact.of("tokens", self.data().name, settings, *inputs)
 
     @cache
@@ -140,8 +141,8 @@ class Grid:
                 settings["seed"] = seed
         if isinstance(model, PathModel):
             settings["digest"] = of_folder(Path(model.path))
-        words = self.words() if isinstance(model, Shape) else None
-        return Artifact.of("models", name, settings, ("tokenizer", words), ("base", base))
+        tokenizer = self.tokenizer() if isinstance(model, Shape) else None
+        return Artifact.of("models", name, settings, ("tokenizer", tokenizer), ("base", base))
 
     @cache
     def teacher(self, name: str) -> Artifact:
@@ -156,15 +157,15 @@ class Grid:
 
     @cache
     def text(self, teacher: str) -> Artifact:
-        """What a teacher writes for training prompts."""
-        return self._written(teacher, self.teacher(teacher))
+        """A teacher's responses to the training prompts."""
+        return self._generated(teacher, self.teacher(teacher))
 
-    def _half(self, writer: Artifact, half: relabelling.Half) -> Artifact:
-        return self._written(f"{writer.name}.{half}", writer, half=half)
+    def _half_text(self, model: Artifact, half: Half) -> Artifact:
+        return self._generated(f"{model.name}.{half}", model, half=half)
 
-    def _written(self, name: str, writer: Artifact, **part: str) -> Artifact:
+    def _generated(self, name: str, model: Artifact, **part: str) -> Artifact:
         settings = self.experiment.teacher_text.model_dump(mode="json") | part
-        inputs = [("teacher", writer), ("tokens", self.tokens())]
+        inputs = [("teacher", model), ("tokens", self.tokens())]
         return Artifact.of("texts", name, settings, *inputs)
 
     @cache
@@ -175,9 +176,9 @@ class Grid:
         draws: int | None = None,
         precision: Precision | None = None,
     ) -> Artifact:
-        """A teacher's signal on the data, or on the text that it wrote itself.
+        """The cache of a teacher on the data, or on its own responses.
 
-        `precision` is that of whoever learns from it; None: that of the experiment's training.
+        `precision` is that of the student's training; None: that of the experiment's.
         """
         settings = self.experiment.teacher_cache.model_dump(mode="json")
         precision = precision or self.experiment.training.precision
@@ -198,14 +199,13 @@ class Grid:
 
     @cache
     def start(self, student: str, seed: int) -> Artifact:
-        """What all methods of a student begin from."""
-        one = self.experiment
+        """The checkpoint from which all methods train a student."""
+        initial_sft = self.experiment.initial_sft
         model = self.start_model(student, seed)
-        if one.initial_sft is None:
+        if initial_sft is None:
             return model
-        settings = self._training(
-            resolve(FINE_TUNING, {}), seed, one.students[student].training, one.initial_sft
-        )
+        overrides = (self.experiment.students[student].training, initial_sft)
+        settings = self._training(resolve(FINE_TUNING, {}), seed, *overrides)
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
 
@@ -215,18 +215,20 @@ class Grid:
         method = self.method(name)
         parts = [name, student, *([teacher] if method.teacher != "none" else [])]
 
-        def train(texts: Sequence[Artifact], *place: str) -> Artifact:
-            named = ".".join([*parts, *place, f"s{seed}"])
-            return self._trained(named, name, student, teacher, seed, texts)
+        def train(texts: Sequence[Artifact], *stage: str) -> Artifact:
+            artifact_name = ".".join([*parts, *stage, f"s{seed}"])
+            return self._trained(artifact_name, name, student, teacher, seed, texts)
 
-        if method.relabelling_stages:
-            writer = self.teacher(teacher)
-            return train(
-                relabelling.labels(
-                    writer, method.relabelling_stages, self._half, lambda one, at: train([one], at)
-                )
-            )
-        return train([self.text(teacher)] if method.text == "teacher" else [])
+        if not method.relabelling_stages:
+            return train([self.text(teacher)] if method.text == "teacher" else [])
+        # paired students label the half of the prompts that they were not trained on
+        model = self.teacher(teacher)
+        first, second = self._half_text(model, "first"), self._half_text(model, "second")
+        for stage in range(1, method.relabelling_stages + 1):
+            of_first = train([first], f"stage{stage}.first")
+            of_second = train([second], f"stage{stage}.second")
+            first, second = self._half_text(of_second, "first"), self._half_text(of_first, "second")
+        return train([first, second])
 
     def _trained(
         self,
@@ -237,9 +239,8 @@ class Grid:
         seed: int,
         texts: Sequence[Artifact],
     ) -> Artifact:
-        one, method = self.experiment, self.method(name)
-        choice = one.methods[name] or MethodChoice()
-        overrides = (one.students[student].training, choice.training)
+        method, choice = self.method(name), self.experiment.methods[name] or MethodChoice()
+        overrides = (self.experiment.students[student].training, choice.training)
         settings = self._training(self._resolved(name), seed, *overrides)
         precision = settings["training"]["precision"]
         cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
@@ -249,7 +250,7 @@ class Grid:
             settings,
             ("start", self.start(student, seed)),
             ("tokens", self.tokens()),
-            *(("texts", one) for one in texts),
+            *(("texts", text) for text in texts),
             ("cache", cached if method.teacher == "cache" else None),
             ("teacher", self.teacher(teacher) if method.teacher == "live" else None),
         )
@@ -265,7 +266,7 @@ class Grid:
     def _training(
         self, method: ResolvedMethod, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
-        """The settings of a training job: exactly what it may know."""
+        """The settings of a training job: everything that its result depends on."""
         return {
             "method": method.settings,
             "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
@@ -274,7 +275,7 @@ class Grid:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What the report may know beside its files."""
+        """The settings of the report."""
         methods = {name: asdict(self.method(name)) for name in self.experiment.methods}
         return {
             "experiment": self.experiment.experiment,
@@ -282,6 +283,6 @@ class Grid:
             "tokens_id": self.tokens().id,
             "methods": methods,
             "config": self.experiment.model_dump(mode="json"),
-            # as one text, for the order of its keys decides: of tables, and of the first teacher
+            # as one text, because the order of its keys is that of tables and teachers
             "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),
         }

@@ -1,4 +1,4 @@
-"""A process that has loaded the libraries of all jobs, and forks one for each job that asks.
+"""A server that has preloaded the libraries of all jobs and forks a process for each job.
 
 It imports libraries alone, never this project, so that each job runs the code as it is on disk.
 """
@@ -33,12 +33,12 @@ LIBRARIES = (
     "lm_eval.models.huggingface",
     "rouge_score.rouge_scorer",
 )
-LOOK_SECONDS = 0.02  # how often the server looks whether a job has ended
+POLL_SECONDS = 0.02  # how often the server looks whether a job has ended
 
 
 @dataclass
 class Server:
-    """Jobs under way, each with the connection to whoever asked for it."""
+    """The running jobs, each with the connection to the client that requested it."""
 
     listening: socket.socket
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -49,27 +49,27 @@ class Server:
         """Forks and reaps until it is told to stop and its last job has ended."""
         self.selector.register(self.listening, selectors.EVENT_READ)
         while self.jobs or not self.is_stopping:
-            for key, _ in self.selector.select(LOOK_SECONDS):
+            for key, _ in self.selector.select(POLL_SECONDS):
                 if key.fileobj is not self.listening:
-                    self._hear(key.fileobj, key.data)
+                    self._hear(key.data)
                 elif not self.is_stopping:
                     self._begin(self.listening.accept()[0])
             for process in list(self.jobs):
                 self._reap(process)
 
     def stop(self, number: int, _frame: object) -> None:
-        """Asks the jobs to save and end, and begins no more."""
+        """Asks the jobs to save and end; no more are started."""
         self.is_stopping = True
         for process in self.jobs:
             os.kill(process, number)
 
-    def _begin(self, asker: socket.socket) -> None:
+    def _begin(self, client: socket.socket) -> None:
         try:
-            length, files, _, _ = socket.recv_fds(asker, LENGTH_BYTES, 3)
-            with asker.makefile("rb") as stream:
+            length, files, _, _ = socket.recv_fds(client, LENGTH_BYTES, 3)
+            with client.makefile("rb") as stream:
                 request = json.loads(stream.read(int.from_bytes(length)))
-        except (OSError, json.JSONDecodeError):  # it was killed before it had said what it wants
-            asker.close()
+        except (OSError, json.JSONDecodeError):  # it was killed while sending its request
+            client.close()
             return
         process = os.fork()
         if process == 0:
@@ -78,33 +78,34 @@ class Server:
             _run(request, files)
         for file in files:
             os.close(file)
-        self.jobs[process] = asker
-        self.selector.register(asker, selectors.EVENT_READ, process)
+        self.jobs[process] = client
+        self.selector.register(client, selectors.EVENT_READ, process)
 
-    def _hear(self, asker: socket.socket, process: int) -> None:
-        """A signal to pass on; silence for good means that the asker was killed."""
+    def _hear(self, process: int) -> None:
+        """Passes a signal on to a job; a closed connection means that its client was killed."""
+        client = self.jobs[process]
         try:
-            heard = asker.recv(1)
+            signals = client.recv(1)
         except ConnectionResetError:
-            heard = b""
-        os.kill(process, heard[0] if heard else signal.SIGKILL)
-        if not heard:
-            self.selector.unregister(asker)
+            signals = b""
+        os.kill(process, signals[0] if signals else signal.SIGKILL)
+        if not signals:
+            self.selector.unregister(client)
 
     def _reap(self, process: int) -> None:
         done, status = os.waitpid(process, os.WNOHANG)
         if not done:
             return
-        asker = self.jobs.pop(process)
+        client = self.jobs.pop(process)
         with contextlib.suppress(KeyError):
-            self.selector.unregister(asker)
+            self.selector.unregister(client)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            asker.sendall(json.dumps(os.waitstatus_to_exitcode(status)).encode())
-        asker.close()
+            client.sendall(json.dumps(os.waitstatus_to_exitcode(status)).encode())
+        client.close()
 
 
 def _run(request: dict, files: list[int]) -> NoReturn:
-    """The job, in the forked process, as if it had been started by its asker."""
+    """Runs the job in the forked process as if its client had started it."""
     code = 0
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -118,21 +119,22 @@ def _run(request: dict, files: list[int]) -> NoReturn:
         sys.path[0] = request["folder"]
         sys.argv = [request["module"], *request["arguments"]]
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         code = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # nothing of the server's is to be cleaned up here
+        os._exit(code)  # skips the cleanup that is the server's
 
 
 def _bound_compilers() -> None:
-    """Torch has read how many compilers it may start when the server loaded it: too early."""
-    config = sys.modules.get("torch._inductor.config")
-    if config is not None and COMPILERS in os.environ:
+    """Sets the number of compiler processes, which torch read when the server loaded it."""
+    if COMPILERS in os.environ and "torch._inductor.config" in sys.modules:
+        from torch._inductor import config
+
         config.compile_threads = int(os.environ[COMPILERS])
 
 
@@ -140,10 +142,10 @@ def serve(listening: socket.socket) -> NoReturn:
     """Loads the libraries, then serves; SIGTERM ends it, and its parent's death does."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is no job yet to be waited for
-        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command; its end is ours
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: we follow it
         processes.end_with_parent(signal.SIGTERM)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of third parties, and said to nobody
+            warnings.simplefilter("ignore")  # those of third parties: no job can heed them
             for library in LIBRARIES:
                 importlib.import_module(library)
         server = Server(listening)
@@ -152,4 +154,4 @@ def serve(listening: socket.socket) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        os._exit(0)  # what stands around this call is the parent's to clean up
+        os._exit(0)  # skips the cleanup that is the parent's
