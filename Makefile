@@ -1,4 +1,4 @@
-# make demo | test | lint: each sets up .venv first, where it isn't there yet.
+# make demo | test-fast | test | lint: each sets up .venv first, where it isn't there yet.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,11 +7,14 @@ EXPERIMENT := demo
 CONFIG ?= config.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint docs publish plan status prune
+.PHONY: demo test-fast test lint docs publish plan status prune
 
 demo: $(VENV)/installed
 	distilbench run --cores $(CORES)
 	@distilbench report
+
+test-fast: $(VENV)/installed-dev
+	python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
 
 test: $(VENV)/installed-dev $(VENV)/installed-system
 	python -m pytest --numprocesses auto --dist loadgroup
@@ -19,6 +22,8 @@ test: $(VENV)/installed-dev $(VENV)/installed-system
 lint: $(VENV)/installed-dev
 	ruff check .
 	ruff format --check .
+	basedpyright
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

@@ -1,5 +1,7 @@
 """The task definitions beside this file: what they say, and which there are."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -104,4 +106,22 @@ def _in_suite(
         if changes and isinstance(definition, InstructionTask)
         else (member, (base, definition))
         for member, (base, definition) in members.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of an evaluation under the name it was listed by."""
+
+    name: str
+    base: str  # the task whose data it reads: `evaluation.data` names it so
+    definition: InstructionTask | LmEvalTask
+
+
+def listed_tasks(names: Sequence[str]) -> list[Task]:
+    """The tasks behind a list of names, with suites expanded."""
+    return [
+        Task(name, base, definition)
+        for listed in names
+        for name, (base, definition) in expand(listed).items()
     ]

@@ -18,8 +18,7 @@ from pipeline.settings.data import Docstrings, Files, Hub
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow.config import model_checks, pydantic_errors
-from workflow.grid import evaluations
+from workflow.config import model_checks, pydantic_errors, task_checks
 
 # folders of results/ that hold no experiment
 FOLDERS = (
@@ -52,7 +51,7 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         *_grid_faults(experiment),
         *_protocol_faults(experiment),
         *_data_faults(experiment),
-        *evaluations.faults(experiment.evaluation),
+        *task_checks.faults(experiment.evaluation),
         *model_checks.faults(experiment, _valid_methods(experiment)),
     ]
     if faults:
