@@ -19,7 +19,13 @@ from pipeline.settings.evaluation import (
     TaskJob,
 )
 from pipeline.settings.generation import Sampling
-from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, Task, listed_tasks
+from pipeline.tasks.definitions import (
+    TEST_SPLIT_TASKS,
+    InstructionTask,
+    LmEvalTask,
+    Task,
+    listed_tasks,
+)
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_file, of_tree
 
