@@ -171,14 +171,15 @@ def test_scores_over_different_items_are_not_compared(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, SMALL)
     sums = inputs.item_sums
     moved = (sums["eval_id"] == "sft.small.s1.eval-0a1b2c3d") & (sums["example_id"] == ITEM)
-    other = sums.assign(example_id=sums["example_id"].mask(moved, "another"))
+    moved_to = sums["example_id"].astype(str).mask(moved, "another")
+    other = sums.assign(example_id=moved_to.astype("category"))
     with pytest.raises(ValueError, match="same items"):
         assemble(replace(inputs, item_sums=other), {})
 
 
 def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> None:
     inputs, _ = read(tmp_path, ONE_SEED)
-    renamed = inputs.item_sums.replace({"metric": {"rouge_l": "charm"}})
+    renamed = inputs.item_sums.astype({"metric": str}).replace({"metric": {"rouge_l": "charm"}})
     results = assemble(replace(inputs, item_sums=renamed), {"charm": "Charm"})
     shown = [one for one in results.measures if one.metric.name == "charm"]
     assert [one.heading for one in shown] == ["Charm"]

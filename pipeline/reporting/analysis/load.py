@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts import checksums, schemas
 from pipeline.reporting.analysis import provenance
-from pipeline.reporting.analysis.item_sums import sum_by_item, sum_calibration
+from pipeline.reporting.analysis.item_sums import ITEM, sum_by_item, sum_calibration
 from pipeline.runtime import costs
 from pipeline.runtime.costs import JobCost
 
@@ -30,6 +30,7 @@ STEP_COLUMNS = (
     "seconds",
     "flops",
 )
+JOINED = 250  # evaluations whose items are in memory together
 Content = TypeVar("Content")
 StepColumns = Mapping[str, np.ndarray]  # NaN where nothing was measured
 
@@ -89,13 +90,13 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> ReportInputs
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
     first_seeds = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
     shown = _distinct(first_seeds["eval_id"])
-    items = _read_each(_items, evals)
+    shown_folders = {id: evals[id] for id in shown}
     with_costs = [path for path in manifests if path.startswith(WITH_COSTS)]
     return ReportInputs(
         grid=grid,
-        item_sums=_item_sums(items, _read_each(_calibration, evals)),
-        shown_items={id: items[id].to_pandas() for id in shown},
-        shown_outputs=_read_each(_outputs, {id: evals[id] for id in shown}),
+        item_sums=_item_sums(evals),
+        shown_items={id: t.to_pandas() for id, t in _read_each(_items, shown_folders).items()},
+        shown_outputs=_read_each(_outputs, shown_folders),
         evaluation_manifests={id: manifests[f"evals/{id}"] for id in evals},
         model_folders=folders,
         training_steps=_read_each(_steps, trained),
@@ -148,10 +149,20 @@ def _calibration(evaluation: Path) -> pa.Table:
     return schemas.read(evaluation / "calibration.parquet", schemas.CALIBRATION)
 
 
-def _item_sums(items: Mapping[str, pa.Table], bins: Mapping[str, pa.Table]) -> pd.DataFrame:
-    """Sums by item of all evaluations together: their tables are many and small."""
-    sums = (sum_by_item(_joined(items)), sum_calibration(_joined(bins)))
-    return pd.concat(sums, ignore_index=True)
+def _item_sums(evaluations: Mapping[str, Path]) -> pd.DataFrame:
+    """Sums by item of all evaluations.
+
+    Their tables are many and small: as many are joined as memory easily holds. Equal texts are
+    stored once.
+    """
+    ids = sorted(evaluations)
+    items, calibration = [], []
+    for start in range(0, len(ids), JOINED):
+        folders = {id: evaluations[id] for id in ids[start : start + JOINED]}
+        items.append(sum_by_item(_joined(_read_each(_items, folders))))
+        calibration.append(sum_calibration(_joined(_read_each(_calibration, folders))))
+    sums = pd.concat([*items, *calibration], ignore_index=True)
+    return sums.astype(dict.fromkeys(ITEM, "category"))
 
 
 def _joined(tables: Mapping[str, pa.Table]) -> pd.DataFrame:

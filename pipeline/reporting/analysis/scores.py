@@ -147,7 +147,7 @@ def item_matrices(grid: pd.DataFrame, sums: pd.DataFrame) -> dict[ScoreKey, Item
 def _check_same_items(rows: pd.DataFrame, measure: str) -> None:
     """Raises ValueError if an evaluation lacks an item that another one has."""
     evaluations = rows[["teacher", "eval_id"]].drop_duplicates()
-    counts = rows["example_id"].value_counts()
+    counts = rows.groupby("example_id", observed=True).size()
     for item in counts.loc[counts < len(evaluations)].index[:1]:
         scored = set(rows.loc[rows["example_id"] == item, "eval_id"])
         missing = next(id for id in evaluations["eval_id"] if id not in scored)
