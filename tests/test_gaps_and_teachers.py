@@ -67,15 +67,13 @@ def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
 
 def test_a_larger_teacher_that_makes_a_poorer_student_is_named() -> None:
     results = assemble(made(under_two_teachers(-1.0)), {})
-    steps = {step.smaller.method: step for step in teacher_size_effects(results, SIZES)}
+    steps = {step.second.method: step for step in teacher_size_effects(results, SIZES)}
     assert steps["jsd"].value == pytest.approx(-1.0, abs=0.2)
-    assert steps["jsd"].smaller.teacher == "small"
-    assert steps["jsd"].significantly_worse
+    assert steps["jsd"].second.teacher == "small"
+    assert steps["jsd"].first_is_worse
     assert not steps["gkd"].significantly_different
     lower_is_better = assemble(made(under_two_teachers(-1.0), metric="nll_nats"), {})
-    assert not any(
-        step.significantly_worse for step in teacher_size_effects(lower_is_better, SIZES)
-    )
+    assert not any(step.first_is_worse for step in teacher_size_effects(lower_is_better, SIZES))
 
 
 def test_teachers_are_not_compared_by_what_is_relative_to_them_or_needs_none() -> None:
@@ -86,7 +84,7 @@ def test_teachers_are_not_compared_by_what_is_relative_to_them_or_needs_none() -
     gkd = grid["method"] == "gkd"
     same = grid["eval_id"].where(~gkd, "large.gkd." + grid["seed"].astype(str))
     results = assemble(replace(shared, grid=grid.assign(eval_id=same)), {})
-    assert {step.smaller.method for step in teacher_size_effects(results, SIZES)} == {"jsd"}
+    assert {step.second.method for step in teacher_size_effects(results, SIZES)} == {"jsd"}
     assert not teacher_size_effects(results, {"small": 1000, "large": 1000})
 
 

@@ -52,7 +52,7 @@ def difference_interval(
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference `first` − `second` of two methods on a measure, on equal seeds and items."""
+    """The difference `first` − `second` of two rows on a measure, on equal seeds and items."""
 
     measure: Measure
     first: Row
@@ -83,6 +83,12 @@ class Difference:
     def significantly_different(self) -> bool:
         """Whether the report claims that the two methods differ."""
         return self.adjusted_p_value is not None and self.adjusted_p_value < ALPHA
+
+    @property
+    def first_is_worse(self) -> bool:
+        """Whether the report claims that the first is worse."""
+        better = (self.value > 0) == self.measure.metric.higher_is_better
+        return self.significantly_different and not better
 
     @property
     def pair(self) -> Pair:
@@ -116,41 +122,6 @@ class GapClosed:
 
 
 @dataclass(frozen=True)
-class TeacherSizeEffect:
-    """A method's score under a larger teacher minus its score under a smaller one."""
-
-    measure: Measure
-    smaller: Row
-    larger: Row
-    seed_count: int
-    value: float
-    interval: Interval
-    p_value: float
-    adjusted_p_value: float
-
-    @property
-    def smaller_pair(self) -> Pair:
-        """The smaller teacher and the student."""
-        return Pair(self.smaller.teacher, self.smaller.student)
-
-    @property
-    def larger_pair(self) -> Pair:
-        """The larger teacher and the student."""
-        return Pair(self.larger.teacher, self.larger.student)
-
-    @property
-    def significantly_different(self) -> bool:
-        """Whether the report claims that the teacher's size matters."""
-        return self.adjusted_p_value < ALPHA
-
-    @property
-    def significantly_worse(self) -> bool:
-        """Whether the report claims that the larger teacher gives the worse student."""
-        better = (self.value > 0) == self.measure.metric.higher_is_better
-        return self.significantly_different and not better
-
-
-@dataclass(frozen=True)
 class Finding:
     """A measure's result for the methods of a pair, in words."""
 
@@ -169,5 +140,5 @@ class Comparisons:
     detectable: Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
     gap_baseline: str  # the label of plain fine-tuning; empty if no method is
     gaps_closed: tuple[GapClosed, ...]
-    teacher_size_effects: tuple[TeacherSizeEffect, ...]
+    teacher_size_effects: tuple[Difference, ...]  # first: under the larger teacher
     findings: tuple[Finding, ...]

@@ -6,17 +6,15 @@ from itertools import combinations
 import numpy as np
 
 from pipeline.reporting.analysis.differences import Group, GroupComparison, tested_as_family
-from pipeline.reporting.analysis.findings import Difference, TeacherSizeEffect
+from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.items import effect_sizes, influence_products, method_products
 
 
-def teacher_size_effects(
-    results: Results, sizes: Mapping[str, int]
-) -> tuple[TeacherSizeEffect, ...]:
-    """Each method under every two teachers of different size, where it has a seed with both.
+def teacher_size_effects(results: Results, sizes: Mapping[str, int]) -> tuple[Difference, ...]:
+    """Each method under the larger minus under the smaller of every two teachers, on common seeds.
 
     Measures that already compare with the teacher are left out, and so are methods without one.
     The tests of a measure are one family.
@@ -26,23 +24,8 @@ def teacher_size_effects(
         if not measure.metric.relative_to_teacher:
             compared = list(_compared_teachers(results, sizes, measure))
             for of_group in tested_as_family(compared, measure):
-                effects += map(_effect, of_group)
+                effects += of_group
     return tuple(effects)
-
-
-def _effect(difference: Difference) -> TeacherSizeEffect:
-    """The difference of the same method under the larger and the smaller teacher."""
-    assert difference.adjusted_p_value is not None  # every pair has a hypothesis
-    return TeacherSizeEffect(
-        measure=difference.measure,
-        smaller=difference.second,
-        larger=difference.first,
-        seed_count=difference.seed_count,
-        value=difference.value,
-        interval=difference.interval,
-        p_value=difference.p_value,
-        adjusted_p_value=difference.adjusted_p_value,
-    )
 
 
 def _compared_teachers(

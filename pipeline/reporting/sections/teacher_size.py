@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pipeline.reporting.analysis.findings import Comparisons, TeacherSizeEffect
+from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Results
+from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.render.figures import (
     FAINT,
     INK,
@@ -62,7 +62,7 @@ def teacher_size_table(
     )
 
 
-def _counted(effects: Sequence[TeacherSizeEffect]) -> str:
+def _counted(effects: Sequence[Difference]) -> str:
     """How often a larger teacher gives a better or a worse student."""
     counts = Counter(map(verdict_of, effects))
     return (
@@ -74,10 +74,10 @@ def _counted(effects: Sequence[TeacherSizeEffect]) -> str:
 def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...]:
     return tuple(
         (
-            text_cell(effect.smaller.label),
+            text_cell(effect.second.label),
             Cell(f"{effect.measure.heading}, {effect.measure.task}", effect.measure.key),
-            text_cell(effect.smaller.teacher),
-            text_cell(effect.larger.teacher),
+            text_cell(effect.second.teacher),
+            text_cell(effect.first.teacher),
             number_cell(effect.seed_count, str),
             number_cell(effect.value, effect.measure.format),
             number_cell(effect.interval.low, effect.measure.format),
@@ -87,13 +87,13 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
             text_cell(verdict_of(effect)),
         )
         for effect in comparisons.teacher_size_effects
-        if effect.smaller.student == student
+        if effect.second.student == student
     )
 
 
-def verdict_of(effect: TeacherSizeEffect) -> str:
+def verdict_of(effect: Difference) -> str:
     """The larger teacher's significant effect, if any."""
-    if effect.significantly_worse:
+    if effect.first_is_worse:
         return "worse"
     return "better" if effect.significantly_different else "no significant difference"
 
@@ -105,13 +105,14 @@ def teacher_size_plot(
     effects = [
         effect
         for effect in comparisons.teacher_size_effects
-        if {effect.smaller_pair, effect.larger_pair} <= set(results.pairs)
+        if {Pair(row.teacher, row.student) for row in (effect.first, effect.second)}
+        <= set(results.pairs)
     ]
     if not effects:
         return None
     lines = list(dict.fromkeys(map(_line_of, effects)))
     rows = {
-        effect.smaller.student: f"student\n{sized(effect.smaller.student, sizes)}"
+        effect.second.student: f"student\n{sized(effect.second.student, sizes)}"
         for effect in effects
     }
     columns = {effect.measure: effect.measure.heading for effect in effects}
@@ -120,7 +121,7 @@ def teacher_size_plot(
         here = [
             effect
             for effect in effects
-            if (effect.smaller.student, effect.measure) == (panel.row, panel.column)
+            if (effect.second.student, effect.measure) == (panel.row, panel.column)
         ]
         _draw_effects(panel, here, lines, styles_of(results.labels))
         panel.axes.set_xlabel(panel.column.detail)
@@ -134,19 +135,19 @@ def teacher_size_plot(
     )
 
 
-def _line_of(effect: TeacherSizeEffect) -> str:
-    return f"{effect.smaller.label}: {effect.smaller.teacher} → {effect.larger.teacher}"
+def _line_of(effect: Difference) -> str:
+    return f"{effect.second.label}: {effect.second.teacher} → {effect.first.teacher}"
 
 
 def _draw_effects(
     panel: Panel[str, Measure],
-    effects: Sequence[TeacherSizeEffect],
+    effects: Sequence[Difference],
     lines: Sequence[str],
     styles: Mapping[str, Style],
 ) -> None:
     axes = panel.axes
     for effect in effects:
-        colour = styles[effect.smaller.label].colour
+        colour = styles[effect.second.label].colour
         ends = effect.interval.low, effect.interval.high
         face = colour if effect.significantly_different else "white"
         draw_interval(axes, lines.index(_line_of(effect)), effect.value, ends, colour, face)
