@@ -78,7 +78,7 @@ def turn(
         step=step,
         steps=steps,
         epoch=step * batch_size // len(pool),
-        pool=pool,
+        train_set=pool,
         student=student,
         teacher=teacher,
         max_new_tokens=max_new_tokens,

@@ -41,7 +41,7 @@ def from_files(path: Path, **more: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"instruction": "a", "input": "", "output": "b"}\n{"instruc', ":2: no JSON"),
+        ('{"instruction": "a", "input": "", "output": "b"}\n{"instruc', ":2: invalid JSON"),
         ("", " holds no rows"),
         (
             '{"instruction": "a", "input": "", "output": "b"}\n'

@@ -80,7 +80,7 @@ def test_ids_of_any_size_are_read_as_they_were_written(tmp_path: Path, vocabular
     np.testing.assert_array_equal(np.sort(rows["ids"]), np.sort(ids))
     response_ids = [id for text in own for id in text.response_ids]
     likeliest = np.column_stack([response_ids, ids[:, :4]])
-    np.testing.assert_array_equal(rows["likeliest"], likeliest)
+    np.testing.assert_array_equal(rows["top_ids"], likeliest)
 
 
 def test_numbers_that_a_column_cannot_hold_are_refused(tmp_path: Path):

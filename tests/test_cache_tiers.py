@@ -129,11 +129,11 @@ def test_the_likeliest_tokens_of_a_cache_are_the_live_teacher_s_in_their_order(
     stored = cached(tmp_path, CacheJob(**settings), model()).signal(batch)
     logits = LiveTeacher(model()).logits(batch).numpy()
     expected = np.argsort(-logits, axis=-1, kind="stable")[:, :known]
-    np.testing.assert_array_equal(stored.likeliest, expected)
+    np.testing.assert_array_equal(stored.top_ids, expected)
 
 
 def test_draws_do_not_tell_what_is_likeliest(tmp_path, batch):
-    assert cached(tmp_path, CacheJob(draws=7)).signal(batch).likeliest is None
+    assert cached(tmp_path, CacheJob(draws=7)).signal(batch).top_ids is None
 
 
 @pytest.mark.parametrize("k", [3, 8, VOCABULARY])

@@ -46,7 +46,7 @@ def test_of_equal_values_those_in_the_lowest_columns_are_taken(columns: int):
 def test_the_likeliest_tokens_are_those_of_a_stable_sort(count: int):
     values = logits(40, 1.0).round()
     expected = np.argsort(-values.numpy(), axis=-1, kind="stable")[:, :count]
-    np.testing.assert_array_equal(ranking.likeliest(values, count), expected)
+    np.testing.assert_array_equal(ranking.top_tokens(values, count), expected)
 
 
 # a teacher that is sure leaves to the rest less than single precision can hold

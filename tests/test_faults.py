@@ -162,7 +162,7 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     flip(last / "state.pt", draws("state"))
     assert job.end() == 0, job.said()
     assert f"{last} is damaged: going back to the state before it" in job.said()
-    assert f"going on after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
+    assert f"resuming after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
     assert agree(job.out, one.job.out)
 
 

@@ -65,8 +65,8 @@ def test_line_separators_inside_json_text_do_not_end_a_line(tmp_path: Path) -> N
 
 
 BAD_LINES = [
-    ('{"instruction": "Is it?", "inp', r"a\.jsonl:3: no JSON \(Unterminated string .* column 27"),
-    ('["no", "object"]', r"a\.jsonl:3: \['no', 'object'\] is no object"),
+    ('{"instruction": "Is it?", "inp', r"a\.jsonl:3: invalid JSON \(Unterminated .* column 27"),
+    ('["no", "object"]', r"a\.jsonl:3: \['no', 'object'\] is not an object"),
     (
         '{"instruction": "?", "input": ""}',
         r"a\.jsonl:3: no column 'output', there are: input, inst",
@@ -104,14 +104,14 @@ def test_a_row_that_makes_no_example_is_named_by_file_and_line(
 
 
 BAD_FILES = [
-    ("absent.json", None, "absent.json is no file; correct data.examples.train"),
+    ("absent.json", None, "absent.json is not a file; correct data.examples.train"),
     ("a.csv", b"a,b\n", "can't read '.csv' files, only .json, .jsonl, .parquet"),
-    ("a.json", b'[{"a": 1},\n oops]', "a.json:2: no JSON"),
+    ("a.json", b'[{"a": 1},\n oops]', "a.json:2: invalid JSON"),
     ("a.json", b'{"a": 1}', "holds a JSON dict, expected a list"),
     ("a.json", b"[]", "holds no rows"),
     ("a.jsonl", b"\n\n", "holds no rows"),
     ("a.jsonl", b'{"a": "\xff"}\n', "is not UTF-8"),
-    ("a.parquet", b"PAR1 half", "is no whole Parquet file"),
+    ("a.parquet", b"PAR1 half", "is not a whole Parquet file"),
 ]
 
 
@@ -158,9 +158,9 @@ HALF = '{"instruction": "?", "input": "", "output": "ok \\ud83d"}'
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (DEEP, "it has lists or objects too deep inside each other; mend or remove the row"),
-        (HUGE, "it has a number of more than 4300 digits; mend or remove the row"),
-        (HALF, r"column 'output' holds '\\ud83d', half of a character; mend or remove the row"),
+        (DEEP, "it has lists or objects too deep inside each other; fix or remove the row"),
+        (HUGE, "it has a number of more than 4300 digits; fix or remove the row"),
+        (HALF, r"column 'output' holds '\\ud83d', half of a character; fix or remove the row"),
     ],
     ids=["deep", "huge", "half a character"],
 )

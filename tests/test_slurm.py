@@ -183,7 +183,7 @@ def test_models_were_run_on_gpus_and_the_rest_was_not(ran: Ran):
 def test_a_cancelled_job_is_started_again_and_goes_on_where_it_was(ran: Ran):
     teacher = ran.grid.teacher("large").id
     assert ran.states("teacher", teacher) == ["CANCELLED", "COMPLETED"]
-    assert "going on after step" in ran.log("teachers", teacher)
+    assert "resuming after step" in ran.log("teachers", teacher)
 
 
 def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
@@ -192,7 +192,7 @@ def test_a_job_out_of_time_is_warned_saves_and_gets_more(ran: Ran):
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")  # of itself
     # 15 minutes are the least that a first attempt gets
     assert (first["TimeLimit"] < "00:15:00", second["TimeLimit"]) == (True, "00:30:00")
-    assert "going on after step" in ran.log("students", student)
+    assert "resuming after step" in ran.log("students", student)
 
 
 def test_a_job_over_its_time_is_ended_by_slurm_and_gets_more(ran: Ran):

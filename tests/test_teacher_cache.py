@@ -98,7 +98,7 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
     parts = {
         "states": states,
         "target": states[:, 0].float(),
-        "likeliest": torch.zeros(len(states), 2, dtype=torch.int32),
+        "top_ids": torch.zeros(len(states), 2, dtype=torch.int32),
     }
     writer.write(tmp_path / facts.shards[0], [CapturedBatch(own, [parts], None)], facts)
     assert pq.ParquetFile(tmp_path / facts.shards[0]).num_row_groups > 1

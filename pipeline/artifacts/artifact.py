@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "numpy", "pandas"
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage is told on its command line: who it is, and all that it may know."""
+    """The job of a stage, from its command line: id, source hash and settings."""
 
     id: str
     code: str  # digest of the source that this stage runs
@@ -112,7 +112,7 @@ def read_json(path: Path) -> dict:
 
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
-    """What made an artifact: its job, its inputs, versions, and `facts`."""
+    """The provenance of an artifact: its job, its inputs, library versions, and `facts`."""
     manifests = {role: _made(path) for role, path in sorted(inputs.items())}
     return {
         "id": job.id,
@@ -142,7 +142,7 @@ def read_id(path: Path) -> str:
 
 
 def content_digests(inputs: Mapping[str, Path]) -> dict[str, str]:
-    """What the inputs hold, by role: equal for equal bytes. Empty for what was not made here."""
+    """Content digests of the inputs, by role, without those that have no manifest."""
     return _contents({role: _made(path) for role, path in sorted(inputs.items())})
 
 
@@ -159,7 +159,7 @@ def _contents(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def resume_key(job: Job, inputs: Mapping[str, Path]) -> str:
-    """What a job's result depends on: half-done work is gone on with only under the same key."""
+    """All that a job's result depends on: partial work is resumed only under the same key."""
     made_from = [f"{role}={held}" for role, held in content_digests(inputs).items()]
     return " ".join([job.id, job.code, *made_from])
 

@@ -1,7 +1,7 @@
-"""What the files of an artifact hold: size and sha256 of each stand in its manifest.
+"""Checksums of artifacts: size and sha256 of each file are in the manifest.
 
 Readers compare, each the files that it reads. A folder in which something is wrong is moved aside,
-so that the next run makes it anew; one without a list of files was not made here, and is taken as
+so that the next run makes it again; one without a list of files was not made here, and is taken as
 it is.
 """
 
@@ -51,7 +51,7 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the artifact in `folder` says of itself. Raises ValueError where it is damaged."""
+    """The manifest of the artifact in `folder`. Raises ValueError where it is damaged."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
@@ -98,7 +98,7 @@ def read_verified(path: Path) -> bytes:
 
 
 def _fault(path: Path, digest: Digest) -> str | None:
-    """What is wrong with a file, or None."""
+    """A description of the damage to a file, or None."""
     if not path.exists():
         return f"{path} is missing"
     size = path.stat().st_size
@@ -110,7 +110,7 @@ def _fault(path: Path, digest: Digest) -> str | None:
 
 
 def damaged(folder: Path, fault: str) -> ValueError:
-    """The error to raise; the folder stands in nobody's way any longer."""
+    """The error to raise; the folder is moved aside."""
     try:
         return ValueError(f"{fault}; {folder} is now {_move_aside(folder)}: run again to remake it")
     except OSError as error:

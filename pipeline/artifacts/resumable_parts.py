@@ -36,7 +36,7 @@ class ResumableParts:
         return folder
 
     def facts(self, name: str) -> dict:
-        """What was said of a finished piece."""
+        """The facts recorded with a finished part."""
         return checksums.read_manifest(self.folder / name)["facts"]
 
     def discard(self) -> None:

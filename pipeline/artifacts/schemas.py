@@ -29,7 +29,7 @@ TOKENS = pa.schema(
     [
         ("example_id", pa.string()),
         ("prompt_ids", pa.list_(pa.int32())),
-        ("response_ids", pa.list_(pa.int32())),  # EOS included where the text ended by itself
+        ("response_ids", pa.list_(pa.int32())),  # including EOS if the text ended with it
     ]
 )
 
@@ -43,9 +43,9 @@ STEPS = pa.schema(
         ("gradient_norm", pa.float64()),
         ("learning_rate", pa.float64()),
         ("response_tokens", pa.int64()),  # trained on in this step
-        ("generated_tokens", pa.int64()),  # of them, written by a model during training
-        ("teacher_share", pa.float64()),  # share of the written tokens that the teacher wrote
-        ("eos_share", pa.float64()),  # share of the written texts that ended by themselves
+        ("generated_tokens", pa.int64()),  # of them, generated during training
+        ("teacher_share", pa.float64()),  # share of generated tokens that the teacher chose
+        ("eos_share", pa.float64()),  # share of generated texts that end with EOS
         ("validation_nll_nats", pa.float64()),  # null but where it was measured
         ("seconds", pa.float64()),  # since training began, pauses left out
         ("flops", pa.float64()),  # since training began, of student and teacher; see docs/costs.md
@@ -78,15 +78,15 @@ OUTPUTS = pa.schema(
     ]
 )
 
-# evals/{id}/calibration.parquet: the expected calibration error is no mean over items; this is
-# what it is made of: the held-out tokens of each item by the confidence of their prediction.
+# evals/{id}/calibration.parquet: the expected calibration error isn't a mean over items; it is
+# computed from these: the held-out tokens of each item by the confidence of their prediction.
 CALIBRATION = pa.schema(
     [
         ("example_id", pa.string()),
-        ("bin", pa.int32()),  # of the probability of the likeliest token, from 0, equally wide
+        ("bin", pa.int32()),  # by probability of the most likely token, from 0, equally wide
         ("tokens", pa.int64()),
         ("confidence", pa.float64()),  # the sum over these tokens
-        ("correct", pa.int64()),  # how many of them really came next
+        ("correct", pa.int64()),  # how many equal the ground-truth next token
     ]
 )
 

@@ -1,11 +1,11 @@
-"""One way from text to token ids, for all that is trained on, asked and written.
+"""Text to token ids, the same way for training, prompts and generation.
 
 A prompt begins with what the tokenizer puts before any text (BOS), once, even where the template
-begins with it too; what the tokenizer puts behind a text is left out, for a response goes on there.
+begins with it too; what the tokenizer puts behind a text is left out, for a response follows there.
 
 A response is tokenized behind its prompt: both together, cut where the prompt's own ids end. Where
 a token reaches over that border, the prompt keeps the ids that a model is asked with, and the
-response is tokenized by itself, without the space that some tokenizers put before a text.
+response is tokenized separately, without the space that some tokenizers put before a text.
 
 The text of a special token is the token in a template, and plain text in what the data hold.
 """
@@ -180,5 +180,5 @@ class Encoder:
 
 
 def _rest(first: list[int], whole: list[int]) -> list[int] | None:
-    """What `whole` has behind `first`; None if it doesn't begin so."""
+    """The ids of `whole` after its prefix `first`; None if it begins otherwise."""
     return whole[len(first) :] if whole[: len(first)] == first else None

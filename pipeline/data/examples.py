@@ -1,4 +1,4 @@
-"""One example of a data set: what is asked, what may be answered, and what it is known by."""
+"""Examples of a data set: instruction, responses and id."""
 
 import hashlib
 import re
@@ -36,7 +36,7 @@ Pieces = Sequence[Piece]
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a source holds: its splits, prose for language modelling, and what to know of it."""
+    """The content of a source: its splits, plain text for language modelling, and warnings."""
 
     splits: dict[str, list[Example]]
     plain: list[str]
@@ -66,7 +66,7 @@ def normalise(text: str) -> str:
 
 
 def dedup_key(example: Example) -> tuple[str, str]:
-    """What makes two examples ask the same."""
+    """The key that examples with the same question share."""
     return normalise(example.instruction), normalise(example.input)
 
 
@@ -80,7 +80,7 @@ def prompt_pieces(instruction: str, input: str, template: Template) -> list[Piec
 
 
 def join_pieces(parts: Pieces) -> str:
-    """The text that is made of the pieces."""
+    """The pieces as one text."""
     return "".join(part.text for part in parts)
 
 
@@ -92,7 +92,7 @@ def prompt(example: Example, template: Template) -> str:
 def assign_ids(
     splits: Mapping[str, Sequence[Example]], template: Template
 ) -> dict[str, list[tuple[str, Example]]]:
-    """Each example with an id made of its content; a further copy has its number at the end.
+    """Each example with an id derived from its content; copies end with their number.
 
     Test examples come first, so that a copy in training does not change their ids.
     """

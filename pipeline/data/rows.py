@@ -31,7 +31,7 @@ class Row:
     values: dict[str, object]
 
     def value(self, column: str) -> object:
-        """What stands in `column`. Raises ValueError if there is none."""
+        """The value of `column`. Raises ValueError if there is none."""
         if column not in self.values:
             if chats := [name for name, value in self.values.items() if _is_chat(value)]:
                 raise ValueError(f"{self.location}: {chats[0]!r} holds a chat; {NO_CHATS}")
@@ -60,7 +60,7 @@ class Row:
             return (self.text(column),)
         if wrong := [part for part in value if not isinstance(part, str)]:
             raise ValueError(
-                f"{self.location}: {column!r} lists {wrong[0]!r:.80}, which is no text"
+                f"{self.location}: {column!r} lists {wrong[0]!r:.80}, which is not text"
             )
         return tuple(value)
 
@@ -97,7 +97,7 @@ def _json_rows(path: Path) -> list[Row]:
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and content.lstrip().startswith("{"):
             return _json_lines(path)  # as pandas and `datasets` write them, under this name too
-        raise ValueError(f"{path}:{error.lineno}: no JSON ({error.msg}); mend the file") from None
+        raise ValueError(f"{path}:{error.lineno}: invalid JSON ({error.msg}); fix it") from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(f"{path}, row {_faulty_element(content)}", error) from None
     if not isinstance(values, list):
@@ -127,8 +127,8 @@ def _json_line(location: str, line: str) -> Row:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{location}: no JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
-            "mend or remove the line"
+            f"{location}: invalid JSON ({error.msg} at column {error.colno}) in {line[:60]!r}; "
+            "fix or remove the line"
         ) from None
     except (ValueError, RecursionError) as error:
         raise _unreadable(location, error) from None
@@ -136,16 +136,16 @@ def _json_line(location: str, line: str) -> Row:
 
 
 def _unreadable(location: str, error: Exception) -> ValueError:
-    """What Python can't read though it is JSON: with its place, and a way out."""
+    """The error for valid JSON that Python can't read, with its location and a way out."""
     fault = f"a number of more than {sys.get_int_max_str_digits()} digits"
     if isinstance(error, RecursionError):
         fault = "lists or objects too deep inside each other"
-    return ValueError(f"{location}: it has {fault}; mend or remove the row")
+    return ValueError(f"{location}: it has {fault}; fix or remove the row")
 
 
 def _row(location: str, value: object) -> Row:
     if not isinstance(value, dict):
-        raise ValueError(f"{location}: {value!r:.60} is no object of named values")
+        raise ValueError(f"{location}: {value!r:.60} is not an object of named values")
     try:
         texts = [(column, text) for column, cell in value.items() for text in strings(cell)]
     except RecursionError as error:
@@ -153,7 +153,7 @@ def _row(location: str, value: object) -> Row:
     for column, text in texts:
         if half := SURROGATE.search(text):
             raise ValueError(
-                f"{location}: column {column!r} holds {half[0]!r}, half of a character; mend or "
+                f"{location}: column {column!r} holds {half[0]!r}, half of a character; fix or "
                 "remove the row"
             )
     return Row(location, value)
@@ -174,7 +174,7 @@ def _parquet_rows(path: Path) -> list[Row]:
     try:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is no whole Parquet file ({error}); fetch it again") from None
+        raise ValueError(f"{path} is not a whole Parquet file ({error}); fetch it again") from None
     rows = range(table.num_rows)
     try:
         values = table.to_pylist()
@@ -187,7 +187,7 @@ def _parquet_row(location: str, table: pa.Table) -> dict[str, object]:
     try:
         return table.to_pylist()[0]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); mend it") from None
+        raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); fix it") from None
 
 
 def read_utf8(path: Path) -> str:
@@ -222,7 +222,7 @@ def to_examples(rows: Sequence[Row], columns: Columns, source: str, empty: str) 
         row = rows[answered.index(False)]
         raise ValueError(
             f"{row.location}: empty response, {columns.response!r} is "
-            f"{row.values[columns.response]!r:.80}; mend the row, or set "
+            f"{row.values[columns.response]!r:.80}; fix the row, or set "
             "data.examples.empty_responses to drop"
         )
     return [example for example, whole in zip(examples, answered, strict=True) if whole]
@@ -236,5 +236,5 @@ def _example(row: Row, columns: Columns, source: str) -> Example:
         source=(row.text(columns.source) if columns.source else "") or source,
     )
     if not (example.instruction + example.input).strip():
-        raise ValueError(f"{row.location}: neither instruction nor input; mend or remove the row")
+        raise ValueError(f"{row.location}: neither instruction nor input; fix or remove the row")
     return example

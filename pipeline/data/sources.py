@@ -58,8 +58,8 @@ def _existing(role: str, file: str) -> Path:
     path = Path(file)
     if not path.is_file():
         raise ValueError(
-            f"{path.absolute()} is no file; correct data.examples.{role} (relative paths start in "
-            "the directory that the workflow runs in)"
+            f"{path.absolute()} is not a file; correct data.examples.{role} (relative paths start "
+            "in the directory that the workflow runs in)"
         )
     return path
 
@@ -104,7 +104,7 @@ def _hub_rows(settings: Hub, split: str) -> list[Row]:
 
 
 def _hub_file(settings: Hub, file: str) -> Path:
-    """A file of a data set, for sets whose files are no splits of one table."""
+    """A file of a data set, for sets whose files are not splits of one table."""
     import huggingface_hub
 
     if Path(settings.name).is_dir():

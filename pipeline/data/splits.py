@@ -97,7 +97,7 @@ def letters_only(text: str) -> str:
 
 
 def near_identical(texts: Sequence[str]) -> set[int]:
-    """Places of the texts that say what an earlier one says, but for about one word in nine.
+    """Indices of the texts that repeat an earlier one but for about one word in nine.
 
     Alike are two texts whose sets of words have a Jaccard similarity of at least
     `NEAR_IDENTICAL_PERCENT`. The search is exact: sets that alike share one of their few rarest
@@ -125,19 +125,19 @@ def _alike(words: frozenset[str], other: frozenset[str]) -> bool:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a held-out split shares with training, without regard to case and white space."""
+    """The overlap of a held-out split with training, ignoring case and white space."""
 
     questions: list[int]  # places of the examples that ask, with the same input, what training does
     instructions: int  # distinct ones of the split that training gives too, with whatever input
 
 
 def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
-    """What `held_out` shares with `train`."""
+    """The overlap of `held_out` with `train`."""
     keys = {dedup_key(example) for example in train}
-    told = {instruction for instruction, _ in keys}
+    train_instructions = {instruction for instruction, _ in keys}
     return Overlap(
         [index for index, example in enumerate(held_out) if dedup_key(example) in keys],
-        len({normalise(example.instruction) for example in held_out} & told),
+        len({normalise(example.instruction) for example in held_out} & train_instructions),
     )
 
 

@@ -23,7 +23,7 @@ from pipeline.generation.rollouts import StepContext
 
 @runtime_checkable
 class DataPolicy(Protocol):
-    """Where the texts of a step come from."""
+    """The source of a step's texts."""
 
     is_off_policy: bool
     decoding_passes: float

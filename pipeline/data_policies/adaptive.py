@@ -58,7 +58,7 @@ class Policy:
 
 def sample_replay_buffer(buffer: list[list[Any]], count: int, context: StepContext) -> list[Text]:
     """Texts from the buffer, none twice; without log-probabilities, as the student has changed."""
-    prompts = {text.example_id: text.prompt_ids for text in context.pool}
+    prompts = {text.example_id: text.prompt_ids for text in context.train_set}
     chosen = [buffer[index] for index in context.rng.permutation(len(buffer))[:count]]
     return [
         Text(example_id, prompts[example_id], response_ids, "student", ended=ended)

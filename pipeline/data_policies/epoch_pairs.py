@@ -44,5 +44,5 @@ class Policy:
         """The student's responses to every prompt of the train set, by example."""
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
         models, most = [context.student], context.max_new_tokens
-        new = generate(context.pool, models, choose, most, context.seed, "student")
+        new = generate(context.train_set, models, choose, most, context.seed, "student")
         return {text.example_id: {name: getattr(text, name) for name in WRITTEN} for text in new}

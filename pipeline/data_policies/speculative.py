@@ -50,6 +50,6 @@ class Policy:
         return SpeculativeSampler(propose, self.refuse, instead, DRAFTED_TOKENS)
 
     def refuse(self, proposed: Int[Tensor, " batch"], teacher: Logits) -> Bool[Tensor, " batch"]:
-        """Which tokens are none of the teacher's top K."""
+        """A mask of the tokens outside the teacher's top K."""
         least = teacher.topk(min(self.top, teacher.shape[-1])).values[:, -1]
         return target_log_prob(teacher, proposed) < least

@@ -36,7 +36,7 @@ class TeacherSignal:
 
     log_probs: LogProbs
     support: Support
-    likeliest: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
+    top_ids: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
 
     def chunk(self, rows: slice) -> "TeacherSignal":
         """The signal at some of the tokens."""
@@ -66,7 +66,7 @@ class TeacherDistributions(Protocol):
 
 @dataclass(frozen=True)
 class TokenContext:
-    """What a loss may know of the tokens beside the two distributions."""
+    """Context of the tokens that a loss may use beside the two distributions."""
 
     target: Int[Tensor, " tokens"]  # column of the ground-truth next token
     sequence: Int[Tensor, " tokens"]  # index of the text that the token belongs to

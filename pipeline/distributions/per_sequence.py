@@ -36,7 +36,7 @@ def to_grid(values: Values, tokens: TokenContext) -> Grid:
 
 
 def from_grid(grid: Grid, tokens: TokenContext) -> Values:
-    """What a grid has for each token."""
+    """The grid's value at each token."""
     text = tokens.sequence - tokens.sequence[:1]
     starts = tokens.lengths.cumsum(0) - tokens.lengths
     offset = torch.arange(len(text), device=text.device) - starts[text]
@@ -44,7 +44,7 @@ def from_grid(grid: Grid, tokens: TokenContext) -> Values:
 
 
 def text_mean(values: Values, tokens: TokenContext) -> Values:
-    """At each token the mean over its text."""
+    """The mean over a text, at each of its tokens."""
     if uses_grid(values):
         grid = to_grid(values, tokens)
         lengths = tokens.lengths.reshape(-1, *(1,) * values.ndim)
@@ -57,7 +57,7 @@ def text_mean(values: Values, tokens: TokenContext) -> Values:
 
 
 def require_sampled_log_probs(tokens: TokenContext) -> PerToken:
-    """What each token was written with. Raises ValueError if a text was not written in training."""
+    """Log-probabilities at sampling time. Raises ValueError for texts not generated in training."""
     if not tokens.all_sampled:
         raise ValueError(
             "this loss needs texts that are written in training; take a data policy that writes "

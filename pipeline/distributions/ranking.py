@@ -1,4 +1,4 @@
-"""Which tokens are likeliest, in an order that every part of the project agrees on.
+"""Ranks of tokens by their logits, in one order for the whole project.
 
 Ranks are read off logits: log-probabilities have fewer digits where logits lie near zero, and
 stored ones are rounded. Of equal logits the token with the lowest id comes first.
@@ -30,10 +30,10 @@ def sort_by_rank(
     return RankedTokens(ordered[:, :count], columns.gather(-1, order)[:, :count])
 
 
-def likeliest(
+def top_tokens(
     logits: Float[Tensor, "tokens vocabulary"], count: int
 ) -> Int[Tensor, "tokens ranked"]:
-    """The ids of the `count` likeliest tokens in order; fewer where the vocabulary is smaller."""
+    """The ids of the `count` most likely tokens by rank, or of the whole vocabulary if smaller."""
     size = logits.shape[-1]
     if count >= size:
         return logits.sort(dim=-1, descending=True, stable=True).indices

@@ -54,7 +54,7 @@ def signal_from_counts(
     width = min(draws + 1, vocabulary)
     candidates = torch.arange(min(width + 1, vocabulary), device=ids.device).expand(len(ids), -1)
     is_next = ids == next_ids[:, None]
-    # a last column takes what is no candidate
+    # the last column takes ids that are not candidates
     outside = len(candidates[0])
     seen = torch.zeros(len(ids), outside + 1, dtype=torch.bool, device=ids.device)
     for taken in (ids, next_ids[:, None]):

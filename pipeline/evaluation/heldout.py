@@ -8,15 +8,15 @@ Notation: q the student, p a teacher, both at T = 1; g the ground-truth next tok
     kl_to_teacher_nats  KL(p ‖ q)
     reverse_kl_nats     KL(q ‖ p)
     entropy_gap_nats    H(q) - H(p): above zero, the student is less sure than its teacher
-    top1_agreement      whether both have the same likeliest token
-    top5_agreement      the share of the teacher's five likeliest that are among the student's
+    top1_agreement      whether both have the same most likely token
+    top5_agreement      the share of the teacher's top five tokens that are among the student's
 
-On a sparse support (the teacher's K likeliest tokens and a bucket for all others) both divergences
-are lower bounds of the dense ones, and both entropies are those of K + 1 outcomes. The likeliest
+On a sparse support (the teacher's top K tokens and a bucket for all others) both divergences
+are lower bounds of the dense ones, and both entropies are those of K + 1 outcomes. Top
 tokens of both are those of their logits, never of rounded log-probabilities; of equally likely ones
 the lowest id comes first.
 
-Calibration: the tokens of an item by the probability of the likeliest token, in 15 bins of equal
+Calibration: the tokens of an item by the probability of the most likely token, in 15 bins of equal
 width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
 """
 
@@ -60,7 +60,7 @@ class TokenMetrics:
     text: np.ndarray  # index of the text that a token belongs to
     position: np.ndarray  # in the response, from 1
     nll: np.ndarray
-    confidence: np.ndarray  # of the likeliest token
+    confidence: np.ndarray  # of the most likely token
     correct: np.ndarray  # whether that one is the ground truth
     teachers: Mapping[str, TeacherComparison]
 
@@ -95,10 +95,10 @@ def _tokens(
 ) -> TokenMetrics:
     logits = model.logits(batch)
     total = logits.logsumexp(-1)  # all log-probabilities would take as long again
-    likeliest = ranking.likeliest(logits, RANKED)
-    greatest = target_log_prob(logits, likeliest[:, 0])
+    student_top = ranking.top_tokens(logits, RANKED)
+    greatest = target_log_prob(logits, student_top[:, 0])
     comparisons = {
-        name: _compare(teacher.signal(batch), logits, likeliest)
+        name: _compare(teacher.signal(batch), logits, student_top)
         for name, teacher in teachers.items()
     }
     lengths = [len(text.response_ids) for text in batch.texts]
@@ -107,25 +107,25 @@ def _tokens(
         position=np.concatenate([np.arange(1, length + 1) for length in lengths]),
         nll=_array(total - target_log_prob(logits, batch.next_ids)),
         confidence=_array((greatest - total).exp()),
-        correct=_array(likeliest[:, 0] == batch.next_ids),
+        correct=_array(student_top[:, 0] == batch.next_ids),
         teachers=comparisons,
     )
 
 
 def _compare(
-    signal: TeacherSignal, logits: torch.Tensor, likeliest: torch.Tensor
+    signal: TeacherSignal, logits: torch.Tensor, student_top: torch.Tensor
 ) -> TeacherComparison:
     p, q = signal.log_probs, log_probs_on(logits, signal.support)
-    best = signal.likeliest
+    teacher_top = signal.top_ids
     metrics: dict[str, PerToken] = {
         "kl_to_teacher_nats": kl(p, q),
         "reverse_kl_nats": kl(q, p),
         "entropy_gap_nats": entropy(q) - entropy(p),
     }
-    if best is not None and best.shape[-1]:
-        metrics["top1_agreement"] = best[:, 0] == likeliest[:, 0]
-    if best is not None and best.shape[-1] == RANKED:
-        shared = (best[:, :, None] == likeliest[:, None, :]).any(-1)
+    if teacher_top is not None and teacher_top.shape[-1]:
+        metrics["top1_agreement"] = teacher_top[:, 0] == student_top[:, 0]
+    if teacher_top is not None and teacher_top.shape[-1] == RANKED:
+        shared = (teacher_top[:, :, None] == student_top[:, None, :]).any(-1)
         metrics[f"top{RANKED}_agreement"] = shared.float().mean(-1)
     unsure = -torch.expm1(target_log_prob(p, signal.support.target))
     return TeacherComparison(

@@ -109,7 +109,7 @@ class CheckpointLM(HFLM):
         return [likelihoods[index] for index in range(len(requests))]
 
     def _share(self, requests: Sequence[Request]) -> list[SharedText]:
-        """One text for all requests with the same ids but the last, left-truncated to the context.
+        """A text for all requests that differ in their last id alone, left-truncated.
 
         So the choices A, B, C, D after one question are read once.
         """
@@ -147,7 +147,7 @@ class CheckpointLM(HFLM):
     def _of_targets(
         self, batch: Batch, rows: Sequence[int], targets: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities of target tokens at rows of a batch, and whether each is the likeliest.
+        """Log-probabilities of target tokens at rows of a batch, and whether each is top-ranked.
 
         The vocabulary-wide distributions of a few tokens exist at once, however long a text is.
         """

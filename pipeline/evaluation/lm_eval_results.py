@@ -30,7 +30,7 @@ from pipeline.tasks.lm_eval_tasks import LoadedTasks
 TOLERANCE = 1e-6
 Sample = Mapping[str, Any]  # lm-eval's record of a document
 
-# name of the metric whose weighted mean they are made of, and the nats of its unit
+# name of the metric whose weighted mean they derive from, and the nats of its unit
 LIKELIHOODS = {
     "word_perplexity": ("nll_per_word_nats", 1.0),
     "bits_per_byte": ("bits_per_byte", math.log(2)),
@@ -139,7 +139,7 @@ def _metrics(samples: Sequence[Sample], aggregates: Mapping[str, Any]) -> list[M
 
 
 def _as_items(name: str, values: Sequence[Any]) -> MetricValues | None:
-    """A metric's values as a weighted mean is made of them; None for values of another kind."""
+    """A metric's values for a weighted mean; None for values of another kind."""
     if name in LIKELIHOODS and all(
         isinstance(value, tuple) and len(value) == 2 for value in values
     ):

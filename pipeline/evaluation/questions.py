@@ -1,4 +1,4 @@
-"""What is asked for a written answer, as items and as the very ids that every model reads.
+"""Prompts to generate answers to, as items and as the ids that every model reads.
 
 The ids are made by the tokenizer of the experiment's texts, so that models are asked the same
 whatever their own tokenizers would put around a text.
@@ -41,7 +41,7 @@ def of_test_split(data: Path, tokens: Path, most: int | None) -> Questions:
 def of_task(
     task: Path, tokens: Path, most: int | None, prompt_tokens: int | None, seed: str
 ) -> Questions:
-    """The items of an instruction task, or so many drawn by the seed from those short enough."""
+    """The items of an instruction task, or `most` drawn by the seed from those short enough."""
     template = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]["template"]
     rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
     frame = Template.model_validate(template)

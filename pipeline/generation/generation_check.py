@@ -38,7 +38,7 @@ def check(model: PreTrainedModel, name: str, before: Sequence[Logits]) -> None:
 
 
 def differences(model: PreTrainedModel) -> list[Difference]:
-    """Where our logits and texts are not those of the model's own forward and `generate`."""
+    """Differences of our logits and texts from the model's own forward and `generate`."""
     return [*forward_differences(model), *generation_differences(model)]
 
 

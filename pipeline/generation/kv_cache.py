@@ -14,7 +14,7 @@ CacheTensor = Float[Tensor, "slots heads length size"]
 
 
 class CachePositions(NamedTuple):
-    """Where in the KV caches the current tokens belong, and which positions they attend to.
+    """Positions of the current tokens in the KV caches, and the mask over what they attend to.
 
     `mask` is added to the attention scores: 0, or minus infinity for a masked position.
     """

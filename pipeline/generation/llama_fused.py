@@ -47,7 +47,7 @@ class FusedLayer(NamedTuple):
 
 
 class TokenPositions(NamedTuple):
-    """What depends on the position of each sequence's current token."""
+    """Rotation, cache row and mask of each sequence's current token."""
 
     cos: Rotation
     sin: Rotation  # with the signs of the rotation
@@ -100,7 +100,7 @@ def _fused_layer(layer: Layer) -> FusedLayer:
 
 
 def _fused_linear(modules: Sequence[Module], norm: Norm | None = None) -> FusedLinear:
-    """One matrix for the same input, before the norm's weight is applied to that."""
+    """Projections of one input stacked into one matrix, with the norm's weight folded in."""
     parts = [module for module in modules if isinstance(module, Linear)]
     biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
     weights: list[Tensor] = [part.weight for part in parts]
@@ -122,7 +122,7 @@ class PositionTables:
         self.first_rows = torch.arange(0, slots * kv_heads * length, length)
 
     def look_up(self, cached: Int[Tensor, " batch"]) -> TokenPositions:
-        """The entries for the next token of sequences with so many tokens in the cache."""
+        """The entries for the next token of sequences with `cached` tokens in the cache."""
         by_head = cached.repeat_interleave(self.kv_heads)
         cos, sin = self.rotations.index_select(0, cached).unbind(1)
         mask = self.masks.index_select(0, len(self.masks) - 1 - by_head)[:, None]

@@ -17,8 +17,8 @@ class StepContext:
 
     step: int  # from 0
     steps: int
-    epoch: int  # passes over the pool that were begun before this step
-    pool: Sequence[Text]  # all texts that steps are drawn from
+    epoch: int  # completed passes over the train set
+    train_set: Sequence[Text]  # all texts that batches are drawn from
     student: PreTrainedModel
     teacher: PreTrainedModel | None
     max_new_tokens: int

@@ -130,10 +130,10 @@ class Slots:
         ]
 
     def select(self, rows: Int[Tensor, " selected"]) -> "Slots":
-        """These slots alone, in storage of their own."""
+        """A copy of these slots."""
         return Slots(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 def uniforms(seed: int, example_id: str, count: int) -> Float[np.ndarray, "time draws"]:
-    """Uniform numbers in [0, 1) for so many tokens, a function of seed and example id alone."""
+    """Uniform numbers in [0, 1) for `count` tokens, a function of seed and example id alone."""
     return seeding.uniform(f"{seed}/{example_id}", count, UNIFORMS_PER_TOKEN)

@@ -28,7 +28,7 @@ def is_supported(model: PreTrainedModel) -> bool:
 
 
 class SlotCacheLayer(DynamicLayer):
-    """One layer's keys and values, as transformers' models write and read them."""
+    """A layer's KV cache with the interface of transformers."""
 
     def __init__(self, slots: int, length: int, dtype: torch.dtype):
         super().__init__()

@@ -1,4 +1,4 @@
-"""One loss a file, each with a frozen dataclass `Loss` whose fields are its hyperparameters.
+"""Losses, one a file, each with a frozen dataclass `Loss` whose fields are its hyperparameters.
 
 `Loss()(teacher, student, tokens)` gives the loss of each token in nats; the training loop alone
 masks, sums and divides. Constants of the class say what the rest of the project must know of it.
@@ -61,5 +61,5 @@ def build_loss(name: str, hyperparameters: Mapping[str, object]) -> Loss:
 
 
 def initial_state(loss: Loss) -> dict[str, float]:
-    """What a loss carries before the first step; nothing unless it adapts."""
+    """The initial state of a loss; empty unless it adapts."""
     return loss.initial_state() if isinstance(loss, AdaptiveLoss) else {}

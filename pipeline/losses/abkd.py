@@ -2,7 +2,7 @@
 
 G. Wang, Z. Yang, Z. Wang, S. Wang, Q. Xu, Q. Huang, 2025. ABKD: Pursuing a Proper Allocation of the
 Probability Mass in Knowledge Distillation via α-β-Divergence. arXiv:2505.04560. The exponents for
-language models are those that AdaKD's and AMiD's repositories give for it. It is no f-divergence
+language models are those that AdaKD's and AMiD's repositories give for it. It isn't an f-divergence
 unless α + β = 1: on a sparse support it may be off either way.
 """
 

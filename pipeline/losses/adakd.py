@@ -76,7 +76,7 @@ class Loss:
     def _hardest(
         self, scores: Float[Tensor, " step_tokens"], share: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Float[Tensor, ""]]:
-        """Of the share with the greatest scores: the least, the median, and how many there are.
+        """The least, the median and the count of the share with the greatest scores.
 
         Those equal to the least are among them. No number of it is needed on the host.
         """

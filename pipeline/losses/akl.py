@@ -2,7 +2,7 @@
 
 T. Wu, C. Tao, J. Wang, R. Yang, Z. Zhao, N. Wong, 2024. Rethinking Kullback-Leibler Divergence in
 Knowledge Distillation for Large Language Models. arXiv:2404.02657; details from their repository
-(wutaiqiang/LLM_KD_AKL). The head is the teacher's likeliest tokens up to a total of μ, at least
+(wutaiqiang/LLM_KD_AKL). The head is the teacher's most likely tokens up to a total of μ, at least
 one. Where student and teacher are equal the weights are 0 / 0; any serve, halves are taken. On a
 sparse support the bucket is one more outcome.
 """

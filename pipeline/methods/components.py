@@ -1,4 +1,4 @@
-"""What methods are built of: losses, data policies and teacher updates, a file each.
+"""The components of methods: losses, data policies and teacher updates, a file each.
 
 The fields of a component are read off its source, so that a configuration is checked without
 importing torch. Training jobs import this module, so it doesn't know the list of methods: a new
@@ -77,7 +77,7 @@ def _hyperparameter(node: ast.stmt) -> Hyperparameter | None:
 
 
 def class_constant(kind: Kind, name: str, constant: str, default: object) -> object:
-    """What a component's class says of itself beside its fields; `default` if it is silent."""
+    """A class attribute of a component; `default` if it has none."""
     for node in source_of(kind, name).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -100,7 +100,7 @@ def decoding_passes(policy: str) -> float:
 
 
 def on_sparse_support(loss: str) -> object:
-    """What a top-K support does to a loss: "lower", "equal" or "refused"; None: not documented."""
+    """The bias of a loss on a top-K support: "lower", "equal" or "refused"; None: undocumented."""
     return class_constant("losses", loss, "on_sparse_support", None)
 
 

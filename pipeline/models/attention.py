@@ -3,7 +3,7 @@
 Without a mask transformers checks the position ids, which makes the host wait for a GPU, and builds
 a mask whenever it is traced, with which attention is slower. An attention function that has no
 mask function skips both. That is right where a model's attention is causal and nothing else, or
-where a text is no longer than the sliding window of its layers.
+where a text is not longer than the sliding window of its layers.
 """
 
 import math
@@ -25,7 +25,7 @@ PROBE_TOKENS = 8
 
 @contextmanager
 def unmasked_attention(model: PreTrainedModel, length: int) -> Iterator[None]:
-    """Skips the attention mask of texts of up to so many tokens, where it changes nothing."""
+    """Skips the attention mask of texts of up to `length` tokens, where it changes nothing."""
     # transformers checks the ids for padding, to warn of it: another wait for nothing
     body = _body(model)
     vars(body).setdefault("warn_if_padding_and_no_attention_mask", _no_warning)

@@ -1,4 +1,4 @@
-"""What a model does in a job, counted where models are read: positions, tokens and FLOPs.
+"""Counts the FLOPs of models in a job, and the positions and tokens that they process.
 
 FLOPs are those of the matrix products, two for each multiplication with its addition. For a dense
 decoder that reads n positions and gives a distribution at r of them, forward:
@@ -28,7 +28,7 @@ from pipeline.runtime.costs import ModelCounter
 
 @dataclass(frozen=True)
 class MatmulSizes:
-    """Of a model's matrix products; what `learning_` names is the part that gets a gradient."""
+    """Sizes of a model's matrix products; `learning_` names the part that gets a gradient."""
 
     body: int  # N
     learning_body: int
@@ -37,7 +37,7 @@ class MatmulSizes:
     attention: int  # A
 
     def flops(self, positions: int, scored: int, *, learning: bool) -> int:
-        """Of one text, read to `positions` places with a distribution at `scored` of them."""
+        """FLOPs of a text with `positions` positions and a distribution at `scored` of them."""
         pairs = positions * (positions + 1) // 2  # of a place and one that it attends to
         forward = 2 * self.body * positions + 4 * self.attention * pairs + 2 * self.head * scored
         if not learning:
@@ -100,16 +100,16 @@ def record_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
 
 
 def record_scores(model: PreTrainedModel, tokens: int) -> None:
-    """The head's part of a pass: a distribution at so many tokens."""
+    """The head's part of a pass: distributions at `tokens` tokens."""
     record_pass(model, 0, tokens)
 
 
 def record_generation(
     models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
 ) -> None:
-    """Responses that the first model wrote, some tokens of them put there by the last.
+    """The generation of responses by the first model, with some tokens chosen by the last.
 
-    Of each text all models have read so many tokens more, which were proposed and `dropped`. They
+    Each text has `dropped` proposed tokens that all models have processed too. They
     are counted as if they stood behind the text: a little too high for the work of attention.
     """
     for model in models:

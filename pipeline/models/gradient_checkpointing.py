@@ -29,7 +29,7 @@ def checkpointable_layers(model: PreTrainedModel) -> list[GradientCheckpointingL
 
 @contextmanager
 def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
-    """What its layers read meanwhile, they read again when its gradient is asked for."""
+    """Recomputes the activations of a model's layers in the backward pass."""
     layers = checkpointable_layers(model)
     usual = [layer._compiled_call_impl for layer in layers]
     for layer, compiled in zip(layers, usual, strict=True):

@@ -31,13 +31,13 @@ def default_device() -> torch.device:
 def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model of an artifact, without dropout.
 
-    Raises: ValueError if there is no whole one, or if its family's logits can't be made here.
+    Raises: ValueError if it is missing or incomplete, or if its family's logits can't be made here.
     """
     return _readied(_saved(folder, dtype), device)
 
 
 def load_frozen(folder: Path, device: torch.device, precision: Precision) -> PreTrainedModel:
-    """As `load`, a model that never learns: its matrices are in bfloat16 where it reads in that.
+    """A loaded model without gradients, its matrices in bfloat16 where it computes in that.
 
     Autocast would cast them at each use: the numbers are the same, in half the memory. One that is
     a table of embeddings too stays as it is, for what is looked up isn't cast.
@@ -111,7 +111,7 @@ def lm_head(
 
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
-    """What the head is to read for the response tokens of a batch, row by row."""
+    """The hidden states that predict the response tokens of a batch, a row a token."""
     with unmasked_attention(model, batch.input_ids.shape[1]):
         body = model.base_model(input_ids=batch.input_ids, use_cache=False)
     record_positions(model, batch.texts)

@@ -80,7 +80,7 @@ class LoraOptimizer:
         self.pending: tuple[int, AsyncScalars] | None = None  # is the last gradient finite?
 
     def step(self, step: int) -> None:
-        """One step along the gradients that the adapters hold.
+        """A step along the gradients that the adapters hold.
 
         Raises: ValueError if those of the step before were not finite: a GPU isn't waited for.
         """

@@ -17,14 +17,14 @@ def of_config(config: PretrainedConfig) -> int | None:
 
 
 def longest(texts: Sequence[Text], new_tokens: int) -> int:
-    """Tokens of the longest prompt with its response, or with so many new ones."""
+    """Tokens of the longest prompt with its response, or with `new_tokens` new ones."""
     return max(len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts)
 
 
 def check(
     name: object, config: PretrainedConfig, texts: Sequence[Text], new_tokens: int, keys: str
 ) -> None:
-    """Raises ValueError where a model is too short for texts that it is to read or to write.
+    """Raises ValueError where a model is too short for texts that it is to process or to generate.
 
     `keys` names what in the configuration makes the texts so long.
     """
@@ -37,7 +37,7 @@ def check(
 
 
 def check_table(config: PretrainedConfig, prompts: Sequence[Text], new_tokens: int) -> None:
-    """Raises ValueError where a text could be written beyond a model's table of positions."""
+    """Raises ValueError where generation could run past a model's table of positions."""
     if config.model_type in TABLES:
         unanswered = [Text(text.example_id, text.prompt_ids, []) for text in prompts]
         check("the model that writes", config, unanswered, new_tokens, "the number of new tokens")

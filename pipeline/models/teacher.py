@@ -18,7 +18,7 @@ from pipeline.distributions.log_probs import (
     dense,
     top_k,
 )
-from pipeline.distributions.ranking import RANKED, likeliest
+from pipeline.distributions.ranking import RANKED, top_tokens
 from pipeline.models.flops import count
 from pipeline.models.language_model import Precision, autocast, counted_lm_head, response_hidden
 from pipeline.models.logits import Hidden
@@ -58,7 +58,7 @@ class LiveTeacher:
         """The model's distribution and its top tokens at each response token."""
         logits = self.logits(batch)
         signal = self.signal_from_logits(logits, batch.next_ids)
-        return replace(signal, likeliest=likeliest(logits, RANKED))
+        return replace(signal, top_ids=top_tokens(logits, RANKED))
 
     def signal_from_logits(self, logits: Logits, next_ids: Int[Tensor, " tokens"]) -> TeacherSignal:
         """The distribution of logits: dense, or their top K."""

@@ -47,7 +47,7 @@ def load(
     """The model in a folder, or of a name on the hub, on the CPU.
 
     Raises:
-        ValueError: for a model that is no causal language model or is quantised, and for files
+        ValueError: for a quantised model or one that isn't a causal language model, and for files
             that lack weights, have some that the model has no place for, or of another shape.
         OSError: if the hub can't be reached.
     """
@@ -112,7 +112,7 @@ def check_kind(source: str | Path, config: PreTrainedConfig) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"{source}: {kind} is an encoder-decoder; only decoders are supported")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ValueError(f"{source}: {kind} is no causal language model of transformers")
+        raise ValueError(f"{source}: {kind} is not a causal language model of transformers")
     if getattr(config, "quantization_config", None):
         raise ValueError(
             f"{source}: its weights are quantised (quantization_config in config.json), and such "

@@ -1,1 +1,1 @@
-"""What a job uses and reports: time, energy, FLOPs, progress, processes, random seeds."""
+"""Resources and reporting of a job: time, energy, FLOPs, progress, processes, random seeds."""

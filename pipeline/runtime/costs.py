@@ -1,4 +1,4 @@
-"""What work costs: one record that adds up, and the `cost.json` that a job writes with it."""
+"""Costs of jobs: a record that can be summed, and the `cost.json` that each job writes."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path

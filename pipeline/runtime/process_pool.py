@@ -1,4 +1,4 @@
-"""Processes that a job hires for a part of its work: none of them outlives it."""
+"""A process pool that ends with its job."""
 
 import gc
 import os
@@ -8,24 +8,24 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from typing import ParamSpec, TypeVar
 
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class InlineExecutor(Executor):
-    """An executor without processes: whoever submits something does it himself, and at once."""
+    """Runs submitted work inline, in the calling process."""
 
     def submit(
-        self, fn: Callable[Given, Made], /, *args: Given.args, **kwargs: Given.kwargs
-    ) -> Future[Made]:
-        """What `fn` made. Raises what it raises."""
-        done: Future[Made] = Future()
+        self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        """A finished future with the result of `fn`, whose errors are raised at once."""
+        done: Future[Result] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
 
 
 def process_pool(processes: int) -> Executor:
-    """So many processes; none beside this one where that is enough.
+    """A pool of processes, or an inline executor for one.
 
     They are spawned, not forked: the libraries of this one may have threads.
     """

@@ -1,4 +1,4 @@
-"""How fast a job goes on, for whoever watches its log."""
+"""Progress lines in a job's log: items done, rate, time left."""
 
 import sys
 import time
@@ -12,29 +12,29 @@ def log(text: str) -> None:
 
 
 class ProgressLog:
-    """Items done of a task, told every few seconds and at the end."""
+    """Logs the progress of a task every few seconds and at the end."""
 
     def __init__(self, task: str, total: int, unit: str = "items"):
         self.task, self.total, self.unit, self.done = task, total, unit, 0
-        self.tokens, self.earlier = 0, 0
-        self.began = self.told = time.monotonic()
+        self.tokens, self.skipped = 0, 0
+        self.started = self.logged = time.monotonic()
 
     def step(self, items: int, tokens: int = 0) -> None:
-        """So many more items are done, with so many tokens written for them."""
+        """Counts items as done, with the tokens generated for them."""
         self.done += items
         self.tokens += tokens
         now = time.monotonic()
-        if now - self.told < SECONDS and self.done < self.total:
+        if now - self.logged < SECONDS and self.done < self.total:
             return
-        self.told = now
-        seconds = max(now - self.began, 1e-9)
-        speed = (self.done - self.earlier) / seconds
+        self.logged = now
+        seconds = max(now - self.started, 1e-9)
+        speed = (self.done - self.skipped) / seconds
         line = f"{self.done}/{self.total} {self.unit}, {speed:.1f} {self.unit}/s"
         line += f", {self.tokens / seconds:.0f} tok/s" if self.tokens else ""
         line += f", {(self.total - self.done) / speed:.0f} s left" if self.done < self.total else ""
         log(f"{self.task}: {line}")
 
     def skip(self, items: int) -> None:
-        """So many items were done by an earlier run: they say nothing of the speed."""
+        """Counts items that an earlier run has done: they are left out of the rate."""
         self.done += items
-        self.earlier += items
+        self.skipped += items

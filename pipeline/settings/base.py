@@ -1,4 +1,4 @@
-"""What all settings share: they are frozen, and an unknown or renamed key is refused."""
+"""The base of all settings: frozen, refusing unknown and renamed keys."""
 
 from collections.abc import Mapping
 from typing import ClassVar

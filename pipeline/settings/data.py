@@ -1,4 +1,4 @@
-"""Where the examples come from, how they are asked, and how they are split."""
+"""Settings of the data: source of the examples, prompt template, splits."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,7 +37,7 @@ class Template(Settings):
 
 
 class Columns(Settings):
-    """Which column of a foreign table plays which role."""
+    """The columns of a table that hold instruction, input and response."""
 
     instruction: str = "instruction"
     input: str | None = "input"
@@ -94,7 +94,7 @@ class Hub(Settings):
     config: str | None = None
     revision: str = "main"
     train: str = "train"  # the split's name, or a file of the data set, such as raw.jsonl
-    validation: str | Count = 500  # likewise, or how many examples of train to set apart
+    validation: str | Count = 500  # as for train, or how many of its examples to hold out
     test: str | Count = 500
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card

@@ -1,4 +1,4 @@
-"""What a checkpoint is asked, and how."""
+"""The tasks that a checkpoint is evaluated on, and how."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -98,7 +98,7 @@ class EvaluationTask(Settings):
 
 
 class EvaluationJob(Settings):
-    """What an evaluation job may know."""
+    """The settings of an evaluation job."""
 
     tasks: list[EvaluationTask]
     items: Count | None
@@ -106,7 +106,7 @@ class EvaluationJob(Settings):
 
 
 class ItemSource(Settings):
-    """Where the items of a task are on the hub, or on the web."""
+    """The location of a task's items on the hub or the web."""
 
     name: str | None = None  # of the data set
     config: str | None = None
@@ -129,7 +129,7 @@ class TextSplit(Settings):
 
 
 class InstructionJob(Settings):
-    """What the job that gathers an instruction task may know."""
+    """The settings of a job that prepares an instruction task."""
 
     kind: Literal["instruction"]
     task: str
@@ -140,7 +140,7 @@ class InstructionJob(Settings):
 
 
 class LmEvalJob(Settings):
-    """What the job that gathers the documents of a task of lm-eval may know."""
+    """The settings of a job that prepares the documents of an lm-eval task."""
 
     kind: Literal["lm_eval"]
     task: str
@@ -155,6 +155,6 @@ class LmEvalJob(Settings):
 
 
 class TaskJob(Settings):
-    """What a job that gathers a task may know."""
+    """The settings of a job that prepares a task."""
 
     task: Annotated[InstructionJob | LmEvalJob, Field(discriminator="kind")]

@@ -47,7 +47,7 @@ class MethodChoice(Settings):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """What the row sets of its method."""
+        """A method and the hyperparameters that a row sets."""
         return dict(self.model_extra or {})
 
 
@@ -61,7 +61,7 @@ class Block(Settings):
 
 
 class Experiment(Settings):
-    """One protocol for all its cells."""
+    """An experiment: one protocol for all cells of its grid."""
 
     renamed_keys = {"warmup": "initial_sft", "student_text_tokens": "rollout_tokens"}
 

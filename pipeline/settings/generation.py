@@ -9,7 +9,7 @@ from pipeline.settings.base import Settings
 
 
 class Sampling(Settings):
-    """Where the next token is drawn from. Temperature 0 takes the likeliest."""
+    """How the next token is sampled. Temperature 0 is greedy decoding."""
 
     temperature: NonNegative = 1.0
     top_p: PositiveShare = 1.0
@@ -27,6 +27,6 @@ class TextSettings(Settings):
 
 
 class TextJob(TextSettings):
-    """What a job that writes texts may know."""
+    """The settings of a job that generates texts."""
 
     half: Literal["first", "second"] | None = None  # of the prompts, split by the seed; null: both

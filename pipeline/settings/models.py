@@ -1,4 +1,4 @@
-"""Where a model comes from."""
+"""Settings of a model's source."""
 
 from typing import Annotated, Literal
 
@@ -32,7 +32,7 @@ class Shape(Settings):
     @model_validator(mode="after")
     def _heads_fit(self) -> "Shape":
         if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} is no even multiple of {self.heads} heads")
+            raise ValueError(f"width {self.width} is not an even multiple of {self.heads} heads")
         return self
 
 

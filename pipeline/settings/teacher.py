@@ -1,4 +1,4 @@
-"""What a cache stores of a teacher's distributions."""
+"""Settings of the cache of a teacher's distributions."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal

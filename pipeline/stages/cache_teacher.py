@@ -159,7 +159,7 @@ def run(options: CacheTeacherOptions) -> None:
 def _verified(
     capture: Capture, folder: Path, metadata: CacheMetadata, texts: Sequence[Text]
 ) -> verify.Verified:
-    """What a share of the cache is off the teacher that it was made of. No part of the cost."""
+    """The errors of a share of the cache against its teacher. Not counted as a cost."""
     return verify.compare(
         open_shards(folder, metadata, capture.settings.splits),
         LiveTeacher(capture.model, capture.settings.precision),

@@ -1,4 +1,4 @@
-"""What every stage's command line does the same way."""
+"""The command line of a stage: errors, signals and the check for finished work."""
 
 import errno
 import os
@@ -31,12 +31,12 @@ def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
     """Makes this process the only one that makes `out`; leaves with 0 if another one just did."""
     acquire_lock(out, log)
     if artifact.is_up_to_date(out, job, inputs):
-        log(f"{out} is there already, by the same code from the same inputs: nothing to do")
+        log(f"{out} is up to date: same code, same inputs")
         raise SystemExit(0)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a stage; what a user can mend ends it with one line instead of a traceback."""
+    """Runs a stage; errors that a user can fix end it with one line instead of a traceback."""
     on_stop(_leave)
     try:
         main()
@@ -49,18 +49,18 @@ def run(main: Callable[[], None]) -> None:
 
 
 def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
-    """What to do when the job is asked to stop: by a scheduler, or by Ctrl-C."""
+    """Installs the handler of a request to stop, from a scheduler or by Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    log(f"stopped by signal {number}; what is finished is kept, start again to go on")
+    log(f"stopped by signal {number}; finished work is kept, rerun to resume")
     raise SystemExit(REQUEUE)
 
 
 def _explained(error: Exception) -> str | None:
-    """What went wrong and the way out of it; None for a fault of the program itself."""
+    """The error message with a way out; None for a bug of the program itself."""
     notes = getattr(error, "__notes__", [])
     cause: BaseException | None = error
     while cause is not None:  # a library may fail once more over what failed first

@@ -78,7 +78,7 @@ def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: in
     if without:
         raise ValueError(
             f"{teacher}: the log-probabilities of {without} of its {texts} texts are not numbers "
-            "(NaN): its weights are broken; train it anew, or get them again"
+            "(NaN): its weights are broken; train it again or download them again"
         )
     if tokens == ended == texts:
         raise ValueError(

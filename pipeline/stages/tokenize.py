@@ -21,14 +21,14 @@ COUNTS = {  # what is counted of the examples of a split, and what a warning say
     "long_responses": None,
     "special_texts": "have the text of a special token, which is read as plain text",
     "merged_borders": "have a token that reaches from the prompt into the response; the prompt's "
-    "ids are kept, and the response is tokenized by itself",
+    "ids are kept, and the response is tokenized separately",
 }
 TOO_LONG = {"long_prompts", "long_responses"}
 
 
 @dataclass(frozen=True)
 class Making:
-    """What all splits are made with."""
+    """The tokenizer, settings and template of all splits."""
 
     tokenizer: PreTrainedTokenizerBase
     settings: TokensSettings
@@ -90,7 +90,7 @@ def encode(
 
 
 def marks(pair: Pair, settings: TokensSettings) -> set[str]:
-    """What an example counts as; one that is left out counts as nothing else."""
+    """The categories that an example is counted in; for one left out, the reasons alone."""
     too_long = {
         "long_prompts": len(pair.prompt_ids) > settings.prompt_tokens,
         "long_responses": len(pair.response_ids) + 1 > settings.response_tokens,  # with EOS
@@ -132,7 +132,7 @@ def describe(split: Kept) -> dict[str, int]:
 
 
 def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
-    """One split as a file in `folder`. Raises ValueError where nothing is left of it."""
+    """Writes a split to `folder`. Raises ValueError where no example fits the limits."""
     rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
     split_tokens = encode(rows, of.tokenizer, of.settings, of.template)
     if not split_tokens.columns["example_id"]:

@@ -46,13 +46,15 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
-    pool = [text for source in sources for text in read_texts(source / "train.parquet", author)]
+    train_set = [
+        text for source in sources for text in read_texts(source / "train.parquet", author)
+    ]
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
         assert isinstance(teacher, LiveTeacher)
         update = build_update(method.update, method.update_settings).attach(
-            teacher.model, pool, settings, options.micro_batch_tokens
+            teacher.model, train_set, settings, options.micro_batch_tokens
         )
     return TrainingRun(
         settings=settings,
@@ -61,7 +63,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         loss=build_loss(method.loss, method.loss_settings),
         policy=build_policy(method.policy, method.policy_settings),
         teacher_update=update,
-        train_set=pool,
+        train_set=train_set,
         validation_set=read_texts(options.tokens / "validation.parquet"),
         plain_text=plain,
         max_tokens=options.micro_batch_tokens,
@@ -118,7 +120,7 @@ def train_to_end(
             saved = time.monotonic()
             save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
-            log(f"stopped by signal {stopped[0]} after step {step}; saved, go on later")
+            log(f"stopped by signal {stopped[0]} after step {step}: saved, rerun to resume")
             raise SystemExit(command_line.REQUEUE)
 
 
@@ -162,7 +164,7 @@ def run(options: TrainOptions) -> None:
     check_positions(run, options)
     state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
     if checkpoint.resume(options.state, run, state, job_key):
-        log(f"going on after step {state.step} of {run.steps}")
+        log(f"resuming after step {state.step} of {run.steps}")
     train_to_end(run, state, options, job_key)
 
     with artifact.atomic_write(options.out) as folder:

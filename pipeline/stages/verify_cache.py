@@ -1,4 +1,4 @@
-"""A cache held against the live teacher that it was made of, on a random share of its texts.
+"""Compares a cache with its live teacher on a random share of its texts.
 
 What is compared depends on the kind of cache:
 
@@ -6,7 +6,7 @@ What is compared depends on the kind of cache:
                     support
     sampled         the share of a token's draws that came up otherwise
 
-and, for all of them, the log-probability of the token that really comes next. On a CPU the live
+and, for all of them, the log-probability of the ground-truth next token. On a CPU the live
 teacher agrees with itself to about 1e-6 nats from one batch to another, in bfloat16 on a GPU to
 some 1e-3: what is beyond that was lost in storing, or is damage.
 """
@@ -122,7 +122,7 @@ def run(options: VerifyCacheOptions) -> None:
     teacher = artifact.read_id(options.teacher)
     if manifest["inputs"]["teacher"] != teacher:
         raise ValueError(
-            f"{folder} was made of {manifest['inputs']['teacher']}, not of {teacher} "
+            f"{folder} was made from {manifest['inputs']['teacher']}, not from {teacher} "
             f"({options.teacher}): give its own teacher"
         )
     check_cache(folder, options.tokens, metadata.vocabulary)

@@ -1,1 +1,1 @@
-"""What a checkpoint may be asked: a file for each task, and how their items are found."""
+"""Evaluation tasks: a file for each, and the code that prepares their items."""

@@ -20,7 +20,7 @@ TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's o
 
 
 class Definition(Settings):
-    """What every definition says for people."""
+    """The title and description of a definition."""
 
     title: str
     about: str

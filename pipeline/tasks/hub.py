@@ -1,4 +1,4 @@
-"""Items from the Hugging Face hub or the web, at a commit that is named in what is made of them."""
+"""Items from the Hugging Face hub or the web, at a commit that the manifest names."""
 
 import re
 import tempfile
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Origin:
-    """Where items came from, and warnings about it."""
+    """The origin of items, and warnings about it."""
 
     about: str
     commit: str | None

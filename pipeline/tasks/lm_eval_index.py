@@ -53,7 +53,7 @@ def folders(name: str) -> tuple[Path, ...]:
 
 
 def _members(text: bytes) -> set[str]:
-    """The known names that a group's file mentions; one that is no member does no harm."""
+    """The known names that a group's file mentions; names of other tasks do no harm."""
     words = WORD.findall(text) if GROUP.search(text) else []
     return {word.decode() for word in words} & index().keys()
 

@@ -34,7 +34,7 @@ Splits = Mapping[str, Dataset]  # documents by split
 
 @dataclass(frozen=True)
 class LoadedTasks:
-    """What lm-eval evaluates together: a task, or those of a group or tag."""
+    """The tasks that lm-eval evaluates together: one, or those of a group or tag."""
 
     tasks: dict[str, ConfigurableTask]
     groups: dict[str, Group]

@@ -1,6 +1,6 @@
 """Documents in local files: rows, a column of numbers beside them, or a text cut into documents.
 
-A column map says which columns of ours are made of which of theirs: `a.b` is b inside a, `a[].b` is
+A column map names the file's column for each of ours: `a.b` is b inside a, `a[].b` is
 the list of b of each a, and a block of such values makes a block.
 """
 
@@ -59,7 +59,7 @@ def _number(path: Path, number: int, line: str) -> int:
 
 def _text_rows(path: Path, text: TextSplit | None) -> list[Row]:
     if text is None:
-        raise ValueError(f"{path}: the task is not made of plain text; allowed: {TABLES}")
+        raise ValueError(f"{path}: the task doesn't consist of plain text; allowed: {TABLES}")
     documents = split_documents(read_utf8(path), text.begins)
     return [
         Row(f"{path}, document {number}", {text.column: document})

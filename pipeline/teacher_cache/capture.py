@@ -105,7 +105,7 @@ def _to_host(chunk: ReducedLogits) -> ReducedLogits:
 
 
 def _copied(values: Tensor) -> Tensor:
-    """On the host, or on the way there: the GPU doesn't wait for the copy."""
+    """Tensors on the host, or on the way there: the GPU doesn't wait for the copy."""
     if not values.is_cuda:
         return values
     target = torch.empty_like(values, device="cpu", pin_memory=True)

@@ -70,7 +70,7 @@ def read_metadata(folder: Path) -> CacheMetadata:
 
 
 def ranked(metadata: CacheMetadata) -> int:
-    """How many of the likeliest tokens are known: of K tokens, K - 1 are sure to be."""
+    """How many top ranks a cache holds: of K stored tokens, K - 1 are sure to be top-ranked."""
     known = metadata.vocabulary
     if metadata.k is not None and metadata.k < metadata.vocabulary:
         known = metadata.k - 1
@@ -89,9 +89,9 @@ def schema(metadata: CacheMetadata, width: int | None = None) -> pa.Schema:
         case "top_k":
             assert metadata.k is not None
             columns |= {
-                "rank": token,  # of the response token, from 0; K - 1: not among the likeliest
+                "rank": token,  # of the response token, from 0; K - 1: not among the top K
                 "rest_log_prob": pa.float16(),  # of all tokens that are not listed
-                "top_positions": _list(token, metadata.k - 1),  # of the likeliest others, by rank
+                "top_positions": _list(token, metadata.k - 1),  # of the most likely others
                 "log_prob_drops": _list(pa.uint16(), metadata.k - 1),
             }
         case "sampled":

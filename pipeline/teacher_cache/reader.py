@@ -43,7 +43,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class TextLocation:
-    """Where the tokens of a text are."""
+    """The location of a text's tokens."""
 
     group: RowGroup
     first: int  # token of the group
@@ -178,13 +178,13 @@ class CachedTeacher:
     tier: Tier
 
     def signal(self, batch: Batch) -> TeacherSignal:
-        """The stored distributions, and the likeliest tokens.
+        """The stored distributions, and the top-ranked tokens.
 
         Raises: ValueError for a text that was not cached.
         """
         rows = self.reader.rows(batch.texts)
         signal = self.tier.distributions(rows, batch).chunk(slice(None))
-        return replace(signal, likeliest=self.tier.likeliest(rows, batch.next_ids.device))
+        return replace(signal, top_ids=self.tier.top_ids(rows, batch.next_ids.device))
 
     def distributions(self, batch: Batch) -> TeacherDistributions:
         """The distributions, looked up at once, from any thread; what is wide is made by parts."""

@@ -1,4 +1,4 @@
-"""What each tier stores of some tokens' logits, computed on the device of the model."""
+"""Reduces logits to what each tier stores, on the device of the model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Chunk:
 
 
 def top_k_and_rest(chunk: Chunk, k: int, top_k: TopK) -> ReducedLogits:
-    """The next token, the k - 1 likeliest others by rank, and all that is left together."""
+    """The target, the k - 1 most likely other tokens by rank, and a bucket for the rest."""
     logits, next_ids = chunk.logits, chunk.next_ids[:, None]
     target = logits.gather(-1, next_ids)
     others = top_k(logits.scatter_(-1, next_ids, -torch.inf), k - 1)
@@ -53,7 +53,7 @@ def top_k_and_rest(chunk: Chunk, k: int, top_k: TopK) -> ReducedLogits:
 
 
 def _log_sum_exp(values: Float[Tensor, "rows columns"], finite: bool) -> Float[Tensor, "rows 1"]:
-    """As torch's logsumexp, in fewer passes: `softmax` is one."""
+    """Logsumexp in fewer passes: `softmax` is one."""
     greatest = values.amax(-1, keepdim=True)
     return greatest - values.softmax(-1).amax(-1, keepdim=True).log() if finite else greatest
 
@@ -76,12 +76,12 @@ def sample_targets(chunk: Chunk, draws: int) -> ReducedLogits:
 def hidden_states(chunk: Chunk) -> ReducedLogits:
     """The last hidden state in half precision, which has more digits than bfloat16.
 
-    The likeliest tokens are stored beside it: two that are nearly as likely change places when a
-    state is rounded.
+    The top-ranked tokens are stored beside it: two that are nearly as likely change places when
+    a state is rounded.
     """
     target = target_log_prob(chunk.logits, chunk.next_ids) - chunk.logits.logsumexp(-1)
-    likeliest = ranking.likeliest(chunk.logits, RANKED).int()
-    return {"states": chunk.states.half(), "target": target, "likeliest": likeliest}
+    top_ids = ranking.top_tokens(chunk.logits, RANKED).int()
+    return {"states": chunk.states.half(), "target": target, "top_ids": top_ids}
 
 
 def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:

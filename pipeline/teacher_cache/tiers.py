@@ -56,7 +56,7 @@ def _numbers(values: np.ndarray, device: torch.device) -> Float[Tensor, "*tokens
 
 @dataclass(frozen=True)
 class TopK:
-    """The response token, the likeliest others, and a bucket for the rest of the vocabulary.
+    """The response token, the most likely others, and a bucket for the rest of the vocabulary.
 
     Log-probabilities are rounded, which leaves a row's sum some 1e-3 off one. It is made exact when
     read, so that a KL is never negative; the response token's log-probability was not rounded and
@@ -72,7 +72,7 @@ class TopK:
         return schema(self.metadata)
 
     def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
-        """Ids and quantized log-probabilities in vocabulary order, and the likeliest tokens."""
+        """Ids and quantized log-probabilities in vocabulary order, and the top-ranked tokens."""
         assert order is not None
         by_rank, token_ids = _values(table, "top_positions"), _values(table, "token_id")
         steps = _values(table, "log_prob_drops").cumsum(axis=-1, dtype=np.int64)
@@ -88,7 +88,7 @@ class TopK:
             "steps": (by_position & 0xFFFF).astype(np.int16),
             "target": _values(table, "log_prob"),
             "rest": _values(table, "rest_log_prob"),
-            "likeliest": _inserted(order[by_rank[:, :first]], token_ids, rank, first),
+            "top_ids": _inserted(order[by_rank[:, :first]], token_ids, rank, first),
         }
 
     def distributions(self, rows: Rows, batch: Batch) -> TeacherSignal:
@@ -102,18 +102,18 @@ class TopK:
         support = Support(target=torch.zeros_like(batch.next_ids), ids=ids)
         return TeacherSignal(_normalised(target, rounded), support)
 
-    def likeliest(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
-        """Those of the capture: ranks are not read off rounded log-probabilities."""
-        return _ids(rows["likeliest"], device)
+    def top_ids(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
+        """The stored top-ranked tokens: rounded log-probabilities have lost the order."""
+        return _ids(rows["top_ids"], device)
 
 
 def _inserted(ids: np.ndarray, token_ids: np.ndarray, rank: np.ndarray, count: int) -> np.ndarray:
-    """The `count` likeliest tokens: the others by rank, the response token at its own rank."""
-    tokens, likeliest = np.arange(len(ids)), np.empty((len(ids), count), ids.dtype)
+    """The `count` top-ranked tokens: the others by rank, the response token at its own rank."""
+    tokens, top_ids = np.arange(len(ids)), np.empty((len(ids), count), ids.dtype)
     for position in range(count):
         other = ids[tokens, np.minimum(position - (position > rank), ids.shape[-1] - 1)]
-        likeliest[:, position] = np.where(position == rank, token_ids, other)
-    return likeliest
+        top_ids[:, position] = np.where(position == rank, token_ids, other)
+    return top_ids
 
 
 def _normalised(
@@ -161,7 +161,7 @@ class Sampled:
         }
 
     def distributions(self, rows: Rows, batch: Batch) -> TeacherSignal:
-        """As `pipeline.distributions.sampled_targets` has it.
+        """The signal of `pipeline.distributions.sampled_targets`.
 
         The response token has the share of the draws that it got, often none: only so are the
         shares on average the teacher's probabilities.
@@ -172,8 +172,8 @@ class Sampled:
         draws, size = self.metadata.draws, self.metadata.vocabulary
         return signal_from_counts(ids, counts, batch.next_ids, draws, size)
 
-    def likeliest(self, rows: Rows, device: torch.device) -> None:
-        """None: draws don't tell."""
+    def top_ids(self, rows: Rows, device: torch.device) -> None:
+        """None: sampled targets give no ranks."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Hidden:
             "token_ids": _values(table, "token_id"),
             "states": _values(table, "hidden_state"),
             "target": _values(table, "log_prob"),
-            "likeliest": _values(table, "top_ids"),
+            "top_ids": _values(table, "top_ids"),
         }
 
     def distributions(self, rows: Rows, batch: Batch) -> "HiddenDistributions":
@@ -203,9 +203,9 @@ class Hidden:
         states = to_device(torch.from_numpy(rows["states"]), batch.next_ids.device)
         return HiddenDistributions(self, states, batch)
 
-    def likeliest(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
-        """Those of the capture: a rounded state may have others."""
-        return _ids(rows["likeliest"], device)
+    def top_ids(self, rows: Rows, device: torch.device) -> Int[Tensor, "tokens ranked"]:
+        """The stored top-ranked tokens: a rounded state may rank others first."""
+        return _ids(rows["top_ids"], device)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _hidden(rows: Rows, _: int) -> tuple[dict[str, np.ndarray], None]:
         )
     columns = {
         "log_prob": rows["target"],
-        "top_ids": rows["likeliest"],
+        "top_ids": rows["top_ids"],
         "hidden_state": rows["states"],
     }
     return columns, None

@@ -21,7 +21,7 @@ class TeacherUpdate(Protocol):
     """A teacher under training."""
 
     def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
-        """One step of the teacher on what its student was just trained on."""
+        """A step of the teacher on the texts that its student was just trained on."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class OnlineModule:
     precision: Precision
 
     def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
-        """One step on the texts that the student was just trained on."""
+        """A step on the texts that the student was just trained on."""
         token_count = sum(batch.token_count for batch in batches)
         for batch in split_by_logits(student, batches):
             support = Support(target=batch.next_ids)

@@ -78,7 +78,7 @@ class StudentFeedback:
     radius: float
 
     def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
-        """One step towards targets that would have lowered the student's held-out loss."""
+        """A step towards targets that would have lowered the student's held-out loss."""
         trained_on = {text.example_id for batch in batches for text in batch.texts}
         held_out = self.held_out_texts(trained_on, step)
         gradient = cross_entropy_gradient(

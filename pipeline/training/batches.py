@@ -111,7 +111,7 @@ def step_context(run: TrainingRun, state: TrainingState, step: int) -> StepConte
         step=step,
         steps=run.steps,
         epoch=step * run.settings.training.batch_size // len(run.train_set),
-        pool=run.train_set,
+        train_set=run.train_set,
         student=run.student,
         teacher=run.teacher.model if isinstance(run.teacher, LiveTeacher) else None,
         max_new_tokens=run.settings.max_new_tokens,

@@ -50,9 +50,9 @@ class HashedFile(io.FileIO):
 
 
 def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> None:
-    """Everything that the next step depends on, under its name only when whole.
+    """Saves the training state atomically.
 
-    Raises: ValueError when the last step's loss is no finite number: its weights are not saved.
+    Raises: ValueError when the last step's loss is not finite: its weights are not saved.
     """
     flush_metrics(state)
     value = {
@@ -113,5 +113,5 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Removes states that are no longer needed."""
+    """Removes all saved states."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a step does before it looks at any text: its learning rate, its draw, its measurements."""
+"""The schedule of a training: learning rates, batches and validation steps."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from pipeline.data.batch import Text
 from pipeline.settings.training import Training
 
 
-def step_count(training: Training, pool: int) -> int:
-    """Optimizer steps of a budget over `pool` texts."""
+def step_count(training: Training, texts: int) -> int:
+    """Optimizer steps of a budget over `texts` texts."""
     if training.steps is not None:
         return training.steps
     assert training.epochs is not None
-    return max(1, round(training.epochs * pool / training.batch_size))
+    return max(1, round(training.epochs * texts / training.batch_size))
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
@@ -30,12 +30,11 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
     return training.learning_rate * (final + (1 - final) * left[training.schedule])
 
 
-def draw_batch(pool: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
-    """The texts of a step: each epoch goes through the pool once, in an order of its own."""
-    places = range(step * size, (step + 1) * size)
-    return [
-        pool[_order(len(pool), seed, index // len(pool))[index % len(pool)]] for index in places
-    ]
+def draw_batch(train_set: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
+    """A step's batch: each epoch goes through the train set once, in a new order."""
+    indices = range(step * size, (step + 1) * size)
+    epochs = (divmod(index, len(train_set)) for index in indices)
+    return [train_set[_order(len(train_set), seed, epoch)[offset]] for epoch, offset in epochs]
 
 
 @lru_cache(maxsize=8)

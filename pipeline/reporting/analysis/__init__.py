@@ -1,1 +1,1 @@
-"""What was measured, as tables: scores, comparisons, differences, provenance."""
+"""The analysis of a report, as tables: scores, comparisons, differences, provenance."""

@@ -91,7 +91,7 @@ def _letters(
 
 
 def detectable_differences(differences: Differences) -> Detectable:
-    """What each cell could have detected, from the median of its differences' variances."""
+    """The minimum detectable difference of each cell, from its differences' median variance."""
     tested = {key: _without_copies(of_pair) for key, of_pair in differences.items()}
     family_sizes: dict[Measure, int] = {}
     for (_, measure), of_pair in tested.items():

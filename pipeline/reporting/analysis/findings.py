@@ -1,4 +1,4 @@
-"""What comparing the methods gives: intervals, differences, letters, detectable differences."""
+"""Results of comparing the methods: intervals, differences, letters, detectable differences."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Item-level results of evaluations, summed over decoding seeds, and scores made of these sums.
+"""Item-level results of evaluations, summed over decoding seeds, and scores of these sums.
 
 A score is a ratio of sums over items, Σ weight · value / Σ weight; so is the expected calibration
 error (Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599, equation 3),
@@ -102,7 +102,7 @@ class ItemMatrix:
 
     @property
     def standard_errors(self) -> np.ndarray:
-        """Of a ratio of two sums over a sample of items; NaN for a single item."""
+        """Standard error of a ratio of two sums over a sample of items; NaN for a single item."""
         n = self.weights.shape[1]
         if n == 1:
             return np.full(len(self.evaluations), np.nan)

@@ -1,4 +1,4 @@
-"""What can't be concluded from a report, in sentences."""
+"""The limits of a report: sentences on what can't be concluded from it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -34,7 +34,7 @@ def limits(
 
 
 def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
-    """What few training seeds leave open."""
+    """Limits due to few training seeds."""
     counts = sorted({smallest.seed_count for smallest in comparisons.detectable.values()})
     if counts and counts[0] == 1:
         where = "" if counts == [1] else " The seeds column shows where there is only one."
@@ -66,7 +66,7 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
 
 
 def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
-    """What the correction for many comparisons covers."""
+    """The scope of the correction for multiple comparisons."""
     families: dict[Measure, int] = {}
     for (_, measure), of_pair in comparisons.differences.items():
         tested = sum(difference.adjusted_p_value is not None for difference in of_pair)
@@ -82,7 +82,7 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
 
 
 def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
-    """What is uncertain about some methods as they are implemented here."""
+    """Uncertainties of some methods as they are implemented here."""
     known_from_abstract = [
         name for name, method in methods.items() if method.evidence == "abstract"
     ]
@@ -100,7 +100,7 @@ def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
 
 
 def limits_of_measures(measures: Sequence[Measure]) -> Iterator[str]:
-    """What a measure misses in the data that it was taken on."""
+    """Shortcomings of measures on the data that they were taken on."""
     names = {(measure.task, measure.metric.name) for measure in measures}
     for task, name in sorted(names):
         if name == "rouge_l_unicode":

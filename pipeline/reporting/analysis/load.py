@@ -1,4 +1,4 @@
-"""Reads everything that a report is made of, and refuses damaged files by name."""
+"""Reads all inputs of a report, and refuses damaged files by name."""
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ KINDS = ("teacher", "untrained", "start", "method")
 NAMES = ("teacher", "student", "method", "student_id", "eval_id", "teacher_id", "cache_id")
 COLUMNS = (*NAMES, "seed", "kind")
 CELL = ["teacher", "student", "method"]
-# columns of schemas.STEPS that curves and costs are made of
+# columns of schemas.STEPS that curves and costs are computed from
 STEP_COLUMNS = (
     "step",
     "loss_nats",
@@ -37,7 +37,7 @@ StepColumns = Mapping[str, np.ndarray]  # NaN where nothing was measured
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything that a report is made of; mappings are by artifact id unless noted."""
+    """All inputs of a report; mappings are by artifact id unless noted."""
 
     grid: pd.DataFrame
     item_sums: pd.DataFrame  # of all evaluations, see `item_sums.sum_by_item`

@@ -91,7 +91,7 @@ class Results:
     def contributions(
         self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
     ) -> Contributions:
-        """What items contribute to the scores of rows and seeds: arrays [rows, seeds, items]."""
+        """Contributions of items to the scores of rows and seeds: arrays [rows, seeds, items]."""
         weighted, weights = [], []
         for row in rows:
             matrix = self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
@@ -103,7 +103,7 @@ class Results:
 
 
 def assemble(inputs: ReportInputs, titles: Mapping[str, str]) -> Results:
-    """Everything that tables, plots and page are made of."""
+    """All results that tables, plots and page show."""
     items = item_matrices(inputs.grid, inputs.item_sums)
     scores = score(inputs.grid, items)
     measures = measures_of({key[1:] for key in items}, titles)

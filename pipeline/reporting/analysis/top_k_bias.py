@@ -31,7 +31,7 @@ def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]
 
     For `k` the error of the next smaller measured support counts.
     """
-    # drawn targets are no top K: they are unbiased, however few
+    # sampled targets are unbiased, however few, unlike a top K
     cached = {
         name: {size: error for size, error in errors.get(method.loss, {}).items() if size <= k}
         for name, method in methods.items()

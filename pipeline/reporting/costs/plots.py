@@ -68,7 +68,7 @@ def scores_by_cost(data: CostData, unit: Unit, results: Results) -> Plot | None:
 
 
 def _costs(data: CostData, unit: Unit, results: Results) -> dict[Charge, Costs]:
-    """What each method's trainings cost, without the methods for which it is not known."""
+    """The cost of each method's trainings, without the methods for which it is not known."""
     charges: dict[Charge, Costs] = {}
     for pair in results.pairs:
         for account in (OWN, IN_FULL):

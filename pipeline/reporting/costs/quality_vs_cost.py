@@ -100,7 +100,7 @@ def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:
 
 
 def _shared_costs(data: CostData, unit: Unit, account: str) -> Mapping[str, float]:
-    """What each training pays for other jobs, before its first step; NaN where it isn't known."""
+    """The cost of each training before its first step, due to other jobs; NaN if not known."""
     if unit is STEPS:
         return dict.fromkeys(data.validations, 0.0)
     costs = data.costs[unit.column]

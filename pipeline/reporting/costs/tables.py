@@ -165,7 +165,7 @@ def _order(path: str) -> tuple[int, str]:
 
 
 def _evaluation_costs(data: CostData) -> Mapping[str, pd.DataFrame]:
-    """Of evaluations by their kind, and of the teacher's passes that only evaluations read."""
+    """Costs of evaluations by their kind, and of the teacher passes that only they read."""
     kinds = data.inputs.grid.groupby("kind", sort=False)["eval_id"].unique()
     costs = {
         f"evaluations of kind {kind} ({len(ids)})": job_costs(

@@ -161,7 +161,7 @@ def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 
 
 def cell_svg(steps: Mapping[str, StepColumns], colour: str) -> bytes | None:
-    """What each seed of a cell logged while it was trained, a line a seed; None for no training."""
+    """The training curves of a cell, a line a seed; None where nothing was trained."""
     curves = {
         title: [
             _thinned(Curve(seed, table["step"][measured], table[column][measured]))
