@@ -227,7 +227,7 @@ def test_two_processes_never_make_the_same_at_once(
             assert first.wait(LONG) == 0, job.said()
             made = (job.out / "manifest.json").stat().st_ino
             assert second.wait(LONG) == 0, job.said()
-    assert f"{job.out} is there already" in job.said()
+    assert f"{job.out} is up to date" in job.said()
     assert (job.out / "manifest.json").stat().st_ino == made
     assert agree(job.out, one.job.out)
 

@@ -145,7 +145,7 @@ def test_verify_refuses_another_teacher(made: Shelf, tmp_path: Path):
     other = shelf.put_model(tmp_path / "other", llama(7))
     done = verify(replace(made, teacher=other))
     assert done.returncode == 2
-    assert f"error: {made.cache} was made of teacher, not of other ({other})" in done.stderr
+    assert f"error: {made.cache} was made from teacher, not from other ({other})" in done.stderr
 
 
 def test_verify_refuses_what_is_not_the_signal_of_its_teacher(made: Shelf, tmp_path: Path):
