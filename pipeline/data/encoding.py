@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from tokenizers import AddedToken
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from pipeline.data.examples import Piece, Pieces, join_pieces
 
@@ -99,7 +98,11 @@ class Encoder:
 
     def _begun(self, ids: list[int]) -> list[int]:
         has_it = ids[: len(self.prefix)] == self.prefix
-        return (ids if has_it else [*self.prefix, *ids]) or [self.tokenizer.eos_token_id]
+        if begun := ids if has_it else [*self.prefix, *ids]:
+            return begun
+        end = self.tokenizer.eos_token_id
+        assert isinstance(end, int)
+        return [end]
 
     def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
         if not texts:
@@ -140,7 +143,9 @@ class Encoder:
             else piece.text
             for piece in pieces
         )
-        ids = self._copy(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self._copy(text, add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
         return [self._of_aliases.get(token_id, token_id) for token_id in ids]
 
     def _alias(self, special: str) -> str:
@@ -148,10 +153,9 @@ class Encoder:
 
     @cached_property
     def _of_aliases(self) -> dict[int, int]:
-        return {
-            self._copy.convert_tokens_to_ids(self._alias(special)): token_id
-            for special, token_id in self._special_tokens.items()
-        }
+        aliases = self._copy.convert_tokens_to_ids(list(map(self._alias, self._special_tokens)))
+        assert isinstance(aliases, list)
+        return dict(zip(aliases, self._special_tokens.values(), strict=True))
 
     @cached_property
     def _copy(self) -> PreTrainedTokenizerBase:
