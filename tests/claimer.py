@@ -1,4 +1,4 @@
-"""A process that claims a device, says which, and holds it until its input ends.
+"""A process that claims memory of a GPU, prints which, and holds it until its input ends.
 
 python claimer.py FOLDER MEMORY_MB NAME:MEMORY_MB ...
 """
@@ -6,17 +6,17 @@ python claimer.py FOLDER MEMORY_MB NAME:MEMORY_MB ...
 import sys
 from pathlib import Path
 
-from workflow.launch.gpu_lease import Device, claimed
+from workflow.launch.gpu_lease import Gpu, leased_gpu
 
 
 def main() -> None:
     """Claims, prints, waits."""
-    folder, needed, *given = sys.argv[1:]
-    pairs = [one.split(":") for one in given]
-    devices = [Device(name, int(memory)) for name, memory in pairs]
+    folder, memory_mb, *names = sys.argv[1:]
+    pairs = [name.split(":") for name in names]
+    gpus = [Gpu(name, int(memory)) for name, memory in pairs]
     print("waiting", flush=True)
-    with claimed(devices, int(needed), Path(folder)) as device:
-        print(device.name, flush=True)
+    with leased_gpu(gpus, int(memory_mb), Path(folder)) as gpu:
+        print(gpu.name, flush=True)
         sys.stdin.read()
 
 

@@ -21,6 +21,7 @@ from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact
 from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
+from workflow.launch.run_stage import SERVER_ADDRESS
 
 SEED = 20_261_123
 LONG = 600.0  # seconds: nothing here takes so long, however busy the machine is
@@ -93,7 +94,7 @@ def served(copy: Copy, folder: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "workflow.launch.preloaded", sys.executable, "-c", HOLD]
     environment = os.environ | {"PYTHONPATH": str(copy.folder), "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
-        [*command, "DISTILBENCH_PRELOADED"],
+        [*command, SERVER_ADDRESS],
         cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,
@@ -101,7 +102,7 @@ def served(copy: Copy, folder: Path) -> Iterator[Server]:
         text=True,
     ) as started:
         assert started.stdout is not None
-        address = {"DISTILBENCH_PRELOADED": started.stdout.readline().strip()}
+        address = {SERVER_ADDRESS: started.stdout.readline().strip()}
         waited(lambda: len(children(started.pid)) == 2)
         (process,) = forks(started.pid)
         yield Server(copy, environment | address, process)

@@ -149,12 +149,12 @@ def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_s
     with first.holding(teacher, "step 1/"):
         code, said = Workflow.begin(killed, tiny).end()
         assert code == 1, said
-        assert f"under way ({socket.gethostname()}.{first.process.pid}, host and process)" in said
+        assert f"active ({socket.gethostname()}.{first.process.pid}, host and process)" in said
         assert "Directory cannot be locked" in said
 
         assert first.process.poll() is None
         first.process.terminate()
     code, said = first.end()
     assert code == os.EX_TEMPFAIL, said
-    assert "asked to stop: the jobs save their state and end" in said
+    assert "asked to stop" in said
     assert "stopped by signal 15 after step" in killed.logs()

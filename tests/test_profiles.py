@@ -16,7 +16,7 @@ import yaml
 from snaking import ROOT, Copy, edited, fresh_copy
 from stage_commands import module_command
 
-from workflow.launch.gpu_lease import Device, parse_gpus
+from workflow.launch.gpu_lease import Gpu, parse_gpus
 
 PROFILES = ROOT / "workflow/profiles"
 PRELOADED = [sys.executable, "-m", "workflow.launch.preloaded"]
@@ -130,7 +130,7 @@ def test_more_than_any_device_has_means_a_whole_one(machine: Machine):
 
 
 def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
-    everything = [Device("GPU-aa", 81559), Device("GPU-bb", 81559), Device("GPU-cc", 24564)]
+    everything = [Gpu("GPU-aa", 81559), Gpu("GPU-bb", 81559), Gpu("GPU-cc", 24564)]
     assert parse_gpus(TABLE, None) == everything
     assert parse_gpus(TABLE, "0,2") == [everything[0], everything[2]]
     assert parse_gpus(TABLE, "GPU-bb") == [everything[1]]
@@ -138,7 +138,7 @@ def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
 
 
 def test_a_gpu_without_memory_of_its_own_is_no_device_to_claim():
-    assert parse_gpus("0, GPU-aa, [N/A]\n1, GPU-bb, 81559\n", None) == [Device("GPU-bb", 81559)]
+    assert parse_gpus("0, GPU-aa, [N/A]\n1, GPU-bb, 81559\n", None) == [Gpu("GPU-bb", 81559)]
 
 
 def settings(name: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_a_log_is_on_a_line_of_its_own(folder: Folder):
 def note(folder: Folder, experiment: str) -> subprocess.Popen[str]:
     """A process that tells of itself what a Snakemake does which works on an experiment."""
     code = (
-        f"from workflow.launch import run_lock; run_lock.note({experiment!r}); "
+        f"from workflow.launch import run_lock; run_lock.register_snakemake({experiment!r}); "
         "print(flush=True); input()"
     )
     process = subprocess.Popen(

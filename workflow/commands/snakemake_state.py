@@ -22,7 +22,7 @@ def locked() -> float | None:
 
 def was_killed() -> bool:
     """Whether the folder is locked by a Snakemake that is no longer alive."""
-    return locked() is not None and run_lock.at_work() == []
+    return locked() is not None and run_lock.active_experiments() == []
 
 
 def begun(output: str) -> float | None:

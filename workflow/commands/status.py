@@ -79,7 +79,7 @@ class _Clock:
 
 def status_of(jobs: Jobs, now: float) -> Status:
     """The experiment's status at a time."""
-    snakemake, others = snakemake_state.started(), tuple(run_lock.at_work() or ())
+    snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
     since = None if others and jobs.experiment not in others else snakemake
     clock = _Clock(now, since, snakemake is not None)
     unfinished = [_job(one.stage, one.id, one.path, clock) for one in jobs.unfinished]

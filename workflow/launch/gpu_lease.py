@@ -1,13 +1,13 @@
-"""Several jobs on the GPUs of one machine: each job claims memory of one of them before it starts.
+"""Leases of GPU memory, so that several jobs share the GPUs of one machine.
 
-Snakemake counts a machine's GPU memory but assigns no device. Here a device is a file with a byte
-for each unit of its memory, and a claim is a lock on some of the bytes. The kernel drops the locks
-of a process with the process, however it ends, so that nothing is ever left claimed.
+Snakemake counts a machine's GPU memory but assigns no GPU. Here each GPU has `SHARES` lock files,
+and a lease is a lock on as many of them as the job's memory takes. The kernel releases the locks of
+a process however it ends, so that no killed job keeps its memory leased.
 """
 
 import contextlib
 import csv
-import fcntl
+import math
 import os
 import shutil
 import subprocess
@@ -16,22 +16,23 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-UNIT_MB = 256
-LOOK_SECONDS = 0.5  # how often a job that waits looks for room
+from filelock import FileLock, Timeout
+
+SHARES = 32  # of a GPU: 2.5 GB of 80 GB
+POLL_SECONDS = 0.5
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
-class Device:
+class Gpu:
     """A GPU, by a name that CUDA_VISIBLE_DEVICES takes."""
 
     name: str
     memory_mb: int
 
 
-def visible_gpus() -> list[Device]:
+def visible_gpus() -> list[Gpu]:
     """The GPUs that this process may use; empty where there is no driver."""
     if shutil.which("nvidia-smi") is None:
         return []
@@ -40,65 +41,62 @@ def visible_gpus() -> list[Device]:
     return parse_gpus(done.stdout, os.environ.get(VISIBLE))
 
 
-def parse_gpus(table: str, visible: str | None) -> list[Device]:
-    """The devices in the driver's table that `CUDA_VISIBLE_DEVICES`, if it is set, lets through."""
-    rows = list(csv.reader(table.splitlines(), skipinitialspace=True))
-    allowed = None if visible is None else visible.split(",")
+def parse_gpus(table: str, visible: str | None) -> list[Gpu]:
+    """The GPUs in the driver's table that `CUDA_VISIBLE_DEVICES`, if it is set, lets through."""
+    rows = csv.reader(table.splitlines(), skipinitialspace=True)
+    allowed = None if visible is None else [name for name in visible.split(",") if name]
     return [
-        Device(uuid, int(memory))
+        Gpu(uuid, int(memory))
         for index, uuid, memory in rows
-        # a GPU that shares the machine's memory has none of its own to be claimed: "[N/A]"
+        # a GPU that shares the machine's memory has none of its own to lease: "[N/A]"
         if memory.isdecimal()
-        and (
-            allowed is None
-            or index in allowed
-            or any(one and uuid.startswith(one) for one in allowed)
-        )
+        and (allowed is None or index in allowed or uuid.startswith(tuple(allowed)))
     ]
 
 
 def lease_folder() -> Path:
-    """The folder of this user's claims on this machine."""
-    return Path(tempfile.gettempdir()) / f"distilbench-devices-{os.getuid()}"
+    """The folder of this user's leases on this machine."""
+    return Path(tempfile.gettempdir()) / f"distilbench-gpus-{os.getuid()}"
 
 
 @contextlib.contextmanager
-def claimed(devices: Sequence[Device], memory_mb: int, folder: Path) -> Iterator[Device]:
-    """A device with so much memory for this process alone; waits until there is one.
+def leased_gpu(gpus: Sequence[Gpu], memory_mb: int, folder: Path) -> Iterator[Gpu]:
+    """A GPU with this much memory for this process alone; waits until there is one.
 
-    Jobs are served in turn: one that needs much is not overtaken by small ones for ever. One that
-    needs more than any device has gets a whole one.
+    One process chooses at a time, and keeps its turn until it has its lease: a job that needs much
+    is not overtaken by small ones for ever. One that needs more than any GPU has gets a whole one.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        files = {one: held.enter_context((folder / one.name).open("ab")) for one in devices}
-        with (folder / "turn").open("ab") as turn:
-            fcntl.lockf(turn, fcntl.LOCK_EX)
-            while (device := _try(files, memory_mb)) is None:
-                time.sleep(LOOK_SECONDS)
-        yield device
+    with contextlib.ExitStack() as lease:
+        with FileLock(folder / "turn.lock"):
+            while (gpu := _lease(gpus, memory_mb, folder, lease)) is None:
+                time.sleep(POLL_SECONDS)
+        yield gpu
 
 
-def _try(files: dict[Device, BinaryIO], memory_mb: int) -> Device | None:
-    """The emptiest device, if what is free there is enough; its bytes are then locked."""
-    free = {device: _free(device, file) for device, file in files.items()}
-    device = max(free, key=lambda one: len(free[one]))
-    needed = -(-min(memory_mb, max(one.memory_mb for one in files)) // UNIT_MB)
-    if len(free[device]) < needed:
-        return None
-    for unit in free[device][:needed]:
-        fcntl.lockf(files[device], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, unit)
-    return device
+def _lease(
+    gpus: Sequence[Gpu], memory_mb: int, folder: Path, lease: contextlib.ExitStack
+) -> Gpu | None:
+    """The GPU with the most free memory, if that is enough; its shares are then in the lease."""
+    free = {gpu: _lock_free_shares(gpu, folder) for gpu in gpus}
+    gpu = max(gpus, key=lambda gpu: gpu.memory_mb * len(free[gpu]))
+    needed_mb = min(memory_mb, max(gpu.memory_mb for gpu in gpus))
+    needed = math.ceil(needed_mb * SHARES / gpu.memory_mb)
+    is_enough = needed <= len(free[gpu])
+    for share in free[gpu][:needed] if is_enough else []:
+        lease.callback(share.release)
+    surplus = free.pop(gpu)[needed if is_enough else 0 :]
+    for share in [*surplus, *(share for shares in free.values() for share in shares)]:
+        share.release()
+    return gpu if is_enough else None
 
 
-def _free(device: Device, file: BinaryIO) -> list[int]:
-    """Units that nobody has locked. Only whoever has the turn locks any."""
-    found = []
-    for unit in range(-(-device.memory_mb // UNIT_MB)):
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, unit)
-        except (BlockingIOError, PermissionError):
-            continue
-        fcntl.lockf(file, fcntl.LOCK_UN, 1, unit)
-        found.append(unit)
-    return found
+def _lock_free_shares(gpu: Gpu, folder: Path) -> list[FileLock]:
+    """The shares that no other process holds, now locked by this one."""
+    free = []
+    for number in range(SHARES):
+        share = FileLock(folder / f"{gpu.name}.{number}.lock")
+        with contextlib.suppress(Timeout):
+            share.acquire(blocking=False)
+            free.append(share)
+    return free

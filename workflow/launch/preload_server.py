@@ -1,6 +1,6 @@
-"""A server that has preloaded the libraries of all jobs and forks a process for each job.
+"""A process that has loaded the libraries of all jobs, and forks itself for each job.
 
-It imports libraries alone, never this project, so that each job runs the code as it is on disk.
+It imports libraries but no stage of the pipeline, so that each job runs the code as it is on disk.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from workflow.launch import processes
-from workflow.launch.run_stage import COMPILERS, LENGTH_BYTES
+from workflow.launch.run_stage import COMPILE_THREADS, JobRequest
 
 LIBRARIES = (
     "pydantic",
@@ -33,70 +33,90 @@ LIBRARIES = (
     "lm_eval.models.huggingface",
     "rouge_score.rouge_scorer",
 )
-POLL_SECONDS = 0.02  # how often the server looks whether a job has ended
+POLL_SECONDS = 0.02  # how often the server checks whether a job has ended
+
+
+def serve(listener: socket.socket) -> NoReturn:
+    """Loads the libraries, then serves until SIGTERM or until its parent dies."""
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is no job yet to wait for
+        signal.signal(
+            signal.SIGINT, lambda *_: None
+        )  # Ctrl-C is for the command alone
+        processes.end_with_parent(signal.SIGTERM)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of third parties, about their own code
+            for library in LIBRARIES:
+                importlib.import_module(library)
+        server = Server(listener)
+        signal.signal(signal.SIGTERM, server.stop)
+        server.serve()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)  # open files and temporary folders are the parent's to clean up
 
 
 @dataclass
 class Server:
-    """The running jobs, each with the connection to the client that requested it."""
+    """The running jobs, each with the connection to the client that waits for it."""
 
-    listening: socket.socket
+    listener: socket.socket
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    jobs: dict[int, socket.socket] = field(default_factory=dict)  # by process id
+    clients: dict[int, socket.socket] = field(default_factory=dict)  # by the job's process id
     is_stopping: bool = False
 
     def serve(self) -> None:
-        """Forks and reaps until it is told to stop and its last job has ended."""
-        self.selector.register(self.listening, selectors.EVENT_READ)
-        while self.jobs or not self.is_stopping:
+        """Starts jobs and reports their exit status, until it is stopped and the last has ended."""
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        while self.clients or not self.is_stopping:
             for key, _ in self.selector.select(POLL_SECONDS):
-                if key.fileobj is not self.listening:
-                    self._hear(key.data)
+                if key.data is not None:
+                    self._forward_signal(*key.data)
                 elif not self.is_stopping:
-                    self._begin(self.listening.accept()[0])
-            for process in list(self.jobs):
-                self._reap(process)
+                    self._start_job(self.listener.accept()[0])
+            for job in list(self.clients):
+                self._reap(job)
 
-    def stop(self, number: int, _frame: object) -> None:
-        """Asks the jobs to save and end; no more are started."""
+    def stop(self, signal_number: int, _frame: object) -> None:
+        """Asks the jobs to save their state and end, and starts no more."""
         self.is_stopping = True
-        for process in self.jobs:
-            os.kill(process, number)
+        for job in self.clients:
+            os.kill(job, signal_number)
 
-    def _begin(self, client: socket.socket) -> None:
+    def _start_job(self, client: socket.socket) -> None:
         try:
-            length, files, _, _ = socket.recv_fds(client, LENGTH_BYTES, 3)
-            with client.makefile("rb") as stream:
-                request = json.loads(stream.read(int.from_bytes(length)))
-        except (OSError, json.JSONDecodeError):  # it was killed while sending its request
+            _, files, _, _ = socket.recv_fds(client, 1, 3)
+            with client.makefile("rb", buffering=0) as stream:  # signals may follow the line
+                request: JobRequest = json.loads(stream.readline())
+        except (OSError, json.JSONDecodeError):  # the client was killed before it had sent it all
             client.close()
             return
-        process = os.fork()
-        if process == 0:
+        job = os.fork()
+        if job == 0:
             self.selector.close()
-            self.listening.close()
-            _run(request, files)
+            self.listener.close()
+            _run_job(request, files)
         for file in files:
             os.close(file)
-        self.jobs[process] = client
-        self.selector.register(client, selectors.EVENT_READ, process)
+        self.clients[job] = client
+        self.selector.register(client, selectors.EVENT_READ, (client, job))
 
-    def _hear(self, process: int) -> None:
-        """Passes a signal on to a job; a closed connection means that its client was killed."""
-        client = self.jobs[process]
+    def _forward_signal(self, client: socket.socket, job: int) -> None:
+        """Sends a job the signal that its client has sent, or kills it if the client was killed."""
         try:
-            signals = client.recv(1)
+            message = client.recv(1)
         except ConnectionResetError:
-            signals = b""
-        os.kill(process, signals[0] if signals else signal.SIGKILL)
-        if not signals:
+            message = b""
+        os.kill(job, message[0] if message else signal.SIGKILL)
+        if not message:
             self.selector.unregister(client)
 
-    def _reap(self, process: int) -> None:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if not done:
+    def _reap(self, job: int) -> None:
+        process, status = os.waitpid(job, os.WNOHANG)
+        if not process:
             return
-        client = self.jobs.pop(process)
+        client = self.clients.pop(job)
         with contextlib.suppress(KeyError):
             self.selector.unregister(client)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -104,54 +124,35 @@ class Server:
         client.close()
 
 
-def _run(request: dict, files: list[int]) -> NoReturn:
-    """Runs the job in the forked process as if its client had started it."""
+def _run_job(request: JobRequest, files: list[int]) -> NoReturn:
+    """Runs the job in the forked process, as if its client had started it."""
     code = 0
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         processes.end_with_parent(signal.SIGTERM)
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-        os.environ.update(request["environment"])
-        _bound_compilers()
-        os.chdir(request["folder"])
-        sys.path[0] = request["folder"]
-        sys.argv = [request["module"], *request["arguments"]]
+        _take_over(request, files)
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except BaseException:
         traceback.print_exc()
         code = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # skips the cleanup that is the server's
+        os._exit(code)  # nothing of the server's is to be cleaned up here
 
 
-def _bound_compilers() -> None:
-    """Sets the number of compiler processes, which torch read when the server loaded it."""
-    if COMPILERS in os.environ and "torch._inductor.config" in sys.modules:
-        from torch._inductor import config
+def _take_over(request: JobRequest, files: list[int]) -> None:
+    """Gives this process the client's terminal, folder, arguments and limits."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.path[0] = request["folder"]
+    sys.argv = [request["module"], *request["arguments"]]
+    if COMPILE_THREADS in os.environ:
+        from torch._inductor import config  # the server has imported it, before the limit was known
 
-        config.compile_threads = int(os.environ[COMPILERS])
-
-
-def serve(listening: socket.socket) -> NoReturn:
-    """Loads the libraries, then serves; SIGTERM ends it, and its parent's death does."""
-    try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is no job yet to be waited for
-        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command: we follow it
-        processes.end_with_parent(signal.SIGTERM)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of third parties: no job can heed them
-            for library in LIBRARIES:
-                importlib.import_module(library)
-        server = Server(listening)
-        signal.signal(signal.SIGTERM, server.stop)
-        server.serve()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)  # skips the cleanup that is the parent's
+        config.compile_threads = int(os.environ[COMPILE_THREADS])

@@ -1,4 +1,4 @@
-"""Processes that do not outlive those who started them, and the wait until all of them are gone."""
+"""Processes that do not outlive their parent, and the wait until all children have ended."""
 
 import ctypes
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
-def end_with_parent(number: int) -> None:
-    """Gets this process a signal when its parent dies, however it dies; on Linux alone."""
-    _prctl(PR_SET_PDEATHSIG, number)
+def end_with_parent(signal_number: int) -> None:
+    """Sends this process a signal when its parent dies, however it dies; only on Linux."""
+    _prctl(PR_SET_PDEATHSIG, signal_number)
 
 
 def adopt_orphans() -> None:
-    """What this process's children leave running when they die becomes its own child."""
+    """Makes this process the parent of processes whose own parent, a child of it, has died."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -27,23 +27,23 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def wait_for_all(seconds: float) -> None:
-    """Returns when this process has no child left; kills those that are there after so long."""
-    until = time.monotonic() + seconds
+def wait_for_children(seconds: float) -> None:
+    """Returns when this process has no child left; kills those that are left after the time."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if not ended:
-            time.sleep(LOOK_SECONDS)
-        if time.monotonic() > until:
+            time.sleep(POLL_SECONDS)
+        if time.monotonic() > deadline:
             for child in children():
                 os.kill(child, signal.SIGKILL)
-            until += seconds
+            deadline += seconds
 
 
 def children() -> list[int]:
-    """Processes that this one has begun or adopted. Linux alone knows them."""
-    listed = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(one) for one in listed.read_text().split()] if listed.exists() else []
+    """Processes that this one has started or adopted; empty where the system is not Linux."""
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [int(child) for child in listing.read_text().split()] if listing.exists() else []

@@ -1,9 +1,8 @@
-"""The runs of a folder: who is under way, and what a killed one has left.
+"""The active runs of a folder, and the removal of the locks that a killed one has left.
 
-Snakemake locks its folder, and a kill leaves it locked. A run holds a lock of its own, which the
-system takes back when it ends, however it ends: so a lock of Snakemake's that no run holds any
-more is removed. Each Snakemake has such a note, and each supervisor of one
-(`workflow.launch.preloaded`).
+A killed Snakemake leaves its folder locked. So each run holds a lock of its own, which the kernel
+releases however the process ends: Snakemake's lock is removed if no process holds a run's. Each Snakemake
+holds such a lock, and so does each supervisor of one (`workflow.launch.preloaded`).
 """
 
 import atexit
@@ -18,123 +17,134 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 FOLDER = Path(".snakemake/runs")
-SNAKEMAKES = Path(".snakemake/locks")
-SUPERVISORS, NOTES = "*.run", "*.snakemake"  # with what it works on
-LOOK_SECONDS = 0.1
+SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+SUPERVISOR, SNAKEMAKE = ".run", ".snakemake"  # suffixes; a Snakemake's file names its experiment
+POLL_SECONDS = 0.1
 
 
 @dataclass
 class Run:
     """A run, as its supervisor knows it."""
 
-    number: int  # of an open file, which is locked for as long as a process holds it
-    was_killed: bool = False  # its command was: the next run has to clear up after it
+    inherited_lock: int  # file descriptor that all processes of the run hold
+    was_killed: bool = False  # its command was: the next run removes its lock
 
 
 @contextlib.contextmanager
-def under_way(tell: Callable[[str], None]) -> Iterator[Run]:
-    """A run of this folder; every process of it is to hold its file number.
+def registered_run(log: Callable[[str], None]) -> Iterator[Run]:
+    """A run of this folder; each of its processes is to inherit its lock.
 
-    Waits for the last processes of a killed run. A living run is told of: Snakemake refuses to make
-    what that one makes, and else they go on side by side.
+    Waits for the last processes of a killed run. An active run is reported: Snakemake refuses to
+    make what that one makes; otherwise both continue side by side.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    own = FOLDER / f"{socket.gethostname()}.{os.getpid()}.run"
-    mine, everyone = (_opened(path) for path in (own, FOLDER / "all.lock"))
+    path = _own_path(SUPERVISOR)
+    # a child inherits this kind of lock, which filelock has not: it closes its own in a child
+    every_process = os.open(FOLDER / "all.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.lockf(mine, fcntl.LOCK_EX)  # no child inherits this kind of lock
-        _settle(own, everyone, tell)
-        fcntl.flock(everyone, fcntl.LOCK_SH)  # and every child this kind
-        run = Run(everyone)
-        yield run
-        if not run.was_killed:
-            own.unlink(missing_ok=True)
+        with _lock(path):
+            _clear_killed_runs(path, every_process, log)
+            fcntl.flock(every_process, fcntl.LOCK_SH)
+            run = Run(every_process)
+            yield run
+            if not run.was_killed:
+                path.unlink(missing_ok=True)
     finally:
-        os.close(mine)
-        os.close(everyone)
+        os.close(every_process)
 
 
-def _settle(own: Path, everyone: int, tell: Callable[[str], None]) -> None:
-    """Removes what killed runs have left, once their last process has ended."""
-    is_told = False
-    while not _is_taken(fcntl.flock, everyone):
-        if living := [path.stem for path in _paths(SUPERVISORS) if path != own and _lives(path)]:
-            tell(
-                f"another run of this folder is under way ({', '.join(living)}, host and process): "
-                "this one goes on only if it makes nothing that that one makes"
+def _clear_killed_runs(own: Path, every_process: int, log: Callable[[str], None]) -> None:
+    """Removes the locks of killed runs, once their last process has ended."""
+    is_logged = False
+    while not _is_only_process(every_process):
+        active = [path.stem for path in _paths(SUPERVISOR) if path != own and _is_held(path)]
+        if active:
+            log(
+                f"another run of this folder is active ({', '.join(active)}, host and process): "
+                "this one continues unless both make the same artifact"
             )
             return
-        if not is_told:
-            tell("the last run was killed: waiting for its jobs, which save their state and end")
-            is_told = True
-        time.sleep(LOOK_SECONDS)
-    others = [path for path in _paths(SUPERVISORS, NOTES) if path != own]
-    if not any(map(_lives, others)):
-        _clear(others, tell)
+        if not is_logged:
+            log("the last run was killed: waiting for its jobs, which save their state and end")
+            is_logged = True
+        time.sleep(POLL_SECONDS)
+    _remove_locks([path for path in _paths(SUPERVISOR, SNAKEMAKE) if path != own], log)
 
 
-def clear_after_kill(tell: Callable[[str], None]) -> None:
-    """Takes away the lock of a Snakemake that was killed, unless another one is under way."""
-    with contextlib.suppress(OSError):  # a file system without locks: Snakemake will say what to do
-        paths = _paths(SUPERVISORS, NOTES)
-        if not any(map(_lives, paths)):
-            _clear(paths, tell)
-
-
-def _clear(killed: list[Path], tell: Callable[[str], None]) -> None:
-    for path in killed:
-        path.unlink(missing_ok=True)
-    if killed and any(SNAKEMAKES.glob("*.lock")):
-        shutil.rmtree(SNAKEMAKES)
-        tell("the last run of this folder was killed: this one goes on from what it has finished")
-
-
-def note(experiment: str) -> None:
-    """Tells others what this process, a Snakemake, works on, for as long as it lives."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{socket.gethostname()}.{os.getpid()}{NOTES[1:]}"
-    number = _opened(path)  # never closed: it holds
+def _is_only_process(every_process: int) -> bool:
     try:
-        fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a file system without locks
-        path.unlink()
-        return
-    os.write(number, json.dumps({"experiment": experiment}).encode())
-    atexit.register(path.unlink, missing_ok=True)
-
-
-def at_work() -> list[str] | None:
-    """The experiments that living Snakemakes work on; None where none has left a note at all."""
-    try:
-        notes = {path: _lives(path) for path in _paths(NOTES)}
-        return [json.loads(path.read_text())["experiment"] for path in notes if notes[path]] or (
-            [] if notes else None
-        )
-    except (OSError, ValueError):  # it ends just now, or nobody can tell
-        return None
-
-
-def _paths(*patterns: str) -> list[Path]:
-    return [path for one in patterns for path in sorted(FOLDER.glob(one))]
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-
-
-def _is_taken(take: Callable[[int, int], None], number: int) -> bool:
-    try:
-        take(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # somebody holds it: systems differ in the number
+        fcntl.flock(every_process, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     return True
 
 
-def _lives(path: Path) -> bool:
-    """Whether a run still holds the lock of its file."""
-    number = _opened(path)
+def clear_after_kill(log: Callable[[str], None]) -> None:
+    """Removes the lock of a Snakemake that was killed, unless another one is active."""
+    with contextlib.suppress(OSError):  # a file system without locks: Snakemake will say what to do
+        _remove_locks(_paths(SUPERVISOR, SNAKEMAKE), log)
+
+
+def _remove_locks(runs: list[Path], log: Callable[[str], None]) -> None:
+    """Removes Snakemake's locks and the files of the runs, if no run is active."""
+    if not runs or any(map(_is_held, runs)):
+        return
+    for path in runs:
+        path.unlink(missing_ok=True)
+    if any(SNAKEMAKE_LOCKS.glob("*.lock")):
+        shutil.rmtree(SNAKEMAKE_LOCKS)
+        log("the last run of this folder was killed: this one resumes from what it has finished")
+
+
+def register_snakemake(experiment: str) -> None:
+    """Records the experiment that this process, a Snakemake, makes, for as long as it lives."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = _own_path(SNAKEMAKE)
+    lock = _lock(path)
     try:
-        return not _is_taken(fcntl.lockf, number)
-    finally:
-        os.close(number)
+        lock.acquire(blocking=False)
+    except OSError:  # a file system without locks
+        path.unlink(missing_ok=True)
+        return
+    path.write_text(json.dumps({"experiment": experiment}))
+    atexit.register(_unregister, path, lock)
+
+
+def _unregister(path: Path, lock: BaseFileLock) -> None:
+    path.unlink(missing_ok=True)
+    lock.release()
+
+
+def active_experiments() -> list[str] | None:
+    """The experiments that active Snakemakes make; None where none has ever been registered."""
+    paths = _paths(SNAKEMAKE)
+    try:
+        active = [json.loads(path.read_text())["experiment"] for path in paths if _is_held(path)]
+    except (OSError, ValueError):  # it ends at this moment, or the file system has no locks
+        return None
+    return active if paths else None
+
+
+def _own_path(suffix: str) -> Path:
+    return FOLDER / f"{socket.gethostname()}.{os.getpid()}{suffix}"
+
+
+def _paths(*suffixes: str) -> list[Path]:
+    return [path for suffix in suffixes for path in sorted(FOLDER.glob(f"*{suffix}"))]
+
+
+def _lock(path: Path) -> BaseFileLock:
+    # a lock that is a mere file would outlive a killed process
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process holds the lock of a run."""
+    try:
+        with _lock(path).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True

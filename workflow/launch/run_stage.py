@@ -2,10 +2,10 @@
 
     python -m workflow.launch.run_stage results/students/ID --configfile mine.yaml
 
-What the job is told is in its job file, which a run of Snakemake writes before its first job; with
+The job's settings are in its job file, which a run of Snakemake writes before its first job; with
 --configfile (and the machine's --profile) it is written here. Further flags are passed on to the
-stage. The job runs in a process forked from preloaded libraries where there are any
-(`workflow.launch.preloaded`), otherwise here.
+stage. The job runs in a process forked from preloaded libraries if there is a server of them
+(`workflow.launch.preloaded`), otherwise in this process.
 """
 
 import argparse
@@ -19,25 +19,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
+from typing import TypedDict
 
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
 from workflow.launch import gpu_lease, processes
 from workflow.resources.fit import CONTEXT_MB
 
-# where `workflow.launch.preloaded` listens: Snakemake stands between it and the jobs, so that no
-# argument reaches them
-ADDRESS = "DISTILBENCH_PRELOADED"
-LENGTH_BYTES = 8  # of the number that says how long a request is
+# path of the socket of the server of preloaded libraries, set by `workflow.launch.preloaded`: a
+# variable, since Snakemake starts the jobs and passes them no argument of its parent's
+SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
-COMPILERS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
-MACHINE = (gpu_lease.VISIBLE, ALLOCATOR, COMPILERS)  # variables that say what a job may use
+COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
+LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS)  # variables that limit what a job uses
 
 
 @dataclass(frozen=True)
 class MachineLimits:
-    """What the machine gives a job. Without a GPU the job sees none."""
+    """What a job may use of the machine. Without a GPU the job sees none."""
 
     device: str = "cpu"
     gpu_memory_mb: int = 0  # to be claimed of one GPU; 0: whatever is visible is the job's
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--gradient-checkpointing", type=int, choices=(0, 1), default=0)
     options, stage_flags = parser.parse_known_args()
     if options.configfile:
-        main_for(options.output, options.configfile, options.profile, stage_flags)
+        run_artifact(options.output, options.configfile, options.profile, stage_flags)
         return
     limits = MachineLimits(
         options.device,
@@ -71,10 +70,10 @@ def main() -> None:
     run_stage(options.output, limits, stage_flags)
 
 
-def main_for(
+def run_artifact(
     output: Path, configfile: Path, profile: Path | None = None, stage_flags: Sequence[str] = ()
 ) -> None:
-    """Runs the job of one artifact of an experiment, with the flags that its rule would give it."""
+    """Runs the job of one artifact of an experiment, with the flags that its rule would pass."""
     # these take longer to import than many a job of a rule takes to run
     from workflow.jobs.jobs import Jobs
     from workflow.resources.machine import Machine
@@ -109,7 +108,7 @@ def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str] = 
 
 
 def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str]:
-    """The command line of the pipeline: of the machine's limits those that the stage knows."""
+    """The command line of the pipeline, with those of the machine's limits that the stage knows."""
     job = json.loads(file.read_bytes())
     known = {field.name for field in fields(STAGES[job["stage"]])}
     flags: list[tuple[str, object]] = [("job", file), *job["inputs"], ("out", output)]
@@ -130,47 +129,60 @@ def _flag(name: str) -> str:
 
 
 def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> None:
-    """Runs a module as a program that sees no more of the machine than the limits say."""
+    """Runs a module as a program that sees no more of the machine than the limits allow."""
     processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
     # Snakemake shows no other log of a failed job once it meets an empty one
-    print(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}", file=sys.stderr)
-    sys.stderr.flush()
-    os.environ.setdefault(COMPILERS, str(limits.threads))
+    log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
+    os.environ.setdefault(COMPILE_THREADS, str(limits.threads))
     if limits.device == "cpu":
         os.environ[gpu_lease.VISIBLE] = ""
     with contextlib.ExitStack() as leases:
         gpus = gpu_lease.visible_gpus() if limits.gpu_memory_mb else []
         if gpus:
-            _claim(leases, gpus, limits.gpu_memory_mb)
+            _lease_gpu(leases, gpus, limits.gpu_memory_mb)
         os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
-        _run(module, list(arguments))
+        server = _connect_to_server()
+        if server is not None:
+            with server:
+                sys.exit(run_on_server(server, module, arguments))
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def _claim(leases: contextlib.ExitStack, gpus: list[gpu_lease.Device], memory_mb: int) -> None:
-    """Waits for memory of a GPU, shows this process that one alone, and keeps it to its part."""
-    claim = f"{memory_mb} MB of a GPU"
-    print(f"waiting for {claim}", file=sys.stderr, flush=True)
-    gpu = leases.enter_context(gpu_lease.claimed(gpus, memory_mb, gpu_lease.lease_folder()))
+def log(message: str) -> None:
+    """Prints a line to stderr, which is a job's log."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _lease_gpu(leases: contextlib.ExitStack, gpus: list[gpu_lease.Gpu], memory_mb: int) -> None:
+    """Waits for memory of a GPU, and limits this process to that GPU and that much of it."""
+    request = f"{memory_mb} MB of a GPU"
+    log(f"waiting for {request}")
+    gpu = leases.enter_context(gpu_lease.leased_gpu(gpus, memory_mb, gpu_lease.lease_folder()))
     os.environ[gpu_lease.VISIBLE] = gpu.name
-    share = (memory_mb - CONTEXT_MB) / gpu.memory_mb  # the allocator doesn't count the context
-    if 0 < share < 1:
-        limit = f"expandable_segments:True,per_process_memory_fraction:{share:.4f}"
+    fraction = (memory_mb - CONTEXT_MB) / gpu.memory_mb  # the allocator doesn't count the context
+    if 0 < fraction < 1:
+        limit = f"expandable_segments:True,per_process_memory_fraction:{fraction:.4f}"
         os.environ.setdefault(ALLOCATOR, limit)
-    print(f"{claim}: {gpu.name}", file=sys.stderr, flush=True)
+    log(f"{request}: {gpu.name}")
 
 
-def _run(module: str, arguments: list[str]) -> None:
-    server = _server()
-    if server is not None:
-        with server:
-            raise SystemExit(ask(server, module, arguments))
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+class JobRequest(TypedDict):
+    """A job as the server of preloaded libraries is asked to run it, as a line of JSON.
+
+    The client first sends its standard input, output and error with an empty byte. While the job
+    runs, each further byte is a signal for it; the reply is its exit status.
+    """
+
+    module: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]  # where it must differ from the server's
 
 
-def _server() -> socket.socket | None:
-    """A connection to the server of preloaded libraries, where there is one."""
-    address = os.environ.get(ADDRESS)
+def _connect_to_server() -> socket.socket | None:
+    """A connection to the server of preloaded libraries, or None if there is no server."""
+    address = os.environ.get(SERVER_ADDRESS)
     if address is None:
         return None
     server = socket.socket(socket.AF_UNIX)
@@ -181,36 +193,34 @@ def _server() -> socket.socket | None:
     return server
 
 
-def ask(server: socket.socket, module: str, arguments: list[str]) -> int:
-    """The exit status of a module that a server of preloaded libraries runs for this process."""
-    request = {
-        "module": module,
-        "arguments": arguments,
-        "folder": str(Path.cwd()),
-        # the server's own is that of when it was started
-        "environment": {name: os.environ[name] for name in MACHINE if name in os.environ},
-    }
+def run_on_server(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
+    """The exit status of a module that the server of preloaded libraries runs for this process."""
+    request = JobRequest(
+        module=module,
+        arguments=list(arguments),
+        folder=str(Path.cwd()),
+        environment={name: os.environ[name] for name in LIMITS if name in os.environ},
+    )
     reply = b""
     with contextlib.suppress(ConnectionError):
-        text = json.dumps(request).encode()
-        socket.send_fds(server, [len(text).to_bytes(LENGTH_BYTES)], [0, 1, 2])
-        server.sendall(text)
-        _pass_signals_on(server)
+        socket.send_fds(server, [b"\0"], [0, 1, 2])
+        server.sendall(json.dumps(request).encode() + b"\n")
+        _forward_signals(server)
         reply = server.recv(64)
     if not reply:
-        print("the server that ran this job was stopped: run again to resume", file=sys.stderr)
+        log("the server that ran this job was stopped: run again to resume")
         return os.EX_TEMPFAIL
     status = json.loads(reply)
-    return status if status >= 0 else 128 - status  # as a shell says that a signal ended it
+    return status if status >= 0 else 128 - status  # as a shell reports a signal
 
 
-def _pass_signals_on(server: socket.socket) -> None:
-    def pass_on(number: int, _: FrameType | None) -> None:
+def _forward_signals(server: socket.socket) -> None:
+    def forward(signal_number: int, _frame: object) -> None:
         with contextlib.suppress(ConnectionError):  # the job has ended
-            server.sendall(bytes([number]))
+            server.sendall(bytes([signal_number]))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, forward)
 
 
 if __name__ == "__main__":

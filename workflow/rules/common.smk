@@ -45,7 +45,7 @@ if workflow.is_main_process:
 
 
 onstart:
-    run_lock.note(JOBS.experiment)
+    run_lock.register_snakemake(JOBS.experiment)
     JOBS.prepare_run(is_forced())
 
 
