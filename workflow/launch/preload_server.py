@@ -40,9 +40,7 @@ def serve(listener: socket.socket) -> NoReturn:
     """Loads the libraries, then serves until SIGTERM or until its parent dies."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is no job yet to wait for
-        signal.signal(
-            signal.SIGINT, lambda *_: None
-        )  # Ctrl-C is for the command alone
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command alone
         processes.end_with_parent(signal.SIGTERM)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of third parties, about their own code

@@ -1,8 +1,8 @@
 """The active runs of a folder, and the removal of the locks that a killed one has left.
 
-A killed Snakemake leaves its folder locked. So each run holds a lock of its own, which the kernel
-releases however the process ends: Snakemake's lock is removed if no process holds a run's. Each Snakemake
-holds such a lock, and so does each supervisor of one (`workflow.launch.preloaded`).
+A killed Snakemake leaves its folder locked. So each Snakemake, and each supervisor of one
+(`workflow.launch.preloaded`), holds a lock of its own, which the kernel releases however the
+process ends: Snakemake's lock is removed if no process holds a run's lock.
 """
 
 import atexit
