@@ -40,19 +40,20 @@ class Supervisor:
     def run(self) -> int:
         """The command's exit status; a server that is killed meanwhile is replaced."""
         signal.signal(signal.SIGINT, lambda *_: None)  # the command decides what to do about it
+        self._start_server()  # first: between fork and its own handler, SIGTERM is to end it
         signal.signal(signal.SIGTERM, self._stop)
-        self._start_server()
         while True:
             process, status = os.wait()
             if process == self.command.pid:
+                self.command.returncode = os.waitstatus_to_exitcode(status)
                 break
             if process == self.server:
                 self._replace_server()
         if self.server:
             os.kill(self.server, signal.SIGTERM)
+            self.server = None  # a further SIGTERM is no longer for it
         self.listener.close()  # the connection of a client that still waits is refused
         processes.wait_for_children(SAVE_SECONDS)
-        self.command.returncode = os.waitstatus_to_exitcode(status)
         return self._status(self.command.returncode)
 
     def _start_server(self) -> None:
@@ -75,7 +76,8 @@ class Supervisor:
     def _stop(self, signal_number: int, _frame: object) -> None:
         self.is_stopping = True
         log("asked to stop: the jobs save their state and end; start again to resume")
-        os.kill(self.command.pid, COMMAND_STOPS_ON)
+        if self.command.returncode is None:
+            os.kill(self.command.pid, COMMAND_STOPS_ON)
         if self.server:
             os.kill(self.server, signal_number)
 
