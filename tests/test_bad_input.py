@@ -109,7 +109,7 @@ def test_an_unknown_method_is_answered_with_all_there_are(tiny: dict[str, Any]):
 
 def test_an_unknown_task_is_answered_with_those_of_like_names(tiny: dict[str, Any]):
     line = refusal(tiny, ("evaluation.tasks", ["heldout", "responces"]))
-    assert line.startswith("evaluation.tasks.1: 'responces' is no task; did you mean responses")
+    assert line.startswith("evaluation.tasks.1: unknown task 'responces'; did you mean responses")
 
 
 @pytest.mark.parametrize("steps", [0, -5])

@@ -66,7 +66,7 @@ def test_the_index_knows_what_lm_eval_has():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"tasks": ["doly"]}, r"evaluation\.tasks\.0: 'doly' is no task; did you mean dolly"),
+        ({"tasks": ["doly"]}, r"evaluation\.tasks\.0: unknown task 'doly'; did you mean dolly"),
         ({"tasks": ["arc_eazy"]}, "did you mean arc_easy"),
         ({"tasks": ["squadv2"]}, "by code of its own"),
         ({"tasks": ["dolly", "dolly"]}, "listed twice"),

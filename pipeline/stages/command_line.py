@@ -13,7 +13,7 @@ from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.lock import acquire_lock
 from pipeline.runtime.progress import log
 
-REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, start me again
+REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
 RIGHTS = "give this user the right to it and run again"
 WAYS_OUT = {
@@ -23,12 +23,12 @@ WAYS_OUT = {
     errno.EACCES: RIGHTS,
     errno.EPERM: RIGHTS,
     errno.EROFS: "mount it for writing and run again",
-    errno.EIO: "have the disk looked at and run again",
+    errno.EIO: "check the disk and run again",
 }
 
 
 def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
-    """Makes this process the only one that makes `out`; leaves with 0 if another one just did."""
+    """Locks `out` for this process; exits with 0 if it is up to date."""
     acquire_lock(out, log)
     if artifact.is_up_to_date(out, job, inputs):
         log(f"{out} is up to date: same code, same inputs")
@@ -64,7 +64,7 @@ def _explained(error: Exception) -> str | None:
     notes = getattr(error, "__notes__", [])
     cause: BaseException | None = error
     while cause is not None:  # a library may fail once more over what failed first
-        # those in Rust and C++ tell of a full disk in errors of their own
+        # libraries in Rust and C++ report a full disk in their own kinds of errors
         for number, way_out in WAYS_OUT.items():
             if os.strerror(number) in str(cause):
                 return "; ".join([str(cause), *notes, way_out])

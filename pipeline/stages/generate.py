@@ -27,7 +27,7 @@ from pipeline.settings.generation import TextJob
 from pipeline.stages import command_line
 from pipeline.stages.options import GenerateOptions
 
-CHUNK = 500  # texts in a piece: a kill costs no more
+CHUNK = 500  # responses in a part: a killed job loses no more
 FILE = "train.parquet"
 
 
@@ -82,15 +82,15 @@ def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: in
         )
     if tokens == ended == texts:
         raise ValueError(
-            f"{teacher}: each of the {texts} texts that it has written is the end of a text and "
-            "nothing else; train it, or see that the prompts suit it (data.template)"
+            f"{teacher}: each of its {texts} responses is only an EOS token; "
+            " train it, or see that the prompts suit it (data.template)"
         )
 
 
 def answers(
     options: GenerateOptions, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """The files of all chunks, and what each took."""
+    """The files of all chunks, and their facts: tokens, ended responses and cost."""
     texts = prompts(read_texts(options.tokens / "train.parquet"), settings)
     unanswered = [replace(text, response_ids=[]) for text in texts]
     key = "teacher_text.max_new_tokens"

@@ -73,7 +73,7 @@ def encode(
     Without a template the prompts are taken as a whole, as if all in them were of one.
     """
     responses = [row["responses"][0] for row in rows]
-    pairs = Encoder(tokenizer).pairs([asked(row, template) for row in rows], responses)
+    pairs = Encoder(tokenizer).pairs([prompt_of(row, template) for row in rows], responses)
     ids = [row["example_id"] for row in rows]
     marked_pairs = [marks(pair, settings) for pair in pairs]
     short_enough = [index for index, marked in enumerate(marked_pairs) if not marked & TOO_LONG]
@@ -99,7 +99,7 @@ def marks(pair: Pair, settings: TokensSettings) -> set[str]:
     return {what for what, so in (too_long if any(too_long.values()) else seen).items() if so}
 
 
-def asked(row: Mapping, template: Template | None) -> Pieces:
+def prompt_of(row: Mapping, template: Template | None) -> Pieces:
     """The prompt of an example in parts."""
     if template is None:
         return [Piece(row["prompt"], True)]

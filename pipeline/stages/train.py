@@ -1,4 +1,4 @@
-"""Puts a run together, trains to its end or to a signal, and writes what came of it."""
+"""Trains one model to its end, or to a stop signal, and writes it with its metrics and cost."""
 
 import time
 from dataclasses import replace
@@ -104,7 +104,7 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
 def train_to_end(
     run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str
 ) -> None:
-    """Runs to the end, showing progress and saving the state; leaves with REQUEUE if stopped."""
+    """Trains to the end, with progress and checkpoints; exits with REQUEUE if stopped."""
     stopped: list[int] = []
     command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
     saved = logged = time.monotonic()

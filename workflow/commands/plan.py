@@ -110,7 +110,7 @@ def _reused(jobs: Jobs) -> dict[str, int]:
     """Finished artifacts that jobs would read, or that the experiment is for, by stage."""
     inputs = (artifact for job in jobs.unfinished for _, artifact in job.inputs)
     needed = dict.fromkeys([*jobs.evaluated, *inputs])
-    return dict(Counter(one.stage for one in needed if jobs.state(one) is State.FINISHED))
+    return dict(Counter(each.stage for each in needed if jobs.state(each) is State.FINISHED))
 
 
 def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 Expected GPU-hours are a plan, not a measurement. An H100 is taken to train at 150 TFLOP/s, a fifth
 of what it can, and to need 25 ms for a decoding step of any model here
-(`workflow.resources.machine`, where
-all that is assumed of a GPU stands). A training token costs 6 FLOPs a parameter of the student and
-2 of a live teacher; writing goes on until the longest response of a batch has 256 tokens. Left out
+(`workflow.resources.machine` has
+all that is assumed of a GPU). A training token costs 6 FLOPs a parameter of the student and
+2 of a live teacher; generation lasts until the longest response of a batch has 256 tokens. Left out
 are teacher caches of the test split, validation, held-out measures and the tasks of lm-eval.
 """
 
@@ -64,10 +64,10 @@ def training_seconds(artifact: Artifact, pool: int) -> float:
     """Forward and backward passes, the live teacher's passes, and text written on the way."""
     training, method = artifact.settings["training"], artifact.settings["method"]
     steps = training["steps"] or training["epochs"] * pool / training["batch_size"]
-    own = 6 * size(artifact, None).parameters
+    student = 6 * size(artifact, None).parameters
     teacher = dict(artifact.inputs).get("teacher")
-    both = own + (2 * size(teacher, None).parameters if teacher else 0)
-    plain = PLAIN_TOKENS * own if method["plain_text_weight"] else 0
+    both = student + (2 * size(teacher, None).parameters if teacher else 0)
+    plain = PLAIN_TOKENS * student if method["plain_text_weight"] else 0
     flops = steps * training["batch_size"] * (TOKENS * both + plain)
     passes = steps * decoding_passes(method["policy"])
     decoding = passes * WRITTEN_TOKENS * GPU_SPEED.position_seconds
@@ -75,7 +75,7 @@ def training_seconds(artifact: Artifact, pool: int) -> float:
 
 
 def writing_seconds(responses: int) -> float:
-    """So many responses, in full batches."""
+    """Seconds to generate the responses in full batches."""
     return responses / WRITING_BATCH * WRITTEN_TOKENS * GPU_SPEED.position_seconds
 
 
@@ -88,7 +88,7 @@ def row(name: str) -> str:
     """A configuration's line in the table."""
     grid = grid_of(name)
     seeds = {seed for block in grid.experiment.grid for seed in block.seeds}
-    stages = [one.stage for one in grid.artifacts.values()]
+    stages = [artifact.stage for artifact in grid.artifacts.values()]
     cells = (
         f"[{name}](../configs/{name}.yaml)",
         *(str(len(getattr(grid.experiment, key))) for key in ("teachers", "students", "methods")),

@@ -76,14 +76,14 @@ def _point_to(folder: Path, report: Path, published: Path) -> None:
 def _seal(folder: Path) -> None:
     """Lets the manifest list the files as they are published."""
     path = folder / artifact.MANIFEST
-    made = {
+    provenance = {
         key: value
         for key, value in artifact.read_json(path).items()
         if key not in ("files", "content", "checksum")
     }
     path.unlink()
     files = checksums.digests(folder)
-    artifact.write_json(path, checksums.with_checksum({**made, "files": files}))
+    artifact.write_json(path, checksums.with_checksum({**provenance, "files": files}))
 
 
 def main(*, experiment: str) -> int:

@@ -22,15 +22,15 @@ LOCAL = Path("workflow/profiles/local")
 
 
 def is_finished(jobs: Jobs, cell: Cell) -> bool:
-    """Whether everything is there that the report reads of a cell."""
+    """Whether every artifact that the report reads of a cell is finished."""
     grid = jobs.grid
-    read = (
+    inputs = (
         cell.model,
         grid.evaluations[cell.model],
         grid.teacher(cell.teacher),
         grid.signals(cell.teacher),
     )
-    return all(jobs.state(one) is State.FINISHED for one in read)
+    return all(jobs.state(input) is State.FINISHED for input in inputs)
 
 
 def suggest_partial(jobs: Jobs, configfiles: Sequence[str]) -> str:

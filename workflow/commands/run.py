@@ -8,7 +8,7 @@ from pathlib import Path
 def command(config: Path | None, cores: str, profile: Path, snakemake: list[str]) -> list[str]:
     """Snakemake's command line; without a configuration the Snakefile reads config.yaml."""
     if not Path("Snakefile").is_file():
-        sys.exit(f"{Path.cwd()} holds no Snakefile: run this in the folder of the project")
+        sys.exit(f"{Path.cwd()} has no Snakefile: run this in the folder of the project")
     configured = ["--configfile", str(config)] if config else []
     machine = ["--cores", cores, "--workflow-profile", str(profile)]
     preloaded = [sys.executable, "-m", "workflow.launch.preloaded", sys.executable]

@@ -1,4 +1,4 @@
-"""Recomputes what a report says from the items behind it, by code that shares nothing with it.
+"""Recomputes the numbers of a report from its items, by code that it shares nothing with.
 
 python -m workflow.commands.self_check results/published/demo
 """
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 TOLERANCE = 1e-9  # relative: two orders of summing the same numbers
 ITEMS, CALIBRATION = "items.parquet", "calibration.parquet"
-ECE = "ece"  # the one metric that is no mean over items
+ECE = "ece"  # the only metric that is not a mean over items
 CELL = ("teacher", "student", "method")
 
 
@@ -32,7 +32,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What the items of one evaluation give."""
+    """A metric's value, standard error and number of items, recomputed."""
 
     value: float
     stderr: float
@@ -69,7 +69,7 @@ def by_measure(rows: Iterable[Mapping]) -> dict[Measured, Recomputed]:
         key = Measured(row["task"], row["slice"], row["metric"], row["teacher"])
         grouped.setdefault(key, []).append(row)
     defined = {key: rows for key, rows in grouped.items() if any(row["weight"] for row in rows)}
-    return {key: recompute(found) for key, found in defined.items()}
+    return {key: recompute(rows) for key, rows in defined.items()}
 
 
 def calibration_error(rows: Sequence[Mapping]) -> Recomputed:
@@ -110,10 +110,10 @@ def beside(folder: Path) -> Evidence:
         raise ValueError(f"{folder} has no {ITEMS}: they were too large to publish")
 
     def read(name: str) -> Callable[[str], list[dict]]:
-        found: dict[str, list[dict]] = {}
+        rows: dict[str, list[dict]] = {}
         for row in pq.read_table(folder / name).to_pylist():
-            found.setdefault(row["id"], []).append(row)
-        return lambda id: found.get(id, [])
+            rows.setdefault(row["id"], []).append(row)
+        return lambda id: rows.get(id, [])
 
     return Evidence(read(ITEMS), read(CALIBRATION))
 
@@ -130,10 +130,10 @@ def check(report: Path, grid: Path, evidence: Evidence) -> int:
     for id, rows in _by_evaluation(scores):
         measured = by_measure(evidence.items(id))
         for row in rows:
-            found = _of_score(row, measured, teachers, evidence)
-            checked += _compare_score(row, found)
-            place = tuple(row[name] for name in (*CELL, "task", "slice", "metric"))
-            values.setdefault(place, {})[id] = found.value
+            recomputed = _of_score(row, measured, teachers, evidence)
+            checked += _compare_score(row, recomputed)
+            cell = tuple(row[name] for name in (*CELL, "task", "slice", "metric"))
+            values.setdefault(cell, {})[id] = recomputed.value
     return checked + _check_table(report / "tables/main.csv", values)
 
 
@@ -164,8 +164,9 @@ def _name(row: Mapping) -> str:
     return " ".join(part for part in (*parts, row["metric"]) if part)
 
 
-def _compare_score(row: Mapping, found: Recomputed) -> int:
-    for name, value in (("value", found.value), ("stderr", found.stderr), ("n", found.items)):
+def _compare_score(row: Mapping, recomputed: Recomputed) -> int:
+    expected = {"value": recomputed.value, "stderr": recomputed.stderr, "n": recomputed.items}
+    for name, value in expected.items():
         if not _same(row[name], value):
             raise ValueError(
                 f"scores.parquet: {_name(row)}: the {name} is {row[name]}, "
@@ -174,10 +175,10 @@ def _compare_score(row: Mapping, found: Recomputed) -> int:
     return 3
 
 
-def _same(one: float, other: float) -> bool:
-    if math.isnan(one) or math.isnan(other):
-        return math.isnan(one) and math.isnan(other)
-    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12)
+def _same(first: float, second: float) -> bool:
+    if math.isnan(first) or math.isnan(second):
+        return math.isnan(first) and math.isnan(second)
+    return math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=1e-12)
 
 
 def _check_table(path: Path, values: Mapping[tuple[str, ...], Mapping[str, float]]) -> int:
@@ -201,12 +202,12 @@ def _compare_cell(path: Path, row: Mapping[str, str], column: str, points: list[
         column: str(statistics.fmean(points)) if points else "",
         f"{column} spread": str(statistics.stdev(points)) if len(points) > 1 else "",
     }
-    cell = f"{path}: {' '.join(row[one] for one in CELL)}"
+    cell = f"{path}: {' '.join(row[name] for name in CELL)}"
     for name, value in expected.items():
-        said = row[name]
-        if said != value and not (said and value and _same(float(said), float(value))):
+        printed = row[name]
+        if printed != value and not (printed and value and _same(float(printed), float(value))):
             raise ValueError(
-                f"{cell}, {name} is {said or 'empty'}, and the evaluations give "
+                f"{cell}, {name} is {printed or 'empty'}, and the evaluations give "
                 f"{value or 'nothing'}"
             )
     low, high = row[f"{column} low"], row[f"{column} high"]

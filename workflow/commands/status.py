@@ -82,9 +82,9 @@ def status_of(jobs: Jobs, now: float) -> Status:
     snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
     since = None if others and jobs.experiment not in others else snakemake
     clock = _Clock(now, since, snakemake is not None)
-    unfinished = [_job(one.stage, one.id, one.path, clock) for one in jobs.unfinished]
-    done = [one for one in jobs.grid.artifacts.values() if jobs.state(one) is State.FINISHED]
-    times = [modified(Path(one.path) / MANIFEST) or 0 for one in done] if since else []
+    unfinished = [_job(job.stage, job.id, job.path, clock) for job in jobs.unfinished]
+    done = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
+    times = [modified(Path(each.path) / MANIFEST) or 0 for each in done] if since else []
     waiting, seconds = _left(jobs, {job.id: job for job in unfinished})
     if jobs.report_state is not State.FINISHED:
         folder = f"{RESULTS}/{jobs.experiment}/report"
@@ -94,8 +94,8 @@ def status_of(jobs: Jobs, now: float) -> Status:
         since,
         () if since else others,
         snakemake_state.locked() if snakemake_state.was_killed() else None,
-        dict(Counter(one.stage for one in done)),
-        sum(one >= since - CLOCK_SKEW for one in times) if since else 0,
+        dict(Counter(each.stage for each in done)),
+        sum(time >= since - CLOCK_SKEW for time in times) if since else 0,
         tuple(unfinished),
         waiting,
         seconds,
@@ -151,7 +151,7 @@ def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob]) -> tuple[int, flo
     waiting, seconds = [], {}
     for artifact in jobs.unfinished:
         job = unfinished[artifact.id]
-        if job.status is JobStatus.FAILED or any(one in failed for _, one in artifact.inputs):
+        if job.status is JobStatus.FAILED or any(input in failed for _, input in artifact.inputs):
             failed.add(artifact)
             continue
         waiting.append(artifact)
@@ -163,15 +163,15 @@ def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob]) -> tuple[int, flo
 
 def show(status: Status) -> None:
     """Prints the status for people."""
-    counts = {one: status.count(one) for one in JobStatus}
-    summary = ", ".join(f"{count} {one}" for one, count in counts.items())
+    counts = {kind: status.count(kind) for kind in JobStatus}
+    summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"{status.experiment}: {sum(status.done.values())} done, {summary}")
     print(f"  {_snakemake(status)}\n")
     headings = ("stage", "done", *JobStatus)
     show_table(headings, _stages(status), right=headings[1:])
-    for one in (JobStatus.RUNNING, JobStatus.FAILED):
-        if jobs := [job for job in status.jobs if job.status is one]:
-            print(f"\n{one}:")
+    for kind in (JobStatus.RUNNING, JobStatus.FAILED):
+        if jobs := [job for job in status.jobs if job.status is kind]:
+            print(f"\n{kind}:")
             for job in jobs:
                 print(f"  {job.stage}/{job.id}  {job.message}\n      {job.log}")
     if any(counts.values()):
@@ -181,15 +181,15 @@ def show(status: Status) -> None:
 def _stages(status: Status) -> list[tuple[str, ...]]:
     counts = Counter((job.stage, job.status) for job in status.jobs)
     return [
-        (stage, str(status.done.get(stage, 0)), *(str(counts[stage, one]) for one in JobStatus))
+        (stage, str(status.done.get(stage, 0)), *(str(counts[stage, kind]) for kind in JobStatus))
         for stage in dict.fromkeys([*status.done, *(job.stage for job in status.jobs)])
     ]
 
 
 def _snakemake(status: Status) -> str:
     if status.since:
-        made = f"{status.done_now} artifacts made since"
-        return f"Snakemake has been running since {_time(status.since)}; {made}"
+        finished = f"{status.done_now} artifacts finished since"
+        return f"Snakemake has been running since {_time(status.since)}; {finished}"
     if status.others:
         return f"Snakemake is running here, on {', '.join(status.others)}"
     if status.killed:

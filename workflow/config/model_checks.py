@@ -83,8 +83,12 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
 
 def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
     """The key and the name of each model that is a teacher or a student."""
-    teachers = [(f"teachers.{role}.model", one.model) for role, one in experiment.teachers.items()]
-    students = [(f"students.{role}.model", one.model) for role, one in experiment.students.items()]
+    teachers = [
+        (f"teachers.{role}.model", teacher.model) for role, teacher in experiment.teachers.items()
+    ]
+    students = [
+        (f"students.{role}.model", student.model) for role, student in experiment.students.items()
+    ]
     return teachers + students
 
 
@@ -99,7 +103,10 @@ def _vocabulary_digest(folder: Path) -> str | None:
     tokenizer = _read(folder / "tokenizer.json")
     if not tokenizer:
         return None
-    tokens = [tokenizer["model"]["vocab"], [one["content"] for one in tokenizer["added_tokens"]]]
+    tokens = [
+        tokenizer["model"]["vocab"],
+        [token["content"] for token in tokenizer["added_tokens"]],
+    ]
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
 
 

@@ -30,7 +30,9 @@ def lines(error: ValidationError, block: type[BaseModel], values: Any, key: str 
 def _joined(path: str, messages: list[str]) -> str:
     # each member of a union complains, and the path is the same
     first, *others = dict.fromkeys(messages)
-    return "; or ".join([first, *(one.removeprefix(path).partition(": ")[2] for one in others)])
+    return "; or ".join(
+        [first, *(message.removeprefix(path).partition(": ")[2] for message in others)]
+    )
 
 
 def _path(fault: ErrorDetails, values: Any) -> list[str | int]:
@@ -92,7 +94,7 @@ def _inside(annotation: Any, part: str | int) -> Any:
     if members and origin is not Literal:  # a union
         tagged = [member for member in members if _tag(member) == part]
         inner = [_inside(member, part) for member in members if member is not type(None)]
-        return tagged[0] if tagged else next((one for one in inner if one is not None), None)
+        return tagged[0] if tagged else next((part for part in inner if part is not None), None)
     field = getattr(annotation, "model_fields", {}).get(part)
     return field.annotation if field else None
 

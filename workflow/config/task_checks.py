@@ -41,8 +41,8 @@ def _lm_eval_faults(place: str, name: str) -> Iterator[str]:
         near = difflib.get_close_matches(name, [*own, *lm_eval_index.index()], n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         yield (
-            f"{place}: {name!r} is no task; {meant}there are {', '.join(own)}, and what lm-eval "
-            f"{metadata.version('lm_eval')} has"
+            f"{place}: unknown task {name!r}; {meant}available: {', '.join(own)}, and the tasks of "
+            f"lm-eval {metadata.version('lm_eval')}"
         )
     elif lm_eval_index.is_in_python(name):
         yield (

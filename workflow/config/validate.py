@@ -26,7 +26,7 @@ FOLDERS = (
     *("students", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
     "published",
 )
-ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows that are no method's
+ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows without a method
 # fields of a method that a row may override, beside hyperparameters
 OVERRIDABLE = {field.name for field in fields(Method)} & set(MethodChoice.model_fields)
 
@@ -149,8 +149,8 @@ def _protocol_faults(experiment: Experiment) -> Iterator[str]:
         yield f"protocol = {protocol!r}: no published numbers for it; allowed: {allowed}"
         return
     measured = published_numbers.pairs(protocol)
-    teachers = _hub_names(experiment, [one.model for one in experiment.teachers.values()])
-    students = _hub_names(experiment, [one.model for one in experiment.students.values()])
+    teachers = _hub_names(experiment, [teacher.model for teacher in experiment.teachers.values()])
+    students = _hub_names(experiment, [student.model for student in experiment.students.values()])
     if not measured & set(product(teachers, students)):
         pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))
         yield (

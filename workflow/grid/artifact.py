@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """JSON with sorted keys: equal values have equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -31,9 +31,9 @@ class Artifact:
         *inputs: tuple[str, "Artifact | None"],
     ) -> "Artifact":
         """An artifact; inputs that are None are left out."""
-        given = [(role, one) for role, one in inputs if one is not None]
-        given.sort(key=lambda pair: (pair[0], pair[1].id))
-        return cls(stage, name, canonical(settings), tuple(given))
+        present = [(role, artifact) for role, artifact in inputs if artifact is not None]
+        present.sort(key=lambda pair: (pair[0], pair[1].id))
+        return cls(stage, name, canonical(settings), tuple(present))
 
     def __hash__(self) -> int:
         return hash(self.id)  # computed once: that of the fields goes through all inputs each time
@@ -41,12 +41,13 @@ class Artifact:
     @cached_property
     def id(self) -> str:
         """A readable name and eight hex digits over settings and inputs."""
-        made_of = [self.stage, self.settings_json, [[role, one.id] for role, one in self.inputs]]
-        return f"{self.name}-{hashlib.sha256(canonical(made_of).encode()).hexdigest()[:8]}"
+        inputs = [[role, input.id] for role, input in self.inputs]
+        identity = [self.stage, self.settings_json, inputs]
+        return f"{self.name}-{hashlib.sha256(canonical(identity).encode()).hexdigest()[:8]}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the job may know."""
+        """The settings of its job."""
         return json.loads(self.settings_json)
 
     @property

@@ -1,4 +1,4 @@
-"""Digests of what the user brings: they enter ids, so that a change of it makes new artifacts."""
+"""Digests of the user's files: they enter ids, so that an edited file makes new artifacts."""
 
 import hashlib
 from functools import cache
@@ -9,7 +9,7 @@ from pipeline.settings.data import DOCSTRING_CORPUS, Docstrings, Files
 
 @cache
 def of_file(path: Path) -> str:
-    """Of a file's content."""
+    """The digest of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
@@ -18,15 +18,15 @@ def of_examples(source: object) -> dict[str, str | dict[str, str]]:
     if isinstance(source, Docstrings):
         return {"corpus": of_file(DOCSTRING_CORPUS)}
     if isinstance(source, Files):
-        named = [source.train, source.validation, source.test, source.plain_text]
-        files = [one for one in named if isinstance(one, str)]
-        return {"digests": {one: of_file(Path(one)) for one in files}}
+        values = [source.train, source.validation, source.test, source.plain_text]
+        files = [value for value in values if isinstance(value, str)]
+        return {"digests": {file: of_file(Path(file)) for file in files}}
     return {}
 
 
 @cache
 def of_folder(folder: Path) -> str:
-    """Of a model: its configuration, and names, sizes and first megabytes of its weights."""
+    """The digest of a model: its configuration, and names, sizes and first 4 MiB of its weights."""
     whole = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def of_folder(folder: Path) -> str:
 
 @cache
 def of_tree(folder: Path) -> str:
-    """Of a folder's files, names and content."""
+    """The digest of a folder: its files' names and content."""
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         whole.update(f"{path.relative_to(folder)} {of_file(path)}\n".encode())

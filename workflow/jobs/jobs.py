@@ -1,4 +1,4 @@
-"""What a rule needs to know of the grid: the inputs, the job and the resources that go with an id.
+"""The inputs, job file and state of each artifact, as the rules and the commands ask for them.
 
 Snakemake is shown unfinished artifacts alone: a finished one is to it a file without a rule. So
 the age of a file, lost metadata of Snakemake, or an input that was lost and made again, redoes no
@@ -113,11 +113,11 @@ class Jobs:
     def inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """The artifacts that a job reads, by role, as Snakemake is to see them."""
         if wildcards.id not in self.grid.by_id:
-            raise ValueError(f"{wildcards.id} is no artifact of experiment {self.experiment}")
+            raise ValueError(f"{wildcards.id} isn't an artifact of experiment {self.experiment}")
         artifact = self.grid.by_id[wildcards.id]
         paths: dict[str, list[str]] = {}
-        for role, one in artifact.inputs:
-            paths.setdefault(role, []).append(self._input(one))
+        for role, input in artifact.inputs:
+            paths.setdefault(role, []).append(self._input(input))
         return paths | _outdated([self.state(artifact)])
 
     def _input(self, artifact: Artifact) -> str:
@@ -135,8 +135,8 @@ class Jobs:
         if self.ignores_code_changes() and (manifest := read_manifest(Path(artifact.path))):
             return str(manifest.get("code"))
         module, plugins = _modules(artifact)
-        own = source_hash.digest(module, plugins)
-        return source_hash.joined([own, *(self.code(one) for _, one in artifact.inputs)])
+        digest = source_hash.digest(module, plugins)
+        return source_hash.joined([digest, *(self.code(input) for _, input in artifact.inputs)])
 
     def sources(self, artifact: Artifact) -> source_hash.Sources:
         """The files behind an artifact's own stage."""
@@ -146,7 +146,7 @@ class Jobs:
         """The content of an artifact's job file."""
         return {
             "stage": STAGES[artifact.stage],
-            "inputs": [[role, one.path] for role, one in artifact.inputs],
+            "inputs": [[role, input.path] for role, input in artifact.inputs],
             "id": artifact.id,
             "code": self.code(artifact),
             "settings": artifact.settings,
@@ -157,7 +157,7 @@ class Jobs:
         return _digest(self.job(self.grid.by_id[wildcards.id]))
 
     def report_digest(self, _: object) -> str:
-        """The same of the report's job."""
+        """A digest of the report's code and settings: a change in either reruns it."""
         return _digest(self.report_job)
 
     def rows_digest(self, _: object) -> str:
@@ -165,31 +165,34 @@ class Jobs:
         return _digest(grid_csv.rows(self.grid))
 
     def prepare_run(self, is_forced: bool) -> None:
-        """Writes what the jobs of a run are told, and notes the sources that they run.
+        """Writes the job files of a run, and records the sources that its jobs run.
 
         These are the jobs of unfinished artifacts, or of all if rules are forced.
         """
-        unfinished = [one for one in self.artifacts if self.state(one) is not State.FINISHED]
-        for one in self.artifacts if is_forced else unfinished:
-            job_files.write(Path(one.path), self.job(one))
+        unfinished = [each for each in self.artifacts if self.state(each) is not State.FINISHED]
+        for artifact in self.artifacts if is_forced else unfinished:
+            job_files.write(Path(artifact.path), self.job(artifact))
         self._write_report_job()
         rows = grid_csv.text(grid_csv.rows(self.grid))
         Path(f"results/{job_files.FOLDER}/{self.experiment}/grid.csv").write_bytes(rows.encode())
-        for code, one in {self.code(one): one for one in unfinished}.items():
-            source_hash.record(code, self.sources(one))
+        for code, artifact in {self.code(artifact): artifact for artifact in unfinished}.items():
+            source_hash.record(code, self.sources(artifact))
         source_hash.record(self.report_job["code"], source_hash.sources(REPORT))
 
     def write_job_file(self, output: Path) -> None:
-        """Writes the job file of one artifact, whose inputs have to be there."""
+        """Writes the job file of one artifact; exits with a line for each unfinished input."""
         if output == Path(self._report):
             self._write_report_job()
             return
         artifact = self.grid.artifacts.get(str(output))
         if artifact is None:
-            sys.exit(f"{output} is no artifact of experiment {self.experiment}")
-        for role, one in artifact.inputs:
-            if not Path(one.path).exists():
-                sys.exit(f"{output} reads {one.path} ({role}), which is not there: make that first")
+            sys.exit(f"{output} isn't an artifact of experiment {self.experiment}")
+        if unfinished := [
+            f"{output} reads {input.path} ({role}), which is {self.state(input).value}"
+            for role, input in artifact.inputs
+            if self.state(input) is not State.FINISHED
+        ]:
+            sys.exit("\n".join(f"{line}: make it first" for line in unfinished))
         job_files.write(output, self.job(artifact))
 
     def _write_report_job(self) -> None:
@@ -222,13 +225,13 @@ class Jobs:
 
     @cached_property
     def unfinished(self) -> list[Artifact]:
-        """What is to be made for the report: each after all that it is made from."""
+        """The unfinished artifacts that the report needs, each after its inputs."""
         ordered: dict[Artifact, None] = {}
 
         def visit(artifact: Artifact) -> None:
             if artifact not in ordered and self.state(artifact) is not State.FINISHED:
-                for _, one in artifact.inputs:
-                    visit(one)
+                for _, input in artifact.inputs:
+                    visit(input)
                 ordered[artifact] = None
 
         for artifact in self.evaluated:
@@ -237,7 +240,7 @@ class Jobs:
 
     @cached_property
     def evaluated(self) -> list[Artifact]:
-        """All that the report reads: checkpoints, their evaluations, their teachers' caches.
+        """The artifacts that the report reads: checkpoints, their evaluations, teachers' caches.
 
         A cache is large: once there is a report, it may be deleted.
         """
@@ -248,11 +251,11 @@ class Jobs:
         return list(dict.fromkeys([self.grid.data(), *models, *caches, *evals]))
 
     def grid_inputs(self, _: object) -> dict[str, list[str]]:
-        """All that stands behind the rows of `grid.csv`."""
+        """The inputs of `grid.csv`: every artifact of its rows."""
         return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.grid_state])
 
     def report_inputs(self, _: object) -> dict[str, list[str]]:
-        """All that the report reads beside `grid.csv`."""
+        """The inputs of the report beside `grid.csv`."""
         return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.report_state])
 
     @cached_property
@@ -266,7 +269,7 @@ class Jobs:
 
     @cached_property
     def report_state(self) -> State:
-        """The state of the report on disk; its id says nothing of its settings."""
+        """The state of the report on disk; its settings are compared, as its id is only a name."""
         folder, job = Path(self._report), self.report_job
         manifest = read_manifest(folder)
         if manifest and canonical(manifest.get("settings")) != canonical(job["settings"]):
@@ -277,7 +280,7 @@ class Jobs:
     def report_job(self) -> dict[str, Any]:
         """Id, code and settings of the report."""
         evals = self.grid.evaluations.values()
-        read = sorted(f"{one.id} {self.code(one)}" for one in evals)
+        read = sorted(f"{evaluation.id} {self.code(evaluation)}" for evaluation in evals)
         code = source_hash.joined([source_hash.digest(REPORT), *read])
         return {"id": self.experiment, "code": code, "settings": self.grid.describe()}
 

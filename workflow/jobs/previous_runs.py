@@ -1,4 +1,4 @@
-"""What earlier runs left in `results/`: of an artifact, the one whose place it takes."""
+"""The artifacts of earlier runs in `results/`, and which of them a new one replaces."""
 
 import csv
 import json
@@ -21,12 +21,12 @@ INPUT = 100  # an input that differs weighs more than a setting: it has settings
 class Change:
     """A setting, or an input by its role, that is another one."""
 
-    place: str
+    path: str  # of a setting, by its dotted keys; or the role of an input
     old: object
     new: object
 
     def __str__(self) -> str:
-        return f"{self.place}: {_shown(self.old)} -> {_shown(self.new)}"
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
 
 
 def _shown(value: object) -> str:
@@ -52,14 +52,14 @@ class ArtifactStore:
 
     @cached_property
     def _named(self) -> Mapping[tuple[str, str], list[str]]:
-        found = defaultdict(list)
+        named = defaultdict(list)
         for id, stage in self.stages.items():
-            found[stage, id.rpartition("-")[0]].append(id)
-        return found
+            named[stage, id.rpartition("-")[0]].append(id)
+        return named
 
     @cache
     def manifest(self, stage: str, id: str) -> Manifest | None:
-        """What an artifact says of itself."""
+        """An artifact's manifest; None if it is missing or damaged."""
         return read_manifest(self.results / stage / id)
 
     def previous(self, artifact: Artifact, used: frozenset[str], last: frozenset[str]) -> str:
@@ -67,26 +67,28 @@ class ArtifactStore:
 
         Those in `used` have a place of their own; those in `last` come before all others.
         """
-        ids = [one for one in self._named[artifact.stage, artifact.name] if one not in used]
-        ids = [one for one in ids if one in last] or ids
-        made = {id: one for id in ids if (one := self.manifest(artifact.stage, id))}
-        if not made:
-            return ""
-        return max(made, key=lambda id: (-_distance(made[id], artifact), made[id].get("finished")))
+        ids = [id for id in self._named[artifact.stage, artifact.name] if id not in used]
+        ids = [id for id in ids if id in last] or ids
+        manifests = {id: read for id in ids if (read := self.manifest(artifact.stage, id))}
+
+        def nearness(id: str) -> tuple[int, str]:
+            return -_distance(manifests[id], artifact), manifests[id].get("finished", "")
+
+        return max(manifests, key=nearness, default="")
 
     def ancestors(self, grid: Path) -> frozenset[str]:
-        """The ids of all that stands behind a `grid.csv`; none if there is no such file."""
+        """The ids of all artifacts behind a `grid.csv`; empty without such a file."""
         if not grid.is_file():
             return frozenset()
         with grid.open(newline="") as file:
             waiting = [value for row in csv.DictReader(file) for value in _ids(row)]
-        found: set[str] = set()
+        ancestors: set[str] = set()
         while waiting:
             id = waiting.pop()
-            if id not in found and id in self.stages:
-                found.add(id)
+            if id not in ancestors and id in self.stages:
+                ancestors.add(id)
                 waiting += ((self.manifest(self.stages[id], id) or {}).get("inputs") or {}).values()
-        return frozenset(found)
+        return frozenset(ancestors)
 
 
 def _ids(row: Mapping[str, str]) -> list[str]:
@@ -104,8 +106,8 @@ def input_changes(manifest: Manifest, artifact: Artifact) -> list[Change]:
     for role, id in manifest.get("inputs", {}).items():
         old[re.sub(r"-\d+$", "", role)].add(id)  # several of a role are numbered
     new: dict[str, set[str]] = defaultdict(set)
-    for role, one in artifact.inputs:
-        new[role].add(one.id)
+    for role, input in artifact.inputs:
+        new[role].add(input.id)
     return [
         Change(role, _listed(old[role] - new[role]), _listed(new[role] - old[role]))
         for role in sorted({*old, *new})
@@ -122,12 +124,12 @@ def _distance(manifest: Manifest, artifact: Artifact) -> int:
     return len(settings) + INPUT * len(input_changes(manifest, artifact))
 
 
-def _differences(old: object, new: object, place: str = "") -> list[Change]:
+def _differences(old: object, new: object, path: str = "") -> list[Change]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = dict.fromkeys([*new, *old])
         return [
             change
             for key in keys
-            for change in _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+            for change in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
-    return [] if old == new else [Change(place, old, new)]
+    return [] if old == new else [Change(path, old, new)]

@@ -1,4 +1,4 @@
-"""Why a job would run, in words: of what is on the disk, and of what was there before."""
+"""Why a job would run, in words, from the artifacts on disk and those of earlier runs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,11 +32,11 @@ class Reasons:
 
     @cached_property
     def _used(self) -> frozenset[str]:
-        return frozenset(one.id for one in self.jobs.grid.artifacts.values())
+        return frozenset(artifact.id for artifact in self.jobs.artifacts)
 
     @cached_property
     def _last(self) -> frozenset[str]:
-        """What the last report of this experiment was made from."""
+        """The ids of all artifacts behind the last report of this experiment."""
         return self.store.ancestors(RESULTS / self.jobs.experiment / "grid.csv")
 
     def previous(self, artifact: Artifact) -> str:
@@ -50,31 +50,33 @@ class Reasons:
         if reason := _of_lost(artifact):
             return reason
         before = self.previous(artifact)
-        made = self.store.manifest(artifact.stage, before) if before else None
-        if made is None:
+        manifest = self.store.manifest(artifact.stage, before) if before else None
+        if manifest is None:
             return Reason("new", "new")
-        settings = [str(one) for one in previous_runs.setting_changes(made, artifact.settings)]
-        inputs = previous_runs.input_changes(made, artifact)
-        told = tuple(map(str, inputs))
+        settings = list(map(str, previous_runs.setting_changes(manifest, artifact.settings)))
+        inputs = previous_runs.input_changes(manifest, artifact)
+        input_lines = tuple(map(str, inputs))
         if before not in self._last:  # another experiment's, or of a run without a report
-            return Reason("new", "new", before, told)
+            return Reason("new", "new", before, input_lines)
         if settings:
-            return Reason("settings", f"settings changed: {'; '.join(settings)}", before, told)
-        roles = ", ".join(one.place for one in inputs)
-        return Reason("inputs", f"made from other inputs: {roles}", before, told)
+            return Reason(
+                "settings", f"settings changed: {'; '.join(settings)}", before, input_lines
+            )
+        roles = ", ".join(change.path for change in inputs)
+        return Reason("inputs", f"made from other inputs: {roles}", before, input_lines)
 
     def _of_outdated(self, artifact: Artifact) -> Reason:
-        made = read_manifest(Path(artifact.path))
-        if made is None or made.get("id") != artifact.id:
+        manifest = read_manifest(Path(artifact.path))
+        if manifest is None or manifest.get("id") != artifact.id:
             return Reason("damaged", "damaged: its manifest does not say what it is")
-        old = recorded(str(made.get("code")))
+        old = recorded(str(manifest.get("code")))
         if old is None:
-            return Reason("code", "code changed: of which files, nobody has noted")
+            return Reason("code", "code changed: no record of which files")
         if files := changed_files(old, self.jobs.sources(artifact)):
             return Reason("code", f"code changed: {', '.join(files)}")
-        inputs = [role for role, one in artifact.inputs if self._is_outdated(one)]
+        inputs = [role for role, input in artifact.inputs if self._is_outdated(input)]
         roles = ", ".join(dict.fromkeys(inputs))
-        return Reason("code", f"code of its inputs changed: {roles or 'made anew since'}")
+        return Reason("code", f"code of its inputs changed: {roles or 'remade since'}")
 
     def _is_outdated(self, artifact: Artifact) -> bool:
         return self.jobs.state(artifact) is not State.FINISHED
@@ -84,29 +86,29 @@ class Reasons:
         if self.jobs.grid_state is State.ABSENT:
             return Reason("new", "new")
         if self.jobs.grid_state is State.OUTDATED:
-            return Reason("inputs", "its cells are others")
-        return Reason("inputs", "its evaluations are made anew")
+            return Reason("inputs", "its cells changed")
+        return Reason("inputs", "its evaluations are remade")
 
     def of_report(self) -> Reason:
         """Why the report would be made."""
-        made = read_manifest(RESULTS / self.jobs.experiment / "report")
-        if made is None:
+        manifest = read_manifest(RESULTS / self.jobs.experiment / "report")
+        if manifest is None:
             return Reason("new", "new")
         job = self.jobs.report_job
-        if settings := previous_runs.setting_changes(made, job["settings"]):
+        if settings := previous_runs.setting_changes(manifest, job["settings"]):
             return Reason("settings", f"settings changed: {'; '.join(map(str, settings))}")
-        old = recorded(str(made.get("code")))
+        old = recorded(str(manifest.get("code")))
         files = changed_files(old, sources(REPORT)) if old else ()
         if files:
             return Reason("code", f"code changed: {', '.join(files)}")
-        return Reason("inputs", "its evaluations are others, or made anew")
+        return Reason("inputs", "its evaluations were changed or remade")
 
 
 def _of_lost(artifact: Artifact) -> Reason | None:
-    """What was begun or made before, if it was."""
+    """The reason to remake an artifact that was begun or finished before; None if it wasn't."""
     state = RESULTS / "state" / artifact.id
     if state.exists():
-        return Reason("unfinished", "cut off: goes on from its saved state")
+        return Reason("unfinished", "cut off: resumes from its saved state")
     if (RESULTS / "benchmarks" / artifact.stage / f"{artifact.id}.tsv").exists():
         return Reason("lost", "lost: it was made before, and is no longer there")
     log = RESULTS / "logs" / artifact.stage / f"{artifact.id}.log"
@@ -115,8 +117,8 @@ def _of_lost(artifact: Artifact) -> Reason | None:
     return None
 
 
-def configuration_changes(made: Manifest, jobs: Jobs) -> list[Change]:
-    """What is not as in the configuration of the last report."""
+def configuration_changes(manifest: Manifest, jobs: Jobs) -> list[Change]:
+    """The configuration's changes since the report that the manifest is of."""
     new = jobs.report_job["settings"]["config"]
-    old = made.get("settings", {}).get("config", {})
+    old = manifest.get("settings", {}).get("config", {})
     return previous_runs.setting_changes({"settings": old}, new)

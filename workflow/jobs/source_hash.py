@@ -26,7 +26,7 @@ Sources = dict[str, str]  # a digest of each file that counts for a stage
 @cache
 def digest(module: str, plugins: tuple[str, ...] = ()) -> str:
     """Eight hex digits over the import closure of a module, and of what it loads by name."""
-    return joined(f"{path} {one}" for path, one in sources(module, plugins).items())
+    return joined(f"{path} {digest}" for path, digest in sources(module, plugins).items())
 
 
 def joined(parts: Iterable[str]) -> str:
@@ -65,13 +65,13 @@ def changed_files(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, 
 @cache
 def closure(module: str) -> frozenset[str]:
     """A module and all that it imports, directly or not."""
-    found, waiting = {module}, [module]
+    modules, waiting = {module}, [module]
     while waiting:
-        one = waiting.pop()
-        for name in (_imports(one) | _packages(one)) - found - NOT_IN_RESULTS:
-            found.add(name)
+        importer = waiting.pop()
+        for name in (_imports(importer) | _packages(importer)) - modules - NOT_IN_RESULTS:
+            modules.add(name)
             waiting.append(name)
-    return frozenset(found)
+    return frozenset(modules)
 
 
 def _packages(module: str) -> set[str]:
@@ -82,14 +82,14 @@ def _packages(module: str) -> set[str]:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(name for name in found if _path(name) is not None)
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(name for name in names if _path(name) is not None)
 
 
 def _path(module: str) -> Path | None:
@@ -119,27 +119,27 @@ def _module_digest(module: str) -> str:
     # assets beside a package (templates, styles) are code too
     path, assets = _file(module), []
     if path.name == "__init__.py":
-        assets = [one.read_bytes() for one in sorted(path.parent.glob("*.*")) if _is_asset(one)]
+        assets = [file.read_bytes() for file in sorted(path.parent.glob("*.*")) if _is_asset(file)]
     return hashlib.sha256(b"\0".join([" ".join(code).encode(), *assets])).hexdigest()[:16]
 
 
 def _spell(value: Any, code: list[str]) -> None:
-    """Appends to `code` what a syntax tree says, without places and docstrings.
+    """Appends a syntax tree to `code`, without line numbers and docstrings.
 
-    Faster than `ast.unparse`, and what has no value is left out: a Python that adds a field to its
-    trees gives the same digests.
+    Faster than `ast.unparse`, and fields without a value are left out: a Python that adds a field
+    to its trees gives the same digests.
     """
     if isinstance(value, ast.AST):
         code.append(type(value).__name__)
         for field in value._fields:
-            held = _without_docstring(value) if field == "body" else getattr(value, field, None)
-            if held is not None and held != []:
+            child = _without_docstring(value) if field == "body" else getattr(value, field, None)
+            if child is not None and child != []:
                 code.append(field)
-                _spell(held, code)
+                _spell(child, code)
     elif isinstance(value, list):
         code.append("[")
-        for one in value:
-            _spell(one, code)
+        for element in value:
+            _spell(element, code)
         code.append("]")
     else:
         code.append(repr(value))

@@ -85,7 +85,7 @@ def run_artifact(
         sys.exit(f"profile: {error}")
     jobs = Jobs.of_file(configfile)
     jobs.write_job_file(output)
-    limits = MachineLimits(threads=os.cpu_count() or 1)
+    limits = MachineLimits()
     artifact = jobs.grid.artifacts.get(str(output))
     if artifact is not None:  # otherwise it is the report
         requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)

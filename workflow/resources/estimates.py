@@ -151,29 +151,34 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
     hidden = settings.get("tier") == "hidden"
-    kept = 0 if hidden else settings.get("draws") or settings["k"]
-    per_token = 2 * model.width if hidden else 3 * kept + 16
+    support = 0 if hidden else settings.get("draws") or settings["k"]
+    per_token = 2 * model.width if hidden else 3 * support + 16
     done = _read_and_write(grid, model, texts, 0, 0, disk_per_token=per_token)
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
     # two shards as they were captured, and one as it is put into its columns
-    host = shard * (8 * model.width if hidden else 60 * kept)
+    host = shard * (8 * model.width if hidden else 60 * support)
     return replace(done, host=host, disk=done.disk + 4 * model.vocabulary * model.width * hidden)
 
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
-    model, asked = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
+    model, settings = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
     texts = _examples(grid)["test"]
-    tasks = sum(1 for one in asked.tasks if one != HELD_OUT)
-    answers = tasks * (asked.items or texts) * len(asked.decoding_seeds)
-    done = _read_and_write(grid, model, texts, answers, asked.max_new_tokens, disk_per_token=100)
+    tasks = sum(1 for task in settings.tasks if task != HELD_OUT)
+    answers = tasks * (settings.items or texts) * len(settings.decoding_seeds)
+    new_tokens = settings.max_new_tokens
+    workload = _read_and_write(grid, model, texts, answers, new_tokens, disk_per_token=100)
     # exposure reads one teacher after another
-    live = [_size(grid, one).parameters for role, one in artifact.inputs if role == "teacher"]
-    caches = [one for role, one in artifact.inputs if role == "cache"]
-    if live or any(one.settings.get("tier") == "hidden" for one in caches):
+    teachers = [input for role, input in artifact.inputs if role == "teacher"]
+    caches = [input for role, input in artifact.inputs if role == "cache"]
+    if teachers or any(cache.settings.get("tier") == "hidden" for cache in caches):
         more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * model.vocabulary
-        done = replace(done, per_position=done.per_position + more)
-    most = max(live, default=0)
-    return replace(done, loaded=done.loaded + 4 * most, resident=done.resident + 6 * most)
+        workload = replace(workload, per_position=workload.per_position + more)
+    largest = max((_size(grid, teacher).parameters for teacher in teachers), default=0)
+    return replace(
+        workload,
+        loaded=workload.loaded + 4 * largest,
+        resident=workload.resident + 6 * largest,
+    )
 
 
 def _read_and_write(
@@ -253,7 +258,8 @@ def _examples(grid: Grid) -> dict[str, int]:
     else:
         whole = _file_examples(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
         test, validation = (
-            one if isinstance(one, int) else whole // 10 for one in (source.test, source.validation)
+            split if isinstance(split, int) else whole // 10
+            for split in (source.test, source.validation)
         )
     limits = {"train": data.train_limit, "test": data.test_limit}
     counts = {"train": max(1, whole - test - validation), "validation": validation, "test": test}

@@ -67,11 +67,11 @@ class Machine:
         file = folder / "config.yaml"
         if not file.is_file():
             raise ValueError(f"{file}: there is no such file; a profile is a folder that has one")
-        given = yaml.safe_load(file.read_text(encoding="utf-8")).get("default-resources") or {}
-        if isinstance(given, list):  # Snakemake takes both
-            given = dict(one.split("=", 1) for one in given)
-            given = {name: int(one) if one.isdecimal() else one for name, one in given.items()}
-        return cls.of({name: FileSetting(value) for name, value in given.items()})
+        raw = yaml.safe_load(file.read_text(encoding="utf-8")).get("default-resources") or {}
+        if isinstance(raw, list):  # Snakemake takes both
+            texts = dict(line.split("=", 1) for line in raw)
+            raw = {name: int(text) if text.isdecimal() else text for name, text in texts.items()}
+        return cls.of({name: FileSetting(value) for name, value in raw.items()})
 
     @property
     def speed(self) -> Speed:

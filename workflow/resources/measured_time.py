@@ -1,8 +1,7 @@
-"""What jobs will take: as measured when they ran before, else by formula, set right by what ran.
+"""The expected cost of jobs: as measured in an earlier run, else a formula scaled to other jobs.
 
 A formula knows a job's operations and a usual machine (`workflow.resources.estimates`). Where jobs
-of the
-same stage have run here, their seconds over those of the formula correct it for the others.
+of the same stage have run here, their seconds over those of the formula correct it for the others.
 """
 
 import csv
@@ -27,7 +26,7 @@ SAMPLES = 100  # of a stage's jobs: more would not make a better guess, and file
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job will take, and how that is known."""
+    """The expected time, disk and GPU memory of a job, and the basis of the expectation."""
 
     seconds: float
     disk_mb: int
@@ -38,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sample:
-    """A job that has run, and what the formula says of it."""
+    """The measured seconds of a job that has run, beside those of the formula."""
 
     seconds: float
     expected: float
@@ -62,11 +61,13 @@ class Costs:
     reasons: Reasons
 
     def of(self, artifact: Artifact) -> Cost:
-        """What the job of an artifact will take."""
+        """The expected cost of an artifact's job."""
         expected = estimate(self.jobs.grid, artifact)
         seconds, basis = expected.seconds, "formula"
         if samples := self._samples.get(STAGES[artifact.stage]):
-            seconds *= sum(one.seconds for one in samples) / sum(one.expected for one in samples)
+            seconds *= sum(sample.seconds for sample in samples) / sum(
+                sample.expected for sample in samples
+            )
             basis = "scaled"
         if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
             seconds, basis = measured, "measured"
@@ -76,50 +77,50 @@ class Costs:
 
     @cached_property
     def _samples(self) -> Mapping[str, list[Sample]]:
-        """For each module that has jobs to run: those of it that have run."""
-        found = {}
-        for module in {STAGES[one.stage] for one in self.jobs.unfinished}:
-            found[module] = list(islice(self._own(module), SAMPLES)) or list(
+        """The jobs that have run, by module, for each module with unfinished jobs."""
+        samples = {}
+        for module in {STAGES[artifact.stage] for artifact in self.jobs.unfinished}:
+            samples[module] = list(islice(self._finished(module), SAMPLES)) or list(
                 islice(self._of_previous(module), SAMPLES)
             )
-        return found
+        return samples
 
-    def _own(self, module: str) -> Iterator[Sample]:
-        """Those of this very experiment."""
-        for one in self.jobs.grid.artifacts.values():
-            if STAGES[one.stage] == module:
-                seconds = seconds_of(one.stage, one.id)
+    def _finished(self, module: str) -> Iterator[Sample]:
+        """The finished jobs of this experiment."""
+        for artifact in self.jobs.artifacts:
+            if STAGES[artifact.stage] == module:
+                seconds = seconds_of(artifact.stage, artifact.id)
                 if seconds is not None:
-                    yield Sample(seconds, estimate(self.jobs.grid, one).seconds)
+                    yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds)
 
     def _of_previous(self, module: str) -> Iterator[Sample]:
-        """Those whose place others are to take, with the settings that they had."""
-        for one in self.jobs.unfinished:
-            before = self.reasons.previous(one) if STAGES[one.stage] == module else ""
-            made = self.reasons.store.manifest(one.stage, before) if before else None
-            seconds = seconds_of(one.stage, before)
-            if made is not None and seconds is not None and _same_keys(made, one):
-                old = replace(one, settings_json=canonical(made["settings"]))
+        """The earlier jobs whose artifacts are to be replaced, with the settings that they had."""
+        for artifact in self.jobs.unfinished:
+            before = self.reasons.previous(artifact) if STAGES[artifact.stage] == module else ""
+            manifest = self.reasons.store.manifest(artifact.stage, before) if before else None
+            seconds = seconds_of(artifact.stage, before)
+            if manifest is not None and seconds is not None and _same_keys(manifest, artifact):
+                old = replace(artifact, settings_json=canonical(manifest["settings"]))
                 yield Sample(seconds, estimate(self.jobs.grid, old).seconds)
 
 
-def _same_keys(made: Manifest, artifact: Artifact) -> bool:
+def _same_keys(manifest: Manifest, artifact: Artifact) -> bool:
     """Whether a formula can read the old settings: code of another day may have had others."""
     return all(
         change.old is not None and change.new is not None
-        for change in setting_changes(made, artifact.settings)
+        for change in setting_changes(manifest, artifact.settings)
     )
 
 
 def wall_seconds(artifacts: Sequence[Artifact], seconds: Mapping[str, float], slots: int) -> float:
-    """When the last job ends if so many run at once, each as soon as its inputs are there.
+    """The end of the last job if `slots` run at once, each as soon as its inputs are finished.
 
     `artifacts` stand after their inputs; `seconds` are by id.
     """
     free, ends = [0.0] * slots, {}
-    for one in artifacts:
-        ready = max((ends.get(other.id, 0.0) for _, other in one.inputs), default=0.0)
+    for artifact in artifacts:
+        ready = max((ends.get(input.id, 0.0) for _, input in artifact.inputs), default=0.0)
         begin = max(ready, heapq.heappop(free))
-        ends[one.id] = begin + seconds[one.id]
-        heapq.heappush(free, ends[one.id])
+        ends[artifact.id] = begin + seconds[artifact.id]
+        heapq.heappush(free, ends[artifact.id])
     return max(ends.values(), default=0.0)

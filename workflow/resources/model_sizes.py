@@ -47,7 +47,7 @@ BASES = ("model", "start", "base")  # roles of the input that a checkpoint has i
 
 @dataclass(frozen=True)
 class Size:
-    """What memory and time are proportional to."""
+    """The dimensions of a model that memory and time are proportional to."""
 
     parameters: int
     layers: int
@@ -57,7 +57,7 @@ class Size:
 
     @property
     def depth(self) -> int:
-        """What one position leaves in memory is proportional to it."""
+        """Layers times width, to which the activations of a position are proportional."""
         return self.layers * self.width
 
     @property
@@ -89,7 +89,7 @@ def size(artifact: Artifact, vocabulary: int | None) -> Size:
     """
     if artifact.stage == "models":
         return _source_size(artifact, vocabulary)
-    return size(next(one for role, one in artifact.inputs if role in BASES), vocabulary)
+    return size(next(input for role, input in artifact.inputs if role in BASES), vocabulary)
 
 
 def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
@@ -105,7 +105,7 @@ def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
         case PypiModel():
             return of_name(source.package)
         case LayersOf():
-            (base,) = (one for role, one in artifact.inputs if role == "base")
+            (base,) = (input for role, input in artifact.inputs if role == "base")
             return _cut(size(base, vocabulary), source.layers)
     raise AssertionError(source)
 
@@ -131,13 +131,13 @@ def _of_hub(model: HubModel) -> Size:
 
 
 def of_name(name: str) -> Size:
-    """What the name of a public model says of its size."""
-    own = name.rsplit("/", 1)[-1].lower()
-    if own in KNOWN:
-        return KNOWN[own]
-    found = NAMED_SIZE.findall(own)
-    parameters = round(float(found[-1][0]) * UNITS[found[-1][1]]) if found else ASSUMED_PARAMETERS
-    family = next((one for part, one in FAMILIES.items() if part in own), "")
+    """The size that the name of a public model tells, or an assumed one."""
+    model = name.rsplit("/", 1)[-1].lower()
+    if model in KNOWN:
+        return KNOWN[model]
+    sizes = NAMED_SIZE.findall(model)
+    parameters = round(float(sizes[-1][0]) * UNITS[sizes[-1][1]]) if sizes else ASSUMED_PARAMETERS
+    family = next((family for part, family in FAMILIES.items() if part in model), "")
     return _usual(parameters, family)
 
 
@@ -150,8 +150,8 @@ def _usual(parameters: int, family: str) -> Size:
 def _cut(whole: Size, layers: int) -> Size:
     """Some layers of a model, with all of its embeddings and its last norm."""
     around = min(whole.embedding + whole.width, whole.parameters // 2)
-    kept = min(1.0, layers / whole.layers) * (whole.parameters - around)
-    return replace(whole, parameters=round(around + kept), layers=layers)
+    inside = min(1.0, layers / whole.layers) * (whole.parameters - around)
+    return replace(whole, parameters=round(around + inside), layers=layers)
 
 
 def of_folder(folder: Path) -> Size:
