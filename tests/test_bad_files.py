@@ -1,6 +1,5 @@
 """Bad files are refused by the stage that reads them, in one line, and leave no artifact."""
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from snaking import ROOT, Copy, saved_model
+from stage_commands import job_file
 
 from pipeline.artifacts import checksums
 from pipeline.artifacts.artifact import read_json, write_json
@@ -18,11 +18,11 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
 
-def stage(module: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
+def stage(name: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
     """The one line with which a stage refuses its input."""
-    job = json.dumps({"id": out.name, "code": "", "settings": settings})
+    job = job_file(out.with_name(f"{out.name}.job.json"), out.name, settings, "")
     named = [part for role, path in flags.items() for part in (f"--{role}", str(path))]
-    command = [sys.executable, "-m", f"pipeline.{module}", job, "--out", str(out), *named]
+    command = [sys.executable, "-m", "pipeline", name, "--job", str(job), "--out", str(out), *named]
     machine = os.environ | {"HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=machine, capture_output=True, text=True, check=False
@@ -54,12 +54,12 @@ def from_files(path: Path, **more: object) -> dict[str, Any]:
 def test_a_faulty_file_is_named_with_its_line(content: str, said: str, tmp_path: Path):
     path = tmp_path / "examples.jsonl"
     path.write_text(content)
-    assert stage("data", from_files(path), tmp_path / "data").startswith(f"{path}{said}")
+    assert stage("prepare_data", from_files(path), tmp_path / "data").startswith(f"{path}{said}")
 
 
 def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
     settings = {"examples": {"source": "hub", "name": "someone/instructions"}}
-    line = stage("data", settings, tmp_path / "data")
+    line = stage("prepare_data", settings, tmp_path / "data")
     assert "someone/instructions" in line
     assert "can't be loaded from the hub" in line
     assert "`files`" in line
@@ -68,7 +68,7 @@ def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
 
 def test_a_model_hub_out_of_reach_names_what_works_without(tmp_path: Path):
     settings = {"source": "hub", "name": "someone/model", "revision": "main", "seed": 0}
-    line = stage("models", settings, tmp_path / "model")
+    line = stage("prepare_model", settings, tmp_path / "model")
     assert line.startswith("someone/model@main could not be downloaded from the model hub")
     assert all(name in line for name in ("`path`", "`pypi`", "`shape`"))
 
@@ -92,9 +92,9 @@ class TestAfterTheChain:
     ):
         settings = grid.student("sft", "small", "large", 1).settings
         settings["training"] |= {"learning_rate": 1e30, "steps": 6}
-        line = stage("distill", settings, tmp_path / "student", **files, state=tmp_path / "state")
+        line = stage("train", settings, tmp_path / "student", **files, state=tmp_path / "state")
         assert re.match(
-            r"the (loss is|gradient has the norm) (nan|inf) at step [2-6], on the batch of exam",
+            r"the (loss|gradient norm) is (nan|inf) at step [2-6], on the batch of exam",
             line,
         )
         assert line.endswith("a lower training.learning_rate may help")
@@ -112,7 +112,7 @@ class TestAfterTheChain:
         saved_model(tmp_path / "other" / "model", {"<end>": 0, "cat": 1})
         files |= {"start": tmp_path / "other", "state": tmp_path / "state"}
         settings = grid.student("sft", "small", "large", 1).settings
-        line = stage("distill", settings, tmp_path / "student", **files)
+        line = stage("train", settings, tmp_path / "student", **files)
         assert line.startswith(f"{tmp_path / 'other'} has another vocabulary (")
         assert f"than the texts in {files['tokens']} (" in line
 
@@ -121,7 +121,7 @@ class TestAfterTheChain:
     ):
         inputs = {role: chain.folder / one.path for role, one in grid.signals("large").inputs}
         inputs["state"] = tmp_path / "state"
-        line = stage("teacher_cache", {"k": 5000}, tmp_path / "cache", **inputs)
+        line = stage("cache_teacher", {"k": 5000}, tmp_path / "cache", **inputs)
         assert line == "teacher_cache.k = 5000: the vocabulary has 320 tokens"
 
     def test_a_cache_of_another_teacher_is_refused(
@@ -131,7 +131,7 @@ class TestAfterTheChain:
         foreign = shutil.copytree(mine, tmp_path / "larger-01234567")
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": foreign, "state": tmp_path / "state"}
-        line = stage("distill", settings, tmp_path / "student", **files)
+        line = stage("train", settings, tmp_path / "student", **files)
         teacher = grid.teacher("large").id
         assert line.startswith(f"{foreign} holds {mine.name}, the signal of {teacher}; delete it")
 
@@ -144,7 +144,7 @@ class TestAfterTheChain:
         cache = chain.folder / grid.signals("large").path
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}
-        line = stage("distill", settings, tmp_path / "student", **files)
+        line = stage("train", settings, tmp_path / "student", **files)
         made_from = grid.tokens().id
         assert line.startswith(
             f"{cache} holds the teacher's signal for {made_from}, not for texts-"
@@ -159,7 +159,7 @@ class TestAfterTheChain:
         shard.write_bytes(shard.read_bytes()[:100])
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": cache, "state": tmp_path / "state"}
-        line = stage("distill", settings, tmp_path / "student", **files)
+        line = stage("train", settings, tmp_path / "student", **files)
         size = (given / shard.name).stat().st_size
         aside = tmp_path / "results/damaged/caches" / f"{given.name}.1"
         assert line == (

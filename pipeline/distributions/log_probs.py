@@ -13,8 +13,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction, once_differentiable
+from torch.autograd.function import BackwardCFunction
 
+from pipeline.runtime.autograd import once_differentiable
 from pipeline.runtime.transfer import to_device
 
 Logits = Float[Tensor, "tokens vocabulary"]

@@ -111,10 +111,10 @@ def base_divergences() -> list[str]:
     return [name for name in names("losses") if class_constant("losses", name, constant, False)]
 
 
-def inner_losses(loss: str, settings: Mapping[str, str]) -> list[str]:
+def inner_losses(loss: str, settings: Mapping[str, object]) -> list[str]:
     """The losses that a loss with these settings is built around."""
     fields = hyperparameters("losses", loss).values()
-    return [settings[field.name] for field in fields if field.is_base_divergence]
+    return [str(settings[field.name]) for field in fields if field.is_base_divergence]
 
 
 def names(kind: Kind) -> list[str]:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
+
+from pipeline.runtime.autograd import once_differentiable
 
 Hidden = Float[Tensor, "tokens width"]
 Logits = Float[Tensor, "tokens vocabulary"]
