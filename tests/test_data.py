@@ -7,7 +7,7 @@ from pathlib import Path
 from small_tables import DOLLY, files, gathered, jsonl, rows
 from stage_commands import job_file, run_stage
 
-from pipeline.artifacts import lock, schemas
+from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, prompt
 from pipeline.settings.data import Columns, Template
 
@@ -60,7 +60,7 @@ def test_a_fault_ends_the_stage_with_one_line_and_leaves_nothing(tmp_path: Path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {train}:10: no column 'output'")
     assert "Traceback" not in done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", "out.json", lock.LOCK}
+    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", "out.json", ".out.lock"}
 
 
 def test_questions_shared_with_given_test_files_are_kept_counted_and_named(tmp_path: Path) -> None:

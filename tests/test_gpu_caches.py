@@ -35,13 +35,13 @@ BUDGET = 60  # positions in a micro-batch, of which there are several
 STORED = {torch.float32, torch.float16, torch.int32, torch.int64}
 # what may make the host wait in a pass over texts: how often a micro-batch, and why it must
 CAPTURE_WAITS = {
-    "item pipeline/distributions/ranking.py:likeliest": (
+    "item pipeline/distributions/ranking.py:top_tokens": (
         1,
         "whether any are tied: to sort all of them is dearer",
     )
 }
 HELD_OUT_WAITS = {
-    "item pipeline/distributions/ranking.py:likeliest": (
+    "item pipeline/distributions/ranking.py:top_tokens": (
         3,
         "the same, of a student and two teachers",
     ),

@@ -64,7 +64,7 @@ def test_after_a_kill_the_same_command_goes_on(killed: Path):
     assert list((killed / ".snakemake/locks").glob("*.lock"))
     command = [sys.executable, "-m", "workflow.commands.main", "status"]
     told = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=False)
-    assert "was killed: start it again, and it goes on" in told.stdout, told.stderr
+    assert "was killed: run it again" in told.stdout, told.stderr
 
     command = snakemake("--until", "data")
     done = subprocess.run(command, cwd=killed, capture_output=True, text=True, check=False)
