@@ -20,7 +20,7 @@ from pipeline.training.state import initial_state
 STEPS = 3
 # what may make the host wait in training, how often a step at most, and why it must
 WAITS = {
-    "event pipeline/runtime/transfer.py:Numbers.read": (
+    "event pipeline/runtime/transfer.py:AsyncScalars.read": (
         2,
         "loss and gradient norm, mostly of a step ago",
     ),

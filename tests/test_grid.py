@@ -47,11 +47,11 @@ def test_a_default_that_is_written_out_is_no_other_setting(tiny: dict[str, Any])
     assert ids(edited(tiny, written)) == ids(tiny)
 
 
-def test_what_came_with_the_tiers_is_in_no_id_of_a_cache_without_it(tiny: dict[str, Any]):
+def test_a_default_that_is_spelt_out_changes_no_id(tiny: dict[str, Any]):
     written = {"teacher_cache.tier": "top_k", "training.precision": "auto"}
     assert ids(edited(tiny, written)) == ids(tiny)
     settings = Grid(validate(tiny)).signals("large").settings
-    assert set(settings) == {"k", "splits", "shard_texts"}
+    assert set(settings) == {"tier", "k", "splits", "shard_texts"}
 
 
 def test_a_cache_is_read_in_the_precision_that_its_students_are_trained_in(tiny: dict[str, Any]):
