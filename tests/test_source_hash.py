@@ -1,5 +1,6 @@
 """The digest of a stage's source: what it sees, and what it is blind to."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def of_source(folder: Path, source: str) -> str:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "one.py").write_text(source)
+    for room in ("artifacts", "runtime"):  # what the module itself imports
+        shutil.copytree(ROOT / "pipeline" / room, package / room)
     (folder / "workflow/jobs").mkdir(parents=True)
     for name in ("__init__", "jobs/__init__", "jobs/source_hash"):
         copied = (ROOT / "workflow" / f"{name}.py").read_text()
