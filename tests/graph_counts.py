@@ -16,6 +16,7 @@ from test_paper_models import family
 from torch._dynamo.utils import counters
 
 from pipeline.data.batch import Batch, Text, collate
+from pipeline.losses import initial_state
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.training.batches import GroundTruth, MicroBatch, StepBatch
