@@ -92,3 +92,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     counts[1] += count
     for kind, (survived, injected) in totals.items():
         terminalreporter.write_line(f"faults: {survived} of {injected} {kind} survived")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that works in a copy of the project, as Snakemake's do, is no test of the fast lane."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "project" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)

@@ -9,6 +9,8 @@ import pytest
 from graph_counts import FAMILIES, methods
 from pretend_ledger import ROOT
 
+pytestmark = pytest.mark.slow
+
 Counts = dict[str, dict[str, object]]
 LOSS_GRAPHS = 3  # of the first number of texts, of others, and one for a first step of its own
 BODY_GRAPHS = 4  # one layer serves all: with gradient and without, and a batch of one text

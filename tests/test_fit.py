@@ -30,6 +30,8 @@ from workflow.resources.fit import (
 from workflow.resources.machine import CPU, GPU, GPU_SPEED, Machine
 from workflow.resources.requests import ResourceRequests, refusals
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Setting:

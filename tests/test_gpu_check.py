@@ -12,6 +12,8 @@ from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
 from benchmarks.gpu_check.run import CHECKS, Plan, one, outcomes
 
+pytestmark = pytest.mark.slow
+
 ONLY_ON_A_GPU = {"waits", "memory"}
 
 

@@ -21,6 +21,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia")
 READERS = ("openllama", "gpt2")  # one of those whose forward pass is ours, one of the others
 OTHER = "qwen3"  # left to the plain loop

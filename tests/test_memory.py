@@ -11,6 +11,8 @@ from snaking import ROOT
 
 from workflow.resources.model_sizes import LEFT_BYTES, Size
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def held() -> dict[str, dict[str, int]]:

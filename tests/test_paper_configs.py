@@ -18,6 +18,8 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.resources.machine import GPU_SPEED
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocol_sizes.PAPERS}
 CONFIGS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 DOLLY = ("gpt2_dolly", "opt_dolly", "openllama_dolly", "qwen2.5")

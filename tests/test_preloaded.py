@@ -18,6 +18,8 @@ from workflow.grid.grid import Grid
 from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
 
+pytestmark = pytest.mark.slow
+
 HERE = [sys.executable, "-m", "workflow.launch.run_stage"]
 SERVED = [sys.executable, "-m", "workflow.launch.preloaded"]
 

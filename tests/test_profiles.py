@@ -18,6 +18,8 @@ from stage_commands import module_command
 
 from workflow.launch.gpu_lease import Gpu, parse_gpus
 
+pytestmark = pytest.mark.slow
+
 PROFILES = ROOT / "workflow/profiles"
 PRELOADED = [sys.executable, "-m", "workflow.launch.preloaded"]
 WAITING_SECONDS = 1.5  # several looks of a job that waits

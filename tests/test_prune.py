@@ -14,6 +14,8 @@ from snaking import ROOT, edited
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Folder:

@@ -21,6 +21,8 @@ from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import Jobs
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Folder:

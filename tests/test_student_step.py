@@ -18,6 +18,8 @@ from pipeline.training.compile import is_worth_compiling, try_compile
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import initial_state
 
+pytestmark = pytest.mark.slow
+
 
 def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
     made = [threading.Event() for _ in range(5)]

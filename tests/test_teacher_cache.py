@@ -32,6 +32,8 @@ from pipeline.teacher_cache.tiers import Hidden
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
+pytestmark = pytest.mark.slow
+
 COUNT = 500  # texts: their tokens need more than one shard
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
 
