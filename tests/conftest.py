@@ -95,7 +95,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that works in a copy of the project, as Snakemake's do, is no test of the fast lane."""
+    """Marks tests that run in a copy of the project, as Snakemake does, as slow."""
     for item in items:
         if isinstance(item, pytest.Function) and "project" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
