@@ -106,3 +106,9 @@ def test_plain_text_is_never_cut():
 def test_docs_are_written_to_the_file_that_is_named(tmp_path):
     assert main(["methods", "--docs", str(tmp_path / "methods.md")]) == 0
     assert (tmp_path / "methods.md").read_text() == methods.page()
+
+
+def test_the_gpu_check_gets_its_own_options():
+    command = [sys.executable, "-m", "workflow.commands.main", "check-gpu", "--only", "nothing"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "invalid choice: 'nothing'" in done.stderr

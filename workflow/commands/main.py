@@ -21,7 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of the command that the arguments name."""
     before, after = _split(sys.argv[1:] if arguments is None else arguments)
     command_line = parser()
-    options = vars(command_line.parse_args(before))
+    parsed, unknown = command_line.parse_known_args(before)
+    options = vars(parsed)
+    if "arguments" in options:
+        options["arguments"] = unknown
+    elif unknown:
+        command_line.error(f"unrecognized arguments: {' '.join(unknown)}")
     if "snakemake" in options:
         options["snakemake"] = after
     elif after:
@@ -100,7 +105,8 @@ def _add_commands_of_the_project(add: Add) -> None:
     methods.add_argument("--docs", type=Path, metavar="FILE", help="write docs/methods.md")
 
     check = add("check-gpu", "check_gpu", "Check that a GPU trains correctly, and how fast")
-    check.add_argument("arguments", nargs=argparse.REMAINDER, help="of benchmarks.gpu_check")
+    check.set_defaults(arguments=[])
+    check.epilog = "all arguments are passed to benchmarks.gpu_check"
     add("protocol-sizes", "protocol_sizes", "Print the table of docs/protocols.md")
 
 
