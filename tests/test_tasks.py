@@ -10,6 +10,7 @@ from snaking import TINY, edited
 
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
 from pipeline.settings.evaluation import Evaluation
+from pipeline.settings.generation import Sampling
 from pipeline.tasks import definitions, lm_eval_index
 from workflow.config.validate import ConfigError, validate
 from workflow.grid import evaluations
@@ -49,7 +50,7 @@ def test_a_suite_has_its_own_prompts_and_decoding():
 def test_a_sampled_task_is_written_once_for_each_seed_and_a_greedy_one_once():
     seeds = [10, 20, 30, 40, 50]
     sampled = Evaluation(tasks=["dolly"], sampling={"temperature": 1.0}, decoding_seeds=seeds)
-    greedy = sampled.model_copy(update={"sampling": evaluations.GREEDY})
+    greedy = sampled.model_copy(update={"sampling": Sampling(temperature=0)})
     assert evaluations.job(sampled).tasks[0].generation.decoding_seeds == seeds
     assert evaluations.job(greedy).tasks[0].generation.decoding_seeds == [0]
 

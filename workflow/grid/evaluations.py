@@ -29,7 +29,6 @@ from pipeline.tasks.definitions import (
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_file, of_tree
 
-GREEDY = Sampling(temperature=0)
 EXPOSURE = "exposure"  # the one task that asks the teachers themselves
 WRITTEN = ("responses", EXPOSURE)  # of the experiment's own test split
 

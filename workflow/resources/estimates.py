@@ -40,7 +40,7 @@ from workflow.resources.model_sizes import Size, size
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
 DOCSTRINGS_PER_PACKAGE = 1_700
 EXAMPLE_BYTES = 500
-HELD_OUT, EXPOSURE = "heldout", "exposure"  # tasks that write nothing, or beside a live teacher
+HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
 ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
