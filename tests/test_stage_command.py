@@ -1,6 +1,7 @@
 """`distilbench stage`: one artifact of a finished chain is rebuilt by the command of the report."""
 
 import html
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,9 @@ COMMAND = re.compile(r"distilbench stage (results/students/\S+) --configfile (\S
 
 
 @pytest.fixture
-def student(tiny: dict[str, Any]) -> Artifact:
+def student(chain: Copy, tiny: dict[str, Any]) -> Artifact:
+    # tests before this one may have left an edited configuration under its name
+    (chain.folder / "tiny.json").write_text(json.dumps(tiny))
     return Grid(validate(tiny)).student("jsd", "small", "large", 1)
 
 
@@ -63,6 +66,7 @@ def test_a_deleted_student_is_rebuilt_bit_by_bit_by_the_command_in_the_report(
         shutil.move(before, folder)
 
 
+@pytest.mark.usefixtures("student")
 def test_an_unknown_artifact_is_refused_in_one_line(chain: Copy):
     done = stage(chain, "results/students/jsd-00000000", "tiny.json")
     assert done.returncode == 1
