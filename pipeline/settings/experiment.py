@@ -60,6 +60,13 @@ class Block(Settings):
     seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [1]
 
 
+class ReportChoices(Settings):
+    """What the report shows first."""
+
+    primary: Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
+    # measures as task/metric, of the first table and plot; null: see Results.primary_measures
+
+
 class Experiment(Settings):
     """An experiment: one protocol for all cells of its grid."""
 
@@ -82,6 +89,7 @@ class Experiment(Settings):
     methods: Annotated[dict[Name, MethodChoice | None], Field(min_length=1)]
     grid: Annotated[list[Block], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
+    report: ReportChoices = ReportChoices()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Experiment":

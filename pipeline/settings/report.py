@@ -13,6 +13,7 @@ class ReportSettings(Settings):
     data_id: str
     tokens_id: str = ""
     methods: dict[str, Method] = Field(min_length=1)  # with overrides, by their names in the grid
+    primary: tuple[str, ...] = ()  # measures that are shown first; empty: see Results
     titles: dict[str, str] = Field(default_factory=dict)  # of metrics, instead of ours
     config: dict[str, object] = Field(default_factory=dict)  # the whole configuration, validated
     given: str = ""  # the configuration as JSON, its keys in the order of the file

@@ -56,7 +56,7 @@ def write_report(
     inputs: ReportInputs,
 ) -> str:
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
-    results = assemble(inputs, settings.titles)
+    results = assemble(inputs, settings.titles, settings.primary)
     sizes = sizes_of(inputs)
     comparisons = compare(inputs, results, settings)
     folder.mkdir()

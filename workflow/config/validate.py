@@ -18,7 +18,7 @@ from pipeline.settings.data import Docstrings, Files, Hub
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow.config import model_checks, pydantic_errors, task_checks
+from workflow.config import model_checks, pydantic_errors, report_checks, task_checks
 
 # folders of results/ that hold no experiment
 FOLDERS = (
@@ -52,6 +52,7 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         *_protocol_faults(experiment),
         *_data_faults(experiment),
         *task_checks.faults(experiment.evaluation),
+        *report_checks.faults(experiment),
         *model_checks.faults(experiment, _valid_methods(experiment)),
     ]
     if faults:

@@ -282,6 +282,7 @@ class Grid:
             "data_id": self.data().id,
             "tokens_id": self.tokens().id,
             "methods": methods,
+            "primary": self.experiment.report.primary or [],
             "config": self.experiment.model_dump(mode="json"),
             # as one text, because the order of its keys is that of tables and teachers
             "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),

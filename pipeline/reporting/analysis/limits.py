@@ -28,6 +28,7 @@ def limits(
         "data, a longer budget or a search for each method the order may differ.",
         *limits_of_methods(settings.methods),
         *limits_of_measures(results.measures),
+        *limits_of_choices(settings.primary, results.ranked_measures),
         *limits_of_cache(settings),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
     ]
@@ -109,6 +110,13 @@ def limits_of_measures(measures: Sequence[Measure]) -> Iterator[str]:
                 f"The papers' ROUGE-L knows only words of a-z and 0-9 and sees {share} of the "
                 f"references of {task}: read the column with Unicode words."
             )
+
+
+def limits_of_choices(primary: Sequence[str], ranked: Sequence[Measure]) -> Iterator[str]:
+    """Measures that the configuration shows first, and that no evaluation has."""
+    measured = [measure.key for measure in ranked]
+    if missing := [key for key in primary if key not in measured]:
+        yield f"Chosen as primary, but not measured: {', '.join(missing)}."
 
 
 def limits_of_cache(settings: ReportSettings) -> list[str]:

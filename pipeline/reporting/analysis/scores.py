@@ -61,6 +61,7 @@ class Results:
     means: Mapping[tuple[Row, Measure], Mean]
     runs: Mapping[tuple[Row, Measure], Mapping[int, str]]  # evaluation ids by training seed
     items: Mapping[ScoreKey, ItemMatrix]
+    primary: tuple[str, ...] = ()  # keys of the measures that the configuration shows first
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -73,6 +74,21 @@ class Results:
         return tuple(
             measure for measure in self.measures if measure.metric.higher_is_better is not None
         )
+
+    @property
+    def primary_measures(self) -> tuple[Measure, ...]:
+        """Those that sum a method up, as far as they were measured: of the configuration's choice.
+
+        By default held-out NLL, KL to the teacher, and the first score of another task.
+        """
+        ranked = self.ranked_measures
+        by_key = {measure.key: measure for measure in ranked}
+        if chosen := tuple(by_key[key] for key in self.primary if key in by_key):
+            return chosen
+        absolute = [measure for measure in ranked if not measure.metric.relative_to_teacher]
+        relative = [measure for measure in ranked if measure.metric.relative_to_teacher]
+        elsewhere = [measure for measure in absolute if measure.task != absolute[0].task]
+        return (*absolute[:1], *relative[:1], *elsewhere[:1])
 
     def means_of(self, row: Row) -> dict[Measure, Mean]:
         """A row's means on whole tasks."""
@@ -102,7 +118,9 @@ class Results:
         return contributions(np.stack(weighted), np.stack(weights))
 
 
-def assemble(inputs: ReportInputs, titles: Mapping[str, str]) -> Results:
+def assemble(
+    inputs: ReportInputs, titles: Mapping[str, str], primary: tuple[str, ...] = ()
+) -> Results:
     """All results that tables, plots and page show."""
     items = item_matrices(inputs.grid, inputs.item_sums)
     scores = score(inputs.grid, items)
@@ -121,6 +139,7 @@ def assemble(inputs: ReportInputs, titles: Mapping[str, str]) -> Results:
         means=means,
         runs=runs,
         items=items,
+        primary=primary,
     )
 
 

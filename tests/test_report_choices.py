@@ -1,0 +1,35 @@
+"""The measures that a report shows first: chosen by the configuration, or by default."""
+
+from typing import Any
+
+import pytest
+from snaking import edited
+from test_bad_input import refusal
+
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+
+CHOSEN = ["heldout/kl_to_teacher_nats", "responses/rouge_l"]
+
+
+@pytest.mark.parametrize(
+    ("primary", "fault"),
+    [
+        (["heldout/nll"], "unknown measure 'heldout/nll'; did you mean heldout/nll_nats?"),
+        (["responses/rouge_l", "responses/rouge_l"], "report.primary.1: 'responses/rouge_l' is"),
+        (["heldout/entropy_gap_nats"], "unknown measure 'heldout/entropy_gap_nats'"),
+        (["dolly/rouge_l"], "unknown measure 'dolly/rouge_l'"),
+    ],
+)
+def test_a_measure_that_no_evaluation_will_have_is_refused(
+    tiny: dict[str, Any], primary: list[str], fault: str
+) -> None:
+    assert fault in refusal(tiny, ("report", {"primary": primary}))
+
+
+def test_a_choice_changes_the_report_and_no_artifact(tiny: dict[str, Any]) -> None:
+    plain = Grid(validate(tiny))
+    chosen = Grid(validate(edited(tiny, {"report": {"primary": CHOSEN}})))
+    assert set(plain.by_id) == set(chosen.by_id)
+    assert plain.describe()["primary"] == []
+    assert chosen.describe()["primary"] == CHOSEN
