@@ -10,6 +10,13 @@ from synthetic_experiment import PARAMETERS, Experiment, skill_of, tier_of
 from pipeline.artifacts import artifact, checksums, schemas
 
 PLACES = {"method": "students", "start": "starts", "teacher": "teachers", "untrained": "models"}
+MACHINE = {"host": "node7", "cpu": "EPYC", "cores": 16, "memory_bytes": 2**36, "gpus": []}
+CHECKOUT = {
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+    "name": "v0.1.0-7-g0123456",
+    "remote": "https://github.com/lab/distilbench",
+    "changed": ["pipeline/losses/jsd.py", "pipeline/stages/generate.py"],
+}
 WORDS = [
     "Return",
     "the",
@@ -240,6 +247,8 @@ def write_manifest(
         "settings": settings,
         "inputs": inputs,
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
+        "machine": MACHINE,
+        "checkout": CHECKOUT,
         "finished": "2026-11-23T15:00:00Z",
         "files": files,
         "content": checksums.content_digest(files),

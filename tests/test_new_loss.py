@@ -38,10 +38,7 @@ class Loss:
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         return 1 - torch.exp((teacher + student) / 2).sum(-1)
 '''
-WRAPPING_LOSS = '''"""A divergence in both directions.
-
-T. Wu, C. Tao, J. Wang, et al., 2024. As for the two KLs in AKL, arXiv:2404.02657.
-"""
+WRAPPING_LOSS = '''"""A divergence in both directions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +98,7 @@ ENTRIES = """METHODS = {
         title="Hellinger", loss="hellinger", source="arXiv:2510.11615", evidence="abstract"
     ),
     "both_ways": Method(
-        title="Both ways", loss="both_ways", source="arXiv:2404.02657", evidence="abstract"
+        title="Both ways", loss="both_ways", source="this project", evidence="own"
     ),
     "alternating": Method(
         title="Alternating",
@@ -160,7 +157,22 @@ def run_tests(folder: Path, file: str, name: str) -> subprocess.CompletedProcess
 def test_the_laws_find_a_loss_and_it_obeys(extended: Copy, name: str) -> None:
     done = run_tests(extended.folder, "test_loss_laws.py", name)
     assert done.returncode == 0, done.stdout
-    assert "10 passed" in done.stdout, done.stdout  # eight laws, the teacher's gradient, the source
+    # eight laws, the teacher's gradient, the source and the method
+    assert "11 passed" in done.stdout, done.stdout
+
+
+def test_what_a_loss_lacks_is_said_with_the_way_out(extended: Copy) -> None:
+    entry = 'source="this project", evidence="own"'
+    with (
+        extended.edit("tests/references.py", "def both_ways(", "def renamed("),
+        extended.edit("pipeline/methods/catalogue.py", entry, entry.replace("own", "full")),
+    ):
+        done = run_tests(
+            extended.folder, "test_loss_laws.py", "both_ways and (source or reference)"
+        )
+    assert "tests/references.py lacks both_ways: the loss in NumPy" in done.stdout
+    assert 'a loss without a publication has evidence="own" in pipeline/methods' in done.stdout
+    assert "2 failed" in done.stdout
 
 
 def test_the_laws_find_a_loss_that_is_wrong(extended: Copy) -> None:
@@ -219,6 +231,7 @@ def test_plan_and_documentation_know_what_a_policy_generates(extended: Copy) -> 
     page = run_python(extended.folder, "-c", printed).stdout
     for name in ("hellinger", "both_ways", "alternating"):
         assert f"## {name}: " in page
+    assert "source: this project (no publication)" in page
     section = page.split("## alternating: ")[1].split("\n## ")[0]
     assert "text generated in training" in section
 

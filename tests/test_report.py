@@ -12,9 +12,12 @@ import pytest
 import synthetic
 import yaml
 from reports import ATTACK, ONE_SEED, SMALL, Made, run
+from snaking import ROOT
+from synthetic_artifacts import CHECKOUT, MACHINE
 
 from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts.artifact import Job
+from pipeline.methods import components
 from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.page import page
@@ -27,6 +30,7 @@ from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
+REPOSITORY = f"{CHECKOUT['remote']}/blob/{CHECKOUT['commit']}/"
 FORMATS = ("csv", "md", "tex", "parquet")
 
 
@@ -146,6 +150,8 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(made: Made) -
             assert link.removeprefix("#job/") in jobs
         elif link.startswith("#"):
             assert link[1:] in found.ids
+        elif link.startswith(REPOSITORY):
+            assert (ROOT / link.removeprefix(REPOSITORY)).is_file()
         else:
             assert (made.folder / link).is_file()
 
@@ -168,9 +174,30 @@ def test_every_artifact_behind_the_report_is_told_of_with_what_it_was_made_from(
             manifest = artifacts.read_json(folder / "manifest.json")
             assert told["settings"][artifact["settings"]] == manifest["settings"]
             assert told["versions"][artifact["versions"]] == manifest["versions"]
+            assert told["machine"][artifact["machine"]] == MACHINE
+            assert told["checkout"][artifact["checkout"]] == CHECKOUT
+            assert (ROOT / told["stages"][stage]).is_file()
             ids = [path.partition("/")[2] for path in artifact["inputs"].values()]
             assert ids == list(manifest["inputs"].values())
             assert set(artifact["inputs"].values()) <= set(told["artifacts"])
+
+
+def test_a_method_has_its_formula_and_a_link_to_its_file_where_the_commit_has_it(
+    made: Made,
+) -> None:
+    text = "".join(read(made.page).text)
+    for name in ("forward_kl", "jsd"):
+        assert components.formula("losses", name) in text
+    links = {link for link in read(made.page).links if link.startswith(REPOSITORY)}
+    assert f"{REPOSITORY}pipeline/losses/forward_kl.py" in links
+    assert f"{REPOSITORY}pipeline/losses/jsd.py" not in links  # it was edited
+
+
+def test_the_page_says_when_where_and_from_which_commit(made: Made) -> None:
+    text = "".join(read(made.page).text)
+    assert "v0.1.0-7-g0123456, 2 files changed" in text
+    assert "node7: EPYC, 16 cores, 64 GiB" in text
+    assert "2026-11-23" in text
 
 
 def test_the_page_has_the_command_that_makes_each_student_again(made: Made) -> None:

@@ -13,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
+from synthetic_artifacts import CHECKOUT
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
@@ -177,6 +178,9 @@ def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
     assert view.find_element(By.TAG_NAME, "h2").text == evaluation
     assert f"distilbench stage results/{evaluation} --configfile" in view.text
     assert "torch" in view.text
+    assert "node7" in view.text
+    address = view.find_element(By.LINK_TEXT, "pipeline/stages/evaluate.py").get_attribute("href")
+    assert address == f"{CHECKOUT['remote']}/blob/{CHECKOUT['commit']}/pipeline/stages/evaluate.py"
     follow(chrome, view.find_element(By.LINK_TEXT, student.removeprefix("results/")))
     assert f"distilbench stage {student} --configfile" in view.text
     assert chrome.get_log("browser") == []

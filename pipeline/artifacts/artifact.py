@@ -12,12 +12,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import checksums
+from pipeline.artifacts import checksums, environment
 from pipeline.artifacts.checksums import MANIFEST as MANIFEST
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "numpy", "pandas", "lm_eval")
@@ -30,6 +30,8 @@ class Job:
     id: str
     code: str  # digest of the source that this stage runs
     settings: dict[str, object]
+    # asked for when a job begins: a later edit or commit isn't what it runs
+    checkout: dict[str, object] = field(default_factory=environment.checkout)
 
     @classmethod
     def read(cls, path: Path) -> "Job":
@@ -112,7 +114,7 @@ def read_json(path: Path) -> dict:
 
 
 def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[str, object]:
-    """The provenance of an artifact: its job, its inputs, library versions, and `facts`."""
+    """The provenance of an artifact: its job, inputs, versions, machine, checkout, and `facts`."""
     manifests = {role: _made(path) for role, path in sorted(inputs.items())}
     return {
         "id": job.id,
@@ -121,6 +123,8 @@ def provenance(job: Job, inputs: Mapping[str, Path], **facts: object) -> dict[st
         "inputs": {role: manifest["id"] for role, manifest in manifests.items()},
         "input_contents": _contents(manifests),
         "versions": _versions(),
+        "machine": environment.machine(),
+        "checkout": job.checkout,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **facts,
     }

@@ -60,6 +60,17 @@ def source_of(kind: Kind, name: str) -> ast.ClassDef:
     raise ValueError(f"{source} defines no class {CLASSES[kind]}")
 
 
+def formula(kind: Kind, name: str) -> str:
+    """The first paragraph of a component's docstring: its formula, or what it does, in a line."""
+    docstring = ast.get_docstring(source_of(kind, name)) or ""
+    return docstring.split("\n\n")[0].replace("\n", " ")
+
+
+def file_of(kind: Kind, name: str) -> str:
+    """The file of a component, from the root of the repository."""
+    return f"pipeline/{kind}/{name}.py"
+
+
 @cache
 def hyperparameters(kind: Kind, name: str) -> dict[str, Hyperparameter]:
     """The fields of a component, by name."""

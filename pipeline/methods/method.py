@@ -10,6 +10,14 @@ from typing import Literal
 from pipeline.methods import components
 from pipeline.methods.components import Hyperparameter, Kind
 
+# what was read of a method's source
+EVIDENCE = {
+    "code": "the authors' code was read",
+    "full": "the full paper was read",
+    "abstract": "known from its abstract only; details ours",
+    "own": "no publication",
+}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -18,7 +26,7 @@ class Method:
     title: str
     loss: str  # file in pipeline/losses
     source: str  # authors, year, arXiv id
-    evidence: Literal["code", "full", "abstract"]  # what of it was read
+    evidence: Literal["code", "full", "abstract", "own"]  # see EVIDENCE
     policy: str = "fixed"  # file in pipeline/data_policies
     teacher: Literal["none", "text", "cache", "live"] = "cache"
     text: Literal["gold", "teacher"] = "gold"  # whose responses the fixed texts have

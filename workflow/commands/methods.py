@@ -1,13 +1,12 @@
 """Lists the methods, describes one, and writes docs/methods.md: every method as the code has it."""
 
-import ast
 import difflib
 import sys
 from pathlib import Path
 
 from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.method import Method, resolve
+from pipeline.methods.method import EVIDENCE, Method, resolve
 from workflow.commands.console import show_table
 
 NEEDS = {
@@ -15,11 +14,6 @@ NEEDS = {
     "text": "the teacher's text",
     "cache": "cached teacher distributions",
     "live": "a live teacher",
-}
-EVIDENCE = {
-    "code": "the authors' code was read",
-    "full": "the full paper was read",
-    "abstract": "known from its abstract only; details ours",
 }
 ROLES = {"losses": "loss", "data_policies": "texts", "teacher_updates": "teacher"}
 HEAD = """\
@@ -29,12 +23,6 @@ Generated from the code by `make docs`; do not edit. A method is a loss, a data 
 needs of the teacher. p is the teacher, q the student; losses are in nats, a mean over the response
 tokens of an optimizer step. Every hyperparameter can be set in the configuration.
 """
-
-
-def summary_of(kind: components.Kind, name: str) -> str:
-    """The first paragraph of a component's docstring: its formula, in a sentence."""
-    docstring = ast.get_docstring(components.source_of(kind, name)) or ""
-    return docstring.split("\n\n")[0].replace("\n", " ")
 
 
 def step_cost(method: Method) -> str:
@@ -57,8 +45,8 @@ def section(name: str, method: Method, root: str = "..") -> str:
         f"## {name}: {method.title}",
         "",
         *(
-            f"- {ROLES[kind]}: [`{file}`]({root}/pipeline/{kind}/{file}.py): "
-            f"{summary_of(kind, file)}"
+            f"- {ROLES[kind]}: [`{file}`]({root}/{components.file_of(kind, file)}): "
+            f"{components.formula(kind, file)}"
             for kind, file in method.components
         ),
         f"- needs: {NEEDS[method.teacher]}",

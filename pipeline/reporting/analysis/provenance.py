@@ -19,6 +19,24 @@ STAGES = (
     "data",
     "tokenizers",
 )
+# the file that makes the artifacts of a folder
+STAGE_FILES = {
+    folder: f"pipeline/stages/{name}.py"
+    for folder, name in {
+        "evals": "evaluate",
+        "students": "train",
+        "starts": "train",
+        "teachers": "train",
+        "models": "prepare_model",
+        "caches": "cache_teacher",
+        "texts": "generate",
+        "tokens": "tokenize",
+        "data": "prepare_data",
+        "tokenizers": "train_tokenizer",
+    }.items()
+}
+# what many artifacts have in common
+SHARED = ("settings", "versions", "machine", "checkout")
 # where an input of a role is looked for first; ids hold a digest, so no other stage has the same
 ROLE_STAGES = {
     "model": ("students", "starts", "teachers", "models"),
@@ -78,11 +96,11 @@ def rebuild_command(experiment: str, path: str) -> str:
 
 
 def compact(manifests: Manifests, without: Iterable[str] = ()) -> dict[str, Any]:
-    """All manifests as one JSON value, in which artifacts share equal settings and versions.
+    """All manifests as one JSON value, in which artifacts share what SHARED names, where equal.
 
-    An artifact's `settings` and `versions` are positions in the lists of these names.
+    An artifact's `settings` is its position in the list of this name; so are the others.
     """
-    shared: dict[str, list[Any]] = {"settings": [], "versions": []}
+    shared: dict[str, list[Any]] = {name: [] for name in SHARED}
     known: dict[tuple[str, str], int] = {}  # positions of values, by their JSON
     left_out = {"id", *shared, *without}
     artifacts = {}

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from markupsafe import Markup
 
-from pipeline.methods.method import Method
+from pipeline.methods import components
+from pipeline.methods.method import EVIDENCE, Method
+from pipeline.reporting.analysis import origin
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.page.images import image_address
@@ -19,6 +22,23 @@ from pipeline.settings.report import ReportSettings
 MOST_LINES = 12  # that a small figure can hold and still be read
 
 
+KINDS: Mapping[components.Kind, str] = {
+    "losses": "Loss",
+    "data_policies": "Data policy",
+    "teacher_updates": "Teacher update",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that a method is built of."""
+
+    kind: str
+    name: str
+    formula: str
+    address: str  # of the file on the web, as it was run; empty where it isn't there
+
+
 @dataclass(frozen=True)
 class MethodPage:
     """A method, in full."""
@@ -26,6 +46,7 @@ class MethodPage:
     name: str  # in the grid
     label: str
     method: Method
+    parts: tuple[Part, ...]
     details: str
     scores: Table
     curves: Markup | None  # the address of their figure
@@ -34,6 +55,11 @@ class MethodPage:
     def address(self) -> str:
         """The page's own address."""
         return anchors.of_method(self.name)
+
+    @property
+    def evidence(self) -> str:
+        """What of its source was read."""
+        return EVIDENCE[self.method.evidence]
 
 
 def method_pages(
@@ -50,8 +76,27 @@ def method_pages(
             table = _table(results, label, rows, sizes)
             colour = styles_of(results.labels)[label].colour
             curves = _curves(inputs, rows, sizes, colour)
-            pages.append(MethodPage(name, label, method, about, table, curves))
+            parts = _parts(method, _checkout(inputs, name))
+            pages.append(MethodPage(name, label, method, parts, about, table, curves))
     return pages
+
+
+def _checkout(inputs: ReportInputs, method: str) -> Mapping[str, Any]:
+    """The commit that the first of the method's students was trained on."""
+    first = inputs.grid.loc[inputs.grid["method"] == method, "student_id"].iloc[0]
+    return inputs.manifests[inputs.model_folders[first]].get("checkout", {})
+
+
+def _parts(method: Method, checkout: Mapping[str, Any]) -> tuple[Part, ...]:
+    return tuple(
+        Part(
+            KINDS[kind],
+            name,
+            components.formula(kind, name),
+            origin.file_address(checkout, components.file_of(kind, name)),
+        )
+        for kind, name in method.components
+    )
 
 
 def details(method: Method, chosen: Mapping[str, object]) -> str:

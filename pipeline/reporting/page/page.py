@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting import web
-from pipeline.reporting.analysis import provenance, summary
+from pipeline.reporting.analysis import origin, provenance, summary
 from pipeline.reporting.analysis.findings import Comparisons, Finding
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
@@ -77,8 +77,6 @@ def render(
     job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
     """The page as HTML."""
-    command = provenance.rebuild_command(settings.experiment, PATH)
-    jobs = provenance.compact(inputs.manifests, without=LARGE) | {"command": command}
     return TEMPLATES.get_template("page.html.jinja").render(
         style=_own_text("style.css"),
         scripts=[_own_text(name) for name in SCRIPTS],
@@ -96,10 +94,21 @@ def render(
         cell_pages=contents.cells,
         cost_headings=[(column.title, column.unit) for column in OF_TRAINING],
         samples=data(contents.samples) if contents.samples else "",
-        jobs=data(jobs),
+        jobs=data(_jobs(settings, inputs)),
+        origin=origin.origin_of(inputs.manifests, inputs.costs),
         card=inputs.data_card,
         versions=library_versions(inputs.evaluation_manifests),
     )
+
+
+def _jobs(settings: ReportSettings, inputs: ReportInputs) -> dict[str, object]:
+    """What the page of a job is made from."""
+    manifests = provenance.compact(inputs.manifests, without=LARGE)
+    return manifests | {
+        "command": provenance.rebuild_command(settings.experiment, PATH),
+        "stages": provenance.STAGE_FILES,
+        "folders": [origin.folder_address(checkout) for checkout in manifests["checkout"]],
+    }
 
 
 def data(value: object) -> Markup:

@@ -2,7 +2,7 @@
 {
   const { make } = report;
   const jobs = report.data("jobs-data");
-  const SHOWN = ["settings", "versions", "inputs", "code", "finished"];
+  const SHOWN = ["settings", "versions", "machine", "checkout", "inputs", "code", "finished"];
   const MOST = 100; // users of an artifact that are listed
 
   const facts = (pairs) =>
@@ -38,9 +38,18 @@
     return make("ul", {}, ...items);
   };
 
+  // The file that made an artifact: a link where its commit has the file as it was run.
+  const source = (path, number) => {
+    const { stages, folders, checkout } = jobs();
+    const file = stages[path.split("/")[0]];
+    const code = make("code", {}, file);
+    const isCommitted = folders[number] && !checkout[number].changed.includes(file);
+    return isCommitted ? make("a", { href: folders[number] + file }, code) : code;
+  };
+
   // The page of the job that made an artifact; null for an unknown one.
   report.jobPage = (path) => {
-    const { artifacts, settings, versions, command } = jobs();
+    const { artifacts, settings, versions, machine, checkout, command } = jobs();
     if (!Object.hasOwn(artifacts, path)) return null;
     const manifest = artifacts[path];
     const others = Object.entries(manifest).filter(([key]) => !SHOWN.includes(key));
@@ -50,11 +59,17 @@
       { class: "page" },
       make("p", { class: "trail" }, make("a", { href: "#provenance" }, "Provenance")),
       make("h2", { class: "id" }, path),
-      facts([["Finished", manifest.finished ?? "unknown"], ["Code digest", manifest.code ?? "unknown"]]),
+      facts([
+        ["Finished", manifest.finished ?? "unknown"],
+        ["Made by", source(path, manifest.checkout)],
+        ["Code digest", manifest.code ?? "unknown"],
+      ]),
       ...section("The command that makes it again", make("pre", { class: "commands" }, make("code", {}, command.replace("PATH", () => path)))),
       ...section("Made from", listed(inputs)),
       ...section("Settings", listed(flat(settings[manifest.settings]))),
       ...section("Versions", listed(Object.entries(versions[manifest.versions]))),
+      ...section("Machine", listed(flat(machine[manifest.machine]))),
+      ...section("Commit", listed(flat(checkout[manifest.checkout]))),
       ...(others.length ? section("Recorded facts", facts(flat(Object.fromEntries(others)))) : []),
       ...section("Used by", usersOf(path)),
     );
