@@ -186,10 +186,9 @@ def test_a_method_has_its_formula_and_a_link_to_its_file_where_the_commit_has_it
     made: Made,
 ) -> None:
     text = "".join(read(made.page).text)
-    for name in ("forward_kl", "jsd"):
-        assert components.formula("losses", name) in text
+    assert components.formula("losses", "jsd") in text
     links = {link for link in read(made.page).links if link.startswith(REPOSITORY)}
-    assert f"{REPOSITORY}pipeline/losses/forward_kl.py" in links
+    assert f"{REPOSITORY}pipeline/data_policies/fixed.py" in links
     assert f"{REPOSITORY}pipeline/losses/jsd.py" not in links  # it was edited
 
 
