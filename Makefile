@@ -1,4 +1,4 @@
-# make demo | test-fast | test | lint: each sets up .venv first, where it isn't there yet.
+# Each target sets up .venv first, where it isn't there yet. What follows ## is what `make help` says.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,19 +7,24 @@ EXPERIMENT := demo
 CONFIG ?= config.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test-fast test lint docs publish plan status prune
+.PHONY: help demo test-fast test lint docs publish plan status prune
 
-demo: $(VENV)/installed
+help:  ## say what there is
+	@echo "make TARGET, where TARGET is"
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo "(distilbench --help lists the commands behind them, with all their options)"
+
+demo: $(VENV)/installed  ## run the default experiment, config.yaml, and print its tables
 	distilbench run --cores $(CORES)
 	@distilbench report
 
-test-fast: $(VENV)/installed-dev
+test-fast: $(VENV)/installed-dev  ## run the tests that take seconds
 	python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
 
-test: $(VENV)/installed-dev $(VENV)/installed-system
+test: $(VENV)/installed-dev $(VENV)/installed-system  ## run all tests
 	python -m pytest --numprocesses auto --dist loadgroup
 
-lint: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev  ## check style, types and imports
 	ruff check .
 	ruff format --check .
 	basedpyright
@@ -27,23 +32,21 @@ lint: $(VENV)/installed-dev
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-docs: $(VENV)/installed
+docs: $(VENV)/installed  ## write docs/methods.md anew
 	distilbench methods --docs docs/methods.md
 
-publish: $(VENV)/installed
+publish: $(VENV)/installed  ## copy the report of EXPERIMENT to results/published/
 	distilbench publish $(EXPERIMENT)
 
-# make plan PROFILE=workflow/profiles/slurm also says whether the jobs fit its GPUs
-plan: $(VENV)/installed
+plan: $(VENV)/installed  ## say what CONFIG would run, and why; PROFILE=DIR: whether it fits that machine
 	@# status 3: there is something to do
 	@distilbench plan $(CONFIG) $(if $(PROFILE),--profile $(PROFILE)) || test $$? -eq 3
 
-status: $(VENV)/installed
+status: $(VENV)/installed  ## say what of CONFIG is done, running, failed and left
 	@distilbench status $(CONFIG) || test $$? -eq 3
 
-# make prune CONFIG="one.yaml two.yaml" lists; with DELETE=yes it deletes
-prune: $(VENV)/installed
-	@distilbench prune $(if $(filter command line environment,$(origin CONFIG)),$(CONFIG)) $(if $(DELETE),--delete)
+prune: $(VENV)/installed  ## list what no experiment needs; DELETE=yes deletes it; CONFIG="a.yaml b.yaml": as they are now
+	@distilbench prune $(if $(filter command line environment,$(origin CONFIG)),$(CONFIG)) $(if $(filter yes,$(DELETE)),--delete)
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c "import sys; assert (3, 11) <= sys.version_info < (3, 14), sys.version"

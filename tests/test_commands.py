@@ -22,7 +22,7 @@ COMMANDS = {
     "stage": ["results/students/x"],
     "report": [],
     "publish": ["demo"],
-    "prune": ["config.yaml"],
+    "prune": [],
     "methods": [],
     "check-gpu": [],
     "protocol-sizes": [],
@@ -112,3 +112,19 @@ def test_the_gpu_check_gets_its_own_options():
     command = [sys.executable, "-m", "workflow.commands.main", "check-gpu", "--only", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "invalid choice: 'nothing'" in done.stderr
+
+
+def test_make_alone_says_what_there_is():
+    done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
+    rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    described = re.findall(r"^  ([a-z-]+) +\S", done.stdout, re.MULTILINE)
+    assert described == rules
+
+
+@pytest.mark.parametrize(("given", "deletes"), [("DELETE=yes", True), ("DELETE=no", False)])
+def test_make_prune_deletes_only_if_it_is_told_to(given: str, deletes: bool):
+    command = ["make", "-C", str(ROOT), "--dry-run", "prune", given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("distilbench")]
+    assert ("--delete" in line) == deletes
+    assert "config.yaml" not in line

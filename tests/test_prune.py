@@ -1,20 +1,32 @@
 """Pruning: what no given experiment needs is listed, and deleted only when told to."""
 
+import contextlib
+import io
 import json
 import os
-import subprocess
-import sys
+import shutil
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from snaking import ROOT, edited
+from filelock import FileLock
+from snaking import edited
 
+from workflow.commands.main import main
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
+from workflow.jobs import grid_csv
 
-pytestmark = pytest.mark.slow
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
@@ -25,17 +37,20 @@ class Folder:
     first: set[str]
     second: set[str]
 
-    def prune(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`distilbench prune` as a user starts it."""
-        command = [sys.executable, "-m", "workflow.commands.main", "prune", *arguments]
-        return subprocess.run(
-            command,
-            cwd=self.path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def prune(self, *arguments: str) -> Done:
+        """`distilbench prune` in this folder."""
+        out, errors = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.path),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(errors),
+        ):
+            try:
+                code = main(["prune", *arguments])
+            except (SystemExit, FileNotFoundError) as end:
+                code = 1
+                errors.write(str(end))
+        return Done(code, out.getvalue(), errors.getvalue())
 
     def files(self) -> set[str]:
         """All files in the results."""
@@ -106,10 +121,17 @@ def test_what_it_has_no_name_for_stays(folder: Folder):
             "jobs/first/grid.csv",
             "students/notes.txt",
             "students/.lock",
+            "students/holiday-0123abcd/photo.jpg",
+            "students/.notes.1.tmp",
+            "damaged/notes.txt",
+            "damaged/students/notes.txt",
+            "sources/notes.txt",
             "my_own/folder-0123abcd/file",
         )
     ]
-    done = folder.prune("second.json", "--delete")
+    for path in kept:
+        os.utime(path, (0, 0))
+    done = folder.prune("second.json", "--drop", "first", "--delete")
     assert done.returncode == 0, done.stderr
     assert all(path.is_file() for path in kept)
 
@@ -132,10 +154,122 @@ def test_leftovers_of_killed_jobs_damaged_artifacts_and_states_that_are_done_go(
     assert fresh.exists()  # its writer may be at work on another machine
 
 
+def test_a_link_is_not_followed_out_of_the_results(folder: Folder, tmp_path: Path):
+    (artifact,) = (path for path in folder.first if "/students/jsd" in path)
+    stage, id = artifact.split("/")[1:]
+    outside = tmp_path / "outside"
+    elsewhere = [
+        write(outside / id / "weights"),  # behind a link in the artifact's place
+        write(outside / "models/mine-0123abcd/manifest.json", '{"id": "mine-0123abcd"}'),
+    ]
+    shutil.rmtree(folder.path / artifact)
+    (folder.path / artifact).symlink_to(outside / id, target_is_directory=True)
+    shutil.rmtree(folder.path / "results/models")
+    (folder.path / "results/models").symlink_to(outside / "models", target_is_directory=True)
+    inside = folder.path / f"results/{stage}/{id.replace('jsd', 'gkd')}/weights"
+    write(inside.parent / "manifest.json", json.dumps({"id": inside.parent.name}))
+    inside.symlink_to(elsewhere[0])
+
+    done = folder.prune("second.json", "--delete")
+    assert done.returncode == 0, done.stderr
+    assert all(path.is_file() for path in elsewhere)
+    assert not (folder.path / artifact).is_symlink()
+    assert not inside.parent.exists()
+
+
+def test_results_on_another_disk_are_pruned_all_the_same(folder: Folder, tmp_path: Path):
+    (folder.path / "results").rename(tmp_path / "disk")
+    (folder.path / "results").symlink_to(tmp_path / "disk", target_is_directory=True)
+    done = folder.prune("second.json", "--delete")
+    assert done.returncode == 0, done.stderr
+    assert not any((folder.path / path).exists() for path in folder.first - folder.second)
+    assert all((folder.path / path).exists() for path in folder.second)
+
+
+def run_of_first(folder: Folder, *, finished: bool) -> None:
+    """What a run of the first experiment leaves: its cells, and what each job reads."""
+    grid = Grid(validate(json.loads((folder.path / "first.json").read_text())))
+    cells = grid_csv.text(grid_csv.rows(grid))
+    write(folder.path / "results/jobs/first/grid.csv", cells)
+    if finished:
+        write(folder.path / "results/first/grid.csv", cells)
+    for path, artifact in grid.artifacts.items():
+        inputs = [[role, input.path] for role, input in artifact.inputs]
+        job = folder.path / "results/jobs" / path.removeprefix("results/")
+        write(job.with_name(f"{job.name}.json"), json.dumps({"inputs": inputs}))
+        if finished:
+            ids = {role: input.id for role, input in artifact.inputs}
+            manifest = {"id": artifact.id, "inputs": ids}
+            write(folder.path / path / "manifest.json", json.dumps(manifest))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_experiment_that_is_not_named_keeps_what_its_cells_need(folder: Folder, finished: bool):
+    run_of_first(folder, finished=finished)
+    stray = write(folder.path / "results/students/gkd.small-0123abcd/manifest.json")
+    stray.write_text(json.dumps({"id": stray.parent.name}))
+    before = folder.files() - {str(stray.relative_to(folder.path))}
+
+    for arguments in (["second.json"], []):
+        done = folder.prune(*arguments, "--delete")
+        assert done.returncode == 0, done.stderr
+        assert f"first ({len(folder.first)} artifacts)" in done.stdout
+        gone = before - folder.files()
+        assert finished or not gone
+        assert all("/state/" in path for path in gone)  # of jobs that are done
+    assert not stray.parent.exists()
+
+    done = folder.prune("second.json", "--drop", "first", "--delete")
+    assert done.returncode == 0, done.stderr
+    assert not any((folder.path / path).exists() for path in folder.first - folder.second)
+    assert (folder.path / "results/jobs/first/grid.csv").exists()
+
+
+def test_cells_that_cannot_be_read_are_no_reason_to_delete(folder: Folder):
+    write(folder.path / "results/first/grid.csv", "kind,teac")
+    before = folder.files()
+    done = folder.prune("second.json", "--delete")
+    assert done.returncode == 1
+    assert "results/first/grid.csv can't be read" in done.stderr
+    assert "--drop first" in done.stderr
+
+    done = folder.prune("second.json", "--drop", "third", "--delete")
+    assert done.returncode == 1
+    assert "--drop third: no experiment of results/; there are: first" in done.stderr
+    assert folder.files() == before
+
+
+def test_what_a_job_is_making_stays(folder: Folder):
+    (artifact,) = (path for path in folder.first if "/students/jsd" in path)
+    path = folder.path / artifact
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        done = folder.prune("second.json", "--delete")
+    assert done.returncode == 0, done.stderr
+    assert path.is_dir()
+    assert path.name not in done.stdout
+    assert folder.prune("second.json", "--delete").returncode == 0
+    assert not path.exists()
+
+
+def test_records_of_snakemake_go_with_their_artifacts(folder: Folder):
+    (gone,) = (path for path in folder.first if "/students/jsd" in path)
+    kept = next(iter(folder.second))
+    records = folder.path / ".snakemake/metadata"
+    for path in (gone, kept, "results/first/report"):
+        write(records / urlsafe_b64encode(path.encode()).decode())
+    logs = [write(folder.path / f".snakemake/log/{name}.snakemake.log") for name in ("old", "new")]
+    os.utime(logs[0], (0, 0))
+
+    assert folder.prune("second.json", "--delete").returncode == 0
+    left = {urlsafe_b64decode(record.name).decode() for record in records.iterdir()}
+    assert left == {kept, "results/first/report"}
+    assert [log.exists() for log in logs] == [False, True]
+
+
 def test_nothing_goes_without_a_configuration_or_beside_a_snakemake(folder: Folder):
     before = folder.files()
     done = folder.prune("--delete")
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert "CONFIG" in done.stderr
 
     lock = write(folder.path / ".snakemake/locks/0.output.lock", "results/students/x\n")

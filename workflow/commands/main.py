@@ -94,9 +94,15 @@ def _add_commands_of_results(add: Add) -> None:
     publish = add("publish", "publish", "Copy a report to results/published/ after a self-check")
     publish.add_argument("experiment", help="its name, as in the configuration")
 
-    prune = add("prune", "prune", "List what no given experiment needs, with sizes and ages")
-    prune.add_argument("configs", type=Path, nargs="+", metavar="CONFIG", help="what is to stay")
-    prune.add_argument("--delete", action="store_true", help="delete it")
+    prune = add("prune", "prune", "List what no experiment needs, with sizes and ages")
+    prune.add_argument(
+        "configs", type=Path, nargs="*", metavar="CONFIG", help="keep what this needs as it is now"
+    )
+    prune.add_argument(
+        "--drop", action="append", default=[], metavar="NAME", help="an experiment to give up"
+    )
+    prune.add_argument("--delete", action="store_true", help="delete what is listed")
+    prune.epilog = "an experiment that is neither named nor dropped keeps what its grid.csv needs"
 
 
 def _add_commands_of_the_project(add: Add) -> None:

@@ -1,27 +1,43 @@
-"""Lists what none of the given experiments needs, with sizes and ages; deletes it on request.
+"""Lists what no experiment needs, with sizes and ages; deletes it on request.
 
 That is: artifacts with their job files, logs, measured seconds and saved states, damaged artifacts
-that were moved aside, and records of source code that made no artifact. Reports and published
-results stay whatever the configurations are, and so does every file whose name is not known here.
+that were moved aside, records of source code that made no artifact, and Snakemake's records of what
+is gone. A named configuration says what its experiment needs; any other experiment in `results/`
+keeps what its `grid.csv` needs. Reports and published results stay, and so does every file that no
+job has made. No link is followed out of `results/`.
 """
 
+import binascii
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
 from workflow.commands.plan import RESULTS
-from workflow.jobs.jobs import STAGES, Jobs, State, read_manifest
+from workflow.commands.snakemake_state import SNAKEMAKE, modified
+from workflow.jobs import job_files
+from workflow.jobs.jobs import MANIFEST, STAGES, Jobs, State, read_manifest
+from workflow.jobs.needed import Recorded
 from workflow.jobs.source_hash import RECORDS as SOURCES
+from workflow.launch import run_lock
 
-ID = re.compile(r"[A-Za-z0-9_.-]+-[0-9a-f]{8}")
-TEMPORARY = re.compile(r"\..+\.\d+(\.old)?\.tmp")  # of a job that was killed while it wrote
+ID = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"
+ARTIFACT = re.compile(ID)
+TEMPORARY = re.compile(rf"\.{ID}\.\d+(\.old)?\.tmp")  # of a job that was killed while it wrote
+DAMAGED = re.compile(rf"{ID}\.\d+")
+LOCK = re.compile(rf"\.{ID}\.lock")  # pipeline.artifacts.lock
+SOURCE = re.compile(r"[0-9a-f]{8}\.json")
+RECORDED_PATH = re.compile(rf"results/({'|'.join(STAGES)})/({ID})")
 DAY = 86_400  # seconds
+LOG_DAYS = 30  # for which Snakemake's own logs are kept
 
 
 @dataclass(frozen=True)
@@ -33,68 +49,145 @@ class Unneeded:
     days: float  # since it was last written to
 
 
-def unneeded(experiments: Sequence[Jobs], now: float) -> list[Unneeded]:
-    """Everything in `results/` that the experiments don't need, the largest first."""
-    needed = {path for jobs in experiments for path in jobs.grid.artifacts}
+@dataclass(frozen=True)
+class Needs:
+    """The ids of the artifacts that stay, and what is known of their jobs."""
+
+    named: Sequence[Jobs]  # experiments whose configuration is given
+    recorded: dict[str, set[str]]  # those of the other experiments, by experiment
+    in_the_making: set[str]  # by a job that may run without any Snakemake
+
+    @property
+    def ids(self) -> set[str]:
+        """All artifacts that stay."""
+        named = {artifact.id for jobs in self.named for artifact in jobs.artifacts}
+        return named.union(self.in_the_making, *self.recorded.values())
+
+    def resumes(self, id: str) -> bool:
+        """Whether a job is unfinished, as far as is known: its saved state is then of use."""
+        if id in self.in_the_making:
+            return True
+        for jobs in self.named:
+            if id in jobs.grid.by_id and jobs.state(jobs.grid.by_id[id]) is not State.FINISHED:
+                return True
+        if not any(id in ids for ids in self.recorded.values()):
+            return False
+        finished = max(modified(RESULTS / stage / id / MANIFEST) or 0 for stage in STAGES)
+        return finished < (modified(RESULTS / "state" / id) or 0)
+
+
+def needs(named: Sequence[Jobs], dropped: Sequence[str]) -> Needs:
+    """What the experiments need; exits with a line where that can't be known."""
+    recorded = Recorded(RESULTS).experiments
+    if unknown := set(dropped) - set(recorded):
+        known = ", ".join(recorded) or "none"
+        sys.exit(f"--drop {sorted(unknown)[0]}: no experiment of results/; there are: {known}")
+    if not named and not recorded:
+        sys.exit("results/ holds no experiment: name the configurations (CONFIG) of those to keep")
+    others = set(recorded) - {jobs.experiment for jobs in named} - set(dropped)
+    if unreadable := sorted(name for name in others if not recorded[name]):
+        sys.exit(
+            f"results/{unreadable[0]}/grid.csv can't be read, so what {unreadable[0]} needs is not "
+            f"known: name its configuration, or give the experiment up by --drop {unreadable[0]}"
+        )
+    kept = {name: ids for name, ids in recorded.items() if name in others}
+    return Needs(named, kept, {path.name[1:-5] for stage in STAGES for path in _held_locks(stage)})
+
+
+def _held_locks(stage: str) -> Iterator[Path]:
+    """The lock files of a stage's artifacts that jobs are making now."""
+    for path in _children(RESULTS / stage, LOCK):
+        try:
+            with FileLock(path, blocking=False):
+                pass
+        except Timeout:
+            yield path
+
+
+def unneeded(needs: Needs, now: float) -> list[Unneeded]:
+    """Everything that no experiment needs, the largest first."""
+    ids = needs.ids
     paths = [
-        *(path for stage in STAGES for path in _of_stage(stage, needed)),
+        *(path for stage in STAGES for path in _of_stage(stage, ids)),
         *(path for stage in STAGES for path in _leftovers(stage, now)),
-        *_states(experiments),
-        *_children(RESULTS / "damaged"),
-        *_sources(needed),
+        *(path for path in _children(RESULTS / "state", ARTIFACT) if not needs.resumes(path.name)),
+        *(path for stage in STAGES for path in _children(RESULTS / "damaged" / stage, DAMAGED)),
+        *_sources(ids),
+        *_records(ids),
+        *(path for path in _children(SNAKEMAKE / "log") if _measured(path, now).days > LOG_DAYS),
     ]
     return sorted((_measured(path, now) for path in paths), key=lambda item: -item.bytes)
 
 
 def _of_stage(stage: str, needed: set[str]) -> Iterator[Path]:
-    for path in _children(RESULTS / stage):
-        if ID.fullmatch(path.name) and f"results/{stage}/{path.name}" not in needed:
+    """Artifacts of a stage, and the files that their jobs have left elsewhere."""
+    for path in _children(RESULTS / stage, ARTIFACT):
+        if path.name not in needed and _is_artifact(path):
             yield path
     for folder, suffix in (("jobs", ".json"), ("logs", ".log"), ("benchmarks", ".tsv")):
         for path in _children(RESULTS / folder / stage):
             id = path.name.removesuffix(suffix)
-            if ID.fullmatch(id) and f"results/{stage}/{id}" not in needed:
+            if ARTIFACT.fullmatch(id) and id not in needed:
                 yield path
+
+
+def _is_artifact(path: Path) -> bool:
+    """Whether a job made it: its manifest or its job file says so."""
+    manifest = None if path.is_symlink() else read_manifest(path)
+    return (manifest or {}).get("id") == path.name or job_files.path_of(path).is_file()
 
 
 def _leftovers(stage: str, now: float) -> Iterator[Path]:
     """Temporary files over a day old: a cluster's job may outlive the Snakemake that started it."""
-    for path in _children(RESULTS / stage):
-        if TEMPORARY.fullmatch(path.name) and _measured(path, now).days > 1:
+    for path in _children(RESULTS / stage, TEMPORARY):
+        if _measured(path, now).days > 1:
             yield path
-
-
-def _states(experiments: Sequence[Jobs]) -> Iterator[Path]:
-    """Saved states of jobs that are done, or that no experiment needs."""
-    states = [path for path in _children(RESULTS / "state") if ID.fullmatch(path.name)]
-    saved = {path.name for path in states}
-    resumable = {
-        artifact.id
-        for jobs in experiments
-        for artifact in jobs.artifacts
-        if artifact.id in saved and jobs.state(artifact) is not State.FINISHED
-    }
-    return (path for path in states if path.name not in resumable)
 
 
 def _sources(needed: set[str]) -> Iterator[Path]:
     """Records of source code that made none of the artifacts that stay."""
-    folders = [Path(path) for path in needed]
+    folders = [RESULTS / stage / id for stage in STAGES for id in needed]
     folders += [path.parent / "report" for path in RESULTS.glob("*/grid.csv")]
     manifests = filter(None, map(read_manifest, folders))
     codes = {str(manifest.get("code")) for manifest in manifests}
-    return (path for path in _children(SOURCES) if path.stem not in codes)
+    return (path for path in _children(SOURCES, SOURCE) if path.stem not in codes)
 
 
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def _records(needed: set[str]) -> Iterator[Path]:
+    """Snakemake's records of artifacts that don't stay."""
+    folder = SNAKEMAKE / "metadata"
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        match = RECORDED_PATH.fullmatch(_recorded_path(path, folder)) if path.is_file() else None
+        if match and match[2] not in needed:
+            yield path
+
+
+def _recorded_path(record: Path, folder: Path) -> str:
+    """The path of the output that a record is about; empty where its name is none of Snakemake."""
+    encoded = "".join(part.removeprefix("@") for part in record.relative_to(folder).parts)
+    try:
+        return urlsafe_b64decode(encoded).decode()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _children(folder: Path, name: re.Pattern[str] = re.compile(r".*")) -> list[Path]:
+    """What is in a folder under such a name; nothing where a link leads out of its root."""
+    if not folder.is_dir() or _leads_out(folder):
+        return []
+    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
+
+
+def _leads_out(folder: Path) -> bool:
+    """Whether a folder of `results/` or `.snakemake/` lies elsewhere; these two may be links."""
+    return not folder.resolve().is_relative_to(Path(folder.parts[0]).resolve())
 
 
 def _measured(path: Path, now: float) -> Unneeded:
-    files = [path, *path.rglob("*")] if path.is_dir() else [path]
-    stats = [file.lstat() for file in files]
-    modified = max(stat.st_mtime for stat in stats)
-    return Unneeded(path, sum(stat.st_size for stat in stats), (now - modified) / DAY)
+    is_folder = path.is_dir() and not path.is_symlink()
+    stats = [file.lstat() for file in ([path, *path.rglob("*")] if is_folder else [path])]
+    last = max(stat.st_mtime for stat in stats)
+    return Unneeded(path, sum(stat.st_size for stat in stats), (now - last) / DAY)
 
 
 def remove(path: Path) -> None:
@@ -102,24 +195,46 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
-def main(*, configs: Sequence[Path], delete: bool) -> int:
-    """Prints what is unneeded, and deletes it if asked to."""
-    if delete and snakemake_state.started() is not None:
+def remove_all(files: Sequence[Unneeded]) -> None:
+    """Deletes them; exits as soon as a run begins, which may need what is left."""
+    for item in files:
+        _refuse_beside_a_run()
+        remove(item.path)
+
+
+def _refuse_beside_a_run() -> None:
+    if snakemake_state.started() is not None or run_lock.active_experiments():
         sys.exit(
-            f"a Snakemake run holds {snakemake_state.SNAKEMAKE}/locks: wait until it has ended; if "
-            "it was killed, run it again or type `snakemake --unlock`"
+            f"a Snakemake run holds {SNAKEMAKE}/locks: wait until it has ended; if it was killed, "
+            "run it again or type `snakemake --unlock`"
         )
-    files = unneeded([Jobs.of_file(path) for path in configs], time.time())
+
+
+def main(*, configs: Sequence[Path], drop: Sequence[str], delete: bool) -> int:
+    """Prints what is unneeded, and deletes it if asked to."""
+    if delete:
+        _refuse_beside_a_run()
+    needed = needs([Jobs.of_file(path) for path in configs], drop)
+    files = unneeded(needed, time.time())
     rows = [(file_size(item.bytes), f"{item.days:.1f} days", str(item.path)) for item in files]
     show_table(("size", "age", "path"), rows, right=("size", "age"))
     if delete:
-        for item in files:
-            remove(item.path)
+        remove_all(files)
     total = file_size(sum(item.bytes for item in files))
     print(f"{total} in {len(files)} files and folders {'deleted' if delete else 'unneeded'}")
+    if needed.recorded:
+        print(_kept(needed.recorded))
     if files and not delete:
-        print("to delete them, run the same command with --delete")
+        print("to delete them, run the same command with --delete (of make: with DELETE=yes)")
     return 0
+
+
+def _kept(recorded: Mapping[str, set[str]]) -> str:
+    names = ", ".join(f"{name} ({len(ids)} artifacts)" for name, ids in recorded.items())
+    return (
+        f"kept for experiments whose configuration isn't named: {names}; --drop NAME gives up what "
+        "only NAME needs, but for its report"
+    )
