@@ -176,7 +176,8 @@ def test_a_missing_file_is_named_with_its_key(tiny: dict[str, Any]):
 
 def test_a_missing_key_is_named(tiny: dict[str, Any]):
     config = {key: value for key, value in tiny.items() if key != "students"}
-    assert refusal(config) == "students: the key is missing"
+    line = refusal(config)
+    assert line == "students: the key is missing, such as `students: {small: {model: small}}`"
 
 
 def test_a_package_that_the_corpus_lacks_is_named(tiny: dict[str, Any]):
@@ -320,12 +321,12 @@ def dry_run(project: Copy, config: dict[str, Any]) -> list[str]:
 def test_snakemake_ends_with_our_line_before_any_job(project: Copy, tiny: dict[str, Any]):
     config = edited(tiny, {"training.learning_rat": 1})
     (line,) = dry_run(project, config)
-    assert line.startswith("config: training.learning_rat: unknown key; did you mean ")
+    assert line.startswith("tiny.json:1: training.learning_rat: unknown key; did you mean ")
 
 
 def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str, Any]):
     lines = dry_run(project, edited(tiny, {"grid.0.seeds": [1, 1], "methods.foward_kl": None}))
     assert [line.split(": ")[:2] for line in lines] == [
-        ["config", "methods.foward_kl"],
-        ["config", "grid.0.seeds"],
+        ["tiny.json:1", "grid.0.seeds"],
+        ["tiny.json:1", "methods.foward_kl"],
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
-from pipeline.data.splits import deduplicate, hold_out, shuffled, shuffled_examples
+from pipeline.data.splits import deduplicate, held_out_count, hold_out, shuffled, shuffled_examples
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
@@ -152,8 +152,12 @@ def _gather(
         for split, part in parts.items()
     }
     train = deduplicate(examples_of["train"], lambda example: example)
-    counts = {"validation": settings.validation, "test": settings.test}
-    to_draw = {split: count for split, count in counts.items() if isinstance(count, int)}
+    sizes = {"validation": settings.validation, "test": settings.test}
+    to_draw = {
+        split: held_out_count(size, len(train))
+        for split, size in sizes.items()
+        if not isinstance(size, str)
+    }
     splits = {**examples_of, **hold_out(train, to_draw, f"{seed} splits")}
     dropped = {
         "copies_in_train": len(examples_of["train"]) - len(train),

@@ -45,6 +45,11 @@ def deduplicate(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[
     return list(first.values())
 
 
+def held_out_count(size: float, examples: int) -> int:
+    """How many of the examples a held-out split has; a size below 1 is a share of them."""
+    return int(size) if size >= 1 else max(1, round(size * examples))
+
+
 def hold_out(
     train: Sequence[Example], counts: Mapping[str, int], seed: str
 ) -> dict[str, list[Example]]:

@@ -45,9 +45,12 @@ class Hyperparameter:
             raise ValueError(f"Input should be one of {', '.join(base_divergences())}")
         kind = getattr(ranges, self.annotation, None) or BUILT_IN[self.annotation]
         try:
-            return TypeAdapter(kind).validate_python(value)
+            checked = TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"]) from None
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError("a boolean is no number")
+        return checked
 
 
 @cache

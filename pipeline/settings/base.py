@@ -1,12 +1,13 @@
-"""The base of all settings: frozen, refusing unknown and renamed keys."""
+"""The base of all settings: frozen, refusing unknown and renamed keys, and booleans as numbers."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-RENAMED = "renamed_keys"  # the type of pydantic's error
+RENAMED = "renamed_keys"  # the types of pydantic's errors
+BOOLEANS = "booleans_as_numbers"
 
 
 class Settings(BaseModel):
@@ -14,6 +15,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     renamed_keys: ClassVar[dict[str, str]] = {}  # former name of a key -> its name
+    filled_in: ClassVar[tuple[str, ...]] = ()  # keys that the workflow sets, and no user
 
     @model_validator(mode="before")
     @classmethod
@@ -23,3 +25,24 @@ class Settings(BaseModel):
             pairs = ", ".join(f"{old} is now called {new}" for old, new in former.items())
             raise PydanticCustomError(RENAMED, "{pairs}", {"pairs": pairs, "renamed": former})
         return block
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_booleans(cls, block: Any, read: Callable[[Any], Any]) -> Any:
+        settings = read(block)
+        given = block if isinstance(block, Mapping) else {}
+        keys = [
+            key
+            for key, value in given.items()
+            if key in cls.model_fields and is_boolean_number(value, getattr(settings, key))
+        ]
+        if keys:
+            raise PydanticCustomError(BOOLEANS, "booleans as numbers: {keys}", {"keys": keys})
+        return settings
+
+
+def is_boolean_number(given: object, read: object) -> bool:
+    """Whether a boolean, alone or in a list, was read as a number."""
+    if isinstance(given, list) and isinstance(read, list | tuple):
+        return any(is_boolean_number(*pair) for pair in zip(given, read, strict=False))
+    return isinstance(given, bool) and not isinstance(read, bool)

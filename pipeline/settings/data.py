@@ -51,6 +51,8 @@ class Docstrings(Settings):
     They are in a corpus of fixed versions, with descriptions of at most 300 characters.
     """
 
+    filled_in = ("corpus",)
+
     source: Literal["docstrings"]
     packages: Annotated[list[str], Field(min_length=1)]
     instruction: str = "Describe what this Python function does."
@@ -67,15 +69,19 @@ class Docstrings(Settings):
         return self
 
 
+HeldOut = str | Count | Annotated[float, Field(gt=0, lt=0.5)]  # or what to hold out from train
+
+
 class Files(Settings):
-    """Local json, jsonl or parquet files; validation and test may be drawn from train."""
+    """Local json, jsonl or parquet files; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text"}
+    filled_in = ("digests",)
 
     source: Literal["files"]
     train: str
-    validation: str | Count = 500  # a file, or how many examples of train to set apart
-    test: str | Count = 500
+    validation: HeldOut = 0.05  # a file, or a number or share of train's examples to hold out
+    test: HeldOut = 0.1  # as for validation
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
     plain_text: str | None = None  # .txt, or .jsonl with a column text; for language modelling
@@ -85,7 +91,7 @@ class Files(Settings):
 
 
 class Hub(Settings):
-    """A data set of the Hugging Face hub; validation and test may be drawn from train."""
+    """A data set of the Hugging Face hub; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text", "plain_config": "plain_text_config"}
 
@@ -94,8 +100,8 @@ class Hub(Settings):
     config: str | None = None
     revision: str = "main"
     train: str = "train"  # the split's name, or a file of the data set, such as raw.jsonl
-    validation: str | Count = 500  # as for train, or how many of its examples to hold out
-    test: str | Count = 500
+    validation: HeldOut = 500  # as for train, or a number or share of its examples to hold out
+    test: HeldOut = 500  # as for validation
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
     plain_text: str | None = None  # a data set with a column text; for language modelling
@@ -109,7 +115,7 @@ class DataSettings(Settings):
     template: Template = Template()
     train_limit: NonNegativeCount | None = None  # training examples kept, drawn by the seed
     test_limit: Count | None = None  # test examples kept, drawn by the seed
-    seed: int = 0
+    seed: NonNegativeCount = 0
 
 
 class TokensSettings(Settings):

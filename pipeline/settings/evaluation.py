@@ -10,6 +10,7 @@ from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
 from pipeline.settings.generation import Sampling
 
+Paths = Annotated[list[str], Field(min_length=1)]
 ColumnMap = dict[str, object]  # column of ours -> column of theirs: pipeline.tasks.local_documents
 
 
@@ -19,7 +20,9 @@ class LocalFiles(Settings):
     A folder stands for a data set of the hub that was copied whole.
     """
 
-    files: list[str] | dict[str, list[str]]
+    filled_in = ("digests",)
+
+    files: Paths | dict[str, Paths]
     columns: ColumnMap | None = None  # null: as the task's definition says
     digests: dict[str, str] = {}  # of the files, filled in by workflow.grid.evaluations
 
@@ -68,7 +71,7 @@ class Evaluation(Settings):
     decoding_seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [0]
     max_new_tokens: Count = 256
     prompt_tokens: Count | None = None  # of instruction tasks: longer ones are left out
-    seed: int = 0
+    seed: NonNegativeCount = 0
 
 
 class GenerationSettings(Settings):

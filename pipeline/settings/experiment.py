@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.generation import TextSettings
-from pipeline.settings.models import LayersOf, Model, Shape, Tokenizer
+from pipeline.settings.models import Model, Tokenizer
 from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
 
@@ -72,45 +72,33 @@ class Experiment(Settings):
 
     renamed_keys = {"warmup": "initial_sft", "student_text_tokens": "rollout_tokens"}
 
-    experiment: Name
+    experiment: Annotated[Name, Field(examples=["mine"])]
     protocol: Name | None = None  # whose published numbers the report sets beside ours; null: none
     seed: NonNegativeCount = 0
-    data: DataSettings
+    data: Annotated[
+        DataSettings, Field(examples=[{"examples": {"source": "files", "train": "mine.jsonl"}}])
+    ]
     tokens: TokensSettings = TokensSettings()
     tokenizer: Tokenizer | None = None
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
-    teachers: Annotated[dict[Name, Teacher], Field(min_length=1)]
-    students: Annotated[dict[Name, Student], Field(min_length=1)]
-    training: Training
+    models: Annotated[
+        dict[Name, Model],
+        Field(min_length=1, examples=[{"big": {"source": "path", "path": "folder/of/the/model"}}]),
+    ]
+    teachers: Annotated[
+        dict[Name, Teacher], Field(min_length=1, examples=[{"big": {"model": "big"}}])
+    ]
+    students: Annotated[
+        dict[Name, Student], Field(min_length=1, examples=[{"small": {"model": "small"}}])
+    ]
+    training: Annotated[Training, Field(examples=[{"steps": 250}])]
     initial_sft: Overrides | None = None  # SFT that all methods of a student start from; null: none
     teacher_text: TextSettings = TextSettings()
     teacher_cache: CacheSettings = CacheSettings()
     rollout_tokens: Count = 256  # longest response that a student writes in training
-    methods: Annotated[dict[Name, MethodChoice | None], Field(min_length=1)]
-    grid: Annotated[list[Block], Field(min_length=1)]
+    methods: Annotated[
+        dict[Name, MethodChoice | None],
+        Field(min_length=1, examples=[{"sft": None, "forward_kl": {"teacher": "live"}}]),
+    ]
+    grid: Annotated[list[Block], Field(min_length=1, examples=[[{"seeds": [1, 2, 3]}]])]
     evaluation: Evaluation = Evaluation()
     report: ReportChoices = ReportChoices()
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> "Experiment":
-        for role in ("teachers", "students"):
-            for name, role_model in getattr(self, role).items():
-                self._known(role_model.model, self.models, f"{role}.{name}.model")
-        for index, block in enumerate(self.grid):
-            for role in ("teachers", "students", "methods"):
-                for name in getattr(block, role) or []:
-                    self._known(name, getattr(self, role), f"grid.{index}.{role}")
-        for name, model in self.models.items():
-            if isinstance(model, LayersOf):
-                self._known(model.model, self.models, f"models.{name}.model")
-                if isinstance(self.models[model.model], LayersOf):
-                    raise ValueError(
-                        f"models.{name}.model: {model.model} is itself cut from another"
-                    )
-            if isinstance(model, Shape) and self.tokenizer is None:
-                raise ValueError(f"models.{name} is a shape: the experiment needs a `tokenizer`")
-        return self
-
-    def _known(self, name: str, defined: dict, key: str) -> None:
-        if name not in defined:
-            raise ValueError(f"{key}: {name!r} is not defined; there are {', '.join(defined)}")

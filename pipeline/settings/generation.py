@@ -1,10 +1,10 @@
 """How a model writes text."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import model_validator
 
-from pipeline.methods.ranges import Count, NonNegative, PositiveShare
+from pipeline.methods.ranges import Count, NonNegative, NonNegativeCount, PositiveShare
 from pipeline.settings.base import Settings
 
 
@@ -13,7 +13,7 @@ class Sampling(Settings):
 
     temperature: NonNegative = 1.0
     top_p: PositiveShare = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0  # 0: all
+    top_k: NonNegativeCount = 0  # 0: all
 
 
 class TextSettings(Settings):
@@ -23,7 +23,15 @@ class TextSettings(Settings):
     samples: Count = 1  # responses to each prompt
     prompts: Count | None = None  # how many training prompts, drawn by the seed; null: all
     max_new_tokens: Count = 256
-    seed: int = 0
+    seed: NonNegativeCount = 0
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> "TextSettings":
+        if self.samples > 1 and not self.sampling.temperature:
+            raise ValueError(
+                f"samples = {self.samples}: at temperature 0 all responses to a prompt are equal"
+            )
+        return self
 
 
 class TextJob(TextSettings):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.methods.ranges import Count, Positive
+from pipeline.methods.ranges import LIMIT, Count, Positive
 from pipeline.settings.base import Settings
 
 
@@ -23,8 +23,9 @@ class Shape(Settings):
 
     source: Literal["shape"]
     layers: Count
-    width: Count
+    width: Count  # an even multiple of the heads
     heads: Count
+    tokenizer_of: str | None = None  # the model whose tokenizer it has; null: `tokenizer` trains it
     feed_forward: Count | None = None  # null: 8/3 of the width, in whole multiples of 16
     tie_embeddings: bool = True
     initializer_range: Positive = 0.02  # standard deviation of the weights
@@ -40,8 +41,8 @@ class LayersOf(Settings):
     """Evenly spaced layers of another model, the first and the last among them."""
 
     source: Literal["layers_of"]
-    model: str
-    layers: Annotated[int, Field(ge=2)]
+    model: str  # of models, and not itself cut from another
+    layers: Annotated[int, Field(ge=2, lt=LIMIT)]
 
 
 class HubModel(Settings):
@@ -54,6 +55,8 @@ class HubModel(Settings):
 
 class PathModel(Settings):
     """A local folder as transformers saves one, in safetensors."""
+
+    filled_in = ("digest",)
 
     source: Literal["path"]
     path: str

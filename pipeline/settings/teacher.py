@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from pipeline.methods.ranges import Count
+from pipeline.methods.ranges import LIMIT, Count
 from pipeline.settings.base import Settings
 from pipeline.settings.training import Precision
 
@@ -18,7 +18,9 @@ class CacheSettings(Settings):
     """The teacher's top K tokens and a bucket for all others, or its last hidden state."""
 
     tier: Literal["top_k", "hidden"] = "top_k"
-    k: Annotated[int, Field(ge=2)] = 64  # of top_k: tokens, always with the ground-truth next one
+    k: Annotated[int, Field(ge=2, lt=LIMIT)] = (
+        64  # of top_k: tokens, the ground-truth one among them
+    )
     splits: list[Literal["train", "validation", "test"]] = ["train", "validation", "test"]
     shard_texts: Count = 2000  # texts in a shard: two shards are in memory at a time
 

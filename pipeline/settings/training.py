@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.methods.ranges import Count, NonNegative, Positive, Share
+from pipeline.methods.ranges import Count, NonNegative, NonNegativeCount, Positive, Share
 from pipeline.settings.base import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -33,7 +33,7 @@ class Training(Settings):
         0.999,
     )
     max_gradient_norm: Positive = 1.0
-    validations: Annotated[int, Field(ge=0)] = 4  # how often held-out NLL is measured on the way
+    validations: NonNegativeCount = 4  # how often held-out NLL is measured on the way
     validation_texts: Count = 64  # how many texts that takes
     precision: Precision = "auto"  # auto: bfloat16 on a GPU
 

@@ -4,6 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+from workflow.config import load
+
+CONFIG = Path("config.yaml")
+
 
 def command(config: Path | None, cores: str, profile: Path, snakemake: list[str]) -> list[str]:
     """Snakemake's command line; without a configuration the Snakefile reads config.yaml."""
@@ -22,5 +26,9 @@ def environment() -> dict[str, str]:
 
 
 def main(*, config: Path | None, cores: str, profile: Path, snakemake: list[str]) -> int:
-    """Becomes Snakemake's process, so that signals reach it and its exit status is this one's."""
+    """Becomes Snakemake's process, so that signals reach it and its exit status is this one's.
+
+    The configuration is read before: Snakemake's own reader would run what a file has as code.
+    """
+    load.plain_data(str(config or CONFIG))
     os.execve(sys.executable, command(config, cores, profile, snakemake), environment())

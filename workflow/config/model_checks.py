@@ -23,9 +23,53 @@ PROMPT_KEY = "tokens.prompt_tokens"
 def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     """Everything that is wrong with the experiment's models, a line each."""
     yield from _folder_faults(experiment)
+    if faults := [*_tokenizer_faults(experiment), *_layer_faults(experiment)]:
+        yield from faults
+        return  # what follows is about the models that these would be
     yield from _vocabulary_faults(experiment)
     yield from _position_faults(experiment, methods)
     yield from _eos_faults(experiment)
+
+
+def _tokenizer_faults(experiment: Experiment) -> Iterator[str]:
+    """Shapes without a tokenizer, or with two."""
+    for name, model in experiment.models.items():
+        if not isinstance(model, Shape):
+            continue
+        key, named = f"models.{name}.tokenizer_of", model.tokenizer_of
+        own = [name for name in experiment.models if not isinstance(_base(experiment, name), Shape)]
+        allowed = f"allowed: {', '.join(own)}" if own else "and no model has a tokenizer of its own"
+        if named is None and experiment.tokenizer is None:
+            mend = f"`tokenizer_of: {own[0]}` gives it that model's, or " if own else ""
+            yield (
+                f"models.{name}: a shape has no tokenizer: {mend}`tokenizer: {{vocabulary_size: "
+                "2048}}` at the top level trains one for all shapes"
+            )
+        elif named is not None and experiment.tokenizer is not None:
+            yield f"{key} = {named!r}: `tokenizer` trains one for all shapes; leave one of them out"
+        elif named is not None and named not in own:
+            yield f"{key} = {named!r}: it is not the name of a model with a tokenizer; {allowed}"
+
+
+def _layer_faults(experiment: Experiment) -> Iterator[str]:
+    """Models cut from what has too few layers, or is itself cut from another."""
+    for name, model in experiment.models.items():
+        if not isinstance(model, LayersOf):
+            continue
+        base = experiment.models[model.model]
+        if isinstance(base, LayersOf):
+            yield f"models.{name}.model: {model.model} is itself cut from another"
+            continue
+        layers = base.layers if isinstance(base, Shape) else _folder_layers(base)
+        if layers is not None and model.layers > layers:
+            yield (f"models.{name}.layers = {model.layers}: {model.model} has only {layers} layers")
+
+
+def _folder_layers(model: object) -> int | None:
+    """The layers of a saved model, as far as its configuration tells."""
+    config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
+    names = ("num_hidden_layers", "n_layer", "num_layers")
+    return next((config[name] for name in names if name in config), None)
 
 
 def _folder_faults(experiment: Experiment) -> Iterator[str]:
@@ -74,7 +118,8 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
         if not isinstance(_vocabulary_source(experiment, name), Shape):
             yield (
                 f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
-                "teacher and student must share one: make it a shape, or leave `tokenizer` out"
+                "teacher and student must share one: make it a shape, or leave `tokenizer` out and "
+                f"give the shapes `tokenizer_of: {name}`"
             )
     cache = experiment.teacher_cache
     if cache.tier == "top_k" and cache.k > size:
@@ -94,6 +139,14 @@ def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
 
 def _vocabulary_source(experiment: Experiment, name: str) -> object:
     """The source that a model's vocabulary comes from."""
+    source = _base(experiment, name)
+    if isinstance(source, Shape) and source.tokenizer_of is not None:
+        return _base(experiment, source.tokenizer_of)
+    return source
+
+
+def _base(experiment: Experiment, name: str) -> object:
+    """A model's source, or that of the model that it is cut from."""
     model = experiment.models[name]
     return experiment.models[model.model] if isinstance(model, LayersOf) else model
 

@@ -4,10 +4,12 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pipeline.settings.base import RENAMED
+from pipeline.settings.base import BOOLEANS, RENAMED
 
 NAME = "lower-case letters, digits and _, beginning with a letter, at most 40"
 LONGEST_VALUE = 60  # characters: a longer value is a block, and its path says enough
@@ -16,12 +18,20 @@ LONGEST_VALUE = 60  # characters: a longer value is a block, and its path says e
 def lines(error: ValidationError, block: type[BaseModel], values: Any, key: str = "") -> list[str]:
     """A line for each fault of `values`, which stand under `key` and were read as a `block`."""
     messages: dict[str, list[str]] = {}
-    for fault in error.errors(include_url=False):
-        path = ".".join([key] * bool(key) + [str(part) for part in _path(fault, values)])
+    faults = error.errors(include_url=False)
+    meant = {(*fault["loc"][:-1], meant_key(fault, block)) for fault in faults}
+    for fault in faults:
+        if fault["type"] == "missing" and fault["loc"] in meant:
+            continue  # it is there, misspelt
+        path = ".".join([key] * bool(key) + [str(part) for part in path_of(fault, values)])
         if fault["type"] == RENAMED:
             for old, new in fault.get("ctx", {})["renamed"].items():
                 former = f"{path}.{old}".lstrip(".")
                 messages[former] = [f"{former}: the key is now called {new}"]
+        elif fault["type"] == BOOLEANS:
+            for name in fault.get("ctx", {})["keys"]:
+                number = f"{path}.{name}".lstrip(".")
+                messages[number] = [f"{number}: a boolean, where a number or text is meant"]
         else:
             messages.setdefault(path, []).append(_message(fault, path, block))
     return [_joined(path, of_path) for path, of_path in messages.items()]
@@ -35,7 +45,7 @@ def _joined(path: str, messages: list[str]) -> str:
     )
 
 
-def _path(fault: ErrorDetails, values: Any) -> list[str | int]:
+def path_of(fault: ErrorDetails, values: Any) -> list[str | int]:
     """The keys as the file has them: pydantic adds the names of union members."""
     path: list[str | int] = []
     for part in fault["loc"]:
@@ -56,7 +66,7 @@ def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
         case "extra_forbidden":
             return f"{path}: unknown key{_alternatives(fault, block)}"
         case "missing":
-            return f"{path}: the key is missing"
+            return f"{path}: the key is missing{_example(fault, block)}"
         case "string_pattern_mismatch":
             message = f"not a name; allowed: {NAME}"
         case "union_tag_invalid":
@@ -71,15 +81,37 @@ def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
     return f"{path}: {message}" if is_block else f"{path} = {shown}: {message}"
 
 
+def _example(fault: ErrorDetails, block: type[BaseModel]) -> str:
+    key = str(fault["loc"][-1])
+    field = allowed_keys(fault, block).get(key)
+    if field is None or not field.examples:
+        return ""
+    shown = yaml.safe_dump({key: field.examples[0]}, default_flow_style=True, sort_keys=False)
+    return f", such as `{' '.join(shown.split())[1:-1]}`"
+
+
 def _alternatives(fault: ErrorDetails, block: type[BaseModel]) -> str:
-    *parents, key = fault["loc"]
-    annotation: Any = block
-    for part in parents:
-        annotation = _inside(annotation, part)
-    allowed = list(getattr(annotation, "model_fields", {}))
-    near = difflib.get_close_matches(str(key), allowed, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    near, allowed = meant_key(fault, block), allowed_keys(fault, block)
+    meant = f"; did you mean {near}?" if near else ""
     return f"{meant}; allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def meant_key(fault: ErrorDetails, block: type[BaseModel]) -> str | None:
+    """The key that an unknown one resembles."""
+    if fault["type"] != "extra_forbidden":
+        return None
+    near = difflib.get_close_matches(str(fault["loc"][-1]), allowed_keys(fault, block), n=1)
+    return near[0] if near else None
+
+
+def allowed_keys(fault: ErrorDetails, block: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of the block that holds a fault's key, without those that the workflow fills."""
+    annotation: Any = block
+    for part in fault["loc"][:-1]:
+        annotation = _inside(annotation, part)
+    filled = getattr(annotation, "filled_in", ())
+    known = getattr(annotation, "model_fields", {})
+    return {name: field for name, field in known.items() if name not in filled}
 
 
 def _inside(annotation: Any, part: str | int) -> Any:

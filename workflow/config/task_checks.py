@@ -11,6 +11,7 @@ from pipeline.settings.data import Columns
 from pipeline.settings.evaluation import Evaluation, HubDataset, LocalFiles
 from pipeline.tasks import definitions, lm_eval_index, local_documents
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
+from workflow.config.config_file import exists
 
 
 def faults(settings: Evaluation) -> list[str]:
@@ -38,7 +39,7 @@ def _task_faults(settings: Evaluation) -> Iterator[str]:
 def _lm_eval_faults(place: str, name: str) -> Iterator[str]:
     if not lm_eval_index.files(name):
         own = [*TEST_SPLIT_TASKS, *definitions.names()]
-        near = difflib.get_close_matches(name, [*own, *lm_eval_index.index()], n=3)
+        near = difflib.get_close_matches(name, {*own, *lm_eval_index.index()}, n=3)
         meant = f"did you mean {' or '.join(near)}? " if near else ""
         yield (
             f"{place}: unknown task {name!r}; {meant}available: {', '.join(own)}, and the tasks of "
@@ -73,7 +74,7 @@ def _data_faults(settings: Evaluation) -> Iterator[str]:
 def _file_faults(place: str, given: LocalFiles) -> Iterator[str]:
     for file in given.paths:
         path = Path(file)
-        if not path.exists():
+        if not exists(file):
             yield (
                 f"{place} = {file!r}: there is no such file (a relative path starts at "
                 f"{Path.cwd()}; a data set of the hub is named by `hub: owner/name`)"

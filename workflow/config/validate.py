@@ -2,78 +2,90 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.data import docstrings
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
-from pipeline.settings.data import Docstrings, Files, Hub
+from pipeline.settings.data import Docstrings
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
-from workflow.config import model_checks, pydantic_errors, report_checks, task_checks
-
-# folders of results/ that hold no experiment
-FOLDERS = (
-    *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
-    *("students", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
-    "published",
+from workflow.config import (
+    data_checks,
+    model_checks,
+    name_checks,
+    pydantic_errors,
+    report_checks,
+    task_checks,
 )
-ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows without a method
+from workflow.config.config_file import ConfigError, key_of
+from workflow.config.repair import repaired
+
+PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
+
 # fields of a method that a row may override, beside hyperparameters
 OVERRIDABLE = {field.name for field in fields(Method)} & set(MethodChoice.model_fields)
 
 
-class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, a line each."""
-
-
 def validate(config: Mapping[str, Any]) -> Experiment:
-    """The experiment in a parsed YAML file.
+    """The experiment in a parsed configuration.
 
     Raises: ConfigError with key path, value and what is allowed, for each fault.
     """
-    try:
-        experiment = Experiment.model_validate(dict(config))
-    except ValidationError as error:
-        raise ConfigError("\n".join(pydantic_errors.lines(error, Experiment, config))) from None
-    faults = [
-        *_name_faults(experiment),
-        *_method_faults(experiment),
-        *_training_faults(experiment),
-        *_grid_faults(experiment),
-        *_protocol_faults(experiment),
-        *_data_faults(experiment),
-        *task_checks.faults(experiment.evaluation),
-        *report_checks.faults(experiment),
-        *model_checks.faults(experiment, _valid_methods(experiment)),
-    ]
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return experiment
+    faults: list[str] = []
+    values: Mapping[str, Any] = dict(config)
+    for _ in range(PASSES):
+        try:
+            experiment = Experiment.model_validate(values)
+        except ValidationError as error:
+            faults += _unrelated(pydantic_errors.lines(error, Experiment, values), faults)
+            values = repaired(error, Experiment, values)
+            continue
+        faults += _unrelated(_other_faults(experiment, faults), faults)
+        if not faults:
+            return experiment
+        break
+    raise ConfigError("\n".join(dict.fromkeys(faults)))
 
 
-def _name_faults(experiment: Experiment) -> Iterator[str]:
-    """Names that stand for something else where they are written."""
-    if experiment.experiment in FOLDERS:
-        yield (
-            f"experiment = {experiment.experiment!r}: results/{experiment.experiment} holds "
-            f"something else; allowed: any name but {', '.join(FOLDERS)}"
+def _unrelated(faults: Iterable[str], earlier: Iterable[str]) -> list[str]:
+    """Faults of other keys: what holds or is held by a faulty key looks faulty without it."""
+    keys = [f"{key_of(fault)}." for fault in earlier]
+    return [
+        fault
+        for fault in faults
+        if not any(
+            f"{key_of(fault)}.".startswith(key) or key.startswith(f"{key_of(fault)}.")
+            for key in keys
         )
-    names = {"methods": experiment.methods, "students": experiment.students}
-    for role, name in ((role, name) for role, named in names.items() for name in named):
-        if name in ROW_KINDS:
-            yield (
-                f"{role}.{name}: the report uses this name for rows without a method; allowed: "
-                f"any other than {', '.join(ROW_KINDS)}"
-            )
+    ]
+
+
+def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
+    """What pydantic can't see: one key against another, and against what there is.
+
+    With earlier faults it is an experiment whose faulty keys are left out or renamed.
+    """
+    left_out = {key_of(fault).rpartition(".")[2] for fault in earlier}
+    unknown = list(name_checks.reference_faults(experiment, left_out))
+    yield from name_checks.name_faults(experiment)
+    yield from unknown
+    yield from name_checks.filled_in_faults(experiment)
+    yield from _method_faults(experiment)
+    yield from _training_faults(experiment)
+    yield from _grid_faults(experiment)
+    yield from data_checks.faults(experiment)
+    yield from task_checks.faults(experiment.evaluation)
+    yield from report_checks.faults(experiment)
+    if not unknown and not earlier:
+        yield from _protocol_faults(experiment)
+        yield from model_checks.faults(experiment, _valid_methods(experiment))
 
 
 def _method_faults(experiment: Experiment) -> Iterator[str]:
@@ -163,26 +175,6 @@ def _protocol_faults(experiment: Experiment) -> Iterator[str]:
 def _hub_names(experiment: Experiment, names: list[str]) -> set[str]:
     models = [experiment.models[name] for name in names]
     return {model.name for model in models if isinstance(model, HubModel)}
-
-
-def _data_faults(experiment: Experiment) -> Iterator[str]:
-    """Files that are missing, and packages that the corpus of docstrings lacks."""
-    match experiment.data.examples:
-        case Files() as source:
-            for key in ("train", "validation", "test", "plain_text"):
-                file = getattr(source, key)
-                if isinstance(file, str) and not Path(file).is_file():
-                    yield (
-                        f"data.examples.{key} = {file!r}: there is no such file (a relative path "
-                        f"starts at {Path.cwd()})"
-                    )
-        case Docstrings() as source:
-            try:
-                docstrings.package_versions(source.packages)
-            except ValueError as error:
-                yield str(error)
-        case Hub():
-            return  # the first job that loads it will tell
 
 
 def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:

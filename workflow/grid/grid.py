@@ -141,7 +141,11 @@ class Grid:
                 settings["seed"] = seed
         if isinstance(model, PathModel):
             settings["digest"] = of_folder(Path(model.path))
-        tokenizer = self.tokenizer() if isinstance(model, Shape) else None
+        tokenizer = None
+        if isinstance(model, Shape):
+            del settings["tokenizer_of"]  # the input says it
+            named = model.tokenizer_of
+            tokenizer = self.model(named, seed=0) if named else self.tokenizer()
         return Artifact.of("models", name, settings, ("tokenizer", tokenizer), ("base", base))
 
     @cache

@@ -15,12 +15,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from snakemake.common.configfile import load_configfile
-from snakemake_interface_common.exceptions import WorkflowError
-
 from pipeline.artifacts.artifact import MANIFEST
 from pipeline.methods import components
-from workflow.config.validate import ConfigError, validate
+from workflow.config import load
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files, source_hash
@@ -84,26 +81,9 @@ class Jobs:
     ignores_code_changes: Callable[[], bool] = bool  # whether results of other code stay as is
 
     @classmethod
-    def of(
-        cls,
-        config: Mapping[str, Any],
-        finished_input: Callable[[str], str] = str,
-        ignores_code_changes: Callable[[], bool] = bool,
-    ) -> "Jobs":
-        """The jobs of a configuration; a faulty one ends the process with a line for each fault."""
-        try:
-            return cls(Grid(validate(config)), finished_input, ignores_code_changes)
-        except ConfigError as error:
-            sys.exit("\n".join(f"config: {line}" for line in str(error).splitlines()))
-
-    @classmethod
     def of_file(cls, path: Path, ignore_code_changes: bool = False) -> "Jobs":
-        """The jobs of a configuration file, read as Snakemake reads it."""
-        try:
-            config = load_configfile(path)
-        except WorkflowError as error:
-            sys.exit(f"config: {path}: {error}")
-        return cls.of(config, ignores_code_changes=lambda: ignore_code_changes)
+        """The jobs of a configuration file; a faulty one ends the process with its faults."""
+        return cls(Grid(load.of_file(path)), ignores_code_changes=lambda: ignore_code_changes)
 
     @property
     def experiment(self) -> str:

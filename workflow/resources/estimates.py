@@ -28,9 +28,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.splits import held_out_count
 from pipeline.methods.components import generates_text
 from pipeline.settings.data import Docstrings, Files
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
+from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
@@ -258,7 +260,7 @@ def _examples(grid: Grid) -> dict[str, int]:
     else:
         whole = _file_examples(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
         test, validation = (
-            split if isinstance(split, int) else whole // 10
+            whole // 10 if isinstance(split, str) else held_out_count(split, whole)
             for split in (source.test, source.validation)
         )
     limits = {"train": data.train_limit, "test": data.test_limit}
@@ -268,10 +270,7 @@ def _examples(grid: Grid) -> dict[str, int]:
 
 def _file_examples(file: str) -> int:
     path = Path(file)
-    if path.suffix == ".jsonl":
-        with path.open("rb") as lines:
-            return sum(1 for _ in lines)
-    return max(1, path.stat().st_size // EXAMPLE_BYTES)
+    return count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES)
 
 
 def _mb(size: float) -> int:

@@ -97,7 +97,9 @@ def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
     source = TypeAdapter(Model).validate_python(settings)
     match source:
         case Shape():
-            return of_shape(source, vocabulary or ASSUMED_VOCABULARY)
+            named = [size(input, None) for _, input in artifact.inputs if input.stage == "models"]
+            of_another = named[0].vocabulary if named else ASSUMED_VOCABULARY
+            return of_shape(source, vocabulary or of_another)
         case PathModel():
             return of_folder(Path(source.path))
         case HubModel():

@@ -1,6 +1,8 @@
 from snakemake.settings.types import RerunTrigger
 
 from workflow.commands.report import suggest_partial
+from workflow.config import load
+from workflow.grid.grid import Grid
 from workflow.launch import run_lock
 from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
@@ -29,7 +31,8 @@ def targets(wildcards):
     return JOBS.targets(wildcards)
 
 
-JOBS = Jobs.of(config, finished_input, ignores_code_changes)
+GRID = Grid(load.of_snakemake(config, workflow.configfiles))
+JOBS = Jobs(GRID, finished_input, ignores_code_changes)
 REQUESTS = ResourceRequests(
     JOBS.grid, Machine.of(workflow.resource_settings.default_resources)
 )

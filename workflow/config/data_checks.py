@@ -1,0 +1,77 @@
+"""Checks of an experiment's own data: files that are missing, and rows that are too few."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
+
+from pipeline.data import docstrings
+from pipeline.data.splits import held_out_count
+from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.experiment import Experiment
+from workflow.config.config_file import exists
+
+LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
+
+
+def faults(experiment: Experiment) -> Iterator[str]:
+    """Everything that is wrong with the examples' files or packages, a line each."""
+    source = experiment.data.examples
+    if isinstance(source, Docstrings):
+        try:
+            docstrings.package_versions(source.packages)
+        except ValueError as error:
+            yield str(error)
+    if isinstance(source, Files):
+        yield from _missing_files(source)
+        yield from _few_rows(source)
+
+
+def _missing_files(source: Files) -> Iterator[str]:
+    for key in ("train", "validation", "test", "plain_text"):
+        file = getattr(source, key)
+        if isinstance(file, str) and not (exists(file) and Path(file).is_file()):
+            yield (
+                f"data.examples.{key} = {file!r}: there is no such file (a relative path starts at "
+                f"{Path.cwd()})"
+            )
+
+
+def _few_rows(source: Files) -> Iterator[str]:
+    """More held-out examples than a file has rows; copies within it may make them fewer still."""
+    rows = count_rows(Path(source.train)) if exists(source.train) else None
+    if rows is None:
+        return
+    sizes = {"validation": source.validation, "test": source.test}
+    counts = {
+        split: held_out_count(size, rows)
+        for split, size in sizes.items()
+        if not isinstance(size, str)
+    }
+    if sum(counts.values()) >= rows:
+        held_out = " and ".join(f"{count} for {split}" for split, count in counts.items())
+        yield (
+            f"data.examples.train = {source.train!r}: it has {rows} rows, and holding out "
+            f"{held_out} leaves none to train on; lower these, give them files of their own, or "
+            "leave them out (5 % and 10 %)"
+        )
+
+
+@cache
+def count_rows(path: Path) -> int | None:
+    """The rows of a file; None where that takes as long as reading them, or fails."""
+    try:
+        if path.suffix == ".jsonl":
+            with path.open("rb") as lines:
+                return sum(1 for line in lines if line.strip())
+        if path.suffix == ".parquet":
+            return pq.read_metadata(path).num_rows
+        if path.suffix == ".json" and path.stat().st_size <= LARGEST_LIST:
+            rows = json.loads(path.read_bytes())
+            return len(rows) if isinstance(rows, list) else None
+    except (OSError, ValueError, RecursionError, ArrowException):
+        return None  # the job that reads it says what is wrong, and where
+    return None

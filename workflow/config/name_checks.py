@@ -1,0 +1,100 @@
+"""Checks of the names in a configuration: those that mean something else, and unknown ones."""
+
+from collections.abc import Iterator, Mapping, Set
+
+from pipeline.methods.catalogue import METHODS
+from pipeline.settings.base import Settings
+from pipeline.settings.experiment import Experiment
+from pipeline.settings.models import LayersOf, Shape
+
+# folders of results/ that hold no experiment
+FOLDERS = (
+    *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
+    *("students", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
+    "published",
+)
+ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows without a method
+
+
+def name_faults(experiment: Experiment) -> Iterator[str]:
+    """Names that stand for something else where they are written."""
+    if experiment.experiment in FOLDERS:
+        yield (
+            f"experiment = {experiment.experiment!r}: results/{experiment.experiment} holds "
+            f"something else; allowed: any name but {', '.join(FOLDERS)}"
+        )
+    names = {"methods": experiment.methods, "students": experiment.students}
+    for role, name in ((role, name) for role, named in names.items() for name in named):
+        if name in ROW_KINDS:
+            yield (
+                f"{role}.{name}: the report uses this name for rows without a method; allowed: "
+                f"any other than {', '.join(ROW_KINDS)}"
+            )
+    for row, choice in experiment.methods.items():
+        if choice and choice.method and choice.method != row and row in METHODS:
+            yield (
+                f"methods.{row}.method = {choice.method!r}: {row} is the name of another method; "
+                "give the row a name of its own"
+            )
+
+
+def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str]:
+    """Names that nothing defines. Those of `left_out` are defined, but faulty."""
+    models = experiment.models
+    uses = [
+        (f"{role}.{name}.model", user.model, models)
+        for role in ("teachers", "students")
+        for name, user in getattr(experiment, role).items()
+    ]
+    uses += [
+        (f"models.{name}.model", model.model, models)
+        for name, model in models.items()
+        if isinstance(model, LayersOf)
+    ]
+    uses += [
+        (f"grid.{index}.{role}", name, getattr(experiment, role))
+        for index, block in enumerate(experiment.grid)
+        for role in ("teachers", "students", "methods")
+        for name in getattr(block, role) or []
+    ]
+    for key, name, defined in uses:
+        if name not in defined and name not in left_out:
+            yield f"{key}: {name!r} is not defined; there are {', '.join(defined)}"
+
+
+def filled_in_faults(value: object, key: str = "") -> Iterator[str]:
+    """Keys that the workflow sets, such as digests of files."""
+    if isinstance(value, Settings):
+        given = value.model_fields_set.intersection(value.filled_in)
+        yield from (f"{key}.{name}: the workflow sets this key; leave it out" for name in given)
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from filled_in_faults(inner, f"{key}.{name}".lstrip("."))
+
+
+def unused(experiment: Experiment) -> list[str]:
+    """The keys of what no cell of the grid uses."""
+    used: dict[str, set[str]] = {role: set() for role in ("teachers", "students", "methods")}
+    for block in experiment.grid:
+        for role, names in used.items():
+            names.update(getattr(block, role) or getattr(experiment, role))
+    roles = ("teachers", "students")
+    models = {getattr(experiment, role)[name].model for role in roles for name in used[role]}
+    return [
+        f"{role}.{name}"
+        for role, names in (used | {"models": models | _bases(experiment, models)}).items()
+        for name in getattr(experiment, role)
+        if name not in names
+    ]
+
+
+def _bases(experiment: Experiment, names: set[str]) -> set[str]:
+    """The models that others have layers or tokenizers of."""
+    bases = set()
+    for model in (experiment.models[name] for name in names):
+        if isinstance(model, LayersOf):
+            bases.add(model.model)
+        if isinstance(model, Shape) and model.tokenizer_of:
+            bases.add(model.tokenizer_of)
+    return bases | _bases(experiment, bases) if bases else bases
