@@ -18,8 +18,8 @@ def refusal(folder: Path, text: str) -> list[str]:
     """The lines that refuse a text, without the path of its file."""
     path = folder / "mine.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ConfigError) as caught:
-        read(path)
+    with pytest.raises(SystemExit) as caught:
+        load.of_file(path)
     return [line.removeprefix(str(path)) for line in str(caught.value).splitlines()]
 
 

@@ -11,11 +11,15 @@ from pydantic import Field
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Real = Annotated[float, Field(allow_inf_nan=False)]
+LARGEST = 3e38  # in float32
+Positive = Annotated[float, Field(gt=0, le=LARGEST)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST)]
+Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 LIMIT = 2**31  # of counts and seeds: tables store them in 32 bits
 Count = Annotated[int, Field(ge=1, lt=LIMIT)]
 NonNegativeCount = Annotated[int, Field(ge=0, lt=LIMIT)]
+Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f]+$")]  # a path, or a name
+Word = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 BaseDivergence = Annotated[str, Field()]  # a loss with `needs_only_distributions`, by its name

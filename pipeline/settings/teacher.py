@@ -11,6 +11,7 @@ from pipeline.settings.training import Precision
 
 # a count is stored in two bytes
 Draws = Annotated[int, Field(ge=1, le=2000)]
+Split = Literal["train", "validation", "test"]
 TierName = Literal["top_k", "sampled", "hidden"]
 
 
@@ -21,8 +22,14 @@ class CacheSettings(Settings):
     k: Annotated[int, Field(ge=2, lt=LIMIT)] = (
         64  # of top_k: tokens, the ground-truth one among them
     )
-    splits: list[Literal["train", "validation", "test"]] = ["train", "validation", "test"]
+    splits: Annotated[list[Split], Field(min_length=1)] = ["train", "validation", "test"]
     shard_texts: Count = 2000  # texts in a shard: two shards are in memory at a time
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> "CacheSettings":
+        if len(set(self.splits)) < len(self.splits):
+            raise ValueError(f"splits: {', '.join(self.splits)}: one is listed twice")
+        return self
 
     @model_validator(mode="after")
     def _refuse_keys_of_another_tier(self) -> "CacheSettings":

@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,11 @@ def read(path: Path) -> ConfigFile:
         values = _json(text)
         nodes = _Nodes(path, text, is_json=values is not None)
         values = values if nodes.is_json else nodes.values()
-        faults = [*nodes.faults, *_value_faults(values)]
     except RecursionError:
         raise ConfigError(f"{path}: a block is nested too deeply, or contains itself") from None
     file = ConfigFile(path, values, nodes.lines)
-    if faults:
-        raise ConfigError(file.located(faults))
+    if nodes.faults:
+        raise ConfigError(file.located(nodes.faults))
     if not isinstance(values, dict) or not values:
         raise ConfigError(f"{path}: it holds no keys; config.yaml shows what a configuration has")
     return file
@@ -101,10 +100,10 @@ def _json(text: str) -> Any:
         return None
 
 
-def exists(path: str) -> bool:
+def exists(path: str, kind: Callable[[Path], bool] = Path.exists) -> bool:
     """Whether there is such a file or folder; there is none of a name that no file could have."""
     with contextlib.suppress(OSError, ValueError):
-        return Path(path).exists()
+        return kind(Path(path))
     return False
 
 
@@ -203,7 +202,7 @@ def _node_fault(node: yaml.Node) -> str:
     return ""
 
 
-def _value_faults(value: Any, key: str = "") -> Iterator[str]:
+def value_faults(value: Any, key: str = "") -> Iterator[str]:
     """Numbers that are none, and halves of characters."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{key}: {value} is not a finite number"
@@ -216,4 +215,4 @@ def _value_faults(value: Any, key: str = "") -> Iterator[str]:
         for name, inner in entries:
             if isinstance(name, str) and SURROGATE.search(name):
                 yield f"{key}: the key {name!r} holds half of a character"
-            yield from _value_faults(inner, f"{key}.{name}".lstrip("."))
+            yield from value_faults(inner, f"{key}.{name}".lstrip("."))

@@ -33,7 +33,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
 def _missing_files(source: Files) -> Iterator[str]:
     for key in ("train", "validation", "test", "plain_text"):
         file = getattr(source, key)
-        if isinstance(file, str) and not (exists(file) and Path(file).is_file()):
+        if isinstance(file, str) and not exists(file, Path.is_file):
             yield (
                 f"data.examples.{key} = {file!r}: there is no such file (a relative path starts at "
                 f"{Path.cwd()})"

@@ -16,6 +16,7 @@ from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS
+from workflow.config.config_file import exists
 
 PROMPT_KEY = "tokens.prompt_tokens"
 
@@ -77,7 +78,9 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         if not isinstance(model, PathModel):
             continue
         key, folder = f"models.{name}.path = {model.path!r}", Path(model.path)
-        if not (folder / "config.json").is_file():
+        if not exists(model.path):
+            yield f"{key}: there is no such folder"
+        elif not (folder / "config.json").is_file():
             yield f"{key}: it has no config.json; allowed: a folder with a saved model"
         elif not any(folder.glob("*.safetensors")):
             yield f"{key}: it has no *.safetensors; other weights are not loaded"
@@ -263,4 +266,4 @@ def _tokenizer_eos(config: Mapping[str, object], tokenizer: dict) -> int | None:
 
 def _read(path: Path) -> dict:
     """A JSON object in a file; empty where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if exists(str(path), Path.is_file) else {}

@@ -81,9 +81,10 @@ def unused(experiment: Experiment) -> list[str]:
             names.update(getattr(block, role) or getattr(experiment, role))
     roles = ("teachers", "students")
     models = {getattr(experiment, role)[name].model for role in roles for name in used[role]}
+    used["models"] = models | _bases(experiment, models)
     return [
         f"{role}.{name}"
-        for role, names in (used | {"models": models | _bases(experiment, models)}).items()
+        for role, names in used.items()
         for name in getattr(experiment, role)
         if name not in names
     ]

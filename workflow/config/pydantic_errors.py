@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from pipeline.methods.ranges import Name
 from pipeline.settings.base import BOOLEANS, RENAMED
 
 NAME = "lower-case letters, digits and _, beginning with a letter, at most 40"
+NAME_PATTERN = TypeAdapter(Name).json_schema()["pattern"]
 LONGEST_VALUE = 60  # characters: a longer value is a block, and its path says enough
 
 
@@ -52,7 +54,7 @@ def path_of(fault: ErrorDetails, values: Any) -> list[str | int]:
         match values, part:
             case Mapping(), _ if part in values:
                 values = values[part]
-            case list() | tuple(), int(index):
+            case list() | tuple(), int(index) if index < len(values):
                 values = values[index]
             case _:
                 continue
@@ -68,7 +70,10 @@ def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
         case "missing":
             return f"{path}: the key is missing{_example(fault, block)}"
         case "string_pattern_mismatch":
-            message = f"not a name; allowed: {NAME}"
+            patterns = {NAME_PATTERN: f"not a name; allowed: {NAME}"}
+            message = patterns.get(
+                fault.get("ctx", {})["pattern"], "not a name, or has a line break"
+            )
         case "union_tag_invalid":
             tags = fault.get("ctx", {})
             return f"{path}.source = {tags['tag']!r}: allowed: {tags['expected_tags']}"
@@ -118,7 +123,8 @@ def _inside(annotation: Any, part: str | int) -> Any:
     """The type that stands at one part of an error's path within a type."""
     origin, members = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _inside(members[0], part)
+        is_tagged = any(isinstance(note, Tag) and note.tag == part for note in members)
+        return members[0] if is_tagged else _inside(members[0], part)
     if origin is dict:
         return members[1]
     if origin is list:

@@ -16,7 +16,7 @@ from workflow.config.config_file import exists
 
 def faults(settings: Evaluation) -> list[str]:
     """Everything that is wrong with the tasks and their data, a line each."""
-    return [*_task_faults(settings), *_data_faults(settings)]
+    return [*_task_faults(settings), *_seed_faults(settings), *_data_faults(settings)]
 
 
 def _task_faults(settings: Evaluation) -> Iterator[str]:
@@ -32,8 +32,23 @@ def _task_faults(settings: Evaluation) -> Iterator[str]:
     ]
     twice = {name for name in listed if listed.count(name) > 1} - set(settings.tasks)
     yield from (f"evaluation.tasks: {name!r} is in two suites" for name in sorted(twice))
-    for seed in {one for one in settings.decoding_seeds if settings.decoding_seeds.count(one) > 1}:
+
+
+def _seed_faults(settings: Evaluation) -> Iterator[str]:
+    """Decoding seeds that are listed twice, or that nothing is drawn with."""
+    seeds = settings.decoding_seeds
+    for seed in dict.fromkeys(seed for seed in seeds if seeds.count(seed) > 1):
         yield f"evaluation.decoding_seeds: {seed} is listed twice"
+    tasks = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
+    own = [
+        task.definition.sampling for task in tasks if isinstance(task.definition, InstructionTask)
+    ]
+    is_sampled = any(sampling.temperature for sampling in [settings.sampling, *filter(None, own)])
+    if seeds != [0] and not is_sampled:
+        yield (
+            f"evaluation.decoding_seeds = {seeds}: at temperature 0 all of them give the same "
+            "responses; leave them out, or set evaluation.sampling.temperature"
+        )
 
 
 def _lm_eval_faults(place: str, name: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import product
@@ -24,9 +25,10 @@ from workflow.config import (
     report_checks,
     task_checks,
 )
-from workflow.config.config_file import ConfigError, key_of
+from workflow.config.config_file import ConfigError, key_of, value_faults
 from workflow.config.repair import repaired
 
+LONG_WORD = re.compile(r"(\S{100})\S{200,}")
 PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
 
 # fields of a method that a row may override, beside hyperparameters
@@ -38,7 +40,9 @@ def validate(config: Mapping[str, Any]) -> Experiment:
 
     Raises: ConfigError with key path, value and what is allowed, for each fault.
     """
-    faults: list[str] = []
+    faults = list(value_faults(config))
+    if faults:
+        raise _error(faults)
     values: Mapping[str, Any] = dict(config)
     for _ in range(PASSES):
         try:
@@ -51,7 +55,14 @@ def validate(config: Mapping[str, Any]) -> Experiment:
         if not faults:
             return experiment
         break
-    raise ConfigError("\n".join(dict.fromkeys(faults)))
+    raise _error(faults)
+
+
+def _error(faults: list[str]) -> ConfigError:
+    """One short line for each fault, whatever a value holds."""
+    one_line = (fault.replace("\n", "\\n").replace("\r", "\\r") for fault in faults)
+    short = (LONG_WORD.sub(r"\1...", fault) for fault in one_line)
+    return ConfigError("\n".join(dict.fromkeys(short)))
 
 
 def _unrelated(faults: Iterable[str], earlier: Iterable[str]) -> list[str]:
@@ -79,13 +90,14 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from name_checks.filled_in_faults(experiment)
     yield from _method_faults(experiment)
     yield from _training_faults(experiment)
+    yield from _cache_faults(experiment)
     yield from _grid_faults(experiment)
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
     yield from report_checks.faults(experiment)
     if not unknown and not earlier:
         yield from _protocol_faults(experiment)
-        yield from model_checks.faults(experiment, _valid_methods(experiment))
+        yield from model_checks.faults(experiment, list(_valid_methods(experiment).values()))
 
 
 def _method_faults(experiment: Experiment) -> Iterator[str]:
@@ -124,12 +136,27 @@ def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> I
         )
 
 
-def _valid_methods(experiment: Experiment) -> list[Method]:
+def _cache_faults(experiment: Experiment) -> Iterator[str]:
+    """Splits of the teacher's cache that are read, and not in it."""
+    readers = {
+        "test": "evaluation.tasks: heldout" if "heldout" in experiment.evaluation.tasks else "",
+        "train": ", ".join(
+            f"methods.{name}"
+            for name, method in _valid_methods(experiment).items()
+            if method.teacher == "cache" and method.text == "gold" and not method.draws
+        ),
+    }
+    splits = experiment.teacher_cache.splits
+    for split in (split for split, reader in readers.items() if reader and split not in splits):
+        yield f"teacher_cache.splits = {splits}: {split} is read by {readers[split]}; add it"
+
+
+def _valid_methods(experiment: Experiment) -> dict[str, Method]:
     """The methods behind the rows; `_method_faults` reports those that are wrong."""
-    methods = []
+    methods = {}
     for name, choice in experiment.methods.items():
         with contextlib.suppress(ValueError, KeyError):
-            methods.append(resolved_method(name, choice).method)
+            methods[name] = resolved_method(name, choice).method
     return methods
 
 
