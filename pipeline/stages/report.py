@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from matplotlib import rc_context
-
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.lock import acquire_lock
 from pipeline.reporting.analysis import provenance, summary
@@ -18,7 +16,6 @@ from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.method_pages import method_pages
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.render import formats
-from pipeline.reporting.render.figures import RC
 from pipeline.reporting.sections.contents import sections
 from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
@@ -68,13 +65,12 @@ def write_report(
     for name in ("plots", "tables"):
         (folder / name).mkdir()
     shown = []
-    with rc_context(RC):
-        for section in sections(settings, inputs, results, comparisons, sizes):
-            images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
-            for table in (*section.tables, *section.folded):
-                formats.write(folder / "tables", table)
-            if section.tables or section.folded or images:
-                shown.append((section, images))
+    for section in sections(settings, inputs, results, comparisons, sizes):
+        images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
+        for table in (*section.tables, *section.folded):
+            formats.write(folder / "tables", table)
+        if section.tables or section.folded or images:
+            shown.append((section, images))
     contents = page.Contents(
         methods=method_pages(settings, inputs, results, sizes),
         cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -31,6 +31,12 @@ class Group:
     first: np.ndarray  # positions in rows, of the methods of each pair
     second: np.ndarray
 
+    def only(self, label: str) -> "Group":
+        """The pairs that the method with this label is in."""
+        is_it = np.array([row.label == label for row in self.rows])
+        chosen = is_it[self.first] | is_it[self.second]
+        return replace(self, first=self.first[chosen], second=self.second[chosen])
+
 
 @dataclass(frozen=True)
 class GroupComparison:
@@ -52,11 +58,18 @@ class PValues:
     methods: np.ndarray  # of the methods that made them
 
 
-def differences_of(results: Results, measure: Measure) -> dict[Pair, tuple[Difference, ...]]:
-    """All differences on a measure, by teacher and student: one family of tests."""
+def differences_of(
+    results: Results, measure: Measure, baseline: str = ""
+) -> dict[Pair, tuple[Difference, ...]]:
+    """All differences on a measure, by teacher and student: one family of tests.
+
+    With a `baseline`, those to the method with this label alone.
+    """
     compared, pairs = [], []
     for pair in results.pairs:
         of_pair = list(groups(results.seeds_by_row(results.methods[pair], measure)))
+        if baseline:
+            of_pair = [kept for group in of_pair if len((kept := group.only(baseline)).first)]
         most_seeds = max((len(group.seeds) for group in of_pair), default=0)
         for group in of_pair:
             items = results.contributions(group.rows, group.seeds, measure)

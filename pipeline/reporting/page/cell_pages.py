@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from markupsafe import Markup
 
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.findings import Comparisons
@@ -14,13 +13,10 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import CELL, SCORE, Results, Row
 from pipeline.reporting.costs.tables import OF_TRAINING
-from pipeline.reporting.page.images import image_address
+from pipeline.reporting.page.charts import Chart, cell_charts
+from pipeline.reporting.plots.looks import INK, styles_of
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.figures import INK, styles_of
 from pipeline.reporting.render.units import sized
-from pipeline.reporting.sections.training_curves import cell_svg
-
-MOST_FIGURES = 300  # rows up to which each has its curves: more would take minutes and megabytes
 
 Certainty = Mapping[tuple[str, ...], tuple[float, int]]
 
@@ -83,7 +79,7 @@ class CellPage:
     teacher: str
     scores: tuple[Score, ...]  # of whole tasks
     slices: tuple[Score, ...]  # of parts of them
-    curves: Markup | None  # the address of their figure
+    curves: list[Chart]  # of training
     runs: tuple[Run, ...]
     settings: Mapping[str, str]  # of its training, without the seed
     commands: tuple[str, ...]
@@ -109,7 +105,7 @@ def cell_pages(
     """A page for each row of the main table, none twice."""
     cells = _cells(inputs)
     certainty = _certainty(results)
-    styles = styles_of(results.labels)
+    styles = styles_of(results)
     rows = [row for pair in results.pairs for row in results.references[pair]]
     rows += [row for pair in results.pairs for row in results.methods[pair]]
     pages = list(dict.fromkeys(rows))
@@ -122,7 +118,7 @@ def cell_pages(
             teacher=sized(row.teacher, sizes),
             scores=tuple(_scores(results, row, results.measures, certainty, comparisons)),
             slices=tuple(_scores(results, row, results.slice_measures, certainty, comparisons)),
-            curves=_curves(inputs, runs, colour) if len(pages) <= MOST_FIGURES else None,
+            curves=_curves(inputs, runs, colour),
             runs=runs,
             settings=_settings(inputs, runs[0].model),
             commands=tuple(
@@ -186,10 +182,11 @@ def _scores(
             )
 
 
-def _curves(inputs: ReportInputs, runs: Sequence[Run], colour: str) -> Markup | None:
+def _curves(inputs: ReportInputs, runs: Sequence[Run], colour: str) -> list[Chart]:
     trained = {f"seed {run.seed}": inputs.training_steps.get(_id(run.model)) for run in runs}
-    svg = cell_svg({seed: steps for seed, steps in trained.items() if steps is not None}, colour)
-    return None if svg is None else image_address(svg)
+    return cell_charts(
+        {seed: steps for seed, steps in trained.items() if steps is not None}, colour
+    )
 
 
 def _id(path: str) -> str:

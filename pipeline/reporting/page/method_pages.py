@@ -1,22 +1,20 @@
 """The page of each method: what it is, its scores, and how its training went."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-from markupsafe import Markup
 
 from pipeline.methods import components
 from pipeline.methods.method import EVIDENCE, Method
 from pipeline.reporting.analysis import origin
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.reporting.page.images import image_address
+from pipeline.reporting.page.charts import Chart, method_charts
+from pipeline.reporting.plots.looks import styles_of
+from pipeline.reporting.plots.training import NLL, curve_of
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.figures import styles_of
 from pipeline.reporting.render.table import Cell, Group, Heading, Table, mean_cell
 from pipeline.reporting.render.units import pair_title
-from pipeline.reporting.sections.training_curves import method_svg, validation_curve
 from pipeline.settings.report import ReportSettings
 
 MOST_LINES = 12  # that a small figure can hold and still be read
@@ -49,7 +47,7 @@ class MethodPage:
     parts: tuple[Part, ...]
     details: str
     scores: Table
-    curves: Markup | None  # the address of their figure
+    curves: list[Chart]
 
     @property
     def address(self) -> str:
@@ -74,7 +72,7 @@ def method_pages(
             label = next(iter(rows)).label
             about = details(method, chosen.get(name) or {})
             table = _table(results, label, rows, sizes)
-            colour = styles_of(results.labels)[label].colour
+            colour = styles_of(results)[label].colour
             curves = _curves(inputs, rows, sizes, colour)
             parts = _parts(method, _checkout(inputs, name))
             pages.append(MethodPage(name, label, method, parts, about, table, curves))
@@ -144,10 +142,7 @@ def _table(
 
 def _curves(
     inputs: ReportInputs, rows: Mapping[Row, Pair], sizes: Mapping[str, int], colour: str
-) -> Markup | None:
-    curves = [
-        replace(validation_curve(inputs, row), label=pair_title(pair, sizes))
-        for row, pair in list(rows.items())[:MOST_LINES]
-    ]
-    svg = method_svg(curves, colour)
-    return None if svg is None else image_address(svg)
+) -> list[Chart]:
+    shown = list(rows.items())[:MOST_LINES]
+    curves = {pair_title(pair, sizes): curve_of(inputs, row, NLL) for row, pair in shown}
+    return method_charts(curves, colour)

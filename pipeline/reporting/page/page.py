@@ -18,7 +18,8 @@ from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
 from pipeline.reporting.page.images import image_address
 from pipeline.reporting.page.method_pages import MethodPage
-from pipeline.reporting.render.figures import Plot, styles_of
+from pipeline.reporting.plots.figures import Plot
+from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
 from pipeline.reporting.sections.contents import Section
 from pipeline.settings.report import ReportSettings
@@ -32,10 +33,10 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-SCRIPTS = ("build.js", "tables.js", "samples.js", "jobs.js", "views.js")
+SCRIPTS = ("build.js", "tables.js", "charts.js", "costs.js", "samples.js", "jobs.js", "views.js")
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
-GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀"}
+GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ def render(
         job=job,
         settings=settings,
         config=configuration(settings),
-        styles=styles_of(results.labels),
+        styles=styles_of(results),
         glyphs=GLYPHS,
         scope=summary.scope(results),
         agreements=summary.agreements(results, contents.comparisons),
         pairs=[_pair_findings(contents, pair) for pair in results.pairs],
         limits=limits(settings, inputs, results, contents.comparisons),
         sections=contents.sections,
+        as_data=data,
         method_pages=contents.methods,
         cell_pages=contents.cells,
         cost_headings=[(column.title, column.unit) for column in OF_TRAINING],

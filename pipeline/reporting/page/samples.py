@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
-from pipeline.reporting.render.figures import styles_of
+from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
 
 ITEMS = 24  # of each task, at most
@@ -52,7 +52,7 @@ def samples(
     shown = _evenly_spaced(outputs)
     texts = TextTable(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
     items = {id: inputs.shown_items[id] for id in ids}
-    styles = styles_of(results.labels)
+    styles = styles_of(results)
     return {
         "pairs": [pair_title(pair, sizes) for pair in results.pairs],
         "models": [

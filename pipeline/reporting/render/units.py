@@ -42,3 +42,8 @@ def pair_title(pair: Pair, sizes: Mapping[str, int]) -> str:
     """The teacher and the student with their numbers of parameters."""
     named = (("Teacher", pair.teacher), ("student", pair.student))
     return ", ".join(f"{role} {sized(name, sizes)}" for role, name in named if name)
+
+
+def short_title(pair: Pair) -> str:
+    """The teacher and the student where space is short."""
+    return f"{pair.teacher} → {pair.student}" if pair.teacher else pair.student

@@ -6,23 +6,16 @@ from dataclasses import dataclass, replace
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Results
-from pipeline.reporting.costs.attribution import collect_costs
+from pipeline.reporting.costs.attribution import IN_FULL, collect_costs
 from pipeline.reporting.costs.crossovers import crossover_table
 from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
-from pipeline.reporting.costs.plots import nll_by_cost, scores_by_cost
 from pipeline.reporting.costs.quality_vs_cost import FLOPS, SECONDS
 from pipeline.reporting.costs.tables import cost_table, shared_cost_table, token_table
-from pipeline.reporting.render.figures import Plot
+from pipeline.reporting.plots import differences, overall, scores, training
+from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
+from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.render.table import Table
-from pipeline.reporting.sections import (
-    difference_tables,
-    gap_closed,
-    overview,
-    score_plots,
-    slices,
-    teacher_size,
-    training_curves,
-)
+from pipeline.reporting.sections import difference_tables, gap_closed, slices, teacher_size
 from pipeline.reporting.sections.main_table import main_table
 from pipeline.reporting.sections.published import published_table
 from pipeline.settings.report import ReportSettings
@@ -40,6 +33,7 @@ class Section:
     plots: Iterable[Plot] = ()  # drawn one by one: one may be written while others are drawn
     folded: Sequence[Table] = ()  # tables that the page shows on demand
     lead: str = ""
+    choices: Mapping[str, object] | None = None  # what a script of the page draws
 
 
 def sections(
@@ -55,15 +49,15 @@ def sections(
         "result",
         "Main result",
         (),
-        _plots(lambda: overview.overview_plot(comparisons, results, sizes)),
+        _plots(lambda: differences.overview_plot(comparisons, results, sizes)),
     )
     yield Section(
         "scores",
         "Scores",
         [main_table(results, sizes, comparisons)],
         _plots(
-            lambda: score_plots.scores_by_method(few, sizes) if few.ranked_measures else None,
-            lambda: score_plots.scores_by_teacher_size(few, sizes),
+            lambda: scores.scores_by_method(few, sizes, comparisons),
+            lambda: scores.scores_by_teacher_size(few, sizes, comparisons),
         ),
         lead=_left_out(few, results),
     )
@@ -72,8 +66,10 @@ def sections(
         "Comparisons",
         (),
         _plots(
-            lambda: gap_closed.gap_closed_plot(comparisons, few, sizes),
-            lambda: teacher_size.teacher_size_plot(comparisons, few, sizes),
+            lambda: overall.rank_plot(comparisons, results),
+            lambda: overall.pairwise_plot(comparisons, results, sizes),
+            lambda: differences.gap_closed_plot(comparisons, few, sizes),
+            lambda: differences.teacher_size_plot(comparisons, few, sizes),
         ),
         comparison_tables(comparisons, results, sizes),
     )
@@ -81,18 +77,18 @@ def sections(
         "parts",
         "Parts of tasks",
         (),
-        _plots(lambda: slices.scores_by_part(few, sizes)),
+        _plots(lambda: differences.scores_by_part(comparisons, few, sizes)),
         _known(slices.slice_table(results, sizes)),
     )
-    yield cost_section(inputs, results, sizes)
+    yield cost_section(inputs, results, sizes, comparisons)
     yield Section("published", "Published", _known(published_table(settings, results)))
     yield Section(
         "training",
         "Training",
         (),
         _plots(
-            lambda: training_curves.validation_curves(inputs, few, sizes),
-            lambda: training_curves.loss_curves(inputs, few, sizes),
+            lambda: training.validation_curves(inputs, few, sizes),
+            lambda: training.loss_curves(inputs, few, sizes),
         ),
     )
 
@@ -109,7 +105,9 @@ def comparison_tables(
     )
 
 
-def cost_section(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Section:
+def cost_section(
+    inputs: ReportInputs, results: Results, sizes: Mapping[str, int], comparisons: Comparisons
+) -> Section:
     """Tables of cost, and figures of quality against cost."""
     few = _first_pairs(results, PANELS // 2)  # a panel for each of two accountings
     data = collect_costs(inputs, results, sizes)
@@ -118,9 +116,9 @@ def cost_section(inputs: ReportInputs, results: Results, sizes: Mapping[str, int
         "Cost",
         [cost_table(data)],
         _plots(
-            lambda: scores_by_cost(data, SECONDS, few),
-            lambda: scores_by_cost(data, FLOPS, few),
+            lambda: quality_by_cost(data, few, comparisons),
             lambda: nll_by_cost(data, few),
+            lambda: nll_by_cost(data, few, IN_FULL),
         ),
         _known(
             token_table(data),
@@ -131,6 +129,7 @@ def cost_section(inputs: ReportInputs, results: Results, sizes: Mapping[str, int
             crossover_table(data),
         ),
         _left_out(few, results),
+        cost_choices(data, results, comparisons),
     )
 
 

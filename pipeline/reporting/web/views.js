@@ -22,6 +22,7 @@
     overview.hidden = true;
     view.replaceChildren(page);
     report.enliven(view);
+    report.drawCharts(view);
     view.hidden = false;
     document.title = `${page.querySelector("h2").innerText.replace("\n", ", ")} · ${title}`;
     window.scrollTo(0, 0);

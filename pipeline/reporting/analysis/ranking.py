@@ -1,0 +1,91 @@
+"""Methods ranked over all teachers, students and tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.statistics.ranks import (
+    FEWEST_BLOCKS,
+    cliques,
+    critical_difference,
+    mean_ranks,
+    rank_bounds,
+)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean ranks, the best first."""
+
+    labels: tuple[str, ...]  # of methods that every pair has a score of on every task
+    measures: tuple[Measure, ...]  # that stand for their tasks
+    pairs: int
+    ranks: np.ndarray
+    best: np.ndarray  # means of the best ranks that the tests leave open
+    worst: np.ndarray
+    ties: tuple[tuple[int, int], ...]  # first and last of methods within a critical difference
+    critical_difference: float | None  # None for too few tasks
+
+
+def ranking(results: Results, comparisons: Comparisons) -> Ranking | None:
+    """Mean ranks over pairs and tasks; None for fewer than two methods or a single ranking."""
+    measures = _of_tasks(results)
+    blocks = [(pair, measure) for measure in measures for pair in results.pairs]
+    scored = [_labels(results, pair, measure) for pair, measure in blocks]
+    labels = [label for label in results.labels if all(label in found for found in scored)]
+    if len(blocks) < 2 or len(labels) < 2:
+        return None
+    ranks = mean_ranks(np.array([_losses(results, labels, *block) for block in blocks]))
+    bounds = [rank_bounds(_worse(comparisons, labels, *block)) for block in blocks]
+    best, worst = np.mean(bounds, axis=0)
+    order = np.argsort(ranks, kind="stable")
+    difference = None
+    if len(measures) >= FEWEST_BLOCKS:  # over pairs ranks vary less, so this is rather too large
+        difference = critical_difference(len(labels), len(measures))
+    ties = cliques(ranks[order].tolist(), difference) if difference else []
+    return Ranking(
+        tuple(labels[place] for place in order),
+        measures,
+        len(results.pairs),
+        ranks[order],
+        best[order],
+        worst[order],
+        tuple(ties),
+        difference,
+    )
+
+
+def _of_tasks(results: Results) -> tuple[Measure, ...]:
+    """A measure for each task: the first primary one, else the first that ranks."""
+    by_task: dict[str, Measure] = {}
+    for measure in (*results.primary_measures, *results.ranked_measures):
+        by_task.setdefault(measure.task, measure)
+    return tuple(by_task.values())
+
+
+def _labels(results: Results, pair: Pair, measure: Measure) -> set[str]:
+    return {row.label for row in results.means_by_row(results.methods[pair], measure)}
+
+
+def _losses(results: Results, labels: Sequence[str], pair: Pair, measure: Measure) -> list[float]:
+    means = results.means_by_row(results.methods[pair], measure)
+    sign = -1 if measure.metric.higher_is_better else 1
+    by_label = {row.label: sign * mean.value for row, mean in means.items()}
+    return [by_label[label] for label in labels]
+
+
+def _worse(
+    comparisons: Comparisons, labels: Sequence[str], pair: Pair, measure: Measure
+) -> np.ndarray:
+    """Whether each method [row] is significantly worse than another [column]."""
+    worse = np.zeros((len(labels), len(labels)), dtype=bool)
+    for one in comparisons.differences.get((pair, measure), ()):
+        if one.significantly_different and {one.first.label, one.second.label} <= set(labels):
+            first, second = labels.index(one.first.label), labels.index(one.second.label)
+            loser, winner = (first, second) if one.first_is_worse else (second, first)
+            worse[loser, winner] = True
+    return worse

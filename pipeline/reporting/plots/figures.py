@@ -1,0 +1,267 @@
+"""Small multiples in inches, and files of them that a page or a paper takes as they are."""
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from pipeline.reporting.plots.looks import (
+    COLUMN,
+    INK,
+    NORMAL,
+    PAGE,
+    PAPER,
+    RC,
+    Style,
+    text_width,
+    wrapped,
+)
+
+RowKey = TypeVar("RowKey")
+ColumnKey = TypeVar("ColumnKey")
+
+TALLEST = 9.0  # inches of a paper's column
+LINE = 1.25 * NORMAL / 72  # inches from a line of text to the next
+AXIS = 0.36  # inches below a panel, for its ticks and label
+HANDLE = 0.46  # inches of a legend's entry besides its text
+TICK_LABELS = 0.5  # inches left of a panel without names, about
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+TICKS_APART = 0.27  # of the axis
+DPI = 160
+UNDATED = {
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+    "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+    "png": {"Software": None},
+}  # equal plots, equal files
+DARK = (
+    f"<style>svg{{color:{INK}}}@media (prefers-color-scheme:dark){{svg{{color:#e3e6eb}}"
+    f'[style*="fill: {PAPER}"]{{fill:#14171c!important}}}}</style>'
+)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its title and caption."""
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[float], Figure]  # for a width in inches
+
+    def figure(self, width: float = PAGE) -> Figure:
+        """The figure at a width in inches, laid out."""
+        with rc_context(RC):
+            figure = self.draw(width)
+            if engine := figure.get_layout_engine():  # once: each format would take as long again
+                engine.execute(figure)
+                figure.set_layout_engine(None)
+        return figure
+
+    def write(self, folder: Path) -> bytes:
+        """Writes it for a page, and into `column` for a paper's column; returns the page's SVG.
+
+        A figure too tall for a column has no such files.
+        """
+        svg = write_formats(self.figure(PAGE), folder / self.name)
+        narrow = self.figure(COLUMN)
+        if narrow.get_figheight() <= TALLEST:
+            (folder / "column").mkdir(exist_ok=True)
+            write_formats(narrow, folder / "column" / self.name)
+        return svg
+
+
+def write_formats(figure: Figure, path: Path) -> bytes:
+    """Writes the figure as SVG, PDF and PNG; returns the SVG."""
+    with rc_context(RC):
+        svg = _in_ink(_saved(figure, "svg"))
+        path.with_suffix(".svg").write_bytes(svg)
+        path.with_suffix(".pdf").write_bytes(_saved(figure, "pdf"))
+        figure.set_facecolor("white")
+        path.with_suffix(".png").write_bytes(_saved(figure, "png", facecolor="white"))
+    return svg
+
+
+def _saved(figure: Figure, form: str, facecolor: str = "none") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, metadata=UNDATED[form], dpi=DPI, facecolor=facecolor)
+    return buffer.getvalue()
+
+
+def _in_ink(svg: bytes) -> bytes:
+    """The SVG with texts and axes in the colour of the text around it, dark or light."""
+    inked = svg.decode().replace(INK, "currentColor")
+    return inked.replace("<defs>", f"{DARK}<defs>", 1).encode()
+
+
+@dataclass(frozen=True)
+class Panel(Generic[RowKey, ColumnKey]):
+    """One of the small multiples: the axes of a row and a column."""
+
+    axes: Axes
+    row: RowKey
+    column: ColumnKey
+    is_first: bool  # on its line
+
+
+def small_multiples(
+    rows: Mapping[RowKey, str],
+    columns: Mapping[ColumnKey, str],
+    size: tuple[float, float],
+    legend: Sequence[Line2D | Patch] = (),
+    narrowest: float = 1.9,
+    names: Sequence[str] = (),
+) -> tuple[Figure, list[Panel[RowKey, ColumnKey]]]:
+    """A figure with a panel for each row and column, and their titles.
+
+    `size` is the width of the figure and the height of a panel's inside; a panel with what stands
+    left of it is at least `narrowest` wide, so a row of many columns takes several lines. `names`
+    stand left of the first panel of each line.
+    """
+    width, height = size
+    left = max((text_width(name) for name in names), default=0.0)
+    most = max(1, math.floor((width - left) / narrowest))
+    per_line = math.ceil(len(columns) / math.ceil(len(columns) / most))  # as even as it gets
+    keys = list(columns)
+    starts = range(0, len(keys), per_line)
+    lines = [
+        (row, keys[start : start + per_line], rows[row] if not start else "")
+        for row in rows
+        for start in starts
+    ]
+    inside = (width - left) / per_line - TICK_LABELS * (not names) - 0.1
+    titles = {key: wrapped(title, inside) for key, title in columns.items()}
+    headings = [
+        _heading(wrapped(above, width - left - 0.3), [titles[key] for key in shown])
+        for _, shown, above in lines
+    ]
+    legend_height = _legend_height(legend, width)
+    text_lines = sum(heading.count("\n") + 1 for heading in headings)
+    inches = len(lines) * (height + AXIS) + LINE * text_lines + legend_height
+    figure = Figure(figsize=(width, inches), layout="constrained")
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(w_pad=0.04, h_pad=0.04)
+    grid = figure.subplots(len(lines), per_line, squeeze=False)
+    panels = []
+    for (row, shown, _), heading, line in zip(lines, headings, grid, strict=True):
+        line[0].set_title(heading, loc="left", fontweight="bold")
+        for column, axes in zip(shown, line, strict=False):
+            axes.set_title(titles[column])
+            panels.append(Panel(axes, row, column, axes is line[0]))
+        for unused in line[len(shown) :]:
+            unused.set_axis_off()
+    if legend:
+        _add_legend(figure, legend, width)
+    return figure, panels
+
+
+def _heading(above: str, titles: Sequence[str]) -> str:
+    """The title of a row over as many empty lines as the titles of its panels take."""
+    tallest = max(title.count("\n") + 1 if title else 0 for title in titles)
+    return above + "\n" * tallest if above else "\n" * max(0, tallest - 1)
+
+
+def _legend_columns(legend: Sequence[Line2D | Patch], width: float) -> int:
+    """The most columns that fit beside each other, each as wide as its widest entry."""
+    widths = [text_width(str(handle.get_label())) + HANDLE for handle in legend]
+    for rows in range(1, len(widths)):
+        columns = math.ceil(len(widths) / rows)
+        of_columns = (widths[start : start + rows] for start in range(0, len(widths), rows))
+        if sum(map(max, of_columns)) <= width:
+            return columns
+    return 1
+
+
+def _legend_height(legend: Sequence[Line2D | Patch], width: float) -> float:
+    return 0.1 + 0.145 * math.ceil(len(legend) / _legend_columns(legend, width)) if legend else 0.0
+
+
+def _add_legend(figure: Figure, legend: Sequence[Line2D | Patch], width: float) -> None:
+    figure.legend(
+        handles=list(legend),
+        loc="outside lower center",
+        ncols=_legend_columns(legend, width),
+        handlelength=2.2,
+        columnspacing=1.2,
+        numpoints=1,
+    )
+
+
+Values = Sequence[float] | np.ndarray
+
+
+def draw_line(axes: Axes, x: Values, y: Values, style: Style) -> None:
+    """A line with about six markers."""
+    axes.plot(
+        x,
+        y,
+        color=style.colour,
+        linestyle=style.line,
+        marker=style.marker,
+        markersize=3.2,
+        markevery=max(1, len(x) // 6),
+    )
+
+
+def list_names(panel: Panel[RowKey, ColumnKey], names: Sequence[str]) -> None:
+    """Makes the vertical axis a list of names, written at the first panel of a line."""
+    axes = panel.axes
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names if panel.is_first else [""] * len(names))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    for line in range(0, len(names), 2):
+        axes.axhspan(line - 0.5, line + 0.5, color=INK, alpha=0.05, linewidth=0, zorder=0)
+
+
+def cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Makes the horizontal axis logarithmic, with a few ticks that keep clear of each other."""
+    axes.set_xscale("log")
+    low, high = min(costs), max(costs)
+    room = (high / low) ** 0.08 if high > low else 1.2
+    axes.set_xlim(low / room, high * room)
+    axes.xaxis.set_major_locator(FixedLocator(cost_ticks(low / room, high * room)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_text(value)))
+
+
+def cost_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two ends, the roundest first, none close to another."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for mantissa in (1.0, 3.0, 2.0, 5.0, *np.arange(1.1, 10, 0.1)):
+        for tick in (mantissa * 10.0**power for power in powers):
+            apart = (abs(math.log(tick / other)) / math.log(high / low) for other in ticks)
+            if low <= tick <= high and all(distance > TICKS_APART for distance in apart):
+                ticks.append(tick)
+    return sorted(ticks)
+
+
+def power_text(value: float) -> str:
+    """A number with a power of ten where it is large: 3×10¹¹."""
+    if not value or 1e-3 <= abs(value) < 1e5:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(abs(value)) + 1e-9)
+    power = f"10{str(exponent).translate(SUPERSCRIPTS)}"
+    mantissa = f"{value / 10**exponent:.3g}"
+    return power if mantissa == "1" else f"{mantissa}×{power}"
+
+
+def fit_settled(axes: Axes, curves: Sequence[tuple[np.ndarray, np.ndarray]], share: float) -> None:
+    """Lets the vertical axis fit what curves show after a share of the longest one."""
+    last = max(x[-1] for x, _ in curves)
+    settled = np.concatenate([y[x >= share * last] for x, y in curves])
+    low, high = settled.min(), settled.max()
+    margin = high - low or 0.1 * abs(low) or 1.0
+    axes.set_ylim(low - 0.06 * margin, high + 0.12 * margin)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
