@@ -15,6 +15,7 @@ from pipeline.reporting.render.units import pair_title, short_title, sized
 
 FEWEST = 2  # methods beside the baseline: of a single one the main table says as much
 PAIRS = 4  # in one panel, at most
+MOST_ON_PARTS = 8  # methods whose differences on parts are drawn
 FILLED = (
     "with 95 % intervals that are corrected for all comparisons of a measure. Filled: significant "
     "after Holm. The shaded side is the better one."
@@ -170,6 +171,17 @@ def scores_by_part(
         for measure in results.slice_measures
         if (whole := names.get(Measure(measure.task, measure.metric).key))
     }
+    ordered = _best_first(
+        [
+            _estimate(one, row="", series="")
+            for measure in results.primary_measures[:1]
+            for pair in results.pairs
+            for one in _minus(comparisons.differences.get((pair, measure), ()), baseline)
+        ]
+    )
+    shown = ordered[:MOST_ON_PARTS]
+    left_out = len(ordered) - len(shown)
+    more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
         replace(
             _estimate(one, row=pair_title(pair, sizes), series=one.first.label, line=part.slice),
@@ -178,12 +190,13 @@ def scores_by_part(
         for part in parts
         for pair, differences in differences_of(results, part, baseline).items()
         for one in _minus(differences, baseline)
+        if one.first.label in shown
     ]
     return interval_plot(
         "scores_by_part",
         f"Difference to {baseline} on parts of a task",
         "Parts are of the items, or of their tokens; hard tokens are those of which the teacher "
-        f"is less certain than of the median one. Each method minus {baseline}, {FILLED}",
+        f"is less certain than of the median one. Each method minus {baseline}, {FILLED}{more}",
         estimates,
         Layout(
             styles_of(results),

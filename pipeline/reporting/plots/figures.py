@@ -19,6 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pipeline.reporting.plots.looks import (
     COLUMN,
     INK,
+    LARGE,
     NORMAL,
     PAGE,
     PAPER,
@@ -33,7 +34,7 @@ ColumnKey = TypeVar("ColumnKey")
 
 TALLEST = 9.0  # inches of a paper's column
 LINE = 1.25 * NORMAL / 72  # inches from a line of text to the next
-AXIS = 0.36  # inches below a panel, for its ticks and label
+AXIS = 0.42  # inches below a panel, for its ticks and label
 HANDLE = 0.46  # inches of a legend's entry besides its text
 TICK_LABELS = 0.5  # inches left of a panel without names, about
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -58,27 +59,29 @@ class Plot:
     title: str
     caption: str
     draw: Callable[[float], Figure]  # for a width in inches
+    narrowest: float = 0.0  # inches at which it can still be read
 
-    def figure(self, width: float = PAGE) -> Figure:
-        """The figure at a width in inches, laid out."""
+    def figure(self, width: float = PAGE) -> Figure | None:
+        """The figure at a width in inches, laid out; None where it doesn't suit a column."""
+        if self.narrowest > width:
+            return None
         with rc_context(RC):
             figure = self.draw(width)
+            if width < PAGE and figure.get_figheight() > TALLEST:
+                return None
             if engine := figure.get_layout_engine():  # once: each format would take as long again
                 engine.execute(figure)
                 figure.set_layout_engine(None)
         return figure
 
     def write(self, folder: Path) -> bytes:
-        """Writes it for a page, and into `column` for a paper's column; returns the page's SVG.
-
-        A figure too tall for a column has no such files.
-        """
-        svg = write_formats(self.figure(PAGE), folder / self.name)
-        narrow = self.figure(COLUMN)
-        if narrow.get_figheight() <= TALLEST:
-            (folder / "column").mkdir(exist_ok=True)
+        """Writes it for a page, and into `column` for a paper's column; returns the page's SVG."""
+        (folder / "column").mkdir(exist_ok=True)
+        if narrow := self.figure(COLUMN):
             write_formats(narrow, folder / "column" / self.name)
-        return svg
+        wide = self.figure(PAGE)
+        assert wide is not None  # a page is as wide as any figure needs
+        return write_formats(wide, folder / self.name)
 
 
 def write_formats(figure: Figure, path: Path) -> bytes:
@@ -142,7 +145,7 @@ def small_multiples(
     inside = (width - left) / per_line - TICK_LABELS * (not names) - 0.1
     titles = {key: wrapped(title, inside) for key, title in columns.items()}
     headings = [
-        _heading(wrapped(above, width - left - 0.3), [titles[key] for key in shown])
+        _heading(wrapped(above, width - left - 0.3, LARGE), [titles[key] for key in shown])
         for _, shown, above in lines
     ]
     legend_height = _legend_height(legend, width)
@@ -154,7 +157,7 @@ def small_multiples(
     grid = figure.subplots(len(lines), per_line, squeeze=False)
     panels = []
     for (row, shown, _), heading, line in zip(lines, headings, grid, strict=True):
-        line[0].set_title(heading, loc="left", fontweight="bold")
+        line[0].set_title(heading, loc="left", fontsize=LARGE)
         for column, axes in zip(shown, line, strict=False):
             axes.set_title(titles[column])
             panels.append(Panel(axes, row, column, axes is line[0]))

@@ -12,8 +12,8 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.plots.figures import Panel, Plot, list_names, small_multiples
 from pipeline.reporting.plots.looks import BETTER, INK, PAPER, Style, handles_of, shortened
 
-LINE_HEIGHT = 0.075  # inches of a value on its line
-GAP = 0.075  # inches between two lines
+LINE_HEIGHT = 0.06  # inches of a value on its line
+GAP = 0.055  # inches between two lines
 WIDEST = 1.0  # times the span of the values: how far an axis extends on either side for intervals
 
 
@@ -63,7 +63,7 @@ def _figure(width: float, estimates: Sequence[Estimate], layout: Layout) -> Figu
     columns = {estimate.column: estimate.column.heading for estimate in estimates}
     several = {name: layout.styles[name] for name in series} if len(series) > 1 else {}
     legend = [*handles_of(several, lines=False), *layout.legend]
-    height = len(names) * (LINE_HEIGHT * max(1.3, len(series)) + GAP)
+    height = len(names) * (LINE_HEIGHT * max(1.6, len(series)) + GAP)
     figure, panels = small_multiples(rows, columns, (width, height), legend, 1.55, names)
     for panel in panels:
         here = [one for one in estimates if (one.row, one.column) == (panel.row, panel.column)]
@@ -96,7 +96,7 @@ def _draw(
 def _heights(estimates: Sequence[Estimate], lines: Sequence[str]) -> list[float]:
     """Where each estimate is: on its line, the series around its middle."""
     series = list(dict.fromkeys(estimate.series for estimate in estimates))
-    step = LINE_HEIGHT / (LINE_HEIGHT * max(1.3, len(series)) + GAP)
+    step = LINE_HEIGHT / (LINE_HEIGHT * max(1.6, len(series)) + GAP)
     return [
         lines.index(one.line) + step * (series.index(one.series) - (len(series) - 1) / 2)
         for one in estimates

@@ -16,6 +16,7 @@ from pipeline.reporting.plots.looks import (
     BETTER,
     GREY,
     INK,
+    PAGE,
     SMALL,
     WORSE,
     shortened,
@@ -25,8 +26,10 @@ from pipeline.reporting.plots.looks import (
 from pipeline.reporting.render.units import pair_title
 
 FEWEST = 3  # methods, of whose differences a matrix shows more than a sentence
-PANELS = 6
+PANELS, OF_MANY = 6, 2  # pairs, and where there are more methods than a page's half can hold
+HALF = 12
 CELL = (0.13, 0.22)  # inches: lowest and highest
+NAME = 1.0  # inches, at most
 TINT = 0.45  # opacity of a significant difference
 RANK = Measure("", Metric("rank", "Mean rank", "1 is the best", False, 2))
 Matrix = Mapping[tuple[str, str], Difference]  # by the labels of row and column
@@ -35,7 +38,7 @@ Matrix = Mapping[tuple[str, str], Difference]  # by the labels of row and column
 def pairwise_plot(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Plot | None:
-    """Each method minus each other one on the first primary measure; None for fewer than three."""
+    """Each method minus each other one on the first primary measure; None for few or very many."""
     measure = next(iter(results.primary_measures), None)
     compared = {
         pair_title(pair, sizes): comparisons.differences.get((pair, measure), ())
@@ -45,17 +48,31 @@ def pairwise_plot(
     matrices = {title: _matrix(found) for title, found in compared.items() if len(found) >= FEWEST}
     if measure is None or not matrices:
         return None
-    shown = dict(list(matrices.items())[:PANELS])
+    most = PANELS if len(results.labels) <= HALF else OF_MANY
+    shown = dict(list(matrices.items())[:most])
     named = {label for matrix in shown.values() for label, _ in matrix}
     labels = [label for label in results.labels if label in named]
+    narrowest = _left(labels) + CELL[0] * len(labels)
+    if narrowest > PAGE:
+        return None
     return Plot(
         "pairwise",
         "Every two methods",
         f"The row's method minus the column's in {measure.metric.title} ({measure.detail}), paired "
         "over seeds and items. Coloured: significant after Holm over all comparisons of the "
-        "measure.",
+        f"measure. {_of_pairs(len(shown), len(matrices))}".strip(),
         lambda width: _matrices(width, shown, labels),
+        narrowest,
     )
+
+
+def _of_pairs(shown: int, total: int) -> str:
+    return f"The first {shown} of {total} pairs; the table has all." if shown < total else ""
+
+
+def _left(labels: Sequence[str]) -> float:
+    """Inches that the names of rows take."""
+    return max(text_width(shortened(label, NAME)) for label in labels) + 0.12
 
 
 def _matrix(differences: Sequence[Difference]) -> Matrix:
@@ -64,8 +81,7 @@ def _matrix(differences: Sequence[Difference]) -> Matrix:
 
 
 def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str]) -> Figure:
-    names = [shortened(label, 1.0) for label in labels]
-    left = max(map(text_width, names)) + 0.1
+    names, left = [shortened(label, NAME) for label in labels], _left(labels)
     side = max(CELL[0] * len(names), width / 2.2 - left)
     narrowest = min(width, left + side)
     legend = [
@@ -73,7 +89,7 @@ def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str
         for colour, word in ((BETTER, "better"), (WORSE, "worse"))
     ]
     titles = {title: title for title in matrices}
-    height = CELL[1] * len(names) if len(names) <= 12 else CELL[0] * len(names)
+    height = CELL[1] * len(names) if len(names) <= HALF else CELL[0] * len(names)
     figure, panels = small_multiples({"": ""}, titles, (width, height + left), legend, narrowest)
     across = width / min(len(panels), max(1, int(width / narrowest)))
     for panel in panels:

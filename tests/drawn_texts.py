@@ -1,0 +1,69 @@
+"""Where the texts of a figure stand once it is drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+TOLERANCE = 0.5  # pixels, of a hundred an inch
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A text and its box in pixels."""
+
+    text: str
+    box: Bbox
+
+
+def drawn_texts(figure: Figure) -> list[Drawn]:
+    """All texts that a reader sees, titles over empty lines without these."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw_without_rendering()  # which puts legends where they belong
+    found = []
+    for text in _visible(figure):
+        box = text.get_window_extent(renderer)
+        words = text.get_text().rstrip("\n")
+        share = (words.count("\n") + 1) / (text.get_text().count("\n") + 1)
+        lowest = box.y1 - share * box.height
+        found.append(Drawn(words, Bbox.from_extents(box.x0, lowest, box.x1, box.y1)))
+    return found
+
+
+def _visible(figure: Figure) -> Iterator[Text]:
+    ticks = {}  # of tick labels, whether they are within their axis
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                within = axes.axison and low <= tick.get_loc() <= high
+                ticks |= {id(tick.label1): within, id(tick.label2): False}
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if text.get_visible() and text.get_text().strip() and ticks.get(id(text), True):
+            yield text
+
+
+def faults(figure: Figure) -> list[str]:
+    """The texts that are cut by the figure's edge, and those that overlap."""
+    texts = drawn_texts(figure)
+    whole = figure.bbox
+    cut = [
+        f"cut: {one.text!r}"
+        for one in texts
+        if one.box.x0 < whole.x0 - TOLERANCE
+        or one.box.y0 < whole.y0 - TOLERANCE
+        or one.box.x1 > whole.x1 + TOLERANCE
+        or one.box.y1 > whole.y1 + TOLERANCE
+    ]
+    overlapping = [
+        f"overlap: {one.text!r}, {other.text!r}"
+        for one, other in combinations(texts, 2)
+        if min(one.box.x1, other.box.x1) - max(one.box.x0, other.box.x0) > TOLERANCE
+        and min(one.box.y1, other.box.y1) - max(one.box.y0, other.box.y0) > TOLERANCE
+    ]
+    return cut + overlapping
