@@ -15,6 +15,7 @@ from pipeline.reporting.render.units import pair_title, short_title, sized
 
 FEWEST = 2  # methods beside the baseline: of a single one the main table says as much
 PAIRS = 4  # in one panel, at most
+MOST_LINES = 60  # of a panel
 MOST_ON_PARTS = 8  # methods whose differences on parts are drawn
 FILLED = (
     "with 95 % intervals that are corrected for all comparisons of a measure. Filled: significant "
@@ -133,23 +134,31 @@ def teacher_size_plot(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Plot | None:
     """Each method under a larger teacher minus under a smaller one; None without two teachers."""
-    pairs = set(results.pairs)
+    effects = [
+        effect
+        for effect in comparisons.teacher_size_effects
+        if effect.measure in results.primary_measures
+    ]
+    teachers = dict.fromkeys(map(_teachers, effects))
+    more = ""
+    if len(teachers) * len(results.labels) > MOST_LINES and len(teachers) > 1:
+        farthest = max(teachers, key=lambda pair: sizes[pair[1]] / sizes[pair[0]])
+        effects = [effect for effect in effects if _teachers(effect) == farthest]
+        more = " Of the teachers, the smallest and the largest; the table has all."
     estimates = [
         _estimate(
             effect,
             row=f"Student {sized(effect.second.student, sizes)}",
             series="",
-            line=f"{effect.second.label}: {effect.second.teacher} → {effect.first.teacher}",
+            line=f"{effect.second.label}: {' → '.join(_teachers(effect))}",
         )
-        for effect in comparisons.teacher_size_effects
-        if {effect.pair, effect.swapped().pair} <= pairs
-        and effect.measure in results.primary_measures
+        for effect in effects
     ]
     lines = list(dict.fromkeys(estimate.line for estimate in estimates))
     return interval_plot(
         "teacher_size",
         "Effect of a larger teacher",
-        f"The student's score under the larger teacher minus under the smaller one, {FILLED}",
+        f"The student's score under the larger teacher minus under the smaller one, {FILLED}{more}",
         estimates,
         Layout(
             dict.fromkeys(lines, Style(COLOURS[0], "o", "-")),
@@ -158,6 +167,11 @@ def teacher_size_plot(
             better_side=True,
         ),
     )
+
+
+def _teachers(effect: Difference) -> tuple[str, str]:
+    """The smaller and the larger teacher."""
+    return effect.second.teacher, effect.first.teacher
 
 
 def scores_by_part(

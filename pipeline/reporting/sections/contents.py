@@ -21,6 +21,7 @@ from pipeline.reporting.sections.published import published_table
 from pipeline.settings.report import ReportSettings
 
 PANELS = 48  # of a figure, about
+LINES = 100  # of methods in a column of panels, about
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def sections(
         [main_table(results, sizes, comparisons)],
         _plots(
             lambda: scores.scores_by_method(few, sizes, comparisons),
-            lambda: scores.scores_by_teacher_size(few, sizes, comparisons),
+            lambda: scores.scores_by_teacher_size(results, sizes, comparisons),
         ),
         lead=_left_out(few, results),
     )
@@ -69,7 +70,7 @@ def sections(
             lambda: overall.rank_plot(comparisons, results),
             lambda: overall.pairwise_plot(comparisons, results, sizes),
             lambda: differences.gap_closed_plot(comparisons, few, sizes),
-            lambda: differences.teacher_size_plot(comparisons, few, sizes),
+            lambda: differences.teacher_size_plot(comparisons, results, sizes),
         ),
         comparison_tables(comparisons, results, sizes),
     )
@@ -143,7 +144,8 @@ def _known(*tables: Table | None) -> list[Table]:
 
 def _first_pairs(results: Results, panels: int) -> Results:
     """The first pairs, as many as fill about `panels` panels of a figure."""
-    pairs = results.pairs[: max(1, panels // max(1, len(results.ranked_measures)))]
+    of_panels = panels // max(1, len(results.ranked_measures))
+    pairs = results.pairs[: max(1, min(of_panels, LINES // len(results.labels)))]
     return replace(
         results,
         pairs=pairs,
