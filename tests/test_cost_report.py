@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import synthetic
 
+from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Pair, Row, assemble
@@ -32,10 +34,12 @@ from pipeline.reporting.costs.quality_vs_cost import (
     cost_comparisons,
 )
 from pipeline.reporting.costs.tables import cost_table, shared_cost_table
+from pipeline.reporting.plots.costs import cost_choices
 from pipeline.reporting.render import formats
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import cost_section
 from pipeline.runtime.costs import JobCost
+from pipeline.settings.report import ReportSettings
 
 SMALL = synthetic.Experiment(
     students=("small",),
@@ -283,8 +287,30 @@ def test_the_interval_of_a_crossover_covers_it_as_often_as_it_says(
     assert 0.935 <= covered / trials <= 0.985
 
 
+def comparisons_of(data: CostData) -> Comparisons:
+    settings = ReportSettings.model_validate(synthetic.settings(SMALL))
+    return compare(data.inputs, data.results, settings)
+
+
+def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None:
+    choices = cost_choices(data, data.results, comparisons_of(data))
+    assert choices is not None
+    labels = [method["label"] for method in choices["methods"]]
+    columns = {(one.title, one.detail): i for i, one in enumerate(cost_table(data).headings)}
+    assert choices["units"] == ["seconds", "FLOPs"]
+    for pair, group in zip(choices["pairs"], cost_table(data).groups, strict=True):
+        for point, row in zip(pair["points"], group.rows, strict=True):
+            assert labels[point["method"]] == row[0].text
+            for account, flops in zip(ACCOUNTS, point["costs"][1], strict=True):
+                assert flops == pytest.approx(row[columns["FLOPs", account]].value, rel=1e-4)
+    first = choices["pairs"][0]["points"][1]
+    row = data.results.methods[data.results.pairs[0]][1]
+    mean = data.results.means[row, data.results.primary_measures[0]].value
+    assert first["scores"][0][0] == pytest.approx(mean, rel=1e-4)
+
+
 def test_every_table_and_plot_can_be_written(data: CostData) -> None:
-    section = cost_section(data.inputs, data.results, data.sizes)
+    section = cost_section(data.inputs, data.results, data.sizes, comparisons_of(data))
     tables = [*section.tables, *section.folded]
     names = [table.name for table in tables]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]
@@ -295,7 +321,7 @@ def test_every_table_and_plot_can_be_written(data: CostData) -> None:
             assert not line.startswith("|") or line.count("|") == columns + 1
         formats.latex(table)
     plots = [plot.name for plot in section.plots]
-    assert plots == ["scores_by_seconds", "scores_by_flops", "nll_by_cost"]
+    assert plots == ["quality_by_cost", "nll_by_cost", "nll_by_full_cost"]
 
 
 def test_a_student_with_unknown_flops_is_compared_by_time_alone(inputs: ReportInputs) -> None:

@@ -102,7 +102,7 @@ def test_it_is_snakemakes_dry_run_after_edits_and_losses(chain: Copy, tiny: dict
     with contextlib.ExitStack() as edits:
         edits.enter_context(chain.edit(*LOSS))
         edits.enter_context(
-            chain.edit("pipeline/reporting/sections/score_plots.py", "\n", "\n", "COLOUR = 1\n")
+            chain.edit("pipeline/reporting/plots/scores.py", "\n", "\n", "COLOUR = 1\n")
         )
         assert set(steps(chain, tiny)) == chain.planned(tiny)
     manifest = chain.folder / Grid(validate(tiny)).tokens().path / "manifest.json"
@@ -123,14 +123,9 @@ def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
     assert found[evaluation]["why"]["text"] == "code of its inputs changed: model"
     assert found["tiny/report"]["why"]["kind"] == "inputs"
 
-    with chain.edit(
-        "pipeline/reporting/sections/score_plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"
-    ):
+    with chain.edit("pipeline/reporting/plots/scores.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
         found = steps(chain, tiny)
-    assert (
-        found["tiny/report"]["why"]["text"]
-        == "code changed: pipeline/reporting/sections/score_plots.py"
-    )
+    assert found["tiny/report"]["why"]["text"] == "code changed: pipeline/reporting/plots/scores.py"
     assert set(found) == {"tiny/report"}
 
 

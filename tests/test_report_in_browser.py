@@ -1,12 +1,13 @@
 """The report's page in a real browser, headless, without a network."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
-from reports import ATTACK, Made
-from selenium.webdriver import Chrome, ChromeOptions
+from reports import ATTACK, SMALL, Made
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -83,6 +84,44 @@ def test_the_page_loads_without_an_error_and_fetches_nothing(chrome: Chrome, mad
     assert chrome.get_log("browser") == []
     page = (made.folder / "index.html").as_uri()
     assert [url for url in fetched(chrome) if not url.startswith("data:")] == [page]
+
+
+def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    chrome.execute_script(UNFOLD)
+    figure = find(chrome, "#plot-quality_by_cost")
+    assert len(figure.find_elements(By.CSS_SELECTOR, "svg.chart")) == 2  # pairs
+    points = figure.find_elements(By.CSS_SELECTOR, "svg.chart g")
+    assert len(points) == 2 * len(SMALL.methods)
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[0])
+    ActionChains(chrome).move_to_element(points[0]).perform()
+    tip = figure.find_element(By.CSS_SELECTOR, ".tip")
+    first = tip.text
+    assert re.match(r"sft: NLL ↓ [\d.]+ \([\d.]+ to [\d.]+\), .*FLOPs in full$", first)
+
+    choices = [Select(one) for one in figure.find_elements(By.TAG_NAME, "select")]
+    choices[0].select_by_index(1)
+    choices[1].select_by_visible_text("seconds")
+    choices[2].select_by_visible_text("own")
+    titles = [one.text for one in figure.find_elements(By.CSS_SELECTOR, "svg.chart > text")]
+    assert "seconds, own" in titles
+    point = figure.find_element(By.CSS_SELECTOR, "svg.chart g")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(chrome).move_to_element(point).perform()
+    assert re.match(r"sft: KL to teacher .* seconds own$", tip.text)
+
+
+def test_a_method_is_hidden_and_shown_again_by_its_name(chrome: Chrome, made: Made) -> None:
+    show(chrome, made)
+    chrome.execute_script(UNFOLD)
+    figure = find(chrome, "#plot-quality_by_cost")
+    shown = len(figure.find_elements(By.CSS_SELECTOR, "svg.chart g"))
+    button = figure.find_element(By.XPATH, ".//button[normalize-space()='jsd']")
+    chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    for pressed, points in (("false", shown - 2), ("true", shown)):
+        button.click()
+        assert button.get_attribute("aria-pressed") == pressed
+        assert len(figure.find_elements(By.CSS_SELECTOR, "svg.chart g")) == points
 
 
 def test_a_heading_sorts_each_group_by_its_column_and_again_the_other_way(
@@ -209,7 +248,7 @@ def test_a_method_has_a_page_that_leads_to_its_cells(chrome: Chrome, made: Made)
     assert "Hinton et al. 2015" in view.text
     follow(chrome, view.find_element(By.PARTIAL_LINK_TEXT, "Teacher middle"))
     assert "teacher middle" in view.find_element(By.TAG_NAME, "h2").text
-    assert view.find_element(By.CSS_SELECTOR, ".curves img").size["height"] > 100
+    assert view.find_element(By.CSS_SELECTOR, ".curves svg").size["height"] > 100
 
 
 def test_an_address_opens_the_page_of_a_cell(chrome: Chrome, made: Made) -> None:

@@ -21,15 +21,12 @@ from pipeline.reporting.analysis.metrics import metric_named
 from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
-from pipeline.reporting.costs.plots import pareto_front
 from pipeline.reporting.costs.tables import shared_cost_table
 from pipeline.reporting.page.method_pages import details
 from pipeline.reporting.page.page import TEMPLATES
 from pipeline.reporting.page.samples import clipped
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
-from pipeline.reporting.render.figures import styles_of
-from pipeline.reporting.sections import score_plots
 from pipeline.reporting.sections.main_table import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
@@ -185,35 +182,6 @@ def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> 
     assert [one.heading for one in shown] == ["Charm"]
     assert not set(shown) & set(results.ranked_measures)
     assert metric_named("nll_nats", {}).higher_is_better is False
-
-
-def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> None:
-    inputs, results = read(tmp_path, ONE_SEED)
-    assert score_plots.scores_by_teacher_size(results, sizes_of(inputs)) is None
-
-
-def test_fifty_methods_look_different_and_a_longer_grid_changes_no_look() -> None:
-    labels = [f"method_{place}" for place in range(50)]
-    styles = styles_of(labels)
-    assert len({(style.colour, style.marker) for style in styles.values()}) == 50
-    assert styles_of(labels[:5]) == {label: styles[label] for label in labels[:5]}
-
-
-def test_no_axis_of_scores_leaves_a_training_seed_out(tmp_path: Path) -> None:
-    inputs, results = read(tmp_path, SMALL)
-    figure = score_plots.scores_by_method(results, sizes_of(inputs)).figure
-    for axis in figure.axes:
-        low, high = axis.get_xlim()
-        lines = [line for line in axis.lines if line.get_marker() in score_plots.MARKERS]
-        assert lines
-        for line in lines:
-            assert ((low <= line.get_xdata()) & (line.get_xdata() <= high)).all()
-
-
-def test_the_pareto_front_leaves_out_what_costs_more_and_is_no_better() -> None:
-    points = [(1.0, 3.0), (2.0, 3.5), (3.0, 2.0), (3.0, 1.9), (4.0, 2.0)]
-    assert pareto_front(points, higher_is_better=False) == [(1.0, 3.0), (3.0, 1.9)]
-    assert pareto_front(points, higher_is_better=True) == [(1.0, 3.0), (2.0, 3.5)]
 
 
 def test_long_texts_are_clipped_with_a_note() -> None:

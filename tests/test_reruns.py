@@ -107,9 +107,7 @@ def test_another_question_to_the_checkpoints(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_a_plot(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit(
-        "pipeline/reporting/sections/score_plots.py", "\n", "\n", at_end="COLOUR = 'red'\n"
-    ):
+    with chain.edit("pipeline/reporting/plots/scores.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
         assert chain.planned(tiny) == {"tiny/report"}
 
 
@@ -120,7 +118,7 @@ def test_the_page_of_the_report(chain: Copy, tiny: dict[str, Any]):
 
 def test_no_job_for_comments_and_docstrings(chain: Copy, tiny: dict[str, Any]):
     stages = ("stages/prepare_data", "training/loop", "stages/evaluate")
-    files = (*stages, "losses/jsd", "artifacts/schemas", "reporting/sections/score_plots")
+    files = (*stages, "losses/jsd", "artifacts/schemas", "reporting/plots/scores")
     with contextlib.ExitStack() as edits:
         for file in files:
             edit = chain.edit(f"pipeline/{file}.py", '"""', '"""Now. ', at_end="\n# a comment\n")

@@ -1,4 +1,4 @@
-"""Ranks of methods over several rankings, and which of them can't be told apart."""
+"""Ranks of methods over several rankings, and which of them don't differ significantly."""
 
 from collections.abc import Sequence
 

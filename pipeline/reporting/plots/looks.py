@@ -20,7 +20,7 @@ from pipeline.reporting.analysis.scores import Results
 # After Okabe and Ito, for all kinds of sight; yellow, orange and sky blue are darker than theirs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87A00", "#2E96D0", "#B5446E")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-LOOKS = len(COLOURS) * len(MARKERS)  # 7 and 9 have no common factor: so many differ
+LOOKS = len(COLOURS) * len(MARKERS)  # 7 and 9 have no common factor: all of these differ
 LINES: tuple[LineStyleType, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK = "#222222"  # in an SVG the colour of the text around it
 PAPER = "#ffffff"
@@ -72,7 +72,7 @@ RC: dict[RcKeyType, object] = {
 
 @dataclass(frozen=True)
 class Style:
-    """The look of a method, or of what else a figure tells apart."""
+    """The look of a method, or of what else a figure distinguishes."""
 
     colour: str
     marker: str

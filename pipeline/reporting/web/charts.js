@@ -34,7 +34,7 @@
   };
 
   const linearTicks = (low, high) => {
-    const rough = (high - low) / 4;
+    const rough = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
     const first = Math.ceil(low / step);
@@ -77,7 +77,7 @@
     const element = draw(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": title },
-      text(LEFT, 15, title, { class: "title" }),
+      text(4, 15, title, { class: "title" }),
       draw("path", { d: grid.join(""), class: "grid" }),
       draw("path", { d: `M${LEFT} ${TOP}V${bottom}H${right}`, class: "axis" }),
       ...x.ticks.map((tick) => text(x(tick), bottom + 14, number(tick), { "text-anchor": "middle" })),
