@@ -7,7 +7,7 @@ EXPERIMENT := demo
 CONFIG ?= config.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test-fast test lint docs publish plan status prune
+.PHONY: help demo run test-fast test lint docs publish plan status prune
 
 help:  ## say what there is
 	@echo "make TARGET, where TARGET is"
@@ -17,6 +17,10 @@ help:  ## say what there is
 demo: $(VENV)/installed  ## run the default experiment, config.yaml, and print its tables
 	distilbench run --cores $(CORES)
 	@distilbench report
+
+run: $(VENV)/installed  ## run an experiment of your own: make run CONFIG=mine.yaml
+	distilbench run $(CONFIG) --cores $(CORES)
+	@distilbench report $(CONFIG)
 
 test-fast: $(VENV)/installed-dev  ## run the tests that take seconds
 	python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
@@ -34,6 +38,7 @@ lint: $(VENV)/installed-dev  ## check style, types and imports
 
 docs: $(VENV)/installed  ## write docs/methods.md anew
 	distilbench methods --docs docs/methods.md
+	distilbench schema
 
 publish: $(VENV)/installed  ## copy the report of EXPERIMENT to results/published/
 	distilbench publish $(EXPERIMENT)

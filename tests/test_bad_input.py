@@ -9,8 +9,10 @@ from pydantic import ValidationError
 from snaking import TINY, Copy, edited, saved_model
 
 from pipeline.methods.catalogue import METHODS
+from pipeline.settings.data import Files
 from pipeline.settings.training import Training
 from workflow.config.validate import ConfigError, validate
+from workflow.grid.grid import Grid
 from workflow.jobs.jobs import STAGES
 
 
@@ -330,3 +332,73 @@ def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str
         ["tiny.json:1", "grid.0.seeds"],
         ["tiny.json:1", "methods.foward_kl"],
     ]
+
+
+def own_teacher(tiny: dict[str, Any], folder: Path, **student: object) -> dict[str, Any]:
+    """The tiny experiment under a teacher in a folder, without a tokenizer of its own."""
+    model = saved_model(folder / "teacher", {"<end>": 0, "cat": 1, "dog": 2})
+    changes = {
+        "models.wide": {"source": "path", "path": str(model)},
+        "models.narrow": TINY["models"]["narrow"] | student,
+        "teacher_cache": {"k": 2},
+    }
+    return edited({key: value for key, value in tiny.items() if key != "tokenizer"}, changes)
+
+
+def test_a_shape_under_a_teacher_with_a_tokenizer_may_have_that_one(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    line = refusal(own_teacher(tiny, tmp_path))
+    assert line.startswith("models.narrow: a shape has no tokenizer: `tokenizer_of: wide` gives it")
+    config = own_teacher(tiny, tmp_path, tokenizer_of="wide")
+    grid = Grid(validate(config))
+    assert grid.start_model("small", 1).inputs == (("tokenizer", grid.model("wide", 0)),)
+    both = refusal(config, ("tokenizer", {"vocabulary_size": 300}))
+    assert "models.narrow.tokenizer_of = 'wide': `tokenizer` trains one for all shapes" in both
+    assert "allowed: wide" in refusal(config, ("models.narrow.tokenizer_of", "narrow"))
+
+
+def test_too_few_rows_to_hold_out_are_refused_with_their_number(tiny: dict[str, Any]):
+    line = refusal(tiny, ("data.examples.validation", 100), ("data.examples.test", 60))
+    assert line.startswith("data.examples.train = ")
+    assert "it has 150 rows, and holding out 100 for validation and 60 for test leaves none" in line
+    examples = {"source": "files", "train": tiny["data"]["examples"]["train"]}
+    source = validate(edited(tiny, {"data.examples": examples})).data.examples
+    assert isinstance(source, Files)
+    assert (source.validation, source.test) == (0.05, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (
+            {"teacher_text": {"samples": 2, "sampling": {"temperature": 0}}},
+            "teacher_text: samples = 2: at temperature 0 all responses to a prompt are equal",
+        ),
+        (
+            {"evaluation.decoding_seeds": [10, 20]},
+            "evaluation.decoding_seeds = [10, 20]: at temperature 0 all of them give the same",
+        ),
+        ({"teacher_cache.splits": ["train"]}, "teacher_cache.splits = ['train']: test is read by"),
+        ({"teacher_cache.splits": ["test"]}, "teacher_cache.splits = ['test']: train is read by"),
+        ({"teacher_cache.splits": ["test", "test"]}, "teacher_cache: splits: test, test: one is"),
+        (
+            {"models.narrow": {"source": "layers_of", "model": "wide", "layers": 3}},
+            "models.narrow.layers = 3: wide has only 2 layers",
+        ),
+        ({"grid.0.seeds": [2**31]}, "grid.0.seeds.0 = 2147483648: Input should be less than"),
+        (
+            {"models.wide": {"source": "path", "path": "a", "digest": "b"}},
+            "models.wide.digest: the workflow sets this key; leave it out",
+        ),
+        (
+            {"methods.jsd": {"method": "sft"}},
+            "methods.jsd.method = 'sft': jsd is the name of another method",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_setting_that_means_nothing_is_refused(
+    tiny: dict[str, Any], change: dict[str, Any], fault: str
+):
+    assert any(line.startswith(fault) for line in refusal(edited(tiny, change)).splitlines())

@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
+from configuration_keys import blocks
 from snaking import edited, saved_model
 
-from pipeline.settings.base import Settings
 from pipeline.settings.experiment import Experiment
 from workflow.config.config_file import ConfigError, key_of, read
 from workflow.config.validate import validate
@@ -271,14 +271,6 @@ def test_every_key_is_mutated(whole: Config, tiny: Config):
     }
     # a protocol is for models of the hub alone; files have a short form, a path
     assert names - mutated == {"protocol", "files"}
-
-
-def blocks(annotation: Any) -> set[type[Settings]]:
-    """All blocks that a configuration may have, from the type of the whole."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        fields = [field.annotation for field in annotation.model_fields.values()]
-        return {annotation}.union(*map(blocks, fields))
-    return set().union(*map(blocks, get_args(annotation)))
 
 
 def with_traps(value: Any, trap: str) -> Any:

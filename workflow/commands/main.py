@@ -110,6 +110,8 @@ def _add_commands_of_the_project(add: Add) -> None:
     methods.add_argument("name", nargs="?")
     methods.add_argument("--docs", type=Path, metavar="FILE", help="write docs/methods.md")
 
+    add("schema", "schema", "Write config.schema.json, by which editors check configurations")
+
     check = add("check-gpu", "check_gpu", "Check that a GPU trains correctly, and how fast")
     check.set_defaults(arguments=[])
     check.epilog = "all arguments are passed to benchmarks.gpu_check"
