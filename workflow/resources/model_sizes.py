@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
-from safetensors import safe_open
 
+from pipeline.models import foreign_files
+from pipeline.models.foreign_files import tensor_shapes
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from workflow.grid.artifact import Artifact
 
@@ -159,18 +160,13 @@ def _cut(whole: Size, layers: int) -> Size:
 def of_folder(folder: Path) -> Size:
     """A saved model's, from its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_bytes())
-    parameters = sum(map(_elements, sorted(folder.glob("*.safetensors"))))
+    files = foreign_files.weight_files(folder)
+    parameters = sum(math.prod(shape) for file in files for shape in tensor_shapes(file))
     family = config.get("model_type", "")
     usual = _usual(parameters, family)
     layers = _first(config, "num_hidden_layers", "n_layer", "num_layers") or usual.layers
     width = _first(config, "hidden_size", "n_embd", "d_model") or usual.width
     return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY), family)
-
-
-def _elements(weights: Path) -> int:
-    with safe_open(weights, framework="numpy") as file:
-        names = file.keys()
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:

@@ -1,0 +1,165 @@
+"""What the files of a model from elsewhere may be: data within their folder, and no code.
+
+Looked at before any of it is loaded. Nothing here runs what a model brings along: weights are
+safetensors, never pickles, and configurations and tokenizers those of transformers itself.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+DIMENSIONS = (*LAYERS, "hidden_size", "n_embd", "d_model", "vocab_size")
+OWN_CODE = (
+    "it brings code of its own ({key} in {file}), which is never run; name a model of a kind that "
+    "transformers knows"
+)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ValueError with the first fault of a saved model."""
+    for fault in folder_faults(folder):
+        raise ValueError(f"{folder}: {fault}")
+
+
+def folder_faults(folder: Path) -> Iterator[str]:
+    """Why a saved model can't be used, as far as its files tell."""
+    if not (folder / CONFIG).is_file():
+        yield f"it has no {CONFIG}; allowed: a folder with a saved model"
+        return
+    faults = [*link_faults(folder), *description_faults(folder)]
+    yield from faults or _weight_faults(folder)
+
+
+def description_faults(folder: Path) -> Iterator[str]:
+    """Why a model can't be used, as far as the files beside its weights tell."""
+    for name in (CONFIG, TOKENIZER_CONFIG, INDEX):
+        if (folder / name).is_file():
+            try:
+                value = json.loads((folder / name).read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
+                yield f"its {name} is invalid JSON ({error})"
+                continue
+            if isinstance(value, dict):
+                yield from READERS[name](value)
+            else:
+                yield f"its {name} holds a JSON {type(value).__name__}, expected an object"
+
+
+def config_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    """Why a kind of model is not supported, as far as its configuration tells."""
+    if config.get("is_encoder_decoder"):
+        yield "it is an encoder-decoder; only decoders are supported"
+    if config.get("quantization_config"):
+        yield (
+            "its weights are quantised (quantization_config in config.json), which is not "
+            "supported; name the model it was made from, or save it de-quantised"
+        )
+    if config.get("auto_map") and not _is_known(str(config.get("model_type"))):
+        yield OWN_CODE.format(key="auto_map", file=CONFIG)
+    for key in DIMENSIONS:
+        value = config.get(key, 1)
+        if type(value) is not int or value < 1:
+            yield f"its {CONFIG} has {key} = {value!r:.40}, expected a positive whole number"
+
+
+def _is_known(model_type: str) -> bool:
+    from transformers import CONFIG_MAPPING  # slow to import
+
+    return model_type in CONFIG_MAPPING
+
+
+def _tokenizer_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    """A tokenizer of a class that transformers lacks is code, too."""
+    if not config.get("auto_map"):
+        return
+    import transformers  # slow to import
+
+    name = str(config.get("tokenizer_class"))
+    if not any(hasattr(transformers, known) for known in (name, f"{name}Fast")):
+        yield OWN_CODE.format(key="auto_map", file=TOKENIZER_CONFIG)
+
+
+def _index_faults(index: Mapping[str, Any]) -> Iterator[str]:
+    names = index.get("weight_map")
+    files = set(names.values()) if isinstance(names, dict) else set()
+    if not files:
+        yield f"its {INDEX} has no weight_map"
+    for file in sorted(map(str, files)):
+        if Path(file).name != file or not file.endswith(".safetensors"):
+            yield f"its {INDEX} names {file!r:.80}, which is no *.safetensors of the same folder"
+
+
+READERS = {CONFIG: config_faults, TOKENIZER_CONFIG: _tokenizer_faults, INDEX: _index_faults}
+
+
+def link_faults(folder: Path) -> Iterator[str]:
+    """Links that lead out of a folder, but for those of the hub's cache to its own files."""
+    roots = [folder.resolve()]
+    if folder.resolve().parent.name == "snapshots":
+        roots.append(folder.resolve().parents[1] / "blobs")
+    for path in sorted(folder.rglob("*")):
+        target = path.resolve()
+        if path.is_symlink() and not any(target.is_relative_to(root) for root in roots):
+            yield (
+                f"{path.relative_to(folder)} is a link out of the folder, to {target}; put a copy "
+                "in its place if you trust it"
+            )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers reads the weights of a saved model from; none if it has none."""
+    has_weights = (folder / WEIGHTS).is_file() or (folder / INDEX).is_file()
+    return [folder / name for name in weight_names(folder)] if has_weights else []
+
+
+def weight_names(folder: Path) -> list[str]:
+    """The names of the files with a model's weights, by its index if it has one."""
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [WEIGHTS]
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    return sorted(set(index["weight_map"].values()))
+
+
+def _weight_faults(folder: Path) -> Iterator[str]:
+    files = weight_files(folder)
+    if not any(folder.glob("*.safetensors")):
+        yield "it has no *.safetensors: other weights are not loaded"
+    elif not files:
+        yield f"it has neither {WEIGHTS} nor {INDEX}: its weights have another name"
+    elif missing := [file.name for file in files if not file.is_file()]:
+        yield f"its {INDEX} names {missing[0]}, which is not there; fetch it again"
+    else:
+        yield from _size_faults(folder, files)
+
+
+def _size_faults(folder: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Dimensions that the weights can't have: a claim of millions of layers costs memory, too."""
+    try:
+        shapes = [shape for file in files for shape in tensor_shapes(file)]
+    except ValueError as error:
+        yield str(error)
+        return
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    elements = sum(map(math.prod, shapes))
+    for key in DIMENSIONS:
+        limit = len(shapes) if key in LAYERS else elements
+        if config.get(key, 1) > limit:
+            held = f"{len(shapes)} tensors with {elements} elements"
+            yield f"its {CONFIG} has {key} = {config[key]}, which {held} can't be the weights of"
+
+
+def tensor_shapes(file: Path) -> list[list[int]]:
+    """The shapes of the tensors in a file. Raises ValueError where it is no safetensors file."""
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()
+            return [tensors.get_slice(name).get_shape() for name in names]
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file.name} is not a whole safetensors file ({error})") from None
