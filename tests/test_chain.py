@@ -68,7 +68,7 @@ def test_the_report_is_complete(chain: Copy):
         one.name for one in report.iterdir()
     }
     tables = {path.name for path in (report / "tables").iterdir()}
-    assert {"main.csv", "main.md", "main.tex"} <= tables
+    assert {"main.csv", "main.md", "main.parquet"} <= tables
     plots = {path.name for path in (report / "plots").iterdir()}
     assert {"scores_by_method.png", "scores_by_method.svg", "training_curves.png"} <= plots
     page = (report / "index.html").read_text()

@@ -17,7 +17,7 @@ from pipeline.reporting.analysis.scores import Pair, Results, assemble
 from pipeline.reporting.analysis.summary import agreements
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import comparison_tables
-from pipeline.reporting.sections.main_table import main_table
+from pipeline.reporting.sections.score_tables import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.tests import holm
 

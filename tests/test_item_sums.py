@@ -13,7 +13,7 @@ from pipeline.reporting.analysis.item_sums import ItemMatrix, sum_by_item, sum_c
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.render.table import MISSING
-from pipeline.reporting.sections.main_table import main_table
+from pipeline.reporting.sections.score_tables import main_table
 
 EVALUATION = "sft.small.s3.eval-0a1b2c3d"
 BINS = 5

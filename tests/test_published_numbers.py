@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import synthetic
 import yaml
+from report_docs import Documented
 from snaking import ROOT, edited
 
 from pipeline.methods.catalogue import METHODS
@@ -23,8 +24,8 @@ from pipeline.reporting.analysis.published_numbers import (
 )
 from pipeline.reporting.analysis.scores import Pair, Results, Row, mean_over_seeds
 from pipeline.reporting.render import formats
-from pipeline.reporting.render.table import Table
-from pipeline.reporting.sections.published import published_table
+from pipeline.reporting.render.table import MISSING, Table
+from pipeline.reporting.sections.published import OURS, published_table
 from pipeline.settings.report import ReportSettings
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
@@ -231,11 +232,22 @@ def test_what_was_published_for_other_models_is_left_out_by_name():
     assert not any("BD" in row[1].text for group in table.groups for row in group.rows)
 
 
-def test_the_table_can_be_written_in_every_format():
+def test_the_file_has_every_number_of_the_table_beside_ours():
     table = table_of(scored({"switch": {"dolly": (26.0, 26.8)}}))
     assert "26.2 (+0.20)" in formats.markdown(table)
-    assert "26.2 (+0.20)" in formats.latex(table)
-    assert "ours minus it" in " ".join(formats.numbers(table).columns)
+    assert list(table.data) == Documented.read().files["published"]
+    theirs, ours = (table.data[table.data["source"].eq(OURS) == is_ours] for is_ours in (0, 1))
+    (row,) = theirs[(theirs["label"] == "switch") & (theirs["task"] == "dolly")].itertuples()
+    assert (row.value, row.ours_minus_it) == (26.2, pytest.approx(0.2))
+    (row,) = ours.itertuples()
+    assert (row.value, row.sd) == (pytest.approx(26.4), pytest.approx(0.8 / 2**0.5))
+    shown = [
+        cell
+        for group in table.groups
+        for row in (*group.references, *group.rows)
+        for cell in row[4:]
+    ]
+    assert len(table.data) == sum(cell.text != MISSING for cell in shown)
 
 
 def test_the_numbers_are_shipped_with_the_package():

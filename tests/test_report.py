@@ -1,9 +1,6 @@
 """The report stage: what it writes, and a page that trusts nobody."""
 
 import json
-import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,8 +18,7 @@ from pipeline.methods import components
 from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.page import page
-from pipeline.reporting.render import formats
-from pipeline.reporting.render.table import Cell, Group, Heading, Table
+from pipeline.reporting.render.latex import escape_latex
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 from workflow.config.validate import validate
@@ -31,7 +27,7 @@ from workflow.jobs import grid_csv
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 REPOSITORY = f"{CHECKOUT['remote']}/blob/{CHECKOUT['commit']}/"
-FORMATS = ("csv", "md", "tex", "parquet")
+FORMATS = ("csv", "md", "parquet")
 
 
 def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
@@ -45,8 +41,10 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
         "tables",
         "plots",
     }
+    measures = {path.name for path in (made.folder / "tables").glob("measures.*")}
+    assert measures == {"measures.csv", "measures.parquet"}  # no table of the page
     for folder, ends in (("tables", set(FORMATS)), ("plots", {"svg", "pdf", "png"})):
-        found: dict[str, set[str]] = {}
+        found: dict[str, set[str]] = {"measures": ends} if folder == "tables" else {}
         for path in (made.folder / folder).glob("*.*"):
             found.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
         assert len(found) > 3
@@ -57,22 +55,16 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
 
 def test_the_main_table_can_be_computed_again_from_the_scores(made: Made) -> None:
     scores = pd.read_parquet(made.folder / "scores.parquet")
-    scores = scores[scores["slice"] == ""]
-    scores["measure"] = scores["task"] + "/" + scores["metric"]
-    table = pd.read_csv(made.folder / "tables/main.csv")
-    cells = scores.groupby(["teacher", "student", "method", "measure"])["value"].agg(
-        ["mean", "std"]
-    )
-    seen = 0
-    for row in table.to_dict("records"):
-        student = row["teacher"] if row["kind"] == "teacher" else row["student"]
-        for measure, expected in cells.loc[(row["teacher"], student, row["method"])].iterrows():
-            assert row[measure] == pytest.approx(expected["mean"])
-            spread = row[f"{measure} spread"]
-            assert spread == pytest.approx(expected["std"], abs=1e-12, nan_ok=True)
-            seen += 1
+    table = pd.read_parquet(made.folder / "tables/main.parquet")
+    measured = ["teacher", "student", "method", "task", "slice", "metric"]
+    expected = scores.groupby(measured)["value"].agg(["mean", "std"])
+    students = table["student"].mask(table["kind"] == "teacher", table["teacher"])
+    cells = table.assign(student=students).set_index(measured)[["value", "sd"]]
     # 2 pairs x 3 methods, untrained and start with 7 measures each, and the teacher with 5
-    assert seen == 2 * (5 * 7 + 5)
+    assert len(cells) == 2 * (5 * 7 + 5)
+    assert cells["value"].to_numpy() == pytest.approx(expected.loc[cells.index, "mean"].to_numpy())
+    spreads = expected.loc[cells.index, "std"].to_numpy()
+    assert cells["sd"].to_numpy() == pytest.approx(spreads, abs=1e-12, nan_ok=True)
 
 
 def test_a_student_shared_by_two_teachers_has_a_divergence_from_each(made: Made) -> None:
@@ -205,55 +197,12 @@ def test_the_page_has_the_command_that_makes_each_student_again(made: Made) -> N
         assert make in text
 
 
-def test_a_table_has_the_same_numbers_in_parquet_and_in_csv(made: Made) -> None:
-    for path in (made.folder / "tables").glob("*.csv"):
-        pd.testing.assert_frame_equal(
-            pd.read_csv(path), pd.read_parquet(path.with_suffix(".parquet"))
-        )
-
-
-def test_latex_shows_special_characters_literally(one_seed: Made) -> None:
-    table = (one_seed.folder / "tables/main.tex").read_text()
-    assert r"JSD\_$\beta$ \textless{}b\textgreater{}" in table
-    assert r"forward\_kl" in table
-    assert formats.escape_latex("50% & $x_1^2 #{~}\\ 猫") == (
-        r"50\% \& \$x\_1\textasciicircum{}2 \#\{\textasciitilde{}\}\textbackslash{}"
+def test_latex_shows_special_characters_literally() -> None:
+    assert escape_latex("JSD_β <b> 50% & $x_1^2 #{~}\\ 猫") == (
+        r"JSD\_$\beta$ \textless{}b\textgreater{}"
+        r" 50\% \& \$x\_1\textasciicircum{}2 \#\{\textasciitilde{}\}\textbackslash{}"
         " (cjk unified ideograph-732b)"
     )
-
-
-def test_every_row_of_a_latex_table_has_as_many_cells_as_columns(made: Made) -> None:
-    lines = (made.folder / "tables/main.tex").read_text().splitlines()
-    columns = len(re.search(r"begin\{tabular\}\{(\w+)\}", "\n".join(lines)).group(1))
-    rows = [line for line in lines if line.endswith(r"\\")]
-    assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
-
-
-def test_a_long_latex_table_is_divided_into_pages_and_loses_no_row() -> None:
-    rows = tuple((Cell(f"row{number}"), Cell("1")) for number in range(100))
-    groups = (Group("", ("one",), (), rows[:90]), Group("", ("other",), (), rows[90:]))
-    headings = (Heading("Name"), Heading("Value"))
-    text = formats.latex(Table("long", "Caption.", ("Group",), headings, groups))
-    assert re.findall(r"row\d+", text) == [f"row{number}" for number in range(100)]
-    floats = text.split(r"\end{table}")[:-1]
-    assert all(len(re.findall(r"row\d+", one)) <= formats.PAGE for one in floats)
-    assert len(floats) == 3  # 36 rows, 36, and 18 of the first group with the other one
-
-
-def test_latex_tables_compile(made: Made, one_seed: Made, tmp_path: Path) -> None:
-    if not shutil.which("pdflatex"):
-        pytest.skip("pdflatex is not installed (texlive-latex-recommended)")
-    tables = [
-        path for one in (made, one_seed) for path in sorted((one.folder / "tables").glob("*.tex"))
-    ]
-    lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
-    lines += [path.read_text() + r"\clearpage" for path in tables]
-    (tmp_path / "all.tex").write_text("\n".join([*lines, r"\end{document}"]))
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "Float too large" not in done.stdout
-    assert "Overfull" not in done.stdout
 
 
 def test_the_stage_ends_a_bad_input_with_one_line_and_leaves_nothing(tmp_path: Path) -> None:

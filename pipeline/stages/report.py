@@ -17,6 +17,7 @@ from pipeline.reporting.page.method_pages import method_pages
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.render import formats
 from pipeline.reporting.sections.contents import sections
+from pipeline.reporting.sections.score_tables import measures_data
 from pipeline.runtime.progress import log
 from pipeline.settings.report import ReportSettings
 from pipeline.stages.options import ReportOptions
@@ -64,6 +65,7 @@ def write_report(
 
     for name in ("plots", "tables"):
         (folder / name).mkdir()
+    formats.write_data(folder / "tables", "measures", measures_data(results))
     shown = []
     for section in sections(settings, inputs, results, comparisons, sizes):
         images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
@@ -72,7 +74,7 @@ def write_report(
         if section.tables or section.folded or images:
             shown.append((section, images))
     contents = page.Contents(
-        methods=method_pages(settings, inputs, results, sizes),
+        methods=method_pages(settings, inputs, results, comparisons, sizes),
         cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
         samples=samples(inputs, results, sizes),
         sizes=sizes,

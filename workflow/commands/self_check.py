@@ -18,6 +18,8 @@ TOLERANCE = 1e-9  # relative: two orders of summing the same numbers
 ITEMS, CALIBRATION = "items.parquet", "calibration.parquet"
 ECE = "ece"  # the only metric that is not a mean over items
 CELL = ("teacher", "student", "method")
+MEASURE = ("task", "slice", "metric")
+Cell = tuple[str, ...]  # the values of CELL and MEASURE
 
 
 @dataclass(frozen=True)
@@ -121,20 +123,20 @@ def beside(folder: Path) -> Evidence:
 def check(report: Path, grid: Path, evidence: Evidence) -> int:
     """How many numbers of a report agree with the items. Raises ValueError naming one that doesn't.
 
-    The numbers are those of scores.parquet and, of its tables, of main.csv.
+    The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv.
     """
     teachers = {row["teacher"]: row["teacher_id"] for row in _csv(grid)}
     scores = pq.read_table(report / "scores.parquet").to_pylist()
-    values: dict[tuple[str, ...], dict[str, float]] = {}  # by evaluation
+    values: dict[Cell, dict[str, float]] = {}  # by evaluation
     checked = 0
     for id, rows in _by_evaluation(scores):
         measured = by_measure(evidence.items(id))
         for row in rows:
             recomputed = _of_score(row, measured, teachers, evidence)
             checked += _compare_score(row, recomputed)
-            cell = tuple(row[name] for name in (*CELL, "task", "slice", "metric"))
+            cell = tuple(row[name] for name in (*CELL, *MEASURE))
             values.setdefault(cell, {})[id] = recomputed.value
-    return checked + _check_table(report / "tables/main.csv", values)
+    return checked + _check_tables(report / "tables", values)
 
 
 def _by_evaluation(scores: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
@@ -181,38 +183,35 @@ def _same(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=1e-12)
 
 
-def _check_table(path: Path, values: Mapping[tuple[str, ...], Mapping[str, float]]) -> int:
-    """How many means and spreads of the main table agree with the evaluations behind them."""
-    columns = {
-        "/".join(part for part in (task, slice, metric) if part): (task, slice, metric)
-        for _, _, _, task, slice, metric in values
-    }
-    checked = 0
-    for row in _csv(path):
-        student = row["teacher"] if row["kind"] == "teacher" else row["student"]
-        for column, measure in columns.items():
-            points = values.get((row["teacher"], student, row["method"], *measure), {})
-            if column in row:
-                checked += _compare_cell(path, row, column, list(points.values()))
+def _check_tables(folder: Path, values: Mapping[Cell, Mapping[str, float]]) -> int:
+    """How many means and spreads in the tables of scores agree with the evaluations behind them."""
+    checked, seen = 0, set()
+    for path in (folder / "main.csv", folder / "slices.csv"):
+        for row in _csv(path) if path.is_file() else ():
+            student = row["teacher"] if row["kind"] == "teacher" else row["student"]
+            cell = (row["teacher"], student, row["method"], *(row[name] for name in MEASURE))
+            checked += _compare_row(path, row, list(values.get(cell, {}).values()))
+            seen.add(cell)
+    for cell in values.keys() - seen:
+        raise ValueError(f"{folder} has no mean of {' '.join(filter(None, cell))}")
     return checked
 
 
-def _compare_cell(path: Path, row: Mapping[str, str], column: str, points: list[float]) -> int:
+def _compare_row(path: Path, row: Mapping[str, str], points: list[float]) -> int:
+    place = f"{path}: {' '.join(row[name] for name in (*CELL, *MEASURE) if row[name])}"
     expected = {
-        column: str(statistics.fmean(points)) if points else "",
-        f"{column} spread": str(statistics.stdev(points)) if len(points) > 1 else "",
+        "value": str(statistics.fmean(points)) if points else "",
+        "sd": str(statistics.stdev(points)) if len(points) > 1 else "",
     }
-    cell = f"{path}: {' '.join(row[name] for name in CELL)}"
     for name, value in expected.items():
         printed = row[name]
         if printed != value and not (printed and value and _same(float(printed), float(value))):
             raise ValueError(
-                f"{cell}, {name} is {printed or 'empty'}, and the evaluations give "
+                f"{place}: the {name} is {printed or 'empty'}, and the evaluations give "
                 f"{value or 'nothing'}"
             )
-    low, high = row[f"{column} low"], row[f"{column} high"]
-    if low and not _within(statistics.fmean(points), float(low), float(high)):
-        raise ValueError(f"{cell}, {column} is not between {low} and {high}")
+    if row["low"] and not _within(statistics.fmean(points), float(row["low"]), float(row["high"])):
+        raise ValueError(f"{place} is not between {row['low']} and {row['high']}")
     return sum(1 for value in expected.values() if value)
 
 

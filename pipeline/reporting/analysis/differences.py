@@ -174,6 +174,8 @@ def _differences(
             is_copy=bool(comparison.is_copy[i]),
             value=value,
             interval=difference_interval(measure, value, half_width, contains_zero=contains_zero),
+            uncorrected=difference_interval(measure, value, float(single[i]), contains_zero=False),
+            item_count=estimates.items,
             standard_error=float(standard_errors[i]),
             degrees_of_freedom=float(degrees[i]),
             effect_size=_number(comparison.effects[i]),

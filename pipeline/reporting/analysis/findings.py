@@ -21,6 +21,10 @@ class Interval:
         """Half of the interval's width, shown after ±."""
         return (self.high - self.low) / 2
 
+    def negated(self) -> "Interval":
+        """The interval of the same value with the other sign."""
+        return Interval(-self.high, -self.low)
+
     def clipped_to(self, lowest: float, highest: float) -> "Interval":
         """The part between two bounds; as the truth can't lie beyond them, coverage stays."""
         return Interval(max(self.low, lowest), min(self.high, highest))
@@ -61,6 +65,8 @@ class Difference:
     is_copy: bool  # practically the same row twice: not tested, no evidence about other methods
     value: float
     interval: Interval  # agrees with the test after Holm; of a single comparison if not tested
+    uncorrected: Interval  # of a single comparison
+    item_count: int
     standard_error: float
     degrees_of_freedom: float
     effect_size: float | None  # in standard deviations of the items' differences
@@ -75,7 +81,8 @@ class Difference:
             first=self.second,
             second=self.first,
             value=-self.value,
-            interval=Interval(-self.interval.high, -self.interval.low),
+            interval=self.interval.negated(),
+            uncorrected=self.uncorrected.negated(),
             effect_size=None if self.effect_size is None else -self.effect_size,
         )
 

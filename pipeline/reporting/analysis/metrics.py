@@ -97,6 +97,12 @@ class Measure:
         return "/".join(part for part in (self.task, self.slice, self.metric.name) if part)
 
     @property
+    def columns(self) -> dict[str, str]:
+        """The columns of a machine-readable table that say what was measured."""
+        names = {"task": self.task, "slice": self.slice, "metric": self.metric.name}
+        return {**names, "unit": self.metric.unit}
+
+    @property
     def heading(self) -> str:
         """The column's heading for readers."""
         return f"{self.metric.title} {self.metric.arrow}".strip()

@@ -122,7 +122,7 @@ def _leads(best: Row, others: Sequence[Row], differences: Sequence[Difference]) 
 def _lead(row: Row, best: Row, difference: Difference) -> Lead:
     value, interval = difference.value, difference.interval
     if (difference.first == best) != difference.measure.metric.higher_is_better:
-        value, interval = -value, Interval(-interval.high, -interval.low)
+        value, interval = -value, interval.negated()
     return Lead(row, value, interval, difference.significantly_different)
 
 

@@ -53,10 +53,6 @@ class CostData:
         """The trainings of a row of the main table, by seed."""
         return self.paths[row.teacher, row.student, row.method]
 
-    def by_method(self, account: str) -> pd.DataFrame:
-        """The trainings with their costs under an accounting, to be grouped by CELL."""
-        return self.trainings.join(self.costs.loc[account], on="path")
-
 
 def collect_costs(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> CostData:
     """Costs and validation curves of every training that the grid compares."""

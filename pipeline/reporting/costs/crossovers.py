@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from pipeline.reporting.analysis.scores import Row
 from pipeline.reporting.costs.attribution import CostData
@@ -75,20 +76,40 @@ def crossover_table(data: CostData) -> Table | None:
     comparisons = [
         comparison for unit in (SECONDS, FLOPS) for comparison in cost_comparisons(data, unit)
     ]
-    groups = [
+    clearest = [(one, crossing) for one in comparisons if (crossing := crossovers(one))]
+    if not clearest:
+        return None
+    groups = (
         Group(
             f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
             (comparison.pair.teacher, comparison.pair.student, comparison.title),
             (),
-            tuple(_cells(comparison, crossover) for crossover in clearest),
+            tuple(_cells(comparison, crossover) for crossover in crossing),
         )
-        for comparison in comparisons
-        if (clearest := crossovers(comparison))
-    ]
-    if not groups:
-        return None
+        for comparison, crossing in clearest
+    )
     names = ("Teacher", "Student", "Accounting")
-    return Table("crossovers", CAPTION, names, HEADINGS, tuple(groups))
+    records = (_record(one, each) for one, crossing in clearest for each in crossing)
+    return Table("crossovers", CAPTION, names, HEADINGS, tuple(groups), pd.DataFrame(records))
+
+
+def _record(comparison: CostComparison, crossover: Crossover) -> dict[str, object]:
+    point = crossover.point
+    return {
+        "teacher": comparison.pair.teacher,
+        "student": comparison.pair.student,
+        "account": comparison.account,
+        "first": crossover.first.method,
+        "later": crossover.later.method,
+        "unit": comparison.unit.title,
+        "value": point.budget,
+        "low": point.low,
+        "high": point.high,
+        "n_seeds": point.seeds,
+        "agreeing_seeds": point.agreeing_seeds,
+        "lead_before_nats": crossover.lead_before,
+        "lead_after_nats": crossover.lead_after,
+    }
 
 
 def crossovers(comparison: CostComparison) -> list[Crossover]:
@@ -164,7 +185,7 @@ def _cells(comparison: CostComparison, crossover: Crossover) -> tuple[Cell, ...]
         method_cell(crossover.first),
         method_cell(crossover.later),
         *(number_cell(end, text) for end in (point.budget, point.low, point.high)),
-        Cell(agreeing, point.agreeing_seeds, beside=(("of all", point.seeds),)),
+        Cell(agreeing, point.agreeing_seeds),
         number_cell(crossover.lead_before, nats),
         number_cell(crossover.lead_after, nats),
     )

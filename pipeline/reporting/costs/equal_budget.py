@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -44,17 +44,32 @@ class BudgetPoint:
 
     teacher: str
     student: str
-    accounting: str
     method: str
+    label: str
+    account: str
     when: str
     budget: float
-    nll_nats: float
-    spread: float
+    budget_unit: str
+    unit: str
+    value: float
+    sd: float
+    n_seeds: int
     is_lowest: bool
-    lead_nats: float
-    half_width: float
+    lead: float
+    lead_low: float  # end of the lead's interval
+    lead_high: float
 
 
+@dataclass(frozen=True)
+class Lead:
+    """The lead of the best method at a budget, and its interval; NaN: unknown."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNKNOWN = Lead(math.nan, math.nan, math.nan)
 Points = Mapping[Row, Sequence[BudgetPoint]]  # of each method at all budgets
 
 
@@ -93,19 +108,15 @@ def _table(
     compared = [
         (comparison, _points(comparison, whens, budgets)) for comparison, budgets in comparisons
     ]
-    records = [
-        asdict(point)
-        for _, by_row in compared
-        for points in zip(*by_row.values(), strict=True)
-        for point in points
-    ]
     return Table(
         name=name,
         caption=caption,
         group_headings=("Teacher", "Student", "Accounting"),
         headings=(Heading("Method", numeric=False), *headings),
         groups=tuple(_group(comparison, points, data) for comparison, points in compared),
-        data=pd.DataFrame(records),
+        data=pd.DataFrame(
+            point for _, by_row in compared for points in by_row.values() for point in points
+        ),
     )
 
 
@@ -115,35 +126,42 @@ def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarra
     for index, (when, budget) in enumerate(zip(whens, budgets.tolist(), strict=True)):
         means = {row: float(seeds[:, index].mean()) for row, seeds in nll.items()}
         ranking = sorted((row for row in means if not np.isnan(means[row])), key=means.__getitem__)
-        lead_nats, half_width = _lead(comparison, ranking, budget)
+        lead = _lead(comparison, ranking, budget)
         for row, seeds in nll.items():
             best = row in ranking[:1]
             point = BudgetPoint(
                 teacher=comparison.pair.teacher,
                 student=comparison.pair.student,
-                accounting=comparison.title,
-                method=row.label,
+                method=row.method,
+                label=row.label,
+                account=comparison.account,
                 when=when,
                 budget=budget,
-                nll_nats=means[row],
-                spread=float(seeds[:, index].std(ddof=1)) if len(seeds) > 1 else math.nan,
+                budget_unit=comparison.unit.title,
+                unit="nats/token",
+                value=means[row],
+                sd=float(seeds[:, index].std(ddof=1)) if len(seeds) > 1 else math.nan,
+                n_seeds=len(seeds),
                 is_lowest=best,
-                lead_nats=lead_nats if best else math.nan,
-                half_width=half_width if best else math.nan,
+                lead=lead.value if best else math.nan,
+                lead_low=lead.low if best else math.nan,
+                lead_high=lead.high if best else math.nan,
             )
             points[row].append(point)
     return points
 
 
-def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> tuple[float, float]:
-    """The lead of the best over the runner-up, and the half-width of its interval."""
+def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> Lead:
+    """The lead of the best over the runner-up with its interval, as far as they are known."""
     if len(ranking) < 2:
-        return math.nan, math.nan
+        return UNKNOWN
     differences = comparison.differences(ranking[1], ranking[0], np.array([budget]))
     if not len(differences):  # no seed in common
-        return math.nan, math.nan
-    half_width = float(margin(differences)[0])
-    return float(differences.mean()), half_width if np.isfinite(half_width) else math.nan
+        return UNKNOWN
+    lead, half_width = float(differences.mean()), float(margin(differences)[0])
+    if np.isinf(half_width):
+        return Lead(lead, math.nan, math.nan)
+    return Lead(lead, lead - half_width, lead + half_width)
 
 
 def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
@@ -153,9 +171,7 @@ def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
         next((point for point in at_budget if point.is_lowest), None) for at_budget in at_budgets
     ]
     leads = (
-        number_cell(point.lead_nats, nats, point.half_width, "half width")
-        if point
-        else Cell(MISSING)
+        number_cell(point.lead, nats, point.lead_high - point.lead) if point else Cell(MISSING)
         for point in best
     )
     return Group(
@@ -166,13 +182,13 @@ def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
                 Cell(f"budget ({unit.title})"),
                 *(number_cell(first.budget, unit.text) for first, *_ in at_budgets),
             ),
-            (Cell("lowest NLL"), *(Cell(point.method if point else MISSING) for point in best)),
+            (Cell("lowest NLL"), *(Cell(point.label if point else MISSING) for point in best)),
             (Cell("lead (nats)"), *leads),
         ),
         tuple(
             (
                 method_cell(row),
-                *(number_cell(point.nll_nats, nats, point.spread) for point in of_row),
+                *(number_cell(point.value, nats, point.sd) for point in of_row),
             )
             for row, of_row in points.items()
         ),

@@ -4,17 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from pipeline.methods import components
 from pipeline.methods.method import EVIDENCE, Method
 from pipeline.reporting.analysis import origin
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.page.charts import Chart, method_charts
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.plots.training import NLL, curve_of
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.table import Cell, Group, Heading, Table, mean_cell
+from pipeline.reporting.render.table import Cell, Group, Heading, Table
 from pipeline.reporting.render.units import pair_title
+from pipeline.reporting.sections.score_tables import score_cells, seeds_sentence
 from pipeline.settings.report import ReportSettings
 
 MOST_LINES = 12  # that a small figure can hold and still be read
@@ -61,7 +65,11 @@ class MethodPage:
 
 
 def method_pages(
-    settings: ReportSettings, inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
+    settings: ReportSettings,
+    inputs: ReportInputs,
+    results: Results,
+    comparisons: Comparisons,
+    sizes: Mapping[str, int],
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
     configured = settings.config.get("methods")
@@ -71,7 +79,7 @@ def method_pages(
         if rows := _rows(results, name):
             label = next(iter(rows)).label
             about = details(method, chosen.get(name) or {})
-            table = _table(results, label, rows, sizes)
+            table = _table(results, comparisons, rows, sizes)
             colour = styles_of(results)[label].colour
             curves = _curves(inputs, rows, sizes, colour)
             parts = _parts(method, _checkout(inputs, name))
@@ -116,7 +124,10 @@ def _rows(results: Results, method: str) -> dict[Row, Pair]:
 
 
 def _table(
-    results: Results, label: str, rows: Mapping[Row, Pair], sizes: Mapping[str, int]
+    results: Results,
+    comparisons: Comparisons,
+    rows: Mapping[Row, Pair],
+    sizes: Mapping[str, int],
 ) -> Table:
     """The method's means, a row for each teacher and student."""
     measures = [
@@ -126,17 +137,18 @@ def _table(
     cells = tuple(
         (
             Cell(title, title, link=anchors.of_cell(row)),
-            *(mean_cell(measure, results.means.get((row, measure))) for measure in measures),
+            *score_cells(results, comparisons, row, measures),
         )
         for row, title in titles.items()
     )
     first = Heading("Teacher and student", numeric=False)
     return Table(
         name="",
-        caption=f"{label} under every teacher: mean ± standard deviation over training seeds.",
+        caption=f"{seeds_sentence(results)} Letters as in the main table. Bold: the best method.",
         group_headings=(),
         headings=(first, *(Heading(measure.heading, measure.detail) for measure in measures)),
         groups=(Group("", (), (), cells),),
+        data=pd.DataFrame(),
     )
 
 

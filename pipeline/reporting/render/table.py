@@ -1,4 +1,4 @@
-"""The tables of the report before any format: cells with a text, a value and a link."""
+"""The tables of the report before any format: their data, and how these are laid out."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Mean, Pair, Row
+from pipeline.reporting.analysis.scores import Pair, Row
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.units import pair_title
 
@@ -34,12 +33,11 @@ class Cell:
     """A cell of a table: its text for people, its value for sorting and for programs."""
 
     text: str
-    value: float | str | None = None  # in the unit that the heading names
+    value: float | str | None = None  # by which the page sorts
     spread: str = ""
     link: str = ""  # to the part of the page that explains it
     letters: str = ""  # of the groups that don't differ significantly
     best: bool = False  # of what it is compared with
-    beside: tuple[tuple[str, float], ...] = ()  # further numbers in `text` or `spread`, by name
 
     @property
     def plain(self) -> str:
@@ -60,14 +58,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table before it is written in any format."""
+    """A table before it is written in any format; docs/report_files.md has its data's columns."""
 
     name: str
     caption: str
     group_headings: tuple[str, ...]
     headings: tuple[Heading, ...]
     groups: tuple[Group, ...]
-    data: pd.DataFrame | None = None  # its numbers, where they are not laid out as the table is
+    data: pd.DataFrame  # long: a row for each number, unrounded; empty for a table without files
 
     @property
     def rows(self) -> int:
@@ -86,6 +84,7 @@ def pair_table(
     headings: Sequence[Heading],
     rows: Mapping[Pair, Iterable[Iterable[Cell]]],
     sizes: Mapping[str, int],
+    data: pd.DataFrame,
 ) -> Table | None:
     """A table with a group for each teacher and student that has rows; None where none has."""
     by_pair = {pair: tuple(tuple(row) for row in of_pair) for pair, of_pair in rows.items()}
@@ -96,31 +95,23 @@ def pair_table(
     ]
     if not groups:
         return None
-    return Table(name, caption, ("Teacher", "Student"), tuple(headings), tuple(groups))
+    return Table(name, caption, ("Teacher", "Student"), tuple(headings), tuple(groups), data)
 
 
 def number_cell(
-    value: float | None,
-    text: Callable[[float], str],
-    spread: float | None = None,
-    name: str = "spread",
+    value: float | None, text: Callable[[float], str], spread: float | None = None
 ) -> Cell:
     """A number and the one beside it, as far as they are known: not where they are None or NaN."""
     if value is None or math.isnan(value):
         return Cell(MISSING)
     if spread is None or math.isnan(spread):
         return Cell(text(value), value)
-    return Cell(text(value), value, text(spread), beside=((name, spread),))
+    return Cell(text(value), value, text(spread))
 
 
 def text_cell(text: str) -> Cell:
     """A text that is its own value."""
     return Cell(text, text)
-
-
-def mean_cell(measure: Measure, mean: Mean | None) -> Cell:
-    """A mean over training seeds and its standard deviation."""
-    return number_cell(mean.value, measure.format, mean.spread) if mean else Cell(MISSING)
 
 
 def method_cell(row: Row) -> Cell:

@@ -15,9 +15,9 @@ from pipeline.reporting.plots import differences, overall, scores, training
 from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.render.table import Table
-from pipeline.reporting.sections import difference_tables, gap_closed, slices, teacher_size
-from pipeline.reporting.sections.main_table import main_table
+from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
 from pipeline.reporting.sections.published import published_table
+from pipeline.reporting.sections.score_tables import main_table, slice_table
 from pipeline.settings.report import ReportSettings
 
 PANELS = 48  # of a figure, about
@@ -79,7 +79,7 @@ def sections(
         "Parts of tasks",
         (),
         _plots(lambda: differences.scores_by_part(comparisons, few, sizes)),
-        _known(slices.slice_table(results, sizes)),
+        _known(slice_table(results, sizes, comparisons)),
     )
     yield cost_section(inputs, results, sizes, comparisons)
     yield Section("published", "Published", _known(published_table(settings, results)))

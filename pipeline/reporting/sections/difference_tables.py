@@ -1,8 +1,15 @@
 """Tables of differences between methods, and of the smallest detectable ones."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
-from pipeline.reporting.analysis.findings import Comparisons, Difference
+import pandas as pd
+
+from pipeline.reporting.analysis.findings import (
+    Comparisons,
+    Difference,
+    MinimumDetectableDifference,
+)
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.render.table import (
@@ -48,8 +55,6 @@ DIFFERENCES = (
     Heading("p", "these checkpoints"),
     Heading("Better", numeric=False),
 )
-
-
 DETECTABLE = (
     Heading("Measure", numeric=False),
     Heading("Seeds"),
@@ -62,20 +67,25 @@ def differences_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """All pairs of methods of every teacher and student; None where there are no two methods."""
-    rows = {
+    differences = {
         pair: [
-            _row(difference, measure)
+            difference
             for measure in results.ranked_measures
             for difference in comparisons.differences.get((pair, measure), ())
         ]
         for pair in results.pairs
     }
-    return pair_table("differences", ABOUT_DIFFERENCES, DIFFERENCES, rows, sizes)
+    rows = {pair: map(_row, of_pair) for pair, of_pair in differences.items()}
+    every = (difference for of_pair in differences.values() for difference in of_pair)
+    return pair_table(
+        "differences", ABOUT_DIFFERENCES, DIFFERENCES, rows, sizes, difference_data(every)
+    )
 
 
-def _row(difference: Difference, measure: Measure) -> tuple[Cell, ...]:
+def _row(difference: Difference) -> tuple[Cell, ...]:
+    measure = difference.measure
     return (
-        Cell(f"{measure.heading}, {measure.task}", measure.key),
+        text_cell(f"{measure.heading}, {measure.task}"),
         method_cell(difference.first),
         method_cell(difference.second),
         number_cell(difference.seed_count, str),
@@ -86,43 +96,94 @@ def _row(difference: Difference, measure: Measure) -> tuple[Cell, ...]:
         number_cell(difference.p_value, p_text),
         number_cell(difference.adjusted_p_value, p_text),
         number_cell(difference.checkpoint_p_value, p_text),
-        text_cell(_better(difference)),
+        text_cell(_verdict(difference)),
     )
 
 
-def _better(difference: Difference) -> str:
+def difference_data(differences: Iterable[Difference]) -> pd.DataFrame:
+    """A row for each difference of two methods, or of one method under two teachers."""
+    return pd.DataFrame(
+        {
+            "teacher": difference.first.teacher,
+            "student": difference.first.student,
+            "method": difference.first.method,
+            "minus_teacher": difference.second.teacher,
+            "minus_method": difference.second.method,
+            **difference.measure.columns,
+            "value": difference.value,
+            "low": difference.interval.low,
+            "high": difference.interval.high,
+            "low_uncorrected": difference.uncorrected.low,
+            "high_uncorrected": difference.uncorrected.high,
+            "effect_size": _or_nan(difference.effect_size),
+            "p": difference.p_value,
+            "p_holm": _or_nan(difference.adjusted_p_value),
+            "p_checkpoints": difference.checkpoint_p_value,
+            "is_significant": difference.significantly_different,
+            "is_copy": difference.is_copy,
+            "n_seeds": difference.seed_count,
+            "n_items": difference.item_count,
+        }
+        for difference in differences
+    )
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number
+
+
+def _verdict(difference: Difference) -> str:
     if difference.is_copy:
         return "copies"
     if difference.adjusted_p_value is None:
         return "not tested"
     if not difference.significantly_different:
         return "no significant difference"
-    first = (difference.value > 0) == difference.measure.metric.higher_is_better
-    return (difference.first if first else difference.second).label
+    return (difference.second if difference.first_is_worse else difference.first).label
 
 
 def detectable_table(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
 ) -> Table | None:
     """The smallest differences that each cell can be expected to detect; None where none is."""
+    smallest = {
+        (pair, measure): comparisons.detectable[pair, measure]
+        for pair in results.pairs
+        for measure in results.ranked_measures
+        if (pair, measure) in comparisons.detectable
+    }
     rows = {
-        pair: [
-            (
-                Cell(f"{measure.metric.title}, {measure.detail}", measure.key),
-                number_cell(smallest.seed_count, str),
-                _detectable_cell(measure, smallest.single_test),
-                _detectable_cell(measure, smallest.after_holm),
-            )
-            for measure in results.ranked_measures
-            if (smallest := comparisons.detectable.get((pair, measure)))
-        ]
+        pair: [_smallest_row(key[1], one) for key, one in smallest.items() if key[0] == pair]
         for pair in results.pairs
     }
-    return pair_table("detectable", ABOUT_DETECTABLE, DETECTABLE, rows, sizes)
+    data = pd.DataFrame(
+        {
+            "teacher": pair.teacher,
+            "student": pair.student,
+            **measure.columns,
+            "single_test": _possible(measure, one.single_test),
+            "after_holm": _possible(measure, one.after_holm),
+            "n_seeds": one.seed_count,
+        }
+        for (pair, measure), one in smallest.items()
+    )
+    return pair_table("detectable", ABOUT_DETECTABLE, DETECTABLE, rows, sizes, data)
+
+
+def _smallest_row(measure: Measure, smallest: MinimumDetectableDifference) -> tuple[Cell, ...]:
+    return (
+        text_cell(f"{measure.metric.title}, {measure.detail}"),
+        number_cell(smallest.seed_count, str),
+        _detectable_cell(measure, smallest.single_test),
+        _detectable_cell(measure, smallest.after_holm),
+    )
+
+
+def _possible(measure: Measure, difference: float) -> float:
+    """A detectable difference; NaN for one beyond the scale, which is none."""
+    return difference if difference <= measure.metric.largest_difference else math.nan
 
 
 def _detectable_cell(measure: Measure, difference: float) -> Cell:
-    """A detectable difference; one beyond the scale is none."""
-    if difference > measure.metric.largest_difference:
-        return text_cell("none")
-    return number_cell(difference, measure.format)
+    possible = _possible(measure, difference)
+    return text_cell("none") if math.isnan(possible) else number_cell(possible, measure.format)

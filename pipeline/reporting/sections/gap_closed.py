@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import pandas as pd
+
 from pipeline.reporting.analysis.findings import Comparisons, GapClosed
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
@@ -36,7 +38,23 @@ def gap_closed_table(
     )
     rows = {pair: _rows(results.methods[pair], measures, gaps) for pair in results.pairs}
     columns = (Heading("Method", numeric=False), Heading("Seeds"), *headings)
-    return pair_table("gap_closed", caption, columns, rows, sizes)
+    data = pd.DataFrame(map(_record, comparisons.gaps_closed))
+    return pair_table("gap_closed", caption, columns, rows, sizes, data)
+
+
+def _record(gap: GapClosed) -> dict[str, object]:
+    return {
+        "teacher": gap.row.teacher,
+        "student": gap.row.student,
+        "method": gap.row.method,
+        "label": gap.row.label,
+        **gap.measure.columns,
+        "unit": "%",
+        "value": 100 * gap.share,
+        "low": 100 * gap.interval.low,
+        "high": 100 * gap.interval.high,
+        "n_seeds": gap.seed_count,
+    }
 
 
 def _rows(
@@ -54,5 +72,4 @@ def _cell(gap: GapClosed | None) -> Cell:
     if gap is None:
         return Cell(MISSING)
     low, high = 100 * gap.interval.low, 100 * gap.interval.high
-    text = f"{100 * gap.share:.0f} ({low:.0f} to {high:.0f})"
-    return Cell(text, 100 * gap.share, beside=(("low", low), ("high", high)))
+    return Cell(f"{100 * gap.share:.0f} ({low:.0f} to {high:.0f})", gap.share)

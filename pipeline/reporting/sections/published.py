@@ -1,9 +1,12 @@
 """Our scores beside the published ones of papers and re-runs of the same models."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from pipeline.reporting.analysis.published_numbers import (
     AVERAGE,
@@ -42,6 +45,17 @@ class PublishedRow:
     numbers: Mapping[str, Published]
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: our own numbers, or those of a source beside ours."""
+
+    label: str
+    ours: Mapping[str, Mean]  # by task
+    row: Row | None = None  # in a line of ours
+    source: PublishedRow | None = None  # in a line of others
+    is_of_teacher: bool = False
+
+
 def published_table(settings: ReportSettings, results: Results) -> Table | None:
     """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
     config = settings.config
@@ -49,22 +63,25 @@ def published_table(settings: ReportSettings, results: Results) -> Table | None:
     known = [
         number for number in published() if (number.protocol, number.metric) == (protocol, METRIC)
     ]
-    groups = [
-        group
-        for pair in results.pairs
-        if (group := _group(known, _hub_names(config, pair), pair, config, results))
-    ]
-    if not groups:
+    lines = {pair: _lines(known, pair, config, results) for pair in results.pairs if protocol}
+    lines = {pair: of_pair for pair, of_pair in lines.items() if of_pair}
+    if not lines:
         return None
     return Table(
         name="published",
-        caption=_caption(str(config["protocol"]), known, config),
+        caption=_caption(str(protocol), known, config),
         group_headings=("Teacher", "Student"),
         headings=(
             *(Heading(title, numeric=False) for title in ("Method", "Source", "By", "Known from")),
             *(Heading(task, "ROUGE-L") for task in COLUMNS),
         ),
-        groups=tuple(groups),
+        groups=tuple(_group(pair, of_pair, config) for pair, of_pair in lines.items()),
+        data=pd.DataFrame(
+            record
+            for pair, of_pair in lines.items()
+            for line in of_pair
+            for record in _records(pair, line)
+        ),
     )
 
 
@@ -95,30 +112,36 @@ def _hub_name(config: Mapping[str, Any], role: str, name: str) -> str | None:
     return model["name"] if model["source"] == "hub" else None
 
 
-def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str | None]:
-    if not config.get("protocol"):
-        return None, None
-    return _hub_name(config, "teachers", pair.teacher), _hub_name(config, "students", pair.student)
-
-
-def _group(
-    known: Sequence[Published],
-    hub: tuple[str | None, str | None],
-    pair: Pair,
-    config: Mapping[str, Any],
-    results: Results,
-) -> Group | None:
-    teacher, student = hub
+def _lines(
+    known: Sequence[Published], pair: Pair, config: Mapping[str, Any], results: Results
+) -> list[Line]:
+    """The lines of a pair, the teacher's first; none where nothing was published on its models."""
+    teacher = _hub_name(config, "teachers", pair.teacher)
+    hub = teacher, _hub_name(config, "students", pair.student)
     of_pair = [number for number in known if (number.teacher, number.student) == hub]
     if not of_pair:
-        return None
+        return []
     of_teacher = [number for number in known if number.teacher == number.student == teacher]
     references = [row for row in results.references[pair] if row.kind == "teacher"]
+    return [
+        *(
+            replace(line, is_of_teacher=True)
+            for line in _blocks(references, {}, of_teacher, results)
+        ),
+        *_blocks(results.methods[pair], config["methods"], of_pair, results),
+    ]
+
+
+def _group(pair: Pair, lines: Sequence[Line], config: Mapping[str, Any]) -> Group:
+    hub = (
+        _hub_name(config, "teachers", pair.teacher),
+        _hub_name(config, "students", pair.student),
+    )
     return Group(
-        title=f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})",
+        title=f"Teacher {pair.teacher} ({hub[0]}), student {pair.student} ({hub[1]})",
         names=(pair.teacher, pair.student),
-        references=tuple(_blocks(references, {}, of_teacher, results)),
-        rows=tuple(_blocks(results.methods[pair], config["methods"], of_pair, results)),
+        references=tuple(_cells(line) for line in lines if line.is_of_teacher),
+        rows=tuple(_cells(line) for line in lines if not line.is_of_teacher),
     )
 
 
@@ -127,19 +150,19 @@ def _blocks(
     choices: Mapping[str, Any],
     known: Sequence[Published],
     results: Results,
-) -> Iterator[tuple[Cell, ...]]:
+) -> Iterator[Line]:
     """Each of our rows with published numbers, then those; then methods that we didn't run."""
     run = set()
     for row in rows:
         method = (choices.get(row.method) or {}).get("method") or row.method
-        lines = _published_rows([number for number in known if number.method == method])
-        if lines:
+        sources = _published_rows([number for number in known if number.method == method])
+        if sources:
             run.add(method)
             ours = _ours(row, results)
-            yield _our_cells(row, ours)
-            yield from (_cells(line, row.label, ours) for line in lines)
-    for line in _published_rows([number for number in known if number.method not in run]):
-        yield _cells(line, line.reported_as, {})
+            yield Line(row.label, ours, row)
+            yield from (Line(row.label, ours, source=source) for source in sources)
+    for source in _published_rows([number for number in known if number.method not in run]):
+        yield Line(source.reported_as, {}, source=source)
 
 
 def _published_rows(known: Sequence[Published]) -> list[PublishedRow]:
@@ -168,23 +191,21 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
     return ours
 
 
-def _our_cells(row: Row, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
-    return (
-        method_cell(row),
-        *(text_cell(text) for text in (OURS, "", "")),
-        *(_our_cell(ours.get(task)) for task in COLUMNS),
-    )
+def _cells(line: Line) -> tuple[Cell, ...]:
+    if line.row:
+        about = (method_cell(line.row), *(text_cell(text) for text in (OURS, "", "")))
+        return (*about, *(_our_cell(line.ours.get(task)) for task in COLUMNS))
+    source = line.source
+    assert source  # a line is of ours or of a source
+    note = f" ({source.note})" if source.note else ""
+    named = f"{source.source}: {source.reported_as}{note}"
+    about = (line.label, named, source.kind, EVIDENCE[source.evidence])
+    numbers = (_cell(source.numbers.get(task), line.ours.get(task)) for task in COLUMNS)
+    return (*(text_cell(text) for text in about), *numbers)
 
 
 def _our_cell(mean: Mean | None) -> Cell:
     return number_cell(mean.value, "{:.2f}".format, mean.spread) if mean else Cell(MISSING)
-
-
-def _cells(line: PublishedRow, label: str, ours: Mapping[str, Mean]) -> tuple[Cell, ...]:
-    source = f"{line.source}: {line.reported_as}" + (f" ({line.note})" if line.note else "")
-    about = (label, source, line.kind, EVIDENCE[line.evidence])
-    numbers = (_cell(line.numbers.get(task), ours.get(task)) for task in COLUMNS)
-    return (*(text_cell(text) for text in about), *numbers)
 
 
 def _cell(number: Published | None, ours: Mean | None) -> Cell:
@@ -193,7 +214,33 @@ def _cell(number: Published | None, ours: Mean | None) -> Cell:
     value = float(number.value)
     if ours is None:
         return Cell(number.value, value)
-    difference = ours.value - value
     # + 0.0 makes a rounded -0.0 the zero that it is
-    text = f"{number.value} ({round(difference, 2) + 0.0:+.2f})"
-    return Cell(text, value, beside=(("ours minus it", difference),))
+    return Cell(f"{number.value} ({round(ours.value - value, 2) + 0.0:+.2f})", value)
+
+
+def _records(pair: Pair, line: Line) -> Iterator[dict[str, object]]:
+    """A record for each number of a line, by task."""
+    for task in COLUMNS:
+        ours, source = line.ours.get(task), line.source
+        number = source.numbers.get(task) if source else None
+        if number is None and (source or ours is None):
+            continue
+        theirs = float(number.value) if number else math.nan
+        mean = ours.value if ours else math.nan
+        yield {
+            "teacher": pair.teacher,
+            "student": pair.student,
+            "label": line.label,
+            "source": source.source if source else OURS,
+            "reported_as": source.reported_as if source else line.label,
+            "by": source.kind if source else "",
+            "evidence": source.evidence if source else "",
+            "note": source.note if source else "",
+            "task": task,
+            "metric": METRIC,
+            "unit": "0-100",
+            "value": theirs if source else mean,
+            "sd": math.nan if source or not ours or ours.spread is None else ours.spread,
+            "ours_minus_it": mean - theirs,
+            "n_seeds": ours.seed_count if ours and not source else 0,
+        }

@@ -7,6 +7,7 @@ from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.render.table import Cell, Group, Heading, Table, number_cell, text_cell
 from pipeline.reporting.render.units import p_text, sized
+from pipeline.reporting.sections.difference_tables import difference_data
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
@@ -47,6 +48,7 @@ def teacher_size_table(
             for student in students
             if (rows := _rows(comparisons, student))
         ),
+        data=difference_data(comparisons.teacher_size_effects),
     )
 
 
@@ -63,7 +65,7 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
     return tuple(
         (
             text_cell(effect.second.label),
-            Cell(f"{effect.measure.heading}, {effect.measure.task}", effect.measure.key),
+            text_cell(f"{effect.measure.heading}, {effect.measure.task}"),
             text_cell(effect.second.teacher),
             text_cell(effect.first.teacher),
             number_cell(effect.seed_count, str),

@@ -1,0 +1,193 @@
+"""The tables of scores, on whole tasks and on parts of them, under their references."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.parts import parts_of
+from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+from pipeline.reporting.render.table import (
+    MISSING,
+    Cell,
+    Group,
+    Heading,
+    Table,
+    method_cell,
+    number_cell,
+)
+from pipeline.reporting.render.units import pair_title
+
+WIDE = 0.25  # of a scale: beyond it the half-width of an interval says less than its ends
+OVER_ITEMS = "over items alone, of these checkpoints"
+ENDS = " (in parentheses: the interval, where the scale cuts it or it is wider than half of it)"
+RULE = (
+    "Within a teacher and student, methods that share a letter don't differ significantly (paired "
+    "tests, 5 % after Holm over all comparisons of a measure); methods marked a are not "
+    "significantly worse than the best. Overlapping intervals don't imply a tie: methods share "
+    "seeds and items. Bold: the best mean."
+)
+
+
+def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparisons) -> Table:
+    """Means with their intervals and letters, a group for each teacher and student."""
+
+    def cells(row: Row) -> tuple[Cell, ...]:
+        scores = score_cells(results, comparisons, row, results.measures)
+        return (method_cell(row), number_cell(_runs(results, row), str), *scores)
+
+    headings = [Heading(measure.heading, measure.detail) for measure in results.measures]
+    return Table(
+        name="main",
+        caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
+        group_headings=("Teacher", "Student"),
+        headings=(Heading("Method", numeric=False), Heading("Seeds"), *headings),
+        groups=tuple(
+            Group(
+                title=pair_title(pair, sizes),
+                names=(pair.teacher, pair.student),
+                references=tuple(map(cells, results.references[pair])),
+                rows=tuple(map(cells, results.methods[pair])),
+            )
+            for pair in results.pairs
+        ),
+        data=score_data(results, comparisons, results.measures),
+    )
+
+
+def slice_table(
+    results: Results, sizes: Mapping[str, int], comparisons: Comparisons
+) -> Table | None:
+    """Every score on a part of a task; None where nothing was measured on parts."""
+    if not results.slice_measures:
+        return None
+    metrics = list(dict.fromkeys(measure.metric for measure in results.slice_measures))
+
+    def cells(row: Row, task: str, part: str) -> tuple[Cell, ...]:
+        measures = [Measure(task, metric, part) for metric in metrics]
+        return (method_cell(row), *score_cells(results, comparisons, row, measures))
+
+    return Table(
+        name="slices",
+        caption=(
+            f"Scores on parts of the items, or of their tokens. {seeds_sentence(results)} "
+            f"{MISSING}: not measured."
+        ),
+        group_headings=("Teacher", "Student", "Task", "Part"),
+        headings=(
+            Heading("Method", numeric=False),
+            *(Heading(Measure("", metric).heading, metric.unit) for metric in metrics),
+        ),
+        groups=tuple(
+            Group(
+                title=f"{pair_title(pair, sizes)}: {part.task}, {part.name}",
+                names=(pair.teacher, pair.student, part.task, part.name),
+                references=tuple(
+                    cells(row, part.task, part.name) for row in results.references[pair]
+                ),
+                rows=tuple(cells(row, part.task, part.name) for row in results.methods[pair]),
+            )
+            for pair in results.pairs
+            for part in parts_of(results.slice_measures)
+        ),
+        data=score_data(results, comparisons, results.slice_measures),
+    )
+
+
+def seeds_sentence(results: Results) -> str:
+    """The number of seeds behind the means, and what their intervals cover."""
+    runs = {mean.seed_count for (row, _), mean in results.means.items() if row.kind == "method"}
+    if runs == {1}:
+        return f"One training seed; ± is the half-width of a 95 % interval {OVER_ITEMS}{ENDS}."
+    counts = " or ".join(str(count) for count in sorted(runs))
+    single = f"; where there is one, {OVER_ITEMS}" if 1 in runs else ""
+    return (
+        f"Means over {counts} training seeds; ± is the half-width of a 95 % interval over seeds "
+        f"and items{single}{ENDS}."
+    )
+
+
+def score_cells(
+    results: Results, comparisons: Comparisons, row: Row, measures: Iterable[Measure]
+) -> Iterator[Cell]:
+    """The row's mean on each measure, with its interval and letters."""
+    for measure in measures:
+        mean = results.means.get((row, measure))
+        if mean is None:
+            yield Cell(MISSING)
+            continue
+        text, spread = measure.format(mean.value), ""
+        if interval := comparisons.intervals.get((row, measure)):
+            is_narrow = interval.half_width <= WIDE * measure.metric.largest_difference
+            if is_narrow and interval.is_symmetric_around(mean.value):
+                spread = measure.format(interval.half_width)
+            else:
+                text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
+        letters = comparisons.letters.get((row, measure), "")
+        best = row == best_row(results, Pair(row.teacher, row.student), measure)
+        yield Cell(text, mean.value, spread, letters=letters, best=best)
+
+
+def best_row(results: Results, pair: Pair, measure: Measure) -> Row | None:
+    """The method with the best mean of several; None for a measure that ranks nothing."""
+    if measure not in results.ranked_measures:
+        return None
+    ranking = best_first(results.means_by_row(results.methods.get(pair, ()), measure), measure)
+    return ranking[0] if len(ranking) > 1 else None
+
+
+def _runs(results: Results, row: Row) -> int:
+    return max((mean.seed_count for mean in results.means_of(row).values()), default=0)
+
+
+def score_data(
+    results: Results, comparisons: Comparisons, measures: Sequence[Measure]
+) -> pd.DataFrame:
+    """The mean of every row on each of the measures, with its interval."""
+    return pd.DataFrame(
+        _record(results, comparisons, pair, row, measure)
+        for pair in results.pairs
+        for row in (*results.references[pair], *results.methods[pair])
+        for measure in measures
+        if (row, measure) in results.means
+    )
+
+
+def measures_data(results: Results) -> pd.DataFrame:
+    """What every measure of the other tables is: its title, unit, better direction and range."""
+    better = {True: "higher", False: "lower", None: ""}
+    return pd.DataFrame(
+        {
+            **measure.columns,
+            "title": measure.metric.title,
+            "better": better[measure.metric.higher_is_better],
+            "lowest": lowest if math.isfinite(lowest := measure.metric.bounds[0]) else math.nan,
+            "highest": highest if math.isfinite(highest := measure.metric.bounds[1]) else math.nan,
+        }
+        for measure in (*results.measures, *results.slice_measures)
+    )
+
+
+def _record(
+    results: Results, comparisons: Comparisons, pair: Pair, row: Row, measure: Measure
+) -> dict[str, object]:
+    mean, interval = results.means[row, measure], comparisons.intervals.get((row, measure))
+    items = results.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+    return {
+        "teacher": pair.teacher,
+        "student": pair.student,
+        "kind": row.kind,
+        "method": row.method,
+        "label": row.label,
+        **measure.columns,
+        "value": mean.value,
+        "sd": math.nan if mean.spread is None else mean.spread,
+        "low": interval.low if interval else math.nan,
+        "high": interval.high if interval else math.nan,
+        "letters": comparisons.letters.get((row, measure), ""),
+        "is_best": row == best_row(results, pair, measure),
+        "n_seeds": mean.seed_count,
+        "n_items": items.weights.shape[1],
+    }
