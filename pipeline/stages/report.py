@@ -11,6 +11,7 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Results, assemble
+from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.page import page
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.method_pages import method_pages
@@ -83,9 +84,9 @@ def write_report(
     )
     html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    return "\n".join([summary.scope(results), *_best_methods(results, comparisons)])
+    return "\n".join([summary.scope(results), *_answers(results, comparisons)])
 
 
-def _best_methods(results: Results, comparisons: Comparisons) -> Iterator[str]:
-    for agreement in summary.agreements(results, comparisons):
-        yield f"{agreement.measure.heading} ({agreement.measure.task}): {agreement.text}"
+def _answers(results: Results, comparisons: Comparisons) -> Iterator[str]:
+    for verdict in verdicts(results, comparisons):
+        yield f"{verdict.measure.heading} ({verdict.measure.task}): {verdict.text}"

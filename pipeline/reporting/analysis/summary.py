@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.reporting.analysis.findings import (
-    Comparisons,
     Difference,
     Finding,
     Interval,
@@ -14,14 +13,6 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
 
 LISTED = 6  # methods that a sentence can name
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The methods that are among the best under every teacher and student."""
-
-    measure: Measure
-    text: str
 
 
 @dataclass(frozen=True)
@@ -159,31 +150,3 @@ def _of_teacher(results: Results, pair: Pair, measure: Measure) -> str:
     if not scored or measure.metric.relative_to_teacher:
         return ""
     return f" The teacher scores {measure.format(scored[0].value)}."
-
-
-def agreements(results: Results, comparisons: Comparisons) -> list[Agreement]:
-    """For each measure, the methods that are among the best under all teachers and students."""
-    agreements = []
-    for measure in results.ranked_measures:
-        groups = [_among_the_best(results, comparisons, pair, measure) for pair in results.pairs]
-        if len(groups) < 2 or not all(groups):
-            continue
-        always = [label for label in results.labels if all(label in group for group in groups)]
-        text = ", ".join(always) or "no method"
-        if len(always) == len(results.labels):
-            text = "every method: none differs significantly from the best anywhere"
-        agreements.append(Agreement(measure, text))
-    return agreements
-
-
-def _among_the_best(
-    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure
-) -> set[str]:
-    """Labels of the best and of all not significantly behind it; empty if nothing was compared."""
-    differences = comparisons.differences.get((pair, measure), ())
-    if not differences:
-        return set()
-    means = results.means_by_row(results.methods[pair], measure)
-    best, *others = best_first(means, measure)
-    behind = {lead.row for lead in _leads(best, others, differences) if lead.significant}
-    return {row.label for row in (best, *others) if row not in behind}

@@ -1,8 +1,10 @@
 """The report as one page that opens from disk, without a network."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -14,10 +16,13 @@ from pipeline.reporting.analysis.findings import Comparisons, Finding
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
+from pipeline.reporting.page.glossary import TERMS, explained, term_in
 from pipeline.reporting.page.images import image_address
 from pipeline.reporting.page.method_pages import MethodPage
+from pipeline.reporting.page.primary_table import PrimaryTable
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
@@ -33,10 +38,31 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-SCRIPTS = ("build.js", "tables.js", "charts.js", "costs.js", "samples.js", "jobs.js", "views.js")
+TEMPLATES.filters |= {"explained": explained, "term": term_in}
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
+
+
+SCRIPTS = ("build.js", "tables.js", "charts.js", "costs.js", "samples.js", "jobs.js", "views.js")
+
+
+def _own_text(name: str) -> Markup:
+    source, _, _ = LOADER.get_source(TEMPLATES, name)
+    return Markup(source)
+
+
+TEMPLATES.globals |= {
+    "style": _own_text("style.css"),
+    "scripts": [_own_text(name) for name in SCRIPTS],
+    "glyphs": GLYPHS,
+    "glossary": TERMS,
+    "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],
+    "overview": "result",  # the section whose figure is on the first screen
+    "many_rows": 200,  # a browser builds a table of more only once it is to be seen
+    "many_characters": 400_000,  # a figure of more, likewise
+    "tall": 30,  # a table of more rows scrolls under its head
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +78,18 @@ class Image:
 def image(plot: Plot, svg: bytes) -> Image:
     """A plot as an image, from its SVG."""
     return Image(plot.name, plot.title, plot.caption, image_address(svg))
+
+
+@dataclass
+class Numbering:
+    """Numbers of tables and figures: the same whatever is open in the page."""
+
+    last: dict[str, int] = field(default_factory=dict)
+
+    def next(self, kind: str) -> str:
+        """The next number of a kind, as "Table 3" or "Table S1"."""
+        self.last[kind] = self.last.get(kind, 0) + 1
+        return f"{kind}{self.last[kind]}"
 
 
 @dataclass(frozen=True)
@@ -79,26 +117,25 @@ def render(
 ) -> str:
     """The page as HTML."""
     return TEMPLATES.get_template("page.html.jinja").render(
-        style=_own_text("style.css"),
-        scripts=[_own_text(name) for name in SCRIPTS],
         job=job,
         settings=settings,
         config=configuration(settings),
         styles=styles_of(results),
-        glyphs=GLYPHS,
+        numbers=Numbering(),
         scope=summary.scope(results),
-        agreements=summary.agreements(results, contents.comparisons),
+        verdicts=verdicts(results, contents.comparisons),
+        primary=PrimaryTable(results, contents.comparisons),
         pairs=[_pair_findings(contents, pair) for pair in results.pairs],
         limits=limits(settings, inputs, results, contents.comparisons),
         sections=contents.sections,
         as_data=data,
         method_pages=contents.methods,
         cell_pages=contents.cells,
-        cost_headings=[(column.title, column.unit) for column in OF_TRAINING],
         samples=data(contents.samples) if contents.samples else "",
         jobs=data(_jobs(settings, inputs)),
         origin=origin.origin_of(inputs.manifests, inputs.costs),
         card=inputs.data_card,
+        sources=sources_of(inputs.data_card),
         versions=library_versions(inputs.evaluation_manifests),
     )
 
@@ -113,6 +150,14 @@ def _jobs(settings: ReportSettings, inputs: ReportInputs) -> dict[str, object]:
     }
 
 
+def sources_of(card: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """How many examples each source gave, over all splits, the largest first."""
+    counts: Counter[str] = Counter()
+    for split in card.get("splits", {}).values():
+        counts.update(split["by_source"])
+    return counts.most_common()
+
+
 def data(value: object) -> Markup:
     """A value as JSON that can stand in a script element: nothing in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -123,11 +168,6 @@ def configuration(settings: ReportSettings) -> str:
     """The experiment's configuration as JSON, its keys in the order of the file."""
     config = json.loads(settings.given) if settings.given else settings.config
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-
-
-def _own_text(name: str) -> Markup:
-    source, _, _ = LOADER.get_source(TEMPLATES, name)
-    return Markup(source)
 
 
 def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:

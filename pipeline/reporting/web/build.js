@@ -26,3 +26,11 @@ report.fill = (select, choices) => {
     ...choices.map((text, index) => report.make("option", { value: index }, text)),
   );
 };
+
+// An address is a name, and for a table the view of it: "table-main?Teacher=large".
+report.nameOf = (hash) => hash.slice(1).split("?")[0];
+report.viewOf = (name) => {
+  const [shown, view] = location.hash.slice(1).split("?");
+  return new URLSearchParams(shown === name ? view : "");
+};
+report.replaceAddress = (address) => history.replaceState(null, "", `#${address}`);

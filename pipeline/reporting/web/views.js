@@ -9,6 +9,7 @@
     [...document.querySelectorAll("noscript[data-view]")].map((page) => [page.dataset.view, page]),
   );
   const left = { hash: "", top: 0 }; // where the overview was left
+  const path = []; // the pages that led here, each with its address and title
 
   const pageOf = (address) => {
     if (address.startsWith("job/")) return report.jobPage(decodeURIComponent(address.slice(4)));
@@ -17,8 +18,22 @@
     return parsed.querySelector("section");
   };
 
+  // The trail of a page leads to where its reader came from; at first to where it belongs.
+  const leaveTrail = (page) => {
+    const heading = page.querySelector("h2").textContent.trim();
+    const known = path.findIndex(({ hash }) => hash === location.hash);
+    if (known >= 0) path.length = known;
+    const from = path.at(-1);
+    path.push({ hash: location.hash, title: heading });
+    if (!from) return;
+    const link = page.querySelector(".trail a");
+    link.setAttribute("href", from.hash);
+    link.textContent = from.title;
+  };
+
   const showPage = (page) => {
     if (!overview.hidden) left.top = window.scrollY;
+    leaveTrail(page);
     overview.hidden = true;
     view.replaceChildren(page);
     report.enliven(view);
@@ -30,14 +45,17 @@
   };
 
   const showOverview = (hash) => {
-    if (!overview.hidden) return;
+    const target = document.getElementById(report.nameOf(hash));
+    for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) {
+      fold.open = true;
+    }
+    const isBack = view.hidden ? false : hash === left.hash;
     view.hidden = true;
     view.replaceChildren();
     overview.hidden = false;
     document.title = title;
-    const target = hash !== left.hash && document.getElementById(hash.slice(1));
-    if (target) target.scrollIntoView();
-    else window.scrollTo(0, left.top);
+    if (isBack || !target) window.scrollTo(0, isBack ? left.top : window.scrollY);
+    else target.scrollIntoView();
   };
 
   const route = () => {
@@ -46,6 +64,14 @@
     showOverview(location.hash);
     left.hash = location.hash;
   };
+
+  // A link from the overview is remembered as one from its section.
+  overview.addEventListener("click", ({ target }) => {
+    const section = target.closest("details.section, section");
+    if (!section || !target.closest("a, td")) return;
+    path.splice(0, path.length, { hash: `#${section.id}`, title: section.querySelector("h2").textContent });
+    left.hash = `#${section.id}`;
+  });
   window.addEventListener("hashchange", route);
   route();
 }

@@ -1,0 +1,140 @@
+"""What came out, in a sentence for each primary measure: who is best, by how much, how surely."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.reporting.analysis.findings import Comparisons, Difference
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+
+NAMED = 3  # methods that a verdict names
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the paired tests say of a measure over all teachers and students."""
+
+    measure: Measure
+    answer: str  # the best methods, or that none is
+    reason: str  # the rest of the sentence
+
+    @property
+    def text(self) -> str:
+        """The whole sentence."""
+        return f"{self.answer} {self.reason}"
+
+
+def verdicts(results: Results, comparisons: Comparisons) -> list[Verdict]:
+    """A verdict for each primary measure on which methods were compared."""
+    compared = {
+        measure: [pair for pair in results.pairs if (pair, measure) in comparisons.detectable]
+        for measure in results.primary_measures
+    }
+    return [
+        _verdict(measure, pairs, results, comparisons)
+        for measure, pairs in compared.items()
+        if pairs
+    ]
+
+
+def _verdict(
+    measure: Measure, pairs: Sequence[Pair], results: Results, comparisons: Comparisons
+) -> Verdict:
+    differences = [one for pair in pairs for one in comparisons.differences[pair, measure]]
+    if not any(difference.significantly_different for difference in differences):
+        return Verdict(measure, "No significant differences", f"({_power(measure, comparisons)}).")
+    leaders = [
+        [row.label for row in not_worse_than_best(results, comparisons, pair, measure)]
+        for pair in pairs
+    ]
+    wins = {label: sum(label in group for group in leaders) for label in results.labels}
+    best = [label for label, count in wins.items() if count == max(wins.values())]
+    alone = sum(group == best[:1] for group in leaders) if len(best) == 1 else 0
+    reason = f"{_among_the_best(wins[best[0]], len(pairs), alone)}"
+    if runners_up := _runners_up({label: wins[label] for label in wins if label not in best}):
+        reason += f"; {runners_up}"
+    return Verdict(
+        measure, _listed(best), f"{reason}.{_margin(measure, best[0], pairs, comparisons)}"
+    )
+
+
+def not_worse_than_best(
+    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure
+) -> list[Row]:
+    """The best row of a pair and all that are not significantly worse, best first."""
+    best, *others = best_first(results.means_by_row(results.methods[pair], measure), measure)
+    worse = {
+        difference.second if difference.first == best else difference.first
+        for difference in comparisons.differences.get((pair, measure), ())
+        if best in (difference.first, difference.second) and difference.significantly_different
+    }
+    return [best, *(row for row in others if row not in worse)]
+
+
+def _among_the_best(count: int, pairs: int, alone: int) -> str:
+    if pairs == 1:
+        return "significantly ahead of all others" if alone else "not significantly worse than any"
+    if alone == pairs:
+        return f"significantly best in all {pairs} pairs"
+    where = f"all {pairs}" if count == pairs else f"{count} of {pairs}"
+    return f"among the best in {where} pairs" + (f", alone in {alone}" if alone else "")
+
+
+def _runners_up(wins: dict[str, int]) -> str:
+    most = max(wins.values(), default=0)
+    return f"{_listed([label for label, count in wins.items() if count == most])} in {most}" * bool(
+        most
+    )
+
+
+def _listed(labels: Sequence[str]) -> str:
+    if len(labels) > NAMED:
+        return f"{', '.join(labels[:NAMED])} and {len(labels) - NAMED} more"
+    return " and ".join(labels) if len(labels) < 3 else f"{labels[0]}, {labels[1]} and {labels[2]}"
+
+
+def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Comparisons) -> str:
+    """How far a method is from the baseline, over pairs."""
+    baseline = comparisons.gap_baseline
+    differences = [
+        difference
+        for pair in pairs
+        for difference in to_baseline(comparisons, pair, measure)
+        if difference.first.label == label
+    ]
+    if not differences:
+        return ""
+    values = sorted((difference.value for difference in differences), key=abs)
+    ends = dict.fromkeys(measure.format(abs(value)) for value in (values[0], values[-1]))
+    same_sign = len({value > 0 for value in values}) == 1
+    if not same_sign:
+        return ""
+    side = "above" if values[0] > 0 else "below"
+    surely = sum(difference.significantly_different for difference in differences)
+    where = "" if len(pairs) == 1 else f" in {surely} of {len(pairs)}"
+    significantly = f"significantly{where}" if surely else "not significantly"
+    return f" {label} is {' to '.join(ends)} {side} {baseline}, {significantly}."
+
+
+def to_baseline(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Difference]:
+    """Each method minus plain fine-tuning, from best to worst."""
+    baseline = comparisons.gap_baseline
+    differences = [
+        one.swapped() if one.first.label == baseline else one
+        for one in comparisons.differences.get((pair, measure), ())
+        if baseline in (one.first.label, one.second.label)
+    ]
+    higher = bool(measure.metric.higher_is_better)
+    return sorted(differences, key=lambda one: one.value, reverse=higher)
+
+
+def _power(measure: Measure, comparisons: Comparisons) -> str:
+    """The difference that the least certain pair would have detected."""
+    smallest = max(
+        detectable.after_holm
+        for (_, other), detectable in comparisons.detectable.items()
+        if other == measure
+    )
+    if smallest > measure.metric.largest_difference:
+        return "80 % power for no difference that its scale allows"
+    return f"80 % power for differences of {measure.format(smallest)}"

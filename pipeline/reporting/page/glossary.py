@@ -1,0 +1,137 @@
+"""Terms of the report, explained where they stand; docs/glossary.md has the same words."""
+
+import re
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term with its meaning."""
+
+    name: str
+    meaning: str
+    pattern: str  # of the words in a text that stand for it
+
+    @property
+    def address(self) -> str:
+        """The id of its explanation in the page."""
+        return f"term-{re.sub('[^a-z0-9]+', '-', self.name.lower())}"
+
+
+TERMS = (
+    Term(
+        "Among the best",
+        "The method with the best mean, and all that are not significantly worse.",
+        "among the best",
+    ),
+    Term(
+        "Holm",
+        "A correction for many comparisons: the chance that any claimed difference on a measure "
+        "is false stays below 5 %.",
+        "Holm",
+    ),
+    Term(
+        "95 % interval",
+        "A range that covers the true value in 95 of 100 such experiments, with other training "
+        "seeds and other items.",
+        "95 % intervals?",
+    ),
+    Term(
+        "80 % power",
+        "A true difference of this size would be found significant in 4 of 5 such experiments.",
+        "80 % power",
+    ),
+    Term(
+        "Letter",
+        "Methods of a teacher and student that share a letter do not differ significantly.",
+        "share a letter",
+    ),
+    Term(
+        "Start",
+        "The student before distillation, after a short supervised fine-tuning that all methods "
+        "and seeds begin with.",
+        "start",
+    ),
+    Term("Untrained", "The student as it is before any training in this experiment.", "untrained"),
+    Term(
+        "Hard and easy tokens",
+        "Half of the held-out tokens each: hard are those of which the teacher is at least as "
+        "uncertain (by its entropy) as of the median one.",
+        "(?:hard|easy)(?: tokens)?",
+    ),
+    Term(
+        "Entropy gap",
+        "The student's entropy minus the teacher's, averaged over tokens: below zero, the student "
+        "is more certain.",
+        "entropy gap(?: to teacher)?",
+    ),
+    Term(
+        "Top-k agreement",
+        "The share of the k most likely next tokens that teacher and student have in common. "
+        "Rounding and ties keep a teacher's agreement with itself just below 1.",
+        "top-[0-9]+ agreement",
+    ),
+    Term(
+        "Calibration error",
+        "How far the probability of the most likely token is from the share of tokens for which "
+        "it is right (ECE).",
+        "calibration error",
+    ),
+    Term(
+        "Excess error",
+        "How much worse the student predicts the teacher on its own text than on the teacher's, "
+        "in percent (MiniLLM's exposure bias).",
+        "excess error(?: on own text)?",
+    ),
+    Term(
+        "Own cost",
+        "The cost of a training alone, without anything that it shares with others.",
+        "own cost",
+    ),
+    Term(
+        "Full cost",
+        "The cost of a training with all that was made for it: teacher, texts, cache and start.",
+        "in full|full cost|including teacher",
+    ),
+    Term(
+        "Amortised cost",
+        "The own cost and an equal share of what several trainings use.",
+        "amortised",
+    ),
+    Term(
+        "Crossover",
+        "The training budget from which on one method stays ahead of another.",
+        "crossovers?|flips?",
+    ),
+    Term(
+        "Gap closed",
+        "How far a method comes from plain fine-tuning to its teacher, in percent.",
+        "gap closed|share of the gap",
+    ),
+)
+ANY = re.compile(
+    "|".join(rf"(?P<t{index}>\b(?:{term.pattern})\b)" for index, term in enumerate(TERMS)), re.I
+)
+
+
+def term_in(text: str) -> Term | None:
+    """The first term that a text uses, if any."""
+    match = ANY.search(text)
+    return TERMS[int(match.lastgroup[1:])] if match and match.lastgroup else None
+
+
+def explained(text: str) -> Markup:
+    """A text as HTML, in which the first use of each term opens its explanation."""
+    seen: set[Term] = set()
+
+    def button(match: re.Match[str]) -> str:
+        term = term_in(match[0])
+        if term is None or term in seen:
+            return match[0]
+        seen.add(term)
+        about = f'popovertarget="{term.address}" title="{escape(term.meaning)}"'
+        return f'<button type="button" class="term" {about}>{match[0]}</button>'
+
+    return Markup(ANY.sub(button, str(escape(text))))
