@@ -14,7 +14,7 @@ from pipeline.reporting.analysis.gap_closed import baseline_of
 from pipeline.reporting.analysis.limits import limits_of_seeds
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, assemble
-from pipeline.reporting.analysis.summary import agreements
+from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.render.table import MISSING
 from pipeline.reporting.sections.contents import comparison_tables
 from pipeline.reporting.sections.score_tables import main_table
@@ -286,9 +286,27 @@ def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
                 assert (size in ahead) == one.significantly_different
 
 
-def test_who_is_among_the_best_everywhere_is_who_is_nowhere_told_from_the_best() -> None:
-    under_small = {"plain": 0.0, "jsd": 2.0, "gkd": 1.0, "akl": 2.0}
+def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() -> None:
+    under_small = {"plain": 0.0, "jsd": 2.5, "gkd": 1.0, "akl": 2.5}
     values = {**drawn(MEANS, 3), **drawn(under_small, 3, teacher="small")}
     results, comparisons = compared(made(values))
-    (agreement,) = agreements(results, comparisons)
-    assert agreement.text == "akl"
+    (verdict,) = verdicts(results, comparisons)
+    assert verdict.answer == "akl"
+    assert verdict.reason.startswith("among the best in all 2 pairs, alone in 1; jsd in 1.")
+    margins = [
+        difference.value if difference.first.label == "akl" else -difference.value
+        for (_, _), differences in comparisons.differences.items()
+        for difference in differences
+        if {difference.first.label, difference.second.label} == {"akl", "plain"}
+    ]
+    low, high = sorted(map(abs, margins))
+    ends = f"{verdict.measure.format(low)} to {verdict.measure.format(high)}"
+    assert verdict.reason.endswith(f" akl is {ends} above plain, significantly in 2 of 2.")
+
+
+def test_a_verdict_without_significant_differences_says_so_with_its_power() -> None:
+    results, comparisons = compared(made(drawn(dict.fromkeys(MEANS, 0.0), 3)))
+    (verdict,) = verdicts(results, comparisons)
+    (smallest,) = comparisons.detectable.values()
+    size = verdict.measure.format(smallest.after_holm)
+    assert verdict.text == f"No significant differences (80 % power for differences of {size})."

@@ -37,8 +37,10 @@ def chrome() -> Iterator[Chrome]:
         yield started
 
 
-def show(chrome: Chrome, report: Made, place: str = "", width: int = 1280) -> None:
-    """Opens a report anew, with empty logs."""
+def show(
+    chrome: Chrome, report: Made, place: str = "", width: int = 1280, *, unfolded: bool = True
+) -> None:
+    """Opens a report anew, with empty logs and all that is folded open, unless it is to stay so."""
     chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -46,6 +48,8 @@ def show(chrome: Chrome, report: Made, place: str = "", width: int = 1280) -> No
     for kind in ("browser", "performance"):
         chrome.get_log(kind)
     chrome.get(f"{(report.folder / 'index.html').as_uri()}{place}")
+    if unfolded:
+        chrome.execute_script(UNFOLD)
 
 
 def find(chrome: Chrome, selector: str) -> WebElement:

@@ -8,7 +8,7 @@
   const pages = new Map(
     [...document.querySelectorAll("noscript[data-view]")].map((page) => [page.dataset.view, page]),
   );
-  const left = { hash: "", top: 0 }; // where the overview was left
+  const left = { hash: "", section: "", top: 0 }; // where the overview was left
   const path = []; // the pages that led here, each with its address and title
 
   const pageOf = (address) => {
@@ -49,7 +49,7 @@
     for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) {
       fold.open = true;
     }
-    const isBack = view.hidden ? false : hash === left.hash;
+    const isBack = !view.hidden && [left.hash, left.section].includes(hash);
     view.hidden = true;
     view.replaceChildren();
     overview.hidden = false;
@@ -70,7 +70,7 @@
     const section = target.closest("details.section, section");
     if (!section || !target.closest("a, td")) return;
     path.splice(0, path.length, { hash: `#${section.id}`, title: section.querySelector("h2").textContent });
-    left.hash = `#${section.id}`;
+    left.section = `#${section.id}`;
   });
   window.addEventListener("hashchange", route);
   route();
