@@ -60,7 +60,7 @@ TEMPLATES.globals |= {
     "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],
     "overview": "result",  # the section whose figure is on the first screen
     "many_rows": 200,  # a browser builds a table of more only once it is to be seen
-    "many_characters": 400_000,  # a figure of more, likewise
+    "many_characters": 400_000,  # and a figure of more
     "tall": 30,  # a table of more rows scrolls under its head
 }
 
