@@ -15,7 +15,7 @@ from pipeline.generation import generate, sampler
 from pipeline.generation.rollouts import StepContext
 from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.method import resolve
+from pipeline.methods.method import ResolvedMethod, resolve
 from pipeline.models.language_model import response_logits
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
@@ -92,7 +92,7 @@ def turn(
 class Setup:
     """What a run may differ in."""
 
-    method: str
+    method: str | ResolvedMethod  # of the catalogue, or put together
     steps: int = 8
     batch_size: int = 6
     learning_rate: float = 5e-3
@@ -101,8 +101,10 @@ class Setup:
 
 
 def run(setup: Setup) -> TrainingRun:
-    """A run of a method of the catalogue from fresh weights, on the counting language."""
-    resolved = resolve(METHODS[setup.method], {})
+    """A run of a method from fresh weights, on the counting language."""
+    resolved = setup.method
+    if isinstance(resolved, str):
+        resolved = resolve(METHODS[resolved], {})
     method = resolved.method
     teacher = LiveTeacher(setup.place(schooled())) if method.teacher in ("cache", "live") else None
     training = Training(

@@ -231,7 +231,7 @@ def test_plan_and_documentation_know_what_a_policy_generates(extended: Copy) -> 
     page = run_python(extended.folder, "-c", printed).stdout
     for name in ("hellinger", "both_ways", "alternating"):
         assert f"## {name}: " in page
-    assert "source: this project (no publication)" in page
+    assert "source: this project (no publication" in page
     section = page.split("## alternating: ")[1].split("\n## ")[0]
     assert "text generated in training" in section
 

@@ -6,11 +6,18 @@ step's metrics are computed from. What a policy carries from step to step lives 
 which is saved with the training state: plain lists, dicts, numbers and strings. All randomness is
 from `context.rng` and `context.seed`.
 
-Two constants of the class say the rest, and are read off the source without importing it
+Constants of the class say the rest, and are read off the source without importing it
 (`pipeline.methods.components.class_constant`):
 
     is_off_policy      whether its texts don't depend on the student, so that they are prefetched
     decoding_passes    models that decode for each text of a step, on average; 0: it generates none
+
+and, where they hold,
+
+    makes_pairs        True: each prompt comes with a response of the teacher and one of the student
+    teacher_writes     True: the teacher writes some of the generated tokens
+    samples_every_text_where    the hyperparameter, and its value, at which every text is sampled in
+                       training with known probabilities, as a policy gradient needs; (): always
 """
 
 import importlib

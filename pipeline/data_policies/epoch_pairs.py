@@ -24,6 +24,7 @@ class Policy:
     """Each drawn text, and the student's own response to its prompt."""
 
     is_off_policy = False
+    makes_pairs = True
     decoding_passes = 0.125  # once an epoch, in larger batches
 
     temperature: NonNegative = 0.8

@@ -21,6 +21,7 @@ class Policy:
 
     is_off_policy = False
     decoding_passes = 1.0
+    samples_every_text_where = ("student_share", 1.0)
 
     student_share: Share = 0.5  # λ
     temperature: NonNegative = 1.0

@@ -29,6 +29,7 @@ class Policy:
 
     is_off_policy = False
     decoding_passes = 2.0
+    teacher_writes = True
 
     top: Count = 25  # K
     student_temperature: NonNegative = 0.5

@@ -27,6 +27,8 @@ class Policy:
 
     is_off_policy = False
     decoding_passes = 2.0
+    teacher_writes = True
+    samples_every_text_where = ("gold_share", 0.0)
 
     first_threshold: NonNegative = 1.0  # τ_0, in bits; two distributions are at most 1 bit apart
     decay: NonNegative = 0.1  # λ, for each token

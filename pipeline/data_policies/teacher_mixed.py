@@ -29,6 +29,8 @@ class Policy:
 
     is_off_policy = False
     decoding_passes = 2.0
+    teacher_writes = True
+    samples_every_text_where = ()  # always
 
     teacher_share: Share = 0.2  # α
 

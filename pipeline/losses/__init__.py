@@ -8,6 +8,9 @@ They are read off the source without importing it (`pipeline.methods.components.
     zero_when_equal             False: a student equal to the teacher still has a loss
     on_sparse_support           "lower" than on the whole vocabulary, "equal" to that, or "refused";
                                 without it a sparse support may be off either way
+    reads_teacher               False: it reads the text alone
+    needs_sampled_texts         True: a policy gradient, on texts sampled with known probabilities
+    needs_pairs                 True: it compares two responses to a prompt, of teacher and student
 """
 
 import importlib

@@ -4,26 +4,29 @@ X. Xie, Z. Xue, J. Wu, J. Li, Y. Wang, X. Hu, Y. Liu, J. Zhang, 2025. LLM-Orient
 Knowledge Distillation. arXiv:2510.11615; details from their repository (SassyRong/AdaKD), script
 AdaKD.sh: Hellinger distance, reverse KL, c = 0.5. Departures: ranks and median are over the whole
 optimizer step, where the repository takes a micro-batch; the difficulty, and so the temperature,
-is held constant, where its gradient leaks through. On a sparse support the bucket is tempered as if
-it were one token.
+is held constant, where its gradient leaks through; a base other than reverse KL is ours. On a
+sparse support the bucket is tempered as if it were one token.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
-from pipeline.methods.ranges import NonNegative, OpenShare, PositiveShare, Share
+from pipeline.losses import Loss as BaseLoss
+from pipeline.losses import build_loss
+from pipeline.methods.ranges import BaseDivergence, NonNegative, OpenShare, PositiveShare, Share
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Mean of T² KL(q_T ‖ p_T) over the share r of tokens with the greatest difficulty s.
+    """Mean of T² D(p_T, q_T), by default KL(q_T ‖ p_T), over the share r of the hardest tokens.
 
-    T = exp(-c tanh(log(s / m))) with m the median of s among them: hard tokens are sharpened.
+    T = exp(-c tanh(log(s / m))), s the difficulty and m its median among them: hard tokens are
+    sharpened.
     """
 
     temperature_scale: NonNegative = 0.5  # c
@@ -32,6 +35,16 @@ class Loss:
     stride: OpenShare = 0.05  # by how much of itself r then moves
     smoothing: OpenShare = 0.99  # of the loss, a step
     warmup_share: Share = 0.05  # of the training, before r moves
+    base: BaseDivergence = "reverse_kl"  # D, with its own defaults
+
+    def __post_init__(self) -> None:
+        """Imports D now: a compiled step can't."""
+        assert isinstance(self.divergence, BaseLoss)
+
+    @cached_property
+    def divergence(self) -> BaseLoss:
+        """D, built once."""
+        return build_loss(self.base, {})
 
     def initial_state(self) -> dict[str, float]:
         """All tokens are kept at first."""
@@ -69,7 +82,7 @@ class Loss:
         s = self.step_statistic(teacher, student.detach(), tokens)
         temperature = self._temperature(s, median)[:, None]
         p, q = ((logits / temperature).log_softmax(-1) for logits in (teacher, student))
-        losses = temperature[:, 0].square() * kl(q, p)
+        losses = temperature[:, 0].square() * self.divergence(p, q, tokens)
         # the loop divides by all tokens, the mean is over the chosen
         return torch.where(s >= least, losses * len(tokens.step_statistics) / chosen, 0)
 

@@ -23,6 +23,7 @@ class Loss:
     β = 1, or with `gradual` from 1 to 1.5 in the first half of the training.
     """
 
+    needs_pairs = True
     on_sparse_support = "lower"
 
     skew: OpenShare = 0.1  # α

@@ -24,6 +24,8 @@ class Loss:
     p̄ and q̄ are the geometric means of the next tokens' probabilities, m the mean gap of the step.
     """
 
+    needs_pairs = True
+
     skew: OpenShare = 0.1  # α₀, also the greatest
     least_skew: OpenShare = 0.01
     gradual: bool = True

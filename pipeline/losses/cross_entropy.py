@@ -12,6 +12,7 @@ from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, t
 class Loss:
     """-log q(next token); what the teacher thinks plays no part."""
 
+    reads_teacher = False
     zero_when_equal = False  # it compares with the text, not with the teacher
     on_sparse_support = "equal"  # it reads the target alone
 

@@ -37,6 +37,8 @@ class Loss:
     The return is Σ γ^(t'-t) R over the rest of the text, divided by its length; R = log(p/q) / 0.5.
     """
 
+    needs_sampled_texts = True
+
     reward_scale: Positive = 0.5  # that rewards are divided by
     reward_limit: Positive = 100.0
     discount: Share = 0.95  # γ

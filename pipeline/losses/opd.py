@@ -17,6 +17,7 @@ from pipeline.distributions.per_sequence import require_sampled_log_probs
 class Loss:
     """-r A with r = q / q_written and A = log p - log q of the written token, held constant."""
 
+    needs_sampled_texts = True
     on_sparse_support = "equal"  # it reads the target alone
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:

@@ -4,26 +4,39 @@ M. Shing, K. Misaki, H. Bao, S. Yokoi, T. Akiba, 2025. TAID: Temporally Adaptive
 Distillation for Efficient Knowledge Transfer in Language Models. arXiv:2501.16937; details from
 their repository (SakanaAI/TAID). t never falls behind a straight line from its start to its end,
 and runs ahead of it while the loss goes down. Departures: the target's entropy stays in the loss,
-so that zero means equal; the repository takes the relative change of the cross entropy. On a sparse
-support the bucket is interpolated as if it were one token.
+so that zero means equal; the repository takes the relative change of the cross entropy. A base
+other than forward KL is ours. On a sparse support the bucket is interpolated as if it were one
+token.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
-from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
-from pipeline.methods.ranges import OpenShare, PositiveShare, Share
+from pipeline.losses import Loss as BaseLoss
+from pipeline.losses import build_loss
+from pipeline.methods.ranges import BaseDivergence, OpenShare, PositiveShare, Share
 
 
 @dataclass(frozen=True)
 class Loss:
-    """KL(r ‖ q) with r ∝ q^(1-t) p^t, q held constant in r."""
+    """D(r, q) with r ∝ q^(1-t) p^t, q held constant in r, and D forward KL unless `base` says."""
 
     first: Share = 0.4  # t at the start
     last: PositiveShare = 1.0  # t at the end
     stride: Share = 5e-4  # α
     inertia: OpenShare = 0.99  # β, of the momentum
+    base: BaseDivergence = "forward_kl"  # D, with its own defaults
+
+    def __post_init__(self) -> None:
+        """Imports D now: a compiled step can't."""
+        assert isinstance(self.divergence, BaseLoss)
+
+    @cached_property
+    def divergence(self) -> BaseLoss:
+        """D, built once."""
+        return build_loss(self.base, {})
 
     def initial_state(self) -> dict[str, float]:
         """t, and the momentum of the loss's relative fall."""
@@ -47,7 +60,7 @@ class Loss:
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
         t = tokens.state["t"]
         between = ((1 - t) * student.detach() + t * teacher).log_softmax(-1)
-        return kl(between, student)
+        return self.divergence(between, student, tokens)
 
 
 def _sigmoid(x: float) -> float:

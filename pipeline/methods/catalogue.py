@@ -55,8 +55,18 @@ METHODS = {
         loss="tvd",
         source="Wen et al. 2023, arXiv:2307.15190",
         evidence="full",
-        departures="On one kind of text; the source takes half of it on the teacher's and half on "
-        "the student's own.",
+        departures="On one kind of text; `f_distill` has the source's two.",
+    ),
+    "f_distill": Method(
+        title="f-distill: total variation distance, half each on teacher's and student's text",
+        loss="tvd",
+        policy="mixed",
+        teacher="live",
+        text="teacher",
+        source="Wen et al. 2023, arXiv:2307.15190",
+        evidence="full",
+        departures="Each text is the student's with probability a half, where the source takes "
+        "both for each prompt.",
     ),
     "skew_kl": Method(
         title="Skew KL",

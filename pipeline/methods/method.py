@@ -15,8 +15,11 @@ EVIDENCE = {
     "code": "the authors' code was read",
     "full": "the full paper was read",
     "abstract": "known from its abstract only; details ours",
-    "own": "no publication",
+    "own": "no publication, or put together of parts",
 }
+
+# the field of a method, and the key of a configuration, that names each kind of part
+FIELDS: dict[Kind, str] = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
 
 
 @dataclass(frozen=True)
@@ -95,27 +98,40 @@ def hyperparameters_of(method: Method) -> dict[str, Hyperparameter]:
     }
 
 
-def resolve(method: Method, overrides: Mapping[str, object]) -> ResolvedMethod:
-    """The method under overrides of its hyperparameters.
+def resolve(
+    method: Method,
+    overrides: Mapping[str, object],
+    of_parts: Mapping[Kind, Mapping[str, object]] | None = None,
+) -> ResolvedMethod:
+    """The method under overrides of its hyperparameters, those of one part in `of_parts`.
 
     Raises: ValueError for an unknown hyperparameter, or a value out of range.
     """
-    known = hyperparameters_of(method)
-    for key, value in overrides.items():
+    _check(overrides, hyperparameters_of(method))
+    settings: dict[Kind, dict[str, object]] = {kind: {} for kind in FIELDS}
+    for kind, file in method.components:
+        known = components.hyperparameters(kind, file)
+        of_part = (of_parts or {}).get(kind, {})
+        _check(of_part, known, f"{FIELDS[kind]}.")
+        values = {**method.defaults, **overrides, **of_part}
+        # all fields with their values: a changed default is a changed setting
+        settings[kind] = {
+            key: field.check(values.get(key, field.default)) for key, field in known.items()
+        }
+    return ResolvedMethod(
+        method, settings["losses"], settings["data_policies"], settings["teacher_updates"]
+    )
+
+
+def _check(values: Mapping[str, object], known: Mapping[str, Hyperparameter], at: str = "") -> None:
+    for key, value in values.items():
         if key not in known:
             available = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{key}: unknown hyperparameter; available: {available}")
+            raise ValueError(f"{at}{key}: unknown hyperparameter; available: {available}")
         try:
             known[key].check(value)
         except ValueError as error:
-            raise ValueError(f"{key} = {value!r}: {error}") from None
-    values = {**method.defaults, **overrides}
-    return ResolvedMethod(
-        method,
-        loss_settings=_filled("losses", method.loss, values),
-        policy_settings=_filled("data_policies", method.policy, values),
-        update_settings=_filled("teacher_updates", method.update, values) if method.update else {},
-    )
+            raise ValueError(f"{at}{key} = {value!r}: {error}") from None
 
 
 def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
@@ -125,9 +141,12 @@ def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
     """
     changes = {key: value for key, value in overrides.items() if value is not None}
     changed = replace(method, **changes)
+    if method.teacher in ("none", "text") and changed.teacher == method.teacher:
+        # whose texts it learns from is all that it needs of a teacher
+        changed = replace(changed, teacher="text" if changed.text == "teacher" else "none")
     if changed.teacher == "cache" and (changed.generates_text or changed.update):
         raise ValueError("teacher = 'cache': its text is generated in training; allowed: 'live'")
-    if changed.teacher != method.teacher and method.teacher in ("none", "text"):
+    if changed.teacher in ("cache", "live") and method.teacher in ("none", "text"):
         raise ValueError(f"teacher = {changed.teacher!r}: its loss uses no teacher distributions")
     if changed.draws and not (method.draws and changed.teacher == "cache"):
         raise ValueError(
@@ -140,11 +159,3 @@ def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
             "teacher's text alone"
         )
     return changed
-
-
-def _filled(kind: Kind, name: str, values: Mapping[str, object]) -> dict[str, object]:
-    """All fields with their values: a changed default is a changed setting."""
-    return {
-        key: hyperparameter.check(values.get(key, hyperparameter.default))
-        for key, hyperparameter in components.hyperparameters(kind, name).items()
-    }

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from pipeline.methods.components import Kind
 from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.data import DataSettings, TokensSettings
@@ -31,12 +32,33 @@ class Student(Settings):
     training: Overrides = {}
 
 
+class Part(Settings):
+    """A loss, a data policy or a teacher update by its file's name, with its hyperparameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)  # its own file checks the extra keys
+
+    name: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_name_alone(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The hyperparameters that stand beside the name."""
+        return dict(self.model_extra or {})
+
+
 class MethodChoice(Settings):
-    """A row of the tables: a method of the catalogue under hyperparameters of its own."""
+    """A row of the tables: a method of the catalogue, or a loss and a policy put together."""
 
     model_config = ConfigDict(extra="allow", frozen=True)  # the catalogue checks the extra keys
 
     method: Name | None = None  # null: the method of the row's own name
+    loss: Part | None = None  # instead of the method's own, as below
+    policy: Part | None = None
+    update: Part | None = None
     teacher: Literal["cache", "live"] | None = None  # null: what the catalogue says, as below
     text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
     gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
@@ -44,11 +66,22 @@ class MethodChoice(Settings):
     draws: Draws | None = None  # tokens drawn from the teacher at each place, for what samples it
     relabelling_stages: Count | None = None  # rounds of paired students before the last one
     training: Overrides = {}
+    initial_sft: Overrides | None = None  # a missing key: the experiment's; null: none
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """A method and the hyperparameters that a row sets."""
+        """The hyperparameters that a row sets, of whichever of its parts has them."""
         return dict(self.model_extra or {})
+
+    @property
+    def parts(self) -> dict[Kind, Part]:
+        """The parts that replace those of the method, or make it up."""
+        parts: dict[Kind, Part | None] = {
+            "losses": self.loss,
+            "data_policies": self.policy,
+            "teacher_updates": self.update,
+        }
+        return {kind: part for kind, part in parts.items() if part}
 
 
 class Block(Settings):

@@ -4,14 +4,17 @@ import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.methods import composition
 from pipeline.methods.catalogue import METHODS
-from pipeline.methods.method import Method, ResolvedMethod, apply_overrides, resolve
+from pipeline.methods.components import Kind
+from pipeline.methods.composition import compose
+from pipeline.methods.method import FIELDS, Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
 from pipeline.settings.data import Docstrings
 from pipeline.settings.experiment import Experiment, MethodChoice
@@ -33,6 +36,7 @@ PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the
 
 # fields of a method that a row may override, beside hyperparameters
 OVERRIDABLE = {field.name for field in fields(Method)} & set(MethodChoice.model_fields)
+OVERRIDABLE -= set(FIELDS.values())  # parts, which come with hyperparameters
 
 
 def validate(config: Mapping[str, Any]) -> Experiment:
@@ -104,10 +108,13 @@ def _method_faults(experiment: Experiment) -> Iterator[str]:
     for row, choice in experiment.methods.items():
         key = f"methods.{row}"
         name = choice.method if choice and choice.method else row
-        if name not in METHODS:
+        if name not in METHODS and needs_catalogue(row, choice or MethodChoice()):
             near = difflib.get_close_matches(name, METHODS, n=1)
             meant = f"did you mean {near[0]}?; " if near else ""
-            yield f"{key}: unknown method {name!r}; {meant}available: {', '.join(METHODS)}"
+            yield (
+                f"{key}: unknown method {name!r}; {meant}allowed: a `loss` of its own, or one of "
+                f"{', '.join(METHODS)}"
+            )
             continue
         try:
             method = resolved_method(row, choice).method
@@ -165,6 +172,8 @@ def _training_faults(experiment: Experiment) -> Iterator[str]:
     for role in ("teachers", "students", "methods"):
         for name, block in getattr(experiment, role).items():
             overrides[f"{role}.{name}.training"] = block.training if block else None
+    for name, choice in experiment.methods.items():
+        overrides[f"methods.{name}.initial_sft"] = choice.initial_sft if choice else None
     for key, values in overrides.items():
         try:
             merge(experiment.training, values or {})
@@ -207,9 +216,21 @@ def _hub_names(experiment: Experiment, names: list[str]) -> set[str]:
 def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:
     """The method of a row with all its settings. Raises ValueError for settings it doesn't have."""
     choice = choice or MethodChoice()
-    resolved = resolve(METHODS[choice.method or name], choice.hyperparameters)
-    overrides = choice.model_dump(include=OVERRIDABLE)
-    return replace(resolved, method=apply_overrides(resolved.method, overrides))
+    parts = choice.parts
+    base = METHODS[choice.method or name] if needs_catalogue(name, choice) else None
+    method = compose(base, {kind: part.name for kind, part in parts.items()})
+    method = apply_overrides(method, choice.model_dump(include=OVERRIDABLE))
+    of_parts: dict[Kind, dict[str, object]] = {
+        kind: part.hyperparameters for kind, part in parts.items()
+    }
+    resolved = resolve(method, choice.hyperparameters, of_parts)
+    composition.check(resolved)
+    return resolved
+
+
+def needs_catalogue(name: str, choice: MethodChoice) -> bool:
+    """Whether a row starts from a method of the catalogue: the one it names, or its namesake."""
+    return choice.method is not None or choice.loss is None or name in METHODS
 
 
 def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:

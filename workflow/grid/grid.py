@@ -202,9 +202,11 @@ class Grid:
         return self.model(self.experiment.students[student].model, seed)
 
     @cache
-    def start(self, student: str, seed: int) -> Artifact:
-        """The checkpoint from which all methods train a student."""
-        initial_sft = self.experiment.initial_sft
+    def start(self, student: str, seed: int, row: str | None = None) -> Artifact:
+        """The checkpoint from which methods train a student; `row`: one with an SFT of its own."""
+        choice = self.experiment.methods[row] if row else None
+        has_own = choice is not None and "initial_sft" in choice.model_fields_set
+        initial_sft = choice.initial_sft if choice and has_own else self.experiment.initial_sft
         model = self.start_model(student, seed)
         if initial_sft is None:
             return model
@@ -252,7 +254,7 @@ class Grid:
             "students",
             artifact,
             settings,
-            ("start", self.start(student, seed)),
+            ("start", self.start(student, seed, name)),
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached if method.teacher == "cache" else None),

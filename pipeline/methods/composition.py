@@ -1,0 +1,115 @@
+"""Methods put together in a configuration: any loss on any text, where the pair makes sense.
+
+Read without importing torch, as the catalogue is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from pipeline.methods import components
+from pipeline.methods.components import Kind, class_constant
+from pipeline.methods.method import FIELDS, Method, ResolvedMethod
+
+OWN = Method(title="", loss="", source="put together in the configuration", evidence="own")
+
+
+def compose(base: Method | None, parts: Mapping[Kind, str]) -> Method:
+    """A method of the catalogue with other parts, or a method of these parts alone.
+
+    A composed method whose parts can't use the base's teacher gets the cheapest that they can.
+
+    Raises: ValueError for an unknown part, a method without a loss, or a base that is more than its
+        parts.
+    """
+    for kind, name in parts.items():
+        if name not in (known := components.names(kind)):
+            raise ValueError(f"{FIELDS[kind]} = {name!r}: allowed: {', '.join(known)}")
+    if base is None and "losses" not in parts:
+        raise ValueError("loss: the key is missing: a method without a base needs one")
+    changed = replace(base or OWN, **{FIELDS[kind]: name for kind, name in parts.items()})
+    if base is not None and changed == base:
+        return base
+    if changed.draws or changed.relabelling_stages:
+        raise ValueError(
+            f"{', '.join(FIELDS[kind] for kind in parts)}: this method is more than its parts; "
+            "allowed: a row without `method`, with a `loss` and a `policy`"
+        )
+    return replace(
+        changed,
+        title=_title(changed),
+        evidence="own",
+        teacher=_teacher(changed),
+        departures=f"{changed.departures} The combination is this configuration's.".strip(),
+    )
+
+
+def check(resolved: ResolvedMethod) -> None:
+    """Raises ValueError saying why, where a loss makes no sense on the policy's text."""
+    for fault in _faults(resolved):
+        raise ValueError(fault)
+
+
+def _faults(resolved: ResolvedMethod) -> Iterator[str]:
+    loss, policy = resolved.method.loss, resolved.method.policy
+    known = _sampled_where(policy)
+    if class_constant("losses", loss, "needs_sampled_texts", False):
+        if not isinstance(known, tuple):
+            yield (
+                f"policy = {policy!r}: {loss} is a policy gradient: it needs texts that were all "
+                f"sampled with known probabilities; allowed: {', '.join(_sampling_policies())}"
+            )
+        elif known and resolved.policy_settings[known[0]] != known[1]:
+            yield (
+                f"{known[0]} = {resolved.policy_settings[known[0]]}: {loss} is a policy gradient: "
+                f"every text must be sampled in training; allowed: {known[1]}"
+            )
+    if class_constant("losses", loss, "needs_pairs", False) and not _makes_pairs(policy):
+        pairs = [name for name in components.names("data_policies") if _makes_pairs(name)]
+        yield (
+            f"policy = {policy!r}: {loss} compares the teacher's and the student's response to one "
+            f"prompt; allowed: {', '.join(pairs)}"
+        )
+    alone = components.generates_text(policy) and not _teacher_writes(policy)
+    if alone and not reads_teacher(loss):
+        yield (
+            f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
+            "allowed: a loss that reads the teacher's distributions, or text that the teacher "
+            "writes in part"
+        )
+
+
+def reads_teacher(loss: str) -> bool:
+    """Whether a loss compares the student with the teacher's distributions."""
+    return bool(class_constant("losses", loss, "reads_teacher", True))
+
+
+def _makes_pairs(policy: str) -> bool:
+    return bool(class_constant("data_policies", policy, "makes_pairs", False))
+
+
+def _teacher_writes(policy: str) -> bool:
+    return bool(class_constant("data_policies", policy, "teacher_writes", False))
+
+
+def _sampling_policies() -> list[str]:
+    names = components.names("data_policies")
+    return [name for name in names if _sampled_where(name) is not None]
+
+
+def _sampled_where(policy: str) -> object:
+    return class_constant("data_policies", policy, "samples_every_text_where", None)
+
+
+def _title(method: Method) -> str:
+    update = f", teacher update {method.update}" if method.update else ""
+    return f"{method.loss} on {method.policy} text{update}"
+
+
+def _teacher(method: Method) -> Literal["none", "text", "cache", "live"]:
+    """The teacher that the parts need, where it isn't the one that the method has."""
+    if method.generates_text or method.update:
+        return "live"
+    if not reads_teacher(method.loss):
+        return "text" if method.text == "teacher" else "none"
+    return "live" if method.teacher == "live" or method.whole_vocabulary else "cache"
