@@ -1,7 +1,7 @@
 """Tiny students and teachers, a language for them to learn, and the runs that they take part in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -97,6 +97,7 @@ class Setup:
     batch_size: int = 6
     learning_rate: float = 5e-3
     seed: int = 1
+    training: Mapping[str, object] = field(default_factory=dict)  # further keys
     place: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model  # on a device
 
 
@@ -113,7 +114,7 @@ def run(setup: Setup) -> TrainingRun:
         learning_rate=setup.learning_rate,
         warmup_ratio=0,
         schedule="constant",
-    )
+    ).model_copy(update=dict(setup.training))
     settings = DistillSettings(
         method=MethodSettings.model_validate(resolved.settings),
         training=training,

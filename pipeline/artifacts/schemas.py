@@ -47,6 +47,7 @@ STEPS = pa.schema(
         ("teacher_share", pa.float64()),  # share of generated tokens that the teacher chose
         ("eos_share", pa.float64()),  # share of generated texts that end with EOS
         ("validation_nll_nats", pa.float64()),  # null but where it was measured
+        ("validation_rouge_l", pa.float64()),  # 0 to 100; null unless weights are chosen by it
         ("seconds", pa.float64()),  # since training began, pauses left out
         ("flops", pa.float64()),  # since training began, of student and teacher; see docs/costs.md
     ]

@@ -1,6 +1,6 @@
 """How long and how fast a model is trained: the same budget for every method."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,8 @@ class Training(Settings):
     max_gradient_norm: Positive = 1.0
     validations: NonNegativeCount = 4  # how often held-out NLL is measured on the way
     validation_texts: Count = 64  # how many texts that takes
+    keep: Literal["last", "best"] = "last"  # which weights: best of those validated
+    keep_by: Literal["nll", "rouge_l"] = "nll"  # rouge_l: of greedy responses, rollout_tokens long
     precision: Precision = "auto"  # auto: bfloat16 on a GPU
 
     @model_validator(mode="after")
@@ -42,3 +44,19 @@ class Training(Settings):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         return self
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> "Training":
+        if self.keep == "best" and not self.validations:
+            raise ValueError("keep = 'best' needs validations: give 1 or more, or keep = 'last'")
+        return self
+
+    def for_job(self) -> dict[str, Any]:
+        """The settings of a training job; keys that came later are left out at their defaults.
+
+        So the ids of jobs stay as they were before there were such keys.
+        """
+        settings = self.model_dump(mode="json")
+        if self.keep == "last":
+            del settings["keep"], settings["keep_by"]
+        return settings

@@ -35,6 +35,7 @@ from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
 LOG_SECONDS = 5.0
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
+BEST_ROUGE = ("best", "rouge_l")
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
@@ -68,6 +69,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         plain_text=plain,
         max_tokens=options.micro_batch_tokens,
         gradient_checkpointing=options.gradient_checkpointing,
+        tokenizer=load_tokenizer(options.tokens),
     )
 
 
@@ -76,7 +78,9 @@ def check_positions(run: TrainingRun, options: TrainOptions) -> None:
     models = {options.start: run.student}
     if isinstance(run.teacher, LiveTeacher) and options.teacher:
         models[options.teacher] = run.teacher.model
-    new_tokens = 0 if run.policy.is_off_policy else run.settings.max_new_tokens
+    training = run.settings.training
+    generates = not run.policy.is_off_policy or (training.keep, training.keep_by) == BEST_ROUGE
+    new_tokens = run.settings.max_new_tokens if generates else 0
     texts = [*run.train_set, *run.validation_set, *run.plain_text]
     for path, model in models.items():
         positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
@@ -166,6 +170,9 @@ def run(options: TrainOptions) -> None:
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
     train_to_end(run, state, options, job_key)
+    if state.best is not None:
+        log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
+        run.student.load_state_dict(state.best.weights)
 
     with artifact.atomic_write(options.out) as folder:
         run.student.save_pretrained(folder / "model")

@@ -13,6 +13,7 @@ from typing_extensions import Buffer
 from pipeline.artifacts import artifact, checksums
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.progress import log
+from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.loop import flush_metrics
 from pipeline.training.state import TrainingRun, TrainingState
 
@@ -64,6 +65,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
         "work": [asdict(state.student_work), asdict(state.teacher_work)],
         "loss": state.loss,
         "policy": state.policy,
+        "best": vars(state.best) if state.best else None,
         "rows": state.rows,
     }
     with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
@@ -110,6 +112,9 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
         vars(work).update(saved)
     state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]
+    if value["best"]:
+        weights = {name: weight.cpu() for name, weight in value["best"].pop("weights").items()}
+        state.best = BestWeights(**value["best"], weights=weights)
 
 
 def forget(folder: Path) -> None:

@@ -33,6 +33,7 @@ from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import StepBatch, step_batches
+from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.schedule import learning_rate, validation_steps
 from pipeline.training.state import PendingMetrics, Row, TrainingRun, TrainingState
 
@@ -54,13 +55,11 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
 
         rate = learning_rate(training, state.step, run.steps)
         state.step += 1
-        nll_nats = validation_nll(run) if state.step in validated_steps else None
-        if nll_nats is not None and isinstance(run.policy, ValidatedPolicy):
-            run.policy.on_validation(state.policy, nll_nats)
+        validation = validate(run, state) if state.step in validated_steps else None
         if state.step == run.steps:
             scalars.read()  # the time of the last step counts too
         state.usage = state.usage + meter.cost()
-        row = metrics_row(state, rate, batch.texts, nll_nats)
+        row = metrics_row(state, rate, batch.texts, validation)
         state.pending = PendingMetrics(row, scalars, batch.texts, run.teacher)
         yield state.step
     flush_metrics(state)
@@ -189,6 +188,26 @@ def token_nll(run: TrainingRun, batch: Batch, rows: slice, hidden: Hidden) -> Pe
     return -target_log_prob(log_probs, support.target)
 
 
+def validate(run: TrainingRun, state: TrainingState) -> Validation:
+    """Measures the student on held-out texts; policy and kept weights react to it."""
+    training, rouge_l = run.settings.training, None
+    nll_nats = validation_nll(run)
+    if isinstance(run.policy, ValidatedPolicy):
+        run.policy.on_validation(state.policy, nll_nats)
+    if training.keep == "best" and training.keep_by == "rouge_l":
+        # the packages that score text take longer to import than many a job to run
+        from pipeline.training.validation_rouge import validation_rouge_l
+
+        assert run.tokenizer is not None
+        texts = run.validation_set[: training.validation_texts]
+        new_tokens = run.settings.max_new_tokens
+        rouge_l = validation_rouge_l(run.student, run.tokenizer, texts, new_tokens)
+    validation = Validation(nll_nats, rouge_l)
+    if training.keep == "best":
+        state.best = better(state.best, run.student, state.step, validation.score(training))
+    return validation
+
+
 @torch.no_grad()
 def validation_nll(run: TrainingRun) -> float:
     """Held-out NLL in nats per token, on the first `validation_texts` of the validation set."""
@@ -233,7 +252,7 @@ def read_finite(
 
 
 def metrics_row(
-    state: TrainingState, rate: float, texts: Sequence[Text], nll_nats: float | None
+    state: TrainingState, rate: float, texts: Sequence[Text], validation: Validation | None
 ) -> Row:
     """The metrics of a step but for its loss and gradient norm, which a GPU may still compute."""
     rollouts = [text for text in texts if text.log_probs]
@@ -248,7 +267,8 @@ def metrics_row(
         "generated_tokens": rollout_tokens,
         "teacher_share": by_teacher / rollout_tokens if rollouts else None,
         "eos_share": sum(text.ended for text in rollouts) / len(rollouts) if rollouts else None,
-        "validation_nll_nats": nll_nats,
+        "validation_nll_nats": validation.nll_nats if validation else None,
+        "validation_rouge_l": validation.rouge_l if validation else None,
         "seconds": state.usage.seconds,
         "flops": (state.student_work.as_student() + state.teacher_work.as_teacher()).flops,
     }

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import DataPolicy
@@ -21,6 +21,7 @@ from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
 from pipeline.teacher_updates import TeacherUpdate
+from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.schedule import step_count
 
 Row = dict[str, float | None]
@@ -44,6 +45,7 @@ class TrainingRun:
     gradient_checkpointing: bool = False  # to save memory: of the machine
     compiled_loss: TokenLosses | None = None  # of the machine
     compilation: Compilation | None = None  # its outcome
+    tokenizer: PreTrainedTokenizerBase | None = None  # where validation scores text
 
     @property
     def steps(self) -> int:
@@ -84,6 +86,7 @@ class TrainingState:
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    best: BestWeights | None = None  # None while the last weights are kept
     pending: PendingMetrics | None = None  # flushed before anything is saved
 
 

@@ -275,7 +275,7 @@ class Grid:
         """The settings of a training job: everything that its result depends on."""
         return {
             "method": method.settings,
-            "training": merge(self.experiment.training, *overrides).model_dump(mode="json"),
+            "training": merge(self.experiment.training, *overrides).for_job(),
             "max_new_tokens": self.experiment.rollout_tokens,
             "seed": seed,
         }

@@ -1,0 +1,42 @@
+"""Which weights a training ends with: the last ones, or the best of those that were validated."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.settings.training import Training
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """The weights of the best validation so far, in main memory."""
+
+    step: int
+    score: float  # greater is better
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was measured on held-out texts."""
+
+    nll_nats: float
+    rouge_l: float | None = None  # 0 to 100; None unless weights are chosen by it
+
+    def score(self, training: Training) -> float:
+        """The measure that weights are chosen by; greater is better."""
+        if training.keep_by == "nll":
+            return -self.nll_nats
+        assert self.rouge_l is not None
+        return self.rouge_l
+
+
+def better(
+    best: BestWeights | None, student: PreTrainedModel, step: int, score: float
+) -> BestWeights:
+    """The student's weights if they score better than the best ones, which win a tie."""
+    if best is not None and best.score >= score:
+        return best
+    weights = {name: value.detach().cpu().clone() for name, value in student.state_dict().items()}
+    return BestWeights(step, score, weights)

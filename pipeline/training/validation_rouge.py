@@ -1,0 +1,32 @@
+"""ROUGE-L of a student's greedy responses to held-out prompts, while it is trained."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.data.batch import Text
+from pipeline.evaluation.rouge import rouge_l
+from pipeline.generation import generate, sampler
+from pipeline.settings.generation import Sampling
+
+
+@torch.no_grad()
+def validation_rouge_l(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    max_new_tokens: int,
+) -> float:
+    """Mean ROUGE-L, 0 to 100, of greedy responses to the prompts of `texts`."""
+    choose = sampler(Sampling(temperature=0))
+    responses = generate(texts, [student], choose, max_new_tokens, 0, "student")
+    scores = [
+        rouge_l(_decoded(tokenizer, response), [_decoded(tokenizer, text)])
+        for response, text in zip(responses, texts, strict=True)
+    ]
+    return sum(scores) / len(scores)
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
+    return str(tokenizer.decode(text.response_ids, skip_special_tokens=True))
