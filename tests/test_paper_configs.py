@@ -28,8 +28,8 @@ STUDENTS = {
     "gpt2_dolly": 7 * 3 * 3 + 3 * 3,  # methods, students, seeds; three more for the smallest
     "opt_dolly": 7 * 3 * 3,
     "openllama_dolly": 8 * 3,
-    "opt_alpaca": 11 * 4 * 3 + 3,  # methods, teachers, seeds; SFT has no teacher
-    "pythia_alpaca": 11 * 3 * 3 + 3,
+    "opt_alpaca": 13 * 4 * 3 + 3,  # methods, teachers, seeds; SFT has no teacher
+    "pythia_alpaca": 13 * 3 * 3 + 3,
     "qwen2.5": 17 * 3 + 4 * 2 * 3,  # 17 methods under 3B, four under 1.5B and 7B
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from pipeline.methods.components import Kind
 from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share

@@ -29,4 +29,4 @@ def validation_rouge_l(
 
 
 def _decoded(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
-    return str(tokenizer.decode(text.response_ids, skip_special_tokens=True))
+    return str(tokenizer.decode(list(text.response_ids), skip_special_tokens=True))
