@@ -231,6 +231,7 @@ def _steps(
         "validation_nll_nats": [
             float(x) if m else None for x, m in zip(nll, measured, strict=True)
         ],
+        "validation_rouge_l": [None] * count,
         "seconds": (steps / count * cost["seconds"]).tolist(),
         "flops": (steps / count * cost["flops"]).tolist(),
     }
