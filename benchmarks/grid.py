@@ -105,7 +105,7 @@ class Bench:
 @contextlib.contextmanager
 def bench(folder: Path | None, methods: Sequence[str], cores: int) -> Iterator[Bench]:
     """The project in `folder`, or in one that is gone afterwards."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "configs/docstrings.yaml").read_text())
     block = {"teachers": [TEACHER], "students": [STUDENT], "seeds": [SEED]}
     config |= {"experiment": "bench", "grid": [block | {"methods": list(methods)}]}
     with tempfile.TemporaryDirectory() as name:
@@ -242,7 +242,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "configs/docstrings.yaml").read_text())
     parser.add_argument("--methods", nargs="+", default=list(config["methods"]))
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")

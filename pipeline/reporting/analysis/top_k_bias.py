@@ -1,6 +1,6 @@
 """Methods whose loss is biased when it sees only the teacher's top K tokens.
 
-The errors were measured once, on the default experiment's large teacher, by
+The errors were measured once, on the large teacher of configs/docstrings.yaml, by
 `benchmarks/sparse_support.py`; docs/sparse_support.md describes how, and top_k_bias.csv holds them.
 """
 
@@ -48,7 +48,7 @@ def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]
         texts.append(
             f"On the teacher's {k} most likely tokens some losses are more than {BOUND:.0%} off "
             f"their value on the whole vocabulary: {', '.join(biased)}. That was measured "
-            "on the default experiment's large teacher, with default hyperparameters "
+            "on the large teacher of configs/docstrings.yaml, with default hyperparameters "
             "(docs/sparse_support.md); `teacher: live` has no such error."
         )
     if unknown := [name for name in cached if name not in nearest]:
