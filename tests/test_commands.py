@@ -22,6 +22,7 @@ COMMANDS = {
     "stage": ["results/students/x"],
     "report": [],
     "publish": ["demo"],
+    "compare": ["results/published/demo", "results/demo"],
     "prune": [],
     "methods": [],
     "check-gpu": [],

@@ -1,6 +1,7 @@
 """Publishing: what is copied, and that every number is recomputed from the items first."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,35 @@ def test_publishing_again_keeps_what_was_written_by_hand_and_nothing_else(result
     publish.publish("demo", results)
     assert (folder / "README.md").read_text() == "By hand.\n"
     assert not (folder / "old.txt").exists()
+
+
+def test_publishing_says_what_moved_since_the_report_that_it_replaces(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(results.parent)
+    assert publish.main(experiment="demo") == 0
+    first = capsys.readouterr()
+    assert "moved" not in first.out
+    assert "recomputing" in first.err  # it is not silent while it works
+    path = results / "published/demo/scores.parquet"
+    scores = pd.read_parquet(path)
+    scores.loc[scores["method"] == "jsd", "value"] -= 1
+    schemas.write(path, scores.to_dict("list"), schemas.SCORES)
+    assert publish.main(experiment="demo") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"scores in both: \d+ equal, 0 within .*, 14 moved", out)
+    assert "large small jsd" in out
+    path.write_bytes(b"")
+    assert publish.main(experiment="demo") == 0
+    assert "can't be compared" in capsys.readouterr().out
+
+
+def test_the_code_behind_the_scores_is_published_by_file(results: Path) -> None:
+    (results / "sources").mkdir()
+    (results / "sources/abcd.json").write_text('{"pipeline/a.py": "0123456789abcdef"}')
+    publish.publish("demo", results)
+    sources = json.loads((results / "published/demo/sources.json").read_text())
+    assert sources == {"pipeline/a.py": ["0123456789abcdef"]}
 
 
 def test_an_experiment_without_a_report_is_refused(tmp_path: Path) -> None:

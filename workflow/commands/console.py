@@ -1,8 +1,9 @@
 """How commands print: tables of at most 100 columns on a terminal, plain text elsewhere."""
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 WIDEST = 100  # columns
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -45,6 +46,22 @@ def plain_table(
 
     texts = ("  ".join(aligned(*cell) for cell in enumerate(line)) for line in lines)
     return "\n".join(text.rstrip() for text in texts)
+
+
+@contextlib.contextmanager
+def progress(purpose: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows on a terminal how many of how many are done, elsewhere only the purpose, once."""
+    if not sys.stderr.isatty():
+        print(purpose, file=sys.stderr, flush=True)
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True, width=WIDEST), transient=True) as bar:
+        task = bar.add_task(purpose, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def file_size(count: float) -> str:

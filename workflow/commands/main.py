@@ -13,6 +13,7 @@ from pathlib import Path
 
 CONFIG = Path("config.yaml")
 TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
+MOVED = "exit status: 0 no score moved, 3 at least one moved, 1 no report to compare"
 STATUS = "exit status: 0 all done, 1 a job has failed or the configuration is faulty, 3 otherwise"
 Add = Callable[[str, str, str], argparse.ArgumentParser]  # a command, by name, module and purpose
 
@@ -93,6 +94,12 @@ def _add_commands_of_results(add: Add) -> None:
 
     publish = add("publish", "publish", "Copy a report to results/published/ after a self-check")
     publish.add_argument("experiment", help="its name, as in the configuration")
+
+    compare = add("compare", "compare", "Which scores moved between two reports, and what differs")
+    compare.add_argument("before", type=Path, help="such as results/published/demo")
+    compare.add_argument("after", type=Path, help="such as results/demo")
+    _json(compare)
+    compare.epilog = MOVED
 
     prune = add("prune", "prune", "List what no experiment needs, with sizes and ages")
     prune.add_argument(

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.artifacts import artifact, checksums
+from pipeline.publishing.comparison import compare_reports
+from pipeline.publishing.finished import SOURCES, FinishedReport
 from pipeline.reporting.analysis.provenance import CONFIG
-from workflow.commands import self_check
-from workflow.commands.console import file_size
+from workflow.commands import compare, self_check
+from workflow.commands.console import file_size, progress
 
 RESULTS = Path("results")
 SMALL = 5 * 2**20  # bytes of all items up to which they are published too
@@ -25,17 +27,34 @@ def publish(experiment: str, results: Path) -> int:
     report, grid = results / experiment / "report", results / experiment / "grid.csv"
     if not (report / "index.html").exists():
         raise ValueError(f"{report} is not there yet: run the experiment {experiment} first")
-    checked = self_check.check(report, grid, self_check.in_results(results))
-    target = target_of(experiment, results)
+    with progress("recomputing the numbers of each evaluation") as advance:
+        checked = self_check.check(report, grid, self_check.in_results(results), advance)
+    target, sources = target_of(experiment, results), FinishedReport.read(report).sources
     with artifact.atomic_write(target) as folder:
         shutil.copytree(report, folder, ignore=shutil.ignore_patterns(".snakemake*"))
         shutil.copy(grid, folder)
         if (target / README).exists():
             shutil.copy(target / README, folder)
+        if sources:
+            artifact.write_json(folder / SOURCES, sources)
         _copy_items(report, results, folder)
         _point_to(folder, RESULTS / experiment / "report", RESULTS / target.relative_to(results))
         _seal(folder)
     return checked
+
+
+def show_changes(experiment: str, results: Path) -> None:
+    """Prints how the report differs from the published one that it is to replace, if any."""
+    target, report = target_of(experiment, results), results / experiment / "report"
+    if not (target.is_dir() and report.is_dir()):
+        return
+    try:
+        published = FinishedReport.read(target)
+    except ValueError as error:
+        print(f"the report that is replaced can't be compared: {error}\n")
+        return
+    compare.show(compare_reports(published, FinishedReport.read(report)))
+    print()
 
 
 def target_of(experiment: str, results: Path) -> Path:
@@ -89,6 +108,7 @@ def _seal(folder: Path) -> None:
 def main(*, experiment: str) -> int:
     """Publishes one experiment."""
     try:
+        show_changes(experiment, RESULTS)
         checked = publish(experiment, RESULTS)
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -8,7 +8,7 @@ import csv
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ ECE = "ece"  # the only metric that is not a mean over items
 CELL = ("teacher", "student", "method")
 MEASURE = ("task", "slice", "metric")
 Cell = tuple[str, ...]  # the values of CELL and MEASURE
+Advance = Callable[[int, int], None]  # how many are done, of how many
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,23 @@ def beside(folder: Path) -> Evidence:
     return Evidence(read(ITEMS), read(CALIBRATION))
 
 
-def check(report: Path, grid: Path, evidence: Evidence) -> int:
+def _nobody_watches(_done: int, _total: int) -> None:
+    """No progress is shown."""
+
+
+def check(report: Path, grid: Path, evidence: Evidence, advance: Advance = _nobody_watches) -> int:
     """How many numbers of a report agree with the items. Raises ValueError naming one that doesn't.
 
-    The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv.
+    The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv. `advance`
+    is told how many evaluations of how many are checked.
     """
     teachers = {row["teacher"]: row["teacher_id"] for row in _csv(grid)}
     scores = pq.read_table(report / "scores.parquet").to_pylist()
     values: dict[Cell, dict[str, float]] = {}  # by evaluation
     checked = 0
-    for id, rows in _by_evaluation(scores):
+    by_evaluation = _by_evaluation(scores)
+    for number, (id, rows) in enumerate(by_evaluation.items()):
+        advance(number, len(by_evaluation))
         measured = by_measure(evidence.items(id))
         for row in rows:
             recomputed = _of_score(row, measured, teachers, evidence)
@@ -139,11 +147,11 @@ def check(report: Path, grid: Path, evidence: Evidence) -> int:
     return checked + _check_tables(report / "tables", values)
 
 
-def _by_evaluation(scores: Iterable[dict]) -> Iterator[tuple[str, list[dict]]]:
+def _by_evaluation(scores: Iterable[dict]) -> dict[str, list[dict]]:
     grouped: dict[str, list[dict]] = {}
     for row in scores:
         grouped.setdefault(row["id"], []).append(row)
-    yield from grouped.items()
+    return grouped
 
 
 def _of_score(

@@ -1,0 +1,115 @@
+"""What is another in a second report: scores, cells, data, settings, code, versions, machines."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.publishing.finished import FinishedReport
+from pipeline.publishing.score_changes import CELL, MEASURE, ScoreChanges, compare_scores
+
+NONE = "none"
+DIGITS = 8  # of a digest that is shown
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """Something other than a score that two reports don't have in common."""
+
+    kind: str  # seeds, measure, data, setting, code, commit, version or machine
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two reports, compared."""
+
+    before: str  # folder
+    after: str
+    scores: ScoreChanges
+    unequal: tuple[Unequal, ...]
+
+
+def compare_reports(before: FinishedReport, after: FinishedReport) -> Comparison:
+    """All in which the second report is another than the first."""
+    return Comparison(
+        str(before.folder),
+        str(after.folder),
+        compare_scores(before.scores, after.scores),
+        tuple(_unequal(before, after)),
+    )
+
+
+def _unequal(before: FinishedReport, after: FinishedReport) -> Iterator[Unequal]:
+    pairs = {
+        "seeds": (_seeds(before), _seeds(after)),
+        "measure": (_measures(before), _measures(after)),
+        "data": (_data(before), _data(after)),
+        "setting": (flat(before.config), flat(after.config)),
+        "code": _code(before, after),
+        "commit": ({"commit": before.commits}, {"commit": after.commits}),
+        "version": (before.versions, after.versions),
+        "machine": ({"machine": before.machines}, {"machine": after.machines}),
+    }
+    for kind, (first, second) in pairs.items():
+        for name in dict.fromkeys([*first, *second]):
+            if first.get(name) != second.get(name):
+                yield Unequal(kind, name, _shown(first.get(name)), _shown(second.get(name)))
+
+
+def _seeds(report: FinishedReport) -> dict[str, list[str]]:
+    """The training seeds of each cell."""
+    runs = report.scores[[*CELL, "seed"]].drop_duplicates()
+    seeds: dict[str, list[str]] = {}
+    for *cell, seed in zip(*(runs[name] for name in runs), strict=True):
+        seeds.setdefault(" ".join(cell), []).append(str(seed))
+    return {cell: sorted(of_cell) for cell, of_cell in seeds.items()}
+
+
+def _measures(report: FinishedReport) -> dict[str, str]:
+    whole = report.scores.loc[report.scores["slice"] == "", MEASURE].drop_duplicates()
+    return {f"{row['task']} {row['metric']}": "measured" for row in whole.to_dict("records")}
+
+
+def _data(report: FinishedReport) -> dict[str, list[str]]:
+    """Digests of the examples that were trained and tested on."""
+    contents = (
+        manifest.get("content", "")[:DIGITS]
+        for path, manifest in report.manifests.items()
+        if path.startswith("data/")
+    )
+    return {"examples": sorted(contents)}
+
+
+def _code(
+    before: FinishedReport, after: FinishedReport
+) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
+    """The digests of each file; where a report has no record of them, of each stage's code."""
+    if before.sources and after.sources:
+        return before.sources, after.sources
+    return _stages(before), _stages(after)
+
+
+def _stages(report: FinishedReport) -> dict[str, list[str]]:
+    codes: dict[str, set[str]] = {}
+    for path, manifest in report.manifests.items():
+        codes.setdefault(path.partition("/")[0], set()).add(str(manifest.get("code", "")))
+    return {f"of {stage}": sorted(digests) for stage, digests in codes.items()}
+
+
+def flat(value: object, path: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted paths."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    parts = (flat(inner, f"{path}.{key}".lstrip(".")) for key, inner in value.items())
+    return {name: inner for part in parts for name, inner in part.items()}
+
+
+def _shown(value: object) -> str:
+    if value is None or value == []:
+        return NONE
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(each[:DIGITS] if len(each) == 16 else each for each in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
