@@ -128,8 +128,8 @@ def _nobody_watches(_done: int, _total: int) -> None:
 def check(report: Path, grid: Path, evidence: Evidence, advance: Advance = _nobody_watches) -> int:
     """How many numbers of a report agree with the items. Raises ValueError naming one that doesn't.
 
-    The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv. `advance`
-    is told how many evaluations of how many are checked.
+    The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv.
+    `advance` is told how many evaluations of how many are checked.
     """
     teachers = {row["teacher"]: row["teacher_id"] for row in _csv(grid)}
     scores = pq.read_table(report / "scores.parquet").to_pylist()
