@@ -21,16 +21,18 @@ class Drawn:
 
 
 def drawn_texts(figure: Figure) -> list[Drawn]:
-    """All texts that a reader sees, titles over empty lines without these."""
+    """All texts that a reader sees, without the empty lines of those that have some."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()  # which puts legends where they belong
     found = []
     for text in _visible(figure):
         box = text.get_window_extent(renderer)
-        words = text.get_text().rstrip("\n")
-        share = (words.count("\n") + 1) / (text.get_text().count("\n") + 1)
-        lowest = box.y1 - share * box.height
-        found.append(Drawn(words, Bbox.from_extents(box.x0, lowest, box.x1, box.y1)))
+        lines = text.get_text().split("\n")
+        written = [place for place, line in enumerate(lines) if line.strip()]
+        height = box.height / len(lines)
+        top, bottom = box.y1 - written[0] * height, box.y1 - (written[-1] + 1) * height
+        words = text.get_text().strip("\n")
+        found.append(Drawn(words, Bbox.from_extents(box.x0, bottom, box.x1, top)))
     return found
 
 

@@ -19,7 +19,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pipeline.reporting.plots.looks import (
     COLUMN,
     INK,
-    LARGE,
     NORMAL,
     PAGE,
     PAPER,
@@ -34,7 +33,8 @@ ColumnKey = TypeVar("ColumnKey")
 
 TALLEST = 9.0  # inches of a paper's column
 LINE = 1.25 * NORMAL / 72  # inches from a line of text to the next
-AXIS = 0.42  # inches below a panel, for its ticks and label
+TITLE_PAD = 6.0  # points between a panel and its title
+AXIS = 0.5  # inches below a panel, for its ticks and label
 HANDLE = 0.46  # inches of a legend's entry besides its text
 TICK_LABELS = 0.5  # inches left of a panel without names, about
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -144,22 +144,21 @@ def small_multiples(
     ]
     inside = (width - left) / per_line - TICK_LABELS * (not names) - 0.1
     titles = {key: wrapped(title, inside) for key, title in columns.items()}
-    headings = [
-        _heading(wrapped(above, width - left - 0.3, LARGE), [titles[key] for key in shown])
-        for _, shown, above in lines
-    ]
+    above = [wrapped(heading, width - left - 0.3, NORMAL) for _, _, heading in lines]
+    text_lines = sum(
+        _lines([heading]) + _lines([titles[key] for key in shown])
+        for heading, (_, shown, _) in zip(above, lines, strict=True)
+    )
     legend_height = _legend_height(legend, width)
-    text_lines = sum(heading.count("\n") + 1 for heading in headings)
     inches = len(lines) * (height + AXIS) + LINE * text_lines + legend_height
     figure = Figure(figsize=(width, inches), layout="constrained")
     if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(w_pad=0.04, h_pad=0.04)
     grid = figure.subplots(len(lines), per_line, squeeze=False)
     panels = []
-    for (row, shown, _), heading, line in zip(lines, headings, grid, strict=True):
-        line[0].set_title(heading, loc="left", fontsize=LARGE)
+    for (row, shown, _), heading, line in zip(lines, above, grid, strict=True):
+        _write_heading(list(line), heading, [titles[key] for key in shown])
         for column, axes in zip(shown, line, strict=False):
-            axes.set_title(titles[column])
             panels.append(Panel(axes, row, column, axes is line[0]))
         for unused in line[len(shown) :]:
             unused.set_axis_off()
@@ -168,10 +167,25 @@ def small_multiples(
     return figure, panels
 
 
-def _heading(above: str, titles: Sequence[str]) -> str:
-    """The title of a row over as many empty lines as the titles of its panels take."""
-    tallest = max(title.count("\n") + 1 if title else 0 for title in titles)
-    return above + "\n" * tallest if above else "\n" * max(0, tallest - 1)
+def _lines(texts: Sequence[str]) -> int:
+    """Lines that the longest of these texts takes."""
+    return max(text.count("\n") + 1 if text else 0 for text in texts)
+
+
+def _write_heading(line: Sequence[Axes], heading: str, titles: Sequence[str]) -> None:
+    """The titles of panels, under that of their row, which reaches across them."""
+    for axes, title in zip(line, titles, strict=False):
+        axes.set_title("\n" * _lines([heading]) + title)  # with room for the heading
+    across = line[0].annotate(
+        heading,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, TITLE_PAD + 1.13 * NORMAL * _lines(titles)),
+        textcoords="offset points",
+        va="bottom",
+        fontsize=NORMAL,
+    )
+    across.set_in_layout(False)
 
 
 def _legend_columns(legend: Sequence[Line2D | Patch], width: float) -> int:
@@ -242,11 +256,13 @@ def cost_ticks(low: float, high: float) -> list[float]:
     """Round numbers between two ends, the roundest first, none close to another."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for mantissa in (1.0, 3.0, 2.0, 5.0, *np.arange(1.1, 10, 0.1)):
-        for tick in (mantissa * 10.0**power for power in powers):
+    for mantissas in ((1.0, 3.0, 2.0, 5.0), (1.5, 4.0, 6.0, 8.0), np.arange(1, 10, 0.1)):
+        for tick in (mantissa * 10.0**power for mantissa in mantissas for power in powers):
             apart = (abs(math.log(tick / other)) / math.log(high / low) for other in ticks)
             if low <= tick <= high and all(distance > TICKS_APART for distance in apart):
                 ticks.append(tick)
+        if len(ticks) > 1:
+            break
     return sorted(ticks)
 
 

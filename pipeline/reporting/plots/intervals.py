@@ -63,7 +63,7 @@ def _figure(width: float, estimates: Sequence[Estimate], layout: Layout) -> Figu
     columns = {estimate.column: estimate.column.heading for estimate in estimates}
     several = {name: layout.styles[name] for name in series} if len(series) > 1 else {}
     legend = [*handles_of(several, lines=False), *layout.legend]
-    height = len(names) * (LINE_HEIGHT * max(1.6, len(series)) + GAP)
+    height = GAP + len(names) * (LINE_HEIGHT * max(1.6, len(series)) + GAP)
     figure, panels = small_multiples(rows, columns, (width, height), legend, 1.55, names)
     for panel in panels:
         here = [one for one in estimates if (one.row, one.column) == (panel.row, panel.column)]

@@ -27,7 +27,7 @@ PAPER = "#ffffff"
 GREY = "#8A8A8A"
 BETTER, WORSE = "#009E73", "#D55E00"
 COLUMN, PAGE = 3.3, 6.75  # inches: a column of a paper, and its whole width
-SMALL, NORMAL, LARGE = 7.0, 7.5, 8.5  # points, of type
+SMALL, NORMAL = 7.0, 7.5  # points, of type
 FONT = "DejaVu Sans"
 RC: dict[RcKeyType, object] = {
     "font.family": "sans-serif",

@@ -53,7 +53,9 @@ def pairwise_plot(
     named = {label for matrix in shown.values() for label, _ in matrix}
     labels = [label for label in results.labels if label in named]
     narrowest = _left(labels) + CELL[0] * len(labels)
-    if narrowest > PAGE:
+    found = [one for matrix in shown.values() for one in matrix.values()]
+    empty = len(labels) > HALF and not any(one.significantly_different for one in found)
+    if narrowest > PAGE or empty:
         return None
     return Plot(
         "pairwise",
@@ -82,7 +84,9 @@ def _matrix(differences: Sequence[Difference]) -> Matrix:
 
 def _matrices(width: float, matrices: Mapping[str, Matrix], labels: Sequence[str]) -> Figure:
     names, left = [shortened(label, NAME) for label in labels], _left(labels)
-    side = max(CELL[0] * len(names), width / 2.2 - left)
+    texts = [_in_cell(one) for matrix in matrices.values() for one in matrix.values()]
+    cell = max(map(text_width, texts)) + 0.08 if len(names) <= HALF else CELL[0]
+    side = max(cell * len(names), width / 2.2 - left)
     narrowest = min(width, left + side)
     legend = [
         Patch(color=colour, alpha=TINT, label=f"row is significantly {word}")

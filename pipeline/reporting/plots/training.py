@@ -108,7 +108,7 @@ def _methods_apart(
     pairs = list(curves)[: max(1, PANELS // len(styles))]
     rows = {pair: f"{pair_title(pair, sizes)}, nats/token" for pair in pairs}
     columns = {label: label for label in styles}
-    figure, panels = small_multiples(rows, columns, (width, 0.75), (), 1.3)
+    figure, panels = small_multiples(rows, columns, (width, 0.75), (), 1.6)
     for panel in panels:
         for curve in curves[panel.row].values():
             panel.axes.plot(curve.steps, curve.means, color=GREY, linewidth=0.5, alpha=0.5)
@@ -155,7 +155,7 @@ def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
         legend = handles_of(styles, markers=False) if 1 < len(titles) <= MOST_LINES else ()
         few = len(results.labels) <= TOGETHER
         figure, panels = small_multiples(
-            rows, columns, (width, 1.2 if few else 0.75), legend, 2.0 if few else 1.3
+            rows, columns, (width, 1.2 if few else 0.75), legend, 2.0 if few else 1.6
         )
         of_methods = styles_of(results)
         for panel in panels:
