@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.data import untrusted
 from pipeline.data.examples import Example
 from pipeline.settings.data import Columns
 
@@ -172,7 +172,7 @@ def strings(value: object) -> list[str]:
 
 def _parquet_rows(path: Path) -> list[Row]:
     try:
-        table = pq.read_table(path)
+        table = untrusted.parquet_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a whole Parquet file ({error}); fetch it again") from None
     rows = range(table.num_rows)

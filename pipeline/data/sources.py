@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
 from pipeline.data.splits import deduplicate, held_out_count, hold_out, shuffled, shuffled_examples
@@ -89,13 +90,11 @@ def gather_hub(settings: Hub, seed: int) -> RawDataset:
 def _hub_rows(settings: Hub, split: str) -> list[Row]:
     if split.endswith(FILES):
         return read_rows(_hub_file(settings, split))
-    import datasets  # slow, and needed for this source only
-
     try:
-        table = datasets.load_dataset(
-            settings.name, settings.config, split=split, revision=settings.revision
+        table = datasets_library.load(
+            settings.name, settings.config, settings.revision, split=split
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
     return [
         Row(f"{settings.name}[{split}], row {number}", dict(values))
@@ -119,13 +118,11 @@ def _hub_file(settings: Hub, file: str) -> Path:
 
 
 def _hub_texts(name: str, config: str | None) -> list[str]:
-    import datasets
-
     try:
         # Sets of prose are large: the start of the stream spares the download of the whole.
-        stream = datasets.load_dataset(name, config, split="train", streaming=True)
+        stream = datasets_library.load(name, config, None, split="train", streaming=True)
         values = list(islice(stream, PLAIN_TEXTS))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreachable(repr(name), error) from error
     texts = [Row(f"{name}, row {number}", row).text("text") for number, row in enumerate(values, 1)]
     return [text.strip() for text in texts if text.strip()]

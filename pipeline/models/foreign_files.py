@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from pipeline.data import untrusted
+
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -101,15 +103,11 @@ READERS = {CONFIG: config_faults, TOKENIZER_CONFIG: _tokenizer_faults, INDEX: _i
 
 def link_faults(folder: Path) -> Iterator[str]:
     """Links that lead out of a folder, but for those of the hub's cache to its own files."""
-    roots = [folder.resolve()]
-    if folder.resolve().parent.name == "snapshots":
-        roots.append(folder.resolve().parents[1] / "blobs")
     for path in sorted(folder.rglob("*")):
-        target = path.resolve()
-        if path.is_symlink() and not any(target.is_relative_to(root) for root in roots):
+        if path.is_symlink() and untrusted.leads_out(path, folder):
             yield (
-                f"{path.relative_to(folder)} is a link out of the folder, to {target}; put a copy "
-                "in its place if you trust it"
+                f"{path.relative_to(folder)} is a link out of the folder, to {path.resolve()}; if "
+                "you trust it, put a copy in its place"
             )
 
 

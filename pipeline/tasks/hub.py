@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.data import datasets_library
 from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ItemSource
 
@@ -81,16 +82,14 @@ def _file(name: str, file: str, commit: str) -> Path:
 
 def dataset(name: str, config: str | None, commit: str | None, **options: Any) -> Any:
     """A data set or a split of it at a commit; without a commit, a local folder."""
-    import datasets
-
     try:
         if commit is not None:
-            return datasets.load_dataset(name, config, revision=commit, **options)
+            return datasets_library.load(name, config, commit, **options)
         # A folder can change under its name: nothing of it may outlive this call.
         with tempfile.TemporaryDirectory() as cache:
             options |= {"cache_dir": cache, "keep_in_memory": True}
-            return datasets.load_dataset(name, config, **options)
-    except (OSError, ValueError) as error:
+            return datasets_library.load(name, config, None, **options)
+    except OSError as error:
         raise unreachable(f"data set {name!r} {config or ''}", error) from error
 
 

@@ -1,0 +1,56 @@
+"""Data sets of the hub, or of folders laid out like one, by the library `datasets`.
+
+Of its many formats only those that hold rows are read, and only files of the data set itself: its
+description may name any other file of this machine. No script is run.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pipeline.data import untrusted
+
+FORMATS = ("json", "csv", "parquet", "arrow", "text")  # of datasets.packaged_modules
+OF_BUILDER = ("data_dir", "data_files", "cache_dir")  # options that say which files are read
+
+
+def load(name: str, config: str | None, revision: str | None, **options: Any) -> Any:
+    """A data set, or what else `datasets.load_dataset` makes of the options.
+
+    Raises:
+        OSError: if it can't be had.
+        ValueError: if it has no such split, or is of another kind than rows in files of its own.
+    """
+    import datasets  # slow, and needed for these sources only
+
+    which = {key: options[key] for key in OF_BUILDER if key in options}
+    try:
+        builder = datasets.load_dataset_builder(name, config, revision=revision, **which)
+        for fault in _faults(builder, name, are_files_chosen="data_files" in which):
+            raise ValueError(fault)
+        return datasets.load_dataset(name, config, revision=revision, **options)
+    except OSError:
+        raise
+    except Exception as error:  # the library has kinds of its own, for scripts and for bad files
+        reason = " ".join(f"{error}".split())
+        raise ValueError(f"data set {name!r} can't be read: {reason:.300}") from error
+
+
+def _faults(builder: Any, name: str, *, are_files_chosen: bool) -> Iterator[str]:
+    format = type(builder).__module__.rsplit(".", 1)[-1]
+    if format not in FORMATS:
+        yield f"it is of the format {format}; allowed: {', '.join(FORMATS)}"
+    if are_files_chosen:  # by a task's definition: they may be elsewhere
+        return
+    for path in chain.from_iterable((builder.config.data_files or {}).values()):
+        if Path(name).is_dir():
+            yield from _local_faults(Path(path), Path(name))
+        elif not str(path).startswith(f"hf://datasets/{name}@"):
+            yield f"its description names {path!r}, which is no file of the data set"
+
+
+def _local_faults(path: Path, folder: Path) -> Iterator[str]:
+    if untrusted.leads_out(path, folder):
+        yield f"{path} leads out of the folder, to {path.resolve()}; if you trust it, copy it there"
+    untrusted.check_unpacked_size(path)
