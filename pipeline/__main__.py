@@ -51,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser, options_type: type) -> None:
             )
 
 
-def _converter(annotated: type) -> Callable[[str], object]:
+def _converter(annotated: object) -> Callable[[str], object]:
     """The type of a field, without None; a job is read from its file."""
     (kind,) = {*(get_args(annotated) or [annotated])} - {NoneType}
     return _read_job if kind is Job else kind

@@ -13,7 +13,7 @@ from pipeline.settings.data import Files
 from pipeline.settings.training import Training
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
-from workflow.jobs.jobs import STAGES
+from workflow.jobs.stage_modules import STAGES
 
 
 def refusal(config: dict[str, Any], *changes: tuple[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Writing token by token: right draws, right texts, whatever else is in the batch."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -307,3 +307,10 @@ def test_the_cache_stays_within_its_budget() -> None:
 
 def test_nothing_asked_nothing_written() -> None:
     assert generate([], [llama(1)], sampler(Sampling()), 8, 0, "student") == []
+
+
+@pytest.mark.parametrize("make", [lambda: llama(1), gpt2])
+def test_a_prompt_of_no_token_is_refused_by_its_id(make: Callable[[], PreTrainedModel]) -> None:
+    asked = [*texts(2), Text("nothing", [], [])]
+    with pytest.raises(ValueError, match="example 'nothing' has an empty prompt"):
+        generate(asked, [make()], sampler(Sampling()), 8, 0, "student")

@@ -9,7 +9,7 @@ import pytest
 from stage_commands import ROOT, run_stage
 
 from pipeline.stages.options import STAGES
-from workflow.jobs.jobs import STAGES as FOLDERS
+from workflow.jobs.stage_modules import STAGES as FOLDERS
 
 HEAVY = {"numpy", "pyarrow", "pydantic", "torch", "transformers"}
 

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +53,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
     left_by_killed = re.compile(rf"\.{re.escape(target.name)}\.\d+(\.old)?\.tmp")
     for path in target.parent.glob(".*.tmp"):
         if left_by_killed.fullmatch(path.name):
-            _remove(path)
+            checksums.remove(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -65,7 +64,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
             error.add_note(f"while writing {target}")  # a full disk does not say where
         raise
     finally:
-        _remove(temporary)
+        checksums.remove(temporary)
 
 
 def _to_disk(path: Path) -> None:
@@ -83,18 +82,12 @@ def _sync(path: Path) -> None:
 
 def _replace(target: Path, temporary: Path) -> None:
     old = temporary.with_suffix(".old.tmp")
-    if target.is_dir():  # a folder can't be replaced in one step
+    # a folder can't be replaced in one step, nor can it replace a file or a link to nowhere
+    if os.path.lexists(target) and (temporary.is_dir() or target.is_dir()):
         target.rename(old)
     temporary.replace(target)
     _sync(target.parent)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    checksums.remove(old)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -152,7 +145,7 @@ def content_digests(inputs: Mapping[str, Path]) -> dict[str, str]:
 
 def _made(path: Path) -> dict[str, Any]:
     """The manifest of the artifact at `path`; of a foreign folder only an id, its name."""
-    has_one = (path / MANIFEST).exists()
+    has_one = checksums.has_manifest(path)
     return checksums.read_manifest(path) if has_one else {"id": path.name}
 
 

@@ -13,8 +13,8 @@ _HELD: dict[Path, BaseFileLock] = {}  # until this process ends: a lock that is 
 def acquire_lock(target: Path, log: Callable[[str], None]) -> None:
     """Returns when this process is the only one that makes `target`; it stays so until it ends.
 
-    The kernel frees the lock of a process that is killed. A job may outlive the Snakemake that
-    started it, on a cluster for hours.
+    The kernel frees the lock of a process that is killed; its file stays until the artifact is
+    made. A job may outlive the Snakemake that started it, on a cluster for hours.
     """
     if target in _HELD:
         return
@@ -28,3 +28,15 @@ def acquire_lock(target: Path, log: Callable[[str], None]) -> None:
     except (OSError, NotImplementedError) as error:
         log(f"this file system has no locks ({error}): nothing else may make {target} now")
     _HELD[target] = lock
+
+
+def release_locks() -> None:
+    """Frees what this process has locked, and leaves no lock's file behind.
+
+    A process that waits for one sees that its file is gone, and locks a new one.
+    """
+    while _HELD:
+        _, lock = _HELD.popitem()
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()

@@ -1,5 +1,6 @@
 """The Parquet files that the stages hand each other: their columns, on one screen."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,7 +113,7 @@ SCORES = pa.schema(
 )
 
 
-def write(path: Path, columns: dict[str, list], schema: pa.Schema) -> None:
+def write(path: Path, columns: Mapping[str, list | pa.ChunkedArray], schema: pa.Schema) -> None:
     """One Parquet file with exactly the columns of `schema`. Raises ValueError on any other set."""
     if set(columns) != set(schema.names):
         raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")

@@ -59,7 +59,11 @@ def generate(
     author: Author,
     progress: ProgressLog | None = None,
 ) -> list[Text]:
-    """The prompts of `texts` with new responses, in the same order."""
+    """The prompts of `texts` with new responses, in the same order.
+
+    Raises: ValueError for a prompt of no token, which leaves a model nothing to predict from.
+    """
+    _refuse_empty_prompts(texts)
     for model in models:
         check_table(model.config, texts, max_new_tokens)
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index].prompt_ids))
@@ -74,6 +78,14 @@ def generate(
     discarded = [response.discarded_drafts for response in responses]
     record_generation(models, generated, discarded)
     return generated
+
+
+def _refuse_empty_prompts(texts: Sequence[Text]) -> None:
+    for text in texts:
+        if not len(text.prompt_ids):
+            raise ValueError(
+                f"example {text.example_id!r} has an empty prompt: begin it with BOS or EOS"
+            )
 
 
 def with_unique_ids(texts: Sequence[Text]) -> list[Text]:

@@ -57,9 +57,9 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
 
 def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     saved = folder / "model"
+    checksums.verify(folder, "model/*")
     if not (saved / "config.json").exists():
         raise ValueError(f"{saved} holds no model; delete {folder} and run again")
-    checksums.verify(folder, "model/*")
     return weights.load(saved, dtype).model
 
 
@@ -71,7 +71,8 @@ def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer beside the model of an artifact."""
+    """The tokenizer beside the model of an artifact. Raises ValueError if it is damaged."""
+    checksums.verify(folder, "model/*", but="*.safetensors")
     return AutoTokenizer.from_pretrained(folder / "model")
 
 

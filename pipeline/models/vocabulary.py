@@ -10,11 +10,12 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.data.encoding import Encoder
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
+from pipeline.models.language_model import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ def conventions_of_model(folder: Path) -> TextConventions:
 
     Raises: ValueError for a tokenizer without EOS.
     """
-    checksums.verify(folder, "model/*.json")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    tokenizer = load_tokenizer(folder)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")
     configs = [path for name in MODEL_CONFIGS if (path := folder / "model" / name).exists()]
@@ -98,12 +98,12 @@ def _check_same_vocabulary(model: Path, conventions: TextConventions, tokens: Pa
 
 
 def _was_trained(model: Path) -> bool:
-    manifest = model / artifact.MANIFEST
-    return manifest.exists() and "tokens" in artifact.read_json(manifest).get("inputs", {})
+    is_artifact = checksums.has_manifest(model)
+    return is_artifact and "tokens" in checksums.read_manifest(model).get("inputs", {})
 
 
 def _named(ids: list[int], folder: Path) -> str:
-    words = AutoTokenizer.from_pretrained(folder / "model").convert_ids_to_tokens(ids)
+    words = load_tokenizer(folder).convert_ids_to_tokens(ids)
     return " and ".join(map(repr, words)) or "nothing"
 
 

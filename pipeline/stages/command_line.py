@@ -10,7 +10,7 @@ from types import FrameType
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
-from pipeline.artifacts.lock import acquire_lock
+from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.runtime.progress import log
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
@@ -46,6 +46,8 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2) from error
+    finally:
+        release_locks()
 
 
 def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:

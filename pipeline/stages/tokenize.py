@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.encoding import Encoder, Pair
 from pipeline.data.examples import Piece, Pieces, prompt_pieces
 from pipeline.models import vocabulary
+from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.stages import command_line
@@ -159,7 +160,7 @@ def run(options: TokenizeOptions) -> None:
     inputs = {"data": options.data, "tokenizer": options.tokenizer}
     command_line.begin(options.out, options.job, inputs)
     conventions = vocabulary.conventions_of_model(options.tokenizer)
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer / "model")
+    tokenizer = load_tokenizer(options.tokenizer)
     made_with = Making(tokenizer, settings, template_of(options.data))
 
     with artifact.atomic_write(options.out) as folder:

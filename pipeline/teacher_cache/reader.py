@@ -230,9 +230,8 @@ def _tier(folder: Path, metadata: CacheMetadata) -> Tier:
 
 def _shard_paths(folder: Path, names: Iterable[str], split: str) -> list[Path]:
     paths = [folder / name for name in names if name.startswith(f"{split}-")]
-    missing = [path for path in paths if not path.exists()]
-    if not paths or missing:
-        raise ValueError(f"{folder} lacks {missing or split}; delete it and run again")
+    if not paths:
+        raise ValueError(f"{folder} lacks {split}; delete it and run again")
     return paths
 
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workflow.commands.console import duration, show_table
-from workflow.jobs.jobs import Jobs, State, read_manifest
+from workflow.jobs.condition import State, read_manifest
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
 from workflow.resources.machine import Machine

@@ -19,14 +19,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline.artifacts.artifact import MANIFEST
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
 from workflow.commands.plan import RESULTS
 from workflow.commands.snakemake_state import SNAKEMAKE, modified
 from workflow.jobs import job_files
-from workflow.jobs.jobs import MANIFEST, STAGES, Jobs, State, read_manifest
+from workflow.jobs.condition import State, read_manifest
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.needed import Recorded
 from workflow.jobs.source_hash import RECORDS as SOURCES
+from workflow.jobs.stage_modules import STAGES
 from workflow.launch import run_lock
 
 ID = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"

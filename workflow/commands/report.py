@@ -14,7 +14,8 @@ from pipeline.artifacts import artifact
 from workflow.commands import run
 from workflow.grid.grid import Cell
 from workflow.jobs import grid_csv
-from workflow.jobs.jobs import Jobs, State
+from workflow.jobs.condition import State
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.rerun_reasons import RESULTS
 
 EXAMPLES = 20  # of the cells that are left out

@@ -17,7 +17,8 @@ from workflow.commands.console import duration, show_table
 from workflow.commands.plan import RESULTS, TO_DO
 from workflow.commands.snakemake_state import modified
 from workflow.grid.artifact import Artifact
-from workflow.jobs.jobs import Jobs, State
+from workflow.jobs.condition import State
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import Reasons
 from workflow.launch import run_lock

@@ -6,70 +6,26 @@ finished work.
 """
 
 import hashlib
-import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.artifact import MANIFEST
-from pipeline.methods import components
+from pipeline.artifacts import checksums
 from workflow.config import load
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files, source_hash
+from workflow.jobs.condition import Condition, State, condition, read_manifest
 from workflow.jobs.job_files import Wildcards
+from workflow.jobs.stage_modules import REPORT, STAGES, modules_of
 
-STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
-    "data": "prepare_data",
-    "tokenizers": "train_tokenizer",
-    "tokens": "tokenize",
-    "models": "prepare_model",
-    "teachers": "train",
-    "starts": "train",
-    "students": "train",
-    "texts": "generate",
-    "caches": "cache_teacher",
-    "tasks": "prepare_task",
-    "evals": "evaluate",
-}
-REPORT = "pipeline.stages.report"
-OUTDATED = "results/.outdated"  # an input of what other code has made: it is made again each time
-
-
-class State(Enum):
-    """The state of an artifact on disk."""
-
-    ABSENT = "absent"
-    OUTDATED = "outdated"  # made by other code, or without a readable manifest
-    FINISHED = "finished"
-
-
-def artifact_state(folder: Path, id: str, code: str) -> State:
-    """The state of the artifact `id` in `folder`, which `code` would make."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return State.OUTDATED if folder.exists() else State.ABSENT
-    is_same = manifest.get("id") == id and manifest.get("code") == code
-    return State.FINISHED if is_same else State.OUTDATED
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """An artifact's manifest; None if it is missing or damaged.
-
-    Raises: ValueError if it may not be read.
-    """
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except PermissionError:
-        raise ValueError(f"{path} may not be read: give this user the permission") from None
-    return manifest if isinstance(manifest, dict) else None
+# stages whose artifacts a report shows something of, however far behind an evaluation they are
+REPORTED = ("evals", "students", "starts", "teachers", "texts", "caches", "tokens", "data")
+OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,23 +60,27 @@ class Jobs:
         is_finished = self.state(artifact) is State.FINISHED
         return self.finished_input(artifact.path) if is_finished else artifact.path
 
-    @cache
     def state(self, artifact: Artifact) -> State:
         """The state of an artifact on disk."""
-        return artifact_state(Path(artifact.path), artifact.id, self.code(artifact))
+        return self.condition(artifact).state
+
+    @cache
+    def condition(self, artifact: Artifact) -> Condition:
+        """The state of an artifact on disk, and the damage to it."""
+        return condition(Path(artifact.path), artifact.id, self.code(artifact))
 
     @cache
     def code(self, artifact: Artifact) -> str:
         """A digest of the source behind an artifact: its stage's, and that of all its inputs."""
         if self.ignores_code_changes() and (manifest := read_manifest(Path(artifact.path))):
             return str(manifest.get("code"))
-        module, plugins = _modules(artifact)
+        module, plugins = modules_of(artifact)
         digest = source_hash.digest(module, plugins)
         return source_hash.joined([digest, *(self.code(input) for _, input in artifact.inputs)])
 
     def sources(self, artifact: Artifact) -> source_hash.Sources:
         """The files behind an artifact's own stage."""
-        return source_hash.sources(*_modules(artifact))
+        return source_hash.sources(*modules_of(artifact))
 
     def job(self, artifact: Artifact) -> dict[str, Any]:
         """The content of an artifact's job file."""
@@ -143,6 +103,14 @@ class Jobs:
     def rows_digest(self, _: object) -> str:
         """A digest of the rows of `grid.csv`."""
         return _digest(grid_csv.rows(self.grid))
+
+    def move_damaged_aside(self, log: Callable[[str], None]) -> None:
+        """Makes room for what a run makes again, in the place of what is damaged."""
+        conditions = {each.path: self.condition(each) for each in self.unfinished}
+        conditions |= {self._report: self.report_condition, self._grid_csv: self.grid_condition}
+        for path, found in conditions.items():
+            if found.state is State.DAMAGED:
+                log(f"{found.damage}; {path} is now {checksums.move_aside(Path(path))}")
 
     def prepare_run(self, is_forced: bool) -> None:
         """Writes the job files of a run, and records the sources that its jobs run.
@@ -176,7 +144,7 @@ class Jobs:
         job_files.write(output, self.job(artifact))
 
     def _write_report_job(self) -> None:
-        inputs = [["grid", f"results/{self.experiment}/grid.csv"], ["results", "results"]]
+        inputs = [["grid", self._grid_csv], ["results", "results"]]
         job = {"stage": "report", "inputs": inputs, **self.report_job}
         job_files.write(Path(self._report), job)
 
@@ -188,6 +156,10 @@ class Jobs:
     @property
     def _report(self) -> str:
         return f"results/{self.experiment}/report"
+
+    @property
+    def _grid_csv(self) -> str:
+        return f"results/{self.experiment}/grid.csv"
 
     def targets(self, _: object) -> list[str]:
         """The report, and what it reads."""
@@ -220,15 +192,16 @@ class Jobs:
 
     @cached_property
     def evaluated(self) -> list[Artifact]:
-        """The artifacts that the report reads: checkpoints, their evaluations, teachers' caches.
+        """The artifacts that the report reads.
 
-        A cache is large: once there is a report, it may be deleted.
+        Beside the checkpoints of its cells these are all that it tells the costs or the limits of.
+        Of them, texts and caches are large: once there is a report, they may be deleted.
         """
         models = [cell.model for cell in self.grid.cells]
-        teachers = [] if self.is_reported else [cell.teacher for cell in self.grid.cells]
-        caches = map(self.grid.signals, teachers)
         evals = self.grid.evaluations.values()
-        return list(dict.fromkeys([self.grid.data(), *models, *caches, *evals]))
+        behind = [] if self.is_reported else self.artifacts
+        behind = [artifact for artifact in behind if artifact.stage in REPORTED]
+        return list(dict.fromkeys([self.grid.data(), *models, *behind, *evals]))
 
     def grid_inputs(self, _: object) -> dict[str, list[str]]:
         """The inputs of `grid.csv`: every artifact of its rows."""
@@ -238,23 +211,37 @@ class Jobs:
         """The inputs of the report beside `grid.csv`."""
         return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.report_state])
 
-    @cached_property
+    @property
     def grid_state(self) -> State:
         """The state of `grid.csv` on disk."""
-        path = Path(f"results/{self.experiment}/grid.csv")
-        if not path.exists():
-            return State.ABSENT
-        same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
-        return State.FINISHED if same else State.OUTDATED
+        return self.grid_condition.state
 
     @cached_property
+    def grid_condition(self) -> Condition:
+        """The state of `grid.csv` on disk, and the damage to it."""
+        path = Path(self._grid_csv)
+        if not os.path.lexists(path):
+            return Condition(State.ABSENT)
+        if not path.is_file():
+            return Condition(State.DAMAGED, f"{path} is damaged: it is not a file")
+        same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
+        return Condition(State.FINISHED if same else State.OUTDATED)
+
+    @property
     def report_state(self) -> State:
+        """The state of the report on disk."""
+        return self.report_condition.state
+
+    @cached_property
+    def report_condition(self) -> Condition:
         """The state of the report on disk; its settings are compared, as its id is only a name."""
         folder, job = Path(self._report), self.report_job
-        manifest = read_manifest(folder)
-        if manifest and canonical(manifest.get("settings")) != canonical(job["settings"]):
-            return State.OUTDATED
-        return artifact_state(folder, job["id"], job["code"])
+        found = condition(folder, job["id"], job["code"])
+        if found.state is State.FINISHED:
+            settings = (read_manifest(folder) or {}).get("settings")
+            if canonical(settings) != canonical(job["settings"]):
+                return Condition(State.OUTDATED)
+        return found
 
     @cached_property
     def report_job(self) -> dict[str, Any]:
@@ -266,25 +253,10 @@ class Jobs:
 
 
 def _outdated(states: Iterable[State]) -> dict[str, list[str]]:
-    """The input of a job that replaces what other code has made."""
-    return {"outdated": [OUTDATED]} if State.OUTDATED in states else {}
+    """The input of a job that replaces what other code has made, or what is damaged."""
+    is_replaced = any(state in (State.OUTDATED, State.DAMAGED) for state in states)
+    return {"outdated": [OUTDATED]} if is_replaced else {}
 
 
 def _digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
-
-
-def _modules(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
-    """The module of an artifact's stage, and those that the stage loads by name."""
-    return f"pipeline.stages.{STAGES[artifact.stage]}", _plugins(artifact.settings)
-
-
-def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The modules that a training job loads by name: those of its own method."""
-    method = settings.get("method")
-    if method is None:
-        return ()
-    folders = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
-    loaded = [f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]]
-    inner = components.inner_losses(method["loss"], method["loss_settings"])
-    return (*loaded, *(f"pipeline.losses.{name}" for name in inner))

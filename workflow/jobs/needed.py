@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from workflow.jobs import job_files
-from workflow.jobs.jobs import STAGES, read_manifest
+from workflow.jobs.condition import read_manifest
+from workflow.jobs.stage_modules import STAGES
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow.grid.artifact import Artifact
-from workflow.jobs.jobs import STAGES, read_manifest
+from workflow.jobs.condition import read_manifest
+from workflow.jobs.stage_modules import STAGES
 
 Manifest = dict[str, Any]
 INPUT = 100  # an input that differs weighs more than a setting: it has settings of its own

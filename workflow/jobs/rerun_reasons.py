@@ -6,9 +6,11 @@ from pathlib import Path
 
 from workflow.grid.artifact import Artifact
 from workflow.jobs import previous_runs
-from workflow.jobs.jobs import REPORT, Jobs, State, read_manifest
+from workflow.jobs.condition import State, read_manifest
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import ArtifactStore, Change, Manifest
 from workflow.jobs.source_hash import changed_files, recorded, sources
+from workflow.jobs.stage_modules import REPORT
 
 RESULTS = Path("results")
 
@@ -45,7 +47,10 @@ class Reasons:
 
     def of(self, artifact: Artifact) -> Reason:
         """Why the job of an unfinished artifact would run."""
-        if self.jobs.state(artifact) is State.OUTDATED:
+        found = self.jobs.condition(artifact)
+        if found.state is State.DAMAGED:
+            return Reason("damaged", found.damage)
+        if found.state is State.OUTDATED:
             return self._of_outdated(artifact)
         if reason := _of_lost(artifact):
             return reason
@@ -66,9 +71,7 @@ class Reasons:
         return Reason("inputs", f"made from other inputs: {roles}", before, input_lines)
 
     def _of_outdated(self, artifact: Artifact) -> Reason:
-        manifest = read_manifest(Path(artifact.path))
-        if manifest is None or manifest.get("id") != artifact.id:
-            return Reason("damaged", "damaged: its manifest does not say what it is")
+        manifest = read_manifest(Path(artifact.path)) or {}
         old = recorded(str(manifest.get("code")))
         if old is None:
             return Reason("code", "code changed: no record of which files")
@@ -83,14 +86,20 @@ class Reasons:
 
     def of_grid(self) -> Reason:
         """Why `grid.csv` would be written."""
-        if self.jobs.grid_state is State.ABSENT:
+        found = self.jobs.grid_condition
+        if found.state is State.ABSENT:
             return Reason("new", "new")
-        if self.jobs.grid_state is State.OUTDATED:
+        if found.state is State.DAMAGED:
+            return Reason("damaged", found.damage)
+        if found.state is State.OUTDATED:
             return Reason("inputs", "its cells changed")
         return Reason("inputs", "its evaluations are remade")
 
     def of_report(self) -> Reason:
         """Why the report would be made."""
+        found = self.jobs.report_condition
+        if found.state is State.DAMAGED:
+            return Reason("damaged", found.damage)
         manifest = read_manifest(RESULTS / self.jobs.experiment / "report")
         if manifest is None:
             return Reason("new", "new")

@@ -13,9 +13,10 @@ from itertools import islice
 from pathlib import Path
 
 from workflow.grid.artifact import Artifact, canonical
-from workflow.jobs.jobs import STAGES, Jobs
+from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import Manifest, setting_changes
 from workflow.jobs.rerun_reasons import Reasons
+from workflow.jobs.stage_modules import STAGES
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
 from workflow.resources.machine import GPU

@@ -49,6 +49,7 @@ if workflow.is_main_process:
 
 onstart:
     run_lock.register_snakemake(JOBS.experiment)
+    JOBS.move_damaged_aside(logger.info)
     JOBS.prepare_run(is_forced())
 
 

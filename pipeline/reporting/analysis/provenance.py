@@ -85,7 +85,7 @@ def _stage_order(path: str) -> tuple[int, str]:
 def _find_input(results: Path, role: str, id: str) -> str:
     """The "stage/id" of an input; its bare id if it has no manifest any more."""
     for stage in (*ROLE_STAGES.get(role.partition("-")[0], ()), *STAGES):
-        if (results / stage / id / checksums.MANIFEST).is_file():
+        if checksums.has_manifest(results / stage / id):
             return f"{stage}/{id}"
     return id
 

@@ -1,0 +1,38 @@
+"""The modules behind an artifact: that of its stage, and those that the stage loads by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.methods import components
+from workflow.grid.artifact import Artifact
+
+STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
+    "data": "prepare_data",
+    "tokenizers": "train_tokenizer",
+    "tokens": "tokenize",
+    "models": "prepare_model",
+    "teachers": "train",
+    "starts": "train",
+    "students": "train",
+    "texts": "generate",
+    "caches": "cache_teacher",
+    "tasks": "prepare_task",
+    "evals": "evaluate",
+}
+REPORT = "pipeline.stages.report"
+
+
+def modules_of(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
+    """The module of an artifact's stage, and those that the stage loads by name."""
+    return f"pipeline.stages.{STAGES[artifact.stage]}", _plugins(artifact.settings)
+
+
+def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules that a training job loads by name: those of its own method."""
+    method = settings.get("method")
+    if method is None:
+        return ()
+    folders = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
+    loaded = [f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]]
+    inner = components.inner_losses(method["loss"], method["loss_settings"])
+    return (*loaded, *(f"pipeline.losses.{name}" for name in inner))
