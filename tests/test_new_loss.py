@@ -214,7 +214,8 @@ def test_an_edit_of_the_inner_loss_reruns_the_student_of_the_outer_one(extended:
     settings = {"loss": "both_ways", "loss_settings": {"base": "hellinger"}} | {
         "policy": "alternating", "update": None,
     }  # fmt: skip
-    asked = f"from workflow.jobs.stage_modules import _plugins; print(_plugins({{'method': {settings!r}}}))"
+    plugins = f"_plugins({{'method': {settings!r}}})"
+    asked = f"from workflow.jobs.stage_modules import _plugins; print({plugins})"
     loaded = run_python(extended.folder, "-c", asked).stdout
     for module in ("losses.both_ways", "losses.hellinger", "data_policies.alternating"):
         assert f"pipeline.{module}" in loaded
