@@ -99,7 +99,7 @@ def _item(
     written = (
         ("rouge_l", rouge),
         ("response_tokens", float(tokens)),
-        ("ended", float(skill > 0.1)),
+        ("ended", 0.6 * (skill > 0.1)),
     )
     return [
         *(("heldout", "", 0, example, *measured, float(tokens)) for measured in heldout),

@@ -16,6 +16,8 @@ from pipeline.reporting.page import page
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.method_pages import method_pages
 from pipeline.reporting.page.samples import samples
+from pipeline.reporting.paper import documents
+from pipeline.reporting.paper.tables import paper_tables
 from pipeline.reporting.render import formats
 from pipeline.reporting.sections.contents import sections
 from pipeline.reporting.sections.score_tables import measures_data
@@ -82,6 +84,13 @@ def write_report(
         comparisons=comparisons,
         sections=shown,
     )
+    captions = [
+        documents.Caption(image.name, f"{image.title}. {image.caption}")
+        for _, images in shown
+        for image in images
+    ]
+    tables = list(paper_tables(results, comparisons, settings.methods))
+    documents.write(folder / "paper", settings.experiment, tables, captions)
     html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
     return "\n".join([summary.scope(results), *_answers(results, comparisons)])

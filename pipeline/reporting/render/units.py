@@ -28,6 +28,11 @@ def nats(value: float) -> str:
     return f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A share in whole per cent, without the sign; zero is never negative."""
+    return f"{100 * share:z.0f}"
+
+
 def p_text(p_value: float) -> str:
     """A p-value with two digits, and a bound where it is tiny."""
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"

@@ -16,6 +16,7 @@ from pipeline.reporting.render.table import (
     number_cell,
     pair_table,
 )
+from pipeline.reporting.render.units import percent
 
 
 def gap_closed_table(
@@ -71,5 +72,5 @@ def _rows(
 def _cell(gap: GapClosed | None) -> Cell:
     if gap is None:
         return Cell(MISSING)
-    low, high = 100 * gap.interval.low, 100 * gap.interval.high
-    return Cell(f"{100 * gap.share:.0f} ({low:.0f} to {high:.0f})", gap.share)
+    ends = f"{percent(gap.interval.low)} to {percent(gap.interval.high)}"
+    return Cell(f"{percent(gap.share)} ({ends})", gap.share)

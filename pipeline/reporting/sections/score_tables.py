@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.findings import Comparisons, Interval
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.parts import parts_of
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
@@ -120,14 +120,19 @@ def score_cells(
             continue
         text, spread = measure.format(mean.value), ""
         if interval := comparisons.intervals.get((row, measure)):
-            is_narrow = interval.half_width <= WIDE * measure.metric.largest_difference
-            if is_narrow and interval.is_symmetric_around(mean.value):
+            if is_narrow(measure, mean.value, interval):
                 spread = measure.format(interval.half_width)
             else:
                 text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
         letters = comparisons.letters.get((row, measure), "")
         best = row == best_row(results, Pair(row.teacher, row.student), measure)
         yield Cell(text, mean.value, spread, letters=letters, best=best)
+
+
+def is_narrow(measure: Measure, mean: float, interval: Interval) -> bool:
+    """Whether ± says as much as both ends of an interval: nothing cuts it, and it is not wide."""
+    is_wide = interval.half_width > WIDE * measure.metric.largest_difference
+    return not is_wide and interval.is_symmetric_around(mean)
 
 
 def best_row(results: Results, pair: Pair, measure: Measure) -> Row | None:

@@ -1,0 +1,1 @@
+"""LaTeX that drops into a paper: tables that fit its columns, and documents that show them."""

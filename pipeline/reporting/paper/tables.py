@@ -1,0 +1,239 @@
+"""The tables of a paper: the primary measures together, every measure alone, and gaps closed."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+from pipeline.methods.method import Method
+from pipeline.reporting.analysis.findings import Comparisons, Interval
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.paper.layout import (
+    INDEX,
+    NARROW,
+    UPPER,
+    Column,
+    ColumnGroup,
+    PaperTable,
+    TexCell,
+    width_of,
+)
+from pipeline.reporting.render.latex import escape_latex
+from pipeline.reporting.render.units import percent
+from pipeline.reporting.sections.score_tables import best_row, is_narrow
+
+LONGEST = 28  # letters of a method's title; the label of one with a longer title stands for it
+WIDEST = 120.0  # points of a teacher and its student on one line
+BOLDER = 1.16  # width of bold digits
+AMONG_THE_BEST = re.compile(r"a(?!\d)")  # a2 is another letter
+
+Cells = Callable[[Row], TexCell | None]
+
+
+def paper_tables(
+    results: Results, comparisons: Comparisons, methods: Mapping[str, Method]
+) -> Iterator[PaperTable]:
+    """The tables of scores, and that of the gaps closed where there is any."""
+    titles = method_titles(results, methods)
+    yield _main_table(results, comparisons, titles)
+    for measure in results.measures:
+        yield _measure_table(results, comparisons, titles, measure)
+    if comparisons.gaps_closed:
+        yield _gap_table(results, comparisons, titles)
+
+
+def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, str]:
+    """A title for each label: the shortest of the catalogue's that no other method has.
+
+    A label that was chosen, or whose method has none but long titles, stands for itself.
+    """
+    names = {row.label: row.method for pair in results.pairs for row in results.methods[pair]}
+    titles = {
+        label: _shortened(methods[name].title)
+        for label, name in names.items()
+        if label == name and name in methods
+    }
+    shown = Counter(title for of_method in titles.values() for title in set(of_method))
+    return {
+        label: next((title for title in titles.get(label, ()) if shown[title] == 1), label)
+        for label in names
+    }
+
+
+def _shortened(title: str) -> list[str]:
+    """A title without what explains it, from short to long, as far as it is short."""
+    short = (title.partition(":")[0], title.rpartition(", ")[0] or title, title)
+    return [text for text in short if len(text) <= LONGEST]
+
+
+def _main_table(
+    results: Results, comparisons: Comparisons, titles: Mapping[str, str]
+) -> PaperTable:
+    measures = results.primary_measures
+    groups = tuple(
+        ColumnGroup(
+            _pair_heading(pair),
+            tuple(
+                _score_column(results, comparisons, pair, measure, _text_cell(measure.heading))
+                for measure in measures
+            ),
+        )
+        for pair in results.pairs
+    )
+    units = "; ".join(f"{measure.metric.title}: {measure.detail}" for measure in measures)
+    notes = f"{escape_latex(units)}. {_about_intervals(results, measures)}"
+    caption = "Scores by teacher and student."
+    return PaperTable("main", caption, notes, *_rows(results, titles), groups)
+
+
+def _measure_table(
+    results: Results, comparisons: Comparisons, titles: Mapping[str, str], measure: Measure
+) -> PaperTable:
+    groups = tuple(
+        ColumnGroup(
+            _text_cell(f"Teacher {teacher}"),
+            tuple(
+                _score_column(results, comparisons, pair, measure, _text_cell(pair.student))
+                for pair in pairs
+            ),
+        )
+        for teacher, pairs in groupby(results.pairs, key=lambda pair: pair.teacher)
+    )
+    caption = escape_latex(f"{measure.heading} ({measure.detail}).")
+    notes = _about_intervals(results, [measure])
+    return PaperTable(file_name(measure), caption, notes, *_rows(results, titles), groups)
+
+
+def _gap_table(results: Results, comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
+    shares = {(gap.row, gap.measure): gap for gap in comparisons.gaps_closed}
+    measures = list(dict.fromkeys(measure for _, measure in shares))
+
+    def cells(measure: Measure) -> Cells:
+        def cell(row: Row) -> TexCell | None:
+            if gap := shares.get((row, measure)):
+                ends = gap.interval.low, gap.interval.high
+                return _number(percent(gap.share), _ends(*map(percent, ends)))
+            return None
+
+        return cell
+
+    groups = tuple(
+        ColumnGroup(
+            _pair_heading(pair),
+            tuple(
+                Column(
+                    _text_cell(measure.metric.title),
+                    _by_label(results.methods[pair], cells(measure)),
+                )
+                for measure in measures
+            ),
+        )
+        for pair in results.pairs
+        if any(gap.pair == pair for gap in comparisons.gaps_closed)
+    )
+    baseline = escape_latex(titles[comparisons.gap_baseline])
+    rows, _ = _rows(results, titles)
+    shown = {row.label for row, _ in shares}
+    notes = (
+        rf"(Method $-$ {baseline}) / (teacher $-$ {baseline}), with Fieller's 95\,\% interval over "
+        "seeds and items. ---: the teacher is not significantly better, or not measured."
+    )
+    caption = r"Share of the gap to the teacher closed (\%)."
+    with_gaps = {label: title for label, title in rows.items() if label in shown}
+    return PaperTable("gap_closed", caption, notes, with_gaps, 0, groups)
+
+
+def file_name(measure: Measure) -> str:
+    """The name of a measure's file: letters, digits and underscores."""
+    return re.sub(r"\W+", "_", measure.key, flags=re.ASCII)
+
+
+def _rows(results: Results, titles: Mapping[str, str]) -> tuple[dict[str, TexCell], int]:
+    """The teacher and every method, by label, and how many of them are references."""
+    teachers = {
+        row.label: TexCell(rf"\emph{{{escape_latex(row.label.capitalize())}}}", width_of(row.label))
+        for pair in results.pairs
+        for row in _teachers(results, pair)
+    }
+    methods = {label: _text_cell(titles[label]) for label in results.labels}
+    return teachers | methods, len(teachers)
+
+
+def _teachers(results: Results, pair: Pair) -> list[Row]:
+    return [row for row in results.references[pair] if row.kind == "teacher"]
+
+
+def _score_column(
+    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure, heading: TexCell
+) -> Column:
+    best = best_row(results, pair, measure)
+
+    def cell(row: Row) -> TexCell | None:
+        if mean := results.means.get((row, measure)):
+            letters = comparisons.letters.get((row, measure), "")
+            tied = row != best and bool(AMONG_THE_BEST.match(letters))
+            spread = _spread(measure, mean.value, comparisons.intervals.get((row, measure)))
+            return _number(measure.format(mean.value), spread, bold=row == best, tied=tied)
+        return None
+
+    return Column(heading, _by_label((*_teachers(results, pair), *results.methods[pair]), cell))
+
+
+def _by_label(rows: Iterable[Row], cell: Cells) -> dict[str, TexCell]:
+    cells = ((row.label, cell(row)) for row in rows)
+    return {label: number for label, number in cells if number}
+
+
+def _spread(measure: Measure, mean: float, interval: Interval | None) -> str:
+    """Half of the interval's width, or its ends, as the main table has them."""
+    if interval is None:
+        return ""
+    if is_narrow(measure, mean, interval):
+        return measure.format(interval.half_width)
+    return _ends(measure.format(interval.low), measure.format(interval.high))
+
+
+def _ends(low: str, high: str) -> str:
+    return f"[{low},{high}]"
+
+
+def _number(value: str, spread: str, *, bold: bool = False, tied: bool = False) -> TexCell:
+    """A number in mathematics, which has a minus sign, and its uncertainty as a subscript."""
+    shown = rf"\mathbf{{{value}}}" if bold else rf"\underline{{{value}}}" if tied else value
+    below = f"_{{{spread}}}" if spread else ""
+    width = width_of(value) * (BOLDER if bold else 1.0) + INDEX * width_of(spread)
+    return TexCell(f"${shown}{below}$", width + NARROW)
+
+
+def _text_cell(text: str) -> TexCell:
+    return TexCell(escape_latex(text), width_of(text))
+
+
+def _pair_heading(pair: Pair) -> TexCell:
+    """Teacher and student, in two lines where the names are long."""
+    teacher, student = _text_cell(pair.teacher), _text_cell(pair.student)
+    teacher = TexCell(rf"{teacher.latex} $\rightarrow$", teacher.width + 2 * UPPER)
+    if teacher.width + student.width <= WIDEST:
+        return TexCell(f"{teacher.latex} {student.latex}", teacher.width + student.width)
+    latex = rf"\shortstack{{{teacher.latex}\\{student.latex}}}"
+    return TexCell(latex, max(teacher.width, student.width))
+
+
+def _about_intervals(results: Results, measures: Sequence[Measure]) -> str:
+    """What means, subscripts, bold and underlined numbers say."""
+    counts = sorted(
+        {mean.seed_count for (row, _), mean in results.means.items() if row.kind == "method"}
+    )
+    over = "items (of these checkpoints)" if counts == [1] else "seeds and items"
+    seeds = f"{' or '.join(map(str, counts))} training seed{'' if counts == [1] else 's'}"
+    text = (
+        rf"Means over {seeds}; subscripts: half the width of the 95\,\% interval over {over}, or "
+        "both of its ends where the end of the scale cuts it or it covers more than half the scale."
+    )
+    if any(measure in results.ranked_measures for measure in measures):
+        text += (
+            r" Bold: the best mean; underlined: not significantly worse (paired tests, 5\,\% "
+            "after Holm)."
+        )
+    return text

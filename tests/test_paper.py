@@ -1,0 +1,150 @@
+"""LaTeX for a paper: its numbers are the report's, and it compiles with nothing shrunk or cut."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import Cell, drawn
+from made_up import made as made_up
+from reports import Made
+
+from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.paper import documents
+from pipeline.reporting.paper.tables import method_titles, paper_tables
+from pipeline.settings.report import ReportSettings
+
+EXAMPLES = ("example", "example_two_columns")
+PRIMARY = ("nll_nats", "kl_to_teacher_nats", "rouge_l")
+NUMBER = re.compile(
+    r"^\$(?:\\(?P<mark>mathbf|underline)\{)?(?P<mean>-?[\d.]+)\}?"
+    r"(?:_\{(?:\[(?P<low>-?[\d.]+),(?P<high>-?[\d.]+)\]|(?P<half>[\d.]+))\})?\$$"
+)
+OVERFULL = re.compile(r"Overfull \\[hv]box \(([\d.]+)pt")
+needs_latex = pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+
+
+def compiled(folder: Path, name: str, target: Path) -> str:
+    """The log of a document, compiled in the folder with its output in `target`."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    done = subprocess.run(
+        [*command, f"-output-directory={target}", f"{name}.tex"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (target / f"{name}.pdf").stat().st_size > 1000
+    return (target / f"{name}.log").read_text(errors="replace")
+
+
+def rows_of(latex: str) -> Iterator[list[str]]:
+    """Cells of the rows of a table, headings left out."""
+    for line in latex.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            yield [cell.strip() for cell in line.removesuffix(r"\\").split(" & ")]
+
+
+@needs_latex
+@pytest.mark.slow
+@pytest.mark.xdist_group("report")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_compile_with_every_table_and_figure_in_its_size(
+    made: Made, one_seed: Made, tmp_path: Path, name: str
+) -> None:
+    for report in (made, one_seed):
+        paper = report.folder / "paper"
+        log = compiled(paper, name, tmp_path)
+        assert [found for found in OVERFULL.findall(log) if float(found) > 1] == []
+        source = (paper / f"{name}.tex").read_text()
+        tables = {path.stem for path in paper.glob("*.tex")} - set(EXAMPLES)
+        assert {"main", "heldout_nll_nats"} <= tables
+        assert set(re.findall(r"\\input\{(\w+)\}", source)) == tables
+        figures = {path.stem for path in (report.folder / "plots").glob("*.pdf")}
+        named = set(re.findall(r"(\w+)\.pdf", source))
+        assert named == figures
+        texts = source + "".join((paper / f"{table}.tex").read_text() for table in tables)
+        assert not re.search(r"resizebox|scalebox|adjustbox|\\tiny|includegraphics\[", texts)
+        assert not list(paper.glob("*.pdf"))  # a report has the sources alone
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("report")
+def test_the_main_table_has_the_numbers_of_the_report_and_marks_what_the_tests_say(
+    made: Made,
+) -> None:
+    data = pd.read_parquet(made.folder / "tables/main.parquet")
+    data = data.loc[data["kind"].isin(["teacher", "method"])]
+    columns = ["teacher", "student", "label", "metric"]
+    scores = {tuple(row[name] for name in columns): row for row in data.to_dict("records")}
+    pairs = list(dict.fromkeys((teacher, student) for teacher, student, *_ in scores))
+    labels = list(dict.fromkeys(label for _, _, label, _ in scores))
+    rows = list(rows_of((made.folder / "paper/main.tex").read_text()))
+    assert len(rows) == len(labels)
+    for label, (_, *cells) in zip(labels, rows, strict=True):
+        places = [(*pair, label, metric) for pair in pairs for metric in PRIMARY]
+        for place, cell in zip(places, cells, strict=True):
+            if place in scores:
+                _agrees(cell, scores.pop(place))
+            else:
+                assert cell == "---"
+    assert not set(PRIMARY) & {metric for *_, metric in scores}
+
+
+def _agrees(cell: str, score: dict[Hashable, Any]) -> None:
+    number = NUMBER.match(cell)
+    assert number, cell
+    digit = 10.0 ** -len(number["mean"].partition(".")[2]) * 0.501
+    assert float(number["mean"]) == pytest.approx(score["value"], abs=digit)
+    if number["half"]:
+        half_width = (score["high"] - score["low"]) / 2
+        assert float(number["half"]) == pytest.approx(half_width, abs=digit)
+    else:
+        assert float(number["low"]) == pytest.approx(score["low"], abs=digit)
+        assert float(number["high"]) == pytest.approx(score["high"], abs=digit)
+    tied = bool(re.search(r"a(?!\d)", score["letters"]))
+    expected = "mathbf" if score["is_best"] else "underline" if tied else None
+    assert number["mark"] == expected
+
+
+@needs_latex
+@pytest.mark.slow
+def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
+    teachers = ["Qwen/Qwen2.5-72B-Instruct", "50%_of #1 & more", "a", "b", "c", "d"]
+    means = {name: 0.3 * place for place, name in enumerate(METHODS)}
+    values = {
+        cell: items
+        for teacher in teachers
+        for cell, items in drawn(means, 2, teacher=teacher).items()
+    }
+    values |= {
+        Cell("teacher", 1, name, "teacher"): np.linspace(55.0, 65.0, 60) for name in teachers
+    }
+    settings = ReportSettings(experiment="a_b", data_id="d", methods=METHODS)
+    inputs = made_up(values)
+    results = assemble(inputs, {})
+    comparisons = compare(inputs, results, settings)
+    paper = tmp_path / "paper"
+    (tmp_path / "plots").mkdir()
+    tables = list(paper_tables(results, comparisons, METHODS))
+    documents.write(paper, "a_b", tables, [])
+    for name in EXAMPLES:
+        log = compiled(paper, name, tmp_path)
+        assert [found for found in OVERFULL.findall(log) if float(found) > 1] == []
+        assert "Float too large" not in log
+    text = (paper / "main.tex").read_text()
+    assert text.count(r"\mathbf") == len(teachers)
+    assert sum(len(row) - 1 for row in rows_of(text)) == len(teachers) * (len(METHODS) + 1)
+    titles = method_titles(results, METHODS)
+    assert len(set(titles.values())) == len(METHODS)
+    assert titles["seqkd"] == "Sequence-level distillation"
+    assert titles["taid"] == "TAID"
