@@ -60,7 +60,7 @@ def test_a_fault_ends_the_stage_with_one_line_and_leaves_nothing(tmp_path: Path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {train}:10: no column 'output'")
     assert "Traceback" not in done.stderr
-    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", "out.json", ".out.lock"}
+    assert {file.name for file in tmp_path.iterdir()} == {"train.jsonl", "out.json"}
 
 
 def test_questions_shared_with_given_test_files_are_kept_counted_and_named(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from damage import cut, dangle, encircle, grow, lose, swap_for_file, swap_for_folder
 from snaking import JOB, Copy, edited
 
 from workflow.commands.plan import TO_DO
@@ -159,6 +161,38 @@ def test_a_deleted_cache_is_made_again_for_the_report_that_reads_it(
     done = own.snakemake(fewer, "--cores", "2", preloaded=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert steps(own, fewer) == {}
+
+
+def test_of_all_that_is_deleted_or_damaged_one_run_makes_the_same_report_again(
+    chain: Copy, tiny: dict[str, Any], tmp_path: Path
+):
+    own = Copy(Path(shutil.copytree(chain.folder, tmp_path / "project", symlinks=True)))
+    grid, results = Grid(validate(tiny)), own.folder / "results"
+    scores = pd.read_parquet(results / "tiny/report/scores.parquet")
+    student, evaluation = (results / output for output in jsd(tiny))
+    shutil.rmtree(results / "caches")
+    lose(results / "tiny/report/tables")
+    cut(own.folder / grid.tokens().path / "train.parquet")
+    encircle(own.folder / grid.teacher("large").path)
+    dangle(student)
+    swap_for_file(own.folder / grid.data().path)
+    swap_for_folder(evaluation / "items.parquet")
+    grow(results / "tiny/report/index.html")
+
+    expected = {student, evaluation, results / "tiny/grid.csv", results / "tiny/report"}
+    expected |= {
+        own.folder / artifact.path
+        for artifact in (grid.data(), grid.tokens(), grid.teacher("large"), grid.signals("large"))
+    }
+    planned = {str(path.relative_to(results)) for path in expected}
+    assert set(steps(own, tiny)) == own.planned(tiny) == planned
+    done = own.snakemake(tiny, "--cores", "2", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr + own.logs()
+    assert {path.removeprefix("results/") for path in JOB.findall(done.stderr)} >= planned
+    assert steps(own, tiny) == {}
+    remade = pd.read_parquet(results / "tiny/report/scores.parquet")
+    pd.testing.assert_frame_equal(remade, scores, check_exact=True)
+    assert len(list((results / "damaged").glob("*/*"))) == 6
 
 
 def test_a_job_with_a_saved_state_is_one_that_goes_on(chain: Copy, tiny: dict[str, Any]):
