@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from snaking import Copy, edited
+
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.xdist_group("chain")
 
@@ -35,10 +39,13 @@ def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
     chain: Copy, hot: tuple[dict[str, Any], str]
 ):
     config, said = hot
-    assert "distilbench report --partial" in said
+    assert "A partial report: results/hot/partial/report/index.html" in said
     done = asked(chain, config)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "left out: hot.small.large.s1" in done.stdout
+    student = Grid(validate(config)).student("hot", "small", "large", 1)
+    why = f"students/{student.id} failed: the gradient norm is nan at step 2"
+    for told in (said, done.stdout):
+        assert f"left out: hot.small.large.s1: {why}" in told
     assert "5 of 6 cells are in it" in done.stdout
 
     folder = chain.folder / "results/hot/partial"
@@ -52,7 +59,14 @@ def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
         for at in ("hot/partial", "tiny")
     )
     pd.testing.assert_frame_equal(found, whole, check_exact=True)
-    assert (folder / "report/index.html").is_file()
+    (hole,) = pd.read_csv(folder / "report/tables/missing.csv").to_dict("records")
+    assert (hole["method"], hole["student"], hole["seed"]) == ("hot", "small", 1)
+    assert hole["why"].startswith(why)
+    page = (folder / "report/index.html").read_text()
+    assert "1 of 6 cells missing" in page
+    assert re.search(r'<th scope="row">hot <small>1 failed</small></th>(<td>—</td>)+</tr>', page)
+    assert why in page.partition('id="missing">')[2].partition('id="scores">')[0]
+    assert "A partial report: 1 cell of the grid missing (hot)" in page
     assert not (chain.folder / "results/hot/report").exists()
 
 

@@ -6,6 +6,17 @@ from pipeline.methods.method import Method
 from pipeline.settings.base import Settings
 
 
+class MissingCell(Settings):
+    """A cell of the grid that is not in a report."""
+
+    teacher: str
+    student: str
+    method: str
+    kind: str
+    seed: int
+    why: str  # a failure with its last line, or that its jobs have not yet run
+
+
 class ReportSettings(Settings):
     """The experiment of a report."""
 
@@ -17,4 +28,5 @@ class ReportSettings(Settings):
     titles: dict[str, str] = Field(default_factory=dict)  # of metrics, instead of ours
     config: dict[str, object] = Field(default_factory=dict)  # the whole configuration, validated
     given: str = ""  # the configuration as JSON, its keys in the order of the file
+    missing: tuple[MissingCell, ...] = ()  # of a partial report
     version: str = ""  # of DistilBench

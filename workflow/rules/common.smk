@@ -1,6 +1,6 @@
 from snakemake.settings.types import RerunTrigger
 
-from workflow.commands.report import suggest_partial
+from workflow.commands import partial_report
 from workflow.config import load
 from workflow.grid.grid import Grid
 from workflow.launch import run_lock
@@ -54,4 +54,5 @@ onstart:
 
 
 onerror:
-    logger.info(suggest_partial(JOBS, workflow.configfiles))
+    # what is finished has changed since the plan
+    logger.info(partial_report.after_failure(Jobs(GRID, finished_input, ignores_code_changes)))

@@ -22,6 +22,7 @@ def limits(
 ) -> list[str]:
     """Every limit of a report: of seeds, tests, data, methods, measures and evaluations."""
     return [
+        *limits_of_missing_cells(settings),
         *limits_of_seeds(comparisons),
         *limits_of_tests(comparisons),
         "One data set, one protocol and one set of hyperparameters for each method: with other "
@@ -32,6 +33,18 @@ def limits(
         *limits_of_cache(settings),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
     ]
+
+
+def limits_of_missing_cells(settings: ReportSettings) -> Iterator[str]:
+    """The cells that a partial report lacks."""
+    if settings.missing:
+        count = counted(len(settings.missing), "cell")
+        methods = dict.fromkeys(cell.method for cell in settings.missing if cell.kind == "method")
+        yield (
+            f"A partial report: {count} of the grid missing"
+            f"{' (' + ', '.join(methods) + ')' if methods else ''}. Ranks and corrected p-values "
+            "will change with them."
+        )
 
 
 def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:

@@ -27,6 +27,7 @@ from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
 from pipeline.reporting.sections.contents import Section
+from pipeline.reporting.sections.missing import notes
 from pipeline.settings.report import ReportSettings
 
 # Model output is untrusted: everything is escaped except our own style and scripts.
@@ -124,7 +125,8 @@ def render(
         numbers=Numbering(),
         scope=summary.scope(results),
         verdicts=verdicts(results, contents.comparisons),
-        primary=PrimaryTable(results, contents.comparisons),
+        primary=PrimaryTable(results, contents.comparisons, notes(settings)),
+        cell_count=len(inputs.grid) + len(settings.missing),
         pairs=[_pair_findings(contents, pair) for pair in results.pairs],
         limits=limits(settings, inputs, results, contents.comparisons),
         sections=contents.sections,

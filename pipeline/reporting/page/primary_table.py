@@ -1,7 +1,7 @@
 """The table of the first screen: methods by primary measures, best first."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
@@ -31,6 +31,7 @@ class PrimaryRow:
     label: str
     address: str  # of the method's page; empty for the teacher
     cells: tuple[PrimaryCell, ...]
+    note: str = ""  # what a partial report lacks of it
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class PrimaryTable:
 
     results: Results
     comparisons: Comparisons
+    missing: Mapping[str, str] = field(default_factory=dict)  # notes by the name of a method
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -93,7 +95,13 @@ class PrimaryTable:
                 PrimaryCell(_text(column, value), value == highest, label in tied)
                 for column, value, highest, tied in of_column
             )
-            yield PrimaryRow(label, anchors.of_method(names[label]), tuple(cells))
+            name = names[label]
+            note = self.missing.get(name, "")
+            yield PrimaryRow(label, anchors.of_method(name), tuple(cells), note)
+        empty = (PrimaryCell(MISSING),) * len(self.columns)
+        for name, note in self.missing.items():
+            if name not in names.values():
+                yield PrimaryRow(name, "", empty, note)
 
     def _values(self, label: str) -> list[float | None]:
         return [

@@ -16,6 +16,7 @@ from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
+from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
 from pipeline.reporting.sections.score_tables import main_table, slice_table
 from pipeline.settings.report import ReportSettings
@@ -52,6 +53,7 @@ def sections(
         (),
         _plots(lambda: differences.overview_plot(comparisons, results, sizes)),
     )
+    yield Section("missing", "Missing cells", _known(missing_table(settings)))
     yield Section(
         "scores",
         "Scores",
