@@ -141,6 +141,7 @@ def test_leftovers_of_killed_jobs_damaged_artifacts_and_states_that_are_done_go(
         write(folder.path / "results" / one)
         for one in (
             "students/.jsd.small-0123abcd.4711.tmp/weights",
+            "students/.jsd.small-0123abcd.lock",
             "damaged/students/jsd.small-0123abcd.1/weights",
             "sources/0123abcd.json",
         )
@@ -242,8 +243,10 @@ def test_cells_that_cannot_be_read_are_no_reason_to_delete(folder: Folder):
 def test_what_a_job_is_making_stays(folder: Folder):
     (artifact,) = (path for path in folder.first if "/students/jsd" in path)
     path = folder.path / artifact
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock):
         done = folder.prune("second.json", "--delete")
+        assert lock.exists()
     assert done.returncode == 0, done.stderr
     assert path.is_dir()
     assert path.name not in done.stdout

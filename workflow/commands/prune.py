@@ -113,6 +113,7 @@ def unneeded(needs: Needs, now: float) -> list[Unneeded]:
     paths = [
         *(path for stage in STAGES for path in _of_stage(stage, ids)),
         *(path for stage in STAGES for path in _leftovers(stage, now)),
+        *(path for stage in STAGES for path in _free_locks(stage, needs.in_the_making)),
         *(path for path in _children(RESULTS / "state", ARTIFACT) if not needs.resumes(path.name)),
         *(path for stage in STAGES for path in _children(RESULTS / "damaged" / stage, DAMAGED)),
         *_sources(ids),
@@ -144,6 +145,13 @@ def _leftovers(stage: str, now: float) -> Iterator[Path]:
     """Temporary files over a day old: a cluster's job may outlive the Snakemake that started it."""
     for path in _children(RESULTS / stage, TEMPORARY):
         if _measured(path, now).days > 1:
+            yield path
+
+
+def _free_locks(stage: str, in_the_making: set[str]) -> Iterator[Path]:
+    """Lock files of jobs that were killed: one that ends removes its own."""
+    for path in _children(RESULTS / stage, LOCK):
+        if path.name[1:].removesuffix(".lock") not in in_the_making:
             yield path
 
 
