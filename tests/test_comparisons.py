@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up import ITEMS, Cell, drawn, made
+from made_up import ITEMS, MIDDLE, Cell, drawn, made
 from scipy import stats
 
 from pipeline.methods.catalogue import METHODS
@@ -96,6 +96,18 @@ def test_no_interval_contradicts_the_verdict_beside_it(count: int) -> None:
         means = dict(zip(MEANS, rng.normal(0, 0.15, 4), strict=True))
         for one in only(compared(made(drawn(means, count)))[1]).values():
             assert (one.interval.low > 0 or one.interval.high < 0) == one.significantly_different
+
+
+def test_no_end_of_an_interval_beside_a_claim_is_rounded_to_zero() -> None:
+    values = {cell: MIDDLE + (items - MIDDLE) / 1000 for cell, items in drawn(MEANS, 3).items()}
+    results, comparisons = compared(made(values))
+    table = comparison_tables(comparisons, results, SIZES)[0]
+    ends = {heading.title: place for place, heading in enumerate(table.headings)}
+    claimed = [row for row in table.groups[0].rows if row[-1].text in MEANS]
+    assert len(claimed) > 3
+    for row in claimed:
+        low, high = (float(row[ends[title]].text) for title in ("Low", "High"))
+        assert low * high > 0
 
 
 def twins_of(values: dict[Cell, np.ndarray], method: str) -> dict[Cell, np.ndarray]:

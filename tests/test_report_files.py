@@ -18,6 +18,7 @@ from pipeline.reporting.render import formats
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?[kMB]?%?(?![\w-])")
+ROUNDING = 1e-9  # of sums
 LARGE = {"k": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -333,6 +334,8 @@ def test_no_interval_of_a_report_leaves_its_scale_or_contradicts_its_verdict(
                     assert row.is_significant == (row.low > 0 or row.high < 0)
                 assert not row.low < ends[0], (name, row)  # no comparison holds with NaN
                 assert not row.high > ends[1], (name, row)
+                assert not row.low > row.value + ROUNDING, (name, row)
+                assert not row.high < row.value - ROUNDING, (name, row)
 
 
 def test_scores_that_stand_under_several_teachers_are_counted_once(made: Made) -> None:

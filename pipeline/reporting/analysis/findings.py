@@ -92,6 +92,15 @@ class Difference:
         return self.adjusted_p_value is not None and self.adjusted_p_value < ALPHA
 
     @property
+    def why_no_claim(self) -> str:
+        """Why the report doesn't claim that they differ; empty where it does."""
+        if self.is_copy:
+            return "copies"
+        if self.adjusted_p_value is None:
+            return "not tested"
+        return "" if self.significantly_different else "no significant difference"
+
+    @property
     def first_is_worse(self) -> bool:
         """Whether the report claims that the first is worse."""
         better = (self.value > 0) == self.measure.metric.higher_is_better

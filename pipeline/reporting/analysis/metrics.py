@@ -116,6 +116,11 @@ class Measure:
         """A value with the metric's number of decimals."""
         return f"{value:z.{self.metric.decimals}f}"
 
+    def format_end(self, end: float) -> str:
+        """An end of an interval, which is not shown as zero where it lies on one side of it."""
+        text = self.format(end)
+        return f"{end:.1g}" if float(text) == 0.0 < abs(end) else text
+
 
 def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     """How to show a metric; one that isn't listed here is shown as descriptive.

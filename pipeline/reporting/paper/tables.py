@@ -137,7 +137,8 @@ def _gap_table(results: Results, comparisons: Comparisons, titles: Mapping[str, 
     shown = {row.label for row, _ in shares}
     notes = (
         rf"(Method $-$ {baseline}) / (teacher $-$ {baseline}), with Fieller's 95\,\% interval over "
-        "seeds and items. ---: the teacher is not significantly better, or not measured."
+        "seeds and items, of each share alone. ---: the teacher is not significantly better, or "
+        "not measured."
     )
     caption = r"Share of the gap to the teacher closed (\%)."
     with_gaps = {label: title for label, title in rows.items() if label in shown}

@@ -84,19 +84,20 @@ def differences_table(
 
 def _row(difference: Difference) -> tuple[Cell, ...]:
     measure = difference.measure
+    better = difference.second if difference.first_is_worse else difference.first
     return (
         text_cell(f"{measure.heading}, {measure.task}"),
         method_cell(difference.first),
         method_cell(difference.second),
         number_cell(difference.seed_count, str),
         number_cell(difference.value, measure.format),
-        number_cell(difference.interval.low, measure.format),
-        number_cell(difference.interval.high, measure.format),
+        number_cell(difference.interval.low, measure.format_end),
+        number_cell(difference.interval.high, measure.format_end),
         number_cell(difference.effect_size, "{:.2f}".format),
         number_cell(difference.p_value, p_text),
         number_cell(difference.adjusted_p_value, p_text),
         number_cell(difference.checkpoint_p_value, p_text),
-        text_cell(_verdict(difference)),
+        text_cell(difference.why_no_claim or better.label),
     )
 
 
@@ -130,16 +131,6 @@ def difference_data(differences: Iterable[Difference]) -> pd.DataFrame:
 
 def _or_nan(number: float | None) -> float:
     return math.nan if number is None else number
-
-
-def _verdict(difference: Difference) -> str:
-    if difference.is_copy:
-        return "copies"
-    if difference.adjusted_p_value is None:
-        return "not tested"
-    if not difference.significantly_different:
-        return "no significant difference"
-    return (difference.second if difference.first_is_worse else difference.first).label
 
 
 def detectable_table(

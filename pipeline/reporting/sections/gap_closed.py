@@ -33,9 +33,10 @@ def gap_closed_table(
     base = comparisons.gap_baseline
     caption = (
         f"Share of the gap from {base} to the teacher: (method − {base}) / (teacher − {base}), "
-        "paired over seeds and items, with Fieller's interval; the teacher is the one at hand, not "
-        f"a random draw of teachers. {MISSING}: not measured, or the teacher is not significantly "
-        "better (the interval of the gap contains zero)."
+        "paired over seeds and items, with Fieller's interval for each share alone, not corrected "
+        "for several; the teacher is the one at hand, not a random draw of teachers. "
+        f"{MISSING}: not measured, or the teacher is not significantly better (the interval of the "
+        "gap contains zero)."
     )
     rows = {pair: _rows(results.methods[pair], measures, gaps) for pair in results.pairs}
     columns = (Heading("Method", numeric=False), Heading("Seeds"), *headings)

@@ -70,8 +70,8 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
             text_cell(effect.first.teacher),
             number_cell(effect.seed_count, str),
             number_cell(effect.value, effect.measure.format),
-            number_cell(effect.interval.low, effect.measure.format),
-            number_cell(effect.interval.high, effect.measure.format),
+            number_cell(effect.interval.low, effect.measure.format_end),
+            number_cell(effect.interval.high, effect.measure.format_end),
             number_cell(effect.p_value, p_text),
             number_cell(effect.adjusted_p_value, p_text),
             text_cell(verdict_of(effect)),
@@ -82,7 +82,5 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
 
 
 def verdict_of(effect: Difference) -> str:
-    """The larger teacher's significant effect, if any."""
-    if effect.first_is_worse:
-        return "worse"
-    return "better" if effect.significantly_different else "no significant difference"
+    """The larger teacher's significant effect, or why none is claimed."""
+    return effect.why_no_claim or ("worse" if effect.first_is_worse else "better")
