@@ -94,6 +94,17 @@ def _add_commands_of_results(add: Add) -> None:
 
     publish = add("publish", "publish", "Copy a report to results/published/ after a self-check")
     publish.add_argument("experiment", help="its name, as in the configuration")
+    publish.add_argument(
+        "--to-hub", metavar="OWNER/NAME", help="then upload it to the Hugging Face hub"
+    )
+    publish.add_argument(
+        "--folder", type=Path, help="lay the hub's repositories out here; upload nothing"
+    )
+    publish.add_argument(
+        "--students", nargs="+", default=[], metavar="STUDENT", help="publish these: methods or ids"
+    )
+    publish.add_argument("--license", default="unknown", help="of what is uploaded, as on the hub")
+    publish.add_argument("--public", action="store_true", help="new repositories are not private")
 
     compare = add("compare", "compare", "Which scores moved between two reports, and what differs")
     compare.add_argument("before", type=Path, help="such as results/published/demo")

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -105,15 +107,57 @@ def _seal(folder: Path) -> None:
     artifact.write_json(path, checksums.with_checksum({**provenance, "files": files}))
 
 
-def main(*, experiment: str) -> int:
-    """Publishes one experiment."""
+def main(
+    *,
+    experiment: str,
+    to_hub: str | None = None,
+    folder: Path | None = None,
+    students: Sequence[str] = (),
+    license: str = "unknown",
+    public: bool = False,
+) -> int:
+    """Publishes one experiment, in results/published/ and, if asked for, on the hub."""
+    if to_hub is None and (folder or students):
+        sys.exit("error: --folder and --students need --to-hub OWNER/NAME")
     try:
         show_changes(experiment, RESULTS)
         checked = publish(experiment, RESULTS)
+        target = target_of(experiment, RESULTS)
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        print(f"{checked} numbers were recomputed from the items behind them, and agree")
+        print(f"{target} ({file_size(size)})")
+        if to_hub is not None:
+            _to_hub(target, to_hub, folder, students, license, public)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    folder = target_of(experiment, RESULTS)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{checked} numbers were recomputed from the items behind them, and agree")
-    print(f"{folder} ({file_size(size)})")
     return 0
+
+
+def _to_hub(
+    target: Path,
+    name: str,
+    folder: Path | None,
+    students: Sequence[str],
+    license: str,
+    public: bool,
+) -> None:
+    """Lays a published report out as repositories, and uploads them unless a folder is named."""
+    from pipeline.publishing import hub  # it loads transformers
+
+    if folder is not None:
+        for repository in hub.lay_out(target, RESULTS, name, students, license, folder):
+            print(repository.folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        repositories = hub.lay_out(target, RESULTS, name, students, license, Path(temporary))
+        try:
+            hub.upload(repositories, private=not public)
+        except (OSError, ValueError) as error:  # of the connection, the login or the name
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"{name} can't be uploaded ({reason}): log in by `hf auth login`, or write the "
+                "repositories to a folder by --folder"
+            ) from None
+    for repository in repositories:
+        kind = "datasets/" if repository.kind == "dataset" else ""
+        print(f"https://huggingface.co/{kind}{repository.name}")

@@ -1,0 +1,206 @@
+"""The cards of what is put onto the hub: README files with fields that the hub reads."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
+
+from pipeline.publishing.finished import FinishedReport
+from pipeline.publishing.students import Student
+from pipeline.reporting.analysis.metrics import Measure, metric_named
+
+LIBRARY, TASK = "transformers", "text-generation"
+TAGS = ["distilbench", "knowledge-distillation"]
+MODEL = """\
+---
+{fields}
+---
+
+# {name}
+
+A language model trained by knowledge distillation: {method}.
+
+It is the student `{student}` under the teacher `{teacher}`, training seed {seed}, of the experiment
+`{experiment}`, whose report is in [{report}](https://huggingface.co/datasets/{report}).
+
+## Use
+
+{prompt}
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+source = "{repository}"
+tokenizer = AutoTokenizer.from_pretrained(source)
+model = AutoModelForCausalLM.from_pretrained(source)
+
+{inputs}
+written = model.generate(**inputs, do_sample=False, max_new_tokens={tokens})
+print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```
+
+## Scores
+
+{scores}
+
+Each is of this one checkpoint; ± is the standard error over items. The report has the means over
+training seeds and the tests between methods.
+
+## Training
+
+```json
+{training}
+```
+
+Commit: {commit}. Machine: {machine}.
+
+{license}
+"""
+CHAT = """\
+The chat template makes the prompt that the model was trained on. A message has an instruction as
+its `content` and, where there is one, an `input` beside it. Text of a special token in a message is
+read as that token, unlike in training."""
+CHAT_CODE = """\
+message = {"role": "user", "content": "Describe this function.", "input": "def f(x)"}
+inputs = tokenizer.apply_chat_template(
+    [message], add_generation_prompt=True, return_tensors="pt", return_dict=True
+)"""
+PLAIN = """\
+There is no chat template: this tokenizer would read its text as other tokens than those that the
+model was trained on. The prompt without an input is `{}`."""
+PLAIN_CODE = """\
+prompt = {}.format(instruction="Describe this.")
+inputs = tokenizer(prompt, return_tensors="pt")"""
+DATASET = """\
+---
+{fields}
+---
+
+# {name}
+
+Report and scores of the DistilBench experiment `{experiment}`: knowledge distillation of language
+models. `index.html` is the report; it opens without a network. `scores.parquet` has a row for each
+score of each evaluation, `tables/` what the report shows, and `provenance.json` how each of the
+artifacts behind it was made. `manifest.json` has the checksums of all files but this one.
+
+```python
+import pandas as pd
+
+source = "hf://datasets/{repository}"
+scores = pd.read_parquet(f"{{source}}/scores.parquet")
+whole = scores[(scores["slice"] == "") & ~scores["repeats"]]
+print(whole.groupby(["task", "metric", "student", "teacher", "method"])["value"].mean())
+```
+
+{students}Commit: {commit}. Machine: {machine}.
+
+{license}{notes}
+"""
+
+
+def model_card(
+    repository: str,
+    report: FinishedReport,
+    report_repository: str,
+    student: Student,
+    license: str,
+    has_chat_template: bool,
+) -> ModelCard:
+    """The card of a student. Its fields are checked as the hub's library does."""
+    fields = ModelCardData(
+        model_name=repository.rpartition("/")[2],
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        license=license,
+        base_model=student.base.get("name"),
+        datasets=student.data["name"] if student.data["source"] == "hub" else None,
+        tags=[*TAGS, student.method],
+        eval_results=list(_results(report, report_repository, student)),
+    )
+    text = MODEL.format(
+        fields=fields.to_yaml(),
+        name=fields.model_name,
+        method=student.description,
+        student=student.student,
+        teacher=student.teacher,
+        seed=student.seed,
+        experiment=report.name,
+        report=report_repository,
+        repository=repository,
+        tokens=student.manifest["settings"].get("max_new_tokens", 64),
+        scores=_table(student),
+        training=json.dumps(student.manifest["settings"], indent=1, ensure_ascii=False),
+        **_prompt(student, has_chat_template),
+        **_made(report, license),
+    )
+    return ModelCard(text)
+
+
+def report_card(
+    repository: str, report: FinishedReport, models: Iterable[str], license: str, notes: str
+) -> DatasetCard:
+    """The card of a report; `notes` were written by hand and end it."""
+    fields = DatasetCardData(
+        pretty_name=f"DistilBench: {report.name}",
+        license=license,
+        tags=TAGS,
+        configs=[{"config_name": "scores", "data_files": "scores.parquet"}],
+    )
+    links = [f"- [{model}](https://huggingface.co/{model})" for model in models]
+    text = DATASET.format(
+        fields=fields.to_yaml(),
+        name=fields.pretty_name,
+        experiment=report.name,
+        repository=repository,
+        students="\n".join(["Its students:", "", *links, "", ""]) if links else "",
+        notes=f"\n\n{notes}" if notes else "",
+        **_made(report, license),
+    )
+    return DatasetCard(text)
+
+
+def _results(
+    report: FinishedReport, report_repository: str, student: Student
+) -> Iterable[EvalResult]:
+    data = str(student.data.get("name", student.data["source"]))
+    for row in student.scores.to_dict("records"):
+        yield EvalResult(
+            task_type=TASK,
+            dataset_type=data,
+            dataset_name=f"{data}, {row['task']}",
+            metric_type=row["metric"],
+            metric_name=_measure(row["task"], row["metric"]).metric.title,
+            metric_value=row["value"],
+            source_name=f"DistilBench report {report.name}",
+            source_url=f"https://huggingface.co/datasets/{report_repository}",
+        )
+
+
+def _table(student: Student) -> str:
+    lines = ["| task | measure | unit | value | ± | items |", "|---|---|---|---|---|---|"]
+    for row in student.scores.to_dict("records"):
+        measure = _measure(row["task"], row["metric"])
+        names = (row["task"], measure.heading, measure.metric.unit)
+        numbers = (measure.format(row["value"]), measure.format(row["stderr"]), str(row["n"]))
+        lines.append(f"| {' | '.join((*names, *numbers))} |")
+    return "\n".join(lines)
+
+
+def _measure(task: str, metric: str) -> Measure:
+    return Measure(task, metric_named(metric, {}))
+
+
+def _prompt(student: Student, has_chat_template: bool) -> Mapping[str, str]:
+    frame = json.dumps(student.template.without_input, ensure_ascii=False)
+    if has_chat_template:
+        return {"prompt": CHAT, "inputs": CHAT_CODE}
+    return {"prompt": PLAIN.format(frame), "inputs": PLAIN_CODE.format(frame)}
+
+
+def _made(report: FinishedReport, license: str) -> Mapping[str, str]:
+    unknown = "License: not stated by its publisher; those of the data and of the base model apply."
+    return {
+        "commit": "; ".join(report.commits) or "not recorded",
+        "machine": "; ".join(report.machines) or "not recorded",
+        "license": unknown if license == "unknown" else f"License: `{license}`.",
+    }
