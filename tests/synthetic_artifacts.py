@@ -180,6 +180,8 @@ def _made_from(experiment: Experiment, cell: dict) -> dict[str, str]:
 
 def _settings(cell: dict) -> dict[str, object]:
     training = {"steps": 200, "batch_size": 16, "learning_rate": 0.005, "betas": [0.9, 0.95]}
+    if cell["method"] == "jsd":
+        training |= {"keep": "best", "keep_by": "nll"}
     return {"method": {"loss": cell["method"]}, "training": training, "seed": cell["seed"]}
 
 

@@ -147,6 +147,18 @@ def test_every_file_has_the_columns_and_types_that_its_documentation_says(made: 
             assert str(values.dtype) == TYPES.get(type, "str"), (name, column)
 
 
+def test_the_kept_step_is_that_of_the_best_validation(made: Made) -> None:
+    kept = pd.read_parquet(made.folder / "tables/kept_weights.parquet")
+    assert set(kept["method"]) == {"jsd"}
+    grid = pd.read_csv(made.results / "demo/grid.csv").query("method == 'jsd'")
+    lowest = {}
+    for row in grid.itertuples():
+        steps = pd.read_parquet(made.results / row.student_id / "steps.parquet")
+        best = steps.sort_values("validation_nll_nats", kind="stable").iloc[0]
+        lowest.setdefault((row.teacher, row.student), []).append(best["step"])
+    assert {pair: list(of["step"]) for pair, of in kept.groupby(["teacher", "student"])} == lowest
+
+
 def test_scores_have_the_columns_that_their_documentation_says() -> None:
     section = TEXT.partition("## `scores.parquet`")[2].partition("## Metrics")[0]
     rows = re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE)

@@ -27,6 +27,7 @@ STEP_COLUMNS = (
     "loss_nats",
     "gradient_norm",
     "validation_nll_nats",
+    "validation_rouge_l",
     "seconds",
     "flops",
 )

@@ -16,6 +16,7 @@ from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
+from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
 from pipeline.reporting.sections.score_tables import main_table, slice_table
@@ -93,6 +94,7 @@ def sections(
             lambda: training.validation_curves(inputs, few, sizes),
             lambda: training.loss_curves(inputs, few, sizes),
         ),
+        _known(kept_weights_table(inputs, results, sizes)),
     )
 
 
