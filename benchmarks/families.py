@@ -142,7 +142,7 @@ def row_of(family: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         try:
             model.save_pretrained(folder)
-            model = weights.load(folder).model
+            model = weights.load(Path(folder)).model
         except Exception as error:
             return Row(family, kind, reading=_line(error))
     reading = _outcome(forward_check.forward_differences, model)
@@ -163,7 +163,7 @@ def cut_differences(model: PreTrainedModel) -> list[forward_check.Difference]:
     before = forward_check.forward_logits(cut, forward_check.probe_texts(cut))
     with tempfile.TemporaryDirectory() as folder:
         cut.save_pretrained(folder)
-        again = weights.load(folder).model
+        again = weights.load(Path(folder)).model
     after = forward_check.forward_logits(again, forward_check.probe_texts(again))
     changed = forward_check.logit_differences("saved and loaded", before, after)
     return [*changed, *generation_check.differences(again)]

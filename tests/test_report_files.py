@@ -153,7 +153,7 @@ def test_the_kept_step_is_that_of_the_best_validation(made: Made) -> None:
     grid = pd.read_csv(made.results / "demo/grid.csv").query("method == 'jsd'")
     lowest = {}
     for row in grid.itertuples():
-        steps = pd.read_parquet(made.results / row.student_id / "steps.parquet")
+        steps = pd.read_parquet(made.results / "students" / row.student_id / "steps.parquet")
         best = steps.sort_values("validation_nll_nats", kind="stable").iloc[0]
         lowest.setdefault((row.teacher, row.student), []).append(best["step"])
     assert {pair: list(of["step"]) for pair, of in kept.groupby(["teacher", "student"])} == lowest

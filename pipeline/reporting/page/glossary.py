@@ -112,7 +112,12 @@ TERMS = (
     ),
 )
 ANY = re.compile(
-    "|".join(rf"(?P<t{index}>\b(?:{term.pattern})\b)" for index, term in enumerate(TERMS)), re.I
+    # whole words, and no parts of a path or an id
+    "|".join(
+        rf"(?P<t{index}>(?<![\w./-])(?:{term.pattern})(?![\w/-]))"
+        for index, term in enumerate(TERMS)
+    ),
+    re.IGNORECASE,
 )
 
 

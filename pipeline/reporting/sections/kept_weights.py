@@ -65,7 +65,7 @@ def kept_weights_table(
 
 def _of(inputs: ReportInputs, row: Row) -> Iterator[Kept]:
     for id in student_ids(inputs, row):
-        training = inputs.manifests[id]["settings"]["training"]
+        training = inputs.manifests[inputs.model_folders[id]]["settings"]["training"]
         if training.get("keep") == "best":
             column, _, is_greater_better = MEASURES[training["keep_by"]]
             steps = inputs.training_steps[id]
