@@ -40,6 +40,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
         "scores.parquet",
         "tables",
         "plots",
+        "paper",
     }
     measures = {path.name for path in (made.folder / "tables").glob("measures.*")}
     assert measures == {"measures.csv", "measures.parquet"}  # no table of the page

@@ -84,16 +84,22 @@ def write_report(
         comparisons=comparisons,
         sections=shown,
     )
-    captions = [
-        documents.Caption(image.name, f"{image.title}. {image.caption}")
-        for _, images in shown
-        for image in images
-    ]
-    tables = list(paper_tables(results, comparisons, settings.methods))
-    documents.write(folder / "paper", settings.experiment, tables, captions)
+    _write_paper(folder / "paper", settings, results, contents)
     html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
     return "\n".join([summary.scope(results), *_answers(results, comparisons)])
+
+
+def _write_paper(
+    folder: Path, settings: ReportSettings, results: Results, contents: page.Contents
+) -> None:
+    tables = list(paper_tables(results, contents.comparisons, settings.methods))
+    figures = [
+        documents.Caption(image.name, f"{image.title}. {image.caption}")
+        for _, images in contents.sections
+        for image in images
+    ]
+    documents.write(folder, settings.experiment, tables, figures)
 
 
 def _answers(results: Results, comparisons: Comparisons) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis.findings import Comparisons, Interval
+from pipeline.reporting.analysis.findings import Comparisons, GapClosed, Interval
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.paper.layout import (
@@ -108,41 +108,37 @@ def _measure_table(
 def _gap_table(results: Results, comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
     shares = {(gap.row, gap.measure): gap for gap in comparisons.gaps_closed}
     measures = list(dict.fromkeys(measure for _, measure in shares))
-
-    def cells(measure: Measure) -> Cells:
-        def cell(row: Row) -> TexCell | None:
-            if gap := shares.get((row, measure)):
-                ends = gap.interval.low, gap.interval.high
-                return _number(percent(gap.share), _ends(*map(percent, ends)))
-            return None
-
-        return cell
-
+    with_gaps = {gap.pair for gap in comparisons.gaps_closed}
     groups = tuple(
         ColumnGroup(
             _pair_heading(pair),
-            tuple(
-                Column(
-                    _text_cell(measure.metric.title),
-                    _by_label(results.methods[pair], cells(measure)),
-                )
-                for measure in measures
-            ),
+            tuple(_gap_column(shares, results.methods[pair], measure) for measure in measures),
         )
         for pair in results.pairs
-        if any(gap.pair == pair for gap in comparisons.gaps_closed)
+        if pair in with_gaps
     )
     baseline = escape_latex(titles[comparisons.gap_baseline])
-    rows, _ = _rows(results, titles)
-    shown = {row.label for row, _ in shares}
     notes = (
         rf"(Method $-$ {baseline}) / (teacher $-$ {baseline}), with Fieller's 95\,\% interval over "
         "seeds and items, of each share alone. ---: the teacher is not significantly better, or "
         "not measured."
     )
     caption = r"Share of the gap to the teacher closed (\%)."
-    with_gaps = {label: title for label, title in rows.items() if label in shown}
-    return PaperTable("gap_closed", caption, notes, with_gaps, 0, groups)
+    shown = {row.label for row, _ in shares}
+    rows = {label: _text_cell(titles[label]) for label in results.labels if label in shown}
+    return PaperTable("gap_closed", caption, notes, rows, 0, groups)
+
+
+def _gap_column(
+    shares: Mapping[tuple[Row, Measure], GapClosed], rows: Iterable[Row], measure: Measure
+) -> Column:
+    def cell(row: Row) -> TexCell | None:
+        if gap := shares.get((row, measure)):
+            ends = _ends(percent(gap.interval.low), percent(gap.interval.high))
+            return _number(percent(gap.share), ends)
+        return None
+
+    return Column(_text_cell(measure.metric.title), _by_label(rows, cell))
 
 
 def file_name(measure: Measure) -> str:
