@@ -23,6 +23,7 @@ COMMANDS = {
     "report": [],
     "publish": ["demo"],
     "compare": ["results/published/demo", "results/demo"],
+    "merge": ["results/published/demo", "--out", "leaderboard"],
     "prune": [],
     "methods": [],
     "check-gpu": [],

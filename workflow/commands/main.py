@@ -112,6 +112,10 @@ def _add_commands_of_results(add: Add) -> None:
     _json(compare)
     compare.epilog = MOVED
 
+    merge = add("merge", "merge", "Join the scores of several reports into one leaderboard")
+    merge.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="their folders")
+    merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="page and csv")
+
     prune = add("prune", "prune", "List what no experiment needs, with sizes and ages")
     prune.add_argument(
         "configs", type=Path, nargs="*", metavar="CONFIG", help="keep what this needs as it is now"

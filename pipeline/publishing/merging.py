@@ -1,0 +1,178 @@
+"""Scores of several reports in one leaderboard, a table for each protocol.
+
+A protocol is the configuration's `protocol`, or the experiment's name where there is none. Reports
+of one protocol have to be measured alike: on the same examples and tokens, with the same settings
+of the evaluation and the same lm-eval. Measures relative to a teacher are left out, for each report
+has its own teachers.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.publishing.comparison import flat
+from pipeline.publishing.finished import FinishedReport
+from pipeline.reporting.analysis.metrics import Measure, measures_of
+
+CELL = ["report", "teacher", "student", "method"]
+MEASURED_BY = ("data", "tokens")  # stages whose content decides what a score means
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over training seeds."""
+
+    value: float
+    spread: float  # sample standard deviation; NaN for one seed
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a leaderboard."""
+
+    report: str
+    teacher: str
+    student: str
+    method: str
+    means: Mapping[Measure, Mean]
+
+    @property
+    def seeds(self) -> int:
+        """The number of training seeds."""
+        return max(mean.seeds for mean in self.means.values())
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The entries of a protocol, the best by its first ranked measure first."""
+
+    protocol: str
+    reports: Mapping[str, FinishedReport]  # by the name in the table
+    measures: tuple[Measure, ...]
+    entries: tuple[Entry, ...]
+
+    def is_best(self, entry: Entry, measure: Measure) -> bool:
+        """Whether no entry of the table has a better mean."""
+        higher = measure.metric.higher_is_better
+        if higher is None or measure not in entry.means:
+            return False
+        values = [each.means[measure].value for each in self.entries if measure in each.means]
+        return entry.means[measure].value == (max(values) if higher else min(values))
+
+
+def merge(paths: Sequence[Path]) -> list[Leaderboard]:
+    """The leaderboards of the reports in these folders, in their order.
+
+    Raises: ValueError where a folder has no report, or two of a protocol were not measured alike.
+    """
+    groups: dict[str, dict[str, FinishedReport]] = {}
+    for name, path in zip(_names(paths), paths, strict=True):
+        report = FinishedReport.read(path)
+        protocol = str(report.config.get("protocol") or f"experiment {report.name}")
+        groups.setdefault(protocol, {})[name] = report
+    for protocol, reports in groups.items():
+        _check_alike(protocol, list(reports.values()))
+    return [_leaderboard(protocol, reports) for protocol, reports in groups.items()]
+
+
+def tidy(leaderboards: Sequence[Leaderboard]) -> pd.DataFrame:
+    """All numbers, a row for each entry and measure."""
+    rows = [
+        {
+            "protocol": board.protocol,
+            **{name: getattr(entry, name) for name in CELL},
+            **measure.columns,
+            "value": mean.value,
+            "sd": mean.spread,
+            "n_seeds": mean.seeds,
+        }
+        for board in leaderboards
+        for entry in board.entries
+        for measure, mean in entry.means.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names where these tell them apart, else their whole paths."""
+    if len(set(map(str, paths))) < len(paths):
+        raise ValueError("the same folder is named twice")
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _check_alike(protocol: str, reports: Sequence[FinishedReport]) -> None:
+    first, *others = reports
+    expected = _conditions(first)
+    for other in others:
+        conditions = _conditions(other)
+        unequal = [
+            f"{name}: {expected.get(name)} and {conditions.get(name)}"
+            for name in dict.fromkeys([*expected, *conditions])
+            if expected.get(name) != conditions.get(name)
+        ]
+        if unequal:
+            raise ValueError(
+                f"{first.folder} and {other.folder} are both of the protocol {protocol!r}, but "
+                f"were not measured alike ({'; '.join(unequal)}): leave one out, or give its "
+                "experiment another name"
+            )
+
+
+def _conditions(report: FinishedReport) -> dict[str, object]:
+    """All that has to be equal for scores to mean the same."""
+    evaluations = {
+        name: value
+        for path, manifest in report.manifests.items()
+        if path.startswith("evals/")
+        for name, value in flat(manifest.get("settings", {}), "evaluation").items()
+    }
+    contents: dict[str, set[str]] = {}
+    for path, manifest in report.manifests.items():
+        if (stage := path.partition("/")[0]) in MEASURED_BY:
+            contents.setdefault(f"content of {stage}", set()).add(manifest.get("content", ""))
+    versions = {"lm_eval": report.versions.get("lm_eval")}
+    return {**evaluations, **{name: sorted(each) for name, each in contents.items()}, **versions}
+
+
+def _leaderboard(protocol: str, reports: Mapping[str, FinishedReport]) -> Leaderboard:
+    scores = pd.concat(
+        [report.scores.assign(report=name) for name, report in reports.items()], ignore_index=True
+    )
+    scores = scores.loc[(scores["slice"] == "") & ~scores["repeats"]]
+    measured = scores[["task", "metric"]].drop_duplicates().to_dict("records")
+    keys = {(str(row["task"]), "", str(row["metric"])) for row in measured}
+    measures = tuple(
+        measure for measure in measures_of(keys, {}) if not measure.metric.relative_to_teacher
+    )
+    entries = list(_entries(scores, measures))
+    ranked = [measure for measure in measures if measure.metric.higher_is_better is not None]
+    if ranked:
+        entries.sort(key=lambda entry: _rank(entry, ranked[0]))
+    return Leaderboard(protocol, reports, measures, tuple(entries))
+
+
+def _rank(entry: Entry, measure: Measure) -> float:
+    """The smaller the better; an entry without the measure comes last."""
+    if measure not in entry.means:
+        return math.inf
+    value = entry.means[measure].value
+    return -value if measure.metric.higher_is_better else value
+
+
+def _entries(scores: pd.DataFrame, measures: Sequence[Measure]) -> Iterator[Entry]:
+    by_name = {(measure.task, measure.metric.name): measure for measure in measures}
+    means = scores.groupby([*CELL, "task", "metric"], sort=False)["value"].agg(
+        ["mean", "std", "count"]
+    )
+    of_cells: dict[tuple[str, ...], dict[Measure, Mean]] = {}
+    for row in means.reset_index().to_dict("records"):
+        if measure := by_name.get((row["task"], row["metric"])):
+            mean = Mean(row["mean"], row["std"], row["count"])
+            of_cells.setdefault(tuple(row[name] for name in CELL), {})[measure] = mean
+    for (report, teacher, student, method), of_cell in of_cells.items():
+        yield Entry(report, teacher, student, method, of_cell)
