@@ -13,13 +13,19 @@ from stage_commands import job_file
 SMALL = synthetic.Experiment(
     students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
 )
-ATTACK = "</script><script>document.title = 'taken'</script> & <img src=x onerror=alert(1)>"
+ATTACK = (  # on a browser, a spreadsheet, a reader of Markdown, LaTeX, a plot, a terminal
+    "=1+1</script><script>document.title = 'taken'</script> & <img src=x onerror=alert(1)>"
+    "<svg onload=alert(2)> [a](javascript:alert(3)) ![b](http://taken.invalid/b) {{ 7 * 7 }} | `c"
+    " $\\frac{$ \\input{/etc/passwd} \\write18{touch taken} \x1b]0;taken\x07 \x9b2J \0 \u202e"
+)
+LABEL = "=JSD_β <b> [a](javascript:alert(4))"
 ONE_SEED = replace(
     SMALL,
     teachers=("large",),
     seeds=(3,),
     output=ATTACK,
-    labels={"jsd": "JSD_β <b>"},
+    labels={"jsd": LABEL},
+    parts=("hard", ATTACK, "tokens 1-8", "tokens 9-64"),
 )
 
 

@@ -46,7 +46,10 @@ def write(results: Path, experiment: Experiment) -> Path:
     card = {
         "counts": {"train": 8000, "validation": 400, "test": experiment.items},
         "sources": {"numpy": 1200, "pandas": 2700},
-        "warnings": ["12 examples were left out: their response is longer than 256 tokens"],
+        "warnings": [
+            "12 examples were left out: their response is longer than 256 tokens",
+            experiment.output,
+        ],
     }
     write_json(results / "data/docs-00000001/card.json", card)
     write_manifest(results / "data/docs-00000001", "docs-00000001", {}, {"seed": 0})

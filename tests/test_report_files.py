@@ -323,7 +323,8 @@ def test_csv_and_parquet_have_the_same_numbers(made: Made, one_seed: Made) -> No
     for report in (made, one_seed):
         for name in tables_of(report):
             parquet = pd.read_parquet(report.folder / f"tables/{name}.parquet")
-            pd.testing.assert_frame_equal(read_csv(report, name), parquet, check_exact=True)
+            expected = formats.spreadsheet(parquet)  # no formulas
+            pd.testing.assert_frame_equal(read_csv(report, name), expected, check_exact=True)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "＝1"])

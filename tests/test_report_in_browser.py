@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from reports import ATTACK, SMALL, Made
+from reports import ATTACK, LABEL, SMALL, Made
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -15,6 +15,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from synthetic_artifacts import CHECKOUT
+
+from pipeline.runtime.inert import inert
 
 pytestmark = [pytest.mark.xdist_group("report"), pytest.mark.slow]
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
@@ -288,13 +290,15 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
 
 def test_markup_that_a_model_wrote_does_nothing(chrome: Chrome, one_seed: Made) -> None:
     show(chrome, one_seed)
-    assert ATTACK in texts(chrome, "#sample .answer pre")
+    assert inert(ATTACK) in texts(chrome, "#sample .answer pre")
     assert chrome.find_elements(By.CSS_SELECTOR, "#sample script, #sample img") == []
+    assert chrome.find_elements(By.CSS_SELECTOR, "[onload], [onerror], [href^=javascript]") == []
     assert chrome.title == "demo · DistilBench"
     follow(chrome, find(chrome, "#table-main tbody.rows tr:nth-child(3) th a"))
-    assert find(chrome, "#view h2").text.startswith("JSD_β <b>")
+    assert find(chrome, "#view h2").text.startswith(LABEL)
     assert chrome.find_elements(By.CSS_SELECTOR, "#view b") == []
     assert chrome.get_log("browser") == []
+    assert not any("taken" in url for url in fetched(chrome) if not url.startswith("data:"))
 
 
 @pytest.mark.parametrize(

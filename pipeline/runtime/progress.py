@@ -3,12 +3,14 @@
 import sys
 import time
 
+from pipeline.runtime.inert import inert
+
 SECONDS = 10.0  # between two lines
 
 
 def log(text: str) -> None:
     """Prints a line to standard error, which is the job's log."""
-    print(text, file=sys.stderr, flush=True)
+    print(inert(text), file=sys.stderr, flush=True)
 
 
 class ProgressLog:

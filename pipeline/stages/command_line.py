@@ -11,6 +11,7 @@ from types import FrameType
 from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.lock import acquire_lock, release_locks
+from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import log
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
@@ -44,7 +45,7 @@ def run(main: Callable[[], None]) -> None:
         line = _explained(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(inert(f"error: {line}"), file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         release_locks()

@@ -5,6 +5,8 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from pipeline.runtime.inert import inert_line
+
 WIDEST = 100  # columns
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -13,6 +15,7 @@ def show_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
 ) -> None:
     """Prints a table; the columns in `right` are flush right. Plain text is never cut."""
+    rows = [[*map(inert_line, row)] for row in rows]
     if not rows:
         return
     if not sys.stdout.isatty():

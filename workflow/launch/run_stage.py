@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict
 
+from pipeline.runtime.inert import inert
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
 from workflow.launch import gpu_lease, processes
@@ -151,7 +152,7 @@ def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> 
 
 def log(message: str) -> None:
     """Prints a line to stderr, which is a job's log."""
-    print(message, file=sys.stderr, flush=True)
+    print(inert(message), file=sys.stderr, flush=True)
 
 
 def _lease_gpu(leases: contextlib.ExitStack, gpus: list[gpu_lease.Gpu], memory_mb: int) -> None:

@@ -15,6 +15,7 @@ from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.item_sums import ITEM, sum_by_item, sum_calibration
 from pipeline.runtime import costs
 from pipeline.runtime.costs import JobCost
+from pipeline.runtime.inert import inert_line
 
 WITH_COSTS = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
@@ -163,6 +164,8 @@ def _item_sums(evaluations: Mapping[str, Path]) -> pd.DataFrame:
         items.append(sum_by_item(_joined(_read_each(_items, folders))))
         calibration.append(sum_calibration(_joined(_read_each(_calibration, folders))))
     sums = pd.concat([*items, *calibration], ignore_index=True)
+    # a part is named by the task that it is of, and a task may be from anywhere
+    sums["slice"] = sums["slice"].astype("category").map(inert_line)
     return sums.astype(dict.fromkeys(ITEM, "category"))
 
 

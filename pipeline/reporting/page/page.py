@@ -28,6 +28,7 @@ from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
 from pipeline.reporting.sections.contents import Section
 from pipeline.reporting.sections.missing import notes
+from pipeline.runtime.inert import inert
 from pipeline.settings.report import ReportSettings
 
 # Model output is untrusted: everything is escaped except our own style and scripts.
@@ -117,7 +118,7 @@ def render(
     job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
 ) -> str:
     """The page as HTML."""
-    return TEMPLATES.get_template("page.html.jinja").render(
+    html = TEMPLATES.get_template("page.html.jinja").render(
         job=job,
         settings=settings,
         config=configuration(settings),
@@ -140,6 +141,7 @@ def render(
         sources=sources_of(inputs.data_card),
         versions=library_versions(inputs.evaluation_manifests),
     )
+    return inert(html)
 
 
 def _jobs(settings: ReportSettings, inputs: ReportInputs) -> dict[str, object]:

@@ -10,6 +10,7 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.render.units import pair_title
+from pipeline.runtime.inert import inert
 
 ITEMS = 24  # of each task, at most
 BUDGET = 2_500_000  # characters of everything that is shown, about
@@ -37,7 +38,7 @@ class TextTable:
 
     def index(self, text: str) -> int:
         """The index of a text."""
-        return self.indices.setdefault(clipped(text, self.longest), len(self.indices))
+        return self.indices.setdefault(clipped(inert(text), self.longest), len(self.indices))
 
 
 def samples(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.reporting.render.table import Cell, Group, Table
+from pipeline.runtime.inert import inert, inert_line
 
 # A spreadsheet runs a text that begins with one of these, of ordinary or of full width.
 FORMULA = re.compile(r"^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -21,17 +22,17 @@ def write(folder: Path, table: Table) -> None:
 
 def write_data(folder: Path, name: str, data: pd.DataFrame) -> None:
     """The same numbers and texts in CSV and Parquet; in CSV, no text is a formula."""
-    inert(data).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    spreadsheet(data).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     data.to_parquet(folder / f"{name}.parquet", index=False)
 
 
-def inert(data: pd.DataFrame) -> pd.DataFrame:
+def spreadsheet(data: pd.DataFrame) -> pd.DataFrame:
     """The data with an apostrophe before each text that a spreadsheet would run as a formula."""
-    return data.map(lambda value: f"'{value}" if _is_formula(value) else value)
+    return data.map(lambda value: _no_formula(value) if isinstance(value, str) else value)
 
 
-def _is_formula(value: object) -> bool:
-    return isinstance(value, str) and bool(FORMULA.match(value))
+def _no_formula(text: str) -> str:
+    return inert(f"'{text}" if FORMULA.match(text) else text)
 
 
 def markdown(table: Table) -> str:
@@ -57,7 +58,7 @@ def _marked(cell: Cell) -> str:
 
 def _literal(text: str) -> str:
     """The text on one line, without a link, an HTML tag or the end of a cell."""
-    return re.sub(r"([\\`*\[\]|]|<(?=[\w/!?]))", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`$*\[\]|]|<(?=[\w/!?]))", r"\\\1", inert_line(text))
 
 
 def _rows(table: Table) -> Iterator[tuple[Group, tuple[Cell, ...]]]:
