@@ -52,7 +52,7 @@ def drawing(path: Path) -> Iterator[object]:
 
 
 def latex(path: Path) -> Iterator[object]:
-    yield from re.findall(r"\\(?:input|write18|frac)\b", path.read_text())
+    yield from re.findall(r"\\input\{/|\\(?:write18|frac)\b", path.read_text())
 
 
 def pdf(path: Path) -> Iterator[object]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.artifacts.artifact import MANIFEST
-from pipeline.runtime.inert import inert_line
+from pipeline.runtime.inert import inert
 from workflow.commands import snakemake_state
 from workflow.commands.console import duration, show_table
 from workflow.commands.plan import RESULTS, TO_DO
@@ -139,7 +139,7 @@ def last_line(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    lines = [inert_line(line) for line in text.replace("\r", "\n").splitlines()]
+    lines = [inert(line.strip()) for line in text.replace("\r", "\n").splitlines()]
     return next((line for line in reversed(lines) if line), "")
 
 
