@@ -92,7 +92,8 @@ def _replace(target: Path, temporary: Path) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """`value` as JSON with sorted keys, for people to read and for digests to agree."""
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict:

@@ -81,7 +81,7 @@ class ArtifactStore:
         """The ids of all artifacts behind a `grid.csv`; empty without such a file."""
         if not grid.is_file():
             return frozenset()
-        with grid.open(newline="") as file:
+        with grid.open(encoding="utf-8", newline="") as file:
             waiting = [value for row in csv.DictReader(file) for value in _ids(row)]
         ancestors: set[str] = set()
         while waiting:

@@ -125,7 +125,7 @@ def write(path: Path, manifests: Manifests) -> None:
     whole = compact(manifests)
     artifacts = ",\n".join(_members(whole.pop("artifacts")))
     lines = [*_members(whole), f'"artifacts": {{\n{artifacts}\n}}']
-    path.write_text("{" + ",\n".join(lines) + "}\n")
+    path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
 
 
 def _members(value: Mapping[str, object]) -> list[str]:
