@@ -356,5 +356,7 @@ def test_a_page_on_paper_has_no_controls(chrome: Chrome, made: Made) -> None:
     try:
         assert seen(chrome, "nav, .controls, .files") == []
         assert seen(chrome, "#table-main")
+        figure, page = find(chrome, "#summary .plot img"), find(chrome, "main")
+        assert figure.size["width"] > page.size["width"] / 2
     finally:
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -34,7 +34,7 @@ def scope(results: Results) -> str:
     items: dict[str, int] = {}
     for (_, task, _, _), matrix in results.items.items():
         items[task] = max(items.get(task, 0), matrix.weights.shape[1])
-    measured = " and ".join(f"{n} items of {task}" for task, n in sorted(items.items()))
+    measured = " and ".join(_items_of(task, count) for task, count in sorted(items.items()))
     counts = (
         counted(len({row.method for row in trained}), "method"),
         counted(len({pair.student for pair in results.pairs}), "student"),
@@ -42,6 +42,10 @@ def scope(results: Results) -> str:
         counted(len(seeds), "seed"),
     )
     return f"{', '.join(counts)}: {counted(len(ids), 'trained student')}, measured on {measured}."
+
+
+def _items_of(task: str, count: int) -> str:
+    return f"{count:,} held-out items" if task == "heldout" else f"{count:,} items of {task}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -49,11 +49,11 @@ def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]
             f"On the teacher's {k} most likely tokens some losses are more than {BOUND:.0%} off "
             f"their value on the whole vocabulary: {', '.join(biased)}. That was measured "
             "on the large teacher of configs/docstrings.yaml, with default hyperparameters "
-            "(docs/sparse_support.md); `teacher: live` has no such error."
+            "(docs/sparse_support.md). A live teacher has no such error."
         )
     if unknown := [name for name in cached if name not in nearest]:
         texts.append(
-            f"How far {', '.join(unknown)} are put off by seeing only the teacher's {k} most "
-            "likely tokens was not measured."
+            f"For {', '.join(unknown)} the bias due to seeing only the teacher's {k} most likely "
+            "tokens was not measured."
         )
     return texts

@@ -119,6 +119,7 @@ ANY = re.compile(
     ),
     re.IGNORECASE,
 )
+CLOSING = r"([).,;:]*)"  # what follows a term closely, and would else begin the next line
 
 
 def term_in(text: str) -> Term | None:
@@ -132,11 +133,13 @@ def explained(text: str) -> Markup:
     seen: set[Term] = set()
 
     def button(match: re.Match[str]) -> str:
-        term = term_in(match[0])
+        term, closing = term_in(match[0]), match[match.re.groups]
         if term is None or term in seen:
             return match[0]
         seen.add(term)
+        words = match[0].removesuffix(closing)
         about = f'popovertarget="{term.address}" title="{escape(term.meaning)}"'
-        return f'<button type="button" class="term" {about}>{match[0]}</button>'
+        opener = f'<button type="button" class="term" {about}>{words}</button>'
+        return f'<span class="unbroken">{opener}{closing}</span>' if closing else opener
 
-    return Markup(ANY.sub(button, str(escape(text))))
+    return Markup(re.sub(f"(?:{ANY.pattern}){CLOSING}", button, str(escape(text)), flags=re.I))
