@@ -5,14 +5,17 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from snaking import Copy, edited
 
+from workflow.commands.partial_report import STOPPED, PartialReport
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
+from workflow.jobs.jobs import Jobs
 
 pytestmark = pytest.mark.xdist_group("chain")
 
@@ -25,7 +28,7 @@ def asked(copy: Copy, config: dict[str, Any]) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=copy.folder, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hot(chain: Copy, tiny: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """An experiment after a run in which one row has failed for good, and what that run said."""
     rows = {"sft": None, "jsd": None, "hot": {"method": "sft", "training": {"learning_rate": 1e30}}}
@@ -68,6 +71,21 @@ def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
     assert why in page.partition('id="missing">')[2].partition('id="scores">')[0]
     assert "A partial report: 1 cell of the grid missing (hot)" in page
     assert not (chain.folder / "results/hot/report").exists()
+
+
+def test_a_job_that_was_asked_to_stop_has_not_failed(
+    chain: Copy, hot: tuple[dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(chain.folder)
+    grid = Grid(validate(hot[0]))
+    log = Path(f"results/logs/students/{grid.student('hot', 'small', 'large', 1).id}.log")
+    text = log.read_text()
+    assert PartialReport(Jobs(grid)).has_failures
+    log.write_text(f"{text}{STOPPED} 2; finished work is kept, rerun to resume\n")
+    report = PartialReport(Jobs(grid))
+    assert not report.has_failures
+    assert [cell.why for cell in report.missing] == ["not yet run"]
+    log.write_text(text)
 
 
 def test_where_no_method_is_evaluated_there_is_nothing_to_report(chain: Copy, tiny: dict[str, Any]):
