@@ -254,3 +254,15 @@ def test_the_wall_time_is_that_of_the_longest_way_through_the_slots():
     assert wall_seconds(jobs, seconds, slots=2) == 1 + 5 + 4
     assert wall_seconds([last], {last.id: 4.0}, slots=3) == 4
     assert wall_seconds([], {}, slots=2) == 0
+
+
+def test_a_rename_is_said_and_so_is_what_no_cell_uses(chain: Copy, tiny: dict[str, Any]):
+    rows = {"sft": None, "js": {"method": "jsd"}, "gkd": None}
+    renamed = edited(tiny, {"methods": rows, "grid.0.methods": ["sft", "js"]})
+    was = Grid(validate(tiny)).student("jsd", "small", "large", 1)
+    now = Grid(validate(renamed)).student("js", "small", "large", 1)
+    why = steps(chain, renamed)[now.path.removeprefix("results/")]["why"]
+    assert (why["kind"], why["was"]) == ("renamed", was.id)
+    assert asked(chain, renamed).stdout.startswith("no cell of the grid uses methods.gkd\n")
+    twin = edited(tiny, {"methods": {"sft": None, "jsd": None, "js": {"method": "jsd"}}})
+    assert steps(chain, twin)[now.path.removeprefix("results/")]["why"]["kind"] == "new"

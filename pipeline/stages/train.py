@@ -86,6 +86,16 @@ def check_positions(run: TrainingRun, options: TrainOptions) -> None:
         positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
 
 
+def warn_of_repeated_prompts(run: TrainingRun) -> None:
+    """Says where a step asks a prompt twice: its samples are drawn alike, and are equal."""
+    batch, texts = run.settings.training.batch_size, len(run.train_set)
+    if batch > texts and not run.policy.is_off_policy:
+        log(
+            f"warning: a step of {batch} texts has each of the {texts} prompts more than once, and "
+            "the samples of a prompt within a step are equal"
+        )
+
+
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
     if options.cache is not None:
         for source in options.texts or [options.tokens]:
@@ -166,6 +176,7 @@ def run(options: TrainOptions) -> None:
 
     run = compile_for_gpu(assemble(options, settings))
     check_positions(run, options)
+    warn_of_repeated_prompts(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workflow.commands.console import duration, show_table
+from workflow.config import name_checks
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import ArtifactStore
@@ -48,6 +49,7 @@ class Plan:
     steps: tuple[Step, ...]
     reused: dict[str, int]  # artifacts by stage
     changes: tuple[str, ...]  # of the configuration, since the last report
+    unused: tuple[str, ...]  # keys of the configuration that no cell uses
     slots: int
     wall_seconds: float
     gpu_mb: int  # of a GPU's memory, without which one of the jobs fails; 0: they need none
@@ -89,6 +91,7 @@ def plan_of(jobs: Jobs, slots: int) -> Plan:
         (*steps, *_last_steps(jobs, reasons)),
         _reused(jobs),
         _configuration_changes(jobs),
+        tuple(name_checks.unused(jobs.grid.experiment)),
         slots,
         wall_seconds(jobs.unfinished, seconds, slots),
         max((step.cost.least_gpu_mb for step in steps if step.cost), default=0),
@@ -121,6 +124,8 @@ def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
 
 def show(plan: Plan) -> None:
     """Prints the plan for people."""
+    if plan.unused:
+        print(f"no cell of the grid uses {', '.join(plan.unused)}\n")
     reused = sum(plan.reused.values())
     if not plan.steps:
         print(f"{plan.experiment}: nothing to do; {reused} artifacts are up to date")

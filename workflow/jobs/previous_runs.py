@@ -77,6 +77,15 @@ class ArtifactStore:
 
         return max(manifests, key=nearness, default="")
 
+    @cached_property
+    def _by_digest(self) -> Mapping[tuple[str, str], str]:
+        return {(stage, id.rpartition("-")[2]): id for id, stage in self.stages.items()}
+
+    def renamed(self, artifact: Artifact) -> str:
+        """The id of an artifact of the same settings and inputs under another name, or nothing."""
+        id = self._by_digest.get((artifact.stage, artifact.id.rpartition("-")[2]), "")
+        return "" if id == artifact.id else id
+
     def ancestors(self, grid: Path) -> frozenset[str]:
         """The ids of all artifacts behind a `grid.csv`; empty without such a file."""
         if not grid.is_file():

@@ -19,7 +19,7 @@ RESULTS = Path("results")
 class Reason:
     """Why one job would run."""
 
-    kind: str  # new, settings, inputs, code, lost, unfinished or damaged
+    kind: str  # new, renamed, settings, inputs, code, lost, unfinished or damaged
     text: str  # equal for jobs that one change makes run
     was: str = ""  # the artifact whose place this one takes
     inputs: tuple[str, ...] = ()  # those that it doesn't share with that one
@@ -54,6 +54,9 @@ class Reasons:
             return self._of_outdated(artifact)
         if reason := _of_lost(artifact):
             return reason
+        former = self.store.renamed(artifact)
+        if former and former not in self._used:
+            return Reason("renamed", "renamed: a name is a part of an id, so it is new", former)
         before = self.previous(artifact)
         manifest = self.store.manifest(artifact.stage, before) if before else None
         if manifest is None:

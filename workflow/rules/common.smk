@@ -1,7 +1,7 @@
 from snakemake.settings.types import RerunTrigger
 
 from workflow.commands import partial_report
-from workflow.config import load
+from workflow.config import load, name_checks
 from workflow.grid.grid import Grid
 from workflow.launch import run_lock
 from workflow.jobs.jobs import OUTDATED, Jobs
@@ -48,6 +48,8 @@ if workflow.is_main_process:
 
 
 onstart:
+    if unused := name_checks.unused(GRID.experiment):
+        logger.info(f"no cell of the grid uses {', '.join(unused)}")
     run_lock.register_snakemake(JOBS.experiment)
     JOBS.move_damaged_aside(logger.info)
     JOBS.prepare_run(is_forced())
