@@ -82,6 +82,8 @@ BUDGET = {
     "validations": 2,
     "validation_texts": 4,
     "precision": "float32",
+    "keep": "best",
+    "keep_by": "rouge_l",
 }
 Key = tuple[str | int, ...]
 Config = dict[str, Any]
@@ -140,6 +142,13 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "live": {"method": "forward_kl", "teacher": "live", "text": "teacher"},
                 "rs_kd": {"draws": 5},
                 "mckd": {"relabelling_stages": 1},
+                "atkd_gkd": {
+                    "method": "gkd",
+                    "loss": {"name": "atkd", "base": "tvd"},
+                    "initial_sft": {"steps": 3},
+                },
+                "parts": {"loss": "jsd", "policy": {"name": "switch", "gold_share": 0.3}},
+                "learns": {"method": "reverse_kl", "update": "online_module"},
             },
             "grid": [
                 {
