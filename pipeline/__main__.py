@@ -54,7 +54,10 @@ def add_flags(parser: argparse.ArgumentParser, options_type: type) -> None:
 def _converter(annotated: object) -> Callable[[str], object]:
     """The type of a field, without None; a job is read from its file."""
     (kind,) = {*(get_args(annotated) or [annotated])} - {NoneType}
-    return _read_job if kind is Job else kind
+    if kind is Job:
+        return _read_job
+    assert isinstance(kind, type)
+    return kind
 
 
 def _read_job(path: str) -> Job:

@@ -9,7 +9,7 @@ import jinja2
 from pipeline import publishing
 from pipeline.artifacts import artifact
 from pipeline.publishing.merging import merge, tidy
-from pipeline.reporting.render.formats import inert
+from pipeline.reporting.render.formats import spreadsheet
 
 PAGE, TABLE = "index.html", "leaderboard.csv"
 TEMPLATES = jinja2.Environment(
@@ -33,7 +33,7 @@ def main(*, reports: Sequence[Path], out: Path) -> int:
     with artifact.atomic_write(out) as folder:
         folder.mkdir()
         (folder / PAGE).write_text(page, encoding="utf-8")
-        inert(tidy(leaderboards)).to_csv(folder / TABLE, index=False)
+        spreadsheet(tidy(leaderboards)).to_csv(folder / TABLE, index=False)
     print(out / PAGE)
     print(out / TABLE)
     return 0

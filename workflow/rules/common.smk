@@ -57,4 +57,5 @@ onstart:
 
 onerror:
     # what is finished has changed since the plan
-    logger.info(partial_report.after_failure(Jobs(GRID, finished_input, ignores_code_changes)))
+    jobs = Jobs(GRID, finished_input, ignores_code_changes)
+    logger.info(partial_report.after_failure(jobs))
