@@ -116,7 +116,7 @@ def test_report_grid_configuration_provenance_and_items_are_published(results: P
     publish.publish("demo", results)
     folder = results / "published/demo"
     names = {path.name for path in folder.iterdir()}
-    beside = {"index.html", "scores.parquet", "tables", "plots", "manifest.json"}
+    beside = {"index.html", "scores.parquet", "tables", "plots", "paper", "manifest.json"}
     assert names == beside | {
         "grid.csv",
         "config.json",
