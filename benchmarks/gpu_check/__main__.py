@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.machine import describe
-from benchmarks.gpu_check.run import CHECKS, Plan, outcomes
+from benchmarks.gpu_check.run import CHECKS, CPU_PATIENCE, WHOLE_RUN, Plan, outcomes
 
 
 def main() -> int:
@@ -22,7 +22,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--only", nargs="+", choices=CHECKS, default=CHECKS, metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=450.0, help="for the whole run")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=WHOLE_RUN,
+        help=f"for the whole run on a GPU; a CPU is given {CPU_PATIENCE} times as long",
+    )
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"))
     options = parser.parse_args()
 
