@@ -9,6 +9,7 @@ from scipy import stats
 
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.gap_closed import baseline_of
 from pipeline.reporting.analysis.limits import limits_of_seeds
@@ -249,6 +250,23 @@ def test_parts_of_a_task_have_intervals_and_no_letters() -> None:
     assert len(results.slice_measures) == 1
     assert {measure for _, measure in comparisons.intervals} == set(results.slice_measures)
     assert not comparisons.letters
+
+
+def test_pairs_whose_items_differ_are_compared_each_on_its_own() -> None:
+    values = drawn(MEANS, 3)
+    fewer = {replace(cell, teacher="small"): scores[1:] for cell, scores in values.items()}
+    alone, together = (
+        assemble(made(cells, part="hard"), {}) for cells in (fewer, {**values, **fewer})
+    )
+    (measure,) = together.slice_measures
+    expected = differences_of(alone, measure)[Pair("small", "student")]
+    differences = differences_of(together, measure)
+    assert {of_pair[0].item_count for of_pair in differences.values()} == {ITEMS, ITEMS - 1}
+    for difference, as_if_alone in zip(
+        differences[Pair("small", "student")], expected, strict=True
+    ):
+        assert difference.p_value == as_if_alone.p_value
+        assert difference.checkpoint_p_value == as_if_alone.checkpoint_p_value
 
 
 def test_an_interval_of_a_mean_over_items_alone_is_students() -> None:

@@ -135,25 +135,41 @@ def tested_as_family(
 
 
 def _p_values(compared: Sequence[GroupComparison]) -> Iterator[PValues]:
-    """P-values of all groups, their sign flips being the same.
+    """P-values of all groups, in their order.
 
     With one seed both tests are over items, and the larger p-value counts: Student's t is too
     small where only few items differ.
     """
-    units = [comparison.units for comparison in compared]
-    starts = np.cumsum([0, *map(len, units)])[:-1]
-    shifted = list(zip(compared, starts, strict=True))
-    flipped = sign_flip_p_values(
-        np.concatenate(units),
-        np.concatenate([comparison.group.first + start for comparison, start in shifted]),
-        np.concatenate([comparison.group.second + start for comparison, start in shifted]),
-    )
-    ends = np.cumsum([len(comparison.hypotheses) for comparison in compared])[:-1]
-    for comparison, checkpoints in zip(compared, np.split(flipped, ends), strict=True):
+    for comparison, checkpoints in zip(compared, _sign_flips(compared), strict=True):
         methods = comparison.estimates.p_values()
         if len(comparison.group.seeds) == 1:
             methods = np.maximum(methods, checkpoints)
         yield PValues(checkpoints, methods)
+
+
+def _sign_flips(compared: Sequence[GroupComparison]) -> list[np.ndarray]:
+    """Each group's p-values over items; groups with equally many items share their flips.
+
+    Pairs of two teachers may differ in items: a text without a token that is hard for its teacher
+    has no score on hard tokens.
+    """
+    by_item_count: dict[int, list[int]] = {}
+    for i, comparison in enumerate(compared):
+        by_item_count.setdefault(comparison.units.shape[1], []).append(i)
+    p_values = [np.empty(0)] * len(compared)
+    for members in by_item_count.values():
+        units = [compared[i].units for i in members]
+        pairs = [(compared[i].group.first, compared[i].group.second) for i in members]
+        starts = np.cumsum([0, *map(len, units)])[:-1]
+        first, second = (
+            np.concatenate([rows + start for rows, start in zip(side, starts, strict=True)])
+            for side in zip(*pairs, strict=True)
+        )
+        flipped = sign_flip_p_values(np.concatenate(units), first, second)
+        ends = np.cumsum([len(rows) for rows, _ in pairs])[:-1]
+        for i, of_group in zip(members, np.split(flipped, ends), strict=True):
+            p_values[i] = of_group
+    return p_values
 
 
 def _differences(
