@@ -1,12 +1,15 @@
-"""Texts become ids whole: with an EOS to learn, and left out and counted where too long."""
+"""Texts become ids: with an EOS to learn, and left out or cut, and counted, where too long."""
 
 from pathlib import Path
 
 import pytest
 from tokenizers import pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from word_pieces import byte_level
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_texts
+from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
@@ -66,6 +69,69 @@ def test_the_end_counts_towards_the_limit():
     assert (short.columns["example_id"], short.long_responses) == ([], 1)
 
 
+def test_a_cut_text_keeps_its_start_within_all_limits_and_has_no_end():
+    rows = [
+        example("short", "the cat", "runs"),
+        example("long-prompt", "the red cat sleeps in the barn " * 9, "runs"),
+        example("long-response", "the cat", "the blue dog runs over the field " * 9),
+    ]
+    limits = TokensSettings(
+        prompt_tokens=12, response_tokens=12, total_tokens=20, too_long="cut", bos=False
+    )
+    kept = encode(rows, WORDS, limits)
+    whole = encode(rows, WORDS, TokensSettings(prompt_tokens=999, response_tokens=999))
+    prompts, responses = kept.columns["prompt_ids"], kept.columns["response_ids"]
+    whole_prompts, whole_responses = whole.columns["prompt_ids"], whole.columns["response_ids"]
+    assert prompts == [ids[:12] for ids in whole_prompts]
+    assert responses[0] == whole_responses[0]
+    assert responses[1] == whole_responses[1][: 20 - 12]
+    assert responses[2] == whole_responses[2][:12]  # its own limit comes before that of both
+    counts = describe(kept)
+    assert (counts["examples"], counts["cut_prompts"], counts["cut_responses"]) == (3, 1, 1)
+    assert [ids[-1] == WORDS.eos_token_id for ids in responses] == [True, True, False]
+    assert "don't teach to stop: long-response" in kept.warnings("train")[1]
+
+
+def test_a_total_limit_leaves_out_what_fits_both_of_the_others():
+    rows = [example("a", "the red cat sleeps", "in the barn")]
+    prompt, response = (
+        len(encode(rows, WORDS, ROOMY).columns[f"{name}_ids"][0]) for name in ("prompt", "response")
+    )
+    fits, short = (
+        encode(
+            rows,
+            WORDS,
+            TokensSettings(
+                prompt_tokens=prompt, response_tokens=response + 9, total_tokens=prompt + room
+            ),
+        )
+        for room in (response, response - 1)
+    )
+    assert fits.columns["example_id"] == ["a"]
+    assert (short.columns["example_id"], short.long_responses) == ([], 1)
+
+
+@pytest.mark.parametrize("total", [100, 200])
+def test_a_total_that_limits_nothing_or_all_is_refused(total: int):
+    with pytest.raises(ValueError, match=r"more than prompt_tokens \(100\) and less than both"):
+        TokensSettings(prompt_tokens=100, response_tokens=100, total_tokens=total)
+
+
+def test_texts_begin_with_bos_or_with_nothing_for_all_who_read_their_tokenizer(tmp_path: Path):
+    begun = byte_level(begins=True)
+    for bos, before in ((True, [begun.bos_token_id]), (False, [])):
+        settings = ROOMY.model_copy(update={"bos": bos})
+        out = tokenized(tmp_path / str(bos), begun, "runs", settings)
+        (text,) = read_texts(out / "train.parquet")
+        assert (begun.bos_token_id in text.prompt_ids) == bos
+        assert Encoder(load_tokenizer(out)).prefix == before
+        assert vocabulary.conventions_of_texts(out).before == before
+        assert (
+            load_tokenizer(out)("the cat")["input_ids"]
+            == before + begun("the cat", add_special_tokens=False)["input_ids"]
+        )
+
+
 def test_plain_text_loses_nothing_in_pieces():
     text = "the red cat sleeps in the barn and the blue dog runs over the field"
     limits = TokensSettings(prompt_tokens=4, response_tokens=3)
@@ -115,21 +181,28 @@ def test_tokens_over_the_border_are_counted_and_said():
     assert kept.warnings("test")[0].endswith(": over")
 
 
-def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
-    data, words, out = (tmp_path / name for name in ("data", "words", "tokens"))
+def tokenized(
+    folder: Path, words: PreTrainedTokenizerFast, response: str, settings: TokensSettings
+) -> Path:
+    """The artifact of one example in each split."""
+    data, saved_words, out = (folder / name for name in ("data", "words", "tokens"))
     template = {"with_input": "{input}", "without_input": f"{END}{{instruction}}\n"}
-    rows = [Example("the cat", "", (f"runs {END}",), "here")]
+    rows = [Example("the cat", "", (response,), "here")]
     found = assign_ids(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
-    data.mkdir()
+    data.mkdir(parents=True)
     for split, identified in found.items():
         columns_of = example_columns(identified, Template(**template))
         schemas.write(data / f"{split}.parquet", columns_of, schemas.EXAMPLES)
-    settings = {"settings": {"template": template}, "id": "data"}
-    artifact.write_json(data / artifact.MANIFEST, settings)
-    WORDS.save_pretrained(words / "model")
-    job = artifact.Job("tokens", "x", ROOMY.model_dump())
-    run(TokenizeOptions(job=job, data=data, tokenizer=words, out=out))
+    manifest = {"settings": {"template": template}, "id": "data"}
+    artifact.write_json(data / artifact.MANIFEST, manifest)
+    words.save_pretrained(saved_words / "model")
+    job = artifact.Job("tokens", "x", settings.model_dump())
+    run(TokenizeOptions(job=job, data=data, tokenizer=saved_words, out=out))
+    return out
 
+
+def test_the_stage_keeps_tokenizer_and_template_with_the_texts(tmp_path: Path):
+    out = tokenized(tmp_path, WORDS, f"runs {END}", ROOMY)
     (text,) = read_texts(out / "test.parquet")
     end = WORDS.eos_token_id
     assert (text.prompt_ids[0], text.prompt_ids.count(end)) == (end, 1)  # the template's

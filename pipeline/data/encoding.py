@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from transformers import AddedToken, PreTrainedTokenizerBase
+from tokenizers.processors import TemplateProcessing
+from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipeline.data.examples import Piece, Pieces, join_pieces
 
@@ -181,6 +182,23 @@ class Encoder:
             ]
         )
         return tokenizer
+
+
+def without_bos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, which now adds nothing to any text, and is saved and loaded so.
+
+    Raises: ValueError for a tokenizer that is none of the `tokenizers` library.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(
+            f"tokens.bos = false: {type(tokenizer).__name__} is none of the `tokenizers` library, "
+            "so that its BOS can't be taken off; allowed: true"
+        )
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A", pair="$A $B", special_tokens=[]
+    )
+    tokenizer.add_bos_token = False  # which families make their post-processor of when loaded
+    return tokenizer
 
 
 def _rest(first: list[int], whole: list[int]) -> list[int] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 RENAMED = "renamed_keys"  # the types of pydantic's errors
@@ -16,6 +16,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     renamed_keys: ClassVar[dict[str, str]] = {}  # former name of a key -> its name
     filled_in: ClassVar[tuple[str, ...]] = ()  # keys that the workflow sets, and no user
+    # Keys that came later: left out at their defaults, so that the ids of artifacts, which are
+    # digests of settings, stay as they were before there were such keys.
+    later_keys: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -25,6 +28,14 @@ class Settings(BaseModel):
             pairs = ", ".join(f"{old} is now called {new}" for old, new in former.items())
             raise PydanticCustomError(RENAMED, "{pairs}", {"pairs": pairs, "renamed": former})
         return block
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        at_default = {
+            key for key in self.later_keys if getattr(self, key) == fields[key].get_default()
+        }
+        return {key: value for key, value in dump(self).items() if key not in at_default}
 
     @model_validator(mode="wrap")
     @classmethod

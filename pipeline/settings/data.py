@@ -122,7 +122,27 @@ class DataSettings(Settings):
 
 
 class TokensSettings(Settings):
-    """The longest prompt and response; a longer example is left out and counted, never cut."""
+    """The longest prompt and response, and what becomes of a longer one, which is counted."""
+
+    later_keys = ("total_tokens", "too_long", "bos")
 
     prompt_tokens: Count = 256
-    response_tokens: Count = 256
+    response_tokens: Count = 256  # EOS included
+    total_tokens: Count | None = None  # of prompt and response; null: both may have their longest
+    too_long: Literal["leave_out", "cut"] = "leave_out"  # cut: at the end, which loses its EOS
+    bos: bool = True  # whether texts begin as the tokenizer begins any text; false: with nothing
+
+    @model_validator(mode="after")
+    def _total_limits(self) -> "TokensSettings":
+        longest = self.prompt_tokens + self.response_tokens
+        if self.total_tokens is not None and not self.prompt_tokens < self.total_tokens < longest:
+            raise ValueError(
+                f"total_tokens = {self.total_tokens}: allowed: more than prompt_tokens "
+                f"({self.prompt_tokens}) and less than both together ({longest})"
+            )
+        return self
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest text, prompt and response together."""
+        return self.total_tokens or self.prompt_tokens + self.response_tokens

@@ -1,9 +1,8 @@
 """The tasks that a checkpoint is evaluated on, and how."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.methods.ranges import Count, Line, NonNegativeCount
 from pipeline.settings.base import Settings
@@ -90,14 +89,12 @@ class Evaluation(Settings):
 class GenerationSettings(Settings):
     """How the responses of a task are written."""
 
+    later_keys = ("prompt_tokens",)
+
     sampling: Sampling
     decoding_seeds: list[int]
     max_new_tokens: Count
     prompt_tokens: Count | None = None  # the longest prompt that is asked; null: all are
-
-    @model_serializer(mode="wrap")
-    def _without_what_limits_nothing(self, dump: Callable[[Any], dict]) -> dict[str, Any]:
-        return {key: value for key, value in dump(self).items() if value is not None}
 
     @model_validator(mode="after")
     def _draws_or_not(self) -> "GenerationSettings":

@@ -41,7 +41,7 @@ class TrainTokenizerOptions:
 
 @dataclass(frozen=True)
 class TokenizeOptions:
-    """Encodes examples as token ids; one that is too long is left out and counted, never cut."""
+    """Encodes examples as token ids; one that is too long is left out or cut, and counted."""
 
     job: JobFile
     data: Data

@@ -1,13 +1,18 @@
-"""Encodes prompts and responses, and counts what is too long or has a special token's text."""
+"""Encodes prompts and responses, and counts what is too long or has a special token's text.
+
+A text that is too long is left out, or cut at its end: the prompt at its own limit, the response at
+its own and at that of both together. EOS counts, so a response that was cut has none: a student
+isn't taught to stop where its text was cut.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.encoding import Encoder, Pair
+from pipeline.data.encoding import Encoder, Pair, without_bos
 from pipeline.data.examples import Piece, Pieces, prompt_pieces
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
@@ -20,6 +25,8 @@ NAMED = 5  # ids in a warning
 COUNTS = {  # what is counted of the examples of a split, and what a warning says of them
     "long_prompts": None,
     "long_responses": None,
+    "cut_prompts": "have a prompt that was cut at its end",
+    "cut_responses": "have a response that was cut at its end: they don't teach to stop",
     "special_texts": "have the text of a special token, which is read as plain text",
     "merged_borders": "have a token that reaches from the prompt into the response; the prompt's "
     "ids are kept, and the response is tokenized separately",
@@ -78,10 +85,11 @@ def encode(
     ids = [row["example_id"] for row in rows]
     marked_pairs = [marks(pair, settings) for pair in pairs]
     short_enough = [index for index, marked in enumerate(marked_pairs) if not marked & TOO_LONG]
+    texts = [cut(pairs[index], tokenizer.eos_token_id, settings) for index in short_enough]
     columns = (
         [ids[index] for index in short_enough],
-        [pairs[index].prompt_ids for index in short_enough],
-        [[*pairs[index].response_ids, tokenizer.eos_token_id] for index in short_enough],
+        [prompt_ids for prompt_ids, _ in texts],
+        [response_ids for _, response_ids in texts],
     )
     counted = {
         what: [id for id, marked in zip(ids, marked_pairs, strict=True) if what in marked]
@@ -90,14 +98,25 @@ def encode(
     return Kept(dict(zip(schemas.TOKENS.names, columns, strict=True)), counted)
 
 
+def cut(pair: Pair, end: int, settings: TokensSettings) -> tuple[list[int], list[int]]:
+    """The ids of prompt and response within the limits; the response ends with EOS if it fits."""
+    prompt = pair.prompt_ids[: settings.prompt_tokens]
+    most = min(settings.response_tokens, settings.longest - len(prompt))
+    return prompt, [*pair.response_ids, end][:most]
+
+
 def marks(pair: Pair, settings: TokensSettings) -> set[str]:
     """The categories that an example is counted in; for one left out, the reasons alone."""
-    too_long = {
-        "long_prompts": len(pair.prompt_ids) > settings.prompt_tokens,
-        "long_responses": len(pair.response_ids) + 1 > settings.response_tokens,  # with EOS
-    }
+    prompt, response = len(pair.prompt_ids), len(pair.response_ids) + 1  # with EOS
+    left = settings.longest - min(prompt, settings.prompt_tokens)
+    long_prompt = prompt > settings.prompt_tokens
+    long_response = response > min(settings.response_tokens, left)
     seen = {"special_texts": pair.has_special_text, "merged_borders": pair.is_merged}
-    return {what for what, so in (too_long if any(too_long.values()) else seen).items() if so}
+    if settings.too_long == "cut":
+        seen |= {"cut_prompts": long_prompt, "cut_responses": long_response}
+    elif long_prompt or long_response:
+        seen = {"long_prompts": long_prompt, "long_responses": long_response}
+    return {what for what, so in seen.items() if so}
 
 
 def prompt_of(row: Mapping, template: Template | None) -> Pieces:
@@ -111,7 +130,7 @@ def encode_plain(
     texts: list[str], tokenizer: PreTrainedTokenizerBase, settings: TokensSettings
 ) -> dict[str, list]:
     """Plain text in pieces of a prompt's and a response's length, after one EOS as the prompt."""
-    size, end = settings.prompt_tokens + settings.response_tokens, tokenizer.eos_token_id
+    size, end = settings.longest, tokenizer.eos_token_id
     columns: dict[str, list] = {name: [] for name in schemas.TOKENS.names}
     for number, ids in enumerate(Encoder(tokenizer).texts(texts)):
         for first in range(0, len(ids), size):
@@ -161,6 +180,9 @@ def run(options: TokenizeOptions) -> None:
     command_line.begin(options.out, options.job, inputs)
     conventions = vocabulary.conventions_of_model(options.tokenizer)
     tokenizer = load_tokenizer(options.tokenizer)
+    if not settings.bos:
+        tokenizer = without_bos(tokenizer)
+        conventions = replace(conventions, before=[])
     made_with = Making(tokenizer, settings, template_of(options.data))
 
     with artifact.atomic_write(options.out) as folder:

@@ -181,7 +181,10 @@ def _position_faults(experiment: Experiment, methods: Sequence[Method]) -> Itera
 def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator[_TextLength]:
     tokens, evaluation = experiment.tokens, experiment.evaluation
     prompt = {PROMPT_KEY: tokens.prompt_tokens}
-    yield _TextLength(prompt | {"tokens.response_tokens": tokens.response_tokens})
+    if tokens.total_tokens is not None:
+        yield _TextLength({"tokens.total_tokens": tokens.total_tokens})
+    else:
+        yield _TextLength(prompt | {"tokens.response_tokens": tokens.response_tokens})
     if any(method.text == "teacher" or method.relabelling_stages for method in methods):
         new_tokens = experiment.teacher_text.max_new_tokens
         yield _TextLength(prompt | {"teacher_text.max_new_tokens": new_tokens})

@@ -245,8 +245,7 @@ def _key_values(model: Size) -> int:
 
 def _positions(grid: Grid) -> int:
     """Positions of a text: half of what is allowed."""
-    tokens = grid.experiment.tokens
-    return (tokens.prompt_tokens + tokens.response_tokens) // 2
+    return grid.experiment.tokens.longest // 2
 
 
 @cache
