@@ -6,7 +6,7 @@ entry there must not rerun them.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,14 +43,20 @@ class Hyperparameter:
         """`value` as the field takes it. Raises ValueError saying what is allowed."""
         if self.is_base_divergence and value not in base_divergences():
             raise ValueError(f"Input should be one of {', '.join(base_divergences())}")
-        kind = getattr(ranges, self.annotation, None) or BUILT_IN[self.annotation]
         try:
-            checked = TypeAdapter(kind).validate_python(value)
+            checked = _reader(self.annotation)(value)
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"]) from None
         if isinstance(value, bool) and not isinstance(checked, bool):
             raise ValueError("a boolean is no number")
         return checked
+
+
+@cache
+def _reader(annotation: str) -> Callable[[object], object]:
+    """Reads the values of a field, which has a range of ours or a type of Python's."""
+    kind = getattr(ranges, annotation, None) or BUILT_IN[annotation]
+    return TypeAdapter(kind).validate_python
 
 
 @cache
@@ -90,6 +96,7 @@ def _hyperparameter(node: ast.stmt) -> Hyperparameter | None:
     return Hyperparameter(node.target.id, annotation, ast.literal_eval(node.value))
 
 
+@cache
 def class_constant(kind: Kind, name: str, constant: str, default: object) -> object:
     """A class attribute of a component; `default` if it has none."""
     for node in source_of(kind, name).body:

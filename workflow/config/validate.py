@@ -1,6 +1,5 @@
 """Reads a configuration, or says in a line what is wrong with it, before any job starts."""
 
-import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,36 +91,40 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from name_checks.name_faults(experiment)
     yield from unknown
     yield from name_checks.filled_in_faults(experiment)
-    yield from _method_faults(experiment)
+    methods, faults = _resolved_methods(experiment)
+    yield from faults
+    for row, method in methods.items():
+        yield from _missing_input_faults(experiment, f"methods.{row}", method)
     yield from _training_faults(experiment)
-    yield from _cache_faults(experiment)
+    yield from _cache_faults(experiment, methods)
     yield from _grid_faults(experiment)
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
     yield from report_checks.faults(experiment)
     if not unknown and not earlier:
         yield from _protocol_faults(experiment)
-        yield from model_checks.faults(experiment, list(_valid_methods(experiment).values()))
+        yield from model_checks.faults(experiment, list(methods.values()))
 
 
-def _method_faults(experiment: Experiment) -> Iterator[str]:
+def _resolved_methods(experiment: Experiment) -> tuple[dict[str, Method], list[str]]:
+    """The methods behind the rows, and what is wrong with the other rows."""
+    methods: dict[str, Method] = {}
+    faults: list[str] = []
     for row, choice in experiment.methods.items():
-        key = f"methods.{row}"
         name = choice.method if choice and choice.method else row
         if name not in METHODS and needs_catalogue(row, choice or MethodChoice()):
             near = difflib.get_close_matches(name, METHODS, n=1)
             meant = f"did you mean {near[0]}?; " if near else ""
-            yield (
-                f"{key}: unknown method {name!r}; {meant}allowed: a `loss` of its own, or one of "
-                f"{', '.join(METHODS)}"
+            faults.append(
+                f"methods.{row}: unknown method {name!r}; {meant}allowed: a `loss` of its own, or "
+                f"one of {', '.join(METHODS)}"
             )
             continue
         try:
-            method = resolved_method(row, choice).method
+            methods[row] = resolved_method(row, choice).method
         except ValueError as error:
-            yield f"{key}.{error}"
-        else:
-            yield from _missing_input_faults(experiment, key, method)
+            faults.append(f"methods.{row}.{error}")
+    return methods, faults
 
 
 def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> Iterator[str]:
@@ -143,28 +146,19 @@ def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> I
         )
 
 
-def _cache_faults(experiment: Experiment) -> Iterator[str]:
+def _cache_faults(experiment: Experiment, methods: Mapping[str, Method]) -> Iterator[str]:
     """Splits of the teacher's cache that are read, and not in it."""
     readers = {
         "test": "evaluation.tasks: heldout" if "heldout" in experiment.evaluation.tasks else "",
         "train": ", ".join(
             f"methods.{name}"
-            for name, method in _valid_methods(experiment).items()
+            for name, method in methods.items()
             if method.teacher == "cache" and method.text == "gold" and not method.draws
         ),
     }
     splits = experiment.teacher_cache.splits
     for split in (split for split, reader in readers.items() if reader and split not in splits):
         yield f"teacher_cache.splits = {splits}: {split} is read by {readers[split]}; add it"
-
-
-def _valid_methods(experiment: Experiment) -> dict[str, Method]:
-    """The methods behind the rows; `_method_faults` reports those that are wrong."""
-    methods = {}
-    for name, choice in experiment.methods.items():
-        with contextlib.suppress(ValueError, KeyError):
-            methods[name] = resolved_method(name, choice).method
-    return methods
 
 
 def _training_faults(experiment: Experiment) -> Iterator[str]:
@@ -175,8 +169,10 @@ def _training_faults(experiment: Experiment) -> Iterator[str]:
     for name, choice in experiment.methods.items():
         overrides[f"methods.{name}.initial_sft"] = choice.initial_sft if choice else None
     for key, values in overrides.items():
+        if not values:
+            continue
         try:
-            merge(experiment.training, values or {})
+            merge(experiment.training, values)
         except ValidationError as error:
             yield from pydantic_errors.lines(error, Training, values, key)
 
