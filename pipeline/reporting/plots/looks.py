@@ -20,7 +20,7 @@ from pipeline.reporting.analysis.scores import Results
 # After Okabe and Ito, for all kinds of sight; yellow, orange and sky blue are darker than theirs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87A00", "#2E96D0", "#B5446E")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-LOOKS = len(COLOURS) * len(MARKERS)  # 7 and 9 have no common factor: all of these differ
+LOOKS = len(COLOURS) * len(MARKERS)  # each is one method's alone
 LINES: tuple[LineStyleType, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK = "#222222"  # in an SVG the colour of the text around it
 PAPER = "#ffffff"
@@ -82,7 +82,8 @@ class Style:
 def style_number(number: int) -> Style:
     """One of LOOKS styles that differ in colour or marker."""
     line = LINES[number // len(COLOURS) % len(LINES)]
-    return Style(COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], line)
+    colour = COLOURS[(number + 3 * (number // len(MARKERS))) % len(COLOURS)]
+    return Style(colour, MARKERS[number % len(MARKERS)], line)
 
 
 def styles_of(results: Results) -> dict[str, Style]:
