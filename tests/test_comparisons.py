@@ -50,8 +50,8 @@ def letters_of(comparisons: Comparisons) -> dict[str, str]:
 
 def rows_of(results: Results, comparisons: Comparisons) -> dict[tuple[str, str], list[str]]:
     """What the table of differences says from p (Holm) on, by the methods of a row."""
-    tables = {one.name: one for one in comparison_tables(comparisons, results, SIZES)}
-    rows = tables["differences"].groups[0].rows
+    tables = comparison_tables(comparisons, results, SIZES)
+    rows = tables["Differences between methods"].groups[0].rows
     return {(row[1].text, row[2].text): [cell.text for cell in row[-3:]] for row in rows}
 
 
@@ -102,7 +102,7 @@ def test_no_interval_contradicts_the_verdict_beside_it(count: int) -> None:
 def test_no_end_of_an_interval_beside_a_claim_is_rounded_to_zero() -> None:
     values = {cell: MIDDLE + (items - MIDDLE) / 1000 for cell, items in drawn(MEANS, 3).items()}
     results, comparisons = compared(made(values))
-    table = comparison_tables(comparisons, results, SIZES)[0]
+    table = comparison_tables(comparisons, results, SIZES)["Differences between methods"]
     ends = {heading.title: place for place, heading in enumerate(table.headings)}
     claimed = [row for row in table.groups[0].rows if row[-1].text in MEANS]
     assert len(claimed) > 3
@@ -322,7 +322,7 @@ def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() ->
     results, comparisons = compared(made(values))
     (verdict,) = verdicts(results, comparisons)
     assert verdict.answer == "akl"
-    assert verdict.reason.startswith("among the best in all 2 pairs, alone in 1; jsd in 1.")
+    assert verdict.reason.startswith("is among the best in both pairs, alone in 1; jsd in 1.")
     margins = [
         difference.value if difference.first.label == "akl" else -difference.value
         for (_, _), differences in comparisons.differences.items()
@@ -330,8 +330,8 @@ def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() ->
         if {difference.first.label, difference.second.label} == {"akl", "plain"}
     ]
     low, high = sorted(map(abs, margins))
-    ends = f"{verdict.measure.format(low)} to {verdict.measure.format(high)}"
-    assert verdict.reason.endswith(f" akl is {ends} above plain, significantly in 2 of 2.")
+    ends = f"{verdict.measure.format(low)} to {verdict.measure.format(high)} points"
+    assert verdict.reason.endswith(f" It is {ends} above plain, significantly in both pairs.")
 
 
 def test_a_verdict_without_significant_differences_says_so_with_its_power() -> None:
@@ -339,4 +339,5 @@ def test_a_verdict_without_significant_differences_says_so_with_its_power() -> N
     (verdict,) = verdicts(results, comparisons)
     (smallest,) = comparisons.detectable.values()
     size = verdict.measure.format(smallest.after_holm)
-    assert verdict.text == f"No significant differences (80 % power for differences of {size})."
+    power = f"80 % power for differences of {size} points"
+    assert verdict.text == f"No significant differences ({power})."

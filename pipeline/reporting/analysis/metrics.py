@@ -34,6 +34,11 @@ class Metric:
         lowest, highest = self.bounds
         return highest - lowest
 
+    def with_unit(self, difference: str) -> str:
+        """The text of a difference with its unit, as a sentence has it."""
+        unit = {"share": "", "0-100": "points", "%": "percentage points"}.get(self.unit, self.unit)
+        return f"{difference} {unit}".strip()
+
 
 # in the order of the tables' columns
 METRICS = (

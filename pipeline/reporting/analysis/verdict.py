@@ -50,12 +50,13 @@ def _verdict(
     wins = {label: sum(label in group for group in leaders) for label in results.labels}
     best = [label for label, count in wins.items() if count == max(wins.values())]
     alone = sum(group == best[:1] for group in leaders) if len(best) == 1 else 0
-    reason = f"{_among_the_best(wins[best[0]], len(pairs), alone)}"
+    verb = "is" if len(best) == 1 else "are"
+    reason = f"{verb} {_among_the_best(wins[best[0]], len(pairs), alone)}"
     if runners_up := _runners_up({label: wins[label] for label in wins if label not in best}):
         reason += f"; {runners_up}"
-    return Verdict(
-        measure, _listed(best), f"{reason}.{_margin(measure, best[0], pairs, comparisons)}"
-    )
+    margin = _margin(measure, best[0], pairs, comparisons)
+    margin = margin and f" {best[0] if len(best) > 1 else 'It'} {margin}"
+    return Verdict(measure, _listed(best), f"{reason}.{margin}")
 
 
 def not_worse_than_best(
@@ -73,11 +74,16 @@ def not_worse_than_best(
 
 def _among_the_best(count: int, pairs: int, alone: int) -> str:
     if pairs == 1:
-        return "significantly ahead of all others" if alone else "not significantly worse than any"
+        return "significantly better than all others" if alone else "among the best"
     if alone == pairs:
-        return f"significantly best in all {pairs} pairs"
-    where = f"all {pairs}" if count == pairs else f"{count} of {pairs}"
-    return f"among the best in {where} pairs" + (f", alone in {alone}" if alone else "")
+        return f"significantly best in {_of_pairs(pairs, pairs)}"
+    return f"among the best in {_of_pairs(count, pairs)}" + (f", alone in {alone}" if alone else "")
+
+
+def _of_pairs(count: int, pairs: int) -> str:
+    if count == pairs:
+        return "both pairs" if pairs == 2 else f"all {pairs} pairs"
+    return f"{count} of {pairs} pairs"
 
 
 def _runners_up(wins: dict[str, int]) -> str:
@@ -111,9 +117,10 @@ def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Co
         return ""
     side = "above" if values[0] > 0 else "below"
     surely = sum(difference.significantly_different for difference in differences)
-    where = "" if len(pairs) == 1 else f" in {surely} of {len(pairs)}"
-    significantly = f"significantly{where}" if surely else "not significantly"
-    return f" {label} is {' to '.join(ends)} {side} {baseline}, {significantly}."
+    where = f" in {_of_pairs(surely, len(pairs))}" if len(pairs) > 1 else ""
+    surety = f"significantly{where}" if surely else "not significantly"
+    size = measure.metric.with_unit(" to ".join(ends))
+    return f"is {size} {side} {baseline}, {surety}."
 
 
 def to_baseline(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Difference]:
@@ -137,4 +144,4 @@ def _power(measure: Measure, comparisons: Comparisons) -> str:
     )
     if smallest > measure.metric.largest_difference:
         return "80 % power for no difference that its scale allows"
-    return f"80 % power for differences of {measure.format(smallest)}"
+    return f"80 % power for differences of {measure.metric.with_unit(measure.format(smallest))}"
