@@ -145,12 +145,14 @@ def teacher_size_plot(
         farthest = max(teachers, key=lambda pair: sizes[pair[1]] / sizes[pair[0]])
         effects = [effect for effect in effects if _teachers(effect) == farthest]
         more = " Of the teachers, the smallest and the largest; the table has all."
+    alone = len(set(map(_teachers, effects))) == 1
     estimates = [
         _estimate(
             effect,
-            row=f"Student {sized(effect.second.student, sizes)}",
+            row=f"Student {sized(effect.second.student, sizes)}"
+            + (f", teacher {' → '.join(_teachers(effect))}" if alone else ""),
             series="",
-            line=f"{effect.second.label}: {' → '.join(_teachers(effect))}",
+            line=effect.second.label + ("" if alone else f": {' → '.join(_teachers(effect))}"),
         )
         for effect in effects
     ]
@@ -198,7 +200,12 @@ def scores_by_part(
     more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
         replace(
-            _estimate(one, row=pair_title(pair, sizes), series=one.first.label, line=part.slice),
+            _estimate(
+                one,
+                row=f"{pair_title(pair, sizes)}: {part.task}",
+                series=one.first.label,
+                line=part.slice,
+            ),
             column=parts[part],
         )
         for part in parts

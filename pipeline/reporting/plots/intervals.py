@@ -1,12 +1,13 @@
 """Panels of values with intervals on named lines: what most figures of the report are."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Locator, MaxNLocator, MultipleLocator
 
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.plots.figures import Panel, Plot, list_names, small_multiples
@@ -14,6 +15,7 @@ from pipeline.reporting.plots.looks import BETTER, INK, PAPER, Style, handles_of
 
 LINE_HEIGHT = 0.06  # inches of a value on its line
 GAP = 0.055  # inches between two lines
+MOST_TICKS = 8  # of an axis with several dashed lines
 WIDEST = 1.0  # times the span of the values: how far an axis extends on either side for intervals
 
 
@@ -70,10 +72,18 @@ def _figure(width: float, estimates: Sequence[Estimate], layout: Layout) -> Figu
         _draw(panel, here, _limits(estimates if layout.shared else here, layout.zeros), layout)
         list_names(panel, names)
         panel.axes.set_xlabel(layout.unit or panel.column.detail)
-        panel.axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+        panel.axes.xaxis.set_major_locator(_ticks(panel.axes.get_xlim(), layout.zeros))
         if layout.decorate:
             layout.decorate(panel)
     return figure
+
+
+def _ticks(limits: tuple[float, float], zeros: Sequence[float]) -> Locator:
+    """A few round numbers, among them every dashed line where there are several."""
+    if len(zeros) < 2:
+        return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+    step = zeros[1] - zeros[0]
+    return MultipleLocator(step * math.ceil((limits[1] - limits[0]) / step / MOST_TICKS))
 
 
 def _draw(

@@ -59,7 +59,7 @@ def pairwise_plot(
         return None
     return Plot(
         "pairwise",
-        "Every two methods",
+        "Pairwise differences",
         f"The row's method minus the column's in {measure.metric.title} ({measure.detail}), paired "
         "over seeds and items. Coloured: significant after Holm over all comparisons of the "
         f"measure. {_of_pairs(len(shown), len(matrices))}".strip(),
@@ -147,7 +147,7 @@ def rank_plot(comparisons: Comparisons, results: Results) -> Plot | None:
     caption = (
         f"Mean ranks over {_counted(found.pairs, 'pair')} of teacher and student and "
         f"{_counted(len(found.measures), 'task')} ({tasks}). Bars: the ranks that the paired tests "
-        "leave open, 95 % for each task."
+        "don't rule out, at 95 % for each task."
     )
     if found.critical_difference:
         caption += (

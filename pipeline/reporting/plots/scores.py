@@ -148,7 +148,7 @@ def scores_by_teacher_size(
         for panel in panels:
             _draw_sizes(panel, results, comparisons, several[panel.row], styles)
             _name_teachers(panel.axes, several[panel.row], sizes)
-            panel.axes.set_xlabel(panel.column.detail)
+            panel.axes.set_ylabel(panel.column.detail)
         return figure
 
     caption = (

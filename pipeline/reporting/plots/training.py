@@ -73,7 +73,7 @@ def validation_curves(
     caption = (
         f"Means over training seeds, not smoothed, in a band from the lowest to the highest seed."
         f"{more} Axes don't begin at zero; values above them occur only in the first "
-        f"{SETTLED:.0%} of the steps."
+        f"{100 * SETTLED:.0f} % of the steps."
     )
     title = "Held-out NLL during training"
     return Plot(
@@ -134,12 +134,14 @@ def _finish(axes: Axes, curves: Iterable[Curve]) -> None:
 
 def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> Plot:
     """Each method's own loss against the step: a line for each pair, of few pairs, else a panel."""
-    window = max(1, max(len(table["step"]) for table in inputs.training_steps.values()) // 20)
+    rows = [row for pair in results.pairs for row in results.methods[pair]]
+    trained = (inputs.training_steps[id] for row in rows for id in student_ids(inputs, row))
+    window = max(1, max(len(table["step"]) for table in trained) // 20)
     together = len(results.pairs) <= MOST_LINES
     titles = {
         pair: short_title(pair) if together else pair_title(pair, sizes) for pair in results.pairs
     }
-    rows = {"": ""} if together else {title: title for title in titles.values()}
+    headings = {"": ""} if together else {title: title for title in titles.values()}
     styles = {
         title: Style(COLOURS[number % len(COLOURS)], "", LINES[number % len(LINES)])
         for number, title in enumerate(titles.values())
@@ -155,7 +157,7 @@ def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
         legend = handles_of(styles, markers=False) if 1 < len(titles) <= MOST_LINES else ()
         few = len(results.labels) <= TOGETHER
         figure, panels = small_multiples(
-            rows, columns, (width, 1.2 if few else 0.75), legend, 2.0 if few else 1.6
+            headings, columns, (width, 1.2 if few else 0.75), legend, 2.0 if few else 1.6
         )
         of_methods = styles_of(results)
         for panel in panels:
@@ -171,7 +173,7 @@ def loss_curves(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
 
     smoothing = f"each value the mean of {window} steps" if window > 1 else "not smoothed"
     caption = (
-        f"Means over training seeds, {smoothing}. Each method has a loss, and so an axis, of its "
-        "own: heights can't be compared."
+        f"Means over training seeds in nats/token, {smoothing}. Each method has a loss, and so an "
+        "axis, of its own: heights can't be compared."
     )
     return Plot("training_loss", "Training loss", caption, draw)
