@@ -311,7 +311,7 @@ def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None
 
 def test_every_table_and_plot_can_be_written(data: CostData) -> None:
     section = cost_section(data.inputs, data.results, data.sizes, comparisons_of(data))
-    tables = [*section.tables, *section.folded]
+    tables = [*section.tables, *section.folded.values()]
     names = [table.name for table in tables]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]
     assert set(names[4:]) <= {"equal_seconds", "equal_flops", "crossovers"}

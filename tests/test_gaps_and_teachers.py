@@ -56,9 +56,8 @@ def test_without_plain_fine_tuning_there_is_no_share() -> None:
     recipes = ReportSettings(experiment="made", data_id="d", methods=without)
     comparisons = compare(inputs, results, recipes)
     assert comparisons.gap_baseline == ""
-    assert "gap_closed" not in {
-        table.name for table in comparison_tables(comparisons, results, SIZES)
-    }
+    tables = comparison_tables(comparisons, results, SIZES).values()
+    assert "gap_closed" not in {table.name for table in tables}
 
 
 def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
@@ -100,9 +99,13 @@ def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
         compare(inputs, results, SETTINGS),
         teacher_size_effects=teacher_size_effects(results, SIZES),
     )
-    tables = {table.name: table for table in comparison_tables(comparisons, results, SIZES)}
+    every = comparison_tables(comparisons, results, SIZES).values()
+    tables = {table.name: table for table in every}
     assert set(tables) == {"differences", "detectable", "gap_closed", "teacher_size"}
-    assert re.match(r"Of 2 comparisons, .* worse student in 0,", tables["teacher_size"].caption)
+    assert re.match(
+        r"Of 2 comparisons, .* better in \d, significantly worse in 0\.",
+        tables["teacher_size"].caption,
+    )
     rows = [row for group in tables["differences"].groups for row in group.rows]
     assert len(rows) == len(list(combinations(MEANS, 2))) + 1  # four methods, and two
     assert len(tables["differences"].data) == len(rows)
@@ -126,7 +129,7 @@ def test_one_method_is_compared_with_nothing() -> None:
 @pytest.mark.parametrize("metric", ["kl_to_teacher_nats", "rouge_l"])
 def test_the_overview_shows_every_methods_difference_to_sft_as_in_the_table(metric: str) -> None:
     results, comparisons = compared(made(drawn({**MEANS, "gkd": 0.01}, 3), metric=metric))
-    (table, *_) = comparison_tables(comparisons, results, SIZES)
+    (table, *_) = comparison_tables(comparisons, results, SIZES).values()
     expected = {}  # by method: value, interval, whether it is significant
     for cells in (row for group in table.groups for row in group.rows):
         methods, numbers = [cell.text for cell in cells[1:3]], [cell.value for cell in cells[4:7]]

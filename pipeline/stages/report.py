@@ -72,7 +72,7 @@ def write_report(
     shown = []
     for section in sections(settings, inputs, results, comparisons, sizes):
         images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
-        for table in (*section.tables, *section.folded):
+        for table in (*section.tables, *section.folded.values()):
             formats.write(folder / "tables", table)
         if section.tables or section.folded or images:
             shown.append((section, images))

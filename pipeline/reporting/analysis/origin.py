@@ -22,7 +22,13 @@ class Origin:
     finished: str  # day on which the last one was
     commits: tuple[str, ...]  # such as "c841af8" or "c841af8, 2 files changed"
     machines: tuple[str, ...]  # such as "node7: AMD EPYC 7763, 16 cores, 64 GiB"
-    hours: float  # that the jobs took, one after the other
+    seconds: float  # that the jobs took, one after the other
+
+    @property
+    def job_time(self) -> str:
+        """The time that the jobs took, in minutes or hours."""
+        minutes = self.seconds / 60
+        return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"
 
 
 def origin_of(manifests: Manifests, costs: Mapping[str, JobCost]) -> Origin:
@@ -33,7 +39,7 @@ def origin_of(manifests: Manifests, costs: Mapping[str, JobCost]) -> Origin:
         finished=days[-1] if days else "",
         commits=_distinct(commit(manifest.get("checkout", {})) for manifest in manifests.values()),
         machines=_distinct(machine(manifest.get("machine", {})) for manifest in manifests.values()),
-        hours=sum(job.cost.seconds for job in costs.values()) / 3600,
+        seconds=sum(job.cost.seconds for job in costs.values()),
     )
 
 

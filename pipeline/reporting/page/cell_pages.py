@@ -90,6 +90,14 @@ class CellPage:
         return anchors.of_cell(self.row)
 
     @property
+    def executions(self) -> dict[str, str]:
+        """The seeds by what is said of how their jobs used the machine."""
+        seeds: dict[str, list[str]] = {}
+        for run in self.runs:
+            seeds.setdefault(" ".join(run.execution), []).append(str(run.seed))
+        return {text: ", ".join(of_text) for text, of_text in seeds.items() if text}
+
+    @property
     def method(self) -> str:
         """The address of the page of its method."""
         return anchors.of_method(self.row.method)

@@ -1,7 +1,7 @@
 """The sections of the report: their tables and figures before they are written."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
@@ -34,8 +34,9 @@ class Section:
     title: str
     tables: Sequence[Table] = ()
     plots: Iterable[Plot] = ()  # drawn one by one: one may be written while others are drawn
-    folded: Sequence[Table] = ()  # tables that the page shows on demand
-    lead: str = ""
+    folded: Mapping[str, Table] = field(default_factory=dict)  # by title: shown on demand
+    about: str = ""  # what is to be seen in it
+    note: str = ""
     choices: Mapping[str, object] | None = None  # what a script of the page draws
 
 
@@ -54,7 +55,13 @@ def sections(
         (),
         _plots(lambda: differences.overview_plot(comparisons, results, sizes)),
     )
-    yield Section("missing", "Missing cells", _known(missing_table(settings)))
+    missing = missing_table(settings)
+    yield Section(
+        "missing",
+        "Missing cells",
+        [missing] if missing else (),
+        about="cells of the grid without a score, and why",
+    )
     yield Section(
         "scores",
         "Scores",
@@ -63,7 +70,8 @@ def sections(
             lambda: scores.scores_by_method(few, sizes, comparisons),
             lambda: scores.scores_by_teacher_size(results, sizes, comparisons),
         ),
-        lead=_left_out(few, results),
+        about="every method on every measure, beside its teacher and the student before training",
+        note=_left_out(few, results),
     )
     yield Section(
         "comparisons",
@@ -76,16 +84,24 @@ def sections(
             lambda: differences.teacher_size_plot(comparisons, results, sizes),
         ),
         comparison_tables(comparisons, results, sizes),
+        "which methods differ, how near each comes to its teacher, and what a larger one changes",
     )
     yield Section(
         "parts",
         "Parts of tasks",
         (),
         _plots(lambda: differences.scores_by_part(comparisons, few, sizes)),
-        _known(slice_table(results, sizes, comparisons)),
+        _known({"Scores on parts of tasks": slice_table(results, sizes, comparisons)}),
+        "whether a gain holds on every part of a task",
     )
     yield cost_section(inputs, results, sizes, comparisons)
-    yield Section("published", "Published", _known(published_table(settings, results)))
+    published = published_table(settings, results)
+    yield Section(
+        "published",
+        "Published",
+        [published] if published else (),
+        about="these scores beside published ones of the same models",
+    )
     yield Section(
         "training",
         "Training",
@@ -94,19 +110,23 @@ def sections(
             lambda: training.validation_curves(inputs, few, sizes),
             lambda: training.loss_curves(inputs, few, sizes),
         ),
-        _known(kept_weights_table(inputs, results, sizes)),
+        _known({"Kept weights": kept_weights_table(inputs, results, sizes)}),
+        "how held-out NLL and each method's loss fell, step by step",
     )
 
 
 def comparison_tables(
     comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> list[Table]:
+) -> dict[str, Table]:
     """Differences and detectable ones, gaps closed and effects of teacher size, where any are."""
+    given = comparisons, results, sizes
     return _known(
-        difference_tables.differences_table(comparisons, results, sizes),
-        difference_tables.detectable_table(comparisons, results, sizes),
-        gap_closed.gap_closed_table(comparisons, results, sizes),
-        teacher_size.teacher_size_table(comparisons, results, sizes),
+        {
+            "Differences between methods": difference_tables.differences_table(*given),
+            "Smallest detectable differences": difference_tables.detectable_table(*given),
+            "Share of the gap closed": gap_closed.gap_closed_table(*given),
+            "Effect of a larger teacher": teacher_size.teacher_size_table(*given),
+        }
     )
 
 
@@ -126,13 +146,16 @@ def cost_section(
             lambda: nll_by_cost(data, few, IN_FULL),
         ),
         _known(
-            token_table(data),
-            shared_cost_table(data),
-            equal_steps_table(data),
-            equal_cost_table(data, SECONDS),
-            equal_cost_table(data, FLOPS),
-            crossover_table(data),
+            {
+                "Tokens": token_table(data),
+                "Shared jobs and evaluations": shared_cost_table(data),
+                "NLL at equal steps": equal_steps_table(data),
+                "NLL at equal time": equal_cost_table(data, SECONDS),
+                "NLL at equal FLOPs": equal_cost_table(data, FLOPS),
+                "Crossovers": crossover_table(data),
+            }
         ),
+        "what each method costs, and which one is best for its cost",
         _left_out(few, results),
         cost_choices(data, results, comparisons),
     )
@@ -142,8 +165,8 @@ def _plots(*draws: Callable[[], Plot | None]) -> Iterator[Plot]:
     return (plot for draw in draws if (plot := draw()))
 
 
-def _known(*tables: Table | None) -> list[Table]:
-    return [table for table in tables if table]
+def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
+    return {title: table for title, table in tables.items() if table}
 
 
 def _first_pairs(results: Results, panels: int) -> Results:
