@@ -194,11 +194,11 @@ FLAT = {  # tables whose rows are those of their file
     "crossovers": {
         "Leads first": "first",
         "Leads later": "later",
-        "From": "value",
+        "From (budget)": "value",
         "Interval (lower end)": "low",
         "Interval (upper end)": "high",
-        "Lead before (nats, at most)": "lead_before_nats",
-        "Lead at the end (nats)": "lead_after_nats",
+        "Lead before (nats/token, at most)": "lead_before_nats",
+        "Lead at the end (nats/token)": "lead_after_nats",
     },
 }
 FLAT["teacher_size"] = {

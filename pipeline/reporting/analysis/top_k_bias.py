@@ -39,17 +39,17 @@ def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]
     }
     nearest = {name: max(of_loss.items()) for name, of_loss in cached.items() if of_loss}
     biased = [
-        f"{name} by {error:.0%} (K = {size})"
+        f"{name} by {100 * error:.0f} % (K = {size})"
         for name, (size, error) in nearest.items()
         if error > BOUND
     ]
     texts = []
     if biased:
         texts.append(
-            f"On the teacher's {k} most likely tokens some losses are more than {BOUND:.0%} off "
-            f"their value on the whole vocabulary: {', '.join(biased)}. That was measured "
-            "on the large teacher of configs/docstrings.yaml, with default hyperparameters "
-            "(docs/sparse_support.md). A live teacher has no such error."
+            f"On the teacher's {k} most likely tokens some losses are more than "
+            f"{100 * BOUND:.0f} % off their value on the whole vocabulary: {', '.join(biased)}. "
+            "That was measured on the large teacher of configs/docstrings.yaml, with default "
+            "hyperparameters (docs/sparse_support.md). A live teacher has no such error."
         )
     if unknown := [name for name in cached if name not in nearest]:
         texts.append(

@@ -32,20 +32,20 @@ BUDGETS = 256  # at which all methods are compared, at most
 CAPTION = (
     "Pairs of methods whose order by held-out NLL changes, at the last budget where it does: of "
     "the mean over shared seeds, linear between validations. The interval holds all budgets around "
-    f"it at which a paired t-test over seeds ({CONFIDENCE:.0%}, not corrected for the number of "
-    f"pairs) finds no significant difference; {MISSING}: it has no measured end, always so with "
-    f"one seed. At most {SHOWN} of a group, those with the clearest lead on both sides. "
+    f"it at which a paired t-test over seeds ({100 * CONFIDENCE:.0f} %, not corrected for the "
+    f"number of pairs) finds no significant difference; {MISSING}: it has no measured end, always "
+    f"so with one seed. At most {SHOWN} of a group, those with the clearest lead on both sides. "
     "Intermediate points are not runs tuned for that budget."
 )
 HEADINGS = (
     Heading("Leads first", numeric=False),
     Heading("Leads later", numeric=False),
-    Heading("From"),
+    Heading("From", "budget"),
     Heading("Interval", "lower end"),
     Heading("Interval", "upper end"),
     Heading("Seeds", "that agree, of all", numeric=False),
-    Heading("Lead before", "nats, at most"),
-    Heading("Lead at the end", "nats"),
+    Heading("Lead before", "nats/token, at most"),
+    Heading("Lead at the end", "nats/token"),
 )
 
 

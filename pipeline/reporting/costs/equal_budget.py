@@ -28,7 +28,7 @@ from pipeline.reporting.render.table import (
 from pipeline.reporting.render.units import nats, pair_title
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-FINISHED = ("the cheapest is", "a quarter are", "half are", "three quarters are", "all are")
+FINISHED = ("Cheapest", "25 %", "50 %", "75 %", "All")
 CAPTION = (
     "Held-out NLL in nats/token, mean ± standard deviation over training seeds, interpolated "
     "linearly between validations; a finished training keeps its last value. Lead over the "
@@ -79,7 +79,7 @@ def equal_steps_table(data: CostData) -> Table | None:
         (comparison, comparison.final_costs().max() * np.array(SHARES))
         for comparison in cost_comparisons(data, STEPS)
     ]
-    headings = [Heading(f"{share:.0%}", "of the steps") for share in SHARES]
+    headings = [Heading(f"{100 * share:.0f} %", "of the steps") for share in SHARES]
     return _table("equal_steps", CAPTION, headings, comparisons, data)
 
 
@@ -90,8 +90,11 @@ def equal_cost_table(data: CostData, unit: Unit) -> Table | None:
         (comparison, np.quantile(comparison.final_costs(), shares, method="higher"))
         for comparison in cost_comparisons(data, unit)
     ]
-    headings = [Heading(f"When {count}", "finished") for count in FINISHED]
-    caption = f"{CAPTION} Budgets are in {unit.title}; the cost table explains the accounting."
+    headings = [Heading(count, "finished") for count in FINISHED]
+    caption = (
+        f"{CAPTION} Budgets: the {unit.title} by which the cheapest training, shares of them, and "
+        "all are finished; the table of costs explains the accounting."
+    )
     return _table(f"equal_{unit.name}", caption, headings, comparisons, data)
 
 
@@ -183,7 +186,7 @@ def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
                 *(number_cell(first.budget, unit.text) for first, *_ in at_budgets),
             ),
             (Cell("lowest NLL"), *(Cell(point.label if point else MISSING) for point in best)),
-            (Cell("lead (nats)"), *leads),
+            (Cell("lead (nats/token)"), *leads),
         ),
         tuple(
             (

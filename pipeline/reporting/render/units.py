@@ -6,7 +6,7 @@ from pipeline.reporting.analysis.scores import Pair
 
 
 def amount(number: float) -> str:
-    """A count with three digits: 512, 1.50k, 124M."""
+    """A count with at most three digits: 512, 1.5k, 124M."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{letter}"

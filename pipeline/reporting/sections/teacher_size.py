@@ -13,8 +13,8 @@ CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
     "shared seeds and items; with one seed, of these checkpoints only. A measure that is relative "
     "to the teacher can't be compared. p after Holm over the table's rows of a measure, and "
-    "intervals that are corrected to agree with it. Worse: the larger teacher gives the worse "
-    "student, p < 0.05."
+    "intervals that are corrected to agree with it. Better, worse: the student under the larger "
+    "teacher is, p (Holm) < 0.05."
 )
 HEADINGS = (
     Heading("Method", numeric=False),
@@ -56,8 +56,8 @@ def _counted(effects: Sequence[Difference]) -> str:
     """How often a larger teacher gives a better or a worse student."""
     counts = Counter(map(verdict_of, effects))
     return (
-        f"Of {len(effects)} comparisons, the larger teacher gives the worse student in "
-        f"{counts['worse']}, the better one in {counts['better']}."
+        f"Of {len(effects)} comparisons, the student under the larger teacher is significantly "
+        f"better in {counts['better']}, significantly worse in {counts['worse']}."
     )
 
 
