@@ -19,6 +19,7 @@ from pipeline.data.batch import Batch, Text, collate
 from pipeline.losses import initial_state
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
+from pipeline.models.dropout import training_mode
 from pipeline.training.batches import GroundTruth, MicroBatch, StepBatch
 from pipeline.training.compile import with_compiled_functions
 from pipeline.training.loop import student_hidden, train_step
@@ -27,6 +28,7 @@ from pipeline.training.state import TrainingRun, TrainingState
 # numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
 BATCHES = (5, 7, 3, 1, 6)
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "pythia")
+DROPOUT = {"gpt2": 0.1, "opt": 0.1}  # their own; the others are trained without
 
 
 @dataclass
@@ -96,7 +98,8 @@ def of_body(name: str) -> dict[str, object]:
     tracer = fresh()
     made = with_compiled_functions(replace(run(Setup("sft")), student=family(name)), tracer)
     for batch in batches():
-        student_hidden(made, batch).sum().backward()
+        with training_mode(made.student, DROPOUT.get(name, 0.0)):
+            student_hidden(made, batch).sum().backward()
         with torch.no_grad():
             student_hidden(made, batch)
     return tracer.counts()

@@ -3,13 +3,18 @@
 Y. Gu, L. Dong, F. Wei, M. Huang, 2024. MiniLLM: Knowledge Distillation of Large Language Models.
 arXiv:2306.08543, section 2.2: p̃ = α p + (1 - α) q, temperature 1. Its log-probabilities go with the
 text, for the importance weight q / p̃. A token is drawn by first choosing the model at random, which
-gives the same distribution and says whose token it is. Departure: each step generates its own texts
-and is the only one to use them, where the source makes four passes over 256 of them.
+gives the same distribution and says whose token it is.
+
+`rollout_texts` texts are generated at a time, to prompts drawn without replacement, and serve
+`passes` passes, each in another order; a step that they don't fill has new ones. The source makes 4
+passes over 256 texts on each of its GPUs; by default each step has texts of its own. The student
+that is trained moves away from the one that wrote, which the importance weight accounts for.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +24,10 @@ from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import target_log_prob
 from pipeline.generation import Logits, SampledTokens, generate, sampler, select_teacher_or_student
 from pipeline.generation.rollouts import StepContext, student_and_teacher
-from pipeline.methods.ranges import Share
+from pipeline.methods.ranges import Count, NonNegativeCount, Share
 from pipeline.settings.generation import Sampling
+
+STORED = ("example_id", "response_ids", "teacher_tokens", "ended", "log_probs")
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,37 @@ class Policy:
     samples_every_text_where = ()  # always
 
     teacher_share: Share = 0.2  # α
+    rollout_texts: NonNegativeCount = 0  # generated at a time; 0, or less than a step's: a step's
+    passes: Count = 1  # over the texts that were generated together
 
     def texts(self, batch: Sequence[Text], context: StepContext) -> list[Text]:
-        """New responses to all drawn prompts, sampled from both models."""
-        return generate(
-            batch,
-            student_and_teacher(context),
-            self.choose,
-            context.max_new_tokens,
-            context.seed,
-            "student",
-        )
+        """Responses to the drawn prompts, or to those of a set of texts for several steps."""
+        if self.passes == 1 and self.rollout_texts <= len(batch):
+            return self.write(batch, context)
+        state = context.state
+        if len(state.get("queue", [])) < len(batch):
+            prompts = self.prompts(batch, context)
+            state["texts"] = [_stored(text) for text in self.write(prompts, context)]
+            orders = [context.rng.permutation(len(prompts)).tolist() for _ in range(self.passes)]
+            state["queue"] = [place for order in orders for place in order]
+        places, state["queue"] = state["queue"][: len(batch)], state["queue"][len(batch) :]
+        prompt_ids = {text.example_id: text.prompt_ids for text in context.train_set}
+        return [
+            Text(prompt_ids=prompt_ids[stored["example_id"]], author="student", **stored)
+            for stored in map(state["texts"].__getitem__, places)
+        ]
+
+    def prompts(self, batch: Sequence[Text], context: StepContext) -> Sequence[Text]:
+        """The prompts of the next set: the drawn ones, or more of the train set."""
+        if self.rollout_texts <= len(batch):
+            return batch
+        order = context.rng.permutation(len(context.train_set))[: self.rollout_texts]
+        return [context.train_set[place] for place in order]
+
+    def write(self, prompts: Sequence[Text], context: StepContext) -> list[Text]:
+        """New responses to all prompts, sampled from both models."""
+        models, most = student_and_teacher(context), context.max_new_tokens
+        return generate(prompts, models, self.choose, most, context.seed, "student")
 
     def choose(
         self,
@@ -67,6 +94,10 @@ class Policy:
             )
         )
         return replace(chosen, log_probs=torch.logaddexp(student_part, teacher_part))
+
+
+def _stored(text: Text) -> dict[str, Any]:
+    return {name: getattr(text, name) for name in STORED}
 
 
 def _log(share: float) -> float:

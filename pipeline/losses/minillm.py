@@ -3,11 +3,13 @@
 Y. Gu, L. Dong, F. Wei, M. Huang, 2024. MiniLLM: Knowledge Distillation of Large Language Models.
 arXiv:2306.08543, section 2.2; details from their repository (microsoft/LMOps, minillm/). The text
 is written under p̃, a mixture of teacher and student or the student alone; r = q / p̃ at each token
-is the importance weight, which PPO clips. Rewards, returns and whitening are constants.
+is the importance weight, which PPO clips. Rewards, returns and whitening are constants. q is the
+student at hand: where a text serves several steps, r is the repository's product of q over the
+student that wrote, and of that over p̃.
 
-Departures: each text serves one optimizer step, where the repository makes four passes over 256 of
-them; whitening is over the response tokens of the step, where padding counts too. The term on plain
-text is the training loop's; theirs is half forward KL, ours all cross entropy.
+Departures: rewards are those of the student at hand, where the repository keeps those of the one
+that wrote; whitening is over the response tokens of the step, where padding counts too. Passes over
+a set of texts are `teacher_mixed`'s, the term on plain text is the training loop's.
 """
 
 from dataclasses import dataclass

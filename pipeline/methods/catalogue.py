@@ -259,8 +259,10 @@ METHODS = {
         plain_text_weight=1.0,
         source="Gu et al. 2024, arXiv:2306.08543",
         evidence="code",
-        departures="One update for each set of texts, where the source makes four passes over 256; "
-        "the term on plain text is cross entropy alone, where the source mixes in half of a KL.",
+        departures="By default one update for each set of texts, where the source makes four passes "
+        "over 256 (`passes: 4, rollout_texts: 256`), and cross entropy alone on plain text, where "
+        "half of the source's term is a KL (`plain_text_kl: 0.5`). Rewards are those of the student "
+        "at hand.",
     ),
     "distillm2": Method(
         title="DistiLLM-2: the teacher's and the student's response to each prompt",

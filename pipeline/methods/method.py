@@ -36,6 +36,7 @@ class Method:
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
     gold_weight: float = 0.0  # share of cross entropy in the loss, on text the student didn't write
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
+    plain_text_kl: float = 0.0  # share of forward KL to the teacher in that term
     draws: int | None = None  # tokens drawn from the teacher at each place; null: its top K
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
@@ -71,7 +72,9 @@ class ResolvedMethod:
     def settings(self) -> dict[str, object]:
         """Settings of a training job, as `pipeline.settings.distill.MethodSettings` has them."""
         method = self.method
-        return {
+        # a key that came later: left out where it does nothing, so that ids stay
+        later = {"plain_text_kl": method.plain_text_kl} if method.plain_text_kl else {}
+        return later | {
             "loss": method.loss,
             "loss_settings": self.loss_settings,
             "policy": method.policy,
@@ -152,6 +155,11 @@ def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
         raise ValueError(
             f"draws = {changed.draws}: only for methods whose loss is unbiased over draws, and "
             "from a cache"
+        )
+    if changed.plain_text_kl and not (changed.plain_text_weight and changed.teacher == "live"):
+        raise ValueError(
+            f"plain_text_kl = {changed.plain_text_kl}: it needs `teacher: live`, which alone reads "
+            "plain text, and a plain_text_weight above 0; allowed: 0"
         )
     if changed.relabelling_stages and changed.teacher != "text":
         raise ValueError(

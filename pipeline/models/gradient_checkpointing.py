@@ -2,7 +2,7 @@
 
 T. Chen, B. Xu, C. Zhang, C. Guestrin, 2016. Training Deep Nets with Sublinear Memory Cost.
 arXiv:1604.06174. It takes another forward pass and changes no number. transformers' own is bound to
-training mode, which would turn dropout on.
+training mode, which a model without dropout is never in.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,10 @@ def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
     usual = [layer._compiled_call_impl for layer in layers]
     for layer, compiled in zip(layers, usual, strict=True):
         layer._compiled_call_impl = partial(
-            checkpoint, compiled or layer._call_impl, use_reentrant=False, preserve_rng_state=False
+            checkpoint,
+            compiled or layer._call_impl,
+            use_reentrant=False,
+            preserve_rng_state=model.training,  # for the same dropout both times
         )
     try:
         yield

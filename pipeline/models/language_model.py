@@ -1,7 +1,6 @@
 """Reading text with a causal language model: only response positions ever reach the head."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,8 +16,7 @@ from pipeline.models import weights
 from pipeline.models.attention import unmasked_attention
 from pipeline.models.flops import record_positions, record_scores
 from pipeline.models.logits import compute_logits, logit_scaling
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from pipeline.settings.training import Dropout, Precision
 
 
 def default_device() -> torch.device:
@@ -28,12 +26,17 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model of an artifact, without dropout.
+def load(
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    dropout: Dropout = 0.0,
+) -> PreTrainedModel:
+    """The model of an artifact, in evaluation mode; in training mode it has `dropout`.
 
     Raises: ValueError if it is missing or incomplete, or if its family's logits can't be made here.
     """
-    return _readied(_saved(folder, dtype), device)
+    return _readied(_saved(folder, dtype, dropout), device)
 
 
 def load_frozen(folder: Path, device: torch.device, precision: Precision) -> PreTrainedModel:
@@ -55,12 +58,12 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
     return _readied(model, device)
 
 
-def _saved(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _saved(folder: Path, dtype: torch.dtype, dropout: Dropout = 0.0) -> PreTrainedModel:
     saved = folder / "model"
     checksums.verify(folder, "model/*")
     if not (saved / "config.json").exists():
         raise ValueError(f"{saved} holds no model; delete {folder} and run again")
-    return weights.load(saved, dtype).model
+    return weights.load(saved, dtype, dropout=dropout).model
 
 
 def _readied(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

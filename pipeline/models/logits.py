@@ -112,10 +112,13 @@ def logit_scaling(model: PreTrainedModel) -> LogitScaling:
 
 @contextmanager
 def probe_pass(model: PreTrainedModel) -> Iterator[None]:
-    """A forward pass over a few tokens: no gradient, and autocast if the weights' types differ."""
+    """A forward pass over a few tokens without gradient and dropout; autocast for mixed weights."""
     dtypes = {weight.dtype for weight in model.parameters()}
+    is_training = model.training
+    model.eval()
     with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, len(dtypes) > 1):
         yield
+    model.train(is_training)
 
 
 def _measure_scaling(model: PreTrainedModel) -> LogitScaling:

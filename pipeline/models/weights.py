@@ -18,6 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from pipeline.models import foreign_files
+from pipeline.models.dropout import probabilities
+from pipeline.settings.training import Dropout
 
 # what DistributedDataParallel, torch.compile, FSDP and activation checkpointing put before a name
 WRAPPERS = r"(?:^module\.|_orig_mod\.|_fsdp_wrapped_module\.|_checkpoint_wrapped_module\.)+"
@@ -47,8 +49,9 @@ def load(
     source: Path,
     dtype: torch.dtype = torch.float32,
     gguf_file: str | None = None,
+    dropout: Dropout = 0.0,
 ) -> LoadedModel:
-    """The model in a folder, on the CPU. No code of its own is run.
+    """The model in a folder, on the CPU, for a training with `dropout`. No code of its own is run.
 
     Raises:
         ValueError: for a quantised model or one that isn't a causal language model, and for files
@@ -70,6 +73,7 @@ def load(
         dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # so that they are named below
+        **probabilities(config, dropout),
     )
     return _whole(source, read)
 

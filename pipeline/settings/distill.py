@@ -21,6 +21,7 @@ class MethodSettings(Settings):
     update_settings: Values = {}
     gold_weight: Share = 0.0
     plain_text_weight: NonNegative = 0.0
+    plain_text_kl: Share = 0.0
 
 
 class DistillSettings(Settings):

@@ -63,6 +63,7 @@ class MethodChoice(Settings):
     text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
     gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
     plain_text_weight: NonNegative | None = None  # of a language-modelling term on plain text
+    plain_text_kl: Share | None = None  # share of forward KL to a live teacher in that term
     draws: Draws | None = None  # tokens drawn from the teacher at each place, for what samples it
     relabelling_stages: Count | None = None  # rounds of paired students before the last one
     training: Overrides = {}

@@ -8,16 +8,19 @@ from pipeline.methods.ranges import Count, NonNegative, NonNegativeCount, Positi
 from pipeline.settings.base import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Dropout = Annotated[float, Field(ge=0, lt=1)] | Literal["own"]
 
 
 class Training(Settings):
-    """An optimizer's budget. Dropout is off: a method is compared, not a regulariser."""
+    """An optimizer's budget. Without dropout by default: a method is compared, no regulariser."""
 
     renamed_keys = {
         "warmup_share": "warmup_ratio",
         "final_rate_share": "final_learning_rate_ratio",
         "decayed": "weight_decay_on",
     }
+
+    later_keys = ("dropout",)
 
     steps: Count | None = None  # optimizer steps; either this or epochs
     epochs: Positive | None = None  # passes over the training texts
@@ -38,6 +41,7 @@ class Training(Settings):
     keep: Literal["last", "best"] = "last"  # which weights: best of those validated
     keep_by: Literal["nll", "rouge_l"] = "nll"  # rouge_l: of greedy responses, rollout_tokens long
     precision: Precision = "auto"  # auto: bfloat16 on a GPU
+    dropout: Dropout = 0.0  # a probability wherever the family has one; own: as the model has them
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Training":

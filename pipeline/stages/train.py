@@ -43,7 +43,8 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     device, method = default_device(), settings.method
     vocabulary.check(options.start, options.tokens)
-    student = vocabulary.adopt_end_tokens(load(options.start, device), options.tokens)
+    student = load(options.start, device, dropout=settings.training.dropout)
+    student = vocabulary.adopt_end_tokens(student, options.tokens)
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]

@@ -56,7 +56,7 @@ class StepBatch:
 
     texts: Sequence[Text]
     micro_batches: Sequence[MicroBatch]
-    plain_text: Sequence[Batch]  # for the language-modelling term; empty without one
+    plain_text: Sequence[MicroBatch]  # for the language-modelling term; empty without one
 
     @property
     def batches(self) -> list[Batch]:
@@ -71,7 +71,7 @@ class StepBatch:
     @property
     def plain_text_token_count(self) -> int:
         """The number of plain-text tokens."""
-        return sum(batch.token_count for batch in self.plain_text)
+        return sum(micro_batch.batch.token_count for micro_batch in self.plain_text)
 
 
 def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
@@ -89,17 +89,15 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     return StepBatch(
         texts,
         with_teacher(run, texts),
-        list(micro_batches(plain_text, run.max_tokens, run.student.device)),
+        with_teacher(run, plain_text, asked=run.settings.method.plain_text_kl > 0),
     )
 
 
-def with_teacher(run: TrainingRun, texts: Sequence[Text]) -> list[MicroBatch]:
-    """Micro-batches of texts with the distributions of the run's teacher."""
+def with_teacher(run: TrainingRun, texts: Sequence[Text], asked: bool = True) -> list[MicroBatch]:
+    """Micro-batches of texts with the distributions of the run's teacher, where it is asked."""
+    teacher = run.teacher if asked else None
     return [
-        MicroBatch(
-            batch,
-            run.teacher.distributions(batch) if run.teacher else GroundTruth(batch.next_ids),
-        )
+        MicroBatch(batch, teacher.distributions(batch) if teacher else GroundTruth(batch.next_ids))
         for batch in micro_batches(texts, run.max_tokens, run.student.device)
     ]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.data.batch import Batch, Text, micro_batches, token_context
 from pipeline.data_policies import ValidatedPolicy
+from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import (
     Logits,
     PerToken,
@@ -25,6 +26,7 @@ from pipeline.distributions.log_probs import (
     target_only_support,
 )
 from pipeline.losses import AdaptiveLoss, Loss, StepStatisticLoss
+from pipeline.models.dropout import seed_draws, training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
 from pipeline.models.logit_chunks import logit_chunks
@@ -67,40 +69,17 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
 
 def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> AsyncScalars:
     """Takes one optimizer step on a batch; returns its loss in nats and its gradient norm."""
-    student, training, method = run.student, run.settings.training, run.settings.method
-    token_losses = run.compiled_loss or mixed_token_losses
-    progress, statistics = state.step / run.steps, step_statistics(run, state, batch)
-    loss_nats = torch.zeros((), device=student.device)
-
-    for micro_batch in batch.micro_batches:
-        chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
-        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
-            for rows, hidden in zip(chunks, leaves, strict=True):
-                teacher = micro_batch.teacher.chunk(rows)
-                logits = student_logits(
-                    run, hidden
-                )  # [tokens, vocabulary], for one chunk at a time
-                tokens = token_context(
-                    micro_batch.batch, rows, teacher.support, progress, state.loss, statistics
-                )
-                losses = token_losses(run.loss, method.gold_weight, teacher, logits, tokens)
-                loss = losses.sum() / batch.token_count
-                loss.backward()
-                chunk_losses.append(loss.detach())
-        loss_nats += torch.stack(chunk_losses).sum()
-
-    for plain_text in batch.plain_text:
-        chunks = chunks_of(run, plain_text)
-        with backward_through(student_hidden(run, plain_text), chunks) as leaves:
-            for rows, hidden in zip(chunks, leaves, strict=True):
-                nll = token_nll(run, plain_text, rows, hidden).sum() / batch.plain_text_token_count
-                (method.plain_text_weight * nll).backward()
+    student, training = run.student, run.settings.training
+    with training_mode(student, training.dropout):
+        loss_nats = backward_of_step(run, state, batch)
+        backward_of_plain_text(run, state, batch)
 
     norm = torch.nn.utils.clip_grad_norm_(student.parameters(), training.max_gradient_norm)
     scalars = AsyncScalars([loss_nats, norm])
     if run.needs_synchronous_metrics:
         loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
         if isinstance(run.loss, AdaptiveLoss):
+            progress = state.step / run.steps
             state.loss = run.loss.update_state(state.loss, loss_value, progress)
 
     for group in state.optimizer.param_groups:
@@ -110,6 +89,49 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     if run.teacher_update is not None:
         run.teacher_update.step(student, batch.batches, state.step)
     return scalars
+
+
+def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Tensor:
+    """Adds up the gradients of a step's texts; returns their loss in nats."""
+    settings, token_losses = run.settings, run.compiled_loss or mixed_token_losses
+    progress, statistics = state.step / run.steps, step_statistics(run, state, batch)
+    loss_nats = torch.zeros((), device=run.student.device)
+
+    for number, micro_batch in enumerate(batch.micro_batches):
+        chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
+        seed_draws(settings.training.dropout, settings.seed, state.step, number)
+        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
+            for rows, hidden in zip(chunks, leaves, strict=True):
+                teacher = micro_batch.teacher.chunk(rows)
+                logits = student_logits(run, hidden)  # [tokens, vocabulary] of one chunk at a time
+                tokens = token_context(
+                    micro_batch.batch, rows, teacher.support, progress, state.loss, statistics
+                )
+                gold_weight = settings.method.gold_weight
+                losses = token_losses(run.loss, gold_weight, teacher, logits, tokens)
+                loss = losses.sum() / batch.token_count
+                loss.backward()
+                chunk_losses.append(loss.detach())
+        loss_nats += torch.stack(chunk_losses).sum()
+    return loss_nats
+
+
+def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBatch) -> None:
+    """Adds the gradients of the term on plain text: cross entropy, in part forward KL."""
+    method = run.settings.method
+    for number, micro_batch in enumerate(batch.plain_text, start=len(batch.micro_batches)):
+        chunks = chunks_of(run, micro_batch.batch)
+        seed_draws(run.settings.training.dropout, run.settings.seed, state.step, number)
+        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
+            for rows, hidden in zip(chunks, leaves, strict=True):
+                teacher = micro_batch.teacher.chunk(rows)
+                student = log_probs_on(student_logits(run, hidden), teacher.support)
+                losses = -target_log_prob(student, teacher.support.target)
+                if method.plain_text_kl:
+                    from_teacher = method.plain_text_kl * kl(teacher.log_probs, student)
+                    losses = (1 - method.plain_text_kl) * losses + from_teacher
+                mean = losses.sum() / batch.plain_text_token_count
+                (method.plain_text_weight * mean).backward()
 
 
 @contextmanager
@@ -151,7 +173,8 @@ def step_statistics(
     if sum(len(chunks_of(run, micro_batch)) for micro_batch in batch.batches) == 1:
         return None
     progress, statistics = state.step / run.steps, []
-    for micro_batch in batch.micro_batches:
+    for number, micro_batch in enumerate(batch.micro_batches):
+        seed_draws(run.settings.training.dropout, run.settings.seed, state.step, number)
         hidden = student_hidden(run, micro_batch.batch)
         for rows in chunks_of(run, micro_batch.batch):
             teacher = micro_batch.teacher.chunk(rows)

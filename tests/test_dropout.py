@@ -1,0 +1,113 @@
+"""Dropout: on where a gradient is computed and nowhere else, drawn by seed and step."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from players import CPU, Setup, run
+from shelf import put_model
+from transformers import GPT2Config, MambaConfig, OPTConfig, PreTrainedModel
+
+from pipeline.models import language_model
+from pipeline.models.dropout import probabilities
+from pipeline.training import checkpoint
+from pipeline.training.loop import train
+from pipeline.training.state import TrainingRun, initial_state
+
+DROPOUT = {"dropout": 0.3, "validations": 2}
+
+
+def dropping(folder: Path, method: str = "sft", **training: Any) -> TrainingRun:
+    """A run of a method whose student was loaded for a training with dropout."""
+    made = run(Setup(method, steps=4, training=DROPOUT | training))
+    saved = put_model(folder / "start", made.student)
+    dropout = made.settings.training.dropout
+    return replace(made, student=language_model.load(saved, CPU, dropout=dropout))
+
+
+def weights(made: TrainingRun) -> torch.Tensor:
+    return torch.cat([weight.detach().flatten() for weight in made.student.parameters()])
+
+
+def test_a_resumed_run_draws_what_one_without_a_break_does(tmp_path: Path):
+    whole, first, second, none = (
+        dropping(tmp_path / str(at), dropout=0.3 if at < 3 else 0.0) for at in range(4)
+    )
+    for made in (whole, none):
+        list(train(made, initial_state(made)))
+    state = initial_state(first)
+    list(islice(train(first, state), 2))
+    checkpoint.save(tmp_path / "state", first, state, "job")
+    resumed = initial_state(second)
+    assert checkpoint.resume(tmp_path / "state", second, resumed, "job")
+    torch.rand(7)  # what else a process draws doesn't matter
+    list(train(second, resumed))
+    assert torch.equal(weights(whole), weights(second))
+    assert not torch.allclose(weights(whole), weights(none))
+
+
+@pytest.mark.parametrize("method", ["gkd", "distillm", "okd"])
+def test_only_a_gradient_has_dropout_and_never_a_teacher(tmp_path: Path, method: str):
+    made = dropping(tmp_path, method)
+    seen: list[tuple[bool, bool]] = []
+    layer = made.student.base_model.layers[0]
+    layer.register_forward_pre_hook(lambda *_: seen.append((layer.training, made.student.training)))
+    gradients: list[bool] = []
+    layer.register_forward_pre_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
+    assert made.teacher is not None
+    teacher: PreTrainedModel = made.teacher.model  # type: ignore[attr-defined]
+    taught: list[bool] = []
+    teacher.base_model.register_forward_pre_hook(lambda module, *_: taught.append(module.training))
+    list(train(made, initial_state(made)))
+    on = [both == (True, True) for both in seen]
+    assert on == gradients
+    assert True in on
+    assert False in on
+    assert taught
+    assert not any(taught)
+
+
+def test_a_pass_for_statistics_draws_what_the_pass_for_the_gradient_does(tmp_path: Path):
+    made = replace(dropping(tmp_path, "atkd"), max_tokens=24)  # several micro-batches
+    outputs: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    made.student.base_model.register_forward_hook(
+        lambda module, _, output: (
+            outputs[torch.is_grad_enabled()].append(output.last_hidden_state.detach())
+            if module.training
+            else None
+        )
+    )
+    list(islice(train(made, initial_state(made)), 1))
+    assert len(outputs[True]) > 1
+    for one, other in zip(outputs[True], outputs[False], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_recomputed_activations_have_the_same_dropout(tmp_path: Path):
+    kept, recomputed = (dropping(tmp_path / name) for name in ("kept", "recomputed"))
+    recomputed = replace(recomputed, gradient_checkpointing=True)
+    for made in (kept, recomputed):
+        list(train(made, initial_state(made)))
+    torch.testing.assert_close(weights(kept), weights(recomputed))
+
+
+def test_a_probability_is_put_where_a_family_has_its_own():
+    assert probabilities(GPT2Config(), 0.2) == dict.fromkeys(
+        ("attn_pdrop", "resid_pdrop", "embd_pdrop"), 0.2
+    )
+    assert probabilities(OPTConfig(), 0.2) == {"dropout": 0.2, "attention_dropout": 0.2}
+    assert probabilities(OPTConfig(), "own") == {"dropout": 0.1, "attention_dropout": 0.0}
+    assert probabilities(OPTConfig(), 0.0) == {}
+
+
+def test_dropout_that_would_do_nothing_is_refused():
+    with pytest.raises(
+        ValueError, match=r"training\.dropout = 0\.1: the family mamba has no dropo"
+    ):
+        probabilities(MambaConfig(), 0.1)
+    without = OPTConfig(dropout=0.0)
+    with pytest.raises(ValueError, match=r"training\.dropout = 'own': the family opt has \{"):
+        probabilities(without, "own")
