@@ -209,3 +209,42 @@ def test_pairs_hold_what_the_student_said_when_the_epoch_began() -> None:
         given = policy.texts(drawn, now)
         said = generate(pool, [late if began else early], choose, 8, began + 100, "student")
         assert given == [*drawn, *said[4 * (step % 3) :][:4]]
+
+
+# teacher_mixed: several passes over a set of texts
+
+
+def test_minillms_passes_train_on_each_text_of_a_set_once_a_pass() -> None:
+    pool, policy = texts(12), teacher_mixed.Policy(rollout_texts=6, passes=2)
+    teacher, state = llama(TEACHER), {}
+    given = []
+    for step in range(5):  # the student moves on, its texts are those of the set
+        now = replace(turn(llama(STUDENT + step), teacher, pool, step), state=state)
+        given.append(policy.texts(pool[:3], now))
+        state = json.loads(json.dumps(state))  # as a resumed run reads it
+    passes = [given[0] + given[1], given[2] + given[3]]
+    first, second = ([text.example_id for text in texts_of_pass] for texts_of_pass in passes)
+    assert len(set(first)) == 6
+    assert set(first) == set(second)
+    assert first != second
+    asked = {text.example_id: text for text in pool}
+    wrote = turn(llama(STUDENT), teacher, pool)
+    written = policy.write([asked[name] for name in first], wrote)
+    assert passes[0] == written
+    assert sorted(passes[1], key=lambda text: text.example_id) == sorted(
+        written, key=lambda text: text.example_id
+    )
+    assert not [text for text in given[4] if text in written]
+
+
+def test_passes_over_a_steps_own_texts_ask_its_own_prompts() -> None:
+    pool, state = texts(12), {}
+    policy = teacher_mixed.Policy(passes=2)
+    drawn = [pool[:4], pool[4:8], pool[8:]]
+    given = [
+        policy.texts(batch, replace(turn(llama(1), llama(2), pool, step), state=state))
+        for step, batch in enumerate(drawn)
+    ]
+    names = [sorted(text.example_id for text in texts_of_step) for texts_of_step in given]
+    prompts = [sorted(text.example_id for text in batch) for batch in drawn]
+    assert names == [prompts[0], prompts[0], prompts[2]]

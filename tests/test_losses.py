@@ -1,5 +1,6 @@
 """What single losses promise beyond the laws."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.batch import collate, token_context
 from pipeline.distributions import divergences
-from pipeline.distributions.log_probs import dense, top_k
+from pipeline.distributions.log_probs import dense, target_log_prob, top_k
 from pipeline.losses import (
     adakd,
     amid,
@@ -202,3 +203,28 @@ def test_the_view_says_whether_the_support_is_the_whole_vocabulary() -> None:
         (top_k(logits, batch.next_ids, 8), False),
     ):
         assert token_context(batch, slice(None), signal.support, 0.0, {}).dense is whole
+
+
+def test_minillms_weight_is_that_of_a_student_that_has_moved_on_since_it_wrote() -> None:
+    # the repository multiplies q over the q that wrote by that over p̃, and clips the product
+    draw = torch.Generator().manual_seed(3)
+    p, old, new = (
+        torch.randn(40, 9, generator=draw, dtype=torch.float64).log_softmax(-1) for _ in range(3)
+    )
+    target = torch.randint(9, (40,), generator=draw)
+    mixed = torch.logaddexp(p + math.log(0.2), old + math.log(0.8))
+    at_target = [target_log_prob(each, target) for each in (p, old, new, mixed)]
+    of_p, of_old, of_new, of_mixed = at_target
+    tokens = tiny.one_text(target, of_mixed)
+    ratio = (of_new - of_old).exp() * (of_old - of_mixed).exp()
+    rewards = (of_p - of_new) / 0.5
+    left = torch.arange(40, 0, -1)
+    returns = (
+        torch.stack([(0.95 ** torch.arange(40 - at) * rewards[at:]).sum() for at in range(40)])
+        / left
+    )
+    advantage = (returns - returns.mean()) / returns.var(correction=0).sqrt()
+    gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+    assert ((ratio < 0.8) | (ratio > 1.2)).sum() > 10
+    found = tiny.losses(minillm.Loss(), p, new, tokens)
+    torch.testing.assert_close(found, divergences.kl(new, p) - gain, rtol=1e-6, atol=1e-6)

@@ -7,8 +7,8 @@ gives the same distribution and says whose token it is.
 
 `rollout_texts` texts are generated at a time, to prompts drawn without replacement, and serve
 `passes` passes, each in another order; a step that they don't fill has new ones. The source makes 4
-passes over 256 texts on each of its GPUs; by default each step has texts of its own. The student
-that is trained moves away from the one that wrote, which the importance weight accounts for.
+passes over 256 texts; by default each step has texts of its own. The student moves away from the
+one that wrote, which the importance weight accounts for.
 """
 
 import math
@@ -62,7 +62,7 @@ class Policy:
 
     def prompts(self, batch: Sequence[Text], context: StepContext) -> Sequence[Text]:
         """The prompts of the next set: the drawn ones, or more of the train set."""
-        if self.rollout_texts <= len(batch):
+        if min(self.rollout_texts, len(context.train_set)) <= len(batch):
             return batch
         order = context.rng.permutation(len(context.train_set))[: self.rollout_texts]
         return [context.train_set[place] for place in order]

@@ -259,10 +259,9 @@ METHODS = {
         plain_text_weight=1.0,
         source="Gu et al. 2024, arXiv:2306.08543",
         evidence="code",
-        departures="By default one update for each set of texts, where the source makes four passes "
-        "over 256 (`passes: 4, rollout_texts: 256`), and cross entropy alone on plain text, where "
-        "half of the source's term is a KL (`plain_text_kl: 0.5`). Rewards are those of the student "
-        "at hand.",
+        departures="By default each step has texts of its own, where the source makes four passes "
+        "over 256 (`passes: 4`, `rollout_texts: 256`), and cross entropy alone on plain text, half "
+        "of it forward KL in the source (`plain_text_kl: 0.5`). Rewards are the trained student's.",
     ),
     "distillm2": Method(
         title="DistiLLM-2: the teacher's and the student's response to each prompt",
