@@ -4,12 +4,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from small_tables import DOLLY, files, gathered, jsonl, rows
 from stage_commands import job_file, run_stage
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, prompt
-from pipeline.settings.data import Columns, Template
+from pipeline.settings.data import Columns, DataSettings, Template
 
 
 def stage(
@@ -149,7 +150,7 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
         for n in range(12)
     ]
     jsonl(folder / "train.jsonl", values)
-    jsonl(prose / "train.jsonl", [{"text": "A line of prose."}])
+    jsonl(prose / "train.jsonl", [{"text": f"Line {number} of prose."} for number in range(9)])
     columns = Columns(**DOLLY, source="category").model_dump()
     examples = {
         "source": "hub",
@@ -158,6 +159,8 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
         "validation": 2,
         "test": 3,
         "plain_text": str(prose),
+        "plain_text_documents": 4,
+        "plain_text_revision": "b" * 40,
     }
 
     done = stage(
@@ -168,5 +171,34 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
     train = schemas.read(tmp_path / "out" / "train.parquet", schemas.EXAMPLES)
     assert train["source"].to_pylist() == ["open_qa"] * 7
     assert train["responses"].to_pylist() == [["Me."]] * 7
-    assert schemas.read(tmp_path / "out" / "plain.parquet", schemas.PLAIN).num_rows == 1
-    assert "can move" in done.stderr
+    plain = schemas.read(tmp_path / "out" / "plain.parquet", schemas.PLAIN)["text"].to_pylist()
+    assert sorted(plain) == [f"Line {number} of prose." for number in range(4)]
+    (said,) = [line for line in done.stderr.splitlines() if "can move" in line]
+    assert "revision 'main' of " in said  # that of the plain text is a commit
+
+
+def test_the_first_examples_of_a_file_are_held_out_in_its_order(tmp_path: Path) -> None:
+    given = rows(30)
+    train = jsonl(tmp_path / "train.jsonl", given)
+    found = gathered(files(train=train, validation=4, test=6, held_out_by="order"))
+    questions = {
+        split: [example.instruction for example in examples]
+        for split, examples in found.splits.items()
+    }
+    asked = [row["instruction"] for row in given]
+    assert set(questions["validation"]) == set(asked[:4])
+    assert set(questions["test"]) == set(asked[4:10])
+    assert set(questions["train"]) == set(asked[10:])
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"validation": "a.jsonl", "test": "b.jsonl", "held_out_by": "order"}, "nothing is held"),
+        ({"plain_text_documents": 5}, "plain_text_documents: there is no plain_text"),
+    ],
+)
+def test_settings_of_what_is_not_there_are_refused(more: dict[str, object], fault: str) -> None:
+    for source in ({"source": "files", "train": "a.jsonl"}, {"source": "hub", "name": "a/b"}):
+        with pytest.raises(ValueError, match=fault):
+            DataSettings.model_validate({"examples": source | more})

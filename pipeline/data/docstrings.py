@@ -24,9 +24,8 @@ from pipeline.data.splits import (
     shuffled,
     shuffled_examples,
 )
-from pipeline.settings.data import DOCSTRING_CORPUS, Docstrings
+from pipeline.settings.data import DOCSTRING_CORPUS, PLAIN_TEXTS, Docstrings
 
-PLAIN_TEXTS = 20_000
 PACKAGES = "packages"  # key of the file's metadata: name, distribution, version and licence of each
 SCHEMA = pa.schema(
     [

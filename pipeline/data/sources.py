@@ -13,11 +13,17 @@ from pathlib import Path
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
-from pipeline.data.splits import deduplicate, held_out_count, hold_out, shuffled, shuffled_examples
+from pipeline.data.splits import (
+    deduplicate,
+    held_out_count,
+    hold_out,
+    hold_out_first,
+    shuffled,
+    shuffled_examples,
+)
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
-PLAIN_TEXTS = 20_000
 FILES = (".json", ".jsonl", ".parquet")  # the ends of a split's name that is a file's
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -76,15 +82,18 @@ def gather_hub(settings: Hub, seed: int) -> RawDataset:
     for split, name in _named(settings).items():
         log(f"hub: {split} from {settings.name}, split {name}")
         parts[split] = Part(_hub_rows(settings, name), settings.name)
-    plain = (
-        _hub_texts(settings.plain_text, settings.plain_text_config) if settings.plain_text else []
-    )
+    plain = _hub_texts(settings, settings.plain_text) if settings.plain_text else []
     about = {"about": f"{settings.name} of the Hugging Face hub", "revision": settings.revision}
     gathered = _gather(settings, seed, parts, plain, about)
-    if COMMIT.fullmatch(settings.revision):
-        return gathered
-    moving = f"revision {settings.revision!r} of {settings.name} can move; a commit's hash can't"
-    return replace(gathered, warnings=[*gathered.warnings, moving])
+    revisions = {settings.name: settings.revision}
+    if settings.plain_text:
+        revisions[settings.plain_text] = settings.plain_text_revision
+    moving = [
+        f"revision {revision!r} of {name} can move; a commit's hash can't"
+        for name, revision in revisions.items()
+        if not COMMIT.fullmatch(revision)
+    ]
+    return replace(gathered, warnings=[*gathered.warnings, *moving])
 
 
 def _hub_rows(settings: Hub, split: str) -> list[Row]:
@@ -117,11 +126,12 @@ def _hub_file(settings: Hub, file: str) -> Path:
     return Path(path)
 
 
-def _hub_texts(name: str, config: str | None) -> list[str]:
+def _hub_texts(settings: Hub, name: str) -> list[str]:
+    config, revision = settings.plain_text_config, settings.plain_text_revision
     try:
         # Sets of prose are large: the start of the stream spares the download of the whole.
-        stream = datasets_library.load(name, config, None, split="train", streaming=True)
-        values = list(islice(stream, PLAIN_TEXTS))
+        stream = datasets_library.load(name, config, revision, split="train", streaming=True)
+        values = list(islice(stream, settings.plain_text_documents))
     except OSError as error:
         raise _unreachable(repr(name), error) from error
     texts = [Row(f"{name}, row {number}", row).text("text") for number, row in enumerate(values, 1)]
@@ -155,7 +165,10 @@ def _gather(
         for split, size in sizes.items()
         if not isinstance(size, str)
     }
-    splits = {**examples_of, **hold_out(train, to_draw, f"{seed} splits")}
+    if settings.held_out_by == "order":
+        splits = {**examples_of, **hold_out_first(train, to_draw)}
+    else:
+        splits = {**examples_of, **hold_out(train, to_draw, f"{seed} splits")}
     dropped = {
         "copies_in_train": len(examples_of["train"]) - len(train),
         "empty_responses": sum(
@@ -164,7 +177,7 @@ def _gather(
     }
     return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
-        shuffled(deduplicate(plain, str), str, f"{seed}")[:PLAIN_TEXTS],
+        shuffled(deduplicate(plain, str), str, f"{seed}")[: settings.plain_text_documents],
         {**about, "dropped": dropped},
         [f"{count} examples dropped: {what}" for what, count in dropped.items() if count],
     )

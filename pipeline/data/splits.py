@@ -59,11 +59,7 @@ def hold_out(
         ValueError: if nothing would be left in train, or copies of a question make the counts
             impossible.
     """
-    if sum(counts.values()) >= len(train):
-        raise ValueError(
-            f"{_listed(counts)} examples can't be drawn from {len(train)}, and leave some to train "
-            "on; lower the counts or name files for these splits"
-        )
+    _check_enough(train, counts)
     by_key = sorted(train, key=dedup_key)
     groups = shuffled(
         [list(group) for _, group in groupby(by_key, dedup_key)],
@@ -79,6 +75,31 @@ def hold_out(
                 "lower the count or name a file for this split"
             )
     return {"train": [example for group in groups for example in group], **held_out}
+
+
+def hold_out_first(train: Sequence[Example], counts: Mapping[str, int]) -> dict[str, list[Example]]:
+    """`train`, and the first of it: for validation, those after them for test, as far as counted.
+
+    What the splits share, such as a question asked twice, is counted in the data's card.
+
+    Raises: ValueError if nothing would be left in train.
+    """
+    _check_enough(train, counts)
+    validation, test = counts.get("validation", 0), counts.get("test", 0)
+    parts = {
+        "validation": train[:validation],
+        "test": train[validation : validation + test],
+        "train": train[validation + test :],
+    }
+    return {split: list(parts[split]) for split in ("train", *counts)}
+
+
+def _check_enough(train: Sequence[Example], counts: Mapping[str, int]) -> None:
+    if sum(counts.values()) >= len(train):
+        raise ValueError(
+            f"{_listed(counts)} examples can't be drawn from {len(train)}, and leave some to train "
+            "on; lower the counts or name files for these splits"
+        )
 
 
 def _fill(groups: Sequence[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:

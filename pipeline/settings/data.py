@@ -73,12 +73,17 @@ class Docstrings(Settings):
 
 
 HeldOut = Line | Count | Annotated[float, Field(gt=0, lt=0.5)]  # or what to hold out from train
+# which examples of train are held out: drawn by the seed, so that no question is in two splits; or
+# the first of the file, for validation, and those after them, for test, as in papers
+HeldOutBy = Literal["draw", "order"]
+PLAIN_TEXTS = 20_000
 
 
 class Files(Settings):
     """Local json, jsonl or parquet files; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text"}
+    later_keys = ("held_out_by", "plain_text_documents")
     filled_in = ("digests",)
 
     source: Literal["files"]
@@ -86,17 +91,25 @@ class Files(Settings):
     validation: HeldOut = 0.05  # a file, or a number or share of train's examples to hold out
     test: HeldOut = 0.1  # as for validation
     columns: Columns = Columns()
+    held_out_by: HeldOutBy = "draw"
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
     plain_text: Line | None = None  # .txt, or .jsonl with a column text; for language modelling
+    plain_text_documents: Count = PLAIN_TEXTS  # at most, drawn by the seed
     digests: dict[str, str] = Field(
         default_factory=dict
     )  # of the files, filled in by workflow.grid.grid
+
+    @model_validator(mode="after")
+    def _is_used(self) -> "Files":
+        _refuse_unused(self)
+        return self
 
 
 class Hub(Settings):
     """A data set of the Hugging Face hub; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text", "plain_config": "plain_text_config"}
+    later_keys = ("held_out_by", "plain_text_revision", "plain_text_documents")
 
     source: Literal["hub"]
     name: Line
@@ -106,9 +119,27 @@ class Hub(Settings):
     validation: HeldOut = 500  # as for train, or a number or share of its examples to hold out
     test: HeldOut = 500  # as for validation
     columns: Columns = Columns()
+    held_out_by: HeldOutBy = "draw"
     empty_responses: Literal["refuse", "drop"] = "refuse"  # dropped ones are counted in the card
     plain_text: Line | None = None  # a data set with a column text; for language modelling
     plain_text_config: Line | None = None
+    plain_text_revision: Line = "main"
+    plain_text_documents: Count = PLAIN_TEXTS  # the first of its split train
+
+    @model_validator(mode="after")
+    def _is_used(self) -> "Hub":
+        _refuse_unused(self)
+        return self
+
+
+def _refuse_unused(source: Files | Hub) -> None:
+    """Raises ValueError for keys about what is not there."""
+    about_plain_text = {key for key in source.model_fields_set if key.startswith("plain_text_")}
+    if about_plain_text and source.plain_text is None:
+        raise ValueError(f"{', '.join(sorted(about_plain_text))}: there is no plain_text")
+    has_files = isinstance(source.validation, str) and isinstance(source.test, str)
+    if source.held_out_by == "order" and has_files:
+        raise ValueError("held_out_by = 'order': nothing is held out; allowed: 'draw'")
 
 
 class DataSettings(Settings):
