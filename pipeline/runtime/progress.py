@@ -5,6 +5,7 @@ import time
 
 from pipeline.runtime.inert import inert
 
+STOPPED = "stopped"  # how the last line of an interrupted job begins
 SECONDS = 10.0  # between two lines
 
 

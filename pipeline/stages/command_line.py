@@ -12,7 +12,7 @@ from pipeline.artifacts import artifact
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.runtime.inert import inert
-from pipeline.runtime.progress import log
+from pipeline.runtime.progress import STOPPED, log
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
@@ -58,7 +58,7 @@ def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    log(f"stopped by signal {number}; finished work is kept, rerun to resume")
+    log(f"{STOPPED} by signal {number}; finished work is kept, rerun to resume")
     raise SystemExit(REQUEUE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.artifacts.artifact import Job
+from pipeline.training.trackers import TrackerName
 
 JobFile = Annotated[Job, "JSON file with the job's id, code and settings"]
 Out = Annotated[Path, "artifact to write"]
@@ -81,6 +82,8 @@ class TrainOptions:
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     gradient_checkpointing: Annotated[bool, "recompute activations in the backward pass"] = False
     save_seconds: Annotated[float, "between two checkpoints"] = 120.0
+    tracker: Annotated[TrackerName, "none, tensorboard, trackio or wandb"] = TrackerName.NONE
+    tracker_folder: Annotated[Path, "of the tracker's files"] = Path("results/trackers")
     threads: Threads = 1
 
     def inputs(self) -> dict[str, Path]:

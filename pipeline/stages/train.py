@@ -1,5 +1,6 @@
 """Trains one model to its end, or to a stop signal, and writes it with its metrics and cost."""
 
+import contextlib
 import time
 from dataclasses import replace
 from types import FrameType
@@ -22,16 +23,17 @@ from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
-from pipeline.runtime.progress import log
+from pipeline.runtime.progress import STOPPED, log
 from pipeline.settings.distill import DistillSettings
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.teacher_updates import build_update
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
+from pipeline.training.step_log import StepLog
 
 LOG_SECONDS = 5.0
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
@@ -117,7 +119,7 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
 
 
 def train_to_end(
-    run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str
+    run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str, steps: StepLog
 ) -> None:
     """Trains to the end, with progress and checkpoints; exits with REQUEUE if stopped."""
     stopped: list[int] = []
@@ -126,6 +128,7 @@ def train_to_end(
     save_seconds = options.save_seconds
     for step in train(run, state):
         now = time.monotonic()
+        steps.append(state.rows)
         if now - logged > LOG_SECONDS or step in (1, run.steps):
             flush_metrics(state)
             log(_describe(state, run))
@@ -135,8 +138,9 @@ def train_to_end(
             saved = time.monotonic()
             save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
         if stopped:
-            log(f"stopped by signal {stopped[0]} after step {step}: saved, rerun to resume")
+            log(f"{STOPPED} by signal {stopped[0]} after step {step}: saved, rerun to resume")
             raise SystemExit(command_line.REQUEUE)
+    steps.append(state.rows)
 
 
 def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
@@ -168,6 +172,11 @@ def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     )
 
 
+def _tracked_run(options: TrainOptions, last_step: int) -> trackers.TrackedRun:
+    folder = options.tracker_folder
+    return trackers.TrackedRun(options.job.id, options.job.settings, folder, last_step)
+
+
 def run(options: TrainOptions) -> None:
     """Trains, then writes model, steps and cost."""
     torch.set_num_threads(options.threads)
@@ -181,7 +190,11 @@ def run(options: TrainOptions) -> None:
     state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
-    train_to_end(run, state, options, job_key)
+    tracked = step_log.steps_before(options.state, job_key)
+    tracker = trackers.begin(options.tracker, _tracked_run(options, tracked))
+    steps = StepLog(options.state, job_key, run.steps, state.rows, tracker, tracked)
+    with contextlib.closing(steps):
+        train_to_end(run, state, options, job_key, steps)
     if state.best is not None:
         log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
         run.student.load_state_dict(state.best.weights)

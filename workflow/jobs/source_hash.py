@@ -16,7 +16,11 @@ from typing import Any
 from pipeline.artifacts.artifact import atomic_write
 
 ROOT = Path(__file__).parents[2]
-NOT_IN_RESULTS = {"pipeline.stages.options"}  # flags: paths, and what the machine gives
+NOT_IN_RESULTS = {
+    "pipeline.stages.options",  # flags: paths, and what the machine gives
+    "pipeline.training.step_log",  # for those who watch
+    "pipeline.training.trackers",
+}
 
 RECORDS = Path("results/sources")
 

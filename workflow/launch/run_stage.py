@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pipeline.runtime.inert import inert
+from pipeline.runtime.progress import STOPPED
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
 from workflow.launch import gpu_lease, processes
@@ -32,6 +33,7 @@ from workflow.resources.fit import CONTEXT_MB
 SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
+TRACKER = "DISTILBENCH_TRACKER"  # a choice of the machine, which no job file may hold
 LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS)  # variables that limit what a job uses
 
 
@@ -117,6 +119,7 @@ def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str
         "state": output.parents[1] / "state" / output.name,
         "threads": limits.threads,
         "micro_batch_tokens": limits.micro_batch_tokens,
+        "tracker": os.environ.get(TRACKER),
     }
     flags += [(name, value) for name, value in optional.items() if name in known and value]
     arguments = [part for name, value in flags for part in (_flag(name), str(value))]
@@ -209,7 +212,7 @@ def run_on_server(server: socket.socket, module: str, arguments: Sequence[str]) 
         _forward_signals(server)
         reply = server.recv(64)
     if not reply:
-        log("the server that ran this job was stopped: run again to resume")
+        log(f"{STOPPED} with the server that ran it: run again to resume")
         return os.EX_TEMPFAIL
     status = json.loads(reply)
     return status if status >= 0 else 128 - status  # as a shell reports a signal
