@@ -14,13 +14,11 @@ help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo "(distilbench --help lists the commands behind them, with all their options)"
 
-demo: $(VENV)/installed  ## run the default experiment, config.yaml, and print its tables
+demo: $(VENV)/installed  ## run the default experiment, config.yaml, and print what came out
 	distilbench run --cores $(CORES)
-	@distilbench report
 
 run: $(VENV)/installed  ## run an experiment of your own: make run CONFIG=mine.yaml
 	distilbench run $(CONFIG) --cores $(CORES)
-	@distilbench report $(CONFIG)
 
 test-fast: $(VENV)/installed-dev  ## run the tests that take seconds
 	python -m pytest --numprocesses auto --dist loadgroup -m "not slow"

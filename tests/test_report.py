@@ -22,6 +22,8 @@ from pipeline.reporting.render.latex import escape_latex
 from pipeline.runtime.inert import inert
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
+from workflow.commands import outcome
+from workflow.commands.console import WIDEST
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv
@@ -38,6 +40,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
         "config.json",
         "provenance.json",
         "manifest.json",
+        "outcome.json",
         "scores.parquet",
         "tables",
         "plots",
@@ -53,6 +56,21 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
         assert all(one == ends for one in found.values())
     assert "3 methods, 1 student, 2 teachers, 2 seeds" in made.said
     assert made.said.rstrip().endswith("report/index.html")
+
+
+def test_the_terminal_shows_the_best_methods_in_at_most_twelve_lines(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome.show(made.folder, "made up: 12 jobs finished; this run took 5 min")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= outcome.LINES
+    assert max(map(len, lines[:-1])) <= WIDEST  # the path may be longer
+    assert lines[-1] == f"report: {made.folder / 'index.html'}"
+    scores = pd.read_parquet(made.folder / "tables/main.parquet")
+    best = scores[scores["is_best"] & (scores["metric"] == "nll_nats")]
+    for pair in best[best["kind"] == "method"].itertuples():
+        (line,) = [line for line in lines if line.startswith(f"{pair.teacher} → {pair.student} ")]
+        assert f"{pair.value:.3f} {pair.label}" in line
 
 
 def test_the_main_table_can_be_computed_again_from_the_scores(made: Made) -> None:

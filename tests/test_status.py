@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, edited
 
-from workflow.commands.status import last_line
+from workflow.commands.job_status import last_line
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -200,6 +200,28 @@ def test_the_time_left_falls_with_what_is_done(folder: Folder):
     assert 0 < json.loads(folder.ask("--json").stdout)["seconds_left"] < before
 
 
+def test_a_job_that_was_stopped_is_interrupted_and_one_that_raised_has_failed(
+    tmp_path: Path, tiny: dict[str, Any]
+):
+    folder = Folder(tmp_path, tiny)
+    grid = Grid(validate(tiny))
+    folder.log(grid.data(), "step 3\nstopped by signal 15; rerun to resume\n")
+    folder.log(grid.tokenizer(), "ValueError: no text\n")
+    jobs = {job["id"]: job["status"] for job in json.loads(folder.ask("--json").stdout)["jobs"]}
+    assert jobs[grid.data().id] == "interrupted"
+    assert jobs[grid.tokenizer().id] == "failed"
+
+
+def test_a_job_made_after_its_last_measurement_has_not_failed(tmp_path: Path, tiny: dict[str, Any]):
+    folder = Folder(tmp_path, tiny)
+    grid = Grid(validate(tiny))
+    folder.make(Jobs(grid), grid.data(), age=0)
+    folder.log(grid.data(), "wrote 6 rows\n")
+    (tmp_path / grid.data().path / "manifest.json").write_text('{"code": "of before"}')
+    jobs = {job["id"]: job["status"] for job in json.loads(folder.ask("--json").stdout)["jobs"]}
+    assert jobs[grid.data().id] == "left"
+
+
 def test_a_progress_bar_is_told_by_its_last_state(tmp_path: Path):
     log = tmp_path / "log"
     log.write_text("begin\n" + "".join(f"\r{share}%|" for share in range(0, 101, 10)) + "\n\n")
@@ -214,7 +236,7 @@ def test_a_progress_bar_is_told_by_its_last_state(tmp_path: Path):
 def test_a_finished_experiment_is_done(chain: Copy, tiny: dict[str, Any]):
     done = Folder(chain.folder, tiny).ask()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 running, 0 queued, 0 failed, 0 left" in done.stdout
+    assert "0 running, 0 queued, 0 failed, 0 interrupted, 0 left" in done.stdout
 
 
 @pytest.fixture

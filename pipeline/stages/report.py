@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.lock import acquire_lock
-from pipeline.reporting.analysis import provenance, summary
+from pipeline.reporting.analysis import outcome, provenance, summary
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
@@ -87,6 +87,7 @@ def write_report(
     _write_paper(folder / "paper", settings, results, contents)
     html = page.render(job, settings, inputs, results, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
+    artifact.write_json(folder / outcome.FILE, outcome.outcome(results, comparisons))
     return "\n".join([summary.scope(results), *_answers(results, comparisons)])
 
 

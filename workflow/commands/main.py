@@ -7,14 +7,18 @@ and returns the exit status. It is imported only when it is to run: `--help` loa
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 CONFIG = Path("config.yaml")
 TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
 MOVED = "exit status: 0 no score moved, 3 at least one moved, 1 no report to compare"
+CLOSED_PIPE, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT  # as a shell reports them
 STATUS = "exit status: 0 all done, 1 a job has failed or the configuration is faulty, 3 otherwise"
+TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 Add = Callable[[str, str, str], argparse.ArgumentParser]  # a command, by name, module and purpose
 
 
@@ -32,8 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options["snakemake"] = after
     elif after:
         command_line.error("only `run` passes arguments after -- to Snakemake")
-    command = importlib.import_module(f"workflow.commands.{options.pop('module')}")
-    return command.main(**options)
+    return _run(options.pop("module"), options)
+
+
+def _run(module: str, options: dict[str, Any]) -> int:
+    """A command's exit status; a reader of its output that has had enough (`| head`) ends it."""
+    try:
+        command = importlib.import_module(f"workflow.commands.{module}")
+        status = command.main(**options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered would fail once more when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -65,6 +83,7 @@ def _add_commands_of_a_run(add: Add) -> None:
     run.add_argument("config", type=Path, nargs="?", help="default: config.yaml")
     run.add_argument("--cores", default="all", help="processors; default: all of them")
     run.add_argument("--profile", type=Path, default=Path("workflow/profiles/local"), metavar="DIR")
+    run.add_argument("--tracker", choices=TRACKERS, help="follow the training runs by it, offline")
     run.set_defaults(snakemake=[])
     run.epilog = "arguments after -- are passed to Snakemake"
 
@@ -78,7 +97,9 @@ def _add_commands_of_a_run(add: Add) -> None:
 
     status = add("status", "status", "What is done, running, failed and left, and for how long")
     _config(status)
-    _json(status)
+    shown = status.add_mutually_exclusive_group()
+    shown.add_argument("--watch", action="store_true", help="until the run ends")
+    _json(shown)
     status.epilog = STATUS
 
     stage = add("stage", "stage", "Run the job that makes one artifact, in this terminal")
@@ -144,7 +165,7 @@ def _config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, nargs="?", default=CONFIG, help=f"default: {CONFIG}")
 
 
-def _json(command: argparse.ArgumentParser) -> None:
+def _json(command: argparse._ActionsContainer) -> None:
     command.add_argument("--json", action="store_true", help="for programs")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.artifacts import artifact
 from pipeline.settings.report import MissingCell
-from workflow.commands.status import JobStatus, UnfinishedJob, status_of
+from workflow.commands.job_status import JobStatus, UnfinishedJob, status_of
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Cell
 from workflow.jobs import grid_csv
@@ -26,7 +26,6 @@ from workflow.jobs.rerun_reasons import RESULTS
 
 EXAMPLES = 20  # of missing cells
 LONGEST = 300  # characters of an error that a cell is missing for
-STOPPED = "stopped by signal"  # the end of a job that did not fail: pipeline.stages.command_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +135,7 @@ def _behind(jobs: Jobs, cell: Cell) -> Iterator[Artifact]:
 
 
 def _has_failed(job: UnfinishedJob) -> bool:
-    return job.status is JobStatus.FAILED and STOPPED not in job.message
+    return job.status is JobStatus.FAILED  # and not asked to stop
 
 
 def _name(cell: MissingCell) -> str:

@@ -4,17 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workflow.commands import partial_report, run
+from workflow.commands import outcome, partial_report
 from workflow.commands.partial_report import is_finished
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.rerun_reasons import RESULTS
+from workflow.launch import snakemake_process
 
 EXAMPLES = 5  # of artifacts that a report reads, and that are gone
 LOCAL = Path("workflow/profiles/local")
 
 
 def main(*, config: Path, partial: bool) -> int:
-    """Makes the report, and prints its main table, or the cells that a partial one lacks."""
+    """Makes the report, and prints what it says, or the cells that a partial one lacks."""
     jobs = Jobs.of_file(config)
     return partial_report.make(jobs) if partial else _whole(jobs, config)
 
@@ -30,12 +31,12 @@ def _whole(jobs: Jobs, config: Path) -> int:
             f"{jobs.experiment}: {missing} of {len(cells)} cells are not finished: `distilbench "
             "run` runs what is left, and `distilbench report --partial` reports on the others"
         )
-    folder = RESULTS / jobs.experiment / "report"
     if not jobs.is_reported:
-        command = run.command(config, "all", LOCAL, ["--quiet"])
-        status = subprocess.run(command, env=run.environment(), check=False).returncode
+        command = snakemake_process.command(config, "all", LOCAL, ["--quiet"])
+        status = subprocess.run(
+            command, env=snakemake_process.environment(), check=False
+        ).returncode
         if status:
             return status
-    print((folder / "tables" / "main.md").read_text(encoding="utf-8"))
-    print(f"The report: {(folder / 'index.html').resolve()}")
+    outcome.show(RESULTS / jobs.experiment / "report", f"{jobs.experiment}: {len(cells)} cells")
     return 0

@@ -1,34 +1,85 @@
-"""Runs Snakemake on an experiment, with the libraries of its jobs loaded once."""
+"""Runs Snakemake on an experiment, with the libraries of its jobs loaded once.
 
+What Snakemake prints goes to results/logs/run/EXPERIMENT.log, and one view of the run to the
+terminal. With arguments for Snakemake itself, its own output is shown instead.
+"""
+
+import importlib.util
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from workflow.commands import live, outcome
+from workflow.commands.console import duration
+from workflow.commands.job_status import JobStatus, Status
 from workflow.config import load
+from workflow.jobs.jobs import Jobs
+from workflow.jobs.rerun_reasons import RESULTS
+from workflow.launch.run_stage import TRACKER
+from workflow.launch.snakemake_process import SnakemakeProcess, command, environment
 
 CONFIG = Path("config.yaml")
+TAIL = 12  # lines of Snakemake's own, shown where no job says why a run has failed
 
 
-def command(config: Path | None, cores: str, profile: Path, snakemake: list[str]) -> list[str]:
-    """Snakemake's command line; without a configuration the Snakefile reads config.yaml."""
-    if not Path("Snakefile").is_file():
-        sys.exit(f"{Path.cwd()} has no Snakefile: run this in the folder of the project")
-    configured = ["--configfile", str(config)] if config else []
-    machine = ["--cores", cores, "--workflow-profile", str(profile)]
-    preloaded = [sys.executable, "-m", "workflow.launch.preloaded", sys.executable]
-    return [*preloaded, "-m", "snakemake", *configured, *machine, *snakemake]
+def main(
+    *,
+    config: Path | None,
+    cores: str,
+    profile: Path,
+    tracker: str | None,
+    snakemake: list[str],
+) -> int:
+    """Snakemake's exit status."""
+    if tracker:
+        _choose(tracker)
+    command_line = command(config, cores, profile, snakemake)
+    if snakemake:  # becomes Snakemake's process, so that signals reach it
+        # Snakemake's own reader would run what a configuration has as code
+        load.plain_data(str(config or CONFIG))
+        os.execve(sys.executable, command_line, environment())
+    jobs, started = Jobs.of_file(config or CONFIG), time.monotonic()
+    run = SnakemakeProcess(command_line, _fresh_log(jobs.experiment))
+    status = live.follow(jobs, lambda _, seconds: run.has_ended(seconds))
+    if run.status == 0:
+        took = duration(time.monotonic() - started)
+        note = f"{jobs.experiment}: {sum(status.done.values())} jobs finished; this run took {took}"
+        outcome.show(RESULTS / jobs.experiment / "report", note)
+    else:
+        for line in _failure(jobs, status, run):
+            print(line)
+    return run.status
 
 
-def environment() -> dict[str, str]:
-    """The environment of a run: its jobs start the `python` that runs this command."""
-    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
-    return os.environ | {"PATH": os.pathsep.join(folders)}
+def _choose(tracker: str) -> None:
+    """Lets the jobs report to a tracker; exits where its library isn't installed."""
+    if tracker != "none" and importlib.util.find_spec(tracker) is None:
+        sys.exit(f"--tracker {tracker} needs its library: pip install distilbench[{tracker}]")
+    os.environ[TRACKER] = tracker
 
 
-def main(*, config: Path | None, cores: str, profile: Path, snakemake: list[str]) -> int:
-    """Becomes Snakemake's process, so that signals reach it and its exit status is this one's.
+def _fresh_log(experiment: str) -> Path:
+    """The log of a run; that of the run before stays beside it."""
+    log = RESULTS / "logs" / "run" / f"{experiment}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists():
+        log.replace(log.with_suffix(".previous.log"))
+    return log
 
-    The configuration is read before: Snakemake's own reader would run what a file has as code.
-    """
-    load.plain_data(str(config or CONFIG))
-    os.execve(sys.executable, command(config, cores, profile, snakemake), environment())
+
+def _failure(jobs: Jobs, status: Status, run: SnakemakeProcess) -> Iterator[str]:
+    """What has become of a run that did not reach its end, and what to do."""
+    if run.is_stopping:
+        yield f"stopped: {live.counts(status)}; the same command resumes it"
+        return
+    if failed := status.count(JobStatus.FAILED):
+        yield f"{live.counts(status)}; jobs that wait for the {failed} failed did not run"
+        page = RESULTS / jobs.experiment / "partial" / "report" / "index.html"
+        if page.exists():
+            yield f"report of the finished cells: {page.resolve()}"
+    else:
+        lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from [line for line in lines if line.strip()][-TAIL:]
+    yield f"all that Snakemake said: {run.log}"

@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,12 @@ class Jobs:
     def of_file(cls, path: Path, ignore_code_changes: bool = False) -> "Jobs":
         """The jobs of a configuration file; a faulty one ends the process with its faults."""
         return cls(Grid(load.of_file(path)), ignores_code_changes=lambda: ignore_code_changes)
+
+    def reread(self) -> "Jobs":
+        """The same jobs, with the states that they have on disk by now."""
+        Jobs.condition.cache_clear()
+        Jobs.code.cache_clear()
+        return replace(self)
 
     @property
     def experiment(self) -> str:

@@ -1,0 +1,168 @@
+"""The status of an experiment's jobs, from files alone: any machine that sees them can ask."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pipeline.artifacts.artifact import MANIFEST
+from pipeline.runtime.inert import inert
+from pipeline.runtime.progress import STOPPED
+from pipeline.training import step_log
+from workflow.commands import snakemake_state
+from workflow.commands.snakemake_state import modified
+from workflow.grid.artifact import Artifact
+from workflow.jobs.condition import State
+from workflow.jobs.jobs import Jobs
+from workflow.jobs.previous_runs import ArtifactStore
+from workflow.jobs.rerun_reasons import RESULTS, Reasons
+from workflow.launch import run_lock
+from workflow.resources.measured_time import Costs, wall_seconds
+
+TAIL_BYTES = 8192  # of a log: enough for its last line
+CLOCK_SKEW = 2.0  # seconds by which the clocks of two machines may differ
+
+
+class JobStatus(StrEnum):
+    """The status of a job that is not done."""
+
+    RUNNING = "running"
+    QUEUED = "queued"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # saved what it had, or was killed: the next run resumes it
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class UnfinishedJob:
+    """A job that is not done, and how far it is, or what it said last."""
+
+    stage: str
+    id: str
+    status: JobStatus
+    seconds: float  # since it was started or submitted
+    log: str
+    message: str
+    seconds_left: float | None = None  # by its present speed, where that is known
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status of an experiment."""
+
+    experiment: str
+    since: float | None  # when the Snakemake that is running it was started
+    others: tuple[str, ...]  # experiments that Snakemake is running instead
+    killed: float | None  # when the last Snakemake was started, if it was killed
+    done: dict[str, int]  # artifacts by stage
+    done_now: int  # of these, by the running Snakemake
+    jobs: tuple[UnfinishedJob, ...]
+    waiting: int  # jobs that need nothing that has failed
+    seconds_left: float  # until they are done
+
+    def count(self, status: JobStatus) -> int:
+        """The number of jobs of that status."""
+        return sum(job.status is status for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Tells a job of the current run from one of an earlier run."""
+
+    now: float
+    since: float | None  # when the run began that makes this experiment, if one does
+    is_any: bool  # whether any run is active: it may make what this experiment shares with it
+
+
+def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
+    """The experiment's status at a time.
+
+    What is left is taken to run as many at once as now, or as `slots` says if those are more.
+    """
+    snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
+    since = None if others and jobs.experiment not in others else snakemake
+    clock = _Clock(now, since, snakemake is not None)
+    unfinished = [_job(job.stage, job.id, job.path, clock) for job in jobs.unfinished]
+    done = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
+    times = [modified(Path(each.path) / MANIFEST) or 0 for each in done] if since else []
+    waiting, seconds = _left(jobs, {job.id: job for job in unfinished}, slots)
+    if jobs.report_state is not State.FINISHED:
+        folder = f"{RESULTS}/{jobs.experiment}/report"
+        unfinished.append(_job("report", jobs.experiment, folder, clock))
+    return Status(
+        jobs.experiment,
+        since,
+        () if since else others,
+        snakemake_state.locked() if snakemake_state.was_killed() else None,
+        dict(Counter(each.stage for each in done)),
+        sum(time >= since - CLOCK_SKEW for time in times) if since else 0,
+        tuple(unfinished),
+        waiting,
+        seconds,
+    )
+
+
+def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
+    log, begun = RESULTS / "logs" / stage / f"{id}.log", snakemake_state.begun(output)
+    status = _status(stage, id, output, begun, clock)
+    if status in (JobStatus.QUEUED, JobStatus.LEFT):
+        seconds = clock.now - begun if begun and status is JobStatus.QUEUED else 0.0
+        return UnfinishedJob(stage, id, status, seconds, "", "")
+    if status is not JobStatus.RUNNING or begun is None:
+        return UnfinishedJob(stage, id, status, 0.0, str(log), last_line(log))
+    steps = step_log.read(RESULTS / "state" / id)
+    if steps is None or not steps.rows:
+        return UnfinishedJob(stage, id, status, clock.now - begun, str(log), last_line(log))
+    left = (steps.steps - steps.last) * steps.seconds_per_step or None
+    return UnfinishedJob(stage, id, status, clock.now - begun, str(log), steps.describe(), left)
+
+
+def _status(stage: str, id: str, output: str, begun: float | None, clock: _Clock) -> JobStatus:
+    log = RESULTS / "logs" / stage / f"{id}.log"
+    logged = modified(log)
+    if begun is not None and clock.is_any:
+        has_begun = logged is not None and logged >= begun - CLOCK_SKEW
+        return JobStatus.RUNNING if has_begun else JobStatus.QUEUED
+    if logged is None or not _is_unsuccessful(stage, id, output, logged, clock.since):
+        return JobStatus.LEFT
+    # a Snakemake that was killed leaves its note that the job has begun
+    is_interrupted = begun is not None or last_line(log).startswith(STOPPED)
+    return JobStatus.INTERRUPTED if is_interrupted else JobStatus.FAILED
+
+
+def _is_unsuccessful(stage: str, id: str, output: str, logged: float, since: float | None) -> bool:
+    """Whether the log of a job that isn't active is of no success, in the run that counts."""
+    if since is not None:
+        return logged >= since - CLOCK_SKEW
+    # no run is active: the last one counts. A success leaves measured seconds and a manifest
+    seconds = RESULTS / "benchmarks" / stage / f"{id}.tsv"
+    succeeded = [modified(path) or 0.0 for path in (seconds, Path(output) / MANIFEST)]
+    return logged > max(succeeded) + CLOCK_SKEW
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log; of a progress bar, its last state."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [inert(line.strip()) for line in text.replace("\r", "\n").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def _left(jobs: Jobs, unfinished: Mapping[str, UnfinishedJob], slots: int) -> tuple[int, float]:
+    """The number of jobs that wait for nothing failed, and the seconds until the last one ends."""
+    costs = Costs(jobs, Reasons(jobs, ArtifactStore(RESULTS)))
+    failed: set[Artifact] = set()
+    waiting, seconds = [], {}
+    for artifact in jobs.unfinished:
+        job = unfinished[artifact.id]
+        if job.status is JobStatus.FAILED or any(input in failed for _, input in artifact.inputs):
+            failed.add(artifact)
+            continue
+        waiting.append(artifact)
+        elapsed = job.seconds if job.status is JobStatus.RUNNING else 0.0
+        expected = max(0.0, costs.of(artifact).seconds - elapsed)
+        seconds[artifact.id] = expected if job.seconds_left is None else job.seconds_left
+    running = sum(job.status is JobStatus.RUNNING for job in unfinished.values())
+    return len(waiting), wall_seconds(waiting, seconds, max(slots, running))
