@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from snaking import Copy, edited
 
-from workflow.commands.partial_report import STOPPED, PartialReport
+from pipeline.runtime.progress import STOPPED
+from workflow.commands.partial_report import PartialReport
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.jobs.jobs import Jobs
@@ -81,7 +82,7 @@ def test_a_job_that_was_asked_to_stop_has_not_failed(
     log = Path(f"results/logs/students/{grid.student('hot', 'small', 'large', 1).id}.log")
     text = log.read_text()
     assert PartialReport(Jobs(grid)).has_failures
-    log.write_text(f"{text}{STOPPED} 2; finished work is kept, rerun to resume\n")
+    log.write_text(f"{text}{STOPPED} by signal 2; finished work is kept, rerun to resume\n")
     report = PartialReport(Jobs(grid))
     assert not report.has_failures
     assert [cell.why for cell in report.missing] == ["not yet run"]

@@ -33,7 +33,8 @@ from pipeline.training import checkpoint, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
-from pipeline.training.step_log import StepLog
+from pipeline.training.step_log import Row, StepLog
+from pipeline.training.trackers import TrackedRun
 
 LOG_SECONDS = 5.0
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
@@ -172,9 +173,14 @@ def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     )
 
 
-def _tracked_run(options: TrainOptions, last_step: int) -> trackers.TrackedRun:
-    folder = options.tracker_folder
-    return trackers.TrackedRun(options.job.id, options.job.settings, folder, last_step)
+def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key: str) -> StepLog:
+    """The log of a run that resumes with some rows, and the tracker that follows it."""
+    tracked = step_log.steps_before(options.state, job_key)
+    tracker = trackers.begin(
+        options.tracker,
+        TrackedRun(options.job.id, options.job.settings, options.tracker_folder, tracked),
+    )
+    return StepLog(options.state, job_key, run.steps, rows, tracker, tracked)
 
 
 def run(options: TrainOptions) -> None:
@@ -190,10 +196,7 @@ def run(options: TrainOptions) -> None:
     state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
-    tracked = step_log.steps_before(options.state, job_key)
-    tracker = trackers.begin(options.tracker, _tracked_run(options, tracked))
-    steps = StepLog(options.state, job_key, run.steps, state.rows, tracker, tracked)
-    with contextlib.closing(steps):
+    with contextlib.closing(_step_log(options, run, state.rows, job_key)) as steps:
         train_to_end(run, state, options, job_key, steps)
     if state.best is not None:
         log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")

@@ -37,7 +37,8 @@ from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import StepBatch, step_batches
 from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.schedule import learning_rate, validation_steps
-from pipeline.training.state import PendingMetrics, Row, TrainingRun, TrainingState
+from pipeline.training.state import PendingMetrics, TrainingRun, TrainingState
+from pipeline.training.step_log import Row
 
 
 def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:

@@ -23,8 +23,8 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.schedule import step_count
+from pipeline.training.step_log import Row
 
-Row = dict[str, float | None]
 TokenLosses = Callable[[Loss, float, TeacherSignal, Logits, TokenContext], PerToken]
 
 

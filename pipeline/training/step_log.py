@@ -17,7 +17,7 @@ FILE = "steps.jsonl"
 SECONDS = 1.0  # that a step may wait for its line: a write for each would cost the shortest ones
 TAIL_BYTES = 16_384  # some 60 steps: the present speed is measured on them
 
-Row = dict[str, float | None]
+Row = dict[str, float | None]  # what a step has measured
 
 
 class StepLog:

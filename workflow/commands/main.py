@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.training.trackers import TrackerName
+
 CONFIG = Path("config.yaml")
 TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
 MOVED = "exit status: 0 no score moved, 3 at least one moved, 1 no report to compare"
 CLOSED_PIPE, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT  # as a shell reports them
 STATUS = "exit status: 0 all done, 1 a job has failed or the configuration is faulty, 3 otherwise"
-TRACKERS = ("none", "tensorboard", "trackio", "wandb")
 Add = Callable[[str, str, str], argparse.ArgumentParser]  # a command, by name, module and purpose
 
 
@@ -83,7 +84,9 @@ def _add_commands_of_a_run(add: Add) -> None:
     run.add_argument("config", type=Path, nargs="?", help="default: config.yaml")
     run.add_argument("--cores", default="all", help="processors; default: all of them")
     run.add_argument("--profile", type=Path, default=Path("workflow/profiles/local"), metavar="DIR")
-    run.add_argument("--tracker", choices=TRACKERS, help="follow the training runs by it, offline")
+    run.add_argument(
+        "--tracker", choices=[*TrackerName], help="let it show the training runs' curves, offline"
+    )
     run.set_defaults(snakemake=[])
     run.epilog = "arguments after -- are passed to Snakemake"
 

@@ -57,7 +57,7 @@ class PartialReport:
     @property
     def has_failures(self) -> bool:
         """Whether a job has failed, and was not only asked to stop."""
-        return any(map(_has_failed, self.unfinished_jobs.values()))
+        return any(job.status is JobStatus.FAILED for job in self.unfinished_jobs.values())
 
     @cached_property
     def missing(self) -> list[MissingCell]:
@@ -78,7 +78,7 @@ class PartialReport:
     def _why(self, cell: Cell) -> str:
         jobs = [self.unfinished_jobs.get(each.id) for each in _behind(self.jobs, cell)]
         for job in filter(None, jobs):
-            if _has_failed(job):
+            if job.status is JobStatus.FAILED:
                 error = job.message.removeprefix("error: ")
                 return textwrap.shorten(f"{job.stage}/{job.id} failed: {error}", LONGEST)
         return "not yet run"
@@ -132,10 +132,6 @@ def _behind(jobs: Jobs, cell: Cell) -> Iterator[Artifact]:
         found[artifact] = None
         waiting += [input for _, input in artifact.inputs if input not in found]
     return reversed(found)
-
-
-def _has_failed(job: UnfinishedJob) -> bool:
-    return job.status is JobStatus.FAILED  # and not asked to stop
 
 
 def _name(cell: MissingCell) -> str:

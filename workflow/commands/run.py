@@ -25,12 +25,7 @@ TAIL = 12  # lines of Snakemake's own, shown where no job says why a run has fai
 
 
 def main(
-    *,
-    config: Path | None,
-    cores: str,
-    profile: Path,
-    tracker: str | None,
-    snakemake: list[str],
+    *, config: Path | None, cores: str, profile: Path, tracker: str | None, snakemake: list[str]
 ) -> int:
     """Snakemake's exit status."""
     if tracker:
