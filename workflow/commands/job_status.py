@@ -1,7 +1,7 @@
 """The status of an experiment's jobs, from files alone: any machine that sees them can ask."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -84,10 +84,13 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
     since = None if others and jobs.experiment not in others else snakemake
     clock = _Clock(now, since, snakemake is not None)
     unfinished = [_job(job.stage, job.id, job.path, clock) for job in jobs.unfinished]
-    done = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
-    times = [modified(Path(each.path) / MANIFEST) or 0 for each in done] if since else []
     waiting, seconds = _left(jobs, {job.id: job for job in unfinished}, slots)
-    if jobs.report_state is not State.FINISHED:
+
+    finished = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
+    done = Counter(each.stage for each in finished)
+    if jobs.report_state is State.FINISHED:
+        done["report"] = 1
+    else:
         folder = f"{RESULTS}/{jobs.experiment}/report"
         unfinished.append(_job("report", jobs.experiment, folder, clock))
     return Status(
@@ -95,12 +98,17 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
         since,
         () if since else others,
         snakemake_state.locked() if snakemake_state.was_killed() else None,
-        dict(Counter(each.stage for each in done)),
-        sum(time >= since - CLOCK_SKEW for time in times) if since else 0,
+        dict(done),
+        _count_since(since, finished) if since else 0,
         tuple(unfinished),
         waiting,
         seconds,
     )
+
+
+def _count_since(since: float, finished: Iterable[Artifact]) -> int:
+    times = (modified(Path(each.path) / MANIFEST) or 0 for each in finished)
+    return sum(time >= since - CLOCK_SKEW for time in times)
 
 
 def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:

@@ -1,6 +1,7 @@
 """What came out of an experiment, in at most 12 lines: the best methods, the verdict, the page."""
 
 import json
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -20,15 +21,27 @@ LABEL = 22  # columns
 def show(report: Path, note: str) -> None:
     """Prints what a finished report says, after a note on how it was made."""
     outcome: Outcome = json.loads((report / FILE).read_text(encoding="utf-8"))
-    console = Console(width=WIDEST, highlight=False, no_color=not sys.stdout.isatty())
+    is_terminal = sys.stdout.isatty()
+    width = min(WIDEST, shutil.get_terminal_size().columns) if is_terminal else WIDEST
+    console = Console(width=width, highlight=False, no_color=not is_terminal)
     console.print(_table(outcome))
+    legend = _legend(outcome, is_terminal)
     pairs = min(len(outcome["pairs"]), ROWS + 1)
-    room = LINES - 1 - pairs - 3  # the headings, the meaning of the numbers, the note, the page
-    for line in _verdicts(outcome["verdicts"], room):
+    # beside the headings, the note and the path
+    for line in _verdicts(outcome["verdicts"], LINES - 3 - pairs - bool(legend), width):
         console.print(Text(line), no_wrap=True)
-    print("(+n): as many others are not significantly worse; bold: the best of all pairs")
-    print(note)
-    print(f"report: {(report / 'index.html').resolve()}")
+    print(*legend, note, f"report: {(report / 'index.html').resolve()}", sep="\n")
+
+
+def _legend(outcome: Outcome, is_terminal: bool) -> list[str]:
+    """A line on what the marks of the table mean, where it has any."""
+    cells = [best for pair in outcome["pairs"] for best in pair["best"] if best]
+    marks = []
+    if any(best["tied"] > 0 for best in cells):
+        marks.append("(+n): as many others are not significantly worse")
+    if len(outcome["pairs"]) > 1 and is_terminal:
+        marks.append("bold: the best of all pairs")
+    return ["; ".join(marks)] if marks else []
 
 
 def _table(outcome: Outcome) -> Table:
@@ -54,13 +67,13 @@ def _cell(best: Best | None) -> Text:
     return Text(f"{best['value']} {best['method']}{others}", "bold" if best["is_best"] else "")
 
 
-def _verdicts(verdicts: list[str], room: int) -> list[str]:
-    """As many verdicts as have room, the first one in full."""
+def _verdicts(verdicts: list[str], room: int, width: int) -> list[str]:
+    """As many verdicts as have room."""
     lines: list[str] = []
     for verdict in verdicts:
-        wrapped = textwrap.wrap(verdict, WIDEST, subsequent_indent="  ")
+        wrapped = textwrap.wrap(verdict, width, subsequent_indent="  ")
         if len(lines) + len(wrapped) <= room:
             lines += wrapped
         elif not lines:
-            lines = textwrap.wrap(verdict, WIDEST, max_lines=room, placeholder=" …")
+            lines = textwrap.wrap(verdict, width, max_lines=room, placeholder=" …")
     return lines

@@ -1,14 +1,12 @@
 """The report of an experiment, or of those of its cells that are finished."""
 
-import subprocess
 import sys
 from pathlib import Path
 
-from workflow.commands import outcome, partial_report
+from workflow.commands import outcome, partial_report, run
 from workflow.commands.partial_report import is_finished
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.rerun_reasons import RESULTS
-from workflow.launch import snakemake_process
 
 EXAMPLES = 5  # of artifacts that a report reads, and that are gone
 LOCAL = Path("workflow/profiles/local")
@@ -32,11 +30,6 @@ def _whole(jobs: Jobs, config: Path) -> int:
             "run` runs what is left, and `distilbench report --partial` reports on the others"
         )
     if not jobs.is_reported:
-        command = snakemake_process.command(config, "all", LOCAL, ["--quiet"])
-        status = subprocess.run(
-            command, env=snakemake_process.environment(), check=False
-        ).returncode
-        if status:
-            return status
+        return run.main(config=config, cores="all", profile=LOCAL, tracker=None, snakemake=[])
     outcome.show(RESULTS / jobs.experiment / "report", f"{jobs.experiment}: {len(cells)} cells")
     return 0
