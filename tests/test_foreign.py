@@ -195,11 +195,13 @@ CHATS = [
 
 
 @pytest.mark.parametrize("row", CHATS, ids=["messages", "ShareGPT"])
-def test_chats_are_said_to_be_not_read(tmp_path: Path, row: dict[str, object]) -> None:
+def test_conversations_under_a_text_template_are_refused(
+    tmp_path: Path, row: dict[str, object]
+) -> None:
     (column,) = row
     file = jsonl(tmp_path / "a.jsonl", [row] * 9)
     mapped = {"instruction": "id", "input": None, "response": column}
-    said = rf"a\.jsonl:1: '{column}' holds a chat; chats are not read yet: write each question"
+    said = rf"a\.jsonl:1: '{column}' holds a chat; conversations are .* set `data\.template: chat`"
     with pytest.raises(ValueError, match=said):
         gathered(files(file))
     with pytest.raises(ValueError, match=said):

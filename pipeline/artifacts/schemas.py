@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import checksums
 
+Columns = Mapping[str, list | pa.ChunkedArray]
 SPLITS = ("train", "validation", "test")
 
 # data/{id}/{split}.parquet: what was asked and what people (or packages) answered.
@@ -22,6 +23,11 @@ EXAMPLES = pa.schema(
     ]
 )
 
+# The same where rows are conversations.
+CHAT_EXAMPLES = EXAMPLES.append(pa.field("chat", pa.string())).append(
+    pa.field("location", pa.string())  # of the row, for error messages
+)
+
 # data/{id}/plain.parquet: prose for a language-modelling term, where the source has any.
 PLAIN = pa.schema([("text", pa.string())])
 
@@ -33,6 +39,13 @@ TOKENS = pa.schema(
         ("response_ids", pa.list_(pa.int32())),  # including EOS if the text ended with it
     ]
 )
+
+# The same where a template is a chat's: turns before the last one may be trained on, too.
+CHAT_TOKENS = TOKENS.append(
+    pa.field("earlier_spans", pa.list_(pa.int32()))  # first, end, first, end, .. in prompt_ids
+)
+
+CHATS = (CHAT_EXAMPLES, CHAT_TOKENS)
 
 # caches/{id}/{split}-{shard}.parquet: see `pipeline.teacher_cache.format`.
 
@@ -113,22 +126,48 @@ SCORES = pa.schema(
 )
 
 
-def write(path: Path, columns: Mapping[str, list | pa.ChunkedArray], schema: pa.Schema) -> None:
-    """One Parquet file with exactly the columns of `schema`. Raises ValueError on any other set."""
-    if set(columns) != set(schema.names):
-        raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")
-    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+def _kinds(schema: pa.Schema) -> list[pa.Schema]:
+    """The schema, and that of conversations which begins with its columns."""
+    return [
+        schema,
+        *(
+            kind
+            for kind in CHATS
+            if kind is not schema and schema.names == kind.names[: len(schema)]
+        ),
+    ]
+
+
+def table(columns: Columns, schema: pa.Schema) -> pa.Table:
+    """A table with exactly the columns of `schema`, or of conversations."""
+    kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(columns)]
+    if not kinds:
+        raise ValueError(f"columns {sorted(columns)}, expected {sorted(schema.names)}")
+    return pa.table(columns, schema=kinds[0])
+
+
+def write(path: Path, columns: Columns, schema: pa.Schema) -> None:
+    """One Parquet file with the columns of `schema`. Raises ValueError on any other set."""
+    try:
+        rows = table(columns, schema)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    pq.write_table(rows, path, compression="zstd")
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
-    """The table in `path`. Raises ValueError if it is damaged or not of `schema`, naming it."""
+    """The table in `path`, with more columns where it is of conversations.
+
+    Raises:
+        ValueError: if it is damaged or not of `schema`, naming it.
+    """
     content = pa.BufferReader(checksums.read_verified(path))
     try:
-        table = pq.ParquetFile(content).read(use_threads=False)
+        rows = pq.ParquetFile(content).read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete it and run again"
         ) from None
-    if not table.schema.equals(schema):
-        raise ValueError(f"{path} has columns {table.schema.names}, expected {schema.names}")
-    return table
+    if not any(map(rows.schema.equals, _kinds(schema))):
+        raise ValueError(f"{path} has columns {rows.schema.names}, expected {schema.names}")
+    return rows

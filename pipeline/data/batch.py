@@ -20,7 +20,11 @@ Author = Literal["gold", "teacher", "student"]
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt and a response; the response ends with EOS unless it was cut at a length limit."""
+    """A prompt and a response; the response ends with EOS unless it was cut at a length limit.
+
+    A prompt of several turns may hold earlier answers that are trained on, too. Its targets are
+    these answers and the response: the tokens that losses, measures and caches are about.
+    """
 
     example_id: str
     prompt_ids: Sequence[int]
@@ -29,11 +33,29 @@ class Text:
     teacher_tokens: int = 0  # tokens of a rollout that the teacher generated
     ended: bool = True  # with EOS
     log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
+    earlier: Sequence[tuple[int, int]] = ()  # first and end in the prompt of answers trained on
 
     @property
     def length(self) -> int:
         """The number of input tokens: the last token of a text is only predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First and end of the targets, in prompt and response together."""
+        prompt = len(self.prompt_ids)
+        return [*self.earlier, (prompt, prompt + len(self.response_ids))]
+
+    @property
+    def target_count(self) -> int:
+        """The number of targets."""
+        return sum(end - first for first, end in self.spans)
+
+    @property
+    def target_ids(self) -> Sequence[int]:
+        """The targets in the order of the text."""
+        before = [id for first, end in self.earlier for id in self.prompt_ids[first:end]]
+        return [*before, *self.response_ids] if before else self.response_ids
 
 
 def read_texts(path: Path, author: Author = "gold") -> list[Text]:
@@ -43,13 +65,17 @@ def read_texts(path: Path, author: Author = "gold") -> list[Text]:
         raise ValueError(f"{path} holds no text; see the counts in {path.parent / 'card.json'}")
     names = ("example_id", "prompt_ids", "response_ids")
     example_ids, prompts, responses = (table.column(name).to_pylist() for name in names)
-    rows = zip(example_ids, prompts, responses, strict=True)
-    return [Text(*row, author=author) for row in rows]
+    earlier = [()] * len(prompts)
+    if "earlier_spans" in table.column_names:
+        bounds = table.column("earlier_spans").to_pylist()
+        earlier = [tuple(zip(each[::2], each[1::2], strict=True)) for each in bounds]
+    rows = zip(example_ids, prompts, responses, earlier, strict=True)
+    return [Text(*row, author=author, earlier=spans) for *row, spans in rows]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A right-padded micro-batch; per-token fields hold the response tokens, text after text.
+    """A right-padded micro-batch; per-token fields hold the targets, text after text.
 
     A causal model never attends to what follows a text, so padding needs no mask.
     """
@@ -59,15 +85,15 @@ class Batch:
     response_positions: Int[Tensor, " tokens"]  # that predict the tokens, in flat batch x time
     next_ids: Int[Tensor, " tokens"]
     sequence: Int[Tensor, " tokens"]  # index of the text that a token belongs to
-    lengths: Int[Tensor, " texts"]  # response tokens of each text
-    steps: Int[Tensor, " longest"]  # 0, 1, .. to the end of the longest response
+    lengths: Int[Tensor, " texts"]  # targets of each text
+    steps: Int[Tensor, " longest"]  # 0, 1, .. to the end of the most targets of a text
     by_student: Bool[Tensor, " tokens"]
     sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
 
     @property
     def token_count(self) -> int:
-        """The number of response tokens."""
-        return sum(len(text.response_ids) for text in self.texts)
+        """The number of targets."""
+        return sum(text.target_count for text in self.texts)
 
 
 def collate(texts: Sequence[Text], device: torch.device) -> Batch:
@@ -77,19 +103,19 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
     positions = []
     for row, text in enumerate(texts):
         input_ids[row, : text.length] = torch.tensor([*text.prompt_ids, *text.response_ids[:-1]])
-        first = row * width + len(text.prompt_ids) - 1
-        positions.append(torch.arange(first, first + len(text.response_ids)))
+        before = row * width - 1  # a token is predicted at the place before its own
+        positions += [torch.arange(before + first, before + end) for first, end in text.spans]
 
-    lengths = torch.tensor([len(text.response_ids) for text in texts])
+    lengths = torch.tensor([text.target_count for text in texts])
     by_student = torch.tensor([text.author == "student" for text in texts])
-    log_probs = [text.log_probs or [float("nan")] * len(text.response_ids) for text in texts]
+    log_probs = [text.log_probs or [float("nan")] * text.target_count for text in texts]
     tensors = (
         input_ids,
         torch.cat(positions),
-        torch.tensor([id for text in texts for id in text.response_ids]),
+        torch.tensor([id for text in texts for id in text.target_ids]),
         torch.arange(len(texts)).repeat_interleave(lengths),
         lengths,
-        torch.arange(max(len(text.response_ids) for text in texts)),
+        torch.arange(max(text.target_count for text in texts)),
         by_student.repeat_interleave(lengths),
         torch.tensor([value for values in log_probs for value in values]),
     )
@@ -137,7 +163,7 @@ def token_context(
 
 
 def texts_in(batch: Batch, rows: slice) -> slice:
-    """The range of texts that the response tokens in `rows` belong to."""
-    ends = list(accumulate(len(text.response_ids) for text in batch.texts))
+    """The range of texts that the targets in `rows` belong to."""
+    ends = list(accumulate(text.target_count for text in batch.texts))
     first, end, _ = rows.indices(ends[-1])
     return slice(bisect_right(ends, first), bisect_left(ends, end) + 1)

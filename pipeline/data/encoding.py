@@ -28,12 +28,13 @@ OPEN, CLOSE = "\ufdd0", "\ufdd1"  # around an alias: Unicode keeps these out of 
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and its response without EOS, and how they met."""
+    """A prompt and its response, and how they met."""
 
     prompt_ids: list[int]
     response_ids: list[int]
     is_merged: bool  # whether a token of both together reaches over the border
     has_special_text: bool  # whether the data have the text of a special token
+    earlier: tuple[tuple[int, int], ...] = ()  # first and end in the prompt of what is trained on
 
 
 @dataclass(frozen=True)
@@ -63,22 +64,22 @@ class Encoder:
 
     def prompts(self, prompts: Sequence[Pieces]) -> list[list[int]]:
         """The ids of each prompt. One of no token is EOS."""
-        return [self._begun(ids) for ids in self._encoded(prompts)]
+        return [self._begun(ids) for ids in self.encoded(prompts)]
 
     def pairs(self, prompts: Sequence[Pieces], responses: Sequence[str]) -> list[Pair]:
-        """Each prompt with its response."""
+        """Each prompt with its response, which EOS doesn't end yet."""
         whole = [
             [*pieces, Piece(response, False)]
             for pieces, response in zip(prompts, responses, strict=True)
         ]
-        lists = (self.prompts(prompts), self._encoded(whole), whole)
+        lists = (self.prompts(prompts), self.encoded(whole), whole)
         pairs = []
         for prompt, together, pieces in zip(*lists, strict=True):
-            rest = _rest(prompt, self._begun(together))
+            rest = rest_of(prompt, self._begun(together))
             pairs.append(
                 Pair(
                     prompt,
-                    self._alone(pieces[-1]) if rest is None else rest,
+                    self.alone(pieces[-1:]) if rest is None else rest,
                     is_merged=rest is None,
                     has_special_text=self.has_special_text(pieces),
                 )
@@ -87,7 +88,7 @@ class Encoder:
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of plain texts, with nothing before them."""
-        return self._encoded([[Piece(text, False)] for text in texts])
+        return self.encoded([[Piece(text, False)] for text in texts])
 
     def has_special_text(self, pieces: Pieces) -> bool:
         """Whether what the data hold, or what it makes with the template, has a special token's."""
@@ -95,7 +96,7 @@ class Encoder:
         return self._count(join_pieces(pieces)) != expected
 
     def _count(self, text: str) -> int:
-        return len(self._specials.findall(text)) if self._special_tokens else 0
+        return len(self.specials.findall(text)) if self.special_tokens else 0
 
     def _begun(self, ids: list[int]) -> list[int]:
         has_it = ids[: len(self.prefix)] == self.prefix
@@ -105,7 +106,8 @@ class Encoder:
         assert isinstance(end, int)
         return [end]
 
-    def _encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
+    def encoded(self, texts: Sequence[Pieces]) -> list[list[int]]:
+        """The ids of texts without anything around them."""
         if not texts:
             return []
         plain = self.tokenizer([join_pieces(pieces) for pieces in texts], add_special_tokens=False)
@@ -114,22 +116,25 @@ class Encoder:
             for pieces, ids in zip(texts, plain["input_ids"], strict=True)
         ]
 
-    def _alone(self, response: Piece) -> list[int]:
+    def alone(self, response: Pieces) -> list[int]:
+        """The ids of what stands behind a prompt, without the space before a first text."""
         for anchor in ANCHORS:
-            pieces = [Piece(anchor, True)], [Piece(anchor, True), response]
-            rest = _rest(*self._encoded(pieces))
+            pieces = [Piece(anchor, True)], [Piece(anchor, True), *response]
+            rest = rest_of(*self.encoded(pieces))
             if rest is not None:
                 return rest
-        return self._encoded([[response]])[0]
+        return self.encoded([response])[0]
 
     @cached_property
-    def _special_tokens(self) -> dict[str, int]:
+    def special_tokens(self) -> dict[str, int]:
+        """The ids of the special tokens by their texts."""
         added = self.tokenizer.added_tokens_decoder.items()
         return {token.content: token_id for token_id, token in added if token.special}
 
     @cached_property
-    def _specials(self) -> re.Pattern[str]:
-        longest_first = sorted(self._special_tokens, key=len, reverse=True)
+    def specials(self) -> re.Pattern[str]:
+        """A pattern that the text of any special token fits; only where there is one."""
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 
     def _escaped(self, pieces: Pieces) -> list[int]:
@@ -139,7 +144,7 @@ class Encoder:
         special, so that the text is tokenized as a whole and every special token in it as text.
         """
         text = "".join(
-            self._specials.sub(lambda match: self._alias(match[0]), piece.text)
+            self.specials.sub(lambda match: self._alias(match[0]), piece.text)
             if piece.is_markup
             else piece.text
             for piece in pieces
@@ -150,19 +155,19 @@ class Encoder:
         return [self._of_aliases.get(token_id, token_id) for token_id in ids]
 
     def _alias(self, special: str) -> str:
-        return f"{OPEN}{self._special_tokens[special]}{CLOSE}"
+        return f"{OPEN}{self.special_tokens[special]}{CLOSE}"
 
     @cached_property
     def _of_aliases(self) -> dict[int, int]:
-        aliases = self._copy.convert_tokens_to_ids(list(map(self._alias, self._special_tokens)))
+        aliases = self._copy.convert_tokens_to_ids(list(map(self._alias, self.special_tokens)))
         assert isinstance(aliases, list)
-        return dict(zip(aliases, self._special_tokens.values(), strict=True))
+        return dict(zip(aliases, self.special_tokens.values(), strict=True))
 
     @cached_property
     def _copy(self) -> PreTrainedTokenizerBase:
         if not self.tokenizer.is_fast:
             raise ValueError(
-                f"the data hold the text of a special token ({', '.join(self._special_tokens)}), "
+                f"the data hold the text of a special token ({', '.join(self.special_tokens)}), "
                 "which this tokenizer, being none of the `tokenizers` library, can't read as text; "
                 "remove it from the data"
             )
@@ -201,6 +206,6 @@ def without_bos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _rest(first: list[int], whole: list[int]) -> list[int] | None:
+def rest_of(first: list[int], whole: list[int]) -> list[int] | None:
     """The ids of `whole` after its prefix `first`; None if it begins otherwise."""
     return whole[len(first) :] if whole[: len(first)] == first else None

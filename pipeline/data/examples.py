@@ -5,10 +5,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.artifacts.schemas import SPLITS
-from pipeline.settings.data import Template
+from pipeline.data import conversations
+from pipeline.data.conversations import Conversation
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Template
 
 PLACE = re.compile(r"\{(instruction|input)\}")
 
@@ -21,6 +24,8 @@ class Example:
     input: str
     responses: tuple[str, ...]
     source: str
+    chat: str = ""  # the whole conversation, where it came as one: `Conversation.dumps`
+    location: str = field(default="", compare=False)  # of its row, where it came as one
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,16 @@ def join_pieces(parts: Pieces) -> str:
     return "".join(part.text for part in parts)
 
 
-def prompt(example: Example, template: Template) -> str:
-    """The text that a model continues."""
+def prompt(example: Example, template: AnyTemplate) -> str:
+    """The text that a model continues; of a conversation, what it says, without its markup."""
+    if isinstance(template, ChatTemplate):
+        asked = conversations.single_turn(example.instruction, example.input, "", "").question
+        return example.instruction if example.chat else asked
     return join_pieces(prompt_pieces(example.instruction, example.input, template))
 
 
 def assign_ids(
-    splits: Mapping[str, Sequence[Example]], template: Template
+    splits: Mapping[str, Sequence[Example]], template: AnyTemplate
 ) -> dict[str, list[tuple[str, Example]]]:
     """Each example with an id derived from its content; copies end with their number.
 
@@ -105,7 +113,7 @@ def assign_ids(
     return identified
 
 
-def _id(example: Example, template: Template) -> str:
+def _id(example: Example, template: AnyTemplate) -> str:
     content = "\0".join([prompt(example, template), *example.responses])
     readable = re.sub(r"[^A-Za-z0-9_.]+", "_", example.source)
     return f"{readable}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
@@ -117,11 +125,11 @@ def _numbered(name: str, seen: Counter[str]) -> str:
 
 
 def example_columns(
-    identified: Iterable[tuple[str, Example]], template: Template
+    identified: Iterable[tuple[str, Example]], template: AnyTemplate
 ) -> dict[str, list]:
-    """The examples as the columns of `schemas.EXAMPLES`."""
+    """The examples as the columns of `schemas.EXAMPLES`, or of `schemas.CHAT_EXAMPLES`."""
     rows = list(identified)
-    return {
+    columns = {
         "example_id": [example_id for example_id, _ in rows],
         "instruction": [example.instruction for _, example in rows],
         "input": [example.input for _, example in rows],
@@ -129,3 +137,16 @@ def example_columns(
         "responses": [list(example.responses) for _, example in rows],
         "source": [example.source for _, example in rows],
     }
+    if any(example.chat for _, example in rows):
+        columns["chat"] = [example.chat for _, example in rows]
+        columns["location"] = [example.location for _, example in rows]
+    return columns
+
+
+def conversation_of(row: Mapping[str, Any]) -> Conversation:
+    """The conversation of an example's row; of one that came otherwise, its only turn."""
+    location = row.get("location") or f"example {row['example_id']}"
+    if row.get("chat"):
+        return conversations.loads(row["chat"], location)
+    answer = row["responses"][0]
+    return conversations.single_turn(row["instruction"], row["input"], answer, location)

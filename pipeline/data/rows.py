@@ -10,17 +10,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.data import untrusted
+from pipeline.data import conversations, untrusted
 from pipeline.data.examples import Example
 from pipeline.settings.data import Columns
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
 GAP = re.compile(r"[\s,]*")  # between the elements of a JSON list
 CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
-NO_CHATS = (
-    "chats are not read yet: write each question with its answer as a row with the columns "
-    "instruction, input and output"
-)
+NO_CHATS = "conversations are read through a chat template: set `data.template: chat`"
 
 
 @dataclass(frozen=True)
@@ -210,20 +207,27 @@ def read_plain_texts(path: Path) -> list[str]:
     return [text.strip() for text in texts if text.strip()]
 
 
-def to_examples(rows: Sequence[Row], columns: Columns, source: str, empty: str) -> list[Example]:
+def to_examples(
+    rows: Sequence[Row], columns: Columns, source: str, empty: str, *, are_chats: bool
+) -> list[Example]:
     """An example for each row; `empty` responses are left out ("drop") or an error ("refuse").
+
+    With a chat template rows may be conversations: one that can't be learned from counts as empty.
 
     Raises:
         ValueError: for a row without a column or text that it needs.
     """
-    examples = [_example(row, columns, source) for row in rows]
+    examples = [
+        (_chat(row, columns, source) if are_chats else None) or _example(row, columns, source)
+        for row in rows
+    ]
     answered = [all(text.strip() for text in example.responses) for example in examples]
     if empty == "refuse" and not all(answered):
         row = rows[answered.index(False)]
+        chat = examples[answered.index(False)].chat
         raise ValueError(
-            f"{row.location}: empty response, {columns.response!r} is "
-            f"{row.values[columns.response]!r:.80}; fix the row, or set "
-            "data.examples.empty_responses to drop"
+            f"{row.location}: {_emptiness(row, columns, chat)}; fix the row, or set "
+            "data.examples.empty_responses to drop, which leaves it out"
         )
     return [example for example, whole in zip(examples, answered, strict=True) if whole]
 
@@ -238,3 +242,29 @@ def _example(row: Row, columns: Columns, source: str) -> Example:
     if not (example.instruction + example.input).strip():
         raise ValueError(f"{row.location}: neither instruction nor input; fix or remove the row")
     return example
+
+
+def _chat(row: Row, columns: Columns, source: str) -> Example | None:
+    """The example of a row that holds a conversation and no instruction."""
+    if columns.messages is not None:
+        row.value(columns.messages)
+    elif columns.instruction in row.values:
+        return None
+    chat = conversations.of_row(row.values, columns.messages, row.location)
+    if chat is None:
+        return None
+    return Example(
+        instruction=chat.question,
+        input="",
+        responses=("" if chat.fault else str(chat.messages[-1]["content"]),),
+        source=(row.text(columns.source) if columns.source else "") or source,
+        chat=chat.dumps(),
+        location=row.location,
+    )
+
+
+def _emptiness(row: Row, columns: Columns, chat: str) -> str:
+    """Why a row has nothing to learn from."""
+    if chat:
+        return conversations.loads(chat, row.location).fault
+    return f"empty response, {columns.response!r} is {row.values[columns.response]!r:.80}"

@@ -36,7 +36,7 @@ class Part:
     source: str
 
 
-def gather_files(settings: Files, seed: int) -> RawDataset:
+def gather_files(settings: Files, seed: int, *, are_chats: bool) -> RawDataset:
     """The examples in local files.
 
     Raises:
@@ -53,7 +53,7 @@ def gather_files(settings: Files, seed: int) -> RawDataset:
         else []
     )
     about = {"about": "local files", "files": _named(settings)}
-    return _gather(settings, seed, parts, plain, about)
+    return _gather(settings, seed, parts, plain, about, are_chats=are_chats)
 
 
 def _named(settings: Files | Hub) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _existing(role: str, file: str) -> Path:
     return path
 
 
-def gather_hub(settings: Hub, seed: int) -> RawDataset:
+def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
     """The examples of a data set of the Hugging Face hub, or of a folder laid out like one.
 
     Raises:
@@ -84,7 +84,7 @@ def gather_hub(settings: Hub, seed: int) -> RawDataset:
         parts[split] = Part(_hub_rows(settings, name), settings.name)
     plain = _hub_texts(settings, settings.plain_text) if settings.plain_text else []
     about = {"about": f"{settings.name} of the Hugging Face hub", "revision": settings.revision}
-    gathered = _gather(settings, seed, parts, plain, about)
+    gathered = _gather(settings, seed, parts, plain, about, are_chats=are_chats)
     revisions = {settings.name: settings.revision}
     if settings.plain_text:
         revisions[settings.plain_text] = settings.plain_text_revision
@@ -153,9 +153,17 @@ def _gather(
     parts: Mapping[str, Part],
     plain: Sequence[str],
     about: Mapping[str, object],
+    *,
+    are_chats: bool,
 ) -> RawDataset:
     examples_of: dict[str, list[Example]] = {
-        split: to_examples(part.rows, settings.columns, part.source, settings.empty_responses)
+        split: to_examples(
+            part.rows,
+            settings.columns,
+            part.source,
+            settings.empty_responses,
+            are_chats=are_chats,
+        )
         for split, part in parts.items()
     }
     train = deduplicate(examples_of["train"], lambda example: example)

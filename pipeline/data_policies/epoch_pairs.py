@@ -38,7 +38,10 @@ class Policy:
         answers = context.state["answers"]
         return [
             *batch,
-            *(replace(text, author="student", **answers[text.example_id]) for text in batch),
+            *(
+                replace(text, author="student", earlier=(), **answers[text.example_id])
+                for text in batch
+            ),
         ]
 
     def answers(self, context: StepContext) -> dict[str, dict[str, Any]]:

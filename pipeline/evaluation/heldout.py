@@ -101,7 +101,7 @@ def _tokens(
         name: _compare(teacher.signal(batch), logits, student_top)
         for name, teacher in teachers.items()
     }
-    lengths = [len(text.response_ids) for text in batch.texts]
+    lengths = [text.target_count for text in batch.texts]
     return TokenMetrics(
         text=np.repeat([index_of[text.example_id] for text in batch.texts], lengths),
         position=np.concatenate([np.arange(1, length + 1) for length in lengths]),

@@ -11,11 +11,12 @@ from typing import Any
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_texts
+from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.encoding import Encoder
-from pipeline.data.examples import prompt_pieces
+from pipeline.data.examples import conversation_of, prompt_pieces
 from pipeline.data.splits import shuffled
 from pipeline.models.language_model import load_tokenizer
-from pipeline.settings.data import Template
+from pipeline.settings.data import ChatTemplate, template_of
 from pipeline.tasks.instruction_items import ITEMS
 
 Item = Mapping[str, Any]  # a row of EXAMPLES
@@ -42,11 +43,15 @@ def of_task(
     task: Path, tokens: Path, most: int | None, prompt_tokens: int | None, seed: str
 ) -> Questions:
     """The items of an instruction task, or `most` drawn by the seed from those short enough."""
-    template = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]["template"]
+    settings = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]
     rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
-    frame = Template.model_validate(template)
-    prompts = [prompt_pieces(row["instruction"], row["input"], frame) for row in rows]
-    ids = Encoder(load_tokenizer(tokens)).prompts(prompts)
+    template = template_of(settings["template"])
+    tokenizer = load_tokenizer(tokens)
+    if isinstance(template, ChatTemplate):
+        ids = ChatEncoder(tokenizer, template, ()).prompts(list(map(conversation_of, rows)))
+    else:
+        asked = [prompt_pieces(row["instruction"], row["input"], template) for row in rows]
+        ids = Encoder(tokenizer).prompts(asked)
     short = [
         (row, prompt_ids)
         for row, prompt_ids in zip(rows, ids, strict=True)

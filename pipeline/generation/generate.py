@@ -122,6 +122,7 @@ def _with_response(text: Text, response: Response, author: Author, ends: Sequenc
         teacher_tokens=sum(response.by_teacher),
         ended=response.tokens[-1] in ends,
         log_probs=response.log_probs,
+        earlier=(),
     )
 
 

@@ -33,7 +33,7 @@ def logit_chunks(batch: Batch, vocabulary: int, most: int) -> list[slice]:
     """
     chunks, first, last = [], 0, 0
     for text in batch.texts:
-        end = last + len(text.response_ids)
+        end = last + text.target_count
         if last > first and (end - first) * vocabulary > most:
             chunks.append(slice(first, last))
             first = last

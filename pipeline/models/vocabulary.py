@@ -7,7 +7,8 @@ learns to end as they do; a teacher that is used untrained must do so already.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +26,10 @@ class TextConventions:
     tokenizer_digest: str
     before: list[int]  # what every text begins with
     ends: list[int]  # the tokens that end a text; the first is the one that data are ended with
+
+    def with_ends(self, last_ids: Iterable[int]) -> "TextConventions":
+        """The conventions of texts with these last tokens."""
+        return replace(self, ends=list(dict.fromkeys([*last_ids, *self.ends])))
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

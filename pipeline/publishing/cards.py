@@ -8,6 +8,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard,
 from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.students import Student
 from pipeline.reporting.analysis.metrics import Measure, metric_named
+from pipeline.settings.data import ChatTemplate
 
 LIBRARY, TASK = "transformers", "text-generation"
 TAGS = ["distilbench", "knowledge-distillation"]
@@ -64,6 +65,14 @@ CHAT_CODE = """\
 message = {"role": "user", "content": "Describe this function.", "input": "def f(x)"}
 inputs = tokenizer.apply_chat_template(
     [message], add_generation_prompt=True, return_tensors="pt", return_dict=True
+)"""
+CONVERSATION = """\
+The model was trained on conversations through its chat template. Text of a special token in a
+message is read as that token, unlike in training."""
+CONVERSATION_CODE = """\
+messages = [{{"role": "user", "content": "Describe this function."}}]
+inputs = tokenizer.apply_chat_template(
+    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True{}
 )"""
 PLAIN = """\
 There is no chat template: this tokenizer would read its text as other tokens than those that the
@@ -191,9 +200,12 @@ def _measure(task: str, metric: str) -> Measure:
 
 
 def _prompt(student: Student, has_chat_template: bool) -> Mapping[str, str]:
-    frame = json.dumps(student.template.without_input, ensure_ascii=False)
+    if isinstance(student.template, ChatTemplate):
+        kwargs = "".join(f", {key}={value!r}" for key, value in student.template.kwargs.items())
+        return {"prompt": CONVERSATION, "inputs": CONVERSATION_CODE.format(kwargs)}
     if has_chat_template:
         return {"prompt": CHAT, "inputs": CHAT_CODE}
+    frame = json.dumps(student.template.without_input, ensure_ascii=False)
     return {"prompt": PLAIN.format(frame), "inputs": PLAIN_CODE.format(frame)}
 
 

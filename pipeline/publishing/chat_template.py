@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import PLACE, prompt_pieces
-from pipeline.settings.data import Template
+from pipeline.settings.data import AnyTemplate, ChatTemplate
 
 CHAT = """\
 {{%- if messages | length > 2 or messages[0].role != "user" %}}
@@ -31,11 +31,16 @@ VALUES = {"instruction": "message.content", "input": '(message.input | default("
 QUESTIONS = (("Describe this.", ""), ("Describe this.", "  x = 1\n"), ("Why?", " "))
 
 
-def chat_template(tokenizer: PreTrainedTokenizerBase, template: Template) -> str | None:
+def chat_template(
+    tokenizer: PreTrainedTokenizerBase, template: AnyTemplate
+) -> str | dict[str, str] | None:
     """The template; None if this tokenizer reads its text as other tokens than in training.
 
-    That can only be where it puts tokens before a text which it doesn't read in one.
+    That can only be where it puts tokens before a text which it doesn't read in one. A chat
+    template is that of the training itself.
     """
+    if isinstance(template, ChatTemplate):
+        return template.text or tokenizer.chat_template
     encoder = Encoder(tokenizer)
     prefix = "".join(tokenizer.convert_ids_to_tokens(encoder.prefix))
     text = CHAT.format(

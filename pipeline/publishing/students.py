@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.methods.catalogue import METHODS
 from pipeline.publishing.finished import FinishedReport
 from pipeline.reporting.analysis.provenance import Manifest
-from pipeline.settings.data import Template
+from pipeline.settings.data import AnyTemplate, template_of
 
 GRID = "grid.csv"  # of a published report
 
@@ -26,7 +26,7 @@ class Student:
     seed: int
     scores: pd.DataFrame  # of its evaluation, on whole tasks
     manifest: Manifest
-    template: Template
+    template: AnyTemplate
     data: Mapping[str, Any]  # the source of its examples, as in the configuration
     base: Mapping[str, Any]  # the source of the model that its training began with
 
@@ -82,7 +82,7 @@ def _student(report: FinishedReport, row: Mapping[str, str]) -> Student:
         seed=int(row["seed"]),
         scores=measured.loc[~measured.duplicated(["task", "metric"])],
         manifest=report.manifests[path],
-        template=Template.model_validate(data["template"]),
+        template=template_of(data["template"]),
         data=data["examples"],
         base=_origin(report, path),
     )

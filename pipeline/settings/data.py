@@ -1,11 +1,19 @@
 """Settings of the data: source of the examples, prompt template, splits."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
-from pipeline.methods.ranges import Count, Line, NonNegativeCount, Text, Word
+from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount, Text, Word
 from pipeline.settings.base import Settings
 
 DOCSTRING_CORPUS = Path(__file__).parents[1] / "data" / "docstrings.parquet"
@@ -19,6 +27,7 @@ ALPACA_WITHOUT_INPUT = (
     "Below is an instruction that describes a task. Write a response that appropriately completes "
     "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
 )
+TAKEN = {"messages", "tools", "add_generation_prompt"}  # by the conversation itself
 
 
 class Template(Settings):
@@ -36,13 +45,56 @@ class Template(Settings):
         return self
 
 
+class ChatTemplate(Settings):
+    """A chat template: the tokenizer's own, or a file's."""
+
+    filled_in = ("text",)
+
+    chat: Line = "tokenizer"  # whose chat template: the tokenizer's own, or a Jinja file's
+    kwargs: dict[Name, JsonValue] = {}  # values that the template reads, as enable_thinking
+    answers: Literal["all", "last"] = "all"  # turns of the assistant that are trained on
+    generation_mask: bool = False  # refuse a template that doesn't mark what the model generates
+    text: str = ""  # of the file, filled in by workflow.grid.digests
+
+    @model_validator(mode="after")
+    def _is_rendered_here(self) -> "ChatTemplate":
+        if taken := sorted(self.kwargs.keys() & TAKEN):
+            raise ValueError(f"kwargs: {', '.join(taken)} can't be set; allowed: all other names")
+        return self
+
+
+def _as_chat(value: Any) -> Any:
+    return {"chat": "tokenizer"} if value == "chat" else value
+
+
+def _kind_of_template(value: Any) -> str:
+    """The kind of template that a block is about, however faulty it is."""
+    is_chat = "chat" in value if isinstance(value, dict) else isinstance(value, ChatTemplate)
+    return "chat" if is_chat else "text"
+
+
+AnyTemplate = Annotated[
+    Annotated[Template, Tag("text")] | Annotated[ChatTemplate, Tag("chat")],
+    Discriminator(_kind_of_template),
+    BeforeValidator(_as_chat),
+]
+
+
+def template_of(settings: object) -> AnyTemplate:
+    """The template that the settings of a job hold."""
+    return TypeAdapter(AnyTemplate).validate_python(settings)
+
+
 class Columns(Settings):
-    """The columns of a table that hold instruction, input and response."""
+    """The columns of a table that hold instruction, input and response, or a conversation."""
+
+    later_keys = ("messages",)
 
     instruction: Line = "instruction"
     input: Line | None = "input"
     response: Line = "output"  # a string, or a list of reference responses
     source: Line | None = None  # what subsets are counted by; the source's name if null
+    messages: Line | None = None  # a conversation; null: one under any of its usual names
 
 
 Characters = Annotated[int, Field(ge=1, le=300)]  # 300: the longest description in the corpus
@@ -146,7 +198,7 @@ class DataSettings(Settings):
     """All that makes the examples of an experiment."""
 
     examples: Annotated[Docstrings | Files | Hub, Field(discriminator="source")]
-    template: Template = Template()
+    template: AnyTemplate = Template()  # of text with places, or `chat`
     train_limit: Count | None = None  # training examples kept, drawn by the seed
     test_limit: Count | None = None  # test examples kept, drawn by the seed
     seed: NonNegativeCount = 0

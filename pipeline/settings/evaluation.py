@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.methods.ranges import Count, Line, NonNegativeCount
 from pipeline.settings.base import Settings
-from pipeline.settings.data import Columns, Template
+from pipeline.settings.data import AnyTemplate, Columns
 from pipeline.settings.generation import Sampling
 
 Paths = Annotated[list[Line], Field(min_length=1)]
@@ -148,7 +148,7 @@ class InstructionJob(Settings):
     task: str
     source: LocalFiles | ItemSource
     columns: Columns
-    template: Template
+    template: AnyTemplate
     first: Count | None  # rows of the source; null: all
 
 

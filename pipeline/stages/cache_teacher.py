@@ -92,7 +92,7 @@ def capture_shards(
             captured[-1].wait()
             shards.check_finite(captured, teacher)
             cost = watch.cost() + counter.as_teacher()
-            tokens = sum(len(text.response_ids) for text in shard.texts)
+            tokens = sum(text.target_count for text in shard.texts)
             rate = f"{tokens / cost.seconds:.0f} tok/s"
             log(f"{shard.file}: {len(shard.texts)} texts, {rate}")
             facts = {"tokens": tokens, "cost": asdict(cost)}

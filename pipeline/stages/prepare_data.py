@@ -10,7 +10,7 @@ from pipeline.data import docstrings, sources
 from pipeline.data.examples import Example, RawDataset, assign_ids, example_columns, prompt
 from pipeline.data.splits import Overlap, overlap, shuffled
 from pipeline.runtime.progress import log
-from pipeline.settings.data import DataSettings, Docstrings, Files, Hub, Template
+from pipeline.settings.data import AnyTemplate, ChatTemplate, DataSettings, Docstrings, Files, Hub
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareDataOptions
 
@@ -22,13 +22,14 @@ Identified = Sequence[tuple[str, Example]]
 
 def gather(settings: DataSettings) -> RawDataset:
     """The source's examples in shuffled splits, each cut to its limit."""
+    are_chats = isinstance(settings.template, ChatTemplate)
     match settings.examples:
         case Docstrings() as source:
             dataset = docstrings.gather(source, settings.seed)
         case Files() as source:
-            dataset = sources.gather_files(source, settings.seed)
+            dataset = sources.gather_files(source, settings.seed, are_chats=are_chats)
         case Hub() as source:
-            dataset = sources.gather_hub(source, settings.seed)
+            dataset = sources.gather_hub(source, settings.seed, are_chats=are_chats)
     limits = {"train": settings.train_limit, "test": settings.test_limit}
     too_high = [
         f"{split}_limit is {limit}, but there are only {len(dataset.splits[split])} examples"
@@ -70,7 +71,7 @@ def card(
     }
 
 
-def show(example_id: str, example: Example, template: Template) -> dict[str, object]:
+def show(example_id: str, example: Example, template: AnyTemplate) -> dict[str, object]:
     """An example as a person reads it: the exact prompt of the model, and the responses."""
     return {
         "example_id": example_id,
@@ -94,7 +95,7 @@ def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overla
     return warnings
 
 
-def describe(rows: Identified, template: Template) -> dict[str, object]:
+def describe(rows: Identified, template: AnyTemplate) -> dict[str, object]:
     """Counts and lengths of one split."""
     examples = [example for _, example in rows]
     return {

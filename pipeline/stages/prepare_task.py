@@ -22,7 +22,7 @@ def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -
     """Writes the items of an instruction task to the folder; returns its card."""
     items = instruction_items.gather(job, train)
     schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
-    table = pa.table(items.columns, schema=schemas.EXAMPLES)
+    table = schemas.table(items.columns, schemas.EXAMPLES)
     return _card(job.task, job.kind, items.count, {job.task: items.origin}) | {
         "digest": digest({job.task: table}),
         "warnings": [*items.origin.warnings, *items.contamination.warnings(items.count)],

@@ -5,19 +5,27 @@ its own and at that of both together. EOS counts, so a response that was cut has
 isn't taught to stop where its text was cut.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.encoding import Encoder, Pair, without_bos
-from pipeline.data.examples import Piece, Pieces, prompt_pieces
+from pipeline.data.examples import Piece, Pieces, conversation_of, prompt_pieces
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime.progress import log
-from pipeline.settings.data import Template, TokensSettings
+from pipeline.settings.data import (
+    AnyTemplate,
+    ChatTemplate,
+    Template,
+    TokensSettings,
+    template_of,
+)
 from pipeline.stages import command_line
 from pipeline.stages.options import TokenizeOptions
 
@@ -36,11 +44,12 @@ TOO_LONG = {"long_prompts", "long_responses"}
 
 @dataclass(frozen=True)
 class Making:
-    """The tokenizer, settings and template of all splits."""
+    """The tokenizer, settings and template of all splits, and the tokens that end a text."""
 
     tokenizer: PreTrainedTokenizerBase
     settings: TokensSettings
-    template: Template
+    template: AnyTemplate
+    ends: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -74,40 +83,56 @@ def encode(
     rows: Sequence[Mapping],
     tokenizer: PreTrainedTokenizerBase,
     settings: TokensSettings,
-    template: Template | None = None,
+    template: AnyTemplate | None = None,
+    ends: Sequence[int] = (),
 ) -> Kept:
-    """Prompt and first response of each example, the response with EOS.
+    """Prompt and first response of each example, the response with the token that ends it.
 
     Without a template the prompts are taken as a whole, as if all in them were of one.
     """
-    responses = [row["responses"][0] for row in rows]
-    pairs = Encoder(tokenizer).pairs([prompt_of(row, template) for row in rows], responses)
+    if isinstance(template, ChatTemplate):
+        encoder = ChatEncoder(tokenizer, template, ends)
+        pairs = [encoder.pair(conversation_of(row)) for row in rows]
+    else:
+        pairs = text_pairs(rows, tokenizer, template)
     ids = [row["example_id"] for row in rows]
     marked_pairs = [marks(pair, settings) for pair in pairs]
     short_enough = [index for index, marked in enumerate(marked_pairs) if not marked & TOO_LONG]
-    texts = [cut(pairs[index], tokenizer.eos_token_id, settings) for index in short_enough]
-    columns = (
-        [ids[index] for index in short_enough],
-        [prompt_ids for prompt_ids, _ in texts],
-        [response_ids for _, response_ids in texts],
-    )
+    texts = [cut(pairs[index], settings) for index in short_enough]
+    columns: dict[str, list] = {
+        "example_id": [ids[index] for index in short_enough],
+        "prompt_ids": [prompt_ids for prompt_ids, _ in texts],
+        "response_ids": [response_ids for _, response_ids in texts],
+    }
+    if isinstance(template, ChatTemplate):
+        columns["earlier_spans"] = [[*chain(*pairs[index].earlier)] for index in short_enough]
     counted = {
         what: [id for id, marked in zip(ids, marked_pairs, strict=True) if what in marked]
         for what in COUNTS
     }
-    return Kept(dict(zip(schemas.TOKENS.names, columns, strict=True)), counted)
+    return Kept(columns, counted)
 
 
-def cut(pair: Pair, end: int, settings: TokensSettings) -> tuple[list[int], list[int]]:
-    """The ids of prompt and response within the limits; the response ends with EOS if it fits."""
+def text_pairs(
+    rows: Sequence[Mapping], tokenizer: PreTrainedTokenizerBase, template: Template | None
+) -> list[Pair]:
+    """The prompt and the first response of each example, with EOS."""
+    responses = [row["responses"][0] for row in rows]
+    pairs = Encoder(tokenizer).pairs([prompt_of(row, template) for row in rows], responses)
+    end = tokenizer.eos_token_id
+    return [replace(pair, response_ids=[*pair.response_ids, end]) for pair in pairs]
+
+
+def cut(pair: Pair, settings: TokensSettings) -> tuple[list[int], list[int]]:
+    """The ids of prompt and response within the limits; the response keeps its end if it fits."""
     prompt = pair.prompt_ids[: settings.prompt_tokens]
     most = min(settings.response_tokens, settings.longest - len(prompt))
-    return prompt, [*pair.response_ids, end][:most]
+    return prompt, pair.response_ids[:most]
 
 
 def marks(pair: Pair, settings: TokensSettings) -> set[str]:
     """The categories that an example is counted in; for one left out, the reasons alone."""
-    prompt, response = len(pair.prompt_ids), len(pair.response_ids) + 1  # with EOS
+    prompt, response = len(pair.prompt_ids), len(pair.response_ids)
     left = settings.longest - min(prompt, settings.prompt_tokens)
     long_prompt = prompt > settings.prompt_tokens
     long_response = response > min(settings.response_tokens, left)
@@ -154,7 +179,7 @@ def describe(split: Kept) -> dict[str, int]:
 def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
     """Writes a split to `folder`. Raises ValueError where no example fits the limits."""
     rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
-    split_tokens = encode(rows, of.tokenizer, of.settings, of.template)
+    split_tokens = encode(rows, of.tokenizer, of.settings, of.template, of.ends)
     if not split_tokens.columns["example_id"]:
         raise ValueError(
             f"all {len(rows)} {split} examples exceed {of.settings.prompt_tokens} prompt or "
@@ -162,6 +187,11 @@ def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
         )
     schemas.write(folder / f"{split}.parquet", split_tokens.columns, schemas.TOKENS)
     return split_tokens
+
+
+def last_ids(splits: Iterable[Kept]) -> list[int]:
+    """The last token of each response."""
+    return [response[-1] for split in splits for response in split.columns["response_ids"]]
 
 
 def write_plain(data: Path, folder: Path, of: Making) -> None:
@@ -183,7 +213,10 @@ def run(options: TokenizeOptions) -> None:
     if not settings.bos:
         tokenizer = without_bos(tokenizer)
         conventions = replace(conventions, before=[])
-    made_with = Making(tokenizer, settings, template_of(options.data))
+    template = template_of(
+        artifact.read_json(options.data / artifact.MANIFEST)["settings"]["template"]
+    )
+    made_with = Making(tokenizer, settings, template, conventions.ends)
 
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
@@ -195,15 +228,11 @@ def run(options: TokenizeOptions) -> None:
         warnings = [line for split, tokens in by_split.items() for line in tokens.warnings(split)]
         card = {split: describe(tokens) for split, tokens in by_split.items()}
         artifact.write_json(folder / "card.json", card | {"warnings": warnings})
+        if isinstance(template, ChatTemplate):  # it has ends of its own
+            conventions = conventions.with_ends(last_ids(by_split.values()))
         facts = vocabulary.manifest_entries(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
     for split, counts in card.items():
         log(f"{split}: {counts}")
     for warning in warnings:
         log(f"warning: {warning}")
-
-
-def template_of(data: Path) -> Template:
-    """The template that the prompts of a data artifact were made with."""
-    settings = artifact.read_json(data / artifact.MANIFEST)["settings"]
-    return Template.model_validate(settings["template"])

@@ -79,7 +79,7 @@ def compare(
     error = torch.cat(errors)
     return Verified(
         texts=len(texts),
-        tokens=sum(len(text.response_ids) for text in texts),
+        tokens=sum(text.target_count for text in texts),
         mean_error=error.mean().item(),
         largest_error=error.max().item(),
         largest_target_error_nats=torch.cat(target_errors).max().item(),

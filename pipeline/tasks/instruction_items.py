@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.data.rows import read_rows, to_examples
+from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
 from pipeline.tasks.contamination import Contamination, contaminated_examples
@@ -37,7 +38,13 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     else:
         rows, origin = hub.rows(job.source)
     try:
-        examples = to_examples(rows[: job.first], job.columns, job.task, "refuse")
+        examples = to_examples(
+            rows[: job.first],
+            job.columns,
+            job.task,
+            "refuse",
+            are_chats=isinstance(job.template, ChatTemplate),
+        )
     except ValueError as error:
         key = f"evaluation.data.{job.task}"
         raise ValueError(str(error).replace("data.examples", key)) from None

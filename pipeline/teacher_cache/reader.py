@@ -92,7 +92,7 @@ class CacheReader:
             for rows in (groups[location.group],)
         ]
         for text, part in zip(texts, parts, strict=True):
-            if not np.array_equal(part["token_ids"], text.response_ids):
+            if not np.array_equal(part["token_ids"], text.target_ids):
                 raise self._other_texts(f"another response for example {text.example_id}")
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -87,7 +87,7 @@ def hidden_states(chunk: Chunk) -> ReducedLogits:
 def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:
     """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
     name = f"cache/{seed}/{text.example_id}"
-    return torch.from_numpy(seeding.uniform(name, len(text.response_ids), draws))
+    return torch.from_numpy(seeding.uniform(name, text.target_count, draws))
 
 
 def top_k_on_gpu(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:

@@ -31,7 +31,7 @@ def write(path: Path, captured: Sequence[CapturedBatch], metadata: CacheMetadata
     texts = [text for batch in captured for text in batch.texts]
     rows = _joined(captured)
     columns, classes = _ENCODERS[metadata.tier](rows, metadata.vocabulary)
-    columns["token_id"] = np.concatenate([text.response_ids for text in texts])
+    columns["token_id"] = np.concatenate([text.target_ids for text in texts])
     width = rows["states"].shape[-1] if metadata.tier == "hidden" else None
     table = _table(texts, columns, schema(metadata, width))
     if classes is not None:
@@ -67,7 +67,7 @@ def _encodings(columns: pa.Schema) -> dict[str, str]:
 
 def _row_groups(texts: Sequence[Text], token_bytes: float) -> list[tuple[int, int]]:
     """Ranges of tokens: whole texts, of `GROUP_BYTES` or little more."""
-    ends = list(accumulate(len(text.response_ids) for text in texts))
+    ends = list(accumulate(text.target_count for text in texts))
     bounds = [0]
     for end in ends:
         if (end - bounds[-1]) * token_bytes >= GROUP_BYTES or end == ends[-1]:
@@ -76,7 +76,7 @@ def _row_groups(texts: Sequence[Text], token_bytes: float) -> list[tuple[int, in
 
 
 def _table(texts: Sequence[Text], columns: Rows, wanted: pa.Schema) -> pa.Table:
-    lengths = [len(text.response_ids) for text in texts]
+    lengths = [text.target_count for text in texts]
     names = pa.array([text.example_id for text in texts], pa.string())
     arrays = {"example_id": names.take(pa.array(np.repeat(np.arange(len(texts)), lengths)))}
     for field in wanted:
@@ -104,7 +104,7 @@ def check_finite(captured: Sequence[CapturedBatch], teacher: str) -> None:
         batch.wait()
         is_nan = np.isnan(np.concatenate([chunk["target"].numpy() for chunk in batch.chunks]))
         if is_nan.any():
-            ends = np.cumsum([len(text.response_ids) for text in batch.texts])
+            ends = np.cumsum([text.target_count for text in batch.texts])
             text = batch.texts[int(np.searchsorted(ends, is_nan.argmax(), side="right"))]
             raise ValueError(
                 f"teacher {teacher}: its log-probabilities are not numbers (NaN) at {is_nan.sum()} "

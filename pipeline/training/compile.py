@@ -145,7 +145,7 @@ def trial_batch(run: TrainingRun) -> StepBatch:
 
 
 def _as_rollout(text: Text) -> Text:
-    return text if text.log_probs else replace(text, log_probs=[0.0] * len(text.response_ids))
+    return text if text.log_probs else replace(text, log_probs=[0.0] * text.target_count)
 
 
 def trial_step(run: TrainingRun, batch: StepBatch) -> None:

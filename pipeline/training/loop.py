@@ -241,7 +241,7 @@ def validation_nll(run: TrainingRun) -> float:
         hidden = student_hidden(run, batch)
         for rows in chunks_of(run, batch):
             total += token_nll(run, batch, rows, hidden[rows]).sum()
-    return total.item() / sum(len(text.response_ids) for text in texts)
+    return total.item() / sum(text.target_count for text in texts)
 
 
 def flush_metrics(state: TrainingState) -> None:
@@ -287,7 +287,7 @@ def metrics_row(
         "loss_nats": None,
         "gradient_norm": None,
         "learning_rate": rate,
-        "response_tokens": sum(len(text.response_ids) for text in texts),
+        "response_tokens": sum(text.target_count for text in texts),
         "generated_tokens": rollout_tokens,
         "teacher_share": by_teacher / rollout_tokens if rollouts else None,
         "eos_share": sum(text.ended for text in rollouts) / len(rollouts) if rollouts else None,

@@ -26,6 +26,8 @@ def schema() -> dict[str, Any]:
             _describe(part, block)
     (data,) = whole["$defs"]["Evaluation"]["properties"]["data"]["patternProperties"].values()
     data["oneOf"] += [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
+    template = whole["$defs"]["DataSettings"]["properties"]["template"]
+    template["anyOf"] = [*template.pop("oneOf"), {"const": "chat"}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 
 

@@ -10,7 +10,7 @@ from pyarrow import ArrowException
 
 from pipeline.data import docstrings
 from pipeline.data.splits import held_out_count
-from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.data import ChatTemplate, Docstrings, Files
 from pipeline.settings.experiment import Experiment
 from workflow.config.config_file import exists
 
@@ -19,7 +19,14 @@ LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
 
 def faults(experiment: Experiment) -> Iterator[str]:
     """Everything that is wrong with the examples' files or packages, a line each."""
-    source = experiment.data.examples
+    source, template = experiment.data.examples, experiment.data.template
+    if isinstance(template, ChatTemplate):
+        yield from _template_faults(template)
+        if experiment.tokens.too_long == "cut":
+            yield (
+                "tokens.too_long = 'cut': a conversation that is cut at its end asks nothing; "
+                "allowed with a chat template: leave_out"
+            )
     if isinstance(source, Docstrings):
         try:
             docstrings.package_versions(source.packages)
@@ -28,6 +35,22 @@ def faults(experiment: Experiment) -> Iterator[str]:
     if isinstance(source, Files):
         yield from _missing_files(source)
         yield from _few_rows(source)
+
+
+def _template_faults(template: ChatTemplate) -> Iterator[str]:
+    if template.chat == "tokenizer":
+        return
+    place = f"data.template.chat = {template.chat!r}"
+    try:
+        if not Path(template.chat).read_text(encoding="utf-8").strip():
+            yield f"{place}: the file is empty"
+    except UnicodeDecodeError as error:
+        yield f"{place}: it is not UTF-8 ({error.reason}); convert the file"
+    except (OSError, ValueError):
+        yield (
+            f"{place}: there is no such file (a relative path starts at {Path.cwd()}); allowed: "
+            "one, or tokenizer for the tokenizer's own template"
+        )
 
 
 def _missing_files(source: Files) -> Iterator[str]:

@@ -4,7 +4,13 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from pipeline.settings.data import DOCSTRING_CORPUS, Docstrings, Files
+from pipeline.settings.data import (
+    DOCSTRING_CORPUS,
+    AnyTemplate,
+    ChatTemplate,
+    Docstrings,
+    Files,
+)
 
 
 @cache
@@ -22,6 +28,13 @@ def of_examples(source: object) -> dict[str, str | dict[str, str]]:
         files = [value for value in values if isinstance(value, str)]
         return {"digests": {file: of_file(Path(file)) for file in files}}
     return {}
+
+
+def with_text(template: AnyTemplate) -> AnyTemplate:
+    """A template with the text of the file that it names."""
+    if not isinstance(template, ChatTemplate) or template.chat == "tokenizer":
+        return template
+    return template.model_copy(update={"text": Path(template.chat).read_text(encoding="utf-8")})
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.settings.data import Columns
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns
 from pipeline.settings.evaluation import (
     Evaluation,
     EvaluationJob,
@@ -18,6 +18,7 @@ from pipeline.settings.evaluation import (
     LocalFiles,
     TaskJob,
 )
+from pipeline.settings.experiment import Experiment
 from pipeline.settings.generation import Sampling
 from pipeline.tasks.definitions import (
     TEST_SPLIT_TASKS,
@@ -27,7 +28,7 @@ from pipeline.tasks.definitions import (
     listed_tasks,
 )
 from workflow.grid.artifact import Artifact
-from workflow.grid.digests import of_file, of_tree
+from workflow.grid.digests import of_file, of_tree, with_text
 
 EXPOSURE = "exposure"  # the one task that asks the teachers themselves
 WRITTEN = ("responses", EXPOSURE)  # of the experiment's own test split
@@ -84,26 +85,31 @@ def _generation(settings: Evaluation, sampling: Sampling) -> GenerationSettings:
     return GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=tokens)
 
 
-def tasks(settings: Evaluation, data: Artifact) -> list[Artifact]:
-    """The tasks that have items of their own. What is local enters their ids by its digest."""
+def tasks(experiment: Experiment, data: Artifact) -> list[Artifact]:
+    """The tasks that have items of their own. What is local enters their ids by its digest.
+
+    Where training is through a chat template, so is what instruction tasks ask.
+    """
+    settings, template = experiment.evaluation, experiment.data.template
+    chat = with_text(template) if isinstance(template, ChatTemplate) else None
     found = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
     return [
         Artifact.of(
             "tasks",
             re.sub(r"[^A-Za-z0-9_.-]", "_", one.name),
-            _job(settings, one).model_dump(mode="json"),
+            _job(settings, one, chat).model_dump(mode="json"),
             ("data", data),
         )
         for one in found
     ]
 
 
-def _job(settings: Evaluation, task: Task) -> TaskJob:
+def _job(settings: Evaluation, task: Task, chat: AnyTemplate | None) -> TaskJob:
     given, definition = settings.data.get(task.base), task.definition
     if isinstance(given, LocalFiles):
         given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
     if isinstance(definition, InstructionTask):
-        return TaskJob(task=_instruction(task.name, definition, given))
+        return TaskJob(task=_instruction(task.name, definition, given, chat))
     return TaskJob(
         task=LmEvalJob(
             kind="lm_eval",
@@ -121,7 +127,10 @@ def _job(settings: Evaluation, task: Task) -> TaskJob:
 
 
 def _instruction(
-    name: str, definition: InstructionTask, given: LocalFiles | HubDataset | None
+    name: str,
+    definition: InstructionTask,
+    given: LocalFiles | HubDataset | None,
+    chat: AnyTemplate | None,
 ) -> InstructionJob:
     columns, source = definition.columns, definition.data
     if given is not None and given.columns is not None:
@@ -134,7 +143,7 @@ def _instruction(
         task=name,
         source=given if isinstance(given, LocalFiles) else source,
         columns=columns,
-        template=definition.template,
+        template=chat or definition.template,
         first=definition.first,
     )
 

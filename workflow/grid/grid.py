@@ -16,7 +16,7 @@ from pipeline.settings.training import Precision
 from workflow.config.validate import merge, resolved_method
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact
-from workflow.grid.digests import of_examples, of_folder
+from workflow.grid.digests import of_examples, of_folder, with_text
 
 Half = Literal["first", "second"]  # of the training prompts
 
@@ -84,7 +84,7 @@ class Grid:
     @cached_property
     def tasks(self) -> list[Artifact]:
         """The tasks that have items of their own."""
-        return evaluations.tasks(self.experiment.evaluation, self.data())
+        return evaluations.tasks(self.experiment, self.data())
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
@@ -107,7 +107,8 @@ class Grid:
     def data(self) -> Artifact:
         """The examples. What they are read from enters their id: versions, or digests of files."""
         settings = self.experiment.data
-        dump = settings.model_dump(mode="json")
+        with_files = settings.model_copy(update={"template": with_text(settings.template)})
+        dump = with_files.model_dump(mode="json")
         dump["examples"] |= of_examples(settings.examples)
         return Artifact.of("data", settings.examples.source, dump)
 
