@@ -4,8 +4,9 @@ r"""Makes the corpus that the data source `docstrings` reads, from the packages 
         networkx transformers datasets huggingface_hub --out pipeline/data/docstrings.parquet
 
 The source files are found and parsed, never imported. A row is a function as it is called (its
-qualified name and signature) with the first paragraph of its docstring, or, without a call, a later
-paragraph of prose. The metadata of the file names the packages, their versions and licences.
+qualified name and signature) with the first paragraph of its docstring and all prose after it, or,
+without a call, a paragraph of prose of whatever is documented. The metadata of the file names the
+packages, their versions and licences.
 """
 
 import argparse
@@ -61,7 +62,7 @@ class Module:
     """The documented functions of a source file, and the prose of its docstrings."""
 
     name: str
-    pairs: tuple[tuple[str, str], ...]  # a call and its description
+    pairs: tuple[tuple[str, str, str | None], ...]  # a call, its description and further prose
     prose: tuple[str, ...]
 
 
@@ -122,7 +123,7 @@ def read_module(file: Path, name: str) -> Module:
 
     documented = list(_documented(tree, name))
     pairs = [
-        (call, description)
+        (call, description, " ".join(prose(doc)) or None)
         for node, qualified, doc in documented
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (description := describe(doc))
@@ -191,10 +192,10 @@ def _is_prose(paragraph: str) -> bool:
 def table(modules: Sequence[Module], packages: Sequence[Package]) -> pa.Table:
     """The corpus: the pairs and the prose of each module that has pairs."""
     rows = [
-        (module.name, call, text)
+        (module.name, call, text, rest)
         for module in modules
         if module.pairs
-        for call, text in (*module.pairs, *((None, text) for text in module.prose))
+        for call, text, rest in (*module.pairs, *((None, text, None) for text in module.prose))
     ]
     about = json.dumps([asdict(package) for package in packages])
     columns = zip(*rows, strict=True)

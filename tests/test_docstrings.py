@@ -61,7 +61,7 @@ def test_a_pair_is_qualified_call_and_first_paragraph_on_one_line(tmp_path: Path
     )
 
     call = "toy.shapes.Circle.grow(self, by: float=1.0, *, twice=False)"
-    assert module.pairs == ((call, "Grow the circle by a length."),)
+    assert module.pairs == ((call, "Grow the circle by a length.", None),)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_signature_over_the_limit_is_left_out_and_one_at_the_limit_is_kept(
 
     module = module_of(tmp_path, f"def f({fitting}):\n    {body}\ndef f({fitting}a):\n    {body}\n")
 
-    assert [len(call) for call, _ in module.pairs] == [CALL_CHARACTERS]
+    assert [len(call) for call, *_ in module.pairs] == [CALL_CHARACTERS]
 
 
 def test_source_that_is_not_python_documents_nothing(tmp_path: Path) -> None:
@@ -211,13 +211,29 @@ def test_an_installed_package_is_found_by_either_name_with_version_and_licence()
 
 def test_the_corpus_has_the_prose_of_modules_with_pairs_alone() -> None:
     modules = [
-        Module("toy.a", pairs=(("toy.a.f()", "Return it."),), prose=("More.",)),
+        Module("toy.a", pairs=(("toy.a.f()", "Return it.", "Or not."),), prose=("More.",)),
         Module("toy.b", pairs=(), prose=("Alone.",)),
     ]
     assert table(modules, []).to_pylist() == [
-        {"module": "toy.a", "call": "toy.a.f()", "text": "Return it."},
-        {"module": "toy.a", "call": None, "text": "More."},
+        {"module": "toy.a", "call": "toy.a.f()", "text": "Return it.", "rest": "Or not."},
+        {"module": "toy.a", "call": None, "text": "More.", "rest": None},
     ]
+
+
+def test_a_response_of_all_paragraphs_has_the_first_and_all_prose_after_it(
+    rows: list[dict[str, str]],
+) -> None:
+    settings = SETTINGS.model_copy(
+        update={"paragraphs": "all", "response_characters": (300, 900), "test_share": 0.3}
+    )
+    whole = {f"{row['text']} {row['rest']}" for row in rows if row["call"] and row["rest"]}
+    splits = gather(settings, seed=0).splits
+    responses = [example.responses[0] for examples in splits.values() for example in examples]
+    assert len(responses) > 50
+    assert set(responses) <= whole
+    assert all(300 <= len(response) <= 900 for response in responses)
+    with pytest.raises(ValueError, match="a first paragraph has at most 300"):
+        Docstrings(source="docstrings", packages=["networkx"], response_characters=(15, 301))
 
 
 def test_prose_is_later_paragraphs_without_sections_code_and_tables() -> None:

@@ -1,9 +1,9 @@
 """Examples without a network: what Python packages document about their functions.
 
 An example asks what a function does, given its qualified name and signature; the response is the
-first paragraph of its docstring. Splits are by module, so that neither what the test asks about nor
-its neighbours were in training. The corpus is a file of this package (docstrings.md says of what);
-`benchmarks/docstring_corpus.py` makes it.
+first paragraph of its docstring, or that and all prose after it. Splits are by module, so that
+neither what the test asks about nor its neighbours were in training. The corpus is a file of this
+package (docstrings.md says of what); `benchmarks/docstring_corpus.py` makes it.
 """
 
 import json
@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("module", pa.string()),
         ("call", pa.string()),  # null: a paragraph of prose
         ("text", pa.string()),
+        ("rest", pa.string()),  # of a call: the prose after its first paragraph; null: none
     ]
 )
 
@@ -59,7 +60,7 @@ def gather(settings: Docstrings, seed: int) -> RawDataset:
         by_package.get(_package(row["module"]), []).append(row)
     rows = [row for package in by_package.values() for row in package]
 
-    pairs, dropped = distinct(_pairs(rows, settings.response_characters))
+    pairs, dropped = distinct(_pairs(rows, settings))
     split_of = _split_modules(sorted({pair.module for pair in pairs}), settings, seed)
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for pair in pairs:
@@ -120,13 +121,15 @@ def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _pairs(rows: Sequence[Mapping[str, str]], characters: tuple[int, int]) -> list[Pair]:
-    shortest, longest = characters
-    return [
-        Pair(row["module"], row["call"], row["text"])
+def _pairs(rows: Sequence[Mapping[str, str]], settings: Docstrings) -> list[Pair]:
+    shortest, longest = settings.response_characters
+    parts = ("text", "rest") if settings.paragraphs == "all" else ("text",)
+    pairs = [
+        Pair(row["module"], row["call"], " ".join(row[part] for part in parts if row[part]))
         for row in rows
-        if row["call"] is not None and shortest <= len(row["text"]) <= longest
+        if row["call"] is not None
     ]
+    return [pair for pair in pairs if shortest <= len(pair.description) <= longest]
 
 
 def distinct(pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:

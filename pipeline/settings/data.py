@@ -97,21 +97,21 @@ class Columns(Settings):
     messages: Line | None = None  # a conversation; null: one under any of its usual names
 
 
-Characters = Annotated[int, Field(ge=1, le=300)]  # 300: the longest description in the corpus
+Characters = Annotated[int, Field(ge=1, le=2000)]
+FIRST_PARAGRAPH = 300  # characters of the longest one in the corpus
 
 
 class Docstrings(Settings):
-    """Signature and first documentation paragraph of the functions of Python packages.
+    """Signature and documentation of the functions of Python packages, in fixed versions."""
 
-    They are in a corpus of fixed versions, with descriptions of at most 300 characters.
-    """
-
+    later_keys = ("paragraphs",)
     filled_in = ("corpus",)
 
     source: Literal["docstrings"]
     packages: Annotated[list[Word], Field(min_length=1)]
     instruction: Text = "Describe what this Python function does."
     response_characters: tuple[Characters, Characters] = (15, 120)  # the shortest, the longest kept
+    paragraphs: Literal["first", "all"] = "first"  # of a docstring, as the response; all: its prose
     test_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1  # of the modules
     validation_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     corpus: str = ""  # its digest, filled in by workflow.grid.digests
@@ -121,6 +121,11 @@ class Docstrings(Settings):
         shortest, longest = self.response_characters
         if shortest > longest:
             raise ValueError(f"response_characters: {shortest} is more than {longest}")
+        if self.paragraphs == "first" and longest > FIRST_PARAGRAPH:
+            raise ValueError(
+                f"response_characters: {longest}: a first paragraph has at most {FIRST_PARAGRAPH}; "
+                "allowed: less, or paragraphs = 'all'"
+            )
         return self
 
 
