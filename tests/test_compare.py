@@ -77,6 +77,14 @@ def test_a_single_seed_is_judged_by_the_errors_of_its_items(after: float, moves:
     assert change.interval.half_width == pytest.approx(0.0556, abs=1e-4)
 
 
+def test_a_teacher_is_not_compared_by_its_distance_to_itself() -> None:
+    rounding = [
+        scores({"teacher": values, "jsd": values}).assign(metric="kl_to_teacher_nats")
+        for values in ([1e-9], [2e-9])
+    ]
+    assert [change.method for change in compare_scores(*rounding).changes] == ["jsd"]
+
+
 def test_no_interval_is_wider_than_the_scale() -> None:
     shares = [scores({"jsd": values}).assign(metric="ended") for values in ([0, 1], [1, 0.5])]
     (change,) = compare_scores(*shares).changes
@@ -152,6 +160,22 @@ def test_what_moved_and_what_differs_is_told(
     assert unequal["version", "torch"] == ("2.13.0", "2.14.0")
     assert unequal["machine", "machine"][1].startswith("node8")
     assert unequal["commit", "commit"][1] == "v0.2.0, 2 files changed"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("report")
+def test_other_data_is_told_before_any_score(
+    made: Made, edited: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = edited(jsd_is_worse)
+    path = other / "report/provenance.json"
+    manifests = json.loads(path.read_text())
+    for artifact, manifest in manifests["artifacts"].items():
+        if artifact.startswith("data/"):
+            manifest["content"] = "0123456789abcdef"
+    path.write_text(json.dumps(manifests))
+    assert run(made.folder, other) == 3
+    assert "measured on different data" in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.slow

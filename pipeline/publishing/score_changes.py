@@ -93,7 +93,10 @@ def compare_scores(before: pd.DataFrame, after: pd.DataFrame) -> ScoreChanges:
 
 def _distinct(scores: pd.DataFrame) -> pd.DataFrame:
     """A row for each cell and measure: values, errors and counts by seed."""
-    whole = scores.loc[scores["slice"] == ""]
+    names = scores["metric"].unique()
+    relative = [name for name in names if metric_named(name, {}).relative_to_teacher]
+    of_itself = (scores["method"] == "teacher") & scores["metric"].isin(relative)  # rounding alone
+    whole = scores.loc[(scores["slice"] == "") & ~of_itself]
     whole = whole.loc[~whole.duplicated([*CELL, *MEASURE, "id"])]
     columns = ["seed", "value", "stderr", "n", "id"]
     return whole.groupby([*CELL, *MEASURE], sort=False)[columns].agg(tuple).reset_index()

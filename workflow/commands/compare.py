@@ -70,6 +70,8 @@ def show(comparison: Comparison) -> None:
     scores = comparison.scores
     moved, total = len(scores.moved), scores.equal + len(scores.changes)
     print(f"{comparison.before} -> {comparison.after}")
+    if any(unequal.kind == "data" for unequal in comparison.unequal):
+        print("measured on different data: what moved may be due to the data alone")
     if not total:
         print("the two have no score in common")
     else:
@@ -78,6 +80,8 @@ def show(comparison: Comparison) -> None:
             f"{total} scores in both: {scores.equal} equal, {within} within the interval of their "
             f"difference, {moved} moved"
         )
+    if moved:
+        print("Each line is a score's teacher, student and method.")
     for measure, moves in groupby(scores.moved, key=lambda change: change.measure):
         print()
         headings = (f"{measure.task} {measure.metric.title}", *NUMBERS)
