@@ -54,7 +54,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
             found.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
         assert len(found) > 3
         assert all(one == ends for one in found.values())
-    assert "3 methods, 1 student, 2 teachers, 2 seeds" in made.said
+    assert "3 methods, 2 pairs of teacher and student, 2 seeds" in made.said
     assert made.said.rstrip().endswith("report/index.html")
 
 
@@ -152,7 +152,7 @@ def test_no_data_can_end_the_script_element_that_it_stands_in() -> None:
 
 def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(made: Made) -> None:
     found = read(made.page)
-    assert len(found.sources) == len(list((made.folder / "plots").glob("*.svg")))
+    assert len(found.sources) == len(list((made.folder / "plots").rglob("*.svg")))
     assert all(source.startswith("data:image/svg+xml,") for source in found.sources)
     jobs = made.data("jobs-data")["artifacts"]
     for link in found.links:

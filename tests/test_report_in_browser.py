@@ -315,6 +315,9 @@ def test_nothing_is_wider_than_a_phone(chrome: Chrome, made: Made, place: str) -
     assert chrome.execute_script("return document.documentElement.clientWidth") == 390
     chrome.execute_script(UNFOLD)
     assert chrome.execute_script(OVERFLOW) == 0
+    if not place:
+        scroll = find(chrome, "#plot-overview .scroll")
+        assert scroll.get_property("scrollWidth") <= scroll.get_property("clientWidth")
 
 
 def test_without_scripts_tables_cells_and_methods_are_there_to_read(

@@ -71,7 +71,7 @@ def write_report(
     formats.write_data(folder / "tables", "measures", measures_data(results))
     shown = []
     for section in sections(settings, inputs, results, comparisons, sizes):
-        images = [page.image(plot, plot.write(folder / "plots")) for plot in section.plots]
+        images = [page.image(plot, *plot.write(folder / "plots")) for plot in section.plots]
         for table in (*section.tables, *section.folded.values()):
             formats.write(folder / "tables", table)
         if section.tables or section.folded or images:

@@ -37,8 +37,7 @@ def scope(results: Results) -> str:
     measured = " and ".join(_items_of(task, count) for task, count in sorted(items.items()))
     counts = (
         counted(len({row.method for row in trained}), "method"),
-        counted(len({pair.student for pair in results.pairs}), "student"),
-        counted(len({pair.teacher for pair in results.pairs}), "teacher"),
+        f"{counted(len(results.pairs), 'pair')} of teacher and student",
         counted(len(seeds), "seed"),
     )
     return f"{', '.join(counts)}: {counted(len(ids), 'trained student')}, measured on {measured}."

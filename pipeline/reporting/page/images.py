@@ -9,6 +9,8 @@ PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # signs that a data address and an attribute 
 
 
 def image_address(svg: bytes) -> Markup:
-    """An SVG as the address of an image."""
+    """An SVG as the address of an image; empty without one."""
+    if not svg:
+        return Markup()
     text = re.sub(r"\s*\n\s*", " ", svg.decode())
     return Markup("data:image/svg+xml," + quote(text, safe=PLAIN))

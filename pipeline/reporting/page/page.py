@@ -75,11 +75,13 @@ class Image:
     title: str
     caption: str
     address: Markup  # the plot itself, so that the page needs no other file
+    narrow: Markup  # the plot for a phone; empty where it needs more width
 
 
-def image(plot: Plot, svg: bytes) -> Image:
-    """A plot as an image, from its SVG."""
-    return Image(plot.name, plot.title, plot.caption, image_address(svg))
+def image(plot: Plot, wide: bytes, narrow: bytes) -> Image:
+    """A plot as an image, from its SVGs."""
+    narrow_address = image_address(narrow).replace(" ", "%20")  # a space ends it in a srcset
+    return Image(plot.name, plot.title, plot.caption, image_address(wide), narrow_address)
 
 
 @dataclass

@@ -202,7 +202,7 @@ def scores_by_part(
         replace(
             _estimate(
                 one,
-                row=f"{pair_title(pair, sizes)}: {part.task}",
+                row=pair_title(pair, sizes),
                 series=one.first.label,
                 line=part.slice,
             ),

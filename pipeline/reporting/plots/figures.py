@@ -74,14 +74,16 @@ class Plot:
                 figure.set_layout_engine(None)
         return figure
 
-    def write(self, folder: Path) -> bytes:
-        """Writes it for a page, and into `column` for a paper's column; returns the page's SVG."""
+    def write(self, folder: Path) -> tuple[bytes, bytes]:
+        """Writes it for a page, and into `column` for a paper's column.
+
+        Returns: Both as SVG; the narrow one is empty where the figure doesn't suit a column.
+        """
         (folder / "column").mkdir(exist_ok=True)
-        if narrow := self.figure(COLUMN):
-            write_formats(narrow, folder / "column" / self.name)
-        wide = self.figure(PAGE)
+        wide, narrow = self.figure(PAGE), self.figure(COLUMN)
         assert wide is not None  # a page is as wide as any figure needs
-        return write_formats(wide, folder / self.name)
+        in_column = write_formats(narrow, folder / "column" / self.name) if narrow else b""
+        return write_formats(wide, folder / self.name), in_column
 
 
 def write_formats(figure: Figure, path: Path) -> bytes:
