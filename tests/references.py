@@ -24,7 +24,11 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "abkd": [{"teacher_power": 1.2, "student_power": 0.4}],
     "amid": [{"curvature": -1.0, "teacher_share": 0.2}, {"curvature": 1.0, "teacher_share": 0.3}],
     "adakd": [{"temperature_scale": 0.9}],
-    "atkd": [{"reverse": True}, {"base": "jsd"}, {"base": "tvd", "easy_weight": 0.6}],
+    "atkd": [
+        {"reverse": True},
+        {"base": "jsd", "hard_share": 0.3},
+        {"base": "tvd", "easy_weight": 0.6, "hard_share": 1.0},
+    ],
     "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
     "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
@@ -179,8 +183,8 @@ def atkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarr
     first, second = (q, p) if h.reverse else (p, q)
     target = tokens.target.tolist()
     uncertainty = [1 - row[g] for row, g in zip(first, target, strict=True)]
-    median = sorted(uncertainty)[(len(p) - 1) // 2]
-    hard = [one >= median for one in uncertainty]
+    least = sorted(uncertainty)[math.floor((1 - h.hard_share) * (len(p) - 1))]
+    hard = [one >= least for one in uncertainty]
 
     result = np.zeros(len(p))
     for i, g in enumerate(target):
