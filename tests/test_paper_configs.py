@@ -14,7 +14,7 @@ from stage_commands import job_file, run_stage
 from pipeline.data.sources import gather_hub
 from pipeline.settings.data import DataSettings, Hub
 from workflow.commands import protocol_sizes
-from workflow.config.validate import validate
+from workflow.config.validate import resolved_method, validate
 from workflow.grid.grid import Grid
 from workflow.resources.machine import GPU_SPEED
 
@@ -24,6 +24,12 @@ TEXTS = {name: (ROOT / f"configs/{name}.yaml").read_text() for name in protocol_
 CONFIGS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 DOLLY = ("gpt2_dolly", "opt_dolly", "openllama_dolly", "qwen2.5")
 ATKD = ("opt_alpaca", "pythia_alpaca")
+ATKD_BASES = {  # what ATKD is told of the loss that it stands on
+    "forward_kl": {"base": "forward_kl", "reverse": False},
+    "reverse_kl": {"base": "forward_kl", "reverse": True},
+    "tvd": {"base": "tvd", "reverse": False},
+    "jsd": {"base": "jsd", "reverse": False},
+}
 STUDENTS = {
     "gpt2_dolly": 7 * 3 * 3 + 3 * 3,  # methods, students, seeds; three more for the smallest
     "opt_dolly": 7 * 3 * 3,
@@ -94,6 +100,45 @@ def test_atkd_has_several_teachers_and_decodes_greedily(name: str):
     assert experiment.evaluation.sampling.temperature == 0
 
 
+@pytest.mark.parametrize("name", ATKD)
+@pytest.mark.parametrize("baseline", ["forward_kl", "reverse_kl", "imitkd", "f_distill", "gkd"])
+def test_atkd_is_planned_on_each_of_its_five_baselines(name: str, baseline: str):
+    rows = validate(CONFIGS[name]).methods
+    base = resolved_method(baseline, rows[baseline])
+    on_top = [
+        row
+        for row, choice in rows.items()
+        if (own := resolved_method(row, choice)).method.loss == "atkd"
+        and own.policy_settings == base.policy_settings
+        and (own.method.policy, own.method.text) == (base.method.policy, base.method.text)
+        and ATKD_BASES[base.method.loss]
+        == {key: own.loss_settings[key] for key in ("base", "reverse")}
+    ]
+    assert len(on_top) == 1
+    cells = Grid(validate(CONFIGS[name])).cells
+    trained = {(cell.teacher, cell.seed) for cell in cells if cell.method == on_top[0]}
+    assert trained == {(cell.teacher, cell.seed) for cell in cells if cell.method == baseline}
+
+
+@pytest.mark.parametrize("name", protocol_sizes.PAPERS)
+def test_the_papers_training_is_stated_in_keys(name: str):
+    experiment = validate(CONFIGS[name])
+    tokens = experiment.tokens
+    assert (tokens.too_long, tokens.total_tokens) == ("cut", 512)
+    assert tokens.bos is not name.startswith("op")  # OPT's and OpenLLaMA's tokenizers put one
+    assert experiment.training.dropout == (
+        "own" if name in ("gpt2_dolly", "opt_dolly", "opt_alpaca") else 0
+    )  # the others have none of their own
+    if "minillm" in experiment.methods:
+        minillm = resolved_method("minillm", experiment.methods["minillm"])
+        assert minillm.policy_settings["passes"] == 4
+        assert minillm.policy_settings["rollout_texts"] == 256
+        assert minillm.method.plain_text_kl == 0.5
+        examples = experiment.data.examples
+        assert isinstance(examples, Hub)
+        assert (examples.held_out_by, examples.validation) == ("order", 1000)
+
+
 def test_no_loss_of_a_protocol_sees_less_than_the_whole_vocabulary():
     for name in protocol_sizes.PAPERS:
         grid = Grid(validate(CONFIGS[name]))
@@ -132,7 +177,7 @@ def test_the_files_of_minillms_data_set_are_read_by_name(tmp_path: Path):
     settings = DataSettings.model_validate(CONFIGS["gpt2_dolly"]["data"]).examples
     assert isinstance(settings, Hub)
     local = settings.model_copy(update={"name": str(tmp_path), "plain_text": None})
-    found = gather_hub(local, seed=0)
+    found = gather_hub(local, seed=0, are_chats=False)
     counts = {split: len(examples) for split, examples in found.splits.items()}
     assert counts == {"train": 200, "validation": 1000, "test": 100}
 
