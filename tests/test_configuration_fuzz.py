@@ -101,6 +101,9 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
         {key: value for key, value in tiny.items() if key != "tokenizer"},
         {
             "seed": 1,
+            "tokens.total_tokens": 90,
+            "tokens.too_long": "cut",
+            "tokens.bos": False,
             "data.examples.columns": {"instruction": "instruction", "input": None},
             "data.examples.empty_responses": "drop",
             "data.examples.plain_text": str(plain),
