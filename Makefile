@@ -24,7 +24,9 @@ test-fast: $(VENV)/installed-dev  ## run the tests that take seconds
 	python -m pytest --numprocesses auto --dist loadgroup -m "not slow"
 
 test: $(VENV)/installed-dev $(VENV)/installed-system  ## run all tests
-	python -m pytest --numprocesses auto --dist loadgroup
+	@# a worker more than cores: the tests of SLURM wait most of their time
+	python -m pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgroup \
+		--no-loadscope-reorder
 
 lint: $(VENV)/installed-dev  ## check style, types and imports
 	ruff check .

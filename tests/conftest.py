@@ -1,6 +1,7 @@
 """What several tests share: a copy of the project, a tiny experiment, and its finished chain."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
+from filelock import FileLock
 from pretend_ledger import Ledger
 from pretend_runtime import pretended
 from reports import ONE_SEED, SMALL, Made, make
@@ -15,15 +17,25 @@ from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
 from workflow.grid.artifact import canonical
 
+LONGEST = ("slurm", "chain", "faults")  # groups of tests, which one worker runs after each other
+
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run of the tests see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def examples(shared: Path) -> Path:
     """A file of examples."""
-    return write_examples(tmp_path_factory.mktemp("examples") / "examples.jsonl")
+    with FileLock(shared / "examples.lock"):
+        return write_examples(shared / "examples.jsonl")
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +55,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 @pytest.fixture(scope="session")
-def chain(project: Copy, tiny: dict[str, Any]) -> Copy:
-    """The copy after the tiny experiment's whole chain. Its users share an xdist group."""
-    done = project.snakemake(tiny, "--cores", "2", "--quiet", preloaded=True)
-    assert done.returncode == 0, done.stdout + done.stderr + project.logs()
+def chain(project: Copy, tiny: dict[str, Any], shared: Path) -> Copy:
+    """The copy after the tiny experiment's whole chain. Its users share an xdist group.
+
+    It runs once, in the first worker that needs it.
+    """
+    finished = shared / "chain"
+    with FileLock(shared / "chain.lock"):
+        if finished.exists():
+            shutil.copytree(finished, project.folder, symlinks=True, dirs_exist_ok=True)
+        else:
+            done = project.snakemake(tiny, "--cores", "2", "--quiet", preloaded=True)
+            assert done.returncode == 0, done.stdout + done.stderr + project.logs()
+            shutil.copytree(project.folder, finished, symlinks=True)
     return project
 
 
@@ -95,7 +116,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that run in a copy of the project, as Snakemake does, as slow."""
+    """Marks what runs Snakemake in a copy of the project as slow; the longest groups come first."""
     for item in items:
         if isinstance(item, pytest.Function) and "project" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=_start)
+
+
+def _start(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("xdist_group")
+    return LONGEST.index(mark.args[0]) if mark and mark.args[0] in LONGEST else len(LONGEST)

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import json
 import os
 import random
@@ -17,6 +18,8 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.copies import copy_project
+from workflow.commands import main
+from workflow.jobs.jobs import OUTDATED
 
 ROOT = Path(__file__).parent.parent
 JOB = re.compile(r"^    output: (results/\S+)", re.MULTILINE)  # what Snakemake says of each job
@@ -120,6 +123,12 @@ class Copy:
             command, cwd=self.folder, env=machine, capture_output=True, text=True, check=False
         )
 
+    def made(self, config: Mapping[str, Any]) -> set[str]:
+        """The outputs of the jobs that a run on a configuration had to do."""
+        done = self.snakemake(config, "--cores", "2", preloaded=True)
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+        return set(JOB.findall(done.stderr)) - {OUTDATED}
+
     def planned(self, config: Mapping[str, Any], *options: str) -> set[str]:
         """The outputs that a dry run would make, without `results/`, and without its markers."""
         done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
@@ -143,6 +152,22 @@ class Copy:
         """What the jobs have said."""
         paths = sorted((self.folder / "results/logs").rglob("*.log"))
         return "\n".join(f"--- {path.name}\n{path.read_text()}" for path in paths)
+
+
+def distilbench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user in this folder starts it, but in this process, which has it loaded.
+
+    It is the command of this source: edits of a copy's source need a process of their own.
+    """
+    out, error = io.StringIO(), io.StringIO()
+    redirected = (contextlib.redirect_stdout(out), contextlib.redirect_stderr(error))
+    with contextlib.chdir(folder), redirected[0], redirected[1]:
+        try:
+            status = main.main(arguments)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            print("" if isinstance(end.code, int) else end.code, file=sys.stderr)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), error.getvalue())
 
 
 def fresh_copy(folder: Path) -> Copy:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from snaking import ROOT, Copy, edited
+from snaking import ROOT, Copy, distilbench, edited
 
 from workflow.commands.job_status import last_line
 from workflow.config.validate import validate
@@ -35,14 +35,7 @@ class Folder:
         """`distilbench status` as a user starts it."""
         name = f"{self.config['experiment']}.json"
         (self.path / name).write_text(json.dumps(self.config))
-        return subprocess.run(
-            [sys.executable, "-m", "workflow.commands.main", "status", name, *options],
-            cwd=self.path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return distilbench(self.path, "status", name, *options)
 
     def write(self, path: str, text: str, age: float = 0) -> None:
         """A file, last written to so many seconds ago."""
