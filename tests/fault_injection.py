@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from snaking import Copy
+from stage_commands import LONG
 
 from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact
@@ -24,7 +25,6 @@ from workflow.jobs.jobs import Jobs
 from workflow.launch.run_stage import SERVER_ADDRESS
 
 SEED = 20_261_123
-LONG = 600.0  # seconds: nothing here takes so long, however busy the machine is
 HOLD = "import os, sys; print(os.environ[sys.argv[1]], flush=True); sys.stdin.read()"
 MACHINE = {  # flags of the stages that have them
     "teachers": ("--save-seconds", "0"),

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_injection import LONG, children, command, forks, kill, waited
+from fault_injection import children, command, forks, kill, waited
 from snaking import Copy
+from stage_commands import LONG
 
 from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact

@@ -18,7 +18,7 @@ CONFIGURATION = Path("/etc/slurm")  # Debian's; a job step does not inherit SLUR
 FILES = ("slurm.conf", "gres.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "sinfo")
 GPUS = 4
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 300  # however busy the machine is
 READY = "ready"
 
 CONF = """

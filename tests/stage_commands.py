@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+LONG = 600.0  # seconds: nothing that tests wait for takes so long, however busy the machine is
 
 
 def job_file(path: Path, id: str, settings: Mapping[str, object], code: str = "") -> Path:

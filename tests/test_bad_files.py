@@ -66,6 +66,7 @@ def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
     assert "`docstrings`" in line
 
 
+@pytest.mark.slow
 def test_a_model_hub_out_of_reach_names_what_works_without(tmp_path: Path):
     settings = {"source": "hub", "name": "someone/model", "revision": "main", "seed": 0}
     line = stage("prepare_model", settings, tmp_path / "model")

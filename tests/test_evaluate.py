@@ -111,6 +111,7 @@ def task_artifact(folder: Path, path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_with_what_is_not_done(tmp_path: Path):
     inputs(tmp_path)
     task = task_artifact(tmp_path / "arc", lines(tmp_path / "test.jsonl", QUESTIONS))

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from fault_injection import (
-    LONG,
     AtRandom,
     Job,
     Server,
@@ -33,6 +32,7 @@ from fault_injection import (
     waited,
 )
 from snaking import Copy, edited
+from stage_commands import LONG
 
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid

@@ -247,6 +247,7 @@ def test_a_text_ends_with_its_first_eos_or_at_the_limit() -> None:
         assert text.teacher_tokens == 0
 
 
+@pytest.mark.slow
 def test_a_text_that_ends_makes_room_for_the_next() -> None:
     model, asked, ages, room = llama(1), texts(50), [], 1024
     alone = sampler(Sampling(temperature=1.5))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from snaking import ROOT
+from stage_commands import LONG
 
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
@@ -48,7 +49,7 @@ def test_a_check_that_there_is_no_time_for_has_not_passed() -> None:
 
 
 def test_a_check_that_fails_costs_itself_alone() -> None:
-    outcome = one("machine", "machine", "no_such_device", seconds=60)
+    outcome = one("machine", "machine", "no_such_device", seconds=LONG)
     assert outcome.status == "failed"
     assert "no_such_device" in outcome.log
     assert "exit status" in outcome.reason

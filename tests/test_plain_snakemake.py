@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 from snaking import JOB, Copy, fresh_copy
+from stage_commands import LONG
 
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
 pytestmark = pytest.mark.slow
-LONGEST_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def killed(default: Copy, tiny: dict[str, Any]) -> Path:
         stderr=subprocess.DEVNULL,
     )
     log = default.folder / "results/logs/data" / f"{Grid(validate(tiny)).data().id}.log"
-    until = time.monotonic() + LONGEST_SECONDS
+    until = time.monotonic() + LONG
     while not log.exists():
         assert process.poll() is None
         assert time.monotonic() < until

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from snaking import ROOT, Copy
-from stage_commands import module_command
+from stage_commands import LONG, module_command
 
 from pipeline.artifacts import artifact
 from workflow.config.validate import validate
@@ -99,7 +99,7 @@ def test_termination_reaches_the_job(tmp_path: Path) -> None:
         asker = ["pgrep", "-P", str(started.pid), "-f", "^[^ ]+ -c from workflow.launch.run_stage"]
         found = subprocess.run(asker, capture_output=True, text=True, check=True)
         os.kill(int(found.stdout), signal.SIGTERM)
-        assert started.wait(timeout=60) == 128 + signal.SIGTERM
+        assert started.wait(LONG) == 128 + signal.SIGTERM
 
 
 def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path) -> None:

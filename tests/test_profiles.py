@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from snaking import ROOT, Copy, edited, fresh_copy
-from stage_commands import module_command
+from stage_commands import LONG, module_command
 
 from workflow.launch.gpu_lease import Gpu, parse_gpus
 
@@ -33,7 +33,7 @@ class Claimer:
 
     process: subprocess.Popen[bytes]
 
-    def device(self, seconds: float = 60) -> str | None:
+    def device(self, seconds: float = LONG) -> str | None:
         """The device that it has got, or None if it waits for so long."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], seconds)
@@ -43,7 +43,7 @@ class Claimer:
         """Lets it finish its work."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(timeout=60) == 0
+        assert self.process.wait(LONG) == 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
+from stage_commands import LONG
 from synthetic_artifacts import CHECKOUT
 
 from pipeline.runtime.inert import inert
@@ -71,7 +72,7 @@ def follow(chrome: Chrome, element: WebElement) -> None:
     """Clicks, and waits until another page is shown."""
     title = chrome.title
     element.click()
-    WebDriverWait(chrome, 20).until(lambda browser: browser.title != title)
+    WebDriverWait(chrome, LONG).until(lambda browser: browser.title != title)
 
 
 def fetched(chrome: Chrome) -> list[str]:
@@ -240,7 +241,7 @@ def test_going_back_shows_the_overview_where_it_was_left(chrome: Chrome, made: M
     assert find(chrome, "#view").is_displayed()
     title = chrome.title
     chrome.back()
-    WebDriverWait(chrome, 20).until(lambda browser: browser.title != title)
+    WebDriverWait(chrome, LONG).until(lambda browser: browser.title != title)
     assert find(chrome, "#overview").is_displayed()
     assert not find(chrome, "#view").is_displayed()
     assert chrome.execute_script("return window.scrollY") == pytest.approx(before, abs=2)

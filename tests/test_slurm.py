@@ -26,7 +26,7 @@ from workflow.grid.grid import Grid
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
 LOOK_SECONDS = 0.3
-LONGEST_SECONDS = 1200  # a run that nobody answers would wait for ever
+LONGEST_SECONDS = 3600  # a run that nobody answers would wait for ever
 TOO_LITTLE_MB = 300  # Python and torch alone take more
 WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
 

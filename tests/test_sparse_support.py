@@ -106,6 +106,7 @@ def test_what_was_not_measured_is_said_to_be_so(loss: str, k: int) -> None:
     assert "two" in line
 
 
+@pytest.mark.slow
 def test_the_report_warns_of_the_worst_loss_of_the_table_and_not_of_cross_entropy(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from players import Setup, llama, run, trained
+from stage_commands import LONG
 
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
@@ -31,7 +32,7 @@ def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
 
     found = prefetch(items())
     assert next(found) == 0
-    assert made[1].wait(timeout=30)
+    assert made[1].wait(LONG)
     assert list(found) == [1, 2, 3, 4]
 
 

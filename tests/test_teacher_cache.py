@@ -1,7 +1,7 @@
 """The stage that writes a teacher's cache, and what reads and checks it."""
 
+import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +23,8 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.models.logits import LogitScaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
+from pipeline.stages import verify_cache
+from pipeline.stages.options import VerifyCacheOptions
 from pipeline.teacher_cache import writer
 from pipeline.teacher_cache.capture import CapturedBatch
 from pipeline.teacher_cache.format import CacheMetadata
@@ -32,7 +34,7 @@ from pipeline.teacher_cache.tiers import Hidden
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("teacher_cache")]
 
 COUNT = 500  # texts: their tokens need more than one shard
 READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
@@ -130,13 +132,9 @@ def test_the_manifest_says_how_far_a_share_is_from_the_teacher(made: Shelf):
     assert found["largest_target_error_nats"] < 1e-5  # that is stored in single precision
 
 
-def verify(made: Shelf, *more: str) -> subprocess.CompletedProcess[str]:
-    flags = ("--teacher", str(made.teacher), "--tokens", str(made.tokens))
-    return run_stage("verify_cache", *flags, *more, cache=made.cache)
-
-
 def test_verify_prints_the_largest_error(made: Shelf):
-    done = verify(made, "--share", "0.2")
+    files = {"teacher": made.teacher, "tokens": made.tokens, "cache": made.cache}
+    done = run_stage("verify_cache", "--share", "0.2", **files)
     assert done.returncode == 0, done.stderr
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"{made.cache}: 100 of 500 texts, ")
@@ -145,16 +143,16 @@ def test_verify_prints_the_largest_error(made: Shelf):
 
 def test_verify_refuses_another_teacher(made: Shelf, tmp_path: Path):
     other = shelf.put_model(tmp_path / "other", llama(7))
-    done = verify(replace(made, teacher=other))
-    assert done.returncode == 2
-    assert f"error: {made.cache} was made from teacher, not from other ({other})" in done.stderr
+    said = f"{made.cache} was made from teacher, not from other ({other})"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        verify_cache.run(VerifyCacheOptions(made.cache, other, made.tokens))
 
 
 def test_verify_refuses_what_is_not_the_signal_of_its_teacher(made: Shelf, tmp_path: Path):
     changed = shelf.put_model(tmp_path / "teacher", llama(8))
-    done = verify(replace(made, teacher=changed))
-    assert done.returncode == 2
-    assert f"error: {made.cache} doesn't match teacher: the mean error of " in done.stderr
+    said = f"{made.cache} doesn't match teacher: the mean error of "
+    with pytest.raises(ValueError, match=re.escape(said)):
+        verify_cache.run(VerifyCacheOptions(made.cache, changed, made.tokens))
 
 
 def test_a_text_with_another_response_is_refused(made: Shelf):

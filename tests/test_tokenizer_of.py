@@ -22,7 +22,9 @@ def test_a_shape_has_its_teachers_tokenizer_vocabulary_and_end(chain: Copy, tiny
             "experiment": "own_teacher",
             "models.wide": {"source": "path", "path": str(teacher)},
             "models.narrow": TINY["models"]["narrow"] | {"tokenizer_of": "wide"},
-            "methods": {"sft": None, "forward_kl": None},
+            "teachers.large.training": None,
+            "methods": {"forward_kl": None},
+            "evaluation.tasks": ["heldout"],
         },
     )
     done = chain.snakemake(config, "--cores", "2", "--quiet", preloaded=True)
@@ -33,4 +35,4 @@ def test_a_shape_has_its_teachers_tokenizer_vocabulary_and_end(chain: Copy, tiny
     assert AutoTokenizer.from_pretrained(start).get_vocab() == own.get_vocab()
     assert (model["vocab_size"], model["eos_token_id"]) == (len(own), own.eos_token_id)
     scores = pq.read_table(chain.folder / "results/own_teacher/report/scores.parquet").to_pandas()
-    assert {"sft", "forward_kl", "teacher"} <= set(scores["method"])
+    assert {"forward_kl", "teacher"} <= set(scores["method"])

@@ -165,6 +165,7 @@ def trained(folder: Path, start: Path, tokens: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_trained_student_is_saved_with_the_end_that_it_has_learnt(tmp_path: Path):
     start, texts = put_model(tmp_path / "start", llama(1)), players_texts(8)
     base = load_tokenizer(start)
