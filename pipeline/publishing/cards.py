@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
@@ -9,6 +10,7 @@ from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.students import Student
 from pipeline.reporting.analysis.metrics import Measure, metric_named
 from pipeline.settings.data import ChatTemplate
+from pipeline.settings.tuning import with_values
 
 LIBRARY, TASK = "transformers", "text-generation"
 TAGS = ["distilbench", "knowledge-distillation"]
@@ -138,11 +140,16 @@ def model_card(
         repository=repository,
         tokens=student.manifest["settings"].get("max_new_tokens", 64),
         scores=_table(student),
-        training=json.dumps(student.manifest["settings"], indent=1, ensure_ascii=False),
+        training=json.dumps(_settings(student), indent=1, ensure_ascii=False),
         **_prompt(student, has_chat_template),
         **_made(report, license),
     )
     return ModelCard(text)
+
+
+def _settings(student: Student) -> dict[str, Any]:
+    """The settings of its training, those among them that were chosen by a search."""
+    return with_values(student.manifest["settings"], student.manifest.get("chosen", {}))
 
 
 def report_card(

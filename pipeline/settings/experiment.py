@@ -13,6 +13,7 @@ from pipeline.settings.generation import TextSettings
 from pipeline.settings.models import Model, Tokenizer
 from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
+from pipeline.settings.tuning import Tuning
 
 Names = Annotated[list[Name], Field(min_length=1)]
 Overrides = dict[str, Any]  # of training; checked when they are merged
@@ -133,6 +134,7 @@ class Experiment(Settings):
         dict[Name, MethodChoice | None],
         Field(min_length=1, examples=[{"sft": None, "forward_kl": {"teacher": "live"}}]),
     ]
+    tuning: Tuning | None = None  # the search for each method's settings; null: none
     grid: Annotated[list[Block], Field(min_length=1, examples=[[{"seeds": [1, 2, 3]}]])]
     evaluation: Evaluation = Evaluation()
     report: ReportChoices = ReportChoices()

@@ -79,6 +79,7 @@ class TrainOptions:
     )
     cache: Annotated[Path | None, "teacher cache, where the method reads one"] = None
     teacher: Annotated[Path | None, "live teacher, where the method asks one"] = None
+    choice: Annotated[Path | None, "choice among trials, where settings are tuned"] = None
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     gradient_checkpointing: Annotated[bool, "recompute activations in the backward pass"] = False
     save_seconds: Annotated[float, "between two checkpoints"] = 120.0
@@ -89,9 +90,24 @@ class TrainOptions:
     def inputs(self) -> dict[str, Path]:
         """The given artifacts by role."""
         roles = {"start": self.start, "tokens": self.tokens}
-        roles |= {"cache": self.cache, "teacher": self.teacher}
+        roles |= {"cache": self.cache, "teacher": self.teacher, "choice": self.choice}
         roles |= {f"texts-{index}": path for index, path in enumerate(self.texts)}
         return {role: path for role, path in roles.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class ChooseOptions:
+    """Chooses the settings of a method among trained students, by their validation scores."""
+
+    job: JobFile
+    out: Out
+    trial: Annotated[list[Path], "student artifacts, one for each setting and seed"] = field(
+        default_factory=list
+    )
+
+    def inputs(self) -> dict[str, Path]:
+        """The given artifacts by role."""
+        return {f"trial-{index}": path for index, path in enumerate(self.trial)}
 
 
 @dataclass(frozen=True)
@@ -185,6 +201,7 @@ STAGES = {
     "tokenize": TokenizeOptions,
     "prepare_model": PrepareModelOptions,
     "train": TrainOptions,
+    "choose": ChooseOptions,
     "generate": GenerateOptions,
     "cache_teacher": CacheTeacherOptions,
     "verify_cache": VerifyCacheOptions,

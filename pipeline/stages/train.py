@@ -25,6 +25,7 @@ from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import STOPPED, log
 from pipeline.settings.distill import DistillSettings
+from pipeline.settings.tuning import read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
@@ -186,7 +187,8 @@ def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key:
 def run(options: TrainOptions) -> None:
     """Trains, then writes model, steps and cost."""
     torch.set_num_threads(options.threads)
-    settings = DistillSettings.model_validate(options.job.settings)
+    chosen = read_choice(options.choice).settings if options.choice else {}
+    settings = DistillSettings.model_validate(with_values(options.job.settings, chosen))
     torch.manual_seed(settings.seed)
     command_line.begin(options.out, options.job, options.inputs())
 
@@ -208,5 +210,6 @@ def run(options: TrainOptions) -> None:
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
-        artifact.write_manifest(folder, options.job, options.inputs())
+        facts = {"chosen": chosen} if chosen else {}
+        artifact.write_manifest(folder, options.job, options.inputs(), **facts)
     checkpoint.forget(options.state)

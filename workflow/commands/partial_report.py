@@ -18,7 +18,7 @@ from pipeline.artifacts import artifact
 from pipeline.settings.report import MissingCell
 from workflow.commands.job_status import JobStatus, UnfinishedJob, status_of
 from workflow.grid.artifact import Artifact
-from workflow.grid.grid import Cell
+from workflow.grid.cell import Cell
 from workflow.jobs import grid_csv
 from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs

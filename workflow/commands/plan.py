@@ -42,6 +42,21 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Search:
+    """The size of a search for settings, finished trials counted."""
+
+    choices: int  # of a method and a student each
+    trials: int
+    students: int  # that are trained at the chosen settings
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trials} trials for {self.choices} choices of settings, which {self.students} "
+            "students follow"
+        )
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that would run for an experiment, each job after those whose results it reads."""
 
@@ -50,6 +65,7 @@ class Plan:
     reused: dict[str, int]  # artifacts by stage
     changes: tuple[str, ...]  # of the configuration, since the last report
     unused: tuple[str, ...]  # keys of the configuration that no cell uses
+    search: Search | None  # None: no settings are tuned
     slots: int
     wall_seconds: float
     gpu_mb: int  # of a GPU's memory, without which one of the jobs fails; 0: they need none
@@ -92,6 +108,7 @@ def plan_of(jobs: Jobs, slots: int) -> Plan:
         _reused(jobs),
         _configuration_changes(jobs),
         tuple(name_checks.unused(jobs.grid.experiment)),
+        _search(jobs),
         slots,
         wall_seconds(jobs.unfinished, seconds, slots),
         max((step.cost.least_gpu_mb for step in steps if step.cost), default=0),
@@ -117,6 +134,15 @@ def _reused(jobs: Jobs) -> dict[str, int]:
     return dict(Counter(each.stage for each in needed if jobs.state(each) is State.FINISHED))
 
 
+def _search(jobs: Jobs) -> Search | None:
+    if jobs.grid.experiment.tuning is None:
+        return None
+    choices = [each for each in jobs.artifacts if each.stage == "choices"]
+    trials = {trial for choice in choices for _, trial in choice.inputs}
+    students = {cell.model for cell in jobs.grid.cells if cell.kind == "method"}
+    return Search(len(choices), len(trials), len(students))
+
+
 def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
     manifest = read_manifest(RESULTS / jobs.experiment / "report")
     return tuple(map(str, configuration_changes(manifest, jobs))) if manifest else ()
@@ -131,6 +157,8 @@ def show(plan: Plan) -> None:
         print(f"{plan.experiment}: nothing to do; {reused} artifacts are up to date")
         return
     print(f"{plan.experiment}: {len(plan.steps)} jobs to run, {reused} artifacts reused\n")
+    if plan.search:
+        print(f"{plan.search}\n")
     if plan.changes:
         print("configuration changes since the last report:")
         print("".join(f"  {change}\n" for change in plan.changes))

@@ -17,6 +17,7 @@ from pipeline.settings.data import Hub
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.grid.tuning import largest_settings
 from workflow.resources.machine import GPU_SPEED
 from workflow.resources.model_sizes import size
 
@@ -62,7 +63,8 @@ def gpu_hours(grid: Grid) -> float:
 
 def training_seconds(artifact: Artifact, pool: int) -> float:
     """Forward and backward passes, the live teacher's passes, and text written on the way."""
-    training, method = artifact.settings["training"], artifact.settings["method"]
+    settings = largest_settings(artifact)
+    training, method = settings["training"], settings["method"]
     steps = training["steps"] or training["epochs"] * pool / training["batch_size"]
     student = 6 * size(artifact, None).parameters
     teacher = dict(artifact.inputs).get("teacher")

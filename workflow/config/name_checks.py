@@ -10,7 +10,7 @@ from pipeline.settings.models import LayersOf, Shape
 # folders of results/ that hold no experiment
 FOLDERS = (
     *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
-    *("students", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
+    *("students", "choices", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
     "published",
 )
 ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows without a method

@@ -26,9 +26,11 @@ from workflow.config import (
     pydantic_errors,
     report_checks,
     task_checks,
+    tuning_checks,
 )
 from workflow.config.config_file import ConfigError, key_of, value_faults
 from workflow.config.repair import repaired
+from workflow.config.trials import at, trials
 
 LONG_WORD = re.compile(r"(\S{100})\S{200,}")
 PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
@@ -101,6 +103,10 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
     yield from report_checks.faults(experiment)
+    search_faults = list(tuning_checks.faults(experiment))
+    yield from search_faults
+    if not search_faults:
+        yield from _trial_faults(experiment)
     if not unknown and not earlier:
         yield from _protocol_faults(experiment)
         yield from model_checks.faults(experiment, list(methods.values()))
@@ -175,6 +181,31 @@ def _training_faults(experiment: Experiment) -> Iterator[str]:
             merge(experiment.training, values)
         except ValidationError as error:
             yield from pydantic_errors.lines(error, Training, values, key)
+
+
+def _trial_faults(experiment: Experiment) -> Iterator[str]:
+    """Values to try that a method or its training refuses, and trials that aren't measured."""
+    if (tuning := experiment.tuning) is None:
+        return
+    for row, choice in experiment.methods.items():
+        untuned = experiment.model_copy(update={"methods": {row: choice}})
+        if list(_method_faults(untuned)) or list(_training_faults(untuned)):
+            continue  # said where it stands
+        for trial in trials(experiment, row):
+            tuned = experiment.model_copy(update={"methods": {row: at(choice, dict(trial))}})
+            for fault in (*_method_faults(tuned), *_training_faults(tuned)):
+                key = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
+                own = key_of(key) in tuning.methods.get(row, {})
+                yield f"tuning.{f'methods.{row}.' if own else ''}{key}"
+        yield from tuning_checks.measure_faults(tuning, row, _trainings(experiment, choice))
+
+
+def _trainings(experiment: Experiment, choice: MethodChoice | None) -> Iterator[Training]:
+    """How a row trains each student."""
+    own = choice.training if choice else {}
+    for student in experiment.students.values():
+        with contextlib.suppress(ValidationError):  # `_training_faults` reports it
+            yield merge(experiment.training, student.training, own)
 
 
 def _grid_faults(experiment: Experiment) -> Iterator[str]:

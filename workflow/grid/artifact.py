@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -54,3 +54,15 @@ class Artifact:
     def path(self) -> str:
         """Its folder."""
         return f"results/{self.stage}/{self.id}"
+
+
+def reachable(roots: Iterable[Artifact]) -> dict[str, Artifact]:
+    """Artifacts with all that they are made from, by their paths."""
+    artifacts: dict[str, Artifact] = {}
+    waiting = list(roots)
+    while waiting:
+        artifact = waiting.pop()
+        if artifact.path not in artifacts:
+            artifacts[artifact.path] = artifact
+            waiting += [input for _, input in artifact.inputs]
+    return artifacts

@@ -6,31 +6,23 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
-from pipeline.settings.experiment import Block, Experiment, MethodChoice
+from pipeline.settings.experiment import Block, Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Precision
+from pipeline.settings.tuning import without_values
+from workflow.config.trials import Trial, at, places, trials, values_to_try
 from workflow.config.validate import merge, resolved_method
 from workflow.grid import evaluations
-from workflow.grid.artifact import Artifact
+from workflow.grid.artifact import Artifact, reachable
+from workflow.grid.cell import Cell, StudentRun
 from workflow.grid.digests import of_examples, of_folder, with_text
-
-Half = Literal["first", "second"]  # of the training prompts
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A row of `grid.csv`: a checkpoint as one teacher's tables show it."""
-
-    kind: str  # method, teacher, untrained or start
-    teacher: str
-    student: str
-    method: str
-    seed: int
-    model: Artifact
+from workflow.grid.relabelling import Half, last_texts
+from workflow.grid.teacher_outputs import cache_of
+from workflow.grid.tuning import choice_among, chosen_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +81,7 @@ class Grid:
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
         """Every artifact that the experiment needs, by its path."""
-        artifacts: dict[str, Artifact] = {}
-        waiting = [self.data(), *self.evaluations.values()]
-        while waiting:
-            artifact = waiting.pop()
-            if artifact.path not in artifacts:
-                artifacts[artifact.path] = artifact
-                waiting += [input for _, input in artifact.inputs]
-        return artifacts
+        return reachable([self.data(), *self.evaluations.values()])
 
     @cached_property
     def by_id(self) -> dict[str, Artifact]:
@@ -185,18 +170,15 @@ class Grid:
 
         `precision` is that of the student's training; None: that of the experiment's.
         """
-        settings = self.experiment.teacher_cache.model_dump(mode="json")
-        precision = precision or self.experiment.training.precision
-        if precision != "auto":  # so that a cache of the default keeps its id
-            settings["precision"] = precision
-        if own_text or draws:
-            settings["splits"] = ["train"]
-        if draws:
-            settings |= {"draws": draws, "seed": self.experiment.seed}
-            settings.pop("tier", None)  # draws take its place
-        tokens = self.text(teacher) if own_text else self.tokens()
-        inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
-        return Artifact.of("caches", teacher, settings, *inputs)
+        return cache_of(
+            self.experiment,
+            teacher,
+            self.teacher(teacher),
+            self.text(teacher) if own_text else self.tokens(),
+            own_text=own_text,
+            draws=draws,
+            precision=precision or self.experiment.training.precision,
+        )
 
     def start_model(self, student: str, seed: int) -> Artifact:
         """A student before any training; fresh weights are drawn once for each training seed."""
@@ -217,50 +199,66 @@ class Grid:
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
 
     @cache
-    def student(self, name: str, student: str, teacher: str, seed: int) -> Artifact:
-        """A student trained by one method; without a teacher in its id where it needs none."""
-        method = self.method(name)
-        parts = [name, student, *([teacher] if method.teacher != "none" else [])]
+    def student(
+        self, name: str, student: str, teacher: str, seed: int, trial: Trial | None = None
+    ) -> Artifact:
+        """A student trained by one method, at the settings of a trial or, where any, the chosen.
+
+        Its id has no teacher where the method needs none.
+        """
+        method, run = self.method(name), StudentRun(name, student, teacher, seed, trial)
 
         def train(texts: Sequence[Artifact], *stage: str) -> Artifact:
-            artifact_name = ".".join([*parts, *stage, f"s{seed}"])
-            return self._trained(artifact_name, name, student, teacher, seed, texts)
+            readable = [self._name(name, student, teacher), *stage, f"s{seed}"]
+            return self._trained(".".join(readable), run, texts)
 
         if not method.relabelling_stages:
             return train([self.text(teacher)] if method.text == "teacher" else [])
-        # paired students label the half of the prompts that they were not trained on
         model = self.teacher(teacher)
         first, second = self._half_text(model, "first"), self._half_text(model, "second")
-        for stage in range(1, method.relabelling_stages + 1):
-            of_first = train([first], f"stage{stage}.first")
-            of_second = train([second], f"stage{stage}.second")
-            first, second = self._half_text(of_second, "first"), self._half_text(of_first, "second")
-        return train([first, second])
+        label = self._half_text
+        return train(last_texts(method.relabelling_stages, first, second, train, label))
 
-    def _trained(
-        self,
-        artifact: str,
-        name: str,
-        student: str,
-        teacher: str,
-        seed: int,
-        texts: Sequence[Artifact],
-    ) -> Artifact:
-        method, choice = self.method(name), self.experiment.methods[name] or MethodChoice()
-        overrides = (self.experiment.students[student].training, choice.training)
-        settings = self._training(self._resolved(name), seed, *overrides)
-        precision = settings["training"]["precision"]
-        cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
+    def _name(self, name: str, student: str, teacher: str) -> str:
+        needs_teacher = self.method(name).teacher != "none"
+        return ".".join([name, student, *([teacher] if needs_teacher else [])])
+
+    def _trained(self, artifact: str, run: StudentRun, texts: Sequence[Artifact]) -> Artifact:
+        method = self.method(run.name)
+        choice = at(self.experiment.methods[run.name], dict(run.trial or ()))
+        overrides = (self.experiment.students[run.student].training, choice.training)
+        settings = self._training(resolved_method(run.name, choice), run.seed, *overrides)
+        precision, live = settings["training"]["precision"], self.teacher(run.teacher)
+        cached = self.signals(run.teacher, method.text == "teacher", method.draws, precision)
+        chosen = None if run.trial else self.choice(run.name, run.student, run.teacher)
+        if chosen is not None:
+            settings = without_values(settings, chosen_places(chosen))
         return Artifact.of(
             "students",
             artifact,
             settings,
-            ("start", self.start(student, seed, name)),
+            ("start", self.start(run.student, run.seed, run.name)),
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached if method.teacher == "cache" else None),
-            ("teacher", self.teacher(teacher) if method.teacher == "live" else None),
+            ("teacher", live if method.teacher == "live" else None),
+            ("choice", chosen),
         )
+
+    @cache
+    def choice(self, name: str, student: str, teacher: str) -> Artifact | None:
+        """The choice among the trials of a method and a student; None where nothing is tuned."""
+        tuning = self.experiment.tuning
+        if tuning is None:
+            return None
+        trained = [
+            self.student(name, student, teacher, seed, trial)
+            for trial in trials(self.experiment, name)
+            for seed in tuning.seeds
+        ]
+        method, keys = self._resolved(name), values_to_try(self.experiment, name)
+        by_key = {key: places(key, method) for key in keys}
+        return choice_among(self._name(name, student, teacher), tuning, by_key, trained)
 
     def method(self, name: str) -> Method:
         """The method behind a row of the tables."""

@@ -24,7 +24,17 @@ from workflow.jobs.job_files import Wildcards
 from workflow.jobs.stage_modules import REPORT, STAGES, modules_of
 
 # stages whose artifacts a report shows something of, however far behind an evaluation they are
-REPORTED = ("evals", "students", "starts", "teachers", "texts", "caches", "tokens", "data")
+REPORTED = (
+    "evals",
+    "students",
+    "choices",
+    "starts",
+    "teachers",
+    "texts",
+    "caches",
+    "tokens",
+    "data",
+)
 OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time
 
 

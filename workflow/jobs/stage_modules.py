@@ -14,6 +14,7 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "teachers": "train",
     "starts": "train",
     "students": "train",
+    "choices": "choose",
     "texts": "generate",
     "caches": "cache_teacher",
     "tasks": "prepare_task",

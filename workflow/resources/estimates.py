@@ -35,6 +35,7 @@ from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.grid.tuning import largest_settings
 from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
@@ -80,7 +81,7 @@ def workload_of(grid: Grid, artifact: Artifact) -> Workload:
 
 
 def _training(grid: Grid, artifact: Artifact) -> Workload:
-    settings, inputs = artifact.settings, dict(artifact.inputs)
+    settings, inputs = largest_settings(artifact), dict(artifact.inputs)
     training, method = settings["training"], settings["method"]
     model = _size(grid, artifact)
     live = _size(grid, inputs["teacher"]) if "teacher" in inputs else None

@@ -48,6 +48,15 @@ use rule tokenizer as model with:
         "results/benchmarks/models/{id}.tsv"
 
 
+use rule tokenizer as choice with:
+    output:
+        directory("results/choices/{id}"),
+    log:
+        "results/logs/choices/{id}.log",
+    benchmark:
+        "results/benchmarks/choices/{id}.tsv"
+
+
 use rule tokenizer as task with:
     output:
         directory("results/tasks/{id}"),

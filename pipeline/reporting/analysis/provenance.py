@@ -10,6 +10,7 @@ from pipeline.artifacts import checksums
 STAGES = (
     "evals",
     "students",
+    "choices",
     "starts",
     "teachers",
     "models",
@@ -25,6 +26,7 @@ STAGE_FILES = {
     for folder, name in {
         "evals": "evaluate",
         "students": "train",
+        "choices": "choose",
         "starts": "train",
         "teachers": "train",
         "models": "prepare_model",
@@ -42,6 +44,8 @@ ROLE_STAGES = {
     "model": ("students", "starts", "teachers", "models"),
     "start": ("starts", "models"),
     "teacher": ("teachers", "models", "students"),
+    "choice": ("choices",),
+    "trial": ("students",),
     "base": ("models",),
     "cache": ("caches",),
     "texts": ("texts",),

@@ -1,0 +1,238 @@
+"""A search for each method's settings: equal numbers of trials, chosen on validation data alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from snaking import Copy, edited
+from test_plan import asked, steps
+
+from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.artifact import Job
+from pipeline.settings.tuning import ChoiceSettings, read_choice
+from pipeline.stages.choose import choose
+from workflow.config.trials import trials
+from workflow.config.validate import ConfigError, validate
+from workflow.grid.grid import Grid
+from workflow.grid.tuning import largest_settings, trials_of
+from workflow.resources.estimates import estimate
+
+RATES = [1e-5, 1e-2, 20.0]  # learns next to nothing; learns; is thrown far off
+SEARCH = {"learning_rate": RATES, "seeds": [7]}
+
+
+def tuned(tiny: dict[str, Any], search: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return edited(tiny, {"experiment": "tuned", "tuning": search, **changes})
+
+
+def grid_of(config: dict[str, Any]) -> Grid:
+    return Grid(validate(config))
+
+
+def tried(grid: Grid, method: str) -> list[dict[str, Any]]:
+    return [dict(trial) for trial in trials(grid.experiment, method)]
+
+
+def test_a_trial_is_the_ordinary_student_of_its_setting(tiny: dict[str, Any]):
+    grid = grid_of(tuned(tiny, SEARCH))
+    for rate in RATES:
+        plain = edited(tiny, {"methods.jsd": {"training": {"learning_rate": rate}}})
+        ordinary = grid_of(plain).student("jsd", "small", "large", 7)
+        assert ordinary in trials_of(grid.student("jsd", "small", "large", 1))
+
+
+def test_no_trial_is_evaluated(tiny: dict[str, Any]):
+    grid = grid_of(tuned(tiny, SEARCH))
+    trained = [trial for cell in grid.cells for trial in trials_of(cell.model)]
+    assert len(set(trained)) == 2 * len(RATES)
+    assert not set(trained) & set(grid.evaluations)
+    assert {role for each in grid.evaluations.values() for role, _ in each.inputs} == {
+        *("cache", "data", "model", "tokens")
+    }
+
+
+def test_a_final_student_is_trained_with_a_seed_that_no_trial_has(tiny: dict[str, Any]):
+    grid = grid_of(tuned(tiny, SEARCH, **{"grid.0.seeds": [1, 2]}))
+    finals = [grid.student("sft", "small", "large", seed) for seed in (1, 2)]
+    seeds = {trial.settings["seed"] for final in finals for trial in trials_of(final)}
+    assert [final.settings["seed"] for final in finals] == [1, 2]
+    assert seeds == {7}
+    assert all("learning_rate" not in final.settings["training"] for final in finals)
+
+
+def test_a_new_method_adds_its_trials_its_choice_and_its_students(tiny: dict[str, Any]):
+    before = grid_of(tuned(tiny, SEARCH, methods={"sft": None})).artifacts
+    after = grid_of(tuned(tiny, SEARCH)).artifacts
+    assert set(before) <= set(after)
+    new = [path.split("/")[1] for path in set(after) - set(before)]
+    assert {stage: new.count(stage) for stage in new} == {
+        "students": len(RATES) + 1,
+        "choices": 1,
+        "evals": 1,
+    }
+
+
+def test_a_rate_of_the_rows_own_is_one_of_its_trials(tiny: dict[str, Any]):
+    methods = {"sft": None, "jsd": {"training": {"learning_rate": 3e-2}}}
+    grid = grid_of(tuned(tiny, SEARCH, methods=methods))
+    assert [trial["learning_rate"] for trial in tried(grid, "sft")] == RATES
+    # 0.03 is a third of a decade from 0.01 and almost three from 20
+    assert [trial["learning_rate"] for trial in tried(grid, "jsd")] == [1e-5, 3e-2, 20.0]
+
+
+def test_a_row_may_try_its_hyperparameters_instead_of_rates(tiny: dict[str, Any]):
+    own = {"jsd": {"learning_rate": [1e-2], "teacher_weight": [0.1, 0.5, 0.9]}}
+    grid = grid_of(tuned(tiny, SEARCH | {"methods": own}))
+    found = trials_of(grid.student("jsd", "small", "large", 1))
+    weights = [each.settings["method"]["loss_settings"]["teacher_weight"] for each in found]
+    assert sorted(weights) == [0.1, 0.5, 0.9]
+    assert {each.settings["training"]["learning_rate"] for each in found} == {1e-2}
+    assert len(tried(grid, "sft")) == len(found)
+
+
+def test_what_is_yet_to_be_chosen_is_estimated_at_its_largest_batch(tiny: dict[str, Any]):
+    epochs = {"epochs": 2, "batch_size": 8, "validations": 2}
+    search = {"batch_size": [4, 32], "seeds": [7]}
+    grid = grid_of(tuned(tiny, search, training=epochs))
+    final = grid.student("sft", "small", "large", 1)
+    assert largest_settings(final)["training"]["batch_size"] == 32
+    largest = [t for t in trials_of(final) if t.settings["training"]["batch_size"] == 32]
+    assert estimate(grid, final) == estimate(grid, largest[0])
+
+
+BEST = {"keep": "best", "keep_by": "rouge_l"}
+ROW = "tuning.methods.jsd"
+REFUSED = [
+    ({"learning_rate": [0.1]}, {}, "tuning: one setting in all"),
+    ({"learning_rate": None}, {}, "tuning: one setting in all"),
+    ({"choose_by": "heldout/nll_nats"}, {}, "tuning.choose_by = 'heldout/nll_nats': settings are"),
+    ({"choose_by": "rouge_l"}, {}, "tuning.choose_by = 'rouge_l': the training of sft doesn't"),
+    ({}, {"training.validations": 0}, "tuning: the trials of sft have training.validations = 0"),
+    ({"seeds": [7, 1]}, {}, "tuning.seeds = [7, 1]: grid.0 trains with seed 1, too"),
+    ({"seeds": [7, 7]}, {}, "tuning.seeds: 7 is listed twice"),
+    ({"learning_rte": [1, 2]}, {}, "tuning.learning_rte: no key that is tuned; did you mean learn"),
+    ({"steps": [1, 2]}, {}, "tuning.steps: no key that is tuned"),
+    ({"batch_size": [4, 8]}, {}, "tuning.batch_size: the training of sft has a number of steps"),
+    ({"weight_decay": [0, -1]}, {}, "tuning.weight_decay = -1: Input should be greater than or"),
+    ({"weight_decay": 1}, {}, "tuning: weight_decay = 1: give a list of values to try"),
+    ({"methods": {"jsd": {"teacher_weight": [0.1, 0.2]}}}, {}, f"{ROW}: 6 settings to try, where"),
+    ({"methods": {"jsdd": {"teacher_weight": [0.1]}}}, {}, "tuning.methods.jsdd: 'jsdd' is not"),
+    ({"methods": {"jsd": {"weigt": [0.1]}}}, {}, f"{ROW}.weigt: unknown hyperparameter; available"),
+    ({"methods": {"jsd": {"teacher_weight": [7]}}}, {}, f"{ROW}.teacher_weight = 7: Input should"),
+    ({"methods": {"jsd": {"method": ["gkd"]}}}, {}, f"{ROW}.method: no key that is tuned"),
+    (
+        {"methods": {"jsd": {"teacher_weight": [0.1]}}},
+        {"methods.jsd": {"teacher_weight": 0.3}},
+        f"{ROW}.teacher_weight: methods.jsd.teacher_weight sets this key as well",
+    ),
+    (
+        {"methods": {"jsd": {"teacher_weight": [0.1]}}},
+        {"methods.jsd": {"loss": {"name": "jsd", "teacher_weight": 0.3}}},
+        f"{ROW}.teacher_weight: methods.jsd, for jsd, sets this key as well",
+    ),
+    (
+        {"weight_decay": [0.1, 0.2]},
+        {"methods.jsd": {"training": {"weight_decay": 0.3}}},
+        "tuning.weight_decay: methods.jsd.training.weight_decay sets this key as well",
+    ),
+    (
+        {"methods": {"jsd": {"base": ["jsd"]}}},
+        {"methods.jsd": {"method": "atkd"}},
+        f"{ROW}.base: a name makes another method",
+    ),
+]
+
+
+@pytest.mark.parametrize(("search", "changes", "fault"), REFUSED)
+def test_a_search_that_proves_nothing_is_refused(
+    tiny: dict[str, Any], search: dict[str, Any], changes: dict[str, Any], fault: str
+):
+    with pytest.raises(ConfigError) as error:
+        validate(tuned(tiny, SEARCH | search, **changes))
+    assert fault in str(error.value)
+
+
+def trial(folder: Path, rate: float, seed: int, nll: list[float], **training: object) -> Path:
+    """A student's folder as far as a choice reads it, with a validation at each step."""
+    settings = {"training": {"learning_rate": rate, **training}, "seed": seed}
+    out = folder / f"{rate}-{seed}"
+    out.mkdir()
+    columns: dict[str, list] = {name: [None] * len(nll) for name in schemas.STEPS.names}
+    columns |= {"step": [*range(1, len(nll) + 1)], "validation_nll_nats": nll}
+    columns |= {"validation_rouge_l": [10 * each for each in nll]}
+    schemas.write(out / "steps.parquet", columns, schemas.STEPS)
+    artifact.write_manifest(out, Job(out.name, "code", settings), {})
+    return out
+
+
+def chosen(trials: list[Path], choose_by: str = "nll") -> tuple[float, list[float | None]]:
+    keys = {"learning_rate": ["training.learning_rate"]}
+    settings = ChoiceSettings.model_validate({"choose_by": choose_by, "keys": keys})
+    choice = choose(settings, trials)
+    rate = choice.settings["training.learning_rate"]
+    assert choice.tried[choice.chosen].values == {"learning_rate": rate}
+    assert isinstance(rate, float)
+    return rate, [each.mean for each in choice.tried]
+
+
+def test_the_lowest_mean_over_seeds_of_the_last_validation_is_chosen(tmp_path: Path):
+    folders = [
+        trial(tmp_path, 0.1, 7, [1.0, 2.0]), trial(tmp_path, 0.1, 8, [1.0, 4.0]),
+        trial(tmp_path, 0.2, 7, [9.0, 1.5]), trial(tmp_path, 0.2, 8, [9.0, 3.5]),
+    ]  # fmt: skip
+    assert chosen(folders) == (0.2, [3.0, 2.5])
+    assert chosen(folders, "rouge_l") == (0.1, [30.0, 25.0])  # more is better
+
+
+def test_a_trial_counts_at_the_step_whose_weights_it_keeps(tmp_path: Path):
+    best = {"keep": "best", "keep_by": "nll"}
+    folders = [
+        trial(tmp_path, 0.1, 7, [1.0, 2.0], **best), trial(tmp_path, 0.2, 7, [9.0, 1.5], **best)
+    ]  # fmt: skip
+    assert chosen(folders) == (0.1, [1.0, 1.5])
+
+
+def test_of_equal_scores_the_smaller_value_is_chosen_whatever_the_order(tmp_path: Path):
+    folders = [trial(tmp_path, rate, 7, [1.0]) for rate in (0.3, 0.1, 0.2)]
+    assert chosen(folders) == chosen(folders[::-1]) == (0.1, [1.0, 1.0, 1.0])
+
+
+def test_a_trial_without_a_finite_score_is_never_chosen(tmp_path: Path):
+    folders = [
+        trial(tmp_path, 0.1, 7, [5.0]), trial(tmp_path, 0.1, 8, [5.0]),
+        trial(tmp_path, 0.2, 7, [float("nan")]), trial(tmp_path, 0.2, 8, [1.0]),
+    ]  # fmt: skip
+    assert chosen(folders) == (0.1, [5.0, None])
+    with pytest.raises(ValueError, match="no trial has a finite validation score"):
+        chosen(folders[2:])
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, tiny: dict[str, Any]):
+    config = tuned(tiny, SEARCH, methods={"sft": None})
+    said = asked(chain, config).stdout
+    assert "3 trials for 1 choices of settings, which 1 students follow" in said
+    done = chain.snakemake(config, "--cores", "2", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr + chain.logs()
+    assert steps(chain, config) == {}
+    assert chain.planned(config) == set()
+
+    grid = grid_of(config)
+    final = grid.student("sft", "small", "large", 1)
+    choice = read_choice(chain.folder / dict(final.inputs)["choice"].path)
+    assert choice.settings == {"training.learning_rate": 1e-2}
+    assert [each.values["learning_rate"] for each in choice.tried] == RATES
+    taken = pd.read_parquet(chain.folder / final.path / "steps.parquet")["learning_rate"]
+    assert taken.max() == pytest.approx(1e-2)
+    manifest = json.loads((chain.folder / final.path / "manifest.json").read_text())
+    assert manifest["chosen"] == choice.settings
+
+    # a method that is added costs its trials, its choice and its student, and no other job
+    more = steps(chain, tuned(tiny, SEARCH))
+    assert set(more) == chain.planned(tuned(tiny, SEARCH))
+    stages = [output.split("/")[0] for output in more]
+    assert {stage: stages.count(stage) for stage in stages} == {
+        "students": 4, "choices": 1, "evals": 1, "tuned": 2,
+    }  # fmt: skip

@@ -1,0 +1,136 @@
+"""Checks of a search: equally many trials for all methods, chosen without their final seeds."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from pipeline.settings.experiment import Experiment, MethodChoice
+from pipeline.settings.training import Training
+from pipeline.settings.tuning import Tuning, Value
+from workflow.config.trials import RATE, trials
+
+# keys of `training` that say how long and how a trial is measured, or are no single value
+FIXED = {
+    *("steps", "epochs", "validations", "validation_texts", "keep", "keep_by", "precision"),
+    "betas",
+}
+TUNABLE = tuple(key for key in Training.model_fields if key not in FIXED)
+OWN_FIELDS = {"gold_weight"}  # of a row, that are tuned like hyperparameters
+BEST_ROUGE = ("best", "rouge_l")
+EXAMPLE = "such as `learning_rate: [1e-4, 3e-4, 1e-3]`"
+
+
+def faults(experiment: Experiment) -> Iterator[str]:
+    """What is wrong with a search, but for values that a method or `training` refuses."""
+    tuning = experiment.tuning
+    if tuning is None:
+        return
+    yield from _unknown_keys(experiment, tuning)
+    yield from _repeated_values(tuning)
+    yield from _named_values(tuning)
+    yield from _shared_seeds(experiment, tuning)
+    yield from _keys_set_twice(experiment, tuning)
+    yield from _unequal_numbers(experiment, tuning)
+
+
+def _unknown_keys(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    for key in tuning.common:
+        if key not in TUNABLE:
+            yield f"tuning.{key}: {_no_key(key)}; hyperparameters stand in `tuning.methods.ROW`"
+    for row, lists in tuning.methods.items():
+        if row not in experiment.methods:
+            rows = ", ".join(experiment.methods)
+            yield f"tuning.methods.{row}: {row!r} is not defined; there are {rows}"
+        for key in lists:
+            if key in FIXED or (key in MethodChoice.model_fields and key not in OWN_FIELDS):
+                yield f"tuning.methods.{row}.{key}: {_no_key(key)}; or a hyperparameter"
+
+
+def _no_key(key: str) -> str:
+    near = difflib.get_close_matches(key, TUNABLE, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"no key that is tuned{meant}; allowed: {', '.join(TUNABLE)}"
+
+
+def _repeated_values(tuning: Tuning) -> Iterator[str]:
+    lists: dict[str, list[Value]] = {f"tuning.{key}": each for key, each in tuning.common.items()}
+    lists["tuning.seeds"] = [*tuning.seeds]
+    for row, own in tuning.methods.items():
+        lists |= {f"tuning.methods.{row}.{key}": values for key, values in own.items()}
+    for key, values in lists.items():
+        repeated = {value: None for value in values if values.count(value) > 1}
+        yield from (f"{key}: {value!r} is listed twice" for value in repeated)
+
+
+def _named_values(tuning: Tuning) -> Iterator[str]:
+    """Hyperparameters that are names: they say which code runs, so they make another method."""
+    for row, own in tuning.methods.items():
+        for key, values in own.items():
+            if key not in TUNABLE and any(isinstance(value, str) for value in values):
+                yield f"tuning.methods.{row}.{key}: a name makes another method; write a row each"
+
+
+def _shared_seeds(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    for index, block in enumerate(experiment.grid):
+        if shared := sorted(set(tuning.seeds) & set(block.seeds)):
+            yield (
+                f"tuning.seeds = {tuning.seeds}: grid.{index} trains with seed {shared[0]}, too; a "
+                "setting must not be judged by the training that it was chosen by; allowed: other "
+                "seeds"
+            )
+            return
+
+
+def _keys_set_twice(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    for row, choice in experiment.methods.items():
+        own = tuning.methods.get(row, {})
+        for key in {**tuning.common, **own}:
+            place = _place(choice or MethodChoice(), key, is_own=key in own)
+            if place is not None:
+                where = f"tuning.methods.{row}.{key}" if key in own else f"tuning.{key}"
+                yield f"{where}: methods.{row}{place} sets this key as well; keep one of the two"
+
+
+def _place(choice: MethodChoice, key: str, is_own: bool) -> str | None:
+    """Where a row sets a tuned key; its rate is one of its trials, unless it lists its own."""
+    if key in choice.training:
+        return f".training.{key}" if key != RATE or is_own else None
+    if key in choice.hyperparameters or (key in OWN_FIELDS and getattr(choice, key) is not None):
+        return f".{key}"
+    parts = [part.name for part in choice.parts.values() if key in part.hyperparameters]
+    return f", for {parts[0]}," if parts else None
+
+
+def _unequal_numbers(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    numbers = {row: len(trials(experiment, row)) for row in experiment.methods}
+    most = max(numbers.values())
+    common = [n for row, n in numbers.items() if row not in tuning.methods]
+    expected = common[0] if common else most
+    if most == 1:
+        yield f"tuning: one setting in all, and nothing to choose from; add a list, {EXAMPLE}"
+        return
+    for row, number in numbers.items():
+        if number != expected:
+            yield (
+                f"tuning.methods.{row}: {number} settings to try, where other methods have "
+                f"{expected}; every method has the same number of trials"
+            )
+
+
+def measure_faults(tuning: Tuning, row: str, trainings: Iterable[Training]) -> Iterator[str]:
+    """Trainings of a row that don't take the measure by which its settings are chosen."""
+    for training in trainings:
+        if not training.validations:
+            yield (
+                f"tuning: the trials of {row} have training.validations = 0, and nothing to be "
+                "chosen by; give 1 or more"
+            )
+        elif tuning.choose_by == "rouge_l" and (training.keep, training.keep_by) != BEST_ROUGE:
+            yield (
+                f"tuning.choose_by = 'rouge_l': the training of {row} doesn't measure it; allowed: "
+                "'nll', or training.keep = 'best' and training.keep_by = 'rouge_l'"
+            )
+        elif "batch_size" in (*tuning.common, *tuning.methods.get(row, ())) and training.steps:
+            yield (
+                f"tuning.batch_size: the training of {row} has a number of steps, and a larger "
+                "batch would be more training; allowed: training.epochs"
+            )
