@@ -99,7 +99,8 @@ def made(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Made
         "evaluation.data": {"dolly": ["dolly.jsonl"]},
     }
     rows = {"sft": None, "jsd": None, "seqkd": None}
-    config = edited(tiny, {"methods": rows, "teachers.large.training.steps": 20, **tasks})
+    search = {"tuning": {"learning_rate": [1e-3, 1e-2], "seeds": [2]}}
+    config = edited(tiny, {"methods": rows, "teachers.large.training.steps": 20, **tasks, **search})
     reads = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -19,7 +19,7 @@ from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings, trials_of
 from workflow.resources.estimates import estimate
 
-RATES = [1e-5, 1e-2, 20.0]  # learns next to nothing; learns; is thrown far off
+RATES = [1e-5, 1e-2, 1e30]  # learns next to nothing; learns; diverges
 SEARCH = {"learning_rate": RATES, "seeds": [7]}
 
 
@@ -78,8 +78,8 @@ def test_a_rate_of_the_rows_own_is_one_of_its_trials(tiny: dict[str, Any]):
     methods = {"sft": None, "jsd": {"training": {"learning_rate": 3e-2}}}
     grid = grid_of(tuned(tiny, SEARCH, methods=methods))
     assert [trial["learning_rate"] for trial in tried(grid, "sft")] == RATES
-    # 0.03 is a third of a decade from 0.01 and almost three from 20
-    assert [trial["learning_rate"] for trial in tried(grid, "jsd")] == [1e-5, 3e-2, 20.0]
+    # 0.03 is half a decade from 0.01, and over three from the others
+    assert [trial["learning_rate"] for trial in tried(grid, "jsd")] == [1e-5, 3e-2, 1e30]
 
 
 def test_a_row_may_try_its_hyperparameters_instead_of_rates(tiny: dict[str, Any]):
@@ -154,16 +154,23 @@ def test_a_search_that_proves_nothing_is_refused(
     assert fault in str(error.value)
 
 
-def trial(folder: Path, rate: float, seed: int, nll: list[float], **training: object) -> Path:
+METHOD = {"loss": "cross_entropy", "policy": "fixed", "teacher": "none"}
+
+
+def trial(
+    folder: Path, rate: float, seed: int, nll: list[float], diverged: str = "", **training: object
+) -> Path:
     """A student's folder as far as a choice reads it, with a validation at each step."""
-    settings = {"training": {"learning_rate": rate, **training}, "seed": seed}
+    budget = {"steps": 9, "learning_rate": rate, **training}
+    settings = {"method": METHOD, "training": budget, "max_new_tokens": 1, "seed": seed}
     out = folder / f"{rate}-{seed}"
     out.mkdir()
     columns: dict[str, list] = {name: [None] * len(nll) for name in schemas.STEPS.names}
     columns |= {"step": [*range(1, len(nll) + 1)], "validation_nll_nats": nll}
     columns |= {"validation_rouge_l": [10 * each for each in nll]}
     schemas.write(out / "steps.parquet", columns, schemas.STEPS)
-    artifact.write_manifest(out, Job(out.name, "code", settings), {})
+    facts = {"diverged": diverged} if diverged else {}
+    artifact.write_manifest(out, Job(out.name, "code", settings), {}, **facts)
     return out
 
 
@@ -203,8 +210,9 @@ def test_a_trial_without_a_finite_score_is_never_chosen(tmp_path: Path):
     folders = [
         trial(tmp_path, 0.1, 7, [5.0]), trial(tmp_path, 0.1, 8, [5.0]),
         trial(tmp_path, 0.2, 7, [float("nan")]), trial(tmp_path, 0.2, 8, [1.0]),
+        trial(tmp_path, 0.3, 7, [1.0]), trial(tmp_path, 0.3, 8, [], "the loss is nan"),
     ]  # fmt: skip
-    assert chosen(folders) == (0.1, [5.0, None])
+    assert chosen(folders) == (0.1, [5.0, None, None])
     with pytest.raises(ValueError, match="no trial has a finite validation score"):
         chosen(folders[2:])
 
@@ -224,6 +232,7 @@ def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, ti
     choice = read_choice(chain.folder / dict(final.inputs)["choice"].path)
     assert choice.settings == {"training.learning_rate": 1e-2}
     assert [each.values["learning_rate"] for each in choice.tried] == RATES
+    assert [each.mean is None for each in choice.tried] == [False, False, True]
     taken = pd.read_parquet(chain.folder / final.path / "steps.parquet")["learning_rate"]
     assert taken.max() == pytest.approx(1e-2)
     manifest = json.loads((chain.folder / final.path / "manifest.json").read_text())

@@ -98,7 +98,7 @@ def without_values(settings: Mapping[str, Any], places: Iterable[str]) -> dict[s
     changed = copy.deepcopy(dict(settings))
     for place in places:
         block, key = _block(changed, place)
-        del block[key]
+        block.pop(key, None)  # left out at its default
     return changed
 
 

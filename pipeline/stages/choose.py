@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.artifacts import artifact, checksums, schemas
 from pipeline.artifacts.validations import MEASURES, kept_position
 from pipeline.runtime.progress import log
+from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import (
     FILE,
     Choice,
@@ -42,9 +43,10 @@ def choose(settings: ChoiceSettings, trials: list[Path]) -> Choice:
     """
     scores: dict[tuple[Value, ...], dict[int, float | None]] = defaultdict(dict)
     for folder in trials:
-        job = checksums.read_manifest(folder)["settings"]
-        values = tuple(value_at(job, places[0]) for places in settings.keys.values())
-        scores[values][job["seed"]] = validation_score(folder, settings.choose_by)
+        job = DistillSettings.model_validate(checksums.read_manifest(folder)["settings"])
+        full = job.model_dump(mode="json")
+        values = tuple(value_at(full, places[0]) for places in settings.keys.values())
+        scores[values][job.seed] = validation_score(folder, settings.choose_by)
     tried = [
         TriedSetting(
             values=dict(zip(settings.keys, values, strict=True)),
@@ -60,8 +62,11 @@ def choose(settings: ChoiceSettings, trials: list[Path]) -> Choice:
 
 
 def validation_score(trial: Path, measure: ValidationMeasure) -> float | None:
-    """The validation score of the weights that a trial kept; None if it isn't finite."""
-    training = checksums.read_manifest(trial)["settings"]["training"]
+    """The validation score of the weights that a trial kept; None if it diverged."""
+    manifest = checksums.read_manifest(trial)
+    if "diverged" in manifest:
+        return None
+    training = manifest["settings"]["training"]
     table = schemas.read(trial / "steps.parquet", schemas.STEPS)
     steps = {entry.column: table[entry.column].to_numpy() for entry in MEASURES.values()}
     is_best_kept = training.get("keep") == "best"

@@ -80,6 +80,7 @@ class TrainOptions:
     cache: Annotated[Path | None, "teacher cache, where the method reads one"] = None
     teacher: Annotated[Path | None, "live teacher, where the method asks one"] = None
     choice: Annotated[Path | None, "choice among trials, where settings are tuned"] = None
+    may_diverge: Annotated[bool, "without finite losses, write all but the weights"] = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     gradient_checkpointing: Annotated[bool, "recompute activations in the backward pass"] = False
     save_seconds: Annotated[float, "between two checkpoints"] = 120.0

@@ -4,6 +4,7 @@ import contextlib
 import time
 from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import STOPPED, log
 from pipeline.settings.distill import DistillSettings
-from pipeline.settings.tuning import read_choice, with_values
+from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
@@ -33,7 +34,7 @@ from pipeline.teacher_updates import build_update
 from pipeline.training import checkpoint, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import flush_metrics, train
-from pipeline.training.state import TrainingRun, TrainingState, initial_state
+from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 
@@ -179,7 +180,7 @@ def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key:
     tracked = step_log.steps_before(options.state, job_key)
     tracker = trackers.begin(
         options.tracker,
-        TrackedRun(options.job.id, options.job.settings, options.tracker_folder, tracked),
+        TrackedRun(options.job.id, _settings(options), options.tracker_folder, tracked),
     )
     return StepLog(options.state, job_key, run.steps, rows, tracker, tracked)
 
@@ -187,8 +188,7 @@ def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key:
 def run(options: TrainOptions) -> None:
     """Trains, then writes model, steps and cost."""
     torch.set_num_threads(options.threads)
-    chosen = read_choice(options.choice).settings if options.choice else {}
-    settings = DistillSettings.model_validate(with_values(options.job.settings, chosen))
+    settings = DistillSettings.model_validate(_settings(options))
     torch.manual_seed(settings.seed)
     command_line.begin(options.out, options.job, options.inputs())
 
@@ -199,17 +199,41 @@ def run(options: TrainOptions) -> None:
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
     with contextlib.closing(_step_log(options, run, state.rows, job_key)) as steps:
-        train_to_end(run, state, options, job_key, steps)
+        try:
+            train_to_end(run, state, options, job_key, steps)
+        except Diverged as error:
+            if not options.may_diverge:
+                raise
+            log(f"a trial without a score: {error}")
+            _write(options, run, state, diverged=str(error))
+            return
     if state.best is not None:
         log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
         run.student.load_state_dict(state.best.weights)
+    _write(options, run, state)
 
+
+def _settings(options: TrainOptions) -> dict[str, Any]:
+    """The settings of the job, with those that were chosen by a search."""
+    return with_values(options.job.settings, _chosen(options))
+
+
+def _chosen(options: TrainOptions) -> dict[str, Value]:
+    return read_choice(options.choice).settings if options.choice else {}
+
+
+def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **facts: object) -> None:
+    """Writes the artifact; without weights where they are no numbers any more."""
     with artifact.atomic_write(options.out) as folder:
-        run.student.save_pretrained(folder / "model")
-        load_tokenizer(options.tokens).save_pretrained(folder / "model")  # which it has learnt
+        folder.mkdir()
+        if "diverged" not in facts:
+            run.student.save_pretrained(folder / "model")
+            # which it has learnt
+            load_tokenizer(options.tokens).save_pretrained(folder / "model")
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
-        facts = {"chosen": chosen} if chosen else {}
+        if chosen := _chosen(options):
+            facts["chosen"] = chosen
         artifact.write_manifest(folder, options.job, options.inputs(), **facts)
     checkpoint.forget(options.state)

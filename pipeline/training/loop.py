@@ -37,7 +37,7 @@ from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import StepBatch, step_batches
 from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.schedule import learning_rate, validation_steps
-from pipeline.training.state import PendingMetrics, TrainingRun, TrainingState
+from pipeline.training.state import Diverged, PendingMetrics, TrainingRun, TrainingState
 from pipeline.training.step_log import Row
 
 
@@ -260,7 +260,7 @@ def flush_metrics(state: TrainingState) -> None:
 def read_finite(
     scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
 ) -> tuple[float, float]:
-    """Loss and gradient norm of a step. Raises ValueError unless both are finite."""
+    """Loss and gradient norm of a step. Raises Diverged unless both are finite."""
     loss_nats, norm = scalars.read()
     if math.isfinite(loss_nats) and math.isfinite(norm):
         return loss_nats, norm
@@ -269,7 +269,7 @@ def read_finite(
     examples = ", ".join(text.example_id for text in texts[:4])
     more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
     fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
-    raise ValueError(
+    raise Diverged(
         f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
         "a lower training.learning_rate may help"
     )

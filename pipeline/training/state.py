@@ -28,6 +28,10 @@ from pipeline.training.step_log import Row
 TokenLosses = Callable[[Loss, float, TeacherSignal, Logits, TokenContext], PerToken]
 
 
+class Diverged(ValueError):
+    """A loss or a gradient of a training that is no longer a finite number."""
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """All parts of a training run. Those of the machine change results by rounding at most."""

@@ -1,12 +1,13 @@
 """Checks of a search: equally many trials for all methods, chosen without their final seeds."""
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator
 
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.training import Training
 from pipeline.settings.tuning import Tuning, Value
-from workflow.config.trials import RATE, trials
+from workflow.config.trials import RATE, values_to_try
 
 # keys of `training` that say how long and how a trial is measured, or are no single value
 FIXED = {
@@ -101,7 +102,10 @@ def _place(choice: MethodChoice, key: str, is_own: bool) -> str | None:
 
 
 def _unequal_numbers(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
-    numbers = {row: len(trials(experiment, row)) for row in experiment.methods}
+    numbers = {
+        row: math.prod(map(len, values_to_try(experiment, row).values()))
+        for row in experiment.methods
+    }
     most = max(numbers.values())
     common = [n for row, n in numbers.items() if row not in tuning.methods]
     expected = common[0] if common else most

@@ -1,5 +1,6 @@
 """Reads a configuration, or says in a line what is wrong with it, before any job starts."""
 
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +31,7 @@ from workflow.config import (
 )
 from workflow.config.config_file import ConfigError, key_of, value_faults
 from workflow.config.repair import repaired
-from workflow.config.trials import at, trials
+from workflow.config.trials import at, values_to_try
 
 LONG_WORD = re.compile(r"(\S{100})\S{200,}")
 PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
@@ -188,16 +189,20 @@ def _trial_faults(experiment: Experiment) -> Iterator[str]:
     if (tuning := experiment.tuning) is None:
         return
     for row, choice in experiment.methods.items():
-        untuned = experiment.model_copy(update={"methods": {row: choice}})
-        if list(_method_faults(untuned)) or list(_training_faults(untuned)):
+        if _row_faults(experiment, row, choice):
             continue  # said where it stands
-        for trial in trials(experiment, row):
-            tuned = experiment.model_copy(update={"methods": {row: at(choice, dict(trial))}})
-            for fault in (*_method_faults(tuned), *_training_faults(tuned)):
-                key = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
-                own = key_of(key) in tuning.methods.get(row, {})
-                yield f"tuning.{f'methods.{row}.' if own else ''}{key}"
+        for key, values in values_to_try(experiment, row).items():
+            for value in values:
+                for fault in _row_faults(experiment, row, at(choice, {key: value})):
+                    place = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
+                    own = f"methods.{row}." if key in tuning.methods.get(row, {}) else ""
+                    yield f"tuning.{own}{place}"
         yield from tuning_checks.measure_faults(tuning, row, _trainings(experiment, choice))
+
+
+def _row_faults(experiment: Experiment, row: str, choice: MethodChoice | None) -> list[str]:
+    alone = experiment.model_copy(update={"methods": {row: choice}})
+    return [*_resolved_methods(alone)[1], *_training_faults(alone)]
 
 
 def _trainings(experiment: Experiment, choice: MethodChoice | None) -> Iterator[Training]:

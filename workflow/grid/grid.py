@@ -22,7 +22,7 @@ from workflow.grid.cell import Cell, StudentRun
 from workflow.grid.digests import of_examples, of_folder, with_text
 from workflow.grid.relabelling import Half, last_texts
 from workflow.grid.teacher_outputs import cache_of
-from workflow.grid.tuning import choice_among, chosen_places
+from workflow.grid.tuning import choice_among, chosen_places, trials_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,12 @@ class Grid:
     def artifacts(self) -> dict[str, Artifact]:
         """Every artifact that the experiment needs, by its path."""
         return reachable([self.data(), *self.evaluations.values()])
+
+    @cached_property
+    def trials(self) -> frozenset[Artifact]:
+        """The students that are trained for nothing but a choice."""
+        trained = {trial for cell in self.cells for trial in trials_of(cell.model)}
+        return frozenset(trained.difference(self.evaluations))
 
     @cached_property
     def by_id(self) -> dict[str, Artifact]:

@@ -106,6 +106,7 @@ class Jobs:
             "id": artifact.id,
             "code": self.code(artifact),
             "settings": artifact.settings,
+            **({"flags": ["--may-diverge"]} if artifact in self.grid.trials else {}),
         }
 
     def digest(self, wildcards: Wildcards) -> str:

@@ -125,7 +125,7 @@ def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str
     arguments = [part for name, value in flags for part in (_flag(name), str(value))]
     if limits.gradient_checkpointing and "gradient_checkpointing" in known:
         arguments.append(_flag("gradient_checkpointing"))
-    return [job["stage"], *arguments]
+    return [job["stage"], *arguments, *job.get("flags", ())]
 
 
 def _flag(name: str) -> str:
