@@ -1,18 +1,15 @@
 """Bad input is refused in a line: the key, or the file and row, the value, and what is allowed."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from snaking import TINY, Copy, edited, saved_model
+from snaking import TINY, Copy, edited
 
 from pipeline.methods.catalogue import METHODS
 from pipeline.settings.data import Files
 from pipeline.settings.training import Training
 from workflow.config.validate import ConfigError, validate
-from workflow.grid.grid import Grid
 from workflow.jobs.stage_modules import STAGES
 
 
@@ -260,59 +257,6 @@ def test_every_fault_has_a_line(tiny: dict[str, Any]):
     assert [line.split()[0] for line in lines] == ["tokens.lenght:", "training.steps"]
 
 
-def test_models_of_different_vocabularies_are_refused(tiny: dict[str, Any], tmp_path: Path):
-    one = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
-    other = saved_model(tmp_path / "other", {"<end>": 0, "dog": 1, "cat": 2})
-    config = edited(
-        tiny,
-        {
-            "tokenizer": None,
-            "models.wide": {"source": "path", "path": str(one)},
-            "models.narrow": {"source": "path", "path": str(other)},
-        },
-    )
-    line = refusal(config)
-    assert line.startswith(f"teachers.large.model ({one}) and students.small.model ({other}) have ")
-    assert validate(edited(config, {"models.narrow.path": str(one)}))
-
-
-def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(
-    tiny: dict[str, Any], tmp_path: Path
-):
-    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
-    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(folder)}))
-    assert line.startswith("teachers.large.model: model wide has a vocabulary of its own, and `tok")
-
-
-def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Path):
-    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(tmp_path)}))
-    assert line.startswith(f"models.wide.path = {str(tmp_path)!r}: it has no config.json")
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ({"is_encoder_decoder": True}, "it is an encoder-decoder; only decoders are supported"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised"),
-    ],
-)
-def test_a_model_that_is_not_read_here_is_refused_by_its_configuration(
-    tiny: dict[str, Any], tmp_path: Path, said: dict[str, object], reason: str
-):
-    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
-    assert (folder / "config.json").exists()
-    (folder / "config.json").write_text(json.dumps(said))
-    config = edited(
-        tiny,
-        {
-            "tokenizer": None,
-            "models.wide": {"source": "path", "path": str(folder)},
-            "models.narrow": {"source": "path", "path": str(folder)},
-        },
-    )
-    assert f"models.wide.path = {str(folder)!r}: {reason}" in refusal(config)
-
-
 def dry_run(project: Copy, config: dict[str, Any]) -> list[str]:
     """What Snakemake says of a configuration that it refuses."""
     done = project.snakemake(config, "--dry-run")
@@ -332,30 +276,6 @@ def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str
         ["tiny.json:1", "grid.0.seeds"],
         ["tiny.json:1", "methods.foward_kl"],
     ]
-
-
-def own_teacher(tiny: dict[str, Any], folder: Path, **student: object) -> dict[str, Any]:
-    """The tiny experiment under a teacher in a folder, without a tokenizer of its own."""
-    model = saved_model(folder / "teacher", {"<end>": 0, "cat": 1, "dog": 2})
-    changes = {
-        "models.wide": {"source": "path", "path": str(model)},
-        "models.narrow": TINY["models"]["narrow"] | student,
-        "teacher_cache": {"k": 2},
-    }
-    return edited({key: value for key, value in tiny.items() if key != "tokenizer"}, changes)
-
-
-def test_a_shape_under_a_teacher_with_a_tokenizer_may_have_that_one(
-    tiny: dict[str, Any], tmp_path: Path
-):
-    line = refusal(own_teacher(tiny, tmp_path))
-    assert line.startswith("models.narrow: a shape has no tokenizer: `tokenizer_of: wide` gives it")
-    config = own_teacher(tiny, tmp_path, tokenizer_of="wide")
-    grid = Grid(validate(config))
-    assert grid.start_model("small", 1).inputs == (("tokenizer", grid.model("wide", 0)),)
-    both = refusal(config, ("tokenizer", {"vocabulary_size": 300}))
-    assert "models.narrow.tokenizer_of = 'wide': `tokenizer` trains one for all shapes" in both
-    assert "allowed: wide" in refusal(config, ("models.narrow.tokenizer_of", "narrow"))
 
 
 def test_too_few_rows_to_hold_out_are_refused_with_their_number(tiny: dict[str, Any]):
