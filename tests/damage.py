@@ -77,6 +77,16 @@ def files(folder: Path) -> list[str]:
 
 
 @contextmanager
+def without(*paths: str) -> Iterator[None]:
+    """The results without some artifacts."""
+    for path in paths:
+        Path(path).rename(f"{path}.away")
+    yield
+    for path in paths:
+        Path(f"{path}.away").rename(path)
+
+
+@contextmanager
 def opened(folders: Mapping[str, Path]) -> Iterator[set[tuple[str, str]]]:
     """Fills with the files of some folders that are opened meanwhile, by role and name.
 

@@ -1,4 +1,4 @@
-"""Kills and damage done to real jobs and real runs, at moments of a seeded schedule."""
+"""Kills of real jobs at moments of a seeded schedule, and disks that are full."""
 
 import contextlib
 import os
@@ -229,18 +229,6 @@ def agree(made: Path, unbroken: Path) -> bool:
         tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]
         pd.testing.assert_frame_equal(*tables, check_exact=True)
     return checksums.is_intact(made) and manifests[0]["content"] == manifests[1]["content"]
-
-
-def flip(path: Path, draw: random.Random) -> None:
-    """One bit of a file is another one."""
-    content = bytearray(path.read_bytes())
-    content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-    path.write_bytes(content)
-
-
-def cut(path: Path, draw: random.Random) -> None:
-    """A file loses its end."""
-    os.truncate(path, draw.randrange(path.stat().st_size))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ those of an unbroken run, bit for bit.
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import Harm, cut, flip
 from fault_injection import (
     AtRandom,
     Job,
     Server,
     agree,
-    cut,
     draws,
-    flip,
     grow_disk,
     kill_before_the_rename,
     kills,
@@ -50,7 +48,7 @@ KILLS = {  # of each stage, at random moments
     "students": 10,
     "evals": 6,
 }
-HARM = {cut: "cut off", flip: "with another bit"}
+HARM: dict[Harm, str] = {cut: "cut off", flip: "with another bit"}
 LONG_STAGES = ("teachers", "texts", "caches", "students")
 Told = Callable[[str, object], None]  # what is injected, and how often
 
@@ -158,7 +156,7 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
         process.kill()
     waited(lambda: not job.server.jobs())
     *_, before, last = sorted(job.state.glob("step-*"))
-    flip(last / "state.pt", draws("state"))
+    flip(last / "state.pt")
     assert job.end() == 0, job.said()
     assert f"{last} is damaged: going back to the state before it" in job.said()
     assert f"resuming after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
@@ -179,7 +177,7 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     ],
 )
 def test_a_damaged_input_is_named_moved_aside_and_never_read(
-    harm: Callable[[Path, random.Random], None],
+    harm: Harm,
     stage: str,
     role: str,
     file: str,
@@ -192,7 +190,7 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     given = dict(one.job.inputs)[role]
     damaged = tmp_path / "results" / given.parent.name / given.name
     shutil.copytree(given, damaged)
-    harm(damaged / file, draws(f"{harm.__name__} {file}"))
+    harm(damaged / file)
 
     job = one.job.elsewhere(tmp_path / "results").reading(role, damaged)
     assert job.end() == 2, job.said()
