@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis import top_k_bias
+from pipeline.reporting.analysis import provenance, top_k_bias
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
@@ -32,6 +32,7 @@ def limits(
         *limits_of_choices(settings.primary, results.ranked_measures),
         *limits_of_cache(settings),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
+        *limits_of_costs(inputs.manifests),
     ]
 
 
@@ -161,6 +162,21 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             f"Texts of {task} were left-truncated to the models' context windows, as in lm-eval: "
             f"up to {count}, in {len(truncated)} of {len(evaluations)} checkpoints. Models with a "
             "shorter context saw less of them."
+        )
+
+
+def limits_of_costs(manifests: Manifests) -> Iterator[str]:
+    """Artifacts that were deleted, and whose costs are unknown."""
+    lost = {
+        input
+        for manifest in manifests.values()
+        for role, input in manifest.get("inputs", {}).items()
+        if provenance.is_lost(role, input, manifests)
+    }
+    if lost:
+        yield (
+            f"Deleted, so that what they cost is not known: {', '.join(sorted(lost))}. The costs "
+            "of the whole grid are without them, and what was trained on them has no cost in full."
         )
 
 

@@ -53,6 +53,8 @@ ROLE_STAGES = {
     "data": ("data",),
     "tokenizer": ("tokenizers", "models"),
 }
+# roles of the inputs that models run for: the start of a training, and what its teacher made
+COSTLY_ROLES = ("start", "teacher", "texts", "cache")
 CONFIG, MANIFESTS = "config.json", "provenance.json"  # beside a report
 Manifest = Mapping[str, Any]  # JSON as an artifact's manifest.json has it
 Manifests = Mapping[str, Manifest]
@@ -92,6 +94,11 @@ def _find_input(results: Path, role: str, id: str) -> str:
         if checksums.has_manifest(results / stage / id):
             return f"{stage}/{id}"
     return id
+
+
+def is_lost(role: str, input: str, manifests: Manifests) -> bool:
+    """Whether an input's cost is unknown, because its artifact is gone."""
+    return input not in manifests and role.partition("-")[0] in COSTLY_ROLES
 
 
 def rebuild_command(experiment: str, path: str) -> str:

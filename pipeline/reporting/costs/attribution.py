@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.scores import Results, Row
 
 STAGES = ("teachers/", "starts/", "texts/", "caches/", "students/")  # those that run models
-SHARED_INPUTS = ("start", "teacher", "texts", "cache")  # roles that artifacts of these stages have
 SUMS = (
     "seconds",
     "device_seconds",
@@ -146,7 +146,7 @@ def _upstream(
         for role, path in inputs.items() if isinstance(inputs, dict) else ():
             if path.startswith(STAGES):
                 before.append(_upstream(path, manifests, upstream))
-            elif path not in manifests and role.partition("-")[0] in SHARED_INPUTS:
+            elif provenance.is_lost(role, path, manifests):
                 before.append(None)
         known = [jobs for jobs in before if jobs is not None]
         complete = len(known) == len(before)
