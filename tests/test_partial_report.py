@@ -89,6 +89,17 @@ def test_a_job_that_was_asked_to_stop_has_not_failed(
     log.write_text(text)
 
 
+def test_the_whole_report_takes_the_place_of_the_partial_one(
+    chain: Copy, hot: tuple[dict[str, Any], str]
+):
+    assert (chain.folder / "results/hot/partial").exists()
+    config = edited(hot[0], {"methods": {"sft": None, "jsd": None}})
+    done = chain.snakemake(config, "--cores", "2", "--quiet", preloaded=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (chain.folder / "results/hot/report/index.html").exists()
+    assert not (chain.folder / "results/hot/partial").exists()
+
+
 def test_where_no_method_is_evaluated_there_is_nothing_to_report(chain: Copy, tiny: dict[str, Any]):
     done = asked(chain, edited(tiny, {"experiment": "early", "training.steps": 14}))
     assert done.returncode == 1

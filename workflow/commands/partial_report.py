@@ -1,7 +1,7 @@
 """The report of those cells of an experiment that are finished, naming each that is missing.
 
 It stands in results/EXPERIMENT/partial/ and is not part of the workflow: no job runs for it, and
-the whole report is made as if it weren't there. It is for a grid that is still running, and for one
+the run that makes the whole report deletes it. It is for a grid that is still running, and for one
 in which a cell fails for good; a run that ends with a failure makes it, too.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.artifacts import artifact
+from pipeline.artifacts import artifact, checksums
 from pipeline.settings.report import MissingCell
 from workflow.commands.job_status import JobStatus, UnfinishedJob, status_of
 from workflow.grid.artifact import Artifact
@@ -165,3 +165,9 @@ def after_failure(jobs: Jobs) -> str:
         f"A partial report: {report.folder / 'report' / 'index.html'}\n{report.summary}\n"
         "Run again after a mend; a cell that fails for good can be left out of `grid`."
     )
+
+
+def remove_beside_whole(jobs: Jobs) -> None:
+    """Deletes the partial report of an experiment whose whole report is finished."""
+    if jobs.is_reported:
+        checksums.remove(PartialReport(jobs).folder)

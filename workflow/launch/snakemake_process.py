@@ -22,8 +22,11 @@ def command(config: Path | None, cores: str, profile: Path, snakemake: list[str]
 
 def environment() -> dict[str, str]:
     """The environment of a run: its jobs start the `python` that runs this command."""
-    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
-    return os.environ | {"PATH": os.pathsep.join(folders)}
+    path = os.environ.get("PATH") or os.defpath
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}",
+        "PYTHONOPTIMIZE": "",  # transformers reads its docstrings, which this may leave out
+    }
 
 
 class SnakemakeProcess:

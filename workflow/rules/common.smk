@@ -1,9 +1,12 @@
+import os
+
 from snakemake.settings.types import RerunTrigger
 
 from workflow.commands import partial_report
 from workflow.config import load, name_checks
 from workflow.grid.grid import Grid
 from workflow.launch import run_lock
+from workflow.launch.snakemake_process import environment
 from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
 from workflow.resources.requests import ResourceRequests, refuse
@@ -31,6 +34,11 @@ def targets(wildcards):
     return JOBS.targets(wildcards)
 
 
+def jobs_after_run():
+    """The jobs as they are now: what is finished has changed since the plan."""
+    return Jobs(GRID, finished_input, ignores_code_changes)
+
+
 GRID = Grid(load.of_snakemake(config, workflow.configfiles))
 JOBS = Jobs(GRID, finished_input, ignores_code_changes)
 REQUESTS = ResourceRequests(
@@ -42,6 +50,9 @@ wildcard_constraints:
     id="[A-Za-z0-9_.-]+",
     experiment="[a-z][a-z0-9_]*",
 
+
+# jobs start the `python` that runs Snakemake, whether or not its environment is activated
+os.environ.update(environment())
 
 if workflow.is_main_process:
     run_lock.clear_after_kill(logger.info)
@@ -55,7 +66,9 @@ onstart:
     JOBS.prepare_run(is_forced())
 
 
+onsuccess:
+    partial_report.remove_beside_whole(jobs_after_run())
+
+
 onerror:
-    # what is finished has changed since the plan
-    jobs = Jobs(GRID, finished_input, ignores_code_changes)
-    logger.info(partial_report.after_failure(jobs))
+    logger.info(partial_report.after_failure(jobs_after_run()))
