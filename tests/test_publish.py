@@ -113,8 +113,11 @@ def test_what_is_published_can_be_checked_again_by_itself(results: Path) -> None
 
 
 def test_report_grid_configuration_provenance_and_items_are_published(results: Path) -> None:
+    (results / "demo/report/paper/report.aux").write_text("Of a compilation.\n")
+    (results / "demo/report/notes.txt").write_text("By hand.\n")
     publish.publish("demo", results)
     folder = results / "published/demo"
+    assert not (folder / "paper/report.aux").exists()
     names = {path.name for path in folder.iterdir()}
     beside = {"index.html", "scores.parquet", "tables", "plots", "paper", "manifest.json"}
     assert names == beside | {

@@ -33,7 +33,7 @@ def publish(experiment: str, results: Path) -> int:
         checked = self_check.check(report, grid, self_check.in_results(results), advance)
     target, sources = target_of(experiment, results), FinishedReport.read(report).sources
     with artifact.atomic_write(target) as folder:
-        shutil.copytree(report, folder, ignore=shutil.ignore_patterns(".snakemake*"))
+        _copy_report(report, folder)
         shutil.copy(grid, folder)
         if (target / README).exists():
             shutil.copy(target / README, folder)
@@ -43,6 +43,13 @@ def publish(experiment: str, results: Path) -> int:
         _point_to(folder, RESULTS / experiment / "report", RESULTS / target.relative_to(results))
         _seal(folder)
     return checked
+
+
+def _copy_report(report: Path, folder: Path) -> None:
+    """The files that the report was made with: not what was compiled or noted beside them since."""
+    for name in [artifact.MANIFEST, *artifact.read_json(report / artifact.MANIFEST)["files"]]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(report / name, folder / name)
 
 
 def show_changes(experiment: str, results: Path) -> None:
