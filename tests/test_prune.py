@@ -257,15 +257,17 @@ def test_what_a_job_is_making_stays(folder: Folder):
 def test_records_of_snakemake_go_with_their_artifacts(folder: Folder):
     (gone,) = (path for path in folder.first if "/students/jsd" in path)
     kept = next(iter(folder.second))
-    records = folder.path / ".snakemake/metadata"
+    folders = [folder.path / ".snakemake" / name for name in ("metadata", "incomplete")]
     for path in (gone, kept, "results/first/report"):
-        write(records / urlsafe_b64encode(path.encode()).decode())
+        for records in folders:
+            write(records / urlsafe_b64encode(path.encode()).decode())
     logs = [write(folder.path / f".snakemake/log/{name}.snakemake.log") for name in ("old", "new")]
     os.utime(logs[0], (0, 0))
 
     assert folder.prune("second.json", "--delete").returncode == 0
-    left = {urlsafe_b64decode(record.name).decode() for record in records.iterdir()}
-    assert left == {kept, "results/first/report"}
+    for records in folders:
+        left = {urlsafe_b64decode(record.name).decode() for record in records.iterdir()}
+        assert left == {kept, "results/first/report"}
     assert [log.exists() for log in logs] == [False, True]
 
 

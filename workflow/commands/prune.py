@@ -165,12 +165,12 @@ def _sources(needed: set[str]) -> Iterator[Path]:
 
 
 def _records(needed: set[str]) -> Iterator[Path]:
-    """Snakemake's records of artifacts that don't stay."""
-    folder = SNAKEMAKE / "metadata"
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        match = RECORDED_PATH.fullmatch(_recorded_path(path, folder)) if path.is_file() else None
-        if match and match[2] not in needed:
-            yield path
+    """Snakemake's records of artifacts that don't stay: of how they were made, or begun."""
+    for folder in (SNAKEMAKE / "metadata", SNAKEMAKE / "incomplete"):
+        for path in filter(Path.is_file, folder.rglob("*")):
+            match = RECORDED_PATH.fullmatch(_recorded_path(path, folder))
+            if match and match[2] not in needed:
+                yield path
 
 
 def _recorded_path(record: Path, folder: Path) -> str:
