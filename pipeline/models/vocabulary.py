@@ -47,7 +47,7 @@ def conventions_of_model(folder: Path) -> TextConventions:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{folder}: its tokenizer has no EOS token, so that no text could end")
     configs = [path for name in MODEL_CONFIGS if (path := folder / "model" / name).exists()]
-    eos_token_ids = [json.loads(path.read_text()).get("eos_token_id") for path in configs]
+    eos_token_ids = [json.loads(path.read_bytes()).get("eos_token_id") for path in configs]
     ends = [tokenizer.eos_token_id, *(end for ids in eos_token_ids for end in token_ids(ids))]
     distinct = list(dict.fromkeys(ends))
     return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).prefix, distinct)

@@ -176,7 +176,7 @@ def make(folder: Path, evaluator: Evaluator, task: EvaluationTask) -> dict[str, 
     scores, teachers_cost = evaluator.measure(task)
     scores.write(folder)
     text = json.dumps(scores.results, indent=1, default=str)  # it holds torch dtypes
-    (folder / RESULTS).write_text(text)
+    (folder / RESULTS).write_text(text, encoding="utf-8")
     cost = watch.cost() + student.as_student() + teachers_cost
     log(f"{task.name}: {cost.seconds:.1f} s")
     return {"cost": asdict(cost)}
@@ -219,7 +219,7 @@ def run(options: EvaluateOptions) -> None:
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole.write(folder)
-        (folder / RESULTS).write_text(json.dumps(whole.results, indent=1))
+        (folder / RESULTS).write_text(json.dumps(whole.results, indent=1), encoding="utf-8")
         costs.write(folder, cost((parts.facts(name) for name in names), model))
         counted = {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}
         artifact.write_manifest(folder, options.job, inputs, **counted)

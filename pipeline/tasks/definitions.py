@@ -73,7 +73,7 @@ def read(name: str) -> InstructionTask | LmEvalTask | Suite:
     """A definition. Raises ValueError, naming the file, where it is none."""
     path = FOLDER / f"{name}.yaml"
     try:
-        return TypeAdapter(AnyDefinition).validate_python(yaml.safe_load(path.read_text()))
+        return TypeAdapter(AnyDefinition).validate_python(yaml.safe_load(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"{path} defines no task: {error}") from None
 

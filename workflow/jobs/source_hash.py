@@ -49,7 +49,7 @@ def record(code: str, sources: Mapping[str, str]) -> None:
     path = RECORDS / f"{code}.json"
     if not path.exists():
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(sources, indent=1))
+            temporary.write_text(json.dumps(sources, indent=1), encoding="utf-8")
 
 
 def recorded(code: str) -> Sources | None:
@@ -113,7 +113,7 @@ def _file(module: str) -> Path:
 @cache
 def _tree(module: str) -> ast.Module:
     path = _file(module)
-    return ast.parse(path.read_text(), str(path))
+    return ast.parse(path.read_bytes(), str(path))
 
 
 @cache

@@ -46,4 +46,4 @@ def wait_for_children(seconds: float) -> None:
 def children() -> list[int]:
     """Processes that this one has started or adopted; empty where the system is not Linux."""
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
-    return [int(child) for child in listing.read_text().split()] if listing.exists() else []
+    return [*map(int, listing.read_bytes().split())] if listing.exists() else []

@@ -109,7 +109,7 @@ def register_snakemake(experiment: str) -> None:
     except OSError:  # a file system without locks
         path.unlink(missing_ok=True)
         return
-    path.write_text(json.dumps({"experiment": experiment}))
+    path.write_text(json.dumps({"experiment": experiment}), encoding="utf-8")
     atexit.register(_unregister, path, lock)
 
 
@@ -122,7 +122,7 @@ def active_experiments() -> list[str] | None:
     """The experiments that active Snakemakes make; None where none has ever been registered."""
     paths = _paths(SNAKEMAKE)
     try:
-        active = [json.loads(path.read_text())["experiment"] for path in paths if _is_held(path)]
+        active = [json.loads(path.read_bytes())["experiment"] for path in paths if _is_held(path)]
     except (OSError, ValueError):  # it ends at this moment, or the file system has no locks
         return None
     return active if paths else None
