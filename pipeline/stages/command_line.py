@@ -13,6 +13,7 @@ from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED, log
+from pipeline.runtime.streams import prepare_streams
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
@@ -25,6 +26,8 @@ WAYS_OUT = {
     errno.EPERM: RIGHTS,
     errno.EROFS: "mount it for writing and run again",
     errno.EIO: "check the disk and run again",
+    errno.EMFILE: "allow more open files (ulimit -n 1024) and run again",
+    errno.ENFILE: "close files of other programs and run again",
 }
 
 
@@ -38,11 +41,12 @@ def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a stage; errors that a user can fix end it with one line instead of a traceback."""
+    prepare_streams()
     on_stop(_leave)
     try:
         main()
     except Exception as error:
-        line = _explained(error)
+        line = explained(error)
         if line is None:
             raise
         print(inert(f"error: {line}"), file=sys.stderr)
@@ -62,7 +66,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(REQUEUE)
 
 
-def _explained(error: Exception) -> str | None:
+def explained(error: Exception) -> str | None:
     """The error message with a way out; None for a bug of the program itself."""
     notes = getattr(error, "__notes__", [])
     cause: BaseException | None = error

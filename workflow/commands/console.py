@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from pipeline.runtime.inert import inert_line
 
-WIDEST = 100  # columns
+WIDEST, NARROWEST = 100, 40  # columns
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -26,7 +26,7 @@ def show_table(
     from rich.table import Table
     from rich.text import Text
 
-    width = min(WIDEST, shutil.get_terminal_size().columns)
+    width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         align = "right" if heading in right else "left"

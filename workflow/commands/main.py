@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(module: str, options: dict[str, Any]) -> int:
     """A command's exit status; a reader of its output that has had enough (`| head`) ends it."""
+    from pipeline.runtime.streams import prepare_streams
+    from pipeline.stages.command_line import explained
+
+    prepare_streams()
     try:
         command = importlib.import_module(f"workflow.commands.{module}")
         status = command.main(**options)
@@ -52,6 +56,8 @@ def _run(module: str, options: dict[str, Any]) -> int:
         return CLOSED_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        sys.exit(f"error: {explained(error)}")
     return status
 
 
