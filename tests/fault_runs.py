@@ -32,9 +32,11 @@ class Workflow:
         path.write_text(json.dumps(config))
         options = ["--configfile", path.name, "--cores", "2", "--keep-going", "--quiet"]
         snakemake = [sys.executable, "-m", "snakemake", *options, "--rerun-incomplete"]
+        (copy.folder / "tmp").mkdir(exist_ok=True)
         machine = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HF_HUB_OFFLINE": "1",
+            "TMPDIR": str(copy.folder / "tmp"),
         }
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "workflow.launch.preloaded", *snakemake],

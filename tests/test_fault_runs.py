@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fault_injection import agree, cut, draws, fill, small_disk
+from damage import cut
+from fault_injection import agree, fill, kill, small_disk
 from fault_runs import Workflow, finished
 from snaking import Copy
 
@@ -23,6 +24,7 @@ from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+COMPILED = f"torchinductor_{os.getuid()}"  # what a GPU's compiler has made: of use to later runs
 Told = Callable[[str, object], None]  # what is injected, and how often
 
 
@@ -53,6 +55,7 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
     chain: Copy, killed: Copy, tiny: dict[str, Any], record_property: Told
 ):
     record_property("injected", ["kills of a process of a run", 4])
+    record_property("injected", ["kills of all of a run but a job", 1])
     grid, kept = Grid(validate(tiny)), {}
     student = grid.student("jsd", "small", "large", 1)
     hits = [  # each needs what the one before it was kept from making
@@ -72,9 +75,21 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
         kept = finished(killed)
         assert killed.folder / hit.artifact.path / "manifest.json" not in kept
 
-    code, said = Workflow.begin(killed, tiny).end()
+    abandoned = Workflow.begin(killed, tiny)
+    with abandoned.holding(grid.evaluations[student], ""):  # a job that outlives its run
+        processes = [abandoned.process.pid, abandoned.snakemake(), abandoned.server()]
+        for process in processes:
+            assert process is not None
+            assert kill(process)
+        last = Workflow.begin(killed, tiny)
+        assert last.process.stdout is not None
+        assert "killed: waiting for its jobs" in last.process.stdout.readline()
+        assert last.snakemake() is None
+    abandoned.end()
+    code, said = last.end()
     assert code == 0, said + killed.logs()
     assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
+    assert {path.name for path in (killed.folder / "tmp").iterdir()} <= {COMPILED}
     assert set(finished(killed)) == {
         killed.folder / path.relative_to(chain.folder) for path in finished(chain)
     }
@@ -102,7 +117,7 @@ def test_an_input_that_was_cut_is_remade_by_the_next_run_and_nothing_else_is(
     grid = Grid(validate(tiny))
     student, cache = grid.student("jsd", "small", "large", 1), grid.signals("large")
     shard = killed.folder / cache.path / "train-00000.parquet"
-    cut(shard, draws("run shard"))
+    cut(shard)
     kept = lost(killed, student, grid.evaluations[student])
     code, said = Workflow.begin(killed, tiny).end()
     assert code == 0, said + killed.logs()

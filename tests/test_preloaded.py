@@ -110,3 +110,67 @@ def test_jobs_are_preloaded_where_temporary_files_have_long_paths(tmp_path: Path
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LEAVES = "import os, sys, tempfile; print(tempfile.mkdtemp(), flush=True); "
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """A folder for temporary files."""
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "tmp"
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(0)", "os.kill(os.getpid(), 9)"])
+def test_a_run_leaves_no_temporary_file(temporary: Path, end: str) -> None:
+    command = [*SERVED, sys.executable, "-c", LEAVES + end]
+    done = ran(temporary.parent, *command, TMPDIR=str(temporary))
+    assert Path(done.stdout.strip()).is_relative_to(temporary)
+    assert not list(temporary.iterdir())
+
+
+def running(temporary: Path) -> "tuple[subprocess.Popen[str], Path]":
+    """A run that waits for its standard input to end, and the temporary folder that it has made."""
+    run = subprocess.Popen(
+        [*SERVED, sys.executable, "-c", f"{LEAVES}sys.stdin.read()"],
+        cwd=temporary.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    return run, Path(run.stdout.readline().strip())
+
+
+def test_what_a_killed_run_leaves_is_deleted_by_the_next_one_and_nothing_else(
+    temporary: Path,
+) -> None:
+    notes = temporary / "distilbench-notes.txt"
+    notes.write_text("of a user")
+    (killed, lost), (living, used) = running(temporary), running(temporary)
+    killed.kill()
+    killed.communicate()  # until the last of its processes has ended
+    assert lost.is_dir()
+    ran(temporary.parent, *SERVED, sys.executable, "-c", "", TMPDIR=str(temporary))
+    assert not lost.exists()
+    assert used.is_dir()
+    living.communicate()
+    assert list(temporary.iterdir()) == [notes]
+
+
+def test_a_run_that_is_stopped_while_its_libraries_load_does_not_wait_for_its_jobs(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(
+        [*SERVED, *module_command("http.server", "0")],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as started:
+        assert started.stderr is not None
+        line = started.stderr.readline()  # it asks the server next
+        started.terminate()
+        assert started.wait(timeout=60) == os.EX_TEMPFAIL, line

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,8 +54,8 @@ def parse_gpus(table: str, visible: str | None) -> list[Gpu]:
 
 
 def lease_folder() -> Path:
-    """The folder of this user's leases on this machine."""
-    return Path(tempfile.gettempdir()) / f"distilbench-gpus-{os.getuid()}"
+    """The folder of this user's leases on this machine: the same for all runs, unlike TMPDIR."""
+    return Path(f"/tmp/distilbench-gpus-{os.getuid()}")
 
 
 @contextlib.contextmanager

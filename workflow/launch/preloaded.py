@@ -8,6 +8,7 @@ for every checkpoint. `workflow.launch.run_stage` has its job run by the server 
 Whichever of its processes is killed, none outlives the run: jobs save their state and end.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,13 +18,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.runtime.streams import prepare_streams
 from workflow.launch import processes, run_lock
 from workflow.launch.preload_server import serve
 from workflow.launch.run_stage import SERVER_ADDRESS, log
+from workflow.launch.temporary_folder import temporary_folder
 
 MAX_SERVERS = 5  # of a run, each started when the one before it was killed
 COMMAND_STOPS_ON = signal.SIGINT  # in the handler of SIGTERM, Snakemake 9 may wait for itself
-MAX_ADDRESS_BYTES = 100  # of a socket's path: Linux takes 107 of them, macOS 103
+SOCKET = "socket"
+CACHES = "XDG_CACHE_HOME"
 SAVE_SECONDS = 60.0  # that jobs have to save their state when the run ends without them
 
 
@@ -80,6 +84,7 @@ class Supervisor:
             os.kill(self.command.pid, COMMAND_STOPS_ON)
         if self.server:
             os.kill(self.server, signal_number)
+        self.listener.close()  # of clients that a server has yet to accept, the wait ends with it
 
     def _status(self, code: int) -> int:
         if self.is_stopping:
@@ -92,19 +97,18 @@ class Supervisor:
 
 def main() -> None:
     """Serves while the command runs; exits with the command's status."""
+    prepare_streams()
     processes.adopt_orphans()
-    with (
-        run_lock.registered_run(log) as run,
-        tempfile.TemporaryDirectory(dir=_temporary_folder()) as folder,
-    ):
-        address = str(Path(folder) / "socket")
+    with run_lock.registered_run(log) as run, temporary_folder() as (folder, lock):
+        _keep_temporary_files_in(folder)
         listener = socket.socket(socket.AF_UNIX)
-        listener.bind(address)
+        with contextlib.chdir(folder):  # an address has at most 103 bytes, and a path may have more
+            listener.bind(SOCKET)
         listener.listen()
         command = subprocess.Popen(
             sys.argv[1:],
-            env=os.environ | {SERVER_ADDRESS: address},
-            pass_fds=[run.inherited_lock],
+            env=os.environ | {SERVER_ADDRESS: str(folder / SOCKET), CACHES: _caches(folder)},
+            pass_fds=[run.inherited_lock, lock],
             preexec_fn=_stop_with_parent,
         )
         status = Supervisor(listener, command).run()
@@ -112,17 +116,28 @@ def main() -> None:
     raise SystemExit(status)
 
 
+def _keep_temporary_files_in(folder: Path) -> None:
+    """Sets the variables that tell the processes of the run where such files are."""
+    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))  # of use to later runs
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None  # it is asked for again
+
+
+def _caches(folder: Path) -> str:
+    """The user's folder of caches; the run's own one where Snakemake could not write to that."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the user has no home
+        caches = Path(os.environ.get(CACHES) or Path("~/.cache").expanduser())
+        (caches / "snakemake").mkdir(parents=True, exist_ok=True)
+        if os.access(caches / "snakemake", os.W_OK):
+            return str(caches)
+    return str(folder)
+
+
 def _stop_with_parent() -> None:
     """Makes the command's process stop on a signal, and when the supervisor dies."""
     signal.signal(COMMAND_STOPS_ON, signal.SIG_DFL)  # a script's background job starts ignoring it
     processes.end_with_parent(COMMAND_STOPS_ON)
-
-
-def _temporary_folder() -> str:
-    """A folder for temporary files whose path is short enough for a socket's address."""
-    folder = tempfile.gettempdir()
-    is_short = len(os.fsencode(folder)) + len("/tmp12345678/socket") <= MAX_ADDRESS_BYTES
-    return folder if is_short else "/tmp"
 
 
 if __name__ == "__main__":

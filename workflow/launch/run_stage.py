@@ -23,6 +23,7 @@ from typing import TypedDict
 
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED
+from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
 from workflow.launch import gpu_lease, processes
@@ -50,6 +51,7 @@ class MachineLimits:
 
 def main() -> None:
     """Runs the job of the artifact that the command line names."""
+    prepare_streams()
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("output", type=Path, help="artifact to make, such as results/students/ID")
     parser.add_argument("--configfile", type=Path, help="experiment that the artifact is a part of")
@@ -189,9 +191,11 @@ def _connect_to_server() -> socket.socket | None:
     address = os.environ.get(SERVER_ADDRESS)
     if address is None:
         return None
+    folder, name = os.path.split(address)
     server = socket.socket(socket.AF_UNIX)
     try:
-        server.connect(address)
+        with contextlib.chdir(folder):  # the whole path may be too long for an address
+            server.connect(name)
     except (ConnectionRefusedError, FileNotFoundError):  # it was killed too often, or has ended
         return None
     return server
