@@ -24,6 +24,7 @@ from pipeline.data.examples import assign_ids, conversation_of, example_columns
 from pipeline.evaluation import questions
 from pipeline.generation import generate, sampler
 from pipeline.models import vocabulary
+from pipeline.reporting.analysis import token_examples
 from pipeline.settings.data import ChatTemplate, TokensSettings
 from pipeline.settings.generation import Sampling
 from pipeline.stages.options import TokenizeOptions
@@ -396,5 +397,9 @@ def test_the_stage_keeps_what_is_trained_on(tmp_path: Path):
     )
     assert text.earlier == expected.earlier
     assert vocabulary.conventions_of_texts(out).ends == [WORDS.eos_token_id]
+    (shown,) = token_examples.read(out)
+    assert [run.is_trained for run in shown.runs] == [False, True] * 3
+    spelt = ["".join(run.tokens) for run in shown.runs if run.is_trained]
+    assert spelt == [f"one two{END}", f"hat\nhat {END}", f"map{END}"]
     asked = questions.of_test_split(data, out, None)
     assert asked.prompt_ids == {example.instruction: expected.prompt_ids}

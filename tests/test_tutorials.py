@@ -22,6 +22,11 @@ SMALLER = {
     ),
     "experiment: mine": "experiment: mine\ntokenizer: {vocabulary_size: 320}",
     "{seeds: [1, 2]}": "{seeds: [1]}",
+    "methods: {sft: , forward_kl: , seqkd: , gkd: }": "methods: {gkd: }",
+    # the tutorial's second configuration, without what only some methods need
+    "initial_sft: {epochs: 1}\nteacher_text: {max_new_tokens: 32}\nteacher_cache: {k: 32}\n"
+    "rollout": "rollout",
+    "[heldout, responses], max_new_tokens: 24}": "[responses], max_new_tokens: 8}",
 }
 
 pytestmark = pytest.mark.slow
@@ -35,7 +40,7 @@ def blocks(page: str) -> Iterator[tuple[str, str]]:
 def write(folder: Path, text: str) -> None:
     """Does what the first line of a block says: a file of its own, or an addition to one."""
     first, _, rest = text.partition("\n")
-    path = first.removeprefix("# ")
+    path = first.strip("{}#").strip()
     if path.startswith("add to METHODS in "):
         catalogue = folder / path.removeprefix("add to METHODS in ")
         catalogue.write_text(catalogue.read_text().replace(ENTRIES, ENTRIES + rest, 1))
@@ -92,10 +97,12 @@ def follow(folder: Path, page: str) -> list[str]:
 
 
 def test_your_data_and_your_model_ends_with_a_report(clone: Path):
-    outputs = follow(clone, "your_data_and_model.md")
+    *_, table, _, _, _, conversations = follow(clone, "your_data_and_model.md")
     assert (clone / "results/mine/report/index.html").is_file()
-    table = outputs[-1]
     assert all(method in table for method in ("sft", "forward_kl", "seqkd"))
+    assert "gkd" in conversations
+    page = (clone / "results/chats/report/index.html").read_text()
+    assert "<mark><i>Your</i>" in page  # the answer of an earlier turn is trained on
 
 
 def test_an_added_loss_obeys_the_laws_and_is_planned(clone: Path):

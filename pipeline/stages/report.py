@@ -34,7 +34,7 @@ def run(options: ReportOptions) -> None:
     check_cards(set(grid.loc[grid["kind"] == "method", "method"]), settings)
     results_folder = options.results
 
-    inputs = read_inputs(results_folder, grid, settings.data_id)
+    inputs = read_inputs(results_folder, grid, settings.data_id, settings.tokens_id)
     with artifact.atomic_write(options.out) as folder:
         text = write_report(folder, options.job, settings, inputs)
         ids = inputs.evaluation_manifests

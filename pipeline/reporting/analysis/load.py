@@ -1,6 +1,6 @@
 """Reads all inputs of a report, and refuses damaged files by name."""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts import checksums, schemas
-from pipeline.reporting.analysis import provenance
+from pipeline.reporting.analysis import provenance, token_examples
 from pipeline.reporting.analysis.item_sums import ITEM, sum_by_item, sum_calibration
+from pipeline.reporting.analysis.token_examples import TokenExample
 from pipeline.runtime import costs
 from pipeline.runtime.costs import JobCost
 from pipeline.runtime.inert import inert_line
@@ -51,6 +52,7 @@ class ReportInputs:
     costs: Mapping[str, JobCost]  # of every artifact in WITH_COSTS
     manifests: provenance.Manifests  # of the evaluations and all their inputs, by "stage/id"
     data_card: Mapping[str, object]
+    token_examples: Sequence[TokenExample] = ()
 
 
 def read_grid(path: Path) -> pd.DataFrame:
@@ -83,7 +85,9 @@ def _check_grid(grid: pd.DataFrame, path: Path) -> None:
         raise ValueError(f"{path} has a cell twice: {cell}")
 
 
-def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> ReportInputs:
+def read_inputs(
+    results: Path, grid: pd.DataFrame, data_id: str, tokens_id: str = ""
+) -> ReportInputs:
     """The artifacts of the grid's cells under `results`. Raises ValueError naming a bad file."""
     evals = {id: results / "evals" / id for id in _distinct(grid["eval_id"])}
     folders = _model_folders(results, grid)
@@ -105,6 +109,7 @@ def read_inputs(results: Path, grid: pd.DataFrame, data_id: str) -> ReportInputs
         costs=_read_each(_cost, {path.partition("/")[2]: results / path for path in with_costs}),
         manifests=manifests,
         data_card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
+        token_examples=token_examples.read(results / "tokens" / tokens_id) if tokens_id else (),
     )
 
 

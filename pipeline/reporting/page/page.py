@@ -141,6 +141,7 @@ def render(
         origin=origin.origin_of(inputs.manifests, inputs.costs),
         card=inputs.data_card,
         sources=sources_of(inputs.data_card),
+        token_examples=inputs.token_examples,
         versions=library_versions(inputs.evaluation_manifests),
     )
     return inert(html)
