@@ -45,8 +45,9 @@ METRICS = {  # and whether a higher value is better, as lm-eval asks of every me
     "repetition_4": False,
 }
 CORPUS_METRIC = "distinct_2_of_all"
-# Words of the first reference: the subsets that MiniLLM, DistiLLM and SWITCH report.
-BUCKETS = {"0-5": (0, 5), "6-10": (6, 10), "11-": (11, None)}
+# Words of the first reference: the subsets that MiniLLM, DistiLLM and SWITCH report, and of the
+# longest of these two more.
+BUCKETS = {"0-5": (0, 5), "6-10": (6, 10), "11-": (11, None), "31-60": (31, 60), "61-": (61, None)}
 
 Item = Mapping[str, Any]  # a row of EXAMPLES
 Sample = Mapping[str, Any]  # lm-eval's record of an item

@@ -43,7 +43,7 @@ class CacheSettings(Settings):
     ) -> dict[str, object]:
         dumped = dump(self)
         if self.tier != "top_k":
-            del dumped["k"]
+            dumped.pop("k", None)  # a dump of the keys that were set lacks it already
         return dumped
 
     @property
