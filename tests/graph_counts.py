@@ -20,6 +20,8 @@ from pipeline.losses import initial_state
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.models.dropout import training_mode
+from pipeline.models.lora import attach
+from pipeline.settings.training import Lora, Training
 from pipeline.training.batches import GroundTruth, MicroBatch, StepBatch
 from pipeline.training.compile import with_compiled_functions
 from pipeline.training.loop import student_hidden, train_step
@@ -28,6 +30,7 @@ from pipeline.training.state import TrainingRun, TrainingState
 # numbers of texts in a batch, whose padded lengths differ too; one alone is a case of its own
 BATCHES = (5, 7, 3, 1, 6)
 FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "pythia")
+LORA = "openllama with adapters"
 DROPOUT = {"gpt2": 0.1, "opt": 0.1}  # their own; the others are trained without
 
 
@@ -95,10 +98,14 @@ def _state(made: TrainingRun) -> TrainingState:
 
 def of_body(name: str) -> dict[str, object]:
     """The graphs of a family's layers over all batches, as in training and in validation."""
-    tracer = fresh()
-    made = with_compiled_functions(replace(run(Setup("sft")), student=family(name)), tracer)
+    tracer, student = fresh(), family(name.split()[0])
+    training = Training(steps=1, dropout=DROPOUT.get(name, 0.0))
+    if name == LORA:
+        training = Training(steps=1, lora=Lora(targets="all-linear"))
+        attach(student, Lora(targets="all-linear"), seed=0)
+    made = with_compiled_functions(replace(run(Setup("sft")), student=student), tracer)
     for batch in batches():
-        with training_mode(made.student, DROPOUT.get(name, 0.0)):
+        with training_mode(made.student, training):
             student_hidden(made, batch).sum().backward()
         with torch.no_grad():
             student_hidden(made, batch)
@@ -121,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the tracer looks at what torch warns of
     found = {f"loss {name}": of_loss(name) for name in methods()}
-    found |= {f"body {name}": of_body(name) for name in FAMILIES}
+    found |= {f"body {name}": of_body(name) for name in (*FAMILIES, LORA)}
     json.dump(found | {"broken": of_a_broken_function()}, sys.stdout)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from graph_counts import FAMILIES, methods
+from graph_counts import FAMILIES, LORA, methods
 from pretend_ledger import ROOT
 
 pytestmark = pytest.mark.slow
@@ -35,11 +35,12 @@ def test_a_loss_is_one_graph_whatever_the_batch(method: str, counted: Counts):
 
 
 @pytest.mark.xdist_group("graph_counts")
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, LORA])
 def test_all_layers_of_a_body_share_few_graphs_whatever_the_batch(name: str, counted: Counts):
     found = counted[f"body {name}"]
     assert found["breaks"] == []
-    assert 0 < found["graphs"] <= BODY_GRAPHS
+    # frozen embeddings leave the first layer an input without gradient, a case of its own
+    assert 0 < found["graphs"] <= BODY_GRAPHS + 2 * (name == LORA)
 
 
 @pytest.mark.xdist_group("graph_counts")

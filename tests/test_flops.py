@@ -15,6 +15,7 @@ from pipeline.models.language_model import response_logits
 from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import attach
 from pipeline.settings.generation import Sampling
+from pipeline.settings.training import Lora
 
 CPU = torch.device("cpu")
 EQUAL = {"num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 40, "eos_token_id": END}
@@ -109,7 +110,7 @@ def test_a_teacher_with_adapters_takes_less_than_one_that_learns_whole() -> None
 
     whole, _ = flops(eager(llama(1)))
     adapted = eager(llama(1))
-    attach(adapted, 2, 1.0, torch.Generator().manual_seed(0))
+    attach(adapted, Lora(rank=2, alpha=2.0), seed=0)
     formula, counted = flops(adapted)
     assert formula < whole
     # the formula has the gradients of the first layer's inputs, which nobody asks for

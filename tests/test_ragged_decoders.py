@@ -19,6 +19,7 @@ from pipeline.generation.engine import supports_ragged_batches
 from pipeline.generation.llama_forward import LlamaDecoder, is_supported
 from pipeline.generation.transformers_forward import TransformersDecoder
 from pipeline.models.lora import attach
+from pipeline.settings.training import Lora
 
 SHAPE = {
     "vocab_size": 97,
@@ -144,7 +145,7 @@ def test_texts_that_are_kept_go_on_as_before(name: str):
 @torch.no_grad()
 def test_an_adapter_is_read_with_its_layer():
     model = model_of("llama")
-    for weight in attach(model, rank=2, scale=1.0, rng=torch.Generator().manual_seed(0)):
+    for weight in attach(model, Lora(rank=2, alpha=2.0), seed=0):
         weight.data.add_(0.3)
     plain, adapted = (Readers(one) for one in (model_of("llama"), model))
     adapted.assert_reads(1)

@@ -8,13 +8,22 @@ import torch
 from players import CPU, END, Setup, llama, run, schooled, texts
 from shelf import put_all
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    PreTrainedModel,
+)
 
 from pipeline.data.batch import Batch, collate
 from pipeline.models import logit_chunks
 from pipeline.models.language_model import response_logits
 from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import LoraOptimizer, attach
+from pipeline.settings.training import Lora
 from pipeline.stages import train as distill
 from pipeline.teacher_updates import online_module, student_feedback
 from pipeline.training import checkpoint
@@ -56,7 +65,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_fresh_adapters_change_nothing_and_are_all_that_learns(make):
     model, batch = make(), collate(texts(4), CPU)
     before = response_logits(model, batch).detach()
-    weights = attach(model, rank=2, scale=1.0, rng=torch.Generator().manual_seed(0))
+    weights = attach(model, Lora(rank=2, alpha=2.0), seed=0)
 
     assert response_logits(model, batch).equal(before)
     assert {id(one) for one in model.parameters() if one.requires_grad} == {
@@ -70,7 +79,7 @@ def test_fresh_adapters_change_nothing_and_are_all_that_learns(make):
 def test_an_adapter_adds_scale_times_up_times_down():
     model = gpt2()
     layer = model.transformer.h[0].attn.c_attn
-    down, up, *_ = attach(model, rank=2, scale=3.0, rng=torch.Generator().manual_seed(0))
+    down, up, *_ = attach(model, Lora(rank=2, alpha=6.0), seed=0)
     with torch.no_grad():
         up += torch.randn(up.shape, generator=torch.Generator().manual_seed(1))
 
@@ -81,8 +90,9 @@ def test_an_adapter_adds_scale_times_up_times_down():
 
 
 def test_a_model_whose_layers_have_other_names_is_refused():
-    with pytest.raises(ValueError, match="has no layer named q_proj"):
-        attach(torch.nn.Linear(2, 2), rank=1, scale=1.0, rng=torch.Generator())
+    other = MptForCausalLM(MptConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=32))
+    with pytest.raises(ValueError, match=r"no linear layer named q_proj .*; allowed: .*Wqkv"):
+        attach(other, Lora(), seed=0)
 
 
 def test_the_online_module_s_loss_is_cross_entropy_and_a_share_of_kl():
@@ -222,7 +232,7 @@ def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(m
     assert all(one.grad is None for one in made.student.parameters())
     now = bits(made.teacher.model)
     changed = {name for name in now if not now[name].equal(teacher[name])}
-    assert {name.rsplit(".", 1)[-1] for name in changed} == {"down", "up"}
+    assert {name.split(".")[-3] for name in changed} == {"lora_A", "lora_B"}
 
 
 @pytest.mark.parametrize("method", LEARNING)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from pipeline.settings.training import Dropout
+from pipeline.settings.training import Dropout, Training
 
+ADAPTER_DROPOUT = "lora_dropout"  # in the name of a layer
 # of embeddings, attention and residual branches; heads that classify have others
 ATTRIBUTES = (
     *("attn_pdrop", "resid_pdrop", "embd_pdrop", "emb_pdrop"),
@@ -41,23 +42,27 @@ def probabilities(config: PreTrainedConfig, dropout: Dropout) -> dict[str, float
 
 
 @contextmanager
-def training_mode(model: PreTrainedModel, dropout: Dropout) -> Iterator[None]:
-    """Turns a model's dropout on for as long as a step's gradient is computed."""
-    if not dropout:
+def training_mode(model: PreTrainedModel, training: Training) -> Iterator[None]:
+    """Turns a model's dropout on, or that of its adapters, while a step's gradient is computed."""
+    if not training.has_dropout:
         yield
         return
-    model.train()
+    if training.dropout:
+        model.train()
+    else:
+        for name, layer in model.named_modules():
+            layer.training = ADAPTER_DROPOUT in name
     try:
         yield
     finally:
         model.eval()
 
 
-def seed_draws(dropout: Dropout, *place: int) -> None:
+def seed_draws(has_dropout: bool, *place: int) -> None:
     """Makes the next draws of dropout those of a seed, a step and a micro-batch of it.
 
     So a resumed run draws what one without a break does, and a second pass over a micro-batch what
     the first did.
     """
-    if dropout:
+    if has_dropout:
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))

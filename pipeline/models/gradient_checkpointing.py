@@ -31,13 +31,14 @@ def checkpointable_layers(model: PreTrainedModel) -> list[GradientCheckpointingL
 def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
     """Recomputes the activations of a model's layers in the backward pass."""
     layers = checkpointable_layers(model)
+    draws = any(module.training for module in model.modules())
     usual = [layer._compiled_call_impl for layer in layers]
     for layer, compiled in zip(layers, usual, strict=True):
         layer._compiled_call_impl = partial(
             checkpoint,
             compiled or layer._call_impl,
             use_reentrant=False,
-            preserve_rng_state=model.training,  # for the same dropout both times
+            preserve_rng_state=draws,  # the same dropout both times
         )
     try:
         yield

@@ -13,6 +13,7 @@ from pipeline.artifacts import checksums
 from pipeline.data.batch import Batch
 from pipeline.data.eos_tokens import token_ids
 from pipeline.models import weights
+from pipeline.models.adapter_base import base_of, is_adapter
 from pipeline.models.attention import unmasked_attention
 from pipeline.models.flops import record_positions, record_scores
 from pipeline.models.logits import compute_logits, logit_scaling
@@ -39,13 +40,15 @@ def load(
     return _readied(_saved(folder, dtype, dropout), device)
 
 
-def load_frozen(folder: Path, device: torch.device, precision: Precision) -> PreTrainedModel:
+def load_frozen(
+    folder: Path, device: torch.device, precision: Precision, dropout: Dropout = 0.0
+) -> PreTrainedModel:
     """A loaded model without gradients, its matrices in bfloat16 where it computes in that.
 
     Autocast would cast them at each use: the numbers are the same, in half the memory. One that is
     a table of embeddings too stays as it is, for what is looked up isn't cast.
     """
-    model = _saved(folder, torch.float32).requires_grad_(False)
+    model = _saved(folder, torch.float32, dropout).requires_grad_(False)
     if computes_in_bfloat16(device, precision):
         tables = {
             module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)
@@ -61,6 +64,12 @@ def load_frozen(folder: Path, device: torch.device, precision: Precision) -> Pre
 def _saved(folder: Path, dtype: torch.dtype, dropout: Dropout = 0.0) -> PreTrainedModel:
     saved = folder / "model"
     checksums.verify(folder, "model/*")
+    if is_adapter(folder):
+        from pipeline.models import lora  # peft takes seconds to import
+
+        merged = lora.merge(_saved(base_of(folder), torch.float32, dropout), saved)
+        torch.nn.Module.to(merged, dtype)  # in place
+        return merged
     if not (saved / "config.json").exists():
         raise ValueError(f"{saved} holds no model; delete {folder} and run again")
     return weights.load(saved, dtype, dropout=dropout).model
@@ -80,8 +89,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def parameter_count(model: PreTrainedModel) -> int:
-    """Weights, tied ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Weights, tied ones counted once; adapters beside frozen weights are left out."""
+    weights = list(model.parameters())
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    return sum(weight.numel() for weight in frozen or weights)
 
 
 def end_ids(model: PreTrainedModel) -> tuple[int, ...]:

@@ -114,11 +114,12 @@ def logit_scaling(model: PreTrainedModel) -> LogitScaling:
 def probe_pass(model: PreTrainedModel) -> Iterator[None]:
     """A forward pass over a few tokens without gradient and dropout; autocast for mixed weights."""
     dtypes = {weight.dtype for weight in model.parameters()}
-    is_training = model.training
+    in_training = [module for module in model.modules() if module.training]
     model.eval()
     with torch.no_grad(), torch.autocast(model.device.type, torch.bfloat16, len(dtypes) > 1):
         yield
-    model.train(is_training)
+    for module in in_training:
+        module.training = True
 
 
 def _measure_scaling(model: PreTrainedModel) -> LogitScaling:

@@ -1,70 +1,141 @@
-"""Low-rank adapters: a frozen model with a small trainable part.
+"""LoRA by `peft`: a frozen model, and beside some of its layers two small matrices that learn.
 
 E. Hu, Y. Shen, P. Wallis, et al., 2021. LoRA: Low-Rank Adaptation of Large Language Models.
-arXiv:2106.09685, section 4.1: a layer gives W x + s B A x, with W frozen and B zero at first, so
-that training begins at the model as it was. Where a family keeps queries, keys and values in one
-layer, the adapter is on the whole of it.
+arXiv:2106.09685, section 4.1: a layer gives W x + s B A x, with W frozen, s = alpha / rank, and B
+zero at first, so that training begins at the model as it was. Where a family keeps queries, keys
+and values in one layer, the adapter is on the whole of it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from peft import (
+    LoraConfig,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
+from peft.tuners.lora import LoraLayer, LoraModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.models.lora_targets import matched, unmatched
 from pipeline.runtime.transfer import AsyncScalars
+from pipeline.settings.training import Lora
 
-# queries and values, as in the paper; then one layer for all three: GPT-2, GPT-NeoX, Phi-3
-TARGETS = ("q_proj", "v_proj", "c_attn", "query_key_value", "qkv_proj")
-
-
-class Adapted(torch.nn.Module):
-    """A linear layer with a low-rank term added."""
-
-    def __init__(
-        self, layer: torch.nn.Linear | Conv1D, rank: int, scale: float, rng: torch.Generator
-    ):
-        super().__init__()
-        # Conv1D is a linear layer that stores its weight transposed
-        weight = layer.weight if isinstance(layer, torch.nn.Linear) else layer.weight.T
-        outputs, inputs = weight.shape
-        start = torch.randn(rank, inputs, generator=rng, dtype=weight.dtype)
-        self.layer = layer
-        self.scale = scale
-        self.down = torch.nn.Parameter((start / math.sqrt(inputs)).to(weight.device))  # A
-        self.up = torch.nn.Parameter(weight.new_zeros(outputs, rank))  # B
-
-    def forward(self, x: Float[Tensor, "... inputs"]) -> Float[Tensor, "... outputs"]:
-        """W x + s B A x."""
-        low = torch.nn.functional.linear(x, self.down)
-        return self.layer(x) + self.scale * torch.nn.functional.linear(low, self.up)
+ADAPTER = "default"  # peft's name of the only one
+WEIGHTS = "adapter_model.safetensors"
+WRAPPED = "base_model.model."  # what the names of weights begin with in peft's own files
 
 
-def attach(
-    model: torch.nn.Module, rank: int, scale: float, rng: torch.Generator
-) -> list[torch.nn.Parameter]:
-    """Freezes a model and adds adapters to it; returns the adapters' weights.
+def attach(model: PreTrainedModel, lora: Lora, seed: int) -> list[torch.nn.Parameter]:
+    """Freezes a model and adds adapters to it, in evaluation mode; returns their weights.
 
-    Raises: ValueError if no layer of the model has one of the `TARGETS` as its name.
+    They are float32 beside bfloat16 matrices, and drawn as peft draws them.
+
+    Raises: ValueError if a target is the name of no linear layer below the head.
     """
-    layers = [
-        (parent, name, layer)
-        for parent in model.modules()
-        for name, layer in parent.named_children()
-        if name in TARGETS and isinstance(layer, torch.nn.Linear | Conv1D)
-    ]
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no layer named {', '.join(TARGETS)}")
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D)
+        and layer is not model.get_output_embeddings()
+    }
+    if missing := unmatched(lora.targets, list(layers)):
+        allowed = ", ".join(_last_parts(layers))
+        raise ValueError(
+            f"training.lora.targets: {type(model).__name__} has no linear layer named "
+            f"{' or '.join(missing)}; allowed: 'all-linear', or some of {allowed}"
+        )
+    targets = matched(lora.targets, list(layers))
+    options: dict[str, Any] = {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,  # any number will do, whatever its type says
+        "lora_dropout": lora.dropout,
+        "target_modules": _last_parts(targets),
+        "fan_in_fan_out": isinstance(layers[targets[0]], Conv1D),  # its weight is transposed
+        "task_type": "CAUSAL_LM",
+    }
+    inject_adapter_in_model(LoraConfig(**options), model)
+    for layer in lora_layers(model):
+        layer.cast_input_dtype_enabled = False  # autocast does it, without a copy in float32
+        for weight in layer_weights(layer):
+            if weight.dtype == torch.bfloat16:
+                weight.data = weight.data.float()
+    _draw(model, seed)
+    model.eval()
+    return [weight for layer in lora_layers(model) for weight in layer_weights(layer)]
 
-    model.requires_grad_(False)
-    adapted = [Adapted(layer, rank, scale, rng) for _, _, layer in layers]
-    for (parent, name, _), module in zip(layers, adapted, strict=True):
-        setattr(parent, name, module)
-    return [weight for module in adapted for weight in (module.down, module.up)]
+
+def _draw(model: PreTrainedModel, seed: int) -> None:
+    """Draws A as peft does, on the CPU, and makes B zero."""
+    rng = torch.Generator().manual_seed(seed)
+    for layer in lora_layers(model):
+        down, up = layer_weights(layer)
+        start = torch.empty(down.shape, dtype=down.dtype)
+        torch.nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=rng)
+        down.data.copy_(start)
+        up.data.zero_()
+
+
+def _last_parts(names: Iterable[str]) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in names})
+
+
+def lora_layers(model: PreTrainedModel) -> list[LoraLayer]:
+    """The layers that have adapters, in the model's order."""
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def layer_weights(layer: LoraLayer) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
+    """A and B of a layer."""
+    down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    assert isinstance(down, torch.nn.Parameter)
+    assert isinstance(up, torch.nn.Parameter)
+    return down, up
+
+
+def save(model: PreTrainedModel, folder: Path, base: str) -> None:
+    """Writes adapters as peft does, with the model's configuration; `base` is their model's path.
+
+    Beside the weights alone, peft and transformers read such a folder.
+    """
+    folder.mkdir(parents=True)
+    weights: dict[str, Tensor] = get_peft_model_state_dict(model)
+    tensors = {f"{WRAPPED}{name}": weight.contiguous() for name, weight in weights.items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config: LoraConfig = vars(model)["peft_config"][ADAPTER]
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    model.config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+
+
+def load_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Puts saved adapters into those of a model."""
+    saved = load_file(folder / WEIGHTS)
+    names = {name.removeprefix(WRAPPED): weight for name, weight in saved.items()}
+    result = set_peft_model_state_dict(model, names)
+    assert not result.unexpected_keys
+
+
+def merge(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model of saved adapters: their products added to the weights that were frozen."""
+    config = LoraConfig.from_pretrained(str(folder))
+    adapted = LoraModel(base, config, ADAPTER)
+    load_weights(base, folder)
+    model = adapted.merge_and_unload()
+    assert isinstance(model, PreTrainedModel)
+    model.config.eos_token_id = AutoConfig.from_pretrained(folder).eos_token_id
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model.requires_grad_(True)
 
 
 class LoraOptimizer:
@@ -73,9 +144,13 @@ class LoraOptimizer:
     def __init__(
         self, model: PreTrainedModel, rank: int, scale: float, learning_rate: float, seed: int
     ):
-        rng = torch.Generator().manual_seed(seed)
         self.model = model
-        self.weights = attach(model, rank, scale, rng)
+        self.weights = attach(model, Lora(rank=rank, alpha=scale * rank, dropout=0.0), seed)
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for down in self.weights[::2]:  # as in the paper, A is normal
+                start = torch.randn(down.shape, generator=rng, dtype=down.dtype)
+                down.copy_(start / math.sqrt(down.shape[1]))
         self.adamw = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
         self.pending: tuple[int, AsyncScalars] | None = None  # is the last gradient finite?
 

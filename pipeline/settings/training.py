@@ -4,11 +4,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.methods.ranges import Count, NonNegative, NonNegativeCount, Positive, Share
+from pipeline.methods.ranges import (
+    Count,
+    NonNegative,
+    NonNegativeCount,
+    Positive,
+    Share,
+    Word,
+)
 from pipeline.settings.base import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Dropout = Annotated[float, Field(ge=0, lt=1)] | Literal["own"]
+
+
+class Lora(Settings):
+    """Low-rank adapters instead of all weights; by default as DistiLLM's code has them."""
+
+    rank: Count = 16
+    alpha: Positive = 64.0  # the adapter's output is multiplied by alpha / rank
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of the adapter's input
+    targets: Literal["all-linear"] | Annotated[list[Word], Field(min_length=1)] | None = None
+    # names of linear layers below the head; null: queries and values
 
 
 class Training(Settings):
@@ -20,7 +37,7 @@ class Training(Settings):
         "decayed": "weight_decay_on",
     }
 
-    later_keys = ("dropout",)
+    later_keys = ("dropout", "lora")
 
     steps: Count | None = None  # optimizer steps; either this or epochs
     epochs: Positive | None = None  # passes over the training texts
@@ -42,6 +59,7 @@ class Training(Settings):
     keep_by: Literal["nll", "rouge_l"] = "nll"  # rouge_l: of greedy responses, rollout_tokens long
     precision: Precision = "auto"  # auto: bfloat16 on a GPU
     dropout: Dropout = 0.0  # a probability wherever the family has one; own: as the model has them
+    lora: Lora | None = None  # adapters beside frozen weights; null: all weights are trained
 
     @model_validator(mode="after")
     def _one_budget(self) -> "Training":
@@ -54,6 +72,11 @@ class Training(Settings):
         if self.keep == "best" and not self.validations:
             raise ValueError("keep = 'best' needs validations: give 1 or more, or keep = 'last'")
         return self
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether anything drops in training: the model's own layers, or adapters."""
+        return bool(self.dropout or (self.lora and self.lora.dropout))
 
     def for_job(self) -> dict[str, Any]:
         """The settings of a training job; keys that came later are left out at their defaults.

@@ -3,16 +3,19 @@
 import contextlib
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_texts
 from pipeline.data_policies import build_policy
 from pipeline.losses import build_loss
 from pipeline.models import positions, vocabulary
+from pipeline.models.adapter_base import base_of, is_adapter, write_base
 from pipeline.models.language_model import (
     default_device,
     load,
@@ -21,6 +24,7 @@ from pipeline.models.language_model import (
     parameter_count,
 )
 from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.models.trainable import load_learned_state
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
@@ -46,10 +50,9 @@ SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long
 
 def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
-    device, method = default_device(), settings.method
+    method = settings.method
     vocabulary.check(options.start, options.tokens)
-    student = load(options.start, device, dropout=settings.training.dropout)
-    student = vocabulary.adopt_end_tokens(student, options.tokens)
+    student = vocabulary.adopt_end_tokens(_student(options, settings), options.tokens)
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
@@ -100,6 +103,37 @@ def warn_of_repeated_prompts(run: TrainingRun) -> None:
             f"warning: a step of {batch} texts has each of the {texts} prompts more than once, and "
             "the samples of a prompt within a step are equal"
         )
+
+
+def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedModel:
+    """The start, all of it to be trained, or frozen with adapters: new ones, or the start's own."""
+    device, lora = default_device(), settings.training.lora
+    if lora is None:
+        return load(options.start, device, dropout=settings.training.dropout)
+    from pipeline.models import lora as adapters  # peft takes seconds to import
+
+    base = frozen_base(options, settings)
+    # a teacher that learns from its student compares small differences of float32
+    precision = "float32" if settings.method.update else settings.training.precision
+    student = load_frozen(base, device, precision, settings.training.dropout)
+    weights = adapters.attach(student, lora, settings.seed)
+    if base != options.start:
+        adapters.load_weights(student, options.start / "model")
+    log(f"LoRA: {sum(weight.numel() for weight in weights):,} weights beside those of {base}")
+    return student
+
+
+def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
+    """The artifact whose weights are frozen under LoRA: the start, or what that is adapters of.
+
+    Adapters of the same shape are trained on; others are merged, and new ones begin beside them.
+    """
+    lora = settings.training.lora
+    if lora is None or not is_adapter(options.start):
+        return options.start
+    before = artifact.read_json(options.start / artifact.MANIFEST)["settings"]["training"]["lora"]
+    is_same = before | {"dropout": lora.dropout} == lora.model_dump(mode="json")
+    return base_of(options.start) if is_same else options.start
 
 
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
@@ -185,6 +219,18 @@ def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key:
     return StepLog(options.state, job_key, run.steps, rows, tracker, tracked)
 
 
+def _save_student(run: TrainingRun, options: TrainOptions, folder: Path) -> None:
+    """All weights, or adapters with a reference to the weights that were frozen."""
+    if run.settings.training.lora is None:
+        run.student.save_pretrained(folder)
+        return
+    from pipeline.models import lora
+
+    base = frozen_base(options, run.settings)
+    lora.save(run.student, folder, str(base / "model"))
+    write_base(folder, options.out, base)
+
+
 def run(options: TrainOptions) -> None:
     """Trains, then writes model, steps and cost."""
     torch.set_num_threads(options.threads)
@@ -209,7 +255,7 @@ def run(options: TrainOptions) -> None:
             return
     if state.best is not None:
         log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
-        run.student.load_state_dict(state.best.weights)
+        load_learned_state(run.student, state.best.weights)
     _write(options, run, state)
 
 
@@ -227,7 +273,7 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if "diverged" not in facts:
-            run.student.save_pretrained(folder / "model")
+            _save_student(run, options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
         columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}

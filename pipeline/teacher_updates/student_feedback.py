@@ -39,6 +39,7 @@ from pipeline.methods.ranges import Count, Positive
 from pipeline.models.language_model import response_logits
 from pipeline.models.logit_chunks import split_by_logits
 from pipeline.models.lora import LoraOptimizer
+from pipeline.models.trainable import trainable_weights
 from pipeline.settings.distill import DistillSettings
 
 
@@ -118,7 +119,7 @@ class StudentFeedback:
 
 def cross_entropy_gradient(student: PreTrainedModel, batches: Sequence[Batch]) -> list[Tensor]:
     """g: the gradient of the student's mean cross entropy on texts; `.grad` is left alone."""
-    weights = list(student.parameters())
+    weights = trainable_weights(student)
     token_count = sum(batch.token_count for batch in batches)
     total = [torch.zeros_like(weight) for weight in weights]
     for batch in split_by_logits(student, batches):
@@ -155,7 +156,7 @@ def perturbed(
     model: PreTrainedModel, direction: Sequence[Tensor], distance: float | Float[Tensor, ""]
 ) -> Iterator[None]:
     """The model with its weights moved along a direction; afterwards they are restored exactly."""
-    weights = list(model.parameters())
+    weights = trainable_weights(model)
     before = [weight.data for weight in weights]
     for weight, part in zip(weights, direction, strict=True):
         weight.data = weight.data + distance * part

@@ -11,6 +11,7 @@ import torch
 from typing_extensions import Buffer
 
 from pipeline.artifacts import artifact, checksums
+from pipeline.models.trainable import learned_state, load_learned_state
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.progress import log
 from pipeline.training.checkpoint_selection import BestWeights
@@ -57,7 +58,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
     """
     flush_metrics(state)
     value = {
-        "student": run.student.state_dict(),
+        "student": learned_state(run.student),
         "optimizer": state.optimizer.state_dict(),
         "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
         "step": state.step,
@@ -104,7 +105,7 @@ def _saved(folder: Path) -> list[Path]:
 
 def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     value = torch.load(path, map_location=run.student.device, weights_only=True)
-    run.student.load_state_dict(value["student"])
+    load_learned_state(run.student, value["student"])
     state.optimizer.load_state_dict(value["optimizer"])
     if run.teacher_update is not None:
         run.teacher_update.load_state_dict(value["update"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.models.trainable import learned_state
 from pipeline.settings.training import Training
 
 
@@ -38,5 +39,5 @@ def better(
     """The student's weights if they score better than the best ones, which win a tie."""
     if best is not None and best.score >= score:
         return best
-    weights = {name: value.detach().cpu().clone() for name, value in student.state_dict().items()}
+    weights = {name: value.detach().cpu().clone() for name, value in learned_state(student).items()}
     return BestWeights(step, score, weights)

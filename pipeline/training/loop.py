@@ -32,6 +32,7 @@ from pipeline.models.language_model import autocast, counted_lm_head, response_h
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.logits import Hidden
 from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.training.batches import StepBatch, step_batches
@@ -71,11 +72,12 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
 def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> AsyncScalars:
     """Takes one optimizer step on a batch; returns its loss in nats and its gradient norm."""
     student, training = run.student, run.settings.training
-    with training_mode(student, training.dropout):
+    with training_mode(student, training):
         loss_nats = backward_of_step(run, state, batch)
         backward_of_plain_text(run, state, batch)
 
-    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), training.max_gradient_norm)
+    weights = trainable_weights(student)
+    norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
     scalars = AsyncScalars([loss_nats, norm])
     if run.needs_synchronous_metrics:
         loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
@@ -100,7 +102,7 @@ def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -
 
     for number, micro_batch in enumerate(batch.micro_batches):
         chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
-        seed_draws(settings.training.dropout, settings.seed, state.step, number)
+        seed_draws(settings.training.has_dropout, settings.seed, state.step, number)
         with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
             for rows, hidden in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
@@ -122,7 +124,7 @@ def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBa
     method = run.settings.method
     for number, micro_batch in enumerate(batch.plain_text, start=len(batch.micro_batches)):
         chunks = chunks_of(run, micro_batch.batch)
-        seed_draws(run.settings.training.dropout, run.settings.seed, state.step, number)
+        seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
         with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
             for rows, hidden in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
@@ -175,7 +177,7 @@ def step_statistics(
         return None
     progress, statistics = state.step / run.steps, []
     for number, micro_batch in enumerate(batch.micro_batches):
-        seed_draws(run.settings.training.dropout, run.settings.seed, state.step, number)
+        seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
         hidden = student_hidden(run, micro_batch.batch)
         for rows in chunks_of(run, micro_batch.batch):
             teacher = micro_batch.teacher.chunk(rows)

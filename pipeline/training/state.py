@@ -14,9 +14,9 @@ from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, To
 from pipeline.losses import AdaptiveLoss, Loss
 from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
-from pipeline.models.language_model import parameter_count
 from pipeline.models.logit_chunks import max_logits
 from pipeline.models.teacher import Teacher
+from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
@@ -59,7 +59,8 @@ class TrainingRun:
     @cached_property
     def max_logits(self) -> int:
         """The most logits that exist at the same time: of the machine."""
-        return max_logits(self.student.device, parameter_count(self.student))
+        trained = sum(weight.numel() for weight in trainable_weights(self.student))
+        return max_logits(self.student.device, trained)
 
     @property
     def needs_synchronous_metrics(self) -> bool:
@@ -114,7 +115,7 @@ def initial_state(run: TrainingRun) -> TrainingState:
 
 def _parameter_groups(student: PreTrainedModel, weight_decay_on: str) -> list[dict[str, Any]]:
     """The student's weights; those without weight decay are a group of their own."""
-    weights = list(student.parameters())
+    weights = trainable_weights(student)
     if weight_decay_on == "all":
         return [{"params": weights}]
     matrices, others = (

@@ -50,6 +50,20 @@ class Artifact:
         """The settings of its job."""
         return json.loads(self.settings_json)
 
+    @cached_property
+    def reads(self) -> tuple[tuple[str, "Artifact"], ...]:
+        """The artifacts that its job reads: its inputs, and the bases of those that are adapters."""
+        bases = [("base", base) for _, input in self.inputs for base in input._bases]
+        return (*self.inputs, *dict.fromkeys(bases))
+
+    @cached_property
+    def _bases(self) -> tuple["Artifact", ...]:
+        """The models whose weights it holds adapters of; whole models have none."""
+        if not self.settings.get("training", {}).get("lora"):
+            return ()
+        start = dict(self.inputs)["start"]
+        return (start, *start._bases)
+
     @property
     def path(self) -> str:
         """Its folder."""

@@ -68,7 +68,7 @@ class Jobs:
             raise ValueError(f"{wildcards.id} isn't an artifact of experiment {self.experiment}")
         artifact = self.grid.by_id[wildcards.id]
         paths: dict[str, list[str]] = {}
-        for role, input in artifact.inputs:
+        for role, input in artifact.reads:
             paths.setdefault(role, []).append(self._input(input))
         return paths | _outdated([self.state(artifact)])
 
@@ -154,7 +154,7 @@ class Jobs:
             sys.exit(f"{output} isn't an artifact of experiment {self.experiment}")
         if unfinished := [
             f"{output} reads {input.path} ({role}), which is {self.state(input).value}"
-            for role, input in artifact.inputs
+            for role, input in artifact.reads
             if self.state(input) is not State.FINISHED
         ]:
             sys.exit("\n".join(f"{line}: make it first" for line in unfinished))
@@ -199,7 +199,7 @@ class Jobs:
 
         def visit(artifact: Artifact) -> None:
             if artifact not in ordered and self.state(artifact) is not State.FINISHED:
-                for _, input in artifact.inputs:
+                for _, input in artifact.reads:
                     visit(input)
                 ordered[artifact] = None
 

@@ -6,7 +6,8 @@ vocabulary, and texts half as long as `tokens` allows:
     seconds   start + operations / speed + kernels, where an optimizer step of B tokens costs
               6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
               generates; a cache costs 2 T, an evaluation 2 N for each token read or generated
-    memory    of training: 16 N bytes (weights, gradients, two moments in float32), 2 N for their
+    memory    of training: 16 N bytes (weights, gradients, two moments in float32; under LoRA of
+              adapters alone, beside 2 N + 4 V W of frozen weights), 2 N for their
               bfloat16 copies on a GPU, 2 N for the copies that a student generates with, and
               2 T + 4 V W for a live teacher (6 T where it learns); of any other use 6 N.
               For each position of a micro-batch: L W times the bytes of its family
@@ -93,9 +94,10 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     written = training["batch_size"] * settings["max_new_tokens"] if _writes(method) else 0
     measured = training["validations"] * training["validation_texts"] * length
     positions = 2 * training["batch_size"] * length
+    learning = learning_parameters(model, training)
     return replace(
         held_in_training(model, live, settings),
-        operations=steps * (read * (6 * model.parameters + 2 * teacher))
+        operations=steps * (read * (4 * model.parameters + 2 * learning + 2 * teacher))
         + steps * written * 2 * (model.parameters + teacher)
         + measured * 2 * model.parameters,
         steps=steps,
@@ -103,7 +105,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         written_positions=steps * settings["max_new_tokens"] if written else 0,
         logits=positions * model.vocabulary,
         logit_bytes=40 if live else 16,
-        trained=model.parameters,
+        trained=learning,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
     )
 
@@ -113,16 +115,29 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     method, writes = settings["method"], _writes(settings["method"])
     half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
     left = (1 if half else 2) * model.left_bytes
+    learning = learning_parameters(model, settings["training"])
+    copied = 2 * half + 2 * writes  # bytes of copies in bfloat16
+    if learning == model.parameters:
+        resident = (16 + copied) * model.parameters
+    else:
+        is_half = half and not method["update"]  # as the job loads it
+        resident = _frozen_bytes(model, is_half) + (16 + copied) * learning
+        resident += 0 if is_half else copied * model.parameters
     return Workload(
         loaded=4 * (model.parameters + (live.parameters if live else 0)),
-        resident=(16 + 2 * half + 2 * writes) * model.parameters
-        + _teacher_bytes(live, method, half),
+        resident=resident + _teacher_bytes(live, method, half),
         per_position=left * model.depth,
         checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
         writer=_key_values(model) if writes else 0,
-        disk=4 * model.parameters,
-        state=12 * model.parameters,
+        disk=4 * learning,
+        state=12 * learning,
     )
+
+
+def learning_parameters(model: Size, training: Mapping[str, Any]) -> int:
+    """How many weights learn: all, or those of adapters."""
+    lora = training.get("lora")
+    return model.adapters(lora["rank"], lora["targets"]) if lora else model.parameters
 
 
 def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> int:
@@ -131,7 +146,12 @@ def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> 
         return 0
     if method["update"]:
         return (4 + 2 * half) * live.parameters
-    return 2 * live.parameters + 4 * live.embedding if half else 4 * live.parameters
+    return _frozen_bytes(live, half)
+
+
+def _frozen_bytes(model: Size, half: bool) -> int:
+    """Bytes of weights that never learn: of matrices in bfloat16, embeddings stay as they are."""
+    return 2 * model.parameters + 4 * model.embedding if half else 4 * model.parameters
 
 
 def _cached(grid: Grid, cache: Artifact | None) -> int:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,13 @@ class Size:
     def embedding(self) -> int:
         """Weights of the table of embeddings; of a guessed size, half of all at most."""
         return min(self.vocabulary * self.width, self.parameters // 2)
+
+    def adapters(self, rank: int, targets: str | Sequence[str] | None) -> int:
+        """Weights of LoRA adapters, rather too many: a feed-forward layer has five widths."""
+        if targets is None:  # queries and values, of the model's width
+            return 4 * rank * self.depth
+        names = 7 if targets == "all-linear" else len(targets)
+        return 6 * rank * names * self.depth
 
     @property
     def left_bytes(self) -> int:
