@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from players import CPU, Setup, llama, run, texts
 from shelf import put_all
+from snaking import ROOT
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -29,6 +31,10 @@ from pipeline.training import checkpoint
 from pipeline.training.batches import step_batch
 from pipeline.training.loop import train, train_step
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
+from workflow.config.config_file import ConfigError
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.resources.estimates import workload_of
 
 SMALL = Lora(rank=2, alpha=8, dropout=0.0)
 DROPPING = Lora(rank=2, alpha=8, dropout=0.2, targets="all-linear")
@@ -227,6 +233,49 @@ def test_a_student_with_adapters_writes_what_the_merged_one_writes(options: Trai
         for model in (made.student, load(options.out, CPU))
     ]
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"training": {"rank": 0}}, "training.lora.rank = 0"),
+        ({"training": {"ranks": 4}}, "training.lora.ranks"),
+        ({"students.narrow.training": {}}, "students.narrow.training.lora: .* random"),
+        ({"teachers.large.training": {}}, "teachers.large.training.lora: .* random"),
+        ({"initial_sft": {}}, "initial_sft.lora: .* random"),
+        (
+            {"methods.jsd.training": {"targets": ["key", "q_proj"]}},
+            "methods.jsd.training.lora.targets = .* named key; allowed: 'all-linear'",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_key(changes: dict, fault: str):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for path, lora_settings in changes.items():
+        block = config
+        for key in path.split("."):
+            block[key] = block.get(key) or {}
+            block = block[key]
+        block["lora"] = lora_settings
+    with pytest.raises(ConfigError, match=fault) as refused:
+        validate(config)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_without_lora_ids_stay_and_with_it_a_job_reads_the_base():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    rows = {"sft": None, "small": {"method": "sft", "training": {"lora": {"rank": 2}}}}
+    plain, adapted = Grid(validate(config)), Grid(validate(config | {"methods": rows}))
+    whole, student = (adapted.student(row, "narrow", "large", 1) for row in rows)
+    assert whole.id == plain.student("sft", "narrow", "large", 1).id
+    assert student.settings["training"]["lora"]["rank"] == 2
+    start = dict(student.inputs)["start"]
+    evaluations = [adapted.evaluations[each] for each in (whole, student)]
+    assert evaluations[0].reads == evaluations[0].inputs
+    assert set(evaluations[1].reads) - set(evaluations[1].inputs) == {("base", start)}
+    sizes = [workload_of(adapted, each) for each in (whole, student)]
+    assert sizes[1].disk < sizes[0].disk / 10
+    assert sizes[1].resident < sizes[0].resident / 2
 
 
 def test_a_target_that_no_layer_has_is_refused(options: TrainOptions):

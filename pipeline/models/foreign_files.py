@@ -16,6 +16,7 @@ from pipeline.data import untrusted
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+AROUND_LAYERS = ("embed", "wte", "wpe", "lm_head")  # in the names of tables and of the head
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 DIMENSIONS = (*LAYERS, "hidden_size", "n_embd", "d_model", "vocab_size")
 OWN_CODE = (
@@ -151,6 +152,20 @@ def _size_faults(folder: Path, files: Iterable[Path]) -> Iterator[str]:
         if config.get(key, 1) > limit:
             held = f"{len(shapes)} tensors with {elements} elements"
             yield f"its {CONFIG} has {key} = {config[key]}, which {held} can't be the weights of"
+
+
+def layer_names(folder: Path) -> list[str]:
+    """The names of a saved model's layers with a matrix, but for embeddings and the head."""
+    names: list[str] = []
+    for file in weight_files(folder):
+        with safe_open(file, framework="numpy") as tensors:
+            keys = tensors.keys()
+            names += [
+                name.removesuffix(".weight")
+                for name in keys
+                if name.endswith(".weight") and len(tensors.get_slice(name).get_shape()) == 2
+            ]
+    return [name for name in names if not any(part in name for part in AROUND_LAYERS)]
 
 
 def tensor_shapes(file: Path) -> list[list[int]]:

@@ -22,6 +22,7 @@ from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow.config import (
     data_checks,
+    lora_checks,
     model_checks,
     name_checks,
     pydantic_errors,
@@ -30,6 +31,7 @@ from workflow.config import (
     tuning_checks,
 )
 from workflow.config.config_file import ConfigError, key_of, value_faults
+from workflow.config.merging import merge
 from workflow.config.repair import repaired
 from workflow.config.trials import at, values_to_try
 
@@ -110,6 +112,7 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
         yield from _trial_faults(experiment)
     if not unknown and not earlier:
         yield from _protocol_faults(experiment)
+        yield from lora_checks.faults(experiment)
         yield from model_checks.faults(experiment, list(methods.values()))
 
 
@@ -263,15 +266,3 @@ def resolved_method(name: str, choice: MethodChoice | None) -> ResolvedMethod:
 def needs_catalogue(name: str, choice: MethodChoice) -> bool:
     """Whether a row starts from a method of the catalogue: the one it names, or its namesake."""
     return choice.method is not None or choice.loss is None or name in METHODS
-
-
-def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:
-    """A budget with some of its keys replaced; steps and epochs replace each other."""
-    values = training.model_dump()
-    for override in overrides:
-        if override.get("steps") is not None:
-            values["epochs"] = None
-        if override.get("epochs") is not None:
-            values["steps"] = None
-        values |= override
-    return Training.model_validate(values)

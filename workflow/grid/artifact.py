@@ -52,7 +52,7 @@ class Artifact:
 
     @cached_property
     def reads(self) -> tuple[tuple[str, "Artifact"], ...]:
-        """The artifacts that its job reads: its inputs, and the bases of those that are adapters."""
+        """What its job reads: its inputs, and the bases of those that are adapters."""
         bases = [("base", base) for _, input in self.inputs for base in input._bases]
         return (*self.inputs, *dict.fromkeys(bases))
 

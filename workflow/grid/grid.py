@@ -14,8 +14,9 @@ from pipeline.settings.experiment import Block, Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Precision
 from pipeline.settings.tuning import without_values
+from workflow.config.merging import merge
 from workflow.config.trials import Trial, at, places, trials, values_to_try
-from workflow.config.validate import merge, resolved_method
+from workflow.config.validate import resolved_method
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell, StudentRun

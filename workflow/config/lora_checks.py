@@ -1,0 +1,90 @@
+"""Checks of LoRA: targets that a model lacks, and frozen weights that nothing was learned by."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.models.foreign_files import layer_names
+from pipeline.models.lora_targets import unmatched
+from pipeline.settings.experiment import Experiment, MethodChoice
+from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.settings.training import Lora
+from workflow.config.config_file import key_of
+from workflow.config.merging import merge
+
+OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Overrides = Mapping[str, Mapping[str, Any]]  # of training, by their keys' paths; the last wins
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A training of some model, and its LoRA, if it has it."""
+
+    key: str
+    model: str
+    lora: Lora | None
+
+
+def faults(experiment: Experiment) -> Iterator[str]:
+    """A line for each key with a LoRA that can't be, or would freeze random weights."""
+    by_key = {key_of(fault): fault for fault in _all_faults(experiment)}
+    yield from by_key.values()
+
+
+def _all_faults(experiment: Experiment) -> Iterator[str]:
+    for name, teacher in experiment.teachers.items():
+        if teacher.training is not None:
+            overrides = {f"teachers.{name}.training": teacher.training}
+            yield from _faults(experiment, _use(experiment, teacher.model, overrides), False)
+    for name, student in experiment.students.items():
+        of_student: Overrides = {f"students.{name}.training": student.training}
+        for row, choice in experiment.methods.items():
+            start = _start_overrides(experiment, row, choice or MethodChoice())
+            before = _use(experiment, student.model, {**of_student, **start}) if start else None
+            if before is not None:
+                yield from _faults(experiment, before, False)
+            own: Overrides = {f"methods.{row}.training": choice.training if choice else {}}
+            use = _use(experiment, student.model, {**of_student, **own})
+            yield from _faults(experiment, use, before is not None and before.lora is None)
+
+
+def _start_overrides(experiment: Experiment, row: str, choice: MethodChoice) -> Overrides:
+    """How the SFT that a row starts from differs from `training`; empty where it has none."""
+    is_own = "initial_sft" in choice.model_fields_set
+    initial_sft = choice.initial_sft if is_own else experiment.initial_sft
+    key = f"methods.{row}.initial_sft" if is_own else "initial_sft"
+    return {} if initial_sft is None else {key: initial_sft}
+
+
+def _use(experiment: Experiment, model: str, overrides: Overrides) -> _Use:
+    keys = [path for path, values in overrides.items() if "lora" in values]
+    key = f"{keys[-1] if keys else 'training'}.lora"
+    with contextlib.suppress(ValidationError):  # which is told of elsewhere
+        return _Use(key, model, merge(experiment.training, *overrides.values()).lora)
+    return _Use(key, model, None)
+
+
+def _faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[str]:
+    if use.lora is None:
+        return
+    source = experiment.models[use.model]
+    base = experiment.models[source.model] if isinstance(source, LayersOf) else source
+    layers = OF_SHAPE if isinstance(base, Shape) else ()
+    if isinstance(base, PathModel):
+        layers = layer_names(Path(base.path))
+    if layers and (missing := unmatched(use.lora.targets, layers)):
+        allowed = ", ".join(sorted({layer.rpartition(".")[2] for layer in layers}))
+        yield (
+            f"{use.key}.targets = {use.lora.targets}: model {use.model} has no linear layer named "
+            f"{' or '.join(missing)}; allowed: 'all-linear', or some of {allowed}"
+        )
+    if isinstance(base, Shape) and not has_learned:
+        yield (
+            f"{use.key}: the weights of model {use.model} are random (source: shape), and LoRA "
+            "would freeze them; allowed: null, or after an `initial_sft` of all weights "
+            "(`lora: null` in it)"
+        )
