@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.artifacts import artifact
+from pipeline.settings.training import Lora
 
 BASE = "base.json"
 
@@ -13,10 +14,16 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "model" / BASE).exists()
 
 
-def write_base(model: Path, owner: Path, base: Path) -> None:
+def lora_of(folder: Path) -> Lora:
+    """The settings that an artifact's adapters were trained with."""
+    return Lora.model_validate(artifact.read_json(folder / "model" / BASE)["lora"])
+
+
+def write_base(model: Path, owner: Path, base: Path, lora: Lora) -> None:
     """Writes a reference to the frozen weights beside the adapters of the artifact `owner`."""
     content = artifact.content_digests({"base": base}).get("base")
-    artifact.write_json(model / BASE, {"path": os.path.relpath(base, owner), "content": content})
+    reference = {"path": os.path.relpath(base, owner), "content": content}
+    artifact.write_json(model / BASE, reference | {"lora": lora.model_dump(mode="json")})
 
 
 def base_of(folder: Path) -> Path:

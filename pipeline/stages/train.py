@@ -15,7 +15,7 @@ from pipeline.data.batch import read_texts
 from pipeline.data_policies import build_policy
 from pipeline.losses import build_loss
 from pipeline.models import positions, vocabulary
-from pipeline.models.adapter_base import base_of, is_adapter, write_base
+from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
 from pipeline.models.language_model import (
     default_device,
     load,
@@ -131,9 +131,8 @@ def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
     lora = settings.training.lora
     if lora is None or not is_adapter(options.start):
         return options.start
-    before = artifact.read_json(options.start / artifact.MANIFEST)["settings"]["training"]["lora"]
-    is_same = before | {"dropout": lora.dropout} == lora.model_dump(mode="json")
-    return base_of(options.start) if is_same else options.start
+    before = lora_of(options.start).model_copy(update={"dropout": lora.dropout})
+    return base_of(options.start) if before == lora else options.start
 
 
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
@@ -228,7 +227,7 @@ def _save_student(run: TrainingRun, options: TrainOptions, folder: Path) -> None
 
     base = frozen_base(options, run.settings)
     lora.save(run.student, folder, str(base / "model"))
-    write_base(folder, options.out, base)
+    write_base(folder, options.out, base, run.settings.training.lora)
 
 
 def run(options: TrainOptions) -> None:
