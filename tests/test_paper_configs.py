@@ -16,7 +16,10 @@ from pipeline.settings.data import DataSettings, Hub
 from workflow.commands import protocol_sizes
 from workflow.config.validate import resolved_method, validate
 from workflow.grid.grid import Grid
-from workflow.resources.machine import GPU_SPEED
+from workflow.resources.estimates import workload_of
+from workflow.resources.fit import least_mb
+from workflow.resources.machine import GPU_SPEED, Machine
+from workflow.resources.requests import refusals
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +85,28 @@ def test_a_revision_is_a_commit_or_said_to_need_one(name: str):
 def test_a_header_says_the_expected_gpu_hours(name: str):
     hours = protocol_sizes.rounded(protocol_sizes.gpu_hours(Grid(validate(CONFIGS[name]))))
     assert f"# Expected: about {hours} GPU-hours" in TEXTS[name], "state it in the header"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.stem)
+def test_every_job_of_a_configuration_fits_a_gpu_of_80_gb(file: Path):
+    profile = yaml.safe_load((ROOT / "workflow/profiles/gpu/config.yaml").read_text())
+    memory = profile["default-resources"]["device_memory_mb"]
+    assert memory == 80_000
+    grid = Grid(validate(yaml.safe_load(file.read_text())))
+    assert refusals(grid, Machine(memory), grid.artifacts.values()) == []
+
+
+def test_openllama_is_trained_with_lora_as_in_its_papers():
+    grid = Grid(validate(CONFIGS["openllama_dolly"]))
+    trained = [
+        artifact.settings["training"]
+        for artifact in grid.artifacts.values()
+        if artifact.stage in ("teachers", "starts", "students")
+    ]
+    papers = {"rank": 16, "alpha": 64, "dropout": 0.1, "targets": ["q_proj", "v_proj"]}
+    assert all(training["lora"] == papers for training in trained)
+    teacher = grid.teacher("openllama_7b")
+    assert least_mb(workload_of(grid, teacher), Machine(80_000)) < 40_000
 
 
 @pytest.mark.parametrize("name", DOLLY)
