@@ -23,6 +23,7 @@ from pipeline.generation import generate, sampler
 from pipeline.models import lora
 from pipeline.models.language_model import load, load_frozen, parameter_count, response_logits
 from pipeline.models.trainable import learned_state
+from pipeline.publishing.hub import write_weights
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Lora
 from pipeline.stages import train as distill
@@ -233,6 +234,14 @@ def test_a_student_with_adapters_writes_what_the_merged_one_writes(options: Trai
         for model in (made.student, load(options.out, CPU))
     ]
     assert written[0] == written[1]
+
+
+def test_on_the_hub_a_student_is_whole(options: TrainOptions, tmp_path: Path):
+    distill.run(with_lora(options, SMALL))
+    write_weights(options.out, tmp_path / "owner")
+    assert not list((tmp_path / "owner").glob("*adapter*"))
+    published = AutoModelForCausalLM.from_pretrained(tmp_path / "owner").eval()
+    torch.testing.assert_close(logits(published), logits(load(options.out, CPU)))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from huggingface_hub import HfApi
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoTokenizer
 
 from pipeline.artifacts import artifact, checksums
+from pipeline.models.adapter_base import base_of, is_adapter
+from pipeline.models.language_model import load, load_tokenizer
 from pipeline.publishing.cards import model_card, report_card
 from pipeline.publishing.chat_template import chat_template
 from pipeline.publishing.finished import FinishedReport
@@ -82,11 +85,22 @@ def _check_model(results: Path, student: Student) -> None:
     if not (folder / "model/config.json").is_file():
         raise ValueError(f"{folder / 'model'} is not there: run the experiment again")
     checksums.verify(folder, "model/*")
+    if is_adapter(folder):
+        base_of(folder)
+
+
+def write_weights(student: Path, folder: Path) -> None:
+    """The model of an artifact, whole: adapters are merged with the weights that were frozen."""
+    if not is_adapter(student):
+        shutil.copytree(student / "model", folder)
+        return
+    load(student, torch.device("cpu")).save_pretrained(folder)
+    load_tokenizer(student).save_pretrained(folder)
 
 
 def _write_model(folder: Path, results: Path, student: Student) -> None:
     """The weights, and the tokenizer with a chat template where it can have one."""
-    shutil.copytree(results / "students" / student.id / "model", folder)
+    write_weights(results / "students" / student.id, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # a model's own one makes other prompts than those of its training here
     (folder / "chat_template.jinja").unlink(missing_ok=True)
