@@ -105,7 +105,7 @@ def test_a_row_that_makes_no_example_is_named_by_file_and_line(
 
 BAD_FILES = [
     ("absent.json", None, "absent.json is not a file; correct data.examples.train"),
-    ("a.csv", b"a,b\n", "can't read '.csv' files, only .json, .jsonl, .parquet"),
+    ("a.xlsx", b"PK", "can't read '.xlsx' files, only .json, .jsonl, .csv, .tsv, .parquet"),
     ("a.json", b'[{"a": 1},\n oops]', "a.json:2: invalid JSON"),
     ("a.json", b'{"a": 1}', "holds a JSON dict, expected a list"),
     ("a.json", b"[]", "holds no rows"),

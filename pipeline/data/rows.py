@@ -7,14 +7,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from pyarrow import csv
 
 from pipeline.data import conversations, untrusted
 from pipeline.data.examples import Example
+from pipeline.data.foreign_files import TABLES, kind, read_utf8
 from pipeline.settings.data import Columns
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
+STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a path into a value: a key, or a place in a list
 GAP = re.compile(r"[\s,]*")  # between the elements of a JSON list
 CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
 NO_CHATS = "conversations are read through a chat template: set `data.template: chat`"
@@ -28,8 +32,10 @@ class Row:
     values: dict[str, object]
 
     def value(self, column: str) -> object:
-        """The value of `column`. Raises ValueError if there is none."""
+        """The value of a column, or at a path into one. Raises ValueError if there is none."""
         if column not in self.values:
+            with contextlib.suppress(LookupError, TypeError):
+                return _inside(self.values, column)
             if chats := [name for name, value in self.values.items() if _is_chat(value)]:
                 raise ValueError(f"{self.location}: {chats[0]!r} holds a chat; {NO_CHATS}")
             there = ", ".join(sorted(self.values)) or "none"
@@ -62,6 +68,13 @@ class Row:
         return tuple(value)
 
 
+def _inside(value: Any, path: str) -> object:
+    """The value at a path, as `choices[0].text`; LookupError or TypeError if there is none."""
+    for name, place in STEP.findall(path):
+        value = value[int(place)] if place else value[name]
+    return value
+
+
 def _is_chat(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
@@ -72,16 +85,19 @@ def _is_chat(value: object) -> bool:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a .json, .jsonl or .parquet file. Raises ValueError at the first that is none."""
-    match path.suffix:
+    """The rows of a table, which may be compressed. Raises ValueError at the first that is none."""
+    match kind(path):
         case ".json":
             rows = _json_rows(path)
         case ".jsonl":
             rows = _json_lines(path)
-        case ".parquet":
+        case ".csv" | ".tsv":
+            rows = _csv_rows(path)
+        case ".parquet" if path.suffix == ".parquet":
             rows = _parquet_rows(path)
         case other:
-            raise ValueError(f"{path}: can't read {other!r} files, only .json, .jsonl, .parquet")
+            allowed = f"only {', '.join(TABLES)}, all but the last also as .gz or .zst"
+            raise ValueError(f"{path}: can't read {other!r} files, {allowed}")
     if not rows:
         raise ValueError(f"{path} holds no rows; name another file in data.examples")
     return rows
@@ -167,6 +183,24 @@ def strings(value: object) -> list[str]:
     return []
 
 
+def _csv_rows(path: Path) -> list[Row]:
+    """The rows below the header, every value as the text that it is."""
+    content = pa.py_buffer(read_utf8(path).encode())
+    delimiter = "\t" if kind(path) == ".tsv" else ","
+    layout = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    try:
+        names = csv.open_csv(pa.BufferReader(content), parse_options=layout).schema.names
+        as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        table = csv.read_csv(
+            pa.BufferReader(content), parse_options=layout, convert_options=as_text
+        )
+    except pa.ArrowInvalid as error:
+        reason = " ".join(f"{error}".split())
+        raise ValueError(f"{path} is no table of values ({reason:.200}); fix it") from None
+    values = enumerate(table.to_pylist(), start=1)
+    return [Row(f"{path}, row {number}", row) for number, row in values]
+
+
 def _parquet_rows(path: Path) -> list[Row]:
     try:
         table = untrusted.parquet_table(path)
@@ -187,20 +221,9 @@ def _parquet_row(location: str, table: pa.Table) -> dict[str, object]:
         raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); fix it") from None
 
 
-def read_utf8(path: Path) -> str:
-    """The text of a file. Raises ValueError, naming the line, where it is not UTF-8."""
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line} is not UTF-8 ({error.reason}); convert the file") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a file that is opened as text
-
-
 def read_plain_texts(path: Path) -> list[str]:
     """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
-    if path.suffix == ".txt":
+    if kind(path) == ".txt":
         texts = read_utf8(path).split("\n")
     else:
         texts = [row.text("text") for row in read_rows(path)]
@@ -267,4 +290,4 @@ def _emptiness(row: Row, columns: Columns, chat: str) -> str:
     """Why a row has nothing to learn from."""
     if chat:
         return conversations.loads(chat, row.location).fault
-    return f"empty response, {columns.response!r} is {row.values[columns.response]!r:.80}"
+    return f"empty response, {columns.response!r} is {row.value(columns.response)!r:.80}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
+from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
 from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
 from pipeline.data.splits import (
     deduplicate,
@@ -24,7 +25,7 @@ from pipeline.data.splits import (
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
-FILES = (".json", ".jsonl", ".parquet")  # the ends of a split's name that is a file's
+FILES = (*TABLES, *COMPRESSED)  # the ends of a split's name that is a file's
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -46,9 +47,14 @@ def gather_files(settings: Files, seed: int, *, are_chats: bool) -> RawDataset:
     parts = {}
     for split, file in _named(settings).items():
         log(f"files: {split} from {file}")
-        parts[split] = Part(read_rows(_existing(split, file)), Path(file).stem)
+        rows = [row for path in _existing(split, file) for row in read_rows(path)]
+        parts[split] = Part(rows, Path(file).stem)
     plain = (
-        read_plain_texts(_existing("plain_text", settings.plain_text))
+        [
+            text
+            for path in _existing("plain_text", settings.plain_text)
+            for text in read_plain_texts(path)
+        ]
         if settings.plain_text
         else []
     )
@@ -61,14 +67,14 @@ def _named(settings: Files | Hub) -> dict[str, str]:
     return {split: where for split, where in wanted.items() if isinstance(where, str)}
 
 
-def _existing(role: str, file: str) -> Path:
-    path = Path(file)
-    if not path.is_file():
+def _existing(role: str, file: str) -> list[Path]:
+    paths = matching(file)
+    if not paths:
         raise ValueError(
-            f"{path.absolute()} is not a file; correct data.examples.{role} (relative paths start "
-            "in the directory that the workflow runs in)"
+            f"{Path(file).absolute()} is not a file; correct data.examples.{role} (relative paths "
+            "start in the directory that the workflow runs in)"
         )
-    return path
+    return paths
 
 
 def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
@@ -116,7 +122,7 @@ def _hub_file(settings: Hub, file: str) -> Path:
     import huggingface_hub
 
     if Path(settings.name).is_dir():
-        return _existing("name", f"{settings.name}/{file}")
+        return _existing("name", f"{settings.name}/{file}")[0]
     try:
         path = huggingface_hub.hf_hub_download(
             settings.name, file, repo_type="dataset", revision=settings.revision

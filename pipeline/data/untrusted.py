@@ -37,7 +37,7 @@ def _within_limit(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.
     sizes = 0
     for batch in batches:
         sizes += sum(map(_plain_bytes, batch.columns)) + ROW_BYTES * batch.num_rows
-        _check(path, sizes)
+        check_size(path, sizes)
         yield batch
 
 
@@ -55,16 +55,17 @@ def check_unpacked_size(path: Path) -> None:
                 pass
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            _check(path, sum(member.file_size for member in archive.infolist()))
+            check_size(path, sum(member.file_size for member in archive.infolist()))
     elif path.suffix in STREAMS:
         with STREAMS[path.suffix](path) as stream:
             size = 0
             while block := stream.read(BLOCK_BYTES):
                 size += len(block)
-                _check(path, size)
+                check_size(path, size)
 
 
-def _check(path: Path, size: int) -> None:
+def check_size(path: Path, size: int) -> None:
+    """Raises ValueError where a file unpacks to much more than it has."""
     on_disk = path.stat().st_size
     if size > max(ALWAYS, MOST_TIMES * on_disk):
         raise ValueError(

@@ -92,7 +92,7 @@ class Columns(Settings):
 
     instruction: Line = "instruction"
     input: Line | None = "input"
-    response: Line = "output"  # a string, or a list of reference responses
+    response: Line = "output"  # text, or a list of references; or where it is: choices[0].text
     source: Line | None = None  # what subsets are counted by; the source's name if null
     messages: Line | None = None  # a conversation; null: one under any of its usual names
 
@@ -137,14 +137,14 @@ PLAIN_TEXTS = 20_000
 
 
 class Files(Settings):
-    """Local json, jsonl or parquet files; validation and test may be held out from train."""
+    """Local tables; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text"}
     later_keys = ("held_out_by", "plain_text_documents")
     filled_in = ("digests",)
 
     source: Literal["files"]
-    train: Line
+    train: Line  # a file, a folder of files, or a glob such as data/*.jsonl.gz
     validation: HeldOut = 0.05  # a file, or a number or share of train's examples to hold out
     test: HeldOut = 0.1  # as for validation
     columns: Columns = Columns()

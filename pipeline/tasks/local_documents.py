@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.data.rows import Row, read_rows, read_utf8
+from pipeline.data.foreign_files import read_utf8
+from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ColumnMap, TextSplit
 
 TABLES = (".json", ".jsonl", ".parquet")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from pipeline.data import docstrings
+from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
 from pipeline.settings.data import ChatTemplate, Docstrings, Files
 from pipeline.settings.experiment import Experiment
@@ -56,11 +57,18 @@ def _template_faults(template: ChatTemplate) -> Iterator[str]:
 def _missing_files(source: Files) -> Iterator[str]:
     for key in ("train", "validation", "test", "plain_text"):
         file = getattr(source, key)
-        if isinstance(file, str) and not exists(file, Path.is_file):
+        if isinstance(file, str) and not _is_there(file):
             yield (
                 f"data.examples.{key} = {file!r}: there is no such file (a relative path starts at "
                 f"{Path.cwd()})"
             )
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return bool(matching(name))
+    except (OSError, ValueError):
+        return False
 
 
 def _few_rows(source: Files) -> Iterator[str]:

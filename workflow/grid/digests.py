@@ -4,6 +4,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from pipeline.data.foreign_files import matching
 from pipeline.settings.data import (
     DOCSTRING_CORPUS,
     AnyTemplate,
@@ -26,7 +27,12 @@ def of_examples(source: object) -> dict[str, str | dict[str, str]]:
     if isinstance(source, Files):
         values = [source.train, source.validation, source.test, source.plain_text]
         files = [value for value in values if isinstance(value, str)]
-        return {"digests": {file: of_file(Path(file)) for file in files}}
+        paths = {
+            file if Path(file).is_file() else str(path): path
+            for file in files
+            for path in matching(file)
+        }
+        return {"digests": {name: of_file(path) for name, path in paths.items()}}
     return {}
 
 
