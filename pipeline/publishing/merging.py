@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline.publishing.comparison import flat
 from pipeline.publishing.finished import FinishedReport
+from pipeline.reporting.analysis.load import KINDS
 from pipeline.reporting.analysis.metrics import Measure, measures_of
 
 CELL = ["report", "teacher", "student", "method"]
@@ -56,11 +57,12 @@ class Leaderboard:
     entries: tuple[Entry, ...]
 
     def is_best(self, entry: Entry, measure: Measure) -> bool:
-        """Whether no entry of the table has a better mean."""
+        """Whether no trained method of the table has a better mean."""
         higher = measure.metric.higher_is_better
-        if higher is None or measure not in entry.means:
+        trained = [each for each in self.entries if each.method not in KINDS]
+        if higher is None or measure not in entry.means or entry not in trained:
             return False
-        values = [each.means[measure].value for each in self.entries if measure in each.means]
+        values = [each.means[measure].value for each in trained if measure in each.means]
         return entry.means[measure].value == (max(values) if higher else min(values))
 
 
