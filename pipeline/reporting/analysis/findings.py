@@ -1,7 +1,7 @@
 """Results of comparing the methods: intervals, differences, letters, detectable differences."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.reporting.analysis.metrics import Measure
@@ -158,3 +158,16 @@ class Comparisons:
     gaps_closed: tuple[GapClosed, ...]
     teacher_size_effects: tuple[Difference, ...]  # first: under the larger teacher
     findings: tuple[Finding, ...]
+
+    def to_baseline(self, pair: Pair, measure: Measure) -> list[Difference]:
+        """Each method minus plain fine-tuning."""
+        return minus(self.gap_baseline, self.differences.get((pair, measure), ()))
+
+
+def minus(label: str, differences: Iterable[Difference]) -> list[Difference]:
+    """The differences to the method with this label, in that direction."""
+    return [
+        one.swapped() if one.first.label == label else one
+        for one in differences
+        if label in (one.first.label, one.second.label)
+    ]

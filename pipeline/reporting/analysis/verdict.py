@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.reporting.analysis.findings import Comparisons, Difference
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
 
@@ -105,7 +105,7 @@ def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Co
     differences = [
         difference
         for pair in pairs
-        for difference in to_baseline(comparisons, pair, measure)
+        for difference in comparisons.to_baseline(pair, measure)
         if difference.first.label == label
     ]
     if not differences:
@@ -121,18 +121,6 @@ def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Co
     surety = f"significantly{where}" if surely else "not significantly"
     size = measure.metric.with_unit(" to ".join(ends))
     return f"is {size} {side} {baseline}, {surety}."
-
-
-def to_baseline(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Difference]:
-    """Each method minus plain fine-tuning, from best to worst."""
-    baseline = comparisons.gap_baseline
-    differences = [
-        one.swapped() if one.first.label == baseline else one
-        for one in comparisons.differences.get((pair, measure), ())
-        if baseline in (one.first.label, one.second.label)
-    ]
-    higher = bool(measure.metric.higher_is_better)
-    return sorted(differences, key=lambda one: one.value, reverse=higher)
 
 
 def _power(measure: Measure, comparisons: Comparisons) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.reporting.analysis.differences import differences_of
-from pipeline.reporting.analysis.findings import Comparisons, Difference
+from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.parts import parts_of
 from pipeline.reporting.analysis.scores import Pair, Results
@@ -29,7 +29,7 @@ def overview_plot(
     """Each method minus plain fine-tuning, the best on top; None for fewer than two others."""
     baseline, measures = comparisons.gap_baseline, results.primary_measures
     differences = {
-        (pair, measure): _minus(comparisons.differences.get((pair, measure), ()), baseline)
+        (pair, measure): comparisons.to_baseline(pair, measure)
         for pair in results.pairs
         for measure in measures
     }
@@ -66,14 +66,6 @@ def overview_plot(
 def _widest_first(pair: Pair, sizes: Mapping[str, int]) -> tuple[int, int]:
     """Sorts by largest teacher, then smallest student; equal pairs stay in the grid's order."""
     return -sizes.get(pair.teacher, 0), sizes.get(pair.student, 0)
-
-
-def _minus(differences: Sequence[Difference], baseline: str) -> list[Difference]:
-    return [
-        one.swapped() if one.first.label == baseline else one
-        for one in differences
-        if baseline in (one.first.label, one.second.label)
-    ]
 
 
 def _estimate(one: Difference, *, row: str, series: str, line: str = "") -> Estimate:
@@ -192,7 +184,7 @@ def scores_by_part(
             _estimate(one, row="", series="")
             for measure in results.primary_measures[:1]
             for pair in results.pairs
-            for one in _minus(comparisons.differences.get((pair, measure), ()), baseline)
+            for one in comparisons.to_baseline(pair, measure)
         ]
     )
     shown = ordered[:MOST_ON_PARTS]
@@ -210,7 +202,7 @@ def scores_by_part(
         )
         for part in parts
         for pair, differences in differences_of(results, part, baseline).items()
-        for one in _minus(differences, baseline)
+        for one in minus(baseline, differences)
         if one.first.label in shown
     ]
     return interval_plot(
