@@ -20,10 +20,8 @@ Errors = Mapping[str, Mapping[int, float]]  # relative errors by loss and K
 def measured_errors() -> Errors:
     """The errors of all losses that accept a top-K support."""
     table = pd.read_csv(TABLE).dropna(subset="relative_error")
-    errors: dict[str, dict[int, float]] = {}
-    for loss, k, error in zip(table["loss"], table["k"], table["relative_error"], strict=True):
-        errors.setdefault(loss, {})[k] = error
-    return errors
+    by_loss = table.set_index("k").groupby("loss", sort=False)["relative_error"]
+    return {str(loss): errors.to_dict() for loss, errors in by_loss}
 
 
 def warnings(methods: Mapping[str, Method], k: int, errors: Errors) -> list[str]:
