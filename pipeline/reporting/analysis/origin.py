@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.analysis.provenance import Manifests
+from pipeline.reporting.analysis.summary import counted
 from pipeline.runtime.costs import JobCost
 
 GIB = 2**30
@@ -48,15 +49,14 @@ def commit(checkout: Mapping[str, Any]) -> str:
     if not checkout:
         return ""
     changed = len(checkout["changed"])
-    files = "1 file" if changed == 1 else f"{changed} files"
-    return f"{checkout['name']}, {files} changed" if changed else checkout["name"]
+    return checkout["name"] + (f", {counted(changed, 'file')} changed" if changed else "")
 
 
 def machine(facts: Mapping[str, Any]) -> str:
     """A machine in a line."""
     if not facts:
         return ""
-    cores = "1 core" if facts["cores"] == 1 else f"{facts['cores']} cores"
+    cores = counted(facts["cores"], "core")
     memory = f"{facts['memory_bytes'] / GIB:.0f} GiB"
     gpus = (f"{facts['gpus'].count(name)} × {name}" for name in dict.fromkeys(facts["gpus"]))
     return f"{facts['host']}: {', '.join([facts['cpu'], cores, memory, *gpus])}"

@@ -10,6 +10,7 @@ from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.metrics import Measure, Metric
 from pipeline.reporting.analysis.ranking import Ranking, ranking
 from pipeline.reporting.analysis.scores import Results
+from pipeline.reporting.analysis.summary import counted
 from pipeline.reporting.plots.figures import Panel, Plot, small_multiples
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
 from pipeline.reporting.plots.looks import (
@@ -145,8 +146,8 @@ def rank_plot(comparisons: Comparisons, results: Results) -> Plot | None:
     ]
     tasks = ", ".join(f"{measure.task} by {measure.metric.title}" for measure in found.measures)
     caption = (
-        f"Mean ranks over {_counted(found.pairs, 'pair')} of teacher and student and "
-        f"{_counted(len(found.measures), 'task')} ({tasks}). Bars: the ranks that the paired tests "
+        f"Mean ranks over {counted(found.pairs, 'pair')} of teacher and student and "
+        f"{counted(len(found.measures), 'task')} ({tasks}). Bars: the ranks that the paired tests "
         "don't rule out, at 95 % for each task."
     )
     if found.critical_difference:
@@ -158,10 +159,6 @@ def rank_plot(comparisons: Comparisons, results: Results) -> Plot | None:
         styles_of(results), found.labels, decorate=lambda panel: _join_ties(panel.axes, found)
     )
     return interval_plot("ranks", "Mean rank", caption, estimates, layout)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _join_ties(axes: Axes, found: Ranking) -> None:
