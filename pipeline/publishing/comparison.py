@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.publishing.finished import FinishedReport
 from pipeline.publishing.score_changes import CELL, MEASURE, ScoreChanges, compare_scores
+from pipeline.reporting.analysis.provenance import flat
 
 NONE = "none"
 DIGITS = 8  # of a digest that is shown
@@ -97,14 +97,6 @@ def _stages(report: FinishedReport) -> dict[str, list[str]]:
     for path, manifest in report.manifests.items():
         codes.setdefault(path.partition("/")[0], set()).add(str(manifest.get("code", "")))
     return {f"of {stage}": sorted(digests) for stage, digests in codes.items()}
-
-
-def flat(value: object, path: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted paths."""
-    if not isinstance(value, Mapping) or not value:
-        return {path: value}
-    parts = (flat(inner, f"{path}.{key}".lstrip(".")) for key, inner in value.items())
-    return {name: inner for part in parts for name, inner in part.items()}
 
 
 def _shown(value: object) -> str:

@@ -13,7 +13,14 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis import origin
-from pipeline.reporting.analysis.provenance import CONFIG, MANIFESTS, SHARED, Manifest
+from pipeline.reporting.analysis.provenance import (
+    CONFIG,
+    MANIFESTS,
+    SHARED,
+    Manifest,
+    grouped,
+    library_versions,
+)
 
 SCORES, SOURCES = "scores.parquet", "sources.json"
 
@@ -50,8 +57,7 @@ class FinishedReport:
     @cached_property
     def versions(self) -> dict[str, list[str]]:
         """The versions of each library that a job used: ideally one."""
-        seen = (item for each in self.manifests.values() for item in each["versions"].items())
-        return _grouped(seen)
+        return library_versions(self.manifests.values())
 
     @cached_property
     def machines(self) -> list[str]:
@@ -82,7 +88,7 @@ def _sources(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, list[
     records = folder.absolute().parents[1] / "sources"
     codes = _distinct(str(each.get("code", "")) for each in manifests.values())
     files = [path for code in codes if (path := records / f"{code}.json").is_file()]
-    return _grouped(item for path in files for item in _json(path).items())
+    return grouped(item for path in files for item in _json(path).items())
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -101,13 +107,6 @@ def _manifests(path: Path) -> Iterator[tuple[str, Manifest]]:
     for artifact, manifest in whole.get("artifacts", {}).items():
         shared = {name: whole[name][manifest[name]] if name in manifest else {} for name in SHARED}
         yield artifact, manifest | shared
-
-
-def _grouped(items: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
-    groups: dict[str, set[str]] = {}
-    for name, value in items:
-        groups.setdefault(name, set()).add(value)
-    return {name: sorted(values) for name, values in sorted(groups.items())}
 
 
 def _distinct(texts: Iterator[str]) -> list[str]:

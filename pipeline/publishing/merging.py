@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.publishing.comparison import flat
 from pipeline.publishing.finished import FinishedReport
 from pipeline.reporting.analysis.load import KINDS
 from pipeline.reporting.analysis.metrics import Measure, measures_of
+from pipeline.reporting.analysis.provenance import flat
 
 CELL = ["report", "teacher", "student", "method"]
 MEASURED_BY = ("data", "tokens")  # stages whose content decides what a score means

@@ -7,19 +7,6 @@ from typing import Any
 
 from pipeline.artifacts import checksums
 
-STAGES = (
-    "evals",
-    "students",
-    "choices",
-    "starts",
-    "teachers",
-    "models",
-    "caches",
-    "texts",
-    "tokens",
-    "data",
-    "tokenizers",
-)
 # the file that makes the artifacts of a folder
 STAGE_FILES = {
     folder: f"pipeline/stages/{name}.py"
@@ -37,6 +24,7 @@ STAGE_FILES = {
         "tokenizers": "train_tokenizer",
     }.items()
 }
+STAGES = tuple(STAGE_FILES)  # from the last to the first
 # what many artifacts have in common
 SHARED = ("settings", "versions", "machine", "checkout")
 # where an input of a role is looked for first; ids hold a digest, so no other stage has the same
@@ -129,6 +117,27 @@ def compact(manifests: Manifests, without: Iterable[str] = ()) -> dict[str, Any]
 
 def _sorted_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def flat(value: object, path: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted paths."""
+    if not isinstance(value, Mapping) or not value:
+        return {path: value}
+    parts = (flat(inner, f"{path}.{key}".lstrip(".")) for key, inner in value.items())
+    return {name: inner for part in parts for name, inner in part.items()}
+
+
+def grouped(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The different values of each name, such as the versions of each library: ideally one."""
+    groups: dict[str, set[str]] = {}
+    for name, value in items:
+        groups.setdefault(name, set()).add(value)
+    return {name: sorted(values) for name, values in sorted(groups.items())}
+
+
+def library_versions(manifests: Iterable[Manifest]) -> dict[str, list[str]]:
+    """The versions of each library that jobs used."""
+    return grouped(item for each in manifests for item in each.get("versions", {}).items())
 
 
 def write(path: Path, manifests: Manifests) -> None:

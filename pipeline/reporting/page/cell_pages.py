@@ -203,15 +203,9 @@ def _id(path: str) -> str:
 
 def _settings(inputs: ReportInputs, model: str) -> dict[str, str]:
     """The settings of a training but for its seed, which is not that of the cell's others."""
-    settings = inputs.manifests[model].get("settings")
-    settings = settings if isinstance(settings, dict) else {}
-    return {key: text for key, text in flat(settings) if key != "seed"}
-
-
-def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as dotted names and texts, without empty ones."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+    settings = provenance.flat(inputs.manifests[model].get("settings", {}))
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in settings.items()
+        if key != "seed" and value not in (None, {})
+    }

@@ -1,10 +1,13 @@
 """The report as one page that opens from disk, without a network."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -12,15 +15,14 @@ from markupsafe import Markup
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting import web
 from pipeline.reporting.analysis import origin, provenance, summary
-from pipeline.reporting.analysis.findings import Comparisons, Finding
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
-from pipeline.reporting.page.images import image_address
 from pipeline.reporting.page.method_pages import MethodPage
 from pipeline.reporting.page.primary_table import PrimaryTable
 from pipeline.reporting.plots.figures import Plot
@@ -42,6 +44,7 @@ TEMPLATES = jinja2.Environment(
 )
 TEMPLATES.filters |= {"explained": explained, "term": term_in}
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
+PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # signs that a data address and an attribute hold unquoted
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
 
@@ -84,6 +87,12 @@ def image(plot: Plot, wide: bytes, narrow: bytes) -> Image:
     return Image(plot.name, plot.title, plot.caption, image_address(wide), narrow_address)
 
 
+def image_address(svg: bytes) -> Markup:
+    """An SVG as the address of an image; empty without one."""
+    text = re.sub(r"\s*\n\s*", " ", svg.decode())
+    return Markup(f"data:image/svg+xml,{quote(text, safe=PLAIN)}" if svg else "")
+
+
 @dataclass
 class Numbering:
     """Numbers of tables and figures: the same whatever is open in the page."""
@@ -94,14 +103,6 @@ class Numbering:
         """The next number of a kind, as "Table 3" or "Table S1"."""
         self.last[kind] = self.last.get(kind, 0) + 1
         return f"{kind}{self.last[kind]}"
-
-
-@dataclass(frozen=True)
-class PairFindings:
-    """The findings for a teacher and student."""
-
-    title: str
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def render(
         verdicts=verdicts(results, contents.comparisons),
         primary=PrimaryTable(results, contents.comparisons, notes(settings)),
         cell_count=len(inputs.grid) + len(settings.missing),
-        pairs=[_pair_findings(contents, pair) for pair in results.pairs],
+        findings=groupby(
+            contents.comparisons.findings, lambda finding: pair_title(finding.pair, contents.sizes)
+        ),
         limits=limits(settings, inputs, results, contents.comparisons),
         sections=contents.sections,
         as_data=data,
@@ -142,7 +145,7 @@ def render(
         card=inputs.data_card,
         sources=sources_of(inputs.data_card),
         token_examples=inputs.token_examples,
-        versions=library_versions(inputs.evaluation_manifests),
+        versions=provenance.library_versions(inputs.evaluation_manifests.values()),
     )
     return inert(html)
 
@@ -175,17 +178,3 @@ def configuration(settings: ReportSettings) -> str:
     """The experiment's configuration as JSON, its keys in the order of the file."""
     config = json.loads(settings.given) if settings.given else settings.config
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-
-
-def _pair_findings(contents: Contents, pair: Pair) -> PairFindings:
-    findings = (finding for finding in contents.comparisons.findings if finding.pair == pair)
-    return PairFindings(pair_title(pair, contents.sizes), tuple(findings))
-
-
-def library_versions(manifests: provenance.Manifests) -> dict[str, list[str]]:
-    """The versions of each library that evaluations used: ideally one."""
-    versions: dict[str, set[str]] = {}
-    for manifest in manifests.values():
-        for library, version in manifest.get("versions", {}).items():
-            versions.setdefault(library, set()).add(version)
-    return {library: sorted(seen) for library, seen in sorted(versions.items())}
