@@ -1,13 +1,13 @@
 """The table of the first screen: methods by primary measures, best first."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.analysis.verdict import not_worse_than_best
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import MISSING
@@ -39,7 +39,22 @@ class Column:
     """A measure under some pairs of teacher and student."""
 
     measure: Measure
-    pairs: tuple[Pair, ...]
+    values: Mapping[str, float]  # by method, of those that every pair has
+    teacher: float | None
+    tied: Set[str]  # methods that no test finds worse than the best
+
+    def cell(self, label: str) -> PrimaryCell:
+        """The cell of a method."""
+        value = self.values.get(label)
+        return PrimaryCell(self.text(value), self._is_best(value), label in self.tied)
+
+    def text(self, value: float | None) -> str:
+        """The value as it is shown."""
+        return MISSING if value is None else self.measure.format(value)
+
+    def _is_best(self, value: float | None) -> bool:
+        best = max if self.measure.metric.higher_is_better else min
+        return len(self.values) > 1 and value == best(self.values.values())
 
 
 @dataclass(frozen=True)
@@ -66,90 +81,71 @@ class PrimaryTable:
 
     def _is_complete(self, pair: Pair) -> bool:
         """Whether every method was measured, so that means over pairs are of the same ones."""
-        return all(
-            (self._rows.get((pair, label)), measure) in self.results.means
-            for label in self.results.labels
-            for measure in self.measures
-        )
+        labels = set(self.results.labels)
+        return all(labels == self._means(pair, measure).keys() for measure in self.measures)
 
-    @cached_property
-    def _rows(self) -> Mapping[tuple[Pair, str], Row]:
-        methods = self.results.methods
-        return {(pair, row.label): row for pair, rows in methods.items() for row in rows}
+    def _means(self, pair: Pair, measure: Measure) -> dict[str, float]:
+        means = self.results.means_by_row(self.results.methods[pair], measure)
+        return {row.label: mean.value for row, mean in means.items()}
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """The columns of numbers."""
         groups = self.groups.values()
-        return tuple(Column(measure, pairs) for measure in self.measures for pairs in groups)
+        return tuple(self._column(measure, pairs) for measure in self.measures for pairs in groups)
+
+    def _column(self, measure: Measure, pairs: Sequence[Pair]) -> Column:
+        means = [self._means(pair, measure) for pair in pairs]
+        common = [label for label in means[0] if all(label in of_pair for of_pair in means)]
+        values = {label: fmean(of_pair[label] for of_pair in means) for label in common}
+        leaders = [
+            {
+                row.label
+                for row in not_worse_than_best(self.results, self.comparisons, pair, measure)
+            }
+            for pair in pairs
+            if self.comparisons.differences.get((pair, measure))
+        ]
+        tied = set.intersection(*leaders) if leaders else set()
+        return Column(measure, values, self._teacher(measure, pairs), tied)
+
+    def _teacher(self, measure: Measure, pairs: Sequence[Pair]) -> float | None:
+        """The mean of the teachers' own values, where they have a meaning."""
+        teachers = [
+            mean.value
+            for pair in pairs
+            for row, mean in self.results.means_by_row(
+                self.results.references[pair], measure
+            ).items()
+            if row.kind == "teacher"
+        ]
+        is_known = len(teachers) == len(pairs) and not measure.metric.relative_to_teacher
+        return fmean(teachers) if is_known else None
 
     def methods(self) -> Iterator[PrimaryRow]:
         """A row for each method, the best on the first measure first."""
-        values = {label: self._values(label) for label in self.results.labels}
-        best = [self._best(column, values) for column in self.columns]
-        leaders = [self._not_worse(column) for column in self.columns]
-        names = {row.label: row.method for row in self._rows.values()}
-        for label in sorted(values, key=lambda label: self._place(values[label])):
-            of_column = zip(self.columns, values[label], best, leaders, strict=True)
-            cells = (
-                PrimaryCell(_text(column, value), value == highest, label in tied)
-                for column, value, highest, tied in of_column
-            )
-            name = names[label]
-            note = self.missing.get(name, "")
-            yield PrimaryRow(label, anchors.of_method(name), tuple(cells), note)
+        rows = {row.label: row for rows in self.results.methods.values() for row in rows}
+        for label in sorted(self.results.labels, key=self._place):
+            cells = tuple(column.cell(label) for column in self.columns)
+            method = rows[label].method
+            note = self.missing.get(method, "")
+            yield PrimaryRow(label, anchors.of_method(method), cells, note)
         empty = (PrimaryCell(MISSING),) * len(self.columns)
-        for name, note in self.missing.items():
-            if name not in names.values():
-                yield PrimaryRow(name, "", empty, note)
+        for method, note in self.missing.items():
+            if method not in {row.method for row in rows.values()}:
+                yield PrimaryRow(method, "", empty, note)
 
-    def _values(self, label: str) -> list[float | None]:
-        return [
-            self._mean([self._rows.get((pair, label)) for pair in column.pairs], column.measure)
-            for column in self.columns
-        ]
-
-    def _mean(self, rows: Iterable[Row | None], measure: Measure) -> float | None:
-        means = [self.results.means.get((row, measure)) if row else None for row in rows]
-        known = [mean.value for mean in means if mean]
-        return fmean(known) if known and len(known) == len(means) else None
-
-    def _best(self, column: Column, values: Mapping[str, list[float | None]]) -> float | None:
-        index = self.columns.index(column)
-        known = [value for of_method in values.values() if (value := of_method[index]) is not None]
-        best = max if column.measure.metric.higher_is_better else min
-        return best(known) if len(known) > 1 else None
-
-    def _not_worse(self, column: Column) -> set[str]:
-        """The methods that no test finds worse than the best, in any of the column's pairs."""
-        groups = [
-            not_worse_than_best(self.results, self.comparisons, pair, column.measure)
-            for pair in column.pairs
-            if self.comparisons.differences.get((pair, column.measure))
-        ]
-        labels = [{row.label for row in rows} for rows in groups]
-        return set.intersection(*labels) if labels else set()
-
-    def _place(self, values: list[float | None]) -> float:
+    def _place(self, label: str) -> float:
         """The mean on the first measure, so that the best is lowest and a missing one last."""
-        known = [value for value in values[: len(self.groups)] if value is not None]
+        first = self.columns[: len(self.groups)]
+        known = [column.values[label] for column in first if label in column.values]
         sign = -1 if self.measures[0].metric.higher_is_better else 1
         return sign * fmean(known) if known else float("inf")
 
     def teacher(self) -> PrimaryRow:
-        """The teachers' own values, where they have a meaning."""
-        teachers = {
-            pair: next((row for row in rows if row.kind == "teacher"), None)
-            for pair, rows in self.results.references.items()
-        }
-        values = (
-            None
-            if column.measure.metric.relative_to_teacher
-            else self._mean([teachers[pair] for pair in column.pairs], column.measure)
-            for column in self.columns
-        )
-        cells = zip(self.columns, values, strict=True)
-        return PrimaryRow("teacher", "", tuple(PrimaryCell(_text(*cell)) for cell in cells))
+        """The teachers' own values."""
+        cells = (PrimaryCell(column.text(column.teacher)) for column in self.columns)
+        return PrimaryRow("teacher", "", tuple(cells))
 
     @property
     def caption(self) -> str:
@@ -171,7 +167,3 @@ class PrimaryTable:
     def left_out(self) -> int:
         """How many pairs are in none of its columns."""
         return len(self.results.pairs) - sum(len(pairs) for pairs in self.groups.values())
-
-
-def _text(column: Column, value: float | None) -> str:
-    return MISSING if value is None else column.measure.format(value)
