@@ -9,6 +9,7 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.provenance import Manifests
 from pipeline.reporting.analysis.scores import Results
+from pipeline.reporting.analysis.searches import Search, how_chosen, searches
 from pipeline.reporting.analysis.summary import counted
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
@@ -25,8 +26,7 @@ def limits(
         *limits_of_missing_cells(settings),
         *limits_of_seeds(comparisons),
         *limits_of_tests(comparisons),
-        "One data set, one protocol and one set of hyperparameters for each method: with other "
-        "data, a longer budget or a search for each method the order may differ.",
+        *limits_of_protocol(searches(inputs, results)),
         *limits_of_methods(settings.methods),
         *limits_of_measures(results.measures),
         *limits_of_choices(settings.primary, results.ranked_measures),
@@ -34,6 +34,26 @@ def limits(
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
         *limits_of_costs(inputs.manifests),
     ]
+
+
+def limits_of_protocol(found: Sequence[Search]) -> Iterator[str]:
+    """The limits of one data set and one protocol, and of a search for settings."""
+    if not found:
+        yield (
+            "One data set, one protocol and one set of hyperparameters for each method: with other "
+            "data, a longer budget or a search for each method the order may differ."
+        )
+        return
+    yield (
+        "One data set and one protocol: with other data, a longer budget or a wider search the "
+        f"order may differ. {how_chosen(found)}"
+    )
+    at_edge = dict.fromkeys(search.row.label for search in found if search.edges)
+    if at_edge:
+        yield (
+            f"The chosen setting of {', '.join(at_edge)} lies at the edge of what was tried: a "
+            "value beyond it may be better, and these methods may be shown below their best."
+        )
 
 
 def limits_of_missing_cells(settings: ReportSettings) -> Iterator[str]:

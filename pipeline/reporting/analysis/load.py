@@ -1,7 +1,7 @@
 """Reads all inputs of a report, and refuses damaged files by name."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from pipeline.reporting.analysis.token_examples import TokenExample
 from pipeline.runtime import costs
 from pipeline.runtime.costs import JobCost
 from pipeline.runtime.inert import inert_line
+from pipeline.settings.tuning import Choice, read_choice
 
 WITH_COSTS = ("students/", "starts/", "teachers/", "texts/", "caches/", "evals/")
 KINDS = ("teacher", "untrained", "start", "method")
@@ -53,6 +54,7 @@ class ReportInputs:
     manifests: provenance.Manifests  # of the evaluations and all their inputs, by "stage/id"
     data_card: Mapping[str, object]
     token_examples: Sequence[TokenExample] = ()
+    choices: Mapping[str, Choice] = field(default_factory=dict)  # of settings, by "stage/id"
 
 
 def read_grid(path: Path) -> pd.DataFrame:
@@ -110,6 +112,11 @@ def read_inputs(
         manifests=manifests,
         data_card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
         token_examples=token_examples.read(results / "tokens" / tokens_id) if tokens_id else (),
+        choices={
+            path: _read(read_choice, results / path)
+            for path in manifests
+            if path.startswith("choices/")
+        },
     )
 
 

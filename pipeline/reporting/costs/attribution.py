@@ -2,7 +2,8 @@
 
 The manifests say what a training was made from. In full, it pays for all of that, as if no other
 training used it; amortised, a job is divided evenly among the trainings of the grid that use it, so
-that over these trainings each job is paid once. No training pays for evaluations.
+that over these trainings each job is paid once. The trials of a search are such jobs, for the
+students that are trained at what was chosen. No training pays for evaluations.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,8 +15,10 @@ import pandas as pd
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.scores import Results, Row
+from pipeline.reporting.analysis.searches import choice_path, trial_paths
 
 STAGES = ("teachers/", "starts/", "texts/", "caches/", "students/")  # those that run models
+PASSED_ON = ("choices/",)  # those that cost nothing but what they were made from
 SUMS = (
     "seconds",
     "device_seconds",
@@ -29,6 +32,7 @@ SUMS = (
 MEMORY = "peak_memory_bytes"  # the highest peak: memory is neither added up nor divided
 QUANTITIES = (*SUMS, MEMORY)
 OWN, IN_FULL, AMORTISED = ACCOUNTS = ("own", "in full", "amortised")
+TUNING = "tuning"  # the account of a training's trials, where its settings were tuned
 VALIDATION = ("step", "seconds", "flops", "validation_nll_nats")
 
 
@@ -48,6 +52,7 @@ class CostData:
     jobs: pd.DataFrame  # costs of each job by path, and how many trainings it was run for
     costs: pd.DataFrame  # QUANTITIES of each training by (account, path)
     validations: Mapping[str, Mapping[str, np.ndarray]]  # by path, where NLL was measured
+    trials: frozenset[str] = frozenset()  # paths of what was trained only for a choice
 
     def trained(self, row: Row) -> Mapping[int, str]:
         """The trainings of a row of the main table, by seed."""
@@ -66,6 +71,9 @@ def collect_costs(inputs: ReportInputs, results: Results, sizes: Mapping[str, in
         IN_FULL: _total(used, jobs).reindex(paths),
         AMORTISED: _total(used, _shares(jobs)).reindex(paths),
     }
+    trials = _trials(inputs.manifests, paths)
+    if len(trials):
+        costs[TUNING] = _total(trials, jobs).reindex(paths)
     return CostData(
         inputs,
         results,
@@ -75,6 +83,7 @@ def collect_costs(inputs: ReportInputs, results: Results, sizes: Mapping[str, in
         jobs,
         pd.concat(costs, names=["account", "path"]),
         {path: _validations(inputs, path) for path in paths},
+        frozenset(trials["job"]),
     )
 
 
@@ -134,6 +143,18 @@ def _used_jobs(
     return pd.DataFrame(pairs, columns=["training", "job"])
 
 
+def _trials(
+    manifests: Mapping[str, Mapping[str, object]], trainings: Iterable[str]
+) -> pd.DataFrame:
+    """A row for each training and each trial that its settings were chosen from."""
+    pairs = [
+        (training, trial)
+        for training in trainings
+        for trial in trial_paths(manifests, choice_path(manifests, training))
+    ]
+    return pd.DataFrame(pairs, columns=["training", "job"])
+
+
 def _upstream(
     job: str,
     manifests: Mapping[str, Mapping[str, object]],
@@ -144,13 +165,14 @@ def _upstream(
         before: list[frozenset[str] | None] = []
         inputs = manifests[job].get("inputs", {})
         for role, path in inputs.items() if isinstance(inputs, dict) else ():
-            if path.startswith(STAGES):
+            if path.startswith((*STAGES, *PASSED_ON)):
                 before.append(_upstream(path, manifests, upstream))
             elif provenance.is_lost(role, path, manifests):
                 before.append(None)
         known = [jobs for jobs in before if jobs is not None]
         complete = len(known) == len(before)
-        upstream[job] = frozenset({job}).union(*known) if complete else None
+        itself = frozenset({job} if job.startswith(STAGES) else ())
+        upstream[job] = itself.union(*known) if complete else None
     return upstream[job]
 
 

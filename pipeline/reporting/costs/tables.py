@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.reporting.analysis.load import CELL
 from pipeline.reporting.analysis.scores import Row
+from pipeline.reporting.analysis.searches import choice_path, trial_paths
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
     IN_FULL,
@@ -16,6 +17,7 @@ from pipeline.reporting.costs.attribution import (
     OWN,
     QUANTITIES,
     STAGES,
+    TUNING,
     CostData,
     job_costs,
     total,
@@ -39,6 +41,10 @@ ACCOUNTING = (
     "and cache, and students that label for it, as if no other method were run. Amortised: a job "
     "that several trainings of the grid use is divided evenly among them. A student that needs no "
     f"teacher is trained once and listed under each. {MISSING}: not measured."
+)
+TUNED = (
+    " Tuning: the trials that its settings were chosen from, which are in the full and the "
+    "amortised cost, too."
 )
 SHARED = (
     "Jobs that several trainings use, or that a training needs besides itself; how many trainings "
@@ -92,6 +98,7 @@ def cost_table(data: CostData) -> Table:
     known = data.jobs.columns[data.jobs.notna().any()]
     measured = [column for column in columns if column.quantity in known]
     caption = f"Means over training seeds, own time ± standard deviation. {ACCOUNTING}"
+    caption += TUNED if data.trials else ""
     return _method_table("cost", caption, measured, data)
 
 
@@ -105,7 +112,7 @@ def token_table(data: CostData) -> Table:
 
 
 def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: CostData) -> Table:
-    shown = [(column, account) for column in columns for account in column.accounts]
+    shown = [(column, account) for column in columns for account in _accounts(column, data)]
     rows = [row for of_pair in data.results.methods.values() for row in of_pair]
     costs = _costs_by_method(data)
     records = {row: list(_records(row, shown, costs)) for row in rows}
@@ -127,6 +134,12 @@ def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: 
     table = pair_table(name, caption, headings, by_pair, data.sizes, frame)
     assert table is not None  # a grid has methods
     return table
+
+
+def _accounts(column: CostColumn, data: CostData) -> tuple[str, ...]:
+    """The accountings of a column; one more where settings were tuned."""
+    is_in_all = column.accounts == ACCOUNTS
+    return (*column.accounts, TUNING) if data.trials and is_in_all else column.accounts
 
 
 def _costs_by_method(data: CostData) -> pd.DataFrame:
@@ -158,11 +171,12 @@ def _records(
 def shared_cost_table(data: CostData) -> Table:
     """A row for each job that trainings share, for the evaluations, and for the whole grid."""
     trained = set(data.trainings["path"])
-    shared = data.jobs[~data.jobs.index.isin(trained)]
+    shared = data.jobs[~data.jobs.index.isin(trained | data.trials)]
     evaluations = _evaluation_costs(data)
     everything = total(pd.concat([data.jobs, *evaluations.values()]))
     groups = (
         ("Run for trainings", [_job_row(path, data) for path in sorted(shared.index, key=_order)]),
+        ("Trials of searches", list(_search_rows(data))),
         ("Evaluations", [SharedRow(name, total(jobs)) for name, jobs in evaluations.items()]),
         ("The grid", [SharedRow("all jobs, each once", everything)]),
     )
@@ -196,6 +210,18 @@ class SharedRow:
     name: str
     costs: Mapping[str, float]  # by the quantities of OF_JOB
     trainings: int = 0
+
+
+def _search_rows(data: CostData) -> Iterator[SharedRow]:
+    """The trials of each search together."""
+    students: dict[str, int] = {}
+    for path in dict.fromkeys(data.trainings["path"]):
+        if choice := choice_path(data.inputs.manifests, path):
+            students[choice] = students.get(choice, 0) + 1
+    for choice, count in students.items():
+        paths = list(trial_paths(data.inputs.manifests, choice))
+        name = f"{len(paths)} trials of {choice.partition('/')[2]}"
+        yield SharedRow(name, total(data.jobs.reindex(paths)), count)
 
 
 def _order(path: str) -> tuple[int, str]:

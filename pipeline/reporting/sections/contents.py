@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Results
+from pipeline.reporting.analysis.searches import how_chosen, searches
 from pipeline.reporting.costs.attribution import IN_FULL, collect_costs
 from pipeline.reporting.costs.crossovers import crossover_table
 from pipeline.reporting.costs.equal_budget import equal_cost_table, equal_steps_table
@@ -14,12 +15,14 @@ from pipeline.reporting.costs.tables import cost_table, shared_cost_table, token
 from pipeline.reporting.plots import differences, overall, scores, training
 from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
 from pipeline.reporting.plots.figures import Plot
+from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
 from pipeline.reporting.sections.score_tables import main_table, slice_table
+from pipeline.reporting.sections.tuning import tuning_table
 from pipeline.settings.report import ReportSettings
 
 PANELS = 48  # of a figure, about
@@ -95,6 +98,16 @@ def sections(
         "whether a gain holds on every part of a task",
     )
     yield cost_section(inputs, results, sizes, comparisons)
+    found = searches(inputs, results)
+    chosen = tuning_table(inputs, found, sizes)
+    yield Section(
+        "tuning",
+        "Search for settings",
+        [chosen] if chosen else (),
+        _plots(lambda: sensitivity_plot(found, few, sizes)),
+        about="what was tried for each method, what was chosen, and how much it matters",
+        note=how_chosen(found),
+    )
     published = published_table(settings, results)
     yield Section(
         "published",

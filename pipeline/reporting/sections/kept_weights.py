@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from pipeline.artifacts.validations import MEASURES, ValidationMeasure, kept_position
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.model_sizes import student_ids
 from pipeline.reporting.analysis.scores import Results, Row
@@ -18,12 +18,6 @@ from pipeline.reporting.render.table import (
     text_cell,
 )
 
-# column of the steps, its unit, and whether greater is better, for each `training.keep_by`
-MEASURES = {
-    "nll": ("validation_nll_nats", "nats/token", False),
-    "rouge_l": ("validation_rouge_l", "0-100", True),
-}
-TITLES = {"nll": "held-out NLL", "rouge_l": "ROUGE-L"}
 CAPTION = (
     "The optimizer step whose weights were kept and evaluated, for each training seed: the best of "
     "the validations on the way. A step that is the last of all says that a longer training might "
@@ -36,7 +30,7 @@ class Kept:
     """The step that one training seed kept."""
 
     row: Row
-    measure: str
+    measure: ValidationMeasure
     step: int
     steps: int
     value: float
@@ -67,17 +61,10 @@ def _of(inputs: ReportInputs, row: Row) -> Iterator[Kept]:
     for id in student_ids(inputs, row):
         training = inputs.manifests[inputs.model_folders[id]]["settings"]["training"]
         if training.get("keep") == "best":
-            column, _, is_greater_better = MEASURES[training["keep_by"]]
-            steps = inputs.training_steps[id]
-            values = steps[column] if is_greater_better else -steps[column]
-            best = int(np.nanargmax(values))  # the first of several, as in training
-            yield Kept(
-                row,
-                training["keep_by"],
-                int(steps["step"][best]),
-                len(values),
-                float(steps[column][best]),
-            )
+            measure, steps = MEASURES[training["keep_by"]], inputs.training_steps[id]
+            best = kept_position(steps, training["keep_by"])
+            value = float(steps[measure.column][best])
+            yield Kept(row, measure, int(steps["step"][best]), len(steps["step"]), value)
 
 
 def _cells(seeds: list[Kept]) -> tuple[Cell, ...]:
@@ -87,7 +74,7 @@ def _cells(seeds: list[Kept]) -> tuple[Cell, ...]:
     return (
         method_cell(seeds[0].row),
         text_cell(f"{steps} of {seeds[0].steps:,}"),
-        text_cell(TITLES[seeds[0].measure]),
+        text_cell(seeds[0].measure.title),
     )
 
 
@@ -97,8 +84,8 @@ def _record(seed: Kept) -> dict[str, object]:
         "student": seed.row.student,
         "method": seed.row.method,
         "label": seed.row.label,
-        "metric": MEASURES[seed.measure][0],
-        "unit": MEASURES[seed.measure][1],
+        "metric": seed.measure.column,
+        "unit": seed.measure.unit,
         "step": seed.step,
         "steps": seed.steps,
         "value": seed.value,
