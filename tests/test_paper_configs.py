@@ -16,6 +16,7 @@ from pipeline.settings.data import DataSettings, Hub
 from workflow.commands import protocol_sizes
 from workflow.config.validate import resolved_method, validate
 from workflow.grid.grid import Grid
+from workflow.grid.tuning import trials_of
 from workflow.resources.estimates import workload_of
 from workflow.resources.fit import least_mb
 from workflow.resources.machine import GPU_SPEED, Machine
@@ -34,7 +35,8 @@ ATKD_BASES = {  # what ATKD is told of the loss that it stands on
     "jsd": {"base": "jsd", "reverse": False},
 }
 STUDENTS = {
-    "gpt2_dolly": 7 * 3 * 3 + 3 * 3,  # methods, students, seeds; three more for the smallest
+    # methods, students, seeds; three more for the smallest; six trials with one seed for each
+    "gpt2_dolly": (7 * 3 + 3) * (3 + 6),
     "opt_dolly": 7 * 3 * 3,
     "openllama_dolly": 8 * 3,
     "opt_alpaca": 13 * 4 * 3 + 3,  # methods, teachers, seeds; SFT has no teacher
@@ -107,6 +109,19 @@ def test_openllama_is_trained_with_lora_as_in_its_papers():
     assert all(training["lora"] == papers for training in trained)
     teacher = grid.teacher("openllama_7b")
     assert least_mb(workload_of(grid, teacher), Machine(80_000)) < 40_000
+
+
+def test_gpt2_searches_rates_and_batch_sizes_for_each_method_as_switch_does():
+    grid = Grid(validate(CONFIGS["gpt2_dolly"]))
+    for cell in (cell for cell in grid.cells if cell.kind == "method"):
+        budgets = [trial.settings["training"] for trial in trials_of(cell.model)]
+        tried = {(budget["learning_rate"], budget["batch_size"]) for budget in budgets}
+        assert len(budgets) == len(tried) == 6
+        assert {budget["keep_by"] for budget in budgets} == {"rouge_l"}
+        if cell.method == "minillm":
+            assert (5e-6, 32) in tried  # its published rate
+        else:
+            assert tried == {(rate, size) for rate in (5e-4, 1e-4, 5e-5) for size in (8, 16)}
 
 
 @pytest.mark.parametrize("name", DOLLY)

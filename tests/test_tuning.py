@@ -11,7 +11,10 @@ from test_plan import asked, steps
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
-from pipeline.settings.tuning import ChoiceSettings, read_choice
+from pipeline.reporting.analysis.limits import limits_of_protocol
+from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.searches import Search
+from pipeline.settings.tuning import Choice, ChoiceSettings, TriedSetting, read_choice
 from pipeline.stages.choose import choose
 from workflow.config.trials import trials
 from workflow.config.validate import ConfigError, validate
@@ -217,6 +220,29 @@ def test_a_trial_without_a_finite_score_is_never_chosen(tmp_path: Path):
         chosen(folders[2:])
 
 
+def search(chosen: float, others: list[float]) -> Search:
+    """A search in which one rate has the best score."""
+    rates = sorted([chosen, *others])
+    tried = [
+        TriedSetting(values={"learning_rate": rate}, scores={7: score}, mean=score)
+        for rate in rates
+        for score in [1.0 if rate == chosen else 2.0]
+    ]
+    choice = Choice(choose_by="nll", tried=tried, chosen=rates.index(chosen), settings={})
+    return Search(Pair("large", "small"), Row("method", "large", "small", "sft", "sft"), choice, ())
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():
+    assert search(0.1, [0.2, 0.3]).edges == ("lowest learning_rate",)
+    assert search(0.3, [0.2, 0.1]).edges == ("highest learning_rate",)
+    assert search(0.2, [0.1, 0.3]).edges == ()
+    flagged = " ".join(limits_of_protocol([search(0.1, [0.2, 0.3])]))
+    assert "The chosen setting of sft lies at the edge of what was tried" in flagged
+    inside = " ".join(limits_of_protocol([search(0.2, [0.1, 0.3])]))
+    assert "3 trials for each of the training seeds 7" in inside
+    assert "edge" not in inside
+
+
 @pytest.mark.xdist_group("chain")
 def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, tiny: dict[str, Any]):
     config = tuned(tiny, SEARCH, methods={"sft": None})
@@ -237,6 +263,19 @@ def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, ti
     assert taken.max() == pytest.approx(1e-2)
     manifest = json.loads((chain.folder / final.path / "manifest.json").read_text())
     assert manifest["chosen"] == choice.settings
+
+    # the report shows what was tried, and scores nothing but the student that followed
+    tables = chain.folder / "results/tuned/report/tables"
+    shown = pd.read_parquet(tables / "tuning.parquet")
+    assert shown["is_chosen"].tolist() == [False, True, False]
+    assert not shown["is_at_edge"].any()
+    scores = pd.read_parquet(tables.parent / "scores.parquet")
+    assert set(scores["id"]) == {each.id for each in grid.evaluations.values()}
+    costs = pd.read_parquet(tables / "cost.parquet").set_index(["account", "quantity"])["value"]
+    files = [chain.folder / each.path / "cost.json" for each in trials_of(final)]
+    trained = [json.loads(file.read_text()) for file in files]
+    assert costs["tuning", "flops"] == pytest.approx(sum(each["flops"] for each in trained))
+    assert costs["in full", "flops"] > costs["tuning", "flops"] + costs["own", "flops"]
 
     # a method that is added costs its trials, its choice and its student, and no other job
     more = steps(chain, tuned(tiny, SEARCH))

@@ -122,6 +122,7 @@ def _unequal_numbers(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
 
 def measure_faults(tuning: Tuning, row: str, trainings: Iterable[Training]) -> Iterator[str]:
     """Trainings of a row that don't take the measure by which its settings are chosen."""
+    sizes = (tuning.common | tuning.methods.get(row, {})).get("batch_size", [])
     for training in trainings:
         if not training.validations:
             yield (
@@ -133,7 +134,7 @@ def measure_faults(tuning: Tuning, row: str, trainings: Iterable[Training]) -> I
                 f"tuning.choose_by = 'rouge_l': the training of {row} doesn't measure it; allowed: "
                 "'nll', or training.keep = 'best' and training.keep_by = 'rouge_l'"
             )
-        elif "batch_size" in (*tuning.common, *tuning.methods.get(row, ())) and training.steps:
+        elif training.steps and len(sizes) > 1:
             yield (
                 f"tuning.batch_size: the training of {row} has a number of steps, and a larger "
                 "batch would be more training; allowed: training.epochs"

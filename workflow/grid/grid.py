@@ -209,10 +209,7 @@ class Grid:
     def student(
         self, name: str, student: str, teacher: str, seed: int, trial: Trial | None = None
     ) -> Artifact:
-        """A student trained by one method, at the settings of a trial or, where any, the chosen.
-
-        Its id has no teacher where the method needs none.
-        """
+        """A student trained by one method: at a trial's settings, its row's, or the chosen."""
         method, run = self.method(name), StudentRun(name, student, teacher, seed, trial)
 
         def train(texts: Sequence[Artifact], *stage: str) -> Artifact:
