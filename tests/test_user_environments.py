@@ -97,10 +97,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(chain: Copy, closed: str, tm
 
 
 def test_what_the_machine_refuses_is_one_line_with_a_way_out(chain: Copy):
-    done = ran(chain, *DISTILBENCH, "status", "tiny.json", shell="exec >/dev/full")
+    done = ran(chain, *DISTILBENCH, "methods", shell="exec >/dev/full")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: [Errno 28] No space left on device; make room")
-    files = ran(chain, *DISTILBENCH, "status", "tiny.json", shell="ulimit -n 4")
-    assert files.returncode == 1
-    assert "Too many open files" in files.stderr.splitlines()[-1]

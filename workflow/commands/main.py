@@ -51,14 +51,22 @@ def _run(module: str, options: dict[str, Any]) -> int:
         status = command.main(**options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # what is still buffered would fail once more when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return CLOSED_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
+        _drop_output()
         sys.exit(f"error: {explained(error)}")
     return status
+
+
+def _drop_output() -> None:
+    """Writes what is buffered, or drops it: it would fail once more when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
