@@ -136,6 +136,13 @@ class Copy:
         made = {one.removeprefix("results/") for one in JOB.findall(done.stdout)}
         return {one for one in made if not one.startswith(".")}
 
+    def plan(self, config: Mapping[str, Any]) -> set[str]:
+        """What `distilbench plan` lists, as `planned`; of this source, with no edit of the copy."""
+        path = self.folder / f"{config['experiment']}.json"
+        path.write_text(json.dumps(config))
+        listed = json.loads(distilbench(self.folder, "plan", path.name, "--json").stdout)["steps"]
+        return {step["output"].removeprefix("results/") for step in listed}
+
     @contextlib.contextmanager
     def edit(self, file: str, old: str, new: str, at_end: str = "") -> Iterator[None]:
         """The copy with an edit in one of its source files, for as long as it lasts."""

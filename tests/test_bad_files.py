@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +14,58 @@ import pytest
 from snaking import ROOT, Copy, saved_model
 from stage_commands import job_file
 
+from pipeline import __main__ as stages
 from pipeline.artifacts import checksums
 from pipeline.artifacts.artifact import read_json, write_json
+from pipeline.stages import command_line
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
 
-def stage(name: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
-    """The one line with which a stage refuses its input."""
+def command(name: str, settings: dict[str, Any], out: Path, **flags: Path) -> list[str]:
+    """The command line of a stage, without Python."""
     job = job_file(out.with_name(f"{out.name}.job.json"), out.name, settings, "")
     named = [part for role, path in flags.items() for part in (f"--{role}", str(path))]
-    command = [sys.executable, "-m", "pipeline", name, "--job", str(job), "--out", str(out), *named]
-    machine = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=machine, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
+    return ["pipeline", name, "--job", str(job), "--out", str(out), *named]
+
+
+def line_of(error: str, out: Path) -> str:
+    """The one line with which a stage has refused its input."""
+    assert "Traceback" not in error
     assert not out.exists()
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     return line.removeprefix("error: ")
+
+
+def stage(name: str, settings: dict[str, Any], out: Path) -> str:
+    """The refusal of a stage that runs in a process of its own."""
+    words = [sys.executable, "-m", *command(name, settings, out)]
+    machine = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=machine, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    return line_of(done.stderr, out)
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Refusal]:
+    """The refusal of a stage that runs in this process, which has its libraries loaded."""
+
+    def run(name: str, settings: dict[str, Any], out: Path, **flags: Path) -> str:
+        monkeypatch.setattr(sys, "argv", command(name, settings, out, **flags))
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(stages.main)
+        assert ended.value.code == 2
+        return line_of(capsys.readouterr().err, out)
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def from_files(path: Path, **more: object) -> dict[str, Any]:
@@ -89,55 +123,57 @@ class TestAfterTheChain:
         return {role: chain.folder / one.path for role, one in inputs}
 
     def test_a_loss_that_is_no_number_stops_at_its_step_and_batch(
-        self, grid: Grid, files: dict[str, Path], tmp_path: Path
+        self, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
         settings = grid.student("sft", "small", "large", 1).settings
         settings["training"] |= {"learning_rate": 1e30, "steps": 6}
-        line = stage("train", settings, tmp_path / "student", **files, state=tmp_path / "state")
+        line = refused("train", settings, tmp_path / "student", **files, state=tmp_path / "state")
         assert re.match(
             r"the (loss|gradient norm) is (nan|inf) at step [2-6], on the batch of exam",
             line,
         )
         assert line.endswith("a lower training.learning_rate may help")
 
-    def test_limits_that_leave_no_text_are_named(self, chain: Copy, grid: Grid, tmp_path: Path):
+    def test_limits_that_leave_no_text_are_named(
+        self, chain: Copy, grid: Grid, tmp_path: Path, refused: Refusal
+    ):
         inputs = {role: chain.folder / one.path for role, one in grid.tokens().inputs}
         limits = {"prompt_tokens": 64, "response_tokens": 2}
-        line = stage("tokenize", limits, tmp_path / "tokens", **inputs)
+        line = refused("tokenize", limits, tmp_path / "tokens", **inputs)
         assert line.startswith("all 126 train examples exceed 64 prompt or 2 response tokens")
         assert line.endswith("raise the limits in `tokens`")
 
     def test_a_start_with_another_vocabulary_than_the_texts_is_refused(
-        self, grid: Grid, files: dict[str, Path], tmp_path: Path
+        self, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
         saved_model(tmp_path / "other" / "model", {"<end>": 0, "cat": 1})
         files |= {"start": tmp_path / "other", "state": tmp_path / "state"}
         settings = grid.student("sft", "small", "large", 1).settings
-        line = stage("train", settings, tmp_path / "student", **files)
+        line = refused("train", settings, tmp_path / "student", **files)
         assert line.startswith(f"{tmp_path / 'other'} has another vocabulary (")
         assert f"than the texts in {files['tokens']} (" in line
 
     def test_more_tokens_than_a_teacher_has_cannot_be_cached(
-        self, chain: Copy, grid: Grid, tmp_path: Path
+        self, chain: Copy, grid: Grid, tmp_path: Path, refused: Refusal
     ):
         inputs = {role: chain.folder / one.path for role, one in grid.signals("large").inputs}
         inputs["state"] = tmp_path / "state"
-        line = stage("cache_teacher", {"k": 5000}, tmp_path / "cache", **inputs)
+        line = refused("cache_teacher", {"k": 5000}, tmp_path / "cache", **inputs)
         assert line == "teacher_cache.k = 5000: the vocabulary has 320 tokens"
 
     def test_a_cache_of_another_teacher_is_refused(
-        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
         mine = chain.folder / grid.signals("large").path
         foreign = shutil.copytree(mine, tmp_path / "larger-01234567")
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": foreign, "state": tmp_path / "state"}
-        line = stage("train", settings, tmp_path / "student", **files)
+        line = refused("train", settings, tmp_path / "student", **files)
         teacher = grid.teacher("large").id
         assert line.startswith(f"{foreign} holds {mine.name}, the signal of {teacher}; delete it")
 
     def test_a_cache_of_other_texts_is_refused(
-        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
         texts = shutil.copytree(files["tokens"], tmp_path / "texts-01234567")
         manifest = read_json(texts / "manifest.json") | {"id": texts.name}
@@ -145,14 +181,14 @@ class TestAfterTheChain:
         cache = chain.folder / grid.signals("large").path
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"tokens": texts, "cache": cache, "state": tmp_path / "state"}
-        line = stage("train", settings, tmp_path / "student", **files)
+        line = refused("train", settings, tmp_path / "student", **files)
         made_from = grid.tokens().id
         assert line.startswith(
             f"{cache} holds the teacher's signal for {made_from}, not for texts-"
         )
 
     def test_a_cut_off_cache_is_named(
-        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path
+        self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
         given = chain.folder / grid.signals("large").path
         cache = shutil.copytree(given, tmp_path / "results/caches" / given.name)
@@ -160,7 +196,7 @@ class TestAfterTheChain:
         shard.write_bytes(shard.read_bytes()[:100])
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": cache, "state": tmp_path / "state"}
-        line = stage("train", settings, tmp_path / "student", **files)
+        line = refused("train", settings, tmp_path / "student", **files)
         size = (given / shard.name).stat().st_size
         aside = tmp_path / "results/damaged/caches" / f"{given.name}.1"
         assert line == (

@@ -1,6 +1,7 @@
 """What a change reruns: exactly the jobs whose settings, inputs or code it touches.
 
-The tiny chain has run; each test changes something and asks Snakemake what it would do now.
+The tiny chain has run; each test changes something and asks what would be done now: Snakemake, or
+the plan where only the configuration changes (`test_plan.py` holds that both are the same).
 """
 
 import contextlib
@@ -57,22 +58,22 @@ def teachers_and_all_that_follows(one: Grid) -> set[str]:
 
 
 def test_nothing_when_nothing_changed(chain: Copy, tiny: dict[str, Any]):
-    assert chain.planned(tiny) == set()
+    assert chain.plan(tiny) == set()
 
 
 def test_a_hyperparameter_and_its_old_value_again(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
     one = grid(changed)
     student = one.student("jsd", "small", "large", 1)
-    assert chain.planned(changed) == trained_and_evaluated(one, student) | REPORT
-    assert chain.planned(edited(changed, {"methods.jsd": None})) == set()
+    assert chain.plan(changed) == trained_and_evaluated(one, student) | REPORT
+    assert chain.plan(edited(changed, {"methods.jsd": None})) == set()
 
 
 def test_a_method_more(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"methods.forward_kl": None})
     one = grid(changed)
     student = one.student("forward_kl", "small", "large", 1)
-    assert chain.planned(changed) == trained_and_evaluated(one, student) | REPORT
+    assert chain.plan(changed) == trained_and_evaluated(one, student) | REPORT
 
 
 def test_a_seed_more(chain: Copy, tiny: dict[str, Any]):
@@ -81,7 +82,7 @@ def test_a_seed_more(chain: Copy, tiny: dict[str, Any]):
     untrained, start = one.start_model("small", 2), one.start("small", 2)
     students = [one.student(method, "small", "large", 2) for method in ("sft", "jsd")]
     new = trained_and_evaluated(one, untrained, start, *students)
-    assert chain.planned(changed) == new | REPORT
+    assert chain.plan(changed) == new | REPORT
 
 
 def test_a_student_more(chain: Copy, tiny: dict[str, Any]):
@@ -90,7 +91,7 @@ def test_a_student_more(chain: Copy, tiny: dict[str, Any]):
     untrained, start = one.start_model("big", 1), one.start("big", 1)
     students = [one.student(method, "big", "large", 1) for method in ("sft", "jsd")]
     new = trained_and_evaluated(one, untrained, start, *students)
-    assert chain.planned(changed) == new | REPORT
+    assert chain.plan(changed) == new | REPORT
 
 
 def test_a_second_experiment_on_the_same_data_and_teachers(chain: Copy, tiny: dict[str, Any]):
@@ -98,12 +99,12 @@ def test_a_second_experiment_on_the_same_data_and_teachers(chain: Copy, tiny: di
     other = edited(tiny, {"experiment": "other", "methods": methods})
     one = grid(other)
     new = trained_and_evaluated(one, one.student("reverse_kl", "small", "large", 1))
-    assert chain.planned(other) == new | {"other/grid.csv", "other/report"}
+    assert chain.plan(other) == new | {"other/grid.csv", "other/report"}
 
 
 def test_another_question_to_the_checkpoints(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"evaluation.items": 5})
-    assert chain.planned(changed) == outputs(*grid(changed).evaluations.values()) | REPORT
+    assert chain.plan(changed) == outputs(*grid(changed).evaluations.values()) | REPORT
 
 
 def test_a_plot(chain: Copy, tiny: dict[str, Any]):
