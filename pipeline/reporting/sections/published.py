@@ -33,16 +33,7 @@ COLUMNS = (*TASKS, AVERAGE)
 OURS = "this experiment"
 
 
-@dataclass(frozen=True)
-class PublishedRow:
-    """The numbers of one source for one method, by task."""
-
-    source: str
-    reported_as: str
-    kind: str
-    evidence: str
-    note: str
-    numbers: Mapping[str, Published]
+Source = Mapping[str, Published]  # the numbers of one source for one method, by task
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Line:
     label: str
     ours: Mapping[str, Mean]  # by task
     row: Row | None = None  # in a line of ours
-    source: PublishedRow | None = None  # in a line of others
+    source: Source | None = None  # in a line of others
     is_of_teacher: bool = False
 
 
@@ -162,17 +153,22 @@ def _blocks(
             yield Line(row.label, ours, row)
             yield from (Line(row.label, ours, source=source) for source in sources)
     for source in _published_rows([number for number in known if number.method not in run]):
-        yield Line(source.reported_as, {}, source=source)
+        yield Line(_any(source).reported_as, {}, source=source)
 
 
-def _published_rows(known: Sequence[Published]) -> list[PublishedRow]:
+def _published_rows(known: Sequence[Published]) -> list[Source]:
     """The numbers by source, those for one method together."""
     names = list(dict.fromkeys(number.reported_as for number in known))
     by_source: dict[tuple[str, ...], dict[str, Published]] = {}
     for number in sorted(known, key=lambda number: names.index(number.reported_as)):
         key = (number.source, number.reported_as, number.kind, number.evidence, number.note)
         by_source.setdefault(key, {})[number.task] = number
-    return [PublishedRow(*key, numbers=numbers) for key, numbers in by_source.items()]
+    return list(by_source.values())
+
+
+def _any(source: Source) -> Published:
+    """One of its numbers, for all that these have in common."""
+    return next(iter(source.values()))
 
 
 def _ours(row: Row, results: Results) -> dict[str, Mean]:
@@ -195,12 +191,12 @@ def _cells(line: Line) -> tuple[Cell, ...]:
     if line.row:
         about = (method_cell(line.row), *(text_cell(text) for text in (OURS, "", "")))
         return (*about, *(_our_cell(line.ours.get(task)) for task in COLUMNS))
-    source = line.source
-    assert source  # a line is of ours or of a source
+    assert line.source  # a line is of ours or of a source
+    source = _any(line.source)
     note = f" ({source.note})" if source.note else ""
     named = f"{source.source}: {source.reported_as}{note}"
     about = (line.label, named, source.kind, EVIDENCE[source.evidence])
-    numbers = (_cell(source.numbers.get(task), line.ours.get(task)) for task in COLUMNS)
+    numbers = (_cell(line.source.get(task), line.ours.get(task)) for task in COLUMNS)
     return (*(text_cell(text) for text in about), *numbers)
 
 
@@ -220,9 +216,9 @@ def _cell(number: Published | None, ours: Mean | None) -> Cell:
 
 def _records(pair: Pair, line: Line) -> Iterator[dict[str, object]]:
     """A record for each number of a line, by task."""
+    source = _any(line.source) if line.source else None
     for task in COLUMNS:
-        ours, source = line.ours.get(task), line.source
-        number = source.numbers.get(task) if source else None
+        ours, number = line.ours.get(task), (line.source or {}).get(task)
         if number is None and (source or ours is None):
             continue
         theirs = float(number.value) if number else math.nan
