@@ -1,7 +1,7 @@
 """Tables of differences between methods, and of the smallest detectable ones."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -89,16 +89,21 @@ def _row(difference: Difference) -> tuple[Cell, ...]:
         text_cell(f"{measure.heading}, {measure.task}"),
         method_cell(difference.first),
         method_cell(difference.second),
-        number_cell(difference.seed_count, str),
-        number_cell(difference.value, measure.format),
-        number_cell(difference.interval.low, measure.format_end),
-        number_cell(difference.interval.high, measure.format_end),
+        *number_cells(difference),
         number_cell(difference.effect_size, "{:.2f}".format),
         number_cell(difference.p_value, p_text),
         number_cell(difference.adjusted_p_value, p_text),
         number_cell(difference.checkpoint_p_value, p_text),
         text_cell(difference.why_no_claim or better.label),
     )
+
+
+def number_cells(difference: Difference) -> Iterator[Cell]:
+    """Seeds, the difference and its interval."""
+    measure, interval = difference.measure, difference.interval
+    yield number_cell(difference.seed_count, str)
+    yield number_cell(difference.value, measure.format)
+    yield from (number_cell(end, measure.format_end) for end in (interval.low, interval.high))
 
 
 def difference_data(differences: Iterable[Difference]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.render.table import Cell, Group, Heading, Table, number_cell, text_cell
 from pipeline.reporting.render.units import p_text, sized
-from pipeline.reporting.sections.difference_tables import difference_data
+from pipeline.reporting.sections.difference_tables import difference_data, number_cells
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
@@ -68,10 +68,7 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
             text_cell(f"{effect.measure.heading}, {effect.measure.task}"),
             text_cell(effect.second.teacher),
             text_cell(effect.first.teacher),
-            number_cell(effect.seed_count, str),
-            number_cell(effect.value, effect.measure.format),
-            number_cell(effect.interval.low, effect.measure.format_end),
-            number_cell(effect.interval.high, effect.measure.format_end),
+            *number_cells(effect),
             number_cell(effect.p_value, p_text),
             number_cell(effect.adjusted_p_value, p_text),
             text_cell(verdict_of(effect)),
