@@ -13,6 +13,7 @@ import pytest
 from damage import cut, dangle, encircle, grow, lose, swap_for_file, swap_for_folder
 from snaking import Copy, distilbench, edited
 
+from workflow.commands.console import WIDEST
 from workflow.commands.plan import TO_DO
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
@@ -212,10 +213,21 @@ def test_people_are_told_what_changed_and_what_it_costs(chain: Copy, tiny: dict[
     assert done.returncode == TO_DO
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[0].startswith("tiny: 4 jobs to run")
-    assert any(line.startswith("methods.jsd: null -> ") for line in lines)
+    assert 'methods.jsd: null -> {"teacher_weight": 0.4}' in lines
     assert any(line.startswith("students, 1: settings changed:") for line in lines)
     assert any(line.startswith("estimated: 0.00 GPU-hours") for line in lines)
     assert asked(chain, tiny).stdout.startswith("tiny: nothing to do")
+
+
+def test_methods_that_come_and_go_are_named_and_no_configuration_is_dumped(
+    chain: Copy, tiny: dict[str, Any]
+):
+    rows = {"sft": None, "gkd": None, "js": {"method": "jsd", "teacher_weight": 0.3}}
+    lines = asked(chain, edited(tiny, {"methods": rows})).stdout.splitlines()
+    at = lines.index("configuration changes since the last report:")
+    assert lines[at + 1 : at + 3] == ["  methods: + gkd, js; - jsd", ""]
+    assert "  report, 1: settings changed: the configuration" in lines
+    assert max(map(len, lines)) <= WIDEST
 
 
 def test_seconds_are_those_measured_before(chain: Copy, tiny: dict[str, Any]):

@@ -145,7 +145,7 @@ def _search(jobs: Jobs) -> Search | None:
 
 def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
     manifest = read_manifest(RESULTS / jobs.experiment / "report")
-    return tuple(map(str, configuration_changes(manifest, jobs))) if manifest else ()
+    return tuple(configuration_changes(manifest, jobs)) if manifest else ()
 
 
 def show(plan: Plan) -> None:
@@ -162,7 +162,7 @@ def show(plan: Plan) -> None:
     if plan.changes:
         print("configuration changes since the last report:")
         print("".join(f"  {change}\n" for change in plan.changes))
-    numbers = ("run", "reused", "hours")
+    numbers = ("run", "reused", "time")
     show_table(("stage", *numbers), _stages(plan), right=numbers)
     print("\n".join(["", *_reasons(plan.steps), "", *_costs(plan)]))
 
@@ -170,14 +170,14 @@ def show(plan: Plan) -> None:
 def _stages(plan: Plan) -> list[tuple[str, ...]]:
     counts = Counter(step.stage for step in plan.steps)
     return [
-        (stage, str(counts[stage]), str(plan.reused.get(stage, 0)), f"{_hours(plan, stage):.3f}")
+        (stage, str(counts[stage]), str(plan.reused.get(stage, 0)), duration(_seconds(plan, stage)))
         for stage in dict.fromkeys([*plan.reused, *counts])
     ]
 
 
-def _hours(plan: Plan, stage: str) -> float:
+def _seconds(plan: Plan, stage: str) -> float:
     costs = (step.cost for step in plan.steps if step.stage == stage)
-    return sum(cost.seconds for cost in costs if cost) / 3600
+    return sum(cost.seconds for cost in costs if cost)
 
 
 def _reasons(steps: Sequence[Step]) -> list[str]:

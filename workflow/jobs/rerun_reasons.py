@@ -1,18 +1,22 @@
 """Why a job would run, in words, from the artifacts on disk and those of earlier runs."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from workflow.grid.artifact import Artifact
 from workflow.jobs import previous_runs
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
-from workflow.jobs.previous_runs import ArtifactStore, Change, Manifest
+from workflow.jobs.previous_runs import ArtifactStore, Manifest
 from workflow.jobs.source_hash import changed_files, recorded, sources
 from workflow.jobs.stage_modules import REPORT
 
 RESULTS = Path("results")
+CONFIGURATION = ("given", "config", "methods")  # of a report's settings: as written, and as read
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ class Reasons:
             return Reason("new", "new")
         job = self.jobs.report_job
         if settings := previous_runs.setting_changes(manifest, job["settings"]):
-            return Reason("settings", f"settings changed: {'; '.join(map(str, settings))}")
+            own = [change for change in settings if change.path.split(".")[0] not in CONFIGURATION]
+            changed = "; ".join(map(str, own)) or "the configuration"
+            return Reason("settings", f"settings changed: {changed}")
         old = recorded(str(manifest.get("code")))
         files = changed_files(old, sources(REPORT)) if old else ()
         if files:
@@ -129,8 +135,21 @@ def _of_lost(artifact: Artifact) -> Reason | None:
     return None
 
 
-def configuration_changes(manifest: Manifest, jobs: Jobs) -> list[Change]:
-    """The configuration's changes since the report that the manifest is of."""
-    new = jobs.report_job["settings"]["config"]
-    old = manifest.get("settings", {}).get("config", {})
-    return previous_runs.setting_changes({"settings": old}, new)
+def configuration_changes(manifest: Manifest, jobs: Jobs) -> list[str]:
+    """The changes of the configuration, as it is written, since the report of the manifest."""
+    old, new = _written(manifest.get("settings", {})), _written(jobs.report_job["settings"])
+    old_methods, new_methods = old.pop("methods", {}), new.pop("methods", {})
+    added = [name for name in new_methods if name not in old_methods]
+    removed = [name for name in old_methods if name not in new_methods]
+    signs = [
+        f"{sign} {', '.join(names)}" for sign, names in (("+", added), ("-", removed)) if names
+    ]
+
+    old["methods"] = {name: old_methods[name] for name in new_methods if name in old_methods}
+    new["methods"] = {name: new_methods[name] for name in old["methods"]}
+    changes = previous_runs.setting_changes({"settings": old}, new)
+    return [*([f"methods: {signs}"] if signs else []), *map(str, changes)]
+
+
+def _written(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(settings.get("given") or "{}")
