@@ -72,4 +72,4 @@ class SnakemakeProcess:
 
 def _stop_with_parent() -> None:
     """Ends the run, after its jobs have saved their state, if this process is killed."""
-    processes.end_with_parent(signal.SIGTERM)
+    processes.end_with_parent(signal.SIGKILL)
