@@ -205,6 +205,28 @@ def test_a_job_that_was_stopped_is_interrupted_and_one_that_raised_has_failed(
     assert jobs[grid.tokenizer().id] == "failed"
 
 
+def test_the_note_of_a_killed_run_is_no_running_job(folder: Folder):
+    grid = Grid(validate(folder.config))
+    student = grid.student("sft", "small", "large", 1)
+    folder.begin(student, age=100)
+    folder.log(student, "step 3\n", age=90)
+    assert lines(folder)[f"students/{student.id}"]["status"] == "left"
+
+
+def test_watching_ends_with_the_run(folder: Folder):
+    folder.write("tiny.json", json.dumps(folder.config))
+    command = [sys.executable, "-m", "workflow.commands.main", "status", "--watch", "tiny.json"]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    watching = subprocess.Popen(
+        command, cwd=folder.path, env=variables, stdout=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    assert "4 of 16 jobs done, 1 running, 1 queued" in watching.stdout.readline()
+    (folder.path / ".snakemake/locks/0.output.lock").unlink()
+    shown, _ = watching.communicate()
+    assert "no Snakemake is running here" in shown
+
+
 def test_a_job_made_after_its_last_measurement_has_not_failed(tmp_path: Path, tiny: dict[str, Any]):
     folder = Folder(tmp_path, tiny)
     grid = Grid(validate(tiny))

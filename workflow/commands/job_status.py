@@ -72,7 +72,7 @@ class _Clock:
 
     now: float
     since: float | None  # when the run began that makes this experiment, if one does
-    is_any: bool  # whether any run is active: it may make what this experiment shares with it
+    any_since: float | None  # the same of any run: it may make what this experiment shares with it
 
 
 def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
@@ -82,7 +82,7 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
     """
     snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
     since = None if others and jobs.experiment not in others else snakemake
-    clock = _Clock(now, since, snakemake is not None)
+    clock = _Clock(now, since, snakemake)
     unfinished = [_job(job.stage, job.id, job.path, clock) for job in jobs.unfinished]
     waiting, seconds = _left(jobs, {job.id: job for job in unfinished}, slots)
 
@@ -129,7 +129,8 @@ def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
 def _status(stage: str, id: str, output: str, begun: float | None, clock: _Clock) -> JobStatus:
     log = RESULTS / "logs" / stage / f"{id}.log"
     logged = modified(log)
-    if begun is not None and clock.is_any:
+    # an older note is that of a run that was killed
+    if begun and clock.any_since and begun >= clock.any_since - CLOCK_SKEW:
         has_begun = logged is not None and logged >= begun - CLOCK_SKEW
         return JobStatus.RUNNING if has_begun else JobStatus.QUEUED
     if logged is None or not _is_unsuccessful(stage, id, output, logged, clock.since):

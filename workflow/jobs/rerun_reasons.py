@@ -141,9 +141,8 @@ def configuration_changes(manifest: Manifest, jobs: Jobs) -> list[str]:
     old_methods, new_methods = old.pop("methods", {}), new.pop("methods", {})
     added = [name for name in new_methods if name not in old_methods]
     removed = [name for name in old_methods if name not in new_methods]
-    signs = [
-        f"{sign} {', '.join(names)}" for sign, names in (("+", added), ("-", removed)) if names
-    ]
+    signed = (("+", added), ("-", removed))
+    signs = "; ".join(f"{sign} {', '.join(names)}" for sign, names in signed if names)
 
     old["methods"] = {name: old_methods[name] for name in new_methods if name in old_methods}
     new["methods"] = {name: new_methods[name] for name in old["methods"]}
