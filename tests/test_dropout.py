@@ -9,10 +9,11 @@ import pytest
 import torch
 from players import CPU, Setup, run
 from shelf import put_model
-from transformers import GPT2Config, MambaConfig, OPTConfig, PreTrainedModel
+from transformers import GPT2Config, MambaConfig, OPTConfig
 
 from pipeline.models import language_model
 from pipeline.models.dropout import probabilities
+from pipeline.models.teacher import LiveTeacher
 from pipeline.training import checkpoint
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
@@ -53,12 +54,12 @@ def test_a_resumed_run_draws_what_one_without_a_break_does(tmp_path: Path):
 def test_only_a_gradient_has_dropout_and_never_a_teacher(tmp_path: Path, method: str):
     made = dropping(tmp_path, method)
     seen: list[tuple[bool, bool]] = []
-    layer = made.student.base_model.layers[0]
+    layer = made.student.get_submodule("model.layers.0")
     layer.register_forward_pre_hook(lambda *_: seen.append((layer.training, made.student.training)))
     gradients: list[bool] = []
     layer.register_forward_pre_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
-    assert made.teacher is not None
-    teacher: PreTrainedModel = made.teacher.model  # type: ignore[attr-defined]
+    assert isinstance(made.teacher, LiveTeacher)
+    teacher = made.teacher.model
     taught: list[bool] = []
     teacher.base_model.register_forward_pre_hook(lambda module, *_: taught.append(module.training))
     list(train(made, initial_state(made)))

@@ -10,6 +10,7 @@ from torch.nn.functional import log_softmax
 from pipeline.data.batch import collate
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import apply_overrides, resolve
+from pipeline.models.teacher import LiveTeacher
 from pipeline.training.batches import step_batch
 from pipeline.training.loop import backward_of_plain_text
 from pipeline.training.state import TrainingRun, initial_state
@@ -27,10 +28,10 @@ def by_hand(made: TrainingRun, share: float) -> torch.Tensor:
     made.student.zero_grad()
     texts = step_batch(made, initial_state(made), 0).plain_text[0].batch.texts
     batch = collate(texts, CPU)
-    assert made.teacher is not None
+    assert isinstance(made.teacher, LiveTeacher)
     logits = [
         model(input_ids=batch.input_ids).logits.flatten(0, 1)[batch.response_positions]
-        for model in (made.student, made.teacher.model)  # type: ignore[attr-defined]
+        for model in (made.student, made.teacher.model)
     ]
     q, p = (log_softmax(each, dim=-1) for each in logits)
     cross_entropy = -q.gather(1, batch.next_ids[:, None])[:, 0]

@@ -72,7 +72,8 @@ def test_nothing_but_who_writes_tells_switch_from_its_control():
     switch, control = (resolved_method(name, rows[name]) for name in ("switch", "no_switch"))
     assert switch.loss_settings == control.loss_settings
     assert switch.method.loss == control.method.loss
-    assert switch.policy_settings["gold_share"] == 1 - control.policy_settings["student_share"]
+    shares = switch.policy_settings["gold_share"], control.policy_settings["student_share"]
+    assert shares == (0.5, 0.5)  # of gold text, and of the student's
     assert control.policy_settings["temperature"] == 1.0  # as SWITCH samples
     for field in ("teacher", "text", "gold_weight", "plain_text_weight"):
         assert getattr(switch.method, field) == getattr(control.method, field)

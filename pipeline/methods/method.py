@@ -73,7 +73,9 @@ class ResolvedMethod:
         """Settings of a training job, as `pipeline.settings.distill.MethodSettings` has them."""
         method = self.method
         # a key that came later: left out where it does nothing, so that ids stay
-        later = {"plain_text_kl": method.plain_text_kl} if method.plain_text_kl else {}
+        later: dict[str, object] = (
+            {"plain_text_kl": method.plain_text_kl} if method.plain_text_kl else {}
+        )
         return later | {
             "loss": method.loss,
             "loss_settings": self.loss_settings,
