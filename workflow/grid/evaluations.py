@@ -18,7 +18,6 @@ from pipeline.settings.evaluation import (
     LocalFiles,
     TaskJob,
 )
-from pipeline.settings.experiment import Experiment
 from pipeline.settings.generation import Sampling
 from pipeline.tasks.definitions import (
     TEST_SPLIT_TASKS,
@@ -85,12 +84,13 @@ def _generation(settings: Evaluation, sampling: Sampling) -> GenerationSettings:
     return GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=tokens)
 
 
-def tasks(experiment: Experiment, data: Artifact) -> list[Artifact]:
+def tasks(
+    settings: Evaluation, data: Artifact, template: AnyTemplate | None = None
+) -> list[Artifact]:
     """The tasks that have items of their own. What is local enters their ids by its digest.
 
-    Where training is through a chat template, so is what instruction tasks ask.
+    Where the template of the training is a chat's, instruction tasks ask through it, too.
     """
-    settings, template = experiment.evaluation, experiment.data.template
     chat = with_text(template) if isinstance(template, ChatTemplate) else None
     found = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
     return [

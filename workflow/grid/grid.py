@@ -77,7 +77,9 @@ class Grid:
     @cached_property
     def tasks(self) -> list[Artifact]:
         """The tasks that have items of their own."""
-        return evaluations.tasks(self.experiment, self.data())
+        return evaluations.tasks(
+            self.experiment.evaluation, self.data(), self.experiment.data.template
+        )
 
     @cached_property
     def artifacts(self) -> dict[str, Artifact]:
