@@ -220,8 +220,15 @@ def test_a_whole_teacher_beside_it_more_than_doubles_what_a_logit_takes(tiny: di
     assert per_position({"evaluation.tasks": ["heldout", "exposure"]}) == plain + 16 * 320
 
 
-def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu():
-    asked = ["configs/qwen2.5.yaml", "--profile", "workflow/profiles/slurm"]
+def qwen_in_full() -> dict[str, Any]:
+    """Qwen2.5 with all weights of its largest teacher trained."""
+    config = yaml.safe_load((ROOT / "configs/qwen2.5.yaml").read_text())
+    return edited(config, {"teachers.qwen_7b.training.lora": None})
+
+
+def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(qwen_in_full(), sort_keys=False))
+    asked = [str(tmp_path / "mine.yaml"), "--profile", "workflow/profiles/slurm"]
     command = [sys.executable, "-m", "workflow.commands.main", "plan", *asked]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -231,8 +238,7 @@ def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu():
 
 def test_snakemake_refuses_it_too_before_any_job(project: Copy, tmp_path: Path):
     (tmp_path / "config.yaml").write_text("default-resources: {device_memory_mb: 80000}")
-    config = yaml.safe_load((ROOT / "configs/qwen2.5.yaml").read_text())
-    done = project.snakemake(config, "--cores", "1", "--workflow-profile", str(tmp_path))
+    done = project.snakemake(qwen_in_full(), "--cores", "1", "--workflow-profile", str(tmp_path))
     assert done.returncode != 0
     assert "machine: results/teachers/qwen_7b-" in done.stderr
     assert "Finished job" not in done.stderr
