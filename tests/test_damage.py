@@ -275,7 +275,7 @@ def test_whatever_is_deleted_a_report_that_reads_it_has_it_made_again(
                 inputs = report_inputs(made)
                 has_lost_costs = inputs.costs != whole.costs
                 told = " ".join(limits_of_costs(inputs.manifests))
-                assert (artifact.id in told) == has_lost_costs, artifact.path
+                assert artifact.id in told or not has_lost_costs, artifact.path
                 is_read = has_lost_costs or artifact.stage == "tokens"
             except ValueError:
                 is_read = True
