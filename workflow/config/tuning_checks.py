@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.training import Training
@@ -120,22 +120,32 @@ def _unequal_numbers(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
             )
 
 
-def measure_faults(tuning: Tuning, row: str, trainings: Iterable[Training]) -> Iterator[str]:
-    """Trainings of a row that don't take the measure by which its settings are chosen."""
-    sizes = (tuning.common | tuning.methods.get(row, {})).get("batch_size", [])
-    for training in trainings:
-        if not training.validations:
-            yield (
-                f"tuning: the trials of {row} have training.validations = 0, and nothing to be "
-                "chosen by; give 1 or more"
-            )
-        elif tuning.choose_by == "rouge_l" and (training.keep, training.keep_by) != BEST_ROUGE:
-            yield (
-                f"tuning.choose_by = 'rouge_l': the training of {row} doesn't measure it; allowed: "
-                "'nll', or training.keep = 'best' and training.keep_by = 'rouge_l'"
-            )
-        elif training.steps and len(sizes) > 1:
-            yield (
-                f"tuning.batch_size: the training of {row} has a number of steps, and a larger "
-                "batch would be more training; allowed: training.epochs"
-            )
+def measure_faults(tuning: Tuning, trainings: Mapping[str, Iterable[Training]]) -> Iterator[str]:
+    """Rows whose trainings don't take the measure by which their settings are chosen."""
+    rows_by_fault: dict[tuple[str, str], dict[str, None]] = {}
+    for row, of_row in trainings.items():
+        sizes = (tuning.common | tuning.methods.get(row, {})).get("batch_size", [])
+        for training in of_row:
+            if fault := _measure_fault(tuning, training, len(sizes)):
+                rows_by_fault.setdefault(fault, {})[row] = None
+    for (fault, way_out), rows in rows_by_fault.items():
+        first, *others = rows
+        more = f" and of {len(others)} more" if others else ""
+        yield f"{fault} the training of {first}{more}; {way_out}"
+
+
+def _measure_fault(tuning: Tuning, training: Training, sizes: int) -> tuple[str, str] | None:
+    """What is wrong, up to the rows that it is wrong with, and the way out."""
+    if not training.validations:
+        return "tuning: nothing is measured to choose by in", "give training.validations"
+    if tuning.choose_by == "rouge_l" and (training.keep, training.keep_by) != BEST_ROUGE:
+        return (
+            "tuning.choose_by = 'rouge_l': it isn't measured in",
+            "allowed: 'nll', or training.keep = 'best' and training.keep_by = 'rouge_l'",
+        )
+    if training.steps and sizes > 1:
+        return (
+            "tuning.batch_size: a larger batch would be more text for the number of steps of",
+            "allowed: training.epochs",
+        )
+    return None

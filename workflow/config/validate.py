@@ -191,16 +191,20 @@ def _trial_faults(experiment: Experiment) -> Iterator[str]:
     """Values to try that a method or its training refuses, and trials that aren't measured."""
     if (tuning := experiment.tuning) is None:
         return
-    for row, choice in experiment.methods.items():
-        if _row_faults(experiment, row, choice):
-            continue  # said where it stands
+    rows = {
+        row: choice
+        for row, choice in experiment.methods.items()
+        if not _row_faults(experiment, row, choice)  # said where it stands
+    }
+    for row, choice in rows.items():
         for key, values in values_to_try(experiment, row).items():
             for value in values:
                 for fault in _row_faults(experiment, row, at(choice, {key: value})):
                     place = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
                     own = f"methods.{row}." if key in tuning.methods.get(row, {}) else ""
                     yield f"tuning.{own}{place}"
-        yield from tuning_checks.measure_faults(tuning, row, _trainings(experiment, choice))
+    trainings = {row: _trainings(experiment, choice) for row, choice in rows.items()}
+    yield from tuning_checks.measure_faults(tuning, trainings)
 
 
 def _row_faults(experiment: Experiment, row: str, choice: MethodChoice | None) -> list[str]:
