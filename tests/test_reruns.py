@@ -138,7 +138,7 @@ def test_an_edit_is_passed_over_if_the_user_says_so(chain: Copy, tiny: dict[str,
     changed = edited(tiny, {"methods.forward_kl": None})
     one = grid(changed)
     new = trained_and_evaluated(one, one.student("forward_kl", "small", "large", 1)) | REPORT
-    with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
+    with chain.edit("pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "):
         assert chain.planned(tiny, "--rerun-triggers", "mtime", "input") == set()
         assert chain.planned(changed, "--rerun-triggers", "mtime", "input") == new
 
@@ -154,7 +154,7 @@ def test_an_entry_in_the_list_of_methods_reruns_no_training(chain: Copy, tiny: d
 
 
 def test_the_loop_reruns_all_that_is_trained(chain: Copy, tiny: dict[str, Any]):
-    with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
+    with chain.edit("pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "):
         assert chain.planned(tiny) == teachers_and_all_that_follows(grid(tiny))
 
 
@@ -250,7 +250,9 @@ def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str,
 
         with chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "):
             assert chain.planned(tiny) == loss
-        with chain.edit("pipeline/training/state.py", "Row = ", "ANOTHER = 1\nRow = "):
+        with chain.edit(
+            "pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "
+        ):
             assert chain.planned(tiny) == teachers_and_all_that_follows(one)
 
         changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
