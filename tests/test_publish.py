@@ -119,8 +119,9 @@ def test_report_grid_configuration_provenance_and_items_are_published(results: P
     folder = results / "published/demo"
     assert not (folder / "paper/report.aux").exists()
     names = {path.name for path in folder.iterdir()}
-    beside = {"index.html", "scores.parquet", "tables", "plots", "paper", "manifest.json"}
+    beside = {"index.html", "outcome.json", "scores.parquet", "tables", "plots", "paper"}
     assert names == beside | {
+        "manifest.json",
         "grid.csv",
         "config.json",
         "provenance.json",
