@@ -21,7 +21,7 @@ class Speed:
     slack: int  # factor from estimate to time limit: a machine may be slower than this one
 
 
-CPU_SPEED = Speed(30, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured
+CPU_SPEED = Speed(3, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured, libraries loaded
 # Of an H100, and an expectation: a fifth of the operations that it can do. An older GPU is up to
 # five times slower. CUDA maps some gigabytes of the machine's memory
 GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
