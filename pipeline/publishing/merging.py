@@ -113,7 +113,7 @@ def _check_alike(protocol: str, reports: Sequence[FinishedReport]) -> None:
     for other in others:
         conditions = _conditions(other)
         unequal = [
-            f"{name}: {expected.get(name)} and {conditions.get(name)}"
+            f"{name}: {_listed(expected.get(name))} and {_listed(conditions.get(name))}"
             for name in dict.fromkeys([*expected, *conditions])
             if expected.get(name) != conditions.get(name)
         ]
@@ -123,6 +123,10 @@ def _check_alike(protocol: str, reports: Sequence[FinishedReport]) -> None:
                 f"were not measured alike ({'; '.join(unequal)}): leave one out, or give its "
                 "experiment another name"
             )
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _conditions(report: FinishedReport) -> dict[str, object]:

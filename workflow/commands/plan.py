@@ -204,7 +204,7 @@ def _costs(plan: Plan) -> list[str]:
         if step.cost and step.stage not in stages.setdefault(step.cost.basis, []):
             stages[step.cost.basis].append(step.stage)
     gpu, cpu = (plan.hours(on_gpu) for on_gpu in (True, False))
-    memory = f"a GPU of {plan.gpu_mb / 1000:.0f} GB or more, " if plan.gpu_mb else ""
+    memory = f"a GPU of {plan.gpu_mb / 1000:.0f} GB or more, " if gpu and plan.gpu_mb else ""
     return [
         f"estimated: {memory}{gpu:.2f} GPU-hours, {cpu:.2f} CPU-hours, {plan.disk_mb} MB of disk, "
         f"{duration(plan.wall_seconds)} with {plan.slots} at once",
