@@ -111,7 +111,11 @@ REFUSED = [
     ({"learning_rate": [0.1]}, {}, "tuning: one setting in all"),
     ({"learning_rate": None}, {}, "tuning: one setting in all"),
     ({"choose_by": "heldout/nll_nats"}, {}, "tuning.choose_by = 'heldout/nll_nats': settings are"),
-    ({"choose_by": "rouge_l"}, {}, "tuning.choose_by = 'rouge_l': the training of sft doesn't"),
+    (
+        {"choose_by": "rouge_l"},
+        {},
+        "tuning.choose_by = 'rouge_l': it isn't measured in the training of sft",
+    ),
     (
         {},
         {"training.validations": 0},
