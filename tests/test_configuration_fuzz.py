@@ -72,6 +72,12 @@ HUB = {
     "held_out_by": "order",
 }
 CHAT = {"chat": "tokenizer", "kwargs": {"brief": True}, "answers": "last", "generation_mask": True}
+TUNING = {
+    "learning_rate": [0.01, 0.1],
+    "methods": {"sft": {"learning_rate": [0.02, 0.2]}},
+    "seeds": [101],
+    "choose_by": "rouge_l",
+}
 BUDGET = {
     "steps": 12,
     "epochs": None,
@@ -98,7 +104,7 @@ Config = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """A configuration with every key but those of the other sources of data."""
+    """A configuration with every key but those of VARIANTS."""
     folder = tmp_path_factory.mktemp("fuzz")
     model = saved_model(folder / "model", {"<end>": 0, "cat": 1})
     plain = folder / "plain.txt"
@@ -199,12 +205,6 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "seed": 4,
             },
             "report": {"primary": ["heldout/nll_nats"]},
-            "tuning": {
-                "learning_rate": [0.01, 0.1],
-                "methods": {"sft": {"learning_rate": [0.02, 0.2]}},
-                "seeds": [101],
-                "choose_by": "rouge_l",
-            },
         },
     )
 
@@ -282,10 +282,11 @@ VARIANTS = {
     "docstrings": ("data.examples", DOCSTRINGS),
     "hub": ("data.examples", HUB),
     "chat": ("data.template", CHAT),
+    "tuning": ("tuning", TUNING),
 }
 
 
-@pytest.mark.parametrize("block", [*Experiment.model_fields, *VARIANTS])
+@pytest.mark.parametrize("block", dict.fromkeys([*Experiment.model_fields, *VARIANTS]))
 def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
     whole: Config, tiny: Config, block: str, record_property: Callable[[str, object], None]
 ):
@@ -303,8 +304,11 @@ def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
     record_property("injected", ("faults of a configuration", outcomes.refused))
 
 
+SEPARATE = [{place: value} for place, value in VARIANTS.values()]
+
+
 def test_every_key_is_mutated(whole: Config, tiny: Config):
-    mutated = {key[-1] for config in (whole, tiny, DOCSTRINGS, HUB, CHAT) for key in keys(config)}
+    mutated = {key[-1] for config in (whole, tiny, *SEPARATE) for key in keys(config)}
     names = {
         name
         for block in blocks(Experiment)
