@@ -52,6 +52,20 @@ def sections(
 ) -> Iterator[Section]:
     """Every section, the main result first."""
     few = _first_pairs(results, PANELS)
+    yield from _score_sections(settings, results, few, comparisons, sizes)
+    yield from _comparison_sections(results, few, comparisons, sizes)
+    yield cost_section(inputs, results, sizes, comparisons)
+    yield from _training_sections(settings, inputs, results, few, sizes)
+
+
+def _score_sections(
+    settings: ReportSettings,
+    results: Results,
+    few: Results,
+    comparisons: Comparisons,
+    sizes: Mapping[str, int],
+) -> Iterator[Section]:
+    """The main result, what is missing of it, and all scores."""
     yield Section(
         "result",
         "Main result",
@@ -76,6 +90,12 @@ def sections(
         about="every method on every measure, beside its teacher and the student before training",
         note=_left_out(few, results),
     )
+
+
+def _comparison_sections(
+    results: Results, few: Results, comparisons: Comparisons, sizes: Mapping[str, int]
+) -> Iterator[Section]:
+    """Differences between methods, on whole tasks and on parts of them."""
     yield Section(
         "comparisons",
         "Comparisons",
@@ -97,7 +117,16 @@ def sections(
         _known({"Scores on parts of tasks": slice_table(results, sizes, comparisons)}),
         "whether a gain holds on every part of a task",
     )
-    yield cost_section(inputs, results, sizes, comparisons)
+
+
+def _training_sections(
+    settings: ReportSettings,
+    inputs: ReportInputs,
+    results: Results,
+    few: Results,
+    sizes: Mapping[str, int],
+) -> Iterator[Section]:
+    """How settings were chosen, what was published of the same models, and how training went."""
     found = searches(inputs, results)
     chosen = tuning_table(inputs, found, sizes)
     yield Section(
