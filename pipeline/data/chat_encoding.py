@@ -57,8 +57,8 @@ class ChatEncoder:
             ValueError: for a conversation that the template refuses, or where it doesn't say what
                 is to be trained on.
         """
-        whole = self._text(chat)
-        *earlier, last = self._turns(chat, whole)
+        whole, generated = self._rendered(chat, len(chat.messages), asks=False)
+        *earlier, last = self._turns(chat, whole, self._marked(chat, generated))
         ids, prompt = self._ids(whole), self._ids(last.prompt)
         answer = rest_of(prompt, ids)
         is_merged = answer is None
@@ -108,9 +108,10 @@ class ChatEncoder:
             raise self._fault(chat, f"has more of an answer after its {end}: {rest:.{SHOWN}}")
         return ends[0] + 1
 
-    def _turns(self, chat: Conversation, whole: str) -> Iterator[Turn]:
+    def _turns(
+        self, chat: Conversation, whole: str, marked: dict[int, tuple[int, int]] | None
+    ) -> Iterator[Turn]:
         """The answers that are trained on, the last one last."""
-        marked = self._marked(chat)
         first = -1 if self.template.answers == "last" else 0
         for place in chat.answers[first:]:
             prompt = self._text(chat, place, asks=True)
@@ -139,13 +140,14 @@ class ChatEncoder:
                 "data.template.answers to last, or use a template without this difference",
             )
 
-    def _marked(self, chat: Conversation) -> dict[int, tuple[int, int]] | None:
+    def _marked(
+        self, chat: Conversation, spans: list[tuple[int, int]]
+    ) -> dict[int, tuple[int, int]] | None:
         """What the template marks as generated, by the place of the message; None without marks."""
         if not GENERATION.search(self._source(chat)):
             if self.template.generation_mask:
                 raise self._fault(chat, "has no {% generation %}; leave out generation_mask")
             return None
-        spans = self._rendered(chat, len(chat.messages), asks=False)[1]
         roles = enumerate(message["role"] for message in chat.messages)
         places = [place for place, role in roles if role == "assistant"]
         if len(places) != len(spans):
@@ -154,8 +156,8 @@ class ChatEncoder:
             )
         return dict(zip(places, spans, strict=True))
 
-    def _text(self, chat: Conversation, count: int | None = None, asks: bool = False) -> str:
-        return self._rendered(chat, len(chat.messages) if count is None else count, asks)[0]
+    def _text(self, chat: Conversation, count: int, asks: bool = False) -> str:
+        return self._rendered(chat, count, asks)[0]
 
     def _rendered(
         self, chat: Conversation, count: int, asks: bool

@@ -7,7 +7,7 @@ and values in one layer, the adapter is on the whole of it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from pipeline.models.lora_targets import matched, unmatched
+from pipeline.models.lora_targets import fault_of, last_parts, matched
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.training import Lora
 
@@ -46,18 +46,14 @@ def attach(model: PreTrainedModel, lora: Lora, seed: int) -> list[torch.nn.Param
         if isinstance(layer, torch.nn.Linear | Conv1D)
         and layer is not model.get_output_embeddings()
     }
-    if missing := unmatched(lora.targets, list(layers)):
-        allowed = ", ".join(_last_parts(layers))
-        raise ValueError(
-            f"training.lora.targets: {type(model).__name__} has no linear layer named "
-            f"{' or '.join(missing)}; allowed: 'all-linear', or some of {allowed}"
-        )
+    if fault := fault_of(lora.targets, list(layers)):
+        raise ValueError(f"training.lora.targets: {type(model).__name__} {fault}")
     targets = matched(lora.targets, list(layers))
     options: dict[str, Any] = {
         "r": lora.rank,
         "lora_alpha": lora.alpha,  # any number will do, whatever its type says
         "lora_dropout": lora.dropout,
-        "target_modules": _last_parts(targets),
+        "target_modules": last_parts(targets),
         "fan_in_fan_out": isinstance(layers[targets[0]], Conv1D),  # its weight is transposed
         "task_type": "CAUSAL_LM",
     }
@@ -81,10 +77,6 @@ def _draw(model: PreTrainedModel, seed: int) -> None:
         torch.nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=rng)
         down.data.copy_(start)
         up.data.zero_()
-
-
-def _last_parts(names: Iterable[str]) -> list[str]:
-    return sorted({name.rpartition(".")[2] for name in names})
 
 
 def lora_layers(model: PreTrainedModel) -> list[LoraLayer]:

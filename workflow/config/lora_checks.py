@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.models.foreign_files import layer_names
-from pipeline.models.lora_targets import unmatched
+from pipeline.models.lora_targets import fault_of
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Lora
@@ -76,12 +76,8 @@ def _faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[st
     layers = OF_SHAPE if isinstance(base, Shape) else ()
     if isinstance(base, PathModel):
         layers = layer_names(Path(base.path))
-    if layers and (missing := unmatched(use.lora.targets, layers)):
-        allowed = ", ".join(sorted({layer.rpartition(".")[2] for layer in layers}))
-        yield (
-            f"{use.key}.targets = {use.lora.targets}: model {use.model} has no linear layer named "
-            f"{' or '.join(missing)}; allowed: 'all-linear', or some of {allowed}"
-        )
+    if layers and (fault := fault_of(use.lora.targets, layers)):
+        yield f"{use.key}.targets = {use.lora.targets}: model {use.model} {fault}"
     if isinstance(base, Shape) and not has_learned:
         yield (
             f"{use.key}: the weights of model {use.model} are random (source: shape), and LoRA "

@@ -33,6 +33,12 @@ class Row:
     method: str
     label: str
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of a machine-readable table that say whose number it is."""
+        names = {"teacher": self.teacher, "student": self.student}
+        return {**names, "method": self.method, "label": self.label}
+
 
 @dataclass(frozen=True)
 class Mean:

@@ -46,10 +46,7 @@ def gap_closed_table(
 
 def _record(gap: GapClosed) -> dict[str, object]:
     return {
-        "teacher": gap.row.teacher,
-        "student": gap.row.student,
-        "method": gap.row.method,
-        "label": gap.row.label,
+        **gap.row.columns,
         **gap.measure.columns,
         "unit": "%",
         "value": 100 * gap.share,

@@ -80,10 +80,7 @@ def _cells(seeds: list[Kept]) -> tuple[Cell, ...]:
 
 def _record(seed: Kept) -> dict[str, object]:
     return {
-        "teacher": seed.row.teacher,
-        "student": seed.row.student,
-        "method": seed.row.method,
-        "label": seed.row.label,
+        **seed.row.columns,
         "metric": seed.measure.column,
         "unit": seed.measure.unit,
         "step": seed.step,

@@ -84,10 +84,7 @@ def _records(search: Search) -> Iterable[dict[str, object]]:
     for position, setting in enumerate(search.choice.tried):
         is_chosen = position == search.choice.chosen
         yield {
-            "teacher": search.row.teacher,
-            "student": search.row.student,
-            "method": search.row.method,
-            "label": search.row.label,
+            **search.row.columns,
             "metric": search.measure.column,
             "unit": search.measure.unit,
             "setting": described(setting.values),
