@@ -86,7 +86,10 @@ class Workflow:
                 os.kill(process, signal.SIGCONT)
 
     def strike(self, victim: str, artifact: Artifact, said: str) -> None:
-        """Kills one of its processes while an artifact is being made."""
+        """Kills one of its processes while an artifact is being made.
+
+        The job goes on only when it is told to stop, or is gone: a short one would end before that.
+        """
         with self.holding(artifact, said) as job:
             found = {
                 "Snakemake": self.snakemake(),
@@ -96,11 +99,23 @@ class Workflow:
             }[victim]
             assert found is not None
             assert kill(found)
+            waited(lambda: is_asked_to_stop(job))
 
     def end(self) -> tuple[int, str]:
         """Its exit status, and what it said."""
         said, _ = self.process.communicate(timeout=LONG)
         return self.process.returncode, said
+
+
+def is_asked_to_stop(process: int) -> bool:
+    """Whether a process has a SIGTERM waiting for it, or isn't there any more."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+    return bool(pending >> signal.SIGTERM - 1 & 1) or fields["State"].split()[0] == "Z"
 
 
 def finished(copy: Copy) -> dict[Path, int]:
