@@ -27,8 +27,20 @@ def settings(experiment: Experiment) -> dict[str, object]:
             }
             for name in experiment.methods
         },
+        "contrasts": contrasts(experiment),
         "config": {"grid": {"methods": list(experiment.methods), "seeds": list(experiment.seeds)}},
     }
+
+
+def contrasts(experiment: Experiment) -> dict[str, object]:
+    """Asks whether distilling gains, and whether it gains more with a larger teacher."""
+    if not {"sft", "jsd"} <= set(experiment.methods):
+        return {}
+    ends = {f"jsd@{experiment.teachers[-1]}": 1, f"jsd@{experiment.teachers[0]}": -1}
+    asked = {"gain": {"jsd": 1, "sft": -1}}
+    if len(ends) > 1:
+        asked["larger_teacher"] = ends
+    return {"main_question": {"measures": ["heldout/nll_nats"], "contrasts": asked}}
 
 
 def write(results: Path, experiment: Experiment) -> Path:

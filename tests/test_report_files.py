@@ -206,6 +206,16 @@ FLAT["teacher_size"] = {
     "Smaller (teacher)": "minus_teacher",
     "Larger (teacher)": "teacher",
 }
+FLAT["contrasts"] = {
+    "Contrast": "contrast",
+    "Is": "terms",
+    "Seeds": "n_seeds",
+    "Value": "value",
+    "Low (95 % corrected)": "low",
+    "High (95 % corrected)": "high",
+    "p": "p",
+    "p (Holm)": "p_holm",
+}
 
 
 @pytest.mark.parametrize("name", sorted(FLAT))

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pipeline.methods.components import Kind
 from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
+from pipeline.settings.contrasts import ContrastFamily
 from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.generation import TextSettings
@@ -96,10 +97,25 @@ class Block(Settings):
 
 
 class ReportChoices(Settings):
-    """What the report shows first."""
+    """What the report shows first, and the questions that it answers."""
+
+    later_keys = ("contrasts",)
 
     primary: Annotated[list[str], Field(min_length=1, max_length=4)] | None = None
     # measures as task/metric, of the first table and plot; null: see Results.primary_measures
+    contrasts: Annotated[
+        dict[Name, ContrastFamily],
+        Field(
+            examples=[
+                {
+                    "gain": {
+                        "measures": ["heldout/nll_nats"],
+                        "contrasts": {"jsd_gains": {"jsd": 1, "sft": -1}},
+                    }
+                }
+            ]
+        ),
+    ] = {}  # families of tests, by name
 
 
 class Experiment(Settings):

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from pipeline.methods.method import Method
 from pipeline.settings.base import Settings
+from pipeline.settings.contrasts import ContrastFamily
 
 
 class MissingCell(Settings):
@@ -20,11 +21,14 @@ class MissingCell(Settings):
 class ReportSettings(Settings):
     """The experiment of a report."""
 
+    later_keys = ("contrasts",)
+
     experiment: str
     data_id: str
     tokens_id: str = ""
     methods: dict[str, Method] = Field(min_length=1)  # with overrides, by their names in the grid
     primary: tuple[str, ...] = ()  # measures that are shown first; empty: see Results
+    contrasts: dict[str, ContrastFamily] = {}  # by the family's name
     titles: dict[str, str] = Field(default_factory=dict)  # of metrics, instead of ours
     config: dict[str, object] = Field(default_factory=dict)  # the whole configuration, validated
     given: str = ""  # the configuration as JSON, its keys in the order of the file

@@ -1,9 +1,11 @@
-"""Checks of what the report is to show first: measures that this experiment will have."""
+"""Checks of what the report is to show: measures and rows that this experiment will have."""
 
 import difflib
+import itertools
 from collections.abc import Iterator
 
 from pipeline.reporting.analysis.metrics import METRICS
+from pipeline.settings.contrasts import REFERENCES, Term
 from pipeline.settings.experiment import Experiment
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
 
@@ -14,17 +16,53 @@ OF_HELDOUT = RANKED[: RANKED.index("ece") + 1]
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
-    """A line for each primary measure that no evaluation of the experiment will have."""
-    primary = experiment.report.primary or []
-    known = known_measures(experiment.evaluation.tasks) if primary else []
-    for index, key in enumerate(primary):
-        place = f"report.primary.{index}"
-        if key in primary[:index]:
-            yield f"{place}: {key!r} is listed twice"
+    """A line for each measure that no evaluation has, and each term that no cell of the grid is."""
+    choices = experiment.report
+    yield from _measure_faults(experiment, "report.primary", choices.primary or [])
+    for name, family in choices.contrasts.items():
+        yield from _measure_faults(experiment, f"report.contrasts.{name}.measures", family.measures)
+        for contrast, weights in family.contrasts.items():
+            place = f"report.contrasts.{name}.contrasts.{contrast}"
+            yield from _term_faults(experiment, place, list(map(Term.parse, weights)))
+
+
+def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iterator[str]:
+    known = known_measures(experiment.evaluation.tasks) if keys else []
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            yield f"{place}.{index}: {key!r} is listed twice"
         elif key.partition(":")[0] not in known:
             near = difflib.get_close_matches(key, known, n=1)
             meant = f"did you mean {near[0]}?; " if near else ""
-            yield f"{place}: unknown measure {key!r}; {meant}allowed: {', '.join(known)}"
+            yield f"{place}.{index}: unknown measure {key!r}; {meant}allowed: {', '.join(known)}"
+
+
+def _term_faults(experiment: Experiment, place: str, terms: list[Term]) -> Iterator[str]:
+    cells = _cells(experiment)
+    for term in terms:
+        if not any(term.includes(*cell) for cell in cells):
+            methods = dict.fromkeys(method for method, _, _ in cells)
+            yield (
+                f"{place}: the grid has no cell {term}; METHOD@TEACHER@STUDENT is made of "
+                f"{', '.join(methods)}; of {', '.join(experiment.teachers)}; and of "
+                f"{', '.join(experiment.students)}"
+            )
+    if 0 < sum(term.method == "teacher" for term in terms) < len(terms):
+        yield f"{place}: a teacher is one run and has no seeds in common with students"
+
+
+def _cells(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """Method, teacher and student of every row that the tables will have."""
+    cells = {}
+    for block in experiment.grid:
+        names = block.methods or list(experiment.methods)
+        of_block = itertools.product(
+            (*REFERENCES, *names),
+            block.teachers or list(experiment.teachers),
+            block.students or list(experiment.students),
+        )
+        cells.update(dict.fromkeys(of_block))
+    return list(cells)
 
 
 def known_measures(tasks: list[str]) -> list[str]:

@@ -294,6 +294,7 @@ class Grid:
             "tokens_id": self.tokens().id,
             "methods": methods,
             "primary": self.experiment.report.primary or [],
+            "contrasts": self.experiment.model_dump(mode="json")["report"].get("contrasts", {}),
             "config": self.experiment.model_dump(mode="json"),
             # as one text, because the order of its keys is that of tables and teachers
             "given": json.dumps(self.experiment.model_dump(mode="json", exclude_unset=True)),

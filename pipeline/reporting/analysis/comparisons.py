@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipeline.reporting.analysis import gap_closed, summary, teacher_size
+from pipeline.reporting.analysis.contrasts import contrasts_of
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import (
     Comparisons,
@@ -44,6 +45,7 @@ def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) ->
         gap_baseline=gap_closed.baseline_label(results, settings.methods),
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
         teacher_size_effects=teacher_size.teacher_size_effects(results, sizes_of(inputs)),
+        contrasts=contrasts_of(results, settings.contrasts),
         findings=tuple(summary.findings(results, differences, detectable)),
     )
 

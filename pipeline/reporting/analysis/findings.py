@@ -1,4 +1,4 @@
-"""Results of comparing the methods: intervals, differences, letters, detectable differences."""
+"""Results of comparing the methods: intervals, differences, contrasts, detectable differences."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -113,6 +113,29 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """A contrast on a measure, with its test in a family."""
+
+    family: str
+    name: str
+    terms: str  # as the configuration has them
+    measure: Measure  # its slice: all that are compared, in words
+    value: float
+    interval: Interval  # agrees with the test after Holm
+    uncorrected: Interval  # of this contrast alone
+    standard_error: float
+    p_value: float
+    adjusted_p_value: float
+    seed_count: int
+    item_count: int
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the report claims that the contrast isn't zero."""
+        return self.adjusted_p_value < ALPHA
+
+
+@dataclass(frozen=True)
 class MinimumDetectableDifference:
     """The smallest true difference that 80 % of experiments like this one would detect."""
 
@@ -157,6 +180,7 @@ class Comparisons:
     gap_baseline: str  # the label of plain fine-tuning; empty if no method is
     gaps_closed: tuple[GapClosed, ...]
     teacher_size_effects: tuple[Difference, ...]  # first: under the larger teacher
+    contrasts: tuple[Contrast, ...]  # of the configuration, those that have a value
     findings: tuple[Finding, ...]
 
     def to_baseline(self, pair: Pair, measure: Measure) -> list[Difference]:

@@ -84,6 +84,7 @@ class ItemMatrix:
     """Sums of evaluations that scored the same items: arrays [evaluations, items]."""
 
     evaluations: pd.Index
+    items: pd.Index
     reference: str  # the teacher compared with, or empty
     weighted: np.ndarray
     weights: np.ndarray
@@ -93,7 +94,8 @@ class ItemMatrix:
         """The matrix of one measure's rows, items in the order of their ids."""
         table = sums.pivot(index="eval_id", columns="example_id", values=["weighted", "weight"])
         weighted, weights = (np.ascontiguousarray(table[name]) for name in ("weighted", "weight"))
-        return cls(table.index, sums["reference"].iloc[0], weighted, weights)
+        items = table["weight"].columns
+        return cls(table.index, items, sums["reference"].iloc[0], weighted, weights)
 
     @property
     def values(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis import provenance, top_k_bias
+from pipeline.reporting.analysis.contrasts import missing_contrasts
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
@@ -30,6 +31,7 @@ def limits(
         *limits_of_methods(settings.methods),
         *limits_of_measures(results.measures),
         *limits_of_choices(settings.primary, results.ranked_measures),
+        *limits_of_contrasts(comparisons, settings),
         *limits_of_cache(settings),
         *limits_of_evaluations(inputs.evaluation_manifests, inputs.manifests),
         *limits_of_costs(inputs.manifests),
@@ -144,6 +146,12 @@ def limits_of_measures(measures: Sequence[Measure]) -> Iterator[str]:
                 f"The papers' ROUGE-L knows only words of a-z and 0-9 and sees {share} of the "
                 f"references of {task}: read the column with Unicode words."
             )
+
+
+def limits_of_contrasts(comparisons: Comparisons, settings: ReportSettings) -> Iterator[str]:
+    """The contrasts that were asked for and have no value."""
+    if missing := missing_contrasts(comparisons.contrasts, settings.contrasts):
+        yield f"Contrasts without a value, as their rows have no scores: {', '.join(missing)}."
 
 
 def limits_of_choices(primary: Sequence[str], ranked: Sequence[Measure]) -> Iterator[str]:

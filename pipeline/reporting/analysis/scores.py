@@ -110,13 +110,17 @@ class Results:
         runs = ((row, self.runs.get((row, measure))) for row in rows)
         return {row: frozenset(seeds) for row, seeds in runs if seeds}
 
+    def matrix(self, row: Row, measure: Measure) -> ItemMatrix:
+        """The items of all evaluations that a row's are among."""
+        return self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+
     def contributions(
         self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
     ) -> Contributions:
         """Contributions of items to the scores of rows and seeds: arrays [rows, seeds, items]."""
         weighted, weights = [], []
         for row in rows:
-            matrix = self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+            matrix = self.matrix(row, measure)
             runs = self.runs[row, measure]
             positions = matrix.evaluations.get_indexer([runs[seed] for seed in seeds])
             weighted.append(matrix.weighted[positions])

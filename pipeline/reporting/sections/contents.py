@@ -18,6 +18,7 @@ from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
+from pipeline.reporting.sections.contrasts import contrast_table
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
@@ -95,7 +96,14 @@ def _score_sections(
 def _comparison_sections(
     results: Results, few: Results, comparisons: Comparisons, sizes: Mapping[str, int]
 ) -> Iterator[Section]:
-    """Differences between methods, on whole tasks and on parts of them."""
+    """Contrasts, and differences between methods on whole tasks and on parts of them."""
+    contrasts = contrast_table(comparisons)
+    yield Section(
+        "contrasts",
+        "Contrasts",
+        [contrasts] if contrasts else (),
+        about="the questions that the configuration asks of the scores",
+    )
     yield Section(
         "comparisons",
         "Comparisons",
