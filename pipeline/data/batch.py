@@ -30,7 +30,7 @@ class Text:
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
     author: Author = "gold"
-    teacher_tokens: int = 0  # tokens of a rollout that the teacher generated
+    by_teacher: Sequence[bool] = ()  # of a rollout's tokens: whether the teacher generated it
     ended: bool = True  # with EOS
     log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
     earlier: Sequence[tuple[int, int]] = ()  # first and end in the prompt of answers trained on
@@ -39,6 +39,11 @@ class Text:
     def length(self) -> int:
         """The number of input tokens: the last token of a text is only predicted."""
         return len(self.prompt_ids) + len(self.response_ids) - 1
+
+    @property
+    def teacher_tokens(self) -> int:
+        """The number of tokens of a rollout that the teacher generated."""
+        return sum(self.by_teacher)
 
     @property
     def spans(self) -> list[tuple[int, int]]:

@@ -27,7 +27,7 @@ from pipeline.generation.rollouts import StepContext, student_and_teacher
 from pipeline.methods.ranges import Count, NonNegativeCount, Share
 from pipeline.settings.generation import Sampling
 
-STORED = ("example_id", "response_ids", "teacher_tokens", "ended", "log_probs")
+STORED = ("example_id", "response_ids", "by_teacher", "ended", "log_probs")
 
 
 @dataclass(frozen=True)

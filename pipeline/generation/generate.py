@@ -119,7 +119,7 @@ def _with_response(text: Text, response: Response, author: Author, ends: Sequenc
         text,
         response_ids=response.tokens,
         author=author,
-        teacher_tokens=sum(response.by_teacher),
+        by_teacher=response.by_teacher,
         ended=response.tokens[-1] in ends,
         log_probs=response.log_probs,
         earlier=(),
