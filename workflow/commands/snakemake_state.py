@@ -16,8 +16,8 @@ def started() -> float | None:
 
 def locked() -> float | None:
     """Since when a Snakemake's lock is on this folder, whether that process is alive or not."""
-    locks = [path.stat().st_mtime for path in (SNAKEMAKE / "locks").glob("*.lock")]
-    return min(locks, default=None)
+    moments = map(modified, (SNAKEMAKE / "locks").glob("*.lock"))  # it may let go meanwhile
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def was_killed() -> bool:
