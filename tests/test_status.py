@@ -230,7 +230,8 @@ def test_watching_ends_with_the_run(folder: Folder):
 def test_a_lock_that_is_gone_when_it_is_looked_at_is_no_error(folder: Folder):
     (folder.path / ".snakemake/locks/1.output.lock").symlink_to("gone")
     answer = folder.ask()
-    assert "4 of 16 jobs done, 1 running, 1 queued" in answer.stdout, answer.stderr
+    assert not answer.stderr
+    assert "1 running" in answer.stdout
 
 
 def test_a_job_made_after_its_last_measurement_has_not_failed(tmp_path: Path, tiny: dict[str, Any]):
