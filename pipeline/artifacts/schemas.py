@@ -45,8 +45,6 @@ CHAT_TOKENS = TOKENS.append(
     pa.field("earlier_spans", pa.list_(pa.int32()))  # first, end, first, end, .. in prompt_ids
 )
 
-CHATS = (CHAT_EXAMPLES, CHAT_TOKENS)
-
 # caches/{id}/{split}-{shard}.parquet: see `pipeline.teacher_cache.format`.
 
 # students/{id}/steps.parquet: a row for each optimizer step.
@@ -93,6 +91,11 @@ OUTPUTS = pa.schema(
     ]
 )
 
+# The same where answers were checked: what was taken for the answer, and the verdict.
+CHECKED_OUTPUTS = OUTPUTS.append(pa.field("answer", pa.string())).append(  # null: none was found
+    pa.field("is_correct", pa.bool_())
+)
+
 # evals/{id}/calibration.parquet: the expected calibration error isn't a mean over items; it is
 # computed from these: the held-out tokens of each item by the confidence of their prediction.
 CALIBRATION = pa.schema(
@@ -126,20 +129,23 @@ SCORES = pa.schema(
 )
 
 
+EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, CHECKED_OUTPUTS)
+
+
 def _kinds(schema: pa.Schema) -> list[pa.Schema]:
-    """The schema, and that of conversations which begins with its columns."""
+    """The schema, and one that begins with its columns and has more."""
     return [
         schema,
         *(
             kind
-            for kind in CHATS
+            for kind in EXTENDED
             if kind is not schema and schema.names == kind.names[: len(schema)]
         ),
     ]
 
 
 def table(columns: Columns, schema: pa.Schema) -> pa.Table:
-    """A table with exactly the columns of `schema`, or of conversations."""
+    """A table with exactly the columns of `schema`, or of one that extends it."""
     kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(columns)]
     if not kinds:
         raise ValueError(f"columns {sorted(columns)}, expected {sorted(schema.names)}")
@@ -156,7 +162,7 @@ def write(path: Path, columns: Columns, schema: pa.Schema) -> None:
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
-    """The table in `path`, with more columns where it is of conversations.
+    """The table in `path`, with more columns where its schema is an extended one.
 
     Raises:
         ValueError: if it is damaged or not of `schema`, naming it.

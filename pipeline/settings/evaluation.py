@@ -10,6 +10,8 @@ from pipeline.settings.data import AnyTemplate, Columns
 from pipeline.settings.generation import Sampling
 
 Paths = Annotated[list[Line], Field(min_length=1)]
+# the likeness to references (ROUGE-L), or whether the answer is the reference's
+ScoredBy = Literal["references", "answers"]
 ColumnMap = dict[str, object]  # column of ours -> column of theirs: pipeline.tasks.local_documents
 
 
@@ -144,12 +146,15 @@ class TextSplit(Settings):
 class InstructionJob(Settings):
     """The settings of a job that prepares an instruction task."""
 
+    later_keys = ("scored_by",)
+
     kind: Literal["instruction"]
     task: str
-    source: LocalFiles | ItemSource
+    source: LocalFiles | ItemSource | None  # null: the experiment's own test split
     columns: Columns
     template: AnyTemplate
     first: Count | None  # rows of the source; null: all
+    scored_by: ScoredBy = "references"
 
 
 class LmEvalJob(Settings):

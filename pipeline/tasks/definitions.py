@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from pipeline.methods.ranges import Count, Name
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
-from pipeline.settings.evaluation import ColumnMap, ItemSource, TextSplit
+from pipeline.settings.evaluation import ColumnMap, ItemSource, ScoredBy, TextSplit
 from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
@@ -28,12 +28,13 @@ class Definition(Settings):
 
 
 class InstructionTask(Definition):
-    """Prompts to answer, with reference responses."""
+    """Prompts to answer, with reference responses or answers."""
 
     kind: Literal["instruction"]
-    data: ItemSource
+    data: ItemSource | None  # null: the experiment's own test split
     columns: Columns = Columns()
-    template: Template = Template()
+    template: Template | None = Template()  # null: the experiment's
+    scored_by: ScoredBy = "references"
     first: Count | None = None  # rows of the source; null: all
     sampling: Sampling | None = None  # null: the experiment's
 

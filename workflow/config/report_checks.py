@@ -3,8 +3,10 @@
 import difflib
 from collections.abc import Iterator
 
-from pipeline.reporting.analysis.metrics import METRICS
+from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K
+from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.experiment import Experiment
+from pipeline.statistics.pass_at_k import ks_of
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
 
 RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is not None)
@@ -16,7 +18,7 @@ OF_HELDOUT = RANKED[: RANKED.index("ece") + 1]
 def faults(experiment: Experiment) -> Iterator[str]:
     """A line for each primary measure that no evaluation of the experiment will have."""
     primary = experiment.report.primary or []
-    known = known_measures(experiment.evaluation.tasks) if primary else []
+    known = known_measures(experiment.evaluation) if primary else []
     for index, key in enumerate(primary):
         place = f"report.primary.{index}"
         if key in primary[:index]:
@@ -27,15 +29,21 @@ def faults(experiment: Experiment) -> Iterator[str]:
             yield f"{place}: unknown measure {key!r}; {meant}allowed: {', '.join(known)}"
 
 
-def known_measures(tasks: list[str]) -> list[str]:
+def known_measures(evaluation: Evaluation) -> list[str]:
     """The measures with a better direction that tasks have, as task/metric.
 
     What lm-eval measures is known only after it has run: any metric with a direction passes.
     """
     own = {"heldout": OF_HELDOUT, "responses": OF_GENERATED_TEXT, "exposure": OF_EXPOSURE}
+    tasks = evaluation.tasks
     metrics = {name: own[name] for name in tasks if name in TEST_SPLIT_TASKS}
+    of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
     for task in listed_tasks([name for name in tasks if name not in TEST_SPLIT_TASKS]):
-        is_generated = isinstance(task.definition, InstructionTask)
-        others = [name for name in RANKED if name not in (*OF_HELDOUT, *OF_EXPOSURE)]
-        metrics[task.name] = OF_GENERATED_TEXT if is_generated else tuple(others)
+        if not isinstance(task.definition, InstructionTask):
+            others = (*OF_HELDOUT, *OF_EXPOSURE, "correct", PASS_AT_K)
+            metrics[task.name] = tuple(name for name in RANKED if name not in others)
+        elif task.definition.scored_by == "answers":
+            metrics[task.name] = of_answers
+        else:
+            metrics[task.name] = OF_GENERATED_TEXT
     return [f"{task}/{metric}" for task, names in metrics.items() for metric in names]
