@@ -96,6 +96,20 @@ CHECKED_OUTPUTS = OUTPUTS.append(pa.field("answer", pa.string())).append(  # nul
     pa.field("is_correct", pa.bool_())
 )
 
+# evals/{id}/verdicts-{judge}.parquet: a row for each answer of a judge.
+VERDICTS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("decoding_seed", pa.int32()),
+        ("example_id", pa.string()),
+        ("opponent", pa.string()),  # id of its evaluation; empty: the reference response
+        ("place", pa.int32()),  # of the judged response, counted from 1; 0 where it is alone
+        ("choice", pa.string()),  # of the allowed answers; null where the text is none of them
+        ("text", pa.string()),  # as the judge wrote it
+        ("log_prob", pa.float64()),  # of the choice; NaN where a judge gives text alone
+    ]
+)
+
 # evals/{id}/calibration.parquet: the expected calibration error isn't a mean over items; it is
 # computed from these: the held-out tokens of each item by the confidence of their prediction.
 CALIBRATION = pa.schema(

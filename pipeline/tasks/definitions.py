@@ -16,7 +16,8 @@ from pipeline.settings.evaluation import ColumnMap, ItemSource, ScoredBy, TextSp
 from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
-TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's own test split
+RESPONSES = "responses"
+TEST_SPLIT_TASKS = ("heldout", RESPONSES, "exposure")  # of the experiment's own test split
 
 
 class Definition(Settings):
@@ -126,3 +127,10 @@ def listed_tasks(names: Sequence[str]) -> list[Task]:
         for listed in names
         for name, (base, definition) in expand(listed).items()
     ]
+
+
+def tasks_with_responses(names: Sequence[str]) -> list[str]:
+    """The tasks behind a list of names whose answers are free text: what a judge may read."""
+    own = listed_tasks([name for name in names if name not in TEST_SPLIT_TASKS])
+    answered = [task.name for task in own if isinstance(task.definition, InstructionTask)]
+    return [name for name in names if name == RESPONSES] + answered
