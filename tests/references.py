@@ -9,6 +9,7 @@ from types import SimpleNamespace as Hyperparameters
 
 import numpy as np
 
+from distilbench_conformance.references import generalised_jsd, kl, mixed, variation
 from pipeline.distributions.log_probs import TokenContext
 
 Rows = np.ndarray  # [tokens, outcomes]
@@ -40,23 +41,6 @@ STATES: dict[str, dict[str, float]] = {
     "adakd": {"share": 0.6},
 }
 CURVE = [4.0, 4.2, *(0.1 for _ in range(20)), *(30.0 for _ in range(6))]  # losses of steps, in nats
-
-
-def kl(p: Row, q: Row) -> float:
-    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a > 0)
-
-
-def mixed(p: Row, q: Row, weight: float) -> Row:
-    return weight * p + (1 - weight) * q
-
-
-def generalised_jsd(p: Row, q: Row, beta: float) -> float:
-    m = mixed(p, q, beta)
-    return beta * kl(p, m) + (1 - beta) * kl(q, m)
-
-
-def variation(p: Row, q: Row) -> float:
-    return sum(abs(a - b) for a, b in zip(p, q, strict=True)) / 2
 
 
 def alpha_beta(p: Row, q: Row, a: float, b: float) -> float:

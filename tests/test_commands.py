@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": ["results/published/demo", "--out", "leaderboard"],
     "prune": [],
     "methods": [],
+    "conformance": [],
     "check-gpu": [],
     "protocol-sizes": [],
 }
@@ -54,7 +55,7 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_help_loads_no_library(arguments: Sequence[str]):
     modules = loaded_by(*arguments, "--help")
     assert modules.isdisjoint(HEAVY)
-    others = {name for name in modules if name.startswith(("pipeline", "workflow"))}
+    others = {name for name in modules if name.startswith(("pipeline", "workflow", "distilbench"))}
     assert others == {"workflow", "workflow.commands", "workflow.commands.main"}
 
 

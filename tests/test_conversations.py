@@ -16,6 +16,7 @@ from tiny import llama
 from word_pieces import BEGIN, END, TURN, byte_level
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.data import conversations
 from pipeline.data.batch import Text, collate, read_texts
 from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.conversations import Conversation
@@ -281,6 +282,18 @@ SHAPES: dict[str, Row] = {
             for m in CONVERSATIONS["several"]
         ]
     },
+    "ShareGPT with a column for the system prompt": {
+        "system": "Be short",
+        "conversations": CONVERSATIONS["several"][1:],
+        "tools": "[]",
+    },
+    "content in parts": {
+        "messages": [
+            m | {"content": [{"type": "text", "text": part} for part in (m["content"], "")]}
+            for m in CONVERSATIONS["several"]
+        ],
+        "system": None,
+    },
     "prompt and completion": {
         "prompt": CONVERSATIONS["several"][:-1],
         "completion": CONVERSATIONS["several"][-1:],
@@ -320,6 +333,14 @@ def test_rows_of_every_shape_are_the_same_conversation(tmp_path: Path, shape: st
     assert row["prompt"].splitlines()[:2] == ["system: Be short", "user: sea 3?"]
 
 
+def test_tools_may_come_as_the_text_of_a_list():
+    tools = [{"name": "look"}]
+    for column in (tools, json.dumps(tools)):
+        conversation = conversations.of_row(ROW | {"tools": column}, None, "here:1")
+        assert conversation is not None
+        assert conversation.tools == tools
+
+
 def test_instructions_are_conversations_of_one_turn(tmp_path: Path):
     rows: list[Row] = [
         {"instruction": f"Add {n}", "input": "and 1", "output": str(n + 1)} for n in range(9)
@@ -351,6 +372,18 @@ BAD = {
     "content that is no text": (turns(("user", 3)), "turn 1 has the content 3, which is no text"),
     "a turn without a role": ({"messages": [{"content": "a"}]}, "turn 1 is .*, expected `role`"),
     "no turns": ({"messages": "hello"}, "no column 'instruction', there are: messages"),
+    "an image": (
+        turns(("user", [{"type": "text", "text": "a"}, {"type": "image", "text": None}])),
+        "turn 1 has a part of type 'image'; only parts of text can be read",
+    ),
+    "two system prompts": (
+        turns(("system", "a"), ("user", "b"), ("assistant", "c")) | {"system": "d"},
+        "both column 'system' and a turn hold a system prompt",
+    ),
+    "tools that are no list": (
+        turns(("user", "b"), ("assistant", "c")) | {"tools": "look"},
+        "column 'tools' holds 'look', expected a list",
+    ),
     "an answer alone": ({"chosen": "Human: a Assistant: b"}, "no column 'prompt' has its question"),
 }
 

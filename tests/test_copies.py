@@ -15,8 +15,9 @@ from pipeline.statistics.copies import (
     hypotheses,
     is_negligible,
     seed_classes,
+    seed_variances,
 )
-from pipeline.statistics.items import contributions, influence_products
+from pipeline.statistics.items import contributions, influence_products, method_products
 from pipeline.statistics.tests import holm, holm_family
 
 SURE = 3.3  # standard errors: a right procedure fails one such check in a thousand
@@ -125,6 +126,28 @@ def test_the_difference_from_a_row_that_no_seed_moves_varies_as_the_other_row_do
     found = estimated(values, np.array([0]), np.array([4]))
     assert found.seed_variances[0] == pytest.approx(single.seed_variances[0])
     assert found.seed_degrees[0] == pytest.approx(single.seed_degrees[0])
+
+
+def test_equal_counts_of_right_answers_are_no_evidence_that_seeds_do_not_matter() -> None:
+    rng, trials, claims = np.random.default_rng(0), 60, 0
+    for _ in range(trials):
+        chances = rng.beta(0.6, 1.4, size=50)
+        answers = rng.binomial(1, np.broadcast_to(chances, (6, 2, 50))).astype(float)
+        claims += min(adjusted(answers).values()) < 0.05
+    error = np.sqrt(0.05 * 0.95 / trials)
+    print(f"equally good methods, 50 right or wrong answers: claims in {claims / trials:.3f}")
+    assert claims / trials < 0.05 + SURE * error
+
+
+def test_two_seeds_that_tie_are_as_far_apart_as_their_items() -> None:
+    answers = np.zeros((2, 2, 40))
+    answers[0, 0, :10] = answers[0, 1, 10:20] = 1  # the same score of other items
+    answers[1, 0, :4] = answers[1, 1, :8] = 1
+    items = contributions(answers, np.ones_like(answers))
+    variances = seed_variances(items.scores, method_products(influence_products(items.influences)))
+    # 20 items differ by 1 / 40 between the seeds: each has a variance of half its square
+    assert variances[0] == pytest.approx(20 * (1 / 40) ** 2 / 2)
+    assert variances[1] == pytest.approx(np.var([4 / 40, 8 / 40], ddof=1))
 
 
 def test_what_varies_is_taken_for_what_does_not_in_one_cell_of_a_thousand() -> None:

@@ -45,8 +45,6 @@ CHAT_TOKENS = TOKENS.append(
     pa.field("earlier_spans", pa.list_(pa.int32()))  # first, end, first, end, .. in prompt_ids
 )
 
-CHATS = (CHAT_EXAMPLES, CHAT_TOKENS)
-
 # caches/{id}/{split}-{shard}.parquet: see `pipeline.teacher_cache.format`.
 
 # students/{id}/steps.parquet: a row for each optimizer step.
@@ -93,6 +91,25 @@ OUTPUTS = pa.schema(
     ]
 )
 
+# The same where answers were checked: what was taken for the answer, and the verdict.
+CHECKED_OUTPUTS = OUTPUTS.append(pa.field("answer", pa.string())).append(  # null: none was found
+    pa.field("is_correct", pa.bool_())
+)
+
+# evals/{id}/verdicts-{judge}.parquet: a row for each answer of a judge.
+VERDICTS = pa.schema(
+    [
+        ("task", pa.string()),
+        ("decoding_seed", pa.int32()),
+        ("example_id", pa.string()),
+        ("opponent", pa.string()),  # id of its evaluation; empty: the reference response
+        ("place", pa.int32()),  # of the judged response, counted from 1; 0 where it is alone
+        ("choice", pa.string()),  # of the allowed answers; null where the text is none of them
+        ("text", pa.string()),  # as the judge wrote it
+        ("log_prob", pa.float64()),  # of the choice; NaN where a judge gives text alone
+    ]
+)
+
 # evals/{id}/calibration.parquet: the expected calibration error isn't a mean over items; it is
 # computed from these: the held-out tokens of each item by the confidence of their prediction.
 CALIBRATION = pa.schema(
@@ -126,20 +143,23 @@ SCORES = pa.schema(
 )
 
 
+EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, CHECKED_OUTPUTS)
+
+
 def _kinds(schema: pa.Schema) -> list[pa.Schema]:
-    """The schema, and that of conversations which begins with its columns."""
+    """The schema, and one that begins with its columns and has more."""
     return [
         schema,
         *(
             kind
-            for kind in CHATS
+            for kind in EXTENDED
             if kind is not schema and schema.names == kind.names[: len(schema)]
         ),
     ]
 
 
 def table(columns: Columns, schema: pa.Schema) -> pa.Table:
-    """A table with exactly the columns of `schema`, or of conversations."""
+    """A table with exactly the columns of `schema`, or of one that extends it."""
     kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(columns)]
     if not kinds:
         raise ValueError(f"columns {sorted(columns)}, expected {sorted(schema.names)}")
@@ -156,7 +176,7 @@ def write(path: Path, columns: Columns, schema: pa.Schema) -> None:
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
-    """The table in `path`, with more columns where it is of conversations.
+    """The table in `path`, with more columns where its schema is an extended one.
 
     Raises:
         ValueError: if it is damaged or not of `schema`, naming it.

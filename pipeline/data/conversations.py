@@ -1,8 +1,9 @@
 """Conversations in the shapes that data sets have them in, as messages of roles and content.
 
 A row holds `messages` of role and content, ShareGPT's `conversations` of from and value, a `prompt`
-with a `completion`, or, in a set of preferences, a `chosen` conversation. A conversation ends with
-an answer of the assistant; what comes before it is what a model is asked.
+with a `completion`, or, in a set of preferences, a `chosen` conversation. Its system prompt may
+stand in a column `system`, its tools in a column `tools`. A conversation ends with an answer of the
+assistant; what comes before it is what a model is asked.
 """
 
 import json
@@ -97,15 +98,37 @@ def of_row(values: Mapping[str, object], column: str | None, location: str) -> C
         return None
     if not isinstance(turns, list):
         raise ValueError(f"{location}: {turns!r:.60} is no list of turns")
-    tools = values.get("tools") or []
     numbered = enumerate(turns, start=1)
     messages = [_message(turn, f"{location}: turn {number}") for number, turn in numbered]
-    conversation = Conversation(messages, tools if isinstance(tools, list) else [], location)
+    messages = [*_system(values.get("system"), messages, location), *messages]
+    conversation = Conversation(messages, _tools(values.get("tools"), location), location)
     try:
         conversation.dumps()
     except (TypeError, ValueError) as error:
         raise ValueError(f"{location}: its turns can't be written as JSON ({error})") from None
     return conversation
+
+
+def _system(prompt: object, messages: Sequence[Message], location: str) -> list[Message]:
+    """The system prompt of ShareGPT's column, as a message before those of the conversation."""
+    if not isinstance(prompt, str) or not prompt.strip():
+        return []
+    if any(message["role"] == "system" for message in messages):
+        raise ValueError(
+            f"{location}: both column 'system' and a turn hold a system prompt; remove either"
+        )
+    return [_said("system", prompt)]
+
+
+def _tools(value: object, location: str) -> list[Any]:
+    """The tools of a row, as a list or as the JSON text of one."""
+    try:
+        tools = json.loads(value) if isinstance(value, str) and value.strip() else value or []
+    except (ValueError, RecursionError):
+        tools = None
+    if not isinstance(tools, list):
+        raise ValueError(f"{location}: column 'tools' holds {value!r:.60}, expected a list")
+    return tools
 
 
 def _turns(values: Mapping[str, object], column: str | None, location: str) -> object:
@@ -143,12 +166,24 @@ def _message(turn: object, place: str) -> Message:
     if role not in ROLES:
         allowed = ", ".join([*ROLES, *SPEAKERS])
         raise ValueError(f"{place} has the role {role!r}; allowed: {allowed}")
-    content = turn.get("content", turn.get("value"))
-    if not isinstance(content, str | None):
-        raise ValueError(f"{place} has the content {content!r:.60}, which is no text")
+    content = _text(turn.get("content", turn.get("value")), place)
     rest = {
         key: value
         for key, value in turn.items()
         if key not in ("role", "content", "from", "value") and value is not None
     }
-    return {"role": role, "content": content or "", **rest}
+    return {"role": role, "content": content, **rest}
+
+
+def _text(content: object, place: str) -> str:
+    """The text of a turn, which may come in parts."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise ValueError(f"{place} has the content {content!r:.60}, which is no text")
+    for part in content:
+        kind = part.get("type", "text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(part.get("text"), str):
+            what = f"of type {kind!r}" if kind else f"{part!r:.60}"
+            raise ValueError(f"{place} has a part {what}; only parts of text can be read")
+    return "".join(part["text"] for part in content)

@@ -48,7 +48,7 @@ def concatenate(parts: Sequence[EvaluationRecords]) -> EvaluationRecords:
             results[kind] = {**results.get(kind, {}), **values}
     return EvaluationRecords(
         pa.concat_tables([part.items for part in parts]),
-        pa.concat_tables([part.outputs for part in parts]),
+        pa.concat_tables([part.outputs for part in parts], promote_options="default"),
         pa.concat_tables([part.calibration for part in parts]),
         results,
     )

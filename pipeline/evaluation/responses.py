@@ -2,14 +2,19 @@
 
     rouge_l          ROUGE-L F-measure times 100, stemmed, the best over the references
     rouge_l_unicode  the same over Unicode's words, where the papers' miss letters of the references
+    correct          whether the answer is the reference's, of a task whose answers are checked
+    pass_at_k        the chance that k of the responses to an item have a correct one among them
+    answered         whether there is an answer in it at all
     response_tokens  length, EOS included
     ended            whether it ended with EOS
     distinct_n       share of the response's n-grams of words that are not repetitions of one before
     repetition_4     share of its 4-grams that are
 
-ROUGE: `pipeline.evaluation.rouge`. Distinct-n: J. Li et al., 2016, arXiv:1510.03055; here within a
-response, and over all responses in lm-eval's results. Repetition: S. Welleck et al., 2019,
-arXiv:1908.04319, within a response. A response too short for an n-gram repeats none.
+ROUGE: `pipeline.evaluation.rouge`; answers: `pipeline.tasks.answers`. The mean of `correct` over n
+decoding seeds is known as avg@n. pass@k: `pipeline.statistics.pass_at_k`, for k of 2, 4, 8, ..
+and n. Distinct-n: J. Li et al., 2016, arXiv:1510.03055; here within a response, and over all
+responses in lm-eval's results. Repetition: S. Welleck et al., 2019, arXiv:1908.04319, within a
+response. A response too short for an n-gram repeats none.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +31,14 @@ from pipeline.data.batch import Text
 from pipeline.evaluation.records import EvaluationRecords, Metric, item_rows
 from pipeline.evaluation.rouge import Coverage, coverage, rouge_l, rouge_l_unicode
 from pipeline.runtime.progress import log
-from pipeline.settings.evaluation import GenerationSettings
+from pipeline.settings.evaluation import GenerationSettings, ScoredBy
+from pipeline.statistics.pass_at_k import ks_of, pass_at_k
+from pipeline.tasks.answers import has_answer, is_correct, response_answer
 from pipeline.tasks.lm_eval_tasks import LoadedTasks
 
 ROUGE = {"rouge_l": rouge_l, "rouge_l_unicode": rouge_l_unicode}
+ANSWERS = {"correct": is_correct, "answered": has_answer}
+BY_REFERENCES = {**ROUGE, **ANSWERS}
 ROUGE_BY_COVERAGE = {  # of a task's references by the papers' tokenizer
     Coverage.WHOLE: ("rouge_l",),
     Coverage.PARTIAL: ("rouge_l", "rouge_l_unicode"),
@@ -38,6 +47,8 @@ ROUGE_BY_COVERAGE = {  # of a task's references by the papers' tokenizer
 METRICS = {  # and whether a higher value is better, as lm-eval asks of every metric
     "rouge_l": True,
     "rouge_l_unicode": True,
+    "correct": True,
+    "answered": True,
     "response_tokens": True,
     "ended": True,
     "distinct_1": True,
@@ -71,12 +82,12 @@ def distinct_over_all(responses: Sequence[Sequence[tuple[str, ...]]]) -> float:
 
 
 def score(
-    look_up: LookUp, seed: int, rouges: Sequence[str], item: Item, results: Sequence[str]
+    look_up: LookUp, seed: int, kinds: Sequence[str], item: Item, results: Sequence[str]
 ) -> dict[str, Any]:
-    """The metrics of one response; of ROUGE-L the kinds in `rouges`."""
+    """The metrics of one response; of those that ask the references, the ones in `kinds`."""
     output, text = results[0].strip(), look_up(item["prompt"], seed)
     return {
-        **{name: ROUGE[name](output, item["responses"]) for name in rouges},
+        **{name: float(BY_REFERENCES[name](output, item["responses"])) for name in kinds},
         "response_tokens": len(text.response_ids),
         "ended": float(text.ended),
         "distinct_1": distinct(ngrams(output, 1)),
@@ -87,20 +98,24 @@ def score(
 
 
 def response_tasks(
-    name: str, items: Sequence[Item], generation: GenerationSettings, look_up: LookUp
+    name: str,
+    items: Sequence[Item],
+    generation: GenerationSettings,
+    look_up: LookUp,
+    scored_by: ScoredBy = "references",
 ) -> LoadedTasks:
     """A task of lm-eval for each decoding seed, in a group where there are several.
 
     The items are in memory: nothing of them can be cached under a wrong key.
     """
-    rouges = rouges_of(name, items)
+    kinds = tuple(ANSWERS) if scored_by == "answers" else rouges_of(name, items)
     tasks = {
-        task_name(name, generation, seed): _task(name, items, generation, seed, rouges, look_up)
+        task_name(name, generation, seed): _task(name, items, generation, seed, kinds, look_up)
         for seed in generation.decoding_seeds
     }
     if len(tasks) == 1:
         return LoadedTasks(tasks, {})
-    means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(rouges)]
+    means = [{"metric": metric, "weight_by_size": True} for metric in metrics_with(kinds)]
     group = Group.from_config({"group": name, "task": list(tasks), "aggregate_metric_list": means})
     for task in tasks.values():
         group.add(task)
@@ -119,9 +134,9 @@ def rouges_of(name: str, items: Sequence[Item]) -> tuple[str, ...]:
     return ROUGE_BY_COVERAGE[covered]
 
 
-def metrics_with(rouges: Sequence[str]) -> list[str]:
-    """The metrics of a task that has these kinds of ROUGE-L."""
-    return [metric for metric in METRICS if metric not in ROUGE or metric in rouges]
+def metrics_with(kinds: Sequence[str]) -> list[str]:
+    """The metrics of a task that asks the references for these."""
+    return [metric for metric in METRICS if metric not in BY_REFERENCES or metric in kinds]
 
 
 def task_name(name: str, generation: GenerationSettings, seed: int) -> str:
@@ -134,12 +149,12 @@ def _task(
     items: Sequence[Item],
     generation: GenerationSettings,
     seed: int,
-    rouges: Sequence[str],
+    kinds: Sequence[str],
     look_up: LookUp,
 ) -> ConfigurableTask:
     metrics = [
         {"metric": metric, "aggregation": "mean", "higher_is_better": METRICS[metric]}
-        for metric in metrics_with(rouges)
+        for metric in metrics_with(kinds)
     ]
     corpus = {"metric": CORPUS_METRIC, "aggregation": distinct_over_all, "higher_is_better": True}
     rows = [dict(item) for item in items]
@@ -153,7 +168,7 @@ def _task(
             "doc_to_target": lambda item: item["responses"][0],
             "generation_kwargs": _generation_options(generation, seed),
             # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
-            "process_results": lambda item, results: score(look_up, seed, rouges, item, results),
+            "process_results": lambda item, results: score(look_up, seed, kinds, item, results),
             "metric_list": [*metrics, corpus],
             "num_fewshot": 0,
             "metadata": {"version": 1},
@@ -182,8 +197,11 @@ def response_records(
         seed: results["samples"][task_name(name, generation, seed)]
         for seed in generation.decoding_seeds
     }
+    items = [_item_rows(name, seed, rows) for seed, rows in samples.items()]
+    if "correct" in next(iter(samples.values()))[0]:
+        items += _pass_rows(name, list(samples.values()))
     return EvaluationRecords(
-        pa.concat_tables([_item_rows(name, seed, rows) for seed, rows in samples.items()]),
+        pa.concat_tables(items),
         pa.concat_tables([_output_rows(name, seed, rows) for seed, rows in samples.items()]),
         results={kind: value for kind, value in results.items() if kind != "samples"},
     )
@@ -205,6 +223,17 @@ def _item_rows(name: str, seed: int, samples: Sequence[Sample]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def _pass_rows(name: str, by_seed: Sequence[Sequence[Sample]]) -> list[pa.Table]:
+    """pass@k of each item over all of its responses."""
+    ids = [sample["doc"]["example_id"] for sample in by_seed[0]]
+    correct = np.array([[sample["correct"] for sample in samples] for samples in by_seed])
+    responses, counts = len(by_seed), correct.sum(axis=0).astype(int)
+    return [
+        item_rows(Metric(name, f"pass_at_{k}"), ids, pass_at_k(responses, counts, k), 1.0)
+        for k in ks_of(responses)
+    ]
+
+
 def _output_rows(name: str, seed: int, samples: Sequence[Sample]) -> pa.Table:
     columns = {
         "task": [name] * len(samples),
@@ -214,4 +243,12 @@ def _output_rows(name: str, seed: int, samples: Sequence[Sample]) -> pa.Table:
         "output": [sample["resps"][0][0] for sample in samples],
         "references": [sample["doc"]["responses"] for sample in samples],
     }
-    return pa.table(columns, schema=schemas.OUTPUTS)
+    if "correct" not in samples[0]:
+        return pa.table(columns, schema=schemas.OUTPUTS)
+    answers = [
+        response_answer(text, references[0])
+        for text, references in zip(columns["output"], columns["references"], strict=True)
+    ]
+    verdicts = [bool(sample["correct"]) for sample in samples]
+    checked = {**columns, "answer": answers, "is_correct": verdicts}
+    return pa.table(checked, schema=schemas.CHECKED_OUTPUTS)

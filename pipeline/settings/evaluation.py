@@ -4,12 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from pipeline.methods.ranges import Count, Line, NonNegativeCount
+from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount
 from pipeline.settings.base import Settings
 from pipeline.settings.data import AnyTemplate, Columns
 from pipeline.settings.generation import Sampling
+from pipeline.settings.judge import Judge
 
 Paths = Annotated[list[Line], Field(min_length=1)]
+# the likeness to references (ROUGE-L), or whether the answer is the reference's
+ScoredBy = Literal["references", "answers"]
 ColumnMap = dict[str, object]  # column of ours -> column of theirs: pipeline.tasks.local_documents
 
 
@@ -76,6 +79,8 @@ Data = Annotated[
 class Evaluation(Settings):
     """The tasks of every checkpoint, teachers and untrained starts included."""
 
+    later_keys = ("judges",)
+
     tasks: Annotated[list[Line], Field(min_length=1)] = ["heldout", "responses"]
     data: dict[Line, Data] = {}  # of a task, in place of what its definition names
     items: Count | None = None  # of each task, drawn by the seed; null: all
@@ -84,6 +89,7 @@ class Evaluation(Settings):
     max_new_tokens: Count = 256
     prompt_tokens: Count | None = None  # of instruction tasks: longer ones are left out
     seed: NonNegativeCount = 0
+    judges: dict[Name, Judge] = {}  # of the generated responses
 
 
 class GenerationSettings(Settings):
@@ -144,12 +150,15 @@ class TextSplit(Settings):
 class InstructionJob(Settings):
     """The settings of a job that prepares an instruction task."""
 
+    later_keys = ("scored_by",)
+
     kind: Literal["instruction"]
     task: str
-    source: LocalFiles | ItemSource
+    source: LocalFiles | ItemSource | None  # null: the experiment's own test split
     columns: Columns
     template: AnyTemplate
     first: Count | None  # rows of the source; null: all
+    scored_by: ScoredBy = "references"
 
 
 class LmEvalJob(Settings):

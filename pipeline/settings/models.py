@@ -9,10 +9,12 @@ from pipeline.settings.base import Settings
 
 
 class Tokenizer(Settings):
-    """A byte-level BPE trained on the training split, for models made from a shape."""
+    """A tokenizer trained on the training split, for models made from a shape."""
 
     renamed_keys = {"vocabulary": "vocabulary_size"}
+    later_keys = ("kind",)
 
+    kind: Literal["bpe", "unigram"] = "bpe"  # byte-level BPE, or unigram with byte fallback
     vocabulary_size: Annotated[int, Field(ge=300, le=200_000)] = 2048
 
 

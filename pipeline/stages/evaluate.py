@@ -34,7 +34,7 @@ from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
-from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
+from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
 from pipeline.stages import command_line
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
@@ -75,7 +75,9 @@ class Evaluator:
             assert task.generation is not None
             return self.exposed(task.generation)
         if task.generation is not None:
-            return self.responses(task.name, task.generation), Cost()
+            card = {} if task.name == RESPONSES else self.cards[task.name][1]
+            scored_by = card.get("scored_by", "references")
+            return self.responses(task.name, task.generation, scored_by), Cost()
         return self.documents(task.name), Cost()
 
     def held_out(self) -> tuple[EvaluationRecords, Cost]:
@@ -124,7 +126,9 @@ class Evaluator:
         cost = sum((counter.as_teacher() for counter in counters), Cost())
         return records.concatenate(parts), cost
 
-    def responses(self, name: str, generation: GenerationSettings) -> EvaluationRecords:
+    def responses(
+        self, name: str, generation: GenerationSettings, scored_by: ScoredBy
+    ) -> EvaluationRecords:
         """Scores of generated responses to an instruction task or to the test split."""
         from pipeline.evaluation import lm_eval_results, responses
 
@@ -132,7 +136,7 @@ class Evaluator:
         self.checkpoint.label, self.checkpoint.prompts = name, questions.prompt_ids
         self.checkpoint.generated.clear()
         look_up = partial(_generated, self.checkpoint)
-        tasks = responses.response_tasks(name, questions.items, generation, look_up)
+        tasks = responses.response_tasks(name, questions.items, generation, look_up, scored_by)
         results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
         results |= {LEFT_OUT: {name: questions.left_out}}
         return responses.response_records(name, generation, results)

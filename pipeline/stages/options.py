@@ -187,6 +187,29 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
+class JudgeOptions:
+    """Adds a judge's measures of the generated responses to an evaluation."""
+
+    job: JobFile
+    evaluation: Annotated[Path, "evaluation artifact whose responses are judged"]
+    data: Data
+    state: State
+    out: Out
+    judge: Annotated[Path | None, "model artifact of the judge"] = None
+    against: Annotated[list[Path], "evaluation artifacts with the responses to compare with"] = (
+        field(default_factory=list)
+    )
+    micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
+    threads: Threads = 1
+
+    def inputs(self) -> dict[str, Path]:
+        """The given artifacts by role."""
+        roles = {"evaluation": self.evaluation, "data": self.data, "judge": self.judge}
+        roles |= {f"against-{index}": path for index, path in enumerate(self.against)}
+        return {role: path for role, path in roles.items() if path is not None}
+
+
+@dataclass(frozen=True)
 class ReportOptions:
     """Writes scores, tables, plots and one page of all evaluations of an experiment."""
 
@@ -208,5 +231,6 @@ STAGES = {
     "verify_cache": VerifyCacheOptions,
     "prepare_task": PrepareTaskOptions,
     "evaluate": EvaluateOptions,
+    "judge": JudgeOptions,
     "report": ReportOptions,
 }

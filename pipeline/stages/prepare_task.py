@@ -18,15 +18,20 @@ from pipeline.tasks import instruction_items
 from pipeline.tasks.hub import Origin
 
 
-def write_instruction(job: InstructionJob, train: list[Example], folder: Path) -> dict[str, Any]:
+def write_instruction(job: InstructionJob, data: Path, folder: Path) -> dict[str, Any]:
     """Writes the items of an instruction task to the folder; returns its card."""
-    items = instruction_items.gather(job, train)
+    train = instruction_items.read_split(data, "train")
+    if job.source is None:
+        items = instruction_items.of_test_split(job, data, train)
+    else:
+        items = instruction_items.gather(job, train)
     schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
     table = schemas.table(items.columns, schemas.EXAMPLES)
     return _card(job.task, job.kind, items.count, {job.task: items.origin}) | {
         "digest": digest({job.task: table}),
         "warnings": [*items.origin.warnings, *items.contamination.warnings(items.count)],
         "shared_with_train": asdict(items.contamination),
+        "scored_by": job.scored_by,
     }
 
 
@@ -66,12 +71,12 @@ def run(options: PrepareTaskOptions) -> None:
     job = TaskJob.model_validate(options.job.settings).task
     command_line.begin(options.out, options.job, {"data": options.data})
 
-    train = instruction_items.read_train(options.data)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if isinstance(job, InstructionJob):
-            card = write_instruction(job, train, folder)
+            card = write_instruction(job, options.data, folder)
         else:
+            train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
         artifact.write_manifest(folder, options.job, {"data": options.data})

@@ -24,7 +24,7 @@ from pipeline.statistics.copies import (
     hypotheses,
     is_negligible,
     seed_classes,
-    variance_over_seeds,
+    seed_variances,
 )
 from pipeline.statistics.items import (
     InfluenceProducts,
@@ -151,7 +151,8 @@ def pairwise_estimates(
 
 def _method_variances(scores: np.ndarray, products: InfluenceProducts) -> Variances:
     """How much seeds vary each method's score."""
-    degrees, variances = scores.shape[1] - 1, variance_over_seeds(scores)
+    degrees = scores.shape[1] - 1
+    variances = seed_variances(scores, method_products(products))
     if not degrees:
         return Variances(variances, np.ones_like(variances))
     constant = is_negligible(variances, degrees)
@@ -164,11 +165,12 @@ def _pairwise_variances(
     scores: np.ndarray, products: InfluenceProducts, first: np.ndarray, second: np.ndarray
 ) -> Variances:
     """How much seeds vary each difference."""
-    degrees, variances = scores.shape[1] - 1, variance_over_seeds(scores[first] - scores[second])
+    degrees, pairs = scores.shape[1] - 1, difference_products(products, first, second)
+    variances = seed_variances(scores[first] - scores[second], pairs)
     if not degrees:
         return Variances(variances, np.ones_like(variances))
     classes = seed_classes(scores, products)
-    constant = is_negligible(variance_over_seeds(scores), degrees)
+    constant = is_negligible(seed_variances(scores, method_products(products)), degrees)
     no_hypothesis = constant[first] | constant[second]
     kinds = np.where(no_hypothesis, NO_HYPOTHESIS, hypotheses(classes, first, second))
     most = residual_degrees(len(set(classes[~constant].tolist())), degrees + 1)

@@ -8,7 +8,12 @@ import numpy as np
 from scipy import special
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.statistics.items import InfluenceProducts, difference_products, item_variance
+from pipeline.statistics.items import (
+    InfluenceProducts,
+    difference_products,
+    item_variance,
+    seed_luck,
+)
 
 CLOSE_SCORES = 1e-2  # of the usual standard error of a difference
 CLOSE_ITEMS = 1e-1  # of the usual scatter of two methods' items
@@ -44,20 +49,25 @@ def seed_classes(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
     like that by chance in one cell of a thousand.
     """
     first, second = np.triu_indices(len(scores), 1)
-    variances = variance_over_seeds(scores[first] - scores[second])
+    pairs = difference_products(products, first, second)
+    variances = seed_variances(scores[first] - scores[second], pairs)
     constant = is_negligible(variances, scores.shape[1] - 1)
     return _joined(copy_classes(scores, products), first[constant], second[constant])
 
 
 def is_negligible(variances: np.ndarray, degrees: int) -> np.ndarray:
     """Which are so small that of as many equal ones none would be, but once in a thousand."""
+    return variances <= _least(variances, degrees)
+
+
+def _least(variances: np.ndarray, degrees: int) -> float:
     positive = variances[variances > 0]
     if not len(positive):
-        return variances == 0
+        return 0.0
     half, chance = degrees / 2, CHANCE / len(variances)
     # P(χ² < x) is at most (x / 2)^half / Γ(half + 1), and nearly so where x is small.
     least = (chance * special.gamma(half + 1)) ** (1 / half) / half
-    return variances <= max(least, ROUNDING) * np.median(positive)
+    return max(least, ROUNDING) * float(np.median(positive))
 
 
 def hypotheses(classes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -79,6 +89,25 @@ def first_of_each(hypotheses: np.ndarray) -> np.ndarray:
 def variance_over_seeds(scores: np.ndarray) -> np.ndarray:
     """The sample variance of each row of [rows, seeds]; zero for a single seed."""
     return scores.var(axis=1, ddof=1) if scores.shape[1] > 1 else np.zeros(len(scores))
+
+
+def seed_variances(scores: np.ndarray, products: InfluenceProducts) -> np.ndarray:
+    """The variance over seeds of each row of [rows, seeds]; `products` are those of its items.
+
+    Two checkpoints with equally many right answers have the same score, and differ: seeds that tie
+    so say nothing of how much seeds matter. In place of a negligible variance stands what the
+    seeds' differences in single items alone make of a score, where that is not negligible.
+    """
+    variances = variance_over_seeds(scores)
+    if scores.shape[1] == 1:
+        return variances
+    within = products.within_seeds
+    of_items = products.seeds * np.where(
+        products.seeds * products.means < (1 - ROUNDING) * within, seed_luck(products), 0.0
+    )
+    least = _least(variances, scores.shape[1] - 1)
+    tied = variances <= np.maximum(least, ROUNDING * of_items)
+    return np.where(tied & (of_items > least), of_items, variances)
 
 
 def _joined(classes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

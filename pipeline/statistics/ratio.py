@@ -6,7 +6,12 @@ import numpy as np
 
 from pipeline.statistics import copies, seed_variance
 from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.items import InfluenceProducts, influence_products, seed_luck
+from pipeline.statistics.items import (
+    InfluenceProducts,
+    influence_products,
+    method_products,
+    seed_luck,
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def moderated_covariances(
     """
     seeds = scores.shape[2]
     covariances = np.stack([np.cov(of_method) for of_method in scores])
+    first = method_products(products)
+    covariances[:, 0, 0] = copies.seed_variances(scores[:, 0], first)
     variances, classes = covariances[:, 0, 0], copies.seed_classes(scores[:, 0], products)
     constant = copies.is_negligible(variances, seeds - 1)
     classes = np.where(constant, copies.NO_HYPOTHESIS, classes)

@@ -12,11 +12,12 @@ from pydantic import Field, TypeAdapter
 from pipeline.methods.ranges import Count, Name
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
-from pipeline.settings.evaluation import ColumnMap, ItemSource, TextSplit
+from pipeline.settings.evaluation import ColumnMap, ItemSource, ScoredBy, TextSplit
 from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
-TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's own test split
+RESPONSES = "responses"
+TEST_SPLIT_TASKS = ("heldout", RESPONSES, "exposure")  # of the experiment's own test split
 
 
 class Definition(Settings):
@@ -28,12 +29,13 @@ class Definition(Settings):
 
 
 class InstructionTask(Definition):
-    """Prompts to answer, with reference responses."""
+    """Prompts to answer, with reference responses or answers."""
 
     kind: Literal["instruction"]
-    data: ItemSource
+    data: ItemSource | None  # null: the experiment's own test split
     columns: Columns = Columns()
-    template: Template = Template()
+    template: Template | None = Template()  # null: the experiment's
+    scored_by: ScoredBy = "references"
     first: Count | None = None  # rows of the source; null: all
     sampling: Sampling | None = None  # null: the experiment's
 
@@ -125,3 +127,10 @@ def listed_tasks(names: Sequence[str]) -> list[Task]:
         for listed in names
         for name, (base, definition) in expand(listed).items()
     ]
+
+
+def tasks_with_responses(names: Sequence[str]) -> list[str]:
+    """The tasks behind a list of names whose answers are free text: what a judge may read."""
+    own = listed_tasks([name for name in names if name not in TEST_SPLIT_TASKS])
+    answered = [task.name for task in own if isinstance(task.definition, InstructionTask)]
+    return [name for name in names if name == RESPONSES] + answered

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
-from pipeline.data.rows import read_rows, to_examples
+from pipeline.data.rows import Row, read_rows, to_examples
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
+from pipeline.tasks.answers import reference_answer
 from pipeline.tasks.contamination import Contamination, contaminated_examples
 
 ITEMS = "items.parquet"
@@ -30,16 +31,49 @@ class TaskItems:
         return len(self.columns["example_id"])
 
 
+def _with_text(row: Row, job: InstructionJob) -> Row:
+    """The row, with the answer as text where a task that checks answers has it as a number."""
+    answer = row.values.get(job.columns.response)
+    if job.scored_by != "answers" or not isinstance(answer, int | float):
+        return row
+    return Row(row.location, row.values | {job.columns.response: str(answer)})
+
+
+def of_test_split(job: InstructionJob, data: Path, train: Sequence[Example]) -> TaskItems:
+    """The items of the experiment's own test split. Raises ValueError for one without an answer."""
+    columns = schemas.read(data / "test.parquet", schemas.EXAMPLES).to_pydict()
+    ids, examples = columns["example_id"], read_split(data, "test")
+    _check_answers(job, ids, examples)
+    shared = contaminated_examples(ids, examples, train)
+    return TaskItems(columns, hub.Origin("the test split", None), shared)
+
+
+def _check_answers(job: InstructionJob, names: Sequence[str], examples: Sequence[Example]) -> None:
+    """Raises ValueError for a reference in which a task that checks answers finds none."""
+    if job.scored_by != "answers":
+        return
+    for name, example in zip(names, examples, strict=True):
+        for reference in example.responses:
+            if reference_answer(reference) is None:
+                raise ValueError(
+                    f"{name}: no answer to be checked in {reference!r:.80}; mark it as #### 42 or "
+                    rf"\boxed{{42}}, or name the column of the answer alone in "
+                    f"evaluation.data.{job.task}.columns.response"
+                )
+
+
 def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     """The items in the order of their source. Raises ValueError for a row that makes none."""
     if isinstance(job.source, LocalFiles):
         rows = [row for path in job.source.paths for row in read_rows(Path(path))]
         origin = hub.Origin(", ".join(job.source.paths), None)
     else:
+        assert job.source is not None
         rows, origin = hub.rows(job.source)
+    rows = [_with_text(row, job) for row in rows[: job.first]]
     try:
         examples = to_examples(
-            rows[: job.first],
+            rows,
             job.columns,
             job.task,
             "refuse",
@@ -48,14 +82,15 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     except ValueError as error:
         key = f"evaluation.data.{job.task}"
         raise ValueError(str(error).replace("data.examples", key)) from None
+    _check_answers(job, [row.location for row in rows], examples)
     items = assign_ids({"train": [], "validation": [], "test": examples}, job.template)["test"]
     shared = contaminated_examples([id for id, _ in items], examples, train)
     return TaskItems(example_columns(items, job.template), origin, shared)
 
 
-def read_train(data: Path) -> list[Example]:
-    """The training examples of a data artifact."""
-    table = schemas.read(data / "train.parquet", schemas.EXAMPLES)
+def read_split(data: Path, split: str) -> list[Example]:
+    """The examples of a split of a data artifact."""
+    table = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES)
     return [
         Example(row["instruction"], row["input"], tuple(row["responses"]), row["source"])
         for row in table.to_pylist()

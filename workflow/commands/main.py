@@ -168,6 +168,13 @@ def _add_commands_of_the_project(add: Add) -> None:
     methods.add_argument("name", nargs="?")
     methods.add_argument("--docs", type=Path, metavar="FILE", help="write docs/methods.md")
 
+    conformance = add("conformance", "conformance", "Hold a distillation loss against the laws")
+    conformance.add_argument("loss", nargs="?", metavar="MODULE:FUNCTION")
+    conformance.add_argument("--divergence", metavar="NAME", help="that it is meant to be")
+    conformance.add_argument("--weight", type=float, help="of the divergence, as the loss has it")
+    conformance.add_argument("--vectors", type=Path, metavar="FILE", help="write golden vectors")
+    conformance.epilog = "without a loss: the laws; exit status: 3 where a law is broken"
+
     add("schema", "schema", "Write config.schema.json, by which editors check configurations")
 
     check = add("check-gpu", "check_gpu", "Check that a GPU trains correctly, and how fast")

@@ -57,6 +57,10 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
         for role in ("teachers", "students", "methods")
         for name in getattr(block, role) or []
     ]
+    uses += [
+        (f"evaluation.judges.{name}.model", judge.model, models)
+        for name, judge in experiment.evaluation.judges.items()
+    ]
     for key, name, defined in uses:
         if name not in defined and name not in left_out:
             yield f"{key}: {name!r} is not defined; there are {', '.join(defined)}"
@@ -81,6 +85,7 @@ def unused(experiment: Experiment) -> list[str]:
             names.update(getattr(block, role) or getattr(experiment, role))
     roles = ("teachers", "students")
     models = {getattr(experiment, role)[name].model for role in roles for name in used[role]}
+    models |= {judge.model for judge in experiment.evaluation.judges.values()}
     used["models"] = models | _bases(experiment, models)
     return [
         f"{role}.{name}"

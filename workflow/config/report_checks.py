@@ -4,9 +4,11 @@ import difflib
 import itertools
 from collections.abc import Iterator
 
-from pipeline.reporting.analysis.metrics import METRICS
+from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K
 from pipeline.settings.contrasts import REFERENCES, Term
+from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.experiment import Experiment
+from pipeline.statistics.pass_at_k import ks_of
 from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
 
 RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is not None)
@@ -27,7 +29,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
 
 
 def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iterator[str]:
-    known = known_measures(experiment.evaluation.tasks) if keys else []
+    known = known_measures(experiment.evaluation) if keys else []
     for index, key in enumerate(keys):
         if key in keys[:index]:
             yield f"{place}.{index}: {key!r} is listed twice"
@@ -65,15 +67,21 @@ def _cells(experiment: Experiment) -> list[tuple[str, str, str]]:
     return list(cells)
 
 
-def known_measures(tasks: list[str]) -> list[str]:
+def known_measures(evaluation: Evaluation) -> list[str]:
     """The measures with a better direction that tasks have, as task/metric.
 
     What lm-eval measures is known only after it has run: any metric with a direction passes.
     """
     own = {"heldout": OF_HELDOUT, "responses": OF_GENERATED_TEXT, "exposure": OF_EXPOSURE}
+    tasks = evaluation.tasks
     metrics = {name: own[name] for name in tasks if name in TEST_SPLIT_TASKS}
+    of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
     for task in listed_tasks([name for name in tasks if name not in TEST_SPLIT_TASKS]):
-        is_generated = isinstance(task.definition, InstructionTask)
-        others = [name for name in RANKED if name not in (*OF_HELDOUT, *OF_EXPOSURE)]
-        metrics[task.name] = OF_GENERATED_TEXT if is_generated else tuple(others)
+        if not isinstance(task.definition, InstructionTask):
+            others = (*OF_HELDOUT, *OF_EXPOSURE, "correct", PASS_AT_K)
+            metrics[task.name] = tuple(name for name in RANKED if name not in others)
+        elif task.definition.scored_by == "answers":
+            metrics[task.name] = of_answers
+        else:
+            metrics[task.name] = OF_GENERATED_TEXT
     return [f"{task}/{metric}" for task, names in metrics.items() for metric in names]

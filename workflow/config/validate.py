@@ -22,6 +22,7 @@ from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow.config import (
     data_checks,
+    judge_checks,
     lora_checks,
     model_checks,
     name_checks,
@@ -105,6 +106,7 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from _grid_faults(experiment)
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
+    yield from judge_checks.faults(experiment)
     yield from report_checks.faults(experiment)
     search_faults = list(tuning_checks.faults(experiment))
     yield from search_faults

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns, Template
 from pipeline.settings.evaluation import (
     Evaluation,
     EvaluationJob,
@@ -91,25 +91,25 @@ def tasks(
 
     Where the template of the training is a chat's, instruction tasks ask through it, too.
     """
-    chat = with_text(template) if isinstance(template, ChatTemplate) else None
+    asked = with_text(template) if template else None
     found = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
     return [
         Artifact.of(
             "tasks",
             re.sub(r"[^A-Za-z0-9_.-]", "_", one.name),
-            _job(settings, one, chat).model_dump(mode="json"),
+            _job(settings, one, asked).model_dump(mode="json"),
             ("data", data),
         )
         for one in found
     ]
 
 
-def _job(settings: Evaluation, task: Task, chat: AnyTemplate | None) -> TaskJob:
+def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> TaskJob:
     given, definition = settings.data.get(task.base), task.definition
     if isinstance(given, LocalFiles):
         given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
     if isinstance(definition, InstructionTask):
-        return TaskJob(task=_instruction(task.name, definition, given, chat))
+        return TaskJob(task=_instruction(task.name, definition, given, template))
     return TaskJob(
         task=LmEvalJob(
             kind="lm_eval",
@@ -130,21 +130,23 @@ def _instruction(
     name: str,
     definition: InstructionTask,
     given: LocalFiles | HubDataset | None,
-    chat: AnyTemplate | None,
+    template: AnyTemplate | None,
 ) -> InstructionJob:
     columns, source = definition.columns, definition.data
     if given is not None and given.columns is not None:
         columns = Columns.model_validate(given.columns)
     if isinstance(given, HubDataset):
         fields = {"name": given.hub, "config": given.config, "revision": given.revision}
-        source = ItemSource(**fields, split=given.split or definition.data.split)
+        source = ItemSource(**fields, split=given.split or (source.split if source else None))
+    own = definition.template if not isinstance(template, ChatTemplate) else None
     return InstructionJob(
         kind="instruction",
         task=name,
         source=given if isinstance(given, LocalFiles) else source,
         columns=columns,
-        template=chat or definition.template,
+        template=own or template or Template(),
         first=definition.first,
+        scored_by=definition.scored_by,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
 from pipeline.settings.experiment import Block, Experiment
+from pipeline.settings.judge import Judge
 from pipeline.settings.models import LayersOf, PathModel, Shape
 from pipeline.settings.training import Precision
 from pipeline.settings.tuning import without_values
@@ -21,6 +22,7 @@ from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell, StudentRun
 from workflow.grid.digests import of_examples, of_folder, with_text
+from workflow.grid.judgements import Rivals, judged
 from workflow.grid.relabelling import Half, last_texts
 from workflow.grid.teacher_outputs import cache_of
 from workflow.grid.tuning import choice_among, chosen_places, trials_of
@@ -60,7 +62,13 @@ class Grid:
         teachers: dict[Artifact, set[str]] = {}
         for cell in self.cells:
             teachers.setdefault(cell.model, set()).add(cell.teacher)
-        return {model: self._evaluation(model, names) for model, names in teachers.items()}
+        written = {model: self._evaluation(model, names) for model, names in teachers.items()}
+        rivals = Rivals(self.cells, written)
+        return judged(self.experiment.evaluation, rivals, self._judging_inputs)
+
+    def _judging_inputs(self, judge: Judge) -> list[tuple[str, Artifact]]:
+        """What a judging job reads beside evaluations, by role."""
+        return [("judge", self.model(judge.model, seed=0)), ("data", self.data())]
 
     def _evaluation(self, model: Artifact, names: Iterable[str]) -> Artifact:
         teachers = sorted(names)

@@ -21,7 +21,7 @@ from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files, source_hash
 from workflow.jobs.condition import Condition, State, condition, read_manifest
 from workflow.jobs.job_files import Wildcards
-from workflow.jobs.stage_modules import REPORT, STAGES, modules_of
+from workflow.jobs.stage_modules import REPORT, modules_of, stage_of
 
 # stages whose artifacts a report shows something of, however far behind an evaluation they are
 REPORTED = (
@@ -101,7 +101,7 @@ class Jobs:
     def job(self, artifact: Artifact) -> dict[str, Any]:
         """The content of an artifact's job file."""
         return {
-            "stage": STAGES[artifact.stage],
+            "stage": stage_of(artifact),
             "inputs": [[role, input.path] for role, input in artifact.inputs],
             "id": artifact.id,
             "code": self.code(artifact),

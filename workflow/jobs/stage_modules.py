@@ -20,12 +20,18 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "tasks": "prepare_task",
     "evals": "evaluate",
 }
+JUDGED = "judge"  # in the settings of evaluations that a judge has added to
 REPORT = "pipeline.stages.report"
 
 
 def modules_of(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
     """The module of an artifact's stage, and those that the stage loads by name."""
-    return f"pipeline.stages.{STAGES[artifact.stage]}", _plugins(artifact.settings)
+    return f"pipeline.stages.{stage_of(artifact)}", _plugins(artifact.settings)
+
+
+def stage_of(artifact: Artifact) -> str:
+    """The stage that makes an artifact."""
+    return "judge" if JUDGED in artifact.settings else STAGES[artifact.stage]
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

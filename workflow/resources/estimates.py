@@ -37,6 +37,7 @@ from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
+from workflow.jobs.stage_modules import stage_of
 from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
@@ -78,7 +79,7 @@ def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> 
 
 def workload_of(grid: Grid, artifact: Artifact) -> Workload:
     """The workload of the job that makes an artifact."""
-    return _WORK.get(artifact.stage, _preparation)(grid, artifact)
+    return _WORK.get(stage_of(artifact), _preparation)(grid, artifact)
 
 
 def _training(grid: Grid, artifact: Artifact) -> Workload:
@@ -204,6 +205,17 @@ def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
     )
 
 
+def _judging(grid: Grid, artifact: Artifact) -> Workload:
+    """Questions of a judge: each has one or two responses with the prompt and some words around."""
+    settings, evaluation = artifact.settings, grid.experiment.evaluation
+    answers = len(settings["tasks"]) * (evaluation.items or _examples(grid)["test"])
+    answers *= len(evaluation.decoding_seeds)
+    questions = 2 * answers * max(1, len(settings["opponents"] or ()))
+    model = _size(grid, dict(artifact.inputs)["judge"])
+    read = questions * (1 + 2 * evaluation.max_new_tokens // _positions(grid))
+    return _read_and_write(grid, model, read, 0, 0, disk_per_token=10)
+
+
 def _read_and_write(
     grid: Grid, model: Size, read: int, written: int, new: int, disk_per_token: int
 ) -> Workload:
@@ -240,14 +252,13 @@ def _preparation(grid: Grid, _: Artifact) -> Workload:
     )
 
 
-_WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {
-    "models": _preparing_model,
-    "teachers": _training,
-    "starts": _training,
-    "students": _training,
-    "texts": _writing,
-    "caches": _caching,
-    "evals": _evaluating,
+_WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {  # by stage
+    "prepare_model": _preparing_model,
+    "train": _training,
+    "generate": _writing,
+    "cache_teacher": _caching,
+    "evaluate": _evaluating,
+    "judge": _judging,
 }
 
 

@@ -16,7 +16,7 @@ from workflow.grid.artifact import Artifact, canonical
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import Manifest, setting_changes
 from workflow.jobs.rerun_reasons import Reasons
-from workflow.jobs.stage_modules import STAGES
+from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
 from workflow.resources.machine import GPU
@@ -65,7 +65,7 @@ class Costs:
         """The expected cost of an artifact's job."""
         expected = estimate(self.jobs.grid, artifact)
         seconds, basis = expected.seconds, "formula"
-        if samples := self._samples.get(STAGES[artifact.stage]):
+        if samples := self._samples.get(stage_of(artifact)):
             seconds *= sum(sample.seconds for sample in samples) / sum(
                 sample.expected for sample in samples
             )
@@ -80,7 +80,7 @@ class Costs:
     def _samples(self) -> Mapping[str, list[Sample]]:
         """The jobs that have run, by module, for each module with unfinished jobs."""
         samples = {}
-        for module in {STAGES[artifact.stage] for artifact in self.jobs.unfinished}:
+        for module in {stage_of(artifact) for artifact in self.jobs.unfinished}:
             samples[module] = list(islice(self._finished(module), SAMPLES)) or list(
                 islice(self._of_previous(module), SAMPLES)
             )
@@ -89,7 +89,7 @@ class Costs:
     def _finished(self, module: str) -> Iterator[Sample]:
         """The finished jobs of this experiment."""
         for artifact in self.jobs.artifacts:
-            if STAGES[artifact.stage] == module:
+            if stage_of(artifact) == module:
                 seconds = seconds_of(artifact.stage, artifact.id)
                 if seconds is not None:
                     yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds)
@@ -97,7 +97,7 @@ class Costs:
     def _of_previous(self, module: str) -> Iterator[Sample]:
         """The earlier jobs whose artifacts are to be replaced, with the settings that they had."""
         for artifact in self.jobs.unfinished:
-            before = self.reasons.previous(artifact) if STAGES[artifact.stage] == module else ""
+            before = self.reasons.previous(artifact) if stage_of(artifact) == module else ""
             manifest = self.reasons.store.manifest(artifact.stage, before) if before else None
             seconds = seconds_of(artifact.stage, before)
             if manifest is not None and seconds is not None and _same_keys(manifest, artifact):

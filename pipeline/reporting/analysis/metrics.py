@@ -1,6 +1,7 @@
 """How each metric is shown: its title, unit, better direction and number of decimals."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,8 @@ METRICS = (
     ),
     Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
     Metric("rouge_l_unicode", "ROUGE-L, Unicode words", "0-100", True, 2),
+    Metric("correct", "Correct, avg@k", "share", True, 3),
+    Metric("pass_at_k", "pass@k", "share", True, 3),
     Metric("acc", "Accuracy", "share", True, 3),
     Metric("acc_norm", "Accuracy, normalised", "share", True, 3),
     Metric("acc_bytes", "Accuracy, normalised by bytes", "share", True, 3),
@@ -78,12 +81,20 @@ METRICS = (
     Metric("bits_per_byte", "Bits per byte", "bits/byte", False, 3),
     Metric("nll_per_word_nats", "NLL per word", "nats/word", False, 3),
     Metric("nll_per_target_nats", "NLL of the target", "nats", False, 3),
+    Metric("judge_win", "Win rate", "0-100", True, 1),
+    Metric("judge_win_length_controlled", "Win rate, length-controlled", "0-100", True, 1),
+    Metric("judge_score", "Judge's rating", "1-10", True, 2),
+    Metric("judge_disagreement", "Judge's orders disagree", "share", None, 3),
+    Metric("judge_first", "Judge prefers the first", "share", None, 3),
+    Metric("judge_unread", "Judge's unread answers", "share", None, 3),
+    Metric("answered", "Answered", "share", None, 2),
     Metric("response_tokens", "Length", "tokens", None, 1),
     Metric("ended", "EOS rate", "share", None, 2),
     Metric("distinct_1", "Distinct words", "share", None, 2),
     Metric("distinct_2", "Distinct 2-grams", "share", None, 2),
     Metric("repetition_4", "Repeated 4-grams", "share", None, 2),
 )
+PASS_AT_K = "pass_at_k"
 KNOWN = {metric.name: metric for metric in METRICS}
 RANK = {metric.name: rank for rank, metric in enumerate(METRICS)}
 
@@ -127,6 +138,11 @@ class Measure:
         return f"{end:.1g}" if float(text) == 0.0 < abs(end) else text
 
 
+def family_of(name: str) -> str:
+    """The name under which a metric is listed: pass_at_k for every number of responses."""
+    return re.sub(r"^pass_at_\d+$", PASS_AT_K, name)
+
+
 def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     """How to show a metric; one that isn't listed here is shown as descriptive.
 
@@ -134,7 +150,9 @@ def metric_named(name: str, titles: Mapping[str, str]) -> Metric:
     """
     base, _, answer_filter = name.partition(":")
     unlisted = Metric(base, base.replace("_", " "), "", None, 3, signed=True)
-    metric = KNOWN.get(base, unlisted)
+    metric = KNOWN.get(family_of(base), unlisted)
+    if metric.name == PASS_AT_K:
+        metric = replace(metric, title=base.replace("pass_at_", "pass@"))
     title = f"{metric.title}, {answer_filter}" if answer_filter else metric.title
     return replace(metric, name=name, title=titles.get(name, title))
 
@@ -144,9 +162,11 @@ def measures_of(
 ) -> tuple[Measure, ...]:
     """The measures for each (task, slice, metric), in the order of the columns."""
 
-    def column(key: tuple[str, str, str]) -> tuple[int, str, str, str]:
+    def column(key: tuple[str, str, str]) -> tuple[int, int, str, str, str]:
         task, part, name = key
-        return RANK.get(name.partition(":")[0], len(RANK)), name, task, part
+        family = family_of(name.partition(":")[0])
+        k = int(name.removeprefix("pass_at_")) if family == PASS_AT_K else 0
+        return RANK.get(family, len(RANK)), k, name, task, part
 
     ordered = sorted(scored, key=column)
     return tuple(Measure(task, metric_named(name, titles), part) for task, part, name in ordered)

@@ -29,6 +29,9 @@ STAGES = tuple(STAGE_FILES)  # from the last to the first
 SHARED = ("settings", "versions", "machine", "checkout")
 # where an input of a role is looked for first; ids hold a digest, so no other stage has the same
 ROLE_STAGES = {
+    "evaluation": ("evals",),
+    "against": ("evals",),
+    "judge": ("models",),
     "model": ("students", "starts", "teachers", "models"),
     "start": ("starts", "models"),
     "teacher": ("teachers", "models", "students"),

@@ -1,0 +1,77 @@
+"""What a loss is free to choose, found by measuring: each law returns the convention.
+
+A choice is no fault. A value that fits no convention is, and raises `Broken`.
+"""
+
+import numpy as np
+import torch
+
+from distilbench_conformance.cases import case
+from distilbench_conformance.subject import (
+    NotAsked,
+    Outcome,
+    Subject,
+    error,
+    expected,
+    outcome,
+    require,
+    require_equal,
+)
+
+
+def temperature(subject: Subject) -> str:
+    """Logits are divided by the temperature T, and the loss is multiplied by T² or by nothing.
+
+    With T² gradients keep their size as T grows; without it a learning rate means something
+    else at each T. Both are in use.
+    """
+    subject.needs("temperature")
+    batch, weight = case(), subject.known_weight
+    for at in (2.0, 4.0):
+        right = expected(subject, batch, weight, temperature=at)
+        measured = outcome(subject, batch, temperature=at)
+        factor = (measured.mean / right.mean).item()
+        power = round(np.log(max(factor, 1e-9)) / np.log(at))
+        require(power in (0, 2), f"{factor:.4g} times the divergence at T = {at:g}")
+        scaled = Outcome(right.mean * at**power, right.student * at**power, right.teacher)
+        require_equal(measured, scaled, subject.tolerance, f"T = {at:g}: ")
+    return "times T²" if power else "not scaled by T²"
+
+
+def weighted_side(subject: Subject) -> str:
+    """A weight w has one meaning at all values: the reference's, or 1 - w in its place.
+
+    Papers and libraries differ in which side β weighs, so that a sweep is mirrored where it is
+    copied.
+    """
+    subject.needs("weight")
+    batch, sides = case(), {"the teacher": True, "the student": True}
+    for weight in (0.2, 0.5, 0.9):
+        measured = outcome(subject, batch, weight=weight)
+        for side, of in (("the teacher", weight), ("the student", 1 - weight)):
+            right = expected(subject, batch, of)
+            off = max(error(measured.mean, right.mean), error(measured.student, right.student))
+            sides[side] &= off <= subject.tolerance
+    require(any(sides.values()), "at 0.2, 0.5 and 0.9 it is the reference on neither side")
+    return f"weighs {next(side for side, fits in sides.items() if fits)}"
+
+
+def ends(subject: Subject) -> str:
+    """JSD at the weights 0 and 1 is zero, as the formula gives, or a KL divergence.
+
+    By decree the ends are KL in many libraries, so that a sweep jumps there.
+    """
+    subject.needs("weight")
+    if subject.divergence != "jsd":
+        raise NotAsked("no JSD")
+    batch, meanings = case(), []
+    others = {name: Subject(subject.loss, name) for name in ("forward_kl", "reverse_kl")}
+    for weight in (0.0, 1.0):
+        measured = outcome(subject, batch, weight=weight).mean
+        known = {name: expected(each, batch, 0.0).mean for name, each in others.items()}
+        known["zero"] = torch.tensor(0.0)
+        errors = {name: error(measured, right) for name, right in known.items()}
+        fits = [name for name, off in errors.items() if off <= subject.tolerance]
+        require(bool(fits), f"{measured:.6g} at {weight:g}: neither zero nor a KL divergence")
+        meanings.append(fits[0].replace("_", " ").replace("kl", "KL"))
+    return f"{meanings[0]} at 0, {meanings[1]} at 1"

@@ -1,0 +1,38 @@
+"""Models that judge generated responses."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.methods.ranges import Line, Name, Text
+from pipeline.settings.base import Settings
+
+CRITERIA = "whether it does what was asked, and how helpful, accurate, relevant and clear it is"
+GOLD = "gold"  # the reference response, as an opponent
+
+
+class Judge(Settings):
+    """A model that compares each response with another, or rates it."""
+
+    model: Name  # of models, used as it is
+    kind: Literal["pairwise", "rubric"] = "pairwise"  # rubric: a rating from 1 to 10
+    against: Name = GOLD  # the other response: gold, teacher, start, untrained, or a row of methods
+    criteria: Text = CRITERIA  # what the judge is told to look at
+    tasks: Annotated[list[Line], Field(min_length=1)] | None = None  # null: all with responses
+
+
+class Opponent(Settings):
+    """An evaluation with the responses to compare with."""
+
+    evaluation: str  # artifact id
+    teacher: str  # artifact id of the cell's teacher, in whose tables the comparison stands
+
+
+class JudgeJob(Settings):
+    """The settings of a job that judges the responses of one evaluation."""
+
+    judge: Name  # its name in the configuration, which its measures bear
+    kind: Literal["pairwise", "rubric"]
+    criteria: Text
+    tasks: list[str]
+    opponents: list[Opponent] | None  # null: the reference responses, or none of a rubric

@@ -1,0 +1,108 @@
+"""Adds a judge's measures to an evaluation: its responses are read, and not written again.
+
+The artifact is an evaluation like the one that it reads, with more rows in `items.parquet` and the
+judge's answers in a file of their own.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from pipeline.artifacts import artifact, checksums, schemas
+from pipeline.artifacts.resumable_parts import ResumableParts, link
+from pipeline.evaluation import judgements, records
+from pipeline.evaluation.judge_model import LocalJudge
+from pipeline.evaluation.judgements import Comparison
+from pipeline.models.flops import count
+from pipeline.models.language_model import default_device, load, load_tokenizer
+from pipeline.runtime import costs
+from pipeline.runtime.costs import Cost
+from pipeline.runtime.meter import Stopwatch
+from pipeline.settings.judge import JudgeJob
+from pipeline.stages import command_line
+from pipeline.stages.evaluate import CUT, LEFT_OUT, RESULTS
+from pipeline.stages.options import JudgeOptions
+
+VERDICTS = "verdicts-*.parquet"  # a file for each judge, whose name stands for the star
+PART = "verdicts.parquet"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A judge at work: what it is asked to look at, and what is finished of its answers."""
+
+    settings: JudgeJob
+    judge: LocalJudge
+    parts: ResumableParts
+
+    def judged(self, comparison: Comparison, name: str) -> tuple[pa.Table, pa.Table, Cost]:
+        """The measures and the answers of a comparison, and what these cost."""
+        tables, cost = [], Cost()
+        for number, part in enumerate(comparison.parts()):
+            piece = f"{name}-{number:05d}"
+            folder = self.parts.get_or_make(piece, partial(self._make, comparison=part))
+            tables.append(schemas.read(folder / PART, schemas.VERDICTS))
+            cost += Cost(**self.parts.facts(piece)["cost"])
+        verdicts = pa.concat_tables(tables)
+        items = comparison.items(self.settings.judge, judgements.answers_of(verdicts))
+        return items, verdicts, cost
+
+    def _make(self, folder: Path, comparison: Comparison) -> Mapping[str, object]:
+        watch, counter = Stopwatch(self.judge.model.device), count(self.judge.model)
+        questions, allowed = comparison.questions(self.settings.criteria)
+        verdicts = comparison.verdicts(self.judge.answers(questions, allowed))
+        _write(folder / PART, verdicts)
+        return {"cost": asdict(watch.cost() + counter.as_teacher())}
+
+
+def _write(path: Path, verdicts: pa.Table) -> None:
+    columns = {name: verdicts.column(name) for name in verdicts.schema.names}
+    schemas.write(path, columns, schemas.VERDICTS)
+
+
+def judge_of(options: JudgeOptions, settings: JudgeJob) -> LocalJudge:
+    """The judge, with its model in memory."""
+    assert options.judge is not None
+    model, tokenizer = load(options.judge, default_device()), load_tokenizer(options.judge)
+    return LocalJudge(settings.judge, model, tokenizer, options.micro_batch_tokens)
+
+
+def run(options: JudgeOptions) -> None:
+    """Writes an evaluation with the judge's measures."""
+    torch.set_num_threads(options.threads)
+    settings = JudgeJob.model_validate(options.job.settings)
+    inputs = options.inputs()
+    command_line.begin(options.out, options.job, inputs)
+    judged = records.read(options.evaluation, artifact.read_json(options.evaluation / RESULTS))
+    others = {artifact.read_id(path): records.read(path, {}).outputs for path in options.against}
+    asked = judgements.comparisons(settings, judged.outputs, others)
+    parts = ResumableParts(options.state, options.job, inputs)
+    bench = Bench(settings, judge_of(options, settings), parts)
+    results = [bench.judged(each, f"{number:03d}") for number, each in enumerate(asked)]
+    items = pa.concat_tables([judged.items, *(items for items, _, _ in results)])
+    verdicts = pa.concat_tables([verdicts for _, verdicts, _ in results])
+    with artifact.atomic_write(options.out) as folder:
+        folder.mkdir()
+        replace(judged, items=items).write(folder)
+        (folder / RESULTS).write_text(json.dumps(judged.results, indent=1), encoding="utf-8")
+        _carry_over(options.evaluation, folder)
+        _write(folder / VERDICTS.replace("*", settings.judge), verdicts)
+        before = costs.read(options.evaluation / costs.FILE)
+        cost = sum((cost for _, _, cost in results), before.cost)
+        costs.write(folder, replace(before, cost=cost))
+        manifest = artifact.read_json(options.evaluation / artifact.MANIFEST)
+        counted = {key: manifest[key] for key in (LEFT_OUT, CUT)}
+        artifact.write_manifest(folder, options.job, inputs, **counted)
+    parts.discard()
+
+
+def _carry_over(evaluation: Path, folder: Path) -> None:
+    """Puts the answers of earlier judges beside the new ones."""
+    checksums.verify(evaluation, VERDICTS)
+    for path in evaluation.glob(VERDICTS):
+        link(path, folder / path.name)

@@ -1,0 +1,1 @@
+"""Two tokenizations of the same text: the spans they share, and a teacher of another vocabulary."""

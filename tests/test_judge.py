@@ -1,0 +1,261 @@
+"""Judges: what a model answers, what its answers are worth, and win rates without length."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from scipy.special import expit
+from scipy.stats import norm
+from snaking import Copy
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from pipeline.artifacts import schemas
+from pipeline.evaluation import judgements
+from pipeline.evaluation.judge_model import LocalJudge
+from pipeline.evaluation.judge_prompts import LETTERS, RATINGS, Answer, pairwise_measures
+from pipeline.settings.judge import JudgeJob, Opponent
+from pipeline.statistics.length_control import length_controlled
+from workflow.config.config_file import ConfigError
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+
+TEMPLATE = "{% for m in messages %}<u>{{ m.content }}<a>{% endfor %}"
+
+
+def characters(*, ten: bool, chat: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each character, and one for 10 or not."""
+    texts = ["<end>", "<u>", "<a>", *map(chr, range(10, 127)), *["10"] * ten]
+    made = Tokenizer(models.BPE({text: at for at, text in enumerate(texts)}, [("1", "0")] * ten))
+    made.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<end>", additional_special_tokens=["<u>", "<a>"]
+    )
+    tokenizer.chat_template = TEMPLATE if chat else None
+    return tokenizer
+
+
+def judge(tokenizer: PreTrainedTokenizerFast, positions: int = 400) -> LocalJudge:
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.4,
+        max_position_embeddings=positions,
+    )
+    return LocalJudge("strict", LlamaForCausalLM(config).eval(), tokenizer, 300)
+
+
+@torch.no_grad()
+def next_probabilities(judge: LocalJudge, text: str) -> dict[str, float]:
+    """The probability of each token behind a text, by the model's own forward in float64."""
+    ids = judge.tokenizer(text, return_tensors="pt")["input_ids"]
+    values = judge.model.double()(ids).logits[0, -1].softmax(-1).tolist()
+    judge.model.float()
+    return {token: values[id] for token, id in judge.tokenizer.get_vocab().items()}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_verdict_is_the_most_likely_of_the_letters(chat: bool):
+    strict = judge(characters(ten=False, chat=chat))
+    questions = ["Which?\n", "A or B?\n", "Is <end> one?\n", "xyz" * 20 + "\n"]
+    for question, answer in zip(questions, strict.answers(questions, LETTERS), strict=True):
+        if "<end>" in question:  # in a question it is text, and no token
+            continue
+        asked = f"<u>{question}<a>" if chat else question
+        given = next_probabilities(strict, asked)
+        letters = {letter: given[letter] for letter in LETTERS}
+        assert answer.choice == answer.text == max(letters, key=letters.__getitem__)
+        share = letters[answer.choice] / sum(letters.values())
+        assert answer.log_prob == pytest.approx(np.log(share), abs=1e-5)
+
+
+@pytest.mark.parametrize("ten", [False, True])
+def test_a_ten_is_no_one_however_the_tokenizer_splits_it(ten: bool):
+    strict = judge(characters(ten=ten))
+    questions = [f"Rate {at}\n" for at in "abcdefgh"]
+    for question, answer in zip(questions, strict.answers(questions, RATINGS), strict=True):
+        given = next_probabilities(strict, question)
+        if not ten:
+            then = next_probabilities(strict, f"{question}1")["0"]
+            given |= {"1": given["1"] * (1 - then), "10": given["1"] * then}
+        ratings = {rating: given[rating] for rating in RATINGS}
+        assert answer.choice == max(ratings, key=ratings.__getitem__)
+        share = ratings[answer.choice] / sum(ratings.values())
+        assert answer.log_prob == pytest.approx(np.log(share), abs=1e-5)
+
+
+def test_a_question_that_is_too_long_is_refused_by_the_judges_name():
+    with pytest.raises(ValueError, match=r"the judge strict has 30 positions.*judges\.strict"):
+        judge(characters(ten=False), positions=30).answers(["x" * 40], LETTERS)
+
+
+def rows(count: int, outputs: list[str]) -> pa.Table:
+    columns = {
+        "task": ["responses"] * count,
+        "decoding_seed": [0] * count,
+        "example_id": [f"e{at}" for at in range(count)],
+        "prompt": ["Where?"] * count,
+        "output": outputs,
+        "references": [["gold"]] * count,
+    }
+    return pa.table(columns, schema=schemas.OUTPUTS)
+
+
+def job(**changes: Any) -> JudgeJob:
+    base = {"judge": "j", "kind": "pairwise", "criteria": "all", "tasks": ["responses"]}
+    return JudgeJob.model_validate(base | {"opponents": None} | changes)
+
+
+def test_both_orders_are_asked_and_a_disagreement_is_a_tie():
+    outputs = rows(5, ["mine!"] * 5)
+    (comparison,) = judgements.comparisons(job(), outputs, {})
+    questions, allowed = comparison.questions("taste")
+    assert allowed == LETTERS
+    assert len(questions) == 10
+    first, second = questions[:2]
+    assert first.index("mine!") < first.index("gold")
+    assert second.index("gold") < second.index("mine!")
+    assert all("look at taste." in question for question in questions)
+    # won in both orders, lost in both, the first shown in both, a tie and a win, not to be read
+    choices = ["A", "B", "B", "A", "A", "A", "C", "B", None, None]
+    answers = [Answer(choice, choice or "Hm", np.nan) for choice in choices]
+    items = comparison.items("j", answers).to_pandas().set_index(["metric", "example_id"])["value"]
+    assert items["judge_win:j"].tolist() == [100, 0, 50, 75, 50]
+    assert items["judge_disagreement:j"].tolist() == [0, 0, 1, 1, 0]
+    assert items["judge_first:j"].tolist() == [0.5, 0.5, 1, 0.25, 0.5]
+    assert items["judge_unread:j"].tolist() == [0, 0, 0, 0, 1]
+    verdicts = comparison.verdicts(answers)
+    assert verdicts["place"].to_pylist() == [1, 2] * 5
+    assert judgements.answers_of(verdicts)[0].choice == "A"
+
+
+def test_a_comparison_with_a_row_takes_that_rows_response_to_the_same_item():
+    against = rows(3, ["x", "y", "z"]).take([2, 0, 1])
+    opponents = [Opponent(evaluation="other", teacher="t")]
+    asked = judgements.comparisons(
+        job(opponents=[each.model_dump() for each in opponents]),
+        rows(3, ["a", "b", "c"]),
+        {"other": against},
+    )
+    (comparison,) = asked
+    assert comparison.others == ["x", "y", "z"]
+    items = comparison.items("j", [Answer("A", "A", 0.0)] * 6)
+    assert set(items["teacher"].to_pylist()) == {"t"}
+
+
+def test_a_rating_that_is_none_has_no_weight():
+    (comparison,) = judgements.comparisons(job(kind="rubric"), rows(2, ["a", "b"]), {})
+    questions, allowed = comparison.questions("all")
+    assert (len(questions), allowed) == (2, RATINGS)
+    items = comparison.items("j", [Answer("10", "10", 0.0), Answer(None, "great", np.nan)])
+    scores = items.to_pandas().query("metric == 'judge_score:j'")
+    assert scores["weight"].tolist() == [1, 0]
+    assert scores["value"].tolist()[0] == 10
+
+
+def test_the_length_controlled_rate_is_that_without_the_effect_of_length():
+    draw, trials, count, truth = np.random.default_rng(0), 150, 400, expit(-0.4)
+    means, covered, raw = [], 0, []
+    for _ in range(trials):
+        longer = draw.normal(200, 300, count)
+        chance = expit(-0.4 + 1.5 * np.tanh(longer / longer.std()))
+        wins = (draw.random(count) < chance).astype(float)
+        values = length_controlled(wins, longer)
+        means.append(values.mean())
+        raw.append(wins.mean())
+        width = norm.ppf(0.975) * values.std(ddof=1) / np.sqrt(count)
+        covered += abs(means[-1] - truth) < width
+    assert np.mean(means) == pytest.approx(truth, abs=0.01)
+    assert np.mean(raw) > truth + 0.1  # what the longer responses would have won by
+    assert covered / trials > 0.9
+
+
+def test_length_controls_nothing_where_all_are_equally_long_or_all_win():
+    wins = np.array([1.0, 0.0, 0.5, 1.0])
+    assert length_controlled(wins, np.zeros(4)).mean() == pytest.approx(wins.mean())
+    assert length_controlled(np.ones(4), np.arange(4.0)).tolist() == [1.0] * 4
+    measures = pairwise_measures([Answer("A", "A", 0.0), Answer("B", "B", 0.0)] * 3, "abc", "xyz")
+    assert measures["judge_win_length_controlled"].tolist() == [100.0] * 3
+
+
+def judged(tiny: dict[str, Any], **judges: Any) -> dict[str, Any]:
+    return tiny | {"evaluation": tiny["evaluation"] | {"judges": judges}}
+
+
+def test_a_judge_reads_what_was_written_and_moves_no_other_artifact(tiny: dict[str, Any]):
+    plain = Grid(validate(tiny))
+    both = judged(tiny, gold={"model": "wide"}, row={"model": "wide", "against": "sft"})
+    grid = Grid(validate(both))
+    assert set(plain.artifacts) < set(grid.artifacts)
+    assert set(plain.describe()["config"]["evaluation"]) == set(
+        grid.describe()["config"]["evaluation"]
+    ) - {"judges"}
+    student = grid.student("jsd", "small", "large", 1)
+    last = dict(grid.evaluations[student].inputs)
+    first = dict(last["evaluation"].inputs)
+    assert first["evaluation"] == plain.evaluations[student]
+    sft = plain.evaluations[grid.student("sft", "small", "large", 1)]
+    assert last["against"] == sft
+    opponents = [{"evaluation": sft.id, "teacher": grid.teacher("large").id}]
+    assert grid.evaluations[student].settings["opponents"] == opponents
+    # neither the row itself nor a teacher has an opponent beside it
+    for alone in (grid.student("sft", "small", "large", 1), grid.teacher("large")):
+        assert grid.evaluations[alone].settings["judge"] == "gold"
+
+
+@pytest.mark.parametrize(
+    ("block", "line"),
+    [
+        ({"model": "tall"}, "evaluation.judges.j.model: 'tall' is not defined; there are"),
+        ({"model": "wide", "against": "gkd"}, "evaluation.judges.j.against = 'gkd': it is no row"),
+        ({"model": "wide", "tasks": ["dolly"]}, "evaluation.judges.j.tasks: 'dolly' has no"),
+        ({"model": "wide", "kind": "rubric", "against": "sft"}, "a rubric rates each response"),
+    ],
+)
+def test_a_judge_that_can_not_work_is_refused_before_any_job(
+    tiny: dict[str, Any], block: dict[str, Any], line: str
+):
+    with pytest.raises(ConfigError) as refused:
+        validate(judged(tiny, j=block))
+    assert line in str(refused.value)
+
+
+def test_without_responses_there_is_nothing_to_judge(tiny: dict[str, Any]):
+    silent = tiny | {"evaluation": {"tasks": ["heldout"], "judges": {"j": {"model": "wide"}}}}
+    with pytest.raises(ConfigError, match=r"no task of evaluation\.tasks has responses to judge"):
+        validate(silent)
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_judged_measure_is_in_the_report_with_intervals(chain: Copy, tiny: dict[str, Any]):
+    row, rating = {"model": "wide", "against": "sft"}, {"model": "wide", "kind": "rubric"}
+    config = judged(tiny, versus=row, marks=rating) | {"experiment": "judged"}
+    done = chain.made(config)
+    results, grid = chain.folder / "results", Grid(validate(config))
+    assert {path.split("/")[1] for path in done} == {"evals", "judged"}
+    student = grid.student("jsd", "small", "large", 1)
+    plain = results / "evals" / Grid(validate(tiny)).evaluations[student].id
+    evaluation = results / "evals" / grid.evaluations[student].id
+    items = pd.read_parquet(evaluation / "items.parquet")
+    others = items[~items["metric"].str.startswith("judge")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, pd.read_parquet(plain / "items.parquet"))
+
+    scores = pd.read_parquet(results / "judged/report/scores.parquet")
+    values = scores.set_index(["method", "metric"])["value"]
+    verdicts = pd.read_parquet(evaluation / "verdicts-versus.parquet")
+    shown_first = verdicts["choice"].map({"A": 1, "B": 0, "C": 0.5})
+    wins = shown_first.where(verdicts["place"] == 1, 1 - shown_first)
+    assert values["jsd", "judge_win:versus"] == pytest.approx(100 * wins.mean())
+    assert ("sft", "judge_win:versus") not in values.index  # the others are compared with it
+    ratings = pd.read_parquet(evaluation / "verdicts-marks.parquet")["choice"].astype(float)
+    assert values["jsd", "judge_score:marks"] == pytest.approx(ratings.mean())
+    table = (results / "judged/report/tables/main.md").read_text()
+    assert "Win rate, versus" in table
+    assert "Judge's rating, marks" in table
