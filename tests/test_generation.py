@@ -8,14 +8,9 @@ import pytest
 import torch
 from players import END, VOCABULARY, llama, log_probs, texts
 from torch import Tensor
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    MistralConfig,
-    MistralForCausalLM,
-    PreTrainedModel,
-)
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from benchmarks import tiny_families
 from pipeline.data.batch import Text
 from pipeline.generation import (
     BATCH_TOKENS,
@@ -26,6 +21,7 @@ from pipeline.generation import (
     generate,
     sampler,
 )
+from pipeline.generation.engine import supports_ragged_batches
 from pipeline.generation.slots import Prompt
 from pipeline.generation.slots import uniforms as uniforms_of
 from pipeline.settings.generation import Sampling
@@ -198,12 +194,8 @@ def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
 
 
 def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop() -> None:
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
-    ends = {"eos_token_id": END, "bos_token_id": END, "pad_token_id": END}
-    config = MistralConfig(**sizes, **heads, **ends, vocab_size=VOCABULARY, sliding_window=4)
-    model, asked = MistralForCausalLM(config).eval(), texts(7)
+    model, asked = tiny_families.model_of("bloom"), texts(7)
+    assert not supports_ragged_batches(model)
     for text in generate(asked, [model], sampler(Sampling(temperature=0)), 9, 0, "student"):
         ids = torch.tensor([text.prompt_ids])
         expected = model.generate(

@@ -12,6 +12,7 @@ from pretend_runtime import on_gpu
 from test_paper_models import WIDE, family
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from benchmarks import tiny_families
 from pipeline.data.batch import Text, collate
 from pipeline.data_policies import build_policy, speculative
 from pipeline.generation import capacity, engine, generate, sampler
@@ -23,9 +24,9 @@ from pipeline.settings.generation import Sampling
 
 pytestmark = pytest.mark.slow
 
-FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia")
+FAMILIES = ("openllama", "qwen2.5", "gpt2", "opt", "opt-350m", "pythia", "qwen3")
 READERS = ("openllama", "gpt2")  # one of those whose forward pass is ours, one of the others
-OTHER = "qwen3"  # left to the plain loop
+OTHER = "lfm2"  # left to the plain loop
 # hyperparameters that make a policy write all of its texts, where it does not by itself
 WRITING = {
     "adaptive": {"first_share": 1.0},
@@ -54,6 +55,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 def model(name: str, seed: int) -> PreTrainedModel:
     """A model of a family on the GPU; those of other seeds disagree with it."""
     if name == OTHER:
+        made = tiny_families.model_of(OTHER)
+    elif name == "qwen3":
         shape = {"num_key_value_heads": 2, "intermediate_size": 64, "head_dim": 8}
         made = Qwen3ForCausalLM(Qwen3Config(**WIDE, **shape)).eval()
     else:

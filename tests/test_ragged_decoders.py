@@ -1,23 +1,22 @@
 """Texts read side by side, each at its own place, as the models' own forward reads them alone."""
 
+from functools import partial
+
 import pytest
 import torch
 from test_paper_models import family
 from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
+from benchmarks import tiny_families
 from pipeline.generation.engine import supports_ragged_batches
 from pipeline.generation.llama_forward import LlamaDecoder, is_supported
-from pipeline.generation.transformers_forward import TransformersDecoder
+from pipeline.generation.transformers_forward import TransformersDecoder, kv_numbers
 from pipeline.models.lora import attach
 from pipeline.settings.training import Lora
 
@@ -168,19 +167,41 @@ def test_bfloat16_weights_are_read_as_near_as_their_own_forward_is():
     assert (found - expected).abs().max() <= 2 * own  # both round at other places
 
 
-def test_other_arithmetic_is_left_to_transformers():
-    yarn = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
-    sliding = Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
-    window = MistralConfig(**SHAPE, sliding_window=4)
-    others = (
-        Qwen2ForCausalLM(sliding),
-        MistralForCausalLM(window),
-        LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=yarn)),
-    )
-    assert not any(supports_ragged_batches(model) for model in others)
-    assert supports_ragged_batches(
-        GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=24, n_layer=1, n_head=2))
-    )
+YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
+OTHERS = {
+    "a window in some layers": lambda: Qwen2ForCausalLM(
+        Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    ),
+    "yarn": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=YARN)),
+    **{
+        family: partial(tiny_families.model_of, family)
+        for family in ("mistral", "gemma2", "gemma3_text", "phi3", "smollm3", "gpt_oss", "cohere2")
+    },
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@torch.no_grad()
+def test_windows_and_other_arithmetic_are_decoded_by_transformers(name: str):
+    model = OTHERS[name]()
+    assert not is_supported(model)
+    assert supports_ragged_batches(model)
+    config = model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    keys_and_values = 2 * config.num_hidden_layers * config.num_key_value_heads * size
+    assert kv_numbers(model) == keys_and_values
+    read = Readers(model)
+    for count in (1, 3, 1, 1):  # the longest text goes beyond its window, one of 4 or 8 positions
+        read.assert_reads(count)
+
+
+def test_rotations_and_states_that_need_a_batch_of_one_length_are_left_to_the_fallback():
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    models = [
+        LlamaForCausalLM(LlamaConfig(**SHAPE, rope_parameters=dynamic)),
+        *map(tiny_families.model_of, ("bloom", "falcon_h1", "lfm2", "mamba2")),
+    ]
+    assert not any(map(supports_ragged_batches, models))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ so that it does not depend on the rest of the batch.
     kv_cache              where in a KV cache each token belongs
     llama_forward         decoder of Llama and Qwen2, in our own arithmetic
     llama_fused           its single-token step for small models on a CPU
-    transformers_forward  decoder of GPT-2, OPT and GPT-NeoX, by transformers' forward
+    transformers_forward  decoder of all families whose attention heeds positions, by their forward
     fallback              left-padded batches in lockstep, for every other family
     cuda_graph            the decoding step of a GPU, compiled and captured
     rollouts              what data policies share: new responses for some texts of a step

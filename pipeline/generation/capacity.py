@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from pipeline.generation.engine import LENGTH_GRAIN, GenerationEngine, length_buckets
 from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.generation.transformers_forward import kv_numbers
 from pipeline.settings.memory import BATCH_TOKENS, KV_CACHE_SHARE
 
 VOCABULARY_BYTES = 32  # per entry of a distribution: logits, probabilities and sampling buffers
@@ -134,10 +135,7 @@ def _max_slots(models: Sequence[PreTrainedModel], length: int) -> int:
 
 def slot_bytes(models: Sequence[PreTrainedModel], length: int) -> int:
     """Bytes of a slot, in bfloat16, for a sequence that several models decode."""
-    total = 0
-    for config in (model.config for model in models):
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        keys_and_values = 2 * 2 * config.num_hidden_layers * heads * size
-        total += length * keys_and_values + VOCABULARY_BYTES * config.vocab_size
-    return total
+    return sum(
+        2 * length * kv_numbers(model) + VOCABULARY_BYTES * model.config.vocab_size
+        for model in models
+    )

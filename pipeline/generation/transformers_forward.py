@@ -1,15 +1,28 @@
 """Decoders by transformers' own forward, with sequences at positions of their own.
 
-These families take a mask over all positions, position ids and a cache as arguments, so the
-sequences of a batch need not be equally long. What other families do with these arguments is not
-known here: sliding windows and recurrent states would go wrong silently, and are left to the
-fallback.
+A family's code says by a function of two positions which of them a token attends to: causality, a
+sliding window, chunks. Here that function is asked about each sequence's own positions, so the
+sequences of a batch need not be equally long. Whether a model heeds these positions everywhere is
+measured: one with recurrent states, ALiBi or positions of its own making is left to the fallback.
 """
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import Cache, DynamicLayer, PreTrainedModel
+from torch.nn import Module
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    Cache,
+    DynamicLayer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pipeline.generation.kv_cache import (
     CachePositions,
@@ -17,14 +30,16 @@ from pipeline.generation.kv_cache import (
     prefill_positions,
     update_cache,
 )
+from pipeline.models.attention import attention_function
+from pipeline.models.forward_check import TOLERANCE
 from pipeline.models.language_model import autocast, lm_head
+from pipeline.models.logits import probe_pass
+from pipeline.models.positions import of_config
 
-FAMILIES = ("gpt2", "opt", "gpt_neox")
-
-
-def is_supported(model: PreTrainedModel) -> bool:
-    """Whether a model is of a family that was tested here."""
-    return model.config.model_type in FAMILIES
+SLOTS: dict[str | None, str] = {"sdpa": "sdpa_slots", "eager": "eager_slots"}  # attention functions
+LENGTH_DEPENDENT = {"dynamic", "longrope"}  # rotations that the longest text of a batch changes
+PROBE_LENGTHS, PROBE_STEPS = (6, 3), (1, 2)  # tokens of the sequences, and of the steps after them
+BF16_TOLERANCE = 0.05  # of the largest hidden state; a token at another position is far beyond it
 
 
 class SlotCacheLayer(DynamicLayer):
@@ -41,28 +56,78 @@ class SlotCacheLayer(DynamicLayer):
         """Stores new keys and values; gives all that there is to attend to."""
         assert self.entries is not None
         if self.keys is None or self.values is None:
-            heads, size = key_states.shape[1], key_states.shape[3]
-            shape = (self.slots, heads, self.length, size)
-            self.keys, self.values = (key_states.new_zeros(shape, dtype=self.dtype) for _ in "kv")
+            self.keys, self.values = map(self._empty, (key_states, value_states))
         return (
             update_cache(self.keys, key_states, self.entries),
             update_cache(self.values, value_states, self.entries),
         )
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """The positions that are attended to: how many, and the first."""
+        assert self.entries is not None
+        return self.entries.visible or query_length, 0
+
+    def _empty(self, states: Tensor) -> Tensor:
+        shape = (self.slots, states.shape[1], self.length, states.shape[3])
+        return states.new_zeros(shape, dtype=self.dtype)
+
+
+class SlotCache(Cache):
+    """The layers' caches; a mask function is told the positions of the current tokens."""
+
+    def get_query_offset(self, layer_idx: int = 0) -> Any:
+        """Positions [batch, new], where transformers has one number for a batch."""
+        layer = self.layers[layer_idx]
+        assert isinstance(layer, SlotCacheLayer)
+        assert layer.entries is not None
+        return layer.entries.positions
+
+
+def slot_mask(
+    *,
+    q_offset: Int[Tensor, "batch new"],
+    kv_length: int,
+    mask_function: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    **_: object,
+) -> Bool[Tensor, "batch 1 new visible"]:
+    """What each token attends to, by the family's own function of positions."""
+    rows = torch.arange(len(q_offset), device=q_offset.device)[:, None, None, None]
+    keys = torch.arange(kv_length, device=q_offset.device)[None, None, None]
+    mask = mask_function(rows, torch.zeros_like(rows), q_offset[:, None, :, None], keys)
+    return mask.expand(len(q_offset), 1, q_offset.shape[1], kv_length)
+
+
+def additive_slot_mask(
+    *, dtype: torch.dtype, **tokens: Any
+) -> Float[Tensor, "batch 1 new visible"]:
+    """The same, to be added to attention scores."""
+    mask = slot_mask(**tokens)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+def eager_attention(module: Module, *tensors: Tensor | None, **options: Any) -> tuple[Tensor, ...]:
+    """A family's own attention in plain steps, for one that caps its scores or has sinks."""
+    return sys.modules[type(module).__module__].eager_attention_forward(module, *tensors, **options)
 
 
 class TransformersDecoder:
     """A model with the KV caches of the sequences in its slots."""
 
     def __init__(self, model: PreTrainedModel, slots: int, length: int, dtype: torch.dtype):
+        AttentionInterface.register(SLOTS["sdpa"], sdpa_attention_forward)
+        AttentionInterface.register(SLOTS["eager"], eager_attention)
+        AttentionMaskInterface.register(SLOTS["sdpa"], slot_mask)
+        AttentionMaskInterface.register(SLOTS["eager"], additive_slot_mask)
         count = model.config.num_hidden_layers
         self.model, self.dtype = model, dtype
+        self.attention = SLOTS[model.config._attn_implementation]
         self.layers = [SlotCacheLayer(slots, length, dtype) for _ in range(count)]
-        self.cache = Cache(layers=[*self.layers])
+        self.cache = SlotCache([*self.layers])
 
     def prefill(self, rows: Int[Tensor, " new_rows"], ids: Int[Tensor, "new_rows width"]) -> None:
         """Fills the caches with the first tokens of sequences; no logits are computed."""
         with autocast(ids.device, "auto"):
-            self._hidden(ids, prefill_positions(rows, ids.shape[1], self.dtype))
+            self.hidden(ids, prefill_positions(rows, ids.shape[1], self.dtype))
 
     def decode(
         self, ids: Int[Tensor, "slots new"], cached: Int[Tensor, " slots"], visible: int
@@ -70,7 +135,7 @@ class TransformersDecoder:
         """The logits after each of the next tokens of all sequences."""
         entries = decode_positions(cached, ids.shape[1], visible, self.dtype)
         with autocast(ids.device, "auto"):
-            return lm_head(self.model, self._hidden(ids, entries))
+            return lm_head(self.model, self.hidden(ids, entries))
 
     def select(self, rows: Int[Tensor, " selected"]) -> None:
         """Continues with these slots alone."""
@@ -79,18 +144,84 @@ class TransformersDecoder:
             if layer.keys is not None and layer.values is not None:
                 layer.keys, layer.values = layer.keys[rows], layer.values[rows]
 
-    def _hidden(
+    def hidden(
         self, ids: Int[Tensor, "batch new"], entries: CachePositions
     ) -> Float[Tensor, "batch new width"]:
+        """The hidden states of tokens, whose keys and values join the caches."""
         for layer in self.layers:
             layer.entries = entries
-        # a draft beyond the end of a text may exceed the model's last position; it is discarded
-        last = self.model.config.max_position_embeddings - 1
-        body = self.model.base_model(
-            input_ids=ids,
-            attention_mask=entries.mask.expand(len(ids), -1, -1, -1),
-            position_ids=entries.positions.clamp(max=last),
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        positions, most = entries.positions, of_config(self.model.config)
+        if most is not None:
+            # a draft beyond the end of a text may exceed the model's last position; it is discarded
+            positions = positions.clamp(max=most - 1)
+        with attention_function(self.model, self.attention):
+            body = self.model.base_model(
+                input_ids=ids, position_ids=positions, past_key_values=self.cache, use_cache=True
+            )
         return body.last_hidden_state
+
+
+def is_supported(model: PreTrainedModel) -> bool:
+    """Whether a model decodes sequences at different positions as it would decode each alone."""
+    return kv_numbers(model) > 0
+
+
+def kv_numbers(model: PreTrainedModel) -> int:
+    """The numbers that a token adds to the KV caches; 0 for a model that needs the fallback.
+
+    Measured by a few tokens at the first call; copies of the model share the result.
+    """
+    attributes = vars(model)
+    if "kv_numbers" not in attributes:
+        attributes["kv_numbers"] = _measure_kv_numbers(model)
+    return attributes["kv_numbers"]
+
+
+def _measure_kv_numbers(model: PreTrainedModel) -> int:
+    settable = model.config._attn_implementation in SLOTS and model._can_set_attn_implementation()
+    if not settable or not LENGTH_DEPENDENT.isdisjoint(rope_types(model.config)):
+        return 0
+    mixed = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
+    length, dtype = max(PROBE_LENGTHS) + sum(PROBE_STEPS), torch.bfloat16 if mixed else model.dtype
+    try:
+        decoder = TransformersDecoder(model, len(PROBE_LENGTHS), length, dtype)
+        with probe_pass(model):
+            error = _ragged_error(decoder, length)
+    except Exception:  # whatever a family's code raises: it takes no such arguments
+        return 0
+    if not error <= (BF16_TOLERANCE if mixed else TOLERANCE):
+        return 0
+    caches = [cache for layer in decoder.layers for cache in (layer.keys, layer.values)]
+    return sum(cache.shape[1] * cache.shape[3] for cache in caches if cache is not None)
+
+
+def rope_types(config: PreTrainedConfig) -> set[str]:
+    """The kinds of rotary positions that a model has, in any of its layers."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    layers = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return {layer["rope_type"] for layer in layers if "rope_type" in layer}
+
+
+def _ragged_error(decoder: TransformersDecoder, length: int) -> float:
+    """How far hidden states at different positions are from those of the plain forward pass.
+
+    As a share of the largest. Sequences are first read to the same length, the shorter one with
+    other tokens behind its own, which must leave no trace.
+    """
+    model, device = decoder.model, decoder.model.device
+    ids = torch.arange(len(PROBE_LENGTHS) * length, device=device) % model.config.vocab_size
+    ids = ids.view(-1, length)
+    expected = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    cached = torch.tensor(PROBE_LENGTHS, device=device)
+    width = max(PROBE_LENGTHS)
+    before = torch.arange(width, device=device) < cached[:, None]
+    rows = torch.arange(len(cached), device=device)
+    start = prefill_positions(rows, width, decoder.dtype)
+    decoder.hidden(ids[:, :width].where(before, 0), start)
+    errors = []
+    for new in PROBE_STEPS:
+        entries = decode_positions(cached, new, length, decoder.dtype)
+        actual = decoder.hidden(ids.gather(1, entries.positions), entries)
+        errors.append((actual - expected[entries.rows, entries.positions]).abs().max())
+        cached = cached + new
+    return float(torch.stack(errors).max() / expected.abs().max())

@@ -34,7 +34,7 @@ def unmasked_attention(model: PreTrainedModel, length: int) -> Iterator[None]:
         yield
         return
     AttentionInterface.register(UNMASKED, sdpa_attention_forward)
-    with _attention_function(model, UNMASKED):
+    with attention_function(model, UNMASKED):
         yield
 
 
@@ -43,7 +43,8 @@ def _no_warning(*_: Tensor | None) -> None:
 
 
 @contextmanager
-def _attention_function(model: PreTrainedModel, name: str) -> Iterator[None]:
+def attention_function(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Computes attention by the function that is registered under a name, and masks likewise."""
     config = _body(model).config
     before, config._attn_implementation = config._attn_implementation, name
     try:
@@ -86,6 +87,6 @@ def _measure_unmasked_context(model: PreTrainedModel) -> float:
     AttentionInterface.register(RECORDING, sdpa_attention_forward)
     AttentionMaskInterface.register(RECORDING, record_window)
     ids = torch.arange(PROBE_TOKENS, device=model.device)[None]
-    with _attention_function(model, RECORDING), probe_pass(model):
+    with attention_function(model, RECORDING), probe_pass(model):
         model.base_model(input_ids=ids, use_cache=False)
     return min(windows, default=0)
