@@ -341,3 +341,13 @@ def test_a_verdict_without_significant_differences_says_so_with_its_power() -> N
     size = verdict.measure.format(smallest.after_holm)
     power = f"80 % power for differences of {size} points"
     assert verdict.text == f"No significant differences ({power})."
+
+
+def test_an_interval_holds_its_mean_though_rounding_left_that_below_zero() -> None:
+    values = drawn(MEANS, 3, spread=1e-9)
+    tiny = {cell: 1e-8 * (of_cell - of_cell.mean() - 0.01) for cell, of_cell in values.items()}
+    results, comparisons = compared(made(tiny, metric="kl_to_teacher_nats"))
+    for (row, measure), interval in comparisons.intervals.items():
+        mean = results.means[row, measure].value
+        assert mean < 0
+        assert interval.low == mean < interval.high

@@ -35,8 +35,13 @@ class Interval:
 
 
 def mean_interval(measure: Measure, mean: float, half_width: float) -> Interval:
-    """The interval around a mean, clipped to the measure's scale."""
-    return Interval(mean - half_width, mean + half_width).clipped_to(*measure.metric.bounds)
+    """The interval around a mean, clipped to the measure's scale.
+
+    Rounding may leave a mean beyond the scale, such as a teacher's KL to itself below zero.
+    """
+    lowest, highest = measure.metric.bounds
+    interval = Interval(mean - half_width, mean + half_width)
+    return interval.clipped_to(min(lowest, mean), max(highest, mean))
 
 
 def difference_interval(
