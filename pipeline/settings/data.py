@@ -191,7 +191,11 @@ class Hub(Settings):
 
 def _refuse_unused(source: Files | Hub) -> None:
     """Raises ValueError for keys about what is not there."""
-    about_plain_text = {key for key in source.model_fields_set if key.startswith("plain_text_")}
+    about_plain_text = {
+        key
+        for key in source.model_fields_set
+        if key.startswith("plain_text_") and getattr(source, key) is not None
+    }
     if about_plain_text and source.plain_text is None:
         raise ValueError(f"{', '.join(sorted(about_plain_text))}: there is no plain_text")
     has_files = isinstance(source.validation, str) and isinstance(source.test, str)
