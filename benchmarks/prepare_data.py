@@ -4,7 +4,7 @@ python -m benchmarks.prepare_data [--rows 5000 20000] [--tokens 500] [--out prep
 
 For each size a file of JSON lines is made of words from the corpus of docstrings, with prompts of a
 fifth of `--tokens` and responses of the rest. The stages `prepare_data` and `tokenize` and, as
-`read`, an epoch of training's draws run in processes of their own: a peak is all that such a
+`read`, training's draws, each text once, run in processes of their own: a peak is all that such a
 process held. A million examples: `--rows 250000 1000000`, which needs 10 GB of disk.
 """
 
@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import resource
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.workbench import apart
 from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.schemas import SPLITS
 from pipeline.data.batch import read_texts
 from pipeline.settings.data import DOCSTRING_CORPUS, DataSettings, TokensSettings
 from pipeline.settings.models import Tokenizer
@@ -41,7 +41,7 @@ class Row:
 
     step: str
     examples: int
-    tokens: int  # those of the training split
+    tokens: int
     seconds: float
     peak_mb: float
 
@@ -86,12 +86,13 @@ def encode(folder: Path, count: int, tokens: int) -> Row:
 
 
 def read(folder: Path, count: int) -> Row:
-    """An epoch of what training draws from the tokens."""
+    """All splits as training and evaluation draw from them, each text once."""
 
     def draw() -> None:
-        texts = read_texts(folder / "tokens/train.parquet")
-        for step in range(len(texts) // BATCH_SIZE):
-            draw_batch(texts, step, BATCH_SIZE, seed=0)
+        for split in SPLITS:
+            texts = read_texts(folder / f"tokens/{split}.parquet")
+            for step in range(len(texts) // BATCH_SIZE):
+                draw_batch(texts, step, BATCH_SIZE, seed=0)
 
     return _timed("read", count, draw)
 
@@ -117,9 +118,12 @@ def measured(sizes: Sequence[int], tokens: int) -> Iterator[Row]:
                 apart(encode, folder, count, tokens),
                 apart(read, folder, count),
             ]
-            card = json.loads((folder / "tokens/card.json").read_text())["train"]
-            ids = card["prompt_tokens"] + card["response_tokens"]
-            yield from (Row(**row | {"tokens": ids}) for row in rows)
+            card = json.loads((folder / "tokens/card.json").read_text())
+            splits = [card[split] for split in SPLITS]
+            ids = sum(split["prompt_tokens"] + split["response_tokens"] for split in splits)
+            for row in rows:
+                row["tokens"] = ids
+                yield Row(**row)
 
 
 def main() -> None:
@@ -132,9 +136,9 @@ def main() -> None:
     rows = []
     print(f"{'step':<14}{'examples':>10}{'tokens/ex.':>12}{'ex./s':>9}{'tok/s':>11}{'peak MB':>9}")
     for row in measured(options.rows, options.tokens):
-        train = row.examples * 0.85  # what is not held out
-        speed = f"{row.examples / row.seconds:>9.0f}{row.tokens / 0.85 / row.seconds:>11.0f}"
-        print(f"{row.step:<14}{row.examples:>10}{row.tokens / train:>12.0f}{speed}{row.peak_mb:>9.0f}")
+        speed = f"{row.examples / row.seconds:>9.0f}{row.tokens / row.seconds:>11.0f}"
+        length = f"{row.tokens / row.examples:>12.0f}"
+        print(f"{row.step:<14}{row.examples:>10}{length}{speed}{row.peak_mb:>9.0f}")
         rows.append(asdict(row))
     options.out.write_text(json.dumps(rows, indent=1) + "\n")
 
