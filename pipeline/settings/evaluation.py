@@ -10,6 +10,7 @@ from pipeline.settings.data import AnyTemplate, Columns
 from pipeline.settings.generation import Sampling
 from pipeline.settings.judge import Judge
 
+TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's own test split
 Paths = Annotated[list[Line], Field(min_length=1)]
 # the likeness to references (ROUGE-L), or whether the answer is the reference's
 ScoredBy = Literal["references", "answers"]

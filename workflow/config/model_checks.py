@@ -14,9 +14,9 @@ from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
 from pipeline.models.foreign_files import folder_faults
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
+from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
-from pipeline.tasks.definitions import TEST_SPLIT_TASKS
 from workflow.config.config_file import exists
 
 PROMPT_KEY = "tokens.prompt_tokens"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns, Template
 from pipeline.settings.evaluation import (
+    TEST_SPLIT_TASKS,
     Evaluation,
     EvaluationJob,
     EvaluationTask,
@@ -20,7 +21,6 @@ from pipeline.settings.evaluation import (
 )
 from pipeline.settings.generation import Sampling
 from pipeline.tasks.definitions import (
-    TEST_SPLIT_TASKS,
     InstructionTask,
     LmEvalTask,
     Task,
