@@ -16,7 +16,7 @@ from pipeline.methods.components import Kind
 from pipeline.methods.composition import compose
 from pipeline.methods.method import FIELDS, Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
-from pipeline.settings.data import Docstrings
+from pipeline.settings.data import Docstrings, named_sources
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
@@ -148,8 +148,10 @@ def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> I
             f"teacher_cache.tier is {cache.tier}; allowed: 'live', or "
             "teacher_cache.tier = 'hidden'"
         )
-    examples = experiment.data.examples
-    has_plain_text = isinstance(examples, Docstrings) or examples.plain_text is not None
+    has_plain_text = any(
+        isinstance(source, Docstrings) or source.plain_text is not None
+        for source in named_sources(experiment.data.examples).values()
+    )
     if method.plain_text_weight and not has_plain_text:
         yield (
             f"{key}: its language-modelling term needs plain text; give "

@@ -23,15 +23,16 @@ its speed is an expectation. Nothing of the machine enters an id.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
 from pipeline.methods.components import generates_text
-from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.data import Docstrings, Files, Source, named_sources
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
@@ -284,7 +285,15 @@ def _positions(grid: Grid) -> int:
 def _examples(grid: Grid) -> dict[str, int]:
     """Examples of each split, as far as can be told without reading the data."""
     data = grid.experiment.data
-    source = data.examples
+    counts = Counter({"train": 0, "validation": 0, "test": 0})
+    for source in named_sources(data.examples).values():
+        counts.update(_source_examples(source))
+    limits = {"train": data.train_limit, "test": data.test_limit}
+    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+
+
+def _source_examples(source: Source) -> dict[str, int]:
+    """Examples of each split of a source, likewise."""
     if isinstance(source, Docstrings):
         whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
         test, validation = round(whole * source.test_share), round(whole * source.validation_share)
@@ -294,14 +303,13 @@ def _examples(grid: Grid) -> dict[str, int]:
             whole // 10 if isinstance(split, str) else held_out_count(split, whole)
             for split in (source.test, source.validation)
         )
-    limits = {"train": data.train_limit, "test": data.test_limit}
-    counts = {"train": max(1, whole - test - validation), "validation": validation, "test": test}
-    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+    return {"train": max(1, whole - test - validation), "validation": validation, "test": test}
 
 
-def _file_examples(file: str) -> int:
-    path = Path(file)
-    return count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES)
+def _file_examples(files: str) -> int:
+    return sum(
+        count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES) for path in matching(files)
+    )
 
 
 def _mb(size: float) -> int:
