@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount
 from pipeline.settings.base import Settings
-from pipeline.settings.data import AnyTemplate, Columns
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns
 from pipeline.settings.generation import Sampling
 from pipeline.settings.judge import Judge
 
@@ -120,9 +120,12 @@ class EvaluationTask(Settings):
 class EvaluationJob(Settings):
     """The settings of an evaluation job."""
 
+    later_keys = ("chat",)
+
     tasks: list[EvaluationTask]
     items: Count | None
     seed: int
+    chat: ChatTemplate | None = None  # that lm-eval asks through; null: it asks in plain text
 
 
 class ItemSource(Settings):

@@ -77,6 +77,7 @@ class Grid:
             model,
             self.tasks,
             [self.teacher(name) for name in teachers],
+            self.experiment.data.template,
             ("data", self.data()),
             ("tokens", self.tokens()),
             *(("cache", self.signals(name)) for name in teachers),
