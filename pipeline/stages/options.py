@@ -20,6 +20,8 @@ Teacher = Annotated[Path, "teacher artifact"]
 Threads = Annotated[int, "CPU threads"]
 MicroBatchTokens = Annotated[int, "most positions in one forward pass"]
 
+EndpointJson = Annotated[str, "address of a server and how it is asked, as JSON"]
+
 MICRO_BATCH_TOKENS = 16_384
 
 
@@ -120,6 +122,19 @@ class GenerateOptions:
     tokens: Tokens
     state: State
     out: Out
+    threads: Threads = 1
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """Asks a model behind an endpoint for responses to training prompts."""
+
+    job: JobFile
+    data: Data
+    tokens: Tokens
+    state: State
+    out: Out
+    endpoint: EndpointJson
     threads: Threads = 1
 
 
@@ -227,6 +242,7 @@ STAGES = {
     "train": TrainOptions,
     "choose": ChooseOptions,
     "generate": GenerateOptions,
+    "ask": AskOptions,
     "cache_teacher": CacheTeacherOptions,
     "verify_cache": VerifyCacheOptions,
     "prepare_task": PrepareTaskOptions,

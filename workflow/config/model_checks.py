@@ -118,7 +118,8 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
 def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
     """The key and the name of each model that is a teacher or a student."""
     teachers = [
-        (f"teachers.{role}.model", teacher.model) for role, teacher in experiment.teachers.items()
+        (f"teachers.{role}.model", teacher.model)
+        for role, teacher in experiment.local_teachers.items()
     ]
     students = [
         (f"students.{role}.model", student.model) for role, student in experiment.students.items()
@@ -214,7 +215,9 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
     teacher at the end of a text would be about a token that is not there, unless it is trained on
     these texts.
     """
-    first, *others = experiment.teachers
+    if not experiment.local_teachers:
+        return
+    first, *others = experiment.local_teachers
     untrained = [name for name in others if experiment.teachers[name].training is None]
     if experiment.tokenizer is not None or not untrained:
         return

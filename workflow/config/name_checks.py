@@ -42,8 +42,8 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
     """Names that nothing defines. Those of `left_out` are defined, but faulty."""
     models = experiment.models
     uses = [
-        (f"{role}.{name}.model", user.model, models)
-        for role in ("teachers", "students")
+        (f"{role.removeprefix('local_')}.{name}.model", user.model, models)
+        for role in ("local_teachers", "students")
         for name, user in getattr(experiment, role).items()
     ]
     uses += [
@@ -84,7 +84,10 @@ def unused(experiment: Experiment) -> list[str]:
         for role, names in used.items():
             names.update(getattr(block, role) or getattr(experiment, role))
     roles = ("teachers", "students")
-    models = {getattr(experiment, role)[name].model for role in roles for name in used[role]}
+    users = {role: getattr(experiment, role) for role in roles}
+    models = {users[role][name].model for role in roles for name in used[role]} & {
+        *experiment.models
+    }
     models |= {judge.model for judge in experiment.evaluation.judges.values()}
     used["models"] = models | _bases(experiment, models)
     return [

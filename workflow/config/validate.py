@@ -22,6 +22,7 @@ from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow.config import (
     data_checks,
+    endpoint_checks,
     judge_checks,
     lora_checks,
     model_checks,
@@ -107,6 +108,7 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
     yield from judge_checks.faults(experiment)
+    yield from endpoint_checks.faults(experiment, methods)
     yield from report_checks.faults(experiment)
     search_faults = list(tuning_checks.faults(experiment))
     yield from search_faults
@@ -241,7 +243,9 @@ def _protocol_faults(experiment: Experiment) -> Iterator[str]:
         yield f"protocol = {protocol!r}: no published numbers for it; allowed: {allowed}"
         return
     measured = published_numbers.pairs(protocol)
-    teachers = _hub_names(experiment, [teacher.model for teacher in experiment.teachers.values()])
+    teachers = _hub_names(
+        experiment, [teacher.model for teacher in experiment.local_teachers.values()]
+    )
     students = _hub_names(experiment, [student.model for student in experiment.students.values()])
     if not measured & set(product(teachers, students)):
         pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))

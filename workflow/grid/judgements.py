@@ -40,11 +40,11 @@ class Rivals:
         """
         found: dict[str, Artifact] = {}
         for cell in self._cells_of[model]:
-            teacher = self._by_place[cell.teacher, cell.teacher, TEACHER, 0]
+            teacher = self._by_place.get((cell.teacher, cell.teacher, TEACHER, 0))
             place = cell.teacher, cell.student, row, cell.seed
             rival = teacher if row == TEACHER else self._by_place.get(place)
             if rival is not None and rival != model:
-                found[teacher.id] = self.written[rival]
+                found[teacher.id if teacher else ""] = self.written[rival]
         return found
 
 

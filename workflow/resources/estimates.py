@@ -49,6 +49,7 @@ EXAMPLE_BYTES = 500
 HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
+ASKED_AT_A_TIME = 8  # requests to an endpoint
 ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 
 
@@ -172,6 +173,14 @@ def _writing(grid: Grid, artifact: Artifact) -> Workload:
     return _read_and_write(grid, model, 0, texts, settings["max_new_tokens"], disk_per_token=6)
 
 
+def _asking(grid: Grid, artifact: Artifact) -> Workload:
+    """Requests to a server, of which nothing is known: a second each, a few at a time."""
+    settings = artifact.settings
+    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
+    texts = prompts * settings["samples"]
+    return Workload(seconds=texts / ASKED_AT_A_TIME, host=texts * EXAMPLE_BYTES * 10)
+
+
 def _caching(grid: Grid, artifact: Artifact) -> Workload:
     settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
@@ -257,6 +266,7 @@ _WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {  # by stage
     "prepare_model": _preparing_model,
     "train": _training,
     "generate": _writing,
+    "ask": _asking,
     "cache_teacher": _caching,
     "evaluate": _evaluating,
     "judge": _judging,
