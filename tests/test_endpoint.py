@@ -11,6 +11,8 @@ from model_server import ModelServer, small_server
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import read_texts
+from pipeline.evaluation.judge_endpoint import ServedJudge, choice_in
+from pipeline.evaluation.judge_prompts import LETTERS, RATINGS
 from pipeline.generation import endpoint as endpoints
 from pipeline.generation.endpoint import AnswerLog, Client, Completion, ask, request_id
 from pipeline.models import vocabulary
@@ -269,3 +271,51 @@ def test_equal_requests_have_one_answer():
     first, second = bodies(2)
     assert request_id(first) == request_id(dict(reversed(first.items()))) != request_id(second)
     assert Completion("a", True) != Completion("a", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        ("B", "B"),
+        (" [[A]] since", "A"),
+        ("**Answer: C**", "C"),
+        ("A\n\nIt is shorter", "A"),
+        ("<think>B? No.</think>\nA.", "A"),
+        ("A better response is B", None),
+        ("Both", None),
+        ("", None),
+    ],
+)
+def test_a_letter_is_read_where_the_text_begins_with_it(text: str, choice: str | None):
+    assert choice_in(text, LETTERS) == choice
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [("10", "10"), ("Rating: 7/10", "7"), ("1.", "1"), ("11", None), ("10 of 10", None)],
+)
+def test_a_rating_is_read_as_a_whole_number(text: str, choice: str | None):
+    assert choice_in(text, RATINGS) == choice
+
+
+def test_a_served_judge_answers_as_its_model_writes(tmp_path: Path):
+    with small_server(key=KEY).running() as server:
+        log = AnswerLog(tmp_path / "answers.jsonl", "job")
+        judge = ServedJudge("strict", client(server, api="chat"), log, answer_tokens=6)
+        answers = judge.answers(["Which?", "Repeat 1 cat", "Which?"], LETTERS)
+    assert len(server.bodies) == 2  # equal questions are asked once
+    assert answers[1].text == own_text(server, "Repeat 1 cat")
+    assert answers[0].text == answers[2].text
+    assert all(answer.choice == choice_in(answer.text, LETTERS) for answer in answers)
+
+
+def test_a_served_judge_has_no_model_here_and_its_address_no_part_in_ids(tiny: dict[str, Any]):
+    def grid(url: str) -> Grid:
+        judge = {"model": "Qwen/Qwen3-8B", "endpoint": url}
+        return Grid(validate(tiny | {"evaluation": {"judges": {"strict": judge}}}))
+
+    here, there = grid("http://127.0.0.1:8000/v1"), grid("http://node7/v1")
+    assert set(here.artifacts) == set(there.artifacts)
+    evaluation = here.evaluations[here.teacher("large")]
+    assert {role for role, _ in evaluation.inputs} == {"evaluation", "data"}
+    assert "node7" in there.flags(evaluation)[1]

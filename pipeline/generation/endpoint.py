@@ -27,6 +27,7 @@ from pipeline.settings.endpoint import Endpoint
 PATHS = {"chat": "chat/completions", "completions": "completions"}
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds
 BUSY = (408, 409, 425, 429)  # statuses that another attempt may not get, beside 5xx
+ANSWERS = "answers.jsonl"  # the finished answers in a job's state
 SHOWN = 200  # characters of a server's own words in an error message
 
 Body = Mapping[str, Any]  # of a request, as JSON has it

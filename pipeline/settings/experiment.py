@@ -12,6 +12,7 @@ from pipeline.settings.data import DataSettings, TokensSettings
 from pipeline.settings.endpoint import AnyEndpoint, Endpoint
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.generation import TextSettings
+from pipeline.settings.judge import Judge
 from pipeline.settings.models import Model, Tokenizer
 from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
@@ -178,5 +179,7 @@ class Experiment(Settings):
     @property
     def endpoints(self) -> dict[str, tuple[str, Endpoint]]:
         """The model and the endpoint behind each key that names one."""
-        named = {f"teachers.{name}": teacher for name, teacher in self.teachers.items()}
+        judges = self.evaluation.judges.items()
+        named: dict[str, Teacher | Judge] = {f"teachers.{k}": v for k, v in self.teachers.items()}
+        named |= {f"evaluation.judges.{name}": judge for name, judge in judges}
         return {key: (each.model, each.endpoint) for key, each in named.items() if each.endpoint}

@@ -13,7 +13,7 @@ from pipeline.data.batch import Text, read_texts
 from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.conversations import Conversation
 from pipeline.data.examples import conversation_of
-from pipeline.generation.endpoint import AnswerLog, Body, Client, Completion, ask
+from pipeline.generation.endpoint import ANSWERS, AnswerLog, Body, Client, Completion, ask
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
 from pipeline.runtime import costs
@@ -27,7 +27,6 @@ from pipeline.stages.generate import FILE, prompts
 from pipeline.stages.options import AskOptions
 from pipeline.stages.tokenize import text_pairs
 
-ANSWERS = "answers.jsonl"
 DEVICE = "endpoint"
 
 Row = Mapping[str, Any]  # of EXAMPLES

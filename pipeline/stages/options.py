@@ -211,6 +211,7 @@ class JudgeOptions:
     state: State
     out: Out
     judge: Annotated[Path | None, "model artifact of the judge"] = None
+    endpoint: Annotated[str | None, "of a judge behind one, as JSON"] = None
     against: Annotated[list[Path], "evaluation artifacts with the responses to compare with"] = (
         field(default_factory=list)
     )

@@ -60,6 +60,7 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
     uses += [
         (f"evaluation.judges.{name}.model", judge.model, models)
         for name, judge in experiment.evaluation.judges.items()
+        if judge.endpoint is None
     ]
     for key, name, defined in uses:
         if name not in defined and name not in left_out:
@@ -88,7 +89,9 @@ def unused(experiment: Experiment) -> list[str]:
     models = {users[role][name].model for role in roles for name in used[role]} & {
         *experiment.models
     }
-    models |= {judge.model for judge in experiment.evaluation.judges.values()}
+    models |= {judge.model for judge in experiment.evaluation.judges.values()} & {
+        *experiment.models
+    }
     used["models"] = models | _bases(experiment, models)
     return [
         f"{role}.{name}"

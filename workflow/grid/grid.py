@@ -69,7 +69,8 @@ class Grid:
 
     def _judging_inputs(self, judge: Judge) -> list[tuple[str, Artifact]]:
         """What a judging job reads beside evaluations, by role."""
-        return [("judge", self.model(judge.model, seed=0)), ("data", self.data())]
+        data = ("data", self.data())
+        return [data] if judge.endpoint else [("judge", self.model(judge.model, seed=0)), data]
 
     def _evaluation(self, model: Artifact, names: set[str]) -> Artifact:
         teachers = sorted(names & self.experiment.local_teachers.keys())

@@ -221,6 +221,8 @@ def _judging(grid: Grid, artifact: Artifact) -> Workload:
     answers = len(settings["tasks"]) * (evaluation.items or _examples(grid)["test"])
     answers *= len(evaluation.decoding_seeds)
     questions = 2 * answers * max(1, len(settings["opponents"] or ()))
+    if settings.get("served_model"):
+        return Workload(seconds=questions / ASKED_AT_A_TIME)
     model = _size(grid, dict(artifact.inputs)["judge"])
     read = questions * (1 + 2 * evaluation.max_new_tokens // _positions(grid))
     return _read_and_write(grid, model, read, 0, 0, disk_per_token=10)
