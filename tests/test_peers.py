@@ -30,6 +30,7 @@ def documented() -> dict[str, dict[str, str]]:
     return {title: {row[0]: row[at] for row in rows} for at, title in enumerate(titles, start=1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "package"), [("trl", "trl"), ("liger", "liger-kernel")])
 def test_the_documented_verdicts_are_those_of_the_kit(module: str, package: str) -> None:
     with warnings.catch_warnings():
