@@ -232,10 +232,8 @@ class CheckpointLM(HFLM):
     def _count_truncated(self, truncated: int, texts: int) -> None:
         if truncated:
             self.truncated[self.label] += truncated
-            log(
-                f"{self.label}: {truncated} of {texts} texts were left-truncated to the context "
-                "window"
-            )
+            share = f"{truncated} of {texts} texts"
+            log(f"{self.label}: {share} were left-truncated to the context window")
 
     def _generate(
         self, texts: list[Text], options: dict[str, Any], progress: ProgressLog
