@@ -1,53 +1,70 @@
-"""Every family of causal language models, read and written here and by transformers alone.
+"""Every family of causal language models, processed here and by transformers alone.
 
-python -m benchmarks.families [--out docs/families.md] [--only mamba,lfm2]
+python -m benchmarks.families [--only mamba,lfm2]
+python -m benchmarks.families --rows families.jsonl [--seconds 240]
 
 Of each family a tiny random model is made, saved, and loaded as the `models` stage does. Compared
-are our logits with those of its own `forward`, and our greedy texts with those of `generate`, alone
-and in a batch of texts of unlike lengths, on the CPU in float32; then the same of the model that
-`layers_of` makes of it, which must also be the same before saving and after loading. A family that
-can't be made tiny here is listed as not tried. Each is tried in a process of its own.
+are our logits with those of its own `forward`, the gradients of a loss on them, and our greedy
+texts with those of `generate`, alone and in a batch of texts of unlike lengths, on the CPU in
+float32; then the same of the model that `layers_of` makes of it, which must also be the same before
+saving and after loading. A family that can't be made tiny here is listed as not tried. Each is
+tried in a process of its own.
+
+With `--rows` a family that the file has a row of is not tried again, so that the command goes on
+where it was stopped. Once all are there, it writes docs/families.md and
+pipeline/models/refused_families.json, by which a family is refused before any job.
 """
 
 import argparse
+import json
+import math
 import multiprocessing
 import re
 import tempfile
 import textwrap
+import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 import transformers
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from benchmarks import tiny_families
+from pipeline.data.batch import collate
 from pipeline.generation import generation_check, llama_forward
 from pipeline.generation.engine import supports_ragged_batches
 from pipeline.models import forward_check, weights
+from pipeline.models.foreign_files import REFUSED_FAMILIES
+from pipeline.models.language_model import response_logits
 from pipeline.models.layer_selection import select_layers
 
-LIMIT = 120  # seconds for a family
+TABLE = Path("docs/families.md")
+LIMIT = 600  # seconds for a family
 KEPT = 3  # layers of those that a family's model has
 EQUAL = "equal"
 WIDTH = 100  # characters of an error that the table shows
 TEXT = """# Model families
 
-Results of `python -m benchmarks.families --out docs/families.md` on a CPU in float32, with
+Results of `python -m benchmarks.families --rows families.jsonl` on a CPU in float32, with
 {versions}. For each family with a causal language model in transformers, a tiny random model is
 saved and loaded in the way of the `models` stage. Our logits are then compared with those of its
-own `forward`, and our greedy responses with those of `generate`: alone, and in a batch of
-different lengths. Equal means that no logit is off by more than {tolerance} of the largest, and
-that responses differ only where two tokens are that close. The last column is the same comparison
-for three of the four layers (`layers_of`), whose logits must also survive saving and loading.
+own `forward`, the gradients of a loss on them with those of a loss on its own, and our greedy
+responses with those of `generate`: alone, and in a batch of different lengths. Equal means that no
+logit or gradient is off by more than {tolerance} of the largest, and that responses differ only
+where two tokens are that close. The last column is the same comparison for three of the four layers
+(`layers_of`), whose logits must also survive saving and loading.
 
 Of {total} families, {used} are equal, {refused} are refused, and {left} could not be tried.
 
-The `models` stage makes the same comparison on a few tokens for every model that it prepares,
-whatever its family, and refuses a model that differs before any job reads it. BART, Whisper and
+A family in the second table is refused by its name before any job. The `models` stage makes the
+same comparison, without gradients, on a few tokens for every model that it prepares, and refuses a
+model that differs before any other job reads it. BART, Whisper and
 other encoder-decoders are listed for their decoders only; with an encoder they are refused. For
 multimodal models, the text part is used if transformers has a class for it, and compared with the
 whole model.
@@ -80,34 +97,63 @@ class Row:
     kind: str = ""  # the class that transformers has for it
     writer: str = ""  # what writes its texts here
     reading: str = ""
+    training: str = ""
     writing: str = ""
     cut: str = ""
     untried: str = ""  # why there is no tiny model of it
 
     @property
-    def outcomes(self) -> tuple[str, str, str]:
-        """Of reading, writing, and the same once layers were taken out."""
-        return self.reading, self.writing, self.cut
+    def outcomes(self) -> tuple[str, str, str, str]:
+        """Of reading, training, writing, and the same once layers were taken out."""
+        return self.reading, self.training, self.writing, self.cut
 
     @property
     def usable(self) -> bool:
         """Whether a model of the family is prepared, rather than refused."""
-        return self.reading == self.writing == EQUAL
+        return self.reading == self.training == self.writing == EQUAL
+
+    @property
+    def refusal(self) -> str:
+        """The first thing that went wrong, if the family is refused."""
+        faults = [outcome for outcome in self.outcomes[:3] if outcome != EQUAL]
+        return "" if self.untried or not faults else faults[0]
 
 
 def main() -> None:
-    """Tries all families, or some, and prints or writes the table."""
+    """Tries all families, or some, prints their rows, and writes the table once it is whole."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rows", type=Path, help="file of the rows that there are")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no family after")
     parser.add_argument("--only")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else tiny_families.families()
-    rows = []
+    rows = read_rows(options.rows)
+    began = time.monotonic()
     for name in names:
-        rows.append(tried(name))
-        print(rows[-1], flush=True)
-    if options.out:
-        options.out.write_text(report(rows), encoding="utf-8")
+        if name not in rows and time.monotonic() - began < options.seconds:
+            rows[name] = tried(name)
+            print(rows[name], flush=True)
+            if options.rows:
+                with options.rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(rows[name])) + "\n")
+    if options.rows and rows.keys() >= set(names):
+        write_results([rows[name] for name in names])
+
+
+def read_rows(path: Path | None) -> dict[str, Row]:
+    """The rows in a file, by family."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    return {row.family: row for row in (Row(**json.loads(line)) for line in lines)}
+
+
+def write_results(rows: list[Row]) -> None:
+    """Writes the table, and the families that a configuration is refused for."""
+    TABLE.write_text(report(rows), encoding="utf-8")
+    refused = {
+        "transformers": transformers.__version__,
+        "families": {row.family: row.refusal for row in rows if row.refusal},
+    }
+    REFUSED_FAMILIES.write_text(json.dumps(refused, indent=1) + "\n", encoding="utf-8")
 
 
 def tried(family: str) -> Row:
@@ -146,8 +192,9 @@ def row_of(family: str) -> Row:
         except Exception as error:
             return Row(family, kind, reading=_line(error))
     reading = _outcome(forward_check.forward_differences, model)
+    training = _outcome(gradient_differences, model)
     writing = _outcome(generation_check.generation_differences, model)
-    row = Row(family, kind, _writer(model), reading, writing)
+    row = Row(family, kind, _writer(model), reading, training, writing)
     return replace(row, cut=_outcome(cut_differences, model)) if row.usable else row
 
 
@@ -155,6 +202,28 @@ def _writer(model: PreTrainedModel) -> str:
     if llama_forward.is_supported(model):
         return "own arithmetic"
     return "ragged batches" if supports_ragged_batches(model) else "fallback"
+
+
+def gradient_differences(model: PreTrainedModel) -> list[forward_check.Difference]:
+    """Gradients of a padded batch's loss against those of each text's loss by `forward` itself."""
+    texts = forward_check.probe_texts(model)
+    batch = collate(texts, torch.device("cpu"))
+    loss = cross_entropy(response_logits(model, batch), batch.next_ids, reduction="sum")
+    actual, expected = _gradient(model, loss), torch.zeros(())
+    for text in texts:
+        ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits[0]
+        count = len(text.response_ids)
+        own = cross_entropy(logits[-count:], ids[0, -count:], reduction="sum")
+        expected = expected + _gradient(model, own)
+    return forward_check.logit_differences("gradients", [expected], [actual])
+
+
+def _gradient(model: PreTrainedModel, loss: Tensor) -> Tensor:
+    """The gradient of all weights in a row; zeros where a weight has no part in the loss."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])[None]
 
 
 def cut_differences(model: PreTrainedModel) -> list[forward_check.Difference]:
@@ -205,8 +274,8 @@ def report(rows: list[Row]) -> str:
             [[row.family, row.kind, row.writer, _shown(row.cut)] for row in used],
         ),
         refused_table=_table(
-            ["family", "class", "logits", "generation"],
-            [[row.family, row.kind, _shown(row.reading), _shown(row.writing)] for row in refused],
+            ["family", "class", "logits", "gradients", "generation"],
+            [[row.family, row.kind, *map(_shown, row.outcomes[:3])] for row in refused],
         ),
         left_table=_table(["family", "why"], [[row.family, row.untried] for row in left]),
     )

@@ -278,6 +278,28 @@ def test_snakemake_ends_with_a_line_for_each_fault(project: Copy, tiny: dict[str
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"weights": {"a": 1, "b": 0}}, "data.examples.weights.b = 0: Input should be greater"),
+        ({"weights": {"a": 1}}, "weights: none for source b; allowed: one for each of a, b"),
+        ({"weights": {"a": 1, "c": 1}}, "weights: no source c; allowed: one for each of a, b"),
+        ({"sources.b": None}, "sources: 1 is no mixture; allowed: 2 or more"),
+        ({"sources.b.wieght": 2}, "data.examples.sources.b.wieght: unknown key"),
+        ({"sources.b.train": "no.jsonl"}, "data.examples.sources.b.train = 'no.jsonl': there is"),
+        ({"sources.b.test": 150}, "data.examples.sources.b.train = "),
+    ],
+)
+def test_a_mixture_that_does_not_add_up_is_refused(
+    tiny: dict[str, Any], change: dict[str, Any], fault: str
+):
+    files = {"source": "files", "train": tiny["data"]["examples"]["train"]}
+    sources = {"a": dict(files), "b": dict(files)}
+    examples = edited({"source": "mixture", "sources": sources}, change)
+    examples["sources"] = {name: each for name, each in examples["sources"].items() if each}
+    assert fault in refusal(tiny, ("data.examples", examples))
+
+
 def test_too_few_rows_to_hold_out_are_refused_with_their_number(tiny: dict[str, Any]):
     line = refusal(tiny, ("data.examples.validation", 100), ("data.examples.test", 60))
     assert line.startswith("data.examples.train = ")

@@ -8,6 +8,7 @@ import pytest
 from snaking import TINY, edited, saved_model
 from test_bad_input import refusal
 
+from pipeline.models.foreign_files import family_faults
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
@@ -63,6 +64,21 @@ def test_a_model_that_is_not_read_here_is_refused_by_its_configuration(
         },
     )
     assert f"models.wide.path = {str(folder)!r}: {reason}" in refusal(config)
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["text alone", "text part"])
+def test_a_family_that_goes_wrong_here_is_refused_by_name(
+    tiny: dict[str, Any], tmp_path: Path, inner: bool
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    assert not [*family_faults(folder)]
+    config = json.loads((folder / "config.json").read_text())
+    family = {"model_type": "recurrent_gemma"}
+    config |= {"text_config": family} if inner else family
+    (folder / "config.json").write_text(json.dumps(config))
+    line = refusal(tiny, ("models.wide", {"source": "path", "path": str(folder)}))
+    assert "models of the family recurrent_gemma can't be used, as tried with transformers" in line
+    assert "its forward returns no cache" in line
 
 
 def own_teacher(tiny: dict[str, Any], folder: Path, **student: object) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def jsd(scale: Callable[[float], float]) -> Loss:
 
 def test_conventions_are_told_and_are_no_faults() -> None:
     told = {each.law: each.detail for each in check(jsd(lambda w: 1 - w), "jsd")}
-    assert told["weighted_side"] == "weighs the student"
+    assert told["weighted_side"] == "1 - w"
     assert told["ends"] == "forward KL at 0, reverse KL at 1"
     assert {each.law: each.detail for each in check(right, "forward_kl")}[
         "temperature"

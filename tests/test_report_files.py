@@ -351,7 +351,7 @@ def test_no_interval_of_a_report_leaves_its_scale_or_contradicts_its_verdict(
 ) -> None:
     for report in (made, one_seed):
         scales = read_csv(report, "measures").set_index(["task", "slice", "metric"])
-        for name in ("main", "slices", "differences", "teacher_size"):
+        for name in ("main", "slices", "differences", "teacher_size", "retention"):
             for row in read_csv(report, name).itertuples() if name in tables_of(report) else ():
                 lowest, highest = scales.loc[row.task, row.slice, row.metric][["lowest", "highest"]]
                 if name in ("main", "slices"):

@@ -36,7 +36,7 @@ def test_each_stage_is_a_module_with_options():
 
 
 def test_every_stage_makes_artifacts_but_the_check_of_a_cache():
-    assert {*FOLDERS.values(), "judge", "report"} == set(STAGES) - {"verify_cache"}
+    assert {*FOLDERS.values(), "ask", "judge", "report"} == set(STAGES) - {"verify_cache"}
 
 
 @pytest.mark.parametrize(

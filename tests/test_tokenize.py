@@ -17,7 +17,7 @@ from pipeline.models.vocabulary import tokenizer_digest
 from pipeline.settings.data import Template, TokensSettings
 from pipeline.settings.models import Tokenizer
 from pipeline.stages.options import TokenizeOptions
-from pipeline.stages.tokenize import describe, encode, encode_plain, run
+from pipeline.stages.tokenize import Counts, Kept, encode, encode_plain, run
 from pipeline.stages.train_tokenizer import END, train
 
 TEXTS = ["the red cat sleeps in the barn", "the blue dog runs over a wide green field"] * 5
@@ -45,6 +45,22 @@ def test_a_response_whose_first_token_would_be_the_prompt_s_too_is_tokenized_by_
     assert kept.columns["response_ids"][0][:-1] == WORDS.encode("at", add_special_tokens=False)
 
 
+def counted(*batches: Kept) -> Counts:
+    """The counts of a split in batches."""
+    counts = Counts()
+    for kept in batches:
+        counts.add(kept)
+    return counts
+
+
+def test_counts_add_up_over_batches():
+    limits = TokensSettings(prompt_tokens=12, response_tokens=12)
+    rows = [example(f"{n}", "the cat", "runs " * (1 + 30 * (n % 2))) for n in range(6)]
+    whole = counted(encode(rows, WORDS, limits))
+    assert counted(*(encode([row], WORDS, limits) for row in rows)) == whole
+    assert (whole.card()["examples"], whole.counted["long_responses"]) == (3, ["1", "3", "5"])
+
+
 def test_too_long_texts_are_counted_and_left_out_whole():
     rows = [
         example("short", "the cat", "runs"),
@@ -55,7 +71,8 @@ def test_too_long_texts_are_counted_and_left_out_whole():
     limits = TokensSettings(prompt_tokens=12, response_tokens=12)
     kept = encode(rows, WORDS, limits)
     assert kept.columns["example_id"] == ["short"]
-    assert (kept.long_prompts, kept.long_responses) == (2, 2)
+    card = counted(kept).card()
+    assert (card["long_prompts"], card["long_responses"]) == (2, 2)
 
 
 def test_the_end_counts_towards_the_limit():
@@ -66,7 +83,7 @@ def test_the_end_counts_towards_the_limit():
         for more in (1, 0)
     )
     assert exact.columns["example_id"] == ["a"]
-    assert (short.columns["example_id"], short.long_responses) == ([], 1)
+    assert (short.columns["example_id"], len(short.counted["long_responses"])) == ([], 1)
 
 
 def test_a_cut_text_keeps_its_start_within_all_limits_and_has_no_end():
@@ -86,10 +103,10 @@ def test_a_cut_text_keeps_its_start_within_all_limits_and_has_no_end():
     assert responses[0] == whole_responses[0]
     assert responses[1] == whole_responses[1][: 20 - 12]
     assert responses[2] == whole_responses[2][:12]  # its own limit comes before that of both
-    counts = describe(kept)
-    assert (counts["examples"], counts["cut_prompts"], counts["cut_responses"]) == (3, 1, 1)
+    card = counted(kept).card()
+    assert (card["examples"], card["cut_prompts"], card["cut_responses"]) == (3, 1, 1)
     assert [ids[-1] == WORDS.eos_token_id for ids in responses] == [True, True, False]
-    assert "don't teach to stop: long-response" in kept.warnings("train")[1]
+    assert "don't teach to stop: long-response" in counted(kept).warnings("train")[1]
 
 
 def test_a_total_limit_leaves_out_what_fits_both_of_the_others():
@@ -108,7 +125,7 @@ def test_a_total_limit_leaves_out_what_fits_both_of_the_others():
         for room in (response, response - 1)
     )
     assert fits.columns["example_id"] == ["a"]
-    assert (short.columns["example_id"], short.long_responses) == ([], 1)
+    assert (short.columns["example_id"], len(short.counted["long_responses"])) == ([], 1)
 
 
 @pytest.mark.parametrize("total", [100, 200])
@@ -169,16 +186,16 @@ def test_special_tokens_in_the_data_are_counted_and_said():
     ]
     kept = encode(rows, WORDS, ROOMY)
     assert [ids.count(WORDS.eos_token_id) for ids in kept.columns["response_ids"]] == [1, 1]
-    assert describe(kept)["special_texts"] == 1
-    (said,) = kept.warnings("train")
+    assert counted(kept).card()["special_texts"] == 1
+    (said,) = counted(kept).warnings("train")
     assert said.startswith("1 train examples have the text of a special token, which is read as")
     assert said.endswith(": special")
 
 
 def test_tokens_over_the_border_are_counted_and_said():
     kept = encode([example("over", "the c", "at")], WORDS, ROOMY)
-    assert describe(kept)["merged_borders"] == 1
-    assert kept.warnings("test")[0].endswith(": over")
+    assert counted(kept).card()["merged_borders"] == 1
+    assert counted(kept).warnings("test")[0].endswith(": over")
 
 
 def tokenized(

@@ -23,7 +23,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
 from pipeline.stages import train as distill
-from pipeline.stages.prepare_model import from_shape
+from pipeline.stages.prepare_model import from_folder, from_shape
 
 CPU = torch.device("cpu")
 
@@ -147,6 +147,37 @@ def test_a_model_of_a_shape_ends_at_the_end_alone():
     shape = Shape(source="shape", layers=1, width=16, heads=2)
     model, _ = reconcile_tokenizer(from_shape(shape, words, seed=0), words)
     assert model.generation_config.eos_token_id == words.eos_token_id
+
+
+def from_elsewhere(folder: Path, words: PreTrainedTokenizerFast, rows: int) -> LlamaForCausalLM:
+    """A model as its maker saves it: bfloat16, a tied head, shards, and rows that are no token."""
+    torch.manual_seed(rows)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = LlamaConfig(**sizes, vocab_size=rows, num_attention_heads=2, tie_word_embeddings=True)
+    model = LlamaForCausalLM(config).bfloat16().eval()
+    model.generation_config.eos_token_id = [words.eos_token_id, 9]
+    model.save_pretrained(folder, max_shard_size="30KB")
+    words.save_pretrained(folder)
+    return model
+
+
+@torch.no_grad()
+def test_models_whose_embeddings_are_padded_differently_share_a_vocabulary(tmp_path: Path):
+    words = byte_level()
+    words.bos_token = words.pad_token = None
+    ids = torch.tensor([words.encode("Repeat cat")])
+    for name, padding in (("small", 8), ("large", 72)):
+        original = from_elsewhere(tmp_path / f"{name} source", words, len(words) + padding)
+        assert len([*(tmp_path / f"{name} source").glob("model-*.safetensors")]) > 1
+        model, tokenizer = reconcile_tokenizer(*from_folder(tmp_path / f"{name} source"))
+        model.save_pretrained(tmp_path / name / "model")
+        tokenizer.save_pretrained(tmp_path / name / "model")
+        prepared = load(tmp_path / name, CPU)
+        logits = prepared(ids).logits
+        assert logits.shape[-1] == len(words)  # padding is no outcome
+        torch.testing.assert_close(logits, original.float()(ids).logits[..., : len(words)])
+        assert prepared.generation_config.eos_token_id == [words.eos_token_id, 9]
+    vocabulary.check(tmp_path / "large", texts_in(tmp_path / "tokens", tmp_path / "small"))
 
 
 def job_settings(policy: str, new_tokens: int) -> dict[str, Any]:

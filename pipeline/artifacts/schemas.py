@@ -1,6 +1,7 @@
 """The Parquet files that the stages hand each other: their columns, on one screen."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,8 @@ from pipeline.artifacts import checksums
 
 Columns = Mapping[str, list | pa.ChunkedArray]
 SPLITS = ("train", "validation", "test")
+ROW_GROUP_BYTES = 2**26  # in memory: what a large table is written and read by
+BATCH_ROWS = 1024
 
 # data/{id}/{split}.parquet: what was asked and what people (or packages) answered.
 EXAMPLES = pa.schema(
@@ -168,11 +171,39 @@ def table(columns: Columns, schema: pa.Schema) -> pa.Table:
 
 def write(path: Path, columns: Columns, schema: pa.Schema) -> None:
     """One Parquet file with the columns of `schema`. Raises ValueError on any other set."""
+    write_batches(path, [columns], schema)
+
+
+def write_batches(path: Path, batches: Iterable[Columns], schema: pa.Schema) -> None:
+    """One Parquet file of at least one batch of columns; a large one has several row groups.
+
+    Raises: ValueError on other columns than those of `schema`.
+    """
+    writer, waiting = None, []
     try:
-        rows = table(columns, schema)
+        for columns in batches:
+            waiting.append(_table_of(path, columns, schema))
+            writer = writer or pq.ParquetWriter(path, waiting[0].schema, compression="zstd")
+            if sum(rows.nbytes for rows in waiting) >= ROW_GROUP_BYTES:
+                _write_group(writer, waiting)
+                waiting = []
+        if writer and waiting:
+            _write_group(writer, waiting)
+    finally:
+        if writer:
+            writer.close()
+
+
+def _table_of(path: Path, columns: Columns, schema: pa.Schema) -> pa.Table:
+    try:
+        return table(columns, schema)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    pq.write_table(rows, path, compression="zstd")
+
+
+def _write_group(writer: pq.ParquetWriter, tables: Sequence[pa.Table]) -> None:
+    """Writes tables as one row group, whose bytes don't tell how many tables there were."""
+    writer.write_table(pa.concat_tables(tables).combine_chunks())
 
 
 def read(path: Path, schema: pa.Schema) -> pa.Table:
@@ -181,13 +212,42 @@ def read(path: Path, schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: if it is damaged or not of `schema`, naming it.
     """
-    content = pa.BufferReader(checksums.read_verified(path))
+    with _opened(path, pa.BufferReader(checksums.read_verified(path)), schema) as file:
+        return file.read(use_threads=False)
+
+
+def read_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The same table by and by, so that no more of it is in memory than a row group."""
+    checksums.verify(path.parent, path.name)
+    with _opened(path, path, schema) as file:
+        yield from file.iter_batches(BATCH_ROWS, use_threads=False)
+
+
+def read_mapped(path: Path, schema: pa.Schema) -> pa.Table:
+    """The same table on disk, mapped into memory: what is not in use takes none.
+
+    The file that holds it is nameless, and goes with the last reference to the table.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        writer = None
+        for batch in read_batches(path, schema):
+            writer = writer or pa.ipc.new_file(file, batch.schema)
+            writer.write_batch(batch)
+        if writer is None:
+            return schema.empty_table()
+        writer.close()
+        file.flush()
+        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+
+
+def _opened(path: Path, source: object, schema: pa.Schema) -> pq.ParquetFile:
     try:
-        rows = pq.ParquetFile(content).read(use_threads=False)
+        file = pq.ParquetFile(source)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete it and run again"
         ) from None
-    if not any(map(rows.schema.equals, _kinds(schema))):
-        raise ValueError(f"{path} has columns {rows.schema.names}, expected {schema.names}")
-    return rows
+    if not any(map(file.schema_arrow.equals, _kinds(schema))):
+        file.close()
+        raise ValueError(f"{path} has columns {file.schema_arrow.names}, expected {schema.names}")
+    return file

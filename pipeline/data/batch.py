@@ -4,9 +4,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import index
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsIndex, overload
 
+import pyarrow as pa
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -63,19 +65,47 @@ class Text:
         return [*before, *self.response_ids] if before else self.response_ids
 
 
-def read_texts(path: Path, author: Author = "gold") -> list[Text]:
+@dataclass(frozen=True)
+class StoredTexts(Sequence[Text]):
+    """The texts of a table of tokens, each made when it is asked for."""
+
+    table: pa.Table
+    author: Author = "gold"
+
+    def __len__(self) -> int:
+        """The number of texts."""
+        return self.table.num_rows
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Text: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "StoredTexts": ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "Text | StoredTexts":
+        """The text at a place, or the texts of a range."""
+        if isinstance(place, slice):
+            first, end, _ = place.indices(len(self))
+            return StoredTexts(self.table.slice(first, max(0, end - first)), self.author)
+        name, *lists = [column[index(place)] for column in self.table.columns]
+        prompt, response, *spans = [ids.values.to_numpy().tolist() for ids in lists]
+        bounds = spans[0] if spans else []  # of a chat's earlier answers
+        earlier = tuple(zip(bounds[::2], bounds[1::2], strict=True))
+        return Text(name.as_py(), prompt, response, author=self.author, earlier=earlier)
+
+
+def read_texts(path: Path, author: Author = "gold") -> StoredTexts:
     """The texts of a tokens file, in its order. Raises ValueError if the file holds none."""
-    table = schemas.read(path, schemas.TOKENS)
-    if not table.num_rows:
-        raise ValueError(f"{path} holds no text; see the counts in {path.parent / 'card.json'}")
-    names = ("example_id", "prompt_ids", "response_ids")
-    example_ids, prompts, responses = (table.column(name).to_pylist() for name in names)
-    earlier = [()] * len(prompts)
-    if "earlier_spans" in table.column_names:
-        bounds = table.column("earlier_spans").to_pylist()
-        earlier = [tuple(zip(each[::2], each[1::2], strict=True)) for each in bounds]
-    rows = zip(example_ids, prompts, responses, earlier, strict=True)
-    return [Text(*row, author=author, earlier=spans) for *row, spans in rows]
+    return read_all_texts([path], author)
+
+
+def read_all_texts(paths: Sequence[Path], author: Author) -> StoredTexts:
+    """The texts of tokens files, one file after the other; ValueError if one holds none."""
+    tables = [schemas.read_mapped(path, schemas.TOKENS) for path in paths]
+    for path, table in zip(paths, tables, strict=True):
+        if not table.num_rows:
+            raise ValueError(f"{path} holds no text; see the counts in {path.parent / 'card.json'}")
+    return StoredTexts(pa.concat_tables(tables), author)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def measure(
     progress = ProgressLog(f"{TASK}, texts", 2 * len(prompts), "texts")
 
     def sample(author_model: PreTrainedModel, author: Author) -> list[Text]:
+        """One sampled response of a model to each prompt."""
         token_sampler = sampler(Sampling(temperature=1.0))
         models = [author_model]
         return generate(prompts, models, token_sampler, max_new_tokens, seed, author, progress)

@@ -161,6 +161,7 @@ def _items(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
     tables = []
 
     def add(name: str, values: np.ndarray, teacher: str, slices: Mapping[str, np.ndarray]) -> None:
+        """Appends the means of a metric over all tokens and over each slice."""
         for part, chosen in ({"": everything} | dict(slices)).items():
             metric = Metric(TASK, name, slice=part, teacher=teacher)
             tables.append(_means(metric, values, chosen, tokens.text, ids))

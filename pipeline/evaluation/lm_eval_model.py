@@ -17,11 +17,13 @@ from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
+from pipeline.evaluation.lm_eval_chat import chat_text
 from pipeline.generation import generate, sampler
 from pipeline.models import positions
 from pipeline.models.flops import record_scores
 from pipeline.models.language_model import autocast, lm_head, response_hidden
 from pipeline.runtime.progress import ProgressLog, log
+from pipeline.settings.data import ChatTemplate
 from pipeline.settings.generation import Sampling
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
@@ -52,6 +54,7 @@ class CheckpointLM(HFLM):
         self.encoder = Encoder(tokenizer)
         self.label = "lm-eval"  # for the log
         self.prompts: Mapping[str, Sequence[int]] = {}  # ids of those that are not lm-eval's, whole
+        self.chat: ChatTemplate | None = None  # that lm-eval's own prompts are asked through
         self.truncated: Counter[str] = Counter()  # left-truncated texts, by label
         self.generated: dict[tuple[str, int], Text] = {}  # by prompt and seed
 
@@ -64,6 +67,13 @@ class CheckpointLM(HFLM):
         if not suffix or len(ids) == len(super().tok_encode(string, False, **options)):
             return ids  # nothing was added
         return ids[:-suffix]
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """The text of a question and its examples, as turns of the training's template."""
+        assert self.chat is not None
+        return chat_text(self.tokenizer, self.chat, chat_history, asks=add_generation_prompt)
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -222,10 +232,8 @@ class CheckpointLM(HFLM):
     def _count_truncated(self, truncated: int, texts: int) -> None:
         if truncated:
             self.truncated[self.label] += truncated
-            log(
-                f"{self.label}: {truncated} of {texts} texts were left-truncated to the context "
-                "window"
-            )
+            share = f"{truncated} of {texts} texts"
+            log(f"{self.label}: {share} were left-truncated to the context window")
 
     def _generate(
         self, texts: list[Text], options: dict[str, Any], progress: ProgressLog

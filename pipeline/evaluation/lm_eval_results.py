@@ -62,6 +62,8 @@ def evaluate_tasks(
         lm=checkpoint,
         task_dict=tasks.task_dict,
         samples=samples or None,
+        apply_chat_template=checkpoint.chat is not None,
+        fewshot_as_multiturn=checkpoint.chat is not None,
         bootstrap_iters=0,  # intervals are made from the items, in the report
     )
     assert results is not None

@@ -54,6 +54,7 @@ class Slots:
         """Free slots, for responses of up to `max_new_tokens`."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
+            """Zeros for each slot."""
             return torch.zeros(count, *shape, dtype=dtype, device=device)
 
         return cls(

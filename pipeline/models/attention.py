@@ -77,12 +77,11 @@ def _measure_unmasked_context(model: PreTrainedModel) -> float:
         return 0
 
     def record_window(
-        *shape: Any, allow_is_causal_skip: bool, local_size: int | None = None, **rest: Any
+        *, allow_is_causal_skip: bool, local_size: int | None = None, **rest: Any
     ) -> Tensor | None:
+        """The usual mask; the sliding window that it is made for is recorded."""
         windows.append((local_size or math.inf) if allow_is_causal_skip else 0)
-        return sdpa_mask(
-            *shape, allow_is_causal_skip=allow_is_causal_skip, local_size=local_size, **rest
-        )
+        return sdpa_mask(allow_is_causal_skip=allow_is_causal_skip, local_size=local_size, **rest)
 
     AttentionInterface.register(RECORDING, sdpa_attention_forward)
     AttentionMaskInterface.register(RECORDING, record_window)

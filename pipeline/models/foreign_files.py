@@ -19,6 +19,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 AROUND_LAYERS = ("embed", "wte", "wpe", "lm_head")  # in the names of tables and of the head
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 DIMENSIONS = (*LAYERS, "hidden_size", "n_embd", "d_model", "vocab_size")
+# made by `python -m benchmarks.families`: families that differ from their own forward or `generate`
+REFUSED_FAMILIES = Path(__file__).parent / "refused_families.json"
 OWN_CODE = (
     "it brings code of its own ({key} in {file}), which is never run; name a model of a kind that "
     "transformers knows"
@@ -53,6 +55,20 @@ def description_faults(folder: Path) -> Iterator[str]:
                 yield from READERS[name](value)
             else:
                 yield f"its {name} holds a JSON {type(value).__name__}, expected an object"
+
+
+def family_faults(folder: Path) -> Iterator[str]:
+    """Why a model of this family can't be used: what was found when a tiny one was tried."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    tried = json.loads(REFUSED_FAMILIES.read_text(encoding="utf-8"))
+    for part in (config, config.get("text_config")):
+        family = part.get("model_type") if isinstance(part, dict) else None
+        if family in tried["families"]:
+            yield (
+                f"models of the family {family} can't be used, as tried with transformers "
+                f"{tried['transformers']} ({tried['families'][family]}); docs/families.md lists "
+                "families that can"
+            )
 
 
 def config_faults(config: Mapping[str, Any]) -> Iterator[str]:

@@ -155,6 +155,7 @@ def _substituted_head(
     def substitute_output(
         _layer: torch.nn.Module, arguments: tuple[Tensor], _output: Tensor
     ) -> Tensor:
+        """The substitute in place of the head's output; the head's input is recorded."""
         inputs.append(arguments[0])
         return substitute.clone()  # some forward passes write into their logits
 

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 RENAMED = "renamed_keys"  # the types of pydantic's errors
 BOOLEANS = "booleans_as_numbers"
+SECRET = "secret"  # of a value that may hold a key or a password: no error message shows it
 
 
 class Settings(BaseModel):

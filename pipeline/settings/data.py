@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount, Text, Word
+from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount, Positive, Text, Word
 from pipeline.settings.base import Settings
 
 DOCSTRING_CORPUS = Path(__file__).parents[1] / "data" / "docstrings.parquet"
@@ -191,7 +191,11 @@ class Hub(Settings):
 
 def _refuse_unused(source: Files | Hub) -> None:
     """Raises ValueError for keys about what is not there."""
-    about_plain_text = {key for key in source.model_fields_set if key.startswith("plain_text_")}
+    about_plain_text = {
+        key
+        for key in source.model_fields_set
+        if key.startswith("plain_text_") and getattr(source, key) is not None
+    }
     if about_plain_text and source.plain_text is None:
         raise ValueError(f"{', '.join(sorted(about_plain_text))}: there is no plain_text")
     has_files = isinstance(source.validation, str) and isinstance(source.test, str)
@@ -199,10 +203,44 @@ def _refuse_unused(source: Files | Hub) -> None:
         raise ValueError("held_out_by = 'order': nothing is held out; allowed: 'draw'")
 
 
+Source = Docstrings | Files | Hub
+
+
+class Mixture(Settings):
+    """Several sources, each with its held-out splits; training examples are mixed by weight."""
+
+    source: Literal["mixture"]
+    sources: dict[Name, Annotated[Source, Field(discriminator="source")]]
+    weights: dict[Name, Positive] = {}  # of the training examples, relative; without: all examples
+
+    @model_validator(mode="after")
+    def _is_mixed(self) -> "Mixture":
+        if len(self.sources) < 2:
+            raise ValueError(
+                f"sources: {len(self.sources)} is no mixture; allowed: 2 or more, or the keys of "
+                "the only source in the place of these"
+            )
+        without = [name for name in self.sources if self.weights and name not in self.weights]
+        unknown = [name for name in self.weights if name not in self.sources]
+        if without or unknown:
+            fault = f"no source {unknown[0]}" if unknown else f"none for source {without[0]}"
+            raise ValueError(
+                f"weights: {fault}; allowed: one for each of {', '.join(self.sources)}"
+            )
+        return self
+
+
+def named_sources(examples: Source | Mixture) -> dict[str, Source]:
+    """The sources of the examples, by the path of the key that each stands under."""
+    if isinstance(examples, Mixture):
+        return {f"data.examples.sources.{name}": each for name, each in examples.sources.items()}
+    return {"data.examples": examples}
+
+
 class DataSettings(Settings):
     """All that makes the examples of an experiment."""
 
-    examples: Annotated[Docstrings | Files | Hub, Field(discriminator="source")]
+    examples: Annotated[Docstrings | Files | Hub | Mixture, Field(discriminator="source")]
     template: AnyTemplate = Template()  # of text with places, or `chat`
     train_limit: Count | None = None  # training examples kept, drawn by the seed
     test_limit: Count | None = None  # test examples kept, drawn by the seed

@@ -6,10 +6,11 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount
 from pipeline.settings.base import Settings
-from pipeline.settings.data import AnyTemplate, Columns
+from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns
 from pipeline.settings.generation import Sampling
 from pipeline.settings.judge import Judge
 
+TEST_SPLIT_TASKS = ("heldout", "responses", "exposure")  # of the experiment's own test split
 Paths = Annotated[list[Line], Field(min_length=1)]
 # the likeness to references (ROUGE-L), or whether the answer is the reference's
 ScoredBy = Literal["references", "answers"]
@@ -119,9 +120,12 @@ class EvaluationTask(Settings):
 class EvaluationJob(Settings):
     """The settings of an evaluation job."""
 
+    later_keys = ("chat",)
+
     tasks: list[EvaluationTask]
     items: Count | None
     seed: int
+    chat: ChatTemplate | None = None  # that lm-eval asks through; null: it asks in plain text
 
 
 class ItemSource(Settings):

@@ -5,12 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from pipeline.methods.components import Kind
-from pipeline.methods.ranges import Count, Name, NonNegative, NonNegativeCount, Share
+from pipeline.methods.ranges import Count, Line, Name, NonNegative, NonNegativeCount, Share
 from pipeline.settings.base import Settings
 from pipeline.settings.contrasts import ContrastFamily
 from pipeline.settings.data import DataSettings, TokensSettings
+from pipeline.settings.endpoint import AnyEndpoint, Endpoint
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.generation import TextSettings
+from pipeline.settings.judge import Judge
 from pipeline.settings.models import Model, Tokenizer
 from pipeline.settings.teacher import CacheSettings, Draws
 from pipeline.settings.training import Training
@@ -21,10 +23,24 @@ Overrides = dict[str, Any]  # of training; checked when they are merged
 
 
 class Teacher(Settings):
-    """A model and how its training differs from `training`; null: it is used as it is."""
+    """A model and how its training differs from `training`; null: it is used as it is.
 
-    model: Name
+    A model behind an endpoint gives text alone, and isn't trained here.
+    """
+
+    later_keys = ("endpoint",)
+
+    model: Line  # of models, or as the endpoint names it
     training: Overrides | None = {}
+    endpoint: AnyEndpoint | None = None  # the address of a server with the OpenAI API; null: none
+
+    @model_validator(mode="after")
+    def _is_trained_here(self) -> "Teacher":
+        if self.endpoint is not None and "training" in self.model_fields_set:
+            raise ValueError(
+                "training: a model behind an endpoint is not trained here; leave it out"
+            )
+        return self
 
 
 class Student(Settings):
@@ -154,3 +170,16 @@ class Experiment(Settings):
     grid: Annotated[list[Block], Field(min_length=1, examples=[[{"seeds": [1, 2, 3]}]])]
     evaluation: Evaluation = Evaluation()
     report: ReportChoices = ReportChoices()
+
+    @property
+    def local_teachers(self) -> dict[str, Teacher]:
+        """The teachers whose models are at hand."""
+        return {name: each for name, each in self.teachers.items() if each.endpoint is None}
+
+    @property
+    def endpoints(self) -> dict[str, tuple[str, Endpoint]]:
+        """The model and the endpoint behind each key that names one."""
+        judges = self.evaluation.judges.items()
+        named: dict[str, Teacher | Judge] = {f"teachers.{k}": v for k, v in self.teachers.items()}
+        named |= {f"evaluation.judges.{name}": judge for name, judge in judges}
+        return {key: (each.model, each.endpoint) for key, each in named.items() if each.endpoint}

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from pipeline.methods.ranges import Count, NonNegative, NonNegativeCount, PositiveShare
+from pipeline.methods.ranges import Count, Line, NonNegative, NonNegativeCount, PositiveShare
 from pipeline.settings.base import Settings
 
 
@@ -38,3 +38,10 @@ class TextJob(TextSettings):
     """The settings of a job that generates texts."""
 
     half: Literal["first", "second"] | None = None  # of the prompts, split by the seed; null: both
+
+
+class ServedTextJob(TextJob):
+    """The settings of a job that asks an endpoint for texts; its address is no part of a result."""
+
+    served_model: Line  # as the server names it
+    api: Literal["chat", "completions"]

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.methods.ranges import Line, Name, Text
+from pipeline.methods.ranges import Count, Line, Name, NonNegativeCount, Text
 from pipeline.settings.base import Settings
+from pipeline.settings.endpoint import AnyEndpoint
 
 CRITERIA = "whether it does what was asked, and how helpful, accurate, relevant and clear it is"
 GOLD = "gold"  # the reference response, as an opponent
@@ -14,7 +15,9 @@ GOLD = "gold"  # the reference response, as an opponent
 class Judge(Settings):
     """A model that compares each response with another, or rates it."""
 
-    model: Name  # of models, used as it is
+    model: Line  # of models, used as it is; or as the endpoint names it
+    endpoint: AnyEndpoint | None = None  # the address of a server with the OpenAI API; null: none
+    answer_tokens: Count = 16  # of an endpoint's answer: more for a model that thinks before it
     kind: Literal["pairwise", "rubric"] = "pairwise"  # rubric: a rating from 1 to 10
     against: Name = GOLD  # the other response: gold, teacher, start, untrained, or a row of methods
     criteria: Text = CRITERIA  # what the judge is told to look at
@@ -31,8 +34,13 @@ class Opponent(Settings):
 class JudgeJob(Settings):
     """The settings of a job that judges the responses of one evaluation."""
 
+    later_keys = ("served_model", "api", "answer_tokens")
+
     judge: Name  # its name in the configuration, which its measures bear
     kind: Literal["pairwise", "rubric"]
     criteria: Text
     tasks: list[str]
     opponents: list[Opponent] | None  # null: the reference responses, or none of a rubric
+    served_model: Line | None = None  # as the endpoint names it; null: a model artifact judges
+    api: Literal["chat", "completions"] = "chat"  # of the endpoint
+    answer_tokens: NonNegativeCount = 0  # of the endpoint's answers

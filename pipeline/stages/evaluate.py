@@ -34,6 +34,7 @@ from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
+from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
 from pipeline.stages import command_line
 from pipeline.stages.options import EvaluateOptions
@@ -66,6 +67,14 @@ class Evaluator:
 
         tokenizer = load_tokenizer(self.options.model)
         return CheckpointLM(self.model, tokenizer, self.options.micro_batch_tokens)
+
+    @cached_property
+    def chat(self) -> ChatTemplate | None:
+        """The template of the training's chats with its text, where lm-eval asks through it."""
+        if (chat := self.settings.chat) is None:
+            return None
+        text = chat.text or load_tokenizer(self.options.tokens).get_chat_template()
+        return chat.model_copy(update={"text": text})
 
     def measure(self, task: EvaluationTask) -> tuple[EvaluationRecords, Cost]:
         """The checkpoint's records of a task, and the cost of the teachers that it ran."""
@@ -134,6 +143,7 @@ class Evaluator:
 
         questions = self.questions(name, generation)
         self.checkpoint.label, self.checkpoint.prompts = name, questions.prompt_ids
+        self.checkpoint.chat = None  # the prompts are whole
         self.checkpoint.generated.clear()
         look_up = partial(_generated, self.checkpoint)
         tasks = responses.response_tasks(name, questions.items, generation, look_up, scored_by)
@@ -156,6 +166,7 @@ class Evaluator:
         from pipeline.tasks import lm_eval_tasks
 
         self.checkpoint.label, self.checkpoint.prompts = name, {}
+        self.checkpoint.chat = self.chat
         folder, card = self.cards[name]
         made_from = f"{artifact.read_id(folder)}, digest {card['digest']}"
         tasks = lm_eval_tasks.load(

@@ -31,7 +31,7 @@ CHUNK = 500  # responses in a part: a killed job loses no more
 FILE = "train.parquet"
 
 
-def prompts(texts: list[Text], settings: TextJob) -> list[Text]:
+def prompts(texts: Sequence[Text], settings: TextJob) -> list[Text]:
     """The prompts to answer, each as often as wished; a subset is a draw, not a front part.
 
     Raises: ValueError if there are too few for a half to have one.

@@ -14,15 +14,18 @@ import pyarrow as pa
 import torch
 
 from pipeline.artifacts import artifact, checksums, schemas
+from pipeline.artifacts.artifact import resume_key
 from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.evaluation import judgements, records
+from pipeline.evaluation.judge_endpoint import ServedJudge
 from pipeline.evaluation.judge_model import LocalJudge
 from pipeline.evaluation.judgements import Comparison
-from pipeline.models.flops import count
+from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
 from pipeline.models.language_model import default_device, load, load_tokenizer
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.meter import Stopwatch
+from pipeline.settings.endpoint import Endpoint
 from pipeline.settings.judge import JudgeJob
 from pipeline.stages import command_line
 from pipeline.stages.evaluate import CUT, LEFT_OUT, RESULTS
@@ -37,7 +40,7 @@ class Bench:
     """A judge at work: what it is asked to look at, and what is finished of its answers."""
 
     settings: JudgeJob
-    judge: LocalJudge
+    judge: LocalJudge | ServedJudge
     parts: ResumableParts
 
     def judged(self, comparison: Comparison, name: str) -> tuple[pa.Table, pa.Table, Cost]:
@@ -53,7 +56,7 @@ class Bench:
         return items, verdicts, cost
 
     def _make(self, folder: Path, comparison: Comparison) -> Mapping[str, object]:
-        watch, counter = Stopwatch(self.judge.model.device), count(self.judge.model)
+        watch, counter = Stopwatch(self.judge.device), self.judge.count()
         questions, allowed = comparison.questions(self.settings.criteria)
         verdicts = comparison.verdicts(self.judge.answers(questions, allowed))
         _write(folder / PART, verdicts)
@@ -65,11 +68,16 @@ def _write(path: Path, verdicts: pa.Table) -> None:
     schemas.write(path, columns, schemas.VERDICTS)
 
 
-def judge_of(options: JudgeOptions, settings: JudgeJob) -> LocalJudge:
-    """The judge, with its model in memory."""
-    assert options.judge is not None
-    model, tokenizer = load(options.judge, default_device()), load_tokenizer(options.judge)
-    return LocalJudge(settings.judge, model, tokenizer, options.micro_batch_tokens)
+def judge_of(options: JudgeOptions, settings: JudgeJob) -> LocalJudge | ServedJudge:
+    """The judge: its model in memory, or the client of its endpoint."""
+    if options.judge is not None:
+        model, tokenizer = load(options.judge, default_device()), load_tokenizer(options.judge)
+        return LocalJudge(settings.judge, model, tokenizer, options.micro_batch_tokens)
+    assert options.endpoint is not None
+    assert settings.served_model is not None
+    client = Client(Endpoint.model_validate_json(options.endpoint), settings.served_model)
+    log = AnswerLog(options.state / ANSWERS, resume_key(options.job, options.inputs()))
+    return ServedJudge(settings.judge, client, log, settings.answer_tokens)
 
 
 def run(options: JudgeOptions) -> None:

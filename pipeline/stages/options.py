@@ -20,6 +20,8 @@ Teacher = Annotated[Path, "teacher artifact"]
 Threads = Annotated[int, "CPU threads"]
 MicroBatchTokens = Annotated[int, "most positions in one forward pass"]
 
+EndpointJson = Annotated[str, "address of a server and how it is asked, as JSON"]
+
 MICRO_BATCH_TOKENS = 16_384
 
 
@@ -124,6 +126,19 @@ class GenerateOptions:
 
 
 @dataclass(frozen=True)
+class AskOptions:
+    """Asks a model behind an endpoint for responses to training prompts."""
+
+    job: JobFile
+    data: Data
+    tokens: Tokens
+    state: State
+    out: Out
+    endpoint: EndpointJson
+    threads: Threads = 1
+
+
+@dataclass(frozen=True)
 class CacheTeacherOptions:
     """Stores a teacher's log-probabilities of a set of texts, from one forward pass."""
 
@@ -196,6 +211,7 @@ class JudgeOptions:
     state: State
     out: Out
     judge: Annotated[Path | None, "model artifact of the judge"] = None
+    endpoint: Annotated[str | None, "of a judge behind one, as JSON"] = None
     against: Annotated[list[Path], "evaluation artifacts with the responses to compare with"] = (
         field(default_factory=list)
     )
@@ -227,6 +243,7 @@ STAGES = {
     "train": TrainOptions,
     "choose": ChooseOptions,
     "generate": GenerateOptions,
+    "ask": AskOptions,
     "cache_teacher": CacheTeacherOptions,
     "verify_cache": VerifyCacheOptions,
     "prepare_task": PrepareTaskOptions,

@@ -1,4 +1,4 @@
-"""Gathers, splits and describes the examples of one source."""
+"""Gathers, splits and describes the examples of a source, or of a mixture."""
 
 import math
 from collections import Counter
@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data import docstrings, sources
+from pipeline.data import docstrings, mixture, sources
 from pipeline.data.examples import Example, RawDataset, assign_ids, example_columns, prompt
 from pipeline.data.splits import Overlap, overlap, shuffled
 from pipeline.runtime.progress import log
-from pipeline.settings.data import AnyTemplate, ChatTemplate, DataSettings, Docstrings, Files, Hub
+from pipeline.settings.data import (
+    AnyTemplate,
+    ChatTemplate,
+    DataSettings,
+    Docstrings,
+    Files,
+    Hub,
+    Mixture,
+    Source,
+)
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareDataOptions
 
@@ -21,15 +30,13 @@ Identified = Sequence[tuple[str, Example]]
 
 
 def gather(settings: DataSettings) -> RawDataset:
-    """The source's examples in shuffled splits, each cut to its limit."""
-    are_chats = isinstance(settings.template, ChatTemplate)
-    match settings.examples:
-        case Docstrings() as source:
-            dataset = docstrings.gather(source, settings.seed)
-        case Files() as source:
-            dataset = sources.gather_files(source, settings.seed, are_chats=are_chats)
-        case Hub() as source:
-            dataset = sources.gather_hub(source, settings.seed, are_chats=are_chats)
+    """The examples of all sources in shuffled splits, each cut to its limit."""
+    examples = settings.examples
+    if isinstance(examples, Mixture):
+        parts = [mixture_part(name, source, settings) for name, source in examples.sources.items()]
+        dataset = mixture.mix(parts, examples.weights, settings.seed, settings.train_limit)
+    else:
+        dataset = gather_source(examples, settings)
     limits = {"train": settings.train_limit, "test": settings.test_limit}
     too_high = [
         f"{split}_limit is {limit}, but there are only {len(dataset.splits[split])} examples"
@@ -39,6 +46,29 @@ def gather(settings: DataSettings) -> RawDataset:
     # a slice up to None is everything
     splits = {split: examples[: limits.get(split)] for split, examples in dataset.splits.items()}
     return replace(dataset, splits=splits, warnings=[*dataset.warnings, *too_high])
+
+
+def gather_source(source: Source, settings: DataSettings) -> RawDataset:
+    """The examples of one source in shuffled splits."""
+    are_chats = isinstance(settings.template, ChatTemplate)
+    match source:
+        case Docstrings():
+            return docstrings.gather(source, settings.seed)
+        case Files():
+            return sources.gather_files(source, settings.seed, are_chats=are_chats)
+        case Hub():
+            return sources.gather_hub(source, settings.seed, are_chats=are_chats)
+
+
+def mixture_part(name: str, source: Source, settings: DataSettings) -> mixture.Part:
+    """A source of a mixture. Raises ValueError as the source does, with the path of its key."""
+    try:
+        dataset = gather_source(source, settings)
+    except ValueError as error:
+        place = f"{mixture.ALL}.{name}"
+        raise ValueError(str(error).replace("data.examples", place)) from error
+    has_topics = isinstance(source, Docstrings) or source.columns.source is not None
+    return mixture.Part(name, dataset, has_topics)
 
 
 def shared_with_train(splits: Mapping[str, Identified]) -> dict[str, Overlap]:

@@ -94,7 +94,8 @@ def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
     if Path(source.name).is_dir():
         return from_folder(Path(source.name), say)
     folder = _download(source, DESCRIPTIONS)
-    for fault in foreign_files.description_faults(folder):
+    faults = [*foreign_files.description_faults(folder)] or foreign_files.family_faults(folder)
+    for fault in faults:
         raise ValueError(f"{source.name}@{source.revision}: {fault}")
     _download(source, foreign_files.weight_names(folder))
     return from_folder(folder, say)

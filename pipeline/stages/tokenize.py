@@ -5,8 +5,8 @@ its own and at that of both together. EOS counts, so a response that was cut has
 isn't taught to stop where its text was cut.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -59,15 +59,34 @@ class Kept:
     columns: dict[str, list]
     counted: dict[str, list[str]]
 
-    @property
-    def long_prompts(self) -> int:
-        """Examples that were left out for their prompt."""
-        return len(self.counted["long_prompts"])
 
-    @property
-    def long_responses(self) -> int:
-        """Examples that were left out for their response."""
-        return len(self.counted["long_responses"])
+@dataclass
+class Counts:
+    """The counts of a split, whose examples come in batches: see `COUNTS`."""
+
+    examples: int = 0
+    prompt_tokens: int = 0
+    response_tokens: int = 0
+    counted: dict[str, list[str]] = field(default_factory=lambda: {what: [] for what in COUNTS})
+    last_ids: dict[int, None] = field(default_factory=dict)  # of the responses, in their order
+
+    def add(self, kept: Kept) -> None:
+        """Counts a batch."""
+        self.examples += len(kept.columns["example_id"])
+        self.prompt_tokens += sum(map(len, kept.columns["prompt_ids"]))
+        self.response_tokens += sum(map(len, kept.columns["response_ids"]))
+        self.last_ids.update((ids[-1], None) for ids in kept.columns["response_ids"])
+        for what, ids in kept.counted.items():
+            self.counted[what] += ids
+
+    def card(self) -> dict[str, int]:
+        """The numbers, as they stand in the card."""
+        return {
+            "examples": self.examples,
+            **{what: len(ids) for what, ids in self.counted.items()},
+            "prompt_tokens": self.prompt_tokens,
+            "response_tokens": self.response_tokens,
+        }
 
     def warnings(self, split: str) -> list[str]:
         """A sentence for each kind that is worth one, naming some of the ids."""
@@ -166,32 +185,25 @@ def encode_plain(
     return columns
 
 
-def describe(split: Kept) -> dict[str, int]:
-    """Counts of one split."""
-    return {
-        "examples": len(split.columns["example_id"]),
-        **{what: len(ids) for what, ids in split.counted.items()},
-        "prompt_tokens": sum(map(len, split.columns["prompt_ids"])),
-        "response_tokens": sum(map(len, split.columns["response_ids"])),
-    }
-
-
-def write_split(data: Path, split: str, folder: Path, of: Making) -> Kept:
+def write_split(data: Path, split: str, folder: Path, of: Making) -> Counts:
     """Writes a split to `folder`. Raises ValueError where no example fits the limits."""
-    rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
-    split_tokens = encode(rows, of.tokenizer, of.settings, of.template, of.ends)
-    if not split_tokens.columns["example_id"]:
+    rows, counts = 0, Counts()
+
+    def batches() -> Iterator[dict[str, list]]:
+        nonlocal rows
+        for batch in schemas.read_batches(data / f"{split}.parquet", schemas.EXAMPLES):
+            kept = encode(batch.to_pylist(), of.tokenizer, of.settings, of.template, of.ends)
+            rows += batch.num_rows
+            counts.add(kept)
+            yield kept.columns
+
+    schemas.write_batches(folder / f"{split}.parquet", batches(), schemas.TOKENS)
+    if not counts.examples:
         raise ValueError(
-            f"all {len(rows)} {split} examples exceed {of.settings.prompt_tokens} prompt or "
+            f"all {rows} {split} examples exceed {of.settings.prompt_tokens} prompt or "
             f"{of.settings.response_tokens} response tokens; raise the limits in `tokens`"
         )
-    schemas.write(folder / f"{split}.parquet", split_tokens.columns, schemas.TOKENS)
-    return split_tokens
-
-
-def last_ids(splits: Iterable[Kept]) -> list[int]:
-    """The last token of each response."""
-    return [response[-1] for split in splits for response in split.columns["response_ids"]]
+    return counts
 
 
 def write_plain(data: Path, folder: Path, of: Making) -> None:
@@ -225,11 +237,13 @@ def run(options: TokenizeOptions) -> None:
         }
         write_plain(options.data, folder, made_with)
         tokenizer.save_pretrained(folder / "model")
-        warnings = [line for split, tokens in by_split.items() for line in tokens.warnings(split)]
-        card = {split: describe(tokens) for split, tokens in by_split.items()}
+        warnings = [line for split, counts in by_split.items() for line in counts.warnings(split)]
+        card = {split: counts.card() for split, counts in by_split.items()}
         artifact.write_json(folder / "card.json", card | {"warnings": warnings})
         if isinstance(template, ChatTemplate):  # it has ends of its own
-            conventions = conventions.with_ends(last_ids(by_split.values()))
+            conventions = conventions.with_ends(
+                chain(*(counts.last_ids for counts in by_split.values()))
+            )
         facts = vocabulary.manifest_entries(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
     for split, counts in card.items():

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.batch import read_texts
+from pipeline.data.batch import read_all_texts, read_texts
 from pipeline.data_policies import build_policy
 from pipeline.losses import build_loss
 from pipeline.models import positions, vocabulary
@@ -56,9 +56,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     teacher = _teacher(options, settings, student.config.vocab_size)
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
-    train_set = [
-        text for source in sources for text in read_texts(source / "train.parquet", author)
-    ]
+    train_set = read_all_texts([source / "train.parquet" for source in sources], author)
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
@@ -90,9 +88,9 @@ def check_positions(run: TrainingRun, options: TrainOptions) -> None:
     training = run.settings.training
     generates = not run.policy.is_off_policy or (training.keep, training.keep_by) == BEST_ROUGE
     new_tokens = run.settings.max_new_tokens if generates else 0
-    texts = [*run.train_set, *run.validation_set, *run.plain_text]
     for path, model in models.items():
-        positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
+        for texts in (run.train_set, run.validation_set, run.plain_text):
+            positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
 
 
 def warn_of_repeated_prompts(run: TrainingRun) -> None:

@@ -12,12 +12,17 @@ from pydantic import Field, TypeAdapter
 from pipeline.methods.ranges import Count, Name
 from pipeline.settings.base import Settings
 from pipeline.settings.data import Columns, Template
-from pipeline.settings.evaluation import ColumnMap, ItemSource, ScoredBy, TextSplit
+from pipeline.settings.evaluation import (
+    TEST_SPLIT_TASKS,
+    ColumnMap,
+    ItemSource,
+    ScoredBy,
+    TextSplit,
+)
 from pipeline.settings.generation import Sampling
 
 FOLDER = Path(__file__).parent
 RESPONSES = "responses"
-TEST_SPLIT_TASKS = ("heldout", RESPONSES, "exposure")  # of the experiment's own test split
 
 
 class Definition(Settings):

@@ -120,6 +120,8 @@ def _read(jobs: Jobs, cell: Cell) -> tuple[Artifact, ...]:
     """The artifacts that the report reads of a cell."""
     grid = jobs.grid
     evaluation = grid.evaluations[cell.model]
+    if cell.teacher not in grid.experiment.local_teachers:
+        return cell.model, evaluation
     return cell.model, evaluation, grid.teacher(cell.teacher), grid.signals(cell.teacher)
 
 

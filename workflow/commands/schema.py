@@ -28,6 +28,8 @@ def schema() -> dict[str, Any]:
     data["oneOf"] += [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
     template = whole["$defs"]["DataSettings"]["properties"]["template"]
     template["anyOf"] = [*template.pop("oneOf"), {"const": "chat"}]
+    for user in ("Teacher", "Judge"):
+        whole["$defs"][user]["properties"]["endpoint"]["anyOf"].insert(0, {"type": "string"})
     row = whole["$defs"]["MethodChoice"]["properties"]
     for key in ("loss", "policy", "update"):
         row[key]["anyOf"].insert(0, {"type": "string"})  # a part by its name alone

@@ -11,7 +11,7 @@ from pyarrow import ArrowException
 from pipeline.data import docstrings
 from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
-from pipeline.settings.data import ChatTemplate, Docstrings, Files
+from pipeline.settings.data import ChatTemplate, Docstrings, Files, named_sources
 from pipeline.settings.experiment import Experiment
 from workflow.config.config_file import exists
 
@@ -20,7 +20,7 @@ LARGEST_LIST = 2**26  # bytes of a JSON file that is read to count its rows
 
 def faults(experiment: Experiment) -> Iterator[str]:
     """Everything that is wrong with the examples' files or packages, a line each."""
-    source, template = experiment.data.examples, experiment.data.template
+    template = experiment.data.template
     if isinstance(template, ChatTemplate):
         yield from _template_faults(template)
         if experiment.tokens.too_long == "cut":
@@ -28,14 +28,15 @@ def faults(experiment: Experiment) -> Iterator[str]:
                 "tokens.too_long = 'cut': a conversation that is cut at its end asks nothing; "
                 "allowed with a chat template: leave_out"
             )
-    if isinstance(source, Docstrings):
-        try:
-            docstrings.package_versions(source.packages)
-        except ValueError as error:
-            yield str(error)
-    if isinstance(source, Files):
-        yield from _missing_files(source)
-        yield from _few_rows(source)
+    for place, source in named_sources(experiment.data.examples).items():
+        if isinstance(source, Docstrings):
+            try:
+                docstrings.package_versions(source.packages)
+            except ValueError as error:
+                yield str(error).replace("data.examples", place)
+        if isinstance(source, Files):
+            yield from _missing_files(source, place)
+            yield from _few_rows(source, place)
 
 
 def _template_faults(template: ChatTemplate) -> Iterator[str]:
@@ -54,12 +55,12 @@ def _template_faults(template: ChatTemplate) -> Iterator[str]:
         )
 
 
-def _missing_files(source: Files) -> Iterator[str]:
+def _missing_files(source: Files, place: str) -> Iterator[str]:
     for key in ("train", "validation", "test", "plain_text"):
         file = getattr(source, key)
         if isinstance(file, str) and not _is_there(file):
             yield (
-                f"data.examples.{key} = {file!r}: there is no such file (a relative path starts at "
+                f"{place}.{key} = {file!r}: there is no such file (a relative path starts at "
                 f"{Path.cwd()})"
             )
 
@@ -71,7 +72,7 @@ def _is_there(name: str) -> bool:
         return False
 
 
-def _few_rows(source: Files) -> Iterator[str]:
+def _few_rows(source: Files, place: str) -> Iterator[str]:
     """More held-out examples than a file has rows; copies within it may make them fewer still."""
     rows = count_rows(Path(source.train)) if exists(source.train) else None
     if rows is None:
@@ -85,7 +86,7 @@ def _few_rows(source: Files) -> Iterator[str]:
     if sum(counts.values()) >= rows:
         held_out = " and ".join(f"{count} for {split}" for split, count in counts.items())
         yield (
-            f"data.examples.train = {source.train!r}: it has {rows} rows, and holding out "
+            f"{place}.train = {source.train!r}: it has {rows} rows, and holding out "
             f"{held_out} leaves none to train on; lower these, give them files of their own, or "
             "leave them out (5 % and 10 %)"
         )

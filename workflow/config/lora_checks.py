@@ -36,7 +36,7 @@ def faults(experiment: Experiment) -> Iterator[str]:
 
 
 def _all_faults(experiment: Experiment) -> Iterator[str]:
-    for name, teacher in experiment.teachers.items():
+    for name, teacher in experiment.local_teachers.items():
         if teacher.training is not None:
             overrides = {f"teachers.{name}.training": teacher.training}
             yield from _faults(experiment, _use(experiment, teacher.model, overrides), False)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
-from pipeline.models.foreign_files import folder_faults
+from pipeline.models.foreign_files import family_faults, folder_faults
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
+from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, PathModel, Shape
-from pipeline.tasks.definitions import TEST_SPLIT_TASKS
 from workflow.config.config_file import exists
 
 PROMPT_KEY = "tokens.prompt_tokens"
@@ -84,7 +84,8 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         if not exists(model.path):
             yield f"{key}: there is no such folder"
         else:
-            yield from (f"{key}: {fault}" for fault in folder_faults(folder))
+            faults = [*folder_faults(folder)] or family_faults(folder)
+            yield from (f"{key}: {fault}" for fault in faults)
 
 
 def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
@@ -118,7 +119,8 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
 def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
     """The key and the name of each model that is a teacher or a student."""
     teachers = [
-        (f"teachers.{role}.model", teacher.model) for role, teacher in experiment.teachers.items()
+        (f"teachers.{role}.model", teacher.model)
+        for role, teacher in experiment.local_teachers.items()
     ]
     students = [
         (f"students.{role}.model", student.model) for role, student in experiment.students.items()
@@ -214,7 +216,9 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
     teacher at the end of a text would be about a token that is not there, unless it is trained on
     these texts.
     """
-    first, *others = experiment.teachers
+    if not experiment.local_teachers:
+        return
+    first, *others = experiment.local_teachers
     untrained = [name for name in others if experiment.teachers[name].training is None]
     if experiment.tokenizer is not None or not untrained:
         return

@@ -42,8 +42,8 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
     """Names that nothing defines. Those of `left_out` are defined, but faulty."""
     models = experiment.models
     uses = [
-        (f"{role}.{name}.model", user.model, models)
-        for role in ("teachers", "students")
+        (f"{role.removeprefix('local_')}.{name}.model", user.model, models)
+        for role in ("local_teachers", "students")
         for name, user in getattr(experiment, role).items()
     ]
     uses += [
@@ -60,6 +60,7 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
     uses += [
         (f"evaluation.judges.{name}.model", judge.model, models)
         for name, judge in experiment.evaluation.judges.items()
+        if judge.endpoint is None
     ]
     for key, name, defined in uses:
         if name not in defined and name not in left_out:
@@ -84,8 +85,13 @@ def unused(experiment: Experiment) -> list[str]:
         for role, names in used.items():
             names.update(getattr(block, role) or getattr(experiment, role))
     roles = ("teachers", "students")
-    models = {getattr(experiment, role)[name].model for role in roles for name in used[role]}
-    models |= {judge.model for judge in experiment.evaluation.judges.values()}
+    users = {role: getattr(experiment, role) for role in roles}
+    models = {users[role][name].model for role in roles for name in used[role]} & {
+        *experiment.models
+    }
+    models |= {judge.model for judge in experiment.evaluation.judges.values()} & {
+        *experiment.models
+    }
     used["models"] = models | _bases(experiment, models)
     return [
         f"{role}.{name}"

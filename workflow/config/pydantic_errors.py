@@ -79,6 +79,8 @@ def _message(fault: ErrorDetails, path: str, block: type[BaseModel]) -> str:
             return f"{path}.source = {tags['tag']!r}: allowed: {tags['expected_tags']}"
         case "union_tag_not_found":
             return f"{path}.source: the key is missing"
+        case "secret":
+            return f"{path}: {message}"
     if not path:
         return message
     shown = repr(value)

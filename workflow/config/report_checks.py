@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K
 from pipeline.settings.contrasts import REFERENCES, Term
-from pipeline.settings.evaluation import Evaluation
+from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
 from pipeline.settings.experiment import Experiment
 from pipeline.statistics.pass_at_k import ks_of
-from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
+from pipeline.tasks.definitions import InstructionTask, listed_tasks
 
 RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is not None)
 OF_GENERATED_TEXT = ("rouge_l", "rouge_l_unicode")

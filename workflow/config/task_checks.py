@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.settings.data import Columns
-from pipeline.settings.evaluation import Evaluation, HubDataset, LocalFiles
+from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation, HubDataset, LocalFiles
 from pipeline.tasks import definitions, lm_eval_index, local_documents
-from pipeline.tasks.definitions import TEST_SPLIT_TASKS, InstructionTask, listed_tasks
+from pipeline.tasks.definitions import InstructionTask, listed_tasks
 from workflow.config.config_file import exists
 
 

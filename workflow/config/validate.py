@@ -16,12 +16,13 @@ from pipeline.methods.components import Kind
 from pipeline.methods.composition import compose
 from pipeline.methods.method import FIELDS, Method, ResolvedMethod, apply_overrides, resolve
 from pipeline.reporting.analysis import published_numbers
-from pipeline.settings.data import Docstrings
+from pipeline.settings.data import Docstrings, named_sources
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow.config import (
     data_checks,
+    endpoint_checks,
     judge_checks,
     lora_checks,
     model_checks,
@@ -107,6 +108,7 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)
     yield from judge_checks.faults(experiment)
+    yield from endpoint_checks.faults(experiment, methods)
     yield from report_checks.faults(experiment)
     search_faults = list(tuning_checks.faults(experiment))
     yield from search_faults
@@ -148,8 +150,10 @@ def _missing_input_faults(experiment: Experiment, key: str, method: Method) -> I
             f"teacher_cache.tier is {cache.tier}; allowed: 'live', or "
             "teacher_cache.tier = 'hidden'"
         )
-    examples = experiment.data.examples
-    has_plain_text = isinstance(examples, Docstrings) or examples.plain_text is not None
+    has_plain_text = any(
+        isinstance(source, Docstrings) or source.plain_text is not None
+        for source in named_sources(experiment.data.examples).values()
+    )
     if method.plain_text_weight and not has_plain_text:
         yield (
             f"{key}: its language-modelling term needs plain text; give "
@@ -239,7 +243,9 @@ def _protocol_faults(experiment: Experiment) -> Iterator[str]:
         yield f"protocol = {protocol!r}: no published numbers for it; allowed: {allowed}"
         return
     measured = published_numbers.pairs(protocol)
-    teachers = _hub_names(experiment, [teacher.model for teacher in experiment.teachers.values()])
+    teachers = _hub_names(
+        experiment, [teacher.model for teacher in experiment.local_teachers.values()]
+    )
     students = _hub_names(experiment, [student.model for student in experiment.students.values()])
     if not measured & set(product(teachers, students)):
         pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))

@@ -3,6 +3,7 @@
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.foreign_files import matching
 from pipeline.settings.data import (
@@ -11,6 +12,7 @@ from pipeline.settings.data import (
     ChatTemplate,
     Docstrings,
     Files,
+    Mixture,
 )
 
 
@@ -20,8 +22,8 @@ def of_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def of_examples(source: object) -> dict[str, str | dict[str, str]]:
-    """The digests of the files that examples are read from."""
+def of_examples(source: object) -> dict[str, Any]:
+    """The digests of the files that examples are read from, by the key that they stand under."""
     if isinstance(source, Docstrings):
         return {"corpus": of_file(DOCSTRING_CORPUS)}
     if isinstance(source, Files):
@@ -33,6 +35,12 @@ def of_examples(source: object) -> dict[str, str | dict[str, str]]:
             for path in matching(file)
         }
         return {"digests": {name: of_file(path) for name, path in paths.items()}}
+    if isinstance(source, Mixture):
+        parts = {
+            name: part.model_dump(mode="json") | of_examples(part)
+            for name, part in source.sources.items()
+        }
+        return {"sources": parts}
     return {}
 
 

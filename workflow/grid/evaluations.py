@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.settings.data import AnyTemplate, ChatTemplate, Columns, Template
 from pipeline.settings.evaluation import (
+    TEST_SPLIT_TASKS,
     Evaluation,
     EvaluationJob,
     EvaluationTask,
@@ -20,7 +21,6 @@ from pipeline.settings.evaluation import (
 )
 from pipeline.settings.generation import Sampling
 from pipeline.tasks.definitions import (
-    TEST_SPLIT_TASKS,
     InstructionTask,
     LmEvalTask,
     Task,
@@ -38,6 +38,7 @@ def of_model(
     model: Artifact,
     tasks: Iterable[Artifact],
     teachers: Iterable[Artifact],
+    template: AnyTemplate,
     *others: tuple[str, Artifact],
 ) -> Artifact:
     """The evaluation of a checkpoint; teachers are read only where a task asks them."""
@@ -45,7 +46,7 @@ def of_model(
     return Artifact.of(
         "evals",
         model.name,
-        job(settings).model_dump(mode="json"),
+        job(settings, template).model_dump(mode="json"),
         ("model", model),
         *(("task", one) for one in tasks),
         *asked,
@@ -53,8 +54,8 @@ def of_model(
     )
 
 
-def job(settings: Evaluation) -> EvaluationJob:
-    """What an evaluation job may know: of suites, their tasks."""
+def job(settings: Evaluation, template: AnyTemplate | None = None) -> EvaluationJob:
+    """What an evaluation job may know: of suites, their tasks; of chats, how lm-eval asks."""
     found = []
     for name in settings.tasks:
         if name in TEST_SPLIT_TASKS:
@@ -65,7 +66,10 @@ def job(settings: Evaluation) -> EvaluationJob:
             found.append(
                 EvaluationTask(name=one.name, generation=_of_task(settings, one.definition))
             )
-    return EvaluationJob(tasks=found, items=settings.items, seed=settings.seed)
+    is_plain = all(task.generation or task.name in TEST_SPLIT_TASKS for task in found)
+    asked = None if is_plain or template is None else with_text(template)
+    chat = asked if isinstance(asked, ChatTemplate) else None
+    return EvaluationJob(tasks=found, items=settings.items, seed=settings.seed, chat=chat)
 
 
 def _of_task(

@@ -1,7 +1,7 @@
 """The grid of an experiment: every artifact that it needs, and the cells of its tables."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import product
@@ -24,7 +24,7 @@ from workflow.grid.cell import Cell, StudentRun
 from workflow.grid.digests import of_examples, of_folder, with_text
 from workflow.grid.judgements import Rivals, judged
 from workflow.grid.relabelling import Half, last_texts
-from workflow.grid.teacher_outputs import cache_of
+from workflow.grid.teacher_outputs import cache_of, served_text
 from workflow.grid.tuning import choice_among, chosen_places, trials_of
 
 
@@ -45,7 +45,8 @@ class Grid:
         students = block.students or list(self.experiment.students)
         methods = block.methods or list(self.experiment.methods)
         for teacher in teachers:
-            yield Cell("teacher", teacher, teacher, "teacher", 0, self.teacher(teacher))
+            if teacher in self.experiment.local_teachers:
+                yield Cell("teacher", teacher, teacher, "teacher", 0, self.teacher(teacher))
         for teacher, student, seed in product(teachers, students, block.seeds):
             untrained = self.start_model(student, seed)
             yield Cell("untrained", teacher, student, "untrained", seed, untrained)
@@ -68,15 +69,17 @@ class Grid:
 
     def _judging_inputs(self, judge: Judge) -> list[tuple[str, Artifact]]:
         """What a judging job reads beside evaluations, by role."""
-        return [("judge", self.model(judge.model, seed=0)), ("data", self.data())]
+        data = ("data", self.data())
+        return [data] if judge.endpoint else [("judge", self.model(judge.model, seed=0)), data]
 
-    def _evaluation(self, model: Artifact, names: Iterable[str]) -> Artifact:
-        teachers = sorted(names)
+    def _evaluation(self, model: Artifact, names: set[str]) -> Artifact:
+        teachers = sorted(names & self.experiment.local_teachers.keys())
         return evaluations.of_model(
             self.experiment.evaluation,
             model,
             self.tasks,
             [self.teacher(name) for name in teachers],
+            self.experiment.data.template,
             ("data", self.data()),
             ("tokens", self.tokens()),
             *(("cache", self.signals(name)) for name in teachers),
@@ -100,6 +103,14 @@ class Grid:
         trained = {trial for cell in self.cells for trial in trials_of(cell.model)}
         return frozenset(trained.difference(self.evaluations))
 
+    def flags(self, artifact: Artifact) -> list[str]:
+        """The flags of its job that its result does not depend on."""
+        if artifact in self.trials:
+            return ["--may-diverge"]
+        served = artifact.settings.get("served_model")
+        endpoints = dict(self.experiment.endpoints.values())
+        return ["--endpoint", endpoints[served].model_dump_json()] if served else []
+
     @cached_property
     def by_id(self) -> dict[str, Artifact]:
         """The same artifacts by id alone: a stage is a part of what the id is a digest of."""
@@ -116,13 +127,16 @@ class Grid:
 
     @cache
     def tokenizer(self) -> Artifact:
-        """The artifact with the tokenizer: trained on the data, or the first teacher's model."""
+        """The artifact with the tokenizer: trained on the data, or the first teacher's model.
+
+        A model behind an endpoint has none here; without another teacher it is the first student's.
+        """
         tokenizer = self.experiment.tokenizer
         if tokenizer is not None:
             settings = tokenizer.model_dump(mode="json")
             return Artifact.of("tokenizers", "bpe", settings, ("data", self.data()))
-        first_teacher = next(iter(self.experiment.teachers.values()))
-        return self.model(first_teacher.model, seed=0)
+        users = [*self.experiment.local_teachers.values(), *self.experiment.students.values()]
+        return self.model(users[0].model, seed=0)
 
     @cache
     def tokens(self) -> Artifact:
@@ -165,7 +179,19 @@ class Grid:
     @cache
     def text(self, teacher: str) -> Artifact:
         """A teacher's responses to the training prompts."""
-        return self._generated(teacher, self.teacher(teacher))
+        if teacher in self.experiment.local_teachers:
+            return self._generated(teacher, self.teacher(teacher))
+        return self._served(teacher, teacher)
+
+    def _served(self, name: str, teacher: str, **part: str) -> Artifact:
+        settings = served_text(self.experiment, teacher) | part
+        inputs = [("data", self.data()), ("tokens", self.tokens())]
+        return Artifact.of("texts", name, settings, *inputs)
+
+    def _teacher_half(self, teacher: str, half: Half) -> Artifact:
+        if teacher in self.experiment.local_teachers:
+            return self._half_text(self.teacher(teacher), half)
+        return self._served(f"{teacher}.{half}", teacher, half=half)
 
     def _half_text(self, model: Artifact, half: Half) -> Artifact:
         return self._generated(f"{model.name}.{half}", model, half=half)
@@ -228,8 +254,7 @@ class Grid:
 
         if not method.relabelling_stages:
             return train([self.text(teacher)] if method.text == "teacher" else [])
-        model = self.teacher(teacher)
-        first, second = self._half_text(model, "first"), self._half_text(model, "second")
+        first, second = self._teacher_half(teacher, "first"), self._teacher_half(teacher, "second")
         label = self._half_text
         return train(last_texts(method.relabelling_stages, first, second, train, label))
 
@@ -242,8 +267,11 @@ class Grid:
         choice = at(self.experiment.methods[run.name], dict(run.trial or ()))
         overrides = (self.experiment.students[run.student].training, choice.training)
         settings = self._training(resolved_method(run.name, choice), run.seed, *overrides)
-        precision, live = settings["training"]["precision"], self.teacher(run.teacher)
-        cached = self.signals(run.teacher, method.text == "teacher", method.draws, precision)
+        precision, live, cached = settings["training"]["precision"], None, None
+        if method.teacher == "live":
+            live = self.teacher(run.teacher)
+        if method.teacher == "cache":
+            cached = self.signals(run.teacher, method.text == "teacher", method.draws, precision)
         chosen = None if run.trial else self.choice(run.name, run.student, run.teacher)
         if chosen is not None:
             settings = without_values(settings, chosen_places(chosen))
@@ -254,8 +282,8 @@ class Grid:
             ("start", self.start(run.student, run.seed, run.name)),
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
-            ("cache", cached if method.teacher == "cache" else None),
-            ("teacher", live if method.teacher == "live" else None),
+            ("cache", cached),
+            ("teacher", live),
             ("choice", chosen),
         )
 

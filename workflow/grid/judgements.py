@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.judge import GOLD, Judge, JudgeJob, Opponent
@@ -40,11 +41,11 @@ class Rivals:
         """
         found: dict[str, Artifact] = {}
         for cell in self._cells_of[model]:
-            teacher = self._by_place[cell.teacher, cell.teacher, TEACHER, 0]
+            teacher = self._by_place.get((cell.teacher, cell.teacher, TEACHER, 0))
             place = cell.teacher, cell.student, row, cell.seed
             rival = teacher if row == TEACHER else self._by_place.get(place)
             if rival is not None and rival != model:
-                found[teacher.id] = self.written[rival]
+                found[teacher.id if teacher else ""] = self.written[rival]
         return found
 
 
@@ -86,4 +87,13 @@ def _job(
         criteria=judge.criteria,
         tasks=judge.tasks or tasks_with_responses(settings.tasks),
         opponents=opponents,
+        **_served(judge),
     )
+
+
+def _served(judge: Judge) -> dict[str, Any]:
+    """The settings of a judge behind an endpoint; its address is none of them."""
+    if judge.endpoint is None:
+        return {}
+    served = {"served_model": judge.model, "api": judge.endpoint.api}
+    return {**served, "answer_tokens": judge.answer_tokens}

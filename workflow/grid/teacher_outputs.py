@@ -1,5 +1,7 @@
 """What a teacher gives its students, as artifacts: texts, and caches of its distributions."""
 
+from typing import Any
+
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.training import Precision
 from workflow.grid.artifact import Artifact
@@ -25,3 +27,14 @@ def cache_of(
         settings |= {"draws": draws, "seed": experiment.seed}
         settings.pop("tier", None)  # draws take its place
     return Artifact.of("caches", name, settings, ("teacher", teacher), ("tokens", tokens))
+
+
+def served_text(experiment: Experiment, name: str) -> dict[str, Any]:
+    """The settings of a job that asks a teacher behind an endpoint for text.
+
+    Its address is none of them: the same model at another address writes the same.
+    """
+    teacher = experiment.teachers[name]
+    assert teacher.endpoint is not None
+    served = {"served_model": teacher.model, "api": teacher.endpoint.api}
+    return experiment.teacher_text.model_dump(mode="json") | served

@@ -16,11 +16,17 @@ def rows(grid: Grid) -> list[dict[str, object]]:
             **{name: getattr(cell, name) for name in NAMES},
             "student_id": cell.model.id,
             "eval_id": grid.evaluations[cell.model].id,
-            "teacher_id": grid.teacher(cell.teacher).id,
-            "cache_id": grid.signals(cell.teacher).id,
+            **_of_teacher(grid, cell.teacher),
         }
         for cell in grid.cells
     ]
+
+
+def _of_teacher(grid: Grid, teacher: str) -> dict[str, str]:
+    """The ids of a teacher and its cache; empty for one behind an endpoint."""
+    if teacher not in grid.experiment.local_teachers:
+        return {"teacher_id": "", "cache_id": ""}
+    return {"teacher_id": grid.teacher(teacher).id, "cache_id": grid.signals(teacher).id}
 
 
 def text(rows: Sequence[Mapping[str, object]]) -> str:

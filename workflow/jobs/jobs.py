@@ -106,7 +106,7 @@ class Jobs:
             "id": artifact.id,
             "code": self.code(artifact),
             "settings": artifact.settings,
-            **({"flags": ["--may-diverge"]} if artifact in self.grid.trials else {}),
+            **({"flags": flags} if (flags := self.grid.flags(artifact)) else {}),
         }
 
     def digest(self, wildcards: Wildcards) -> str:

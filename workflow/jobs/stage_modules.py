@@ -21,6 +21,7 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "evals": "evaluate",
 }
 JUDGED = "judge"  # in the settings of evaluations that a judge has added to
+SERVED = "served_model"  # in the settings of jobs that ask an endpoint
 REPORT = "pipeline.stages.report"
 
 
@@ -31,7 +32,10 @@ def modules_of(artifact: Artifact) -> tuple[str, tuple[str, ...]]:
 
 def stage_of(artifact: Artifact) -> str:
     """The stage that makes an artifact."""
-    return "judge" if JUDGED in artifact.settings else STAGES[artifact.stage]
+    settings = artifact.settings
+    if artifact.stage == "texts" and SERVED in settings:
+        return "ask"
+    return "judge" if JUDGED in settings else STAGES[artifact.stage]
 
 
 def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:

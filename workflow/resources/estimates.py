@@ -23,15 +23,16 @@ its speed is an expectation. Nothing of the machine enters an id.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
 from pipeline.methods.components import generates_text
-from pipeline.settings.data import Docstrings, Files
+from pipeline.settings.data import Docstrings, Files, Source, named_sources
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
@@ -48,6 +49,7 @@ EXAMPLE_BYTES = 500
 HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
+ASKED_AT_A_TIME = 8  # requests to an endpoint
 ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 
 
@@ -171,6 +173,14 @@ def _writing(grid: Grid, artifact: Artifact) -> Workload:
     return _read_and_write(grid, model, 0, texts, settings["max_new_tokens"], disk_per_token=6)
 
 
+def _asking(grid: Grid, artifact: Artifact) -> Workload:
+    """Requests to a server, of which nothing is known: a second each, a few at a time."""
+    settings = artifact.settings
+    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
+    texts = prompts * settings["samples"]
+    return Workload(seconds=texts / ASKED_AT_A_TIME, host=texts * EXAMPLE_BYTES * 10)
+
+
 def _caching(grid: Grid, artifact: Artifact) -> Workload:
     settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
     texts = sum(_examples(grid)[split] for split in settings["splits"])
@@ -211,6 +221,8 @@ def _judging(grid: Grid, artifact: Artifact) -> Workload:
     answers = len(settings["tasks"]) * (evaluation.items or _examples(grid)["test"])
     answers *= len(evaluation.decoding_seeds)
     questions = 2 * answers * max(1, len(settings["opponents"] or ()))
+    if settings.get("served_model"):
+        return Workload(seconds=questions / ASKED_AT_A_TIME)
     model = _size(grid, dict(artifact.inputs)["judge"])
     read = questions * (1 + 2 * evaluation.max_new_tokens // _positions(grid))
     return _read_and_write(grid, model, read, 0, 0, disk_per_token=10)
@@ -256,6 +268,7 @@ _WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {  # by stage
     "prepare_model": _preparing_model,
     "train": _training,
     "generate": _writing,
+    "ask": _asking,
     "cache_teacher": _caching,
     "evaluate": _evaluating,
     "judge": _judging,
@@ -284,7 +297,15 @@ def _positions(grid: Grid) -> int:
 def _examples(grid: Grid) -> dict[str, int]:
     """Examples of each split, as far as can be told without reading the data."""
     data = grid.experiment.data
-    source = data.examples
+    counts = Counter({"train": 0, "validation": 0, "test": 0})
+    for source in named_sources(data.examples).values():
+        counts.update(_source_examples(source))
+    limits = {"train": data.train_limit, "test": data.test_limit}
+    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+
+
+def _source_examples(source: Source) -> dict[str, int]:
+    """Examples of each split of a source, likewise."""
     if isinstance(source, Docstrings):
         whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
         test, validation = round(whole * source.test_share), round(whole * source.validation_share)
@@ -294,14 +315,13 @@ def _examples(grid: Grid) -> dict[str, int]:
             whole // 10 if isinstance(split, str) else held_out_count(split, whole)
             for split in (source.test, source.validation)
         )
-    limits = {"train": data.train_limit, "test": data.test_limit}
-    counts = {"train": max(1, whole - test - validation), "validation": validation, "test": test}
-    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+    return {"train": max(1, whole - test - validation), "validation": validation, "test": test}
 
 
-def _file_examples(file: str) -> int:
-    path = Path(file)
-    return count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES)
+def _file_examples(files: str) -> int:
+    return sum(
+        count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES) for path in matching(files)
+    )
 
 
 def _mb(size: float) -> int:

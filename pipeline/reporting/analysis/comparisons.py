@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pipeline.reporting.analysis import gap_closed, summary, teacher_size
+from pipeline.reporting.analysis import gap_closed, retention, summary, teacher_size
 from pipeline.reporting.analysis.contrasts import contrasts_of
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import (
@@ -46,6 +46,9 @@ def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) ->
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
         teacher_size_effects=teacher_size.teacher_size_effects(results, sizes_of(inputs)),
         contrasts=contrasts_of(results, settings.contrasts),
+        changes_elsewhere=retention.changes_elsewhere(
+            results, retention.own_tasks(settings.config)
+        ),
         findings=tuple(summary.findings(results, differences, detectable)),
     )
 

@@ -18,6 +18,7 @@ from pipeline.statistics.items import (
     difference_products,
     effect_sizes,
     influence_products,
+    method_products,
 )
 from pipeline.statistics.tests import ALPHA, Family, holm_family, sign_flip_p_values
 
@@ -109,6 +110,30 @@ def _compare(group: Group, items: Contributions, *, is_tested: bool) -> GroupCom
         hypotheses=hypotheses if is_tested else np.full_like(hypotheses, NO_HYPOTHESIS),
         is_copy=hypotheses == NO_HYPOTHESIS,
         units=items.centred_on(items.scores.mean()).mean(axis=1),
+    )
+
+
+def compare_changes(
+    rows: Sequence[tuple[Row, Row]],
+    seeds: tuple[int, ...],
+    before: Contributions,
+    after: Contributions,
+) -> GroupComparison:
+    """The second row of each two minus the first, on the same seeds and items."""
+    count = len(rows)
+    differences = after.scores - before.scores
+    products = influence_products(after.influences - before.influences)
+    estimates = bootstrap.method_estimates(differences, products)
+    centre = np.concatenate([before.scores, after.scores]).mean()
+    units = [side.centred_on(centre).mean(axis=1) for side in (before, after)]
+    both = tuple(row for side in zip(*rows, strict=True) for row in side)
+    return GroupComparison(
+        group=Group(both, seeds, np.arange(count) + count, np.arange(count)),
+        estimates=estimates,
+        effects=effect_sizes(estimates.values, method_products(products)),
+        hypotheses=copies.copy_classes(differences, products),
+        is_copy=np.zeros(count, dtype=bool),
+        units=np.concatenate(units),
     )
 
 

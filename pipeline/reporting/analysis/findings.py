@@ -186,6 +186,7 @@ class Comparisons:
     gaps_closed: tuple[GapClosed, ...]
     teacher_size_effects: tuple[Difference, ...]  # first: under the larger teacher
     contrasts: tuple[Contrast, ...]  # of the configuration, those that have a value
+    changes_elsewhere: tuple[Difference, ...]  # on other tasks; second: before any training
     findings: tuple[Finding, ...]
 
     def to_baseline(self, pair: Pair, measure: Measure) -> list[Difference]:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
-
-from pipeline.reporting.analysis.differences import Group, GroupComparison, tested_as_family
+from pipeline.reporting.analysis.differences import (
+    GroupComparison,
+    compare_changes,
+    tested_as_family,
+)
 from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.statistics import bootstrap, copies
-from pipeline.statistics.items import effect_sizes, influence_products, method_products
 
 
 def teacher_size_effects(results: Results, sizes: Mapping[str, int]) -> tuple[Difference, ...]:
@@ -58,19 +58,9 @@ def _compare(
     results: Results, rows: Sequence[tuple[Row, Row]], seeds: tuple[int, ...], measure: Measure
 ) -> GroupComparison | None:
     """Each method under the larger minus under the smaller teacher; None for a single item."""
-    count = len(rows)
-    both = (*(smaller for smaller, _ in rows), *(larger for _, larger in rows))
-    items = results.contributions(both, seeds, measure)
-    if items.influences.shape[-1] == 1:
-        return None
-    differences = items.scores[count:] - items.scores[:count]
-    products = influence_products(items.influences[count:] - items.influences[:count])
-    estimates = bootstrap.method_estimates(differences, products)
-    return GroupComparison(
-        group=Group(both, seeds, np.arange(count) + count, np.arange(count)),
-        estimates=estimates,
-        effects=effect_sizes(estimates.values, method_products(products)),
-        hypotheses=copies.copy_classes(differences, products),
-        is_copy=np.zeros(count, dtype=bool),
-        units=items.centred_on(items.scores.mean()).mean(axis=1),
+    before, after = (
+        results.contributions(side, seeds, measure) for side in zip(*rows, strict=True)
     )
+    if before.influences.shape[-1] == 1:
+        return None
+    return compare_changes(rows, seeds, before, after)

@@ -17,7 +17,7 @@ from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
-from pipeline.reporting.sections import difference_tables, gap_closed, teacher_size
+from pipeline.reporting.sections import difference_tables, gap_closed, retention, teacher_size
 from pipeline.reporting.sections.contrasts import contrast_table
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
@@ -176,6 +176,7 @@ def comparison_tables(
             "Smallest detectable differences": difference_tables.detectable_table(*given),
             "Share of the gap closed": gap_closed.gap_closed_table(*given),
             "Effect of a larger teacher": teacher_size.teacher_size_table(*given),
+            "Other tasks before and after training": retention.retention_table(*given),
         }
     )
 

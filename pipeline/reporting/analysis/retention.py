@@ -1,0 +1,78 @@
+"""What training changed on tasks that are not of the experiment's own data: gained or forgotten.
+
+Each method's students minus the model that they were before any training, paired over items, and
+over seeds where each seed has weights of its own. A model that is the same for every seed is one
+checkpoint: all students are compared with it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from pipeline.reporting.analysis.differences import (
+    GroupComparison,
+    compare_changes,
+    tested_as_family,
+)
+from pipeline.reporting.analysis.findings import Difference
+from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.settings.evaluation import TEST_SPLIT_TASKS
+from pipeline.statistics.items import Contributions
+
+OWN_UNLESS_REPLACED = "answers"  # of the test split, but where `evaluation.data` names a file
+
+
+def own_tasks(config: Mapping[str, object]) -> set[str]:
+    """The tasks of an experiment that are made of its own test split."""
+    evaluation = config.get("evaluation")
+    data = evaluation.get("data") if isinstance(evaluation, Mapping) else None
+    return {*TEST_SPLIT_TASKS, *({OWN_UNLESS_REPLACED} - set(data or ()))}
+
+
+def changes_elsewhere(results: Results, own: set[str]) -> tuple[Difference, ...]:
+    """Each method after training minus the model before, on tasks that aren't in `own`.
+
+    The tests of a measure are one family.
+    """
+    changes = []
+    for measure in results.ranked_measures:
+        if measure.task not in own and not measure.metric.relative_to_teacher:
+            for of_group in tested_as_family(list(_compared(results, measure)), measure):
+                changes += of_group
+    return tuple(changes)
+
+
+def _compared(results: Results, measure: Measure) -> Iterator[GroupComparison]:
+    for pair in results.pairs:
+        before = untrained_row(results, pair)
+        runs = results.runs.get((before, measure), {}) if before else {}
+        if before is None or not runs:
+            continue
+        by_seeds: dict[tuple[int, ...], list[Row]] = {}
+        for row, seeds in results.seeds_by_row(results.methods[pair], measure).items():
+            common = seeds if len(runs) == 1 else seeds & runs.keys()
+            if common:
+                by_seeds.setdefault(tuple(sorted(common)), []).append(row)
+        for seeds, rows in by_seeds.items():
+            after = results.contributions(rows, seeds, measure)
+            of_before = results.contributions(
+                [before], seeds if len(runs) > 1 else list(runs), measure
+            )
+            if after.influences.shape[-1] > 1:
+                pairs = [(before, row) for row in rows]
+                yield compare_changes(pairs, seeds, _repeated(of_before, after), after)
+
+
+def untrained_row(results: Results, pair: Pair) -> Row | None:
+    """The student of a pair before any training, where it was evaluated."""
+    return next((row for row in results.references[pair] if row.kind == "untrained"), None)
+
+
+def _repeated(single: Contributions, like: Contributions) -> Contributions:
+    """The contributions of one row for each row, and of one checkpoint for each seed."""
+    return Contributions(
+        np.broadcast_to(single.scores, like.scores.shape),
+        np.broadcast_to(single.influences, like.influences.shape),
+        np.broadcast_to(single.weight_shares, like.weight_shares.shape),
+    )

@@ -1,0 +1,69 @@
+"""What the report says of tasks that are not of the experiment's own data, before and after."""
+
+import numpy as np
+import pytest
+from made_up import Cell, drawn, made
+from test_comparisons import SETTINGS, SIZES
+
+from pipeline.reporting.analysis.comparisons import compare
+from pipeline.reporting.analysis.findings import Difference
+from pipeline.reporting.analysis.retention import own_tasks
+from pipeline.reporting.analysis.scores import assemble
+from pipeline.reporting.sections.retention import result_of, retention_table
+
+UNTOUCHED = Cell("untrained", 1, kind="untrained")
+
+
+def trained() -> dict[Cell, np.ndarray]:
+    return drawn({"sft": 0.0, "jsd": 0.0}, 3, spread=0.02)
+
+
+def changes(values: dict[Cell, np.ndarray], metric: str = "rouge_l") -> dict[str, Difference]:
+    inputs = made(values, metric)
+    found = compare(inputs, assemble(inputs, {}), SETTINGS).changes_elsewhere
+    return {change.first.method: change for change in found}
+
+
+def test_all_seeds_are_compared_with_the_one_checkpoint_that_they_began_with():
+    values = trained()
+    before = np.mean([values[Cell("sft", seed)] for seed in (1, 2, 3)], axis=0) + 2.0
+    found = changes({UNTOUCHED: before, **values})
+    assert found["sft"].value == pytest.approx(-2.0)
+    assert found["sft"].seed_count == 3
+    assert found["sft"].second.method == "untrained"
+    assert {result_of(change) for change in found.values()} == {"forgotten"}
+    assert {
+        result_of(one) for one in changes({UNTOUCHED: before, **values}, "nll_nats").values()
+    } == {"gained"}
+
+
+def test_seeds_with_weights_of_their_own_are_compared_with_these():
+    values = trained()
+    shifts = {1: 0.0, 2: 5.0, 3: -5.0}  # of a seed, before training and after: no change
+    shifted = {cell: one + shifts[cell.seed] for cell, one in values.items()}
+    untouched = {
+        Cell("untrained", seed, kind="untrained"): shifted[Cell("sft", seed)] for seed in shifts
+    }
+    found = changes({**untouched, **shifted})
+    assert found["sft"].value == pytest.approx(0.0)
+    assert not found["sft"].significantly_different
+    assert found["jsd"].interval.half_width < 1.0  # the seeds' shifts cancel
+
+
+def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
+    values = {UNTOUCHED: trained()[Cell("sft", 1)] - 3.0, **trained()}
+    inputs = made(values)
+    results = assemble(inputs, {})
+    table = retention_table(compare(inputs, results, SETTINGS), results, SIZES)
+    assert table is not None
+    assert table.caption.startswith("Of 2 scores, 0 are significantly worse than before, 2 better.")
+    assert [row[0].text for row in table.groups[0].rows] == ["sft", "jsd"]
+    without = made(trained())
+    results = assemble(without, {})
+    assert retention_table(compare(without, results, SETTINGS), results, SIZES) is None
+
+
+def test_answers_are_of_the_experiment_s_own_data_unless_a_file_is_named():
+    assert "answers" in own_tasks({"evaluation": {"tasks": ["answers"], "data": {}}})
+    assert "answers" not in own_tasks({"evaluation": {"data": {"answers": {"files": ["x"]}}}})
+    assert {"heldout", "responses"} <= own_tasks({})
