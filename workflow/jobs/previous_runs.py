@@ -16,6 +16,7 @@ from workflow.jobs.stage_modules import STAGES
 
 Manifest = dict[str, Any]
 INPUT = 100  # an input that differs weighs more than a setting: it has settings of its own
+LONGEST_VALUE = 80  # characters of a setting that a change shows
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Change:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 @dataclass(frozen=True, eq=False)

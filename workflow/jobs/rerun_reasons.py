@@ -16,7 +16,8 @@ from workflow.jobs.source_hash import changed_files, recorded, sources
 from workflow.jobs.stage_modules import REPORT
 
 RESULTS = Path("results")
-CONFIGURATION = ("given", "config", "methods")  # of a report's settings: as written, and as read
+# of a report's settings: the configuration as it is written, and as it is read
+CONFIGURATION = ("given", "config", "methods", "contrasts")
 
 
 @dataclass(frozen=True)
