@@ -8,6 +8,7 @@ from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.parts import parts_of
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.summary import counted
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
 from pipeline.reporting.plots.looks import COLOURS, Style, numbered_styles, styles_of
@@ -48,7 +49,8 @@ def overview_plot(
         for one in differences[pair, measure]
     ]
     left_out = len(results.pairs) - len(shown)
-    more = f" {left_out} more pairs of teacher and student are in the table." if left_out else ""
+    pairs = f"{counted(left_out, 'more pair')} of teacher and student"
+    more = f" {pairs} {'is' if left_out == 1 else 'are'} in the table." if left_out else ""
     return interval_plot(
         "overview",
         f"Difference to {baseline}",

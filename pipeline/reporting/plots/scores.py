@@ -23,6 +23,7 @@ from pipeline.reporting.plots.looks import (
 )
 from pipeline.reporting.render.units import amount, sized
 
+SIDE_BY_SIDE = 4  # names of teachers that a panel has room for: of more, each second is lower
 APART = 0.5  # of the way to the next teacher, that methods at the same one are spread over
 REFERENCES = {"teacher": INK, "start": PAPER}  # by kind, the face of its mark
 
@@ -183,5 +184,8 @@ def _name_teachers(axes: Axes, pairs: Sequence[Pair], sizes: Mapping[str, int]) 
     axes.margins(x=0.15)
     axes.xaxis.set_major_locator(FixedLocator(range(len(pairs))))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{pair.teacher}\n{amount(sizes[pair.teacher])}" for pair in pairs])
+    names = [f"{pair.teacher}\n{amount(sizes[pair.teacher])}" for pair in pairs]
+    if len(names) > SIDE_BY_SIDE:
+        names[1::2] = [f"\n\n{name}" for name in names[1::2]]
+    axes.set_xticklabels(names)
     axes.yaxis.set_major_locator(MaxNLocator(4))
