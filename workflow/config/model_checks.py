@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
-from pipeline.models.foreign_files import family_faults, folder_faults
+from pipeline.models.foreign_files import family_faults, folder_faults, tokenizer_faults
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
@@ -84,7 +84,7 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         if not exists(model.path):
             yield f"{key}: there is no such folder"
         else:
-            faults = [*folder_faults(folder)] or family_faults(folder)
+            faults = [*folder_faults(folder)] or [*family_faults(folder), *tokenizer_faults(folder)]
             yield from (f"{key}: {fault}" for fault in faults)
 
 
