@@ -28,11 +28,13 @@ class Teacher(Settings):
     A model behind an endpoint gives text alone, and isn't trained here.
     """
 
-    later_keys = ("endpoint",)
+    later_keys = ("endpoint", "tokenizer")
 
     model: Line  # of models, or as the endpoint names it
     training: Overrides | None = {}
     endpoint: AnyEndpoint | None = None  # the address of a server with the OpenAI API; null: none
+    # of a vocabulary that isn't the students': one that is trained for a shape, or the model's own
+    tokenizer: Tokenizer | Literal["own"] | None = None
 
     @model_validator(mode="after")
     def _is_trained_here(self) -> "Teacher":

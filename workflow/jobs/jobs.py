@@ -33,6 +33,7 @@ REPORTED = (
     "texts",
     "caches",
     "tokens",
+    "alignments",
     "data",
 )
 OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time
