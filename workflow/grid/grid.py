@@ -21,7 +21,7 @@ from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell, StudentRun
 from workflow.grid.digests import of_examples, with_text
-from workflow.grid.judgements import Rivals, judged
+from workflow.grid.judgements import Rivals, judged, model_of_judge
 from workflow.grid.model_sources import settings_of
 from workflow.grid.relabelling import Half, last_texts
 from workflow.grid.teacher_outputs import cache_of, served_text
@@ -76,7 +76,9 @@ class Grid:
     def _judging_inputs(self, judge: Judge) -> list[tuple[str, Artifact]]:
         """What a judging job reads beside evaluations, by role."""
         data = ("data", self.data())
-        return [data] if judge.endpoint else [("judge", self.model(judge.model, seed=0)), data]
+        if judge.endpoint is not None:
+            return [data]
+        return [("judge", model_of_judge(judge, self.model(judge.model, seed=0))), data]
 
     def _evaluation(self, model: Artifact, names: set[str], tokens: Artifact) -> Artifact:
         teachers = sorted(names & self.experiment.local_teachers.keys())
@@ -110,14 +112,6 @@ class Grid:
         """The students that are trained for nothing but a choice."""
         trained = {trial for cell in self.cells for trial in trials_of(cell.model)}
         return frozenset(trained.difference(self.evaluations))
-
-    def flags(self, artifact: Artifact) -> list[str]:
-        """The flags of its job that its result does not depend on."""
-        if artifact in self.trials:
-            return ["--may-diverge"]
-        served = artifact.settings.get("served_model")
-        endpoints = dict(self.experiment.endpoints.values())
-        return ["--endpoint", endpoints[served].model_dump_json()] if served else []
 
     @cached_property
     def by_id(self) -> dict[str, Artifact]:
@@ -201,9 +195,8 @@ class Grid:
         return self._served(teacher, teacher)
 
     def _served(self, name: str, teacher: str, **part: str) -> Artifact:
-        settings = served_text(self.experiment, teacher) | part
-        inputs = [("data", self.data()), ("tokens", self.tokens())]
-        return Artifact.of("texts", name, settings, *inputs)
+        inputs = self.data(), self.tokens()
+        return served_text(self.experiment, teacher, name, inputs, **part)
 
     def _teacher_half(self, teacher: str, half: Half) -> Artifact:
         if teacher in self.experiment.local_teachers:

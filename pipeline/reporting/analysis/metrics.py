@@ -86,6 +86,7 @@ METRICS = (
     Metric("judge_win", "Win rate", "0-100", True, 1),
     Metric("judge_win_length_controlled", "Win rate, length-controlled", "0-100", True, 1),
     Metric("judge_score", "Judge's rating", "1-10", True, 2),
+    Metric("judge_reward", "Reward", "reward", True, 3, signed=True),
     Metric("judge_disagreement", "Judge's orders disagree", "share", None, 3),
     Metric("judge_first", "Judge prefers the first", "share", None, 3),
     Metric("judge_unread", "Judge's unread answers", "share", None, 3),
