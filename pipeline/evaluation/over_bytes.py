@@ -7,7 +7,8 @@ Notation: a and b the log-likelihoods of a span's text under teacher and student
                              data-processing inequality a lower bound on the divergence of whole
                              distributions, but for what each tokenizer may put behind a span
     span_top1_agreement      whether the most likely tokens of both agree where a span begins: the
-                             bytes of one begin with those of the other, or both are special
+                             bytes of one begin with those of the other, or both are special; a
+                             column that pads the teacher's head agrees with nothing
 """
 
 import math
@@ -116,11 +117,11 @@ def _span_or_not(a: PerSpan, b: PerSpan) -> PerSpan:
 def _agree(
     teacher_ids: torch.Tensor, student_ids: torch.Tensor, teacher: Bytes, student: Bytes
 ) -> torch.Tensor:
-    pairs = [
-        (teacher[mine], student[yours])
-        for mine, yours in zip(teacher_ids.tolist(), student_ids.tolist(), strict=True)
+    pairs = zip(teacher_ids.tolist(), student_ids.tolist(), strict=True)
+    agree = [
+        mine < len(teacher) and _begins(teacher[mine], student[yours]) for mine, yours in pairs
     ]
-    return torch.tensor([float(_begins(*pair)) for pair in pairs], device=teacher_ids.device)
+    return torch.tensor(agree, device=teacher_ids.device).double()
 
 
 def _begins(first: bytes, second: bytes) -> bool:

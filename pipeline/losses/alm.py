@@ -34,7 +34,7 @@ class Loss:
     on_sparse_support = "equal"  # it reads the target alone, where vocabularies are the same
 
     temperature: Positive = 100.0  # τ
-    least_boundary_mass: PositiveShare = 0.1  # of the teacher; below it a span goes on
+    least_boundary_mass: PositiveShare = 0.1  # of the teacher; below it spans are merged
 
     def __call__(
         self, teacher: TeacherLogProbs, student: LogProbs, tokens: TokenContext

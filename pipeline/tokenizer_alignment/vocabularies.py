@@ -12,7 +12,7 @@ def shared_ids(
 ) -> list[int]:
     """For each token of the teacher the student's of the same bytes, or -1; EOS is that of both.
 
-    Other special tokens are nobody else's. Of several tokens with the same bytes the first counts.
+    Other special tokens have no counterpart; of several tokens with the same bytes the first has.
     """
     by_bytes = {token: token_id for token_id, token in reversed([*enumerate(student)])}
     del by_bytes[MARKER]
