@@ -248,7 +248,8 @@ def test_the_address_is_no_part_of_what_a_text_is_named_by(tiny: dict[str, Any])
             {"endpoint": {"url": "http://h/v1", "api_key": "sk-hidden"}},
             "teachers.box.endpoint.api_key: not the name of an environment variable",
         ),
-        ({"training": {"steps": 3}}, "a model behind an endpoint is not trained here"),
+        ({"training": {"steps": 3}}, "training: a model behind an endpoint is not trained here"),
+        ({"tokenizer": "own"}, "tokenizer: a model behind an endpoint is not trained here"),
     ],
 )
 def test_a_faulty_endpoint_is_refused_without_its_secrets(

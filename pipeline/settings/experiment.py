@@ -38,10 +38,9 @@ class Teacher(Settings):
 
     @model_validator(mode="after")
     def _is_trained_here(self) -> "Teacher":
-        if self.endpoint is not None and "training" in self.model_fields_set:
-            raise ValueError(
-                "training: a model behind an endpoint is not trained here; leave it out"
-            )
+        has = "training" if "training" in self.model_fields_set else "tokenizer"
+        if self.endpoint is not None and (has == "training" or self.tokenizer is not None):
+            raise ValueError(f"{has}: a model behind an endpoint is not trained here; leave it out")
         return self
 
 
