@@ -126,7 +126,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no family after")
     parser.add_argument("--only")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else tiny_families.families()
+    everything = tiny_families.families()
+    names = options.only.split(",") if options.only else everything
     rows = read_rows(options.rows)
     began = time.monotonic()
     for name in names:
@@ -136,8 +137,8 @@ def main() -> None:
             if options.rows:
                 with options.rows.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(rows[name])) + "\n")
-    if options.rows and rows.keys() >= set(names):
-        write_results([rows[name] for name in names])
+    if options.rows and rows.keys() >= set(everything):
+        write_results([rows[name] for name in everything])
 
 
 def read_rows(path: Path | None) -> dict[str, Row]:

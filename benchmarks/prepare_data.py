@@ -4,15 +4,16 @@ python -m benchmarks.prepare_data [--rows 5000 20000] [--tokens 500] [--out prep
 
 For each size a file of JSON lines is made of words from the corpus of docstrings, with prompts of a
 fifth of `--tokens` and responses of the rest. The stages `prepare_data` and `tokenize` and, as
-`read`, training's draws, each text once, run in processes of their own: a peak is all that such a
-process held. A million examples: `--rows 250000 1000000`, which needs 10 GB of disk.
+`read`, training's draws, each text once, run in processes of their own. A peak is all that such a
+process held, but for pages of files, which the system drops when it needs them. A million examples:
+`--rows 250000 1000000`, which needs 10 GB of disk.
 """
 
 import argparse
 import json
 import random
-import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ from pipeline.training.schedule import draw_batch
 TOKENS_PER_WORD = 1.9  # of the corpus's words, by a tokenizer of the size below
 VOCABULARY = 8192
 BATCH_SIZE = 64
+LOOKS_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,24 @@ def read(folder: Path, count: int) -> Row:
 
 
 def _timed(step: str, count: int, work: Callable[[], None]) -> Row:
+    peaks, is_done = [0.0], threading.Event()
+    watch = threading.Thread(target=_watch, args=(peaks, is_done))
+    watch.start()
     began = time.perf_counter()
     work()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return Row(step, count, 0, seconds, peak)
+    is_done.set()
+    watch.join()
+    return Row(step, count, 0, seconds, max(peaks))
+
+
+def _watch(megabytes: list[float], is_done: threading.Event) -> None:
+    """Looks again and again at what the process holds for itself."""
+    while not is_done.wait(LOOKS_SECONDS):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        held = dict(line.split(":", 1) for line in lines)
+        kilobytes = sum(int(held[key].split()[0]) for key in ("RssAnon", "RssShmem"))
+        megabytes.append(kilobytes * 1024 / 1e6)
 
 
 def measured(sizes: Sequence[int], tokens: int) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from pipeline.losses import build_loss
 from pipeline.methods import components
 
 # the same with p and q exchanged: there is nothing to notice
-SYMMETRIC = {"tvd", "todi"}
+SYMMETRIC = {"tvd", "todi", "uld"}
 LAWS = (laws.reference, laws.positions, laws.micro_batches)  # enough for all faults, and quick
 
 

@@ -34,6 +34,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
     "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
     "relational": [{"relation_weight": 2.0}],
+    "uld": [{"aligned": True}],
+    "alm": [{"temperature": 7.0}, {"least_boundary_mass": 0.4}],
 }
 # what losses carry from step to step, so that it matters
 STATES: dict[str, dict[str, float]] = {
@@ -276,3 +278,67 @@ def adakd_path(h: Hyperparameters) -> list[float]:
 
 
 PATHS = {"taid": ("t", taid_path), "adakd": ("share", adakd_path)}
+
+
+def spans_of(tokens: TokenContext) -> list[tuple[list[int], list[int], bool]]:
+    """The teacher's and the student's tokens of each span, and whether it ends its text."""
+    count, spans = len(tokens.sequence), tokens.spans
+    teacher, student = (
+        (list(range(count)), list(range(count)))
+        if spans is None
+        else (spans.of_teacher.tolist(), spans.of_student.tolist())
+    )
+    text = tokens.sequence.tolist()
+    found = []
+    for span in range(max(student) + 1):
+        mine = [token for token, of in enumerate(student) if of == span]
+        ends = mine[-1] + 1 == count or text[mine[-1]] != text[mine[-1] + 1]
+        found.append(([token for token, of in enumerate(teacher) if of == span], mine, ends))
+    return found
+
+
+def sorted_apart(p: Row, q: Row) -> float:
+    width = max(len(p), len(q))
+    a, b = (np.sort(np.append(row, np.zeros(width - len(row))))[::-1] for row in (p, q))
+    return float(np.abs(a - b).sum())
+
+
+def uld(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, spans = np.zeros(len(q)), spans_of(tokens)
+    if h.aligned:
+        for teacher, student, _ in spans:
+            result[student[-1]] = sorted_apart(p[teacher[0]], q[student[0]])
+        return result
+    of_teacher: list[int] = []
+    of_student: list[int] = []
+    for teacher, student, ends in spans:
+        of_teacher, of_student = of_teacher + teacher, of_student + student
+        if ends:
+            for mine, yours in zip(of_teacher, of_student, strict=False):  # as far as both go
+                result[yours] = sorted_apart(p[mine], q[yours])
+            of_teacher, of_student = [], []
+    return result
+
+
+def alm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, spans, both = np.zeros(len(q)), spans_of(tokens), tokens.spans
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    vocabularies = None if both is None else both.vocabularies
+    a = b = 0.0
+    for place, (teacher, student, ends) in enumerate(spans):
+        a += sum(math.log(p[token][targets[token]]) for token in teacher)
+        b += sum(math.log(q[token][tokens.target[token]]) for token in student)
+        if vocabularies is not None and not ends:
+            after_teacher, after_student, _ = spans[place + 1]
+            begins = vocabularies.teacher_begins_word.numpy()
+            mass = p[after_teacher[0]][: len(begins)][begins].sum()
+            if mass < h.least_boundary_mass:
+                continue
+            a += math.log(mass)
+            begins = vocabularies.student_begins_word.numpy()
+            b += math.log(q[after_student[0]][begins].sum())
+        x, y = (math.exp(value / h.temperature - 1e-6) for value in (a, b))
+        binary = x * math.log(x / y) + (1 - x) * math.log((1 - x) / (1 - y))
+        result[student[-1]] = h.temperature * binary
+        a = b = 0.0
+    return result

@@ -81,6 +81,27 @@ def test_a_family_that_goes_wrong_here_is_refused_by_name(
     assert "its forward returns no cache" in line
 
 
+def test_a_model_without_a_tokenizer_is_refused_until_it_has_another_models(
+    tiny: dict[str, Any], tmp_path: Path
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    config = edited(
+        tiny,
+        {
+            "tokenizer": None,
+            "models.wide": {"source": "path", "path": str(folder)},
+            "models.narrow": {"source": "path", "path": str(folder)},
+        },
+    )
+    files = [*folder.glob("tokenizer*")]
+    for file in files:
+        file.rename(tmp_path / file.name)
+    assert "it has no tokenizer; copy tokenizer.json and tokenizer_config.json" in refusal(config)
+    for file in files:
+        (tmp_path / file.name).rename(file)
+    assert validate(config)
+
+
 def own_teacher(tiny: dict[str, Any], folder: Path, **student: object) -> dict[str, Any]:
     """The tiny experiment under a teacher in a folder, without a tokenizer of its own."""
     model = saved_model(folder / "teacher", {"<end>": 0, "cat": 1, "dog": 2})

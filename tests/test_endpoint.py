@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from model_server import ModelServer, small_server
+from snaking import Copy
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
@@ -26,6 +28,7 @@ from pipeline.stages.tokenize import text_pairs
 from workflow.config.config_file import ConfigError
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
+from workflow.jobs.flags import flags_of
 
 KEY, VARIABLE = "sk-none-may-see", "TEST_ENDPOINT_KEY"
 GREEDY = {"max_tokens": 6, "temperature": 0.0}
@@ -227,7 +230,7 @@ def test_the_address_is_no_part_of_what_a_text_is_named_by(tiny: dict[str, Any])
     elsewhere = Grid(validate(served(tiny, endpoint={"url": "http://node7/v1", "retries": 1})))
     text = grid.text("box")
     assert text.id == elsewhere.text("box").id
-    assert grid.flags(text) != elsewhere.flags(text)
+    assert flags_of(grid, text) != flags_of(elsewhere, text)
     assert "8000" not in text.settings_json
     other = Grid(validate(served(tiny, model="Qwen/Qwen3-4B")))
     assert text.id != other.text("box").id
@@ -245,7 +248,8 @@ def test_the_address_is_no_part_of_what_a_text_is_named_by(tiny: dict[str, Any])
             {"endpoint": {"url": "http://h/v1", "api_key": "sk-hidden"}},
             "teachers.box.endpoint.api_key: not the name of an environment variable",
         ),
-        ({"training": {"steps": 3}}, "a model behind an endpoint is not trained here"),
+        ({"training": {"steps": 3}}, "training: a model behind an endpoint is not trained here"),
+        ({"tokenizer": "own"}, "tokenizer: a model behind an endpoint is not trained here"),
     ],
 )
 def test_a_faulty_endpoint_is_refused_without_its_secrets(
@@ -318,4 +322,21 @@ def test_a_served_judge_has_no_model_here_and_its_address_no_part_in_ids(tiny: d
     assert set(here.artifacts) == set(there.artifacts)
     evaluation = here.evaluations[here.teacher("large")]
     assert {role for role, _ in evaluation.inputs} == {"evaluation", "data"}
-    assert "node7" in there.flags(evaluation)[1]
+    assert "node7" in flags_of(there, evaluation)[1]
+
+
+@pytest.mark.xdist_group("chain")
+def test_seqkd_of_a_served_teacher_from_config_to_scores(chain: Copy, tiny: dict[str, Any]):
+    with small_server(key=KEY).running() as server:
+        box = {"model": "tiny", "endpoint": {"url": server.url, "api_key": VARIABLE}}
+        config = served(tiny) | {"teachers": {"box": box}, "experiment": "served"}
+        done = chain.made(config)
+        assert len(server.bodies) == len({request_id(body) for body in server.bodies}) == 126
+    grid = Grid(validate(config))
+    assert grid.text("box").path in done
+    files = [path for path in (chain.folder / "results").rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in path.read_bytes() for path in files)
+    scores = pd.read_parquet(chain.folder / "results/served/report/scores.parquet")
+    assert set(scores["method"]) == {"untrained", "start", "sft", "seqkd"}
+    assert {"nll_nats", "rouge_l"} <= set(scores.query("method == 'seqkd'")["metric"])
+    assert not any("teacher" in metric for metric in set(scores["metric"]))

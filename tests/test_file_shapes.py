@@ -80,7 +80,7 @@ def test_a_file_that_is_no_table_is_named(
     data, fault = FAULTS[name]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=fault) as refusal:
-        read_rows(tmp_path / name)
+        list(read_rows(tmp_path / name))
     assert str(tmp_path / name) in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

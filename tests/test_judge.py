@@ -1,5 +1,7 @@
 """Judges: what a model answers, what its answers are worth, and win rates without length."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,23 @@ from scipy.special import expit
 from scipy.stats import norm
 from snaking import Copy
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from pipeline.artifacts import schemas
+from pipeline.artifacts.artifact import Job
 from pipeline.evaluation import judgements
 from pipeline.evaluation.judge_model import LocalJudge
 from pipeline.evaluation.judge_prompts import LETTERS, RATINGS, Answer, pairwise_measures
+from pipeline.evaluation.judge_reward import RewardModel
+from pipeline.models.reward import load_reward_model
 from pipeline.settings.judge import JudgeJob, Opponent
+from pipeline.stages import prepare_model
+from pipeline.stages.options import PrepareModelOptions
 from pipeline.statistics.length_control import length_controlled
 from workflow.config.config_file import ConfigError
 from workflow.config.validate import validate
@@ -216,7 +228,9 @@ def test_a_judge_reads_what_was_written_and_moves_no_other_artifact(tiny: dict[s
         ({"model": "tall"}, "evaluation.judges.j.model: 'tall' is not defined; there are"),
         ({"model": "wide", "against": "gkd"}, "evaluation.judges.j.against = 'gkd': it is no row"),
         ({"model": "wide", "tasks": ["dolly"]}, "evaluation.judges.j.tasks: 'dolly' has no"),
-        ({"model": "wide", "kind": "rubric", "against": "sft"}, "a rubric rates each response"),
+        ({"model": "wide", "kind": "rubric", "against": "sft"}, "against: rubric takes each"),
+        ({"model": "wide", "kind": "reward"}, "j.model = 'wide': a reward model is saved in a"),
+        ({"model": "x", "kind": "reward", "endpoint": "http://h/v1"}, "j.endpoint: a reward model"),
     ],
 )
 def test_a_judge_that_can_not_work_is_refused_before_any_job(
@@ -259,3 +273,60 @@ def test_a_judged_measure_is_in_the_report_with_intervals(chain: Copy, tiny: dic
     table = (results / "judged/report/tables/main.md").read_text()
     assert "Win rate, versus" in table
     assert "Judge's rating, marks" in table
+
+
+def reward_model(tokenizer: PreTrainedTokenizerFast, labels: int = 1) -> Any:
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        initializer_range=0.4,
+        num_labels=labels,
+        pad_token_id=0,
+    )
+    return LlamaForSequenceClassification(config).eval()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_reward_is_that_of_the_whole_conversation(tmp_path: Path, chat: bool):
+    tokenizer = characters(ten=False, chat=chat)
+    model = reward_model(tokenizer)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (comparison,) = judgements.comparisons(job(kind="reward"), rows(2, ["Here", "There!"]), {})
+    judge = RewardModel("taste", load_reward_model(tmp_path), tokenizer)
+    answers = judge.answers(comparison.rows)
+    items = comparison.items("taste", answers).to_pandas()
+    assert set(items["metric"]) == {"judge_reward:taste"}
+    for value, output in zip(items["value"], ["Here", "There!"], strict=True):
+        whole = f"<u>Where?<a><u>{output}<a>" if chat else f"Where?{output}"
+        ids = tokenizer(whole, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            expected = float(model.score(model.model(ids).last_hidden_state[0, -1]))
+        assert value == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_that_gives_no_reward_is_refused(tmp_path: Path):
+    tokenizer = characters(ten=False)
+    reward_model(tokenizer, labels=3).save_pretrained(tmp_path / "three")
+    with pytest.raises(ValueError, match="has 3 labels; a reward model has one"):
+        load_reward_model(tmp_path / "three")
+    judge(tokenizer).model.save_pretrained(tmp_path / "causal")
+    config = json.loads((tmp_path / "causal/config.json").read_text()) | {"num_labels": 1}
+    (tmp_path / "causal/config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"its weights lack score\.weight"):
+        load_reward_model(tmp_path / "causal")
+
+
+def test_a_reward_model_is_prepared_as_it_is(tmp_path: Path):
+    tokenizer = characters(ten=False)
+    reward_model(tokenizer).save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    settings = {"source": "path", "path": str(tmp_path / "saved"), "digest": "", "seed": 0}
+    prepared = Job("models", "x", settings | {"reward": True})
+    prepare_model.run(PrepareModelOptions(job=prepared, out=tmp_path / "out"))
+    again = load_reward_model(tmp_path / "out/model")
+    assert torch.equal(again.score.weight, reward_model(tokenizer).score.weight)

@@ -47,7 +47,8 @@ def test_copies_of_a_question_stay_together_when_splits_are_drawn() -> None:
     train = [example(f"Question {n % 40}?", f"Answer {n}.") for n in range(120)]
     train += [example(f"question  {n}?", "In other case.") for n in range(40)]
 
-    splits = hold_out(train, {"validation": 20, "test": 40}, "0")
+    places = hold_out(train, {"validation": 20, "test": 40}, "0")
+    splits = {split: [train[place] for place in each] for split, each in places.items()}
 
     assert {split: len(part) for split, part in splits.items()} == {
         "train": 100,

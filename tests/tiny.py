@@ -11,12 +11,14 @@ from pipeline.data.batch import Text
 from pipeline.data_policies.fixed import Policy
 from pipeline.distributions.log_probs import (
     LogProbs,
+    Support,
     TeacherSignal,
     TokenContext,
     log_probs_on,
     target_log_prob,
 )
-from pipeline.losses import StepStatisticLoss, initial_state
+from pipeline.distributions.spans import in_spans
+from pipeline.losses import SpanLoss, StepStatisticLoss, initial_state
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
@@ -84,6 +86,8 @@ def one_text(target: Tensor, sampled_log_probs: Tensor) -> TokenContext:
 
 def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> Tensor:
     """The loss of each token, the tokens being a whole optimizer step."""
+    if isinstance(loss, SpanLoss) and tokens.spans is None:
+        _, tokens = in_spans(TeacherSignal(teacher, Support(tokens.target)), tokens)
     if isinstance(loss, StepStatisticLoss):
         scores = loss.step_statistic(teacher, student.detach(), tokens)
         tokens = replace(tokens, step_statistics=scores.detach())
@@ -92,8 +96,12 @@ def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: TokenContext
 
 def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, float]) -> Tensor:
     """The loss of each token on the support of a signal, which is a teacher's."""
-    student = log_probs_on(one.student, signal.support)
     tokens = one.tokens(state)
+    if isinstance(loss, SpanLoss):
+        given = replace(tokens, target=signal.support.target)
+        whole, tokens = in_spans(signal, given)
+        return losses(loss, signal.log_probs, log_probs_on(one.student, whole.support), tokens)
+    student = log_probs_on(one.student, signal.support)
     tokens = replace(
         tokens,
         target=signal.support.target,

@@ -48,6 +48,30 @@ CHAT_TOKENS = TOKENS.append(
     pa.field("earlier_spans", pa.list_(pa.int32()))  # first, end, first, end, .. in prompt_ids
 )
 
+# alignments/{id}/{split}.parquet: texts in tokens of a teacher's own, and the spans that these
+# share with the students' tokens: how many tokens of each lie before the end of a span.
+ALIGNMENTS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("prompt_ids", pa.list_(pa.int32())),  # these and the two below: of the teacher's
+        ("response_ids", pa.list_(pa.int32())),
+        ("earlier_spans", pa.list_(pa.int32())),
+        ("teacher_ends", pa.list_(pa.int32())),
+        ("student_ends", pa.list_(pa.int32())),
+    ]
+)
+
+# alignments/{id}/teacher_vocabulary.parquet: a row for each token, in the order of the ids.
+TEACHER_VOCABULARY = pa.schema(
+    [
+        ("bytes", pa.binary()),  # none: a special token
+        ("student_id", pa.int32()),  # the students' token of the same bytes; -1: there is none
+    ]
+)
+
+# alignments/{id}/student_vocabulary.parquet: the same of the students' tokens.
+STUDENT_VOCABULARY = pa.schema([("bytes", pa.binary())])
+
 # caches/{id}/{split}-{shard}.parquet: see `pipeline.teacher_cache.format`.
 
 # students/{id}/steps.parquet: a row for each optimizer step.

@@ -50,6 +50,10 @@ class ChatEncoder:
         """The ids that ask for the last answer of each conversation."""
         return [self._ids(self._text(chat, len(chat.messages) - 1, asks=True)) for chat in chats]
 
+    def whole(self, chat: Conversation) -> list[int]:
+        """The ids of a conversation with its last answer."""
+        return self._ids(self._text(chat, len(chat.messages)))
+
     def pair(self, chat: Conversation) -> Pair:
         """The prompt for the last answer, and the answer up to the token that ends it.
 

@@ -24,6 +24,7 @@ from pipeline.data.splits import (
     shuffled,
     shuffled_examples,
 )
+from pipeline.data.stored_examples import stored
 from pipeline.settings.data import DOCSTRING_CORPUS, PLAIN_TEXTS, Docstrings
 
 PACKAGES = "packages"  # key of the file's metadata: name, distribution, version and licence of each
@@ -72,10 +73,10 @@ def gather(settings: Docstrings, seed: int) -> RawDataset:
         for row in rows
         if row["call"] is None and split_of.get(row["module"]) == "train"
     ]
-    plain = _not_held_out(deduplicate(prose, letters_only), splits)
+    plain = _not_held_out(list(deduplicate(prose, letters_only)), splits)
     documented = {_package(pair.module) for pair in pairs}
     return RawDataset(
-        {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
+        {split: shuffled_examples(stored(each), f"{seed}") for split, each in splits.items()},
         shuffled(plain, str, f"{seed}")[:PLAIN_TEXTS],
         {
             "about": "documentation of Python packages: what a function does, from its call",
@@ -134,9 +135,9 @@ def _pairs(rows: Sequence[Mapping[str, str]], settings: Docstrings) -> list[Pair
 
 def distinct(pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:
     """The pairs with a new call and a new description, and how many of each kind were dropped."""
-    calls = deduplicate(pairs, lambda pair: pair.call.casefold())
-    descriptions = deduplicate(calls, lambda pair: letters_only(pair.description))
-    descriptions = deduplicate(descriptions, lambda pair: letters_only(_nameless(pair)))
+    calls = list(deduplicate(pairs, lambda pair: pair.call.casefold()))
+    different = deduplicate(calls, lambda pair: letters_only(pair.description))
+    descriptions = list(deduplicate(different, lambda pair: letters_only(_nameless(pair))))
     repeated = near_identical([_nameless(pair) for pair in descriptions])
     distinct_pairs = [pair for index, pair in enumerate(descriptions) if index not in repeated]
     return distinct_pairs, {

@@ -4,11 +4,11 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
-from pipeline.artifacts.schemas import SPLITS
+from pipeline.artifacts.schemas import BATCH_ROWS, SPLITS
 from pipeline.data import conversations
 from pipeline.data.conversations import Conversation
 from pipeline.settings.data import AnyTemplate, ChatTemplate, Template
@@ -43,7 +43,7 @@ Pieces = Sequence[Piece]
 class RawDataset:
     """The content of a source: its splits, plain text for language modelling, and warnings."""
 
-    splits: dict[str, list[Example]]
+    splits: Mapping[str, Sequence[Example]]
     plain: list[str]
     facts: dict[str, object]
     warnings: list[str]
@@ -97,9 +97,33 @@ def prompt(example: Example, template: AnyTemplate) -> str:
     return join_pieces(prompt_pieces(example.instruction, example.input, template))
 
 
+@dataclass(frozen=True)
+class Identified(Sequence[tuple[str, Example]]):
+    """Examples with their ids."""
+
+    ids: Sequence[str]
+    examples: Sequence[Example]
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> tuple[str, Example]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Identified": ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> "tuple[str, Example] | Identified":
+        """The example at a place with its id, or those of a range."""
+        if isinstance(place, slice):
+            return Identified(self.ids[place], self.examples[place])
+        return self.ids[place], self.examples[place]
+
+
 def assign_ids(
     splits: Mapping[str, Sequence[Example]], template: AnyTemplate
-) -> dict[str, list[tuple[str, Example]]]:
+) -> dict[str, Identified]:
     """Each example with an id derived from its content; copies end with their number.
 
     Test examples come first, so that a copy in training does not change their ids.
@@ -107,9 +131,8 @@ def assign_ids(
     seen: Counter[str] = Counter()
     identified = {}
     for split in reversed(SPLITS):
-        identified[split] = [
-            (_numbered(_id(example, template), seen), example) for example in splits[split]
-        ]
+        ids = [_numbered(_id(example, template), seen) for example in splits[split]]
+        identified[split] = Identified(ids, splits[split])
     return identified
 
 
@@ -125,9 +148,28 @@ def _numbered(name: str, seen: Counter[str]) -> str:
 
 
 def example_columns(
-    identified: Iterable[tuple[str, Example]], template: AnyTemplate
+    identified: Sequence[tuple[str, Example]], template: AnyTemplate
 ) -> dict[str, list]:
     """The examples as the columns of `schemas.EXAMPLES`, or of `schemas.CHAT_EXAMPLES`."""
+    return _columns(identified, template, are_chats=_are_chats(identified))
+
+
+def column_batches(
+    identified: Sequence[tuple[str, Example]], template: AnyTemplate
+) -> Iterator[dict[str, list]]:
+    """The same columns, some rows at a time; of no examples a batch without rows."""
+    are_chats = _are_chats(identified)
+    for first in range(0, max(1, len(identified)), BATCH_ROWS):
+        yield _columns(identified[first : first + BATCH_ROWS], template, are_chats=are_chats)
+
+
+def _are_chats(identified: Iterable[tuple[str, Example]]) -> bool:
+    return any(example.chat for _, example in identified)
+
+
+def _columns(
+    identified: Iterable[tuple[str, Example]], template: AnyTemplate, *, are_chats: bool
+) -> dict[str, list]:
     rows = list(identified)
     columns = {
         "example_id": [example_id for example_id, _ in rows],
@@ -137,7 +179,7 @@ def example_columns(
         "responses": [list(example.responses) for _, example in rows],
         "source": [example.source for _, example in rows],
     }
-    if any(example.chat for _, example in rows):
+    if are_chats:
         columns["chat"] = [example.chat for _, example in rows]
         columns["location"] = [example.location for _, example in rows]
     return columns

@@ -1,5 +1,6 @@
 """Files from elsewhere: which of them a name means, their kind, and their text."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,24 +29,48 @@ def matching(name: str) -> list[Path]:
 
 def read_utf8(path: Path) -> str:
     """The text of a file. Raises ValueError, naming the line, where it is not UTF-8."""
-    content = _content(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line} is not UTF-8 ({error.reason}); convert the file") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")  # as a file that is opened as text
+    return "\n".join(lines(path))
 
 
-def _content(path: Path) -> bytes:
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file of text, one after the other; errors as of `read_utf8`.
+
+    They end at line breaks of any system, as of a file that is opened as text, and at no other
+    separator that JSON text may hold.
+    """
+    for number, line in enumerate(_byte_lines(path), start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            fault = f"{path}:{number} is not UTF-8 ({error.reason})"
+            raise ValueError(f"{fault}; convert the file") from None
+        yield from text.removesuffix("\r").replace("\r", "\n").split("\n")
+
+
+def _byte_lines(path: Path) -> Iterator[bytes]:
+    begun: list[bytes] = []  # of a line that goes on in the next block
+    for block in _blocks(path):
+        first, *others = block.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun = others[-1:]
+    yield b"".join(begun)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     if path.suffix not in COMPRESSED:
-        return path.read_bytes()
-    content = bytearray()
+        with path.open("rb") as file:
+            while block := file.read(untrusted.BLOCK_BYTES):
+                yield block
+        return
+    size = 0
     try:
         with pa.input_stream(str(path), compression=COMPRESSED[path.suffix]) as stream:
             while block := stream.read(untrusted.BLOCK_BYTES):
-                content += block
-                untrusted.check_size(path, len(content))
+                size += len(block)
+                untrusted.check_size(path, size)
+                yield block
     except OSError as error:
         raise ValueError(f"{path} can't be unpacked ({error}); fetch it again") from None
-    return bytes(content)

@@ -8,9 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 
-from pipeline.data.examples import Example, RawDataset, dedup_key
-from pipeline.data.splits import deduplicate, shuffled_examples
+from pipeline.data.examples import RawDataset, dedup_key
+from pipeline.data.splits import deduplicate, digest, shuffled_examples
+from pipeline.data.stored_examples import StoredExamples, stored
 
 HELD_OUT = ("validation", "test")
 ALL = "data.examples.sources"
@@ -24,12 +26,12 @@ class Part:
     dataset: RawDataset
     has_topics: bool  # whether its examples name sources of their own
 
-    def examples(self, split: str) -> list[Example]:
+    def examples(self, split: str) -> StoredExamples:
         """A split, its examples named for this source."""
-        return [
+        return stored(
             replace(each, source=f"{self.name}/{each.source}" if self.has_topics else self.name)
             for each in self.dataset.splits[split]
-        ]
+        )
 
 
 def mix(
@@ -48,11 +50,11 @@ def mix(
             "leave one of the two out"
         )
     counts = _counts({name: len(pool) for name, pool in pools.items()}, weights, limit)
-    train = [example for name, pool in pools.items() for example in pool[: counts[name]]]
+    drawn = {name: pool[: counts[name]] for name, pool in pools.items()}
     splits = {
-        "train": train,
+        "train": stored(chain(*drawn.values())),
         **{
-            split: [example for of_part in held_out.values() for example in of_part[split]]
+            split: stored(chain(*(of_part[split] for of_part in held_out.values())))
             for split in HELD_OUT
         },
     }
@@ -64,30 +66,32 @@ def mix(
             "available": len(pools[part.name]),
             **{split: len(held_out[part.name][split]) for split in HELD_OUT},
             "train": counts[part.name],
-            "share_of_train": round(counts[part.name] / len(train), 4),
+            "share_of_train": round(counts[part.name] / len(splits["train"]), 4),
         }
         for part in parts
     }
     return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
-        deduplicate([text for part in parts for text in part.dataset.plain], str),
+        list(deduplicate(chain(*(part.dataset.plain for part in parts)), str)),
         {"about": f"a mixture of {len(parts)} sources", "sources": cards},
         [f"{part.name}: {line}" for part in parts for line in part.dataset.warnings],
     )
 
 
 def _not_held_out(
-    part: Part, held_out: Mapping[str, Mapping[str, Sequence[Example]]]
-) -> list[Example]:
+    part: Part, held_out: Mapping[str, Mapping[str, StoredExamples]]
+) -> StoredExamples:
     """The training examples of a part that ask nothing that another one holds out."""
     asked = {
-        dedup_key(example)
+        digest(*dedup_key(example))
         for name, splits in held_out.items()
         if name != part.name
         for examples in splits.values()
         for example in examples
     }
-    return [example for example in part.examples("train") if dedup_key(example) not in asked]
+    train = part.examples("train")
+    questions = (digest(*dedup_key(example)) for example in train)
+    return train.take(place for place, key in enumerate(questions) if key not in asked)
 
 
 def _counts(

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from pipeline.data import conversations, untrusted
 from pipeline.data.examples import Example
-from pipeline.data.foreign_files import TABLES, kind, read_utf8
+from pipeline.data.foreign_files import TABLES, kind, lines, read_utf8
 from pipeline.settings.data import Columns
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
@@ -84,26 +84,35 @@ def _is_chat(value: object) -> bool:
     )
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a table, which may be compressed. Raises ValueError at the first that is none."""
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a table, which may be compressed, one after the other.
+
+    Raises: ValueError at the first that is none, and for a table without any.
+    """
+    is_empty = True
+    for row in _rows(path):
+        is_empty = False
+        yield row
+    if is_empty:
+        raise ValueError(f"{path} holds no rows; name another file in data.examples")
+
+
+def _rows(path: Path) -> Iterable[Row]:
     match kind(path):
         case ".json":
-            rows = _json_rows(path)
+            return _json_rows(path)
         case ".jsonl":
-            rows = _json_lines(path)
+            return _json_lines(path)
         case ".csv" | ".tsv":
-            rows = _csv_rows(path)
+            return _csv_rows(path)
         case ".parquet" if path.suffix == ".parquet":
-            rows = _parquet_rows(path)
+            return _parquet_rows(path)
         case other:
             allowed = f"only {', '.join(TABLES)}, all but the last also as .gz or .zst"
             raise ValueError(f"{path}: can't read {other!r} files, {allowed}")
-    if not rows:
-        raise ValueError(f"{path} holds no rows; name another file in data.examples")
-    return rows
 
 
-def _json_rows(path: Path) -> list[Row]:
+def _json_rows(path: Path) -> Iterable[Row]:
     content = read_utf8(path)
     try:
         values = json.loads(content)
@@ -129,10 +138,10 @@ def _faulty_element(content: str) -> int:
     return number
 
 
-def _json_lines(path: Path) -> list[Row]:
-    # Not splitlines: JSON text may hold other line separators than "\n".
-    lines = enumerate(read_utf8(path).split("\n"), start=1)
-    return [_json_line(f"{path}:{number}", line) for number, line in lines if line.strip()]
+def _json_lines(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(lines(path), start=1):
+        if line.strip():
+            yield _json_line(f"{path}:{number}", line)
 
 
 def _json_line(location: str, line: str) -> Row:
@@ -201,58 +210,61 @@ def _csv_rows(path: Path) -> list[Row]:
     return [Row(f"{path}, row {number}", row) for number, row in values]
 
 
-def _parquet_rows(path: Path) -> list[Row]:
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    number = 0
     try:
-        table = untrusted.parquet_table(path)
+        for batch in untrusted.parquet_batches(path):
+            for values in _parquet_values(path, batch, number):
+                number += 1
+                yield Row(f"{path}, row {number}", values)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a whole Parquet file ({error}); fetch it again") from None
-    rows = range(table.num_rows)
+
+
+def _parquet_values(path: Path, batch: pa.RecordBatch, before: int) -> list[dict[str, object]]:
     try:
-        values = table.to_pylist()
+        return batch.to_pylist()
     except UnicodeDecodeError:  # what wrote the file has not looked at its text
-        values = [_parquet_row(f"{path}, row {index + 1}", table.slice(index, 1)) for index in rows]
-    return [Row(f"{path}, row {index + 1}", values[index]) for index in rows]
+        return [
+            _parquet_row(f"{path}, row {before + place + 1}", batch.slice(place, 1))
+            for place in range(batch.num_rows)
+        ]
 
 
-def _parquet_row(location: str, table: pa.Table) -> dict[str, object]:
+def _parquet_row(location: str, table: pa.RecordBatch) -> dict[str, object]:
     try:
         return table.to_pylist()[0]
     except UnicodeDecodeError as error:
         raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); fix it") from None
 
 
-def read_plain_texts(path: Path) -> list[str]:
+def read_plain_texts(path: Path) -> Iterator[str]:
     """Prose: the lines of a .txt file, or the column `text` of any other; blank ones left out."""
-    if kind(path) == ".txt":
-        texts = read_utf8(path).split("\n")
-    else:
-        texts = [row.text("text") for row in read_rows(path)]
-    return [text.strip() for text in texts if text.strip()]
+    is_text = kind(path) == ".txt"
+    texts = lines(path) if is_text else (row.text("text") for row in read_rows(path))
+    return (text.strip() for text in texts if text.strip())
 
 
-def to_examples(
-    rows: Sequence[Row], columns: Columns, source: str, empty: str, *, are_chats: bool
-) -> list[Example]:
-    """An example for each row; `empty` responses are left out ("drop") or an error ("refuse").
+def to_example(
+    row: Row, columns: Columns, source: str, empty: str, *, are_chats: bool
+) -> Example | None:
+    """The example of a row; for one without a response None ("drop") or an error ("refuse").
 
-    With a chat template rows may be conversations: one that can't be learned from counts as empty.
+    With a chat template a row may be a conversation; one that can't be learned from has none.
 
     Raises:
         ValueError: for a row without a column or text that it needs.
     """
-    examples = [
-        (_chat(row, columns, source) if are_chats else None) or _example(row, columns, source)
-        for row in rows
-    ]
-    answered = [all(text.strip() for text in example.responses) for example in examples]
-    if empty == "refuse" and not all(answered):
-        row = rows[answered.index(False)]
-        chat = examples[answered.index(False)].chat
+    chat = _chat(row, columns, source) if are_chats else None
+    example = chat or _example(row, columns, source)
+    if all(text.strip() for text in example.responses):
+        return example
+    if empty == "refuse":
         raise ValueError(
-            f"{row.location}: {_emptiness(row, columns, chat)}; fix the row, or set "
+            f"{row.location}: {_emptiness(row, columns, example.chat)}; fix the row, or set "
             "data.examples.empty_responses to drop, which leaves it out"
         )
-    return [example for example, whole in zip(examples, answered, strict=True) if whole]
+    return None
 
 
 def _example(row: Row, columns: Columns, source: str) -> Example:

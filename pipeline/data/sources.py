@@ -5,16 +5,19 @@ given: what their splits share is counted and said, and only copies within train
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
-from pipeline.data.rows import Row, read_plain_texts, read_rows, to_examples
+from pipeline.data.rows import Row, read_plain_texts, read_rows, to_example
 from pipeline.data.splits import (
+    content_digest,
     deduplicate,
     held_out_count,
     hold_out,
@@ -22,6 +25,7 @@ from pipeline.data.splits import (
     shuffled,
     shuffled_examples,
 )
+from pipeline.data.stored_examples import stored
 from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
@@ -31,9 +35,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one split as they came, and what their examples count as."""
+    """The rows of one split as they come, and what their examples count as."""
 
-    rows: Sequence[Row]
+    rows: Iterable[Row]
     source: str
 
 
@@ -47,19 +51,15 @@ def gather_files(settings: Files, seed: int, *, are_chats: bool) -> RawDataset:
     parts = {}
     for split, file in _named(settings).items():
         log(f"files: {split} from {file}")
-        rows = [row for path in _existing(split, file) for row in read_rows(path)]
-        parts[split] = Part(rows, Path(file).stem)
-    plain = (
-        [
-            text
-            for path in _existing("plain_text", settings.plain_text)
-            for text in read_plain_texts(path)
-        ]
-        if settings.plain_text
-        else []
-    )
+        parts[split] = Part(_file_rows(_existing(split, file)), Path(file).stem)
+    files = _existing("plain_text", settings.plain_text) if settings.plain_text else []
+    plain = (text for path in files for text in read_plain_texts(path))
     about = {"about": "local files", "files": _named(settings)}
     return _gather(settings, seed, parts, plain, about, are_chats=are_chats)
+
+
+def _file_rows(paths: Iterable[Path]) -> Iterator[Row]:
+    return chain.from_iterable(map(read_rows, paths))
 
 
 def _named(settings: Files | Hub) -> dict[str, str]:
@@ -102,7 +102,7 @@ def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
     return replace(gathered, warnings=[*gathered.warnings, *moving])
 
 
-def _hub_rows(settings: Hub, split: str) -> list[Row]:
+def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
     if split.endswith(FILES):
         return read_rows(_hub_file(settings, split))
     try:
@@ -111,10 +111,10 @@ def _hub_rows(settings: Hub, split: str) -> list[Row]:
         )
     except OSError as error:
         raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
-    return [
+    return (
         Row(f"{settings.name}[{split}], row {number}", dict(values))
         for number, values in enumerate(table, start=1)
-    ]
+    )
 
 
 def _hub_file(settings: Hub, file: str) -> Path:
@@ -157,22 +157,15 @@ def _gather(
     settings: Files | Hub,
     seed: int,
     parts: Mapping[str, Part],
-    plain: Sequence[str],
+    plain: Iterable[str],
     about: Mapping[str, object],
     *,
     are_chats: bool,
 ) -> RawDataset:
-    examples_of: dict[str, list[Example]] = {
-        split: to_examples(
-            part.rows,
-            settings.columns,
-            part.source,
-            settings.empty_responses,
-            are_chats=are_chats,
-        )
-        for split, part in parts.items()
-    }
-    train = deduplicate(examples_of["train"], lambda example: example)
+    dropped = Counter({"copies_in_train": 0, "empty_responses": 0})
+    read = partial(_examples, settings=settings, are_chats=are_chats, dropped=dropped)
+    splits = {split: stored(read(part, split)) for split, part in parts.items()}
+    train = splits["train"]
     sizes = {"validation": settings.validation, "test": settings.test}
     to_draw = {
         split: held_out_count(size, len(train))
@@ -180,18 +173,32 @@ def _gather(
         if not isinstance(size, str)
     }
     if settings.held_out_by == "order":
-        splits = {**examples_of, **hold_out_first(train, to_draw)}
+        splits |= hold_out_first(train, to_draw)
     else:
-        splits = {**examples_of, **hold_out(train, to_draw, f"{seed} splits")}
-    dropped = {
-        "copies_in_train": len(examples_of["train"]) - len(train),
-        "empty_responses": sum(
-            len(parts[split].rows) - len(examples_of[split]) for split in examples_of
-        ),
-    }
+        drawn = hold_out(train, to_draw, f"{seed} splits")
+        splits |= {split: train.take(places) for split, places in drawn.items()}
     return RawDataset(
         {split: shuffled_examples(examples, f"{seed}") for split, examples in splits.items()},
         shuffled(deduplicate(plain, str), str, f"{seed}")[: settings.plain_text_documents],
-        {**about, "dropped": dropped},
+        {**about, "dropped": dict(dropped)},
         [f"{count} examples dropped: {what}" for what, count in dropped.items() if count],
     )
+
+
+def _examples(
+    part: Part, split: str, settings: Files | Hub, dropped: Counter[str], *, are_chats: bool
+) -> Iterator[Example]:
+    """The examples of a split; what is left out is counted, and copies in training are."""
+    before: set[bytes] = set()
+    for row in part.rows:
+        how = settings.empty_responses
+        example = to_example(row, settings.columns, part.source, how, are_chats=are_chats)
+        if example is None:
+            dropped["empty_responses"] += 1
+            continue
+        mark = content_digest(example)
+        if split == "train" and mark in before:
+            dropped["copies_in_train"] += 1
+            continue
+        before.add(mark)
+        yield example

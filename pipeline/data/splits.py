@@ -1,15 +1,18 @@
 """Fair draws by seed, and examples that are alike: within a split, and across splits."""
 
 import hashlib
+import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import groupby
 from typing import TypeVar
 
 from pipeline.data.examples import Example, dedup_key, normalise
+from pipeline.data.stored_examples import StoredExamples
 
 NEAR_IDENTICAL_PERCENT = 80  # of the distinct words of two texts together, those in both
 
@@ -28,21 +31,41 @@ def _draw(seed: str, name: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
-def shuffled_examples(examples: Iterable[Example], seed: str) -> list[Example]:
+def first_shuffled(
+    items: Iterable[Item], name: Callable[[Item], str], seed: str, count: int
+) -> list[Item]:
+    """The first of `items` in the order of `shuffled`, of which no more are kept."""
+    return nsmallest(count, items, key=lambda item: (_draw(seed, name(item)), name(item)))
+
+
+def shuffled_examples(examples: StoredExamples, seed: str) -> StoredExamples:
     """Examples in a fair order, whatever order they were read in."""
-    return shuffled(examples, _content, seed)
+    draws = [_draw(seed, _content(example)) for example in examples]
+    return examples.take(sorted(range(len(draws)), key=draws.__getitem__))
 
 
 def _content(example: Example) -> str:
     return "\0".join([example.instruction, example.input, example.source, *example.responses])
 
 
-def deduplicate(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[Item]:
+def deduplicate(items: Iterable[Item], key: Callable[[Item], Hashable]) -> Iterator[Item]:
     """`items` without those whose key was there before."""
-    first: dict[Hashable, Item] = {}
+    before: set[Hashable] = set()
     for item in items:
-        first.setdefault(key(item), item)
-    return list(first.values())
+        if (mark := key(item)) not in before:
+            before.add(mark)
+            yield item
+
+
+def digest(*parts: object) -> bytes:
+    """A short name of some content: two that are alike are equal."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).digest()
+
+
+def content_digest(example: Example) -> bytes:
+    """The digest of all that two equal examples share."""
+    text = (example.instruction, example.input, example.source, example.chat)
+    return digest(*text, example.responses)
 
 
 def held_out_count(size: float, examples: int) -> int:
@@ -52,32 +75,30 @@ def held_out_count(size: float, examples: int) -> int:
 
 def hold_out(
     train: Sequence[Example], counts: Mapping[str, int], seed: str
-) -> dict[str, list[Example]]:
-    """`train` and, drawn from it, splits of `counts` examples; no question is in two of them.
+) -> dict[str, list[int]]:
+    """Places in `train` of splits of `counts` examples, and of the rest as split train.
+
+    They are drawn, and no question is in two of them.
 
     Raises:
         ValueError: if nothing would be left in train, or copies of a question make the counts
             impossible.
     """
     _check_enough(train, counts)
-    by_key = sorted(train, key=dedup_key)
-    groups = shuffled(
-        [list(group) for _, group in groupby(by_key, dedup_key)],
-        lambda group: "\0".join(dedup_key(group[0])),
-        seed,
-    )
-    held_out: dict[str, list[Example]] = {}
+    draws = [_draw(seed, "\0".join(dedup_key(example))) for example in train]
+    left = sorted(range(len(draws)), key=draws.__getitem__)  # copies of a question are neighbours
+    held_out: dict[str, list[int]] = {}
     for split, count in sorted(counts.items()):
-        held_out[split], groups = _fill(groups, count)
+        held_out[split], left = _fill(groupby(left, draws.__getitem__), count)
         if len(held_out[split]) < count:
             raise ValueError(
                 f"{split} can't have {count} examples: too many ask the same and stay together; "
                 "lower the count or name a file for this split"
             )
-    return {"train": [example for group in groups for example in group], **held_out}
+    return {"train": left, **held_out}
 
 
-def hold_out_first(train: Sequence[Example], counts: Mapping[str, int]) -> dict[str, list[Example]]:
+def hold_out_first(train: StoredExamples, counts: Mapping[str, int]) -> dict[str, StoredExamples]:
     """`train`, and the first of it: for validation, those after them for test, as far as counted.
 
     What the splits share, such as a question asked twice, is counted in the data's card.
@@ -91,7 +112,7 @@ def hold_out_first(train: Sequence[Example], counts: Mapping[str, int]) -> dict[
         "test": train[validation : validation + test],
         "train": train[validation + test :],
     }
-    return {split: list(parts[split]) for split in ("train", *counts)}
+    return {split: parts[split] for split in ("train", *counts)}
 
 
 def _check_enough(train: Sequence[Example], counts: Mapping[str, int]) -> None:
@@ -102,14 +123,12 @@ def _check_enough(train: Sequence[Example], counts: Mapping[str, int]) -> None:
         )
 
 
-def _fill(groups: Sequence[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:
-    taken: list[Example] = []
-    left = []
-    for group in groups:
-        if len(taken) + len(group) <= count:
-            taken.extend(group)
-        else:
-            left.append(group)
+def _fill(groups: Iterable[tuple[bytes, Iterable[int]]], count: int) -> tuple[list[int], list[int]]:
+    taken: list[int] = []
+    left: list[int] = []
+    for _, places in groups:
+        group = list(places)
+        (taken if len(taken) + len(group) <= count else left).extend(group)
     return taken, left
 
 
@@ -159,11 +178,13 @@ class Overlap:
 
 def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
     """The overlap of `held_out` with `train`."""
-    keys = {dedup_key(example) for example in train}
-    train_instructions = {instruction for instruction, _ in keys}
+    questions = [digest(*dedup_key(example)) for example in held_out]
+    instructions = {digest(normalise(example.instruction)) for example in held_out}
+    # intersections with what is read one by one: of a large training set nothing is kept
+    shared = set(questions).intersection(digest(*dedup_key(example)) for example in train)
+    given = instructions.intersection(digest(normalise(example.instruction)) for example in train)
     return Overlap(
-        [index for index, example in enumerate(held_out) if dedup_key(example) in keys],
-        len({normalise(example.instruction) for example in held_out} & train_instructions),
+        [index for index, question in enumerate(questions) if question in shared], len(given)
     )
 
 

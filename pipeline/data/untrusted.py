@@ -26,11 +26,10 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not any(path.resolve().is_relative_to(allowed) for allowed in roots)
 
 
-def parquet_table(path: Path) -> pa.Table:
+def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file. Raises ValueError where they would take too much memory."""
     with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(BATCH_ROWS)
-        return pa.Table.from_batches(_within_limit(path, batches), file.schema_arrow)
+        yield from _within_limit(path, file.iter_batches(BATCH_ROWS))
 
 
 def _within_limit(path: Path, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

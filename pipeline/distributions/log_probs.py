@@ -8,7 +8,7 @@ ground-truth next token.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,9 @@ from torch.autograd.function import BackwardCFunction
 
 from pipeline.runtime.autograd import once_differentiable
 from pipeline.runtime.transfer import to_device
+
+if TYPE_CHECKING:
+    from pipeline.distributions.spans import Spans
 
 Logits = Float[Tensor, "tokens vocabulary"]
 LogProbs = Float[Tensor, "tokens support"]
@@ -38,6 +41,8 @@ class TeacherSignal:
     log_probs: LogProbs
     support: Support
     top_ids: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
+    # of a teacher of another vocabulary: its rows are of its own tokens, the support the student's
+    spans: "Spans | None" = None
 
     def chunk(self, rows: slice) -> "TeacherSignal":
         """The signal at some of the tokens."""
@@ -80,6 +85,7 @@ class TokenContext:
     progress: float  # share of the training done, 0 to 1
     state: dict[str, float]  # what the loss carries from step to step
     step_statistics: Float[Tensor, " step_tokens"] | None = None  # of all tokens of the step
+    spans: "Spans | None" = None  # for a loss over spans
 
 
 def log_probs_on(logits: Logits, support: Support) -> LogProbs:

@@ -10,6 +10,7 @@ a win, 1/2 for a tie and 0 for a loss: where the orders name different winners i
     judge_disagreement           share of items whose two orders differ in the verdict
     judge_first                  share of verdicts for the response shown first, ties halved
     judge_score                  rating from 1 to 10
+    judge_reward                 what a reward model gives the response
     judge_unread                 share of answers that are none of those allowed: they count as
                                  ties, and give no rating
 """
@@ -108,6 +109,11 @@ def pairwise_measures(
         "judge_first": by_order.mean(axis=1),
         "judge_unread": _unread(answers).reshape(-1, 2).mean(axis=1),
     }
+
+
+def reward_measures(answers: Sequence[Answer]) -> dict[str, np.ndarray]:
+    """The rewards of items."""
+    return {"judge_reward": np.array([float(answer.text) for answer in answers])}
 
 
 def rubric_measures(answers: Sequence[Answer]) -> dict[str, np.ndarray]:

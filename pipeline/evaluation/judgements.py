@@ -1,7 +1,7 @@
 """The comparisons that a judge is asked for, its answers as rows, and the measures of both."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from pipeline.evaluation.judge_prompts import (
     Answer,
     pairwise_measures,
     pairwise_questions,
+    reward_measures,
     rubric_measures,
     rubric_question,
 )
 from pipeline.evaluation.records import Metric, item_rows
-from pipeline.settings.judge import JudgeJob
+from pipeline.settings.judge import JudgeJob, Kind
 
 Row = Mapping[str, Any]  # of OUTPUTS
 CHUNK = 100  # responses in a part: a killed job loses no more
@@ -28,6 +29,7 @@ CHUNK = 100  # responses in a part: a killed job loses no more
 class Comparison:
     """Some responses to a task, each beside another one or alone."""
 
+    kind: Kind
     task: str
     opponent: str  # id of its evaluation; empty: the reference response
     teacher: str  # artifact id, in whose tables the comparison stands; empty: in all
@@ -60,7 +62,9 @@ class Comparison:
 
     def items(self, judge: str, answers: Sequence[Answer]) -> pa.Table:
         """The measures of all responses as rows of ITEMS."""
-        if self.others is None:
+        if self.kind == "reward":
+            measures = reward_measures(answers)
+        elif self.others is None:
             measures = rubric_measures(answers)
         else:
             own = [row["output"] for row in self.rows]
@@ -83,7 +87,7 @@ class Comparison:
         for first in range(0, len(self.rows), CHUNK):
             part = slice(first, first + CHUNK)
             others = self.others if self.others is None else self.others[part]
-            yield Comparison(self.task, self.opponent, self.teacher, self.rows[part], others)
+            yield replace(self, rows=self.rows[part], others=others)
 
 
 def comparisons(
@@ -98,10 +102,11 @@ def comparisons(
         rows = [row for row in outputs.to_pylist() if row["task"] == task]
         if not rows:
             raise ValueError(f"the evaluation has no responses of {task} to judge")
-        if settings.kind == "rubric":
-            yield Comparison(task, "", "", rows, None)
+        kind = settings.kind
+        if kind != "pairwise":
+            yield Comparison(kind, task, "", "", rows, None)
         elif settings.opponents is None:
-            yield Comparison(task, "", "", rows, [row["references"][0] for row in rows])
+            yield Comparison(kind, task, "", "", rows, [row["references"][0] for row in rows])
         for opponent in settings.opponents or ():
             written = {
                 (row["decoding_seed"], row["example_id"]): row["output"]
@@ -109,7 +114,7 @@ def comparisons(
                 if row["task"] == task
             }
             beside = [written[row["decoding_seed"], row["example_id"]] for row in rows]
-            yield Comparison(task, opponent.evaluation, opponent.teacher, rows, beside)
+            yield Comparison(kind, task, opponent.evaluation, opponent.teacher, rows, beside)
 
 
 def answers_of(verdicts: pa.Table) -> list[Answer]:

@@ -11,6 +11,8 @@ They are read off the source without importing it (`pipeline.methods.components.
     reads_teacher               False: it reads the text alone
     needs_sampled_texts         True: a policy gradient, on texts sampled with known probabilities
     needs_pairs                 True: it compares two responses to a prompt, of teacher and student
+    over_spans                  True: it compares spans of text, so that teacher and student may
+                                have different vocabularies; `tokens.spans` has them
 """
 
 import importlib
@@ -41,6 +43,16 @@ class StepStatisticLoss(Loss, Protocol):
         It is computed without gradient.
         """
         ...
+
+
+@runtime_checkable
+class SpanLoss(Loss, Protocol):
+    """A loss over spans: the teacher's rows are of its own tokens, the student's of all of its own.
+
+    It puts the loss of a span on the last of the student's tokens in it.
+    """
+
+    over_spans: bool
 
 
 @runtime_checkable

@@ -22,6 +22,31 @@ METHODS = {
         evidence="code",
         departures="Text is sampled at temperature 1, as later papers do; the source uses beams.",
     ),
+    "uld": Method(
+        title="ULD: sorted probabilities, positions paired by index",
+        loss="uld",
+        gold_weight=0.4,
+        source="Boizard et al. 2024, arXiv:2402.12030",
+        evidence="code",
+        departures="A mean over all tokens of a step; theirs is over paired positions of a text.",
+    ),
+    "uld_aligned": Method(
+        title="ULD on aligned spans, the alignment ours",
+        loss="uld",
+        gold_weight=0.4,
+        source="Boizard et al. 2024, arXiv:2402.12030",
+        evidence="code",
+        defaults={"aligned": True},
+        departures="Rows in which spans begin are paired, where theirs are those of an index.",
+    ),
+    "alm": Method(
+        title="ALM: likelihoods of spans",
+        loss="alm",
+        source="Minixhofer et al. 2025, arXiv:2503.20083",
+        evidence="code",
+        departures="No cross entropy beside it, and τ times the divergence; on a top K the "
+        "teacher's mass on beginnings of words is that of the K tokens.",
+    ),
     "forward_kl": Method(
         title="Forward KL",
         loss="forward_kl",

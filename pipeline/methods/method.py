@@ -53,6 +53,22 @@ class Method:
         return components.on_sparse_support(self.loss) == "refused"
 
     @property
+    def over_spans(self) -> bool:
+        """Whether the loss compares spans, so that the teacher may have another vocabulary."""
+        return bool(components.class_constant("losses", self.loss, "over_spans", False))
+
+    @property
+    def vocabulary_fault(self) -> str | None:
+        """Why the teacher must share the student's vocabulary; None where it needn't."""
+        if self.teacher in ("none", "text"):
+            return None
+        if not self.over_spans:
+            return f"loss {self.loss} compares distributions over the same tokens"
+        if self.teacher == "live" or self.text == "teacher" or self.draws:
+            return "a teacher of another vocabulary is read from its cache, on gold text"
+        return None
+
+    @property
     def components(self) -> list[tuple[Kind, str]]:
         """The files that it is built of: loss, data policy and, if any, teacher update."""
         files: list[tuple[Kind, str]] = [("losses", self.loss), ("data_policies", self.policy)]

@@ -16,6 +16,7 @@ from pipeline.data import untrusted
 
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken.json")
 AROUND_LAYERS = ("embed", "wte", "wpe", "lm_head")  # in the names of tables and of the head
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 DIMENSIONS = (*LAYERS, "hidden_size", "n_embd", "d_model", "vocab_size")
@@ -69,6 +70,15 @@ def family_faults(folder: Path) -> Iterator[str]:
                 f"{tried['transformers']} ({tried['families'][family]}); docs/families.md lists "
                 "families that can"
             )
+
+
+def tokenizer_faults(folder: Path) -> Iterator[str]:
+    """A model that came without a tokenizer, such as one that shares another repository's."""
+    if not any([*folder.glob(name)] for name in TOKENIZER_FILES):
+        yield (
+            "it has no tokenizer; copy tokenizer.json and tokenizer_config.json of the model whose "
+            "tokenizer it uses into the folder"
+        )
 
 
 def config_faults(config: Mapping[str, Any]) -> Iterator[str]:

@@ -120,12 +120,13 @@ class EvaluationTask(Settings):
 class EvaluationJob(Settings):
     """The settings of an evaluation job."""
 
-    later_keys = ("chat",)
+    later_keys = ("chat", "per_byte")
 
     tasks: list[EvaluationTask]
     items: Count | None
     seed: int
     chat: ChatTemplate | None = None  # that lm-eval asks through; null: it asks in plain text
+    per_byte: bool = False  # held-out measures that compare vocabularies, too
 
 
 class ItemSource(Settings):

@@ -28,18 +28,19 @@ class Teacher(Settings):
     A model behind an endpoint gives text alone, and isn't trained here.
     """
 
-    later_keys = ("endpoint",)
+    later_keys = ("endpoint", "tokenizer")
 
     model: Line  # of models, or as the endpoint names it
     training: Overrides | None = {}
     endpoint: AnyEndpoint | None = None  # the address of a server with the OpenAI API; null: none
+    # of a vocabulary that isn't the students': one that is trained for a shape, or the model's own
+    tokenizer: Tokenizer | Literal["own"] | None = None
 
     @model_validator(mode="after")
     def _is_trained_here(self) -> "Teacher":
-        if self.endpoint is not None and "training" in self.model_fields_set:
-            raise ValueError(
-                "training: a model behind an endpoint is not trained here; leave it out"
-            )
+        has = "training" if "training" in self.model_fields_set else "tokenizer"
+        if self.endpoint is not None and (has == "training" or self.tokenizer is not None):
+            raise ValueError(f"{has}: a model behind an endpoint is not trained here; leave it out")
         return self
 
 

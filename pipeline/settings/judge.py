@@ -9,6 +9,7 @@ from pipeline.settings.base import Settings
 from pipeline.settings.endpoint import AnyEndpoint
 
 CRITERIA = "whether it does what was asked, and how helpful, accurate, relevant and clear it is"
+Kind = Literal["pairwise", "rubric", "reward"]
 GOLD = "gold"  # the reference response, as an opponent
 
 
@@ -18,7 +19,7 @@ class Judge(Settings):
     model: Line  # of models, used as it is; or as the endpoint names it
     endpoint: AnyEndpoint | None = None  # the address of a server with the OpenAI API; null: none
     answer_tokens: Count = 16  # of an endpoint's answer: more for a model that thinks before it
-    kind: Literal["pairwise", "rubric"] = "pairwise"  # rubric: a rating from 1 to 10
+    kind: Kind = "pairwise"  # rubric: a rating from 1 to 10; reward: the number of a reward model
     against: Name = GOLD  # the other response: gold, teacher, start, untrained, or a row of methods
     criteria: Text = CRITERIA  # what the judge is told to look at
     tasks: Annotated[list[Line], Field(min_length=1)] | None = None  # null: all with responses
@@ -37,7 +38,7 @@ class JudgeJob(Settings):
     later_keys = ("served_model", "api", "answer_tokens")
 
     judge: Name  # its name in the configuration, which its measures bear
-    kind: Literal["pairwise", "rubric"]
+    kind: Kind
     criteria: Text
     tasks: list[str]
     opponents: list[Opponent] | None  # null: the reference responses, or none of a rubric

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import read_texts
-from pipeline.evaluation import exposure_bias, heldout, questions, records
+from pipeline.evaluation import exposure_bias, heldout, over_bytes, questions, records
 from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models import positions, vocabulary
@@ -40,7 +40,10 @@ from pipeline.stages import command_line
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
 from pipeline.teacher_cache.format import read_metadata
-from pipeline.teacher_cache.reader import check_cache, open_cache
+from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_cache
+from pipeline.tokenizer_alignment.alignment import Alignment
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
+from pipeline.tokenizer_alignment.token_bytes import token_bytes
 
 if TYPE_CHECKING:
     from pipeline.evaluation.lm_eval_model import CheckpointLM
@@ -91,17 +94,32 @@ class Evaluator:
 
     def held_out(self) -> tuple[EvaluationRecords, Cost]:
         """Held-out measures on the test responses, against every teacher with a cache."""
-        teachers = {}
+        teachers: dict[str, CachedTeacher] = {}
+        aligned: dict[str, AlignedTeacher] = {}
+        tokens = artifact.read_id(self.options.tokens)
+        alignments = [Alignment(path, ["test"]) for path in self.options.alignment]
+        by_tokens = {alignment.teacher_tokens: alignment for alignment in alignments}
         for cache in self.options.cache:
-            check_cache(cache, self.options.tokens, self.model.config.vocab_size)
-            teacher = artifact.read_json(cache / artifact.MANIFEST)["inputs"]["teacher"]
-            teachers[teacher] = open_cache(cache, ["test"])
+            made_from = artifact.read_json(cache / artifact.MANIFEST)["inputs"]
+            name, opened = made_from["teacher"], open_cache(cache, ["test"])
+            if alignment := by_tokens.get(made_from["tokens"]):
+                check_cache(cache, alignment.teacher_tokens)
+                aligned[name] = AlignedTeacher(opened, alignment)
+            else:
+                check_cache(cache, tokens, self.model.config.vocab_size)
+                teachers[name] = opened
         texts = read_texts(self.options.tokens / "test.parquet")
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
-        counters = [teacher.count() for teacher in teachers.values()]
+        counters = [teacher.count() for teacher in (*teachers.values(), *aligned.values())]
         budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
-        scores = heldout.measure(self.model, texts, teachers, budget, precision)
-        return scores, sum((counter.as_teacher() for counter in counters), Cost())
+        scores = [heldout.measure(self.model, texts, teachers, budget, precision)]
+        if self.settings.per_byte:
+            vocabulary = token_bytes(load_tokenizer(self.options.tokens))
+            scores.append(
+                over_bytes.measure(self.model, texts, vocabulary, aligned, budget, precision)
+            )
+        cost = sum((counter.as_teacher() for counter in counters), Cost())
+        return records.concatenate(scores), cost
 
     def _teachers_precision(self) -> Precision:
         precisions: set[Precision] = {read_metadata(path).precision for path in self.options.cache}

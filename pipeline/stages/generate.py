@@ -22,10 +22,11 @@ from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
-from pipeline.runtime.progress import ProgressLog
+from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import TextJob
 from pipeline.stages import command_line
 from pipeline.stages.options import GenerateOptions
+from pipeline.tokenizer_alignment.retokenize import in_student_tokens
 
 CHUNK = 500  # responses in a part: a killed job loses no more
 FILE = "train.parquet"
@@ -111,7 +112,7 @@ def run(options: GenerateOptions) -> None:
     """Writes the responses of one model."""
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
-    inputs = {"teacher": options.teacher, "tokens": options.tokens}
+    inputs = options.inputs()
     command_line.begin(options.out, options.job, inputs)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
@@ -122,7 +123,11 @@ def run(options: GenerateOptions) -> None:
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in files])
-        schemas.write(folder / FILE, whole.to_pydict(), schemas.TOKENS)
+        columns = whole.to_pydict()
+        if options.student_tokens is not None:
+            columns = in_student_tokens(columns, options.tokens, options.student_tokens)
+            log(f"{len(columns['example_id'])} of {whole.num_rows} texts in the students' tokens")
+        schemas.write(folder / FILE, columns, schemas.TOKENS)
         cost = sum((Cost(**chunk["cost"]) for chunk in facts), Cost())
         device, captures = device_name(model.device), replace(GRAPH_CAPTURES)
         job_cost = JobCost(cost, device, parameter_count(model), captures=captures)
@@ -133,6 +138,8 @@ def run(options: GenerateOptions) -> None:
             inputs,
             tokens=sum(chunk["tokens"] for chunk in facts),
             eos_share=sum(chunk["ended"] for chunk in facts) / whole.num_rows,
-            **vocabulary.manifest_entries(vocabulary.conventions_of_texts(options.tokens)),
+            **vocabulary.manifest_entries(
+                vocabulary.conventions_of_texts(options.student_tokens or options.tokens)
+            ),
         )
     ResumableParts(options.state, options.job, inputs).discard()

@@ -19,9 +19,11 @@ from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.evaluation import judgements, records
 from pipeline.evaluation.judge_endpoint import ServedJudge
 from pipeline.evaluation.judge_model import LocalJudge
+from pipeline.evaluation.judge_reward import RewardModel
 from pipeline.evaluation.judgements import Comparison
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
 from pipeline.models.language_model import default_device, load, load_tokenizer
+from pipeline.models.reward import load_reward_model
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.meter import Stopwatch
@@ -34,13 +36,15 @@ from pipeline.stages.options import JudgeOptions
 VERDICTS = "verdicts-*.parquet"  # a file for each judge, whose name stands for the star
 PART = "verdicts.parquet"
 
+AnyJudge = LocalJudge | ServedJudge | RewardModel
+
 
 @dataclass(frozen=True)
 class Bench:
     """A judge at work: what it is asked to look at, and what is finished of its answers."""
 
     settings: JudgeJob
-    judge: LocalJudge | ServedJudge
+    judge: AnyJudge
     parts: ResumableParts
 
     def judged(self, comparison: Comparison, name: str) -> tuple[pa.Table, pa.Table, Cost]:
@@ -57,8 +61,11 @@ class Bench:
 
     def _make(self, folder: Path, comparison: Comparison) -> Mapping[str, object]:
         watch, counter = Stopwatch(self.judge.device), self.judge.count()
-        questions, allowed = comparison.questions(self.settings.criteria)
-        verdicts = comparison.verdicts(self.judge.answers(questions, allowed))
+        if isinstance(self.judge, RewardModel):
+            answers = self.judge.answers(comparison.rows)
+        else:
+            answers = self.judge.answers(*comparison.questions(self.settings.criteria))
+        verdicts = comparison.verdicts(answers)
         _write(folder / PART, verdicts)
         return {"cost": asdict(watch.cost() + counter.as_teacher())}
 
@@ -68,8 +75,14 @@ def _write(path: Path, verdicts: pa.Table) -> None:
     schemas.write(path, columns, schemas.VERDICTS)
 
 
-def judge_of(options: JudgeOptions, settings: JudgeJob) -> LocalJudge | ServedJudge:
+def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
     """The judge: its model in memory, or the client of its endpoint."""
+    if settings.kind == "reward":
+        assert options.judge is not None
+        checksums.verify(options.judge, "model/*")
+        model = load_reward_model(options.judge / "model")
+        torch.nn.Module.to(model, default_device())  # in place
+        return RewardModel(settings.judge, model, load_tokenizer(options.judge))
     if options.judge is not None:
         model, tokenizer = load(options.judge, default_device()), load_tokenizer(options.judge)
         return LocalJudge(settings.judge, model, tokenizer, options.micro_batch_tokens)

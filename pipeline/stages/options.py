@@ -53,6 +53,16 @@ class TokenizeOptions:
 
 
 @dataclass(frozen=True)
+class AlignOptions:
+    """Finds the spans that texts share in two vocabularies; a text with other bytes is counted."""
+
+    job: JobFile
+    teacher_tokens: Annotated[Path, "tokens artifact in the teacher's own vocabulary"]
+    tokens: Tokens
+    out: Out
+
+
+@dataclass(frozen=True)
 class PrepareModelOptions:
     """Saves the model that training starts from as safetensors beside its tokenizer."""
 
@@ -81,6 +91,7 @@ class TrainOptions:
     )
     cache: Annotated[Path | None, "teacher cache, where the method reads one"] = None
     teacher: Annotated[Path | None, "live teacher, where the method asks one"] = None
+    alignment: Annotated[Path | None, "with a cache in another vocabulary: its alignment"] = None
     choice: Annotated[Path | None, "choice among trials, where settings are tuned"] = None
     may_diverge: Annotated[bool, "without finite losses, write all but the weights"] = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
@@ -94,6 +105,7 @@ class TrainOptions:
         """The given artifacts by role."""
         roles = {"start": self.start, "tokens": self.tokens}
         roles |= {"cache": self.cache, "teacher": self.teacher, "choice": self.choice}
+        roles |= {"alignment": self.alignment}
         roles |= {f"texts-{index}": path for index, path in enumerate(self.texts)}
         return {role: path for role, path in roles.items() if path is not None}
 
@@ -122,7 +134,16 @@ class GenerateOptions:
     tokens: Tokens
     state: State
     out: Out
+    student_tokens: Annotated[
+        Path | None, "tokens artifact of the students, where they have another vocabulary"
+    ] = None
     threads: Threads = 1
+
+    def inputs(self) -> dict[str, Path]:
+        """The given artifacts by role."""
+        roles = {"teacher": self.teacher, "tokens": self.tokens}
+        roles |= {"student_tokens": self.student_tokens} if self.student_tokens else {}
+        return roles
 
 
 @dataclass(frozen=True)
@@ -186,6 +207,9 @@ class EvaluateOptions:
     cache: Annotated[list[Path], "teacher caches for held-out measures"] = field(
         default_factory=list
     )
+    alignment: Annotated[list[Path], "alignments of caches in other vocabularies"] = field(
+        default_factory=list
+    )
     task: Annotated[list[Path], "task artifacts"] = field(default_factory=list)
     teacher: Annotated[list[Path], "teachers for measures of exposure bias"] = field(
         default_factory=list
@@ -196,7 +220,9 @@ class EvaluateOptions:
     def inputs(self) -> dict[str, Path]:
         """The given artifacts by role."""
         roles = {"model": self.model, "data": self.data, "tokens": self.tokens}
-        for role, paths in (("cache", self.cache), ("task", self.task), ("teacher", self.teacher)):
+        lists = {"cache": self.cache, "alignment": self.alignment}
+        lists |= {"task": self.task, "teacher": self.teacher}
+        for role, paths in lists.items():
             roles |= {f"{role}-{index}": path for index, path in enumerate(paths)}
         return roles
 
@@ -239,6 +265,7 @@ STAGES = {
     "prepare_data": PrepareDataOptions,
     "train_tokenizer": TrainTokenizerOptions,
     "tokenize": TokenizeOptions,
+    "align": AlignOptions,
     "prepare_model": PrepareModelOptions,
     "train": TrainOptions,
     "choose": ChooseOptions,

@@ -1,14 +1,22 @@
 """Gathers, splits and describes the examples of a source, or of a mixture."""
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data import docstrings, mixture, sources
-from pipeline.data.examples import Example, RawDataset, assign_ids, example_columns, prompt
-from pipeline.data.splits import Overlap, overlap, shuffled
+from pipeline.data.examples import (
+    Example,
+    Identified,
+    RawDataset,
+    assign_ids,
+    column_batches,
+    prompt,
+)
+from pipeline.data.splits import Overlap, first_shuffled, overlap
 from pipeline.runtime.progress import log
 from pipeline.settings.data import (
     AnyTemplate,
@@ -25,8 +33,6 @@ from pipeline.stages.options import PrepareDataOptions
 
 SHOWN = 10  # examples in the card
 NAMED = 5  # ids in a warning
-
-Identified = Sequence[tuple[str, Example]]
 
 
 def gather(settings: DataSettings) -> RawDataset:
@@ -73,9 +79,8 @@ def mixture_part(name: str, source: Source, settings: DataSettings) -> mixture.P
 
 def shared_with_train(splits: Mapping[str, Identified]) -> dict[str, Overlap]:
     """The overlap of each held-out split with the training split."""
-    train = [example for _, example in splits["train"]]
     return {
-        split: overlap([example for _, example in splits[split]], train)
+        split: overlap(splits[split].examples, splits["train"].examples)
         for split in ("validation", "test")
     }
 
@@ -87,7 +92,7 @@ def card(
     settings: DataSettings,
 ) -> dict[str, object]:
     """The data card: origin, sizes, lengths, overlap with training, and some examples."""
-    shown = shuffled(splits["train"], lambda row: row[0], f"{settings.seed} card")[:SHOWN]
+    shown = first_shuffled(splits["train"], lambda row: row[0], f"{settings.seed} card", SHOWN)
     return {
         **gathered.facts,
         "source": settings.examples.source,
@@ -127,20 +132,25 @@ def warn_of_shared(splits: Mapping[str, Identified], shared: Mapping[str, Overla
 
 def describe(rows: Identified, template: AnyTemplate) -> dict[str, object]:
     """Counts and lengths of one split."""
-    examples = [example for _, example in rows]
+    sources: Counter[str] = Counter()
+    prompts, responses = array("q"), array("q")
+    for example in rows.examples:
+        sources[example.source] += 1
+        prompts.append(len(prompt(example, template)))
+        responses.append(len(example.responses[0]))
     return {
-        "examples": len(examples),
-        "by_source": dict(Counter(example.source for example in examples)),
-        "prompt_characters": lengths([prompt(example, template) for example in examples]),
-        "response_characters": lengths([example.responses[0] for example in examples]),
+        "examples": len(rows),
+        "by_source": dict(sources),
+        "prompt_characters": lengths(prompts),
+        "response_characters": lengths(responses),
     }
 
 
-def lengths(texts: Sequence[str]) -> dict[str, float] | None:
-    """Characters of the texts: mean, median, 95th percentile and maximum; None without texts."""
-    if not texts:
+def lengths(characters: Sequence[int]) -> dict[str, float] | None:
+    """Characters of texts: mean, median, 95th percentile and maximum; None without texts."""
+    if not characters:
         return None
-    counts = sorted(map(len, texts))
+    counts = sorted(characters)
     return {
         "mean": round(sum(counts) / len(counts), 1),
         **{
@@ -164,7 +174,8 @@ def run(options: PrepareDataOptions) -> None:
         folder.mkdir()
         for split, rows in splits.items():
             path = folder / f"{split}.parquet"
-            schemas.write(path, example_columns(rows, settings.template), schemas.EXAMPLES)
+            batches = column_batches(rows, settings.template)
+            schemas.write_batches(path, batches, schemas.EXAMPLES)
         if gathered.plain:
             schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
         artifact.write_json(folder / "card.json", description)

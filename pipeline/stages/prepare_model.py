@@ -27,6 +27,7 @@ from pipeline.models.reconcile import (
     ignored_generation_settings,
     reconcile_tokenizer,
 )
+from pipeline.models.reward import load_reward_model
 from pipeline.runtime.progress import log
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from pipeline.stages import command_line
@@ -91,14 +92,19 @@ def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
 
     Descriptions come first: what can't be used is refused before its weights are downloaded.
     """
+    return from_folder(hub_folder(source), say)
+
+
+def hub_folder(source: HubModel) -> Path:
+    """The folder with a model of the hub, or a folder of that name."""
     if Path(source.name).is_dir():
-        return from_folder(Path(source.name), say)
+        return Path(source.name)
     folder = _download(source, DESCRIPTIONS)
     faults = [*foreign_files.description_faults(folder)] or foreign_files.family_faults(folder)
     for fault in faults:
         raise ValueError(f"{source.name}@{source.revision}: {fault}")
     _download(source, foreign_files.weight_names(folder))
-    return from_folder(folder, say)
+    return folder
 
 
 def _download(source: HubModel, names: list[str]) -> Path:
@@ -210,15 +216,28 @@ def _save_prepared(options: PrepareModelOptions, folder: Path, say: Say) -> str:
     """Prepares the model in a folder; returns the digest of its tokenizer."""
     settings = dict(options.job.settings)
     seed = TypeAdapter(int).validate_python(settings.pop("seed"))
+    is_reward_model = settings.pop("reward", False)
     source = TypeAdapter(Model).validate_python(settings)
     torch.manual_seed(seed)  # should a library draw any weight: the same bytes each time
     try:
+        if is_reward_model:
+            return _save_reward_model(source, folder)
         prepared = prepare(source, seed, options.tokenizer, options.base, say)
         return _save_and_check(prepared, folder, options.job.id, say)
     except ValueError as error:
         if isinstance(source, LayersOf):
             error.add_note(f"this is with {source.layers} of its layers: keep others, or all")
         raise
+
+
+def _save_reward_model(source: Model, folder: Path) -> str:
+    """Saves a reward model as it is; returns the digest of its tokenizer."""
+    assert isinstance(source, PathModel | HubModel)
+    original = Path(source.path) if isinstance(source, PathModel) else hub_folder(source)
+    load_reward_model(original).save_pretrained(folder)
+    tokenizer = read_tokenizer(original)
+    tokenizer.save_pretrained(folder)
+    return vocabulary.tokenizer_digest(tokenizer)
 
 
 def _save_and_check(prepared: ModelAndTokenizer, folder: Path, name: str, say: Say) -> str:

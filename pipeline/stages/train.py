@@ -35,6 +35,8 @@ from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.teacher_updates import build_update
+from pipeline.tokenizer_alignment.alignment import Alignment
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import checkpoint, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.loop import flush_metrics, train
@@ -57,6 +59,8 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     author = "teacher" if options.texts else "gold"
     sources = options.texts or [options.tokens]
     train_set = read_all_texts([source / "train.parquet" for source in sources], author)
+    if isinstance(teacher, AlignedTeacher):
+        train_set = teacher.alignment.of(train_set)
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
     update = None
     if method.update:
@@ -134,9 +138,14 @@ def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
 
 
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
+    if options.cache is not None and options.alignment is not None:
+        alignment = Alignment(options.alignment, ["train"])
+        alignment.check(options.tokens)
+        check_cache(options.cache, alignment.teacher_tokens)
+        return AlignedTeacher(open_cache(options.cache, ["train"]), alignment)
     if options.cache is not None:
         for source in options.texts or [options.tokens]:
-            check_cache(options.cache, source, size)
+            check_cache(options.cache, artifact.read_id(source), size)
         return open_cache(options.cache, ["train"])
     if options.teacher is None:
         return None

@@ -125,7 +125,7 @@ def run(options: VerifyCacheOptions) -> None:
             f"{folder} was made from {manifest['inputs']['teacher']}, not from {teacher} "
             f"({options.teacher}): give its own teacher"
         )
-    check_cache(folder, options.tokens, metadata.vocabulary)
+    check_cache(folder, artifact.read_id(options.tokens), metadata.vocabulary)
     vocabulary.check_teacher(options.teacher, options.tokens)
     settings = CacheJob.model_validate(manifest["settings"])
     texts = [

@@ -51,7 +51,7 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     taken_from = origin(source.name, source.revision)
     assert taken_from.commit is not None
     if source.split and source.split.endswith(TABLES):
-        return read_rows(_file(source.name, source.split, taken_from.commit)), taken_from
+        return list(read_rows(_file(source.name, source.split, taken_from.commit))), taken_from
     table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
     rows = [Row(f"{source.name}, row {number}", row) for number, row in enumerate(table, 1)]
     return rows, taken_from
@@ -66,7 +66,7 @@ def _from_web(url: str) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / url.rsplit("/", 1)[-1]
         path.write_bytes(content)
-        return read_rows(path)
+        return list(read_rows(path))
 
 
 def _file(name: str, file: str, commit: str) -> Path:

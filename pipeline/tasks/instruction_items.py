@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
-from pipeline.data.rows import Row, read_rows, to_examples
+from pipeline.data.rows import Row, read_rows, to_example
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
@@ -72,13 +72,11 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
         rows, origin = hub.rows(job.source)
     rows = [_with_text(row, job) for row in rows[: job.first]]
     try:
-        examples = to_examples(
-            rows,
-            job.columns,
-            job.task,
-            "refuse",
-            are_chats=isinstance(job.template, ChatTemplate),
-        )
+        are_chats = isinstance(job.template, ChatTemplate)
+        asked = [
+            to_example(row, job.columns, job.task, "refuse", are_chats=are_chats) for row in rows
+        ]
+        examples = [example for example in asked if example]
     except ValueError as error:
         key = f"evaluation.data.{job.task}"
         raise ValueError(str(error).replace("data.examples", key)) from None

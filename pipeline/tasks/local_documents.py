@@ -27,7 +27,7 @@ def read(
         ValueError: for files that can't be read so, or are not equally long.
     """
     first, *others = (Path(file) for file in files)
-    rows = _text_rows(first, text) if first.suffix in TEXTS else read_rows(first)
+    rows = _text_rows(first, text) if first.suffix in TEXTS else list(read_rows(first))
     for path in others:
         rows = _with_labels(rows, path)
     return map_columns(rows, columns)

@@ -235,8 +235,8 @@ def _shard_paths(folder: Path, names: Iterable[str], split: str) -> list[Path]:
     return paths
 
 
-def check_cache(folder: Path, texts: Path, vocabulary: int) -> None:
-    """Raises ValueError unless the cache was made from these texts in this vocabulary.
+def check_cache(folder: Path, texts: str, vocabulary: int | None = None) -> None:
+    """Raises ValueError unless the cache was made from the texts of this id, in this vocabulary.
 
     Its teacher is part of its id, so a cache of another teacher stands under a name not its own.
     """
@@ -246,13 +246,13 @@ def check_cache(folder: Path, texts: Path, vocabulary: int) -> None:
             f"{folder} holds {manifest['id']}, the signal of {manifest['inputs']['teacher']}; "
             "delete it and run again"
         )
-    made_from, wanted = manifest["inputs"]["tokens"], artifact.read_id(texts)
-    if made_from != wanted:
+    made_from = manifest["inputs"]["tokens"]
+    if made_from != texts:
         raise ValueError(
-            f"{folder} holds the teacher's signal for {made_from}, not for {wanted} ({texts}); "
+            f"{folder} holds the teacher's signal for {made_from}, not for {texts}; "
             "delete it and run again"
         )
-    if manifest["vocabulary"] != vocabulary:
+    if vocabulary is not None and manifest["vocabulary"] != vocabulary:
         raise ValueError(
             f"{folder} is over {manifest['vocabulary']} tokens, the student over {vocabulary}: "
             "teacher and student must share a vocabulary"

@@ -25,7 +25,8 @@ from pipeline.distributions.log_probs import (
     target_log_prob,
     target_only_support,
 )
-from pipeline.losses import AdaptiveLoss, Loss, StepStatisticLoss
+from pipeline.distributions.spans import in_spans, without_padding
+from pipeline.losses import AdaptiveLoss, Loss, SpanLoss, StepStatisticLoss
 from pipeline.models.dropout import seed_draws, training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
@@ -149,6 +150,9 @@ def mixed_token_losses(
     loss: Loss, gold_weight: float, teacher: TeacherSignal, logits: Logits, tokens: TokenContext
 ) -> PerToken:
     """The method's loss at each token in nats, mixed with cross entropy by `gold_weight`."""
+    if isinstance(loss, SpanLoss):
+        teacher, tokens = in_spans(teacher, tokens)
+        logits = without_padding(logits, tokens.spans)
     student = log_probs_on(logits, teacher.support)
     if isinstance(loss, StepStatisticLoss) and tokens.step_statistics is None:
         # these tokens are the whole step

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from pipeline.settings.experiment import Experiment
-from pipeline.settings.judge import GOLD
+from pipeline.settings.judge import GOLD, Judge
+from pipeline.settings.models import HubModel, PathModel
 from pipeline.tasks.definitions import tasks_with_responses
 from workflow.config.name_checks import ROW_KINDS
 
@@ -30,5 +31,21 @@ def faults(experiment: Experiment) -> Iterator[str]:
                 f"{key}.against = {judge.against!r}: it is no row of the tables; allowed: "
                 f"{', '.join(rows)}"
             )
-        if judge.kind == "rubric" and "against" in judge.model_fields_set:
-            yield f"{key}.against: a rubric rates each response alone; leave `against` out"
+        if judge.kind != "pairwise" and "against" in judge.model_fields_set:
+            yield f"{key}.against: {judge.kind} takes each response alone; leave `against` out"
+        if judge.kind == "reward":
+            yield from _reward_faults(experiment, key, judge)
+
+
+def _reward_faults(experiment: Experiment, key: str, judge: Judge) -> Iterator[str]:
+    """What a reward model can't be."""
+    source = experiment.models.get(judge.model)
+    if judge.endpoint is not None:
+        yield f"{key}.endpoint: a reward model is one of `models`; leave `endpoint` out"
+    elif source is not None and not isinstance(source, PathModel | HubModel):
+        yield (
+            f"{key}.model = {judge.model!r}: a reward model is saved in a folder or on the hub; "
+            f"allowed: a model of source path or hub, not {source.source}"
+        )
+    if "criteria" in judge.model_fields_set:
+        yield f"{key}.criteria: a reward model reads no criteria; leave them out"

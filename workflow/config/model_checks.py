@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
-from pipeline.models.foreign_files import family_faults, folder_faults
+from pipeline.models.foreign_files import family_faults, folder_faults, tokenizer_faults
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
@@ -84,7 +84,7 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         if not exists(model.path):
             yield f"{key}: there is no such folder"
         else:
-            faults = [*folder_faults(folder)] or family_faults(folder)
+            faults = [*folder_faults(folder)] or [*family_faults(folder), *tokenizer_faults(folder)]
             yield from (f"{key}: {fault}" for fault in faults)
 
 
@@ -94,22 +94,25 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
         yield from _trained_vocabulary_faults(experiment, experiment.tokenizer.vocabulary_size)
         return
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
-    for key, name in _used_models(experiment):
+    for key, name in _sharing_models(experiment):
         source = _vocabulary_source(experiment, name)
         if isinstance(source, PathModel) and (digest := _vocabulary_digest(Path(source.path))):
             first_with.setdefault(digest, f"{key} ({source.path})")
     if len(first_with) > 1:
         models = " and ".join(first_with.values())
-        yield f"{models} have different vocabularies; they must share one"
+        yield (
+            f"{models} have different vocabularies; they must share one, or a teacher have "
+            "`tokenizer: own`"
+        )
 
 
 def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[str]:
-    for key, name in _used_models(experiment):
+    for key, name in _sharing_models(experiment):
         if not isinstance(_vocabulary_source(experiment, name), Shape):
             yield (
                 f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
                 "teacher and student must share one: make it a shape, or leave `tokenizer` out and "
-                f"give the shapes `tokenizer_of: {name}`"
+                f"give the shapes `tokenizer_of: {name}`; or let a teacher have `tokenizer: own`"
             )
     cache = experiment.teacher_cache
     if cache.tier == "top_k" and cache.k > size:
@@ -126,6 +129,16 @@ def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
         (f"students.{role}.model", student.model) for role, student in experiment.students.items()
     ]
     return teachers + students
+
+
+def _sharing_models(experiment: Experiment) -> list[tuple[str, str]]:
+    """Those of them that share the students' vocabulary."""
+    own = {
+        f"teachers.{role}.model"
+        for role, teacher in experiment.teachers.items()
+        if teacher.tokenizer is not None
+    }
+    return [(key, name) for key, name in _used_models(experiment) if key not in own]
 
 
 def _vocabulary_source(experiment: Experiment, name: str) -> object:
@@ -216,12 +229,11 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
     teacher at the end of a text would be about a token that is not there, unless it is trained on
     these texts.
     """
-    if not experiment.local_teachers:
-        return
-    first, *others = experiment.local_teachers
-    untrained = [name for name in others if experiment.teachers[name].training is None]
+    sharing = [name for name, each in experiment.local_teachers.items() if each.tokenizer is None]
+    untrained = [name for name in sharing[1:] if experiment.teachers[name].training is None]
     if experiment.tokenizer is not None or not untrained:
         return
+    first = sharing[0]
     text_eos = _eos_ids(experiment, first)
     for name in untrained if text_eos else ():
         eos = _eos_ids(experiment, name)

@@ -9,7 +9,8 @@ from pipeline.settings.models import LayersOf, Shape
 
 # folders of results/ that hold no experiment
 FOLDERS = (
-    *("data", "tokenizers", "tokens", "tasks", "models", "starts", "teachers", "texts", "caches"),
+    *("data", "tokenizers", "tokens", "alignments", "tasks", "models", "starts", "teachers"),
+    *("texts", "caches"),
     *("students", "choices", "evals", "jobs", "logs", "benchmarks", "state", "sources", "damaged"),
     "published",
 )

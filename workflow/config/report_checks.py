@@ -15,6 +15,7 @@ RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is n
 OF_GENERATED_TEXT = ("rouge_l", "rouge_l_unicode")
 OF_EXPOSURE = ("excess_error_percent", "kl_on_own_text_nats", "kl_on_teacher_text_nats")
 OF_HELDOUT = RANKED[: RANKED.index("ece") + 1]
+OVER_SPANS = ("span_kl_nats_per_byte", "span_top1_agreement")
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
@@ -30,6 +31,9 @@ def faults(experiment: Experiment) -> Iterator[str]:
 
 def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iterator[str]:
     known = known_measures(experiment.evaluation) if keys else []
+    has_vocabularies = any(each.tokenizer for each in experiment.teachers.values())
+    if keys and has_vocabularies and "heldout" in experiment.evaluation.tasks:
+        known += [f"heldout/{metric}" for metric in ("bits_per_byte", *OVER_SPANS)]
     for index, key in enumerate(keys):
         if key in keys[:index]:
             yield f"{place}.{index}: {key!r} is listed twice"
@@ -78,7 +82,7 @@ def known_measures(evaluation: Evaluation) -> list[str]:
     of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
     for task in listed_tasks([name for name in tasks if name not in TEST_SPLIT_TASKS]):
         if not isinstance(task.definition, InstructionTask):
-            others = (*OF_HELDOUT, *OF_EXPOSURE, "correct", PASS_AT_K)
+            others = (*OF_HELDOUT, *OVER_SPANS, *OF_EXPOSURE, "correct", PASS_AT_K)
             metrics[task.name] = tuple(name for name in RANKED if name not in others)
         elif task.definition.scored_by == "answers":
             metrics[task.name] = of_answers

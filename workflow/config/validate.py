@@ -30,6 +30,7 @@ from workflow.config import (
     pydantic_errors,
     report_checks,
     task_checks,
+    tokenizer_checks,
     tuning_checks,
 )
 from workflow.config.config_file import ConfigError, key_of, value_faults
@@ -104,6 +105,8 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
         yield from _missing_input_faults(experiment, f"methods.{row}", method)
     yield from _training_faults(experiment)
     yield from _cache_faults(experiment, methods)
+    if not unknown:
+        yield from tokenizer_checks.faults(experiment, methods)
     yield from _grid_faults(experiment)
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)

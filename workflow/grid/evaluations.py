@@ -39,14 +39,15 @@ def of_model(
     tasks: Iterable[Artifact],
     teachers: Iterable[Artifact],
     template: AnyTemplate,
-    *others: tuple[str, Artifact],
+    per_byte: bool,
+    *others: tuple[str, Artifact | None],
 ) -> Artifact:
     """The evaluation of a checkpoint; teachers are read only where a task asks them."""
     asked = [*(("teacher", one) for one in teachers)] if EXPOSURE in settings.tasks else []
     return Artifact.of(
         "evals",
         model.name,
-        job(settings, template).model_dump(mode="json"),
+        job(settings, template, per_byte).model_dump(mode="json"),
         ("model", model),
         *(("task", one) for one in tasks),
         *asked,
@@ -54,7 +55,9 @@ def of_model(
     )
 
 
-def job(settings: Evaluation, template: AnyTemplate | None = None) -> EvaluationJob:
+def job(
+    settings: Evaluation, template: AnyTemplate | None = None, per_byte: bool = False
+) -> EvaluationJob:
     """What an evaluation job may know: of suites, their tasks; of chats, how lm-eval asks."""
     found = []
     for name in settings.tasks:
@@ -69,7 +72,9 @@ def job(settings: Evaluation, template: AnyTemplate | None = None) -> Evaluation
     is_plain = all(task.generation or task.name in TEST_SPLIT_TASKS for task in found)
     asked = None if is_plain or template is None else with_text(template)
     chat = asked if isinstance(asked, ChatTemplate) else None
-    return EvaluationJob(tasks=found, items=settings.items, seed=settings.seed, chat=chat)
+    return EvaluationJob(
+        tasks=found, items=settings.items, seed=settings.seed, chat=chat, per_byte=per_byte
+    )
 
 
 def _of_task(

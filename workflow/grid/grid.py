@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
 from pipeline.settings.experiment import Block, Experiment
 from pipeline.settings.judge import Judge
-from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.settings.models import LayersOf, Shape, Tokenizer
 from pipeline.settings.training import Precision
 from pipeline.settings.tuning import without_values
 from workflow.config.merging import merge
@@ -21,8 +20,9 @@ from workflow.config.validate import resolved_method
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell, StudentRun
-from workflow.grid.digests import of_examples, of_folder, with_text
-from workflow.grid.judgements import Rivals, judged
+from workflow.grid.digests import of_examples, with_text
+from workflow.grid.judgements import Rivals, judged, model_of_judge
+from workflow.grid.model_sources import settings_of
 from workflow.grid.relabelling import Half, last_texts
 from workflow.grid.teacher_outputs import cache_of, served_text
 from workflow.grid.tuning import choice_among, chosen_places, trials_of
@@ -61,18 +61,26 @@ class Grid:
     def evaluations(self) -> dict[Artifact, Artifact]:
         """The evaluation of each checkpoint: against every teacher that it is shown beside."""
         teachers: dict[Artifact, set[str]] = {}
+        tokens: dict[Artifact, Artifact] = {}
         for cell in self.cells:
             teachers.setdefault(cell.model, set()).add(cell.teacher)
-        written = {model: self._evaluation(model, names) for model, names in teachers.items()}
+            own = cell.teacher if cell.kind == "teacher" else None
+            tokens.setdefault(cell.model, self.tokens(own))
+        written = {
+            model: self._evaluation(model, names, tokens[model])
+            for model, names in teachers.items()
+        }
         rivals = Rivals(self.cells, written)
         return judged(self.experiment.evaluation, rivals, self._judging_inputs)
 
     def _judging_inputs(self, judge: Judge) -> list[tuple[str, Artifact]]:
         """What a judging job reads beside evaluations, by role."""
         data = ("data", self.data())
-        return [data] if judge.endpoint else [("judge", self.model(judge.model, seed=0)), data]
+        if judge.endpoint is not None:
+            return [data]
+        return [("judge", model_of_judge(judge, self.model(judge.model, seed=0))), data]
 
-    def _evaluation(self, model: Artifact, names: set[str]) -> Artifact:
+    def _evaluation(self, model: Artifact, names: set[str], tokens: Artifact) -> Artifact:
         teachers = sorted(names & self.experiment.local_teachers.keys())
         return evaluations.of_model(
             self.experiment.evaluation,
@@ -80,9 +88,11 @@ class Grid:
             self.tasks,
             [self.teacher(name) for name in teachers],
             self.experiment.data.template,
+            any(self.alignment(name) for name in self.experiment.teachers),
             ("data", self.data()),
-            ("tokens", self.tokens()),
+            ("tokens", tokens),
             *(("cache", self.signals(name)) for name in teachers),
+            *(("alignment", self.alignment(name)) for name in teachers if tokens == self.tokens()),
         )
 
     @cached_property
@@ -103,14 +113,6 @@ class Grid:
         trained = {trial for cell in self.cells for trial in trials_of(cell.model)}
         return frozenset(trained.difference(self.evaluations))
 
-    def flags(self, artifact: Artifact) -> list[str]:
-        """The flags of its job that its result does not depend on."""
-        if artifact in self.trials:
-            return ["--may-diverge"]
-        served = artifact.settings.get("served_model")
-        endpoints = dict(self.experiment.endpoints.values())
-        return ["--endpoint", endpoints[served].model_dump_json()] if served else []
-
     @cached_property
     def by_id(self) -> dict[str, Artifact]:
         """The same artifacts by id alone: a stage is a part of what the id is a digest of."""
@@ -126,80 +128,91 @@ class Grid:
         return Artifact.of("data", settings.examples.source, dump)
 
     @cache
-    def tokenizer(self) -> Artifact:
-        """The artifact with the tokenizer: trained on the data, or the first teacher's model.
+    def tokenizer(self, teacher: str | None = None) -> Artifact:
+        """The artifact with the students' tokenizer, or a teacher's where that has its own.
 
-        A model behind an endpoint has none here; without another teacher it is the first student's.
+        It is trained on the data, or a model's: the students' is that of the first model which
+        shares it, a teacher's if there is one at hand.
         """
-        tokenizer = self.experiment.tokenizer
-        if tokenizer is not None:
-            settings = tokenizer.model_dump(mode="json")
-            return Artifact.of("tokenizers", "bpe", settings, ("data", self.data()))
-        users = [*self.experiment.local_teachers.values(), *self.experiment.students.values()]
-        return self.model(users[0].model, seed=0)
+        own = self.experiment.teachers[teacher].tokenizer if teacher else None
+        if teacher and own == "own":
+            return self.model(self.experiment.teachers[teacher].model, seed=0)
+        trained = own or self.experiment.tokenizer
+        if isinstance(trained, Tokenizer):
+            settings = trained.model_dump(mode="json")
+            return Artifact.of("tokenizers", trained.kind, settings, ("data", self.data()))
+        local = self.experiment.local_teachers.values()
+        sharing = [each for each in local if each.tokenizer is None]
+        first = [*sharing, *self.experiment.students.values()][0]
+        return self.model(first.model, seed=0)
 
     @cache
-    def tokens(self) -> Artifact:
-        """The examples as token ids."""
+    def tokens(self, teacher: str | None = None) -> Artifact:
+        """The examples as token ids of the students, or of a teacher."""
         settings = self.experiment.tokens.model_dump(mode="json")
-        inputs = [("data", self.data()), ("tokenizer", self.tokenizer())]
+        inputs = [("data", self.data()), ("tokenizer", self.tokenizer(teacher))]
         return Artifact.of("tokens", self.data().name, settings, *inputs)
 
     @cache
-    def model(self, name: str, seed: int) -> Artifact:
-        """A model before training. Only fresh weights depend on a seed."""
+    def alignment(self, teacher: str) -> Artifact | None:
+        """The spans that a teacher's tokens share with the students'; None where they are equal."""
+        own, shared = self.tokens(teacher), self.tokens()
+        inputs = [("teacher_tokens", own), ("tokens", shared)]
+        return Artifact.of("alignments", teacher, {}, *inputs) if own != shared else None
+
+    @cache
+    def model(self, name: str, seed: int, tokenizer: Artifact | None = None) -> Artifact:
+        """A model before training. Only fresh weights depend on a seed, and may have a tokenizer.
+
+        Without one, a shape has that of the students, or of the model that it names.
+        """
         model = self.experiment.models[name]
-        settings = model.model_dump(mode="json") | {"seed": seed if isinstance(model, Shape) else 0}
-        base = None
-        if isinstance(model, LayersOf):
-            base = self.model(model.model, seed)
-            settings["model"] = "base"  # the input's role: its name is of this configuration alone
-            if isinstance(self.experiment.models[model.model], Shape):
-                settings["seed"] = seed
-        if isinstance(model, PathModel):
-            settings["digest"] = of_folder(Path(model.path))
-        tokenizer = None
-        if isinstance(model, Shape):
-            del settings["tokenizer_of"]  # the input says it
+        base = self.model(model.model, seed, tokenizer) if isinstance(model, LayersOf) else None
+        if isinstance(model, Shape) and tokenizer is None:
             named = model.tokenizer_of
             tokenizer = self.model(named, seed=0) if named else self.tokenizer()
-        return Artifact.of("models", name, settings, ("tokenizer", tokenizer), ("base", base))
+        read = tokenizer if isinstance(model, Shape) else None
+        settings = settings_of(self.experiment.models, name, seed)
+        return Artifact.of("models", name, settings, ("tokenizer", read), ("base", base))
 
     @cache
     def teacher(self, name: str) -> Artifact:
         """A fine-tuned teacher, or its model where it is not to be trained."""
         teacher = self.experiment.teachers[name]
-        model = self.model(teacher.model, self.experiment.seed)
+        trained = self.tokenizer(name) if isinstance(teacher.tokenizer, Tokenizer) else None
+        model = self.model(teacher.model, self.experiment.seed, trained)
         if teacher.training is None:
             return model
         settings = self._training(resolve(FINE_TUNING, {}), self.experiment.seed, teacher.training)
-        inputs = [("start", model), ("tokens", self.tokens())]
+        inputs = [("start", model), ("tokens", self.tokens(name))]
         return Artifact.of("teachers", name, settings, *inputs)
 
     @cache
     def text(self, teacher: str) -> Artifact:
         """A teacher's responses to the training prompts."""
         if teacher in self.experiment.local_teachers:
-            return self._generated(teacher, self.teacher(teacher))
+            return self._generated(teacher, self.teacher(teacher), self.tokens(teacher))
         return self._served(teacher, teacher)
 
     def _served(self, name: str, teacher: str, **part: str) -> Artifact:
-        settings = served_text(self.experiment, teacher) | part
-        inputs = [("data", self.data()), ("tokens", self.tokens())]
-        return Artifact.of("texts", name, settings, *inputs)
+        inputs = self.data(), self.tokens()
+        return served_text(self.experiment, teacher, name, inputs, **part)
 
     def _teacher_half(self, teacher: str, half: Half) -> Artifact:
         if teacher in self.experiment.local_teachers:
-            return self._half_text(self.teacher(teacher), half)
+            return self._half_text(self.teacher(teacher), half, teacher)
         return self._served(f"{teacher}.{half}", teacher, half=half)
 
-    def _half_text(self, model: Artifact, half: Half) -> Artifact:
-        return self._generated(f"{model.name}.{half}", model, half=half)
+    def _half_text(self, model: Artifact, half: Half, teacher: str | None = None) -> Artifact:
+        return self._generated(f"{model.name}.{half}", model, self.tokens(teacher), half=half)
 
-    def _generated(self, name: str, model: Artifact, **part: str) -> Artifact:
+    def _generated(self, name: str, model: Artifact, own: Artifact, **part: str) -> Artifact:
+        """What a model writes in its own tokens, in those of the students."""
         settings = self.experiment.teacher_text.model_dump(mode="json") | part
-        inputs = [("teacher", model), ("tokens", self.tokens())]
-        return Artifact.of("texts", name, settings, *inputs)
+        shared = self.tokens()
+        inputs = [("teacher", model), ("tokens", own)]
+        rewritten = ("student_tokens", shared if own != shared else None)
+        return Artifact.of("texts", name, settings, *inputs, rewritten)
 
     @cache
     def signals(
@@ -217,7 +230,7 @@ class Grid:
             self.experiment,
             teacher,
             self.teacher(teacher),
-            self.text(teacher) if own_text else self.tokens(),
+            self.text(teacher) if own_text else self.tokens(teacher),
             own_text=own_text,
             draws=draws,
             precision=precision or self.experiment.training.precision,
@@ -283,6 +296,7 @@ class Grid:
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached),
+            ("alignment", self.alignment(run.teacher) if cached else None),
             ("teacher", live),
             ("choice", chosen),
         )

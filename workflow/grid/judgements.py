@@ -97,3 +97,10 @@ def _served(judge: Judge) -> dict[str, Any]:
         return {}
     served = {"served_model": judge.model, "api": judge.endpoint.api}
     return {**served, "answer_tokens": judge.answer_tokens}
+
+
+def model_of_judge(judge: Judge, model: Artifact) -> Artifact:
+    """The artifact of a judge's model; a reward model is prepared as it is."""
+    if judge.kind != "reward":
+        return model
+    return Artifact.of("models", model.name, model.settings | {"reward": True})

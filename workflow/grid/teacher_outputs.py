@@ -1,7 +1,5 @@
 """What a teacher gives its students, as artifacts: texts, and caches of its distributions."""
 
-from typing import Any
-
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.training import Precision
 from workflow.grid.artifact import Artifact
@@ -29,12 +27,19 @@ def cache_of(
     return Artifact.of("caches", name, settings, ("teacher", teacher), ("tokens", tokens))
 
 
-def served_text(experiment: Experiment, name: str) -> dict[str, Any]:
-    """The settings of a job that asks a teacher behind an endpoint for text.
+def served_text(
+    experiment: Experiment,
+    teacher: str,
+    name: str,
+    data_and_tokens: tuple[Artifact, Artifact],
+    **part: str,
+) -> Artifact:
+    """The text of a teacher behind an endpoint.
 
-    Its address is none of them: the same model at another address writes the same.
+    Its address is no part of the settings: the same model at another address writes the same.
     """
-    teacher = experiment.teachers[name]
-    assert teacher.endpoint is not None
-    served = {"served_model": teacher.model, "api": teacher.endpoint.api}
-    return experiment.teacher_text.model_dump(mode="json") | served
+    data, tokens = data_and_tokens
+    served, endpoint = experiment.endpoints[f"teachers.{teacher}"]
+    settings = experiment.teacher_text.model_dump(mode="json") | part
+    settings |= {"served_model": served, "api": endpoint.api}
+    return Artifact.of("texts", name, settings, ("data", data), ("tokens", tokens))

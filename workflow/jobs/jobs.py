@@ -20,6 +20,7 @@ from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files, source_hash
 from workflow.jobs.condition import Condition, State, condition, read_manifest
+from workflow.jobs.flags import flags_of
 from workflow.jobs.job_files import Wildcards
 from workflow.jobs.stage_modules import REPORT, modules_of, stage_of
 
@@ -33,6 +34,7 @@ REPORTED = (
     "texts",
     "caches",
     "tokens",
+    "alignments",
     "data",
 )
 OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time
@@ -106,7 +108,7 @@ class Jobs:
             "id": artifact.id,
             "code": self.code(artifact),
             "settings": artifact.settings,
-            **({"flags": flags} if (flags := self.grid.flags(artifact)) else {}),
+            **({"flags": flags} if (flags := flags_of(self.grid, artifact)) else {}),
         }
 
     def digest(self, wildcards: Wildcards) -> str:

@@ -10,6 +10,7 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "data": "prepare_data",
     "tokenizers": "train_tokenizer",
     "tokens": "tokenize",
+    "alignments": "align",
     "models": "prepare_model",
     "teachers": "train",
     "starts": "train",

@@ -7,7 +7,7 @@ from workflow.config import load, name_checks
 from workflow.grid.grid import Grid
 from workflow.launch import run_lock
 from workflow.launch.snakemake_process import environment
-from workflow.jobs import keys
+from workflow.jobs import flags
 from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
 from workflow.resources.requests import ResourceRequests, refuse
@@ -32,7 +32,7 @@ def ignores_code_changes():
 def targets(wildcards):
     """All that the experiment is for; asked for before any job, so that it may be refused here."""
     refuse(JOBS.grid, REQUESTS.machine, JOBS.unfinished)
-    keys.refuse_missing(JOBS.grid, JOBS.unfinished)
+    flags.refuse_missing_keys(JOBS.grid, JOBS.unfinished)
     return JOBS.targets(wildcards)
 
 

@@ -39,6 +39,15 @@ use rule tokenizer as tokens with:
         "results/benchmarks/tokens/{id}.tsv"
 
 
+use rule tokenizer as alignment with:
+    output:
+        directory("results/alignments/{id}"),
+    log:
+        "results/logs/alignments/{id}.log",
+    benchmark:
+        "results/benchmarks/alignments/{id}.tsv"
+
+
 use rule tokenizer as model with:
     output:
         directory("results/models/{id}"),

@@ -52,6 +52,8 @@ METRICS = (
     Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative_to_teacher=True),
     Metric("entropy_gap_nats", "Entropy gap to teacher", "nats/token", None, 3, True, signed=True),
     Metric("ece", "Calibration error", "share", False, 3),
+    Metric("span_kl_nats_per_byte", "KL of spans to teacher", "nats/byte", False, 4, True),
+    Metric("span_top1_agreement", "Agreement where spans begin", "share", True, 3, True),
     Metric("excess_error_percent", "Excess error on own text", "%", False, 1, True, signed=True),
     Metric(
         "kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative_to_teacher=True
@@ -84,6 +86,7 @@ METRICS = (
     Metric("judge_win", "Win rate", "0-100", True, 1),
     Metric("judge_win_length_controlled", "Win rate, length-controlled", "0-100", True, 1),
     Metric("judge_score", "Judge's rating", "1-10", True, 2),
+    Metric("judge_reward", "Reward", "reward", True, 3, signed=True),
     Metric("judge_disagreement", "Judge's orders disagree", "share", None, 3),
     Metric("judge_first", "Judge prefers the first", "share", None, 3),
     Metric("judge_unread", "Judge's unread answers", "share", None, 3),

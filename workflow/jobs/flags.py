@@ -1,4 +1,4 @@
-"""The keys of endpoints, looked for before any job."""
+"""Flags of jobs that their results do not depend on, and the keys that endpoints need."""
 
 import sys
 from collections.abc import Iterable
@@ -8,7 +8,16 @@ from workflow.grid.grid import Grid
 from workflow.jobs.stage_modules import SERVED
 
 
-def refuse_missing(grid: Grid, artifacts: Iterable[Artifact]) -> None:
+def flags_of(grid: Grid, artifact: Artifact) -> list[str]:
+    """The flags of an artifact's job."""
+    if artifact in grid.trials:
+        return ["--may-diverge"]
+    served = artifact.settings.get(SERVED)
+    endpoints = dict(grid.experiment.endpoints.values())
+    return ["--endpoint", endpoints[served].model_dump_json()] if served else []
+
+
+def refuse_missing_keys(grid: Grid, artifacts: Iterable[Artifact]) -> None:
     """Ends the process, with a line for each fault, where a job would lack its key."""
     served = {artifact.settings.get(SERVED) for artifact in artifacts}
     faults = []

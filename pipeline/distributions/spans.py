@@ -1,0 +1,95 @@
+"""Teacher and student on the same text in tokens of different vocabularies: spans that both share.
+
+A span holds one token or more of each; the spans of a text follow each other without a gap. Where
+teacher and student share a vocabulary, every token is a span.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pipeline.distributions.log_probs import Logits, PerToken, Support, TeacherSignal, TokenContext
+
+TeacherLogProbs = Float[Tensor, "teacher_tokens teacher_support"]
+PerTeacherToken = Float[Tensor, " teacher_tokens"]
+PerSpan = Float[Tensor, " spans"]
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """Two vocabularies without the columns that pad a model's head."""
+
+    shared: Int[Tensor, " teacher_vocabulary"]  # the student's token of the same bytes; -1: none
+    teacher_begins_word: Bool[Tensor, " teacher_vocabulary"]  # or is white space, or a special one
+    student_begins_word: Bool[Tensor, " student_vocabulary"]
+
+    def to(self, device: torch.device) -> "Vocabularies":
+        """The same on a device."""
+        return Vocabularies(
+            self.shared.to(device),
+            self.teacher_begins_word.to(device),
+            self.student_begins_word.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The spans of some whole texts, one text after the other, and what the teacher has there."""
+
+    of_teacher: Int[Tensor, " teacher_tokens"]  # index of the span that a token is in
+    of_student: Int[Tensor, " tokens"]
+    teacher_first: Int[Tensor, " spans"]  # first token of each span
+    student_first: Int[Tensor, " spans"]
+    student_last: Int[Tensor, " spans"]
+    teacher_target: Int[Tensor, " teacher_tokens"]  # column of the text's own token
+    teacher_ids: Int[Tensor, "teacher_tokens k"] | None  # None: all tokens
+    vocabularies: Vocabularies | None  # None: teacher and student share one
+
+    def teacher_sums(self, values: PerTeacherToken) -> PerSpan:
+        """The sum over the teacher's tokens of each span."""
+        return _sums(values, self.of_teacher, self.teacher_first)
+
+    def student_sums(self, values: PerToken) -> PerSpan:
+        """The sum over the student's tokens of each span."""
+        return _sums(values, self.of_student, self.student_first)
+
+    def at_last_tokens(self, values: PerSpan) -> PerToken:
+        """The value of each span at its last token, and zero at the others.
+
+        So a loss is a sum over spans, and its mean over the student's tokens doesn't count a span
+        once for each of them.
+        """
+        return values.new_zeros(len(self.of_student)).index_copy(0, self.student_last, values)
+
+    def ends_text(self, tokens: TokenContext) -> Bool[Tensor, " spans"]:
+        """Whether a span is the last one of its text."""
+        text = tokens.sequence[self.student_first]
+        return torch.cat([text[1:] != text[:-1], torch.ones_like(text[:1], dtype=torch.bool)])
+
+
+def _sums(values: Tensor, index: Tensor, like: Tensor) -> Tensor:
+    return values.new_zeros(len(like)).index_add(0, index, values)
+
+
+def without_padding(
+    logits: Logits, spans: Spans | None
+) -> Float[Tensor, "tokens known_vocabulary"]:
+    """The logits of the student's tokens, without columns that no token of its vocabulary has."""
+    if spans is None or spans.vocabularies is None:
+        return logits
+    return logits[:, : len(spans.vocabularies.student_begins_word)]
+
+
+def in_spans(signal: TeacherSignal, tokens: TokenContext) -> tuple[TeacherSignal, TokenContext]:
+    """The signal and the tokens with the spans of both, the student on its whole vocabulary."""
+    if signal.spans is not None:
+        return signal, replace(tokens, spans=signal.spans)
+    support, every = signal.support, torch.arange(len(tokens.target), device=tokens.target.device)
+    next_ids = support.target
+    if support.ids is not None:
+        next_ids = support.ids.gather(-1, support.target[:, None])[:, 0]
+    spans = Spans(every, every, every, every, every, support.target, support.ids, None)
+    whole = replace(signal, support=Support(target=next_ids), spans=spans)
+    return whole, replace(tokens, target=next_ids, dense=True, spans=spans)

@@ -1,0 +1,41 @@
+"""A reward model as a judge: a number for each response."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipeline.evaluation.judge_prompts import Answer
+from pipeline.models.reward import reward
+from pipeline.runtime.costs import ModelCounter
+from pipeline.runtime.progress import ProgressLog
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A sequence classifier with one label, and its tokenizer."""
+
+    name: str  # of the judge in the configuration
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.model.device
+
+    def count(self) -> ModelCounter:
+        """The work of the model, for which there is no formula."""
+        return ModelCounter(flops=None)
+
+    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """The rewards of the responses in rows of OUTPUTS, as texts."""
+        answers, progress = [], ProgressLog(self.name, len(rows), "responses")
+        for row in rows:
+            value = repr(reward(self.model, self.tokenizer, row["prompt"], row["output"]))
+            answers.append(Answer(value, value, nan))
+            progress.step(1)
+        return answers

@@ -1,0 +1,85 @@
+"""ULD: sorted probabilities, whatever tokens they are of.
+
+N. Boizard, K. El Haddad, C. Hudelot, P. Colombo, 2024. Towards Cross-Tokenizer Distillation: the
+Universal Logit Distillation Loss for LLMs. arXiv:2402.12030; details from their repository
+(Nicolas-BZRD/llm-recipes): cross entropy + 1.5 ULD, positions of a text paired by their index, so
+that rows drift apart where tokens differ in length. `aligned` is ours: it pairs the rows in which
+spans begin, where both models have read the same text. It is blind to which token has which
+probability.
+
+Departure: a mean over the tokens of the step, where theirs is over the positions that a text has on
+both sides. On a sparse support all tokens beyond the top K - 1 are one value, which bounds the loss
+from below.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.distributions.spans import Spans, TeacherLogProbs
+
+Sorted = Float[Tensor, "rows ranks"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Σ_k |p_(k) - q_(k)| over ranks k, p and q each sorted."""
+
+    over_spans = True
+    on_sparse_support = "lower"
+
+    aligned: bool = False
+
+    def __call__(
+        self, teacher: TeacherLogProbs, student: LogProbs, tokens: TokenContext
+    ) -> PerToken:
+        spans = tokens.spans
+        assert spans is not None
+        if self.aligned:
+            pairs = _apart(teacher[spans.teacher_first], student[spans.student_first], spans)
+            return spans.at_last_tokens(pairs)
+        rows, is_paired = _same_index(spans, tokens)
+        return _apart(teacher[rows], student, spans).where(is_paired, 0)
+
+
+def _same_index(
+    spans: Spans, tokens: TokenContext
+) -> tuple[Int[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
+    """The teacher's token of the same index in the text, and whether there is one."""
+    text = tokens.sequence - tokens.sequence[0]
+    teacher_text = text[spans.student_first][spans.of_teacher]
+    lengths = torch.zeros_like(tokens.lengths).index_add(
+        0, teacher_text, torch.ones_like(teacher_text)
+    )
+    starts = tokens.lengths.cumsum(0) - tokens.lengths
+    index = torch.arange(len(text), device=text.device) - starts[text]
+    rows = (lengths.cumsum(0) - lengths)[text] + index
+    return rows.clamp(max=len(teacher_text) - 1), index < lengths[text]
+
+
+def _apart(teacher: Tensor, student: Tensor, spans: Spans) -> Float[Tensor, " rows"]:
+    p, q = teacher.exp(), student.exp()
+    if spans.teacher_ids is None or p.shape[-1] == spans.teacher_ids.shape[-1]:
+        p, q = p.sort(descending=True).values, q.sort(descending=True).values
+        width = max(p.shape[-1], q.shape[-1])
+        return (_padded(p, width) - _padded(q, width)).abs().sum(-1)
+    # of K stored tokens, the text's own one among them, K - 1 are sure to be the top ones
+    sure = p.shape[-1] - 2
+    p, q = _with_rest(p[:, :-1].topk(sure).values), _top_with_rest(q, sure)
+    return (p - q).abs().sum(-1)
+
+
+def _padded(values: Sorted, width: int) -> Float[Tensor, "rows width"]:
+    return pad(values, (0, width - values.shape[-1]))
+
+
+def _top_with_rest(values: Tensor, count: int) -> Sorted:
+    return _with_rest(_padded(values.topk(min(count, values.shape[-1])).values, count))
+
+
+def _with_rest(values: Sorted) -> Float[Tensor, "rows outcomes"]:
+    return torch.cat([values, 1 - values.sum(-1, keepdim=True)], dim=-1)

@@ -1,0 +1,112 @@
+"""A teacher of another vocabulary: it reads a batch's texts in tokens of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.nn.functional import pad
+
+from pipeline.data.batch import Batch, collate, texts_in
+from pipeline.distributions.log_probs import (
+    Support,
+    TeacherDistributions,
+    TeacherSignal,
+)
+from pipeline.distributions.spans import Spans, Vocabularies
+from pipeline.models.teacher import Teacher
+from pipeline.runtime.costs import ModelCounter
+from pipeline.runtime.transfer import to_device
+from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
+
+
+@dataclass(frozen=True)
+class AlignedTeacher:
+    """A teacher that reads texts in its own vocabulary, and their alignment."""
+
+    teacher: Teacher
+    alignment: Alignment
+
+    def signal(self, batch: Batch) -> TeacherSignal:
+        """The teacher's distributions at its own tokens, and the spans that these are in."""
+        texts = [self.alignment.texts[text.example_id] for text in batch.texts]
+        device = batch.next_ids.device
+        own = self.teacher.signal(collate([text.teacher for text in texts], device))
+        aligned = AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
+        return replace(aligned.chunk(slice(None)), top_ids=own.top_ids)
+
+    def distributions(self, batch: Batch) -> "AlignedDistributions":
+        """The same, to be computed chunk by chunk."""
+        texts = [self.alignment.texts[text.example_id] for text in batch.texts]
+        device = batch.next_ids.device
+        own = self.teacher.distributions(collate([text.teacher for text in texts], device))
+        return AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
+
+    def count(self) -> ModelCounter:
+        """The teacher's work from now on."""
+        return self.teacher.count()
+
+
+@dataclass(frozen=True)
+class AlignedDistributions:
+    """A teacher's distributions on a batch of the student's, text by text."""
+
+    teacher: TeacherDistributions  # on its own tokens of the same texts
+    batch: Batch
+    texts: Sequence[AlignedText]
+    vocabularies: Vocabularies
+
+    def chunk(self, rows: slice) -> TeacherSignal:
+        """The distributions on the texts that the student's tokens in `rows` are of."""
+        chosen = texts_in(self.batch, rows)
+        ends = [0, *accumulate(text.teacher.target_count for text in self.texts)]
+        first, last = ends[chosen.start], ends[chosen.stop]
+        signal = _without_padding(self.teacher.chunk(slice(first, last)), self.vocabularies)
+        spans = _spans(self.texts[chosen], signal, self.vocabularies)
+        return TeacherSignal(
+            signal.log_probs, Support(target=self.batch.next_ids[rows]), spans=spans
+        )
+
+
+def _without_padding(signal: TeacherSignal, vocabularies: Vocabularies) -> TeacherSignal:
+    """The distributions over tokens of the vocabulary, without columns that pad a head."""
+    size, ids, columns = len(vocabularies.shared), signal.support.ids, signal.log_probs.shape[-1]
+    if ids is None:
+        is_padding = torch.arange(columns, device=signal.log_probs.device) >= size
+    else:
+        is_padding = pad(ids >= size, (0, columns - ids.shape[-1]))
+    kept = signal.log_probs.masked_fill(is_padding, -torch.inf)
+    return replace(signal, log_probs=kept - kept.logsumexp(-1, keepdim=True))
+
+
+def _spans(
+    texts: Sequence[AlignedText], signal: TeacherSignal, vocabularies: Vocabularies
+) -> Spans:
+    device = signal.log_probs.device
+    teacher = _joined([text.ends.teacher for text in texts])
+    student = _joined([text.ends.student for text in texts])
+    tensors = (_span_of(teacher), _span_of(student), _first(teacher), _first(student), student - 1)
+    return Spans(
+        *(to_device(torch.from_numpy(values), device) for values in tensors),
+        teacher_target=signal.support.target,
+        teacher_ids=signal.support.ids,
+        vocabularies=vocabularies,
+    )
+
+
+def _joined(ends: Sequence[Sequence[int]]) -> Int[np.ndarray, " spans"]:
+    """The ends of the spans of all texts, counted from the first token of the first text."""
+    before = [0, *accumulate(of_text[-1] for of_text in ends)]
+    shifted = [np.array(each) + first for each, first in zip(ends, before, strict=False)]
+    return np.concatenate(shifted)
+
+
+def _first(ends: Int[np.ndarray, " spans"]) -> Int[np.ndarray, " spans"]:
+    return np.concatenate([[0], ends[:-1]])
+
+
+def _span_of(ends: Int[np.ndarray, " spans"]) -> Int[np.ndarray, " tokens"]:
+    """The span of each token."""
+    return np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))

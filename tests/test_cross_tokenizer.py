@@ -1,0 +1,234 @@
+"""A teacher of another vocabulary: from the configuration to training and measures."""
+
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from snaking import TINY, edited
+from tokenizer_pairs import byte_level_bpe, unigram
+
+from pipeline.data.batch import Text
+from pipeline.distributions.spans import Vocabularies
+from pipeline.evaluation import over_bytes
+from pipeline.losses import build_loss
+from pipeline.methods.catalogue import METHODS
+from pipeline.models.teacher import LiveTeacher
+from pipeline.stages.align import aligned
+from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
+from pipeline.tokenizer_alignment.spans import align
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
+from pipeline.tokenizer_alignment.token_bytes import token_bytes
+from pipeline.tokenizer_alignment.vocabularies import begins_word, shared_ids
+from pipeline.training.loop import train
+from workflow.config.config_file import ConfigError
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+
+UNIGRAM = {"kind": "unigram", "vocabulary_size": 302}
+FOREIGN = {"model": "wide", "tokenizer": UNIGRAM, "training": {"steps": 120}}
+ABLE = {name: None for name, method in METHODS.items() if method.vocabulary_fault is None}
+RESPONSES = ["the sum of 2 arrays", "naïve 猫 🙂", "returns\n\n  capitalize", "a", "1234567 getpid"]
+
+
+@pytest.fixture
+def experiment(examples: Path) -> dict[str, Any]:
+    """A tiny experiment with a teacher of the students' vocabulary, and one of another."""
+    changes = {"teachers.foreign": FOREIGN, "methods": {"forward_kl": None} | ABLE}
+    grid = [{"teachers": ["large"]}, {"teachers": ["foreign"], "methods": list(ABLE)}]
+    return edited(TINY, {"data.examples.train": str(examples), **changes, "grid": grid})
+
+
+def faults(config: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as raised:
+        validate(config)
+    return str(raised.value)
+
+
+def test_methods_that_need_no_common_tokens_are_able() -> None:
+    assert {"sft", "seqkd", "uld", "uld_aligned", "alm"} <= set(ABLE)
+    assert not {"forward_kl", "gkd", "skd", "minillm"} & set(ABLE)
+
+
+def test_a_method_that_needs_common_tokens_is_refused_and_those_that_can_are_named(
+    experiment: dict[str, Any],
+) -> None:
+    config = edited(experiment, {"grid": [{"seeds": [1]}]})
+    (fault,) = faults(config).splitlines()
+    assert fault.startswith("methods.forward_kl: teacher foreign has a vocabulary of its own, and ")
+    assert fault.endswith(f"allowed: {', '.join(ABLE)}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"teachers.foreign.tokenizer": "own"},
+            "teachers.foreign.tokenizer = 'own': model wide is",
+        ),
+        ({"methods.alm": {"teacher": "live"}}, "methods.alm: .* is read from its cache, on gold"),
+        ({"evaluation.tasks": ["heldout", "exposure"]}, "exposure: teacher foreign has a vocab"),
+        ({"teacher_cache.k": 310}, "k = 310: teachers.foreign.tokenizer.vocabulary_size is only"),
+    ],
+)
+def test_what_such_a_teacher_cannot_is_refused(
+    experiment: dict[str, Any], changes: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        validate(edited(experiment, changes))
+
+
+def test_teacher_and_students_read_the_texts_in_tokens_of_their_own(
+    experiment: dict[str, Any],
+) -> None:
+    grid = Grid(validate(experiment))
+    student = grid.student("alm", "small", "foreign", 1)
+    roles = dict(student.inputs)
+    assert roles["tokens"] == grid.tokens()
+    assert dict(roles["cache"].inputs)["tokens"] == grid.tokens("foreign") != grid.tokens()
+    assert dict(roles["alignment"].inputs) == {
+        "teacher_tokens": grid.tokens("foreign"),
+        "tokens": grid.tokens(),
+    }
+    text = dict(grid.student("seqkd", "small", "foreign", 1).inputs)["texts"]
+    assert dict(text.inputs)["student_tokens"] == grid.tokens()
+    teacher = grid.teacher("foreign")
+    evaluated = dict(grid.evaluations[teacher].inputs)
+    assert evaluated["tokens"] == grid.tokens("foreign")
+    assert "alignment" not in evaluated
+
+
+def test_no_id_moves_without_such_a_teacher(experiment: dict[str, Any]) -> None:
+    plain = edited(experiment, {"teachers": TINY["teachers"], "grid": [{"seeds": [1]}]})
+    alone, both = Grid(validate(plain)), Grid(validate(experiment))
+    for method in ("sft", "forward_kl", "uld"):
+        student = (method, "small", "large", 1)
+        assert alone.student(*student) == both.student(*student)
+    assert not any(each.stage == "alignments" for each in alone.artifacts.values())
+    assert alone.alignment("large") is None
+
+
+@cache
+def texts(kind) -> list[Text]:
+    tokenizer = kind()
+    return [
+        Text(
+            f"text-{number}",
+            tokenizer.encode("def f:\n", add_special_tokens=False),
+            [*tokenizer.encode(response, add_special_tokens=False), tokenizer.eos_token_id],
+        )
+        for number, response in enumerate(RESPONSES)
+    ]
+
+
+class Aligned(Alignment):
+    """The alignment of these texts, in memory."""
+
+    teacher_bytes = token_bytes(unigram())
+    student_bytes = token_bytes(byte_level_bpe())
+
+    def __init__(self) -> None:
+        mine, yours = self.teacher_bytes, self.student_bytes
+        self.__dict__["texts"] = {
+            own.example_id: AlignedText(own, ends)
+            for own, text in zip(texts(unigram), texts(byte_level_bpe), strict=True)
+            if (
+                ends := align(
+                    [mine[i] for i in own.response_ids], [yours[i] for i in text.response_ids]
+                )
+            )
+        }
+        shared = shared_ids(mine, yours, unigram().eos_token_id, byte_level_bpe().eos_token_id)
+        self.__dict__["vocabularies"] = Vocabularies(
+            torch.tensor(shared), torch.tensor(begins_word(mine)), torch.tensor(begins_word(yours))
+        )
+
+
+def foreign_teacher() -> AlignedTeacher:
+    model = tiny.llama(seed=1, vocabulary=len(Aligned.teacher_bytes) + 6)
+    return AlignedTeacher(LiveTeacher(model), Aligned())
+
+
+def test_texts_that_are_the_same_are_aligned_and_others_counted() -> None:
+    own, shared = texts(unigram), texts(byte_level_bpe)
+    other = replace(own[0], response_ids=own[1].response_ids)
+    rows, counts = aligned([other, *own[1:4]], shared, Aligned.teacher_bytes, Aligned.student_bytes)
+    assert [row["example_id"] for row in rows] == ["text-1", "text-2", "text-3"]
+    assert counts["other_bytes"] == counts["too_long_for_teacher"] == 1
+    assert counts["aligned"] == 3
+    assert counts["bytes"] == sum(len(text.encode()) for text in RESPONSES[1:4])
+    assert counts["one_to_one_spans"] < counts["spans"] < counts["student_tokens"]
+
+
+def test_shared_tokens_have_the_same_bytes_and_eos_is_eos() -> None:
+    shared = Aligned().vocabularies.shared.tolist()
+    pairs = [(mine, yours) for mine, yours in enumerate(shared) if yours >= 0]
+    eos = (unigram().eos_token_id, byte_level_bpe().eos_token_id)
+    assert eos in pairs
+    assert len({yours for _, yours in pairs}) == len(pairs) > 100
+    for mine, yours in (pair for pair in pairs if pair != eos):
+        assert Aligned.teacher_bytes[mine] == Aligned.student_bytes[yours] != b""
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings"), [("uld", {}), ("uld", {"aligned": True}), ("alm", {})]
+)
+def test_a_student_learns_from_a_teacher_of_another_vocabulary(
+    loss: str, settings: dict[str, Any]
+) -> None:
+    shared = texts(byte_level_bpe)
+    run = tiny.run(build_loss(loss, settings), steps=8)
+    training = run.settings.training.model_copy(update={"batch_size": len(shared)})
+    run = replace(
+        run,
+        settings=run.settings.model_copy(update={"training": training}),
+        student=tiny.llama(seed=2, vocabulary=len(Aligned.student_bytes)),
+        teacher=foreign_teacher(),
+        train_set=shared,
+    )
+    state = tiny.plain_descent(run)
+    list(train(run, state))
+    losses = [row["loss_nats"] for row in state.rows]
+    assert losses[-1] < losses[0]
+    assert min(losses) >= 0
+
+
+def test_measures_by_bytes_and_over_spans() -> None:
+    student = tiny.llama(seed=2, vocabulary=len(Aligned.student_bytes))
+    shared = texts(byte_level_bpe)
+    records = over_bytes.measure(
+        student, shared, Aligned.student_bytes, {"foreign": foreign_teacher()}, 10_000
+    )
+    rows = records.items.to_pylist()
+    values = {(row["metric"], row["example_id"]): row["value"] for row in rows}
+    for text, response in zip(shared, RESPONSES, strict=True):
+        ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
+        scored = student(ids).logits.log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
+        nll = -scored[len(text.prompt_ids) - 1 :].sum().item()
+        per_byte = nll / math.log(2) / len(response.encode())
+        assert values["bits_per_byte", text.example_id] == pytest.approx(per_byte, rel=1e-5)
+        assert values["span_kl_nats_per_byte", text.example_id] > 0
+        assert 0 <= values["span_top1_agreement", text.example_id] <= 1
+
+
+def test_a_model_is_nothing_apart_from_itself_over_spans() -> None:
+    model = tiny.llama(seed=1, vocabulary=len(Aligned.teacher_bytes))
+    own = Aligned()
+    every = {
+        text.example_id: AlignedText(text, align(cut, cut))
+        for text in texts(unigram)
+        if (cut := [Aligned.teacher_bytes[token] for token in text.response_ids])
+    }
+    own.__dict__["texts"] = every
+    begins = own.vocabularies.teacher_begins_word
+    own.__dict__["vocabularies"] = Vocabularies(torch.arange(len(begins)), begins, begins)
+    teachers = {"itself": AlignedTeacher(LiveTeacher(model), own)}
+    vocabulary = Aligned.teacher_bytes
+    rows = over_bytes.measure(model, texts(unigram), vocabulary, teachers, 10_000).items.to_pylist()
+    of = {row["metric"]: row["value"] for row in rows if row["example_id"] == "text-0"}
+    assert of["span_kl_nats_per_byte"] == pytest.approx(0, abs=1e-9)
+    assert of["span_top1_agreement"] == 1

@@ -1,0 +1,235 @@
+"""Laws of the losses over spans, between vocabularies of different sizes."""
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import references
+import torch
+from torch import Tensor
+
+from pipeline.data.batch import Text, collate
+from pipeline.distributions.log_probs import Support, TeacherSignal, TokenContext, top_k
+from pipeline.distributions.spans import Spans, Vocabularies, without_padding
+from pipeline.losses import build_loss
+from pipeline.methods import components
+from pipeline.tokenizer_alignment.alignment import AlignedText
+from pipeline.tokenizer_alignment.spans import SpanEnds
+from pipeline.tokenizer_alignment.teacher import AlignedDistributions
+
+TEACHER, STUDENT = 13, 9  # tokens of the vocabularies
+SPANS = (  # of each text: how many tokens of the teacher's and of the student's each span has
+    [(1, 1), (2, 1), (1, 3), (1, 1)],
+    [(1, 1)],
+    [(3, 2), (1, 1), (2, 2), (1, 2), (1, 1)],
+)
+SUBJECTS = [
+    (name, settings)
+    for name in components.names("losses")
+    if components.class_constant("losses", name, "over_spans", False)
+    for settings in ({}, *references.VARIANTS.get(name, []))
+]
+BY_INDEX = ("uld", {})  # pairs positions as published, as far as the shorter text goes
+over_spans = pytest.mark.parametrize(("name", "settings"), SUBJECTS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Texts in the tokens of two vocabularies, with logits for both, in float64."""
+
+    texts: list[AlignedText]
+    student_texts: list[Text]
+    teacher: Tensor  # logits [teacher tokens, vocabulary]
+    student: Tensor  # logits [tokens, vocabulary]
+    vocabularies: Vocabularies
+
+    def signal(self, rows: slice = slice(None)) -> TeacherSignal:
+        """The teacher's signal at the texts of some of the student's tokens."""
+        ids = torch.tensor([token for text in self.texts for token in text.teacher.response_ids])
+        dense = TeacherSignal(self.teacher.log_softmax(-1), Support(ids))
+        return self.aligned(dense).chunk(rows)
+
+    def aligned(self, signal: TeacherSignal) -> AlignedDistributions:
+        """Any signal of the teacher's, with the spans."""
+        batch = collate(self.student_texts, torch.device("cpu"))
+        return AlignedDistributions(signal, batch, self.texts, self.vocabularies)
+
+
+def case(spans: tuple = SPANS, seed: int = 0) -> Case:
+    """Random texts with these spans."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def some_ids(count: int, vocabulary: int) -> list[int]:
+        return torch.randint(vocabulary, (count,), generator=draw).tolist()
+
+    texts, student_texts = [], []
+    for number, sizes in enumerate(spans):
+        ends = [np.cumsum(side).tolist() for side in zip(*sizes, strict=True)]
+        teacher = Text(f"text-{number}", [0], some_ids(ends[0][-1], TEACHER))
+        texts.append(AlignedText(teacher, SpanEnds(*ends)))
+        student_texts.append(Text(f"text-{number}", [0], some_ids(ends[1][-1], STUDENT)))
+    counts = (
+        sum(text.target_count for text in side)
+        for side in ([each.teacher for each in texts], student_texts)
+    )
+    logits = [
+        2 * torch.randn(count, size, generator=draw, dtype=torch.float64)
+        for count, size in zip(counts, (TEACHER, STUDENT), strict=True)
+    ]
+    shared = torch.full((TEACHER,), -1)
+    shared[:5] = torch.tensor([3, 0, 8, 1, 2])
+    begins = [torch.arange(size) % 3 == 1 for size in (TEACHER, STUDENT)]
+    return Case(texts, student_texts, *logits, Vocabularies(shared, *begins))
+
+
+def tokens_of(one: Case, signal: TeacherSignal) -> TokenContext:
+    """The student's tokens of a case."""
+    lengths = torch.tensor([text.target_count for text in one.student_texts])
+    sequence = torch.arange(len(lengths)).repeat_interleave(lengths)
+    return TokenContext(
+        target=signal.support.target,
+        sequence=sequence,
+        lengths=lengths,
+        offsets=torch.arange(int(lengths.max())),
+        by_student=torch.zeros_like(sequence, dtype=torch.bool),
+        sampled_log_probs=torch.full((len(sequence),), torch.nan, dtype=torch.float64),
+        all_sampled=False,
+        dense=True,
+        progress=0.0,
+        state={},
+        spans=signal.spans,
+    )
+
+
+def value(name: str, settings: dict, one: Case, signal: TeacherSignal | None = None) -> Tensor:
+    """The loss at each of the student's tokens."""
+    signal = signal or one.signal()
+    student = without_padding(one.student, signal.spans).log_softmax(-1)
+    return build_loss(name, settings)(signal.log_probs, student, tokens_of(one, signal))
+
+
+@over_spans
+def test_it_is_what_the_formula_gives(name: str, settings: dict) -> None:
+    one = case()
+    signal = one.signal()
+    known = components.hyperparameters("losses", name)
+    h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
+    p, q = signal.log_probs.exp().numpy(), one.student.softmax(-1).numpy()
+    expected = vars(references)[name](p, q, tokens_of(one, signal), h)
+    np.testing.assert_allclose(value(name, settings, one).numpy(), expected, rtol=1e-9, atol=1e-9)
+    assert np.abs(expected).sum() > 1e-3
+
+
+@over_spans
+def test_the_order_of_either_vocabulary_means_nothing(name: str, settings: dict) -> None:
+    one = case()
+    draw = torch.Generator().manual_seed(7)
+    mine, yours = (torch.randperm(size, generator=draw) for size in (TEACHER, STUDENT))
+    to_mine, to_yours = mine.argsort(), yours.argsort()
+    v = one.vocabularies
+    shared = torch.where(v.shared >= 0, to_yours[v.shared.clamp(min=0)], -1)[mine]
+    permuted = Case(
+        [replace(text, teacher=renamed(text.teacher, to_mine)) for text in one.texts],
+        [renamed(text, to_yours) for text in one.student_texts],
+        one.teacher[:, mine],
+        one.student[:, yours],
+        Vocabularies(shared, v.teacher_begins_word[mine], v.student_begins_word[yours]),
+    )
+    torch.testing.assert_close(value(name, settings, permuted), value(name, settings, one))
+
+
+def renamed(text: Text, to: Tensor) -> Text:
+    return replace(text, response_ids=to[torch.tensor(text.response_ids)].tolist())
+
+
+@over_spans
+def test_a_shift_by_one_is_noticed(name: str, settings: dict) -> None:
+    one = case()
+    for shifted in (
+        replace(one, teacher=one.teacher.roll(1, 0)),
+        replace(one, student=one.student.roll(1, 0)),
+    ):
+        apart = value(name, settings, shifted) - value(name, settings, one)
+        assert apart.abs().sum() > 1e-3
+
+
+@over_spans
+def test_the_end_of_a_text_is_learnt(name: str, settings: dict) -> None:
+    one = case()
+    logits = one.student.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(
+        value(name, settings, replace(one, student=logits)).sum(), logits
+    )
+    lengths = [text.target_count for text in one.student_texts]
+    last = np.cumsum(lengths) - 1
+    learnt = gradient[last].abs().sum(-1) > 0
+    in_reach = [
+        student <= text.teacher.target_count
+        for student, text in zip(lengths, one.texts, strict=True)
+    ]
+    assert learnt.tolist() == (in_reach if (name, settings) == BY_INDEX else [True] * len(lengths))
+    assert not all(in_reach)
+    assert gradient.isfinite().all()
+
+
+@over_spans
+def test_nothing_depends_on_which_texts_share_a_batch(name: str, settings: dict) -> None:
+    one, alone, mine, yours = case(), [], 0, 0
+    for text, student_text in zip(one.texts, one.student_texts, strict=True):
+        to_mine, to_yours = mine + text.teacher.target_count, yours + student_text.target_count
+        part = replace(
+            one,
+            texts=[text],
+            student_texts=[student_text],
+            teacher=one.teacher[mine:to_mine],
+            student=one.student[yours:to_yours],
+        )
+        alone.append(value(name, settings, part))
+        mine, yours = to_mine, to_yours
+    torch.testing.assert_close(torch.cat(alone), value(name, settings, one), rtol=1e-12, atol=1e-12)
+
+
+@over_spans
+def test_columns_that_pad_a_head_take_no_part(name: str, settings: dict) -> None:
+    one = case()
+    padded = replace(
+        one,
+        teacher=torch.nn.functional.pad(one.teacher, (0, 3), value=4.0),
+        student=torch.nn.functional.pad(one.student, (0, 2), value=4.0),
+    )
+    torch.testing.assert_close(value(name, settings, padded), value(name, settings, one))
+
+
+@over_spans
+def test_a_part_of_a_batch_has_the_spans_of_its_texts(name: str, settings: dict) -> None:
+    one = case()
+    first = one.student_texts[0].target_count
+    part = one.signal(slice(first, None))
+    rest = replace(one, student_texts=one.student_texts[1:], student=one.student[first:])
+    torch.testing.assert_close(
+        value(name, settings, rest, part), value(name, settings, one)[first:]
+    )
+
+
+@over_spans
+def test_on_a_support_of_all_tokens_it_is_the_dense_value(name: str, settings: dict) -> None:
+    one = case()
+    if components.on_sparse_support(name) == "refused":
+        pytest.skip("its method's cache must have the whole vocabulary")
+    ids = torch.tensor([token for text in one.texts for token in text.teacher.response_ids])
+    sparse = one.aligned(top_k(one.teacher, ids, TEACHER)).chunk(slice(None))
+    torch.testing.assert_close(
+        value(name, settings, one, sparse), value(name, settings, one), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_sums_and_places_of_spans() -> None:
+    spans = case().signal().spans
+    assert isinstance(spans, Spans)
+    assert spans.student_sums(torch.ones(len(spans.of_student))).tolist() == [
+        student for text in SPANS for _, student in text
+    ]
+    at_last = spans.at_last_tokens(torch.arange(1.0, 1 + len(spans.student_last)))
+    assert at_last[spans.student_last].tolist() == list(range(1, 1 + len(spans.student_last)))
+    assert (at_last != 0).sum() == len(spans.student_last)
