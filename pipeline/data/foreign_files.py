@@ -48,7 +48,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def _byte_lines(path: Path) -> Iterator[bytes]:
-    begun: list[bytes] = []  # of a line that goes on in the next block
+    begun: list[bytes] = []  # of a line that the next block continues
     for block in _blocks(path):
         first, *others = block.split(b"\n")
         begun.append(first)
