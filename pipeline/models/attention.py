@@ -44,7 +44,7 @@ def _no_warning(*_: Tensor | None) -> None:
 
 @contextmanager
 def attention_function(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Computes attention by the function that is registered under a name, and its mask by the same name."""
+    """Computes attention, and its mask, by the functions that are registered under a name."""
     config = _body(model).config
     before, config._attn_implementation = config._attn_implementation, name
     try:

@@ -305,7 +305,7 @@ def _examples(grid: Grid) -> dict[str, int]:
 
 
 def _source_examples(source: Source) -> dict[str, int]:
-    """Examples of each split of a source, likewise."""
+    """Examples of each split of one source, before any limit."""
     if isinstance(source, Docstrings):
         whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
         test, validation = round(whole * source.test_share), round(whole * source.validation_share)
