@@ -27,13 +27,13 @@ Logits = Float[Tensor, "tokens vocabulary"]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a model's output here is from its own, as a share of its largest logit."""
+    """How far a model's output here is from its own, as a share of its largest value."""
 
     what: str
     share: float
 
     def __str__(self) -> str:
-        return f"{self.what}: off by {self.share:.2g} of the largest logit"
+        return f"{self.what}: off by {self.share:.2g} of the largest value"
 
 
 def probe_texts(model: PreTrainedModel, excluded: Collection[int] = ()) -> list[Text]:
