@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, SupportsIndex, overload
 
 from pipeline.artifacts.schemas import BATCH_ROWS, SPLITS
@@ -118,7 +119,8 @@ class Identified(Sequence[tuple[str, Example]]):
         """The example at a place with its id, or those of a range."""
         if isinstance(place, slice):
             return Identified(self.ids[place], self.examples[place])
-        return self.ids[place], self.examples[place]
+        number = index(place)
+        return self.ids[number], self.examples[number]
 
 
 def assign_ids(
