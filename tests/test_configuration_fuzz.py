@@ -78,6 +78,38 @@ TUNING = {
     "seeds": [101],
     "choose_by": "rouge_l",
 }
+MIXTURE = {
+    "source": "mixture",
+    "sources": {"one": DOCSTRINGS, "other": DOCSTRINGS | {"packages": ["pandas"]}},
+    "weights": {"one": 2, "other": 0.5},
+}
+JUDGES = {
+    "fair": {
+        "model": "served",
+        "endpoint": {
+            "url": "http://127.0.0.1:8000/v1",
+            "api": "completions",
+            "api_key": "KEY_OF_THE_JUDGE",
+            "concurrency": 2,
+            "requests_per_minute": 60,
+            "timeout_seconds": 10.0,
+            "retries": 1,
+        },
+        "answer_tokens": 4,
+        "kind": "pairwise",
+        "against": "sft",
+        "criteria": "which one is right",
+        "tasks": ["responses"],
+    }
+}
+CONTRASTS = {
+    "gain": {
+        "measures": ["heldout/nll_nats"],
+        "slices": ["tokens 1-8"],
+        "minus_slices": ["tokens 9-32"],
+        "contrasts": {"first": {"jsd_high": 1, "sft@large@small": -1}},
+    }
+}
 BUDGET = {
     "steps": 12,
     "epochs": None,
@@ -283,6 +315,9 @@ VARIANTS = {
     "hub": ("data.examples", HUB),
     "chat": ("data.template", CHAT),
     "tuning": ("tuning", TUNING),
+    "mixture": ("data.examples", MIXTURE),
+    "judges": ("evaluation.judges", JUDGES),
+    "contrasts": ("report.contrasts", CONTRASTS),
 }
 
 
@@ -304,7 +339,7 @@ def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
     record_property("injected", ("faults of a configuration", outcomes.refused))
 
 
-SEPARATE = [{place: value} for place, value in VARIANTS.values()]
+SEPARATE = [{place.rpartition(".")[2]: value} for place, value in VARIANTS.values()]
 
 
 def test_every_key_is_mutated(whole: Config, tiny: Config):
