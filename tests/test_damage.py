@@ -98,9 +98,18 @@ def made(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Made
         "evaluation.tasks": ["heldout", "responses", "dolly"],
         "evaluation.data": {"dolly": ["dolly.jsonl"]},
     }
-    rows = {"sft": None, "jsd": None, "seqkd": None}
     search = {"tuning": {"learning_rate": [1e-3, 1e-2], "seeds": [2]}}
-    config = edited(tiny, {"methods": rows, "teachers.large.training.steps": 20, **tasks, **search})
+    unigram = {"kind": "unigram", "vocabulary_size": 302}
+    changes = {
+        "methods": {"sft": None, "jsd": None, "seqkd": None, "alm": None},
+        "teachers.large.training.steps": 20,
+        "teachers.foreign": {"model": "wide", "tokenizer": unigram, "training": {"steps": 20}},
+        "grid": [
+            {"teachers": ["large"], "methods": ["sft", "jsd", "seqkd"]},
+            {"teachers": ["foreign"], "methods": ["alm"]},
+        ],
+    }
+    config = edited(tiny, changes | tasks | search)
     reads = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -49,8 +49,8 @@ def overview_plot(
         for one in differences[pair, measure]
     ]
     left_out = len(results.pairs) - len(shown)
-    pairs = f"{counted(left_out, 'more pair')} of teacher and student"
-    more = f" {pairs} {'is' if left_out == 1 else 'are'} in the table." if left_out else ""
+    others = f"{counted(left_out, 'more pair')} of teacher and student"
+    more = f" {others} {'is' if left_out == 1 else 'are'} in the table." if left_out else ""
     return interval_plot(
         "overview",
         f"Difference to {baseline}",
