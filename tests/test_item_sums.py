@@ -21,7 +21,8 @@ BINS = 5
 
 def matrix(values: np.ndarray, weights: np.ndarray) -> ItemMatrix:
     """One evaluation's items with these values and weights."""
-    return ItemMatrix(pd.Index(["e"]), "", (values * weights)[None], weights[None])
+    items = pd.RangeIndex(len(values))
+    return ItemMatrix(pd.Index(["e"]), items, "", (values * weights)[None], weights[None])
 
 
 def jackknife(left_out: list[float]) -> float:
