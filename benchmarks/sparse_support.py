@@ -38,6 +38,12 @@ from pipeline.runtime.progress import log
 from pipeline.stages import command_line
 
 SUPPORTS = (8, 16, 64, 256)
+# those over spans read what a cache has stored of a teacher's own tokens, not a support
+LOSSES = [
+    name
+    for name in components.names("losses")
+    if not components.class_constant("losses", name, "over_spans", False)
+]
 FOLDER = Path(__file__).parent.parent / "docs" / "sparse_support"
 NEEDS_WHOLE_VOCABULARY = {
     name for name in components.names("losses") if components.on_sparse_support(name) == "refused"
@@ -92,7 +98,7 @@ PerLoss = Callable[[str, int | None, Reading], PerToken]
 @torch.no_grad()
 def measure(subjects: Subjects, supports: Sequence[int]) -> list[Row]:
     """A row for every loss on every support."""
-    losses = {name: build_loss(name, {}) for name in components.names("losses")}
+    losses = {name: build_loss(name, {}) for name in LOSSES}
     states = {name: initial_state(loss) for name, loss in losses.items()}
     with_statistic = [name for name, loss in losses.items() if isinstance(loss, StepStatisticLoss)]
 

@@ -6,7 +6,14 @@ import pytest
 import synthetic
 import tiny
 
-from benchmarks.sparse_support import NEEDS_WHOLE_VOCABULARY, Row, Subjects, markdown, measure
+from benchmarks.sparse_support import (
+    LOSSES,
+    NEEDS_WHOLE_VOCABULARY,
+    Row,
+    Subjects,
+    markdown,
+    measure,
+)
 from pipeline.artifacts.artifact import Job
 from pipeline.methods import components
 from pipeline.methods.method import Method
@@ -15,9 +22,7 @@ from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
 
-LOWERED = [
-    name for name in components.names("losses") if components.on_sparse_support(name) == "lower"
-]
+LOWERED = [name for name in LOSSES if components.on_sparse_support(name) == "lower"]
 SUPPORTS = (2, 8, 32, tiny.VOCABULARY)
 MEASURED = {"safe": {8: 0.2, 64: 0.01}, "unsafe": {8: 0.9, 64: 0.0626}}
 EXPERIMENT = synthetic.Experiment(
