@@ -128,6 +128,7 @@ BUDGET = {
     "keep": "best",
     "keep_by": "rouge_l",
     "dropout": 0.1,
+    "optimizer_states": "float32",
     "lora": {"rank": 2, "alpha": 4.0, "dropout": 0.1, "targets": ["q_proj"]},
 }
 Key = tuple[str | int, ...]

@@ -28,6 +28,9 @@ class Lora(Settings):
     # names of linear layers below the head; null: queries and values
 
 
+OptimizerStates = Literal["float32", "8bit"]
+
+
 class Training(Settings):
     """An optimizer's budget. Without dropout by default: a method is compared, no regulariser."""
 
@@ -37,7 +40,7 @@ class Training(Settings):
         "decayed": "weight_decay_on",
     }
 
-    later_keys = ("dropout", "lora")
+    later_keys = ("dropout", "lora", "optimizer_states")
 
     steps: Count | None = None  # optimizer steps; either this or epochs
     epochs: Positive | None = None  # passes over the training texts
@@ -59,6 +62,7 @@ class Training(Settings):
     keep_by: Literal["nll", "rouge_l"] = "nll"  # rouge_l: of greedy responses, rollout_tokens long
     precision: Precision = "auto"  # auto: bfloat16 on a GPU
     dropout: Dropout = 0.0  # a probability wherever the family has one; own: as the model has them
+    optimizer_states: OptimizerStates = "float32"  # AdamW's moments; 8bit: needs bitsandbytes
     lora: Lora | None = None  # adapters beside frozen weights; null: all weights are trained
 
     @model_validator(mode="after")

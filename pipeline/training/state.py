@@ -1,5 +1,6 @@
 """A training run: its parts, and the state that must survive a kill."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
+from pipeline.settings.training import Training
 from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.schedule import step_count
@@ -97,20 +99,22 @@ class TrainingState:
 
 def initial_state(run: TrainingRun) -> TrainingState:
     """The state before the first step."""
-    training = run.settings.training
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(run.student, training.weight_decay_on),
-        lr=training.learning_rate,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
     return TrainingState(
-        optimizer,
+        _adamw(run.student, run.settings.training),
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
         loss=initial_loss_state(run.loss),
     )
+
+
+def _adamw(student: PreTrainedModel, training: Training) -> torch.optim.Optimizer:
+    groups = _parameter_groups(student, training.weight_decay_on)
+    rate, betas, decay = training.learning_rate, training.betas, training.weight_decay
+    if training.optimizer_states == "8bit":
+        # an extra of its own: peft imports it wherever it is installed
+        bitsandbytes = importlib.import_module("bitsandbytes.optim")
+        return bitsandbytes.AdamW8bit(groups, lr=rate, betas=betas, weight_decay=decay)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
 
 
 def _parameter_groups(student: PreTrainedModel, weight_decay_on: str) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -181,19 +182,29 @@ def _cache_faults(experiment: Experiment, methods: Mapping[str, Method]) -> Iter
 
 
 def _training_faults(experiment: Experiment) -> Iterator[str]:
-    overrides = {"initial_sft": experiment.initial_sft}
+    for key, values in _training_overrides(experiment).items():
+        try:
+            training = merge(experiment.training, values)
+        except ValidationError as error:
+            yield from pydantic_errors.lines(error, Training, values, key)
+            continue
+        is_set = key == "training" or "optimizer_states" in values
+        if is_set and training.optimizer_states == "8bit" and not find_spec("bitsandbytes"):
+            yield (
+                f"{key}.optimizer_states: '8bit' needs bitsandbytes, which is not installed here: "
+                "pip install 'distilbench[bitsandbytes]', or float32"
+            )
+
+
+def _training_overrides(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """How trainings differ from the experiment's, by the path of the key; `training` by nothing."""
+    overrides = {"training": {}, "initial_sft": experiment.initial_sft}
     for role in ("teachers", "students", "methods"):
         for name, block in getattr(experiment, role).items():
             overrides[f"{role}.{name}.training"] = block.training if block else None
     for name, choice in experiment.methods.items():
         overrides[f"methods.{name}.initial_sft"] = choice.initial_sft if choice else None
-    for key, values in overrides.items():
-        if not values:
-            continue
-        try:
-            merge(experiment.training, values)
-        except ValidationError as error:
-            yield from pydantic_errors.lines(error, Training, values, key)
+    return {key: values for key, values in overrides.items() if values or key == "training"}
 
 
 def _trial_faults(experiment: Experiment) -> Iterator[str]:

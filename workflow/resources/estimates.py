@@ -6,10 +6,11 @@ vocabulary, and texts half as long as `tokens` allows:
     seconds   start + operations / speed + kernels, where an optimizer step of B tokens costs
               6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
               generates; a cache costs 2 T, an evaluation 2 N for each token read or generated
-    memory    of training: 16 N bytes (weights, gradients, two moments in float32; under LoRA of
-              adapters alone, beside 2 N + 4 V W of frozen weights), 2 N for their
-              bfloat16 copies on a GPU, 2 N for the copies that a student generates with, and
-              2 T + 4 V W for a live teacher (6 T where it learns); of any other use 6 N.
+    memory    of training: 16 N bytes (weights, gradients, two moments in float32, or 10 N with
+              moments in 8 bits; under LoRA of adapters alone, beside 2 N + 4 V W of frozen
+              weights), 2 N for their bfloat16 copies on a GPU, 2 N for the copies that a
+              student generates with, and 2 T + 4 V W for a live teacher (6 T where it learns); of
+              any other use 6 N.
               For each position of a micro-batch: L W times the bytes of its family
               (`workflow.resources.model_sizes`) with gradients; 8 L W without, and 12 V for its
               logits (28 beside a whole teacher's). Training holds a chunk of its logits: 16 bytes
@@ -120,11 +121,13 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     left = (1 if half else 2) * model.left_bytes
     learning = learning_parameters(model, settings["training"])
     copied = 2 * half + 2 * writes  # bytes of copies in bfloat16
+    small = settings["training"].get("optimizer_states") == "8bit"
+    updated = copied + (10 if small else 16)
     if learning == model.parameters:
-        resident = (16 + copied) * model.parameters
+        resident = updated * model.parameters
     else:
         is_half = half and not method["update"]  # as the job loads it
-        resident = _frozen_bytes(model, is_half) + (16 + copied) * learning
+        resident = _frozen_bytes(model, is_half) + updated * learning
         resident += 0 if is_half else copied * model.parameters
     return Workload(
         loaded=4 * (model.parameters + (live.parameters if live else 0)),
