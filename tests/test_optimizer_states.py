@@ -27,7 +27,7 @@ def setup(states: str) -> TrainingRun:
     return replace(chosen, student=llama(1, width=64, spread=0.05))  # matrices of 4,096 weights
 
 
-def losses(of: TrainingRun, state: TrainingState, last: int) -> list[float]:
+def losses(of: TrainingRun, state: TrainingState, last: int) -> list[float | None]:
     for _ in train(of, state):
         if state.step == last:
             break
