@@ -32,7 +32,8 @@ class Text:
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
     author: Author = "gold"
-    by_teacher: Sequence[bool] = ()  # which tokens of a rollout the teacher generated; empty: none
+    # which tokens of a rollout the teacher generated; empty: none
+    by_teacher: Sequence[bool] = field(default_factory=list)
     ended: bool = True  # with EOS
     log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
     earlier: Sequence[tuple[int, int]] = ()  # first and end in the prompt of answers trained on

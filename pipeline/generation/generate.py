@@ -119,7 +119,7 @@ def _with_response(text: Text, response: Response, author: Author, ends: Sequenc
         text,
         response_ids=response.tokens,
         author=author,
-        by_teacher=response.by_teacher if any(response.by_teacher) else (),
+        by_teacher=response.by_teacher if any(response.by_teacher) else [],
         ended=response.tokens[-1] in ends,
         log_probs=response.log_probs,
         earlier=(),
