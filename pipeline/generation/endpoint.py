@@ -243,6 +243,7 @@ def _start(
         todo.put(item)
 
     def work() -> None:
+        """Sends requests until none waits, or one has failed."""
         while not client.stopped.is_set():
             try:
                 id, body = todo.get_nowait()

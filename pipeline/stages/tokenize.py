@@ -190,6 +190,7 @@ def write_split(data: Path, split: str, folder: Path, of: Making) -> Counts:
     rows, counts = 0, Counts()
 
     def batches() -> Iterator[dict[str, list]]:
+        """The columns of each batch of examples, which are counted on the way."""
         nonlocal rows
         for batch in schemas.read_batches(data / f"{split}.parquet", schemas.EXAMPLES):
             kept = encode(batch.to_pylist(), of.tokenizer, of.settings, of.template, of.ends)

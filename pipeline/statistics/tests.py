@@ -1,6 +1,6 @@
 """Sign-flip tests over items, and Holm's correction for many tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,25 @@ def holm_family(p_values: np.ndarray, hypotheses: np.ndarray) -> Family:
     adjusted[tested] = of_distinct[indices]
     remaining = min(len(distinct), len(distinct) - int((of_distinct < ALPHA).sum()) + 1)
     return Family(adjusted, 1 - ALPHA / remaining)
+
+
+def holm_over_groups(
+    p_values: Sequence[np.ndarray], hypotheses: Sequence[np.ndarray]
+) -> Iterator[Family]:
+    """Holm's procedure over the tests of all groups, for each group; hypotheses are a group's own.
+
+    A group's hypotheses are numbered from 0; −1 stands for none.
+    """
+    if not p_values:
+        return
+    starts = np.cumsum([0, *(numbers.max() + 1 for numbers in hypotheses)])[:-1]
+    numbered = [
+        np.where(numbers == NO_HYPOTHESIS, NO_HYPOTHESIS, numbers + start)
+        for numbers, start in zip(hypotheses, starts, strict=True)
+    ]
+    family = holm_family(np.concatenate(p_values), np.concatenate(numbered))
+    for adjusted in np.split(family.adjusted, np.cumsum([len(of) for of in p_values])[:-1]):
+        yield Family(adjusted, family.confidence)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

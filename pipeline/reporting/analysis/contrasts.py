@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting.analysis.findings import Contrast, Interval
+from pipeline.reporting.analysis.findings import Contrast, interval_within
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.settings.contrasts import ContrastFamily, Term, terms_of
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.items import Contributions, contributions, influence_products
-from pipeline.statistics.tests import ALPHA, Family, holm_family, sign_flip_p_values
+from pipeline.statistics.tests import ALPHA, holm_over_groups, sign_flip_p_values
 
 Weights = Mapping[Row, float]
 
@@ -87,7 +87,10 @@ def _family(
                 alike.setdefault((seeds, len(sample.units)), []).append(sample)
     groups = [_estimated(samples) for samples in alike.values()]
     shown = replace(measure, slice=family.slice_text)
-    for group, corrected in zip(groups, _holm(groups), strict=True):
+    families = holm_over_groups(
+        [group.p_values for group in groups], [group.hypotheses for group in groups]
+    )
+    for group, corrected in zip(groups, families, strict=True):
         singles = group.estimates.half_widths()
         half_widths = group.estimates.half_widths(corrected.confidence)
         for i, sample in enumerate(group.samples):
@@ -99,8 +102,12 @@ def _family(
                 terms=_written(family.contrasts[sample.name]),
                 measure=shown,
                 value=value,
-                interval=_interval(value, half_width, sample.largest, is_zero=adjusted >= ALPHA),
-                uncorrected=_interval(value, float(singles[i]), sample.largest),
+                interval=interval_within(
+                    sample.largest, value, half_width, contains_zero=adjusted >= ALPHA
+                ),
+                uncorrected=interval_within(
+                    sample.largest, value, float(singles[i]), contains_zero=False
+                ),
                 standard_error=float(group.estimates.standard_errors[i]),
                 p_value=float(group.p_values[i]),
                 adjusted_p_value=adjusted,
@@ -212,30 +219,6 @@ def _estimated(samples: Sequence[Sample]) -> Estimated:
         places = np.arange(len(samples))
         p_values = np.maximum(p_values, sign_flip_p_values(units, places, 0 * places + len(places)))
     return Estimated(samples, estimates, p_values, copies.copy_classes(scores, products))
-
-
-def _holm(groups: Sequence[Estimated]) -> Iterator[Family]:
-    """Holm's correction over all groups of a family, for each group."""
-    if not groups:
-        return
-    starts = np.cumsum([0, *(group.hypotheses.max() + 1 for group in groups)])[:-1]
-    numbers = [group.hypotheses + start for group, start in zip(groups, starts, strict=True)]
-    family = holm_family(
-        np.concatenate([group.p_values for group in groups]), np.concatenate(numbers)
-    )
-    ends = np.cumsum([len(group.samples) for group in groups])[:-1]
-    for adjusted in np.split(family.adjusted, ends):
-        yield Family(adjusted, family.confidence)
-
-
-def _interval(
-    value: float, half_width: float, largest: float, *, is_zero: bool = False
-) -> Interval:
-    """The interval around a value, clipped to the scale; zero is in it where nothing is claimed."""
-    low, high = value - half_width, value + half_width
-    if is_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Interval(low, high).clipped_to(-largest, largest)
 
 
 def _written(weights: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ from pipeline.statistics.items import (
     influence_products,
     method_products,
 )
-from pipeline.statistics.tests import ALPHA, Family, holm_family, sign_flip_p_values
+from pipeline.statistics.tests import ALPHA, Family, holm_over_groups, sign_flip_p_values
 
 
 @dataclass(frozen=True)
@@ -144,18 +144,11 @@ def tested_as_family(
     if not compared:
         return
     p_values = list(_p_values(compared))
-    hypotheses = [comparison.hypotheses for comparison in compared]
-    starts = np.cumsum([0, *(numbers.max() + 1 for numbers in hypotheses)])[:-1]
-    numbered = [
-        np.where(numbers == NO_HYPOTHESIS, NO_HYPOTHESIS, numbers + start)
-        for numbers, start in zip(hypotheses, starts, strict=True)
-    ]
-    family = holm_family(
-        np.concatenate([of_group.methods for of_group in p_values]), np.concatenate(numbered)
+    families = holm_over_groups(
+        [of_group.methods for of_group in p_values],
+        [comparison.hypotheses for comparison in compared],
     )
-    adjusted = np.split(family.adjusted, np.cumsum([len(p_values) for p_values in numbered])[:-1])
-    for comparison, of_group, of_family in zip(compared, p_values, adjusted, strict=True):
-        corrected = Family(of_family, family.confidence)
+    for comparison, of_group, corrected in zip(compared, p_values, families, strict=True):
         yield list(_differences(comparison, measure, of_group, corrected))
 
 

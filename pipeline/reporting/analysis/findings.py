@@ -52,10 +52,17 @@ def difference_interval(
     It is extended to contain zero where the test found no difference: with one training seed the
     test over items may be stricter than the interval.
     """
-    low, high = difference - half_width, difference + half_width
+    largest = measure.metric.largest_difference
+    return interval_within(largest, difference, half_width, contains_zero=contains_zero)
+
+
+def interval_within(
+    largest: float, value: float, half_width: float, *, contains_zero: bool
+) -> Interval:
+    """The interval around a value between -largest and largest; extended to zero if asked."""
+    low, high = value - half_width, value + half_width
     if contains_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    largest = measure.metric.largest_difference
     return Interval(low, high).clipped_to(-largest, largest)
 
 

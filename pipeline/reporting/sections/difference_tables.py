@@ -41,14 +41,18 @@ ABOUT_DETECTABLE = (
     "comparisons: of a single test, and after Holm, as the least certain comparison of the family. "
     "With one seed, between checkpoints. None: larger than the scale."
 )
-DIFFERENCES = (
-    Heading("Measure", numeric=False),
-    Heading("Method", numeric=False),
-    Heading("minus", numeric=False),
+NUMBERS = (  # of number_cells
     Heading("Seeds"),
     Heading("Difference"),
     Heading("Low", "95 % corrected"),
     Heading("High", "95 % corrected"),
+)
+TESTED = (*NUMBERS, Heading("p"), Heading("p", "Holm"))  # of tested_cells
+DIFFERENCES = (
+    Heading("Measure", numeric=False),
+    Heading("Method", numeric=False),
+    Heading("minus", numeric=False),
+    *NUMBERS,
     Heading("Effect", "d of items"),
     Heading("p"),
     Heading("p", "Holm"),
@@ -104,6 +108,13 @@ def number_cells(difference: Difference) -> Iterator[Cell]:
     yield number_cell(difference.seed_count, str)
     yield number_cell(difference.value, measure.format)
     yield from (number_cell(end, measure.format_end) for end in (interval.low, interval.high))
+
+
+def tested_cells(difference: Difference) -> Iterator[Cell]:
+    """Seeds, the difference, its interval and both p-values."""
+    yield from number_cells(difference)
+    yield number_cell(difference.p_value, p_text)
+    yield number_cell(difference.adjusted_p_value, p_text)
 
 
 def difference_data(differences: Iterable[Difference]) -> pd.DataFrame:

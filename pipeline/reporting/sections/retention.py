@@ -14,8 +14,7 @@ from pipeline.reporting.render.table import (
     pair_table,
     text_cell,
 )
-from pipeline.reporting.render.units import p_text
-from pipeline.reporting.sections.difference_tables import difference_data, number_cells
+from pipeline.reporting.sections.difference_tables import TESTED, difference_data, tested_cells
 
 CAPTION = (
     "Tasks that are not of the experiment's own test split: students after training minus the "
@@ -29,12 +28,7 @@ HEADINGS = (
     Heading("Measure", numeric=False),
     Heading("Before"),
     Heading("After"),
-    Heading("Seeds"),
-    Heading("Difference"),
-    Heading("Low", "95 % corrected"),
-    Heading("High", "95 % corrected"),
-    Heading("p"),
-    Heading("p", "Holm"),
+    *TESTED,
     Heading("Result", numeric=False),
 )
 
@@ -70,9 +64,7 @@ def _row(change: Difference, results: Results) -> tuple[Cell, ...]:
         text_cell(f"{measure.heading}, {measure.task}"),
         number_cell(before.value, measure.format),
         number_cell(after.value, measure.format),
-        *number_cells(change),
-        number_cell(change.p_value, p_text),
-        number_cell(change.adjusted_p_value, p_text),
+        *tested_cells(change),
         text_cell(result_of(change)),
     )
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.scores import Results
-from pipeline.reporting.render.table import Cell, Group, Heading, Table, number_cell, text_cell
-from pipeline.reporting.render.units import p_text, sized
-from pipeline.reporting.sections.difference_tables import difference_data, number_cells
+from pipeline.reporting.render.table import Cell, Group, Heading, Table, text_cell
+from pipeline.reporting.render.units import sized
+from pipeline.reporting.sections.difference_tables import TESTED, difference_data, tested_cells
 
 CAPTION = (
     "A student under the larger teacher minus the same under the smaller one, paired over "
@@ -21,12 +21,7 @@ HEADINGS = (
     Heading("Measure", numeric=False),
     Heading("Smaller", "teacher", numeric=False),
     Heading("Larger", "teacher", numeric=False),
-    Heading("Seeds"),
-    Heading("Difference"),
-    Heading("Low", "95 % corrected"),
-    Heading("High", "95 % corrected"),
-    Heading("p"),
-    Heading("p", "Holm"),
+    *TESTED,
     Heading("Larger is", numeric=False),
 )
 
@@ -68,9 +63,7 @@ def _rows(comparisons: Comparisons, student: str) -> tuple[tuple[Cell, ...], ...
             text_cell(f"{effect.measure.heading}, {effect.measure.task}"),
             text_cell(effect.second.teacher),
             text_cell(effect.first.teacher),
-            *number_cells(effect),
-            number_cell(effect.p_value, p_text),
-            number_cell(effect.adjusted_p_value, p_text),
+            *tested_cells(effect),
             text_cell(verdict_of(effect)),
         )
         for effect in comparisons.teacher_size_effects
