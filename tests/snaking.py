@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,20 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from benchmarks.copies import copy_project
 from workflow.commands import main
 from workflow.jobs.jobs import OUTDATED
+from workflow.launch.run_stage import SERVER_ADDRESS
 
 ROOT = Path(__file__).parent.parent
+SERVE = """
+import importlib, socket, sys
+from workflow.launch import preload_server
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listening", flush=True)
+for library in ("pandas", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_pdf"):
+    importlib.import_module(library)  # of reports, which end each run
+preload_server.serve(listener)
+"""
 JOB = re.compile(r"^    output: (results/\S+)", re.MULTILINE)  # what Snakemake says of each job
 
 ANIMALS = ["cat", "dog", "owl", "fox", "hen", "bee", "ant", "cow", "pig", "rat"]
@@ -96,6 +109,45 @@ def saved_model(folder: Path, words: dict[str, int]) -> Path:
     return folder
 
 
+class JobServers:
+    """Servers of preloaded libraries, one for each copy of the project, which its runs share."""
+
+    def __init__(self) -> None:
+        self.started: dict[Path, tuple[subprocess.Popen[str], str]] = {}
+        self.sockets = tempfile.TemporaryDirectory()
+
+    def address(self, folder: Path) -> str:
+        """The address of the server of a copy, which is started if need be."""
+        if folder not in self.started:
+            address = f"{self.sockets.name}/{len(list(Path(self.sockets.name).iterdir()))}"
+            command = [sys.executable, "-c", SERVE, address]
+            server = subprocess.Popen(
+                command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
+            )
+            assert server.stdout is not None
+            assert server.stdout.readline() == "listening\n"
+            self.started[folder] = server, address
+        return self.started[folder][1]
+
+    def stop(self, folder: Path) -> None:
+        """Ends the server of a copy: it holds some of the source as it was."""
+        if folder in self.started:
+            server, _ = self.started.pop(folder)
+            server.terminate()
+            server.wait()
+
+
+JOB_SERVERS = JobServers()
+
+
+def environment(offline: bool = True) -> dict[str, str]:
+    """That of a user's shell in which the project is installed."""
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1" if offline else "0",
+    }
+
+
 @dataclass(frozen=True)
 class Copy:
     """A copy of the project's source."""
@@ -113,12 +165,9 @@ class Copy:
         path = self.folder / f"{config['experiment']}.json"
         path.write_text(json.dumps(config))
         command = [sys.executable, "-m", "snakemake", "--configfile", path.name, *options]
+        machine = environment(offline)
         if preloaded:
-            command[1:1] = ["-m", "workflow.launch.preloaded", sys.executable]
-        machine = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1" if offline else "0",
-        }
+            machine[SERVER_ADDRESS] = JOB_SERVERS.address(self.folder)
         return subprocess.run(
             command, cwd=self.folder, env=machine, capture_output=True, text=True, check=False
         )
@@ -150,10 +199,12 @@ class Copy:
         text = path.read_text()
         assert old in text, f"{file} has no {old!r}"
         path.write_text(text.replace(old, new, 1) + at_end)
+        JOB_SERVERS.stop(self.folder)
         try:
             yield
         finally:
             path.write_text(text)
+            JOB_SERVERS.stop(self.folder)
 
     def logs(self) -> str:
         """What the jobs have said."""

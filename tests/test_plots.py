@@ -170,7 +170,9 @@ def test_files_suit_a_page_and_a_paper(made: Made) -> None:
             assert "currentColor" in svg
             assert "prefers-color-scheme:dark" in svg
             assert svg.count(INK) == 1  # as the colour where nothing around it has one
-            assert (folder / f"{name}.png").is_file()
+    assert {path.stem for path in plots.glob("*.png")} == {
+        path.stem for path in plots.glob("*.svg")
+    }
 
 
 def test_no_axis_of_scores_leaves_a_method_out(small: Report) -> None:

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from pipeline.reporting.plots import fonts
 from pipeline.reporting.plots.looks import (
     COLUMN,
     INK,
@@ -65,6 +66,7 @@ class Plot:
         """The figure at a width in inches, laid out; None where it doesn't suit a column."""
         if self.narrowest > width:
             return None
+        fonts.trim()
         with rc_context(RC):
             figure = self.draw(width)
             if width < PAGE and figure.get_figheight() > TALLEST:
@@ -82,18 +84,24 @@ class Plot:
         (folder / "column").mkdir(exist_ok=True)
         wide, narrow = self.figure(PAGE), self.figure(COLUMN)
         assert wide is not None  # a page is as wide as any figure needs
-        in_column = write_formats(narrow, folder / "column" / self.name) if narrow else b""
+        in_column = _write_vectors(narrow, folder / "column" / self.name) if narrow else b""
         return write_formats(wide, folder / self.name), in_column
 
 
 def write_formats(figure: Figure, path: Path) -> bytes:
     """Writes the figure as SVG, PDF and PNG; returns the SVG."""
+    svg = _write_vectors(figure, path)
+    with rc_context(RC):
+        figure.set_facecolor("white")
+        path.with_suffix(".png").write_bytes(_saved(figure, "png", facecolor="white"))
+    return svg
+
+
+def _write_vectors(figure: Figure, path: Path) -> bytes:
     with rc_context(RC):
         svg = _in_ink(_saved(figure, "svg"))
         path.with_suffix(".svg").write_bytes(svg)
         path.with_suffix(".pdf").write_bytes(_saved(figure, "pdf"))
-        figure.set_facecolor("white")
-        path.with_suffix(".png").write_bytes(_saved(figure, "png", facecolor="white"))
     return svg
 
 
