@@ -17,7 +17,8 @@ from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
 from workflow.grid.artifact import canonical
 
-LONGEST = ("slurm", "chain", "faults")  # groups of tests, which one worker runs after each other
+# groups of tests, which one worker runs after each other
+LONGEST = ("slurm", "chain", "faults", "chain_again")
 
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do

@@ -16,7 +16,7 @@ from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 
-pytestmark = [pytest.mark.xdist_group("chain"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("chain_again"), pytest.mark.slow]
 NOTHING_PAID = ("data", "tokens", "tokenizers", "models")
 SUMS = {  # quantities of the report's tables, and the fields of which they are sums
     "cost.csv": {"flops": "flops", "time": "seconds"},

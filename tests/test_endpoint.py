@@ -325,7 +325,7 @@ def test_a_served_judge_has_no_model_here_and_its_address_no_part_in_ids(tiny: d
     assert "node7" in flags_of(there, evaluation)[1]
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("chain_again")
 def test_seqkd_of_a_served_teacher_from_config_to_scores(chain: Copy, tiny: dict[str, Any]):
     with small_server(key=KEY).running() as server:
         box = {"model": "tiny", "endpoint": {"url": server.url, "api_key": VARIABLE}}

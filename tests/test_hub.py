@@ -19,7 +19,7 @@ from workflow.commands import main
 
 NAME = "lab/tiny"
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
-MODELS = pytest.mark.xdist_group("chain")
+MODELS = pytest.mark.xdist_group("chain_again")
 
 
 @pytest.fixture(scope="module")

@@ -247,7 +247,7 @@ def test_without_responses_there_is_nothing_to_judge(tiny: dict[str, Any]):
         validate(silent)
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("chain_again")
 def test_a_judged_measure_is_in_the_report_with_intervals(chain: Copy, tiny: dict[str, Any]):
     row, rating = {"model": "wide", "against": "sft"}, {"model": "wide", "kind": "rubric"}
     config = judged(tiny, versus=row, marks=rating) | {"experiment": "judged"}

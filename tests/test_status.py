@@ -254,7 +254,7 @@ def test_a_progress_bar_is_told_by_its_last_state(tmp_path: Path):
     assert last_line(log) == ""
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("chain_again")
 def test_a_finished_experiment_is_done(chain: Copy, tiny: dict[str, Any]):
     done = Folder(chain.folder, tiny).ask()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -271,7 +271,7 @@ def broken(chain: Copy, tiny: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield config
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("chain_again")
 def test_a_job_that_really_failed_is_found(chain: Copy, broken: dict[str, Any]):
     done = Folder(chain.folder, broken).ask()
     assert done.returncode == 1

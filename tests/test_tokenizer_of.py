@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain_again")]
 
 
 def test_a_shape_has_its_teachers_tokenizer_vocabulary_and_end(chain: Copy, tiny: dict[str, Any]):

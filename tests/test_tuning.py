@@ -251,7 +251,7 @@ def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():
     assert "edge" not in inside
 
 
-@pytest.mark.xdist_group("chain")
+@pytest.mark.xdist_group("chain_again")
 def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, tiny: dict[str, Any]):
     config = tuned(tiny, SEARCH, methods={"sft": None})
     said = asked(chain, config).stdout

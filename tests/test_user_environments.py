@@ -14,7 +14,7 @@ from snaking import Copy
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain_again")]
 DISTILBENCH = [sys.executable, "-m", "workflow.commands.main"]
 NO_FOLDER = "/dev/null/home"  # it is not there, and nobody can make it
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
