@@ -13,7 +13,7 @@ from pipeline.data.batch import Text, collate
 from pipeline.data_policies import build_policy
 from pipeline.generation import generate, sampler
 from pipeline.generation.rollouts import StepContext
-from pipeline.losses import build_loss
+from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import ResolvedMethod, resolve
 from pipeline.models.language_model import response_logits
@@ -126,11 +126,13 @@ def run(setup: Setup) -> TrainingRun:
     if method.update and teacher:
         update = build_update(method.update, resolved.update_settings)
         update = update.attach(teacher.model, pool, settings, BUDGET)
+    loss = build_loss(method.loss, resolved.loss_settings)
+    untrained = setup.place(llama(setup.seed, spread=0.05)).requires_grad_(False)
     return TrainingRun(
         settings=settings,
         student=setup.place(llama(setup.seed, spread=0.05)),
         teacher=teacher,
-        loss=build_loss(method.loss, resolved.loss_settings),
+        loss=loss,
         policy=build_policy(method.policy, resolved.policy_settings),
         teacher_update=update,
         train_set=pool,
@@ -139,6 +141,7 @@ def run(setup: Setup) -> TrainingRun:
         if method.plain_text_weight
         else [],
         max_tokens=BUDGET,
+        reference=LiveTeacher(untrained) if isinstance(loss, ReferenceLoss) else None,
     )
 
 

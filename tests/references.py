@@ -31,6 +31,8 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": "tvd", "easy_weight": 0.6, "hard_share": 1.0},
     ],
     "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
+    "iw_opd": [{"early_weight": 2.0}],
+    "g_opd": [{"reward_weight": 0.3}, {"reward_weight": 1.0}],
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
     "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
     "relational": [{"relation_weight": 2.0}],
@@ -205,6 +207,25 @@ def opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
     for i, g in enumerate(tokens.target.tolist()):
         advantage = math.log(p[i][g]) - math.log(q[i][g])
         result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * advantage
+    return result
+
+
+def iw_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    losses, target, sequence = opd(p, q, tokens, h), tokens.target, tokens.sequence.tolist()
+    sizes = [abs(math.log(p[i][g] / q[i][g])) for i, g in enumerate(target.tolist())]
+    for i in range(len(p)):
+        before = sum(sizes[j] for j in range(i) if sequence[j] == sequence[i])
+        total = sum(sizes[j] for j in range(len(p)) if sequence[j] == sequence[i])
+        losses[i] *= 1 + h.early_weight * (1 - before / total)
+    return losses
+
+
+def g_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, g in enumerate(tokens.target.tolist()):
+        reference = math.exp(tokens.reference_log_probs[i])
+        scaled = (p[i][g] / reference) ** h.reward_weight * reference / q[i][g]
+        result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * math.log(scaled)
     return result
 
 

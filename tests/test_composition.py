@@ -18,7 +18,7 @@ from workflow.grid.grid import Grid
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
-POLICY_GRADIENTS = {"opd", "minillm"}
+POLICY_GRADIENTS = {"opd", "iw_opd", "g_opd", "minillm"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
 WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs"}
 WRAPPERS = {"atkd", "adakd", "taid"}

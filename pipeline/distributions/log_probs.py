@@ -86,6 +86,7 @@ class TokenContext:
     state: dict[str, float]  # what the loss carries from step to step
     step_statistics: Float[Tensor, " step_tokens"] | None = None  # of all tokens of the step
     spans: "Spans | None" = None  # for a loss over spans
+    reference_log_probs: PerToken | None = None  # under the student before its training
 
 
 def log_probs_on(logits: Logits, support: Support) -> LogProbs:

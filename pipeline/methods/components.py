@@ -125,6 +125,11 @@ def on_sparse_support(loss: str) -> object:
     return class_constant("losses", loss, "on_sparse_support", None)
 
 
+def needs_reference(loss: str) -> bool:
+    """Whether a loss compares with the student before its training."""
+    return bool(class_constant("losses", loss, "needs_reference", False))
+
+
 @cache
 def base_divergences() -> list[str]:
     """The losses that may serve inside another one: they need no more than two distributions."""

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_all_texts, read_texts
 from pipeline.data_policies import build_policy
-from pipeline.losses import build_loss
+from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.models import positions, vocabulary
 from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
 from pipeline.models.language_model import (
@@ -68,13 +68,15 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         update = build_update(method.update, method.update_settings).attach(
             teacher.model, train_set, settings, options.micro_batch_tokens
         )
+    loss = build_loss(method.loss, method.loss_settings)
     return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher,
-        loss=build_loss(method.loss, method.loss_settings),
+        loss=loss,
         policy=build_policy(method.policy, method.policy_settings),
         teacher_update=update,
+        reference=_reference(options, settings) if isinstance(loss, ReferenceLoss) else None,
         train_set=train_set,
         validation_set=read_texts(options.tokens / "validation.parquet"),
         plain_text=plain,
@@ -161,6 +163,12 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
     return LiveTeacher(model, precision)
 
 
+def _reference(options: TrainOptions, settings: DistillSettings) -> LiveTeacher:
+    """The student before its training, frozen."""
+    precision = settings.training.precision
+    return LiveTeacher(load_frozen(options.start, default_device(), precision), precision)
+
+
 def train_to_end(
     run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str, steps: StepLog
 ) -> None:
@@ -205,9 +213,8 @@ def _describe(state: TrainingState, run: TrainingRun) -> str:
 def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     """The cost of the run so far."""
     trained_tokens = sum(int(row["response_tokens"] or 0) for row in state.rows)
-    models = state.student_work.as_student() + state.teacher_work.as_teacher()
     return JobCost(
-        state.usage + models + Cost(trained_tokens=trained_tokens),
+        state.usage + state.model_cost + Cost(trained_tokens=trained_tokens),
         device=device_name(run.student.device),
         parameters=parameter_count(run.student),
         compilation=run.compilation,

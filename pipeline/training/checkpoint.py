@@ -63,7 +63,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
         "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
         "step": state.step,
         "usage": asdict(state.usage),
-        "work": [asdict(state.student_work), asdict(state.teacher_work)],
+        "work": [asdict(work) for work in state.work],
         "loss": state.loss,
         "policy": state.policy,
         "best": vars(state.best) if state.best else None,
@@ -110,7 +110,7 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     if run.teacher_update is not None:
         run.teacher_update.load_state_dict(value["update"])
     state.step, state.usage = value["step"], Cost(**value["usage"])
-    for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
+    for work, saved in zip(state.work, value["work"], strict=True):
         vars(work).update(saved)
     state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]
     if value["best"]:

@@ -135,7 +135,8 @@ def remove_compiled_layers(model: PreTrainedModel) -> None:
 
 
 def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
-    return [run.student, *([run.teacher.model] if isinstance(run.teacher, LiveTeacher) else [])]
+    beside = [model for model in (run.teacher, run.reference) if isinstance(model, LiveTeacher)]
+    return [run.student, *(teacher.model for teacher in beside)]
 
 
 def trial_batch(run: TrainingRun) -> StepBatch:

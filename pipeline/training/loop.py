@@ -30,13 +30,12 @@ from pipeline.losses import AdaptiveLoss, Loss, SpanLoss, StepStatisticLoss
 from pipeline.models.dropout import seed_draws, training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
-from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.logits import Hidden
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
-from pipeline.training.batches import StepBatch, step_batches
+from pipeline.training.batches import StepBatch, chunks_of, step_batches, with_reference
 from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.schedule import learning_rate, validation_steps
 from pipeline.training.state import Diverged, PendingMetrics, TrainingRun, TrainingState
@@ -102,15 +101,15 @@ def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -
     loss_nats = torch.zeros((), device=run.student.device)
 
     for number, micro_batch in enumerate(batch.micro_batches):
-        chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
+        read, chunk_losses = with_reference(run, micro_batch.batch), []
+        chunks = chunks_of(run, read)
         seed_draws(settings.training.has_dropout, settings.seed, state.step, number)
-        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
+        with backward_through(student_hidden(run, read), chunks) as leaves:
             for rows, hidden in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
                 logits = student_logits(run, hidden)  # [tokens, vocabulary] of one chunk at a time
-                tokens = token_context(
-                    micro_batch.batch, rows, teacher.support, progress, state.loss, statistics
-                )
+                support = teacher.support
+                tokens = token_context(read, rows, support, progress, state.loss, statistics)
                 gold_weight = settings.method.gold_weight
                 losses = token_losses(run.loss, gold_weight, teacher, logits, tokens)
                 loss = losses.sum() / batch.token_count
@@ -189,11 +188,6 @@ def step_statistics(
             tokens = token_context(micro_batch.batch, rows, teacher.support, progress, state.loss)
             statistics.append(loss.step_statistic(teacher.log_probs, student, tokens))
     return torch.cat(statistics)
-
-
-def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:
-    """The chunks of a batch whose logits exist at the same time."""
-    return logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
 
 
 def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
@@ -300,5 +294,5 @@ def metrics_row(
         "validation_nll_nats": validation.nll_nats if validation else None,
         "validation_rouge_l": validation.rouge_l if validation else None,
         "seconds": state.usage.seconds,
-        "flops": (state.student_work.as_student() + state.teacher_work.as_teacher()).flops,
+        "flops": state.model_cost.flops,
     }

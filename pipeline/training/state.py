@@ -16,7 +16,7 @@ from pipeline.losses import AdaptiveLoss, Loss
 from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
 from pipeline.models.logit_chunks import max_logits
-from pipeline.models.teacher import Teacher
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
@@ -44,6 +44,7 @@ class TrainingRun:
     loss: Loss
     policy: DataPolicy
     teacher_update: TeacherUpdate | None  # where the teacher learns too
+    reference: LiveTeacher | None = field(default=None, kw_only=True)  # where the loss needs one
     train_set: Sequence[Text]
     validation_set: Sequence[Text]
     plain_text: Sequence[Text]  # for the language-modelling term; empty without one
@@ -90,11 +91,23 @@ class TrainingState:
     usage: Cost = field(default_factory=Cost)
     student_work: ModelCounter = field(default_factory=ModelCounter)
     teacher_work: ModelCounter = field(default_factory=ModelCounter)  # of a live teacher
+    reference_work: ModelCounter = field(default_factory=ModelCounter)
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     best: BestWeights | None = None  # None while the last weights are kept
     pending: PendingMetrics | None = None  # flushed before anything is saved
+
+    @property
+    def work(self) -> list[ModelCounter]:
+        """What each model has done: the student, a live teacher, a reference model."""
+        return [self.student_work, self.teacher_work, self.reference_work]
+
+    @property
+    def model_cost(self) -> Cost:
+        """What the models have cost; a reference counts as a teacher, which it is read beside."""
+        student, *others = self.work
+        return sum((other.as_teacher() for other in others), student.as_student())
 
 
 def initial_state(run: TrainingRun) -> TrainingState:
@@ -103,6 +116,7 @@ def initial_state(run: TrainingRun) -> TrainingState:
         _adamw(run.student, run.settings.training),
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
+        reference_work=run.reference.count() if run.reference else ModelCounter(),
         loss=initial_loss_state(run.loss),
     )
 

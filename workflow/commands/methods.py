@@ -29,6 +29,7 @@ def step_cost(method: Method) -> str:
     """What a step costs beside the student's own forward and backward pass."""
     extra = {
         "a teacher forward pass": method.teacher == "live",
+        "a reference forward pass": components.needs_reference(method.loss),
         "text generated in training": method.generates_text,
         "a teacher update": method.update is not None,
         "a batch of plain text": method.plain_text_weight > 0,
