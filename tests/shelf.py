@@ -48,7 +48,7 @@ def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> TrainOption
         micro_batch_tokens=400,
         start=put_model(folder / "start", llama(1)),
         tokens=put_texts(folder / "tokens", texts(20), ("train", "validation")),
-        texts=[put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)],
+        texts=tuple(put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)),
         teacher=put_model(folder / "teacher", schooled()),
         state=folder / "state",
     )

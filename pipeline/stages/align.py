@@ -20,8 +20,7 @@ Bytes = list[bytes]  # of each token of a vocabulary
 
 def run(options: AlignOptions) -> None:
     """Writes the spans of all texts, and what the vocabularies share."""
-    inputs = {"teacher_tokens": options.teacher_tokens, "tokens": options.tokens}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     folders = (options.teacher_tokens, options.tokens)
     teacher, student = (token_bytes(load_tokenizer(folder)) for folder in folders)
     ends = [vocabulary.conventions_of_texts(folder).ends[0] for folder in folders]

@@ -124,8 +124,7 @@ def responses(
 def run(options: AskOptions) -> None:
     """Writes the responses of one model behind an endpoint."""
     settings = ServedTextJob.model_validate(options.job.settings)
-    inputs = {"data": options.data, "tokens": options.tokens}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     client = Client(Endpoint.model_validate_json(options.endpoint), settings.served_model)
     asked = questions(options.data, options.tokens, settings)
     bodies = [body(question, settings) for question in asked]

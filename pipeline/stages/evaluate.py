@@ -235,8 +235,7 @@ def run(options: EvaluateOptions) -> None:
     """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
     torch.set_num_threads(options.threads)
     settings = EvaluationJob.model_validate(options.job.settings)
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
 
     vocabulary.check(options.model, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)

@@ -89,7 +89,9 @@ def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
     assert options.endpoint is not None
     assert settings.served_model is not None
     client = Client(Endpoint.model_validate_json(options.endpoint), settings.served_model)
-    log = AnswerLog(options.state / ANSWERS, resume_key(options.job, options.inputs()))
+    log = AnswerLog(
+        options.state / ANSWERS, resume_key(options.job, command_line.inputs_of(options))
+    )
     return ServedJudge(settings.judge, client, log, settings.answer_tokens)
 
 
@@ -97,8 +99,7 @@ def run(options: JudgeOptions) -> None:
     """Writes an evaluation with the judge's measures."""
     torch.set_num_threads(options.threads)
     settings = JudgeJob.model_validate(options.job.settings)
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     judged = records.read(options.evaluation, artifact.read_json(options.evaluation / RESULTS))
     others = {artifact.read_id(path): records.read(path, {}).outputs for path in options.against}
     asked = judgements.comparisons(settings, judged.outputs, others)

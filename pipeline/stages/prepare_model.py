@@ -194,8 +194,7 @@ def prepare(
 
 def run(options: PrepareModelOptions) -> None:
     """Writes one model with its tokenizer."""
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     for path in inputs.values():
         checksums.verify(path, "model/*")
 

@@ -69,8 +69,7 @@ def digest(tables: Mapping[str, pa.Table]) -> str:
 def run(options: PrepareTaskOptions) -> None:
     """Reads the job, gathers the task, and writes it whole or not at all."""
     job = TaskJob.model_validate(options.job.settings).task
-    command_line.begin(options.out, options.job, {"data": options.data})
-
+    inputs = command_line.begin(options)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if isinstance(job, InstructionJob):
@@ -79,7 +78,7 @@ def run(options: PrepareTaskOptions) -> None:
             train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
-        artifact.write_manifest(folder, options.job, {"data": options.data})
+        artifact.write_manifest(folder, options.job, inputs)
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         log(f"warning: {warning}")

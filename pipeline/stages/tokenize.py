@@ -219,8 +219,7 @@ def write_plain(data: Path, folder: Path, of: Making) -> None:
 def run(options: TokenizeOptions) -> None:
     """Tokenizes all splits of a data set; the tokenizer is kept beside them."""
     settings = TokensSettings.model_validate(options.job.settings)
-    inputs = {"data": options.data, "tokenizer": options.tokenizer}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     conventions = vocabulary.conventions_of_model(options.tokenizer)
     tokenizer = load_tokenizer(options.tokenizer)
     if not settings.bos:

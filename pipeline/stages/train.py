@@ -249,12 +249,11 @@ def run(options: TrainOptions) -> None:
     torch.set_num_threads(options.threads)
     settings = DistillSettings.model_validate(_settings(options))
     torch.manual_seed(settings.seed)
-    command_line.begin(options.out, options.job, options.inputs())
-
+    inputs = command_line.begin(options)
     run = compile_for_gpu(assemble(options, settings))
     check_positions(run, options)
     warn_of_repeated_prompts(run)
-    state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
+    state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
     with contextlib.closing(_step_log(options, run, state.rows, job_key)) as steps:
@@ -294,5 +293,5 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
         costs.write(folder, cost(run, state))
         if chosen := _chosen(options):
             facts["chosen"] = chosen
-        artifact.write_manifest(folder, options.job, options.inputs(), **facts)
+        artifact.write_manifest(folder, options.job, command_line.inputs_of(options), **facts)
     checkpoint.forget(options.state)
