@@ -235,6 +235,7 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "decoding_seeds": [10, 20],
                 "max_new_tokens": 16,
                 "prompt_tokens": 40,
+                "few_shot": 2,
                 "seed": 4,
             },
             "report": {"primary": ["heldout/nll_nats"]},

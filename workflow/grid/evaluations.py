@@ -95,7 +95,8 @@ def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> Task
     if isinstance(given, LocalFiles):
         given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
     if isinstance(definition, InstructionTask):
-        return TaskJob(task=_instruction(task.name, definition, given, template))
+        job = _instruction(task.name, definition, given, template)
+        return TaskJob(task=job.model_copy(update={"few_shot": settings.few_shot}))
     return TaskJob(
         task=LmEvalJob(
             kind="lm_eval",
