@@ -31,6 +31,12 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": "tvd", "easy_weight": 0.6, "hard_share": 1.0},
     ],
     "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
+    "kl_estimator": [{"estimator": "k3"}],
+    "entropy_aware": [{"entropy_threshold": 1.5, "forward_weight": 0.4}],
+    "top_k_kl": [
+        {"top": 3, "forward_weight": 0.3},
+        {"top": 4, "forward_weight": 1.0, "by_student": False},
+    ],
     "iw_opd": [{"early_weight": 2.0}],
     "g_opd": [{"reward_weight": 0.3}, {"reward_weight": 1.0}],
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
@@ -227,6 +233,34 @@ def g_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndar
         scaled = (p[i][g] / reference) ** h.reward_weight * reference / q[i][g]
         result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * math.log(scaled)
     return result
+
+
+def kl_estimator(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, g in enumerate(tokens.target.tolist()):
+        r = p[i][g] / q[i][g]
+        estimate = {"k2": math.log(r) ** 2 / 2, "k3": r - 1 - math.log(r)}[h.estimator]
+        result[i] = q[i][g] / math.exp(tokens.sampled_log_probs[i]) * estimate
+    return result
+
+
+def entropy_aware(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def added(a: Row, b: Row) -> float:
+        is_unsure = -sum(x * math.log(x) for x in a) > h.entropy_threshold
+        return kl(b, a) + (h.forward_weight * kl(a, b) if is_unsure else 0)
+
+    return each(added, p, q)
+
+
+def top_k_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def coarse(a: Row, b: Row) -> float:
+        ranked = b if h.by_student else a
+        kept = sorted(range(len(ranked)), key=lambda v: -ranked[v])[: h.top]
+        if len(kept) < len(a):
+            a, b = (np.array([*(r[v] for v in kept), 1 - sum(r[v] for v in kept)]) for r in (a, b))
+        return h.forward_weight * kl(a, b) + (1 - h.forward_weight) * kl(b, a)
+
+    return each(coarse, p, q)
 
 
 def pair(p: Rows, q: Rows, tokens: TokenContext, skews: list[float], beta: float) -> np.ndarray:

@@ -6,7 +6,23 @@ checked without importing torch (see `pipeline.methods.components`).
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+ESTIMATORS = ("k2", "k3")  # of a KL, that serve as a loss
+
+
+def _known_estimator(name: str) -> str:
+    if name == "k1":
+        raise PydanticCustomError(
+            "estimator",
+            "as a loss, k1 has an expected gradient of zero: as an advantage it is the loss opd; "
+            "allowed: k2, k3",
+        )
+    if name not in ESTIMATORS:
+        raise PydanticCustomError("estimator", "allowed: k2, k3")
+    return name
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -23,3 +39,4 @@ Line = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f]+$")]  # a p
 Word = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 BaseDivergence = Annotated[str, Field()]  # a loss with `needs_only_distributions`, by its name
+KlEstimator = Annotated[str, AfterValidator(_known_estimator)]
