@@ -44,6 +44,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "relational": [{"relation_weight": 2.0}],
     "uld": [{"aligned": True}],
     "alm": [{"temperature": 7.0}, {"least_boundary_mass": 0.4}],
+    "gold": [{"teacher_weight": 0.2}],
 }
 # what losses carry from step to step, so that it matters
 STATES: dict[str, dict[str, float]] = {
@@ -396,4 +397,58 @@ def alm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
         binary = x * math.log(x / y) + (1 - x) * math.log((1 - x) / (1 - y))
         result[student[-1]] = h.temperature * binary
         a = b = 0.0
+    return result
+
+
+def same_tokens(tokens: TokenContext, count: int) -> dict[int, int]:
+    """The student's token of the same bytes by the teacher's, where there is one."""
+    both = tokens.spans
+    if both is None or both.vocabularies is None:
+        return {token: token for token in range(count)}
+    pairs = enumerate(both.vocabularies.shared.tolist())
+    return {mine: yours for mine, yours in pairs if yours >= 0}
+
+
+def gold(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, both = np.zeros(len(q)), tokens.spans
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    same = same_tokens(tokens, p.shape[1])
+    size = (
+        p.shape[1] if both is None or both.vocabularies is None else len(both.vocabularies.shared)
+    )
+    for teacher, student, _ in spans_of(tokens):
+        a, b = p[teacher[-1]].copy(), q[student[-1]].copy()
+        for token in teacher[:-1]:
+            a *= p[token][targets[token]]
+        for token in student[:-1]:
+            b *= q[token][tokens.target[token]]
+        matched = 0.0
+        for mine, yours in same.items():
+            x, y = a[mine], b[yours]
+            m = h.teacher_weight * x + (1 - h.teacher_weight) * y
+            matched += h.teacher_weight * x * math.log(x / m)
+            matched += (1 - h.teacher_weight) * y * math.log(y / m)
+        rest_a = np.array([a[token] for token in range(size) if token not in same])
+        rest_b = np.array([b[token] for token in range(len(b)) if token not in same.values()])
+        share = len(same) / size
+        result[student[-1]] = share * matched + (1 - share) * sorted_apart(rest_a, rest_b)
+    return result
+
+
+def simct(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, both, moved = np.zeros(len(q)), tokens.spans, 1e-4
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    same = same_tokens(tokens, p.shape[1])
+    for teacher, student, _ in spans_of(tokens):
+        a = [math.prod(p[token][targets[token]] for token in teacher)]
+        b = [math.prod(q[token][tokens.target[token]] for token in student)]
+        for mine, yours in same.items():
+            if mine != targets[teacher[0]] and yours != tokens.target[student[0]]:
+                a.append(p[teacher[0]][mine])
+                b.append(q[student[0]][yours])
+        x, y = (
+            [(1 - moved) * value for value in each] + [(1 - moved) * (1 - sum(each)) + moved]
+            for each in (a, b)
+        )
+        result[student[-1]] = kl(np.array(y), np.array(x))
     return result

@@ -47,6 +47,23 @@ METHODS = {
         departures="No cross entropy beside it, and τ times the divergence; on a top K the "
         "teacher's mass on beginnings of words is that of the K tokens.",
     ),
+    "gold": Method(
+        title="GOLD: merged spans, matched tokens by JSD, others sorted",
+        loss="gold",
+        source="Patiño et al. 2025, huggingface.co/spaces/HuggingFaceH4/on-policy-distillation",
+        evidence="code",
+        departures="TRL's merge `bayesian`, not its default, which reads each row a token early. "
+        "On gold text; EOS is learnt; a sum over spans by the count of tokens.",
+    ),
+    "simct": Method(
+        title="SimCT: common tokens and the span as an outcome, by log-probabilities",
+        loss="simct",
+        source="Sun et al. 2026, arXiv:2605.07711",
+        evidence="code",
+        departures="A span has the probability of its text, where theirs has the mean of raw "
+        "logits, which are known up to a constant for each row; what is left is an outcome, too. "
+        "On gold text, theirs is the student's.",
+    ),
     "forward_kl": Method(
         title="Forward KL",
         loss="forward_kl",
