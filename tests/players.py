@@ -22,6 +22,7 @@ from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Training
 from pipeline.teacher_updates import build_update
+from pipeline.training.features import feature_term
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
@@ -127,10 +128,11 @@ def run(setup: Setup) -> TrainingRun:
         update = build_update(method.update, resolved.update_settings)
         update = update.attach(teacher.model, pool, settings, BUDGET)
     loss = build_loss(method.loss, resolved.loss_settings)
-    untrained = setup.place(llama(setup.seed, spread=0.05)).requires_grad_(False)
+    student, untrained = (setup.place(llama(setup.seed, spread=0.05)) for _ in range(2))
+    untrained.requires_grad_(False)
     return TrainingRun(
         settings=settings,
-        student=setup.place(llama(setup.seed, spread=0.05)),
+        student=student,
         teacher=teacher,
         loss=loss,
         policy=build_policy(method.policy, resolved.policy_settings),
@@ -142,6 +144,7 @@ def run(setup: Setup) -> TrainingRun:
         else [],
         max_tokens=BUDGET,
         reference=LiveTeacher(untrained) if isinstance(loss, ReferenceLoss) else None,
+        features=feature_term(settings, student, teacher),
     )
 
 

@@ -101,6 +101,7 @@ def test_a_changed_method_keeps_the_defaults_of_the_parts_that_stay() -> None:
         ({"loss": "jsd"}, "cache"),
         ({"loss": "relational"}, "live"),  # it needs the whole vocabulary
         ({"loss": "jsd", "policy": "mixed"}, "live"),
+        ({"loss": "cross_entropy", "features": "hidden_mse"}, "live"),
         ({"loss": "cross_entropy"}, "none"),
         ({"loss": "cross_entropy", "text": "teacher"}, "text"),
         ({"loss": "cross_entropy", "policy": "switch"}, "live"),
@@ -127,6 +128,8 @@ def test_a_composed_method_has_the_teacher_that_its_parts_need(keys: dict[str, A
             {"method": "kl_k2", "estimator": "k1"},
             ["estimator = 'k1'", "gradient of zero", "opd", "k2, k3"],
         ),
+        ({"method": "hidden_mse", "teacher": "cache"}, ["methods.row.teacher", "hidden"]),
+        ({"loss": "tvd", "features": "hiden_mse"}, ["methods.row.features", "hidden_mse"]),
         ({"method": "opd", "student_share": 0.5}, ["student_share = 0.5", "1.0"]),
         ({"loss": "jsd", "policy": "mixed", "teacher": "cache"}, ["teacher", "live"]),
         ({"loss": "jsd", "initial_sft": {"stepz": 3}}, ["methods.row.initial_sft.stepz", "steps"]),

@@ -209,6 +209,10 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 },
                 "parts": {"loss": "jsd", "policy": {"name": "switch", "gold_share": 0.3}},
                 "learns": {"method": "reverse_kl", "update": "online_module"},
+                "inside": {
+                    "features": {"name": "hidden_mse", "feature_weight": 0.5},
+                    "loss": "tvd",
+                },
             },
             "grid": [
                 {

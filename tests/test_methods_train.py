@@ -39,10 +39,11 @@ def without_seconds(rows: list[Row]) -> list[Row]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_two_parts_of_a_method_have_a_hyperparameter_of_the_same_name(method: str) -> None:
-    one = METHODS[method]
-    parts = [("losses", one.loss), ("data_policies", one.policy)]
-    parts += [("teacher_updates", one.update)] if one.update else []
-    names = [name for kind, file in parts for name in components.hyperparameters(kind, file)]
+    names = [
+        name
+        for kind, file in METHODS[method].components
+        for name in components.hyperparameters(kind, file)
+    ]
     assert len(names) == len(set(names))
 
 

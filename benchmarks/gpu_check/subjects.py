@@ -28,6 +28,7 @@ from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.teacher_updates import build_update
+from pipeline.training.features import feature_term
 from pipeline.training.state import TrainingRun
 
 VOCABULARY = 512
@@ -152,6 +153,7 @@ def run(
         validation_set=pool[:4],
         plain_text=pool if method.plain_text_weight else [],
         max_tokens=budget,
+        features=feature_term(settings, student, teacher),
     )
 
 

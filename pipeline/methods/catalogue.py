@@ -212,6 +212,46 @@ METHODS = {
         departures="Samples are positions of a text and views their logits, where the source has "
         "images; its forward KL and weight are ours.",
     ),
+    "hidden_mse": Method(
+        title="Forward KL and the squared error of the last hidden state",
+        loss="forward_kl",
+        features="hidden_mse",
+        teacher="live",
+        source="arcee-ai/DistillKit, after Jiao et al. 2020, arXiv:1909.10351",
+        evidence="code",
+        departures="The last hidden state alone, behind the final norm, where the source has a map "
+        "of layers, attention and embeddings. Projectors have no bias, as DistillKit's.",
+    ),
+    "hidden_cosine": Method(
+        title="Forward KL and the cosine of the last hidden state",
+        loss="forward_kl",
+        features="hidden_cosine",
+        teacher="live",
+        source="NVIDIA ModelOpt and arcee-ai/DistillKit",
+        evidence="code",
+        departures="The last hidden state alone; forward KL with weight 1 is ours, where ModelOpt "
+        "balances the terms by their size.",
+    ),
+    "hidden_l2": Method(
+        title="Forward KL and the normalised distance of the last hidden state",
+        loss="forward_kl",
+        features="hidden_l2",
+        teacher="live",
+        source="Minixhofer et al. 2025, arXiv:2503.20083",
+        evidence="code",
+        departures="Lengths are of a token, where theirs are of a whole tensor; beside forward KL "
+        "at each token, where theirs is beside likelihoods of spans.",
+    ),
+    "hidden_cka": Method(
+        title="Forward KL and CKA of the last hidden states of a text",
+        loss="forward_kl",
+        features="hidden_cka",
+        teacher="live",
+        source="Kornblith et al. 2019, arXiv:1905.00414",
+        evidence="own",
+        departures="The source compares networks by it; as a loss, over a text, beside forward KL "
+        "and with weight 1, it is ours.",
+    ),
     "gkd": Method(
         title="GKD: JSD on a mix of gold and student text",
         loss="jsd",

@@ -71,7 +71,7 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"prompt; allowed: {', '.join(pairs)}"
         )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
-    if alone and not reads_teacher(loss):
+    if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (
             f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
             "allowed: a loss that reads the teacher's distributions, or text that the teacher "
@@ -102,14 +102,15 @@ def _sampled_where(policy: str) -> object:
 
 
 def _title(method: Method) -> str:
+    features = f" and {method.features}" if method.features else ""
     update = f", teacher update {method.update}" if method.update else ""
-    return f"{method.loss} on {method.policy} text{update}"
+    return f"{method.loss}{features} on {method.policy} text{update}"
 
 
 def _teacher(method: Method) -> Literal["none", "text", "cache", "live"]:
     """The teacher that the parts need, where it isn't the one that the method has."""
     if method.generates_text or method.update:
         return "live"
-    if not reads_teacher(method.loss):
+    if not reads_teacher(method.loss) and not method.features:
         return "text" if method.text == "teacher" else "none"
     return "live" if method.teacher == "live" or method.whole_vocabulary else "cache"

@@ -12,6 +12,8 @@ Values = dict[str, float | int | bool | str]
 class MethodSettings(Settings):
     """A method with all its hyperparameters decided."""
 
+    later_keys = ("features", "feature_settings")
+
     loss: str
     loss_settings: Values = {}
     policy: str
@@ -19,6 +21,8 @@ class MethodSettings(Settings):
     teacher: Literal["none", "text", "cache", "live"]
     update: str | None = None
     update_settings: Values = {}
+    features: str | None = None
+    feature_settings: Values = {}
     gold_weight: Share = 0.0
     plain_text_weight: NonNegative = 0.0
     plain_text_kl: Share = 0.0

@@ -39,6 +39,7 @@ from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import checkpoint, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
+from pipeline.training.features import feature_term
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
@@ -83,6 +84,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         max_tokens=options.micro_batch_tokens,
         gradient_checkpointing=options.gradient_checkpointing,
         tokenizer=load_tokenizer(options.tokens),
+        features=feature_term(settings, student, teacher),
     )
 
 

@@ -3,7 +3,7 @@
 All tiers have the same attributes; `Tier` is any of them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -224,7 +224,7 @@ class HiddenDistributions:
             logits = head.on(states.device)(states.float())
         work.scored_tokens += len(states)
         work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
-        return dense(logits, self.batch.next_ids[rows])
+        return replace(dense(logits, self.batch.next_ids[rows]), layers=states.float()[:, None])
 
 
 Tier = TopK | Sampled | Hidden

@@ -61,6 +61,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
         "student": learned_state(run.student),
         "optimizer": state.optimizer.state_dict(),
         "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
+        "projectors": run.features.projectors.state_dict() if run.features else None,
         "step": state.step,
         "usage": asdict(state.usage),
         "work": [asdict(work) for work in state.work],
@@ -109,6 +110,8 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     state.optimizer.load_state_dict(value["optimizer"])
     if run.teacher_update is not None:
         run.teacher_update.load_state_dict(value["update"])
+    if run.features is not None:
+        run.features.projectors.load_state_dict(value["projectors"])
     state.step, state.usage = value["step"], Cost(**value["usage"])
     for work, saved in zip(state.work, value["work"], strict=True):
         vars(work).update(saved)

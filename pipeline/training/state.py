@@ -21,9 +21,9 @@ from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
-from pipeline.settings.training import Training
 from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.checkpoint_selection import BestWeights
+from pipeline.training.features import FeatureTerm
 from pipeline.training.schedule import step_count
 from pipeline.training.step_log import Row
 
@@ -53,6 +53,7 @@ class TrainingRun:
     compiled_loss: TokenLosses | None = None  # of the machine
     compilation: Compilation | None = None  # its outcome
     tokenizer: PreTrainedTokenizerBase | None = None  # where validation scores text
+    features: FeatureTerm | None = None  # on hidden states, beside the loss
 
     @property
     def steps(self) -> int:
@@ -113,7 +114,7 @@ class TrainingState:
 def initial_state(run: TrainingRun) -> TrainingState:
     """The state before the first step."""
     return TrainingState(
-        _adamw(run.student, run.settings.training),
+        _adamw(run),
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
         reference_work=run.reference.count() if run.reference else ModelCounter(),
@@ -121,8 +122,11 @@ def initial_state(run: TrainingRun) -> TrainingState:
     )
 
 
-def _adamw(student: PreTrainedModel, training: Training) -> torch.optim.Optimizer:
-    groups = _parameter_groups(student, training.weight_decay_on)
+def _adamw(run: TrainingRun) -> torch.optim.Optimizer:
+    training = run.settings.training
+    groups = _parameter_groups(run.student, training.weight_decay_on)
+    if run.features is not None and run.features.weights:
+        groups.append(run.features.parameter_group(training.learning_rate))
     rate, betas, decay = training.learning_rate, training.betas, training.weight_decay
     if training.optimizer_states == "8bit":
         # an extra of its own: peft imports it wherever it is installed

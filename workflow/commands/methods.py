@@ -15,7 +15,12 @@ NEEDS = {
     "cache": "cached teacher distributions",
     "live": "a live teacher",
 }
-ROLES = {"losses": "loss", "data_policies": "texts", "teacher_updates": "teacher"}
+ROLES = {
+    "losses": "loss",
+    "data_policies": "texts",
+    "teacher_updates": "teacher",
+    "feature_losses": "hidden states",
+}
 HEAD = """\
 # Methods
 
