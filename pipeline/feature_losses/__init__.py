@@ -71,7 +71,7 @@ class FeatureLoss(Protocol):
         ...
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Multiplications in the forward matrix products of a text with so many tokens."""
+        """Multiplications in the matrix products of a text of `tokens` tokens, forward."""
         ...
 
     def __call__(
