@@ -12,7 +12,13 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
-from pipeline.models.foreign_files import family_faults, folder_faults, tokenizer_faults
+from pipeline.models.foreign_files import (
+    LAYERS,
+    family_faults,
+    first,
+    folder_faults,
+    tokenizer_faults,
+)
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
@@ -72,8 +78,7 @@ def _layer_faults(experiment: Experiment) -> Iterator[str]:
 def _folder_layers(model: object) -> int | None:
     """The layers of a saved model, as far as its configuration tells."""
     config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
-    names = ("num_hidden_layers", "n_layer", "num_layers")
-    return next((config[name] for name in names if name in config), None)
+    return first(config, LAYERS)
 
 
 def _folder_faults(experiment: Experiment) -> Iterator[str]:
