@@ -1,6 +1,7 @@
 """Artifacts on disk as the stages write them, of the tiny models and texts of `players`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from players import VOCABULARY, llama, schooled, texts
@@ -35,7 +36,7 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
     for split in splits:
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
     words().save_pretrained(folder / "model")
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder))
+    facts = asdict(vocabulary.conventions_of_model(folder))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 

@@ -1,6 +1,7 @@
 """Texts have one tokenizer and one end; models that meet them agree, learn it, or are refused."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def saved(
 def texts_in(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(model))
+    facts = asdict(vocabulary.conventions_of_model(model))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 

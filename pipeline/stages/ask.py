@@ -3,7 +3,7 @@
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,6 @@ def run(options: AskOptions) -> None:
         unknown = replace(cost, energy_joules=None, flops=None)
         costs.write(folder, JobCost(unknown, DEVICE, parameters=0))
         conventions = vocabulary.conventions_of_texts(options.tokens)
-        facts = counts | vocabulary.manifest_entries(conventions)
+        facts = counts | asdict(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts)
     shutil.rmtree(options.state, ignore_errors=True)

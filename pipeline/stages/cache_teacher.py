@@ -145,8 +145,8 @@ def run(options: CacheTeacherOptions) -> None:
             folder,
             options.job,
             inputs,
-            **metadata.manifest(),
-            verified=checked.manifest(),
+            **asdict(metadata),
+            verified=asdict(checked),
             tokens=sum(shard["tokens"] for shard in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )

@@ -137,8 +137,6 @@ def run(options: GenerateOptions) -> None:
             inputs,
             tokens=sum(chunk["tokens"] for chunk in facts),
             eos_share=sum(chunk["ended"] for chunk in facts) / whole.num_rows,
-            **vocabulary.manifest_entries(
-                vocabulary.conventions_of_texts(options.student_tokens or options.tokens)
-            ),
+            **asdict(vocabulary.conventions_of_texts(options.student_tokens or options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

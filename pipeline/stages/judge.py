@@ -22,10 +22,11 @@ from pipeline.evaluation.judge_model import LocalJudge
 from pipeline.evaluation.judge_reward import RewardModel
 from pipeline.evaluation.judgements import Comparison
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
+from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, load_tokenizer
 from pipeline.models.reward import load_reward_model
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import Cost, ModelCounter
 from pipeline.runtime.meter import Stopwatch
 from pipeline.settings.endpoint import Endpoint
 from pipeline.settings.judge import JudgeJob
@@ -60,7 +61,12 @@ class Bench:
         return items, verdicts, cost
 
     def _make(self, folder: Path, comparison: Comparison) -> Mapping[str, object]:
-        watch, counter = Stopwatch(self.judge.device), self.judge.count()
+        model = None if isinstance(self.judge, ServedJudge) else self.judge.model
+        watch = Stopwatch(model.device if model else torch.device("cpu"))
+        # of an endpoint nothing is known, and for reward models there is no formula
+        counter = ModelCounter(flops=None)
+        if isinstance(self.judge, LocalJudge):
+            counter = count(self.judge.model)
         if isinstance(self.judge, RewardModel):
             answers = self.judge.answers(comparison.rows)
         else:

@@ -6,7 +6,7 @@ isn't taught to stop where its text was cut.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -244,8 +244,8 @@ def run(options: TokenizeOptions) -> None:
             conventions = conventions.with_ends(
                 chain(*(counts.last_ids for counts in by_split.values()))
             )
-        facts = vocabulary.manifest_entries(conventions)
-        artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
+        facts = asdict(conventions) | {"warnings": warnings}
+        artifact.write_manifest(folder, options.job, inputs, **facts)
     for split, counts in card.items():
         log(f"{split}: {counts}")
     for warning in warnings:

@@ -4,7 +4,6 @@ All tiers have the same attributes; `Tier` is any of them.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,6 @@ from pipeline.teacher_cache.format import (
     VocabularyOrder,
     dequantize,
     ranked,
-    schema,
 )
 from pipeline.teacher_cache.lm_head import LMHead
 
@@ -65,11 +63,6 @@ class TopK:
 
     metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata)
 
     def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
         """Ids and quantized log-probabilities in vocabulary order, and the top-ranked tokens."""
@@ -137,11 +130,6 @@ class Sampled:
     metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
 
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata)
-
     def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
         """Ids and counts, padded to the number of draws with -1 and 0."""
         assert order is not None
@@ -183,11 +171,6 @@ class Hidden:
     metadata: CacheMetadata
     head: LMHead
     work: ModelCounter = field(default_factory=ModelCounter)  # of the head
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata, self.head.linear.in_features)
 
     def decode(self, table: pa.Table, _order: VocabularyOrder | None) -> Rows:
         """The states in half precision."""
