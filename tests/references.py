@@ -42,6 +42,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
     "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
     "relational": [{"relation_weight": 2.0}],
+    "jsd_student_top": [{"student_top": 3}, {"student_top": 4, "teacher_weight": 0.2}],
     "uld": [{"aligned": True}],
     "alm": [{"temperature": 7.0}, {"least_boundary_mass": 0.4}],
     "gold": [{"teacher_weight": 0.2}],
@@ -83,6 +84,14 @@ def symmetric_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> 
 
 def jsd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: generalised_jsd(a, b, h.teacher_weight), p, q)
+
+
+def jsd_student_top(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def on_top(a: Row, b: Row) -> float:
+        top = sorted(range(len(b)), key=lambda token: -b[token])[: h.student_top]
+        return generalised_jsd(a[top] / a[top].sum(), b[top] / b[top].sum(), h.teacher_weight)
+
+    return each(on_top, p, q)
 
 
 def tvd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:

@@ -4,22 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from players import VOCABULARY, llama, schooled, texts
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from players import llama, schooled, texts, words
+from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import Text
 from pipeline.models import vocabulary
 from pipeline.stages.options import TrainOptions
-
-
-def words() -> PreTrainedTokenizerFast:
-    """A tokenizer with a word for each id."""
-    model = WordLevel({f"word{at}": at for at in range(VOCABULARY)}, unk_token="word0")
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="word1")
 
 
 def put_model(folder: Path, model: PreTrainedModel) -> Path:

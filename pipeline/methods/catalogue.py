@@ -475,6 +475,39 @@ METHODS = {
         departures="A LoRA teacher for text, where the source has BERT classifiers. Its gradient "
         "through the student's step is of one plain gradient step, by a finite difference.",
     ),
+    "opsd": Method(
+        title="OPSD: the student, shown the reference, teaches itself on its own text",
+        loss="jsd",
+        policy="mixed",
+        teacher="self",
+        update="privileged_prompt",
+        source="Zhao et al. 2026, arXiv:2601.18734",
+        evidence="code",
+        defaults={
+            "student_share": 1.0,
+            "template": "{example_prompt}{example_response}\n\nNow answer in your own words.\n\n"
+            "{prompt}",
+        },
+        departures="The prompt's words and order are ours, with the student's own prompt last. "
+        "Text is sampled at temperature 1 of all tokens; theirs at 1.1, top_p 0.95 and top_k 20.",
+    ),
+    "sdft": Method(
+        title="SDFT: a moving average of the student, shown a demonstration, teaches it",
+        loss="jsd_student_top",
+        policy="mixed",
+        teacher="self",
+        update="privileged_prompt",
+        source="Shenfeld et al. 2026, arXiv:2601.19897",
+        evidence="code",
+        defaults={
+            "student_share": 1.0,
+            "student_rate": 0.05,
+            "template": "{example_prompt}{example_response}\n\nThat was an example; now answer "
+            "yourself.\n\n{prompt}",
+        },
+        departures="The prompt's words and order are ours, with the student's own prompt last. No "
+        "importance weight: each step trains on texts that the student of that step wrote.",
+    ),
     "mckd": Method(
         title="MCKD: paired students label each other's half",
         loss="cross_entropy",

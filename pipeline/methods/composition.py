@@ -70,6 +70,14 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"policy = {policy!r}: {loss} compares the teacher's and the student's response to one "
             f"prompt; allowed: {', '.join(pairs)}"
         )
+    reads = reads_teacher(loss) or resolved.method.features
+    if resolved.method.teacher == "self" and not reads:
+        yield f"loss = {loss!r}: it reads the text alone; allowed: one that reads a teacher"
+    if resolved.method.teacher == "self" and _teacher_writes(policy):
+        yield (
+            f"policy = {policy!r}: the teacher writes in it from the student's prompt, which shows "
+            "a student that teaches itself nothing new; allowed: text of the student alone, or none"
+        )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (
@@ -107,8 +115,10 @@ def _title(method: Method) -> str:
     return f"{method.loss}{features} on {method.policy} text{update}"
 
 
-def _teacher(method: Method) -> Literal["none", "text", "cache", "live"]:
+def _teacher(method: Method) -> Literal["none", "text", "cache", "live", "self"]:
     """The teacher that the parts need, where it isn't the one that the method has."""
+    if method.update and class_constant("teacher_updates", method.update, "teaches_itself", False):
+        return "self"
     if method.generates_text or method.update:
         return "live"
     if not reads_teacher(method.loss) and not method.features:

@@ -36,7 +36,7 @@ class Method:
     source: str  # authors, year, arXiv id
     evidence: Literal["code", "full", "abstract", "own"]  # see EVIDENCE
     policy: str = "fixed"  # file in pipeline/data_policies
-    teacher: Literal["none", "text", "cache", "live"] = "cache"
+    teacher: Literal["none", "text", "cache", "live", "self"] = "cache"
     text: Literal["gold", "teacher"] = "gold"  # whose responses the fixed texts have
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
     features: str | None = None  # file in pipeline/feature_losses, whose term is added to the loss
@@ -64,9 +64,19 @@ class Method:
         return bool(components.class_constant("losses", self.loss, "over_spans", False))
 
     @property
+    def reads_distributions(self) -> bool:
+        """Whether it reads those of the experiment's teacher."""
+        return self.teacher in ("cache", "live")
+
+    @property
+    def names_teacher(self) -> bool:
+        """Whether anything of the experiment's teacher enters: its distributions or its text."""
+        return self.reads_distributions or self.text == "teacher"
+
+    @property
     def vocabulary_fault(self) -> str | None:
         """Why the teacher must share the student's vocabulary; None where it needn't."""
-        if self.teacher in ("none", "text"):
+        if not self.reads_distributions:
             return None
         if self.features:
             return f"features {self.features} compare hidden states at the same tokens"
@@ -186,6 +196,8 @@ def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
     if method.teacher in ("none", "text") and changed.teacher == method.teacher:
         # whose texts it learns from is all that it needs of a teacher
         changed = replace(changed, teacher="text" if changed.text == "teacher" else "none")
+    if method.teacher == "self" != changed.teacher:
+        raise ValueError(f"teacher = {changed.teacher!r}: the student teaches itself; leave it out")
     if changed.teacher == "cache" and (changed.generates_text or changed.update):
         raise ValueError("teacher = 'cache': its text is generated in training; allowed: 'live'")
     if changed.teacher in ("cache", "live") and method.teacher in ("none", "text"):

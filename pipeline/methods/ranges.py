@@ -4,12 +4,23 @@ They are looked up by name from the source of a loss or a policy, so that a conf
 checked without importing torch (see `pipeline.methods.components`).
 """
 
-from typing import Annotated
+from string import Formatter
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 ESTIMATORS = ("k2", "k3")  # of a KL, that serve as a loss
+PLACEHOLDERS = ("prompt", "example_prompt", "example_response")  # of a privileged prompt
+
+
+def with_a_prompt(template: str) -> str:
+    """A template of a privileged prompt. Raises ValueError unless the prompt is in it once."""
+    names = [name for _, name, *_ in Formatter().parse(template) if name is not None]
+    if names.count("prompt") != 1 or not set(names) <= set(PLACEHOLDERS):
+        allowed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise ValueError(f"allowed: a text with {{prompt}} once, and of {allowed} any other")
+    return template
 
 
 def _known_estimator(name: str) -> str:
@@ -40,3 +51,5 @@ Word = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 BaseDivergence = Annotated[str, Field()]  # a loss with `needs_only_distributions`, by its name
 KlEstimator = Annotated[str, AfterValidator(_known_estimator)]
+PromptTemplate = Annotated[str, AfterValidator(with_a_prompt)]
+Shown = Literal["reference", "demonstration"]

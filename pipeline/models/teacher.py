@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, collate
+from pipeline.data.privileged_prompts import PrivilegedPrompts
 from pipeline.distributions.log_probs import (
     Logits,
     TeacherDistributions,
@@ -49,10 +50,11 @@ class LiveTeacher:
     precision: Precision = "auto"
     k: int | None = None
     inner_layers: Sequence[int] = ()  # counted from 1, whose hidden states a loss compares, too
+    prompts: PrivilegedPrompts | None = None  # None: it reads what the student does
 
     def logits(self, batch: Batch) -> Logits:
         """The model's logits at each response token, without gradient."""
-        return LiveDistributions(self, batch).logits(slice(None))
+        return self.distributions(batch).logits(slice(None))
 
     def signal(self, batch: Batch) -> TeacherSignal:
         """The model's distribution and its top tokens at each response token."""
@@ -66,7 +68,7 @@ class LiveTeacher:
 
     def distributions(self, batch: Batch) -> "LiveDistributions":
         """The distributions on a batch; the body runs when a chunk is first asked for."""
-        return LiveDistributions(self, batch)
+        return LiveDistributions(self, self.prompts.batch(batch) if self.prompts else batch)
 
     def check_finite(self, texts: Sequence[Text], step: int) -> None:
         """Raises ValueError, naming the teacher, if its logits on a text are not finite."""

@@ -18,7 +18,7 @@ class MethodSettings(Settings):
     loss_settings: Values = {}
     policy: str
     policy_settings: Values = {}
-    teacher: Literal["none", "text", "cache", "live"]
+    teacher: Literal["none", "text", "cache", "live", "self"]
     update: str | None = None
     update_settings: Values = {}
     features: str | None = None

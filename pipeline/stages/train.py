@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_all_texts, read_texts
+from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
 from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.models import positions, vocabulary
@@ -34,7 +35,7 @@ from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
-from pipeline.teacher_updates import build_update
+from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import checkpoint, step_log, trackers
@@ -63,12 +64,10 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     if isinstance(teacher, AlignedTeacher):
         train_set = teacher.alignment.of(train_set)
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
-    update = None
-    if method.update:
-        assert isinstance(teacher, LiveTeacher)
-        update = build_update(method.update, method.update_settings).attach(
-            teacher.model, train_set, settings, options.micro_batch_tokens
-        )
+    tokenizer = load_tokenizer(options.tokens)
+    teacher, update = attach_update(
+        settings, student, teacher, train_set, Encoder(tokenizer), options.micro_batch_tokens
+    )
     loss = build_loss(method.loss, method.loss_settings)
     return TrainingRun(
         settings=settings,
@@ -83,7 +82,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         plain_text=plain,
         max_tokens=options.micro_batch_tokens,
         gradient_checkpointing=options.gradient_checkpointing,
-        tokenizer=load_tokenizer(options.tokens),
+        tokenizer=tokenizer,
         features=feature_term(settings, student, teacher),
     )
 
@@ -99,6 +98,9 @@ def check_positions(run: TrainingRun, options: TrainOptions) -> None:
     for path, model in models.items():
         for texts in (run.train_set, run.validation_set, run.plain_text):
             positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
+    if isinstance(run.teacher, LiveTeacher) and (prompts := run.teacher.prompts):
+        shown, keys = [prompts.longest(new_tokens)], f"{POSITION_KEYS}, or shorten `template`"
+        positions.check(options.start, run.student.config, shown, new_tokens, keys)
 
 
 def warn_of_repeated_prompts(run: TrainingRun) -> None:
@@ -120,7 +122,8 @@ def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedMode
 
     base = frozen_base(options, settings)
     # a teacher that learns from its student compares small differences of float32
-    precision = "float32" if settings.method.update else settings.training.precision
+    learns = settings.method.update and settings.method.teacher == "live"
+    precision = "float32" if learns else settings.training.precision
     student = load_frozen(base, device, precision, settings.training.dropout)
     weights = adapters.attach(student, lora, settings.seed)
     if base != options.start:

@@ -283,8 +283,7 @@ class Grid:
         return self._generated(f"{model.name}.{half}", model, self.tokens(), half)
 
     def _name(self, name: str, student: str, teacher: str) -> str:
-        needs_teacher = self.method(name).teacher != "none"
-        return ".".join([name, student, *([teacher] if needs_teacher else [])])
+        return ".".join([name, student, *([teacher] if self.method(name).names_teacher else [])])
 
     def _trained(
         self,

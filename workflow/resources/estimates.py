@@ -91,6 +91,8 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     training, method = settings["training"], settings["method"]
     model = _size(grid, artifact)
     live = _size(grid, inputs["teacher"]) if "teacher" in inputs else None
+    if method["teacher"] == "self":
+        live = model
     teacher = live.parameters if live else 0
     reference = model.parameters * needs_reference(method["loss"])
 
@@ -130,7 +132,7 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     if learning == model.parameters:
         resident = updated * model.parameters
     else:
-        is_half = half and not method["update"]  # as the job loads it
+        is_half = half and not _learns_live(method)  # as the job loads it
         resident = _frozen_bytes(model, is_half) + updated * learning
         resident += 0 if is_half else copied * model.parameters
     beside = [live] if live else []
@@ -158,9 +160,14 @@ def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> 
     """Bytes of a live teacher; one that never learns is in bfloat16, but for its embeddings."""
     if live is None:
         return 0
-    if method["update"]:
+    if _learns_live(method) or method["teacher"] == "self":  # whose copy is one of float32
         return (4 + 2 * half) * live.parameters
     return _frozen_bytes(live, half)
+
+
+def _learns_live(method: Mapping[str, Any]) -> bool:
+    """Whether a teacher beside the student is trained along."""
+    return bool(method["update"]) and method["teacher"] == "live"
 
 
 def _frozen_bytes(model: Size, half: bool) -> int:
