@@ -26,6 +26,7 @@ from pipeline.teacher_updates import attach_update
 from pipeline.training import checkpoint
 from pipeline.training.batches import step_batch
 from pipeline.training.loop import backward_of_step, train
+from pipeline.training.run_checks import check_positions
 from pipeline.training.state import TrainingRun, initial_state
 from workflow.config.validate import ConfigError, resolved_method, validate
 from workflow.grid.grid import Grid
@@ -287,7 +288,7 @@ def test_a_model_too_short_for_what_it_is_shown_is_refused_before_the_first_step
         made = distill.assemble(files, settings)
         assert made.teacher is not None
         if fits:
-            distill.check_positions(made, files)
+            check_positions(made, files.start, files.teacher)
             continue
         with pytest.raises(ValueError, match="shorten `template`"):
-            distill.check_positions(made, files)
+            check_positions(made, files.start, files.teacher)

@@ -70,20 +70,26 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"policy = {policy!r}: {loss} compares the teacher's and the student's response to one "
             f"prompt; allowed: {', '.join(pairs)}"
         )
-    reads = reads_teacher(loss) or resolved.method.features
-    if resolved.method.teacher == "self" and not reads:
-        yield f"loss = {loss!r}: it reads the text alone; allowed: one that reads a teacher"
-    if resolved.method.teacher == "self" and _teacher_writes(policy):
-        yield (
-            f"policy = {policy!r}: the teacher writes in it from the student's prompt, which shows "
-            "a student that teaches itself nothing new; allowed: text of the student alone, or none"
-        )
+    yield from _self_taught_faults(resolved.method)
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (
             f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
             "allowed: a loss that reads the teacher's distributions, or text that the teacher "
             "writes in part"
+        )
+
+
+def _self_taught_faults(method: Method) -> Iterator[str]:
+    """What a student that teaches itself can't have."""
+    if method.teacher != "self":
+        return
+    if not reads_teacher(method.loss) and not method.features:
+        yield f"loss = {method.loss!r}: it reads the text alone; allowed: one that reads a teacher"
+    if _teacher_writes(method.policy):
+        yield (
+            f"policy = {method.policy!r}: the teacher writes in it from the student's prompt, and "
+            "is the student; allowed: text of the student alone, or none that is generated"
         )
 
 

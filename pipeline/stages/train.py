@@ -15,7 +15,7 @@ from pipeline.data.batch import read_all_texts, read_texts
 from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
 from pipeline.losses import ReferenceLoss, build_loss
-from pipeline.models import positions, vocabulary
+from pipeline.models import vocabulary
 from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
 from pipeline.models.language_model import (
     default_device,
@@ -38,7 +38,7 @@ from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
-from pipeline.training import checkpoint, step_log, trackers
+from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.features import feature_term
 from pipeline.training.loop import flush_metrics, train
@@ -47,8 +47,6 @@ from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 
 LOG_SECONDS = 5.0
-POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
-BEST_ROUGE = ("best", "rouge_l")
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
@@ -85,32 +83,6 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         tokenizer=tokenizer,
         features=feature_term(settings, student, teacher),
     )
-
-
-def check_positions(run: TrainingRun, options: TrainOptions) -> None:
-    """Raises ValueError where student or live teacher is too short for what it is to read."""
-    models = {options.start: run.student}
-    if isinstance(run.teacher, LiveTeacher) and options.teacher:
-        models[options.teacher] = run.teacher.model
-    training = run.settings.training
-    generates = not run.policy.is_off_policy or (training.keep, training.keep_by) == BEST_ROUGE
-    new_tokens = run.settings.max_new_tokens if generates else 0
-    for path, model in models.items():
-        for texts in (run.train_set, run.validation_set, run.plain_text):
-            positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
-    if isinstance(run.teacher, LiveTeacher) and (prompts := run.teacher.prompts):
-        shown, keys = [prompts.longest(new_tokens)], f"{POSITION_KEYS}, or shorten `template`"
-        positions.check(options.start, run.student.config, shown, new_tokens, keys)
-
-
-def warn_of_repeated_prompts(run: TrainingRun) -> None:
-    """Says where a step asks a prompt twice: its samples are drawn alike, and are equal."""
-    batch, texts = run.settings.training.batch_size, len(run.train_set)
-    if batch > texts and not run.policy.is_off_policy:
-        log(
-            f"warning: a step of {batch} texts has each of the {texts} prompts more than once, and "
-            "the samples of a prompt within a step are equal"
-        )
 
 
 def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedModel:
@@ -256,8 +228,8 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(settings.seed)
     inputs = command_line.begin(options)
     run = compile_for_gpu(assemble(options, settings))
-    check_positions(run, options)
-    warn_of_repeated_prompts(run)
+    run_checks.check_positions(run, options.start, options.teacher)
+    run_checks.warn_of_repeated_prompts(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
