@@ -130,6 +130,10 @@ def test_a_composed_method_has_the_teacher_that_its_parts_need(keys: dict[str, A
         ),
         ({"method": "hidden_mse", "teacher": "cache"}, ["methods.row.teacher", "hidden"]),
         ({"loss": "tvd", "features": "hiden_mse"}, ["methods.row.features", "hidden_mse"]),
+        (
+            {"method": "hidden_l2", "teacher": "cache", "layers": "uniform"},
+            ["methods.row.layers", "'last'", "live"],
+        ),
         ({"method": "opd", "student_share": 0.5}, ["student_share = 0.5", "1.0"]),
         ({"loss": "jsd", "policy": "mixed", "teacher": "cache"}, ["teacher", "live"]),
         ({"loss": "jsd", "initial_sft": {"stepz": 3}}, ["methods.row.initial_sft.stepz", "steps"]),

@@ -19,15 +19,19 @@ from pipeline.feature_losses import (
     ModelView,
     Sizes,
     build_feature_loss,
+    inner_pairs,
+    projected,
     projector_of_each_pair,
 )
 from pipeline.methods import components
+from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models.language_model import response_layers
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.teacher import CacheJob
 from pipeline.training import checkpoint
-from pipeline.training.features import head_of, head_of_teacher
-from pipeline.training.loop import train
+from pipeline.training.features import feature_term, head_of, head_of_teacher, with_layers
+from pipeline.training.loop import student_layers, train
 from pipeline.training.schedule import learning_rate
 from pipeline.training.state import TrainingRun, initial_state
 
@@ -217,6 +221,47 @@ def test_the_last_state_is_what_the_head_reads_and_those_inside_are_before_the_n
         left = decoded[layer - 1].flatten(0, 1)[batch.response_positions]
         assert states[:, column].equal(left)
         assert not states[:, column].allclose(model.model.norm(left), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "pairs"),
+    [
+        (2, 4, [(1, 2)]),
+        (4, 2, [(1, 1), (2, 1), (3, 1)]),  # none is the teacher's last
+        (3, 3, [(1, 1), (2, 2)]),
+        (3, 8, [(1, 3), (2, 5)]),
+        (1, 8, []),
+        (3, 1, []),
+    ],
+)
+def test_a_uniform_map_takes_layers_in_proportion(student, teacher, pairs):
+    assert inner_pairs("uniform", student, teacher) == pairs
+    assert inner_pairs("last", student, teacher) == []
+
+
+def test_layers_inside_of_a_live_teacher_are_learnt_too():
+    resolved = resolve(METHODS["hidden_l2"], {"layers": "uniform", "projector_rate": 0.02})
+    made, student = run(Setup(resolved, steps=20)), llama(1, layers=2)
+    teacher = LiveTeacher(llama(0, width=32, layers=4).requires_grad_(False))
+    features = feature_term(made.settings, student, teacher)
+    teacher = with_layers(teacher, features)
+    made = replace(made, student=student, teacher=teacher, features=features)
+    assert features.inner_layers == [(1, 2)]
+    assert teacher.inner_layers == [2]
+
+    batch = collate(made.train_set[:8], CPU)
+
+    def apart() -> torch.Tensor:
+        """The distance of each pair."""
+        ours = student_layers(made, batch)
+        theirs = teacher.distributions(batch).chunk(slice(None)).layers
+        difference = projected(features.projectors, ours) - theirs
+        return (difference.square().sum(-1) / theirs.square().sum(-1)).mean(0).detach()
+
+    before = apart()
+    list(train(made, initial_state(made)))
+    assert before.shape == (2,)
+    assert (apart() < 0.9 * before).all()
 
 
 def test_a_cache_of_hidden_states_gives_those_of_the_live_teacher(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ state of a training, never with the student. All files have these hyperparameter
 
     feature_weight    what the term is multiplied with
     projector_rate    the projectors' learning rate, on the schedule of the student's
-
-and those with a choice of layers `layers`: "last", or "uniform" (`pipeline.feature_losses.pairs`).
+    layers            which layers are compared: "last" or, with a live teacher, "uniform"
 
 The last hidden state is the one that the head reads, behind the final norm. Those of layers inside
 are before it, as a layer leaves them: no layer inside is ever paired with the last.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.distributions.log_probs import Logits, PerToken, TokenContext
+from pipeline.methods.ranges import LayerMap
 
 Layers = Float[Tensor, "tokens layers width"]
 
@@ -66,6 +67,11 @@ class FeatureLoss(Protocol):
         """The learning rate of projectors."""
         ...
 
+    @property
+    def layers(self) -> LayerMap:
+        """Which layers it compares."""
+        ...
+
     def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
         """What is learnt beside the student, before the first step; empty if nothing is."""
         ...
@@ -83,6 +89,18 @@ class FeatureLoss(Protocol):
     ) -> PerToken:
         """The term at each token; the teacher's layers get no gradient."""
         ...
+
+
+def inner_pairs(layers: LayerMap, student: int, teacher: int) -> list[tuple[int, int]]:
+    """The layers inside that are compared, of the student and of the teacher, counted from 1.
+
+    "uniform" maps layer l of L to layer l L' / L of the teacher's L', rounded. The last layers make
+    a pair of their own under either map, so that none inside is compared with a last one.
+    """
+    if layers == "last" or teacher == 1:
+        return []
+    scaled = ((layer, math.floor(layer * teacher / student + 0.5)) for layer in range(1, student))
+    return [(layer, min(max(other, 1), teacher - 1)) for layer, other in scaled]
 
 
 def projector(inputs: int, outputs: int, rng: torch.Generator) -> torch.nn.Linear:

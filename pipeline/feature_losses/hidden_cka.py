@@ -20,14 +20,15 @@ from torch import Tensor
 from pipeline.distributions.log_probs import PerToken, TokenContext
 from pipeline.distributions.per_sequence import text_mean, to_grid
 from pipeline.feature_losses import Layers, ModelView, Sizes
-from pipeline.methods.ranges import NonNegative, Positive
+from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
 class Loss:
-    """w · (1 - CKA of the student's and the teacher's hidden states over the tokens of a text)."""
+    """w · (1 - CKA of a hidden state of each over the tokens of a text)."""
 
     feature_weight: NonNegative = 1.0  # w
+    layers: LayerMap = "last"
     projector_rate: Positive = 1e-3  # of no projector: CKA compares different widths
 
     def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:

@@ -12,14 +12,15 @@ from torch.nn.functional import cosine_similarity
 
 from pipeline.distributions.log_probs import PerToken, TokenContext
 from pipeline.feature_losses import ModelView, Sizes, projected, projector_of_each_pair
-from pipeline.methods.ranges import NonNegative, Positive
+from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
 class Loss:
-    """w · (1 - cos(W h_s, h_t)), h the hidden states that the heads read."""
+    """w · (1 - cos(W h_s, h_t)), h a hidden state of each."""
 
     feature_weight: NonNegative = 1.0  # w
+    layers: LayerMap = "last"
     projector_rate: Positive = 1e-3
 
     def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:

@@ -71,6 +71,11 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"prompt; allowed: {', '.join(pairs)}"
         )
     yield from _self_taught_faults(resolved.method)
+    if resolved.feature_settings.get("layers") == "uniform" and resolved.method.teacher == "cache":
+        yield (
+            "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
+            "`teacher: live`"
+        )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (

@@ -49,6 +49,7 @@ Text = Annotated[str, Field(min_length=1)]
 Line = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f]+$")]  # a path, or a name
 Word = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+LayerMap = Annotated[Literal["last", "uniform"], Field()]  # which layers of two models are compared
 BaseDivergence = Annotated[str, Field()]  # a loss with `needs_only_distributions`, by its name
 KlEstimator = Annotated[str, AfterValidator(_known_estimator)]
 PromptTemplate = Annotated[str, AfterValidator(with_a_prompt)]

@@ -40,7 +40,7 @@ from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
-from pipeline.training.features import feature_term
+from pipeline.training.features import feature_term, with_layers
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
@@ -67,10 +67,11 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         settings, student, teacher, train_set, Encoder(tokenizer), options.micro_batch_tokens
     )
     loss = build_loss(method.loss, method.loss_settings)
+    features = feature_term(settings, student, teacher)
     return TrainingRun(
         settings=settings,
         student=student,
-        teacher=teacher,
+        teacher=with_layers(teacher, features),
         loss=loss,
         policy=build_policy(method.policy, method.policy_settings),
         teacher_update=update,
@@ -81,7 +82,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         max_tokens=options.micro_batch_tokens,
         gradient_checkpointing=options.gradient_checkpointing,
         tokenizer=tokenizer,
-        features=feature_term(settings, student, teacher),
+        features=features,
     )
 
 

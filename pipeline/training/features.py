@@ -1,7 +1,7 @@
 """The term on hidden states in a training run: projectors, the views of both models, the work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,14 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
-from pipeline.feature_losses import FeatureLoss, Layers, ModelView, Sizes, build_feature_loss
+from pipeline.feature_losses import (
+    FeatureLoss,
+    Layers,
+    ModelView,
+    Sizes,
+    build_feature_loss,
+    inner_pairs,
+)
 from pipeline.models.flops import record_products
 from pipeline.models.language_model import autocast
 from pipeline.models.logits import logit_scaling
@@ -34,7 +41,7 @@ class FeatureTerm:
     student_head: LMHead
     teacher_head: LMHead
     precision: Precision
-    inner_layers: Sequence[int] = ()  # of the student, that the loss compares beside the last
+    inner_layers: Sequence[tuple[int, int]]  # of student and teacher, compared beside the last
 
     def __call__(
         self, layers: Layers, logits: Logits, teacher: TeacherSignal, tokens: TokenContext
@@ -80,15 +87,14 @@ def feature_term(
     method = settings.method
     if method.features is None:
         return None
-    loss, student_head = (
-        build_feature_loss(method.features, method.feature_settings),
-        head_of(student),
-    )
-    teacher_head = head_of_teacher(teacher)
+    loss = build_feature_loss(method.features, method.feature_settings)
+    student_head, teacher_head, inner = head_of(student), head_of_teacher(teacher), []
+    if isinstance(teacher, LiveTeacher):
+        inner = inner_pairs(loss.layers, depth(student), depth(teacher.model))
     sizes = Sizes(
         student=student_head.linear.in_features,
         teacher=teacher_head.linear.in_features,
-        pairs=1,
+        pairs=len(inner) + 1,
         vocabulary=student_head.linear.out_features,
     )
     projectors = loss.projectors(sizes, torch.Generator().manual_seed(settings.seed))
@@ -100,7 +106,20 @@ def feature_term(
         student_head,
         teacher_head,
         settings.training.precision,
+        inner,
     )
+
+
+def with_layers(teacher: Teacher | None, features: FeatureTerm | None) -> Teacher | None:
+    """A live teacher that gives the layers inside which a term compares; others as they are."""
+    if features is None or not isinstance(teacher, LiveTeacher):
+        return teacher
+    return replace(teacher, inner_layers=[layer for _, layer in features.inner_layers])
+
+
+def depth(model: PreTrainedModel) -> int:
+    """The number of a model's layers."""
+    return model.config.num_hidden_layers
 
 
 def head_of_teacher(teacher: Teacher | None) -> LMHead:

@@ -208,7 +208,7 @@ def student_layers(run: TrainingRun, batch: Batch) -> Layers:
     recomputing = nullcontext()
     if run.gradient_checkpointing and torch.is_grad_enabled():
         recomputing = gradient_checkpointing(run.student)
-    inner = run.features.inner_layers if run.features else ()
+    inner = [layer for layer, _ in run.features.inner_layers] if run.features else []
     with autocast(run.student.device, run.settings.training.precision), recomputing:
         return response_layers(run.student, batch, inner)
 
