@@ -24,7 +24,10 @@ Row = Mapping[str, Any]  # of EXAMPLES
 
 
 def draw(data: Path, items: Sequence[Example], count: int, *, are_chats: bool) -> list[Row]:
-    """So many examples of the training split. Raises ValueError where there are fewer."""
+    """The first `count` examples of the training split, drawn by id.
+
+    Raises: ValueError where fewer fit.
+    """
     asked = {_question(item.instruction, item.input) for item in items}
     fit = (row for row in _train_rows(data) if _fits(row, asked, are_chats=are_chats))
     drawn = first_shuffled(fit, lambda row: row["example_id"], "few_shot", count)

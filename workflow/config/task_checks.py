@@ -16,12 +16,9 @@ from workflow.config.config_file import exists
 
 def faults(settings: Evaluation) -> list[str]:
     """Everything that is wrong with the tasks and their data, a line each."""
-    return [
-        *_task_faults(settings),
-        *_seed_faults(settings),
-        *_few_shot_faults(settings),
-        *_data_faults(settings),
-    ]
+    of_names = [*_task_faults(settings)]
+    of_examples = [] if of_names else _few_shot_faults(settings)
+    return [*of_names, *of_examples, *_seed_faults(settings), *_data_faults(settings)]
 
 
 def _tasks_with_data(settings: Evaluation) -> list[Task]:
