@@ -20,7 +20,7 @@ MOST_PADDING = 1024  # rows without a token: 905 of Phi-2, 411 of Pythia 12B, 39
 
 
 def folder_faults(folder: Path, rows: int | None) -> Iterator[str]:
-    """Why a folder has no tokenizer for a model with `rows` embeddings, as far as its files tell."""
+    """Why a folder has no tokenizer for a model with `rows` embeddings, by its files alone."""
     if faults := [
         *foreign_files.link_faults(folder),
         *foreign_files.description_faults(folder),
