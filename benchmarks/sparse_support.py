@@ -142,7 +142,7 @@ def readings(
     for k in (None, *supports):
         signal = dense(teacher, batch.next_ids) if k is None else top_k(teacher, batch.next_ids, k)
         tokens = token_context(batch, slice(None), signal.support, progress=0.0, state={})
-        tokens = replace(tokens, sampled_log_probs=written)
+        tokens = replace(tokens, sampled_log_probs=written, reference_log_probs=written)
         yield k, Reading(signal.log_probs, log_probs_on(student, signal.support), tokens)
 
 

@@ -13,7 +13,7 @@ from typing import get_args, get_type_hints
 
 from pipeline.artifacts.artifact import Job
 from pipeline.stages import command_line
-from pipeline.stages.options import STAGES
+from pipeline.stages.options import STAGES, Paths
 
 
 def main() -> None:
@@ -27,7 +27,9 @@ def main() -> None:
 
     values = vars(parser.parse_args())
     name = values.pop("stage")
-    options = STAGES[name](**values)
+    # a repeated flag comes as a list
+    frozen = {key: tuple(it) if isinstance(it, list) else it for key, it in values.items()}
+    options = STAGES[name](**frozen)
     importlib.import_module(f"pipeline.stages.{name}").run(options)
 
 
@@ -39,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser, options_type: type) -> None:
         flag, default = f"--{field.name.replace('_', '-')}", field.default
         if annotated is bool:
             parser.add_argument(flag, action="store_true", help=summary)
-        elif annotated == list[Path]:
+        elif annotated == Paths:
             parser.add_argument(flag, type=Path, action="append", default=[], help=summary)
         else:
             parser.add_argument(

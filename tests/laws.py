@@ -4,7 +4,7 @@ The tests and the table of mutations call the same functions.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +70,7 @@ def kit_loss(one: Subject, settings: Settings | None = None) -> Loss:
             each[:, :width].flatten(0, 1)[batch.response_positions] for each in (teacher, student)
         )
         signal = dense(signal.detach(), batch.next_ids)
+        batch = replace(batch, reference_log_probs=batch.sampled_log_probs / 2)
         context = token_context(batch, slice(None), signal.support, 0.3, one.state())
         student_log_probs = log_probs_on(logits, signal.support)
         return tiny.losses(

@@ -6,14 +6,23 @@ from functools import cache
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from pipeline.data.batch import Text, collate
+from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
 from pipeline.generation import generate, sampler
 from pipeline.generation.rollouts import StepContext
-from pipeline.losses import build_loss
+from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import ResolvedMethod, resolve
 from pipeline.models.language_model import response_logits
@@ -21,7 +30,8 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Training
-from pipeline.teacher_updates import build_update
+from pipeline.teacher_updates import attach_update
+from pipeline.training.features import feature_term
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
@@ -46,6 +56,14 @@ def llama(seed: int, width: int = 16, spread: float = 0.3, layers: int = 1) -> L
         pad_token_id=END,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer with a word for each id, and none of what stands between them."""
+    model = WordLevel({f"word{at}": at for at in range(VOCABULARY)}, unk_token="word0")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="word1")
 
 
 def texts(count: int) -> list[Text]:
@@ -122,15 +140,15 @@ def run(setup: Setup) -> TrainingRun:
         seed=setup.seed,
     )
     pool = list(teacher_texts() if method.text == "teacher" else texts(20))
-    update = None
-    if method.update and teacher:
-        update = build_update(method.update, resolved.update_settings)
-        update = update.attach(teacher.model, pool, settings, BUDGET)
+    student, untrained = (setup.place(llama(setup.seed, spread=0.05)) for _ in range(2))
+    untrained.requires_grad_(False)
+    teacher, update = attach_update(settings, student, teacher, pool, Encoder(words()), BUDGET)
+    loss = build_loss(method.loss, resolved.loss_settings)
     return TrainingRun(
         settings=settings,
-        student=setup.place(llama(setup.seed, spread=0.05)),
+        student=student,
         teacher=teacher,
-        loss=build_loss(method.loss, resolved.loss_settings),
+        loss=loss,
         policy=build_policy(method.policy, resolved.policy_settings),
         teacher_update=update,
         train_set=pool,
@@ -139,6 +157,8 @@ def run(setup: Setup) -> TrainingRun:
         if method.plain_text_weight
         else [],
         max_tokens=BUDGET,
+        reference=LiveTeacher(untrained) if isinstance(loss, ReferenceLoss) else None,
+        features=feature_term(settings, student, teacher),
     )
 
 

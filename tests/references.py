@@ -31,11 +31,21 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": "tvd", "easy_weight": 0.6, "hard_share": 1.0},
     ],
     "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
+    "kl_estimator": [{"estimator": "k3"}],
+    "entropy_aware": [{"entropy_threshold": 1.5, "forward_weight": 0.4}],
+    "top_k_kl": [
+        {"top": 3, "forward_weight": 0.3},
+        {"top": 4, "forward_weight": 1.0, "by_student": False},
+    ],
+    "iw_opd": [{"early_weight": 2.0}],
+    "g_opd": [{"reward_weight": 0.3}, {"reward_weight": 1.0}],
     "contrastive_pair": [{"skew": 0.3, "gradual": True}],
     "contrastive_pair_adaptive": [{"skew": 0.6, "gradual": False}],
     "relational": [{"relation_weight": 2.0}],
+    "jsd_student_top": [{"student_top": 3}, {"student_top": 4, "teacher_weight": 0.2}],
     "uld": [{"aligned": True}],
     "alm": [{"temperature": 7.0}, {"least_boundary_mass": 0.4}],
+    "gold": [{"teacher_weight": 0.2}],
 }
 # what losses carry from step to step, so that it matters
 STATES: dict[str, dict[str, float]] = {
@@ -74,6 +84,14 @@ def symmetric_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> 
 
 def jsd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     return each(lambda a, b: generalised_jsd(a, b, h.teacher_weight), p, q)
+
+
+def jsd_student_top(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def on_top(a: Row, b: Row) -> float:
+        top = sorted(range(len(b)), key=lambda token: -b[token])[: h.student_top]
+        return generalised_jsd(a[top] / a[top].sum(), b[top] / b[top].sum(), h.teacher_weight)
+
+    return each(on_top, p, q)
 
 
 def tvd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
@@ -206,6 +224,53 @@ def opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
         advantage = math.log(p[i][g]) - math.log(q[i][g])
         result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * advantage
     return result
+
+
+def iw_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    losses, target, sequence = opd(p, q, tokens, h), tokens.target, tokens.sequence.tolist()
+    sizes = [abs(math.log(p[i][g] / q[i][g])) for i, g in enumerate(target.tolist())]
+    for i in range(len(p)):
+        before = sum(sizes[j] for j in range(i) if sequence[j] == sequence[i])
+        total = sum(sizes[j] for j in range(len(p)) if sequence[j] == sequence[i])
+        losses[i] *= 1 + h.early_weight * (1 - before / total)
+    return losses
+
+
+def g_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, g in enumerate(tokens.target.tolist()):
+        reference = math.exp(tokens.reference_log_probs[i])
+        scaled = (p[i][g] / reference) ** h.reward_weight * reference / q[i][g]
+        result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * math.log(scaled)
+    return result
+
+
+def kl_estimator(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result = np.zeros(len(p))
+    for i, g in enumerate(tokens.target.tolist()):
+        r = p[i][g] / q[i][g]
+        estimate = {"k2": math.log(r) ** 2 / 2, "k3": r - 1 - math.log(r)}[h.estimator]
+        result[i] = q[i][g] / math.exp(tokens.sampled_log_probs[i]) * estimate
+    return result
+
+
+def entropy_aware(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def added(a: Row, b: Row) -> float:
+        is_unsure = -sum(x * math.log(x) for x in a) > h.entropy_threshold
+        return kl(b, a) + (h.forward_weight * kl(a, b) if is_unsure else 0)
+
+    return each(added, p, q)
+
+
+def top_k_kl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    def coarse(a: Row, b: Row) -> float:
+        ranked = b if h.by_student else a
+        kept = sorted(range(len(ranked)), key=lambda v: -ranked[v])[: h.top]
+        if len(kept) < len(a):
+            a, b = (np.array([*(r[v] for v in kept), 1 - sum(r[v] for v in kept)]) for r in (a, b))
+        return h.forward_weight * kl(a, b) + (1 - h.forward_weight) * kl(b, a)
+
+    return each(coarse, p, q)
 
 
 def pair(p: Rows, q: Rows, tokens: TokenContext, skews: list[float], beta: float) -> np.ndarray:
@@ -341,4 +406,58 @@ def alm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
         binary = x * math.log(x / y) + (1 - x) * math.log((1 - x) / (1 - y))
         result[student[-1]] = h.temperature * binary
         a = b = 0.0
+    return result
+
+
+def same_tokens(tokens: TokenContext, count: int) -> dict[int, int]:
+    """The student's token of the same bytes by the teacher's, where there is one."""
+    both = tokens.spans
+    if both is None or both.vocabularies is None:
+        return {token: token for token in range(count)}
+    pairs = enumerate(both.vocabularies.shared.tolist())
+    return {mine: yours for mine, yours in pairs if yours >= 0}
+
+
+def gold(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, both = np.zeros(len(q)), tokens.spans
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    same = same_tokens(tokens, p.shape[1])
+    size = (
+        p.shape[1] if both is None or both.vocabularies is None else len(both.vocabularies.shared)
+    )
+    for teacher, student, _ in spans_of(tokens):
+        a, b = p[teacher[-1]].copy(), q[student[-1]].copy()
+        for token in teacher[:-1]:
+            a *= p[token][targets[token]]
+        for token in student[:-1]:
+            b *= q[token][tokens.target[token]]
+        matched = 0.0
+        for mine, yours in same.items():
+            x, y = a[mine], b[yours]
+            m = h.teacher_weight * x + (1 - h.teacher_weight) * y
+            matched += h.teacher_weight * x * math.log(x / m)
+            matched += (1 - h.teacher_weight) * y * math.log(y / m)
+        rest_a = np.array([a[token] for token in range(size) if token not in same])
+        rest_b = np.array([b[token] for token in range(len(b)) if token not in same.values()])
+        share = len(same) / size
+        result[student[-1]] = share * matched + (1 - share) * sorted_apart(rest_a, rest_b)
+    return result
+
+
+def simct(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, both, moved = np.zeros(len(q)), tokens.spans, 1e-4
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    same = same_tokens(tokens, p.shape[1])
+    for teacher, student, _ in spans_of(tokens):
+        a = [math.prod(p[token][targets[token]] for token in teacher)]
+        b = [math.prod(q[token][tokens.target[token]] for token in student)]
+        for mine, yours in same.items():
+            if mine != targets[teacher[0]] and yours != tokens.target[student[0]]:
+                a.append(p[teacher[0]][mine])
+                b.append(q[student[0]][yours])
+        x, y = (
+            [(1 - moved) * value for value in each] + [(1 - moved) * (1 - sum(each)) + moved]
+            for each in (a, b)
+        )
+        result[student[-1]] = kl(np.array(y), np.array(x))
     return result

@@ -11,7 +11,11 @@ import synthetic
 from stage_commands import job_file
 
 SMALL = synthetic.Experiment(
-    students=("small",), methods=("sft", "forward_kl", "jsd"), items=12, steps=40
+    foreign=("middle",),
+    students=("small",),
+    methods=("sft", "forward_kl", "jsd"),
+    items=12,
+    steps=40,
 )
 ATTACK = (  # on a browser, a spreadsheet, a reader of Markdown, LaTeX, a plot, a terminal
     "=1+1</script><script>document.title = 'taken'</script> & <img src=x onerror=alert(1)>"
@@ -22,6 +26,7 @@ LABEL = "=JSD_β <b> [a](javascript:alert(4))"
 ONE_SEED = replace(
     SMALL,
     teachers=("large",),
+    foreign=(),
     seeds=(3,),
     output=ATTACK,
     labels={"jsd": LABEL},

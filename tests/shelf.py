@@ -1,24 +1,17 @@
 """Artifacts on disk as the stages write them, of the tiny models and texts of `players`."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from players import VOCABULARY, llama, schooled, texts
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from players import llama, schooled, texts, words
+from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
 from pipeline.data.batch import Text
 from pipeline.models import vocabulary
 from pipeline.stages.options import TrainOptions
-
-
-def words() -> PreTrainedTokenizerFast:
-    """A tokenizer with a word for each id."""
-    model = WordLevel({f"word{at}": at for at in range(VOCABULARY)}, unk_token="word0")
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), eos_token="word1")
 
 
 def put_model(folder: Path, model: PreTrainedModel) -> Path:
@@ -35,7 +28,7 @@ def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("trai
     for split in splits:
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
     words().save_pretrained(folder / "model")
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder))
+    facts = asdict(vocabulary.conventions_of_model(folder))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 
@@ -48,7 +41,7 @@ def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> TrainOption
         micro_batch_tokens=400,
         start=put_model(folder / "start", llama(1)),
         tokens=put_texts(folder / "tokens", texts(20), ("train", "validation")),
-        texts=[put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)],
+        texts=tuple(put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)),
         teacher=put_model(folder / "teacher", schooled()),
         state=folder / "state",
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
-from synthetic_artifacts import evaluate, shared, train, write_json, write_manifest
+from synthetic_artifacts import aligned, evaluate, shared, train, write_json, write_manifest
 from synthetic_experiment import PARAMETERS as PARAMETERS
 from synthetic_experiment import Experiment as Experiment
 from synthetic_experiment import tier_of
@@ -55,6 +55,8 @@ def write(results: Path, experiment: Experiment) -> Path:
         train(results, experiment, cell)
     for teacher in experiment.teachers:
         shared(results, teacher)
+    for teacher in experiment.foreign:
+        aligned(results, teacher)
     card = {
         "counts": {"train": 8000, "validation": 400, "test": experiment.items},
         "sources": {"numpy": 1200, "pandas": 2700},

@@ -50,6 +50,24 @@ def shared(results: Path, teacher: str) -> None:
         write_manifest(folder, folder.name, read, {"k": 64}, **facts, bytes=41_000_000)
 
 
+def aligned(results: Path, teacher: str) -> None:
+    """The alignment of a teacher of another vocabulary."""
+    folder = results / "alignments" / f"{teacher}-77778888"
+    spans = {"spans": 5_000, "one_to_one_spans": 3_100, "bytes": 21_000}
+    counts = spans | {"teacher_tokens": 6_900, "student_tokens": 5_800}
+    empty = {"examples": 3, "other_bytes": 3, "aligned": 0}
+    card = {
+        "train": counts | {"examples": 800, "aligned": 797, "too_long_for_teacher": 3},
+        "validation": empty,
+        "test": counts | {"examples": 60, "aligned": 60},
+        "vocabulary": {"teacher": 1024, "student": 2048, "shared": 406},
+        "teacher_span_lengths": {"1": 3_700, "2": 900, "3": 250, "5": 130, "11": 20},
+        "student_span_lengths": {"1": 4_400, "2": 500, "3": 100},
+    }
+    write_json(folder / "card.json", card)
+    write_manifest(folder, folder.name, {"tokens": "docs-66667777"}, {})
+
+
 def evaluate(results: Path, experiment: Experiment, cell: dict) -> None:
     folder = results / "evals" / cell["eval_id"]
     if folder.exists():
@@ -74,6 +92,7 @@ def evaluate(results: Path, experiment: Experiment, cell: dict) -> None:
         "model": cell["teacher_id"] if cell["kind"] == "teacher" else cell["student_id"],
         "data": "docs-00000001",
         **{f"cache-{n}": f"{name}.cache-33334444" for n, name in enumerate(experiment.teachers)},
+        **{f"alignment-{n}": f"{name}-77778888" for n, name in enumerate(experiment.foreign)},
     }
     write_manifest(folder, cell["eval_id"], read, {"items": experiment.items, "tasks": ["heldout"]})
 

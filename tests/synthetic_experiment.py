@@ -13,6 +13,7 @@ class Experiment:
 
     name: str = "demo"
     teachers: tuple[str, ...] = ("large", "middle")
+    foreign: tuple[str, ...] = ()  # teachers of another vocabulary
     students: tuple[str, ...] = ("small", "tiny")
     methods: tuple[str, ...] = ("sft", "forward_kl", "reverse_kl", "jsd", "gkd", "seqkd")
     seeds: tuple[int, ...] = (1, 2)

@@ -45,6 +45,7 @@ def configuration(folder: Path) -> dict[str, Any]:
             "sampling": {"temperature": 1.0},
             "decoding_seeds": list(range(SAMPLES)),
             "max_new_tokens": 8,
+            "few_shot": 2,
         },
         "report": {"primary": ["answers/correct", "answers/pass_at_2"]},
     }
@@ -82,3 +83,4 @@ def test_a_file_of_sums_becomes_avg_at_k_pass_at_k_and_what_was_forgotten(tmp_pa
     assert "pass@4" in (report / "index.html").read_text()
     card = next((results / "tasks").glob("answers-*/task.json"))
     assert json.loads(card.read_text())["scored_by"] == "answers"
+    assert len(json.loads(card.read_text())["few_shot"]) == 2

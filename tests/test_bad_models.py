@@ -9,7 +9,9 @@ from snaking import TINY, edited, saved_model
 from test_bad_input import refusal
 
 from pipeline.models.foreign_files import family_faults
+from pipeline.models.other_tokenizer import row_faults
 from workflow.config.validate import validate
+from workflow.grid.digests import of_file, of_tree
 from workflow.grid.grid import Grid
 
 
@@ -93,13 +95,46 @@ def test_a_model_without_a_tokenizer_is_refused_until_it_has_another_models(
             "models.narrow": {"source": "path", "path": str(folder)},
         },
     )
-    files = [*folder.glob("tokenizer*")]
-    for file in files:
-        file.rename(tmp_path / file.name)
-    assert "it has no tokenizer; copy tokenizer.json and tokenizer_config.json" in refusal(config)
-    for file in files:
-        (tmp_path / file.name).rename(file)
-    assert validate(config)
+    words = tmp_path / "words"
+    words.mkdir()
+    for file in [*folder.glob("tokenizer*")]:
+        file.rename(words / file.name)
+    assert "it has no tokenizer; name the folder or the repository" in refusal(config)
+    named = {f"models.{name}.tokenizer": str(words) for name in ("wide", "narrow")}
+    grid = Grid(validate(edited(config, named)))
+    before = grid.model("wide", 0)
+    (words / "tokenizer_config.json").write_text("{}")
+    of_tree.cache_clear()
+    of_file.cache_clear()
+    assert Grid(validate(edited(config, named))).model("wide", 0) != before
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reason"),
+    [
+        (5, "has 2 rows, and this tokenizer 5 tokens, 3 too many"),
+        (None, "it has no tokenizer"),
+    ],
+)
+def test_a_tokenizer_from_elsewhere_that_does_not_fit_is_refused_with_its_numbers(
+    tiny: dict[str, Any], tmp_path: Path, tokens: int | None, reason: str
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    words = tmp_path / "words"
+    words.mkdir()
+    if tokens:
+        saved_model(words, {"<end>": 0, **{f"w{id}": id for id in range(1, tokens)}})
+    source = {"source": "path", "path": str(folder), "tokenizer": str(words)}
+    config = edited(tiny, {"tokenizer": None, "models.wide": source, "models.narrow": source})
+    line = refusal(config)
+    assert f"models.wide.tokenizer = {str(words)!r}: " in line
+    assert reason in line
+
+
+def test_far_more_rows_than_tokens_are_no_padding():
+    assert not [*row_faults(51_200, 50_295)]  # Phi-2
+    (fault,) = row_faults(151_936, 50_257)  # Qwen2.5 with GPT-2's
+    assert "151936 rows, and this tokenizer 50257 tokens: 101679 rows would have none" in fault
 
 
 def own_teacher(tiny: dict[str, Any], folder: Path, **student: object) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The files of a cache: plain columns that pandas reads, exact within the stated rounding."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -99,15 +100,15 @@ def test_numbers_that_a_column_cannot_hold_are_refused(tmp_path: Path):
 @pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
 def test_files_of_another_format_are_not_read(tmp_path: Path, other: int):
     metadata, path = CacheMetadata("top_k", 100, [FILE], k=4), tmp_path / artifact.MANIFEST
-    artifact.write_json(path, metadata.manifest())
+    artifact.write_json(path, asdict(metadata))
     assert read_metadata(tmp_path) == metadata
-    artifact.write_json(path, metadata.manifest() | {"format": other})
+    artifact.write_json(path, asdict(metadata) | {"format": other})
     with pytest.raises(ValueError, match=f"{path}: format = {other}"):
         read_metadata(tmp_path)
 
 
 def test_a_cache_from_before_formats_had_numbers_is_not_read(tmp_path: Path):
-    entries = CacheMetadata("top_k", 100, [FILE], k=4).manifest()
+    entries = asdict(CacheMetadata("top_k", 100, [FILE], k=4))
     del entries["format"]
     artifact.write_json(tmp_path / artifact.MANIFEST, entries)
     with pytest.raises(ValueError, match=r"lacks \['format'\]"):

@@ -18,7 +18,7 @@ from workflow.grid.grid import Grid
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
-POLICY_GRADIENTS = {"opd", "minillm"}
+SAMPLED_TOKENS = {"opd", "iw_opd", "g_opd", "kl_estimator", "minillm"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
 WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs"}
 WRAPPERS = {"atkd", "adakd", "taid"}
@@ -40,7 +40,7 @@ def row(**keys: Any) -> ResolvedMethod:
 
 
 def makes_sense(loss: str, policy: str) -> bool:
-    if loss in POLICY_GRADIENTS:
+    if loss in SAMPLED_TOKENS:
         return policy in {"mixed", "switch", "teacher_mixed"}
     if loss in CONTRASTS:
         return policy == "epoch_pairs"
@@ -50,7 +50,7 @@ def makes_sense(loss: str, policy: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(("loss", "policy"), PAIRS)
 def test_a_loss_trains_on_a_policys_text_or_is_refused_with_a_reason(loss: str, policy: str):
-    settings = SAMPLED.get(policy, {}) if loss in POLICY_GRADIENTS else {}
+    settings = SAMPLED.get(policy, {}) if loss in SAMPLED_TOKENS else {}
     keys = {"loss": loss, "policy": {"name": policy, **settings}}
     if not makes_sense(loss, policy):
         with pytest.raises(ValueError, match=r"policy = .*allowed: "):
@@ -101,6 +101,7 @@ def test_a_changed_method_keeps_the_defaults_of_the_parts_that_stay() -> None:
         ({"loss": "jsd"}, "cache"),
         ({"loss": "relational"}, "live"),  # it needs the whole vocabulary
         ({"loss": "jsd", "policy": "mixed"}, "live"),
+        ({"loss": "cross_entropy", "features": "hidden_mse"}, "live"),
         ({"loss": "cross_entropy"}, "none"),
         ({"loss": "cross_entropy", "text": "teacher"}, "text"),
         ({"loss": "cross_entropy", "policy": "switch"}, "live"),
@@ -123,6 +124,16 @@ def test_a_composed_method_has_the_teacher_that_its_parts_need(keys: dict[str, A
         ({"method": "gkd", "loss": {"name": "atkd", "base": "dkd"}}, ["loss.base", "dkd", "jsd"]),
         ({"method": "gkd", "loss": {"name": "atkd", "bass": "jsd"}}, ["loss.bass", "base"]),
         ({"method": "rs_kd", "loss": "jsd"}, ["methods.row.loss", "`method`"]),
+        (
+            {"method": "kl_k2", "estimator": "k1"},
+            ["estimator = 'k1'", "gradient of zero", "opd", "k2, k3"],
+        ),
+        ({"method": "hidden_mse", "teacher": "cache"}, ["methods.row.teacher", "hidden"]),
+        ({"loss": "tvd", "features": "hiden_mse"}, ["methods.row.features", "hidden_mse"]),
+        (
+            {"method": "hidden_l2", "teacher": "cache", "layers": "uniform"},
+            ["methods.row.layers", "'last'", "live"],
+        ),
         ({"method": "opd", "student_share": 0.5}, ["student_share = 0.5", "1.0"]),
         ({"loss": "jsd", "policy": "mixed", "teacher": "cache"}, ["teacher", "live"]),
         ({"loss": "jsd", "initial_sft": {"stepz": 3}}, ["methods.row.initial_sft.stepz", "steps"]),

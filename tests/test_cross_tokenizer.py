@@ -50,7 +50,7 @@ def faults(config: dict[str, Any]) -> str:
 
 
 def test_methods_that_need_no_common_tokens_are_able() -> None:
-    assert {"sft", "seqkd", "uld", "uld_aligned", "alm"} <= set(ABLE)
+    assert {"sft", "seqkd", "uld", "uld_aligned", "alm", "gold", "simct"} <= set(ABLE)
     assert not {"forward_kl", "gkd", "skd", "minillm"} & set(ABLE)
 
 
@@ -175,7 +175,8 @@ def test_shared_tokens_have_the_same_bytes_and_eos_is_eos() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "settings"), [("uld", {}), ("uld", {"aligned": True}), ("alm", {})]
+    ("loss", "settings"),
+    [("uld", {}), ("uld", {"aligned": True}), ("alm", {}), ("gold", {}), ("simct", {})],
 )
 def test_a_student_learns_from_a_teacher_of_another_vocabulary(
     loss: str, settings: dict[str, Any]

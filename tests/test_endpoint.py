@@ -1,6 +1,7 @@
 """Models behind an endpoint: a real server, its faults, a kill in the midst, and keys."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def put(folder: Path, server: ModelServer, examples: list[dict[str, Any]]) -> di
     (folder / "tokens").mkdir()
     schemas.write(folder / "tokens/train.parquet", tokens, schemas.TOKENS)
     server.tokenizer.save_pretrained(folder / "tokens/model")
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder / "tokens"))
+    facts = asdict(vocabulary.conventions_of_model(folder / "tokens"))
     artifact.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
     return {"data": folder / "data", "tokens": folder / "tokens"}
 

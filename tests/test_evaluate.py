@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def inputs(folder: Path) -> None:
         (folder / role).mkdir()
         schemas.write(folder / role / "test.parquet", columns, schema)
     WORDS.save_pretrained(folder / "tokens/model")
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(folder / "tokens"))
+    facts = asdict(vocabulary.conventions_of_model(folder / "tokens"))
     artifact.write_json(folder / "tokens/manifest.json", {"id": "tokens", **facts})
 
 

@@ -199,9 +199,9 @@ def test_a_chat_template_gets_no_further_than_its_sandbox(model: Path):
     assert not canary.exists()
 
 
-def in_the_cache(model: Path, cache: Path) -> Path:
+def in_the_cache(model: Path, cache: Path, name: str = "model") -> Path:
     """The model as the hub's client keeps it: links to files by their content."""
-    folder = cache / "models--someone--model"
+    folder = cache / f"models--someone--{name}"
     snapshot = folder / "snapshots" / ("0" * 40)
     for path in (snapshot, folder / "blobs", folder / "refs"):
         path.mkdir(parents=True)
@@ -230,6 +230,30 @@ def test_a_model_of_the_hub_is_refused_by_what_describes_it(
     with pytest.raises(ValueError, match=r"^someone/model@main: it brings code of its own"):
         from_hub(source, print)
     assert not canary.exists()
+
+
+def test_a_tokenizer_of_another_repository_is_read_where_it_fits(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    words, other = tmp_path / "words", tmp_path / "other"
+    words.mkdir()
+    for file in [*model.glob("tokenizer*")]:
+        file.rename(words / file.name)
+    saved_model(other, {"<end>": 0, "cat": 1, "dog": 2})
+    for name, folder in (("model", model), ("words", words), ("other", other)):
+        in_the_cache(folder, tmp_path / "cache", name)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def of(tokenizer: str) -> HubModel:
+        return HubModel.model_validate(
+            {"source": "hub", "name": "someone/model", "tokenizer": tokenizer}
+        )
+
+    assert from_hub(of("someone/words"), print).tokenizer.get_vocab() == {"<end>": 0, "cat": 1}
+    assert from_hub(of(str(words)), print).tokenizer.get_vocab() == {"<end>": 0, "cat": 1}
+    with pytest.raises(ValueError, match=r"someone/other: .* 2 rows, .* 3 tokens, 1 too many"):
+        from_hub(of("someone/other"), print)
 
 
 def wheel(path: Path, name: str, content: bytes) -> Path:

@@ -1,7 +1,9 @@
 """What single losses promise beyond the laws."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tiny
@@ -17,11 +19,16 @@ from pipeline.losses import (
     atkd,
     build_loss,
     contrastive_pair,
+    entropy_aware,
+    g_opd,
+    iw_opd,
+    kl_estimator,
     minillm,
     opd,
     relational,
     taid,
     todi,
+    top_k_kl,
 )
 from pipeline.models.language_model import response_logits
 from pipeline.training.loop import mixed_token_losses
@@ -47,6 +54,84 @@ def test_kl_falls_apart_into_target_and_diversity(case: tiny.Case) -> None:
     diversity = divergences.kl(*(divergences.without_target(one, g) for one in (p, q)))
     uncertainty = divergences.binary_target(p, g)[:, 1].exp()
     torch.testing.assert_close(target + uncertainty * diversity, divergences.kl(p, q))
+
+
+def expected_gradient(loss: Any, written_with: Tensor, p: Tensor, logits: Tensor) -> Tensor:
+    """The gradient of a loss on one token, in expectation over a distribution that writes it."""
+    count = p.shape[-1]
+    tokens = tiny.one_text(torch.arange(count), written_with[0])  # each of the vocabulary
+    rows = loss(p.expand(count, -1), logits.log_softmax(-1).expand(count, -1), tokens)
+    return gradient(written_with[0].exp() * rows, logits)
+
+
+@pytest.mark.parametrize("by_student", [True, False])
+@pytest.mark.parametrize(
+    ("loss", "divergence"),
+    [
+        (kl_estimator.Loss("k2"), lambda p, q: divergences.kl(q, p)),
+        (kl_estimator.Loss("k3"), lambda p, q: divergences.kl(p, q)),
+        (opd.Loss(), lambda p, q: divergences.kl(q, p)),  # k1 as an advantage
+        # k1 = log q - log p as a loss
+        (
+            lambda p, q, tokens: (
+                (target_log_prob(q, tokens.target).detach() - tokens.sampled_log_probs).exp()
+                * target_log_prob(q - p, tokens.target)
+            ),
+            lambda _, q: 0 * q.sum(),
+        ),
+    ],
+    ids=["k2", "k3", "k1 as an advantage", "k1"],
+)
+def test_the_gradient_of_an_estimator_in_expectation(
+    loss: Any, divergence: Callable[[Tensor, Tensor], Tensor], by_student: bool
+) -> None:
+    # every token of the vocabulary, by its probability under the writer: no sampling
+    case = tiny.case(vocabulary=7)
+    p, logits = case.teacher[:1].log_softmax(-1), case.student[:1].clone().requires_grad_(True)
+    q = logits.log_softmax(-1)
+    written_with = q.detach() if by_student else torch.logaddexp(p, q.detach()) - math.log(2)
+    expected = gradient(divergence(p, q), logits)
+    found = expected_gradient(loss, written_with, p, logits)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_top_k_without_its_bucket_would_be_no_divergence(case: tiny.Case) -> None:
+    p, q = torch.tensor([[[0.5, 0.3, 0.2]], [[0.6, 0.39, 0.01]]], dtype=torch.float64).log()
+    bare = 0.5 * math.log(0.5 / 0.6) + 0.3 * math.log(0.3 / 0.39)
+    assert bare < 0
+    loss = top_k_kl.Loss(top=2, forward_weight=1.0, by_student=False)
+    one_token = tiny.one_text(torch.tensor([0]), p[:, 0])
+    assert loss(p, q, one_token).item() == pytest.approx(bare + 0.2 * math.log(0.2 / 0.01))
+    finer, coarse = divergences.kl(*both(case)), loss(*both(case), case.tokens({}))
+    assert ((coarse >= 0) & (coarse <= finer + 1e-12)).all()
+
+
+def test_forward_kl_is_added_where_the_teacher_is_unsure_alone(case: tiny.Case) -> None:
+    p, q = both(case)
+    median = divergences.entropy(p).median().item()
+    losses = entropy_aware.Loss(entropy_threshold=median)(p, q, case.tokens({}))
+    is_unsure = divergences.entropy(p) > median
+    assert 0 < is_unsure.sum() < len(p)
+    both_ways = divergences.kl(q, p) + divergences.kl(p, q)
+    torch.testing.assert_close(losses, torch.where(is_unsure, both_ways, divergences.kl(q, p)))
+
+
+def test_an_early_token_weighs_more_and_the_last_advantage_as_in_opd() -> None:
+    # advantages of 1, -2 and 1 nats: shares before them are 0, 1/4 and 3/4
+    q = torch.tensor([[0.5, 0.5]] * 3, dtype=torch.float64).log()
+    p = q + torch.tensor([[1.0, 0.0], [-2.0, 0.0], [1.0, 0.0]])
+    tokens = tiny.one_text(torch.zeros(3, dtype=torch.long), q[:, 0])
+    losses = iw_opd.Loss(early_weight=0.4)(p, q, tokens)
+    expected = torch.tensor([-1 * 1.4, 2 * 1.3, -1 * 1.1], dtype=torch.float64)
+    torch.testing.assert_close(losses, expected)
+
+
+def test_a_reward_of_weight_one_is_opd_whatever_the_reference(case: tiny.Case) -> None:
+    (p, q), tokens = both(case), case.tokens({})
+    same = g_opd.Loss(reward_weight=1.0)(p, q, tokens)
+    torch.testing.assert_close(same, opd.Loss()(p, q, tokens))
+    beyond = g_opd.Loss()(p, q, tokens)
+    assert not torch.allclose(beyond, same, atol=1e-3)
 
 
 def test_alpha_beta_of_ones_is_half_the_squared_distance(case: tiny.Case) -> None:

@@ -19,7 +19,11 @@ from pipeline.training.state import Row, TrainingRun, TrainingState, initial_sta
 from workflow.config.validate import ConfigError, validate
 
 STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts
-TOO_NOISY = {"opd"}  # no baseline: from a random start its loss is noise for some hundred steps
+# no baseline: from a random start their loss is noise for some hundred steps
+TOO_NOISY = {"opd", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
+# from a random start there is next to nothing to learn from a copy, and a large rate leads away
+# from it: tests/test_privileged_prompts.py has a student that can learn from itself
+SELF_TAUGHT = {name for name, one in METHODS.items() if one.teacher == "self"}
 MOVING_TARGET = {"taid"}  # it leaves the student for the teacher, so that the loss may well rise
 
 
@@ -38,10 +42,11 @@ def without_seconds(rows: list[Row]) -> list[Row]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_two_parts_of_a_method_have_a_hyperparameter_of_the_same_name(method: str) -> None:
-    one = METHODS[method]
-    parts = [("losses", one.loss), ("data_policies", one.policy)]
-    parts += [("teacher_updates", one.update)] if one.update else []
-    names = [name for kind, file in parts for name in components.hyperparameters(kind, file)]
+    names = [
+        name
+        for kind, file in METHODS[method].components
+        for name in components.hyperparameters(kind, file)
+    ]
     assert len(names) == len(set(names))
 
 
@@ -59,7 +64,7 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
     assert all(math.isfinite(loss) for loss in losses)
     assert all(one.isfinite().all() for one in made.student.parameters())
     assert all(row["gradient_norm"] > 0 for row in state.rows)
-    if method not in TOO_NOISY | MOVING_TARGET:
+    if method not in TOO_NOISY | MOVING_TARGET | SELF_TAUGHT:
         assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
     if method in MOVING_TARGET:
         nll_nats = [row["validation_nll_nats"] for row in state.rows]

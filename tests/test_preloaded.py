@@ -86,6 +86,17 @@ def test_the_commands_own_status_is_passed_on(tmp_path: Path) -> None:
     assert ran(tmp_path, *SERVED, sys.executable, "-c", "raise SystemExit(7)").returncode == 7
 
 
+def test_help_is_shown_and_a_command_that_is_none_is_named(tmp_path: Path) -> None:
+    shown = ran(tmp_path, *SERVED, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "preloaded snakemake" in shown.stdout
+    missing = ran(tmp_path, *SERVED, "snakemaek", "--cores", "1")
+    assert missing.returncode == 127
+    assert "'snakemaek'" in missing.stderr
+    assert "Traceback" not in missing.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_termination_reaches_the_job(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*SERVED, *module_command("http.server", "0")],

@@ -9,6 +9,7 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import apply_overrides
 from pipeline.settings.generation import TextJob
 from pipeline.stages import train as distill
+from pipeline.stages.command_line import inputs_of
 from pipeline.stages.generate import prompts
 from workflow.config.validate import ConfigError, validate
 from workflow.grid.artifact import Artifact
@@ -117,7 +118,7 @@ def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
     assert [one.example_id for one in made.train_set] == ids
     assert {one.author for one in made.train_set} == {"teacher"}
-    assert {"texts-0", "texts-1"} <= set(files.inputs())
+    assert {"texts-0", "texts-1"} <= set(inputs_of(files))
 
 
 @pytest.mark.parametrize(

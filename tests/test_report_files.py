@@ -159,6 +159,20 @@ def test_the_kept_step_is_that_of_the_best_validation(made: Made) -> None:
     assert {pair: list(of["step"]) for pair, of in kept.groupby(["teacher", "student"])} == lowest
 
 
+def test_spans_of_another_vocabulary_are_shares_of_all_spans(made: Made) -> None:
+    table = pd.read_parquet(made.folder / "tables/alignments.parquet")
+    assert set(table["teacher"]) == {"middle"}
+    of = table.set_index(["split", "quantity"])["value"]
+    assert of["train", "one_to_one"] == 3_100 / 5_000
+    assert of["train", "teacher_tokens_per_span"] == 6_900 / 5_000
+    assert of["test", "vocabulary_in_common"] == 406 / 1024
+    assert of["train", "too_long_for_teacher"] == of["validation", "other_bytes"] == 3
+    assert pd.isna(of["validation", "bytes_per_span"])
+    lengths = pd.read_parquet(made.folder / "tables/span_lengths.parquet")
+    assert lengths.query("side == 'teacher'")["value"].tolist() == [0.74, 0.18, 0.05, 0.03]
+    assert lengths.groupby("side")["value"].sum().tolist() == [1, 1]
+
+
 def test_scores_have_the_columns_that_their_documentation_says() -> None:
     section = TEXT.partition("## `scores.parquet`")[2].partition("## Metrics")[0]
     rows = re.findall(r"^\| (`.+?) \|", section, flags=re.MULTILINE)

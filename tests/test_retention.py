@@ -63,7 +63,39 @@ def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
     assert retention_table(compare(without, results, SETTINGS), results, SIZES) is None
 
 
+@pytest.mark.parametrize(
+    ("examples", "data", "is_own"),
+    [
+        ({"source": "hub", "name": "MiniLLM/dolly"}, {}, True),
+        ({"source": "hub", "name": "MiniLLM/sinst"}, {}, False),
+        ({"source": "files", "train": "a.jsonl", "test": "b.jsonl"}, {}, False),
+        ({"source": "files", "train": "a.jsonl", "test": "b.jsonl"}, {"files": ["b.jsonl"]}, True),
+        ({"source": "files", "train": "a.jsonl", "test": 5}, {"files": ["c.jsonl"]}, False),
+        ({"source": "hub", "name": "MiniLLM/dolly"}, {"files": ["c.jsonl"]}, False),
+        (
+            {
+                "source": "mixture",
+                "sources": {
+                    "a": {"source": "files", "train": "a"},
+                    "b": {"source": "hub", "name": "o/d"},
+                },
+            },
+            {"hub": "o/d"},
+            True,
+        ),
+    ],
+)
+def test_a_task_of_the_data_that_is_trained_on_is_no_other_task(
+    examples: dict[str, object], data: dict[str, object], is_own: bool
+):
+    evaluation = {"tasks": ["heldout", "dolly", "piqa"], "data": {"dolly": data} if data else {}}
+    own = own_tasks({"data": {"examples": examples}, "evaluation": evaluation})
+    assert ("dolly" in own) == is_own
+    assert "piqa" not in own
+
+
 def test_answers_are_of_the_experiment_s_own_data_unless_a_file_is_named():
     assert "answers" in own_tasks({"evaluation": {"tasks": ["answers"], "data": {}}})
-    assert "answers" not in own_tasks({"evaluation": {"data": {"answers": {"files": ["x"]}}}})
+    other = {"tasks": ["answers"], "data": {"answers": {"files": ["x"]}}}
+    assert "answers" not in own_tasks({"evaluation": other})
     assert {"heldout", "responses"} <= own_tasks({})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.methods import components
 from workflow.jobs.source_hash import closure, digest
 
 ROOT = Path(__file__).parent.parent
@@ -85,7 +86,7 @@ def test_a_stage_depends_on_what_it_imports_and_on_no_more():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_depends_on_a_single_loss_policy_or_plot(stage: str):
-    plugins = ("pipeline.losses.", "pipeline.data_policies.", "pipeline.teacher_updates.")
+    plugins = tuple(f"pipeline.{kind}." for kind in components.CLASSES)
     own = [name for name in closure(f"pipeline.stages.{stage}") if name.startswith(plugins)]
     assert own == []
     assert not any("reporting" in name for name in closure(f"pipeline.stages.{stage}"))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
+import mutations
 import numpy as np
 import pytest
 import references
@@ -12,7 +13,7 @@ from torch import Tensor
 from pipeline.data.batch import Text, collate
 from pipeline.distributions.log_probs import Support, TeacherSignal, TokenContext, top_k
 from pipeline.distributions.spans import Spans, Vocabularies, without_padding
-from pipeline.losses import build_loss
+from pipeline.losses import build_loss, simct
 from pipeline.methods import components
 from pipeline.tokenizer_alignment.alignment import AlignedText
 from pipeline.tokenizer_alignment.spans import SpanEnds
@@ -222,6 +223,82 @@ def test_on_a_support_of_all_tokens_it_is_the_dense_value(name: str, settings: d
     torch.testing.assert_close(
         value(name, settings, one, sparse), value(name, settings, one), rtol=1e-6, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [each for each in SUBJECTS if components.on_sparse_support(each[0]) == "lower"],
+)
+def test_on_a_smaller_support_it_is_at_most_the_dense_value(name: str, settings: dict) -> None:
+    one = case()
+    ids = torch.tensor([token for text in one.texts for token in text.teacher.response_ids])
+    for k in (3, 6, 10):
+        sparse = one.aligned(top_k(one.teacher, ids, k)).chunk(slice(None))
+        assert (value(name, settings, one, sparse) <= value(name, settings, one) + 1e-6).all()
+
+
+def one_vocabulary() -> Case:
+    """Texts of which teacher and student have the same tokens, and both know it."""
+    one = case(tuple([(1, 1)] * count for count in (4, 1, 6)))
+    every = torch.arange(TEACHER)
+    student = torch.randn(len(one.teacher), TEACHER, dtype=torch.float64)
+    begins = every % 3 == 1
+    return replace(
+        one,
+        student_texts=[text.teacher for text in one.texts],
+        student=student,
+        vocabularies=Vocabularies(every, begins, begins),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "ordinary", "factor"),
+    [
+        ("gold", {}, "jsd", 1),
+        ("gold", {"teacher_weight": 0.2}, "jsd", 1),
+        ("simct", {}, "reverse_kl", 1 - simct.EPSILON),
+        ("uld", {"aligned": True}, "uld", 1),
+    ],
+)
+def test_with_one_vocabulary_it_is_the_ordinary_form(
+    name: str, settings: dict, ordinary: str, factor: float
+) -> None:
+    one = one_vocabulary()
+    signal = one.signal()
+    tokens = tokens_of(one, signal)
+    of_ordinary = {key: setting for key, setting in settings.items() if key != "aligned"}
+    expected = build_loss(ordinary, of_ordinary)(
+        signal.log_probs, one.student.log_softmax(-1), tokens
+    )
+    torch.testing.assert_close(value(name, settings, one), factor * expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "fault"),
+    [
+        ("gold", r"spans\.merged_teacher\(teacher\)", "teacher[spans.teacher_last]"),
+        ("gold", r"spans\.merged_teacher\(teacher\)", "teacher[spans.teacher_first]"),
+        ("gold", r"spans\.merged_student\(.*?\)", "student[spans.student_last]"),
+        ("gold", r"shared < 0", "shared >= 0"),
+        ("gold", r"share \* matched", "matched"),
+        ("simct", r"spans\.teacher_first", "spans.teacher_last"),
+        ("simct", r"spans\.student_first", "spans.student_last"),
+        ("simct", r" & ~begins", ""),
+        ("simct", r"tokens\.target\b", "tokens.target.roll(1)"),
+        ("alm", r"_behind\(_teacher_mass", "_behind(0 * _teacher_mass"),
+        ("uld", r"spans\.student_first", "spans.student_last"),
+    ],
+)
+def test_a_fault_in_what_is_made_of_spans_is_noticed(name: str, pattern: str, fault: str) -> None:
+    one, signal = case(), case().signal()
+    student, tokens = one.student.log_softmax(-1), tokens_of(one, signal)
+    faulty = mutations.from_source(name, pattern, fault)
+    assert faulty
+    for settings in ({}, *references.VARIANTS[name]) if name in references.VARIANTS else ({},):
+        wrong = faulty.build(settings)(signal.log_probs, student, tokens)
+        if not torch.allclose(wrong, value(name, settings, one), rtol=1e-6, atol=1e-6):
+            return
+    pytest.fail("no value differs")
 
 
 def test_sums_and_places_of_spans() -> None:

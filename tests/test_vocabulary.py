@@ -1,6 +1,7 @@
 """Texts have one tokenizer and one end; models that meet them agree, learn it, or are refused."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
 from pipeline.stages import train as distill
 from pipeline.stages.prepare_model import from_folder, from_shape
+from pipeline.training.run_checks import check_positions
 
 CPU = torch.device("cpu")
 
@@ -54,7 +56,7 @@ def saved(
 def texts_in(folder: Path, model: Path) -> Path:
     """An artifact of texts that has the conventions of a model, and nothing in it."""
     folder.mkdir()
-    facts = vocabulary.manifest_entries(vocabulary.conventions_of_model(model))
+    facts = asdict(vocabulary.conventions_of_model(model))
     artifact.write_json(folder / artifact.MANIFEST, {"id": folder.name, **facts})
     return folder
 
@@ -217,7 +219,7 @@ def test_a_student_too_short_for_what_it_is_to_write_is_named(tmp_path: Path):
     said = f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
     for policy, new_tokens in (("fixed", 16), ("mixed", 4)):
         settings = DistillSettings.model_validate(job_settings(policy, new_tokens))
-        distill.check_positions(distill.assemble(files, settings), files)
+        check_positions(distill.assemble(files, settings), files.start, files.teacher)
     settings = DistillSettings.model_validate(job_settings("mixed", 16))
     with pytest.raises(ValueError, match=said):
-        distill.check_positions(distill.assemble(files, settings), files)
+        check_positions(distill.assemble(files, settings), files.start, files.teacher)

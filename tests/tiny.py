@@ -18,7 +18,7 @@ from pipeline.distributions.log_probs import (
     target_log_prob,
 )
 from pipeline.distributions.spans import in_spans
-from pipeline.losses import SpanLoss, StepStatisticLoss, initial_state
+from pipeline.losses import ReferenceLoss, SpanLoss, StepStatisticLoss, initial_state
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
@@ -49,6 +49,7 @@ class Case:
             offsets=torch.arange(max(TEXT_LENGTHS)),
             by_student=sequence % 2 == 1,
             sampled_log_probs=written,
+            reference_log_probs=written / 2,
             all_sampled=True,
             dense=True,
             progress=progress,
@@ -102,11 +103,13 @@ def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, floa
         whole, tokens = in_spans(signal, given)
         return losses(loss, signal.log_probs, log_probs_on(one.student, whole.support), tokens)
     student = log_probs_on(one.student, signal.support)
+    assert tokens.reference_log_probs is not None
     tokens = replace(
         tokens,
         target=signal.support.target,
         dense=signal.support.ids is None,
         sampled_log_probs=tokens.sampled_log_probs.float(),
+        reference_log_probs=tokens.reference_log_probs.float(),
     )
     return losses(loss, signal.log_probs, student, tokens)
 
@@ -170,6 +173,7 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
         validation_set=[],
         plain_text=[],
         max_tokens=budget,
+        reference=LiveTeacher(llama(seed=3)) if isinstance(loss, ReferenceLoss) else None,
     )
 
 

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -14,20 +17,23 @@ from transformers import (
     OPTConfig,
     OPTForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
 from pipeline.data.batch import Text
+from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
 from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.models.language_model import Precision
-from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.models.teacher import Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
-from pipeline.teacher_updates import build_update
+from pipeline.teacher_updates import attach_update
+from pipeline.training.features import feature_term
 from pipeline.training.state import TrainingRun
 
 VOCABULARY = 512
@@ -106,6 +112,15 @@ def tiny(family: str, seed: int, device: torch.device) -> PreTrainedModel:
     return FAMILIES[family]().eval().to(device)
 
 
+def words() -> PreTrainedTokenizerFast:
+    """A tokenizer with a word for each id."""
+    vocabulary = {f"word{token}": token for token in range(VOCABULARY)}
+    model = WordLevel(vocabulary, unk_token="word0")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
 def texts(count: int, vocabulary: int = VOCABULARY, longest: int = 512) -> list[Text]:
     """Texts with lengths like Dolly's, the same ones at every call; their tokens mean nothing."""
     draw = np.random.default_rng(7)
@@ -131,20 +146,19 @@ def run(
 ) -> TrainingRun:
     """A training run of a method of the catalogue, as its defaults have it."""
     resolved = resolve(METHODS[name], {})
-    method, update = resolved.method, None
+    method = resolved.method
     settings = DistillSettings(
         method=MethodSettings.model_validate(resolved.settings),
         training=training,
         max_new_tokens=max_new_tokens,
         seed=1,
     )
-    if method.update and isinstance(teacher, LiveTeacher):
-        update = build_update(method.update, resolved.update_settings)
-        update = update.attach(teacher.model, pool, settings, budget)
+    teacher = teacher if method.reads_distributions else None
+    teacher, update = attach_update(settings, student, teacher, pool, Encoder(words()), budget)
     return TrainingRun(
         settings=settings,
         student=student,
-        teacher=teacher if method.teacher in ("cache", "live") else None,
+        teacher=teacher,
         loss=build_loss(method.loss, resolved.loss_settings),
         policy=build_policy(method.policy, resolved.policy_settings),
         teacher_update=update,
@@ -152,6 +166,7 @@ def run(
         validation_set=pool[:4],
         plain_text=pool if method.plain_text_weight else [],
         max_tokens=budget,
+        features=feature_term(settings, student, teacher),
     )
 
 

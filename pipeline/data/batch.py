@@ -125,6 +125,7 @@ class Batch:
     steps: Int[Tensor, " longest"]  # 0, 1, .. to the end of the most targets of a text
     by_student: Bool[Tensor, " tokens"]
     sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
+    reference_log_probs: PerToken | None = None  # under a reference model, where a loss needs one
 
     @property
     def token_count(self) -> int:
@@ -182,7 +183,7 @@ def token_context(
     step_statistics: Float[Tensor, " step_tokens"] | None = None,
 ) -> TokenContext:
     """The context of some tokens of a batch that a loss may use; `support` is theirs."""
-    texts = texts_in(batch, rows)
+    texts, reference = texts_in(batch, rows), batch.reference_log_probs
     return TokenContext(
         target=support.target,
         sequence=batch.sequence[rows],
@@ -195,6 +196,7 @@ def token_context(
         progress=progress,
         state=state,
         step_statistics=step_statistics,
+        reference_log_probs=None if reference is None else reference[rows],
     )
 
 

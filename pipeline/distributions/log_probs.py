@@ -43,6 +43,8 @@ class TeacherSignal:
     top_ids: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
     # of a teacher of another vocabulary: its rows are of its own tokens, the support the student's
     spans: "Spans | None" = None
+    # hidden states behind them, the last is what the head reads; where they are at hand
+    layers: Float[Tensor, "tokens layers width"] | None = None
 
     def chunk(self, rows: slice) -> "TeacherSignal":
         """The signal at some of the tokens."""
@@ -86,6 +88,7 @@ class TokenContext:
     state: dict[str, float]  # what the loss carries from step to step
     step_statistics: Float[Tensor, " step_tokens"] | None = None  # of all tokens of the step
     spans: "Spans | None" = None  # for a loss over spans
+    reference_log_probs: PerToken | None = None  # under the student before its training
 
 
 def log_probs_on(logits: Logits, support: Support) -> LogProbs:

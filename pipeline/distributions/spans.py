@@ -10,11 +10,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipeline.distributions.log_probs import Logits, PerToken, Support, TeacherSignal, TokenContext
+from pipeline.distributions.log_probs import (
+    Logits,
+    LogProbs,
+    PerToken,
+    Support,
+    TeacherSignal,
+    TokenContext,
+    target_log_prob,
+)
 
 TeacherLogProbs = Float[Tensor, "teacher_tokens teacher_support"]
 PerTeacherToken = Float[Tensor, " teacher_tokens"]
 PerSpan = Float[Tensor, " spans"]
+SpanRows = Float[Tensor, "spans support"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,35 @@ class Spans:
     teacher_target: Int[Tensor, " teacher_tokens"]  # column of the text's own token
     teacher_ids: Int[Tensor, "teacher_tokens k"] | None  # None: all tokens
     vocabularies: Vocabularies | None  # None: teacher and student share one
+
+    @property
+    def teacher_last(self) -> Int[Tensor, " spans"]:
+        """The last of the teacher's tokens in each span."""
+        end = torch.full_like(self.teacher_first[:1], len(self.of_teacher))
+        return torch.cat([self.teacher_first[1:], end]) - 1
+
+    @property
+    def teacher_begins(self) -> Int[Tensor, " spans"]:
+        """The token with which the teacher begins each span."""
+        column = self.teacher_target[self.teacher_first]
+        if self.teacher_ids is None:
+            return column
+        return self.teacher_ids[self.teacher_first].gather(-1, column[:, None])[:, 0]
+
+    def merged_teacher(self, teacher: TeacherLogProbs) -> SpanRows:
+        """The row of each span's last token, times the probabilities of those before it.
+
+        It says how likely the text of the span is up to its last token, followed by any token.
+        """
+        own = target_log_prob(teacher, self.teacher_target)
+        before = self.teacher_sums(own) - own[self.teacher_last]
+        return teacher[self.teacher_last] + before[:, None]
+
+    def merged_student(self, student: LogProbs, tokens: TokenContext) -> SpanRows:
+        """The same of the student."""
+        own = target_log_prob(student, tokens.target)
+        before = self.student_sums(own) - own[self.student_last]
+        return student[self.student_last] + before[:, None]
 
     def teacher_sums(self, values: PerTeacherToken) -> PerSpan:
         """The sum over the teacher's tokens of each span."""

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 
-import torch
-
 from pipeline.evaluation.judge_prompts import Answer
 from pipeline.generation.endpoint import AnswerLog, Body, Client, ask
-from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.progress import ProgressLog
 
 END_OF_THOUGHT = "</think>"
@@ -25,15 +22,6 @@ class ServedJudge:
     client: Client
     log: AnswerLog
     answer_tokens: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes, as far as this machine is concerned."""
-        return torch.device("cpu")
-
-    def count(self) -> ModelCounter:
-        """The work of the model, of which nothing is known."""
-        return ModelCounter(flops=None)
 
     def answers(self, questions: Sequence[str], allowed: Sequence[str]) -> list[Answer]:
         """The answer to each question, in their order."""

@@ -18,9 +18,7 @@ from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.evaluation.judge_prompts import Answer
 from pipeline.models import positions
-from pipeline.models.flops import count
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.data import ChatTemplate
 
@@ -35,15 +33,6 @@ class LocalJudge:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
-
-    def count(self) -> ModelCounter:
-        """The work of the model from now on."""
-        return count(self.model)
 
     @torch.no_grad()
     def answers(self, questions: Sequence[str], allowed: Sequence[str]) -> list[Answer]:

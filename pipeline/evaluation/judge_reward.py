@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.evaluation.judge_prompts import Answer
 from pipeline.models.reward import reward
-from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.progress import ProgressLog
 
 
@@ -21,15 +19,6 @@ class RewardModel:
     name: str  # of the judge in the configuration
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.model.device
-
-    def count(self) -> ModelCounter:
-        """The work of the model, for which there is no formula."""
-        return ModelCounter(flops=None)
 
     def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """The rewards of the responses in rows of OUTPUTS, as texts."""

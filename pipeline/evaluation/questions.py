@@ -4,7 +4,7 @@ The ids are made by the tokenizer of the experiment's texts, so that models are 
 whatever their own tokenizers would put around a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pipeline.data.examples import conversation_of, prompt_pieces
 from pipeline.data.splits import shuffled
 from pipeline.models.language_model import load_tokenizer
 from pipeline.settings.data import ChatTemplate, template_of
+from pipeline.tasks import few_shot
 from pipeline.tasks.instruction_items import ITEMS
 
 Item = Mapping[str, Any]  # a row of EXAMPLES
@@ -42,16 +43,13 @@ def of_test_split(data: Path, tokens: Path, most: int | None) -> Questions:
 def of_task(
     task: Path, tokens: Path, most: int | None, prompt_tokens: int | None, seed: str
 ) -> Questions:
-    """The items of an instruction task, or `most` drawn by the seed from those short enough."""
-    settings = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]
+    """The items of an instruction task, or `most` drawn by the seed from those short enough.
+
+    Its examples are before each question, and count among the tokens of its prompt.
+    """
     rows = schemas.read(task / ITEMS, schemas.EXAMPLES).to_pylist()
-    template = template_of(settings["template"])
-    tokenizer = load_tokenizer(tokens)
-    if isinstance(template, ChatTemplate):
-        ids = ChatEncoder(tokenizer, template, ()).prompts(list(map(conversation_of, rows)))
-    else:
-        asked = [prompt_pieces(row["instruction"], row["input"], template) for row in rows]
-        ids = Encoder(tokenizer).prompts(asked)
+    examples = few_shot.read(task)
+    ids = _prompt_ids(task, tokens, rows, examples)
     short = [
         (row, prompt_ids)
         for row, prompt_ids in zip(rows, ids, strict=True)
@@ -60,8 +58,22 @@ def of_task(
     if not short:
         raise ValueError(
             f"{task}: all {len(rows)} prompts have more than {prompt_tokens} tokens; raise "
-            "evaluation.prompt_tokens"
+            f"evaluation.prompt_tokens{', or lower evaluation.few_shot' if examples else ''}"
         )
     chosen = shuffled(short, lambda pair: pair[0]["example_id"], seed)[:most] if most else short
     by_prompt = {row["prompt"]: prompt_ids for row, prompt_ids in chosen}
     return Questions([row for row, _ in chosen], by_prompt, len(rows) - len(short))
+
+
+def _prompt_ids(
+    task: Path, tokens: Path, rows: Sequence[Item], examples: Sequence[Item]
+) -> list[list[int]]:
+    """The ids of each prompt, by the template of the task's own settings."""
+    settings = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]
+    template, tokenizer = template_of(settings["template"]), load_tokenizer(tokens)
+    if isinstance(template, ChatTemplate):
+        chats = [few_shot.before(conversation_of(row), examples) for row in rows]
+        return ChatEncoder(tokenizer, template, ()).prompts(chats)
+    begin = few_shot.pieces(examples, template)
+    asked = [prompt_pieces(row["instruction"], row["input"], template) for row in rows]
+    return Encoder(tokenizer).prompts([[*begin, *question] for question in asked])

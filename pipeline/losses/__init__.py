@@ -10,6 +10,7 @@ They are read off the source without importing it (`pipeline.methods.components.
                                 without it a sparse support may be off either way
     reads_teacher               False: it reads the text alone
     needs_sampled_texts         True: a policy gradient, on texts sampled with known probabilities
+    needs_reference             True: it reads `tokens.reference_log_probs`, of the start
     needs_pairs                 True: it compares two responses to a prompt, of teacher and student
     over_spans                  True: it compares spans of text, so that teacher and student may
                                 have different vocabularies; `tokens.spans` has them
@@ -53,6 +54,13 @@ class SpanLoss(Loss, Protocol):
     """
 
     over_spans: bool
+
+
+@runtime_checkable
+class ReferenceLoss(Loss, Protocol):
+    """A loss that compares with a reference, too: the student before its training."""
+
+    needs_reference: bool
 
 
 @runtime_checkable

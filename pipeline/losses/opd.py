@@ -21,7 +21,16 @@ class Loss:
     on_sparse_support = "equal"  # it reads the target alone
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        written_with = require_sampled_log_probs(tokens)
-        log_q = target_log_prob(student, tokens.target)
-        advantage = target_log_prob(teacher, tokens.target) - log_q.detach()
-        return -(log_q - written_with).exp() * advantage
+        return policy_gradient(student, tokens, log_ratio(teacher, student, tokens))
+
+
+def log_ratio(teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
+    """Log p - log q of the written token, without gradient: what one sample says of -KL(q ‖ p)."""
+    log_q = target_log_prob(student, tokens.target)
+    return target_log_prob(teacher, tokens.target) - log_q.detach()
+
+
+def policy_gradient(student: LogProbs, tokens: TokenContext, advantage: PerToken) -> PerToken:
+    """-r A with the importance weight r = q / q_written and an advantage A without gradient."""
+    written_with = require_sampled_log_probs(tokens)
+    return -(target_log_prob(student, tokens.target) - written_with).exp() * advantage

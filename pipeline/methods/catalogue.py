@@ -47,6 +47,23 @@ METHODS = {
         departures="No cross entropy beside it, and τ times the divergence; on a top K the "
         "teacher's mass on beginnings of words is that of the K tokens.",
     ),
+    "gold": Method(
+        title="GOLD: merged spans, matched tokens by JSD, others sorted",
+        loss="gold",
+        source="Patiño et al. 2025, huggingface.co/spaces/HuggingFaceH4/on-policy-distillation",
+        evidence="code",
+        departures="TRL's merge `bayesian`, not its default, which reads each row a token early. "
+        "On gold text; EOS is learnt; a sum over spans by the count of tokens.",
+    ),
+    "simct": Method(
+        title="SimCT: common tokens and the span as an outcome, by log-probabilities",
+        loss="simct",
+        source="Sun et al. 2026, arXiv:2605.07711",
+        evidence="code",
+        departures="A span has the probability of its text, where theirs has the mean of raw "
+        "logits, which are known up to a constant for each row; what is left is an outcome, too. "
+        "On gold text, theirs is the student's.",
+    ),
     "forward_kl": Method(
         title="Forward KL",
         loss="forward_kl",
@@ -195,6 +212,46 @@ METHODS = {
         departures="Samples are positions of a text and views their logits, where the source has "
         "images; its forward KL and weight are ours.",
     ),
+    "hidden_mse": Method(
+        title="Forward KL and the squared error of the last hidden state",
+        loss="forward_kl",
+        features="hidden_mse",
+        teacher="live",
+        source="arcee-ai/DistillKit, after Jiao et al. 2020, arXiv:1909.10351",
+        evidence="code",
+        departures="The last hidden state alone, behind the final norm, where the source has a map "
+        "of layers, attention and embeddings. Projectors have no bias, as DistillKit's.",
+    ),
+    "hidden_cosine": Method(
+        title="Forward KL and the cosine of the last hidden state",
+        loss="forward_kl",
+        features="hidden_cosine",
+        teacher="live",
+        source="NVIDIA ModelOpt and arcee-ai/DistillKit",
+        evidence="code",
+        departures="The last hidden state alone; forward KL with weight 1 is ours, where ModelOpt "
+        "balances the terms by their size.",
+    ),
+    "hidden_l2": Method(
+        title="Forward KL and the normalised distance of the last hidden state",
+        loss="forward_kl",
+        features="hidden_l2",
+        teacher="live",
+        source="Minixhofer et al. 2025, arXiv:2503.20083",
+        evidence="code",
+        departures="Lengths are of a token, where theirs are of a whole tensor; beside forward KL "
+        "at each token, where theirs is beside likelihoods of spans.",
+    ),
+    "hidden_cka": Method(
+        title="Forward KL and CKA of the last hidden states of a text",
+        loss="forward_kl",
+        features="hidden_cka",
+        teacher="live",
+        source="Kornblith et al. 2019, arXiv:1905.00414",
+        evidence="own",
+        departures="The source compares networks by it; as a loss, over a text, beside forward KL "
+        "and with weight 1, it is ours.",
+    ),
     "gkd": Method(
         title="GKD: JSD on a mix of gold and student text",
         loss="jsd",
@@ -234,6 +291,87 @@ METHODS = {
         evidence="code",
         defaults={"student_share": 1.0},
         departures="One response to a prompt, not a group of four.",
+    ),
+    "iw_opd": Method(
+        title="IW-OPD: on-policy distillation, early tokens weighted",
+        loss="iw_opd",
+        policy="mixed",
+        teacher="live",
+        source="IW-OPD 2026, arXiv:2606.22600",
+        evidence="abstract",
+        defaults={"student_share": 1.0},
+        departures="Formula and γ as TRL implements them.",
+    ),
+    "g_opd": Method(
+        title="G-OPD: on-policy distillation with half of the reward",
+        loss="g_opd",
+        policy="mixed",
+        teacher="live",
+        source="G-OPD 2026, arXiv:2602.12125",
+        evidence="code",
+        defaults={"student_share": 1.0, "reward_weight": 0.5},
+        departures="λ = 0.5 is ours, and so is that importance weights have no limit, which are 1 "
+        "here.",
+    ),
+    "exopd": Method(
+        title="ExOPD: on-policy distillation beyond the teacher",
+        loss="g_opd",
+        policy="mixed",
+        teacher="live",
+        source="G-OPD 2026, arXiv:2602.12125",
+        evidence="code",
+        defaults={"student_share": 1.0},
+        departures="Importance weights have no limit, which are 1 here.",
+    ),
+    "kl_k2": Method(
+        title="Reverse KL by the estimator k2",
+        loss="kl_estimator",
+        policy="mixed",
+        teacher="live",
+        source="Schulman 2020, joschu.net/blog/kl-approx; as a loss in verl",
+        evidence="own",
+        defaults={"student_share": 1.0},
+        departures="One sample for each token, as a loss; it has the gradient of reverse KL.",
+    ),
+    "kl_k3": Method(
+        title="Forward KL in expectation: the estimator k3 of the reverse KL as a loss",
+        loss="kl_estimator",
+        policy="mixed",
+        teacher="live",
+        source="Schulman 2020, joschu.net/blog/kl-approx; as a loss in verl",
+        evidence="own",
+        defaults={"student_share": 1.0, "estimator": "k3"},
+        departures="One sample for each token, as a loss; it has the gradient of forward KL.",
+    ),
+    "entropy_aware_opd": Method(
+        title="Entropy-aware OPD: forward KL beside reverse KL where the teacher is unsure",
+        loss="entropy_aware",
+        policy="mixed",
+        teacher="live",
+        source="Jin et al. 2026, arXiv:2603.07079",
+        evidence="abstract",
+        defaults={"student_share": 1.0},
+        departures="The threshold of the entropy and the weight of forward KL are ours.",
+    ),
+    "top_k_reverse_kl": Method(
+        title="Reverse KL on the student's top K and a bucket",
+        loss="top_k_kl",
+        policy="mixed",
+        teacher="live",
+        source="TRL, the trainer for on-policy distillation",
+        evidence="own",
+        defaults={"student_share": 1.0},
+        departures="K and a share of student text of 1 are ours.",
+    ),
+    "top_k_forward_kl": Method(
+        title="Forward KL on the teacher's top K and a bucket",
+        loss="top_k_kl",
+        policy="mixed",
+        teacher="live",
+        source="TRL, the trainer for on-policy distillation",
+        evidence="own",
+        defaults={"student_share": 1.0, "forward_weight": 1.0, "by_student": False},
+        departures="K and a share of student text of 1 are ours.",
     ),
     "distillm": Method(
         title="DistiLLM: skew reverse KL, adaptive student text",
@@ -336,6 +474,39 @@ METHODS = {
         evidence="abstract",
         departures="A LoRA teacher for text, where the source has BERT classifiers. Its gradient "
         "through the student's step is of one plain gradient step, by a finite difference.",
+    ),
+    "opsd": Method(
+        title="OPSD: the student, shown the reference, teaches itself on its own text",
+        loss="jsd",
+        policy="mixed",
+        teacher="self",
+        update="privileged_prompt",
+        source="Zhao et al. 2026, arXiv:2601.18734",
+        evidence="code",
+        defaults={
+            "student_share": 1.0,
+            "template": "{example_prompt}{example_response}\n\nNow answer in your own words.\n\n"
+            "{prompt}",
+        },
+        departures="The prompt's words and order are ours, with the student's own prompt last. "
+        "Text is sampled at temperature 1 of all tokens; theirs at 1.1, top_p 0.95 and top_k 20.",
+    ),
+    "sdft": Method(
+        title="SDFT: a moving average of the student, shown a demonstration, teaches it",
+        loss="jsd_student_top",
+        policy="mixed",
+        teacher="self",
+        update="privileged_prompt",
+        source="Shenfeld et al. 2026, arXiv:2601.19897",
+        evidence="code",
+        defaults={
+            "student_share": 1.0,
+            "student_rate": 0.05,
+            "template": "{example_prompt}{example_response}\n\nThat was an example; now answer "
+            "yourself.\n\n{prompt}",
+        },
+        departures="The prompt's words and order are ours, with the student's own prompt last. No "
+        "importance weight: each step trains on texts that the student of that step wrote.",
     ),
     "mckd": Method(
         title="MCKD: paired students label each other's half",

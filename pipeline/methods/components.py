@@ -1,4 +1,4 @@
-"""The components of methods: losses, data policies and teacher updates, a file each.
+"""The components of methods: losses of two kinds, data policies and teacher updates, a file each.
 
 The fields of a component are read off its source, so that a configuration is checked without
 importing torch. Training jobs import this module, so it doesn't know the list of methods: a new
@@ -18,11 +18,12 @@ from pipeline.methods import ranges
 
 PIPELINE = Path(__file__).parents[1]
 BUILT_IN = {"float": float, "int": int, "bool": bool, "str": str}
-Kind = Literal["losses", "data_policies", "teacher_updates"]
+Kind = Literal["losses", "data_policies", "teacher_updates", "feature_losses"]
 CLASSES: dict[Kind, str] = {
     "losses": "Loss",
     "data_policies": "Policy",
     "teacher_updates": "Update",
+    "feature_losses": "Loss",
 }
 
 
@@ -125,6 +126,11 @@ def on_sparse_support(loss: str) -> object:
     return class_constant("losses", loss, "on_sparse_support", None)
 
 
+def needs_reference(loss: str) -> bool:
+    """Whether a loss compares with the student before its training."""
+    return bool(class_constant("losses", loss, "needs_reference", False))
+
+
 @cache
 def base_divergences() -> list[str]:
     """The losses that may serve inside another one: they need no more than two distributions."""
@@ -139,5 +145,5 @@ def inner_losses(loss: str, settings: Mapping[str, object]) -> list[str]:
 
 
 def names(kind: Kind) -> list[str]:
-    """All losses, policies or teacher updates: the files of their folder."""
+    """All components of a kind: the files of their folder."""
     return sorted(path.stem for path in (PIPELINE / kind).glob("[a-z]*.py"))

@@ -70,12 +70,31 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"policy = {policy!r}: {loss} compares the teacher's and the student's response to one "
             f"prompt; allowed: {', '.join(pairs)}"
         )
+    yield from _self_taught_faults(resolved.method)
+    if resolved.feature_settings.get("layers") == "uniform" and resolved.method.teacher == "cache":
+        yield (
+            "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
+            "`teacher: live`"
+        )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
-    if alone and not reads_teacher(loss):
+    if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (
             f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
             "allowed: a loss that reads the teacher's distributions, or text that the teacher "
             "writes in part"
+        )
+
+
+def _self_taught_faults(method: Method) -> Iterator[str]:
+    """What a student that teaches itself can't have."""
+    if method.teacher != "self":
+        return
+    if not reads_teacher(method.loss) and not method.features:
+        yield f"loss = {method.loss!r}: it reads the text alone; allowed: one that reads a teacher"
+    if _teacher_writes(method.policy):
+        yield (
+            f"policy = {method.policy!r}: the teacher writes in it from the student's prompt, and "
+            "is the student; allowed: text of the student alone, or none that is generated"
         )
 
 
@@ -102,14 +121,17 @@ def _sampled_where(policy: str) -> object:
 
 
 def _title(method: Method) -> str:
+    features = f" and {method.features}" if method.features else ""
     update = f", teacher update {method.update}" if method.update else ""
-    return f"{method.loss} on {method.policy} text{update}"
+    return f"{method.loss}{features} on {method.policy} text{update}"
 
 
-def _teacher(method: Method) -> Literal["none", "text", "cache", "live"]:
+def _teacher(method: Method) -> Literal["none", "text", "cache", "live", "self"]:
     """The teacher that the parts need, where it isn't the one that the method has."""
+    if method.update and class_constant("teacher_updates", method.update, "teaches_itself", False):
+        return "self"
     if method.generates_text or method.update:
         return "live"
-    if not reads_teacher(method.loss):
+    if not reads_teacher(method.loss) and not method.features:
         return "text" if method.text == "teacher" else "none"
     return "live" if method.teacher == "live" or method.whole_vocabulary else "cache"

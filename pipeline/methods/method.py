@@ -19,7 +19,12 @@ EVIDENCE = {
 }
 
 # the field of a method, and the key of a configuration, that names each kind of part
-FIELDS: dict[Kind, str] = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
+FIELDS: dict[Kind, str] = {
+    "losses": "loss",
+    "data_policies": "policy",
+    "teacher_updates": "update",
+    "feature_losses": "features",
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,10 @@ class Method:
     source: str  # authors, year, arXiv id
     evidence: Literal["code", "full", "abstract", "own"]  # see EVIDENCE
     policy: str = "fixed"  # file in pipeline/data_policies
-    teacher: Literal["none", "text", "cache", "live"] = "cache"
+    teacher: Literal["none", "text", "cache", "live", "self"] = "cache"
     text: Literal["gold", "teacher"] = "gold"  # whose responses the fixed texts have
     update: str | None = None  # file in pipeline/teacher_updates, where the teacher learns too
+    features: str | None = None  # file in pipeline/feature_losses, whose term is added to the loss
     gold_weight: float = 0.0  # share of cross entropy in the loss, on text the student didn't write
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
     plain_text_kl: float = 0.0  # share of forward KL to the teacher in that term
@@ -49,8 +55,8 @@ class Method:
 
     @property
     def whole_vocabulary(self) -> bool:
-        """Whether the loss refuses the teacher's top K."""
-        return components.on_sparse_support(self.loss) == "refused"
+        """Whether the loss refuses the teacher's top K, or reads hidden states, which it lacks."""
+        return components.on_sparse_support(self.loss) == "refused" or self.features is not None
 
     @property
     def over_spans(self) -> bool:
@@ -58,10 +64,22 @@ class Method:
         return bool(components.class_constant("losses", self.loss, "over_spans", False))
 
     @property
+    def reads_distributions(self) -> bool:
+        """Whether it reads those of the experiment's teacher."""
+        return self.teacher in ("cache", "live")
+
+    @property
+    def names_teacher(self) -> bool:
+        """Whether anything of the experiment's teacher enters: its distributions or its text."""
+        return self.reads_distributions or self.text == "teacher"
+
+    @property
     def vocabulary_fault(self) -> str | None:
         """Why the teacher must share the student's vocabulary; None where it needn't."""
-        if self.teacher in ("none", "text"):
+        if not self.reads_distributions:
             return None
+        if self.features:
+            return f"features {self.features} compare hidden states at the same tokens"
         if not self.over_spans:
             return f"loss {self.loss} compares distributions over the same tokens"
         if self.teacher == "live" or self.text == "teacher" or self.draws:
@@ -70,9 +88,13 @@ class Method:
 
     @property
     def components(self) -> list[tuple[Kind, str]]:
-        """The files that it is built of: loss, data policy and, if any, teacher update."""
+        """The files that it is built of: loss, data policy and, if any, the other kinds."""
         files: list[tuple[Kind, str]] = [("losses", self.loss), ("data_policies", self.policy)]
-        return [*files, ("teacher_updates", self.update)] if self.update else files
+        if self.update:
+            files.append(("teacher_updates", self.update))
+        if self.features:
+            files.append(("feature_losses", self.features))
+        return files
 
 
 @dataclass(frozen=True)
@@ -83,15 +105,18 @@ class ResolvedMethod:
     loss_settings: dict[str, object]
     policy_settings: dict[str, object]
     update_settings: dict[str, object]
+    feature_settings: dict[str, object] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, object]:
         """Settings of a training job, as `pipeline.settings.distill.MethodSettings` has them."""
         method = self.method
-        # a key that came later: left out where it does nothing, so that ids stay
+        # keys that came later: left out where they do nothing, so that ids stay
         later: dict[str, object] = (
             {"plain_text_kl": method.plain_text_kl} if method.plain_text_kl else {}
         )
+        if method.features:
+            later |= {"features": method.features, "feature_settings": self.feature_settings}
         return later | {
             "loss": method.loss,
             "loss_settings": self.loss_settings,
@@ -107,7 +132,9 @@ class ResolvedMethod:
     @property
     def hyperparameters(self) -> dict[str, object]:
         """All hyperparameters with their values."""
-        return self.loss_settings | self.policy_settings | self.update_settings
+        return (
+            self.loss_settings | self.policy_settings | self.update_settings | self.feature_settings
+        )
 
 
 def hyperparameters_of(method: Method) -> dict[str, Hyperparameter]:
@@ -140,7 +167,11 @@ def resolve(
             key: field.check(values.get(key, field.default)) for key, field in known.items()
         }
     return ResolvedMethod(
-        method, settings["losses"], settings["data_policies"], settings["teacher_updates"]
+        method,
+        settings["losses"],
+        settings["data_policies"],
+        settings["teacher_updates"],
+        settings["feature_losses"],
     )
 
 
@@ -165,6 +196,8 @@ def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:
     if method.teacher in ("none", "text") and changed.teacher == method.teacher:
         # whose texts it learns from is all that it needs of a teacher
         changed = replace(changed, teacher="text" if changed.text == "teacher" else "none")
+    if method.teacher == "self" != changed.teacher:
+        raise ValueError(f"teacher = {changed.teacher!r}: the student teaches itself; leave it out")
     if changed.teacher == "cache" and (changed.generates_text or changed.update):
         raise ValueError("teacher = 'cache': its text is generated in training; allowed: 'live'")
     if changed.teacher in ("cache", "live") and method.teacher in ("none", "text"):

@@ -19,13 +19,19 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken.json")
 AROUND_LAYERS = ("embed", "wte", "wpe", "lm_head")  # in the names of tables and of the head
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
-DIMENSIONS = (*LAYERS, "hidden_size", "n_embd", "d_model", "vocab_size")
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+DIMENSIONS = (*LAYERS, *WIDTHS, "vocab_size")
 # made by `python -m benchmarks.families`: families that differ from their own forward or `generate`
 REFUSED_FAMILIES = Path(__file__).parent / "refused_families.json"
 OWN_CODE = (
     "it brings code of its own ({key} in {file}), which is never run; name a model of a kind that "
     "transformers knows"
 )
+
+
+def first(config: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    """The value under the first of some names that a configuration has."""
+    return next((config[name] for name in names if name in config), None)
 
 
 def check_folder(folder: Path) -> None:
@@ -76,8 +82,8 @@ def tokenizer_faults(folder: Path) -> Iterator[str]:
     """A model that came without a tokenizer, such as one that shares another repository's."""
     if not any([*folder.glob(name)] for name in TOKENIZER_FILES):
         yield (
-            "it has no tokenizer; copy tokenizer.json and tokenizer_config.json of the model whose "
-            "tokenizer it uses into the folder"
+            "it has no tokenizer; name the folder or the repository whose tokenizer it uses as the "
+            "model's `tokenizer`"
         )
 
 

@@ -1,5 +1,6 @@
 """Reading text with a causal language model: only response positions ever reach the head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -127,10 +128,24 @@ def lm_head(
 
 def response_hidden(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "tokens width"]:
     """The hidden states that predict the response tokens of a batch, a row a token."""
+    return response_layers(model, batch)[:, 0]
+
+
+def response_layers(
+    model: PreTrainedModel, batch: Batch, inner: Sequence[int] = ()
+) -> Float[Tensor, "tokens layers width"]:
+    """The same of some layers, counted from 1, as each leaves them, and then of the last.
+
+    The last hidden state is the one that the head reads, behind the final norm.
+    """
     with unmasked_attention(model, batch.input_ids.shape[1]):
-        body = model.base_model(input_ids=batch.input_ids, use_cache=False)
+        body = model.base_model(
+            input_ids=batch.input_ids, use_cache=False, output_hidden_states=bool(inner)
+        )
     record_positions(model, batch.texts)
-    return body.last_hidden_state.flatten(0, 1).index_select(0, batch.response_positions)
+    states = [*(body.hidden_states[layer] for layer in inner), body.last_hidden_state]
+    rows = [each.flatten(0, 1).index_select(0, batch.response_positions) for each in states]
+    return torch.stack(rows, dim=1) if inner else rows[0][:, None]
 
 
 def counted_lm_head(

@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text, collate
+from pipeline.data.privileged_prompts import PrivilegedPrompts
 from pipeline.distributions.log_probs import (
     Logits,
     TeacherDistributions,
@@ -20,8 +21,7 @@ from pipeline.distributions.log_probs import (
 )
 from pipeline.distributions.ranking import RANKED, top_tokens
 from pipeline.models.flops import count
-from pipeline.models.language_model import Precision, autocast, counted_lm_head, response_hidden
-from pipeline.models.logits import Hidden
+from pipeline.models.language_model import Precision, autocast, counted_lm_head, response_layers
 from pipeline.runtime.costs import ModelCounter
 
 
@@ -49,10 +49,12 @@ class LiveTeacher:
     model: PreTrainedModel
     precision: Precision = "auto"
     k: int | None = None
+    inner_layers: Sequence[int] = ()  # counted from 1, whose hidden states a loss compares, too
+    prompts: PrivilegedPrompts | None = None  # None: it reads what the student does
 
     def logits(self, batch: Batch) -> Logits:
         """The model's logits at each response token, without gradient."""
-        return LiveDistributions(self, batch).logits(slice(None))
+        return self.distributions(batch).logits(slice(None))
 
     def signal(self, batch: Batch) -> TeacherSignal:
         """The model's distribution and its top tokens at each response token."""
@@ -66,7 +68,7 @@ class LiveTeacher:
 
     def distributions(self, batch: Batch) -> "LiveDistributions":
         """The distributions on a batch; the body runs when a chunk is first asked for."""
-        return LiveDistributions(self, batch)
+        return LiveDistributions(self, self.prompts.batch(batch) if self.prompts else batch)
 
     def check_finite(self, texts: Sequence[Text], step: int) -> None:
         """Raises ValueError, naming the teacher, if its logits on a text are not finite."""
@@ -90,20 +92,22 @@ class LiveDistributions:
     teacher: LiveTeacher
     batch: Batch
 
+    @torch.no_grad()
     def chunk(self, rows: slice) -> TeacherSignal:
         """The distribution at each of these tokens."""
-        return self.teacher.signal_from_logits(self.logits(rows), self.batch.next_ids[rows])
+        signal = self.teacher.signal_from_logits(self.logits(rows), self.batch.next_ids[rows])
+        return replace(signal, layers=self._layers[rows])
 
     @torch.no_grad()
     def logits(self, rows: slice) -> Logits:
         """The model's logits at each of these tokens."""
         with self._autocast():
-            return counted_lm_head(self.teacher.model, self._hidden[rows])
+            return counted_lm_head(self.teacher.model, self._layers[rows, -1])
 
     @cached_property
-    def _hidden(self) -> Hidden:
+    def _layers(self) -> Float[Tensor, "tokens layers width"]:
         with self._autocast():
-            return response_hidden(self.teacher.model, self.batch)
+            return response_layers(self.teacher.model, self.batch, self.teacher.inner_layers)
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.teacher.model.device, self.teacher.precision)

@@ -8,7 +8,7 @@ learns to end as they do; a teacher that is used untrained must do so already.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,11 +51,6 @@ def conventions_of_model(folder: Path) -> TextConventions:
     ends = [tokenizer.eos_token_id, *(end for ids in eos_token_ids for end in token_ids(ids))]
     distinct = list(dict.fromkeys(ends))
     return TextConventions(tokenizer_digest(tokenizer), Encoder(tokenizer).prefix, distinct)
-
-
-def manifest_entries(conventions: TextConventions) -> dict[str, object]:
-    """The conventions as entries of a manifest."""
-    return asdict(conventions)
 
 
 def conventions_of_texts(tokens: Path) -> TextConventions:

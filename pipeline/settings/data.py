@@ -1,7 +1,7 @@
 """Settings of the data: source of the examples, prompt template, splits."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -158,8 +158,7 @@ class Files(Settings):
 
     @model_validator(mode="after")
     def _is_used(self) -> "Files":
-        _refuse_unused(self)
-        return self
+        return _used(self)
 
 
 class Hub(Settings):
@@ -185,12 +184,14 @@ class Hub(Settings):
 
     @model_validator(mode="after")
     def _is_used(self) -> "Hub":
-        _refuse_unused(self)
-        return self
+        return _used(self)
 
 
-def _refuse_unused(source: Files | Hub) -> None:
-    """Raises ValueError for keys about what is not there."""
+Table = TypeVar("Table", Files, Hub)
+
+
+def _used(source: Table) -> Table:
+    """The source. Raises ValueError for keys about what is not there."""
     about_plain_text = {
         key
         for key in source.model_fields_set
@@ -201,6 +202,7 @@ def _refuse_unused(source: Files | Hub) -> None:
     has_files = isinstance(source.validation, str) and isinstance(source.test, str)
     if source.held_out_by == "order" and has_files:
         raise ValueError("held_out_by = 'order': nothing is held out; allowed: 'draw'")
+    return source
 
 
 Source = Docstrings | Files | Hub

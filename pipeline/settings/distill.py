@@ -12,13 +12,17 @@ Values = dict[str, float | int | bool | str]
 class MethodSettings(Settings):
     """A method with all its hyperparameters decided."""
 
+    later_keys = ("features", "feature_settings")
+
     loss: str
     loss_settings: Values = {}
     policy: str
     policy_settings: Values = {}
-    teacher: Literal["none", "text", "cache", "live"]
+    teacher: Literal["none", "text", "cache", "live", "self"]
     update: str | None = None
     update_settings: Values = {}
+    features: str | None = None
+    feature_settings: Values = {}
     gold_weight: Share = 0.0
     plain_text_weight: NonNegative = 0.0
     plain_text_kl: Share = 0.0

@@ -80,7 +80,7 @@ Data = Annotated[
 class Evaluation(Settings):
     """The tasks of every checkpoint, teachers and untrained starts included."""
 
-    later_keys = ("judges",)
+    later_keys = ("judges", "few_shot")
 
     tasks: Annotated[list[Line], Field(min_length=1)] = ["heldout", "responses"]
     data: dict[Line, Data] = {}  # of a task, in place of what its definition names
@@ -89,6 +89,7 @@ class Evaluation(Settings):
     decoding_seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [0]
     max_new_tokens: Count = 256
     prompt_tokens: Count | None = None  # of instruction tasks: longer ones are left out
+    few_shot: NonNegativeCount = 0  # training examples before each question of instruction tasks
     seed: NonNegativeCount = 0
     judges: dict[Name, Judge] = {}  # of the generated responses
 
@@ -155,7 +156,7 @@ class TextSplit(Settings):
 class InstructionJob(Settings):
     """The settings of a job that prepares an instruction task."""
 
-    later_keys = ("scored_by",)
+    later_keys = ("scored_by", "few_shot")
 
     kind: Literal["instruction"]
     task: str
@@ -164,6 +165,7 @@ class InstructionJob(Settings):
     template: AnyTemplate
     first: Count | None  # rows of the source; null: all
     scored_by: ScoredBy = "references"
+    few_shot: NonNegativeCount = 0  # examples of the training split before each question
 
 
 class LmEvalJob(Settings):

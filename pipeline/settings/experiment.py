@@ -78,6 +78,7 @@ class MethodChoice(Settings):
     loss: Part | None = None  # instead of the method's own, as below
     policy: Part | None = None
     update: Part | None = None
+    features: Part | None = None  # a term on hidden states, added to the loss
     teacher: Literal["cache", "live"] | None = None  # null: what the catalogue says, as below
     text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
     gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
@@ -100,6 +101,7 @@ class MethodChoice(Settings):
             "losses": self.loss,
             "data_policies": self.policy,
             "teacher_updates": self.update,
+            "feature_losses": self.features,
         }
         return {kind: part for kind, part in parts.items() if part}
 

@@ -1,8 +1,8 @@
 """Settings of a model's source."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.methods.ranges import LIMIT, Count, Line, Name, Positive, Word
 from pipeline.settings.base import Settings
@@ -49,21 +49,44 @@ class LayersOf(Settings):
     layers: Annotated[int, Field(ge=2, lt=LIMIT)]
 
 
+class OtherTokenizer(Settings):
+    """The tokenizer of another repository, or of a folder, for a model that has none."""
+
+    later_keys = ("digest",)
+    filled_in = ("digest",)
+
+    name: Line  # ORG/MODEL of the hub, or a folder
+    revision: Line = "main"  # of the hub
+    digest: str | None = None  # of a folder's files, filled in by workflow.grid.model_sources
+
+
+def _as_tokenizer(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+TokenizerFrom = Annotated[OtherTokenizer, BeforeValidator(_as_tokenizer)]
+
+
 class HubModel(Settings):
     """A causal language model of the Hugging Face hub, in safetensors."""
+
+    later_keys = ("tokenizer",)
 
     source: Literal["hub"]
     name: Line
     revision: Line = "main"
+    tokenizer: TokenizerFrom | None = None  # ORG/MODEL or a folder; null: its own
 
 
 class PathModel(Settings):
     """A local folder as transformers saves one, in safetensors."""
 
+    later_keys = ("tokenizer",)
     filled_in = ("digest",)
 
     source: Literal["path"]
     path: Line
+    tokenizer: TokenizerFrom | None = None  # ORG/MODEL or a folder; null: its own
     digest: str | None = None  # of its weights, filled in by workflow.grid.grid
 
 

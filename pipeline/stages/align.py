@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text, read_texts
@@ -20,8 +20,7 @@ Bytes = list[bytes]  # of each token of a vocabulary
 
 def run(options: AlignOptions) -> None:
     """Writes the spans of all texts, and what the vocabularies share."""
-    inputs = {"teacher_tokens": options.teacher_tokens, "tokens": options.tokens}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     folders = (options.teacher_tokens, options.tokens)
     teacher, student = (token_bytes(load_tokenizer(folder)) for folder in folders)
     ends = [vocabulary.conventions_of_texts(folder).ends[0] for folder in folders]
@@ -33,6 +32,11 @@ def run(options: AlignOptions) -> None:
             rows, card[split] = aligned(own, texts, teacher, student)
             columns = {name: [row[name] for row in rows] for name in schemas.ALIGNMENTS.names}
             schemas.write(folder / f"{split}.parquet", columns, schemas.ALIGNMENTS)
+            if split == "train":
+                card |= {
+                    f"{side}_span_lengths": lengths(columns[f"{side}_ends"])
+                    for side in ("teacher", "student")
+                }
         shared = shared_ids(teacher, student, *ends)
         columns = {"bytes": teacher, "student_id": shared}
         schemas.write(folder / "teacher_vocabulary.parquet", columns, schemas.TEACHER_VOCABULARY)
@@ -82,11 +86,18 @@ def _row(teacher: Text, ends: SpanEnds) -> Mapping[str, object]:
     }
 
 
+def lengths(ends: Sequence[Sequence[int]]) -> dict[str, int]:
+    """How many spans there are of each count of tokens."""
+    counts = Counter(length for of_text in ends for length in _lengths(of_text))
+    return {str(length): counts[length] for length in sorted(counts)}
+
+
+def _lengths(ends: Sequence[int]) -> list[int]:
+    return [end - first for first, end in pairwise([0, *ends])]
+
+
 def _counted(ends: SpanEnds) -> dict[str, int]:
-    teacher, student = (
-        [end - first for first, end in zip([0, *side[:-1]], side, strict=True)]
-        for side in (ends.teacher, ends.student)
-    )
+    teacher, student = _lengths(ends.teacher), _lengths(ends.student)
     return {
         "spans": len(teacher),
         "one_to_one_spans": sum(pair == (1, 1) for pair in zip(teacher, student, strict=True)),

@@ -3,7 +3,7 @@
 import shutil
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,7 @@ def responses(
 def run(options: AskOptions) -> None:
     """Writes the responses of one model behind an endpoint."""
     settings = ServedTextJob.model_validate(options.job.settings)
-    inputs = {"data": options.data, "tokens": options.tokens}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     client = Client(Endpoint.model_validate_json(options.endpoint), settings.served_model)
     asked = questions(options.data, options.tokens, settings)
     bodies = [body(question, settings) for question in asked]
@@ -148,6 +147,6 @@ def run(options: AskOptions) -> None:
         unknown = replace(cost, energy_joules=None, flops=None)
         costs.write(folder, JobCost(unknown, DEVICE, parameters=0))
         conventions = vocabulary.conventions_of_texts(options.tokens)
-        facts = counts | vocabulary.manifest_entries(conventions)
+        facts = counts | asdict(conventions)
         artifact.write_manifest(folder, options.job, inputs, **facts)
     shutil.rmtree(options.state, ignore_errors=True)

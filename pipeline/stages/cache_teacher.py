@@ -119,10 +119,7 @@ def run(options: CacheTeacherOptions) -> None:
     """Writes the cache of one teacher over one set of texts."""
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)
-
-    inputs = {"teacher": options.teacher, "tokens": options.tokens}
-    command_line.begin(options.out, options.job, inputs)
-
+    inputs = command_line.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
     wanted = list(shards_of(options.tokens, settings))
@@ -148,8 +145,8 @@ def run(options: CacheTeacherOptions) -> None:
             folder,
             options.job,
             inputs,
-            **metadata.manifest(),
-            verified=checked.manifest(),
+            **asdict(metadata),
+            verified=asdict(checked),
             tokens=sum(shard["tokens"] for shard in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )

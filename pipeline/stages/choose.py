@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artifacts import artifact, checksums, schemas
@@ -24,17 +25,17 @@ from pipeline.stages.options import ChooseOptions
 def run(options: ChooseOptions) -> None:
     """Writes the validation scores of all trials, and the setting with the best mean."""
     settings = ChoiceSettings.model_validate(options.job.settings)
-    command_line.begin(options.out, options.job, options.inputs())
+    inputs = command_line.begin(options)
     choice = choose(settings, options.trial)
     chosen = choice.tried[choice.chosen]
     log(f"of {len(choice.tried)} settings: {chosen.values}, {choice.choose_by} {chosen.mean:.4f}")
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         artifact.write_json(folder / FILE, choice.model_dump(mode="json"))
-        artifact.write_manifest(folder, options.job, options.inputs())
+        artifact.write_manifest(folder, options.job, inputs)
 
 
-def choose(settings: ChoiceSettings, trials: list[Path]) -> Choice:
+def choose(settings: ChoiceSettings, trials: Sequence[Path]) -> Choice:
     """The choice among trained students.
 
     Of equal scores the setting that comes first wins: that of the smallest values.

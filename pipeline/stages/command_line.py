@@ -4,20 +4,21 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from pipeline.artifacts import artifact
-from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED, log
 from pipeline.runtime.streams import prepare_streams
+from pipeline.stages.options import JobOptions
 
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
 RIGHTS = "give this user the right to it and run again"
+NO_INPUTS = ("out", "state", "tracker_folder")  # paths that are not read as artifacts
 WAYS_OUT = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -31,12 +32,28 @@ WAYS_OUT = {
 }
 
 
-def begin(out: Path, job: Job, inputs: Mapping[str, Path]) -> None:
-    """Locks `out` for this process; exits with 0 if it is up to date."""
-    acquire_lock(out, log)
-    if artifact.is_up_to_date(out, job, inputs):
-        log(f"{out} is up to date: same code, same inputs")
+def inputs_of(options: JobOptions) -> dict[str, Path]:
+    """The artifacts that a job reads, by role; several of one role are numbered."""
+    inputs: dict[str, Path] = {}
+    for role, value in vars(options).items():
+        if isinstance(value, Path) and role not in NO_INPUTS:
+            inputs[role] = value
+        elif isinstance(value, tuple):
+            inputs |= {f"{role}-{index}": path for index, path in enumerate(value)}
+    return inputs
+
+
+def begin(options: JobOptions) -> dict[str, Path]:
+    """Locks what a job makes for this process, and exits with 0 if it is up to date.
+
+    Returns the artifacts that the job reads, by role.
+    """
+    acquire_lock(options.out, log)
+    inputs = inputs_of(options)
+    if artifact.is_up_to_date(options.out, options.job, inputs):
+        log(f"{options.out} is up to date: same code, same inputs")
         raise SystemExit(0)
+    return inputs
 
 
 def run(main: Callable[[], None]) -> None:

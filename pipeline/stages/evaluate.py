@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.resumable_parts import ResumableParts
-from pipeline.data.batch import read_texts
+from pipeline.data.batch import Text, read_texts
 from pipeline.evaluation import exposure_bias, heldout, over_bytes, questions, records
 from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import EvaluationRecords
@@ -178,6 +178,18 @@ class Evaluator:
         seed = f"{self.settings.seed} {name}"
         return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)
 
+    def check_examples_fit(self, task: EvaluationTask) -> None:
+        """Raises ValueError where examples before its questions leave no room for a response."""
+        asked = self.cards.get(task.name, (None, {}))[1]
+        if task.generation is None or not (examples := asked.get("few_shot")):
+            return
+        prompts = self.questions(task.name, task.generation).prompt_ids
+        texts = [Text(prompt, ids, []) for prompt, ids in prompts.items()]
+        about = f"{task.name}, with {len(examples)} examples: {self.options.model}"
+        keys = "evaluation.few_shot, or set evaluation.prompt_tokens to leave out long items"
+        new_tokens = task.generation.max_new_tokens
+        positions.check(about, self.model.config, texts, new_tokens, keys)
+
     def documents(self, name: str) -> EvaluationRecords:
         """lm-eval's scores on the documents of one of its tasks."""
         from pipeline.evaluation import lm_eval_results
@@ -235,12 +247,13 @@ def run(options: EvaluateOptions) -> None:
     """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
     torch.set_num_threads(options.threads)
     settings = EvaluationJob.model_validate(options.job.settings)
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
 
     vocabulary.check(options.model, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)
     evaluator = Evaluator(options, settings, model, cards(options.task))
+    for task in settings.tasks:
+        evaluator.check_examples_fit(task)
     parts, names = ResumableParts(options.state, options.job, inputs), []
     for task in settings.tasks:
         names.append(quote(task.name, safe=""))

@@ -112,8 +112,7 @@ def run(options: GenerateOptions) -> None:
     """Writes the responses of one model."""
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
     files, facts = answers(
@@ -138,8 +137,6 @@ def run(options: GenerateOptions) -> None:
             inputs,
             tokens=sum(chunk["tokens"] for chunk in facts),
             eos_share=sum(chunk["ended"] for chunk in facts) / whole.num_rows,
-            **vocabulary.manifest_entries(
-                vocabulary.conventions_of_texts(options.student_tokens or options.tokens)
-            ),
+            **asdict(vocabulary.conventions_of_texts(options.student_tokens or options.tokens)),
         )
     ResumableParts(options.state, options.job, inputs).discard()

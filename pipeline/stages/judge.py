@@ -22,10 +22,11 @@ from pipeline.evaluation.judge_model import LocalJudge
 from pipeline.evaluation.judge_reward import RewardModel
 from pipeline.evaluation.judgements import Comparison
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
+from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, load_tokenizer
 from pipeline.models.reward import load_reward_model
 from pipeline.runtime import costs
-from pipeline.runtime.costs import Cost
+from pipeline.runtime.costs import Cost, ModelCounter
 from pipeline.runtime.meter import Stopwatch
 from pipeline.settings.endpoint import Endpoint
 from pipeline.settings.judge import JudgeJob
@@ -60,7 +61,12 @@ class Bench:
         return items, verdicts, cost
 
     def _make(self, folder: Path, comparison: Comparison) -> Mapping[str, object]:
-        watch, counter = Stopwatch(self.judge.device), self.judge.count()
+        model = None if isinstance(self.judge, ServedJudge) else self.judge.model
+        watch = Stopwatch(model.device if model else torch.device("cpu"))
+        # of an endpoint nothing is known, and for reward models there is no formula
+        counter = ModelCounter(flops=None)
+        if isinstance(self.judge, LocalJudge):
+            counter = count(self.judge.model)
         if isinstance(self.judge, RewardModel):
             answers = self.judge.answers(comparison.rows)
         else:
@@ -89,7 +95,9 @@ def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
     assert options.endpoint is not None
     assert settings.served_model is not None
     client = Client(Endpoint.model_validate_json(options.endpoint), settings.served_model)
-    log = AnswerLog(options.state / ANSWERS, resume_key(options.job, options.inputs()))
+    log = AnswerLog(
+        options.state / ANSWERS, resume_key(options.job, command_line.inputs_of(options))
+    )
     return ServedJudge(settings.judge, client, log, settings.answer_tokens)
 
 
@@ -97,8 +105,7 @@ def run(options: JudgeOptions) -> None:
     """Writes an evaluation with the judge's measures."""
     torch.set_num_threads(options.threads)
     settings = JudgeJob.model_validate(options.job.settings)
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     judged = records.read(options.evaluation, artifact.read_json(options.evaluation / RESULTS))
     others = {artifact.read_id(path): records.read(path, {}).outputs for path in options.against}
     asked = judgements.comparisons(settings, judged.outputs, others)

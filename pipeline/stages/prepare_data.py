@@ -163,8 +163,7 @@ def lengths(characters: Sequence[int]) -> dict[str, float] | None:
 def run(options: PrepareDataOptions) -> None:
     """Reads the job, gathers the examples, and writes them whole or not at all."""
     settings = DataSettings.model_validate(options.job.settings)
-    command_line.begin(options.out, options.job, inputs={})
-
+    inputs = command_line.begin(options)
     gathered = gather(settings)
     splits = assign_ids(gathered.splits, settings.template)
     shared = shared_with_train(splits)
@@ -179,7 +178,7 @@ def run(options: PrepareDataOptions) -> None:
         if gathered.plain:
             schemas.write(folder / "plain.parquet", {"text": gathered.plain}, schemas.PLAIN)
         artifact.write_json(folder / "card.json", description)
-        artifact.write_manifest(folder, options.job, inputs={})
+        artifact.write_manifest(folder, options.job, inputs)
 
     counts = ", ".join(f"{len(splits[split])} {split}" for split in schemas.SPLITS)
     log(f"data: {counts}, {len(gathered.plain)} plain texts")

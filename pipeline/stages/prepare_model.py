@@ -1,5 +1,6 @@
 """Models by source: of a shape, a folder, the hub, a wheel, or layers of another."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from transformers import (
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.generation import generation_check
-from pipeline.models import foreign_files, forward_check, vocabulary, weights
+from pipeline.models import foreign_files, forward_check, other_tokenizer, vocabulary, weights
 from pipeline.models.layer_selection import select_layers
 from pipeline.models.multimodal import extract_text_decoder
 from pipeline.models.reconcile import (
@@ -29,7 +30,15 @@ from pipeline.models.reconcile import (
 )
 from pipeline.models.reward import load_reward_model
 from pipeline.runtime.progress import log
-from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
+from pipeline.settings.models import (
+    HubModel,
+    LayersOf,
+    Model,
+    OtherTokenizer,
+    PathModel,
+    PypiModel,
+    Shape,
+)
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareModelOptions
 
@@ -66,15 +75,37 @@ def from_shape(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> P
     return LlamaForCausalLM(config)
 
 
-def from_folder(folder: Path, say: Say = log) -> ModelAndTokenizer:
-    """A model in a folder, as transformers saves one. Raises ValueError if it isn't whole."""
+def from_folder(
+    folder: Path, say: Say = log, tokenizer: OtherTokenizer | None = None
+) -> ModelAndTokenizer:
+    """A model in a folder, as transformers saves one, with its tokenizer or another's.
+
+    Raises: ValueError if it isn't whole.
+    """
     loaded = weights.load(folder)
     if loaded.unwrapped:
         say("the names of the weights had a wrapper's prefix, such as _orig_mod.: it is left out")
     if "auto_map" in (folder / foreign_files.CONFIG).read_text(encoding="utf-8"):
         kind = type(loaded.model).__name__
         say(f"the model brings code of its own, which is not run: it is read as a {kind}")
-    return ModelAndTokenizer(loaded.model, read_tokenizer(folder))
+    words = read_tokenizer(other_tokenizer_folder(tokenizer) if tokenizer else folder)
+    if tokenizer:
+        other_tokenizer.check(loaded.model.config, words, tokenizer.name)
+    return ModelAndTokenizer(loaded.model, words)
+
+
+def other_tokenizer_folder(source: OtherTokenizer, config: Path | None = None) -> Path:
+    """The folder with the tokenizer of another repository, which fits the configuration.
+
+    Raises: ValueError where it is none, or has not as many tokens as a model with that config.json.
+    """
+    named = HubModel(source="hub", name=source.name, revision=source.revision)
+    folder = Path(source.name)
+    folder = folder if folder.is_dir() else _download(named, DESCRIPTIONS)
+    rows = json.loads(config.read_text(encoding="utf-8")).get("vocab_size") if config else None
+    for fault in other_tokenizer.folder_faults(folder, rows):
+        raise ValueError(f"tokenizer {source.name}: {fault}")
+    return folder
 
 
 def read_tokenizer(folder: Path, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
@@ -92,7 +123,7 @@ def from_hub(source: HubModel, say: Say) -> ModelAndTokenizer:
 
     Descriptions come first: what can't be used is refused before its weights are downloaded.
     """
-    return from_folder(hub_folder(source), say)
+    return from_folder(hub_folder(source), say, source.tokenizer)
 
 
 def hub_folder(source: HubModel) -> Path:
@@ -103,6 +134,8 @@ def hub_folder(source: HubModel) -> Path:
     faults = [*foreign_files.description_faults(folder)] or foreign_files.family_faults(folder)
     for fault in faults:
         raise ValueError(f"{source.name}@{source.revision}: {fault}")
+    if source.tokenizer:
+        other_tokenizer_folder(source.tokenizer, folder / foreign_files.CONFIG)
     _download(source, foreign_files.weight_names(folder))
     return folder
 
@@ -180,7 +213,7 @@ def prepare(
     if isinstance(source, HubModel):
         return from_hub(source, say)
     if isinstance(source, PathModel):
-        return from_folder(Path(source.path), say)
+        return from_folder(Path(source.path), say, source.tokenizer)
     if isinstance(source, PypiModel):
         return from_wheel(source)
     if isinstance(source, LayersOf):
@@ -194,8 +227,7 @@ def prepare(
 
 def run(options: PrepareModelOptions) -> None:
     """Writes one model with its tokenizer."""
-    inputs = options.inputs()
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     for path in inputs.values():
         checksums.verify(path, "model/*")
 
@@ -235,7 +267,8 @@ def _save_reward_model(source: Model, folder: Path) -> str:
     assert isinstance(source, PathModel | HubModel)
     original = Path(source.path) if isinstance(source, PathModel) else hub_folder(source)
     load_reward_model(original).save_pretrained(folder)
-    tokenizer = read_tokenizer(original)
+    other = source.tokenizer
+    tokenizer = read_tokenizer(other_tokenizer_folder(other) if other else original)
     tokenizer.save_pretrained(folder)
     return vocabulary.tokenizer_digest(tokenizer)
 

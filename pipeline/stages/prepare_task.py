@@ -11,10 +11,11 @@ import pyarrow as pa
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.examples import Example
 from pipeline.runtime.progress import log
+from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LmEvalJob, TaskJob
 from pipeline.stages import command_line
 from pipeline.stages.options import PrepareTaskOptions
-from pipeline.tasks import instruction_items
+from pipeline.tasks import few_shot, instruction_items
 from pipeline.tasks.hub import Origin
 
 
@@ -26,9 +27,17 @@ def write_instruction(job: InstructionJob, data: Path, folder: Path) -> dict[str
     else:
         items = instruction_items.gather(job, train)
     schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
-    table = schemas.table(items.columns, schemas.EXAMPLES)
+    tables = {job.task: schemas.table(items.columns, schemas.EXAMPLES)}
+    examples = {}
+    if job.few_shot:
+        are_chats = isinstance(job.template, ChatTemplate)
+        rows = few_shot.draw(data, items.examples, job.few_shot, are_chats=are_chats)
+        few_shot.write(folder, rows)
+        tables["few_shot"] = schemas.read(folder / few_shot.FILE, schemas.EXAMPLES)
+        examples = {"few_shot": [row["example_id"] for row in rows]}
     return _card(job.task, job.kind, items.count, {job.task: items.origin}) | {
-        "digest": digest({job.task: table}),
+        "digest": digest(tables),
+        **examples,
         "warnings": [*items.origin.warnings, *items.contamination.warnings(items.count)],
         "shared_with_train": asdict(items.contamination),
         "scored_by": job.scored_by,
@@ -69,8 +78,7 @@ def digest(tables: Mapping[str, pa.Table]) -> str:
 def run(options: PrepareTaskOptions) -> None:
     """Reads the job, gathers the task, and writes it whole or not at all."""
     job = TaskJob.model_validate(options.job.settings).task
-    command_line.begin(options.out, options.job, {"data": options.data})
-
+    inputs = command_line.begin(options)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if isinstance(job, InstructionJob):
@@ -79,7 +87,7 @@ def run(options: PrepareTaskOptions) -> None:
             train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
-        artifact.write_manifest(folder, options.job, {"data": options.data})
+        artifact.write_manifest(folder, options.job, inputs)
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         log(f"warning: {warning}")

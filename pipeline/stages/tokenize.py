@@ -6,7 +6,7 @@ isn't taught to stop where its text was cut.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -219,8 +219,7 @@ def write_plain(data: Path, folder: Path, of: Making) -> None:
 def run(options: TokenizeOptions) -> None:
     """Tokenizes all splits of a data set; the tokenizer is kept beside them."""
     settings = TokensSettings.model_validate(options.job.settings)
-    inputs = {"data": options.data, "tokenizer": options.tokenizer}
-    command_line.begin(options.out, options.job, inputs)
+    inputs = command_line.begin(options)
     conventions = vocabulary.conventions_of_model(options.tokenizer)
     tokenizer = load_tokenizer(options.tokenizer)
     if not settings.bos:
@@ -245,8 +244,8 @@ def run(options: TokenizeOptions) -> None:
             conventions = conventions.with_ends(
                 chain(*(counts.last_ids for counts in by_split.values()))
             )
-        facts = vocabulary.manifest_entries(conventions)
-        artifact.write_manifest(folder, options.job, inputs, **facts, warnings=warnings)
+        facts = asdict(conventions) | {"warnings": warnings}
+        artifact.write_manifest(folder, options.job, inputs, **facts)
     for split, counts in card.items():
         log(f"{split}: {counts}")
     for warning in warnings:

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import read_all_texts, read_texts
+from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
-from pipeline.losses import build_loss
-from pipeline.models import positions, vocabulary
+from pipeline.losses import ReferenceLoss, build_loss
+from pipeline.models import vocabulary
 from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
 from pipeline.models.language_model import (
     default_device,
@@ -34,19 +35,18 @@ from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
-from pipeline.teacher_updates import build_update
+from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
-from pipeline.training import checkpoint, step_log, trackers
+from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
+from pipeline.training.features import feature_term, with_layers
 from pipeline.training.loop import flush_metrics, train
 from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 
 LOG_SECONDS = 5.0
-POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
-BEST_ROUGE = ("best", "rouge_l")
 SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
 
 
@@ -62,49 +62,28 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
     if isinstance(teacher, AlignedTeacher):
         train_set = teacher.alignment.of(train_set)
     plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
-    update = None
-    if method.update:
-        assert isinstance(teacher, LiveTeacher)
-        update = build_update(method.update, method.update_settings).attach(
-            teacher.model, train_set, settings, options.micro_batch_tokens
-        )
+    tokenizer = load_tokenizer(options.tokens)
+    teacher, update = attach_update(
+        settings, student, teacher, train_set, Encoder(tokenizer), options.micro_batch_tokens
+    )
+    loss = build_loss(method.loss, method.loss_settings)
+    features = feature_term(settings, student, teacher)
     return TrainingRun(
         settings=settings,
         student=student,
-        teacher=teacher,
-        loss=build_loss(method.loss, method.loss_settings),
+        teacher=with_layers(teacher, features),
+        loss=loss,
         policy=build_policy(method.policy, method.policy_settings),
         teacher_update=update,
+        reference=_reference(options, settings) if isinstance(loss, ReferenceLoss) else None,
         train_set=train_set,
         validation_set=read_texts(options.tokens / "validation.parquet"),
         plain_text=plain,
         max_tokens=options.micro_batch_tokens,
         gradient_checkpointing=options.gradient_checkpointing,
-        tokenizer=load_tokenizer(options.tokens),
+        tokenizer=tokenizer,
+        features=features,
     )
-
-
-def check_positions(run: TrainingRun, options: TrainOptions) -> None:
-    """Raises ValueError where student or live teacher is too short for what it is to read."""
-    models = {options.start: run.student}
-    if isinstance(run.teacher, LiveTeacher) and options.teacher:
-        models[options.teacher] = run.teacher.model
-    training = run.settings.training
-    generates = not run.policy.is_off_policy or (training.keep, training.keep_by) == BEST_ROUGE
-    new_tokens = run.settings.max_new_tokens if generates else 0
-    for path, model in models.items():
-        for texts in (run.train_set, run.validation_set, run.plain_text):
-            positions.check(path, model.config, texts, new_tokens, POSITION_KEYS)
-
-
-def warn_of_repeated_prompts(run: TrainingRun) -> None:
-    """Says where a step asks a prompt twice: its samples are drawn alike, and are equal."""
-    batch, texts = run.settings.training.batch_size, len(run.train_set)
-    if batch > texts and not run.policy.is_off_policy:
-        log(
-            f"warning: a step of {batch} texts has each of the {texts} prompts more than once, and "
-            "the samples of a prompt within a step are equal"
-        )
 
 
 def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedModel:
@@ -116,7 +95,8 @@ def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedMode
 
     base = frozen_base(options, settings)
     # a teacher that learns from its student compares small differences of float32
-    precision = "float32" if settings.method.update else settings.training.precision
+    learns = settings.method.update and settings.method.teacher == "live"
+    precision = "float32" if learns else settings.training.precision
     student = load_frozen(base, device, precision, settings.training.dropout)
     weights = adapters.attach(student, lora, settings.seed)
     if base != options.start:
@@ -159,6 +139,12 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
     )
     model = vocabulary.adopt_end_tokens(model.requires_grad_(False), options.tokens)
     return LiveTeacher(model, precision)
+
+
+def _reference(options: TrainOptions, settings: DistillSettings) -> LiveTeacher:
+    """The student before its training, frozen."""
+    precision = settings.training.precision
+    return LiveTeacher(load_frozen(options.start, default_device(), precision), precision)
 
 
 def train_to_end(
@@ -205,9 +191,8 @@ def _describe(state: TrainingState, run: TrainingRun) -> str:
 def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     """The cost of the run so far."""
     trained_tokens = sum(int(row["response_tokens"] or 0) for row in state.rows)
-    models = state.student_work.as_student() + state.teacher_work.as_teacher()
     return JobCost(
-        state.usage + models + Cost(trained_tokens=trained_tokens),
+        state.usage + state.model_cost + Cost(trained_tokens=trained_tokens),
         device=device_name(run.student.device),
         parameters=parameter_count(run.student),
         compilation=run.compilation,
@@ -242,12 +227,11 @@ def run(options: TrainOptions) -> None:
     torch.set_num_threads(options.threads)
     settings = DistillSettings.model_validate(_settings(options))
     torch.manual_seed(settings.seed)
-    command_line.begin(options.out, options.job, options.inputs())
-
+    inputs = command_line.begin(options)
     run = compile_for_gpu(assemble(options, settings))
-    check_positions(run, options)
-    warn_of_repeated_prompts(run)
-    state, job_key = initial_state(run), artifact.resume_key(options.job, options.inputs())
+    run_checks.check_positions(run, options.start, options.teacher)
+    run_checks.warn_of_repeated_prompts(run)
+    state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")
     with contextlib.closing(_step_log(options, run, state.rows, job_key)) as steps:
@@ -287,5 +271,5 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
         costs.write(folder, cost(run, state))
         if chosen := _chosen(options):
             facts["chosen"] = chosen
-        artifact.write_manifest(folder, options.job, options.inputs(), **facts)
+        artifact.write_manifest(folder, options.job, command_line.inputs_of(options), **facts)
     checkpoint.forget(options.state)

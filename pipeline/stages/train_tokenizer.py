@@ -77,9 +77,7 @@ def _reproducible(scored: Sequence[Sequence]) -> tuple[list[Piece], list[Piece]]
 def run(options: TrainTokenizerOptions) -> None:
     """Trains on prompts and responses of the training split."""
     settings = TokenizerSettings.model_validate(options.job.settings)
-    inputs = {"data": options.data}
-    command_line.begin(options.out, options.job, inputs)
-
+    inputs = command_line.begin(options)
     examples = schemas.read(options.data / "train.parquet", schemas.EXAMPLES)
     texts = [
         *examples.column("prompt").to_pylist(),

@@ -13,7 +13,7 @@ some 1e-3: what is beyond that was lost in storing, or is damage.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +48,6 @@ class Verified:
     largest_error: float
     largest_target_error_nats: float
 
-    def manifest(self) -> dict[str, float]:
-        """The manifest's entry."""
-        return asdict(self)
-
 
 @torch.no_grad()
 def compare(
@@ -70,11 +66,10 @@ def compare(
         stored = torch.from_numpy(cached.reader.rows(batch.texts)["target"])
         exact = target_log_prob(logits.log_softmax(-1), batch.next_ids).cpu()
         target_errors.append((stored - exact).abs())
+        signal = cached.signal(batch)
         if metadata.draws is not None:
-            signal = cached.signal(batch)
             errors.append(_moved(signal, logits, batch, metadata.draws, seed).cpu())
         else:
-            signal = cached.signal(batch)
             errors.append(kl(log_probs_on(logits, signal.support), signal.log_probs).cpu())
     error = torch.cat(errors)
     return Verified(

@@ -19,9 +19,10 @@ CARD = "task.json"  # of any task
 
 @dataclass(frozen=True)
 class TaskItems:
-    """Items as the columns of EXAMPLES, where they come from, and their overlap with training."""
+    """Items, also as the columns of EXAMPLES, their origin, and their overlap with training."""
 
     columns: dict[str, list]
+    examples: Sequence[Example]
     origin: hub.Origin
     contamination: Contamination
 
@@ -45,7 +46,7 @@ def of_test_split(job: InstructionJob, data: Path, train: Sequence[Example]) -> 
     ids, examples = columns["example_id"], read_split(data, "test")
     _check_answers(job, ids, examples)
     shared = contaminated_examples(ids, examples, train)
-    return TaskItems(columns, hub.Origin("the test split", None), shared)
+    return TaskItems(columns, examples, hub.Origin("the test split", None), shared)
 
 
 def _check_answers(job: InstructionJob, names: Sequence[str], examples: Sequence[Example]) -> None:
@@ -83,7 +84,7 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     _check_answers(job, [row.location for row in rows], examples)
     items = assign_ids({"train": [], "validation": [], "test": examples}, job.template)["test"]
     shared = contaminated_examples([id for id, _ in items], examples, train)
-    return TaskItems(example_columns(items, job.template), origin, shared)
+    return TaskItems(example_columns(items, job.template), examples, origin, shared)
 
 
 def read_split(data: Path, split: str) -> list[Example]:

@@ -8,7 +8,7 @@ fraction. docs/teacher_cache.md has the lines that turn them back with pandas.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,6 @@ class CacheMetadata:
     softcap: float | None = None
     precision: Precision = "auto"  # of the teacher's forward pass
     format: int = FORMAT
-
-    def manifest(self) -> dict[str, object]:
-        """The manifest's entries."""
-        return asdict(self)
 
 
 def read_metadata(folder: Path) -> CacheMetadata:

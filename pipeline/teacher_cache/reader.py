@@ -29,6 +29,7 @@ from pipeline.teacher_cache.format import (
     VocabularyOrder,
     read_metadata,
     read_order,
+    schema,
 )
 from pipeline.teacher_cache.tiers import Hidden, Sampled, Tier, TopK
 
@@ -123,7 +124,7 @@ class CacheReader:
 
     def _decode(self, shard: Shard, groups: Sequence[RowGroup]) -> Iterator[tuple[RowGroup, Rows]]:
         numbers = [group.number for group in groups]
-        names = [name for name in self.tier.schema.names if name != "example_id"]
+        names = [name for name in shard.file.schema_arrow.names if name != "example_id"]
         try:
             table = shard.file.read_row_groups(numbers, columns=names, use_threads=False)
         except OSError as error:  # Arrow's, for a checksum of a page too
@@ -148,14 +149,16 @@ def _open(path: Path, tier: Tier) -> Shard:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete {path.parent} and run again"
         ) from None
-    expected = tier.schema
+    metadata, width = tier.metadata, None
+    if isinstance(tier, Hidden):
+        width = tier.head.linear.in_features
+    expected = schema(metadata, width)
     if not file.schema_arrow.equals(expected):
         raise ValueError(
             f"{path} has columns {file.schema_arrow.names}, expected {expected.names}; "
             f"delete {path.parent} and run again"
         )
-    metadata, has_order = tier.metadata, tier.metadata.tier != "hidden"
-    order = read_order(file.metadata.metadata, metadata.vocabulary) if has_order else None
+    order = None if width else read_order(file.metadata.metadata, metadata.vocabulary)
     return Shard(path, file, order)
 
 

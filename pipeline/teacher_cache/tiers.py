@@ -3,8 +3,7 @@
 All tiers have the same attributes; `Tier` is any of them.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,6 @@ from pipeline.teacher_cache.format import (
     VocabularyOrder,
     dequantize,
     ranked,
-    schema,
 )
 from pipeline.teacher_cache.lm_head import LMHead
 
@@ -65,11 +63,6 @@ class TopK:
 
     metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata)
 
     def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
         """Ids and quantized log-probabilities in vocabulary order, and the top-ranked tokens."""
@@ -137,11 +130,6 @@ class Sampled:
     metadata: CacheMetadata
     work: ModelCounter = field(default_factory=ModelCounter)  # none
 
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata)
-
     def decode(self, table: pa.Table, order: VocabularyOrder | None) -> Rows:
         """Ids and counts, padded to the number of draws with -1 and 0."""
         assert order is not None
@@ -184,11 +172,6 @@ class Hidden:
     head: LMHead
     work: ModelCounter = field(default_factory=ModelCounter)  # of the head
 
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of its files."""
-        return schema(self.metadata, self.head.linear.in_features)
-
     def decode(self, table: pa.Table, _order: VocabularyOrder | None) -> Rows:
         """The states in half precision."""
         return {
@@ -224,7 +207,7 @@ class HiddenDistributions:
             logits = head.on(states.device)(states.float())
         work.scored_tokens += len(states)
         work.flops = (work.flops or 0) + 2 * len(states) * head.linear.weight.numel()
-        return dense(logits, self.batch.next_ids[rows])
+        return replace(dense(logits, self.batch.next_ids[rows]), layers=states.float()[:, None])
 
 
 Tier = TopK | Sampled | Hidden

@@ -4,6 +4,9 @@
 `TeacherUpdate`, whose `step` the training loop calls after each step of the student. The teacher's
 artifact on disk stays unchanged: what was learned lives in the process and, until training ends, in
 the saved training state.
+
+Where the constant `teaches_itself` of an update is true, the method has no teacher but what
+`Update().teacher(student, ...)` makes of the student.
 """
 
 import importlib
@@ -13,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Batch, Text
+from pipeline.data.encoding import Encoder
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings
 
 
@@ -48,6 +53,41 @@ class UpdateMethod(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfTeaching(UpdateMethod, Protocol):
+    """An update that makes a teacher of the student."""
+
+    teaches_itself: bool
+
+    def teacher(
+        self,
+        student: PreTrainedModel,
+        train_set: Sequence[Text],
+        encoder: Encoder,
+        settings: DistillSettings,
+    ) -> LiveTeacher:
+        """The teacher of a student that has not been trained yet."""
+        ...
+
+
 def build_update(name: str, hyperparameters: Mapping[str, object]) -> UpdateMethod:
     """The teacher update in `pipeline/teacher_updates/{name}.py`."""
     return importlib.import_module(f"pipeline.teacher_updates.{name}").Update(**hyperparameters)
+
+
+def attach_update(
+    settings: DistillSettings,
+    student: PreTrainedModel,
+    teacher: Teacher | None,
+    train_set: Sequence[Text],
+    encoder: Encoder,
+    max_tokens: int,
+) -> tuple[Teacher | None, TeacherUpdate | None]:
+    """The teacher of a run and how it learns: the one at hand, or a copy of the student."""
+    if settings.method.update is None:
+        return teacher, None
+    update = build_update(settings.method.update, settings.method.update_settings)
+    if isinstance(update, SelfTeaching):
+        teacher = update.teacher(student, train_set, encoder, settings)
+    assert isinstance(teacher, LiveTeacher)
+    return teacher, update.attach(teacher.model, train_set, settings, max_tokens)

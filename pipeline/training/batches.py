@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -16,9 +16,11 @@ from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.distributions.log_probs import (
     TeacherDistributions,
     TeacherSignal,
+    target_log_prob,
     target_only_support,
 )
 from pipeline.generation.rollouts import StepContext
+from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
@@ -100,6 +102,24 @@ def with_teacher(run: TrainingRun, texts: Sequence[Text], asked: bool = True) ->
         MicroBatch(batch, teacher.distributions(batch) if teacher else GroundTruth(batch.next_ids))
         for batch in micro_batches(texts, run.max_tokens, run.student.device)
     ]
+
+
+@torch.no_grad()
+def with_reference(run: TrainingRun, batch: Batch) -> Batch:
+    """The batch with the reference model's log-probabilities of its targets, where it has one."""
+    if run.reference is None:
+        return batch
+    distributions = run.reference.distributions(batch)
+    parts = [
+        target_log_prob(signal.log_probs, signal.support.target)
+        for signal in map(distributions.chunk, chunks_of(run, batch))
+    ]
+    return replace(batch, reference_log_probs=torch.cat(parts))
+
+
+def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:
+    """The chunks of a batch whose logits exist at the same time."""
+    return logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
 
 
 def step_context(run: TrainingRun, state: TrainingState, step: int) -> StepContext:

@@ -61,9 +61,10 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
         "student": learned_state(run.student),
         "optimizer": state.optimizer.state_dict(),
         "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
+        "projectors": run.features.projectors.state_dict() if run.features else None,
         "step": state.step,
         "usage": asdict(state.usage),
-        "work": [asdict(state.student_work), asdict(state.teacher_work)],
+        "work": [asdict(work) for work in state.work],
         "loss": state.loss,
         "policy": state.policy,
         "best": vars(state.best) if state.best else None,
@@ -109,8 +110,10 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
     state.optimizer.load_state_dict(value["optimizer"])
     if run.teacher_update is not None:
         run.teacher_update.load_state_dict(value["update"])
+    if run.features is not None:
+        run.features.projectors.load_state_dict(value["projectors"])
     state.step, state.usage = value["step"], Cost(**value["usage"])
-    for work, saved in zip((state.student_work, state.teacher_work), value["work"], strict=True):
+    for work, saved in zip(state.work, value["work"], strict=True):
         vars(work).update(saved)
     state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]
     if value["best"]:

@@ -43,7 +43,7 @@ def compile_for_gpu(run: TrainingRun) -> TrainingRun:
     try:
         seconds = eager_step_seconds(run)
     finally:
-        run.student.zero_grad(set_to_none=True)
+        clear_gradients(run)
     if not is_worth_compiling(seconds, run.steps):
         reason = f"{run.steps} steps of {seconds:.3f} s are too few for it"
         return replace(run, compilation=Compilation(False, reason))
@@ -86,7 +86,14 @@ def try_compile(run: TrainingRun, backend: str | Callable) -> TrainingRun:
         log(f"torch.compile failed, running eagerly: {reason}")
         return replace(run, compilation=Compilation(False, reason))
     finally:
-        run.student.zero_grad(set_to_none=True)
+        clear_gradients(run)
+
+
+def clear_gradients(run: TrainingRun) -> None:
+    """Forgets the gradients that a trial left."""
+    run.student.zero_grad(set_to_none=True)
+    if run.features is not None:
+        run.features.projectors.zero_grad(set_to_none=True)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
@@ -135,7 +142,8 @@ def remove_compiled_layers(model: PreTrainedModel) -> None:
 
 
 def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
-    return [run.student, *([run.teacher.model] if isinstance(run.teacher, LiveTeacher) else [])]
+    beside = [model for model in (run.teacher, run.reference) if isinstance(model, LiveTeacher)]
+    return [run.student, *(teacher.model for teacher in beside)]
 
 
 def trial_batch(run: TrainingRun) -> StepBatch:

@@ -26,17 +26,17 @@ from pipeline.distributions.log_probs import (
     target_only_support,
 )
 from pipeline.distributions.spans import in_spans, without_padding
+from pipeline.feature_losses import Layers
 from pipeline.losses import AdaptiveLoss, Loss, SpanLoss, StepStatisticLoss
 from pipeline.models.dropout import seed_draws, training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
-from pipeline.models.language_model import autocast, counted_lm_head, response_hidden
-from pipeline.models.logit_chunks import logit_chunks
+from pipeline.models.language_model import autocast, counted_lm_head, response_layers
 from pipeline.models.logits import Hidden
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
-from pipeline.training.batches import StepBatch, step_batches
+from pipeline.training.batches import StepBatch, chunks_of, step_batches, with_reference
 from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.schedule import learning_rate, validation_steps
 from pipeline.training.state import Diverged, PendingMetrics, TrainingRun, TrainingState
@@ -79,6 +79,8 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
 
     weights = trainable_weights(student)
     norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
+    if run.features is not None:  # apart, so that projectors don't shorten the student's step
+        torch.nn.utils.clip_grad_norm_(run.features.weights, training.max_gradient_norm)
     scalars = AsyncScalars([loss_nats, norm])
     if run.needs_synchronous_metrics:
         loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
@@ -87,7 +89,8 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
             state.loss = run.loss.update_state(state.loss, loss_value, progress)
 
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(training, state.step, run.steps)
+        rate = learning_rate(training, state.step, run.steps)
+        group["lr"] = rate * group.get("rate_ratio", 1.0)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if run.teacher_update is not None:
@@ -102,17 +105,21 @@ def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -
     loss_nats = torch.zeros((), device=run.student.device)
 
     for number, micro_batch in enumerate(batch.micro_batches):
-        chunks, chunk_losses = chunks_of(run, micro_batch.batch), []
+        read, chunk_losses = with_reference(run, micro_batch.batch), []
+        chunks = chunks_of(run, read)
+        if run.features is not None:
+            run.features.record_work(read.texts)
         seed_draws(settings.training.has_dropout, settings.seed, state.step, number)
-        with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
-            for rows, hidden in zip(chunks, leaves, strict=True):
+        with backward_through(student_layers(run, read), chunks) as leaves:
+            for rows, layers in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
-                logits = student_logits(run, hidden)  # [tokens, vocabulary] of one chunk at a time
-                tokens = token_context(
-                    micro_batch.batch, rows, teacher.support, progress, state.loss, statistics
-                )
+                logits = student_logits(run, layers[:, -1])  # of one chunk at a time
+                support = teacher.support
+                tokens = token_context(read, rows, support, progress, state.loss, statistics)
                 gold_weight = settings.method.gold_weight
                 losses = token_losses(run.loss, gold_weight, teacher, logits, tokens)
+                if run.features is not None:
+                    losses = losses + run.features(layers, logits, teacher, tokens)
                 loss = losses.sum() / batch.token_count
                 loss.backward()
                 chunk_losses.append(loss.detach())
@@ -139,7 +146,7 @@ def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBa
 
 
 @contextmanager
-def backward_through(hidden: Hidden, chunks: Sequence[slice]) -> Iterator[list[Hidden]]:
+def backward_through(hidden: Tensor, chunks: Sequence[slice]) -> Iterator[list[Tensor]]:
     """Chunks of hidden states as leaves; on exit their gradients go through the body at once."""
     leaves = [hidden[rows].detach().requires_grad_() for rows in chunks]
     yield leaves
@@ -191,18 +198,19 @@ def step_statistics(
     return torch.cat(statistics)
 
 
-def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:
-    """The chunks of a batch whose logits exist at the same time."""
-    return logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
-
-
 def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
     """The student's hidden states that predict the response tokens of a batch."""
+    return student_layers(run, batch)[:, -1]
+
+
+def student_layers(run: TrainingRun, batch: Batch) -> Layers:
+    """The same of the layers that the term on hidden states compares, the last one last."""
     recomputing = nullcontext()
     if run.gradient_checkpointing and torch.is_grad_enabled():
         recomputing = gradient_checkpointing(run.student)
+    inner = [layer for layer, _ in run.features.inner_layers] if run.features else []
     with autocast(run.student.device, run.settings.training.precision), recomputing:
-        return response_hidden(run.student, batch)
+        return response_layers(run.student, batch, inner)
 
 
 def student_logits(run: TrainingRun, hidden: Hidden) -> Logits:
@@ -300,5 +308,5 @@ def metrics_row(
         "validation_nll_nats": validation.nll_nats if validation else None,
         "validation_rouge_l": validation.rouge_l if validation else None,
         "seconds": state.usage.seconds,
-        "flops": (state.student_work.as_student() + state.teacher_work.as_teacher()).flops,
+        "flops": state.model_cost.flops,
     }

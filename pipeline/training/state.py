@@ -16,14 +16,14 @@ from pipeline.losses import AdaptiveLoss, Loss
 from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
 from pipeline.models.logit_chunks import max_logits
-from pipeline.models.teacher import Teacher
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
-from pipeline.settings.training import Training
 from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.checkpoint_selection import BestWeights
+from pipeline.training.features import FeatureTerm
 from pipeline.training.schedule import step_count
 from pipeline.training.step_log import Row
 
@@ -44,6 +44,7 @@ class TrainingRun:
     loss: Loss
     policy: DataPolicy
     teacher_update: TeacherUpdate | None  # where the teacher learns too
+    reference: LiveTeacher | None = field(default=None, kw_only=True)  # where the loss needs one
     train_set: Sequence[Text]
     validation_set: Sequence[Text]
     plain_text: Sequence[Text]  # for the language-modelling term; empty without one
@@ -52,6 +53,7 @@ class TrainingRun:
     compiled_loss: TokenLosses | None = None  # of the machine
     compilation: Compilation | None = None  # its outcome
     tokenizer: PreTrainedTokenizerBase | None = None  # where validation scores text
+    features: FeatureTerm | None = None  # on hidden states, beside the loss
 
     @property
     def steps(self) -> int:
@@ -90,25 +92,41 @@ class TrainingState:
     usage: Cost = field(default_factory=Cost)
     student_work: ModelCounter = field(default_factory=ModelCounter)
     teacher_work: ModelCounter = field(default_factory=ModelCounter)  # of a live teacher
+    reference_work: ModelCounter = field(default_factory=ModelCounter)
     loss: dict[str, float] = field(default_factory=dict)
     policy: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     best: BestWeights | None = None  # None while the last weights are kept
     pending: PendingMetrics | None = None  # flushed before anything is saved
 
+    @property
+    def work(self) -> list[ModelCounter]:
+        """What each model has done: the student, a live teacher, a reference model."""
+        return [self.student_work, self.teacher_work, self.reference_work]
+
+    @property
+    def model_cost(self) -> Cost:
+        """What the models have cost; a reference counts as a teacher, which it is read beside."""
+        student, *others = self.work
+        return sum((other.as_teacher() for other in others), student.as_student())
+
 
 def initial_state(run: TrainingRun) -> TrainingState:
     """The state before the first step."""
     return TrainingState(
-        _adamw(run.student, run.settings.training),
+        _adamw(run),
         student_work=count(run.student),
         teacher_work=run.teacher.count() if run.teacher else ModelCounter(),
+        reference_work=run.reference.count() if run.reference else ModelCounter(),
         loss=initial_loss_state(run.loss),
     )
 
 
-def _adamw(student: PreTrainedModel, training: Training) -> torch.optim.Optimizer:
-    groups = _parameter_groups(student, training.weight_decay_on)
+def _adamw(run: TrainingRun) -> torch.optim.Optimizer:
+    training = run.settings.training
+    groups = _parameter_groups(run.student, training.weight_decay_on)
+    if run.features is not None and run.features.weights:
+        groups.append(run.features.parameter_group(training.learning_rate))
     rate, betas, decay = training.learning_rate, training.betas, training.weight_decay
     if training.optimizer_states == "8bit":
         # an extra of its own: peft imports it wherever it is installed

@@ -88,7 +88,7 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
 
     finished = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
     done = Counter(each.stage for each in finished)
-    if jobs.report_state is State.FINISHED:
+    if jobs.report_condition.state is State.FINISHED:
         done["report"] = 1
     else:
         folder = f"{RESULTS}/{jobs.experiment}/report"

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from rich.bar import Bar
 from rich.console import Console, Group
@@ -22,28 +21,12 @@ BAR = 24  # columns
 SHOWN = 12  # running jobs
 
 
-class View(Protocol):
-    """Shows one status after the other."""
-
-    def show(self, status: Status) -> None:
-        """Takes the present status."""
-        ...
-
-    def tell(self, line: str) -> None:
-        """Prints a line that stays."""
-        ...
-
-    def close(self) -> None:
-        """Leaves what stays."""
-        ...
-
-
 def follow(jobs: Jobs, has_ended: Callable[[Status, float], bool]) -> Status:
     """Shows an experiment until it has ended; returns its last status.
 
     `has_ended` is given the present status, and the seconds to wait before it answers.
     """
-    view, slots, is_last = _view(), 1, False
+    view, slots, is_last = (TerminalView if sys.stdout.isatty() else LineView)(), 1, False
     failures: set[tuple[str, str]] = set()
     try:
         while True:
@@ -61,10 +44,6 @@ def follow(jobs: Jobs, has_ended: Callable[[Status, float], bool]) -> Status:
             is_last = has_ended(status, pause)
     finally:
         view.close()
-
-
-def _view() -> View:
-    return TerminalView() if sys.stdout.isatty() else LineView()
 
 
 class TerminalView:

@@ -14,8 +14,14 @@ NEEDS = {
     "text": "the teacher's text",
     "cache": "cached teacher distributions",
     "live": "a live teacher",
+    "self": "no teacher: a copy of the student, whose prompts show more, takes its place",
 }
-ROLES = {"losses": "loss", "data_policies": "texts", "teacher_updates": "teacher"}
+ROLES = {
+    "losses": "loss",
+    "data_policies": "texts",
+    "teacher_updates": "teacher",
+    "feature_losses": "hidden states",
+}
 HEAD = """\
 # Methods
 
@@ -28,9 +34,10 @@ tokens of an optimizer step. Every hyperparameter can be set in the configuratio
 def step_cost(method: Method) -> str:
     """What a step costs beside the student's own forward and backward pass."""
     extra = {
-        "a teacher forward pass": method.teacher == "live",
+        "a teacher forward pass": method.teacher in ("live", "self"),
+        "a reference forward pass": components.needs_reference(method.loss),
         "text generated in training": method.generates_text,
-        "a teacher update": method.update is not None,
+        "a teacher update": method.update is not None and method.teacher == "live",
         "a batch of plain text": method.plain_text_weight > 0,
         f"{2 * method.relabelling_stages} further students": method.relabelling_stages > 0,
     }

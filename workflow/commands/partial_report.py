@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline.artifacts import artifact, checksums
 from pipeline.settings.report import MissingCell
 from workflow.commands.job_status import JobStatus, UnfinishedJob, status_of
-from workflow.grid.artifact import Artifact
+from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell
 from workflow.jobs import grid_csv
 from workflow.jobs.condition import State
@@ -64,21 +64,14 @@ class PartialReport:
         """The cells that are not in it, each with the reason."""
         missing = (cell for cell in self.jobs.grid.cells if cell not in self.finished)
         return [
-            MissingCell(
-                teacher=cell.teacher,
-                student=cell.student,
-                method=cell.method,
-                kind=cell.kind,
-                seed=cell.seed,
-                why=self._why(cell),
-            )
+            MissingCell.model_validate({**grid_csv.place(cell), "why": self._why(cell)})
             for cell in missing
         ]
 
     def _why(self, cell: Cell) -> str:
-        jobs = [self.unfinished_jobs.get(each.id) for each in _behind(self.jobs, cell)]
-        for job in filter(None, jobs):
-            if job.status is JobStatus.FAILED:
+        behind = reversed(reachable(_read(self.jobs, cell)).values())  # what comes first, first
+        for job in (self.unfinished_jobs.get(each.id) for each in behind):
+            if job and job.status is JobStatus.FAILED:
                 error = job.message.removeprefix("error: ")
                 return textwrap.shorten(f"{job.stage}/{job.id} failed: {error}", LONGEST)
         return "not yet run"
@@ -123,17 +116,6 @@ def _read(jobs: Jobs, cell: Cell) -> tuple[Artifact, ...]:
     if cell.teacher not in grid.experiment.local_teachers:
         return cell.model, evaluation
     return cell.model, evaluation, grid.teacher(cell.teacher), grid.signals(cell.teacher)
-
-
-def _behind(jobs: Jobs, cell: Cell) -> Iterator[Artifact]:
-    """All artifacts that a cell is made from, those far behind it first."""
-    waiting = list(_read(jobs, cell))
-    found: dict[Artifact, None] = {}
-    while waiting:
-        artifact = waiting.pop()
-        found[artifact] = None
-        waiting += [input for _, input in artifact.inputs if input not in found]
-    return reversed(found)
 
 
 def _name(cell: MissingCell) -> str:

@@ -123,7 +123,7 @@ def _last_steps(jobs: Jobs, reasons: Reasons) -> list[Step]:
     grid = Step("grid", "grid.csv", f"{folder}/grid.csv", reasons.of_grid(), None)
     report = Step("report", "report", f"{folder}/report", reasons.of_report(), None)
     has_new_results = not set(jobs.unfinished).isdisjoint(jobs.evaluated)
-    is_grid_due = jobs.grid_state is not State.FINISHED or has_new_results
+    is_grid_due = jobs.grid_condition.state is not State.FINISHED or has_new_results
     return [grid, report] if is_grid_due else [report]
 
 

@@ -9,7 +9,6 @@ job has made. No link is followed out of `results/`.
 
 import binascii
 import re
-import shutil
 import sys
 import time
 from base64 import urlsafe_b64decode
@@ -19,7 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.artifacts.artifact import MANIFEST
+from pipeline.artifacts import checksums
+from pipeline.artifacts.checksums import MANIFEST
 from workflow.commands import snakemake_state
 from workflow.commands.console import file_size, show_table
 from workflow.commands.plan import RESULTS
@@ -201,19 +201,11 @@ def _measured(path: Path, now: float) -> Unneeded:
     return Unneeded(path, sum(stat.st_size for stat in stats), (now - last) / DAY)
 
 
-def remove(path: Path) -> None:
-    """Deletes a file or a folder; of a link, only the link."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def remove_all(files: Sequence[Unneeded]) -> None:
     """Deletes them; exits as soon as a run begins, which may need what is left."""
     for item in files:
         _refuse_beside_a_run()
-        remove(item.path)
+        checksums.remove(item.path)
 
 
 def _refuse_beside_a_run() -> None:

@@ -31,7 +31,7 @@ def schema() -> dict[str, Any]:
     for user in ("Teacher", "Judge"):
         whole["$defs"][user]["properties"]["endpoint"]["anyOf"].insert(0, {"type": "string"})
     row = whole["$defs"]["MethodChoice"]["properties"]
-    for key in ("loss", "policy", "update"):
+    for key in ("loss", "policy", "update", "features"):
         row[key]["anyOf"].insert(0, {"type": "string"})  # a part by its name alone
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 

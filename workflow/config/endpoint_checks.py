@@ -10,7 +10,7 @@ def faults(experiment: Experiment, methods: Mapping[str, Method]) -> Iterator[st
     """Everything that is wrong with the endpoints, a line each."""
     yield from _address_faults(experiment)
     served = experiment.teachers.keys() - experiment.local_teachers.keys()
-    on_text = [name for name, method in methods.items() if method.teacher in ("none", "text")]
+    on_text = [name for name, method in methods.items() if not method.reads_distributions]
     for index, block in enumerate(experiment.grid):
         asked = [name for name in block.teachers or experiment.teachers if name in served]
         for name in block.methods or experiment.methods:

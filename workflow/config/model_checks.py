@@ -12,11 +12,18 @@ from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
 from pipeline.methods.method import Method
-from pipeline.models.foreign_files import family_faults, folder_faults, tokenizer_faults
+from pipeline.models import other_tokenizer
+from pipeline.models.foreign_files import (
+    LAYERS,
+    family_faults,
+    first,
+    folder_faults,
+    tokenizer_faults,
+)
 from pipeline.models.position_limits import SHAPE_POSITIONS, max_positions
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.settings.experiment import Experiment
-from pipeline.settings.models import LayersOf, PathModel, Shape
+from pipeline.settings.models import HubModel, LayersOf, PathModel, Shape
 from workflow.config.config_file import exists
 
 PROMPT_KEY = "tokens.prompt_tokens"
@@ -24,7 +31,7 @@ PROMPT_KEY = "tokens.prompt_tokens"
 
 def faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     """Everything that is wrong with the experiment's models, a line each."""
-    if faults := [*_folder_faults(experiment)] or [
+    if faults := [*_folder_faults(experiment), *_other_tokenizer_faults(experiment)] or [
         *_tokenizer_faults(experiment),
         *_layer_faults(experiment),
     ]:
@@ -72,8 +79,7 @@ def _layer_faults(experiment: Experiment) -> Iterator[str]:
 def _folder_layers(model: object) -> int | None:
     """The layers of a saved model, as far as its configuration tells."""
     config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
-    names = ("num_hidden_layers", "n_layer", "num_layers")
-    return next((config[name] for name in names if name in config), None)
+    return first(config, LAYERS)
 
 
 def _folder_faults(experiment: Experiment) -> Iterator[str]:
@@ -84,8 +90,21 @@ def _folder_faults(experiment: Experiment) -> Iterator[str]:
         if not exists(model.path):
             yield f"{key}: there is no such folder"
         else:
-            faults = [*folder_faults(folder)] or [*family_faults(folder), *tokenizer_faults(folder)]
-            yield from (f"{key}: {fault}" for fault in faults)
+            faults = [*folder_faults(folder)] or [*family_faults(folder)]
+            own = [] if model.tokenizer else tokenizer_faults(folder)
+            yield from (f"{key}: {fault}" for fault in [*faults, *own])
+
+
+def _other_tokenizer_faults(experiment: Experiment) -> Iterator[str]:
+    """Folders with the tokenizer of a model that don't have it, or that don't fit it."""
+    for name, model in experiment.models.items():
+        if isinstance(model, HubModel | PathModel) and model.tokenizer:
+            folder = Path(model.tokenizer.name)
+            is_local = isinstance(model, PathModel)
+            config = _read(Path(model.path) / "config.json") if is_local else {}
+            faults = other_tokenizer.folder_faults(folder, config.get("vocab_size"))
+            key = f"models.{name}.tokenizer = {model.tokenizer.name!r}"
+            yield from (f"{key}: {fault}" for fault in (faults if folder.is_dir() else ()))
 
 
 def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
@@ -96,7 +115,7 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
     for key, name in _sharing_models(experiment):
         source = _vocabulary_source(experiment, name)
-        if isinstance(source, PathModel) and (digest := _vocabulary_digest(Path(source.path))):
+        if isinstance(source, PathModel) and (digest := _vocabulary_digest(_words_of(source))):
             first_with.setdefault(digest, f"{key} ({source.path})")
     if len(first_with) > 1:
         models = " and ".join(first_with.values())
@@ -153,6 +172,11 @@ def _base(experiment: Experiment, name: str) -> object:
     """A model's source, or that of the model that it is cut from."""
     model = experiment.models[name]
     return experiment.models[model.model] if isinstance(model, LayersOf) else model
+
+
+def _words_of(source: PathModel) -> Path:
+    """The folder with a model's tokenizer, where it is at hand."""
+    return Path(source.tokenizer.name if source.tokenizer else source.path)
 
 
 def _vocabulary_digest(folder: Path) -> str | None:
@@ -254,11 +278,11 @@ def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
     model = experiment.models[experiment.teachers[teacher].model]
     if not isinstance(model, PathModel):
         return []
-    folder = Path(model.path)
-    eos = _tokenizer_eos(_read(folder / "tokenizer_config.json"), _read(folder / "tokenizer.json"))
+    words = _words_of(model)
+    eos = _tokenizer_eos(_read(words / "tokenizer_config.json"), _read(words / "tokenizer.json"))
     if eos is None:
         return []
-    named = [_read(folder / file).get("eos_token_id") for file in MODEL_CONFIGS]
+    named = [_read(Path(model.path) / file).get("eos_token_id") for file in MODEL_CONFIGS]
     return list(dict.fromkeys([eos, *(id for ids in named for id in token_ids(ids))]))
 
 

@@ -10,13 +10,20 @@ from pydantic import ValidationError
 from pipeline.settings.data import Columns
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation, HubDataset, LocalFiles
 from pipeline.tasks import definitions, lm_eval_index, local_documents
-from pipeline.tasks.definitions import InstructionTask, listed_tasks
+from pipeline.tasks.definitions import InstructionTask, Task, listed_tasks, read
 from workflow.config.config_file import exists
 
 
 def faults(settings: Evaluation) -> list[str]:
     """Everything that is wrong with the tasks and their data, a line each."""
-    return [*_task_faults(settings), *_seed_faults(settings), *_data_faults(settings)]
+    of_names = [*_task_faults(settings)]
+    of_examples = [] if of_names else _few_shot_faults(settings)
+    return [*of_names, *of_examples, *_seed_faults(settings), *_data_faults(settings)]
+
+
+def _tasks_with_data(settings: Evaluation) -> list[Task]:
+    """The listed tasks, those of suites too, that have items of their own."""
+    return listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
 
 
 def _task_faults(settings: Evaluation) -> Iterator[str]:
@@ -26,10 +33,7 @@ def _task_faults(settings: Evaluation) -> Iterator[str]:
             yield f"{place}: {name!r} is listed twice"
         elif name not in (*TEST_SPLIT_TASKS, *definitions.names()):
             yield from _lm_eval_faults(place, name)
-    listed = [
-        one.name
-        for one in listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
-    ]
+    listed = [task.name for task in _tasks_with_data(settings)]
     twice = {name for name in listed if listed.count(name) > 1} - set(settings.tasks)
     yield from (f"evaluation.tasks: {name!r} is in two suites" for name in sorted(twice))
 
@@ -39,7 +43,7 @@ def _seed_faults(settings: Evaluation) -> Iterator[str]:
     seeds = settings.decoding_seeds
     for seed in dict.fromkeys(seed for seed in seeds if seeds.count(seed) > 1):
         yield f"evaluation.decoding_seeds: {seed} is listed twice"
-    tasks = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
+    tasks = _tasks_with_data(settings)
     own = [
         task.definition.sampling for task in tasks if isinstance(task.definition, InstructionTask)
     ]
@@ -48,6 +52,17 @@ def _seed_faults(settings: Evaluation) -> Iterator[str]:
         yield (
             f"evaluation.decoding_seeds = {seeds}: at temperature 0 all of them give the same "
             "responses; leave them out, or set evaluation.sampling.temperature"
+        )
+
+
+def _few_shot_faults(settings: Evaluation) -> Iterator[str]:
+    """Examples that would stand before no question."""
+    kinds = {type(task.definition) for task in _tasks_with_data(settings)}
+    if settings.few_shot and InstructionTask not in kinds:
+        own = filter(lambda name: isinstance(read(name), InstructionTask), definitions.names())
+        yield (
+            f"evaluation.few_shot = {settings.few_shot}: no listed task is asked with examples; "
+            f"leave it out, or list one of {', '.join(own)} (tasks of lm-eval have their own)"
         )
 
 
@@ -68,10 +83,7 @@ def _lm_eval_faults(place: str, name: str) -> Iterator[str]:
 
 
 def _data_faults(settings: Evaluation) -> Iterator[str]:
-    listed = {
-        one.base: one
-        for one in listed_tasks([one for one in settings.tasks if one not in TEST_SPLIT_TASKS])
-    }
+    listed = {task.base: task for task in _tasks_with_data(settings)}
     for name, given in settings.data.items():
         place = f"evaluation.data.{name}"
         if name not in listed:

@@ -60,6 +60,7 @@ def places(key: str, method: ResolvedMethod) -> list[str]:
         "loss_settings": method.loss_settings,
         "policy_settings": method.policy_settings,
         "update_settings": method.update_settings,
+        "feature_settings": method.feature_settings,
     }
     of_parts = [f"method.{part}.{key}" for part, values in parts.items() if key in values]
     return of_parts or [f"method.{key}"]

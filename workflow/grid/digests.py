@@ -19,7 +19,8 @@ from pipeline.settings.data import (
 @cache
 def of_file(path: Path) -> str:
     """The digest of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    with path.open("rb") as file:  # of any size: it is not read whole
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def of_examples(source: object) -> dict[str, Any]:

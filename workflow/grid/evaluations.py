@@ -1,7 +1,6 @@
 """The evaluation of a checkpoint, and its tasks, as artifacts."""
 
 import re
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -31,28 +30,6 @@ from workflow.grid.digests import of_file, of_tree, with_text
 
 EXPOSURE = "exposure"  # the one task that asks the teachers themselves
 WRITTEN = ("responses", EXPOSURE)  # of the experiment's own test split
-
-
-def of_model(
-    settings: Evaluation,
-    model: Artifact,
-    tasks: Iterable[Artifact],
-    teachers: Iterable[Artifact],
-    template: AnyTemplate,
-    per_byte: bool,
-    *others: tuple[str, Artifact | None],
-) -> Artifact:
-    """The evaluation of a checkpoint; teachers are read only where a task asks them."""
-    asked = [*(("teacher", one) for one in teachers)] if EXPOSURE in settings.tasks else []
-    return Artifact.of(
-        "evals",
-        model.name,
-        job(settings, template, per_byte).model_dump(mode="json"),
-        ("model", model),
-        *(("task", one) for one in tasks),
-        *asked,
-        *others,
-    )
 
 
 def job(
@@ -118,7 +95,8 @@ def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> Task
     if isinstance(given, LocalFiles):
         given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
     if isinstance(definition, InstructionTask):
-        return TaskJob(task=_instruction(task.name, definition, given, template))
+        job = _instruction(task.name, definition, given, template)
+        return TaskJob(task=job.model_copy(update={"few_shot": settings.few_shot}))
     return TaskJob(
         task=LmEvalJob(
             kind="lm_eval",

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
@@ -19,13 +19,14 @@ from workflow.config.trials import Trial, at, places, trials, values_to_try
 from workflow.config.validate import resolved_method
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
-from workflow.grid.cell import Cell, StudentRun
+from workflow.grid.cell import Cell
 from workflow.grid.digests import of_examples, with_text
+from workflow.grid.evaluations import EXPOSURE
 from workflow.grid.judgements import Rivals, judged, model_of_judge
 from workflow.grid.model_sources import settings_of
-from workflow.grid.relabelling import Half, last_texts
-from workflow.grid.teacher_outputs import cache_of, served_text
 from workflow.grid.tuning import choice_among, chosen_places, trials_of
+
+Half = Literal["first", "second"]  # of the training prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +83,15 @@ class Grid:
 
     def _evaluation(self, model: Artifact, names: set[str], tokens: Artifact) -> Artifact:
         teachers = sorted(names & self.experiment.local_teachers.keys())
-        return evaluations.of_model(
-            self.experiment.evaluation,
-            model,
-            self.tasks,
-            [self.teacher(name) for name in teachers],
-            self.experiment.data.template,
-            any(self.alignment(name) for name in self.experiment.teachers),
+        settings, template = self.experiment.evaluation, self.experiment.data.template
+        per_byte = any(self.alignment(name) for name in self.experiment.teachers)
+        return Artifact.of(
+            "evals",
+            model.name,
+            evaluations.job(settings, template, per_byte).model_dump(mode="json"),
+            ("model", model),
+            *(("task", task) for task in self.tasks),
+            *(("teacher", self.teacher(name)) for name in teachers if EXPOSURE in settings.tasks),
             ("data", self.data()),
             ("tokens", tokens),
             *(("cache", self.signals(name)) for name in teachers),
@@ -188,31 +191,31 @@ class Grid:
         return Artifact.of("teachers", name, settings, *inputs)
 
     @cache
-    def text(self, teacher: str) -> Artifact:
-        """A teacher's responses to the training prompts."""
+    def text(self, teacher: str, half: Half | None = None) -> Artifact:
+        """A teacher's responses to the training prompts, or to half of them."""
         if teacher in self.experiment.local_teachers:
-            return self._generated(teacher, self.teacher(teacher), self.tokens(teacher))
-        return self._served(teacher, teacher)
+            model = self.teacher(teacher)
+            name = f"{model.name}.{half}" if half else teacher
+            return self._generated(name, model, self.tokens(teacher), half)
+        served, endpoint = self.experiment.endpoints[f"teachers.{teacher}"]
+        # the address is left out: the same model at another address writes the same
+        settings = self._text_settings(half) | {"served_model": served, "api": endpoint.api}
+        name = f"{teacher}.{half}" if half else teacher
+        return Artifact.of(
+            "texts", name, settings, ("data", self.data()), ("tokens", self.tokens())
+        )
 
-    def _served(self, name: str, teacher: str, **part: str) -> Artifact:
-        inputs = self.data(), self.tokens()
-        return served_text(self.experiment, teacher, name, inputs, **part)
+    def _text_settings(self, half: Half | None) -> dict[str, Any]:
+        return self.experiment.teacher_text.model_dump(mode="json") | (
+            {"half": half} if half else {}
+        )
 
-    def _teacher_half(self, teacher: str, half: Half) -> Artifact:
-        if teacher in self.experiment.local_teachers:
-            return self._half_text(self.teacher(teacher), half, teacher)
-        return self._served(f"{teacher}.{half}", teacher, half=half)
-
-    def _half_text(self, model: Artifact, half: Half, teacher: str | None = None) -> Artifact:
-        return self._generated(f"{model.name}.{half}", model, self.tokens(teacher), half=half)
-
-    def _generated(self, name: str, model: Artifact, own: Artifact, **part: str) -> Artifact:
+    def _generated(self, name: str, model: Artifact, own: Artifact, half: Half | None) -> Artifact:
         """What a model writes in its own tokens, in those of the students."""
-        settings = self.experiment.teacher_text.model_dump(mode="json") | part
         shared = self.tokens()
         inputs = [("teacher", model), ("tokens", own)]
         rewritten = ("student_tokens", shared if own != shared else None)
-        return Artifact.of("texts", name, settings, *inputs, rewritten)
+        return Artifact.of("texts", name, self._text_settings(half), *inputs, rewritten)
 
     @cache
     def signals(
@@ -226,15 +229,18 @@ class Grid:
 
         `precision` is that of the student's training; None: that of the experiment's.
         """
-        return cache_of(
-            self.experiment,
-            teacher,
-            self.teacher(teacher),
-            self.text(teacher) if own_text else self.tokens(teacher),
-            own_text=own_text,
-            draws=draws,
-            precision=precision or self.experiment.training.precision,
-        )
+        settings = self.experiment.teacher_cache.model_dump(mode="json")
+        precision = precision or self.experiment.training.precision
+        if precision != "auto":  # so that a cache of the default keeps its id
+            settings["precision"] = precision
+        if own_text or draws:
+            settings["splits"] = ["train"]
+        if draws:
+            settings |= {"draws": draws, "seed": self.experiment.seed}
+            settings.pop("tier", None)  # draws take its place
+        tokens = self.text(teacher) if own_text else self.tokens(teacher)
+        inputs = [("teacher", self.teacher(teacher)), ("tokens", tokens)]
+        return Artifact.of("caches", teacher, settings, *inputs)
 
     def start_model(self, student: str, seed: int) -> Artifact:
         """A student before any training; fresh weights are drawn once for each training seed."""
@@ -259,44 +265,56 @@ class Grid:
         self, name: str, student: str, teacher: str, seed: int, trial: Trial | None = None
     ) -> Artifact:
         """A student trained by one method: at a trial's settings, its row's, or the chosen."""
-        method, run = self.method(name), StudentRun(name, student, teacher, seed, trial)
-
-        def train(texts: Sequence[Artifact], *stage: str) -> Artifact:
-            readable = [self._name(name, student, teacher), *stage, f"s{seed}"]
-            return self._trained(".".join(readable), run, texts)
-
+        method = self.method(name)
+        readable = self._name(name, student, teacher)
+        train = partial(self._trained, name, student, teacher, seed, trial)
         if not method.relabelling_stages:
-            return train([self.text(teacher)] if method.text == "teacher" else [])
-        first, second = self._teacher_half(teacher, "first"), self._teacher_half(teacher, "second")
-        label = self._half_text
-        return train(last_texts(method.relabelling_stages, first, second, train, label))
+            texts = [self.text(teacher)] if method.text == "teacher" else []
+            return train(f"{readable}.s{seed}", texts)
+        # paired students label each other's half of the prompts, before a last one is trained
+        first, second = self.text(teacher, "first"), self.text(teacher, "second")
+        for stage in range(1, method.relabelling_stages + 1):
+            of_first = train(f"{readable}.stage{stage}.first.s{seed}", [first])
+            of_second = train(f"{readable}.stage{stage}.second.s{seed}", [second])
+            first, second = self._labels(of_second, "first"), self._labels(of_first, "second")
+        return train(f"{readable}.s{seed}", [first, second])
+
+    def _labels(self, model: Artifact, half: Half) -> Artifact:
+        return self._generated(f"{model.name}.{half}", model, self.tokens(), half)
 
     def _name(self, name: str, student: str, teacher: str) -> str:
-        needs_teacher = self.method(name).teacher != "none"
-        return ".".join([name, student, *([teacher] if needs_teacher else [])])
+        return ".".join([name, student, *([teacher] if self.method(name).names_teacher else [])])
 
-    def _trained(self, artifact: str, run: StudentRun, texts: Sequence[Artifact]) -> Artifact:
-        method = self.method(run.name)
-        choice = at(self.experiment.methods[run.name], dict(run.trial or ()))
-        overrides = (self.experiment.students[run.student].training, choice.training)
-        settings = self._training(resolved_method(run.name, choice), run.seed, *overrides)
+    def _trained(
+        self,
+        name: str,
+        student: str,
+        teacher: str,
+        seed: int,
+        trial: Trial | None,
+        readable: str,
+        texts: Sequence[Artifact],
+    ) -> Artifact:
+        method, choice = self.method(name), at(self.experiment.methods[name], dict(trial or ()))
+        overrides = (self.experiment.students[student].training, choice.training)
+        settings = self._training(resolved_method(name, choice), seed, *overrides)
         precision, live, cached = settings["training"]["precision"], None, None
         if method.teacher == "live":
-            live = self.teacher(run.teacher)
+            live = self.teacher(teacher)
         if method.teacher == "cache":
-            cached = self.signals(run.teacher, method.text == "teacher", method.draws, precision)
-        chosen = None if run.trial else self.choice(run.name, run.student, run.teacher)
+            cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
+        chosen = None if trial else self.choice(name, student, teacher)
         if chosen is not None:
             settings = without_values(settings, chosen_places(chosen))
         return Artifact.of(
             "students",
-            artifact,
+            readable,
             settings,
-            ("start", self.start(run.student, run.seed, run.name)),
+            ("start", self.start(student, seed, name)),
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached),
-            ("alignment", self.alignment(run.teacher) if cached else None),
+            ("alignment", self.alignment(teacher) if cached else None),
             ("teacher", live),
             ("choice", chosen),
         )

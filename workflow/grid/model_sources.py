@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.settings.models import LayersOf, Model, PathModel, Shape
-from workflow.grid.digests import of_folder
+from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, Shape
+from workflow.grid.digests import of_folder, of_tree
 
 
 def settings_of(models: Mapping[str, Model], name: str, seed: int) -> dict[str, Any]:
@@ -16,6 +16,9 @@ def settings_of(models: Mapping[str, Model], name: str, seed: int) -> dict[str, 
         settings["model"] = "base"  # the input's role: its name is of this configuration alone
         if isinstance(models[model.model], Shape):
             settings["seed"] = seed
+    if isinstance(model, HubModel | PathModel) and model.tokenizer:
+        folder = Path(model.tokenizer.name)
+        settings["tokenizer"] |= {"digest": of_tree(folder)} if folder.is_dir() else {}
     if isinstance(model, PathModel):
         settings["digest"] = of_folder(Path(model.path))
     if isinstance(model, Shape):

@@ -40,7 +40,7 @@ def condition(folder: Path, id: str, code: str) -> Condition:
         manifest = checksums.undamaged_manifest(folder)
         damage = checksums.fault_of_sizes(folder, manifest)
     except PermissionError as error:
-        raise ValueError(f"{error.filename} may not be read: give this user the right") from None
+        raise _forbidden(error) from None
     except FileNotFoundError as error:
         return Condition(State.DAMAGED, f"{error.filename} is missing")
     except OSError as error:
@@ -59,6 +59,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         return checksums.undamaged_manifest(folder)
     except PermissionError as error:
-        raise ValueError(f"{error.filename} may not be read: give this user the right") from None
+        raise _forbidden(error) from None
     except (OSError, ValueError):
         return None
+
+
+def _forbidden(error: PermissionError) -> ValueError:
+    return ValueError(f"{error.filename} may not be read: give this user the right")

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from workflow.grid.cell import Cell
 from workflow.grid.grid import Grid
 
 NAMES = ("kind", "teacher", "student", "method", "seed")  # of a cell
@@ -13,13 +14,18 @@ def rows(grid: Grid) -> list[dict[str, object]]:
     """What stands in the file of a grid: each cell, and the ids of what is behind it."""
     return [
         {
-            **{name: getattr(cell, name) for name in NAMES},
+            **place(cell),
             "student_id": cell.model.id,
             "eval_id": grid.evaluations[cell.model].id,
             **_of_teacher(grid, cell.teacher),
         }
         for cell in grid.cells
     ]
+
+
+def place(cell: Cell) -> dict[str, object]:
+    """The columns that say which cell a row is of."""
+    return {name: getattr(cell, name) for name in NAMES}
 
 
 def _of_teacher(grid: Grid, teacher: str) -> dict[str, str]:

@@ -96,10 +96,6 @@ class Jobs:
         digest = source_hash.digest(module, plugins)
         return source_hash.joined([digest, *(self.code(input) for _, input in artifact.inputs)])
 
-    def sources(self, artifact: Artifact) -> source_hash.Sources:
-        """The files behind an artifact's own stage."""
-        return source_hash.sources(*modules_of(artifact))
-
     def job(self, artifact: Artifact) -> dict[str, Any]:
         """The content of an artifact's job file."""
         return {
@@ -143,7 +139,7 @@ class Jobs:
         rows = grid_csv.text(grid_csv.rows(self.grid))
         Path(f"results/{job_files.FOLDER}/{self.experiment}/grid.csv").write_bytes(rows.encode())
         for code, artifact in {self.code(artifact): artifact for artifact in unfinished}.items():
-            source_hash.record(code, self.sources(artifact))
+            source_hash.record(code, source_hash.sources(*modules_of(artifact)))
         source_hash.record(self.report_job["code"], source_hash.sources(REPORT))
 
     def write_job_file(self, output: Path) -> None:
@@ -182,7 +178,11 @@ class Jobs:
 
     def targets(self, _: object) -> list[str]:
         """The report, and what it reads."""
-        states = [self.report_state, self.grid_state, *map(self.state, self.unfinished)]
+        states = [
+            self.report_condition.state,
+            self.grid_condition.state,
+            *map(self.state, self.unfinished),
+        ]
         return [
             self.finished_input(self._report) if self.is_reported else self._report,
             *map(self._input, self.evaluated),
@@ -192,7 +192,10 @@ class Jobs:
     @property
     def is_reported(self) -> bool:
         """Whether the report is up to date."""
-        return self.report_state is State.FINISHED and self.grid_state is State.FINISHED
+        return (
+            self.report_condition.state is State.FINISHED
+            and self.grid_condition.state is State.FINISHED
+        )
 
     @cached_property
     def unfinished(self) -> list[Artifact]:
@@ -224,16 +227,14 @@ class Jobs:
 
     def grid_inputs(self, _: object) -> dict[str, list[str]]:
         """The inputs of `grid.csv`: every artifact of its rows."""
-        return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.grid_state])
+        return self._evaluated_for(self.grid_condition)
 
     def report_inputs(self, _: object) -> dict[str, list[str]]:
         """The inputs of the report beside `grid.csv`."""
-        return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([self.report_state])
+        return self._evaluated_for(self.report_condition)
 
-    @property
-    def grid_state(self) -> State:
-        """The state of `grid.csv` on disk."""
-        return self.grid_condition.state
+    def _evaluated_for(self, condition: Condition) -> dict[str, list[str]]:
+        return {"artifacts": [*map(self._input, self.evaluated)]} | _outdated([condition.state])
 
     @cached_property
     def grid_condition(self) -> Condition:
@@ -245,11 +246,6 @@ class Jobs:
             return Condition(State.DAMAGED, f"{path} is damaged: it is not a file")
         same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
         return Condition(State.FINISHED if same else State.OUTDATED)
-
-    @property
-    def report_state(self) -> State:
-        """The state of the report on disk."""
-        return self.report_condition.state
 
     @cached_property
     def report_condition(self) -> Condition:

@@ -13,7 +13,7 @@ from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
 from workflow.jobs.previous_runs import ArtifactStore, Manifest
 from workflow.jobs.source_hash import changed_files, recorded, sources
-from workflow.jobs.stage_modules import REPORT
+from workflow.jobs.stage_modules import REPORT, modules_of
 
 RESULTS = Path("results")
 # of a report's settings: the configuration as it is written, and as it is read
@@ -83,14 +83,13 @@ class Reasons:
         old = recorded(str(manifest.get("code")))
         if old is None:
             return Reason("code", "code changed: no record of which files")
-        if files := changed_files(old, self.jobs.sources(artifact)):
+        if files := changed_files(old, sources(*modules_of(artifact))):
             return Reason("code", f"code changed: {', '.join(files)}")
-        inputs = [role for role, input in artifact.inputs if self._is_outdated(input)]
+        inputs = [
+            role for role, input in artifact.inputs if self.jobs.state(input) is not State.FINISHED
+        ]
         roles = ", ".join(dict.fromkeys(inputs))
         return Reason("code", f"code of its inputs changed: {roles or 'remade since'}")
-
-    def _is_outdated(self, artifact: Artifact) -> bool:
-        return self.jobs.state(artifact) is not State.FINISHED
 
     def of_grid(self) -> Reason:
         """Why `grid.csv` would be written."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.methods import components
+from pipeline.methods.method import FIELDS
 from workflow.grid.artifact import Artifact
 
 STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
@@ -44,7 +45,8 @@ def _plugins(settings: Mapping[str, Any]) -> tuple[str, ...]:
     method = settings.get("method")
     if method is None:
         return ()
-    folders = {"losses": "loss", "data_policies": "policy", "teacher_updates": "update"}
-    loaded = [f"pipeline.{folder}.{method[key]}" for folder, key in folders.items() if method[key]]
+    loaded = [
+        f"pipeline.{folder}.{method[key]}" for folder, key in FIELDS.items() if method.get(key)
+    ]
     inner = components.inner_losses(method["loss"], method["loss_settings"])
     return (*loaded, *(f"pipeline.losses.{name}" for name in inner))

@@ -10,6 +10,7 @@ Whichever of its processes is killed, none outlives the run: jobs save their sta
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from workflow.launch.temporary_folder import temporary_folder
 
 MAX_SERVERS = 5  # of a run, each started when the one before it was killed
 COMMAND_STOPS_ON = signal.SIGINT  # in the handler of SIGTERM, Snakemake 9 may wait for itself
+NO_COMMAND = 127  # the status of a shell that finds none
 SOCKET = "socket"
 CACHES = "XDG_CACHE_HOME"
 SAVE_SECONDS = 60.0  # that jobs have to save their state when the run ends without them
@@ -98,6 +100,12 @@ class Supervisor:
 def main() -> None:
     """Serves while the command runs; exits with the command's status."""
     prepare_streams()
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        print((__doc__ or "").strip())
+        raise SystemExit(0 if sys.argv[1:] else os.EX_USAGE)
+    if not shutil.which(sys.argv[1]):
+        log(f"there is no command {sys.argv[1]!r}; name one that can be run, such as snakemake")
+        raise SystemExit(NO_COMMAND)
     processes.adopt_orphans()
     with run_lock.registered_run(log) as run, temporary_folder() as (folder, lock):
         _keep_temporary_files_in(folder)

@@ -4,13 +4,14 @@ With N the parameters of the model, T those of a live teacher, L and W layers an
 vocabulary, and texts half as long as `tokens` allows:
 
     seconds   start + operations / speed + kernels, where an optimizer step of B tokens costs
-              6 N B operations, 2 T B for a live teacher, 2 N for each token that the student
-              generates; a cache costs 2 T, an evaluation 2 N for each token read or generated
+              6 N B operations, 2 T B for a live teacher, 2 N B for a reference, 2 N for each
+              token that the student generates; a cache costs 2 T, an evaluation 2 N for each token
+              read or generated
     memory    of training: 16 N bytes (weights, gradients, two moments in float32, or 10 N with
               moments in 8 bits; under LoRA of adapters alone, beside 2 N + 4 V W of frozen
               weights), 2 N for their bfloat16 copies on a GPU, 2 N for the copies that a
-              student generates with, and 2 T + 4 V W for a live teacher (6 T where it learns); of
-              any other use 6 N.
+              student generates with, and 2 T + 4 V W for a live teacher (6 T where it learns),
+              2 N + 4 V W for a reference; of any other use 6 N.
               For each position of a micro-batch: L W times the bytes of its family
               (`workflow.resources.model_sizes`) with gradients; 8 L W without, and 12 V for its
               logits (28 beside a whole teacher's). Training holds a chunk of its logits: 16 bytes
@@ -32,7 +33,7 @@ from typing import Any
 
 from pipeline.data.foreign_files import matching
 from pipeline.data.splits import held_out_count
-from pipeline.methods.components import generates_text
+from pipeline.methods.components import generates_text, needs_reference
 from pipeline.settings.data import Docstrings, Files, Source, named_sources
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.config.data_checks import count_rows
@@ -90,7 +91,10 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     training, method = settings["training"], settings["method"]
     model = _size(grid, artifact)
     live = _size(grid, inputs["teacher"]) if "teacher" in inputs else None
+    if method["teacher"] == "self":
+        live = model
     teacher = live.parameters if live else 0
+    reference = model.parameters * needs_reference(method["loss"])
 
     texts, length = _examples(grid)["train"], _positions(grid)
     steps = training["steps"] or math.ceil(training["epochs"] * texts / training["batch_size"])
@@ -101,7 +105,9 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     learning = learning_parameters(model, training)
     return replace(
         held_in_training(model, live, settings),
-        operations=steps * (read * (4 * model.parameters + 2 * learning + 2 * teacher))
+        operations=steps
+        * read
+        * (4 * model.parameters + 2 * learning + 2 * teacher + 2 * reference)
         + steps * written * 2 * (model.parameters + teacher)
         + measured * 2 * model.parameters,
         steps=steps,
@@ -126,11 +132,15 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     if learning == model.parameters:
         resident = updated * model.parameters
     else:
-        is_half = half and not method["update"]  # as the job loads it
+        is_half = half and not _learns_live(method)  # as the job loads it
         resident = _frozen_bytes(model, is_half) + updated * learning
         resident += 0 if is_half else copied * model.parameters
+    beside = [live] if live else []
+    if needs_reference(method["loss"]):
+        beside.append(model)
+        resident += _frozen_bytes(model, half)
     return Workload(
-        loaded=4 * (model.parameters + (live.parameters if live else 0)),
+        loaded=4 * (model.parameters + sum(read.parameters for read in beside)),
         resident=resident + _teacher_bytes(live, method, half),
         per_position=left * model.depth,
         checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
@@ -150,9 +160,14 @@ def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> 
     """Bytes of a live teacher; one that never learns is in bfloat16, but for its embeddings."""
     if live is None:
         return 0
-    if method["update"]:
+    if _learns_live(method) or method["teacher"] == "self":  # whose copy is one of float32
         return (4 + 2 * half) * live.parameters
     return _frozen_bytes(live, half)
+
+
+def _learns_live(method: Mapping[str, Any]) -> bool:
+    """Whether a teacher beside the student is trained along."""
+    return bool(method["update"]) and method["teacher"] == "live"
 
 
 def _frozen_bytes(model: Size, half: bool) -> int:

@@ -4,7 +4,6 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
@@ -27,22 +26,6 @@ CPU_SPEED = Speed(3, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured, 
 GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
-class Setting(Protocol):
-    """A default resource of Snakemake's."""
-
-    @property
-    def raw(self) -> int | str | None:
-        """The value, as the profile has it."""
-        ...
-
-
-@dataclass(frozen=True)
-class FileSetting:
-    """A default resource in a profile's file."""
-
-    raw: int | str | None
-
-
 @dataclass(frozen=True)
 class Machine:
     """What a profile says of the machine, among its default resources."""
@@ -52,9 +35,8 @@ class Machine:
     slurm_extra: str = ""  # options of sbatch's
 
     @classmethod
-    def of(cls, defaults: Mapping[str, Setting] | None) -> "Machine":
-        """The machine of a profile. Raises ValueError if a number isn't one."""
-        raw = {name: setting.raw for name, setting in (defaults or {}).items()}
+    def of(cls, raw: Mapping[str, object]) -> "Machine":
+        """The machine of some default resources. Raises ValueError if a number isn't one."""
         return cls(
             device_memory_mb=_whole_number(raw, "device_memory_mb"),
             share_devices=_whole_number(raw, "share_devices"),
@@ -71,7 +53,7 @@ class Machine:
         if isinstance(raw, list):  # Snakemake takes both
             texts = dict(line.split("=", 1) for line in raw)
             raw = {name: int(text) if text.isdecimal() else text for name, text in texts.items()}
-        return cls.of({name: FileSetting(value) for name, value in raw.items()})
+        return cls.of(raw)
 
     @property
     def speed(self) -> Speed:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
 from pipeline.models import foreign_files
-from pipeline.models.foreign_files import tensor_shapes
+from pipeline.models.foreign_files import first, tensor_shapes
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, PypiModel, Shape
 from workflow.grid.artifact import Artifact
 
@@ -172,10 +171,6 @@ def of_folder(folder: Path) -> Size:
     parameters = sum(math.prod(shape) for file in files for shape in tensor_shapes(file))
     family = config.get("model_type", "")
     usual = _usual(parameters, family)
-    layers = _first(config, "num_hidden_layers", "n_layer", "num_layers") or usual.layers
-    width = _first(config, "hidden_size", "n_embd", "d_model") or usual.width
+    layers = first(config, foreign_files.LAYERS) or usual.layers
+    width = first(config, foreign_files.WIDTHS) or usual.width
     return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY), family)
-
-
-def _first(config: dict[str, Any], *names: str) -> int | None:
-    return next((config[name] for name in names if name in config), None)

@@ -31,8 +31,8 @@ def ignores_code_changes():
 
 def targets(wildcards):
     """All that the experiment is for; asked for before any job, so that it may be refused here."""
-    refuse(JOBS.grid, REQUESTS.machine, JOBS.unfinished)
-    flags.refuse_missing_keys(JOBS.grid, JOBS.unfinished)
+    refuse(GRID, MACHINE, JOBS.unfinished)
+    flags.refuse_missing_keys(GRID, JOBS.unfinished)
     return JOBS.targets(wildcards)
 
 
@@ -43,9 +43,9 @@ def jobs_after_run():
 
 GRID = Grid(load.of_snakemake(config, workflow.configfiles))
 JOBS = Jobs(GRID, finished_input, ignores_code_changes)
-REQUESTS = ResourceRequests(
-    JOBS.grid, Machine.of(workflow.resource_settings.default_resources)
-)
+DEFAULTS = workflow.resource_settings.default_resources or {}
+MACHINE = Machine.of({name: setting.raw for name, setting in DEFAULTS.items()})
+REQUESTS = ResourceRequests(GRID, MACHINE)
 
 
 wildcard_constraints:

@@ -37,6 +37,8 @@ STEP_COLUMNS = (
 JOINED = 250  # evaluations whose items are in memory together
 Content = TypeVar("Content")
 StepColumns = Mapping[str, np.ndarray]  # NaN where nothing was measured
+AlignmentCounts = Mapping[str, int]
+AlignmentCard = Mapping[str, AlignmentCounts]  # of each split, the vocabularies, span lengths
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class ReportInputs:
     data_card: Mapping[str, object]
     token_examples: Sequence[TokenExample] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)  # of settings, by "stage/id"
+    alignments: Mapping[str, AlignmentCard] = field(default_factory=dict)  # by teacher
 
 
 def read_grid(path: Path) -> pd.DataFrame:
@@ -116,6 +119,13 @@ def read_inputs(
             path: _read(read_choice, results / path)
             for path in manifests
             if path.startswith("choices/")
+        },
+        alignments={
+            path.partition("/")[2].rpartition("-")[0]: _read(
+                artifacts.read_json, results / path / "card.json"
+            )
+            for path in manifests
+            if path.startswith("alignments/")
         },
     )
 

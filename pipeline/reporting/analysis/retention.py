@@ -6,9 +6,12 @@ checkpoint: all students are compared with it.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.differences import (
     GroupComparison,
     compare_changes,
@@ -19,15 +22,44 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.statistics.items import Contributions
+from pipeline.tasks.definitions import LmEvalTask, Task, listed_tasks
 
-OWN_UNLESS_REPLACED = "answers"  # of the test split, but where `evaluation.data` names a file
+Block = Mapping[str, Any]  # of a configuration
 
 
-def own_tasks(config: Mapping[str, object]) -> set[str]:
-    """The tasks of an experiment that are made of its own test split."""
-    evaluation = config.get("evaluation")
-    data = evaluation.get("data") if isinstance(evaluation, Mapping) else None
-    return {*TEST_SPLIT_TASKS, *({OWN_UNLESS_REPLACED} - set(data or ()))}
+def own_tasks(config: Block) -> set[str]:
+    """The tasks of an experiment that are made of the data which it trains on.
+
+    They are made of its own test split, or of the data set or a file that its examples come from.
+    """
+    evaluation: Block = config.get("evaluation") or {}
+    sources = set(_origins((config.get("data") or {}).get("examples") or {}))
+    listed = [name for name in evaluation.get("tasks") or () if name not in TEST_SPLIT_TASKS]
+    replaced: Block = evaluation.get("data") or {}
+    own = [
+        task.name
+        for task in listed_tasks(listed)
+        if not (origins := _origins_of_task(task, replaced.get(task.base))) or origins & sources
+    ]
+    return {*TEST_SPLIT_TASKS, *own}
+
+
+def _origins(examples: Block) -> Iterator[str]:
+    """The data sets of the hub and the files that examples are read from."""
+    for source in (examples.get("sources") or {"": examples}).values():
+        keys = ("name",) if source.get("source") == "hub" else SPLITS
+        yield from (source[key] for key in keys if isinstance(source.get(key), str))
+
+
+def _origins_of_task(task: Task, replaced: Block | None) -> set[str]:
+    """The data set or the files of a task; nothing for one of the experiment's own test split."""
+    if replaced:
+        files = replaced.get("files") or [replaced["hub"]]
+        return {*chain.from_iterable(files.values())} if isinstance(files, dict) else {*files}
+    if isinstance(task.definition, LmEvalTask):
+        return {f"lm-eval {task.base}"}
+    source = task.definition.data
+    return {source.name or source.url or ""} if source else set()
 
 
 def changes_elsewhere(results: Results, own: set[str]) -> tuple[Difference, ...]:

@@ -28,6 +28,7 @@ KINDS: Mapping[components.Kind, str] = {
     "losses": "Loss",
     "data_policies": "Data policy",
     "teacher_updates": "Teacher update",
+    "feature_losses": "Loss on hidden states",
 }
 
 
@@ -109,7 +110,14 @@ def details(method: Method, chosen: Mapping[str, object]) -> str:
     """A method's hyperparameters: its own, and those that the configuration sets."""
     shown = {key: value for key, value in chosen.items() if value not in (None, {})}
     settings = {**method.defaults, **shown}
-    for key in ("update", "gold_weight", "plain_text_weight", "draws", "relabelling_stages"):
+    for key in (
+        "update",
+        "features",
+        "gold_weight",
+        "plain_text_weight",
+        "draws",
+        "relabelling_stages",
+    ):
         if value := getattr(method, key):
             settings[key] = value
     return ", ".join(

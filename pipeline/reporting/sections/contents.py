@@ -18,6 +18,7 @@ from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables, gap_closed, retention, teacher_size
+from pipeline.reporting.sections.alignments import alignment_tables
 from pipeline.reporting.sections.contrasts import contrast_table
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
@@ -144,6 +145,12 @@ def _training_sections(
         _plots(lambda: sensitivity_plot(found, few, sizes)),
         about="what was tried for each method, what was chosen, and how much it matters",
         note=how_chosen(found),
+    )
+    yield Section(
+        "alignments",
+        "Teachers of another vocabulary",
+        alignment_tables(inputs.alignments),
+        about="what their texts and vocabularies share with the students'",
     )
     published = published_table(settings, results)
     yield Section(

@@ -17,7 +17,7 @@ from pipeline.reporting.render.table import (
 from pipeline.reporting.sections.difference_tables import TESTED, difference_data, tested_cells
 
 CAPTION = (
-    "Tasks that are not of the experiment's own test split: students after training minus the "
+    "Tasks of other data than the experiment trains on: students after training minus the "
     "same model before any, paired over items, and over seeds where each has weights of its own; "
     "with one seed, of these checkpoints only. p after Holm over the table's rows of a measure, "
     "and intervals that are corrected to agree with it. Forgotten: worse than before, p (Holm) < "

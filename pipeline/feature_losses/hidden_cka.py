@@ -1,0 +1,64 @@
+"""One minus the linear CKA between the hidden states of a text, which needs no projector.
+
+S. Kornblith, M. Norouzi, H. Lee, G. Hinton, 2019. Similarity of Neural Network Representations
+Revisited. arXiv:1905.00414, eq. 3 and 4, as a loss; from memory of the paper, details ours. With X
+and Y the states of a text's response tokens, a row each and centred over the text,
+
+    CKA = ‖Yᵀ X‖² / (‖Xᵀ X‖ ‖Yᵀ Y‖) = ⟨X Xᵀ, Y Yᵀ⟩ / (‖X Xᵀ‖ ‖Y Yᵀ‖)    (Frobenius norms)
+
+It is the same under any rotation and any scale of either side. A text of fewer tokens than the
+width has a CKA that is high by chance, and one of a single token none: its loss is zero. The loss
+of a text stands at each of its tokens.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.distributions.log_probs import PerToken, TokenContext
+from pipeline.distributions.per_sequence import text_mean, to_grid
+from pipeline.feature_losses import Layers, ModelView, Sizes
+from pipeline.methods.ranges import LayerMap, NonNegative, Positive
+
+
+@dataclass(frozen=True)
+class Loss:
+    """w · (1 - CKA of a hidden state of each over the tokens of a text)."""
+
+    feature_weight: NonNegative = 1.0  # w
+    layers: LayerMap = "last"
+    projector_rate: Positive = 1e-3  # of no projector: CKA compares different widths
+
+    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
+        """None."""
+        return torch.nn.ModuleDict()
+
+    def multiplications(self, sizes: Sizes, tokens: int) -> int:
+        """Those of X Xᵀ and Y Yᵀ."""
+        return sizes.pairs * tokens**2 * (sizes.student + sizes.teacher)
+
+    def __call__(
+        self,
+        projectors: torch.nn.ModuleDict,
+        student: ModelView,
+        teacher: ModelView,
+        tokens: TokenContext,
+    ) -> PerToken:
+        ours, theirs = (_products(side.layers, tokens) for side in (student, teacher))
+        shared = (ours * theirs).sum((-1, -2))
+        squared = ours.square().sum((-1, -2)) * theirs.square().sum((-1, -2))
+
+        is_defined = squared > 0  # of a text with two states that differ
+        cka = shared / squared.where(is_defined, 1).sqrt()
+        apart = (1 - cka).where(is_defined, 0).mean(-1)
+        return apart[tokens.sequence - tokens.sequence[:1]]
+
+
+def _products(
+    layers: Layers, tokens: TokenContext
+) -> Float[Tensor, "texts layers longest longest"]:
+    """X Xᵀ of each text."""
+    centred = to_grid(layers - text_mean(layers, tokens), tokens).transpose(1, 2)
+    return centred @ centred.mT

@@ -1,0 +1,145 @@
+"""The term on hidden states in a training run: projectors, the views of both models, the work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pipeline.data.batch import Text
+from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
+from pipeline.feature_losses import (
+    FeatureLoss,
+    Layers,
+    ModelView,
+    Sizes,
+    build_feature_loss,
+    inner_pairs,
+)
+from pipeline.models.flops import record_products
+from pipeline.models.language_model import autocast
+from pipeline.models.logits import logit_scaling
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.settings.distill import DistillSettings
+from pipeline.settings.training import Precision
+from pipeline.teacher_cache.lm_head import LMHead
+from pipeline.teacher_cache.reader import CachedTeacher
+from pipeline.teacher_cache.tiers import Hidden
+
+
+@dataclass(frozen=True)
+class FeatureTerm:
+    """A loss on hidden states between a student and its teacher."""
+
+    loss: FeatureLoss
+    projectors: torch.nn.ModuleDict
+    sizes: Sizes
+    student: PreTrainedModel
+    student_head: LMHead
+    teacher_head: LMHead
+    precision: Precision
+    inner_layers: Sequence[tuple[int, int]]  # of student and teacher, compared beside the last
+
+    def __call__(
+        self, layers: Layers, logits: Logits, teacher: TeacherSignal, tokens: TokenContext
+    ) -> PerToken:
+        """The weighted term at each token."""
+        assert teacher.layers is not None
+        student_view = self._view(layers, logits, self.student_head)
+        teacher_view = self._view(teacher.layers, teacher.log_probs, self.teacher_head)
+        return self.loss.feature_weight * self.loss(
+            self.projectors, student_view, teacher_view, tokens
+        )
+
+    def record_work(self, texts: Sequence[Text]) -> None:
+        """Enters the matrix products of a step on texts into the count of the student's work."""
+        counts = (self.loss.multiplications(self.sizes, text.target_count) for text in texts)
+        record_products(self.student, sum(counts))
+
+    def _view(self, layers: Layers, logits: Logits, head: LMHead) -> ModelView:
+        """A model for the loss: hidden states in float32 at least, its head in the precision."""
+
+        def to_logits(hidden: Float[Tensor, "tokens width"]) -> Logits:
+            with autocast(hidden.device, self.precision):
+                return head.on(hidden.device)(hidden)
+
+        dtype = torch.promote_types(layers.dtype, torch.float32)
+        return ModelView(layers.to(dtype), logits, to_logits)
+
+    @property
+    def weights(self) -> list[torch.nn.Parameter]:
+        """The weights of the projectors."""
+        return list(self.projectors.parameters())
+
+    def parameter_group(self, student_rate: float) -> dict[str, Any]:
+        """The projectors for the student's optimizer: their own rate, on its schedule."""
+        ratio = self.loss.projector_rate / student_rate
+        return {"params": self.weights, "weight_decay": 0.0, "rate_ratio": ratio}
+
+
+def feature_term(
+    settings: DistillSettings, student: PreTrainedModel, teacher: Teacher | None
+) -> FeatureTerm | None:
+    """The term of a method between two models; None for a method without one."""
+    method = settings.method
+    if method.features is None:
+        return None
+    loss = build_feature_loss(method.features, method.feature_settings)
+    student_head, teacher_head, inner = head_of(student), head_of_teacher(teacher), []
+    if isinstance(teacher, LiveTeacher):
+        inner = inner_pairs(loss.layers, depth(student), depth(teacher.model))
+    sizes = Sizes(
+        student=student_head.linear.in_features,
+        teacher=teacher_head.linear.in_features,
+        pairs=len(inner) + 1,
+        vocabulary=student_head.linear.out_features,
+    )
+    projectors = loss.projectors(sizes, torch.Generator().manual_seed(settings.seed))
+    return FeatureTerm(
+        loss,
+        projectors.to(student.device),
+        sizes,
+        student,
+        student_head,
+        teacher_head,
+        settings.training.precision,
+        inner,
+    )
+
+
+def with_layers(teacher: Teacher | None, features: FeatureTerm | None) -> Teacher | None:
+    """A live teacher that gives the layers inside which a term compares; others as they are."""
+    if features is None or not isinstance(teacher, LiveTeacher):
+        return teacher
+    return replace(teacher, inner_layers=[layer for _, layer in features.inner_layers])
+
+
+def depth(model: PreTrainedModel) -> int:
+    """The number of a model's layers."""
+    return model.config.num_hidden_layers
+
+
+def head_of_teacher(teacher: Teacher | None) -> LMHead:
+    """The head of a teacher that has hidden states. Raises ValueError for another."""
+    if isinstance(teacher, LiveTeacher):
+        return head_of(teacher.model)
+    if isinstance(teacher, CachedTeacher) and isinstance(teacher.tier, Hidden):
+        return teacher.tier.head
+    raise ValueError(
+        "a loss on hidden states needs its method's teacher = 'live', or "
+        "teacher_cache.tier = 'hidden'"
+    )
+
+
+def head_of(model: PreTrainedModel) -> LMHead:
+    """A model's own head, whose weights follow the model's and get no gradient through it."""
+    head = model.get_output_embeddings()
+    assert isinstance(head, torch.nn.Linear)
+    state = {name: weight.detach() for name, weight in head.state_dict().items()}
+    with torch.device("meta"):
+        shared = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None)
+    shared.load_state_dict(state, assign=True)
+    return LMHead(shared.requires_grad_(False), logit_scaling(model))
