@@ -29,9 +29,13 @@ RECIPES = {"plain": METHODS["sft"], **dict.fromkeys(("jsd", "gkd", "akl"), METHO
 SETTINGS = ReportSettings(experiment="made", data_id="d", methods=RECIPES)
 
 
+def sized(inputs: ReportInputs) -> Results:
+    return replace(assemble(inputs, {}), sizes=SIZES)
+
+
 def compared(inputs: ReportInputs) -> tuple[Results, Comparisons]:
-    results = assemble(inputs, {})
-    return results, compare(inputs, results, SETTINGS)
+    results = sized(inputs)
+    return results, compare(results, SETTINGS)
 
 
 MEANS = {"plain": 0.0, "jsd": 1.0, "gkd": 1.0, "akl": 2.0}
@@ -48,9 +52,9 @@ def letters_of(comparisons: Comparisons) -> dict[str, str]:
     return {row.method: letters for (row, _), letters in comparisons.letters.items()}
 
 
-def rows_of(results: Results, comparisons: Comparisons) -> dict[tuple[str, str], list[str]]:
+def rows_of(comparisons: Comparisons) -> dict[tuple[str, str], list[str]]:
     """What the table of differences says from p (Holm) on, by the methods of a row."""
-    tables = comparison_tables(comparisons, results, SIZES)
+    tables = comparison_tables(comparisons)
     rows = tables["Differences between methods"].groups[0].rows
     return {(row[1].text, row[2].text): [cell.text for cell in row[-3:]] for row in rows}
 
@@ -101,8 +105,8 @@ def test_no_interval_contradicts_the_verdict_beside_it(count: int) -> None:
 
 def test_no_end_of_an_interval_beside_a_claim_is_rounded_to_zero() -> None:
     values = {cell: MIDDLE + (items - MIDDLE) / 1000 for cell, items in drawn(MEANS, 3).items()}
-    results, comparisons = compared(made(values))
-    table = comparison_tables(comparisons, results, SIZES)["Differences between methods"]
+    _, comparisons = compared(made(values))
+    table = comparison_tables(comparisons)["Differences between methods"]
     ends = {heading.title: place for place, heading in enumerate(table.headings)}
     claimed = [row for row in table.groups[0].rows if row[-1].text in MEANS]
     assert len(claimed) > 3
@@ -140,12 +144,12 @@ def test_a_method_under_two_names_changes_no_letter_and_no_p_value(count: int) -
 
 def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near() -> None:
     values = drawn(MEANS, 3)
-    results, comparisons = compared(made({**values, **twins_of(values, "jsd")}))
+    _, comparisons = compared(made({**values, **twins_of(values, "jsd")}))
     found = only(comparisons)["jsd", "twin"]
     assert found.is_copy
     assert found.adjusted_p_value is None
     assert found.interval.half_width < 5e-5
-    assert rows_of(results, comparisons)["jsd", "twin"][-1] == "copies"
+    assert rows_of(comparisons)["jsd", "twin"][-1] == "copies"
     assert not any("one training seed in common" in limit for limit in limits_of_seeds(comparisons))
     same = {cell: one for cell, one in values.items() if cell.method == "jsd"}
     again = {replace(cell, method="twin"): one for cell, one in same.items()}
@@ -169,12 +173,12 @@ def test_nothing_is_said_of_values_beyond_the_scale() -> None:
         for method, found in shares.items()
         for seed, share in enumerate(found, start=1)
     }
-    results, comparisons = compared(made(values, metric="acc"))
+    _, comparisons = compared(made(values, metric="acc"))
     for interval in comparisons.intervals.values():
         assert 0 <= interval.low < interval.high == 1
     (one,) = only(comparisons).values()
     assert -1 <= one.interval.low < one.interval.high <= 1
-    shown = main_table(results, SIZES, comparisons).groups[0].rows[0][2]
+    shown = main_table(comparisons).groups[0].rows[0][2]
     assert shown.text.endswith(" to 1.000)")
     assert not shown.spread
     (resolution,) = comparisons.detectable.values()
@@ -221,11 +225,11 @@ def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
 def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
     values = drawn(MEANS, 3)
     kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
-    results, comparisons = compared(made(kept))
+    _, comparisons = compared(made(kept))
     untested = [one for one in only(comparisons).values() if one.adjusted_p_value is None]
     assert {one.second.method for one in untested} == {"akl"}
     assert {one.seed_count for one in untested} == {1}
-    for names, (holm_p, _, better) in rows_of(results, comparisons).items():
+    for names, (holm_p, _, better) in rows_of(comparisons).items():
         assert (better == "not tested") == (holm_p == MISSING) == ("akl" in names)
     shown = letters_of(comparisons)
     assert all(set(shown["akl"]) & set(letters) for letters in shown.values())
@@ -319,8 +323,8 @@ def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
 def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() -> None:
     under_small = {"plain": 0.0, "jsd": 2.5, "gkd": 1.0, "akl": 2.5}
     values = {**drawn(MEANS, 3), **drawn(under_small, 3, teacher="small")}
-    results, comparisons = compared(made(values))
-    (verdict,) = verdicts(results, comparisons)
+    _, comparisons = compared(made(values))
+    (verdict,) = verdicts(comparisons)
     assert verdict.answer == "akl"
     assert verdict.reason.startswith("is among the best in both pairs, alone in 1; jsd in 1.")
     margins = [
@@ -335,8 +339,8 @@ def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() ->
 
 
 def test_a_verdict_without_significant_differences_says_so_with_its_power() -> None:
-    results, comparisons = compared(made(drawn(dict.fromkeys(MEANS, 0.0), 3)))
-    (verdict,) = verdicts(results, comparisons)
+    _, comparisons = compared(made(drawn(dict.fromkeys(MEANS, 0.0), 3)))
+    (verdict,) = verdicts(comparisons)
     (smallest,) = comparisons.detectable.values()
     size = verdict.measure.format(smallest.after_holm)
     power = f"80 % power for differences of {size} points"

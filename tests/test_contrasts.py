@@ -15,7 +15,7 @@ from pipeline.reporting.analysis.findings import Contrast
 from pipeline.reporting.analysis.limits import limits_of_contrasts
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import assemble
-from pipeline.reporting.sections.contrasts import contrast_table
+from pipeline.reporting.sections.difference_tables import contrast_table
 from pipeline.settings.contrasts import ContrastFamily
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics.tests import holm
@@ -125,7 +125,7 @@ def test_seeds_that_no_row_lacks_count_and_what_has_none_is_named_as_missing() -
         contrasts={"asked": asked},
     )
     inputs = made(values)
-    comparisons = compare(inputs, assemble(inputs, {}), settings)
+    comparisons = compare(assemble(inputs, {}), settings)
     seeds = {contrast.name: contrast.seed_count for contrast in comparisons.contrasts}
     assert seeds == {"jsd": 2, "gkd": 3}
     (limit,) = limits_of_contrasts(comparisons, settings)

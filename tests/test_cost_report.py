@@ -10,7 +10,6 @@ import synthetic
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
@@ -61,7 +60,7 @@ def data(inputs: ReportInputs) -> CostData:
 
 
 def collect(inputs: ReportInputs) -> CostData:
-    return collect_costs(inputs, assemble(inputs, {}), sizes_of(inputs))
+    return collect_costs(inputs, assemble(inputs, {}))
 
 
 def close(costs: Mapping[str, float], expected: Mapping[str, float]) -> bool:
@@ -215,11 +214,11 @@ def test_equal_steps_compare_at_shares_of_the_training(data: CostData) -> None:
 
 def comparisons_of(data: CostData) -> Comparisons:
     settings = ReportSettings.model_validate(synthetic.settings(SMALL))
-    return compare(data.inputs, data.results, settings)
+    return compare(data.results, settings)
 
 
 def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None:
-    choices = cost_choices(data, data.results, comparisons_of(data))
+    choices = cost_choices(data, comparisons_of(data))
     assert choices is not None
     labels = [method["label"] for method in choices["methods"]]
     columns = {(one.title, one.detail): i for i, one in enumerate(cost_table(data).headings)}
@@ -236,7 +235,7 @@ def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None
 
 
 def test_every_table_and_plot_can_be_written(data: CostData) -> None:
-    section = cost_section(data.inputs, data.results, data.sizes, comparisons_of(data))
+    section = cost_section(data.inputs, comparisons_of(data))
     tables = [*section.tables, *section.folded.values()]
     names = [table.name for table in tables]
     assert names[:4] == ["cost", "cost_tokens", "cost_shared", "equal_steps"]

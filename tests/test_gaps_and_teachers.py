@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from drawn_texts import faults
 from made_up import Cell, drawn, made
-from test_comparisons import MEANS, RECIPES, SETTINGS, SIZES, compared
+from test_comparisons import MEANS, RECIPES, SETTINGS, compared, sized
 
 from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
-from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.teacher_size import teacher_size_effects
 from pipeline.reporting.plots.differences import (
     gap_closed_plot,
@@ -21,7 +20,7 @@ from pipeline.reporting.plots.differences import (
 )
 from pipeline.reporting.plots.looks import PAPER
 from pipeline.reporting.sections.contents import comparison_tables
-from pipeline.reporting.sections.teacher_size import teacher_size_table
+from pipeline.reporting.sections.difference_tables import teacher_size_table
 from pipeline.settings.report import ReportSettings
 
 
@@ -51,12 +50,12 @@ def test_no_share_is_closed_of_a_gap_that_may_not_be_there(ahead: float) -> None
 
 def test_without_plain_fine_tuning_there_is_no_share() -> None:
     inputs = made(with_teacher(4.0))
-    results = assemble(inputs, {})
+    results = sized(inputs)
     without = {**RECIPES, "plain": METHODS["seqkd"]}
     recipes = ReportSettings(experiment="made", data_id="d", methods=without)
-    comparisons = compare(inputs, results, recipes)
+    comparisons = compare(results, recipes)
     assert comparisons.gap_baseline == ""
-    tables = comparison_tables(comparisons, results, SIZES).values()
+    tables = comparison_tables(comparisons).values()
     assert "gap_closed" not in {table.name for table in tables}
 
 
@@ -69,37 +68,34 @@ def under_two_teachers(gained: float) -> dict[Cell, np.ndarray]:
 
 
 def test_a_larger_teacher_that_makes_a_poorer_student_is_named() -> None:
-    results = assemble(made(under_two_teachers(-1.0)), {})
-    steps = {step.second.method: step for step in teacher_size_effects(results, SIZES)}
+    results = sized(made(under_two_teachers(-1.0)))
+    steps = {step.second.method: step for step in teacher_size_effects(results)}
     assert steps["jsd"].value == pytest.approx(-1.0, abs=0.2)
     assert steps["jsd"].second.teacher == "small"
     assert steps["jsd"].first_is_worse
     assert not steps["gkd"].significantly_different
-    lower_is_better = assemble(made(under_two_teachers(-1.0), metric="nll_nats"), {})
-    assert not any(step.first_is_worse for step in teacher_size_effects(lower_is_better, SIZES))
+    lower_is_better = sized(made(under_two_teachers(-1.0), metric="nll_nats"))
+    assert not any(step.first_is_worse for step in teacher_size_effects(lower_is_better))
 
 
 def test_teachers_are_not_compared_by_what_is_relative_to_them_or_needs_none() -> None:
-    relative = assemble(made(under_two_teachers(-1.0), metric="kl_to_teacher_nats"), {})
-    assert not teacher_size_effects(relative, SIZES)
+    relative = sized(made(under_two_teachers(-1.0), metric="kl_to_teacher_nats"))
+    assert not teacher_size_effects(relative)
     shared = made(under_two_teachers(-1.0))
     grid = shared.grid
     gkd = grid["method"] == "gkd"
     same = grid["eval_id"].where(~gkd, "large.gkd." + grid["seed"].astype(str))
-    results = assemble(replace(shared, grid=grid.assign(eval_id=same)), {})
-    assert {step.second.method for step in teacher_size_effects(results, SIZES)} == {"jsd"}
-    assert not teacher_size_effects(results, {"small": 1000, "large": 1000})
+    results = sized(replace(shared, grid=grid.assign(eval_id=same)))
+    assert {step.second.method for step in teacher_size_effects(results)} == {"jsd"}
+    assert not teacher_size_effects(replace(results, sizes={"small": 1000, "large": 1000}))
 
 
 def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
     values = {**under_two_teachers(-1.0), **with_teacher(4.0)}
     inputs = made(values)
-    results = assemble(inputs, {})
-    comparisons = replace(
-        compare(inputs, results, SETTINGS),
-        teacher_size_effects=teacher_size_effects(results, SIZES),
-    )
-    every = comparison_tables(comparisons, results, SIZES).values()
+    results = sized(inputs)
+    comparisons = compare(results, SETTINGS)
+    every = comparison_tables(comparisons).values()
     tables = {table.name: table for table in every}
     assert set(tables) == {"differences", "detectable", "gap_closed", "teacher_size"}
     assert re.match(
@@ -110,26 +106,26 @@ def test_the_tables_have_every_difference_and_the_plots_what_there_is() -> None:
     assert len(rows) == len(list(combinations(MEANS, 2))) + 1  # four methods, and two
     assert len(tables["differences"].data) == len(rows)
     for draw in (gap_closed_plot, teacher_size_plot):
-        plot = draw(comparisons, results, SIZES)
+        plot = draw(comparisons)
         assert plot is not None
         assert faults(plot.figure()) == []
 
 
 def test_one_method_is_compared_with_nothing() -> None:
-    results, comparisons = compared(made(drawn({"jsd": 0.0}, 3)))
+    _, comparisons = compared(made(drawn({"jsd": 0.0}, 3)))
     (finding,) = comparisons.findings
     assert finding.text.startswith("Only jsd was trained")
-    assert not comparison_tables(comparisons, results, SIZES)
-    assert gap_closed_plot(comparisons, results, SIZES) is None
-    assert teacher_size_plot(comparisons, results, SIZES) is None
-    assert teacher_size_table(comparisons, results, SIZES) is None
-    assert overview_plot(comparisons, results, SIZES) is None
+    assert not comparison_tables(comparisons)
+    assert gap_closed_plot(comparisons) is None
+    assert teacher_size_plot(comparisons) is None
+    assert teacher_size_table(comparisons) is None
+    assert overview_plot(comparisons) is None
 
 
 @pytest.mark.parametrize("metric", ["kl_to_teacher_nats", "rouge_l"])
 def test_the_overview_shows_every_methods_difference_to_sft_as_in_the_table(metric: str) -> None:
     results, comparisons = compared(made(drawn({**MEANS, "gkd": 0.01}, 3), metric=metric))
-    (table, *_) = comparison_tables(comparisons, results, SIZES).values()
+    (table, *_) = comparison_tables(comparisons).values()
     expected = {}  # by method: value, interval, whether it is significant
     for cells in (row for group in table.groups for row in group.rows):
         methods, numbers = [cell.text for cell in cells[1:3]], [cell.value for cell in cells[4:7]]
@@ -140,7 +136,7 @@ def test_the_overview_shows_every_methods_difference_to_sft_as_in_the_table(metr
     best_first = sorted(expected, key=lambda method: expected[method][0])
     best_first = best_first[::-1] if metric == "rouge_l" else best_first
 
-    plot = overview_plot(comparisons, results, SIZES)
+    plot = overview_plot(comparisons)
     assert plot is not None
     (axes,) = plot.figure().axes
     assert [label.get_text() for label in axes.get_yticklabels()] == best_first
@@ -163,12 +159,12 @@ def test_the_overview_shows_every_methods_difference_to_sft_as_in_the_table(metr
 
 def test_the_overview_has_every_pair_and_needs_sft_and_two_more_methods() -> None:
     both = {**drawn(MEANS, 3, teacher="small"), **drawn(MEANS, 3)}
-    results, comparisons = compared(made(both))
-    plot = overview_plot(comparisons, results, SIZES)
+    _, comparisons = compared(made(both))
+    plot = overview_plot(comparisons)
     assert plot is not None
     (legend,) = plot.figure().legends
     titles = {text.get_text() for text in legend.get_texts()}
     assert titles == {"small → student", "large → student"}
     for methods in ({"plain": 0.0, "jsd": 1.0}, {"jsd": 1.0, "gkd": 0.0, "akl": 2.0}):
-        results, comparisons = compared(made(drawn(methods, 3)))
-        assert overview_plot(comparisons, results, SIZES) is None
+        _, comparisons = compared(made(drawn(methods, 3)))
+        assert overview_plot(comparisons) is None

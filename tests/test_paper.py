@@ -136,7 +136,7 @@ def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
     inputs = large_grid()
     results = assemble(inputs, {})
     settings = ReportSettings(experiment="a_b", data_id="d", methods=METHODS)
-    tables = list(paper_tables(results, compare(inputs, results, settings), METHODS))
+    tables = list(paper_tables(compare(results, settings), METHODS))
     paper = tmp_path / "paper"
     documents.write(paper, "a_b", tables, [])
     for name in EXAMPLES:

@@ -17,7 +17,6 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.ranking import ranking
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.plots.costs import pareto_front
@@ -64,12 +63,10 @@ class Report:
         grid = read_grid(synthetic.write(results, experiment))
         self.inputs: ReportInputs = read_inputs(results, grid, self.settings.data_id)
         self.results: Results = assemble(self.inputs, {})
-        self.comparisons: Comparisons = compare(self.inputs, self.results, self.settings)
-        self.sizes = sizes_of(self.inputs)
+        self.comparisons: Comparisons = compare(self.results, self.settings)
 
     def plots(self) -> Iterator[Plot]:
-        parts = (self.inputs, self.results, self.comparisons, self.sizes)
-        for section in sections(self.settings, *parts):
+        for section in sections(self.settings, self.inputs, self.comparisons):
             yield from section.plots
 
 
@@ -176,7 +173,7 @@ def test_files_suit_a_page_and_a_paper(made: Made) -> None:
 
 
 def test_no_axis_of_scores_leaves_a_method_out(small: Report) -> None:
-    plot = scores_by_method(small.results, small.sizes, small.comparisons)
+    plot = scores_by_method(small.comparisons)
     assert plot is not None
     figure = plot.figure()
     assert figure is not None
@@ -189,11 +186,11 @@ def test_no_axis_of_scores_leaves_a_method_out(small: Report) -> None:
 
 def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> None:
     report = Report(tmp_path, ONE_SEED)
-    assert scores_by_teacher_size(report.results, report.sizes, report.comparisons) is None
+    assert scores_by_teacher_size(report.comparisons) is None
 
 
 def test_ranks_are_means_over_pairs_and_tasks(small: Report) -> None:
-    found = ranking(small.results, small.comparisons)
+    found = ranking(small.comparisons)
     assert found is not None
     assert found.ranks.sum() == pytest.approx(sum(range(1, len(found.labels) + 1)))
     assert list(found.ranks) == sorted(found.ranks)

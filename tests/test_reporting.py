@@ -18,7 +18,6 @@ from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.metrics import metric_named
-from pipeline.reporting.analysis.model_sizes import sizes_of
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.tables import shared_cost_table
@@ -44,16 +43,16 @@ def read(results: Path, experiment: synthetic.Experiment) -> tuple[ReportInputs,
     return inputs, assemble(inputs, {})
 
 
-def compared(inputs: ReportInputs, results: Results) -> Comparisons:
-    return compare(inputs, results, ReportSettings(**synthetic.settings(SMALL)))
+def compared(results: Results) -> Comparisons:
+    return compare(results, ReportSettings(**synthetic.settings(SMALL)))
 
 
 def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
     tmp_path: Path,
 ) -> None:
-    inputs, results = read(tmp_path, SMALL)
-    comparisons = compared(inputs, results)
-    table = main_table(results, sizes_of(inputs), comparisons)
+    _, results = read(tmp_path, SMALL)
+    comparisons = compared(results)
+    table = main_table(comparisons)
     for pair, group in zip(results.pairs, table.groups, strict=True):
         for column, measure in enumerate(results.measures, start=2):
             shown = [row[column].letters for row in group.rows]
@@ -67,10 +66,10 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
 def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its_mean(
     tmp_path: Path,
 ) -> None:
-    inputs, results = read(tmp_path, SMALL)
-    comparisons = compared(inputs, results)
+    _, results = read(tmp_path, SMALL)
+    comparisons = compared(results)
     first = results.methods[results.pairs[0]][0]
-    shown = main_table(results, {}, comparisons).groups[0].rows[0]
+    shown = main_table(comparisons).groups[0].rows[0]
     for cell, measure in zip(shown[2:], results.measures, strict=True):
         interval = comparisons.intervals[first, measure]
         if cell.spread:
@@ -149,9 +148,9 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
     grid["cache_id"] = grid["teacher"] + ".cache-33334444"
     grid.to_csv(path, index=False)
     inputs = read_inputs(tmp_path, read_grid(path), DATA)
-    results, sizes = assemble(inputs, {}), sizes_of(inputs)
-    assert sizes["large"] == synthetic.PARAMETERS["large"]
-    shared = shared_cost_table(collect_costs(inputs, results, sizes)).groups[0].rows
+    results = assemble(inputs, {})
+    assert results.sizes["large"] == synthetic.PARAMETERS["large"]
+    shared = shared_cost_table(collect_costs(inputs, results)).groups[0].rows
     assert not any(row[0].text.startswith("teachers/") for row in shared)
     assert inputs.model_folders["large-11112222"] == "models/large-11112222"
 
@@ -159,7 +158,7 @@ def test_a_teacher_as_it_came_has_a_size_and_no_cost(tmp_path: Path) -> None:
 def test_what_a_teacher_reads_and_writes_for_all_is_charged_once(tmp_path: Path) -> None:
     experiment = replace(SMALL, methods=("sft", "forward_kl", "seqkd"))
     inputs, results = read(tmp_path, experiment)
-    data = collect_costs(inputs, results, sizes_of(inputs))
+    data = collect_costs(inputs, results)
     passes = [row[0].value.split(".")[0] for row in shared_cost_table(data).groups[0].rows]
     assert [name for name in passes if "caches" in name] == ["caches/large", "caches/middle"]
     assert [name for name in passes if "texts" in name] == ["texts/large", "texts/middle"]

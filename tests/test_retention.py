@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from made_up import Cell, drawn, made
-from test_comparisons import SETTINGS, SIZES
+from test_comparisons import SETTINGS
 
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.retention import own_tasks
 from pipeline.reporting.analysis.scores import assemble
-from pipeline.reporting.sections.retention import result_of, retention_table
+from pipeline.reporting.sections.difference_tables import result_of, retention_table
 
 UNTOUCHED = Cell("untrained", 1, kind="untrained")
 
@@ -20,7 +20,7 @@ def trained() -> dict[Cell, np.ndarray]:
 
 def changes(values: dict[Cell, np.ndarray], metric: str = "rouge_l") -> dict[str, Difference]:
     inputs = made(values, metric)
-    found = compare(inputs, assemble(inputs, {}), SETTINGS).changes_elsewhere
+    found = compare(assemble(inputs, {}), SETTINGS).changes_elsewhere
     return {change.first.method: change for change in found}
 
 
@@ -54,13 +54,13 @@ def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
     values = {UNTOUCHED: trained()[Cell("sft", 1)] - 3.0, **trained()}
     inputs = made(values)
     results = assemble(inputs, {})
-    table = retention_table(compare(inputs, results, SETTINGS), results, SIZES)
+    table = retention_table(compare(results, SETTINGS))
     assert table is not None
     assert table.caption.startswith("Of 2 scores, 0 are significantly worse than before, 2 better.")
     assert [row[0].text for row in table.groups[0].rows] == ["sft", "jsd"]
     without = made(trained())
     results = assemble(without, {})
-    assert retention_table(compare(without, results, SETTINGS), results, SIZES) is None
+    assert retention_table(compare(results, SETTINGS)) is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from test_plan import asked, steps
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting.analysis.limits import limits_of_protocol
-from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.scores import Row
 from pipeline.reporting.analysis.searches import Search
 from pipeline.settings.tuning import Choice, ChoiceSettings, TriedSetting, read_choice
 from pipeline.stages.choose import choose
@@ -237,7 +237,7 @@ def search(chosen: float, others: list[float]) -> Search:
         for score in [1.0 if rate == chosen else 2.0]
     ]
     choice = Choice(choose_by="nll", tried=tried, chosen=rates.index(chosen), settings={})
-    return Search(Pair("large", "small"), Row("method", "large", "small", "sft", "sft"), choice, ())
+    return Search(Row("method", "large", "small", "sft", "sft"), choice, ())
 
 
 def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():

@@ -19,7 +19,6 @@ from pipeline.reporting.analysis.provenance import (
     SHARED,
     Manifest,
     grouped,
-    library_versions,
 )
 
 SCORES, SOURCES = "scores.parquet", "sources.json"
@@ -57,7 +56,7 @@ class FinishedReport:
     @cached_property
     def versions(self) -> dict[str, list[str]]:
         """The versions of each library that a job used: ideally one."""
-        return library_versions(self.manifests.values())
+        return grouped(manifest.get("versions", {}) for manifest in self.manifests.values())
 
     @cached_property
     def machines(self) -> list[str]:
@@ -88,7 +87,7 @@ def _sources(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, list[
     records = folder.absolute().parents[1] / "sources"
     codes = _distinct(str(each.get("code", "")) for each in manifests.values())
     files = [path for code in codes if (path := records / f"{code}.json").is_file()]
-    return grouped(item for path in files for item in _json(path).items())
+    return grouped(map(_json, files))
 
 
 def _json(path: Path) -> dict[str, Any]:

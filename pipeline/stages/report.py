@@ -9,8 +9,7 @@ from pipeline.reporting.analysis import outcome, provenance, summary
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.model_sizes import sizes_of
-from pipeline.reporting.analysis.scores import Results, assemble
+from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.page import page
 from pipeline.reporting.page.cell_pages import cell_pages
@@ -58,8 +57,7 @@ def write_report(
 ) -> str:
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
     results = assemble(inputs, settings.titles, settings.primary)
-    sizes = sizes_of(inputs)
-    comparisons = compare(inputs, results, settings)
+    comparisons = compare(results, settings)
     folder.mkdir()
     scores = {str(name): column.tolist() for name, column in results.scores.items()}
     schemas.write(folder / "scores.parquet", scores, schemas.SCORES)
@@ -70,31 +68,29 @@ def write_report(
         (folder / name).mkdir()
     formats.write_data(folder / "tables", "measures", measures_data(results))
     shown = []
-    for section in sections(settings, inputs, results, comparisons, sizes):
+    for section in sections(settings, inputs, comparisons):
         images = [page.image(plot, *plot.write(folder / "plots")) for plot in section.plots]
         for table in (*section.tables, *section.folded.values()):
             formats.write(folder / "tables", table)
         if section.tables or section.folded or images:
             shown.append((section, images))
     contents = page.Contents(
-        methods=method_pages(settings, inputs, results, comparisons, sizes),
-        cells=cell_pages(settings.experiment, inputs, results, comparisons, sizes),
-        samples=samples(inputs, results, sizes),
-        sizes=sizes,
-        comparisons=comparisons,
+        methods=method_pages(settings, inputs, comparisons),
+        cells=cell_pages(settings.experiment, inputs, comparisons),
+        samples=samples(inputs, results),
         sections=shown,
     )
-    _write_paper(folder / "paper", settings, results, contents)
-    html = page.render(job, settings, inputs, results, contents)
+    _write_paper(folder / "paper", settings, comparisons, contents)
+    html = page.render(job, settings, inputs, comparisons, contents)
     (folder / "index.html").write_text(html, encoding="utf-8")
-    artifact.write_json(folder / outcome.FILE, outcome.outcome(results, comparisons))
-    return "\n".join([summary.scope(results), *_answers(results, comparisons)])
+    artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons))
+    return "\n".join([summary.scope(results), *_answers(comparisons)])
 
 
 def _write_paper(
-    folder: Path, settings: ReportSettings, results: Results, contents: page.Contents
+    folder: Path, settings: ReportSettings, comparisons: Comparisons, contents: page.Contents
 ) -> None:
-    tables = list(paper_tables(results, contents.comparisons, settings.methods))
+    tables = list(paper_tables(comparisons, settings.methods))
     figures = [
         documents.Caption(image.name, f"{image.title}. {image.caption}")
         for _, images in contents.sections
@@ -103,6 +99,6 @@ def _write_paper(
     documents.write(folder, settings.experiment, tables, figures)
 
 
-def _answers(results: Results, comparisons: Comparisons) -> Iterator[str]:
-    for verdict in verdicts(results, comparisons):
+def _answers(comparisons: Comparisons) -> Iterator[str]:
+    for verdict in verdicts(comparisons):
         yield f"{verdict.measure.heading} ({verdict.measure.task}): {verdict.text}"

@@ -1,5 +1,6 @@
 """All methods against each other: intervals, differences, letters and detectable differences."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,10 +15,8 @@ from pipeline.reporting.analysis.findings import (
     MinimumDetectableDifference,
     mean_interval,
 )
-from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.model_sizes import sizes_of
-from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics import bootstrap
 from pipeline.statistics.items import influence_products
@@ -29,7 +28,7 @@ Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
 Detectable = Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
 
 
-def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) -> Comparisons:
+def compare(results: Results, settings: ReportSettings) -> Comparisons:
     """Every two methods of each teacher and student, on each measure with a better direction."""
     differences = {
         (pair, measure): of_pair
@@ -37,18 +36,18 @@ def compare(inputs: ReportInputs, results: Results, settings: ReportSettings) ->
         for pair, of_pair in differences_of(results, measure).items()
     }
     detectable = detectable_differences(differences)
+    own_tasks = retention.own_tasks(settings.config)
     return Comparisons(
+        results=results,
         intervals=dict(_intervals(results)),
         differences=differences,
         letters=dict(_letters(results, differences)),
         detectable=detectable,
         gap_baseline=gap_closed.baseline_label(results, settings.methods),
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
-        teacher_size_effects=teacher_size.teacher_size_effects(results, sizes_of(inputs)),
+        teacher_size_effects=teacher_size.teacher_size_effects(results),
         contrasts=contrasts_of(results, settings.contrasts),
-        changes_elsewhere=retention.changes_elsewhere(
-            results, retention.own_tasks(settings.config)
-        ),
+        changes_elsewhere=retention.changes_elsewhere(results, own_tasks),
         findings=tuple(summary.findings(results, differences, detectable)),
     )
 
@@ -57,34 +56,29 @@ def _intervals(results: Results) -> Iterator[tuple[tuple[Row, Measure], Interval
     """Intervals of all means over more than one item; with one seed, over items alone."""
     for measure in (*results.measures, *results.slice_measures):
         for pair in results.pairs:
-            yield from _pooled_intervals(results, results.methods[pair], measure)
-            for reference in results.references[pair]:
-                yield from _pooled_intervals(results, (reference,), measure)
+            for rows in (results.methods[pair], *((row,) for row in results.references[pair])):
+                yield from _pooled_intervals(results, rows, measure)
 
 
 def _pooled_intervals(
     results: Results, rows: Sequence[Row], measure: Measure
 ) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
     """Intervals of rows whose seed variances are pooled: those with the same seeds."""
-    by_seeds: dict[tuple[int, ...], list[Row]] = {}
-    for row, seeds in results.seeds_by_row(rows, measure).items():
-        by_seeds.setdefault(tuple(sorted(seeds)), []).append(row)
-    for seeds, pooled in by_seeds.items():
+    for seeds, pooled in results.seeds_in_common(rows, measure).items():
         items = results.contributions(pooled, seeds, measure)
-        if items.influences.shape[-1] == 1:
-            continue
-        products = influence_products(items.influences)
-        estimates = bootstrap.method_estimates(items.scores, products)
-        half_widths = estimates.half_widths()
-        for row, mean, half_width in zip(pooled, estimates.values, half_widths, strict=True):
-            yield (row, measure), mean_interval(measure, float(mean), float(half_width))
+        if items.influences.shape[-1] > 1:
+            products = influence_products(items.influences)
+            estimates = bootstrap.method_estimates(items.scores, products)
+            half_widths = estimates.half_widths()
+            for row, mean, half_width in zip(pooled, estimates.values, half_widths, strict=True):
+                yield (row, measure), mean_interval(measure, float(mean), float(half_width))
 
 
 def _letters(
     results: Results, differences: Differences
 ) -> Iterator[tuple[tuple[Row, Measure], str]]:
     for (pair, measure), of_pair in differences.items():
-        ordered = best_first(results.means_by_row(results.methods[pair], measure), measure)
+        ordered = results.ranking(pair, measure)
         rank = {row: i for i, row in enumerate(ordered)}
         different = [
             (rank[difference.first], rank[difference.second])
@@ -98,9 +92,7 @@ def _letters(
 def detectable_differences(differences: Differences) -> Detectable:
     """The minimum detectable difference of each cell, from its differences' median variance."""
     tested = {key: _without_copies(of_pair) for key, of_pair in differences.items()}
-    family_sizes: dict[Measure, int] = {}
-    for (_, measure), of_pair in tested.items():
-        family_sizes[measure] = family_sizes.get(measure, 0) + len(of_pair)
+    family_sizes = Counter(measure for (_, measure), of_pair in tested.items() for _ in of_pair)
     return {
         (pair, measure): _detectable(of_pair, family_sizes[measure])
         for (pair, measure), of_pair in tested.items()
@@ -120,9 +112,8 @@ def _without_copies(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def _detectable(differences: Sequence[Difference], family_size: int) -> MinimumDetectableDifference:
-    variances = [difference.standard_error**2 for difference in differences]
-    error = float(np.sqrt(np.median(variances)))
-    degrees = float(np.median([difference.degrees_of_freedom for difference in differences]))
+    error = float(np.sqrt(np.median([one.standard_error**2 for one in differences])))
+    degrees = float(np.median([one.degrees_of_freedom for one in differences]))
     return MinimumDetectableDifference(
         single_test=min_detectable_difference(error, degrees, ALPHA),
         after_holm=min_detectable_difference(error, degrees, ALPHA / family_size),

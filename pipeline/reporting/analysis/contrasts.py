@@ -105,9 +105,7 @@ def _family(
                 interval=interval_within(
                     sample.largest, value, half_width, contains_zero=adjusted >= ALPHA
                 ),
-                uncorrected=interval_within(
-                    sample.largest, value, float(singles[i]), contains_zero=False
-                ),
+                uncorrected=interval_within(sample.largest, value, float(singles[i])),
                 standard_error=float(group.estimates.standard_errors[i]),
                 p_value=float(group.p_values[i]),
                 adjusted_p_value=adjusted,

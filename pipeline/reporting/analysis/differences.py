@@ -1,13 +1,13 @@
 """Differences between every two methods of a teacher and student on a measure, with their tests."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from pipeline.reporting.analysis.findings import Difference, difference_interval
+from pipeline.reporting.analysis.findings import Difference, interval_within
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
@@ -137,6 +137,20 @@ def compare_changes(
     )
 
 
+def families_of_changes(
+    results: Results,
+    measures: Iterable[Measure],
+    compared: Callable[[Results, Measure], Iterator[GroupComparison]],
+) -> tuple[Difference, ...]:
+    """The changes that `compared` gives of each measure, which are one family of tests."""
+    return tuple(
+        change
+        for measure in measures
+        for of_group in tested_as_family(list(compared(results, measure)), measure)
+        for change in of_group
+    )
+
+
 def tested_as_family(
     compared: Sequence[GroupComparison], measure: Measure
 ) -> Iterator[list[Difference]]:
@@ -196,10 +210,11 @@ def _differences(
     group, estimates, adjusted = comparison.group, comparison.estimates, family.adjusted
     corrected, single = estimates.half_widths(family.confidence), estimates.half_widths()
     half_widths = np.where(np.isnan(adjusted), single, corrected)
+    largest = measure.metric.largest_difference
     standard_errors, degrees = estimates.standard_errors, estimates.degrees_of_freedom
     for i, (first, second) in enumerate(zip(group.first, group.second, strict=True)):
-        value, contains_zero = float(estimates.values[i]), bool(adjusted[i] >= ALPHA)
-        half_width = float(half_widths[i])
+        value, half_width = float(estimates.values[i]), float(half_widths[i])
+        is_open = bool(adjusted[i] >= ALPHA)
         yield Difference(
             measure=measure,
             first=group.rows[first],
@@ -207,8 +222,8 @@ def _differences(
             seed_count=len(group.seeds),
             is_copy=bool(comparison.is_copy[i]),
             value=value,
-            interval=difference_interval(measure, value, half_width, contains_zero=contains_zero),
-            uncorrected=difference_interval(measure, value, float(single[i]), contains_zero=False),
+            interval=interval_within(largest, value, half_width, contains_zero=is_open),
+            uncorrected=interval_within(largest, value, float(single[i])),
             item_count=estimates.items,
             standard_error=float(standard_errors[i]),
             degrees_of_freedom=float(degrees[i]),

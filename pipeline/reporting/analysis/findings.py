@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics.tests import ALPHA
 
 
@@ -44,22 +44,14 @@ def mean_interval(measure: Measure, mean: float, half_width: float) -> Interval:
     return interval.clipped_to(min(lowest, mean), max(highest, mean))
 
 
-def difference_interval(
-    measure: Measure, difference: float, half_width: float, *, contains_zero: bool
-) -> Interval:
-    """The interval around a difference, clipped to the measure's scale.
-
-    It is extended to contain zero where the test found no difference: with one training seed the
-    test over items may be stricter than the interval.
-    """
-    largest = measure.metric.largest_difference
-    return interval_within(largest, difference, half_width, contains_zero=contains_zero)
-
-
 def interval_within(
-    largest: float, value: float, half_width: float, *, contains_zero: bool
+    largest: float, value: float, half_width: float, *, contains_zero: bool = False
 ) -> Interval:
-    """The interval around a value between -largest and largest; extended to zero if asked."""
+    """The interval around a difference between -largest and largest; extended to zero if asked.
+
+    It contains zero where the test found no difference: with one training seed the test over items
+    may be stricter than the interval.
+    """
     low, high = value - half_width, value + half_width
     if contains_zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -118,11 +110,6 @@ class Difference:
         better = (self.value > 0) == self.measure.metric.higher_is_better
         return self.significantly_different and not better
 
-    @property
-    def pair(self) -> Pair:
-        """The teacher and student of both methods."""
-        return Pair(self.first.teacher, self.first.student)
-
 
 @dataclass(frozen=True)
 class Contrast:
@@ -166,11 +153,6 @@ class GapClosed:
     interval: Interval
     seed_count: int
 
-    @property
-    def pair(self) -> Pair:
-        """The teacher and student of the method."""
-        return Pair(self.row.teacher, self.row.student)
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -185,6 +167,8 @@ class Finding:
 class Comparisons:
     """Everything that the report claims about which method is better."""
 
+    # that were compared: of few pairs for a figure that has no room for all
+    results: Results = field(compare=False)
     intervals: Mapping[tuple[Row, Measure], Interval]  # of every mean, slices included
     differences: Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
     letters: Mapping[tuple[Row, Measure], str]

@@ -1,6 +1,8 @@
 """The limits of a report: sentences on what can't be concluded from it."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis import provenance, top_k_bias
@@ -9,9 +11,8 @@ from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.provenance import Manifests
-from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.analysis.searches import Search, how_chosen, searches
-from pipeline.reporting.analysis.summary import counted
+from pipeline.reporting.analysis.texts import counted
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
 from pipeline.statistics.tests import smallest_p_value
@@ -19,10 +20,9 @@ from pipeline.statistics.tests import smallest_p_value
 ENOUGH_SEEDS = 10  # from which on the assumption of normal scores over seeds hardly matters
 
 
-def limits(
-    settings: ReportSettings, inputs: ReportInputs, results: Results, comparisons: Comparisons
-) -> list[str]:
+def limits(settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons) -> list[str]:
     """Every limit of a report: of seeds, tests, data, methods, measures and evaluations."""
+    results = comparisons.results
     return [
         *limits_of_missing_cells(settings),
         *limits_of_seeds(comparisons),
@@ -90,12 +90,8 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "matter; the differences of a method that varies much more than the others are claimed "
             "too readily (docs/statistics.md says how often)."
         )
-    differences = [
-        difference for of_pair in comparisons.differences.values() for difference in of_pair
-    ]
-    if any(
-        difference.adjusted_p_value is None and not difference.is_copy for difference in differences
-    ):
+    differences = chain.from_iterable(comparisons.differences.values())
+    if any(one.adjusted_p_value is None and not one.is_copy for one in differences):
         yield (
             "Some methods have one training seed in common with the others, which have more: their "
             "differences are not tested, and such pairs share a letter."
@@ -104,10 +100,9 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
 
 def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
     """The scope of the correction for multiple comparisons."""
-    families: dict[Measure, int] = {}
+    families: Counter[Measure] = Counter()
     for (_, measure), of_pair in comparisons.differences.items():
-        tested = sum(difference.adjusted_p_value is not None for difference in of_pair)
-        families[measure] = families.get(measure, 0) + tested
+        families[measure] += sum(one.adjusted_p_value is not None for one in of_pair)
     if families:
         most = max(families.values())
         yield (
@@ -120,13 +115,11 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
 
 def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
     """Uncertainties of some methods as they are implemented here."""
-    known_from_abstract = [
-        name for name, method in methods.items() if method.evidence == "abstract"
-    ]
+    abstracts = [name for name, method in methods.items() if method.evidence == "abstract"]
     cached = [name for name, method in methods.items() if method.teacher == "cache"]
-    if known_from_abstract:
+    if abstracts:
         yield (
-            f"Of {', '.join(known_from_abstract)} no more than an abstract was read: a low score "
+            f"Of {', '.join(abstracts)} no more than an abstract was read: a low score "
             "may be due to our reading of it."
         )
     if cached:
@@ -183,12 +176,10 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             "evaluation.prompt_tokens and were left out for all models."
         )
     for task, count in sorted(_largest_counts(evaluations, "cut").items()):
-        truncated = [
-            results for results in evaluations.values() if results.get("cut", {}).get(task)
-        ]
+        truncated = sum(bool(one.get("cut", {}).get(task)) for one in evaluations.values())
         yield (
             f"Texts of {task} were left-truncated to the models' context windows, as in lm-eval: "
-            f"up to {count}, in {len(truncated)} of {len(evaluations)} checkpoints. Models with a "
+            f"up to {count}, in {truncated} of {len(evaluations)} checkpoints. Models with a "
             "shorter context saw less of them."
         )
 
@@ -210,8 +201,7 @@ def limits_of_costs(manifests: Manifests) -> Iterator[str]:
 
 def _largest_counts(evaluations: Manifests, name: str) -> dict[str, int]:
     """The largest count of any evaluation by task, without zeros."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for manifest in evaluations.values():
-        for task, count in manifest.get(name, {}).items():
-            counts[task] = max(counts.get(task, 0), count)
-    return {task: count for task, count in counts.items() if count}
+        counts |= Counter(manifest.get(name, {}))  # the larger of two counts, without zeros
+    return counts

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +59,32 @@ class ReportInputs:
     token_examples: Sequence[TokenExample] = ()
     choices: Mapping[str, Choice] = field(default_factory=dict)  # of settings, by "stage/id"
     alignments: Mapping[str, AlignmentCard] = field(default_factory=dict)  # by teacher
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Parameters of each teacher and student by name, where they were counted."""
+        names = ("kind", "teacher", "student", "teacher_id", "cache_id", "student_id")
+        sizes, costs = {}, self.costs
+        for kind, teacher, student, teacher_id, cache_id, student_id in zip(
+            *(self.grid[name] for name in names), strict=True
+        ):
+            if teacher_id in costs:
+                sizes[teacher] = costs[teacher_id].parameters
+            elif cache_id in costs:  # a teacher that was not fine-tuned: from its pass over texts
+                sizes[teacher] = costs[cache_id].parameters
+            if kind == "method":
+                sizes[student] = costs[student_id].parameters
+        return sizes
+
+    @cached_property
+    def students(self) -> dict[tuple[str, ...], list[str]]:
+        """Artifact ids of each cell's trained students, by seed."""
+        ordered = self.grid.sort_values("seed", kind="stable")
+        trained = ordered.drop_duplicates([*CELL, "student_id"])
+        students: dict[tuple[str, ...], list[str]] = {}
+        for *cell, id in trained[[*CELL, "student_id"]].itertuples(index=False, name=None):
+            students.setdefault(tuple(cell), []).append(id)
+        return students
 
 
 def read_grid(path: Path) -> pd.DataFrame:

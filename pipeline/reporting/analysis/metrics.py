@@ -113,7 +113,7 @@ class Measure:
     @property
     def key(self) -> str:
         """The column's name in machine-readable tables."""
-        return "/".join(part for part in (self.task, self.slice, self.metric.name) if part)
+        return "/".join(filter(None, (self.task, self.slice, self.metric.name)))
 
     @property
     def columns(self) -> dict[str, str]:
@@ -127,9 +127,14 @@ class Measure:
         return f"{self.metric.title} {self.metric.arrow}".strip()
 
     @property
+    def place(self) -> str:
+        """The task, and the part of it."""
+        return ", ".join(filter(None, (self.task, self.slice)))
+
+    @property
     def detail(self) -> str:
         """Task and unit, in small print."""
-        return ", ".join(part for part in (self.task, self.slice, self.metric.unit) if part)
+        return ", ".join(filter(None, (self.place, self.metric.unit)))
 
     def format(self, value: float) -> str:
         """A value with the metric's number of decimals."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.analysis.provenance import Manifests
-from pipeline.reporting.analysis.summary import counted
+from pipeline.reporting.analysis.texts import counted
 from pipeline.runtime.costs import JobCost
 
 GIB = 2**30

@@ -1,11 +1,10 @@
 """What came out, as a few lines of data: the terminal shows them at the end of a run."""
 
-from collections.abc import Iterator
 from typing import TypedDict
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, best_first
+from pipeline.reporting.analysis.scores import Pair
 from pipeline.reporting.analysis.verdict import not_worse_than_best, verdicts
 
 FILE = "outcome.json"
@@ -35,57 +34,37 @@ class Outcome(TypedDict):
     verdicts: list[str]
 
 
-def outcome(results: Results, comparisons: Comparisons) -> Outcome:
+def outcome(comparisons: Comparisons) -> Outcome:
     """The best methods of each teacher and student, and what the tests say of them."""
+    results = comparisons.results
     measures = results.primary_measures
-    highest = {measure: _best_value(results, measure) for measure in measures}
     return {
         "measures": [measure.heading for measure in measures],
         "pairs": [
             {
                 "pair": f"{pair.teacher} → {pair.student}",
-                "best": [
-                    _best(results, comparisons, pair, measure, highest[measure])
-                    for measure in measures
-                ],
+                "best": [_best(comparisons, pair, measure) for measure in measures],
             }
             for pair in results.pairs
         ],
         "verdicts": [
-            f"{verdict.measure.metric.title}: {verdict.text}"
-            for verdict in verdicts(results, comparisons)
+            f"{verdict.measure.metric.title}: {verdict.text}" for verdict in verdicts(comparisons)
         ],
     }
 
 
-def _best_value(results: Results, measure: Measure) -> float | None:
-    """The best mean of all pairs."""
-    values = list(_best_values(results, measure))
-    return (max if measure.metric.higher_is_better else min)(values, default=None)
-
-
-def _best_values(results: Results, measure: Measure) -> Iterator[float]:
-    for rows in results.methods.values():
-        means = results.means_by_row(rows, measure)
-        yield from (means[row].value for row in best_first(means, measure)[:1])
-
-
-def _best(
-    results: Results,
-    comparisons: Comparisons,
-    pair: Pair,
-    measure: Measure,
-    highest: float | None,
-) -> Best | None:
-    means = results.means_by_row(results.methods[pair], measure)
-    if not means:
+def _best(comparisons: Comparisons, pair: Pair, measure: Measure) -> Best | None:
+    results = comparisons.results
+    if not (ranking := results.ranking(pair, measure)):
         return None
-    row = best_first(means, measure)[0]
-    leaders = not_worse_than_best(results, comparisons, pair, measure)
+    value = results.means[ranking[0], measure].value
+    every = results.means_by_row(results.trained, measure)
+    best = max if measure.metric.higher_is_better else min
     is_tested = (pair, measure) in comparisons.detectable
+    leaders = not_worse_than_best(comparisons, pair, measure)
     return {
-        "method": row.label,
-        "value": measure.format(means[row].value),
+        "method": ranking[0].label,
+        "value": measure.format(value),
         "tied": len(leaders) - 1 if is_tested else -1,
-        "is_best": means[row].value == highest,
+        "is_best": value == best(mean.value for mean in every.values()),
     }

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Man
     Each manifest's inputs are given as "stage/id" too.
     """
     manifests: dict[str, Manifest] = {}
-    paths: dict[tuple[str, str], str] = {}  # of inputs, which many artifacts share
+    find_input = cache(_find_input)  # many artifacts share their inputs
     waiting = [f"evals/{id}" for id in evaluations]
     while waiting:
         path = waiting.pop()
@@ -70,9 +72,7 @@ def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Man
         manifest = checksums.read_manifest(results / path)
         inputs = {}
         for role, id in manifest.get("inputs", {}).items():
-            if (role, id) not in paths:
-                paths[role, id] = _find_input(results, role, id)
-            inputs[role] = paths[role, id]
+            inputs[role] = find_input(results, role, id)
             if inputs[role] != id:
                 waiting.append(inputs[role])
         manifests[path] = manifest | {"inputs": inputs} if inputs else manifest
@@ -89,6 +89,11 @@ def _find_input(results: Path, role: str, id: str) -> str:
         if checksums.has_manifest(results / stage / id):
             return f"{stage}/{id}"
     return id
+
+
+def inputs_of(manifests: Manifests, path: str) -> Mapping[str, str]:
+    """What an artifact was made from, as "stage/id" by role; empty without a manifest."""
+    return manifests.get(path, {}).get("inputs", {})
 
 
 def is_lost(role: str, input: str, manifests: Manifests) -> bool:
@@ -134,17 +139,12 @@ def flat(value: object, path: str = "") -> dict[str, Any]:
     return {name: inner for part in parts for name, inner in part.items()}
 
 
-def grouped(items: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def grouped(facts: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
     """The different values of each name, such as the versions of each library: ideally one."""
     groups: dict[str, set[str]] = {}
-    for name, value in items:
+    for name, value in chain.from_iterable(each.items() for each in facts):
         groups.setdefault(name, set()).add(value)
     return {name: sorted(values) for name, values in sorted(groups.items())}
-
-
-def library_versions(manifests: Iterable[Manifest]) -> dict[str, list[str]]:
-    """The versions of each library that jobs used."""
-    return grouped(item for each in manifests for item in each.get("versions", {}).items())
 
 
 def write(path: Path, manifests: Manifests) -> None:

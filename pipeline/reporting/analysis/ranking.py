@@ -31,15 +31,16 @@ class Ranking:
     critical_difference: float | None  # None for too few tasks
 
 
-def ranking(results: Results, comparisons: Comparisons) -> Ranking | None:
+def ranking(comparisons: Comparisons) -> Ranking | None:
     """Mean ranks over pairs and tasks; None for fewer than two methods or a single ranking."""
+    results = comparisons.results
     measures = _of_tasks(results)
     blocks = [(pair, measure) for measure in measures for pair in results.pairs]
-    scored = [_labels(results, pair, measure) for pair, measure in blocks]
-    labels = [label for label in results.labels if all(label in found for found in scored)]
+    losses = [_losses(results, pair, measure) for pair, measure in blocks]
+    labels = [label for label in results.labels if all(label in of_block for of_block in losses)]
     if len(blocks) < 2 or len(labels) < 2:
         return None
-    ranks = mean_ranks(np.array([_losses(results, labels, *block) for block in blocks]))
+    ranks = mean_ranks(np.array([[of_block[label] for label in labels] for of_block in losses]))
     bounds = [rank_bounds(_worse(comparisons, labels, *block)) for block in blocks]
     best, worst = np.mean(bounds, axis=0)
     order = np.argsort(ranks, kind="stable")
@@ -67,15 +68,11 @@ def _of_tasks(results: Results) -> tuple[Measure, ...]:
     return tuple(by_task.values())
 
 
-def _labels(results: Results, pair: Pair, measure: Measure) -> set[str]:
-    return {row.label for row in results.means_by_row(results.methods[pair], measure)}
-
-
-def _losses(results: Results, labels: Sequence[str], pair: Pair, measure: Measure) -> list[float]:
+def _losses(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:
+    """The means of methods by label, with the sign by which lower is better."""
     means = results.means_by_row(results.methods[pair], measure)
     sign = -1 if measure.metric.higher_is_better else 1
-    by_label = {row.label: sign * mean.value for row, mean in means.items()}
-    return [by_label[label] for label in labels]
+    return {row.label: sign * mean.value for row, mean in means.items()}
 
 
 def _worse(

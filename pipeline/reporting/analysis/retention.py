@@ -15,11 +15,11 @@ from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.differences import (
     GroupComparison,
     compare_changes,
-    tested_as_family,
+    families_of_changes,
 )
 from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.statistics.items import Contributions
 from pipeline.tasks.definitions import LmEvalTask, Task, listed_tasks
@@ -67,20 +67,21 @@ def changes_elsewhere(results: Results, own: set[str]) -> tuple[Difference, ...]
 
     The tests of a measure are one family.
     """
-    changes = []
-    for measure in results.ranked_measures:
-        if measure.task not in own and not measure.metric.relative_to_teacher:
-            for of_group in tested_as_family(list(_compared(results, measure)), measure):
-                changes += of_group
-    return tuple(changes)
+    measures = [
+        measure
+        for measure in results.ranked_measures
+        if measure.task not in own and not measure.metric.relative_to_teacher
+    ]
+    return families_of_changes(results, measures, _compared)
 
 
 def _compared(results: Results, measure: Measure) -> Iterator[GroupComparison]:
     for pair in results.pairs:
-        before = untrained_row(results, pair)
-        runs = results.runs.get((before, measure), {}) if before else {}
-        if before is None or not runs:
+        untrained = (row for row in results.references[pair] if row.kind == "untrained")
+        before = next(iter(results.seeds_by_row(untrained, measure)), None)
+        if before is None:
             continue
+        runs = results.runs[before, measure]
         by_seeds: dict[tuple[int, ...], list[Row]] = {}
         for row, seeds in results.seeds_by_row(results.methods[pair], measure).items():
             common = seeds if len(runs) == 1 else seeds & runs.keys()
@@ -94,11 +95,6 @@ def _compared(results: Results, measure: Measure) -> Iterator[GroupComparison]:
             if after.influences.shape[-1] > 1:
                 pairs = [(before, row) for row in rows]
                 yield compare_changes(pairs, seeds, _repeated(of_before, after), after)
-
-
-def untrained_row(results: Results, pair: Pair) -> Row | None:
-    """The student of a pair before any training, where it was evaluated."""
-    return next((row for row in results.references[pair] if row.kind == "untrained"), None)
 
 
 def _repeated(single: Contributions, like: Contributions) -> Contributions:

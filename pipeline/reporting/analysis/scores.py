@@ -1,7 +1,7 @@
 """Scores from items, and means over training seeds from scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import SCORE, ItemMatrix
 from pipeline.reporting.analysis.load import CELL, ReportInputs
 from pipeline.reporting.analysis.metrics import Measure, measures_of
+from pipeline.reporting.analysis.texts import amount
 from pipeline.statistics.items import Contributions, contributions
 
 ScoreKey = tuple[str, str, str, str]  # teacher, task, slice, metric
@@ -22,6 +23,11 @@ class Pair:
     teacher: str
     student: str
 
+    @property
+    def short_title(self) -> str:
+        """The teacher and the student where space is short."""
+        return f"{self.teacher} → {self.student}" if self.teacher else self.student
+
 
 @dataclass(frozen=True)
 class Row:
@@ -32,6 +38,16 @@ class Row:
     student: str
     method: str
     label: str
+
+    @property
+    def pair(self) -> Pair:
+        """Its teacher and student."""
+        return Pair(self.teacher, self.student)
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """What distinguishes it from other rows."""
+        return (self.teacher, self.student, self.method)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -68,11 +84,40 @@ class Results:
     runs: Mapping[tuple[Row, Measure], Mapping[int, str]]  # evaluation ids by training seed
     items: Mapping[ScoreKey, ItemMatrix]
     primary: tuple[str, ...] = ()  # keys of the measures that the configuration shows first
+    sizes: Mapping[str, int] = field(default_factory=dict)  # parameters by a model's name
+
+    def sized(self, name: str) -> str:
+        """A model's name with its number of parameters."""
+        return f"{name} ({amount(self.sizes[name])})" if name in self.sizes else name
+
+    def title(self, pair: Pair) -> str:
+        """The teacher and the student with their numbers of parameters."""
+        named = (("Teacher", pair.teacher), ("student", pair.student))
+        return ", ".join(f"{role} {self.sized(name)}" for role, name in named if name)
+
+    def rows(self, pair: Pair) -> tuple[Row, ...]:
+        """The rows of a pair: its references, then its methods."""
+        return (*self.references[pair], *self.methods[pair])
+
+    @property
+    def trained(self) -> tuple[Row, ...]:
+        """The methods of all pairs."""
+        return tuple(row for pair in self.pairs for row in self.methods[pair])
+
+    def teachers(self, pair: Pair) -> tuple[Row, ...]:
+        """The teacher's own row, where it was evaluated."""
+        return tuple(row for row in self.references[pair] if row.kind == "teacher")
+
+    def ranking(self, pair: Pair, measure: Measure) -> list[Row]:
+        """The methods of a pair that were measured, from best to worst mean."""
+        means = self.means_by_row(self.methods[pair], measure)
+        higher = bool(measure.metric.higher_is_better)
+        return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The methods' labels, in the order of the grid."""
-        return tuple(dict.fromkeys(row.label for pair in self.pairs for row in self.methods[pair]))
+        return tuple(dict.fromkeys(row.label for row in self.trained))
 
     @property
     def ranked_measures(self) -> tuple[Measure, ...]:
@@ -96,11 +141,6 @@ class Results:
         elsewhere = [measure for measure in absolute if measure.task != absolute[0].task]
         return (*absolute[:1], *relative[:1], *elsewhere[:1])
 
-    def means_of(self, row: Row) -> dict[Measure, Mean]:
-        """A row's means on whole tasks."""
-        means = ((measure, self.means.get((row, measure))) for measure in self.measures)
-        return {measure: mean for measure, mean in means if mean}
-
     def means_by_row(self, rows: Iterable[Row], measure: Measure) -> dict[Row, Mean]:
         """The means on a measure of those of `rows` that have one."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
@@ -113,6 +153,15 @@ class Results:
     def matrix(self, row: Row, measure: Measure) -> ItemMatrix:
         """The items of all evaluations that a row's are among."""
         return self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+
+    def seeds_in_common(
+        self, rows: Iterable[Row], measure: Measure
+    ) -> dict[tuple[int, ...], list[Row]]:
+        """Those of `rows` that were scored on a measure, by their training seeds."""
+        of_seeds: dict[tuple[int, ...], list[Row]] = {}
+        for row, seeds in self.seeds_by_row(rows, measure).items():
+            of_seeds.setdefault(tuple(sorted(seeds)), []).append(row)
+        return of_seeds
 
     def contributions(
         self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
@@ -150,6 +199,7 @@ def assemble(
         runs=runs,
         items=items,
         primary=primary,
+        sizes=inputs.sizes,
     )
 
 
@@ -201,7 +251,7 @@ def _over_seeds(
     scores: pd.DataFrame, rows: Iterable[Row], measures: Iterable[Measure]
 ) -> tuple[dict[tuple[Row, Measure], dict[int, str]], dict[tuple[Row, Measure], Mean]]:
     """Evaluations by seed, and their mean, of each row and measure."""
-    row_of = {(row.teacher, row.student, row.method): row for row in rows}
+    row_of = {row.cell: row for row in rows}
     measure_of = {
         (measure.task, measure.slice, measure.metric.name): measure for measure in measures
     }
@@ -240,12 +290,6 @@ def _references(rows: Sequence[Row], pair: Pair) -> tuple[Row, ...]:
     of_student = _of_pair(rows, pair)
     others = (row for kind in ("untrained", "start") for row in of_student if row.kind == kind)
     return (*teachers, *others)
-
-
-def best_first(means: Mapping[Row, Mean], measure: Measure) -> list[Row]:
-    """The rows from best to worst mean."""
-    higher = bool(measure.metric.higher_is_better)
-    return sorted(means, key=lambda row: means[row].value, reverse=higher)
 
 
 def mean_over_seeds(seed_values: tuple[float, ...]) -> Mean:

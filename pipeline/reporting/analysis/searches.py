@@ -1,12 +1,12 @@
 """The searches behind a report: what was tried for each method and student, and what was chosen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.artifacts.validations import MEASURES, ValidationMeasure
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.model_sizes import student_ids
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.provenance import Manifests, inputs_of
+from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.settings.tuning import Choice, TriedSetting, Value
 
 
@@ -14,7 +14,6 @@ from pipeline.settings.tuning import Choice, TriedSetting, Value
 class Search:
     """The search for the settings of one row of the main table."""
 
-    pair: Pair
     row: Row
     choice: Choice
     trials: tuple[str, ...]  # their artifacts, as "stage/id"
@@ -51,30 +50,25 @@ def _is_number(value: Value) -> bool:
 
 def searches(inputs: ReportInputs, results: Results) -> list[Search]:
     """Every search of a report, in the order of its tables; empty where nothing was tuned."""
-    rows = ((pair, row) for pair in results.pairs for row in results.methods[pair])
-    return [search for pair, row in rows if (search := _of(inputs, pair, row))]
+    manifests, found = inputs.manifests, []
+    for row in results.trained:
+        first, *_ = inputs.students[row.cell]  # all seeds of a row have the same choice
+        path = choice_path(manifests, f"students/{first}")
+        if path in inputs.choices:
+            trials = tuple(trial_paths(manifests, path))
+            found.append(Search(row, inputs.choices[path], trials))
+    return found
 
 
-def _of(inputs: ReportInputs, pair: Pair, row: Row) -> Search | None:
-    first, *_ = student_ids(inputs, row)  # all seeds of a row have the same choice
-    path = choice_path(inputs.manifests, f"students/{first}")
-    if path not in inputs.choices:
-        return None
-    return Search(pair, row, inputs.choices[path], tuple(trial_paths(inputs.manifests, path)))
-
-
-def choice_path(manifests: Mapping[str, Mapping[str, object]], student: str) -> str:
+def choice_path(manifests: Manifests, student: str) -> str:
     """The choice that a student was trained at, as "stage/id"; empty where it had none."""
-    made_from = manifests.get(student, {}).get("inputs", {})
-    return str(made_from.get("choice", "")) if isinstance(made_from, dict) else ""
+    return inputs_of(manifests, student).get("choice", "")
 
 
-def trial_paths(manifests: Mapping[str, Mapping[str, object]], choice: str) -> Iterator[str]:
+def trial_paths(manifests: Manifests, choice: str) -> list[str]:
     """The trials that a choice was made among, as "stage/id"."""
-    made_from = manifests.get(choice, {}).get("inputs", {})
-    for role, path in made_from.items() if isinstance(made_from, dict) else ():
-        if role.startswith("trial"):
-            yield path
+    inputs = inputs_of(manifests, choice).items()
+    return [path for role, path in inputs if role.startswith("trial")]
 
 
 def described(values: Mapping[str, Value]) -> str:

@@ -1,33 +1,18 @@
 """The comparisons in plain words: what was measured, which methods differ, and by how much."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from pipeline.reporting.analysis.findings import (
-    Difference,
-    Finding,
-    Interval,
-    MinimumDetectableDifference,
-)
+from pipeline.reporting.analysis.findings import Difference, Finding, MinimumDetectableDifference
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.texts import counted
 
 LISTED = 6  # methods that a sentence can name
 
 
-@dataclass(frozen=True)
-class Lead:
-    """The best method's lead over another, positive in the better direction."""
-
-    row: Row
-    value: float
-    interval: Interval
-    significant: bool
-
-
 def scope(results: Results) -> str:
     """How much was trained and measured, in one sentence."""
-    trained = [row for rows in results.methods.values() for row in rows]
+    trained = results.trained
     runs = [(row, runs) for (row, _), runs in results.runs.items() if row.kind == "method"]
     ids = {id for _, by_seed in runs for id in by_seed.values()}
     seeds = {seed for row, by_seed in runs if row == trained[0] for seed in by_seed}
@@ -47,11 +32,6 @@ def _items_of(task: str, count: int) -> str:
     return f"{count:,} held-out items" if task == "heldout" else f"{count:,} items of {task}"
 
 
-def counted(number: int, thing: str) -> str:
-    """A count with its noun in singular or plural."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
 def findings(
     results: Results,
     differences: Mapping[tuple[Pair, Measure], Sequence[Difference]],
@@ -60,16 +40,15 @@ def findings(
     """A finding for each ranked measure of each pair."""
     for pair in results.pairs:
         for measure in results.ranked_measures:
-            means = results.means_by_row(results.methods[pair], measure)
-            if not means:
+            if not (ranking := results.ranking(pair, measure)):
                 continue
-            best, *others = best_first(means, measure)
-            value, of_pair = measure.format(means[best].value), differences.get((pair, measure), ())
+            best, *others = ranking
+            value = measure.format(results.means[best, measure].value)
+            of_pair = differences.get((pair, measure), ())
             if not others:
                 text = f"Only {best.label} was trained: {value}."
             elif smallest := detectable.get((pair, measure)):
-                sentences = _compared(measure, best, others, value, of_pair, smallest)
-                text = " ".join(sentences)
+                text = " ".join(_compared(measure, ranking, value, of_pair, smallest))
             else:
                 why = "all are copies of one" if of_pair else "no two methods could be compared"
                 text = f"{best.label} has the best value, {value}; {why}."
@@ -78,17 +57,16 @@ def findings(
 
 def _compared(
     measure: Measure,
-    best: Row,
-    others: Sequence[Row],
+    ranking: Sequence[Row],
     value: str,
     differences: Sequence[Difference],
     smallest: MinimumDetectableDifference,
 ) -> Iterator[str]:
     """Sentences on a cell in which methods were compared."""
-    one_seed = smallest.seed_count == 1
-    scope = "Of these checkpoints (one training seed): " if one_seed else ""
+    best, *others = ranking
+    scope = "Of these checkpoints (one training seed): " if smallest.seed_count == 1 else ""
     yield f"{scope}{best.label} has the best mean, {value}."
-    yield from _leads_in_words(measure, _leads(best, others, differences), len(others))
+    yield from _leads_in_words(_leads(best, others, differences), len(others))
     different = sum(difference.significantly_different for difference in differences)
     yield (
         f"{different} of {counted(len(differences), 'pair')} of methods differ significantly; "
@@ -103,53 +81,48 @@ def _detectable_in_words(measure: Measure, smallest: MinimumDetectableDifference
     return f"a true difference of {size} would be detected in 4 of 5 such experiments"
 
 
-def _leads(best: Row, others: Sequence[Row], differences: Sequence[Difference]) -> list[Lead]:
-    """The best method's leads over the others that it was compared with."""
-    compared = {}
-    for difference in differences:
-        if best in (difference.first, difference.second):
-            rival = difference.second if difference.first == best else difference.first
-            compared[rival] = difference
-    return [_lead(row, best, compared[row]) for row in others if row in compared]
+def _leads(
+    best: Row, others: Sequence[Row], differences: Sequence[Difference]
+) -> dict[Row, Difference]:
+    """The best method's leads over those it was compared with: positive, and by the other row."""
+    leads = {}
+    for one in differences:
+        if best in (one.first, one.second):
+            rival = one.second if one.first == best else one.first
+            is_lead = (one.first == best) == one.measure.metric.higher_is_better
+            leads[rival] = one if is_lead else one.swapped()
+    return {row: leads[row] for row in others if row in leads}
 
 
-def _lead(row: Row, best: Row, difference: Difference) -> Lead:
-    value, interval = difference.value, difference.interval
-    if (difference.first == best) != difference.measure.metric.higher_is_better:
-        value, interval = -value, interval.negated()
-    return Lead(row, value, interval, difference.significantly_different)
-
-
-def _leads_in_words(measure: Measure, leads: Sequence[Lead], rivals: int) -> Iterator[str]:
+def _leads_in_words(leads: Mapping[Row, Difference], rivals: int) -> Iterator[str]:
     """The methods that the best is significantly ahead of, and those that it is not."""
-    significant = [lead for lead in leads if lead.significant]
-    others = [lead for lead in leads if not lead.significant]
+    significant = {row: lead for row, lead in leads.items() if lead.significantly_different}
+    others = {row: lead for row, lead in leads.items() if row not in significant}
     if len(significant) == rivals:
-        nearest = min(significant, key=lambda lead: lead.value)
-        yield f"It is ahead of every other method, of {_in_words(measure, nearest)}."
+        nearest = min(significant, key=lambda row: significant[row].value)
+        yield f"It is ahead of every other method, of {_listed({nearest: significant[nearest]})}."
         return
     if significant:
-        yield f"It is ahead of {_listed(measure, significant)}."
+        yield f"It is ahead of {_listed(significant)}."
     if len(others) == rivals:
-        yield f"None of its leads is significant: over {_listed(measure, others)}."
+        yield f"None of its leads is significant: over {_listed(others)}."
     elif others:
-        yield f"Not significant: its lead over {_listed(measure, others)}."
+        yield f"Not significant: its lead over {_listed(others)}."
 
 
-def _listed(measure: Measure, leads: Sequence[Lead]) -> str:
-    named = [_in_words(measure, lead) for lead in leads[:LISTED]]
+def _listed(leads: Mapping[Row, Difference]) -> str:
+    texts = []
+    for row, lead in list(leads.items())[:LISTED]:
+        value, low, high = map(
+            lead.measure.format, (lead.value, lead.interval.low, lead.interval.high)
+        )
+        texts.append(f"{row.label} by {value} ({low} to {high})")
     rest = [f"and {len(leads) - LISTED} more"] if len(leads) > LISTED else []
-    return ", ".join([*named, *rest])
-
-
-def _in_words(measure: Measure, lead: Lead) -> str:
-    low, high = measure.format(lead.interval.low), measure.format(lead.interval.high)
-    return f"{lead.row.label} by {measure.format(lead.value)} ({low} to {high})"
+    return ", ".join([*texts, *rest])
 
 
 def _of_teacher(results: Results, pair: Pair, measure: Measure) -> str:
-    teachers = [row for row in results.references[pair] if row.kind == "teacher"]
-    scored = list(results.means_by_row(teachers, measure).values())
+    scored = list(results.means_by_row(results.teachers(pair), measure).values())
     if not scored or measure.metric.relative_to_teacher:
         return ""
     return f" The teacher scores {measure.format(scored[0].value)}."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+from pipeline.reporting.analysis.scores import Pair, Row
 
 NAMED = 3  # methods that a verdict names
 
@@ -24,30 +24,25 @@ class Verdict:
         return f"{self.answer} {self.reason}"
 
 
-def verdicts(results: Results, comparisons: Comparisons) -> list[Verdict]:
+def verdicts(comparisons: Comparisons) -> list[Verdict]:
     """A verdict for each primary measure on which methods were compared."""
-    compared = {
-        measure: [pair for pair in results.pairs if (pair, measure) in comparisons.detectable]
-        for measure in results.primary_measures
-    }
+    pairs, detectable = comparisons.results.pairs, comparisons.detectable
     return [
-        _verdict(measure, pairs, results, comparisons)
-        for measure, pairs in compared.items()
-        if pairs
+        _verdict(measure, compared, comparisons)
+        for measure in comparisons.results.primary_measures
+        if (compared := [pair for pair in pairs if (pair, measure) in detectable])
     ]
 
 
-def _verdict(
-    measure: Measure, pairs: Sequence[Pair], results: Results, comparisons: Comparisons
-) -> Verdict:
+def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) -> Verdict:
     differences = [one for pair in pairs for one in comparisons.differences[pair, measure]]
     if not any(difference.significantly_different for difference in differences):
         return Verdict(measure, "No significant differences", f"({_power(measure, comparisons)}).")
     leaders = [
-        [row.label for row in not_worse_than_best(results, comparisons, pair, measure)]
-        for pair in pairs
+        [row.label for row in not_worse_than_best(comparisons, pair, measure)] for pair in pairs
     ]
-    wins = {label: sum(label in group for group in leaders) for label in results.labels}
+    labels = comparisons.results.labels
+    wins = {label: sum(label in group for group in leaders) for label in labels}
     best = [label for label, count in wins.items() if count == max(wins.values())]
     alone = sum(group == best[:1] for group in leaders) if len(best) == 1 else 0
     verb = "is" if len(best) == 1 else "are"
@@ -59,11 +54,9 @@ def _verdict(
     return Verdict(measure, _listed(best), f"{reason}.{margin}")
 
 
-def not_worse_than_best(
-    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure
-) -> list[Row]:
+def not_worse_than_best(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Row]:
     """The best row of a pair and all that are not significantly worse, best first."""
-    best, *others = best_first(results.means_by_row(results.methods[pair], measure), measure)
+    best, *others = comparisons.results.ranking(pair, measure)
     worse = {
         difference.second if difference.first == best else difference.first
         for difference in comparisons.differences.get((pair, measure), ())
@@ -88,9 +81,8 @@ def _of_pairs(count: int, pairs: int) -> str:
 
 def _runners_up(wins: dict[str, int]) -> str:
     most = max(wins.values(), default=0)
-    return f"{_listed([label for label, count in wins.items() if count == most])} in {most}" * bool(
-        most
-    )
+    named = _listed([label for label, count in wins.items() if count == most])
+    return f"{named} in {most}" if most else ""
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -102,19 +94,12 @@ def _listed(labels: Sequence[str]) -> str:
 def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Comparisons) -> str:
     """How far a method is from the baseline, over pairs."""
     baseline = comparisons.gap_baseline
-    differences = [
-        difference
-        for pair in pairs
-        for difference in comparisons.to_baseline(pair, measure)
-        if difference.first.label == label
-    ]
-    if not differences:
-        return ""
+    to_baseline = (one for pair in pairs for one in comparisons.to_baseline(pair, measure))
+    differences = [one for one in to_baseline if one.first.label == label]
     values = sorted((difference.value for difference in differences), key=abs)
-    ends = dict.fromkeys(measure.format(abs(value)) for value in (values[0], values[-1]))
-    same_sign = len({value > 0 for value in values}) == 1
-    if not same_sign:
+    if len({value > 0 for value in values}) != 1:
         return ""
+    ends = dict.fromkeys(measure.format(abs(value)) for value in (values[0], values[-1]))
     side = "above" if values[0] > 0 else "below"
     surely = sum(difference.significantly_different for difference in differences)
     where = f" in {_of_pairs(surely, len(pairs))}" if len(pairs) > 1 else ""
@@ -125,11 +110,8 @@ def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Co
 
 def _power(measure: Measure, comparisons: Comparisons) -> str:
     """The difference that the least certain pair would have detected."""
-    smallest = max(
-        detectable.after_holm
-        for (_, other), detectable in comparisons.detectable.items()
-        if other == measure
-    )
+    detectable = comparisons.detectable.items()
+    smallest = max(least.after_holm for (_, other), least in detectable if other == measure)
     if smallest > measure.metric.largest_difference:
         return "80 % power for no difference that its scale allows"
     return f"80 % power for differences of {measure.metric.with_unit(measure.format(smallest))}"

@@ -6,15 +6,17 @@ that over these trainings each job is paid once. The trials of a search are such
 students that are trained at what was chosen. No training pays for evaluations.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.load import CELL, ReportInputs
-from pipeline.reporting.analysis.scores import Results, Row
+from pipeline.reporting.analysis.provenance import Manifests, inputs_of
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.searches import choice_path, trial_paths
 
 STAGES = ("teachers/", "starts/", "texts/", "caches/", "students/")  # those that run models
@@ -46,7 +48,6 @@ class CostData:
 
     inputs: ReportInputs
     results: Results
-    sizes: Mapping[str, int]
     trainings: pd.DataFrame  # teacher, student, method, seed and path, a row for each training
     paths: Mapping[tuple[str, ...], Mapping[int, str]]  # the same by cell, then by seed
     jobs: pd.DataFrame  # costs of each job by path, and how many trainings it was run for
@@ -54,32 +55,38 @@ class CostData:
     validations: Mapping[str, Mapping[str, np.ndarray]]  # by path, where NLL was measured
     trials: frozenset[str] = frozenset()  # paths of what was trained only for a choice
 
+    def title(self, teacher: str, student: str, scale: str) -> str:
+        """The title of a comparison of the methods of a pair on one scale of cost."""
+        return f"{self.results.title(Pair(teacher, student))}: {scale}"
+
     def trained(self, row: Row) -> Mapping[int, str]:
         """The trainings of a row of the main table, by seed."""
-        return self.paths[row.teacher, row.student, row.method]
+        return self.paths[row.cell]
 
 
-def collect_costs(inputs: ReportInputs, results: Results, sizes: Mapping[str, int]) -> CostData:
+def collect_costs(inputs: ReportInputs, results: Results) -> CostData:
     """Costs and validation curves of every training that the grid compares."""
     trainings = trainings_of(inputs.grid)
     paths = list(dict.fromkeys(trainings["path"]))
-    used = _used_jobs(inputs.manifests, paths)
+    used = _pairs(paths, _used_jobs(inputs.manifests))
     jobs = job_costs(inputs, sorted({*used["job"], *paths}))
     jobs["trainings"] = used["job"].value_counts().reindex(jobs.index, fill_value=0)
+    paths_by_seed: dict[tuple[str, ...], dict[int, str]] = {}
+    for *cell, seed, path in trainings.itertuples(index=False, name=None):
+        paths_by_seed.setdefault(tuple(cell), {})[seed] = path
     costs = {
         OWN: jobs.loc[paths, list(QUANTITIES)],
         IN_FULL: _total(used, jobs).reindex(paths),
         AMORTISED: _total(used, _shares(jobs)).reindex(paths),
     }
-    trials = _trials(inputs.manifests, paths)
+    trials = _pairs(paths, lambda path: _trials(inputs.manifests, path))
     if len(trials):
         costs[TUNING] = _total(trials, jobs).reindex(paths)
     return CostData(
         inputs,
         results,
-        sizes,
         trainings,
-        _paths(trainings),
+        paths_by_seed,
         jobs,
         pd.concat(costs, names=["account", "path"]),
         {path: _validations(inputs, path) for path in paths},
@@ -95,13 +102,6 @@ def trainings_of(grid: pd.DataFrame) -> pd.DataFrame:
     methods = grid.query("kind == 'method'").sort_values("seed", kind="stable")
     trainings = methods.assign(path="students/" + methods["student_id"])
     return trainings.drop_duplicates([*CELL, "path"]).filter(items=[*CELL, "seed", "path"])
-
-
-def _paths(trainings: pd.DataFrame) -> dict[tuple[str, ...], dict[int, str]]:
-    paths: dict[tuple[str, ...], dict[int, str]] = {}
-    for *cell, seed, path in trainings.itertuples(index=False, name=None):
-        paths.setdefault(tuple(cell), {})[seed] = path
-    return paths
 
 
 def job_costs(inputs: ReportInputs, paths: Iterable[str]) -> pd.DataFrame:
@@ -130,50 +130,34 @@ def _total(used: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     return sums.assign(**{MEMORY: by_training[MEMORY].max()})
 
 
-def _used_jobs(
-    manifests: Mapping[str, Mapping[str, object]], trainings: Iterable[str]
-) -> pd.DataFrame:
-    """A row for each training and each job it uses; none for trainings with a lost manifest."""
-    upstream: dict[str, frozenset[str] | None] = {}
-    pairs = [
-        (training, job)
-        for training in trainings
-        for job in sorted(_upstream(training, manifests, upstream) or ())
-    ]
+def _pairs(trainings: Iterable[str], jobs_of: Callable[[str], Iterable[str]]) -> pd.DataFrame:
+    """A row for each training and each of its jobs."""
+    pairs = [(training, job) for training in trainings for job in jobs_of(training)]
     return pd.DataFrame(pairs, columns=["training", "job"])
 
 
-def _trials(
-    manifests: Mapping[str, Mapping[str, object]], trainings: Iterable[str]
-) -> pd.DataFrame:
-    """A row for each training and each trial that its settings were chosen from."""
-    pairs = [
-        (training, trial)
-        for training in trainings
-        for trial in trial_paths(manifests, choice_path(manifests, training))
-    ]
-    return pd.DataFrame(pairs, columns=["training", "job"])
+def _trials(manifests: Manifests, training: str) -> list[str]:
+    """The trials that a training's settings were chosen from."""
+    return trial_paths(manifests, choice_path(manifests, training))
 
 
-def _upstream(
-    job: str,
-    manifests: Mapping[str, Mapping[str, object]],
-    upstream: dict[str, frozenset[str] | None],
-) -> frozenset[str] | None:
-    """A job and all jobs before it; None where the manifest of one is lost."""
-    if job not in upstream:
-        before: list[frozenset[str] | None] = []
-        inputs = manifests[job].get("inputs", {})
-        for role, path in inputs.items() if isinstance(inputs, dict) else ():
-            if path.startswith((*STAGES, *PASSED_ON)):
-                before.append(_upstream(path, manifests, upstream))
-            elif provenance.is_lost(role, path, manifests):
-                before.append(None)
-        known = [jobs for jobs in before if jobs is not None]
-        complete = len(known) == len(before)
+def _used_jobs(manifests: Manifests) -> Callable[[str], Iterable[str]]:
+    """Finds the jobs that a training uses, itself among them; none where a manifest is lost."""
+
+    @cache
+    def upstream(job: str) -> frozenset[str] | None:
         itself = frozenset({job} if job.startswith(STAGES) else ())
-        upstream[job] = itself.union(*known) if complete else None
-    return upstream[job]
+        before = [itself]
+        for role, path in inputs_of(manifests, job).items():
+            if path.startswith((*STAGES, *PASSED_ON)):
+                if (jobs := upstream(path)) is None:
+                    return None
+                before.append(jobs)
+            elif provenance.is_lost(role, path, manifests):
+                return None
+        return frozenset().union(*before)
+
+    return lambda training: sorted(upstream(training) or ())
 
 
 def _validations(inputs: ReportInputs, path: str) -> dict[str, np.ndarray]:

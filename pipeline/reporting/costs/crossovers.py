@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.reporting.analysis.scores import Row
+from pipeline.reporting.analysis.texts import nats
 from pipeline.reporting.costs.attribution import CostData
 from pipeline.reporting.costs.quality_vs_cost import (
     CONFIDENCE,
     FLOPS,
+    NAMES,
     SECONDS,
     CostComparison,
     cost_comparisons,
@@ -19,13 +21,14 @@ from pipeline.reporting.costs.quality_vs_cost import (
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
-    Group,
+    Column,
     Heading,
     Table,
-    method_cell,
+    method_column,
     number_cell,
+    number_column,
+    table,
 )
-from pipeline.reporting.render.units import nats, pair_title
 
 SHOWN = 10  # crossovers of a comparison, those with the clearest leads
 BUDGETS = 256  # at which all methods are compared, at most
@@ -36,16 +39,6 @@ CAPTION = (
     f"number of pairs) finds no significant difference; {MISSING}: it has no measured end, always "
     f"so with one seed. At most {SHOWN} of a group, those with the clearest lead on both sides. "
     "Intermediate points are not runs tuned for that budget."
-)
-HEADINGS = (
-    Heading("Leads first", numeric=False),
-    Heading("Leads later", numeric=False),
-    Heading("From", "budget"),
-    Heading("Interval", "lower end"),
-    Heading("Interval", "upper end"),
-    Heading("Seeds", "that agree, of all", numeric=False),
-    Heading("Lead before", "nats/token, at most"),
-    Heading("Lead at the end", "nats/token"),
 )
 
 
@@ -71,26 +64,36 @@ class Crossover:
     point: CrossoverPoint
 
 
+Crossing = tuple[CostComparison, Crossover]
+COLUMNS: tuple[Column[Crossing], ...] = (
+    method_column(lambda one: one[1].first, "Leads first"),
+    method_column(lambda one: one[1].later, "Leads later"),
+    Column(Heading("From", "budget"), lambda one: _budget(one, one[1].point.budget)),
+    Column(Heading("Interval", "lower end"), lambda one: _budget(one, one[1].point.low)),
+    Column(Heading("Interval", "upper end"), lambda one: _budget(one, one[1].point.high)),
+    Column(Heading("Seeds", "that agree, of all", numeric=False), lambda one: _seeds(one[1].point)),
+    number_column("Lead before", lambda one: one[1].lead_before, nats, "nats/token, at most"),
+    number_column("Lead at the end", lambda one: one[1].lead_after, nats, "nats/token"),
+)
+
+
+def _budget(crossing: Crossing, budget: float) -> Cell:
+    return number_cell(budget, crossing[0].unit.text)
+
+
+def _seeds(point: CrossoverPoint) -> Cell:
+    return Cell(f"{point.agreeing_seeds} of {point.seeds}", point.agreeing_seeds)
+
+
 def crossover_table(data: CostData) -> Table | None:
     """The clearest crossovers of each comparison; None where no order ever changes."""
-    comparisons = [
-        comparison for unit in (SECONDS, FLOPS) for comparison in cost_comparisons(data, unit)
-    ]
-    clearest = [(one, crossing) for one in comparisons if (crossing := crossovers(one))]
-    if not clearest:
-        return None
-    groups = (
-        Group(
-            f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
-            (comparison.pair.teacher, comparison.pair.student, comparison.title),
-            (),
-            tuple(_cells(comparison, crossover) for crossover in crossing),
-        )
-        for comparison, crossing in clearest
-    )
-    names = ("Teacher", "Student", "Accounting")
-    records = (_record(one, each) for one, crossing in clearest for each in crossing)
-    return Table("crossovers", CAPTION, names, HEADINGS, tuple(groups), pd.DataFrame(records))
+    items = {
+        comparison.names: [(comparison, crossover) for crossover in crossovers(comparison)]
+        for unit in (SECONDS, FLOPS)
+        for comparison in cost_comparisons(data, unit)
+    }
+    records = pd.DataFrame(_record(*one) for crossing in items.values() for one in crossing)
+    return table("crossovers", CAPTION, COLUMNS, items, NAMES, records, data.title)
 
 
 def _record(comparison: CostComparison, crossover: Crossover) -> dict[str, object]:
@@ -175,17 +178,4 @@ def crossover_point(budgets: np.ndarray, differences: np.ndarray) -> CrossoverPo
         float(after[0]) if len(after) else np.nan,
         int(agreeing.sum()),
         len(differences),
-    )
-
-
-def _cells(comparison: CostComparison, crossover: Crossover) -> tuple[Cell, ...]:
-    point, text = crossover.point, comparison.unit.text
-    agreeing = f"{point.agreeing_seeds} of {point.seeds}"
-    return (
-        method_cell(crossover.first),
-        method_cell(crossover.later),
-        *(number_cell(end, text) for end in (point.budget, point.low, point.high)),
-        Cell(agreeing, point.agreeing_seeds),
-        number_cell(crossover.lead_before, nats),
-        number_cell(crossover.lead_after, nats),
     )

@@ -1,15 +1,17 @@
 """Which method leads at equal steps, at equal time and at equal FLOPs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pipeline.reporting.analysis.scores import Row
+from pipeline.reporting.analysis.texts import nats
 from pipeline.reporting.costs.attribution import CostData
 from pipeline.reporting.costs.quality_vs_cost import (
+    NAMES,
     STEPS,
     CostComparison,
     Unit,
@@ -25,9 +27,10 @@ from pipeline.reporting.render.table import (
     method_cell,
     number_cell,
 )
-from pipeline.reporting.render.units import nats, pair_title
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
+LEAD = "lead (nats/token)"
+UNKNOWN: dict[str, float] = dict.fromkeys(("lead", "lead_low", "lead_high"), math.nan)
 FINISHED = ("Cheapest", "25 %", "50 %", "75 %", "All")
 CAPTION = (
     "Held-out NLL in nats/token, mean ± standard deviation over training seeds, interpolated "
@@ -60,17 +63,7 @@ class BudgetPoint:
     lead_high: float
 
 
-@dataclass(frozen=True)
-class Lead:
-    """The lead of the best method at a budget, and its interval; NaN: unknown."""
-
-    value: float
-    low: float
-    high: float
-
-
-UNKNOWN = Lead(math.nan, math.nan, math.nan)
-Points = Mapping[Row, Sequence[BudgetPoint]]  # of each method at all budgets
+Points = dict[Row, list[BudgetPoint]]  # of each method at all budgets
 
 
 def equal_steps_table(data: CostData) -> Table | None:
@@ -108,30 +101,25 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    compared = [
-        (comparison, _points(comparison, whens, budgets)) for comparison, budgets in comparisons
-    ]
-    return Table(
-        name=name,
-        caption=caption,
-        group_headings=("Teacher", "Student", "Accounting"),
-        headings=(Heading("Method", numeric=False), *headings),
-        groups=tuple(_group(comparison, points, data) for comparison, points in compared),
-        data=pd.DataFrame(
-            point for _, by_row in compared for points in by_row.values() for point in points
-        ),
+    points = [_points(comparison, whens, budgets) for comparison, budgets in comparisons]
+    groups = (
+        _group(comparison, of_comparison, data.title(*comparison.names))
+        for (comparison, _), of_comparison in zip(comparisons, points, strict=True)
     )
+    every = (point for by_row in points for of_row in by_row.values() for point in of_row)
+    headings = (Heading("Method", numeric=False), *headings)
+    return Table(name, caption, NAMES, headings, tuple(groups), pd.DataFrame(every))
 
 
 def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarray) -> Points:
     nll = {row: comparison.at(row, budgets) for row in comparison.curves}
-    points: dict[Row, list[BudgetPoint]] = {row: [] for row in nll}
+    points: Points = {row: [] for row in nll}
     for index, (when, budget) in enumerate(zip(whens, budgets.tolist(), strict=True)):
         means = {row: float(seeds[:, index].mean()) for row, seeds in nll.items()}
         ranking = sorted((row for row in means if not np.isnan(means[row])), key=means.__getitem__)
         lead = _lead(comparison, ranking, budget)
         for row, seeds in nll.items():
-            best = row in ranking[:1]
+            is_lowest = row in ranking[:1]
             point = BudgetPoint(
                 teacher=comparison.pair.teacher,
                 student=comparison.pair.student,
@@ -145,16 +133,14 @@ def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarra
                 value=means[row],
                 sd=float(seeds[:, index].std(ddof=1)) if len(seeds) > 1 else math.nan,
                 n_seeds=len(seeds),
-                is_lowest=best,
-                lead=lead.value if best else math.nan,
-                lead_low=lead.low if best else math.nan,
-                lead_high=lead.high if best else math.nan,
+                is_lowest=is_lowest,
+                **(lead if is_lowest else UNKNOWN),
             )
             points[row].append(point)
     return points
 
 
-def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> Lead:
+def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> dict[str, float]:
     """The lead of the best over the runner-up with its interval, as far as they are known."""
     if len(ranking) < 2:
         return UNKNOWN
@@ -163,36 +149,23 @@ def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> 
         return UNKNOWN
     lead, half_width = float(differences.mean()), float(margin(differences)[0])
     if np.isinf(half_width):
-        return Lead(lead, math.nan, math.nan)
-    return Lead(lead, lead - half_width, lead + half_width)
+        return UNKNOWN | {"lead": lead}
+    return {"lead": lead, "lead_low": lead - half_width, "lead_high": lead + half_width}
 
 
-def _group(comparison: CostComparison, points: Points, data: CostData) -> Group:
+def _group(comparison: CostComparison, points: Points, title: str) -> Group:
+    """The NLL of each method at each budget, under the budgets and the methods that lead there."""
     unit = comparison.unit
-    at_budgets = list(zip(*points.values(), strict=True))
-    best = [
-        next((point for point in at_budget if point.is_lowest), None) for at_budget in at_budgets
-    ]
-    leads = (
-        number_cell(point.lead, nats, point.lead_high - point.lead) if point else Cell(MISSING)
-        for point in best
+    budgets, leaders, leads = [Cell(f"budget ({unit.title})")], [Cell("lowest NLL")], [Cell(LEAD)]
+    for first, *others in zip(*points.values(), strict=True):
+        budgets.append(number_cell(first.budget, unit.text))
+        best = next((point for point in (first, *others) if point.is_lowest), None)
+        leaders.append(Cell(best.label if best else MISSING))
+        spread = best.lead_high - best.lead if best else None
+        leads.append(number_cell(best.lead if best else None, nats, spread))
+    rows = (
+        (method_cell(row), *(number_cell(point.value, nats, point.sd) for point in of_row))
+        for row, of_row in points.items()
     )
-    return Group(
-        f"{pair_title(comparison.pair, data.sizes)}: {comparison.title}",
-        (comparison.pair.teacher, comparison.pair.student, comparison.title),
-        (
-            (
-                Cell(f"budget ({unit.title})"),
-                *(number_cell(first.budget, unit.text) for first, *_ in at_budgets),
-            ),
-            (Cell("lowest NLL"), *(Cell(point.label if point else MISSING) for point in best)),
-            (Cell("lead (nats/token)"), *leads),
-        ),
-        tuple(
-            (
-                method_cell(row),
-                *(number_cell(point.value, nats, point.sd) for point in of_row),
-            )
-            for row, of_row in points.items()
-        ),
-    )
+    references = (tuple(budgets), tuple(leaders), tuple(leads))
+    return Group(title, comparison.names, references, tuple(rows))

@@ -8,9 +8,10 @@ import numpy as np
 from scipy import stats
 
 from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.texts import duration, operations
 from pipeline.reporting.costs.attribution import ACCOUNTS, OWN, CostData
-from pipeline.reporting.render.units import duration, operations
 
+NAMES = ("Teacher", "Student", "Accounting")  # headings of a comparison
 CONFIDENCE = 0.95  # of intervals over seeds
 
 
@@ -58,6 +59,11 @@ class CostComparison:
         """The unit of the budget, and its accounting."""
         return STEPS.title if self.unit is STEPS else f"{self.unit.title}, {self.account}"
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What distinguishes it from other comparisons: values of NAMES."""
+        return (self.pair.teacher, self.pair.student, self.title)
+
     def at(self, row: Row, budgets: np.ndarray) -> np.ndarray:
         """NLL of a method's seeds at some budgets: [seeds, budgets]."""
         return np.stack([curve.at(budgets) for curve in self.curves[row].values()])
@@ -80,12 +86,8 @@ class CostComparison:
 
     def final_costs(self) -> np.ndarray:
         """The cost of each method's training by its last measurement, the mean over seeds."""
-        return np.array(
-            [
-                np.mean([curve.costs[-1] for curve in curves.values()])
-                for curves in self.curves.values()
-            ]
-        )
+        last = ([curve.costs[-1] for curve in seeds.values()] for seeds in self.curves.values())
+        return np.array([np.mean(costs) for costs in last])
 
 
 def cost_comparisons(data: CostData, unit: Unit) -> Iterator[CostComparison]:

@@ -1,8 +1,9 @@
 """Tables of cost: of each method under each accounting, and of the jobs that methods share."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from pipeline.reporting.analysis.load import CELL
 from pipeline.reporting.analysis.scores import Row
 from pipeline.reporting.analysis.searches import choice_path, trial_paths
+from pipeline.reporting.analysis.texts import amount, duration, operations
 from pipeline.reporting.costs.attribution import (
     ACCOUNTS,
     IN_FULL,
@@ -26,14 +28,15 @@ from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
-    Group,
+    Column,
     Heading,
     Table,
-    method_cell,
+    method_column,
     number_cell,
+    number_column,
     pair_table,
+    table,
 )
-from pipeline.reporting.render.units import amount, duration, operations
 from pipeline.runtime.costs import Cost
 
 ACCOUNTING = (
@@ -76,6 +79,8 @@ class CostColumn:
         return number_cell(None if value is None else value / self.scale, self.text)
 
 
+# mean, standard deviation and number of trainings, by cell, account and quantity
+Costs = Mapping[tuple[str, ...], Mapping[str, float]]
 TIME = CostColumn("Time", "seconds", "s", duration)
 DEVICE_TIME = CostColumn("Core or GPU time", "device_seconds", "s", duration, (OWN,))
 FLOPS = CostColumn("FLOPs", "flops", "", operations)
@@ -113,27 +118,44 @@ def token_table(data: CostData) -> Table:
 
 def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: CostData) -> Table:
     shown = [(column, account) for column in columns for account in _accounts(column, data)]
-    rows = [row for of_pair in data.results.methods.values() for row in of_pair]
     costs = _costs_by_method(data)
-    records = {row: list(_records(row, shown, costs)) for row in rows}
-
-    def cells(row: Row) -> Iterator[Cell]:
-        yield method_cell(row)
-        yield number_cell(len(data.trained(row)), str)
-        for (column, account), record in zip(shown, records[row], strict=True):
-            spread = record["sd"] if (column, account) == (TIME, OWN) else None
-            yield number_cell(record["value"], column.text, spread)
-
-    headings = [
-        Heading(column.title, ", ".join(filter(None, (account, column.unit))))
+    table_columns: tuple[Column[Row], ...] = (
+        method_column(lambda row: row),
+        number_column("Runs", lambda row: len(data.trained(row))),
+        *(
+            Column(
+                Heading(column.title, ", ".join(filter(None, (account, column.unit)))),
+                partial(_cell, costs, column, account),
+            )
+            for column, account in shown
+        ),
+    )
+    frame = pd.DataFrame(
+        {
+            **row.columns,
+            "account": account,
+            **column.columns,
+            **_scaled(costs, column, account, row),
+        }
+        for row in data.results.trained
         for column, account in shown
-    ]
-    by_pair = {pair: map(cells, of_pair) for pair, of_pair in data.results.methods.items()}
-    headings = (Heading("Method", numeric=False), Heading("Runs"), *headings)
-    frame = pd.DataFrame(record for of_row in records.values() for record in of_row)
-    table = pair_table(name, caption, headings, by_pair, data.sizes, frame)
-    assert table is not None  # a grid has methods
-    return table
+    )
+    results = data.results
+    cost_table = pair_table(name, caption, table_columns, results.methods, results, frame)
+    assert cost_table is not None  # a grid has methods
+    return cost_table
+
+
+def _cell(costs: Costs, column: CostColumn, account: str, row: Row) -> Cell:
+    cost = _scaled(costs, column, account, row)
+    is_spread = (column, account) == (TIME, OWN)
+    return number_cell(cost["value"], column.text, cost["sd"] if is_spread else None)
+
+
+def _scaled(costs: Costs, column: CostColumn, account: str, row: Row) -> dict[str, float]:
+    cost = costs[*row.cell, account, column.quantity]
+    value, sd = cost["value"] / column.scale, cost["sd"] / column.scale
+    return {"value": value, "sd": sd, "n_seeds": int(cost["n_seeds"])}
 
 
 def _accounts(column: CostColumn, data: CostData) -> tuple[str, ...]:
@@ -142,65 +164,12 @@ def _accounts(column: CostColumn, data: CostData) -> tuple[str, ...]:
     return (*column.accounts, TUNING) if data.trials and is_in_all else column.accounts
 
 
-def _costs_by_method(data: CostData) -> pd.DataFrame:
-    """Mean, standard deviation and number of trainings, by cell, account and quantity."""
+def _costs_by_method(data: CostData) -> Costs:
     every = data.costs.reset_index().merge(data.trainings, on="path")
     every = every.melt([*CELL, "account"], list(QUANTITIES), "quantity")
     grouped = every.groupby([*CELL, "account", "quantity"], sort=False)["value"]
     means = pd.DataFrame(grouped.agg(sd="std", n_seeds="size"))
-    return means.assign(value=grouped.mean(skipna=False))
-
-
-def _records(
-    row: Row, shown: Sequence[tuple[CostColumn, str]], costs: pd.DataFrame
-) -> Iterator[dict[str, Any]]:
-    cell = {"teacher": row.teacher, "student": row.student, "method": row.method}
-    for column, account in shown:
-        found = costs.loc[(*cell.values(), account, column.quantity)]
-        yield {
-            **cell,
-            "label": row.label,
-            "account": account,
-            **column.columns,
-            "value": found["value"] / column.scale,
-            "sd": found["sd"] / column.scale,
-            "n_seeds": int(found["n_seeds"]),
-        }
-
-
-def shared_cost_table(data: CostData) -> Table:
-    """A row for each job that trainings share, for the evaluations, and for the whole grid."""
-    trained = set(data.trainings["path"])
-    shared = data.jobs[~data.jobs.index.isin(trained | data.trials)]
-    evaluations = _evaluation_costs(data)
-    everything = total(pd.concat([data.jobs, *evaluations.values()]))
-    groups = (
-        ("Run for trainings", [_job_row(path, data) for path in sorted(shared.index, key=_order)]),
-        ("Trials of searches", list(_search_rows(data))),
-        ("Evaluations", [SharedRow(name, total(jobs)) for name, jobs in evaluations.items()]),
-        ("The grid", [SharedRow("all jobs, each once", everything)]),
-    )
-    return Table(
-        name="cost_shared",
-        caption=SHARED,
-        group_headings=("Stage",),
-        headings=(
-            Heading("Job", numeric=False),
-            Heading("Used by", "trainings"),
-            *(Heading(column.title, column.unit) for column in OF_JOB),
-        ),
-        groups=tuple(
-            Group(title, (title,), (), tuple(map(_shared_cells, rows)))
-            for title, rows in groups
-            if rows
-        ),
-        data=pd.DataFrame(
-            record
-            for title, rows in groups
-            for row in rows
-            for record in _shared_records(title, row)
-        ),
-    )
+    return means.assign(value=grouped.mean(skipna=False)).to_dict("index")
 
 
 @dataclass(frozen=True)
@@ -211,15 +180,56 @@ class SharedRow:
     costs: Mapping[str, float]  # by the quantities of OF_JOB
     trainings: int = 0
 
+    def scaled(self, column: CostColumn) -> float:
+        """A cost in the unit of its column; NaN where it is not known."""
+        return self.costs.get(column.quantity, np.nan) / column.scale
+
+
+def shared_cost_table(data: CostData) -> Table | None:
+    """A row for each job that trainings share, for the evaluations, and for the whole grid."""
+    shared = data.jobs.index.difference([*data.trainings["path"], *data.trials])
+    evaluations = _evaluation_costs(data)
+    everything = total(pd.concat([data.jobs, *evaluations.values()]))
+    groups = {
+        ("Run for trainings",): [_job_row(path, data) for path in sorted(shared, key=_order)],
+        ("Trials of searches",): list(_search_rows(data)),
+        ("Evaluations",): [SharedRow(name, total(jobs)) for name, jobs in evaluations.items()],
+        ("The grid",): [SharedRow("all jobs, each once", everything)],
+    }
+    columns: tuple[Column[SharedRow], ...] = (
+        Column(Heading("Job", numeric=False), _name_cell),
+        number_column("Used by", lambda row: row.trainings or None, str, "trainings"),
+        *(
+            number_column(one.title, partial(SharedRow.scaled, column=one), one.text, one.unit)
+            for one in OF_JOB
+        ),
+    )
+    frame = pd.DataFrame(
+        {
+            "stage": title,
+            "job": row.name,
+            **column.columns,
+            "value": row.scaled(column),
+            "trainings": row.trainings,
+        }
+        for (title,), rows in groups.items()
+        for row in rows
+        for column in OF_JOB
+    )
+    return table("cost_shared", SHARED, columns, groups, ("Stage",), frame)
+
+
+def _name_cell(row: SharedRow) -> Cell:
+    link = anchors.of_job(row.name) if row.name.startswith(STAGES) else ""
+    return Cell(row.name, row.name, link=link)
+
 
 def _search_rows(data: CostData) -> Iterator[SharedRow]:
     """The trials of each search together."""
-    students: dict[str, int] = {}
-    for path in dict.fromkeys(data.trainings["path"]):
-        if choice := choice_path(data.inputs.manifests, path):
-            students[choice] = students.get(choice, 0) + 1
-    for choice, count in students.items():
-        paths = list(trial_paths(data.inputs.manifests, choice))
+    manifests = data.inputs.manifests
+    choices = (choice_path(manifests, path) for path in dict.fromkeys(data.trainings["path"]))
+    for choice, count in Counter(filter(None, choices)).items():
+        paths = trial_paths(manifests, choice)
         name = f"{len(paths)} trials of {choice.partition('/')[2]}"
         yield SharedRow(name, total(data.jobs.reindex(paths)), count)
 
@@ -243,28 +253,7 @@ def _evaluation_costs(data: CostData) -> Mapping[str, pd.DataFrame]:
 
 
 def _job_row(path: str, data: CostData) -> SharedRow:
-    job = {str(name): float(value) for name, value in data.jobs.loc[path].items()}
+    job = data.jobs.loc[path].to_dict()
     size = data.inputs.manifests[path].get("bytes")
     on_disk = float(size) if isinstance(size, int) else np.nan
     return SharedRow(path, {**job, ON_DISK.quantity: on_disk}, int(job["trainings"]))
-
-
-def _shared_cells(row: SharedRow) -> tuple[Cell, ...]:
-    link = anchors.of_job(row.name) if row.name.startswith(STAGES) else ""
-    costs = ((column, row.costs.get(column.quantity, np.nan)) for column in OF_JOB)
-    return (
-        Cell(row.name, row.name, link=link),
-        number_cell(row.trainings or None, str),
-        *(number_cell(cost / column.scale, column.text) for column, cost in costs),
-    )
-
-
-def _shared_records(title: str, row: SharedRow) -> Iterator[dict[str, object]]:
-    for column in OF_JOB:
-        yield {
-            "stage": title,
-            "job": row.name,
-            **column.columns,
-            "value": row.costs.get(column.quantity, np.nan) / column.scale,
-            "trainings": row.trainings,
-        }

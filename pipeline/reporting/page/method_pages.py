@@ -7,23 +7,21 @@ from typing import Any
 import pandas as pd
 
 from pipeline.methods import components
-from pipeline.methods.method import EVIDENCE, Method
-from pipeline.reporting.analysis import origin
+from pipeline.methods.method import Method
+from pipeline.reporting.analysis import origin, provenance
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.page.charts import Chart, method_charts
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.plots.training import NLL, curve_of
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import Cell, Group, Heading, Table
-from pipeline.reporting.render.units import pair_title
 from pipeline.reporting.sections.score_tables import score_cells, seeds_sentence
 from pipeline.settings.report import ReportSettings
 
 MOST_LINES = 12  # that a small figure can hold and still be read
-
-
+EXTRAS = ("update", "features", "gold_weight", "plain_text_weight", "draws", "relabelling_stages")
 KINDS: Mapping[components.Kind, str] = {
     "losses": "Loss",
     "data_policies": "Data policy",
@@ -54,36 +52,22 @@ class MethodPage:
     scores: Table
     curves: list[Chart]
 
-    @property
-    def address(self) -> str:
-        """The page's own address."""
-        return anchors.of_method(self.name)
-
-    @property
-    def evidence(self) -> str:
-        """What of its source was read."""
-        return EVIDENCE[self.method.evidence]
-
 
 def method_pages(
-    settings: ReportSettings,
-    inputs: ReportInputs,
-    results: Results,
-    comparisons: Comparisons,
-    sizes: Mapping[str, int],
+    settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons
 ) -> list[MethodPage]:
     """A page for each method of the grid."""
+    results = comparisons.results
     configured = settings.config.get("methods")
     chosen = configured if isinstance(configured, dict) else {}
     pages = []
     for name, method in settings.methods.items():
-        if rows := _rows(results, name):
-            label = next(iter(rows)).label
+        if rows := [row for row in results.trained if row.method == name]:
+            label = rows[0].label
             about = details(method, chosen.get(name) or {})
-            table = _table(results, comparisons, rows, sizes)
-            colour = styles_of(results)[label].colour
-            curves = _curves(inputs, rows, sizes, colour)
+            curves = _curves(inputs, results, rows[:MOST_LINES], styles_of(results)[label].colour)
             parts = _parts(method, _checkout(inputs, name))
+            table = _table(comparisons, rows)
             pages.append(MethodPage(name, label, method, parts, about, table, curves))
     return pages
 
@@ -108,45 +92,28 @@ def _parts(method: Method, checkout: Mapping[str, Any]) -> tuple[Part, ...]:
 
 def details(method: Method, chosen: Mapping[str, object]) -> str:
     """A method's hyperparameters: its own, and those that the configuration sets."""
-    shown = {key: value for key, value in chosen.items() if value not in (None, {})}
-    settings = {**method.defaults, **shown}
-    for key in (
-        "update",
-        "features",
-        "gold_weight",
-        "plain_text_weight",
-        "draws",
-        "relabelling_stages",
-    ):
+    settings = {
+        **method.defaults,
+        **{key: value for key, value in chosen.items() if value is not None},
+    }
+    for key in EXTRAS:
         if value := getattr(method, key):
             settings[key] = value
+    shown = {key: value for key, value in settings.items() if key not in ("teacher", "text")}
     return ", ".join(
-        f"{key} = {value}" for key, value in settings.items() if key not in ("teacher", "text")
+        f"{key} = {value}"
+        for key, value in provenance.flat(shown).items()
+        if value not in (None, {})
     )
 
 
-def _rows(results: Results, method: str) -> dict[Row, Pair]:
-    return {
-        row: pair for pair in results.pairs for row in results.methods[pair] if row.method == method
-    }
-
-
-def _table(
-    results: Results,
-    comparisons: Comparisons,
-    rows: Mapping[Row, Pair],
-    sizes: Mapping[str, int],
-) -> Table:
+def _table(comparisons: Comparisons, rows: list[Row]) -> Table:
     """The method's means, a row for each teacher and student."""
-    measures = [
-        measure for measure in results.measures if results.means_by_row(tuple(rows), measure)
-    ]
-    titles = {row: pair_title(pair, sizes) for row, pair in rows.items()}
+    results = comparisons.results
+    measures = [one for one in results.measures if results.means_by_row(rows, one)]
+    titles = {row: results.title(row.pair) for row in rows}
     cells = tuple(
-        (
-            Cell(title, title, link=anchors.of_cell(row)),
-            *score_cells(results, comparisons, row, measures),
-        )
+        (Cell(title, title, link=anchors.of_cell(row)), *score_cells(comparisons, row, measures))
         for row, title in titles.items()
     )
     first = Heading("Teacher and student", numeric=False)
@@ -160,9 +127,6 @@ def _table(
     )
 
 
-def _curves(
-    inputs: ReportInputs, rows: Mapping[Row, Pair], sizes: Mapping[str, int], colour: str
-) -> list[Chart]:
-    shown = list(rows.items())[:MOST_LINES]
-    curves = {pair_title(pair, sizes): curve_of(inputs, row, NLL) for row, pair in shown}
+def _curves(inputs: ReportInputs, results: Results, rows: list[Row], colour: str) -> list[Chart]:
+    curves = {results.title(row.pair): curve_of(inputs, row, NLL) for row in rows}
     return method_charts(curves, colour)

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -13,12 +12,12 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts.artifact import Job
+from pipeline.methods.method import EVIDENCE
 from pipeline.reporting import web
 from pipeline.reporting.analysis import origin, provenance, summary
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
@@ -27,7 +26,7 @@ from pipeline.reporting.page.method_pages import MethodPage
 from pipeline.reporting.page.primary_table import PrimaryTable
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import styles_of
-from pipeline.reporting.render.units import pair_title
+from pipeline.reporting.render import anchors
 from pipeline.reporting.sections.contents import Section
 from pipeline.reporting.sections.missing import notes
 from pipeline.runtime.inert import inert
@@ -60,6 +59,8 @@ def _own_text(name: str) -> Markup:
 TEMPLATES.globals |= {
     "style": _own_text("style.css"),
     "scripts": [_own_text(name) for name in SCRIPTS],
+    "anchors": anchors,
+    "evidence": EVIDENCE,
     "glyphs": GLYPHS,
     "glossary": TERMS,
     "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],
@@ -113,28 +114,30 @@ class Contents:
     methods: Sequence[MethodPage]
     cells: Iterable[CellPage]
     samples: Mapping[str, object] | None
-    sizes: Mapping[str, int]
-    comparisons: Comparisons
 
 
 def render(
-    job: Job, settings: ReportSettings, inputs: ReportInputs, results: Results, contents: Contents
+    job: Job,
+    settings: ReportSettings,
+    inputs: ReportInputs,
+    comparisons: Comparisons,
+    contents: Contents,
 ) -> str:
     """The page as HTML."""
+    results = comparisons.results
     html = TEMPLATES.get_template("page.html.jinja").render(
         job=job,
         settings=settings,
         config=configuration(settings),
         styles=styles_of(results),
         numbers=Numbering(),
+        results=results,
+        comparisons=comparisons,
         scope=summary.scope(results),
-        verdicts=verdicts(results, contents.comparisons),
-        primary=PrimaryTable(results, contents.comparisons, notes(settings)),
+        verdicts=verdicts(comparisons),
+        primary=PrimaryTable(comparisons, notes(settings)),
         cell_count=len(inputs.grid) + len(settings.missing),
-        findings=groupby(
-            contents.comparisons.findings, lambda finding: pair_title(finding.pair, contents.sizes)
-        ),
-        limits=limits(settings, inputs, results, contents.comparisons),
+        limits=limits(settings, inputs, comparisons),
         sections=contents.sections,
         as_data=data,
         method_pages=contents.methods,
@@ -145,7 +148,9 @@ def render(
         card=inputs.data_card,
         sources=sources_of(inputs.data_card),
         token_examples=inputs.token_examples,
-        versions=provenance.library_versions(inputs.evaluation_manifests.values()),
+        versions=provenance.grouped(
+            manifest.get("versions", {}) for manifest in inputs.evaluation_manifests.values()
+        ),
     )
     return inert(html)
 

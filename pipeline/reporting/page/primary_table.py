@@ -45,25 +45,26 @@ class Column:
 
     def cell(self, label: str) -> PrimaryCell:
         """The cell of a method."""
-        value = self.values.get(label)
-        return PrimaryCell(self.text(value), self._is_best(value), label in self.tied)
+        value, best = self.values.get(label), max if self.measure.metric.higher_is_better else min
+        is_best = len(self.values) > 1 and value == best(self.values.values())
+        return PrimaryCell(self.text(value), is_best, label in self.tied)
 
     def text(self, value: float | None) -> str:
         """The value as it is shown."""
         return MISSING if value is None else self.measure.format(value)
-
-    def _is_best(self, value: float | None) -> bool:
-        best = max if self.measure.metric.higher_is_better else min
-        return len(self.values) > 1 and value == best(self.values.values())
 
 
 @dataclass(frozen=True)
 class PrimaryTable:
     """Methods by primary measures: a column for each pair, or one of means over pairs."""
 
-    results: Results
     comparisons: Comparisons
     missing: Mapping[str, str] = field(default_factory=dict)  # notes by the name of a method
+
+    @property
+    def results(self) -> Results:
+        """The results that it sums up."""
+        return self.comparisons.results
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -74,15 +75,16 @@ class PrimaryTable:
     def groups(self) -> dict[str, tuple[Pair, ...]]:
         """The pairs behind each of a measure's columns, by the column's title."""
         pairs, shown = self.results.pairs, max(1, MOST_COLUMNS // len(self.measures))
-        complete = tuple(pair for pair in pairs if self._is_complete(pair))
+        # means over pairs are of the same methods everywhere
+        labels = set(self.results.labels)
+        complete = tuple(
+            pair
+            for pair in pairs
+            if all(labels == self._means(pair, measure).keys() for measure in self.measures)
+        )
         if len(pairs) > shown and len(complete) > 1:
             return {f"mean of {len(complete)} pairs": complete}
         return {f"{pair.teacher} → {pair.student}": (pair,) for pair in pairs[:shown]}
-
-    def _is_complete(self, pair: Pair) -> bool:
-        """Whether every method was measured, so that means over pairs are of the same ones."""
-        labels = set(self.results.labels)
-        return all(labels == self._means(pair, measure).keys() for measure in self.measures)
 
     def _means(self, pair: Pair, measure: Measure) -> dict[str, float]:
         means = self.results.means_by_row(self.results.methods[pair], measure)
@@ -99,10 +101,7 @@ class PrimaryTable:
         common = [label for label in means[0] if all(label in of_pair for of_pair in means)]
         values = {label: fmean(of_pair[label] for of_pair in means) for label in common}
         leaders = [
-            {
-                row.label
-                for row in not_worse_than_best(self.results, self.comparisons, pair, measure)
-            }
+            {row.label for row in not_worse_than_best(self.comparisons, pair, measure)}
             for pair in pairs
             if self.comparisons.differences.get((pair, measure))
         ]
@@ -111,28 +110,23 @@ class PrimaryTable:
 
     def _teacher(self, measure: Measure, pairs: Sequence[Pair]) -> float | None:
         """The mean of the teachers' own values, where they have a meaning."""
-        teachers = [
-            mean.value
-            for pair in pairs
-            for row, mean in self.results.means_by_row(
-                self.results.references[pair], measure
-            ).items()
-            if row.kind == "teacher"
+        rows = (self.results.teachers(pair) for pair in pairs)
+        means = [
+            mean for each in rows for mean in self.results.means_by_row(each, measure).values()
         ]
-        is_known = len(teachers) == len(pairs) and not measure.metric.relative_to_teacher
-        return fmean(teachers) if is_known else None
+        is_known = len(means) == len(pairs) and not measure.metric.relative_to_teacher
+        return fmean(mean.value for mean in means) if is_known else None
 
     def methods(self) -> Iterator[PrimaryRow]:
         """A row for each method, the best on the first measure first."""
-        rows = {row.label: row for rows in self.results.methods.values() for row in rows}
+        methods = {row.label: row.method for row in self.results.trained}
         for label in sorted(self.results.labels, key=self._place):
             cells = tuple(column.cell(label) for column in self.columns)
-            method = rows[label].method
-            note = self.missing.get(method, "")
-            yield PrimaryRow(label, anchors.of_method(method), cells, note)
+            note = self.missing.get(methods[label], "")
+            yield PrimaryRow(label, anchors.of_method(methods[label]), cells, note)
         empty = (PrimaryCell(MISSING),) * len(self.columns)
         for method, note in self.missing.items():
-            if method not in {row.method for row in rows.values()}:
+            if method not in methods.values():
                 yield PrimaryRow(method, "", empty, note)
 
     def _place(self, label: str) -> float:
@@ -151,19 +145,13 @@ class PrimaryTable:
     def caption(self) -> str:
         """What bold, underlined and the columns mean."""
         averaged = max(len(pairs) for pairs in self.groups.values())
-        sentences = [
+        left_out = len(self.results.pairs) - sum(len(pairs) for pairs in self.groups.values())
+        is_single = {mean.seed_count for mean in self.results.means.values()} == {1}
+        sentences = {
+            f"Means over {averaged} pairs of teacher and student.": averaged > 1,
             "Bold: best mean; underlined: not significantly worse "
-            f"{'in any pair ' if averaged > 1 else ''}(paired tests, 5 % after Holm)."
-        ]
-        if averaged > 1:
-            sentences.insert(0, f"Means over {averaged} pairs of teacher and student.")
-        if self.left_out:
-            sentences.append(f"The other {self.left_out} pairs are in the table of scores.")
-        if {mean.seed_count for mean in self.results.means.values()} == {1}:
-            sentences.append("One training seed: of these checkpoints, not of methods.")
-        return " ".join(sentences)
-
-    @property
-    def left_out(self) -> int:
-        """How many pairs are in none of its columns."""
-        return len(self.results.pairs) - sum(len(pairs) for pairs in self.groups.values())
+            f"{'in any pair ' if averaged > 1 else ''}(paired tests, 5 % after Holm).": True,
+            f"The other {left_out} pairs are in the table of scores.": left_out,
+            "One training seed: of these checkpoints, not of methods.": is_single,
+        }
+        return " ".join(sentence for sentence, is_shown in sentences.items() if is_shown)

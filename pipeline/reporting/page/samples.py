@@ -9,7 +9,6 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.plots.looks import styles_of
-from pipeline.reporting.render.units import pair_title
 from pipeline.runtime.inert import inert
 
 ITEMS = 24  # of each task, at most
@@ -41,9 +40,7 @@ class TextTable:
         return self.indices.setdefault(clipped(inert(text), self.longest), len(self.indices))
 
 
-def samples(
-    inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
-) -> dict[str, object] | None:
+def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
     """Evenly spaced items of each task with all models' responses; None where none were written."""
     models = list(_models(inputs.grid, results))
     ids = list(dict.fromkeys(model.evaluation for model in models))
@@ -55,7 +52,7 @@ def samples(
     items = {id: inputs.shown_items[id] for id in ids}
     styles = styles_of(results)
     return {
-        "pairs": [pair_title(pair, sizes) for pair in results.pairs],
+        "pairs": [results.title(pair) for pair in results.pairs],
         "models": [
             {
                 "label": model.row.label,
@@ -78,9 +75,8 @@ def _models(grid: pd.DataFrame, results: Results) -> Iterator[Model]:
     cells = zip(ordered["teacher"], ordered["student"], ordered["method"], strict=True)
     first = dict(zip(cells, ordered["eval_id"], strict=True))
     for index, pair in enumerate(results.pairs):
-        for row in (*results.references[pair], *results.methods[pair]):
-            if row.kind in ("teacher", "method"):
-                yield Model(row, index, first[row.teacher, row.student, row.method])
+        for row in (*results.teachers(pair), *results.methods[pair]):
+            yield Model(row, index, first[row.cell])
 
 
 def _evenly_spaced(outputs: pd.DataFrame) -> pd.DataFrame:
@@ -113,10 +109,6 @@ def _task(
     }
     items = outputs.drop_duplicates("example_id").sort_values("example_id")
     scores = _scores(measure, list(items["example_id"]), scored) if measure else {}
-
-    def in_order(values: Responses, item: str) -> list[list[object]]:
-        return [[values.get((model.evaluation, item, seed)) for seed in seeds] for model in models]
-
     return {
         "name": name,
         "seeds": seeds,
@@ -126,12 +118,19 @@ def _task(
                 "id": item["example_id"],
                 "prompt": texts.index(item["prompt"]),
                 "references": [texts.index(text) for text in item["references"]],
-                "responses": in_order(responses, item["example_id"]),
-                "scores": in_order(scores, item["example_id"]),
+                "responses": _in_order(responses, item["example_id"], models, seeds),
+                "scores": _in_order(scores, item["example_id"], models, seeds),
             }
             for item in items.to_dict("records")
         ],
     }
+
+
+def _in_order(
+    values: Responses, item: str, models: Sequence[Model], seeds: Sequence[int]
+) -> list[list[object]]:
+    """The values of an item, by model and by decoding seed."""
+    return [[values.get((model.evaluation, item, seed)) for seed in seeds] for model in models]
 
 
 def _scores(
@@ -139,14 +138,13 @@ def _scores(
 ) -> dict[tuple[str, str, int], object]:
     """The score of each response by the measure."""
     scores = {}
+    measured = {"task": measure.task, "slice": "", "metric": measure.metric.name, "teacher": ""}
     for evaluation, items in scored.items():
-        of_task = (items["task"] == measure.task) & (items["slice"] == "")
-        of_measure = of_task & (items["metric"] == measure.metric.name) & (items["teacher"] == "")
-        defined = of_measure & items["example_id"].isin(ids) & (items["weight"] > 0)
-        shown = pd.DataFrame(items[defined])
-        for row in shown.to_dict("records"):
-            key = (evaluation, row["example_id"], row["decoding_seed"])
-            scores[key] = measure.format(row["value"])
+        is_measured = (items[list(measured)] == list(measured.values())).all(axis=1)
+        defined = is_measured & items["example_id"].isin(ids) & (items["weight"] > 0)
+        shown = items.loc[defined, ["example_id", "decoding_seed", "value"]]
+        for item, seed, value in shown.itertuples(index=False, name=None):
+            scores[evaluation, item, seed] = measure.format(value)
     return scores
 
 

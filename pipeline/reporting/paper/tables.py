@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis.findings import Comparisons, GapClosed, Interval
+from pipeline.reporting.analysis.findings import Comparisons, Interval
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.texts import percent
 from pipeline.reporting.paper.layout import (
     INDEX,
     NARROW,
@@ -20,7 +21,6 @@ from pipeline.reporting.paper.layout import (
     width_of,
 )
 from pipeline.reporting.render.latex import escape_latex
-from pipeline.reporting.render.units import percent
 from pipeline.reporting.sections.score_tables import best_row, is_narrow
 
 LONGEST = 28  # letters of a method's title; the label of one with a longer title stands for it
@@ -28,19 +28,15 @@ WIDEST = 120.0  # points of a teacher and its student on one line
 BOLDER = 1.16  # width of bold digits
 AMONG_THE_BEST = re.compile(r"a(?!\d)")  # a2 is another letter
 
-Cells = Callable[[Row], TexCell | None]
 
-
-def paper_tables(
-    results: Results, comparisons: Comparisons, methods: Mapping[str, Method]
-) -> Iterator[PaperTable]:
+def paper_tables(comparisons: Comparisons, methods: Mapping[str, Method]) -> Iterator[PaperTable]:
     """The tables of scores, and that of the gaps closed where there is any."""
-    titles = method_titles(results, methods)
-    yield _main_table(results, comparisons, titles)
-    for measure in results.measures:
-        yield _measure_table(results, comparisons, titles, measure)
+    titles = method_titles(comparisons.results, methods)
+    yield _main_table(comparisons, titles)
+    for measure in comparisons.results.measures:
+        yield _measure_table(comparisons, titles, measure)
     if comparisons.gaps_closed:
-        yield _gap_table(results, comparisons, titles)
+        yield _gap_table(comparisons, titles)
 
 
 def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, str]:
@@ -48,7 +44,7 @@ def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, 
 
     A label that was chosen, or whose method has none but long titles, stands for itself.
     """
-    names = {row.label: row.method for pair in results.pairs for row in results.methods[pair]}
+    names = {row.label: row.method for row in results.trained}
     titles = {
         label: _shortened(methods[name].title)
         for label, name in names.items()
@@ -67,17 +63,12 @@ def _shortened(title: str) -> list[str]:
     return [text for text in short if len(text) <= LONGEST]
 
 
-def _main_table(
-    results: Results, comparisons: Comparisons, titles: Mapping[str, str]
-) -> PaperTable:
-    measures = results.primary_measures
+def _main_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
+    results, measures = comparisons.results, comparisons.results.primary_measures
     groups = tuple(
         ColumnGroup(
             _pair_heading(pair),
-            tuple(
-                _score_column(results, comparisons, pair, measure, _text_cell(measure.heading))
-                for measure in measures
-            ),
+            tuple(_score_column(comparisons, pair, one, one.heading) for one in measures),
         )
         for pair in results.pairs
     )
@@ -88,15 +79,13 @@ def _main_table(
 
 
 def _measure_table(
-    results: Results, comparisons: Comparisons, titles: Mapping[str, str], measure: Measure
+    comparisons: Comparisons, titles: Mapping[str, str], measure: Measure
 ) -> PaperTable:
+    results = comparisons.results
     groups = tuple(
         ColumnGroup(
             _text_cell(f"Teacher {teacher}"),
-            tuple(
-                _score_column(results, comparisons, pair, measure, _text_cell(pair.student))
-                for pair in pairs
-            ),
+            tuple(_score_column(comparisons, pair, measure, pair.student) for pair in pairs),
         )
         for teacher, pairs in groupby(results.pairs, key=lambda pair: pair.teacher)
     )
@@ -105,14 +94,22 @@ def _measure_table(
     return PaperTable(file_name(measure), caption, notes, *_rows(results, titles), groups)
 
 
-def _gap_table(results: Results, comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
-    shares = {(gap.row, gap.measure): gap for gap in comparisons.gaps_closed}
-    measures = list(dict.fromkeys(measure for _, measure in shares))
-    with_gaps = {gap.pair for gap in comparisons.gaps_closed}
+def _gap_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
+    results, gaps = comparisons.results, comparisons.gaps_closed
+    shares: dict[tuple[Pair, Measure], dict[str, TexCell]] = {}
+    for gap in gaps:
+        ends = _ends(percent(gap.interval.low), percent(gap.interval.high))
+        cells = shares.setdefault((gap.row.pair, gap.measure), {})
+        cells[gap.row.label] = _number(percent(gap.share), ends)
+    measures = dict.fromkeys(gap.measure for gap in gaps)
+    with_gaps = {gap.row.pair for gap in gaps}
     groups = tuple(
         ColumnGroup(
             _pair_heading(pair),
-            tuple(_gap_column(shares, results.methods[pair], measure) for measure in measures),
+            tuple(
+                Column(_text_cell(measure.metric.title), shares.get((pair, measure), {}))
+                for measure in measures
+            ),
         )
         for pair in results.pairs
         if pair in with_gaps
@@ -124,21 +121,9 @@ def _gap_table(results: Results, comparisons: Comparisons, titles: Mapping[str, 
         "not measured."
     )
     caption = r"Share of the gap to the teacher closed (\%)."
-    shown = {row.label for row, _ in shares}
+    shown = {gap.row.label for gap in gaps}
     rows = {label: _text_cell(titles[label]) for label in results.labels if label in shown}
     return PaperTable("gap_closed", caption, notes, rows, 0, groups)
-
-
-def _gap_column(
-    shares: Mapping[tuple[Row, Measure], GapClosed], rows: Iterable[Row], measure: Measure
-) -> Column:
-    def cell(row: Row) -> TexCell | None:
-        if gap := shares.get((row, measure)):
-            ends = _ends(percent(gap.interval.low), percent(gap.interval.high))
-            return _number(percent(gap.share), ends)
-        return None
-
-    return Column(_text_cell(measure.metric.title), _by_label(rows, cell))
 
 
 def file_name(measure: Measure) -> str:
@@ -151,35 +136,24 @@ def _rows(results: Results, titles: Mapping[str, str]) -> tuple[dict[str, TexCel
     teachers = {
         row.label: TexCell(rf"\emph{{{escape_latex(row.label.capitalize())}}}", width_of(row.label))
         for pair in results.pairs
-        for row in _teachers(results, pair)
+        for row in results.teachers(pair)
     }
     methods = {label: _text_cell(titles[label]) for label in results.labels}
     return teachers | methods, len(teachers)
 
 
-def _teachers(results: Results, pair: Pair) -> list[Row]:
-    return [row for row in results.references[pair] if row.kind == "teacher"]
-
-
-def _score_column(
-    results: Results, comparisons: Comparisons, pair: Pair, measure: Measure, heading: TexCell
-) -> Column:
+def _score_column(comparisons: Comparisons, pair: Pair, measure: Measure, heading: str) -> Column:
+    results = comparisons.results
     best = best_row(results, pair, measure)
-
-    def cell(row: Row) -> TexCell | None:
-        if mean := results.means.get((row, measure)):
-            letters = comparisons.letters.get((row, measure), "")
-            tied = row != best and bool(AMONG_THE_BEST.match(letters))
-            spread = _spread(measure, mean.value, comparisons.intervals.get((row, measure)))
-            return _number(measure.format(mean.value), spread, bold=row == best, tied=tied)
-        return None
-
-    return Column(heading, _by_label((*_teachers(results, pair), *results.methods[pair]), cell))
-
-
-def _by_label(rows: Iterable[Row], cell: Cells) -> dict[str, TexCell]:
-    cells = ((row.label, cell(row)) for row in rows)
-    return {label: number for label, number in cells if number}
+    cells = {}
+    rows = (*results.teachers(pair), *results.methods[pair])
+    for row, mean in results.means_by_row(rows, measure).items():
+        letters = comparisons.letters.get((row, measure), "")
+        tied = row != best and bool(AMONG_THE_BEST.match(letters))
+        spread = _spread(measure, mean.value, comparisons.intervals.get((row, measure)))
+        number = _number(measure.format(mean.value), spread, bold=row == best, tied=tied)
+        cells[row.label] = number
+    return Column(_text_cell(heading), cells)
 
 
 def _spread(measure: Measure, mean: float, interval: Interval | None) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.analysis.findings import Comparisons
@@ -18,9 +17,8 @@ from pipeline.reporting.costs.quality_vs_cost import (
     Unit,
     cost_comparisons,
 )
-from pipeline.reporting.plots.figures import Plot, cost_axis, fit_settled, small_multiples
+from pipeline.reporting.plots.figures import Plot, cost_axis, fit_settled, multiples_plot
 from pipeline.reporting.plots.looks import GREY, Style, handles_of, styles_of
-from pipeline.reporting.render.units import pair_title
 
 SETTLED = 0.3  # share of a curve after which it must fit on the axis
 UNITS = (SECONDS, FLOPS)
@@ -35,39 +33,39 @@ def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
     costs = data.costs[unit.column].loc[account].to_dict()
     return {
         row: float(np.mean([costs[path] for path in data.trained(row).values()]))
-        for rows in data.results.methods.values()
-        for row in rows
+        for row in data.results.trained
     }
 
 
-def _score(results: Results, comparisons: Comparisons, row: Row, measure: Measure) -> Score | None:
-    mean = results.means.get((row, measure))
+def _score(comparisons: Comparisons, row: Row, measure: Measure) -> Score | None:
+    mean = comparisons.results.means.get((row, measure))
     interval = comparisons.intervals.get((row, measure))
     if mean is None:
         return None
     return mean.value, *((interval.low, interval.high) if interval else (mean.value, mean.value))
 
 
-def cost_choices(
-    data: CostData, results: Results, comparisons: Comparisons
-) -> dict[str, object] | None:
+def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] | None:
     """What the page draws of scores against costs; None where no cost is known."""
+    results = comparisons.results
     costs = [[mean_costs(data, unit, account) for account in ACCOUNTS] for unit in UNITS]
     primary = results.primary_measures
     measures = sorted(results.ranked_measures, key=lambda measure: measure not in primary)
-    known = any(not np.isnan(cost) for of_unit in costs for cost in of_unit[0].values())
-    if not measures or not known:
+    if not measures or not any(np.isfinite([*of_unit[0].values()]).any() for of_unit in costs):
         return None
     styles = styles_of(results)
-
-    def point(row: Row) -> dict[str, object]:
-        scores = (_score(results, comparisons, row, measure) for measure in measures)
-        return {
-            "method": list(styles).index(row.label),
-            "scores": [score and list(map(_number, score)) for score in scores],
+    places = {label: place for place, label in enumerate(styles)}
+    points = {
+        row: {
+            "method": places[row.label],
+            "scores": [
+                score and [*map(_number, score)]
+                for score in (_score(comparisons, row, measure) for measure in measures)
+            ],
             "costs": [[_number(of_account[row]) for of_account in of_unit] for of_unit in costs],
         }
-
+        for row in results.trained
+    }
     return {
         "measures": [
             {
@@ -85,7 +83,7 @@ def cost_choices(
             for label, style in styles.items()
         ],
         "pairs": [
-            {"title": pair_title(pair, data.sizes), "points": list(map(point, rows))}
+            {"title": results.title(pair), "points": [points[row] for row in rows]}
             for pair, rows in results.methods.items()
         ],
     }
@@ -95,57 +93,50 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(f"{value:.{DIGITS}g}")
 
 
-def quality_by_cost(data: CostData, results: Results, comparisons: Comparisons) -> Plot | None:
+def quality_by_cost(data: CostData, comparisons: Comparisons) -> Plot | None:
     """The first primary measure against the cost in full, a panel for each pair."""
+    results = comparisons.results
     in_full = {unit: mean_costs(data, unit, IN_FULL) for unit in UNITS}
     unit = SECONDS if np.isnan(list(in_full[FLOPS].values())).all() else FLOPS
     points = {
-        pair: _points(results, comparisons, rows, in_full[unit])
-        for pair, rows in results.methods.items()
+        pair: _points(comparisons, rows, in_full[unit]) for pair, rows in results.methods.items()
     }
-    shown = {pair: pair_title(pair, data.sizes) for pair, found in points.items() if found}
+    shown = {pair: results.title(pair) for pair, of_pair in points.items() if of_pair}
     if not shown:
         return None
     measure, styles = results.primary_measures[0], styles_of(results)
-
-    def draw(width: float) -> Figure:
-        legend = handles_of(styles, lines=False)
-        figure, panels = small_multiples({"": ""}, shown, (width, 1.7), legend, 2.0)
-        for panel in panels:
-            _draw_points(panel.axes, points[panel.column], styles, measure)
-            panel.axes.set_xlabel(f"{unit.title}, {IN_FULL}")
-            if panel.is_first:
-                panel.axes.set_ylabel(f"{measure.heading} ({measure.metric.unit})")
-        return figure
-
-    caption = (
+    return multiples_plot(
+        "quality_by_cost",
+        f"{measure.metric.title} against cost",
         f"{measure.metric.title} with 95 % intervals against {unit.title} {IN_FULL}: with the "
         "student's start, its teacher, and the teacher's texts and cache. The grey steps are the "
-        "Pareto front: no other method beats those on it in both score and cost."
+        "Pareto front: no other method beats those on it in both score and cost.",
+        lambda panel: _draw_points(panel.axes, points[panel.column], styles, measure, unit),
+        {"": ""},
+        shown,
+        1.7,
+        legend=lambda: handles_of(styles, lines=False),
+        narrowest=2.0,
+        label=f"{measure.heading} ({measure.metric.unit})",
     )
-    return Plot("quality_by_cost", f"{measure.metric.title} against cost", caption, draw)
 
 
 Points = Mapping[Row, tuple[float, Score]]  # cost and score
 
 
-def _points(
-    results: Results, comparisons: Comparisons, rows: Sequence[Row], costs: Mapping[Row, float]
-) -> Points:
+def _points(comparisons: Comparisons, rows: Sequence[Row], costs: Mapping[Row, float]) -> Points:
     """Methods whose score and cost are known."""
-    scores = {
-        row: _score(results, comparisons, row, measure)
-        for measure in results.primary_measures[:1]
-        for row in rows
-    }
     return {
         row: (costs[row], score)
-        for row, score in scores.items()
-        if score and not np.isnan(costs[row])
+        for measure in comparisons.results.primary_measures[:1]
+        for row in rows
+        if (score := _score(comparisons, row, measure)) and not np.isnan(costs[row])
     }
 
 
-def _draw_points(axes: Axes, points: Points, styles: Mapping[str, Style], measure: Measure) -> None:
+def _draw_points(
+    axes: Axes, points: Points, styles: Mapping[str, Style], measure: Measure, unit: Unit
+) -> None:
     for row, (cost, (value, low, high)) in points.items():
         style = styles[row.label]
         axes.plot((cost, cost), (low, high), color=style.colour, linewidth=1, alpha=0.7)
@@ -157,6 +148,7 @@ def _draw_points(axes: Axes, points: Points, styles: Mapping[str, Style], measur
     axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
     cost_axis(axes, [cost for cost, _ in points.values()])
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel(f"{unit.title}, {IN_FULL}")
 
 
 def pareto_front(
@@ -181,24 +173,19 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     }
     if not compared:
         return None
-    pairs = {pair: pair_title(pair, data.sizes) for pair, _ in compared}
-
-    def draw(width: float) -> Figure:
-        styles = styles_of(results)
-        units = {unit: "" for _, unit in compared}
-        figure, panels = small_multiples(pairs, units, (width, 1.5), handles_of(styles), 2.0)
-        for panel in panels:
-            if comparison := compared.get((panel.row, panel.column)):
-                _draw_curves(panel.axes, comparison, styles)
-            else:
-                panel.axes.set_axis_off()
-            if panel.is_first:
-                panel.axes.set_ylabel("nats/token")
-        return figure
-
-    name = "nll_by_cost" if account == OWN else "nll_by_full_cost"
-    title = "Held-out NLL against training cost"
-    return Plot(name, f"{title}, {account}", CURVES[account], draw)
+    styles = styles_of(results)
+    return multiples_plot(
+        "nll_by_cost" if account == OWN else "nll_by_full_cost",
+        f"Held-out NLL against training cost, {account}",
+        CURVES[account],
+        lambda panel: _draw_curves(panel.axes, compared.get((panel.row, panel.column)), styles),
+        {pair: results.title(pair) for pair, _ in compared},
+        {unit: "" for _, unit in compared},
+        1.5,
+        legend=lambda: handles_of(styles),
+        narrowest=2.0,
+        label="nats/token",
+    )
 
 
 CURVES = {
@@ -209,7 +196,12 @@ CURVES = {
 }
 
 
-def _draw_curves(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:
+def _draw_curves(
+    axes: Axes, comparison: CostComparison | None, styles: Mapping[str, Style]
+) -> None:
+    if comparison is None:
+        axes.set_axis_off()
+        return
     curves = {row: comparison.mean_curve(row) for row in comparison.curves}
     for row, curve in curves.items():
         style = styles[row.label]

@@ -7,12 +7,11 @@ from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.parts import parts_of
-from pipeline.reporting.analysis.scores import Pair, Results
-from pipeline.reporting.analysis.summary import counted
+from pipeline.reporting.analysis.scores import Pair
+from pipeline.reporting.analysis.texts import counted
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
 from pipeline.reporting.plots.looks import COLOURS, Style, numbered_styles, styles_of
-from pipeline.reporting.render.units import pair_title, short_title, sized
 
 FEWEST = 2  # methods beside the baseline: of a single one the main table says as much
 PAIRS = 4  # in one panel, at most
@@ -24,10 +23,9 @@ FILLED = (
 )
 
 
-def overview_plot(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def overview_plot(comparisons: Comparisons) -> Plot | None:
     """Each method minus plain fine-tuning, the best on top; None for fewer than two others."""
+    results = comparisons.results
     baseline, measures = comparisons.gap_baseline, results.primary_measures
     differences = {
         (pair, measure): comparisons.to_baseline(pair, measure)
@@ -35,15 +33,11 @@ def overview_plot(
         for measure in measures
     }
     known = {pair for (pair, _), found in differences.items() if len(found) >= FEWEST}
-    shown = sorted(known, key=lambda pair: _widest_first(pair, sizes))[:PAIRS]
+    shown = sorted(known, key=lambda pair: _widest_first(pair, results.sizes))[:PAIRS]
     several = len(shown) > 1
-    titles = {pair: short_title(pair) for pair in results.pairs if pair in shown}
+    titles = {pair: pair.short_title for pair in results.pairs if pair in shown}
     estimates = [
-        _estimate(
-            one,
-            row="" if several else pair_title(pair, sizes),
-            series=title if several else "",
-        )
+        _estimate(one, row="", series=title) if several else _estimate(one, row=results.title(pair))
         for pair, title in titles.items()
         for measure in measures
         for one in differences[pair, measure]
@@ -70,7 +64,7 @@ def _widest_first(pair: Pair, sizes: Mapping[str, int]) -> tuple[int, int]:
     return -sizes.get(pair.teacher, 0), sizes.get(pair.student, 0)
 
 
-def _estimate(one: Difference, *, row: str, series: str, line: str = "") -> Estimate:
+def _estimate(one: Difference, *, row: str = "", series: str = "", line: str = "") -> Estimate:
     return Estimate(
         row,
         one.measure,
@@ -94,13 +88,12 @@ def _best_first(estimates: Sequence[Estimate]) -> list[str]:
     return sorted(values, key=lambda line: means.get(line, float("inf")))
 
 
-def gap_closed_plot(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
     """Each method's share of the gap to the teacher; None where there is none."""
+    results = comparisons.results
     estimates = [
         Estimate(
-            row=pair_title(gap.pair, sizes),
+            row=results.title(gap.row.pair),
             column=gap.measure,
             line=gap.row.label,
             series="",
@@ -109,7 +102,7 @@ def gap_closed_plot(
             high=100 * gap.interval.high,
         )
         for gap in comparisons.gaps_closed
-        if gap.pair in results.pairs
+        if gap.row.pair in results.pairs
     ]
     return interval_plot(
         "gap_closed",
@@ -124,10 +117,9 @@ def gap_closed_plot(
     )
 
 
-def teacher_size_plot(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
     """Each method under a larger teacher minus under a smaller one; None without two teachers."""
+    results, sizes = comparisons.results, comparisons.results.sizes
     effects = [
         effect
         for effect in comparisons.teacher_size_effects
@@ -143,9 +135,8 @@ def teacher_size_plot(
     estimates = [
         _estimate(
             effect,
-            row=f"Student {sized(effect.second.student, sizes)}"
+            row=f"Student {results.sized(effect.second.student)}"
             + (f", teacher {' → '.join(_teachers(effect))}" if alone else ""),
-            series="",
             line=effect.second.label + ("" if alone else f": {' → '.join(_teachers(effect))}"),
         )
         for effect in effects
@@ -170,11 +161,9 @@ def _teachers(effect: Difference) -> tuple[str, str]:
     return effect.second.teacher, effect.first.teacher
 
 
-def scores_by_part(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def scores_by_part(comparisons: Comparisons) -> Plot | None:
     """Each method minus plain fine-tuning on the parts of a task; None where there are no parts."""
-    baseline = comparisons.gap_baseline
+    results, baseline = comparisons.results, comparisons.gap_baseline
     names = {measure.key: measure for measure in results.primary_measures}
     parts = {
         measure: whole
@@ -183,7 +172,7 @@ def scores_by_part(
     }
     ordered = _best_first(
         [
-            _estimate(one, row="", series="")
+            _estimate(one)
             for measure in results.primary_measures[:1]
             for pair in results.pairs
             for one in comparisons.to_baseline(pair, measure)
@@ -196,7 +185,7 @@ def scores_by_part(
         replace(
             _estimate(
                 one,
-                row=pair_title(pair, sizes),
+                row=results.title(pair),
                 series=one.first.label,
                 line=part.slice,
             ),

@@ -177,6 +177,33 @@ def small_multiples(
     return figure, panels
 
 
+def multiples_plot(
+    name: str,
+    title: str,
+    caption: str,
+    draw: Callable[[Panel[RowKey, ColumnKey]], None],
+    rows: Mapping[RowKey, str],
+    columns: Mapping[ColumnKey, str],
+    height: float,
+    *,
+    legend: Callable[[], Sequence[Line2D]] = list,
+    narrowest: float = 1.9,
+    label: str = "",
+) -> Plot:
+    """A plot of small multiples that `draw` fills; `label` stands left of each line of panels."""
+
+    def figure_of(width: float) -> Figure:
+        """The figure at a width, whose legend is made in the figure's own style."""
+        figure, panels = small_multiples(rows, columns, (width, height), legend(), narrowest)
+        for panel in panels:
+            draw(panel)
+            if label and panel.is_first:
+                panel.axes.set_ylabel(label)
+        return figure
+
+    return Plot(name, title, caption, figure_of)
+
+
 def _lines(texts: Sequence[str]) -> int:
     """Lines that the longest of these texts takes."""
     return max(text.count("\n") + 1 if text else 0 for text in texts)

@@ -88,7 +88,7 @@ def style_number(number: int) -> Style:
 
 def styles_of(results: Results) -> dict[str, Style]:
     """The style of each method by its label, in the order of the grid."""
-    methods = {row.label: row.method for pair in results.pairs for row in results.methods[pair]}
+    methods = {row.label: row.method for row in results.trained}
     numbers = _numbers(list(methods.values()))
     return {label: style_number(numbers[method]) for label, method in methods.items()}
 

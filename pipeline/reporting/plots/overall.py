@@ -9,8 +9,7 @@ from matplotlib.patches import Patch, Rectangle
 from pipeline.reporting.analysis.findings import Comparisons, Difference
 from pipeline.reporting.analysis.metrics import Measure, Metric
 from pipeline.reporting.analysis.ranking import Ranking, ranking
-from pipeline.reporting.analysis.scores import Results
-from pipeline.reporting.analysis.summary import counted
+from pipeline.reporting.analysis.texts import counted
 from pipeline.reporting.plots.figures import Panel, Plot, small_multiples
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
 from pipeline.reporting.plots.looks import (
@@ -24,7 +23,6 @@ from pipeline.reporting.plots.looks import (
     styles_of,
     text_width,
 )
-from pipeline.reporting.render.units import pair_title
 
 FEWEST = 3  # methods, of whose differences a matrix shows more than a sentence
 PANELS, OF_MANY = 6, 2  # pairs, and where there are more methods than a page's half can hold
@@ -36,13 +34,12 @@ RANK = Measure("", Metric("rank", "Mean rank", "1 is the best", False, 2))
 Matrix = Mapping[tuple[str, str], Difference]  # by the labels of row and column
 
 
-def pairwise_plot(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def pairwise_plot(comparisons: Comparisons) -> Plot | None:
     """Each method minus each other one on the first primary measure; None for few or very many."""
+    results = comparisons.results
     measure = next(iter(results.primary_measures), None)
     compared = {
-        pair_title(pair, sizes): comparisons.differences.get((pair, measure), ())
+        results.title(pair): comparisons.differences.get((pair, measure), ())
         for pair in results.pairs
         if measure
     }
@@ -133,9 +130,9 @@ def _in_cell(one: Difference) -> str:
     return text.replace("0.", ".", 1).replace("-", "−") if abs(one.value) < 1 else text
 
 
-def rank_plot(comparisons: Comparisons, results: Results) -> Plot | None:
+def rank_plot(comparisons: Comparisons) -> Plot | None:
     """Each method's mean rank over pairs and tasks; None for a single ranking."""
-    found = ranking(results, comparisons)
+    found = ranking(comparisons)
     if found is None:
         return None
     estimates = [
@@ -156,7 +153,9 @@ def rank_plot(comparisons: Comparisons, results: Results) -> Plot | None:
             f"critical difference over tasks, {found.critical_difference:.2f}."
         )
     layout = Layout(
-        styles_of(results), found.labels, decorate=lambda panel: _join_ties(panel.axes, found)
+        styles_of(comparisons.results),
+        found.labels,
+        decorate=lambda panel: _join_ties(panel.axes, found),
     )
     return interval_plot("ranks", "Mean rank", caption, estimates, layout)
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
-from pipeline.reporting.plots.figures import Panel, Plot, draw_line, small_multiples
+from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.texts import amount
+from pipeline.reporting.plots.figures import Panel, Plot, draw_line, multiples_plot
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
 from pipeline.reporting.plots.looks import (
     INK,
@@ -21,23 +21,22 @@ from pipeline.reporting.plots.looks import (
     numbered_styles,
     styles_of,
 )
-from pipeline.reporting.render.units import amount, sized
 
 SIDE_BY_SIDE = 4  # names of teachers that a panel has room for: of more, each second is lower
 APART = 0.5  # of the way to the next teacher, that methods at the same one are spread over
 REFERENCES = {"teacher": INK, "start": PAPER}  # by kind, the face of its mark
 
 
-def scores_by_method(
-    results: Results, sizes: Mapping[str, int], comparisons: Comparisons
-) -> Plot | None:
+def scores_by_method(comparisons: Comparisons) -> Plot | None:
     """A line for each method, a panel for each measure, a row of panels for each teacher."""
-    students = {pair.student: f"student {sized(pair.student, sizes)}" for pair in results.pairs}
+    results = comparisons.results
+    students = {pair.student: f"student {results.sized(pair.student)}" for pair in results.pairs}
     rows = {
-        pair: f"Teacher {sized(pair.teacher, sizes)}" * bool(pair.teacher) for pair in results.pairs
+        pair: f"Teacher {results.sized(pair.teacher)}" * bool(pair.teacher)
+        for pair in results.pairs
     }
     estimates = [
-        _estimate(results, comparisons, row, measure, rows[pair], students[pair.student])
+        _estimate(comparisons, row, measure, rows[pair], students[pair.student])
         for measure in results.ranked_measures
         for pair in results.pairs
         for row in results.means_by_row(results.methods[pair], measure)
@@ -66,14 +65,9 @@ def scores_by_method(
 
 
 def _estimate(
-    results: Results,
-    comparisons: Comparisons,
-    row: Row,
-    measure: Measure,
-    title: str,
-    series: str,
+    comparisons: Comparisons, row: Row, measure: Measure, title: str = "", series: str = ""
 ) -> Estimate:
-    value = results.means[row, measure].value
+    value = comparisons.results.means[row, measure].value
     interval = comparisons.intervals.get((row, measure))
     low, high = (interval.low, interval.high) if interval else (value, value)
     return Estimate(title, measure, row.label, series, value, low, high)
@@ -84,8 +78,7 @@ def _by_rank(results: Results) -> list[str]:
     ranks: dict[str, list[int]] = {label: [] for label in results.labels}
     for measure in results.ranked_measures[:1]:
         for pair in results.pairs:
-            ordered = best_first(results.means_by_row(results.methods[pair], measure), measure)
-            for rank, row in enumerate(ordered):
+            for rank, row in enumerate(results.ranking(pair, measure)):
                 ranks[row.label].append(rank)
     means = {label: sum(some) / len(some) for label, some in ranks.items() if some}
     return sorted(ranks, key=lambda label: means.get(label, float("inf")))
@@ -128,56 +121,50 @@ def _reference_handle(kind: str, face: str) -> Line2D:
     return Line2D([], [], label=kind, linestyle="none", marker="v", color=INK, markerfacecolor=face)
 
 
-def scores_by_teacher_size(
-    results: Results, sizes: Mapping[str, int], comparisons: Comparisons
-) -> Plot | None:
+def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
     """A line for each method over its teachers' sizes; None where no student has two of them."""
-    known = [pair for pair in results.pairs if pair.teacher in sizes]
+    results = comparisons.results
+    known = [pair for pair in results.pairs if pair.teacher in results.sizes]
     by_student: dict[str, list[Pair]] = {}
-    for pair in sorted(known, key=lambda pair: sizes[pair.teacher]):
+    for pair in sorted(known, key=lambda pair: results.sizes[pair.teacher]):
         by_student.setdefault(pair.student, []).append(pair)
     several = {student: pairs for student, pairs in by_student.items() if len(pairs) > 1}
     if not several:
         return None
-
-    def draw(width: float) -> Figure:
-        styles = styles_of(results)
-        rows = {student: f"Student {sized(student, sizes)}" for student in several}
-        columns = {measure: measure.heading for measure in results.primary_measures}
-        legend = handles_of(styles)
-        figure, panels = small_multiples(rows, columns, (width, 1.5), legend)
-        for panel in panels:
-            _draw_sizes(panel, results, comparisons, several[panel.row], styles)
-            _name_teachers(panel.axes, several[panel.row], sizes)
-            panel.axes.set_ylabel(panel.column.detail)
-        return figure
-
-    caption = (
+    styles = styles_of(results)
+    return multiples_plot(
+        "scores_by_teacher_size",
+        "Score against teacher size",
         "Means over training seeds with 95 % intervals; methods at the same teacher are drawn side "
-        "by side. Scores don't begin at zero."
+        "by side. Scores don't begin at zero.",
+        lambda panel: _draw_sizes(panel, comparisons, several[panel.row], styles),
+        {student: f"Student {results.sized(student)}" for student in several},
+        {measure: measure.heading for measure in results.primary_measures},
+        1.5,
+        legend=lambda: handles_of(styles),
     )
-    return Plot("scores_by_teacher_size", "Score against teacher size", caption, draw)
 
 
 def _draw_sizes(
     panel: Panel[str, Measure],
-    results: Results,
     comparisons: Comparisons,
     pairs: Sequence[Pair],
     styles: Mapping[str, Style],
 ) -> None:
-    axes, places = panel.axes, range(len(pairs))
+    axes, results = panel.axes, comparisons.results
     for number, (label, style) in enumerate(styles.items()):
         shift = APART * (number / max(1, len(styles) - 1) - 0.5)
         estimates = {
-            place + shift: _estimate(results, comparisons, row, panel.column, "", "")
-            for place, pair in zip(places, pairs, strict=True)
+            place + shift: _estimate(comparisons, row, panel.column)
+            for place, pair in enumerate(pairs)
             for row in results.means_by_row(results.methods[pair], panel.column)
             if row.label == label
         }
         draw_line(axes, list(estimates), [one.value for one in estimates.values()], style)
         for x, one in estimates.items():
             axes.plot((x, x), (one.low, one.high), color=style.colour, linewidth=0.8, alpha=0.7)
+    _name_teachers(axes, pairs, results.sizes)
+    axes.set_ylabel(panel.column.detail)
 
 
 def _name_teachers(axes: Axes, pairs: Sequence[Pair], sizes: Mapping[str, int]) -> None:

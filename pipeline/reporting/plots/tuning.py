@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.analysis.searches import Search
-from pipeline.reporting.plots.figures import Plot, cost_axis, draw_line, small_multiples
+from pipeline.reporting.plots.figures import Plot, cost_axis, draw_line, multiples_plot
 from pipeline.reporting.plots.looks import Style, handles_of, styles_of
-from pipeline.reporting.render.units import pair_title
 
 RATE = "learning_rate"
 CAPTION = (
@@ -48,29 +46,29 @@ class Curve:
         return ordered[: max(2, (len(ordered) + 1) // 2)]
 
 
-def sensitivity_plot(
-    searches: Sequence[Search], results: Results, sizes: Mapping[str, int]
-) -> Plot | None:
+def sensitivity_plot(searches: Sequence[Search], results: Results) -> Plot | None:
     """Validation scores against rates; None where no rate was tuned."""
     curves: dict[Pair, dict[str, Curve]] = {}
     for search in searches:
-        if search.pair in results.pairs and RATE in search.chosen.values:
-            curves.setdefault(search.pair, {})[search.row.label] = Curve.of(search)
+        if search.row.pair in results.pairs and RATE in search.chosen.values:
+            curves.setdefault(search.row.pair, {})[search.row.label] = Curve.of(search)
     if not any(len(curve.rates) > 1 for of_pair in curves.values() for curve in of_pair.values()):
         return None
-    measure = searches[0].measure
-    styles = styles_of(results)
-
-    def draw(width: float) -> Figure:
-        titles = {pair: pair_title(pair, sizes) for pair in curves}
-        figure, panels = small_multiples({"": ""}, titles, (width, 1.9), handles_of(styles), 2.4)
-        for panel in panels:
-            _draw_curves(panel.axes, curves[panel.column], styles, measure.higher_is_better)
-            if panel.is_first:
-                panel.axes.set_ylabel(f"{measure.title}, {measure.unit}")
-        return figure
-
-    return Plot("tuning", "Sensitivity to the learning rate", CAPTION, draw)
+    measure, styles = searches[0].measure, styles_of(results)
+    return multiples_plot(
+        "tuning",
+        "Sensitivity to the learning rate",
+        CAPTION,
+        lambda panel: _draw_curves(
+            panel.axes, curves[panel.column], styles, measure.higher_is_better
+        ),
+        {"": ""},
+        {pair: results.title(pair) for pair in curves},
+        1.9,
+        legend=lambda: handles_of(styles),
+        narrowest=2.4,
+        label=f"{measure.title}, {measure.unit}",
+    )
 
 
 def _draw_curves(

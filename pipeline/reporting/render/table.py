@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import pandas as pd
 
-from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.units import pair_title
+
+Item = TypeVar("Item")
+Shown = TypeVar("Shown", contravariant=True)
 
 MISSING = "—"  # explained in every caption that may need it
 LONGEST = 1500  # rows of a table that is also written for people: more are only read by programs
@@ -78,24 +81,76 @@ class Table:
         return self.rows <= LONGEST
 
 
-def pair_table(
+@dataclass(frozen=True)
+class Column(Generic[Shown]):
+    """A column of a table that has a row for each of some items."""
+
+    heading: Heading
+    cell: Callable[[Shown], Cell]
+
+
+def text_column(title: str, of: Callable[[Item], str], detail: str = "") -> Column[Item]:
+    """A column of texts."""
+    return Column(Heading(title, detail, numeric=False), lambda item: text_cell(of(item)))
+
+
+def number_column(
+    title: str,
+    of: Callable[[Item], float | None],
+    shown: Callable[[float], str] = str,
+    detail: str = "",
+) -> Column[Item]:
+    """A column of numbers that are all shown in the same way."""
+    return Column(Heading(title, detail), lambda item: number_cell(of(item), shown))
+
+
+def method_column(of: Callable[[Item], Row], title: str = "Method") -> Column[Item]:
+    """A column of rows of the main table, by name."""
+    return Column(Heading(title, numeric=False), lambda item: method_cell(of(item)))
+
+
+def table(
     name: str,
     caption: str,
-    headings: Sequence[Heading],
-    rows: Mapping[Pair, Iterable[Iterable[Cell]]],
-    sizes: Mapping[str, int],
+    columns: Sequence[Column[Item]],
+    items: Mapping[tuple[str, ...], Iterable[Item]],
+    group_headings: tuple[str, ...],
     data: pd.DataFrame,
+    title: Callable[..., str] = lambda *names: ", ".join(names),
 ) -> Table | None:
-    """A table with a group for each teacher and student that has rows; None where none has."""
-    by_pair = {pair: tuple(tuple(row) for row in of_pair) for pair, of_pair in rows.items()}
+    """A table with a row for each item, in groups by their names; None without a single one."""
+    rows = {
+        names: tuple(tuple(column.cell(item) for column in columns) for item in of_group)
+        for names, of_group in items.items()
+    }
     groups = [
-        Group(pair_title(pair, sizes), (pair.teacher, pair.student), (), of_pair)
-        for pair, of_pair in by_pair.items()
-        if of_pair
+        Group(title(*names), names, (), of_group) for names, of_group in rows.items() if of_group
     ]
     if not groups:
         return None
-    return Table(name, caption, ("Teacher", "Student"), tuple(headings), tuple(groups), data)
+    headings = tuple(column.heading for column in columns)
+    return Table(name, caption, group_headings, headings, tuple(groups), data)
+
+
+def pair_table(
+    name: str,
+    caption: str,
+    columns: Sequence[Column[Item]],
+    items: Mapping[Pair, Iterable[Item]],
+    results: Results,
+    data: pd.DataFrame,
+) -> Table | None:
+    """A table with a group for each teacher and student."""
+    by_names = {(pair.teacher, pair.student): of_pair for pair, of_pair in items.items()}
+    return table(
+        name,
+        caption,
+        columns,
+        by_names,
+        ("Teacher", "Student"),
+        data,
+        lambda *names: results.title(Pair(*names)),
+    )
 
 
 def number_cell(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.analysis.searches import how_chosen, searches
 from pipeline.reporting.costs.attribution import IN_FULL, collect_costs
 from pipeline.reporting.costs.crossovers import crossover_table
@@ -17,9 +16,9 @@ from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
-from pipeline.reporting.sections import difference_tables, gap_closed, retention, teacher_size
+from pipeline.reporting.sections import difference_tables
 from pipeline.reporting.sections.alignments import alignment_tables
-from pipeline.reporting.sections.contrasts import contrast_table
+from pipeline.reporting.sections.gap_closed import gap_closed_table
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
@@ -37,171 +36,146 @@ class Section:
 
     name: str
     title: str
+    about: str = ""  # what is to be seen in it
     tables: Sequence[Table] = ()
     plots: Iterable[Plot] = ()  # drawn one by one: one may be written while others are drawn
     folded: Mapping[str, Table] = field(default_factory=dict)  # by title: shown on demand
-    about: str = ""  # what is to be seen in it
     note: str = ""
     choices: Mapping[str, object] | None = None  # what a script of the page draws
 
 
 def sections(
-    settings: ReportSettings,
-    inputs: ReportInputs,
-    results: Results,
-    comparisons: Comparisons,
-    sizes: Mapping[str, int],
+    settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons
 ) -> Iterator[Section]:
     """Every section, the main result first."""
-    few = _first_pairs(results, PANELS)
-    yield from _score_sections(settings, results, few, comparisons, sizes)
-    yield from _comparison_sections(results, few, comparisons, sizes)
-    yield cost_section(inputs, results, sizes, comparisons)
-    yield from _training_sections(settings, inputs, results, few, sizes)
+    few = _first_pairs(comparisons, PANELS)
+    yield from _score_sections(settings, comparisons, few)
+    yield from _comparison_sections(comparisons, few)
+    yield cost_section(inputs, comparisons)
+    yield from _training_sections(settings, inputs, comparisons, few)
 
 
 def _score_sections(
-    settings: ReportSettings,
-    results: Results,
-    few: Results,
-    comparisons: Comparisons,
-    sizes: Mapping[str, int],
+    settings: ReportSettings, comparisons: Comparisons, few: Comparisons
 ) -> Iterator[Section]:
     """The main result, what is missing of it, and all scores."""
     yield Section(
-        "result",
-        "Main result",
-        (),
-        _plots(lambda: differences.overview_plot(comparisons, results, sizes)),
+        "result", "Main result", plots=_plots(lambda: differences.overview_plot(comparisons))
     )
-    missing = missing_table(settings)
     yield Section(
         "missing",
         "Missing cells",
-        [missing] if missing else (),
-        about="cells of the grid without a score, and why",
+        "cells of the grid without a score, and why",
+        _tables(missing_table(settings)),
     )
     yield Section(
         "scores",
         "Scores",
-        [main_table(results, sizes, comparisons)],
+        "every method on every measure, beside its teacher and the student before training",
+        [main_table(comparisons)],
         _plots(
-            lambda: scores.scores_by_method(few, sizes, comparisons),
-            lambda: scores.scores_by_teacher_size(results, sizes, comparisons),
+            lambda: scores.scores_by_method(few),
+            lambda: scores.scores_by_teacher_size(comparisons),
         ),
-        about="every method on every measure, beside its teacher and the student before training",
-        note=_left_out(few, results),
+        note=_left_out(few, comparisons),
     )
 
 
-def _comparison_sections(
-    results: Results, few: Results, comparisons: Comparisons, sizes: Mapping[str, int]
-) -> Iterator[Section]:
+def _comparison_sections(comparisons: Comparisons, few: Comparisons) -> Iterator[Section]:
     """Contrasts, and differences between methods on whole tasks and on parts of them."""
-    contrasts = contrast_table(comparisons)
     yield Section(
         "contrasts",
         "Contrasts",
-        [contrasts] if contrasts else (),
-        about="the questions that the configuration asks of the scores",
+        "the questions that the configuration asks of the scores",
+        _tables(difference_tables.contrast_table(comparisons)),
     )
     yield Section(
         "comparisons",
         "Comparisons",
+        "which methods differ, how near each comes to its teacher, and what a larger one changes",
         (),
         _plots(
-            lambda: overall.rank_plot(comparisons, results),
-            lambda: overall.pairwise_plot(comparisons, results, sizes),
-            lambda: differences.gap_closed_plot(comparisons, few, sizes),
-            lambda: differences.teacher_size_plot(comparisons, results, sizes),
+            lambda: overall.rank_plot(comparisons),
+            lambda: overall.pairwise_plot(comparisons),
+            lambda: differences.gap_closed_plot(few),
+            lambda: differences.teacher_size_plot(comparisons),
         ),
-        comparison_tables(comparisons, results, sizes),
-        "which methods differ, how near each comes to its teacher, and what a larger one changes",
+        comparison_tables(comparisons),
     )
     yield Section(
         "parts",
         "Parts of tasks",
-        (),
-        _plots(lambda: differences.scores_by_part(comparisons, few, sizes)),
-        _known({"Scores on parts of tasks": slice_table(results, sizes, comparisons)}),
         "whether a gain holds on every part of a task",
+        (),
+        _plots(lambda: differences.scores_by_part(few)),
+        _known({"Scores on parts of tasks": slice_table(comparisons)}),
     )
 
 
 def _training_sections(
-    settings: ReportSettings,
-    inputs: ReportInputs,
-    results: Results,
-    few: Results,
-    sizes: Mapping[str, int],
+    settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons, few: Comparisons
 ) -> Iterator[Section]:
     """How settings were chosen, what was published of the same models, and how training went."""
-    found = searches(inputs, results)
-    chosen = tuning_table(inputs, found, sizes)
+    results, found = comparisons.results, searches(inputs, comparisons.results)
     yield Section(
         "tuning",
         "Search for settings",
-        [chosen] if chosen else (),
-        _plots(lambda: sensitivity_plot(found, few, sizes)),
-        about="what was tried for each method, what was chosen, and how much it matters",
+        "what was tried for each method, what was chosen, and how much it matters",
+        _tables(tuning_table(inputs, found, results)),
+        _plots(lambda: sensitivity_plot(found, few.results)),
         note=how_chosen(found),
     )
     yield Section(
         "alignments",
         "Teachers of another vocabulary",
+        "what their texts and vocabularies share with the students'",
         alignment_tables(inputs.alignments),
-        about="what their texts and vocabularies share with the students'",
     )
-    published = published_table(settings, results)
     yield Section(
         "published",
         "Published",
-        [published] if published else (),
-        about="these scores beside published ones of the same models",
+        "these scores beside published ones of the same models",
+        _tables(published_table(settings, results)),
     )
     yield Section(
         "training",
         "Training",
+        "how held-out NLL and each method's loss fell, step by step",
         (),
         _plots(
-            lambda: training.validation_curves(inputs, few, sizes),
-            lambda: training.loss_curves(inputs, few, sizes),
+            lambda: training.validation_curves(inputs, few.results),
+            lambda: training.loss_curves(inputs, few.results),
         ),
-        _known({"Kept weights": kept_weights_table(inputs, results, sizes)}),
-        "how held-out NLL and each method's loss fell, step by step",
+        _known({"Kept weights": kept_weights_table(inputs, results)}),
     )
 
 
-def comparison_tables(
-    comparisons: Comparisons, results: Results, sizes: Mapping[str, int]
-) -> dict[str, Table]:
+def comparison_tables(comparisons: Comparisons) -> dict[str, Table]:
     """Differences and detectable ones, gaps closed and effects of teacher size, where any are."""
-    given = comparisons, results, sizes
     return _known(
         {
-            "Differences between methods": difference_tables.differences_table(*given),
-            "Smallest detectable differences": difference_tables.detectable_table(*given),
-            "Share of the gap closed": gap_closed.gap_closed_table(*given),
-            "Effect of a larger teacher": teacher_size.teacher_size_table(*given),
-            "Other tasks before and after training": retention.retention_table(*given),
+            "Differences between methods": difference_tables.differences_table(comparisons),
+            "Smallest detectable differences": difference_tables.detectable_table(comparisons),
+            "Share of the gap closed": gap_closed_table(comparisons),
+            "Effect of a larger teacher": difference_tables.teacher_size_table(comparisons),
+            "Other tasks before and after training": difference_tables.retention_table(comparisons),
         }
     )
 
 
-def cost_section(
-    inputs: ReportInputs, results: Results, sizes: Mapping[str, int], comparisons: Comparisons
-) -> Section:
+def cost_section(inputs: ReportInputs, comparisons: Comparisons) -> Section:
     """Tables of cost, and figures of quality against cost."""
-    few = _first_pairs(results, PANELS // 2)  # a panel for each of two accountings
-    data = collect_costs(inputs, results, sizes)
+    few = _first_pairs(comparisons, PANELS // 2)  # a panel for each of two accountings
+    data = collect_costs(inputs, comparisons.results)
     return Section(
         "cost",
         "Cost",
+        "what each method costs, and which one is best for its cost",
         [cost_table(data)],
         _plots(
-            lambda: quality_by_cost(data, few, comparisons),
-            lambda: nll_by_cost(data, few),
-            lambda: nll_by_cost(data, few, IN_FULL),
+            lambda: quality_by_cost(data, few),
+            lambda: nll_by_cost(data, few.results),
+            lambda: nll_by_cost(data, few.results, IN_FULL),
         ),
         _known(
             {
@@ -213,9 +187,8 @@ def cost_section(
                 "Crossovers": crossover_table(data),
             }
         ),
-        "what each method costs, and which one is best for its cost",
-        _left_out(few, results),
-        cost_choices(data, results, comparisons),
+        _left_out(few, comparisons),
+        cost_choices(data, comparisons),
     )
 
 
@@ -223,24 +196,28 @@ def _plots(*draws: Callable[[], Plot | None]) -> Iterator[Plot]:
     return (plot for draw in draws if (plot := draw()))
 
 
+def _tables(*tables: Table | None) -> list[Table]:
+    return [table for table in tables if table]
+
+
 def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
     return {title: table for title, table in tables.items() if table}
 
 
-def _first_pairs(results: Results, panels: int) -> Results:
+def _first_pairs(comparisons: Comparisons, panels: int) -> Comparisons:
     """The first pairs, as many as fill about `panels` panels of a figure."""
+    results = comparisons.results
     of_panels = panels // max(1, len(results.ranked_measures))
     pairs = results.pairs[: max(1, min(of_panels, LINES // len(results.labels)))]
-    return replace(
-        results,
-        pairs=pairs,
-        references={pair: results.references[pair] for pair in pairs},
-        methods={pair: results.methods[pair] for pair in pairs},
-    )
+    few = {
+        name: {pair: getattr(results, name)[pair] for pair in pairs}
+        for name in ("references", "methods")
+    }
+    return replace(comparisons, results=replace(results, pairs=pairs, **few))
 
 
-def _left_out(shown: Results, results: Results) -> str:
-    count, total = len(shown.pairs), len(results.pairs)
+def _left_out(shown: Comparisons, every: Comparisons) -> str:
+    count, total = len(shown.results.pairs), len(every.results.pairs)
     if count == total:
         return ""
     return f"Figures show the first {count} of {total} pairs of teacher and student, tables all."

@@ -1,22 +1,14 @@
 """Table of the steps whose weights were kept, for trainings that end with their best validation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from pipeline.artifacts.validations import MEASURES, ValidationMeasure, kept_position
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.model_sizes import student_ids
 from pipeline.reporting.analysis.scores import Results, Row
-from pipeline.reporting.render.table import (
-    Cell,
-    Heading,
-    Table,
-    method_cell,
-    pair_table,
-    text_cell,
-)
+from pipeline.reporting.render.table import Column, Table, method_column, pair_table, text_column
 
 CAPTION = (
     "The optimizer step whose weights were kept and evaluated, for each training seed: the best of "
@@ -36,29 +28,36 @@ class Kept:
     value: float
 
 
-def kept_weights_table(
-    inputs: ReportInputs, results: Results, sizes: Mapping[str, int]
-) -> Table | None:
+COLUMNS: tuple[Column[Sequence[Kept]], ...] = (
+    method_column(lambda seeds: seeds[0].row),
+    text_column("Steps kept", lambda seeds: _steps(seeds), "a seed each"),
+    text_column("Chosen by", lambda seeds: seeds[0].measure.title),
+)
+
+
+def kept_weights_table(inputs: ReportInputs, results: Results) -> Table | None:
     """The kept steps; None where every training ended with its last weights."""
-    kept = [
-        seed for pair in results.pairs for row in results.methods[pair] for seed in _of(inputs, row)
-    ]
-    rows = {
-        pair: (_cells([seed for seed in kept if seed.row == row]) for row in results.methods[pair])
-        for pair in results.pairs
+    kept = {row: list(_kept(inputs, row)) for row in results.trained}
+    items = {
+        pair: [kept[row] for row in results.methods[pair] if kept[row]] for pair in results.pairs
     }
-    headings = (
-        Heading("Method", numeric=False),
-        Heading("Steps kept", "a seed each", numeric=False),
-        Heading("Chosen by", numeric=False),
+    data = pd.DataFrame(
+        {
+            **seed.row.columns,
+            "metric": seed.measure.column,
+            "unit": seed.measure.unit,
+            "step": seed.step,
+            "steps": seed.steps,
+            "value": seed.value,
+        }
+        for seeds in kept.values()
+        for seed in seeds
     )
-    data = pd.DataFrame(map(_record, kept))
-    shown = {pair: [cells for cells in of_pair if cells] for pair, of_pair in rows.items()}
-    return pair_table("kept_weights", CAPTION, headings, shown, sizes, data)
+    return pair_table("kept_weights", CAPTION, COLUMNS, items, results, data)
 
 
-def _of(inputs: ReportInputs, row: Row) -> Iterator[Kept]:
-    for id in student_ids(inputs, row):
+def _kept(inputs: ReportInputs, row: Row) -> Iterator[Kept]:
+    for id in inputs.students[row.cell]:
         training = inputs.manifests[inputs.model_folders[id]]["settings"]["training"]
         if training.get("keep") == "best":
             measure, steps = MEASURES[training["keep_by"]], inputs.training_steps[id]
@@ -67,23 +66,5 @@ def _of(inputs: ReportInputs, row: Row) -> Iterator[Kept]:
             yield Kept(row, measure, int(steps["step"][best]), len(steps["step"]), value)
 
 
-def _cells(seeds: list[Kept]) -> tuple[Cell, ...]:
-    if not seeds:
-        return ()
-    steps = ", ".join(f"{seed.step:,}" for seed in seeds)
-    return (
-        method_cell(seeds[0].row),
-        text_cell(f"{steps} of {seeds[0].steps:,}"),
-        text_cell(seeds[0].measure.title),
-    )
-
-
-def _record(seed: Kept) -> dict[str, object]:
-    return {
-        **seed.row.columns,
-        "metric": seed.measure.column,
-        "unit": seed.measure.unit,
-        "step": seed.step,
-        "steps": seed.steps,
-        "value": seed.value,
-    }
+def _steps(seeds: Sequence[Kept]) -> str:
+    return f"{', '.join(f'{seed.step:,}' for seed in seeds)} of {seeds[0].steps:,}"

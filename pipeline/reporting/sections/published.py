@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -33,9 +33,6 @@ COLUMNS = (*TASKS, AVERAGE)
 OURS = "this experiment"
 
 
-Source = Mapping[str, Published]  # the numbers of one source for one method, by task
-
-
 @dataclass(frozen=True)
 class Line:
     """A line of the table: our own numbers, or those of a source beside ours."""
@@ -43,37 +40,41 @@ class Line:
     label: str
     ours: Mapping[str, Mean]  # by task
     row: Row | None = None  # in a line of ours
-    source: Source | None = None  # in a line of others
-    is_of_teacher: bool = False
+    numbers: Mapping[str, Published] | None = None  # of a source for one method, by task
+
+    @property
+    def source(self) -> Published | None:
+        """One of the source's numbers, for all that these have in common."""
+        return next(iter(self.numbers.values())) if self.numbers else None
 
 
 def published_table(settings: ReportSettings, results: Results) -> Table | None:
     """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
-    config = settings.config
+    config: Mapping[str, Any] = settings.config
     protocol = config.get("protocol")
-    known = [
-        number for number in published() if (number.protocol, number.metric) == (protocol, METRIC)
-    ]
-    lines = {pair: _lines(known, pair, config, results) for pair in results.pairs if protocol}
-    lines = {pair: of_pair for pair, of_pair in lines.items() if of_pair}
-    if not lines:
+    if not protocol:
         return None
-    return Table(
-        name="published",
-        caption=_caption(str(protocol), known, config),
-        group_headings=("Teacher", "Student"),
-        headings=(
-            *(Heading(title, numeric=False) for title in ("Method", "Source", "By", "Known from")),
-            *(Heading(task, "ROUGE-L") for task in COLUMNS),
-        ),
-        groups=tuple(_group(pair, of_pair, config) for pair, of_pair in lines.items()),
-        data=pd.DataFrame(
-            record
-            for pair, of_pair in lines.items()
-            for line in of_pair
-            for record in _records(pair, line)
-        ),
-    )
+    known = [one for one in published() if (one.protocol, one.metric) == (protocol, METRIC)]
+    choices: Mapping[str, Any] = config["methods"]
+    groups: list[Group] = []
+    records: list[dict[str, object]] = []
+    for pair in results.pairs:
+        teacher, student = _hub_names(config, pair)
+        of_teacher = [one for one in known if one.teacher == one.student == teacher]
+        if of_pair := [one for one in known if (one.teacher, one.student) == (teacher, student)]:
+            references = list(_lines(results.teachers(pair), {}, of_teacher, results))
+            lines = list(_lines(results.methods[pair], choices, of_pair, results))
+            title = f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})"
+            cells = (tuple(map(_cells, part)) for part in (references, lines))
+            groups.append(Group(title, (pair.teacher, pair.student), *cells))
+            records += (one for line in (*references, *lines) for one in _records(pair, line))
+    if not groups:
+        return None
+    texts = (Heading(title, numeric=False) for title in ("Method", "Source", "By", "Known from"))
+    headings = (*texts, *(Heading(task, "ROUGE-L") for task in COLUMNS))
+    caption = _caption(str(protocol), known, config)
+    names = ("Teacher", "Student")
+    return Table("published", caption, names, headings, tuple(groups), pd.DataFrame(records))
 
 
 def _caption(protocol: str, known: Sequence[Published], config: Mapping[str, Any]) -> str:
@@ -103,40 +104,12 @@ def _hub_name(config: Mapping[str, Any], role: str, name: str) -> str | None:
     return model["name"] if model["source"] == "hub" else None
 
 
+def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str | None]:
+    student = _hub_name(config, "students", pair.student)
+    return _hub_name(config, "teachers", pair.teacher), student
+
+
 def _lines(
-    known: Sequence[Published], pair: Pair, config: Mapping[str, Any], results: Results
-) -> list[Line]:
-    """The lines of a pair, the teacher's first; none where nothing was published on its models."""
-    teacher = _hub_name(config, "teachers", pair.teacher)
-    hub = teacher, _hub_name(config, "students", pair.student)
-    of_pair = [number for number in known if (number.teacher, number.student) == hub]
-    if not of_pair:
-        return []
-    of_teacher = [number for number in known if number.teacher == number.student == teacher]
-    references = [row for row in results.references[pair] if row.kind == "teacher"]
-    return [
-        *(
-            replace(line, is_of_teacher=True)
-            for line in _blocks(references, {}, of_teacher, results)
-        ),
-        *_blocks(results.methods[pair], config["methods"], of_pair, results),
-    ]
-
-
-def _group(pair: Pair, lines: Sequence[Line], config: Mapping[str, Any]) -> Group:
-    hub = (
-        _hub_name(config, "teachers", pair.teacher),
-        _hub_name(config, "students", pair.student),
-    )
-    return Group(
-        title=f"Teacher {pair.teacher} ({hub[0]}), student {pair.student} ({hub[1]})",
-        names=(pair.teacher, pair.student),
-        references=tuple(_cells(line) for line in lines if line.is_of_teacher),
-        rows=tuple(_cells(line) for line in lines if not line.is_of_teacher),
-    )
-
-
-def _blocks(
     rows: Iterable[Row],
     choices: Mapping[str, Any],
     known: Sequence[Published],
@@ -151,12 +124,12 @@ def _blocks(
             run.add(method)
             ours = _ours(row, results)
             yield Line(row.label, ours, row)
-            yield from (Line(row.label, ours, source=source) for source in sources)
-    for source in _published_rows([number for number in known if number.method not in run]):
-        yield Line(_any(source).reported_as, {}, source=source)
+            yield from (Line(row.label, ours, numbers=numbers) for numbers in sources)
+    for numbers in _published_rows([number for number in known if number.method not in run]):
+        yield Line(next(iter(numbers.values())).reported_as, {}, numbers=numbers)
 
 
-def _published_rows(known: Sequence[Published]) -> list[Source]:
+def _published_rows(known: Sequence[Published]) -> list[dict[str, Published]]:
     """The numbers by source, those for one method together."""
     names = list(dict.fromkeys(number.reported_as for number in known))
     by_source: dict[tuple[str, ...], dict[str, Published]] = {}
@@ -164,11 +137,6 @@ def _published_rows(known: Sequence[Published]) -> list[Source]:
         key = (number.source, number.reported_as, number.kind, number.evidence, number.note)
         by_source.setdefault(key, {})[number.task] = number
     return list(by_source.values())
-
-
-def _any(source: Source) -> Published:
-    """One of its numbers, for all that these have in common."""
-    return next(iter(source.values()))
 
 
 def _ours(row: Row, results: Results) -> dict[str, Mean]:
@@ -189,15 +157,15 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
 
 def _cells(line: Line) -> tuple[Cell, ...]:
     if line.row:
-        about = (method_cell(line.row), *(text_cell(text) for text in (OURS, "", "")))
+        about = (method_cell(line.row), *map(text_cell, (OURS, "", "")))
         return (*about, *(_our_cell(line.ours.get(task)) for task in COLUMNS))
-    assert line.source  # a line is of ours or of a source
-    source = _any(line.source)
+    source, numbers = line.source, line.numbers
+    assert source  # a line is of ours or of a source
+    assert numbers
     note = f" ({source.note})" if source.note else ""
     named = f"{source.source}: {source.reported_as}{note}"
-    about = (line.label, named, source.kind, EVIDENCE[source.evidence])
-    numbers = (_cell(line.source.get(task), line.ours.get(task)) for task in COLUMNS)
-    return (*(text_cell(text) for text in about), *numbers)
+    about = map(text_cell, (line.label, named, source.kind, EVIDENCE[source.evidence]))
+    return (*about, *(_cell(numbers.get(task), line.ours.get(task)) for task in COLUMNS))
 
 
 def _our_cell(mean: Mean | None) -> Cell:
@@ -216,13 +184,12 @@ def _cell(number: Published | None, ours: Mean | None) -> Cell:
 
 def _records(pair: Pair, line: Line) -> Iterator[dict[str, object]]:
     """A record for each number of a line, by task."""
-    source = _any(line.source) if line.source else None
+    source = line.source
     for task in COLUMNS:
-        ours, number = line.ours.get(task), (line.source or {}).get(task)
-        if number is None and (source or ours is None):
+        ours, number = line.ours.get(task), (line.numbers or {}).get(task)
+        if (number if source else ours) is None:
             continue
-        theirs = float(number.value) if number else math.nan
-        mean = ours.value if ours else math.nan
+        theirs, mean = float(number.value) if number else math.nan, ours.value if ours else math.nan
         yield {
             "teacher": pair.teacher,
             "student": pair.student,

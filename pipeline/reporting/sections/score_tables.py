@@ -1,14 +1,14 @@
 """The tables of scores, on whole tasks and on parts of them, under their references."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
 from pipeline.reporting.analysis.findings import Comparisons, Interval
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.parts import parts_of
-from pipeline.reporting.analysis.scores import Pair, Results, Row, best_first
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
@@ -18,8 +18,8 @@ from pipeline.reporting.render.table import (
     method_cell,
     number_cell,
 )
-from pipeline.reporting.render.units import pair_title
 
+METHOD = Heading("Method", numeric=False)
 WIDE = 0.25  # of a scale: beyond it the half-width of an interval says less than its ends
 OVER_ITEMS = "over items alone, of these checkpoints"
 ENDS = " (in parentheses: the interval, where the scale cuts it or it is wider than half of it)"
@@ -31,68 +31,79 @@ RULE = (
 )
 
 
-def main_table(results: Results, sizes: Mapping[str, int], comparisons: Comparisons) -> Table:
+def main_table(comparisons: Comparisons) -> Table:
     """Means with their intervals and letters, a group for each teacher and student."""
-
-    def cells(row: Row) -> tuple[Cell, ...]:
-        scores = score_cells(results, comparisons, row, results.measures)
-        return (method_cell(row), number_cell(_runs(results, row), str), *scores)
-
-    headings = [Heading(measure.heading, measure.detail) for measure in results.measures]
+    results = comparisons.results
+    measures = results.measures
+    groups = (
+        _group(results, pair, (), lambda row: _main_cells(comparisons, row))
+        for pair in results.pairs
+    )
     return Table(
         name="main",
         caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
         group_headings=("Teacher", "Student"),
-        headings=(Heading("Method", numeric=False), Heading("Seeds"), *headings),
-        groups=tuple(
-            Group(
-                title=pair_title(pair, sizes),
-                names=(pair.teacher, pair.student),
-                references=tuple(map(cells, results.references[pair])),
-                rows=tuple(map(cells, results.methods[pair])),
-            )
-            for pair in results.pairs
+        headings=(
+            METHOD,
+            Heading("Seeds"),
+            *(Heading(one.heading, one.detail) for one in measures),
         ),
-        data=score_data(results, comparisons, results.measures),
+        groups=tuple(groups),
+        data=score_data(comparisons, measures),
     )
 
 
-def slice_table(
-    results: Results, sizes: Mapping[str, int], comparisons: Comparisons
-) -> Table | None:
+def _main_cells(comparisons: Comparisons, row: Row) -> tuple[Cell, ...]:
+    results = comparisons.results
+    means = (results.means.get((row, measure)) for measure in results.measures)
+    seeds = max((mean.seed_count for mean in means if mean), default=0)
+    scores = score_cells(comparisons, row, results.measures)
+    return (method_cell(row), number_cell(seeds, str), *scores)
+
+
+def _group(
+    results: Results,
+    pair: Pair,
+    part: tuple[str, ...],
+    cells: Callable[[Row], tuple[Cell, ...]],
+) -> Group:
+    """The references and methods of a pair, on whole tasks or on a part of one."""
+    title = f"{results.title(pair)}: {', '.join(part)}" if part else results.title(pair)
+    references, methods = (
+        tuple(map(cells, rows[pair])) for rows in (results.references, results.methods)
+    )
+    return Group(title, (pair.teacher, pair.student, *part), references, methods)
+
+
+def slice_table(comparisons: Comparisons) -> Table | None:
     """Every score on a part of a task; None where nothing was measured on parts."""
-    if not results.slice_measures:
+    results = comparisons.results
+    measures = results.slice_measures
+    if not measures:
         return None
-    metrics = list(dict.fromkeys(measure.metric for measure in results.slice_measures))
-
-    def cells(row: Row, task: str, part: str) -> tuple[Cell, ...]:
-        measures = [Measure(task, metric, part) for metric in metrics]
-        return (method_cell(row), *score_cells(results, comparisons, row, measures))
-
+    metrics = list(dict.fromkeys(measure.metric for measure in measures))
+    parts = {
+        (part.task, part.name): [Measure(part.task, metric, part.name) for metric in metrics]
+        for part in parts_of(measures)
+    }
+    groups = (
+        _group(
+            results,
+            pair,
+            part,
+            lambda row, on=on: (method_cell(row), *score_cells(comparisons, row, on)),
+        )
+        for pair in results.pairs
+        for part, on in parts.items()
+    )
+    about = f"{seeds_sentence(results)} {MISSING}: not measured."
     return Table(
         name="slices",
-        caption=(
-            f"Scores on parts of the items, or of their tokens. {seeds_sentence(results)} "
-            f"{MISSING}: not measured."
-        ),
+        caption=f"Scores on parts of the items, or of their tokens. {about}",
         group_headings=("Teacher", "Student", "Task", "Part"),
-        headings=(
-            Heading("Method", numeric=False),
-            *(Heading(Measure("", metric).heading, metric.unit) for metric in metrics),
-        ),
-        groups=tuple(
-            Group(
-                title=f"{pair_title(pair, sizes)}: {part.task}, {part.name}",
-                names=(pair.teacher, pair.student, part.task, part.name),
-                references=tuple(
-                    cells(row, part.task, part.name) for row in results.references[pair]
-                ),
-                rows=tuple(cells(row, part.task, part.name) for row in results.methods[pair]),
-            )
-            for pair in results.pairs
-            for part in parts_of(results.slice_measures)
-        ),
-        data=score_data(results, comparisons, results.slice_measures),
+        headings=(METHOD, *(Heading(Measure("", one).heading, one.unit) for one in metrics)),
+        groups=tuple(groups),
+        data=score_data(comparisons, measures),
     )
 
 
@@ -109,12 +120,10 @@ def seeds_sentence(results: Results) -> str:
     )
 
 
-def score_cells(
-    results: Results, comparisons: Comparisons, row: Row, measures: Iterable[Measure]
-) -> Iterator[Cell]:
+def score_cells(comparisons: Comparisons, row: Row, measures: Iterable[Measure]) -> Iterator[Cell]:
     """The row's mean on each measure, with its interval and letters."""
     for measure in measures:
-        mean = results.means.get((row, measure))
+        mean = comparisons.results.means.get((row, measure))
         if mean is None:
             yield Cell(MISSING)
             continue
@@ -125,7 +134,7 @@ def score_cells(
             else:
                 text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
         letters = comparisons.letters.get((row, measure), "")
-        best = row == best_row(results, Pair(row.teacher, row.student), measure)
+        best = row == best_row(comparisons.results, row.pair, measure)
         yield Cell(text, mean.value, spread, letters=letters, best=best)
 
 
@@ -137,24 +146,19 @@ def is_narrow(measure: Measure, mean: float, interval: Interval) -> bool:
 
 def best_row(results: Results, pair: Pair, measure: Measure) -> Row | None:
     """The method with the best mean of several; None for a measure that ranks nothing."""
-    if measure not in results.ranked_measures:
+    if measure not in results.ranked_measures or pair not in results.methods:
         return None
-    ranking = best_first(results.means_by_row(results.methods.get(pair, ()), measure), measure)
+    ranking = results.ranking(pair, measure)
     return ranking[0] if len(ranking) > 1 else None
 
 
-def _runs(results: Results, row: Row) -> int:
-    return max((mean.seed_count for mean in results.means_of(row).values()), default=0)
-
-
-def score_data(
-    results: Results, comparisons: Comparisons, measures: Sequence[Measure]
-) -> pd.DataFrame:
+def score_data(comparisons: Comparisons, measures: Sequence[Measure]) -> pd.DataFrame:
     """The mean of every row on each of the measures, with its interval."""
+    results = comparisons.results
     return pd.DataFrame(
-        _record(results, comparisons, pair, row, measure)
+        _record(comparisons, pair, row, measure)
         for pair in results.pairs
-        for row in (*results.references[pair], *results.methods[pair])
+        for row in results.rows(pair)
         for measure in measures
         if (row, measure) in results.means
     )
@@ -175,11 +179,9 @@ def measures_data(results: Results) -> pd.DataFrame:
     )
 
 
-def _record(
-    results: Results, comparisons: Comparisons, pair: Pair, row: Row, measure: Measure
-) -> dict[str, object]:
-    mean, interval = results.means[row, measure], comparisons.intervals.get((row, measure))
-    items = results.items[row.teacher, measure.task, measure.slice, measure.metric.name]
+def _record(comparisons: Comparisons, pair: Pair, row: Row, measure: Measure) -> dict[str, object]:
+    results, interval = comparisons.results, comparisons.intervals.get((row, measure))
+    mean = results.means[row, measure]
     return {
         "teacher": pair.teacher,
         "student": pair.student,
@@ -194,5 +196,5 @@ def _record(
         "letters": comparisons.letters.get((row, measure), ""),
         "is_best": row == best_row(results, pair, measure),
         "n_seeds": mean.seed_count,
-        "n_items": items.weights.shape[1],
+        "n_items": results.matrix(row, measure).weights.shape[1],
     }

@@ -1,24 +1,26 @@
 """Table of the settings that a search chose for each method, and of what it took to choose them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from pipeline.reporting.analysis.load import ReportInputs
+from pipeline.reporting.analysis.scores import Results
 from pipeline.reporting.analysis.searches import Search, described
+from pipeline.reporting.analysis.texts import operations
 from pipeline.reporting.costs.attribution import job_costs, total
 from pipeline.reporting.render.table import (
     Cell,
+    Column,
     Heading,
     Table,
-    method_cell,
+    method_column,
     number_cell,
+    number_column,
     pair_table,
-    text_cell,
+    text_column,
 )
-from pipeline.reporting.render.units import operations
 
 CAPTION = (
     "The chosen setting, its validation score (mean over tuning seeds) and its lead over the "
@@ -31,65 +33,53 @@ HOUR = 3600
 
 
 def tuning_table(
-    inputs: ReportInputs, searches: Sequence[Search], sizes: Mapping[str, int]
+    inputs: ReportInputs, searches: Sequence[Search], results: Results
 ) -> Table | None:
     """The chosen settings; None where nothing was tuned."""
-    headings = (
-        Heading("Method", numeric=False),
-        Heading("Chosen", numeric=False),
-        Heading("Validation score"),
-        Heading("Lead"),
-        Heading("At the edge", numeric=False),
-        Heading("Trials"),
-        Heading("Core or GPU time", "h"),
-        Heading("FLOPs"),
+    costs = {search.row: total(job_costs(inputs, search.trials)) for search in searches}
+    columns: tuple[Column[Search], ...] = (
+        method_column(lambda search: search.row),
+        text_column("Chosen", lambda search: described(search.chosen.values)),
+        Column(Heading("Validation score"), _score_cell),
+        number_column("Lead", _lead, "{:.3f}".format),
+        text_column("At the edge", lambda search: ", ".join(search.edges) or INSIDE),
+        number_column("Trials", lambda search: len(search.trials)),
+        number_column(
+            "Core or GPU time",
+            lambda search: costs[search.row]["device_seconds"] / HOUR,
+            "{:,.2f}".format,
+            "h",
+        ),
+        number_column("FLOPs", lambda search: costs[search.row]["flops"], operations),
     )
-    rows = {
-        pair: [_cells(inputs, search) for search in of_pair]
-        for pair, of_pair in groupby(searches, lambda search: search.pair)
+    items = {
+        pair: [search for search in searches if search.row.pair == pair] for pair in results.pairs
     }
-    data = pd.DataFrame(record for search in searches for record in _records(search))
-    return pair_table("tuning", CAPTION, headings, rows, sizes, data)
-
-
-def _cells(inputs: ReportInputs, search: Search) -> tuple[Cell, ...]:
-    costs = total(job_costs(inputs, search.trials))
-    unit = search.measure.unit
-    return (
-        method_cell(search.row),
-        text_cell(described(search.chosen.values)),
-        number_cell(search.chosen.mean, lambda score: f"{score:.3f} {unit}"),
-        number_cell(_lead(search), "{:.3f}".format),
-        text_cell(", ".join(search.edges) or INSIDE),
-        number_cell(len(search.trials), str),
-        number_cell(costs["device_seconds"] / HOUR, "{:,.2f}".format),
-        number_cell(costs["flops"], operations),
-    )
-
-
-def _lead(search: Search) -> float | None:
-    others = [
-        setting.mean
-        for position, setting in enumerate(search.choice.tried)
-        if position != search.choice.chosen and setting.mean is not None
-    ]
-    if not others or search.chosen.mean is None:
-        return None
-    if search.measure.higher_is_better:
-        return search.chosen.mean - max(others)
-    return min(others) - search.chosen.mean
-
-
-def _records(search: Search) -> Iterable[dict[str, object]]:
-    for position, setting in enumerate(search.choice.tried):
-        is_chosen = position == search.choice.chosen
-        yield {
+    data = pd.DataFrame(
+        {
             **search.row.columns,
             "metric": search.measure.column,
             "unit": search.measure.unit,
             "setting": described(setting.values),
             "value": np.nan if setting.mean is None else setting.mean,
             "n_seeds": len(setting.scores),
-            "is_chosen": is_chosen,
-            "is_at_edge": is_chosen and bool(search.edges),
+            "is_chosen": setting is search.chosen,
+            "is_at_edge": setting is search.chosen and bool(search.edges),
         }
+        for search in searches
+        for setting in search.choice.tried
+    )
+    return pair_table("tuning", CAPTION, columns, items, results, data)
+
+
+def _score_cell(search: Search) -> Cell:
+    return number_cell(search.chosen.mean, lambda score: f"{score:.3f} {search.measure.unit}")
+
+
+def _lead(search: Search) -> float | None:
+    best = search.chosen.mean
+    tried = (setting.mean for setting in search.choice.tried if setting is not search.chosen)
+    others = [mean for mean in tried if mean is not None]
+    if not others or best is None:
+        return None
+    return best - max(others) if search.measure.higher_is_better else min(others) - best

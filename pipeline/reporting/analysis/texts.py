@@ -1,9 +1,5 @@
 """Numbers and names as texts for people."""
 
-from collections.abc import Mapping
-
-from pipeline.reporting.analysis.scores import Pair
-
 
 def amount(number: float) -> str:
     """A count with at most three digits: 512, 1.5k, 124M."""
@@ -38,17 +34,6 @@ def p_text(p_value: float) -> str:
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
 
 
-def sized(name: str, sizes: Mapping[str, int]) -> str:
-    """A model's name with its number of parameters."""
-    return f"{name} ({amount(sizes[name])})" if name in sizes else name
-
-
-def pair_title(pair: Pair, sizes: Mapping[str, int]) -> str:
-    """The teacher and the student with their numbers of parameters."""
-    named = (("Teacher", pair.teacher), ("student", pair.student))
-    return ", ".join(f"{role} {sized(name, sizes)}" for role, name in named if name)
-
-
-def short_title(pair: Pair) -> str:
-    """The teacher and the student where space is short."""
-    return f"{pair.teacher} → {pair.student}" if pair.teacher else pair.student
+def counted(number: int, thing: str) -> str:
+    """A count with its noun in singular or plural."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
