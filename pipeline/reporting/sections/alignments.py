@@ -7,8 +7,8 @@ import pandas as pd
 
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
-from pipeline.reporting.render.table import Group, Heading, Table, number_cell, text_cell
 from pipeline.reporting.analysis.texts import percent
+from pipeline.reporting.render.table import Group, Heading, Table, number_cell, text_cell
 
 CAPTION = (
     "Texts in the tokens of a teacher with its own vocabulary and in those of the students. A span "
