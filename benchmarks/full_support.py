@@ -119,6 +119,7 @@ def ours(loss: Loss, given: Inputs, part: int) -> Tensor:
             offsets=torch.arange(TEXT).to(sequence),
             by_student=torch.zeros_like(sequence, dtype=torch.bool),
             sampled_log_probs=torch.zeros(len(logits), device=device),
+            advantages=torch.zeros(len(logits), device=device),
             reference_log_probs=torch.zeros(len(logits), device=device),
             all_sampled=True,
             dense=True,

@@ -22,7 +22,7 @@ from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
 from pipeline.generation import generate, sampler
 from pipeline.generation.rollouts import StepContext
-from pipeline.losses import ReferenceLoss, build_loss
+from pipeline.losses import ReferenceLoss, RewardedLoss, build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import ResolvedMethod, resolve
 from pipeline.models.language_model import response_logits
@@ -157,6 +157,7 @@ def run(setup: Setup) -> TrainingRun:
         if method.plain_text_weight
         else [],
         max_tokens=BUDGET,
+        tokenizer=words() if isinstance(loss, RewardedLoss) else None,
         reference=LiveTeacher(untrained) if isinstance(loss, ReferenceLoss) else None,
         features=feature_term(settings, student, teacher),
     )

@@ -31,6 +31,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
         {"base": "tvd", "easy_weight": 0.6, "hard_share": 1.0},
     ],
     "minillm": [{"discount": 0.5, "reward_limit": 2.0}],
+    "kdrl": [{"kl_weight": 0.2}],
     "kl_estimator": [{"estimator": "k3"}],
     "entropy_aware": [{"entropy_threshold": 1.5, "forward_weight": 0.4}],
     "top_k_kl": [
@@ -242,6 +243,13 @@ def g_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndar
         reference = math.exp(tokens.reference_log_probs[i])
         scaled = (p[i][g] / reference) ** h.reward_weight * reference / q[i][g]
         result[i] = -q[i][g] / math.exp(tokens.sampled_log_probs[i]) * math.log(scaled)
+    return result
+
+
+def kdrl(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result = h.kl_weight * each(kl, q, p)
+    for i, g in enumerate(tokens.target.tolist()):
+        result[i] -= q[i][g] / math.exp(tokens.sampled_log_probs[i]) * float(tokens.advantages[i])
     return result
 
 

@@ -18,9 +18,10 @@ from workflow.grid.grid import Grid
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
-SAMPLED_TOKENS = {"opd", "iw_opd", "g_opd", "kl_estimator", "minillm"}
+SAMPLED_TOKENS = {"opd", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
-WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs"}
+WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs", "student_groups"}
+REWARDED, GROUPS = {"kdrl"}, {"student_groups"}
 WRAPPERS = {"atkd", "adakd", "taid"}
 # ATKD's five baselines, then those of SKD, SWITCH and DistiLLM
 BASELINES = {
@@ -40,8 +41,10 @@ def row(**keys: Any) -> ResolvedMethod:
 
 
 def makes_sense(loss: str, policy: str) -> bool:
+    if loss in REWARDED:
+        return policy in GROUPS
     if loss in SAMPLED_TOKENS:
-        return policy in {"mixed", "switch", "teacher_mixed"}
+        return policy in {"mixed", "switch", "teacher_mixed", "student_groups"}
     if loss in CONTRASTS:
         return policy == "epoch_pairs"
     return not (loss == "cross_entropy" and policy in WRITTEN_ALONE)

@@ -95,6 +95,7 @@ def tokens_of(one: Case, signal: TeacherSignal) -> TokenContext:
         offsets=torch.arange(int(lengths.max())),
         by_student=torch.zeros_like(sequence, dtype=torch.bool),
         sampled_log_probs=torch.full((len(sequence),), torch.nan, dtype=torch.float64),
+        advantages=torch.full((len(sequence),), torch.nan, dtype=torch.float64),
         all_sampled=False,
         dense=True,
         progress=0.0,

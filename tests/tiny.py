@@ -49,6 +49,7 @@ class Case:
             offsets=torch.arange(max(TEXT_LENGTHS)),
             by_student=sequence % 2 == 1,
             sampled_log_probs=written,
+            advantages=sequence.double() - 1.3,
             reference_log_probs=written / 2,
             all_sampled=True,
             dense=True,
@@ -78,6 +79,7 @@ def one_text(target: Tensor, sampled_log_probs: Tensor) -> TokenContext:
         offsets=torch.arange(len(target)),
         by_student=torch.ones_like(target, dtype=torch.bool),
         sampled_log_probs=sampled_log_probs,
+        advantages=torch.zeros_like(sampled_log_probs),
         all_sampled=True,
         dense=True,
         progress=0.0,
@@ -110,6 +112,7 @@ def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, floa
         dense=signal.support.ids is None,
         sampled_log_probs=tokens.sampled_log_probs.float(),
         reference_log_probs=tokens.reference_log_probs.float(),
+        advantages=tokens.advantages.float(),
     )
     return losses(loss, signal.log_probs, student, tokens)
 
@@ -144,6 +147,7 @@ def texts(count: int = 6, seed: int = 0) -> list[Text]:
                 response_ids=response,
                 author="student" if number % 2 else "teacher",
                 log_probs=(-4 - torch.rand(len(response), generator=draw)).tolist(),
+                advantage=(-0.7, 0.4, 1.1)[number % 3],
             )
         )
     return found

@@ -17,6 +17,7 @@ from pipeline.artifacts import schemas
 from pipeline.distributions.log_probs import PerToken, Support, TokenContext
 from pipeline.runtime.transfer import to_device
 
+UNKNOWN = float("nan")  # what a text doesn't have, at each of its tokens
 Author = Literal["gold", "teacher", "student"]
 
 
@@ -36,6 +37,8 @@ class Text:
     by_teacher: Sequence[bool] = field(default_factory=list)
     ended: bool = True  # with EOS
     log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
+    reward: float | None = None  # of a rollout whose answer was checked
+    advantage: float | None = None  # of that reward among those of its prompt
     earlier: Sequence[tuple[int, int]] = ()  # first and end in the prompt of answers trained on
 
     @property
@@ -125,6 +128,7 @@ class Batch:
     steps: Int[Tensor, " longest"]  # 0, 1, .. to the end of the most targets of a text
     by_student: Bool[Tensor, " tokens"]
     sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
+    advantages: PerToken  # of the text's reward; NaN without rewards
     reference_log_probs: PerToken | None = None  # under a reference model, where a loss needs one
 
     @property
@@ -145,7 +149,10 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
 
     lengths = torch.tensor([text.target_count for text in texts])
     by_student = torch.tensor([text.author == "student" for text in texts])
-    log_probs = [text.log_probs or [float("nan")] * text.target_count for text in texts]
+    advantages = torch.tensor(
+        [UNKNOWN if text.advantage is None else text.advantage for text in texts]
+    )
+    log_probs = [text.log_probs or [UNKNOWN] * text.target_count for text in texts]
     tensors = (
         input_ids,
         torch.cat(positions),
@@ -155,6 +162,7 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
         torch.arange(max(text.target_count for text in texts)),
         by_student.repeat_interleave(lengths),
         torch.tensor([value for values in log_probs for value in values]),
+        advantages.repeat_interleave(lengths),
     )
     return Batch(list(texts), *(to_device(tensor, device) for tensor in tensors))
 
@@ -191,6 +199,7 @@ def token_context(
         lengths=batch.lengths[texts],
         offsets=batch.steps,
         sampled_log_probs=batch.sampled_log_probs[rows],
+        advantages=batch.advantages[rows],
         all_sampled=all(text.log_probs for text in batch.texts[texts]),
         dense=support.ids is None,
         progress=progress,

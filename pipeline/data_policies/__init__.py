@@ -15,6 +15,7 @@ Constants of the class say the rest, and are read off the source without importi
 and, where they hold,
 
     makes_pairs        True: each prompt comes with a response of the teacher and one of the student
+    writes_groups      True: it writes several responses to each prompt
     teacher_writes     True: the teacher writes some of the generated tokens
     samples_every_text_where    the hyperparameter, and its value, at which every text is sampled in
                        training with known probabilities, as a policy gradient needs; (): always

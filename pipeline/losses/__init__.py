@@ -11,6 +11,7 @@ They are read off the source without importing it (`pipeline.methods.components.
     reads_teacher               False: it reads the text alone
     needs_sampled_texts         True: a policy gradient, on texts sampled with known probabilities
     needs_reference             True: it reads `tokens.reference_log_probs`, of the start
+    needs_rewards               True: it reads `tokens.advantages`, of responses to one prompt
     needs_pairs                 True: it compares two responses to a prompt, of teacher and student
     over_spans                  True: it compares spans of text, so that teacher and student may
                                 have different vocabularies; `tokens.spans` has them
@@ -61,6 +62,13 @@ class ReferenceLoss(Loss, Protocol):
     """A loss that compares with a reference, too: the student before its training."""
 
     needs_reference: bool
+
+
+@runtime_checkable
+class RewardedLoss(Loss, Protocol):
+    """A loss that reinforces what is right, so that each rollout is given a reward."""
+
+    needs_rewards: bool
 
 
 @runtime_checkable

@@ -290,7 +290,7 @@ METHODS = {
         source="Lu & Thinking Machines Lab 2025, thinkingmachines.ai/blog/on-policy-distillation",
         evidence="code",
         defaults={"student_share": 1.0},
-        departures="One response to a prompt, not a group of four.",
+        departures="One response to a prompt; the source's four are `policy: student_groups`.",
     ),
     "iw_opd": Method(
         title="IW-OPD: on-policy distillation, early tokens weighted",
@@ -322,6 +322,17 @@ METHODS = {
         evidence="code",
         defaults={"student_share": 1.0},
         departures="Importance weights have no limit, which are 1 here.",
+    ),
+    "kdrl": Method(
+        title="KDRL-like, details ours: checked answers rewarded beside reverse KL",
+        loss="kdrl",
+        policy="student_groups",
+        teacher="live",
+        source="Xu et al. 2025, arXiv:2506.02208",
+        evidence="abstract",
+        departures="Objective, weight of the KL and group size are ours. A reward is 1 where the "
+        "answer equals that of the gold response, as tasks check it, else 0; on data without "
+        "answers it is refused.",
     ),
     "kl_k2": Method(
         title="Reverse KL by the estimator k2",

@@ -76,6 +76,12 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
             "`teacher: live`"
         )
+    if class_constant("losses", loss, "needs_rewards", False) and not _writes_groups(policy):
+        groups = [name for name in components.names("data_policies") if _writes_groups(name)]
+        yield (
+            f"policy = {policy!r}: {loss} compares the rewards of several responses to a prompt; "
+            f"allowed: {', '.join(groups)}"
+        )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not reads_teacher(loss) and not resolved.method.features:
         yield (
@@ -105,6 +111,10 @@ def reads_teacher(loss: str) -> bool:
 
 def _makes_pairs(policy: str) -> bool:
     return bool(class_constant("data_policies", policy, "makes_pairs", False))
+
+
+def _writes_groups(policy: str) -> bool:
+    return bool(class_constant("data_policies", policy, "writes_groups", False))
 
 
 def _teacher_writes(policy: str) -> bool:

@@ -230,7 +230,7 @@ def run(options: TrainOptions) -> None:
     inputs = command_line.begin(options)
     run = compile_for_gpu(assemble(options, settings))
     run_checks.check_positions(run, options.start, options.teacher)
-    run_checks.warn_of_repeated_prompts(run)
+    run_checks.check_answers(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
         log(f"resuming after step {state.step} of {run.steps}")

@@ -20,8 +20,10 @@ from pipeline.distributions.log_probs import (
     target_only_support,
 )
 from pipeline.generation.rollouts import StepContext
+from pipeline.losses import RewardedLoss
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
+from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
 
@@ -87,6 +89,9 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     batch_size, seed = run.settings.training.batch_size, run.settings.seed
     batch = draw_batch(run.train_set, step, batch_size, seed)
     texts = run.policy.texts(batch, step_context(run, state, step))
+    if isinstance(run.loss, RewardedLoss) and not run.policy.is_off_policy:
+        assert run.tokenizer is not None
+        texts = with_rewards(texts, batch, run.tokenizer)
     plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
     return StepBatch(
         texts,

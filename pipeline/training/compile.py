@@ -153,7 +153,9 @@ def trial_batch(run: TrainingRun) -> StepBatch:
 
 
 def _as_rollout(text: Text) -> Text:
-    return text if text.log_probs else replace(text, log_probs=[0.0] * text.target_count)
+    if text.log_probs:
+        return text
+    return replace(text, log_probs=[0.0] * text.target_count, advantage=0.0)
 
 
 def trial_step(run: TrainingRun, batch: StepBatch) -> None:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from pipeline.losses import RewardedLoss
 from pipeline.models import positions
 from pipeline.models.teacher import LiveTeacher
-from pipeline.runtime.progress import log
+from pipeline.tasks.answers import reference_answer
+from pipeline.training.rewards import decoded
 from pipeline.training.state import TrainingRun
 
 POSITION_KEYS = "tokens.response_tokens, teacher_text.max_new_tokens or rollout_tokens"
 BEST_ROUGE = ("best", "rouge_l")
+LOOKED_AT = 100  # texts of the train set, for an answer
 
 
 def check_positions(run: TrainingRun, start: Path, teacher: Path | None) -> None:
@@ -27,11 +30,15 @@ def check_positions(run: TrainingRun, start: Path, teacher: Path | None) -> None
         positions.check(start, run.student.config, shown, new_tokens, keys)
 
 
-def warn_of_repeated_prompts(run: TrainingRun) -> None:
-    """Says where a step asks a prompt twice: its samples are drawn alike, and are equal."""
-    batch, texts = run.settings.training.batch_size, len(run.train_set)
-    if batch > texts and not run.policy.is_off_policy:
-        log(
-            f"warning: a step of {batch} texts has each of the {texts} prompts more than once, and "
-            "the samples of a prompt within a step are equal"
+def check_answers(run: TrainingRun) -> None:
+    """Raises ValueError where a loss needs rewards and no response gives an answer to check."""
+    looked_at = run.train_set[:LOOKED_AT]
+    if not isinstance(run.loss, RewardedLoss):
+        return
+    assert run.tokenizer is not None
+    if not any(reference_answer(decoded(run.tokenizer, text)) for text in looked_at):
+        raise ValueError(
+            f"none of the first {len(looked_at)} responses of the train set gives an answer that "
+            "others could be compared with (pipeline/tasks/answers.py): a reward needs data with "
+            "answers, such as gsm8k"
         )

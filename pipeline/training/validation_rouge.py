@@ -9,6 +9,7 @@ from pipeline.data.batch import Text
 from pipeline.evaluation.rouge import rouge_l
 from pipeline.generation import generate, sampler
 from pipeline.settings.generation import Sampling
+from pipeline.training.rewards import decoded
 
 
 @torch.no_grad()
@@ -22,11 +23,7 @@ def validation_rouge_l(
     choose = sampler(Sampling(temperature=0))
     responses = generate(texts, [student], choose, max_new_tokens, 0, "student")
     scores = [
-        rouge_l(_decoded(tokenizer, response), [_decoded(tokenizer, text)])
+        rouge_l(decoded(tokenizer, response), [decoded(tokenizer, text)])
         for response, text in zip(responses, texts, strict=True)
     ]
     return sum(scores) / len(scores)
-
-
-def _decoded(tokenizer: PreTrainedTokenizerBase, text: Text) -> str:
-    return str(tokenizer.decode(list(text.response_ids), skip_special_tokens=True))
