@@ -4,6 +4,7 @@ Of its many formats only those that hold rows are read, and only files of the da
 description may name any other file of this machine. No script is run.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,6 +14,17 @@ from pipeline.data import untrusted
 
 FORMATS = ("json", "csv", "parquet", "arrow", "text")  # of datasets.packaged_modules
 OF_BUILDER = ("data_dir", "data_files", "cache_dir")  # options that say which files are read
+
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def download(name: str, file: str, revision: str) -> Path:
+    """A file of a data set of the hub. Raises OSError or ValueError if it can't be had."""
+    import huggingface_hub
+
+    path = huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=revision)
+    return Path(path)
 
 
 def load(name: str, config: str | None, revision: str | None, **options: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +90,10 @@ def read_rows(path: Path) -> Iterator[Row]:
 
     Raises: ValueError at the first that is none, and for a table without any.
     """
-    is_empty = True
-    for row in _rows(path):
-        is_empty = False
-        yield row
-    if is_empty:
+    rows = iter(_rows(path))
+    if (first := next(rows, None)) is None:
         raise ValueError(f"{path} holds no rows; name another file in data.examples")
+    yield from chain([first], rows)
 
 
 def _rows(path: Path) -> Iterable[Row]:
@@ -224,18 +223,12 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 def _parquet_values(path: Path, batch: pa.RecordBatch, before: int) -> list[dict[str, object]]:
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError:  # what wrote the file has not looked at its text
-        return [
-            _parquet_row(f"{path}, row {before + place + 1}", batch.slice(place, 1))
-            for place in range(batch.num_rows)
-        ]
-
-
-def _parquet_row(location: str, table: pa.RecordBatch) -> dict[str, object]:
-    try:
-        return table.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{location}: its text is not UTF-8 ({error.reason}); fix it") from None
+    except UnicodeDecodeError as error:  # what wrote the file has not looked at its text
+        if batch.num_rows == 1:
+            fault = f"its text is not UTF-8 ({error.reason})"
+            raise ValueError(f"{path}, row {before + 1}: {fault}; fix it") from None
+    rows = (batch.slice(place, 1) for place in range(batch.num_rows))
+    return [_parquet_values(path, row, before + place)[0] for place, row in enumerate(rows)]
 
 
 def read_plain_texts(path: Path) -> Iterator[str]:

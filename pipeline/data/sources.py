@@ -4,7 +4,6 @@ Both come as rows of named values, and one column map makes examples of them. Th
 given: what their splits share is counted and said, and only copies within training are dropped.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from pipeline.runtime.progress import log
 from pipeline.settings.data import Files, Hub
 
 FILES = (*TABLES, *COMPRESSED)  # the ends of a split's name that is a file's
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,13 @@ def gather_files(settings: Files, seed: int, *, are_chats: bool) -> RawDataset:
     parts = {}
     for split, file in _named(settings).items():
         log(f"files: {split} from {file}")
-        parts[split] = Part(_file_rows(_existing(split, file)), Path(file).stem)
+        parts[split] = Part(
+            chain.from_iterable(map(read_rows, _existing(split, file))), Path(file).stem
+        )
     files = _existing("plain_text", settings.plain_text) if settings.plain_text else []
     plain = (text for path in files for text in read_plain_texts(path))
     about = {"about": "local files", "files": _named(settings)}
     return _gather(settings, seed, parts, plain, about, are_chats=are_chats)
-
-
-def _file_rows(paths: Iterable[Path]) -> Iterator[Row]:
-    return chain.from_iterable(map(read_rows, paths))
 
 
 def _named(settings: Files | Hub) -> dict[str, str]:
@@ -97,7 +93,7 @@ def gather_hub(settings: Hub, seed: int, *, are_chats: bool) -> RawDataset:
     moving = [
         f"revision {revision!r} of {name} can move; a commit's hash can't"
         for name, revision in revisions.items()
-        if not COMMIT.fullmatch(revision)
+        if not datasets_library.COMMIT.fullmatch(revision)
     ]
     return replace(gathered, warnings=[*gathered.warnings, *moving])
 
@@ -119,17 +115,12 @@ def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
 
 def _hub_file(settings: Hub, file: str) -> Path:
     """A file of a data set, for sets whose files are not splits of one table."""
-    import huggingface_hub
-
     if Path(settings.name).is_dir():
         return _existing("name", f"{settings.name}/{file}")[0]
     try:
-        path = huggingface_hub.hf_hub_download(
-            settings.name, file, repo_type="dataset", revision=settings.revision
-        )
+        return datasets_library.download(settings.name, file, settings.revision)
     except (OSError, ValueError) as error:
         raise _unreachable(f"{settings.name!r}, file {file!r},", error) from error
-    return Path(path)
 
 
 def _hub_texts(settings: Hub, name: str) -> list[str]:

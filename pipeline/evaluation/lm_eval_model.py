@@ -2,8 +2,8 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
-from pipeline.evaluation.lm_eval_chat import chat_text
 from pipeline.generation import generate, sampler
 from pipeline.models import positions
 from pipeline.models.flops import record_scores
@@ -73,7 +72,17 @@ class CheckpointLM(HFLM):
     ) -> str:
         """The text of a question and its examples, as turns of the training's template."""
         assert self.chat is not None
-        return chat_text(self.tokenizer, self.chat, chat_history, asks=add_generation_prompt)
+        variables: dict[str, Any] = {**self.chat.kwargs}  # of the template, as a user gives them
+        text = self.tokenizer.apply_chat_template(
+            chat_history,
+            chat_template=self.chat.text,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            **variables,
+        )
+        assert isinstance(text, str)
+        return text
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -108,17 +117,16 @@ class CheckpointLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[Likelihood]:
-        shared = self._share(requests)
+        shared = list(self._share(requests))
         by_id = {each.text.example_id: each for each in shared}
         likelihoods: dict[int, Likelihood] = {}
         progress = ProgressLog(self.label, len(requests), "requests")
         for batch in micro_batches([each.text for each in shared], self.max_tokens, self.device):
-            scored = self._score(batch, [by_id[text.example_id] for text in batch.texts])
-            likelihoods |= scored
-            progress.step(len(scored))
+            likelihoods |= self._score(batch, [by_id[text.example_id] for text in batch.texts])
+            progress.step(len(likelihoods) - progress.done)
         return [likelihoods[index] for index in range(len(requests))]
 
-    def _share(self, requests: Sequence[Request]) -> list[SharedText]:
+    def _share(self, requests: Sequence[Request]) -> Iterator[SharedText]:
         """A text for all requests that differ in their last id alone, left-truncated.
 
         So the choices A, B, C, D after one question are read once.
@@ -131,12 +139,10 @@ class CheckpointLM(HFLM):
             window = ids[-(self.max_length + 1) :]
             owners_of[tuple(window[:-1])].append((index, continuation))
         self._count_truncated(truncated, len(requests))
-        shared = []
         for number, (read, owners) in enumerate(owners_of.items()):
             longest = max((ids for _, ids in owners), key=len)
             prompt = read[: len(read) + 1 - len(longest)]
-            shared.append(SharedText(Text(str(number), prompt, longest), owners))
-        return shared
+            yield SharedText(Text(str(number), prompt, longest), owners)
 
     def _score(self, batch: Batch, shared: Sequence[SharedText]) -> dict[int, Likelihood]:
         """The likelihoods of all requests in a batch, by their index."""
@@ -164,12 +170,9 @@ class CheckpointLM(HFLM):
         with autocast(self.device, "auto"):
             hidden = response_hidden(self.model, batch)
         record_scores(self.model, batch.token_count)
-        row_ids = torch.tensor(rows, device=hidden.device)
-        target_ids = torch.tensor(targets, device=hidden.device)
+        pairs = torch.tensor([rows, targets], device=hidden.device)
         log_probs, is_likeliest = [], []
-        for chunk, ids in zip(
-            row_ids.split(HEAD_TOKENS), target_ids.split(HEAD_TOKENS), strict=True
-        ):
+        for chunk, ids in pairs.split(HEAD_TOKENS, dim=1):
             with autocast(self.device, "auto"):
                 logits = lm_head(self.model, hidden[chunk])
             on_support = log_probs_on(logits, Support(target=ids))
@@ -185,9 +188,8 @@ class CheckpointLM(HFLM):
             by_options.setdefault(repr(sorted(request.arguments[1].items())), []).append(index)
         progress = ProgressLog(self.label, len(requests))
         for indices in by_options.values():
-            options: dict[str, Any] = dict(
-                normalize_gen_kwargs(requests[indices[0]].arguments[1], self.max_gen_toks)
-            )
+            asked = requests[indices[0]].arguments[1]
+            options = dict[str, Any](normalize_gen_kwargs(asked, self.max_gen_toks))
             prompts = [requests[index].arguments[0] for index in indices]
             texts = self._respond(prompts, options, progress)
             for index, prompt, text in zip(indices, prompts, texts, strict=True):
@@ -226,8 +228,9 @@ class CheckpointLM(HFLM):
             )
         encoded = self.encoder.prompts([[Piece(prompt, True)] for prompt in prompts])
         self._count_truncated(sum(len(ids) > longest for ids in encoded), len(prompts))
-        pairs = zip(prompts, encoded, strict=True)
-        return [Text(prompt, ids[-longest:], []) for prompt, ids in pairs]
+        return [
+            Text(prompt, ids[-longest:], []) for prompt, ids in zip(prompts, encoded, strict=True)
+        ]
 
     def _count_truncated(self, truncated: int, texts: int) -> None:
         if truncated:
@@ -245,12 +248,13 @@ class CheckpointLM(HFLM):
         until, longest = options["until"], options["max_gen_toks"]
         if options.get("do_sample") or not any(until):
             return self._continue(texts, options, longest, progress)
-
         length = min(FIRST_TOKENS, longest)
         texts = self._continue(texts, options, length)
         while length < longest:
             unfinished = [
-                index for index, text in enumerate(texts) if not self._is_finished(text, until)
+                index
+                for index, text in enumerate(texts)
+                if not text.ended and _cut(decoded := self._decode(text), until) == decoded
             ]
             more = min(length, longest - length)
             continued = self._continue([texts[index] for index in unfinished], options, more)
@@ -259,10 +263,6 @@ class CheckpointLM(HFLM):
             length += more
         progress.step(len(texts), sum(len(text.response_ids) for text in texts))
         return texts
-
-    def _is_finished(self, text: Text, until: list[str]) -> bool:
-        decoded = self._decode(text)
-        return text.ended or any(stop in decoded for stop in until if stop)
 
     @torch.no_grad()
     def _continue(
@@ -282,27 +282,18 @@ class CheckpointLM(HFLM):
             top_k=options.get("top_k") or 0,
         )
         prompts = [
-            Text(text.example_id, [*text.prompt_ids, *text.response_ids], []) for text in texts
+            replace(text, prompt_ids=[*text.prompt_ids, *text.response_ids]) for text in texts
         ]
-        seed = options.get("seed", 0)
-        continuations = generate(
-            prompts, [self.model], sampler(sampling), length, seed, "student", progress
-        )
+        choose, seed = sampler(sampling), options.get("seed", 0)
+        continuations = generate(prompts, [self.model], choose, length, seed, "student", progress)
         return [
-            Text(
-                text.example_id,
-                text.prompt_ids,
-                [*text.response_ids, *continuation.response_ids],
-                ended=continuation.ended,
-            )
-            for text, continuation in zip(texts, continuations, strict=True)
+            replace(text, response_ids=[*text.response_ids, *more.response_ids], ended=more.ended)
+            for text, more in zip(texts, continuations, strict=True)
         ]
 
     def _decode(self, text: Text) -> str:
         ids = text.response_ids[:-1] if text.ended else text.response_ids
-        decoded = self.tokenizer.decode(list(ids), skip_special_tokens=True)
-        assert isinstance(decoded, str)
-        return decoded
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _cut(text: str, stops: list[str]) -> str:

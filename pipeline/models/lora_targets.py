@@ -12,7 +12,11 @@ def matched(targets: Targets, layers: Sequence[str]) -> list[str]:
     """The layers among these that get adapters."""
     if targets == "all-linear":
         return list(layers)
-    return [layer for layer in layers if any(_is_named(layer, name) for name in _names(targets))]
+    return [
+        layer
+        for layer in layers
+        if any(_is_named(layer, name) for name in (targets or QUERIES_AND_VALUES))
+    ]
 
 
 def fault_of(targets: Targets, layers: Sequence[str]) -> str:
@@ -36,13 +40,11 @@ def _unmatched(targets: Targets, layers: Sequence[str]) -> list[str]:
     if targets == "all-linear":
         return [] if layers else ["all-linear"]
     missing = [
-        name for name in _names(targets) if not any(_is_named(layer, name) for layer in layers)
+        name
+        for name in (targets or QUERIES_AND_VALUES)
+        if not any(_is_named(layer, name) for layer in layers)
     ]
     return [] if targets is None and len(missing) < len(QUERIES_AND_VALUES) else missing
-
-
-def _names(targets: Targets) -> Sequence[str]:
-    return QUERIES_AND_VALUES if targets is None else targets
 
 
 def _is_named(layer: str, name: str) -> bool:

@@ -61,7 +61,9 @@ def load(
         foreign_files.check_folder(source)
     with errors_naming(source, "its config.json"):
         config = AutoConfig.from_pretrained(source, gguf_file=gguf_file, trust_remote_code=False)
-    check_kind(source, config)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        kind = config.model_type
+        raise ValueError(f"{source}: {kind} is not a causal language model of transformers")
     check_size(source, config, _elements(source, gguf_file))
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained  # typed without loading info
     read = partial(
@@ -123,13 +125,6 @@ def errors_naming(source: Path, part: str) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{source}: {part} can't be read ({reason:.300})") from error
-
-
-def check_kind(source: Path, config: PreTrainedConfig) -> None:
-    """Raises ValueError for a model that is not a causal language model."""
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        kind = config.model_type
-        raise ValueError(f"{source}: {kind} is not a causal language model of transformers")
 
 
 def check_size(source: Path, config: PreTrainedConfig, elements: int) -> None:

@@ -1,6 +1,5 @@
 """Items from the Hugging Face hub or the web, at a commit that the manifest names."""
 
-import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -13,7 +12,6 @@ from pipeline.data import datasets_library
 from pipeline.data.rows import Row, read_rows
 from pipeline.settings.evaluation import ItemSource
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 TABLES = (".json", ".jsonl", ".parquet")
 TIMEOUT_SECONDS = 60
 
@@ -32,7 +30,7 @@ def origin(name: str, revision: str) -> Origin:
     """The commit that a revision is now, asked for once in a process; a branch gives a warning."""
     import huggingface_hub
 
-    if COMMIT.fullmatch(revision):
+    if datasets_library.COMMIT.fullmatch(revision):
         return Origin(name, revision)
     try:
         commit = huggingface_hub.HfApi().dataset_info(name, revision=revision).sha
@@ -51,7 +49,11 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
     taken_from = origin(source.name, source.revision)
     assert taken_from.commit is not None
     if source.split and source.split.endswith(TABLES):
-        return list(read_rows(_file(source.name, source.split, taken_from.commit))), taken_from
+        try:
+            path = datasets_library.download(source.name, source.split, taken_from.commit)
+        except (OSError, ValueError) as error:
+            raise unreachable(f"{source.split} of data set {source.name!r}", error) from error
+        return list(read_rows(path)), taken_from
     table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
     rows = [Row(f"{source.name}, row {number}", row) for number, row in enumerate(table, 1)]
     return rows, taken_from
@@ -67,17 +69,6 @@ def _from_web(url: str) -> list[Row]:
         path = Path(folder) / url.rsplit("/", 1)[-1]
         path.write_bytes(content)
         return list(read_rows(path))
-
-
-def _file(name: str, file: str, commit: str) -> Path:
-    import huggingface_hub
-
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(name, file, repo_type="dataset", revision=commit)
-        )
-    except (OSError, ValueError) as error:
-        raise unreachable(f"{file} of data set {name!r}", error) from error
 
 
 def dataset(name: str, config: str | None, commit: str | None, **options: Any) -> Any:

@@ -25,34 +25,26 @@ its speed is an expectation. Nothing of the machine enters an id.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
-from pipeline.data.foreign_files import matching
-from pipeline.data.splits import held_out_count
 from pipeline.methods.components import generates_text, needs_reference
-from pipeline.settings.data import Docstrings, Files, Source, named_sources
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
-from workflow.config.data_checks import count_rows
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
 from workflow.jobs.stage_modules import stage_of
+from workflow.resources.data_sizes import ASSUMED_EXAMPLES, EXAMPLE_BYTES, examples_of
 from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
-DOCSTRINGS_PER_PACKAGE = 1_700
-EXAMPLE_BYTES = 500
 HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
 ASKED_AT_A_TIME = 8  # requests to an endpoint
-ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
 
 
 @dataclass(frozen=True)
@@ -96,10 +88,14 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     teacher = live.parameters if live else 0
     reference = model.parameters * needs_reference(method["loss"])
 
-    texts, length = _examples(grid)["train"], _positions(grid)
+    texts, length = examples_of(grid)["train"], _positions(grid)
     steps = training["steps"] or math.ceil(training["epochs"] * texts / training["batch_size"])
     read = training["batch_size"] * length * (2 if method["plain_text_weight"] else 1)
-    written = training["batch_size"] * settings["max_new_tokens"] if _writes(method) else 0
+    written = (
+        training["batch_size"] * settings["max_new_tokens"]
+        if generates_text(method["policy"])
+        else 0
+    )
     measured = training["validations"] * training["validation_texts"] * length
     positions = 2 * training["batch_size"] * length
     learning = learning_parameters(model, training)
@@ -122,7 +118,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
 
 def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]) -> Workload:
     """Memory and disk that a student takes, with a live teacher where there is one."""
-    method, writes = settings["method"], _writes(settings["method"])
+    method, writes = settings["method"], generates_text(settings["method"]["policy"])
     half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
     left = (1 if half else 2) * model.left_bytes
     learning = learning_parameters(model, settings["training"])
@@ -186,7 +182,7 @@ def _cached(grid: Grid, cache: Artifact | None) -> int:
 
 def _writing(grid: Grid, artifact: Artifact) -> Workload:
     settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
-    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
+    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, examples_of(grid)["train"])
     texts = prompts * settings["samples"] // (2 if settings.get("half") else 1)
     return _read_and_write(grid, model, 0, texts, settings["max_new_tokens"], disk_per_token=6)
 
@@ -194,14 +190,14 @@ def _writing(grid: Grid, artifact: Artifact) -> Workload:
 def _asking(grid: Grid, artifact: Artifact) -> Workload:
     """Requests to a server, of which nothing is known: a second each, a few at a time."""
     settings = artifact.settings
-    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, _examples(grid)["train"])
+    prompts = min(settings["prompts"] or ASSUMED_EXAMPLES, examples_of(grid)["train"])
     texts = prompts * settings["samples"]
     return Workload(seconds=texts / ASKED_AT_A_TIME, host=texts * EXAMPLE_BYTES * 10)
 
 
 def _caching(grid: Grid, artifact: Artifact) -> Workload:
     settings, model = artifact.settings, _size(grid, dict(artifact.inputs)["teacher"])
-    texts = sum(_examples(grid)[split] for split in settings["splits"])
+    texts = sum(examples_of(grid)[split] for split in settings["splits"])
     hidden = settings.get("tier") == "hidden"
     support = 0 if hidden else settings.get("draws") or settings["k"]
     per_token = 2 * model.width if hidden else 3 * support + 16
@@ -214,7 +210,7 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
     model, settings = _size(grid, dict(artifact.inputs)["model"]), grid.experiment.evaluation
-    texts = _examples(grid)["test"]
+    texts = examples_of(grid)["test"]
     tasks = sum(1 for task in settings.tasks if task != HELD_OUT)
     answers = tasks * (settings.items or texts) * len(settings.decoding_seeds)
     new_tokens = settings.max_new_tokens
@@ -236,7 +232,7 @@ def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
 def _judging(grid: Grid, artifact: Artifact) -> Workload:
     """Questions of a judge: each has one or two responses with the prompt and some words around."""
     settings, evaluation = artifact.settings, grid.experiment.evaluation
-    answers = len(settings["tasks"]) * (evaluation.items or _examples(grid)["test"])
+    answers = len(settings["tasks"]) * (evaluation.items or examples_of(grid)["test"])
     answers *= len(evaluation.decoding_seeds)
     questions = 2 * answers * max(1, len(settings["opponents"] or ()))
     if settings.get("served_model"):
@@ -276,7 +272,7 @@ def _preparing_model(grid: Grid, artifact: Artifact) -> Workload:
 
 def _preparation(grid: Grid, _: Artifact) -> Workload:
     """Reading and splitting data, training a tokenizer, tokenizing: a few milliseconds a text."""
-    texts = sum(_examples(grid).values())
+    texts = sum(examples_of(grid).values())
     return Workload(
         seconds=texts / 200, host=texts * EXAMPLE_BYTES * 20, disk=texts * EXAMPLE_BYTES
     )
@@ -298,10 +294,6 @@ def _size(grid: Grid, artifact: Artifact) -> Size:
     return size(artifact, trained.vocabulary_size if trained else None)
 
 
-def _writes(method: Mapping[str, Any]) -> bool:
-    return generates_text(method["policy"])
-
-
 def _key_values(model: Size) -> int:
     return BATCH_TOKENS * 8 * model.depth  # keys and values in float32
 
@@ -309,37 +301,6 @@ def _key_values(model: Size) -> int:
 def _positions(grid: Grid) -> int:
     """Positions of a text: half of what is allowed."""
     return grid.experiment.tokens.longest // 2
-
-
-@cache
-def _examples(grid: Grid) -> dict[str, int]:
-    """Examples of each split, as far as can be told without reading the data."""
-    data = grid.experiment.data
-    counts = Counter({"train": 0, "validation": 0, "test": 0})
-    for source in named_sources(data.examples).values():
-        counts.update(_source_examples(source))
-    limits = {"train": data.train_limit, "test": data.test_limit}
-    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
-
-
-def _source_examples(source: Source) -> dict[str, int]:
-    """Examples of each split of one source, before any limit."""
-    if isinstance(source, Docstrings):
-        whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
-        test, validation = round(whole * source.test_share), round(whole * source.validation_share)
-    else:
-        whole = _file_examples(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
-        test, validation = (
-            whole // 10 if isinstance(split, str) else held_out_count(split, whole)
-            for split in (source.test, source.validation)
-        )
-    return {"train": max(1, whole - test - validation), "validation": validation, "test": test}
-
-
-def _file_examples(files: str) -> int:
-    return sum(
-        count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES) for path in matching(files)
-    )
 
 
 def _mb(size: float) -> int:

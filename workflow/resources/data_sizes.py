@@ -1,0 +1,45 @@
+"""How many examples an experiment has, as far as can be told without reading them."""
+
+from collections import Counter
+from functools import cache
+
+from pipeline.data.foreign_files import matching
+from pipeline.data.splits import held_out_count
+from pipeline.settings.data import Docstrings, Files, Source, named_sources
+from workflow.config.data_checks import count_rows
+from workflow.grid.grid import Grid
+
+DOCSTRINGS_PER_PACKAGE = 1_700
+EXAMPLE_BYTES = 500
+ASSUMED_EXAMPLES = 50_000  # of a data set on the hub: Alpaca's number
+
+
+@cache
+def examples_of(grid: Grid) -> dict[str, int]:
+    """Examples of each split, as far as can be told without reading the data."""
+    data = grid.experiment.data
+    counts = Counter({"train": 0, "validation": 0, "test": 0})
+    for source in named_sources(data.examples).values():
+        counts.update(_of_source(source))
+    limits = {"train": data.train_limit, "test": data.test_limit}
+    return {name: min(count, limits.get(name) or count) for name, count in counts.items()}
+
+
+def _of_source(source: Source) -> dict[str, int]:
+    """Examples of each split of one source, before any limit."""
+    if isinstance(source, Docstrings):
+        whole = DOCSTRINGS_PER_PACKAGE * len(source.packages)
+        test, validation = round(whole * source.test_share), round(whole * source.validation_share)
+    else:
+        whole = _of_files(source.train) if isinstance(source, Files) else ASSUMED_EXAMPLES
+        test, validation = (
+            whole // 10 if isinstance(split, str) else held_out_count(split, whole)
+            for split in (source.test, source.validation)
+        )
+    return {"train": max(1, whole - test - validation), "validation": validation, "test": test}
+
+
+def _of_files(files: str) -> int:
+    return sum(
+        count_rows(path) or max(1, path.stat().st_size // EXAMPLE_BYTES) for path in matching(files)
+    )
