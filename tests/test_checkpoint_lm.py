@@ -49,7 +49,7 @@ def test_choices_after_one_question_are_read_once():
     lm = CheckpointLM(model(), WORDS, 4000)
     context = WORDS.encode("Where is the cat? It is the")
     choices = [WORDS.encode(one, add_special_tokens=False) for one in "ABCD"]
-    readings = lm._share([(None, context, ids) for ids in choices if len(ids) == 1])
+    readings = list(lm._share([(None, context, ids) for ids in choices if len(ids) == 1]))
     assert len(readings) == 1
     assert len(readings[0].requests) > 1
 
