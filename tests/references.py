@@ -47,6 +47,7 @@ VARIANTS: dict[str, list[dict[str, object]]] = {
     "uld": [{"aligned": True}],
     "alm": [{"temperature": 7.0}, {"least_boundary_mass": 0.4}],
     "gold": [{"teacher_weight": 0.2}],
+    "opd_spans": [{"whole_span": True}],
 }
 # what losses carry from step to step, so that it matters
 STATES: dict[str, dict[str, float]] = {
@@ -390,6 +391,20 @@ def uld(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
             for mine, yours in zip(of_teacher, of_student, strict=False):  # as far as both go
                 result[yours] = sorted_apart(p[mine], q[yours])
             of_teacher, of_student = [], []
+    return result
+
+
+def opd_spans(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    result, both = np.zeros(len(q)), tokens.spans
+    targets = (tokens.target if both is None else both.teacher_target).tolist()
+    for teacher, student, _ in spans_of(tokens):
+        a = sum(math.log(p[token][targets[token]]) for token in teacher)
+        own = {token: math.log(q[token][tokens.target[token]]) for token in student}
+        for token in student:
+            by_token = a / len(student) - own[token]
+            advantage = a - sum(own.values()) if h.whole_span else by_token
+            ratio = math.exp(own[token] - tokens.sampled_log_probs[token])
+            result[token] = -ratio * advantage
     return result
 
 

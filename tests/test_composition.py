@@ -18,7 +18,7 @@ from workflow.grid.grid import Grid
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
-SAMPLED_TOKENS = {"opd", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm"}
+SAMPLED_TOKENS = {"opd", "opd_spans", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
 WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs", "student_groups"}
 REWARDED, GROUPS = {"kdrl"}, {"student_groups"}

@@ -50,7 +50,8 @@ def faults(config: dict[str, Any]) -> str:
 
 
 def test_methods_that_need_no_common_tokens_are_able() -> None:
-    assert {"sft", "seqkd", "uld", "uld_aligned", "alm", "gold", "simct"} <= set(ABLE)
+    able = {"sft", "seqkd", "uld", "uld_aligned", "alm", "gold", "simct", "opd_spans"}
+    assert able <= set(ABLE)
     assert not {"forward_kl", "gkd", "skd", "minillm"} & set(ABLE)
 
 
@@ -70,7 +71,8 @@ def test_a_method_that_needs_common_tokens_is_refused_and_those_that_can_are_nam
             {"teachers.foreign.tokenizer": "own"},
             "teachers.foreign.tokenizer = 'own': model wide is",
         ),
-        ({"methods.alm": {"teacher": "live"}}, "methods.alm: .* is read from its cache, on gold"),
+        ({"methods.alm": {"text": "teacher"}}, "methods.alm: .*; give the row `teacher: live`"),
+        ({"methods.alm": {"policy": "switch"}}, "methods.alm: .* policy switch has it write tokens"),
         ({"evaluation.tasks": ["heldout", "exposure"]}, "exposure: teacher foreign has a vocab"),
         ({"teacher_cache.k": 310}, "k = 310: teachers.foreign.tokenizer.vocabulary_size is only"),
     ],
@@ -94,6 +96,10 @@ def test_teacher_and_students_read_the_texts_in_tokens_of_their_own(
         "teacher_tokens": grid.tokens("foreign"),
         "tokens": grid.tokens(),
     }
+    on_policy = dict(grid.student("opd_spans", "small", "foreign", 1).inputs)
+    assert on_policy["teacher"] == grid.teacher("foreign")
+    assert on_policy["alignment"] == roles["alignment"]
+    assert "cache" not in on_policy
     text = dict(grid.student("seqkd", "small", "foreign", 1).inputs)["texts"]
     assert dict(text.inputs)["student_tokens"] == grid.tokens()
     teacher = grid.teacher("foreign")
@@ -105,7 +111,7 @@ def test_teacher_and_students_read_the_texts_in_tokens_of_their_own(
 def test_no_id_moves_without_such_a_teacher(experiment: dict[str, Any]) -> None:
     plain = edited(experiment, {"teachers": TINY["teachers"], "grid": [{"seeds": [1]}]})
     alone, both = Grid(validate(plain)), Grid(validate(experiment))
-    for method in ("sft", "forward_kl", "uld"):
+    for method in ("sft", "forward_kl", "uld", "opd_spans"):
         student = (method, "small", "large", 1)
         assert alone.student(*student) == both.student(*student)
     assert not any(each.stage == "alignments" for each in alone.artifacts.values())

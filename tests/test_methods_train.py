@@ -20,7 +20,7 @@ from workflow.config.validate import ConfigError, validate
 
 STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the same texts
 # no baseline: from a random start their loss is noise for some hundred steps
-TOO_NOISY = {"opd", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
+TOO_NOISY = {"opd", "opd_spans", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
 # from a random start there is next to nothing to learn from a copy, and a large rate leads away
 # from it: tests/test_privileged_prompts.py has a student that can learn from itself
 SELF_TAUGHT = {name for name, one in METHODS.items() if one.teacher == "self"}

@@ -92,6 +92,9 @@ STEPS = pa.schema(
     ]
 )
 
+# The same under a teacher of another vocabulary, which can't read every text.
+ALIGNED_STEPS = STEPS.append(pa.field("unaligned_texts", pa.int64()))  # left out of this step
+
 # evals/{id}/items.parquet: a row for each item and metric; every aggregate is a weighted mean.
 ITEMS = pa.schema(
     [
@@ -170,7 +173,7 @@ SCORES = pa.schema(
 )
 
 
-EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, CHECKED_OUTPUTS)
+EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, ALIGNED_STEPS, CHECKED_OUTPUTS)
 
 
 def _kinds(schema: pa.Schema) -> list[pa.Schema]:

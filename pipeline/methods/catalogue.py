@@ -384,6 +384,17 @@ METHODS = {
         defaults={"student_share": 1.0, "forward_weight": 1.0, "by_student": False},
         departures="K and a share of student text of 1 are ours.",
     ),
+    "opd_spans": Method(
+        title="On-policy distillation by policy gradient over spans",
+        loss="opd_spans",
+        policy="mixed",
+        teacher="live",
+        source="Lu & Thinking Machines Lab 2025, between vocabularies as github.com/rllm-org/rllm",
+        evidence="code",
+        defaults={"student_share": 1.0},
+        departures="One response to a prompt; no clipping; a span's likelihood is shared out over "
+        "its tokens, where theirs is by overlapping bytes.",
+    ),
     "distillm": Method(
         title="DistiLLM: skew reverse KL, adaptive student text",
         loss="skew_reverse_kl",

@@ -80,10 +80,16 @@ class Method:
             return None
         if self.features:
             return f"features {self.features} compare hidden states at the same tokens"
+        if components.class_constant("data_policies", self.policy, "teacher_writes", False):
+            return f"policy {self.policy} has it write tokens into the student's text"
         if not self.over_spans:
             return f"loss {self.loss} compares distributions over the same tokens"
-        if self.teacher == "live" or self.text == "teacher" or self.draws:
-            return "a teacher of another vocabulary is read from its cache, on gold text"
+        if self.update:
+            return f"update {self.update} trains it on the student's tokens"
+        if self.plain_text_kl:
+            return "plain_text_kl compares distributions over the same tokens"
+        if self.teacher == "cache" and (self.text == "teacher" or self.draws):
+            return "its cache is read on gold text, at its top K; give the row `teacher: live`"
         return None
 
     @property

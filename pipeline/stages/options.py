@@ -79,7 +79,7 @@ class TrainOptions(JobOptions):
     texts: Annotated[Paths, "responses to train on instead of the gold ones"] = ()
     cache: Annotated[Path | None, "teacher cache, where the method reads one"] = None
     teacher: Annotated[Path | None, "live teacher, where the method asks one"] = None
-    alignment: Annotated[Path | None, "with a cache in another vocabulary: its alignment"] = None
+    alignment: Annotated[Path | None, "of a teacher with another vocabulary"] = None
     choice: Annotated[Path | None, "choice among trials, where settings are tuned"] = None
     may_diverge: Annotated[bool, "without finite losses, write all but the weights"] = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS

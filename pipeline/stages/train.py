@@ -37,7 +37,7 @@ from pipeline.stages.options import TrainOptions
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
-from pipeline.tokenizer_alignment.teacher import AlignedTeacher
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher, live_teacher
 from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.features import feature_term, with_layers
@@ -118,9 +118,13 @@ def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
 
 
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
-    if options.cache is not None and options.alignment is not None:
+    if options.alignment is not None:
         alignment = Alignment(options.alignment, ["train"])
         alignment.check(options.tokens)
+        if options.teacher is not None:
+            precision = settings.training.precision
+            return live_teacher(alignment, options.teacher, options.tokens, precision)
+        assert options.cache is not None
         check_cache(options.cache, alignment.teacher_tokens)
         return AlignedTeacher(open_cache(options.cache, ["train"]), alignment)
     if options.cache is not None:
@@ -266,7 +270,8 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
             _save_student(run, options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
-        columns = {name: [row[name] for row in state.rows] for name in schemas.STEPS.names}
+        names = state.rows[0] if state.rows else schemas.STEPS.names
+        columns = {name: [row[name] for row in state.rows] for name in names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
         if chosen := _chosen(options):

@@ -14,6 +14,8 @@ from pipeline.distributions.spans import Vocabularies
 from pipeline.tokenizer_alignment.spans import SpanEnds
 from pipeline.tokenizer_alignment.vocabularies import begins_word
 
+SAMPLE = "#"  # before the number of one of several answers to a prompt
+
 
 @dataclass(frozen=True)
 class AlignedText:
@@ -45,14 +47,18 @@ class Alignment:
         return self._teacher_vocabulary.column("bytes").to_pylist()
 
     @cached_property
+    def student_bytes(self) -> list[bytes]:
+        """The bytes of each of the student's tokens."""
+        path = self.folder / "student_vocabulary.parquet"
+        return schemas.read(path, schemas.STUDENT_VOCABULARY).column("bytes").to_pylist()
+
+    @cached_property
     def vocabularies(self) -> Vocabularies:
         """What a loss over spans is told of the two vocabularies."""
-        path = self.folder / "student_vocabulary.parquet"
-        student = schemas.read(path, schemas.STUDENT_VOCABULARY).column("bytes").to_pylist()
         return Vocabularies(
             torch.tensor(self._teacher_vocabulary.column("student_id").to_pylist()),
             torch.tensor(begins_word(self.teacher_bytes)),
-            torch.tensor(begins_word(student)),
+            torch.tensor(begins_word(self.student_bytes)),
         )
 
     @cached_property
@@ -77,12 +83,22 @@ class Alignment:
                 "it and run again"
             )
 
+    def prompt(self, example_id: str) -> Sequence[int] | None:
+        """The teacher's tokens of a prompt; None where its gold text is not aligned."""
+        aligned = self.texts.get(example_id) or self.texts.get(prompt_of(example_id))
+        return aligned.teacher.prompt_ids if aligned else None
+
     def of(self, texts: Sequence[Text]) -> list[Text]:
-        """Those of the texts that are aligned. Raises ValueError if there are none."""
-        aligned = [text for text in texts if text.example_id in self.texts]
+        """The texts whose prompts have an aligned gold text. Raises ValueError if none has."""
+        aligned = [text for text in texts if self.prompt(text.example_id) is not None]
         if not aligned:
             raise ValueError(f"{self.folder}: none of {len(texts)} texts is the same in both")
         return aligned
+
+
+def prompt_of(example_id: str) -> str:
+    """The example whose prompt one of several answers is to."""
+    return example_id.rpartition(SAMPLE)[0]
 
 
 def _read(row: Mapping) -> AlignedText:

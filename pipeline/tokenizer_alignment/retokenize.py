@@ -8,9 +8,8 @@ from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.models import vocabulary
 from pipeline.models.language_model import load_tokenizer
-from pipeline.tokenizer_alignment.token_bytes import token_bytes
-
-SAMPLE = "#"  # before the number of one of several answers to a prompt
+from pipeline.tokenizer_alignment.alignment import prompt_of
+from pipeline.tokenizer_alignment.token_bytes import text_of, token_bytes
 
 
 def in_student_tokens(columns: Mapping[str, list], own: Path, student: Path) -> dict[str, list]:
@@ -26,8 +25,8 @@ def in_student_tokens(columns: Mapping[str, list], own: Path, student: Path) -> 
     prompts = {text.example_id: text.prompt_ids for text in read_texts(student / "train.parquet")}
     written: dict[str, list] = {"example_id": [], "prompt_ids": [], "response_ids": []}
     for example_id, response in zip(columns["example_id"], columns["response_ids"], strict=True):
-        prompt = prompts.get(example_id) or prompts.get(example_id.rpartition(SAMPLE)[0])
-        text = _text(b"".join(of_token[token] for token in response))
+        prompt = prompts.get(example_id) or prompts.get(prompt_of(example_id))
+        text = text_of(of_token[token] for token in response)
         if prompt is None or text is None:
             continue
         has_ended = response[-1] in own_ends
@@ -36,10 +35,3 @@ def in_student_tokens(columns: Mapping[str, list], own: Path, student: Path) -> 
             written["prompt_ids"].append(prompt)
             written["response_ids"].append(ids)
     return written
-
-
-def _text(response: bytes) -> str | None:
-    try:
-        return response.decode()
-    except UnicodeDecodeError:
-        return None

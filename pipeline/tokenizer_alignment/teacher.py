@@ -3,23 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch.nn.functional import pad
 
-from pipeline.data.batch import Batch, collate, texts_in
+from pipeline.data.batch import Batch, Text, collate, texts_in
 from pipeline.distributions.log_probs import (
     Support,
     TeacherDistributions,
     TeacherSignal,
 )
 from pipeline.distributions.spans import Spans, Vocabularies
-from pipeline.models.teacher import Teacher
+from pipeline.models import positions
+from pipeline.models.language_model import Precision, default_device, load_frozen
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.transfer import to_device
 from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
+from pipeline.tokenizer_alignment.written import WrittenTexts, written_texts
 
 
 @dataclass(frozen=True)
@@ -28,25 +32,52 @@ class AlignedTeacher:
 
     teacher: Teacher
     alignment: Alignment
+    written: WrittenTexts | None = None  # of a live teacher, which reads other than gold texts too
+
+    def readable(self, texts: Sequence[Text]) -> list[Text]:
+        """Those of a step's texts that the teacher can read, cut ones up to their last word."""
+        whole = [self.written.whole_words(text) if self.written else text for text in texts]
+        return [text for text in whole if self._aligned(text) is not None]
+
+    def _aligned(self, text: Text) -> AlignedText | None:
+        if text.author == "gold" or self.written is None:
+            return self.alignment.texts.get(text.example_id)
+        return self.written.aligned(text)
+
+    def _all_aligned(self, batch: Batch) -> list[AlignedText]:
+        texts = [self._aligned(text) for text in batch.texts]
+        return [text for text in texts if text is not None]  # all: the others were left out
 
     def signal(self, batch: Batch) -> TeacherSignal:
         """The teacher's distributions at its own tokens, and the spans that these are in."""
-        texts = [self.alignment.texts[text.example_id] for text in batch.texts]
-        device = batch.next_ids.device
+        texts, device = self._all_aligned(batch), batch.next_ids.device
         own = self.teacher.signal(collate([text.teacher for text in texts], device))
         aligned = AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
         return replace(aligned.chunk(slice(None)), top_ids=own.top_ids)
 
     def distributions(self, batch: Batch) -> "AlignedDistributions":
         """The same, to be computed chunk by chunk."""
-        texts = [self.alignment.texts[text.example_id] for text in batch.texts]
-        device = batch.next_ids.device
+        texts, device = self._all_aligned(batch), batch.next_ids.device
         own = self.teacher.distributions(collate([text.teacher for text in texts], device))
         return AlignedDistributions(own, batch, texts, self.alignment.vocabularies.to(device))
 
     def count(self) -> ModelCounter:
         """The teacher's work from now on."""
         return self.teacher.count()
+
+
+def live_teacher(
+    alignment: Alignment, teacher: Path, tokens: Path, precision: Precision
+) -> AlignedTeacher:
+    """A teacher whose model runs on what students write; `tokens` are the students' artifact.
+
+    Raises: ValueError if the alignment is of another teacher, or has texts that it is too short for.
+    """
+    model = load_frozen(teacher, default_device(), precision).requires_grad_(False)
+    own = [text.teacher for text in alignment.texts.values()]
+    positions.check(teacher, model.config, own, 0, "tokens.response_tokens")
+    written = written_texts(alignment, teacher, tokens, model.config)
+    return AlignedTeacher(LiveTeacher(model, precision), alignment, written)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ every part of a character that is spread over several tokens.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -28,6 +28,14 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
         for token_id, token in added.items()
     }
     return [tokens.get(token_id, MARKER) for token_id in range(max(tokens) + 1)]
+
+
+def text_of(tokens: Iterable[bytes]) -> str | None:
+    """The text of some tokens; None if they are not UTF-8, such as those of half a character."""
+    try:
+        return b"".join(tokens).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -23,6 +23,7 @@ from pipeline.generation.rollouts import StepContext
 from pipeline.losses import RewardedLoss
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
@@ -61,6 +62,7 @@ class StepBatch:
     texts: Sequence[Text]
     micro_batches: Sequence[MicroBatch]
     plain_text: Sequence[MicroBatch]  # for the language-modelling term; empty without one
+    unaligned: int | None = None  # texts left out: a teacher of another vocabulary can't read them
 
     @property
     def batches(self) -> list[Batch]:
@@ -88,15 +90,19 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     """The data of a step. A live teacher runs when its distributions are first used."""
     batch_size, seed = run.settings.training.batch_size, run.settings.seed
     batch = draw_batch(run.train_set, step, batch_size, seed)
-    texts = run.policy.texts(batch, step_context(run, state, step))
+    written = run.policy.texts(batch, step_context(run, state, step))
     if isinstance(run.loss, RewardedLoss) and not run.policy.is_off_policy:
         assert run.tokenizer is not None
-        texts = with_rewards(texts, batch, run.tokenizer)
+        written = with_rewards(written, batch, run.tokenizer)
+    teacher = run.teacher
+    is_aligned = isinstance(teacher, AlignedTeacher)
+    texts = teacher.readable(written) if is_aligned else written
     plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
     return StepBatch(
         texts,
         with_teacher(run, texts),
         with_teacher(run, plain_text, asked=run.settings.method.plain_text_kl > 0),
+        unaligned=len(written) - len(texts) if is_aligned else None,
     )
 
 

@@ -64,7 +64,7 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
         if state.step == run.steps:
             scalars.read()  # the time of the last step counts too
         state.usage = state.usage + meter.cost()
-        row = metrics_row(state, rate, batch.texts, validation)
+        row = metrics_row(state, rate, batch, validation)
         state.pending = PendingMetrics(row, scalars, batch.texts, run.teacher)
         yield state.step
     flush_metrics(state)
@@ -290,13 +290,15 @@ def read_finite(
 
 
 def metrics_row(
-    state: TrainingState, rate: float, texts: Sequence[Text], validation: Validation | None
+    state: TrainingState, rate: float, batch: StepBatch, validation: Validation | None
 ) -> Row:
     """The metrics of a step but for its loss and gradient norm, which a GPU may still compute."""
+    texts = batch.texts
+    unaligned: Row = {} if batch.unaligned is None else {"unaligned_texts": batch.unaligned}
     rollouts = [text for text in texts if text.log_probs]
     rollout_tokens = sum(len(text.response_ids) for text in rollouts)
     by_teacher = sum(text.teacher_tokens for text in rollouts)
-    return {
+    return unaligned | {
         "step": state.step,
         "loss_nats": None,
         "gradient_norm": None,

@@ -314,7 +314,7 @@ class Grid:
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached),
-            ("alignment", self.alignment(teacher) if cached else None),
+            ("alignment", self.alignment(teacher) if cached or live else None),
             ("teacher", live),
             ("choice", chosen),
         )

@@ -109,7 +109,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         steps=steps,
         step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
-        logits=positions * model.vocabulary,
+        logits=positions * max(model.vocabulary, live.vocabulary if live else 0),
         logit_bytes=40 if live else 16,
         trained=learning,
         host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
