@@ -72,7 +72,7 @@ def test_a_method_that_needs_common_tokens_is_refused_and_those_that_can_are_nam
             "teachers.foreign.tokenizer = 'own': model wide is",
         ),
         ({"methods.alm": {"text": "teacher"}}, "methods.alm: .*; give the row `teacher: live`"),
-        ({"methods.alm": {"policy": "switch"}}, "methods.alm: .* policy switch has it write tokens"),
+        ({"methods.alm": {"policy": "switch"}}, "methods.alm: .* policy switch has it write"),
         ({"evaluation.tasks": ["heldout", "exposure"]}, "exposure: teacher foreign has a vocab"),
         ({"teacher_cache.k": 310}, "k = 310: teachers.foreign.tokenizer.vocabulary_size is only"),
     ],

@@ -98,7 +98,7 @@ def test_a_text_that_was_cut_is_read_up_to_its_last_word() -> None:
 
 @cache
 def schooled() -> Any:
-    """A student that has learnt the gold texts well enough to write most of its characters whole."""
+    """A student that has learnt to write most of its characters whole."""
     student = tiny.llama(seed=2, vocabulary=len(Aligned.student_bytes))
     student.generation_config.eos_token_id = student.config.eos_token_id = EOS
     run = replace(tiny.run(build_loss("cross_entropy", {}), steps=30), student=student)
@@ -106,7 +106,8 @@ def schooled() -> Any:
     state = tiny.plain_descent(run)
     state.optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
     training = run.settings.training.model_copy(update={"learning_rate": 1e-2})
-    list(train(replace(run, settings=run.settings.model_copy(update={"training": training})), state))
+    run = replace(run, settings=run.settings.model_copy(update={"training": training}))
+    list(train(run, state))
     return student
 
 

@@ -26,7 +26,7 @@ from pipeline.distributions.spans import TeacherLogProbs
 
 @dataclass(frozen=True)
 class Loss:
-    """-r A with r = q / q_written of a token, and A its part in its span's reward, held constant."""
+    """-r A with r = q / q_written of a token and A its part in its span's reward, held constant."""
 
     over_spans = True
     needs_sampled_texts = True

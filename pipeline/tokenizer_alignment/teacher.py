@@ -71,7 +71,7 @@ def live_teacher(
 ) -> AlignedTeacher:
     """A teacher whose model runs on what students write; `tokens` are the students' artifact.
 
-    Raises: ValueError if the alignment is of another teacher, or has texts that it is too short for.
+    Raises: ValueError if the alignment is of another teacher, or its texts are too long for it.
     """
     model = load_frozen(teacher, default_device(), precision).requires_grad_(False)
     own = [text.teacher for text in alignment.texts.values()]

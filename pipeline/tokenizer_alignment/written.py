@@ -72,7 +72,8 @@ class WrittenTexts:
         if response is None or prompt_ids is None:
             return None
         own = [*self._encoder.alone([Piece(response, False)]), *[self.end] * has_ended]
-        ends, text = align([teacher[token] for token in own], cut), Text(example_id, prompt_ids, own)
+        text = Text(example_id, prompt_ids, own)
+        ends = align([teacher[token] for token in own], cut)
         if ends is None or (self.most_positions and text.length > self.most_positions):
             return None
         return AlignedText(text, ends)
