@@ -434,5 +434,5 @@ def test_the_stage_keeps_what_is_trained_on(tmp_path: Path):
     assert [run.is_trained for run in shown.runs] == [False, True] * 3
     spelt = ["".join(run.tokens) for run in shown.runs if run.is_trained]
     assert spelt == [f"one two{END}", f"hat\nhat {END}", f"map{END}"]
-    asked = questions.of_test_split(data, out, None)
+    asked = questions.of_test_split(data, [text], None)
     assert asked.prompt_ids == {example.instruction: expected.prompt_ids}

@@ -6,19 +6,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import tiny
 import torch
 from snaking import TINY, edited
 from tokenizer_pairs import byte_level_bpe, unigram
 
+from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text
 from pipeline.distributions.spans import Vocabularies
 from pipeline.evaluation import over_bytes
 from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.models.teacher import LiveTeacher
+from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages.align import aligned
+from pipeline.stages.evaluate import Evaluator
+from pipeline.stages.options import EvaluateOptions
 from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
 from pipeline.tokenizer_alignment.spans import align
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
@@ -105,7 +110,8 @@ def test_teacher_and_students_read_the_texts_in_tokens_of_their_own(
     teacher = grid.teacher("foreign")
     evaluated = dict(grid.evaluations[teacher].inputs)
     assert evaluated["tokens"] == grid.tokens("foreign")
-    assert "alignment" not in evaluated
+    for evaluation in grid.evaluations.values():  # on the texts that both vocabularies have
+        assert dict(evaluation.inputs)["alignment"] == grid.alignment("foreign")
 
 
 def test_no_id_moves_without_such_a_teacher(experiment: dict[str, Any]) -> None:
@@ -202,6 +208,31 @@ def test_a_student_learns_from_a_teacher_of_another_vocabulary(
     losses = [row["loss_nats"] for row in state.rows]
     assert losses[-1] < losses[0]
     assert min(losses) >= 0
+
+
+def test_a_checkpoint_is_evaluated_on_the_texts_that_every_vocabulary_has(tmp_path: Path) -> None:
+    def write(folder: str, schema: pa.Schema, ids: list[str]) -> Path:
+        columns = {name: [[0, 1]] * len(ids) for name in schema.names} | {"example_id": ids}
+        (tmp_path / folder).mkdir()
+        schemas.write(tmp_path / folder / "test.parquet", columns, schema)
+        return tmp_path / folder
+
+    tokens = write("tokens", schemas.TOKENS, ["a", "b", "c", "d"])
+    alignments = tuple(
+        write(teacher, schemas.ALIGNMENTS, ids)
+        for teacher, ids in (("first", ["d", "b", "c"]), ("second", ["a", "b", "d"]))
+    )
+    options = EvaluateOptions(
+        job=artifact.Job("evals", "x", {}),
+        out=tmp_path / "out",
+        model=tmp_path,
+        data=tmp_path,
+        tokens=tokens,
+        state=tmp_path,
+        alignment=alignments,
+    )
+    evaluator = Evaluator(options, EvaluationJob(tasks=[], items=None, seed=0), tiny.llama(1), {})
+    assert [text.example_id for text in evaluator.test_texts] == ["b", "d"]
 
 
 def test_measures_by_bytes_and_over_spans() -> None:

@@ -6,6 +6,7 @@ import pytest
 from word_pieces import END, byte_level
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.data.batch import read_texts
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.evaluation import questions
 from pipeline.settings.data import Template
@@ -72,6 +73,8 @@ def test_the_test_split_is_asked_in_the_ids_that_are_kept(tmp_path: Path):
     kept = {"example_id": rows["example_id"][1:], "prompt_ids": [[7], [8], [9]]}
     kept["response_ids"] = [[1]] * 3
     schemas.write(tmp_path / "tokens/test.parquet", kept, schemas.TOKENS)
-    asked = questions.of_test_split(tmp_path / "data", tmp_path / "tokens", 2)
+    asked = questions.of_test_split(
+        tmp_path / "data", read_texts(tmp_path / "tokens/test.parquet"), 2
+    )
     assert [one["instruction"] for one in asked.items] == ASKED[1:3]
     assert asked.prompt_ids == {rows["prompt"][1]: [7], rows["prompt"][2]: [8]}

@@ -72,10 +72,12 @@ def measure(
     teachers: Mapping[str, Teacher],
     max_tokens: int,
     precision: Precision = "auto",
+    by_position: bool = True,
 ) -> EvaluationRecords:
     """Every measure of every text; batches hold at most `max_tokens` positions.
 
     The model reads in the precision that its teachers have read in; what follows is float32.
+    Slices by the position of tokens are left out for a model whose tokens are not the others'.
     """
     index_of = {text.example_id: index for index, text in enumerate(texts)}
     progress, parts = ProgressLog(TASK, len(texts)), []
@@ -84,7 +86,8 @@ def measure(
         progress.step(len(batch.texts))
     tokens = _concatenate(parts)
     ids = [text.example_id for text in texts]
-    return EvaluationRecords(items=_items(tokens, ids), calibration=calibration(tokens, ids))
+    items = _items(tokens, ids, _positions(tokens.position) if by_position else {})
+    return EvaluationRecords(items=items, calibration=calibration(tokens, ids))
 
 
 def _tokens(
@@ -154,10 +157,11 @@ def _concatenate(parts: Sequence[TokenMetrics]) -> TokenMetrics:
     return TokenMetrics(**columns, teachers=teachers)
 
 
-def _items(tokens: TokenMetrics, ids: Sequence[str]) -> pa.Table:
+def _items(
+    tokens: TokenMetrics, ids: Sequence[str], by_position: dict[str, np.ndarray]
+) -> pa.Table:
     """The means of the tokens of each text: of all of them, and of the slices that there are."""
     everything = np.ones(len(tokens.nll), dtype=bool)
-    by_position = _positions(tokens.position)
     tables = []
 
     def add(name: str, values: np.ndarray, teacher: str, slices: Mapping[str, np.ndarray]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.batch import read_texts
+from pipeline.data.batch import Text
 from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import conversation_of, prompt_pieces
@@ -32,10 +32,10 @@ class Questions:
     left_out: int = 0
 
 
-def of_test_split(data: Path, tokens: Path, most: int | None) -> Questions:
-    """The test examples whose tokens are there, in their fair order, or the first of them."""
+def of_test_split(data: Path, texts: Sequence[Text], most: int | None) -> Questions:
+    """The test examples whose texts are there, in their fair order, or the first of them."""
     rows = schemas.read(data / "test.parquet", schemas.EXAMPLES).to_pylist()
-    ids = {text.example_id: text.prompt_ids for text in read_texts(tokens / "test.parquet")}
+    ids = {text.example_id: text.prompt_ids for text in texts}
     items = [row for row in rows if row["example_id"] in ids][:most]
     return Questions(items, {item["prompt"]: list(ids[item["example_id"]]) for item in items})
 

@@ -5,7 +5,7 @@ repeats only the task that it was at.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -79,6 +79,19 @@ class Evaluator:
         text = chat.text or load_tokenizer(self.options.tokens).get_chat_template()
         return chat.model_copy(update={"text": text})
 
+    @cached_property
+    def alignments(self) -> list[Alignment]:
+        """The texts of all teachers of another vocabulary."""
+        return [Alignment(path, ["test"]) for path in self.options.alignment]
+
+    @cached_property
+    def test_texts(self) -> Sequence[Text]:
+        """The test split, without texts that some model's vocabulary leaves out."""
+        texts: Sequence[Text] = read_texts(self.options.tokens / "test.parquet")
+        for alignment in self.alignments:
+            texts = alignment.of(texts)
+        return texts
+
     def measure(self, task: EvaluationTask) -> tuple[EvaluationRecords, Cost]:
         """The checkpoint's records of a task, and the cost of the teachers that it ran."""
         if task.name == heldout.TASK:
@@ -97,8 +110,8 @@ class Evaluator:
         teachers: dict[str, CachedTeacher] = {}
         aligned: dict[str, AlignedTeacher] = {}
         tokens = artifact.read_id(self.options.tokens)
-        alignments = [Alignment(path, ["test"]) for path in self.options.alignment]
-        by_tokens = {alignment.teacher_tokens: alignment for alignment in alignments}
+        by_tokens = {each.teacher_tokens: each for each in self.alignments}
+        is_foreign = by_tokens.pop(tokens, None) is not None  # a teacher with its own vocabulary
         for cache in self.options.cache:
             made_from = artifact.read_json(cache / artifact.MANIFEST)["inputs"]
             name, opened = made_from["teacher"], open_cache(cache, ["test"])
@@ -108,11 +121,12 @@ class Evaluator:
             else:
                 check_cache(cache, tokens, self.model.config.vocab_size)
                 teachers[name] = opened
-        texts = read_texts(self.options.tokens / "test.parquet")
+        texts = self.test_texts
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
         counters = [teacher.count() for teacher in (*teachers.values(), *aligned.values())]
         budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
-        scores = [heldout.measure(self.model, texts, teachers, budget, precision)]
+        by_position = not is_foreign
+        scores = [heldout.measure(self.model, texts, teachers, budget, precision, by_position)]
         if self.settings.per_byte:
             vocabulary = token_bytes(load_tokenizer(self.options.tokens))
             scores.append(
@@ -127,7 +141,7 @@ class Evaluator:
 
     def exposed(self, generation: GenerationSettings) -> tuple[EvaluationRecords, Cost]:
         """The excess error against each teacher other than the checkpoint."""
-        texts = read_texts(self.options.tokens / "test.parquet")[: self.settings.items]
+        texts = self.test_texts[: self.settings.items]
         parts, counters = [EvaluationRecords(schemas.ITEMS.empty_table())], []
         for folder in self.options.teacher:
             if artifact.read_id(folder) == artifact.read_id(self.options.model):
@@ -173,7 +187,7 @@ class Evaluator:
         """The prompts of the test split or of an instruction task."""
         data, tokens, most = self.options.data, self.options.tokens, self.settings.items
         if name == RESPONSES:
-            return questions.of_test_split(data, tokens, most)
+            return questions.of_test_split(data, self.test_texts, most)
         folder, _ = self.cards[name]
         seed = f"{self.settings.seed} {name}"
         return questions.of_task(folder, tokens, most, generation.prompt_tokens, seed)

@@ -161,7 +161,7 @@ class EvaluateOptions(JobOptions):
     tokens: Tokens
     state: State
     cache: Annotated[Paths, "teacher caches for held-out measures"] = ()
-    alignment: Annotated[Paths, "alignments of caches in other vocabularies"] = ()
+    alignment: Annotated[Paths, "alignments of all teachers of another vocabulary"] = ()
     task: Annotated[Paths, "task artifacts"] = ()
     teacher: Annotated[Paths, "teachers for measures of exposure bias"] = ()
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS

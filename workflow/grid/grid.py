@@ -84,18 +84,19 @@ class Grid:
     def _evaluation(self, model: Artifact, names: set[str], tokens: Artifact) -> Artifact:
         teachers = sorted(names & self.experiment.local_teachers.keys())
         settings, template = self.experiment.evaluation, self.experiment.data.template
-        per_byte = any(self.alignment(name) for name in self.experiment.teachers)
+        # of all teachers: every model is evaluated on the texts that each vocabulary has
+        alignments = list(filter(None, map(self.alignment, self.experiment.teachers)))
         return Artifact.of(
             "evals",
             model.name,
-            evaluations.job(settings, template, per_byte).model_dump(mode="json"),
+            evaluations.job(settings, template, per_byte=bool(alignments)).model_dump(mode="json"),
             ("model", model),
             *(("task", task) for task in self.tasks),
             *(("teacher", self.teacher(name)) for name in teachers if EXPOSURE in settings.tasks),
             ("data", self.data()),
             ("tokens", tokens),
             *(("cache", self.signals(name)) for name in teachers),
-            *(("alignment", self.alignment(name)) for name in teachers if tokens == self.tokens()),
+            *(("alignment", alignment) for alignment in alignments),
         )
 
     @cached_property
