@@ -18,6 +18,7 @@ from workflow.grid.grid import Grid
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
+SAMPLED["ada_switch"] = SAMPLED["switch"]
 SAMPLED_TOKENS = {"opd", "opd_spans", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
 WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs", "student_groups"}
@@ -44,7 +45,7 @@ def makes_sense(loss: str, policy: str) -> bool:
     if loss in REWARDED:
         return policy in GROUPS
     if loss in SAMPLED_TOKENS:
-        return policy in {"mixed", "switch", "teacher_mixed", "student_groups"}
+        return policy in {"mixed", "switch", "ada_switch", "teacher_mixed", "student_groups"}
     if loss in CONTRASTS:
         return policy == "epoch_pairs"
     return not (loss == "cross_entropy" and policy in WRITTEN_ALONE)
@@ -90,6 +91,23 @@ def test_a_row_of_the_same_parts_is_the_method_of_the_catalogue() -> None:
     composed = row(loss="jsd", policy="mixed")
     assert composed.settings == row(method="gkd").settings
     assert composed.method.evidence == "own"
+
+
+def test_a_hyperparameter_that_came_later_is_no_part_of_a_job_at_its_default() -> None:
+    plain, falling = row(method="skd"), row(method="skd", expected_tokens=32)
+    assert "expected_tokens" in plain.hyperparameters
+    assert plain.settings["policy_settings"] == {
+        "top": 25,
+        "student_temperature": 0.5,
+        "student_top_p": 0.5,
+        "teacher_temperature": 0.2,
+        "teacher_top_p": 0.5,
+        "gold_share": 0.0,
+    }
+    job = falling.settings["policy_settings"]
+    assert isinstance(job, dict)
+    assert job["expected_tokens"] == 32
+    assert "block_tokens" not in job
 
 
 def test_a_changed_method_keeps_the_defaults_of_the_parts_that_stay() -> None:
@@ -167,4 +185,4 @@ def test_every_policy_says_whether_the_teacher_writes() -> None:
         for name in components.names("data_policies")
         if class_constant("data_policies", name, "teacher_writes", False)
     }
-    assert interleaved == {"speculative", "switch", "teacher_mixed"}
+    assert interleaved == {"speculative", "switch", "ada_switch", "teacher_mixed"}

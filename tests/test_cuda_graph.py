@@ -9,8 +9,8 @@ from players import END, llama, texts
 from test_ragged_decoders import Readers, model_of
 from transformers import PreTrainedModel
 
-from pipeline.data_policies import speculative, switch
-from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
+from pipeline.data_policies import ada_switch, speculative, switch
+from pipeline.generation import AnySampler, generate, sampler
 from pipeline.generation.cuda_graph import Bf16Weights, capture_cuda_graph
 from pipeline.generation.engine import GenerationEngine, generate_step
 from pipeline.generation.kv_cache import decode_positions
@@ -19,9 +19,10 @@ from pipeline.generation.slots import Prompt, uniforms
 from pipeline.models.language_model import autocast
 from pipeline.settings.generation import Sampling
 
-WAYS: dict[str, tuple[Sequence[int], TokenSampler | SpeculativeSampler]] = {
+WAYS: dict[str, tuple[Sequence[int], AnySampler]] = {
     "one model": ((1,), sampler(Sampling())),
     "two models": ((1, 2), switch.Policy(decay=1.0).choose),
+    "memory": ((1, 2), ada_switch.Policy(factor=1.1, window=3).writer()),
     "drafts": ((1, 2), replace(speculative.Policy(top=12).draft(), draft_tokens=3)),
 }
 TIME = 17

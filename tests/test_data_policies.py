@@ -12,6 +12,7 @@ from players import END, Setup, llama, run, texts, turn
 
 from pipeline.data.batch import Text
 from pipeline.data_policies import (
+    ada_switch,
     adaptive,
     build_policy,
     epoch_pairs,
@@ -34,6 +35,7 @@ ALWAYS_WRITE = {
     "mixed": mixed.Policy(student_share=1.0),
     "speculative": speculative.Policy(top=6, student_temperature=1.0, student_top_p=1.0),
     "switch": switch.Policy(gold_share=0.0),
+    "ada_switch": ada_switch.Policy(factor=1.2),
     "teacher_mixed": teacher_mixed.Policy(),
 }
 
@@ -90,7 +92,7 @@ def test_a_method_that_writes_asks_a_live_teacher_or_the_student_itself(method: 
     assert METHODS[method].teacher in ("live", "self")
 
 
-@pytest.mark.parametrize("name", ["speculative", "switch", "teacher_mixed"])
+@pytest.mark.parametrize("name", ["speculative", "switch", "ada_switch", "teacher_mixed"])
 def test_an_interleaved_policy_without_a_teacher_is_refused(name: str) -> None:
     pool = texts(4)
     with pytest.raises(ValueError, match="needs 'live'"):

@@ -22,8 +22,8 @@ from transformers import (
 
 from benchmarks import tiny_families
 from pipeline.data.batch import Text
-from pipeline.data_policies import speculative, switch, teacher_mixed
-from pipeline.generation import SpeculativeSampler, TokenSampler, capacity, generate, sampler
+from pipeline.data_policies import ada_switch, speculative, switch, teacher_mixed
+from pipeline.generation import AnySampler, capacity, generate, sampler
 from pipeline.generation.engine import GenerationEngine, length_buckets, supports_ragged_batches
 from pipeline.generation.llama_forward import LlamaDecoder
 from pipeline.generation.slots import Prompt, Response, uniforms
@@ -42,9 +42,10 @@ SAMPLERS = {
     "top-p": Sampling(temperature=0.8, top_p=0.8),
 }
 THRESHOLDS = {"llama": 0.17, "gpt2": 0.6, "lfm2": 0.6}  # bits by which two models differ
-INTERLEAVED: dict[str, TokenSampler | SpeculativeSampler] = {
+INTERLEAVED: dict[str, AnySampler] = {
     "teacher-mixed": teacher_mixed.Policy(teacher_share=0.5).choose,
     "SKD": speculative.Policy(top=20, student_temperature=1.0, student_top_p=1.0).draft(),
+    "AdaSwitch": ada_switch.Policy(factor=1.1, window=3).writer(),
 }
 
 
@@ -64,9 +65,7 @@ def family(name: str, seed: int = 0) -> PreTrainedModel:
     return model
 
 
-def one_at_a_time(
-    models: Sequence[PreTrainedModel], choose: TokenSampler | SpeculativeSampler
-) -> list[Text]:
+def one_at_a_time(models: Sequence[PreTrainedModel], choose: AnySampler) -> list[Text]:
     return [generate([text], models, choose, NEW, 5, "student")[0] for text in texts(COUNT)]
 
 
@@ -248,7 +247,7 @@ def switched(p: np.ndarray, q: np.ndarray, position: int) -> np.ndarray:
     return p if jensenshannon(p, q, base=2) ** 2 > threshold else q
 
 
-EXACT: dict[str, tuple[TokenSampler | SpeculativeSampler, Callable[..., np.ndarray]]] = {
+EXACT: dict[str, tuple[AnySampler, Callable[..., np.ndarray]]] = {
     "student alone": (sampler(Sampling()), lambda _p, q, _position: q),
     "student's top two": (
         sampler(Sampling(top_k=2)),

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
-from pipeline.data_policies import speculative, switch, teacher_mixed
+from pipeline.data_policies import ada_switch, speculative, switch, teacher_mixed
 from pipeline.generation import SampledTokens, SpeculativeSampler, generate, sample, sampler
 from pipeline.generation.engine import GenerationEngine
 from pipeline.generation.slots import Prompt, Response, uniforms
@@ -138,9 +138,14 @@ def drafted(
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])
-@pytest.mark.parametrize("top", [2, 12, 30])
-def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(top: int, tokens: int) -> None:
-    policy = speculative.Policy(top=top, student_temperature=1.0, student_top_p=1.0)
+@pytest.mark.parametrize(("top", "expected"), [(2, 0), (12, 0), (30, 0), (30, 12)])
+def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(
+    top: int, expected: int, tokens: int
+) -> None:
+    policy = speculative.Policy(
+        top=top, student_temperature=1.0, student_top_p=1.0, expected_tokens=expected,
+        block_tokens=2,
+    )  # fmt: skip
     models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), draft_tokens=tokens)
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
     plain = generate(asked, models, draft, 23, 3, "student")
@@ -161,6 +166,71 @@ def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_draf
     # 5 times 4 tokens, and 3; how the model scales its logits is found out by one of another width
     assert readings.count(4) == 6
     assert (len(text.tokens), text.discarded_drafts) == (23, 1)
+
+
+@pytest.mark.parametrize(
+    ("top", "expected", "block", "tops"),
+    [
+        # N = 10 > K = 4: K falls by 1 after the first round of 3 tokens and every 2 further ones
+        (4, 10, 3, [4] * 3 + [3] * 6 + [2] * 6 + [1] * 9),
+        # K = 7 > N = 3: by 3 in each round
+        (7, 3, 2, [7, 7, 4, 4, 1, 1, 1, 1]),
+        (5, 5, 1, [5, 4, 3, 2, 1, 1]),
+        (5, 0, 1, [5, 5, 5, 5]),
+    ],
+)
+def test_k_falls_by_rounds_to_one(top: int, expected: int, block: int, tops: list[int]) -> None:
+    policy = speculative.Policy(top=top, expected_tokens=expected, block_tokens=block)
+    assert policy.top_at(torch.arange(len(tops))).tolist() == tops
+    logits = torch.arange(10.0).expand(len(tops), -1)
+    for rank in range(1, 9):  # of the proposal, 1 the teacher's first
+        refused = policy.refuse(
+            torch.full((len(tops),), 10 - rank), logits, torch.arange(len(tops))
+        )
+        assert refused.tolist() == [rank > k for k in tops]
+
+
+# ada_switch (AdaSwitch)
+
+
+def kl_in_full(p: Tensor, q: Tensor) -> float:
+    return float((p.exp() * (p - q)).sum())
+
+
+@pytest.mark.parametrize(("factor", "window"), [(1.2, 3), (2.0, 8)])
+def test_ada_switch_hands_over_for_good_where_kl_exceeds_its_recent_mean(
+    factor: float, window: int
+) -> None:
+    student, teacher, new = endless(STUDENT), endless(TEACHER), 14
+    asked, handed_over = texts(15), set()
+    writer = ada_switch.Policy(factor=factor, window=window).writer()
+    for text in generate(asked, [student, teacher], writer, new, 5, "student"):
+        draws = torch.from_numpy(uniforms(5, text.example_id, new))
+        models = zip(log_probs(student, text), log_probs(teacher, text), strict=True)
+        divergences, by_teacher = [], False
+        for place, (q, p) in enumerate(models):
+            divergence, recent = kl_in_full(p, q), divergences[-window:]
+            by_teacher |= bool(recent) and divergence > factor * sum(recent) / len(recent)
+            divergences.append(divergence)
+            chooser, column = (p, 1) if by_teacher else (q, 0)
+            (expected,), _ = sample(chooser[None], draws[place, column : column + 1], Sampling())
+            assert text.response_ids[place] == expected
+            assert text.log_probs[place] == pytest.approx(chooser[expected].item(), abs=1e-4)
+            if by_teacher:
+                handed_over.add((text.example_id, place))
+        assert text.teacher_tokens == sum(name == text.example_id for name, _ in handed_over)
+    places = [place for _, place in handed_over]
+    assert 0 < len(places) < 15 * new
+    assert min(places) > 0
+
+
+def test_ada_switch_without_a_limit_is_the_student_s_text_and_forgets_the_text_before() -> None:
+    student, pool = llama(STUDENT), texts(10)
+    now = turn(student, llama(TEACHER), pool)
+    own = generate(pool, [student], sampler(Sampling()), 8, now.seed, "student")
+    given = ada_switch.Policy(factor=1e6).texts(pool, now)
+    assert [text.response_ids for text in given] == [text.response_ids for text in own]
+    assert not any(text.teacher_tokens for text in given)
 
 
 # switch (SWITCH)

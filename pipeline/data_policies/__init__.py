@@ -17,6 +17,8 @@ and, where they hold,
     makes_pairs        True: each prompt comes with a response of the teacher and one of the student
     writes_groups      True: it writes several responses to each prompt
     teacher_writes     True: the teacher writes some of the generated tokens
+    later_keys         hyperparameters that came later: left out of a job's settings at their
+                       defaults, so that its id stays
     samples_every_text_where    the hyperparameter, and its value, at which every text is sampled in
                        training with known probabilities, as a policy gradient needs; (): always
 """

@@ -21,7 +21,10 @@ so that it does not depend on the rest of the batch.
 from pipeline.generation.capacity import BATCH_TOKENS
 from pipeline.generation.generate import generate
 from pipeline.generation.sampling import (
+    AnySampler,
     Logits,
+    Memory,
+    RememberingSampler,
     SampledTokens,
     SpeculativeSampler,
     TokenSampler,
@@ -33,7 +36,10 @@ from pipeline.generation.sampling import (
 
 __all__ = [
     "BATCH_TOKENS",
+    "AnySampler",
     "Logits",
+    "Memory",
+    "RememberingSampler",
     "SampledTokens",
     "SpeculativeSampler",
     "TokenSampler",

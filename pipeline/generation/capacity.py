@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.generation.engine import LENGTH_GRAIN, GenerationEngine, length_buckets
-from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.generation.sampling import AnySampler, SpeculativeSampler
 from pipeline.generation.transformers_forward import kv_numbers
 from pipeline.settings.memory import BATCH_TOKENS, KV_CACHE_SHARE
 
@@ -57,7 +57,7 @@ def length_groups(models: Sequence[PreTrainedModel], lengths: Sequence[int]) -> 
 
 def engine_for(
     models: Sequence[PreTrainedModel],
-    token_sampler: TokenSampler | SpeculativeSampler,
+    token_sampler: AnySampler,
     *,
     sequences: int,
     length: int,
@@ -78,7 +78,7 @@ def engine_for(
 
 def reuse_engine(
     models: Sequence[PreTrainedModel],
-    token_sampler: TokenSampler | SpeculativeSampler,
+    token_sampler: AnySampler,
     wanted: EngineSize,
     max_slots: MaxSlots,
 ) -> GenerationEngine:

@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 from pipeline.generation import llama_forward, transformers_forward
 from pipeline.generation.cuda_graph import COMPILED_VARIANTS, Bf16Weights, capture_cuda_graph
 from pipeline.generation.sampling import (
+    AnySampler,
     SampledTokens,
     SpeculativeSampler,
-    TokenSampler,
+    memory_size,
     select_teacher_or_student,
 )
 from pipeline.generation.slots import Prompt, Response, Slots
@@ -60,7 +61,7 @@ class GenerationEngine:
     def __init__(
         self,
         models: Sequence[PreTrainedModel],
-        token_sampler: TokenSampler | SpeculativeSampler,
+        token_sampler: AnySampler,
         *,
         slots: int,
         length: int,
@@ -72,7 +73,8 @@ class GenerationEngine:
         self.prefill_tokens = GPU_PREFILL_TOKENS if self.on_gpu else CPU_PREFILL_NUMBERS // width
         # drafts may go beyond the end of a sequence
         self.length = length + LENGTH_GRAIN * (tokens_per_step(token_sampler) > 1)
-        self.slots = Slots.empty(slots, max_new_tokens, self.device)
+        memory = memory_size(token_sampler)
+        self.slots = Slots.empty(slots, max_new_tokens, self.device, memory)
         self.bf16_weights = [Bf16Weights(model) for model in models] if self.on_gpu else []
         own_models = [weights.model for weights in self.bf16_weights] or models
         self.decoders = [self._decoder(model) for model in own_models]
@@ -143,14 +145,14 @@ class GenerationEngine:
         generate_step(self.decoders, self.token_sampler, slots, visible, self.end_ids)
 
 
-def tokens_per_step(token_sampler: TokenSampler | SpeculativeSampler) -> int:
+def tokens_per_step(token_sampler: AnySampler) -> int:
     """The most tokens that one decoding step appends to a sequence."""
     return token_sampler.draft_tokens if isinstance(token_sampler, SpeculativeSampler) else 1
 
 
 def generate_step(
     decoders: Sequence[Decoder],
-    token_sampler: TokenSampler | SpeculativeSampler,
+    token_sampler: AnySampler,
     slots: Slots,
     visible: int,
     end_ids: Sequence[int],
@@ -161,7 +163,7 @@ def generate_step(
         return
     last = slots.last_token[:, None]
     logits = [decoder.decode(last, slots.cached, visible)[:, 0] for decoder in decoders]
-    slots.append(token_sampler(logits, slots.position, slots.uniform()), slots.active, end_ids)
+    slots.append(slots.sample(token_sampler, logits), slots.active, end_ids)
 
 
 def _speculative_step(
@@ -181,7 +183,10 @@ def _speculative_step(
     draft_ids = torch.stack([draft.tokens for draft in drafts], dim=1)
     inputs = torch.cat([slots.last_token[:, None], draft_ids[:, :-1]], dim=1)
     logits = teacher.decode(inputs, slots.cached, visible)
-    rejected = token_sampler.reject(draft_ids.flatten(), logits.flatten(0, 1)).view_as(inputs)
+    ahead = torch.arange(token_sampler.draft_tokens, device=inputs.device)
+    positions = (slots.position[:, None] + ahead).flatten()
+    rejected = token_sampler.reject(draft_ids.flatten(), logits.flatten(0, 1), positions)
+    rejected = rejected.view_as(inputs)
     # whatever follows the first rejected token is discarded: only that one is resampled
     first = (rejected.cumsum(1) == 0).sum(1).clamp(max=token_sampler.draft_tokens - 1)
     logits_there = logits.take_along_dim(first[:, None, None], 1)[:, 0]

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.generation.sampling import Logits, TokenSampler
+from pipeline.generation.sampling import Logits, RememberingSampler, TokenSampler, memory_size
 from pipeline.generation.slots import Prompt, Response, Slots
 from pipeline.models.language_model import autocast, lm_head
 
@@ -88,7 +88,7 @@ def _cache_argument(model: PreTrainedModel) -> str:
 def generate_left_padded(
     prompts: Sequence[Prompt],
     models: Sequence[PreTrainedModel],
-    token_sampler: TokenSampler,
+    token_sampler: TokenSampler | RememberingSampler,
     max_new_tokens: int,
     end_ids: Sequence[int],
 ) -> list[Response]:
@@ -96,15 +96,14 @@ def generate_left_padded(
     device = models[0].device
     ids, attention = left_pad([prompt.prompt_ids for prompt in prompts], device)
     decoders = [LeftPaddedDecoder(model, ids, attention) for model in models]
-    slots = Slots.empty(len(prompts), max_new_tokens, device)
+    slots = Slots.empty(len(prompts), max_new_tokens, device, memory_size(token_sampler))
     rows = torch.arange(len(prompts), device=device)  # index of the prompt in each slot
     slots.assign(rows, prompts)
 
     responses: dict[int, Response] = {}
     while True:
         logits = [decoder.logits for decoder in decoders]
-        sampled = token_sampler(logits, slots.position, slots.uniform())
-        slots.append(sampled, slots.active, end_ids)
+        slots.append(slots.sample(token_sampler, logits), slots.active, end_ids)
         active = int(slots.active.sum())
         if active <= SHRINK_BELOW * slots.count:
             finished, remaining = (~slots.active).nonzero()[:, 0], slots.active.nonzero()[:, 0]

@@ -15,7 +15,7 @@ from pipeline.data.batch import Author, Text
 from pipeline.generation import fallback
 from pipeline.generation.capacity import BATCH_TOKENS, engine_for, length_groups
 from pipeline.generation.engine import GenerationEngine, length_buckets, supports_ragged_batches
-from pipeline.generation.sampling import SpeculativeSampler, TokenSampler
+from pipeline.generation.sampling import AnySampler, SpeculativeSampler
 from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.models.flops import record_generation
 from pipeline.models.language_model import end_ids
@@ -33,7 +33,7 @@ class GenerationJob:
     """How texts are generated: by which models, sampler and seed, with whose progress log."""
 
     models: Sequence[PreTrainedModel]
-    token_sampler: TokenSampler | SpeculativeSampler
+    token_sampler: AnySampler
     max_new_tokens: int
     seed: int
     progress: ProgressLog | None
@@ -53,7 +53,7 @@ class GenerationJob:
 def generate(
     texts: Sequence[Text],
     models: Sequence[PreTrainedModel],
-    token_sampler: TokenSampler | SpeculativeSampler,
+    token_sampler: AnySampler,
     max_new_tokens: int,
     seed: int,
     author: Author,

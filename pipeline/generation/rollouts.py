@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
-from pipeline.generation import SpeculativeSampler, TokenSampler, generate
+from pipeline.generation import AnySampler, generate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def regenerate(
     batch: Sequence[Text],
     share: float,
     models: Sequence[PreTrainedModel],
-    token_sampler: TokenSampler | SpeculativeSampler,
+    token_sampler: AnySampler,
     context: StepContext,
 ) -> list[Text]:
     """The drawn texts, each with a new response with probability `share`; unchanged ones first."""

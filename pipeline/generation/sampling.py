@@ -34,8 +34,11 @@ TokenSampler = Callable[
     [Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"]], SampledTokens
 ]
 
-# (tokens that the first model proposes, logits of the last model) -> which of them it rejects
-RejectionRule = Callable[[Int[Tensor, " batch"], Logits], Bool[Tensor, " batch"]]
+# (tokens that the first model proposes, logits of the last model, positions) -> what it rejects
+RejectionRule = Callable[
+    [Int[Tensor, " batch"], Logits, Int[Tensor, " batch"]], Bool[Tensor, " batch"]
+]
+Memory = Float[Tensor, "batch numbers"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,28 @@ class SpeculativeSampler:
     ) -> SampledTokens:
         """The same tokens without drafts: each is checked at once."""
         proposed = self.propose(logits[:1], position, uniform)
-        rejected = self.reject(proposed.tokens, logits[-1])
+        rejected = self.reject(proposed.tokens, logits[-1], position)
         resampled = self.resample(logits[-1:], position, uniform[:, 1:])
         return select_teacher_or_student(rejected, proposed, resampled)
+
+
+@dataclass(frozen=True)
+class RememberingSampler:
+    """A sampler that carries some numbers from token to token of a sequence, zeros at first."""
+
+    numbers: int
+    choose: Callable[
+        [Sequence[Logits], Int[Tensor, " batch"], Float[Tensor, "batch draws"], Memory],
+        tuple[SampledTokens, Memory],
+    ]
+
+
+AnySampler = TokenSampler | SpeculativeSampler | RememberingSampler
+
+
+def memory_size(token_sampler: AnySampler) -> int:
+    """How many numbers a sequence carries under a sampler."""
+    return token_sampler.numbers if isinstance(token_sampler, RememberingSampler) else 0
 
 
 def sample(

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pipeline.generation.sampling import UNIFORMS_PER_TOKEN, SampledTokens
+from pipeline.generation.sampling import (
+    UNIFORMS_PER_TOKEN,
+    Logits,
+    Memory,
+    RememberingSampler,
+    SampledTokens,
+    TokenSampler,
+)
 from pipeline.runtime import seeding
 
 
@@ -48,10 +55,13 @@ class Slots:
     tokens: Int[Tensor, "slots time"]
     log_probs: Float[Tensor, "slots time"]
     by_teacher: Bool[Tensor, "slots time"]
+    memory: Memory  # what a sampler carries from token to token
 
     @classmethod
-    def empty(cls, count: int, max_new_tokens: int, device: torch.device) -> "Slots":
-        """Free slots, for responses of up to `max_new_tokens`."""
+    def empty(
+        cls, count: int, max_new_tokens: int, device: torch.device, memory: int = 0
+    ) -> "Slots":
+        """Free slots, for responses of up to `max_new_tokens`, with some numbers of memory."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             """Zeros for each slot."""
@@ -68,6 +78,7 @@ class Slots:
             tokens=zeros(max_new_tokens + 1),
             log_probs=zeros(max_new_tokens + 1, dtype=torch.float),
             by_teacher=zeros(max_new_tokens + 1, dtype=torch.bool),
+            memory=zeros(memory, dtype=torch.float),
         )
 
     @property
@@ -93,6 +104,7 @@ class Slots:
         self.cached[rows] = torch.tensor(cached, device=device)
         self.position[rows] = 0
         self.discarded_drafts[rows] = 0
+        self.memory[rows] = 0
         self.active[rows] = True
         uniforms = np.stack([prompt.uniforms for prompt in prompts])
         self.limit[rows] = uniforms.shape[1]
@@ -102,6 +114,17 @@ class Slots:
         """The uniform numbers for each sequence's next token, or for one `ahead` tokens later."""
         index = (self.position + ahead).clamp(max=self.max_new_tokens)[:, None, None]
         return self.uniforms.gather(1, index.expand(-1, 1, UNIFORMS_PER_TOKEN))[:, 0]
+
+    def sample(
+        self, token_sampler: TokenSampler | RememberingSampler, logits: Sequence[Logits]
+    ) -> SampledTokens:
+        """The next token of each sequence."""
+        if not isinstance(token_sampler, RememberingSampler):
+            return token_sampler(logits, self.position, self.uniform())
+        position, uniform = self.position, self.uniform()
+        sampled, memory = token_sampler.choose(logits, position, uniform, self.memory)
+        self.memory.copy_(memory)
+        return sampled
 
     def append(
         self, sampled: SampledTokens, among: Bool[Tensor, " slots"], end_ids: Sequence[int]

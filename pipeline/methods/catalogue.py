@@ -436,6 +436,16 @@ METHODS = {
         evidence="full",
         departures="Each text, not each batch, is drawn to stay gold with the given share.",
     ),
+    "ada_switch": Method(
+        title="AdaSwitch: the teacher writes on from where the student strays",
+        loss="forward_kl",
+        policy="ada_switch",
+        teacher="live",
+        source="Peng et al. 2025, arXiv:2510.07842",
+        evidence="abstract",
+        departures="The factor, the window and the sampling are ours, and so is forward KL; each "
+        "text switches on its own.",
+    ),
     "minillm": Method(
         title="MiniLLM: policy gradient on teacher-mixed text",
         loss="minillm",

@@ -108,6 +108,13 @@ def class_constant(kind: Kind, name: str, constant: str, default: object) -> obj
     return default
 
 
+def later_keys(policy: str) -> tuple[str, ...]:
+    """Hyperparameters of a policy that came later, so that ids at their defaults stay."""
+    keys = class_constant("data_policies", policy, "later_keys", ())
+    assert isinstance(keys, tuple)
+    return keys
+
+
 def generates_text(policy: str) -> bool:
     """Whether a data policy generates text during training."""
     return decoding_passes(policy) > 0

@@ -127,12 +127,22 @@ class ResolvedMethod:
             "loss": method.loss,
             "loss_settings": self.loss_settings,
             "policy": method.policy,
-            "policy_settings": self.policy_settings,
+            "policy_settings": self._policy_settings_of_job,
             "teacher": method.teacher,
             "update": method.update,
             "update_settings": self.update_settings,
             "gold_weight": method.gold_weight,
             "plain_text_weight": method.plain_text_weight,
+        }
+
+    @property
+    def _policy_settings_of_job(self) -> dict[str, object]:
+        known = components.hyperparameters("data_policies", self.method.policy)
+        later = components.later_keys(self.method.policy)
+        return {
+            key: value
+            for key, value in self.policy_settings.items()
+            if key not in later or value != known[key].default
         }
 
     @property
