@@ -148,10 +148,7 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
         f"The student's score under the larger teacher minus under the smaller one, {FILLED}{more}",
         estimates,
         Layout(
-            dict.fromkeys(lines, Style(COLOURS[0], "o", "-")),
-            lines,
-            zeros=(0.0,),
-            better_side=True,
+            dict.fromkeys(lines, Style(COLOURS[0], "o", "-")), lines, zeros=(0.0,), better_side=True
         ),
     )
 
@@ -183,12 +180,7 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
     more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
         replace(
-            _estimate(
-                one,
-                row=results.title(pair),
-                series=one.first.label,
-                line=part.slice,
-            ),
+            _estimate(one, row=results.title(pair), series=one.first.label, line=part.slice),
             column=parts[part],
         )
         for part in parts

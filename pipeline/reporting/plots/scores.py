@@ -13,14 +13,7 @@ from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.texts import amount
 from pipeline.reporting.plots.figures import Panel, Plot, draw_line, multiples_plot
 from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
-from pipeline.reporting.plots.looks import (
-    INK,
-    PAPER,
-    Style,
-    handles_of,
-    numbered_styles,
-    styles_of,
-)
+from pipeline.reporting.plots.looks import INK, PAPER, Style, handles_of, numbered_styles, styles_of
 
 SIDE_BY_SIDE = 4  # names of teachers that a panel has room for: of more, each second is lower
 APART = 0.5  # of the way to the next teacher, that methods at the same one are spread over

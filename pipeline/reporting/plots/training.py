@@ -10,21 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.reporting.plots.figures import (
-    Panel,
-    Plot,
-    draw_line,
-    fit_settled,
-    multiples_plot,
-)
-from pipeline.reporting.plots.looks import (
-    COLOURS,
-    GREY,
-    LINES,
-    Style,
-    handles_of,
-    styles_of,
-)
+from pipeline.reporting.plots.figures import Panel, Plot, draw_line, fit_settled, multiples_plot
+from pipeline.reporting.plots.looks import COLOURS, GREY, LINES, Style, handles_of, styles_of
 
 TOGETHER = 8  # methods that one panel can hold and still be read
 PANELS = 48  # of a figure, about
@@ -149,9 +136,7 @@ def loss_curves(inputs: ReportInputs, results: Results) -> Plot:
         f"Means over training seeds in nats/token, {smoothing}. Each method has a loss, and so an "
         "axis, of its own: heights can't be compared.",
         lambda panel: _draw_losses(
-            panel,
-            curves[panel.column],
-            styles if together else {panel.row: own[panel.column]},
+            panel, curves[panel.column], styles if together else {panel.row: own[panel.column]}
         ),
         {"": ""} if together else {title: title for title in titles},
         {label: label for label in results.labels},

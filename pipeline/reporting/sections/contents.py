@@ -74,8 +74,7 @@ def _score_sections(
         "every method on every measure, beside its teacher and the student before training",
         [main_table(comparisons)],
         _plots(
-            lambda: scores.scores_by_method(few),
-            lambda: scores.scores_by_teacher_size(comparisons),
+            lambda: scores.scores_by_method(few), lambda: scores.scores_by_teacher_size(comparisons)
         ),
         note=_left_out(few, comparisons),
     )

@@ -110,10 +110,7 @@ def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str |
 
 
 def _lines(
-    rows: Iterable[Row],
-    choices: Mapping[str, Any],
-    known: Sequence[Published],
-    results: Results,
+    rows: Iterable[Row], choices: Mapping[str, Any], known: Sequence[Published], results: Results
 ) -> Iterator[Line]:
     """Each of our rows with published numbers, then those; then methods that we didn't run."""
     run = set()

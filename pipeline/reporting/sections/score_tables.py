@@ -62,10 +62,7 @@ def _main_cells(comparisons: Comparisons, row: Row) -> tuple[Cell, ...]:
 
 
 def _group(
-    results: Results,
-    pair: Pair,
-    part: tuple[str, ...],
-    cells: Callable[[Row], tuple[Cell, ...]],
+    results: Results, pair: Pair, part: tuple[str, ...], cells: Callable[[Row], tuple[Cell, ...]]
 ) -> Group:
     """The references and methods of a pair, on whole tasks or on a part of one."""
     title = f"{results.title(pair)}: {', '.join(part)}" if part else results.title(pair)
