@@ -24,7 +24,7 @@ def trim() -> tempfile.TemporaryDirectory[str]:
     for number, entry in enumerate(fontManager.ttflist):
         if entry.name == FONT and entry.style == "normal":
             copy = Path(folder.name) / f"{number}.ttf"
-            with TTFont(entry.fname) as font:
+            with TTFont(entry.fname, recalcTimestamp=False) as font:
                 for table in SHAPING:
                     if table in font:
                         del font[table]
