@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.reporting.analysis.findings import Contrast, interval_within
+from pipeline.reporting.analysis.differences import tested
+from pipeline.reporting.analysis.findings import Contrast
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.settings.contrasts import ContrastFamily, Term, terms_of
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
 from pipeline.statistics.items import Contributions, contributions, influence_products
-from pipeline.statistics.tests import ALPHA, holm_over_groups, sign_flip_p_values
+from pipeline.statistics.tests import holm_over_groups, sign_flip_p_values
 
 Weights = Mapping[Row, float]
 
@@ -91,27 +92,11 @@ def _family(
         [group.p_values for group in groups], [group.hypotheses for group in groups]
     )
     for group, corrected in zip(groups, families, strict=True):
-        singles = group.estimates.half_widths()
-        half_widths = group.estimates.half_widths(corrected.confidence)
-        for i, sample in enumerate(group.samples):
-            value, adjusted = float(group.estimates.values[i]), float(corrected.adjusted[i])
-            half_width = float(half_widths[i])
-            yield Contrast(
-                family=name,
-                name=sample.name,
-                terms=_written(family.contrasts[sample.name]),
-                measure=shown,
-                value=value,
-                interval=interval_within(
-                    sample.largest, value, half_width, contains_zero=adjusted >= ALPHA
-                ),
-                uncorrected=interval_within(sample.largest, value, float(singles[i])),
-                standard_error=float(group.estimates.standard_errors[i]),
-                p_value=float(group.p_values[i]),
-                adjusted_p_value=adjusted,
-                seed_count=len(sample.scores),
-                item_count=group.estimates.items,
-            )
+        largest, seeds = [sample.largest for sample in group.samples], len(group.samples[0].scores)
+        values = tested(shown, group.estimates, corrected, group.p_values, largest, seeds)
+        for sample, one in zip(group.samples, values, strict=True):
+            terms = _written(family.contrasts[sample.name])
+            yield Contrast(**vars(one), family=name, name=sample.name, terms=terms)
 
 
 def _rows(results: Results, weights: Mapping[str, float]) -> dict[Row, float]:
@@ -127,13 +112,9 @@ def _rows(results: Results, weights: Mapping[str, float]) -> dict[Row, float]:
 
 
 def _rows_of(results: Results, term: Term) -> list[Row]:
-    every = (
-        row
-        for pair in results.pairs
-        for row in (*results.references[pair], *results.methods[pair])
-        if term.includes(row.method, row.teacher, row.student)
-    )
-    return list(dict.fromkeys(every))
+    every = (row for pair in results.pairs for row in results.rows(pair))
+    chosen = (row for row in every if term.includes(row.method, row.teacher, row.student))
+    return list(dict.fromkeys(chosen))
 
 
 def _common_seeds(

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.reporting.analysis.findings import Difference, interval_within
+from pipeline.reporting.analysis.findings import Difference, Tested, interval_within
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.statistics import bootstrap, copies
@@ -207,30 +207,45 @@ def _sign_flips(compared: Sequence[GroupComparison]) -> list[np.ndarray]:
 def _differences(
     comparison: GroupComparison, measure: Measure, p_values: PValues, family: Family
 ) -> Iterator[Difference]:
-    group, estimates, adjusted = comparison.group, comparison.estimates, family.adjusted
-    corrected, single = estimates.half_widths(family.confidence), estimates.half_widths()
-    half_widths = np.where(np.isnan(adjusted), single, corrected)
-    largest = measure.metric.largest_difference
-    standard_errors, degrees = estimates.standard_errors, estimates.degrees_of_freedom
-    for i, (first, second) in enumerate(zip(group.first, group.second, strict=True)):
-        value, half_width = float(estimates.values[i]), float(half_widths[i])
-        is_open = bool(adjusted[i] >= ALPHA)
+    group, estimates = comparison.group, comparison.estimates
+    largest = [measure.metric.largest_difference] * len(group.first)
+    seeds = len(group.seeds)
+    for i, one in enumerate(tested(measure, estimates, family, p_values.methods, largest, seeds)):
         yield Difference(
-            measure=measure,
-            first=group.rows[first],
-            second=group.rows[second],
-            seed_count=len(group.seeds),
+            **vars(one),
+            first=group.rows[group.first[i]],
+            second=group.rows[group.second[i]],
             is_copy=bool(comparison.is_copy[i]),
-            value=value,
-            interval=interval_within(largest, value, half_width, contains_zero=is_open),
-            uncorrected=interval_within(largest, value, float(single[i])),
-            item_count=estimates.items,
-            standard_error=float(standard_errors[i]),
-            degrees_of_freedom=float(degrees[i]),
+            degrees_of_freedom=float(estimates.degrees_of_freedom[i]),
             effect_size=_number(comparison.effects[i]),
-            p_value=float(p_values.methods[i]),
             checkpoint_p_value=float(p_values.checkpoints[i]),
+        )
+
+
+def tested(
+    measure: Measure,
+    estimates: Estimates,
+    family: Family,
+    p_values: np.ndarray,
+    largest: Sequence[float],
+    seeds: int,
+) -> Iterator[Tested]:
+    """Each estimate with its intervals; `largest` is the largest value that its scale allows."""
+    adjusted, single = family.adjusted, estimates.half_widths()
+    corrected = np.where(np.isnan(adjusted), single, estimates.half_widths(family.confidence))
+    errors = estimates.standard_errors
+    for i, value in enumerate(map(float, estimates.values)):
+        is_open, half_width = bool(adjusted[i] >= ALPHA), float(corrected[i])
+        yield Tested(
+            measure=measure,
+            value=value,
+            interval=interval_within(largest[i], value, half_width, contains_zero=is_open),
+            uncorrected=interval_within(largest[i], value, float(single[i])),
+            standard_error=float(errors[i]),
+            p_value=float(p_values[i]),
             adjusted_p_value=_number(adjusted[i]),
+            seed_count=seeds,
+            item_count=estimates.items,
         )
 
 

@@ -58,25 +58,39 @@ def interval_within(
     return Interval(low, high).clipped_to(-largest, largest)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The difference `first` − `second` of two rows on a measure, on equal seeds and items."""
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A value on a measure that may be zero in truth, with its test in a family."""
 
     measure: Measure
+    value: float
+    interval: Interval  # agrees with the test after Holm; of a single one if not tested
+    uncorrected: Interval  # of this one alone
+    standard_error: float
+    p_value: float
+    adjusted_p_value: float | None  # Holm's; None for what is not tested
+    seed_count: int  # with one, the claim is of these checkpoints only
+    item_count: int
+
+    @property
+    def significantly_different(self) -> bool:
+        """Whether the report claims that the value is not zero."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < ALPHA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Tested):
+    """The difference `first` − `second` of two rows on a measure, on equal seeds and items.
+
+    Copies are not tested, nor are rows of one seed where others have more.
+    """
+
     first: Row
     second: Row
-    seed_count: int  # seeds of both; with one, the comparison is of these checkpoints only
-    is_copy: bool  # practically the same row twice: not tested, no evidence about other methods
-    value: float
-    interval: Interval  # agrees with the test after Holm; of a single comparison if not tested
-    uncorrected: Interval  # of a single comparison
-    item_count: int
-    standard_error: float
+    is_copy: bool  # practically the same row twice: no evidence about other methods
     degrees_of_freedom: float
     effect_size: float | None  # in standard deviations of the items' differences
-    p_value: float
     checkpoint_p_value: float  # of sign flips over items, taking these checkpoints as given
-    adjusted_p_value: float | None  # Holm's; None for copies, and one seed where others have more
 
     def swapped(self) -> "Difference":
         """The same comparison as `second` − `first`."""
@@ -89,11 +103,6 @@ class Difference:
             uncorrected=self.uncorrected.negated(),
             effect_size=None if self.effect_size is None else -self.effect_size,
         )
-
-    @property
-    def significantly_different(self) -> bool:
-        """Whether the report claims that the two methods differ."""
-        return self.adjusted_p_value is not None and self.adjusted_p_value < ALPHA
 
     @property
     def why_no_claim(self) -> str:
@@ -111,27 +120,13 @@ class Difference:
         return self.significantly_different and not better
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A contrast on a measure, with its test in a family."""
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Tested):
+    """A contrast; the slice of its measure is all that are compared, in words."""
 
     family: str
     name: str
     terms: str  # as the configuration has them
-    measure: Measure  # its slice: all that are compared, in words
-    value: float
-    interval: Interval  # agrees with the test after Holm
-    uncorrected: Interval  # of this contrast alone
-    standard_error: float
-    p_value: float
-    adjusted_p_value: float
-    seed_count: int
-    item_count: int
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the report claims that the contrast isn't zero."""
-        return self.adjusted_p_value < ALPHA
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class Measure:
     @property
     def place(self) -> str:
         """The task, and the part of it."""
-        return ", ".join(filter(None, (self.task, self.slice)))
+        return ", ".join(filter(None, (self.task, part_title(self.slice))))
 
     @property
     def detail(self) -> str:
@@ -144,6 +144,11 @@ class Measure:
         """An end of an interval, which is not shown as zero where it lies on one side of it."""
         text = self.format(end)
         return f"{end:.1g}" if float(text) == 0.0 < abs(end) else text
+
+
+def part_title(name: str) -> str:
+    """The name of a part for readers: "reference 61+ words", without an upper end."""
+    return re.sub(r"(\d)-(?!\d)", r"\1+", name)
 
 
 def family_of(name: str) -> str:
@@ -169,12 +174,11 @@ def measures_of(
     scored: set[tuple[str, str, str]], titles: Mapping[str, str]
 ) -> tuple[Measure, ...]:
     """The measures for each (task, slice, metric), in the order of the columns."""
-
-    def column(key: tuple[str, str, str]) -> tuple[int, int, str, str, str]:
-        task, part, name = key
-        family = family_of(name.partition(":")[0])
-        k = int(name.removeprefix("pass_at_")) if family == PASS_AT_K else 0
-        return RANK.get(family, len(RANK)), k, name, task, part
-
-    ordered = sorted(scored, key=column)
+    ordered = sorted(scored, key=lambda key: _order(*key))
     return tuple(Measure(task, metric_named(name, titles), part) for task, part, name in ordered)
+
+
+def _order(task: str, part: str, name: str) -> tuple[int, int, str, str, str]:
+    family = family_of(name.partition(":")[0])
+    k = int(name.removeprefix("pass_at_")) if family == PASS_AT_K else 0
+    return RANK.get(family, len(RANK)), k, name, task, part

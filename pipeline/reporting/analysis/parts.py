@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.metrics import Measure, part_title
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,11 @@ class Part:
 
     task: str
     name: str
+
+    @property
+    def title(self) -> str:
+        """The name for readers."""
+        return part_title(self.name)
 
     @property
     def kind(self) -> str:

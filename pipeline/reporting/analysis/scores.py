@@ -186,7 +186,7 @@ def assemble(
     measures = measures_of({key[1:] for key in items}, titles)
     rows = _rows(inputs.grid)
     trained = [row for row in rows if row.kind == "method"]
-    pairs = tuple(dict.fromkeys(Pair(row.teacher, row.student) for row in trained))
+    pairs = tuple(dict.fromkeys(row.pair for row in trained))
     runs, means = _over_seeds(scores, rows, measures)
     return Results(
         scores=scores,
@@ -194,7 +194,7 @@ def assemble(
         slice_measures=tuple(measure for measure in measures if measure.slice),
         pairs=pairs,
         references={pair: _references(rows, pair) for pair in pairs},
-        methods={pair: _of_pair(trained, pair) for pair in pairs},
+        methods={pair: tuple(row for row in trained if row.pair == pair) for pair in pairs},
         means=means,
         runs=runs,
         items=items,
@@ -269,26 +269,19 @@ def _over_seeds(
 
 def _rows(grid: pd.DataFrame) -> list[Row]:
     """Every row that the main table may have; a method is labelled if its label is unambiguous."""
-    labels: dict[str, set[str]] = {}
-    for method, label in zip(grid["method"], grid["label"], strict=True):
-        labels.setdefault(method, set()).add(label)
+    labels = grid.groupby("method")["label"].unique().to_dict()
     cells = grid[["kind", *CELL]].drop_duplicates()
-    rows = []
-    for kind, teacher, student, method in zip(*(cells[name] for name in cells), strict=True):
-        label = next(iter(labels[method])) if len(labels[method]) == 1 else ""
-        rows.append(Row(kind, teacher, student, method, label or method))
-    return rows
-
-
-def _of_pair(rows: Iterable[Row], pair: Pair) -> tuple[Row, ...]:
-    return tuple(row for row in rows if Pair(row.teacher, row.student) == pair)
+    return [
+        Row(*cell, label=(labels[cell[-1]][0] if len(labels[cell[-1]]) == 1 else "") or cell[-1])
+        for cell in cells.itertuples(index=False, name=None)
+    ]
 
 
 def _references(rows: Sequence[Row], pair: Pair) -> tuple[Row, ...]:
     """The teacher, the untrained student and the start of a pair, as far as there are any."""
     teachers = [row for row in rows if row.kind == "teacher" and row.teacher == pair.teacher]
-    of_student = _of_pair(rows, pair)
-    others = (row for kind in ("untrained", "start") for row in of_student if row.kind == kind)
+    kinds = ("untrained", "start")
+    others = [row for kind in kinds for row in rows if row.kind == kind and row.pair == pair]
     return (*teachers, *others)
 
 

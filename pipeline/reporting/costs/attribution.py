@@ -7,8 +7,7 @@ students that are trained at what was chosen. No training pays for evaluations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -68,7 +67,7 @@ def collect_costs(inputs: ReportInputs, results: Results) -> CostData:
     """Costs and validation curves of every training that the grid compares."""
     trainings = trainings_of(inputs.grid)
     paths = list(dict.fromkeys(trainings["path"]))
-    used = _pairs(paths, _used_jobs(inputs.manifests))
+    used = _pairs(paths, Upstream(inputs.manifests).jobs)
     jobs = job_costs(inputs, sorted({*used["job"], *paths}))
     jobs["trainings"] = used["job"].value_counts().reindex(jobs.index, fill_value=0)
     paths_by_seed: dict[tuple[str, ...], dict[int, str]] = {}
@@ -141,23 +140,29 @@ def _trials(manifests: Manifests, training: str) -> list[str]:
     return trial_paths(manifests, choice_path(manifests, training))
 
 
-def _used_jobs(manifests: Manifests) -> Callable[[str], Iterable[str]]:
-    """Finds the jobs that a training uses, itself among them; none where a manifest is lost."""
+@dataclass(frozen=True)
+class Upstream:
+    """The jobs that each job uses, itself among them."""
 
-    @cache
-    def upstream(job: str) -> frozenset[str] | None:
-        itself = frozenset({job} if job.startswith(STAGES) else ())
-        before = [itself]
-        for role, path in inputs_of(manifests, job).items():
-            if path.startswith((*STAGES, *PASSED_ON)):
-                if (jobs := upstream(path)) is None:
-                    return None
-                before.append(jobs)
-            elif provenance.is_lost(role, path, manifests):
-                return None
-        return frozenset().union(*before)
+    manifests: Manifests
+    known: dict[str, frozenset[str] | None] = field(default_factory=dict)  # so far, by job
 
-    return lambda training: sorted(upstream(training) or ())
+    def jobs(self, training: str) -> list[str]:
+        """The jobs that a training uses; none where a manifest is lost."""
+        return sorted(self._of(training) or ())
+
+    def _of(self, job: str) -> frozenset[str] | None:
+        if job not in self.known:
+            itself = frozenset({job} if job.startswith(STAGES) else ())
+            before: list[frozenset[str] | None] = [itself]
+            for role, path in inputs_of(self.manifests, job).items():
+                if path.startswith((*STAGES, *PASSED_ON)):
+                    before.append(self._of(path))
+                elif provenance.is_lost(role, path, self.manifests):
+                    before.append(None)
+            known = [jobs for jobs in before if jobs is not None]
+            self.known[job] = frozenset().union(*known) if len(known) == len(before) else None
+        return self.known[job]
 
 
 def _validations(inputs: ReportInputs, path: str) -> dict[str, np.ndarray]:

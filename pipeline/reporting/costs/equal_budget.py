@@ -1,7 +1,7 @@
 """Which method leads at equal steps, at equal time and at equal FLOPs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,7 @@ from pipeline.reporting.render.table import (
 )
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-LEAD = "lead (nats/token)"
-UNKNOWN: dict[str, float] = dict.fromkeys(("lead", "lead_low", "lead_high"), math.nan)
+UNKNOWN = (math.nan, math.nan, math.nan)
 FINISHED = ("Cheapest", "25 %", "50 %", "75 %", "All")
 CAPTION = (
     "Held-out NLL in nats/token, mean ± standard deviation over training seeds, interpolated "
@@ -42,28 +41,20 @@ CAPTION = (
 
 
 @dataclass(frozen=True)
-class BudgetPoint:
-    """Held-out NLL of a method at a budget, and its lead where it is the lowest; NaN: unknown."""
+class AtBudgets:
+    """The methods of a comparison at some budgets; NaN where something is not known."""
 
-    teacher: str
-    student: str
-    method: str
-    label: str
-    account: str
-    when: str
-    budget: float
-    budget_unit: str
-    unit: str
-    value: float
-    sd: float
-    n_seeds: int
-    is_lowest: bool
-    lead: float
-    lead_low: float  # end of the lead's interval
-    lead_high: float
+    comparison: CostComparison
+    budgets: np.ndarray
+    means: np.ndarray  # NLL over seeds, as are the deviations: [methods, budgets]
+    deviations: np.ndarray
+    lowest: Sequence[int | None]  # the place of the best method, by budget
+    leads: np.ndarray  # of the best method, and both ends of their intervals: [3, budgets]
 
-
-Points = dict[Row, list[BudgetPoint]]  # of each method at all budgets
+    @property
+    def rows(self) -> list[Row]:
+        """The methods."""
+        return list(self.comparison.curves)
 
 
 def equal_steps_table(data: CostData) -> Table | None:
@@ -101,71 +92,79 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    points = [_points(comparison, whens, budgets) for comparison, budgets in comparisons]
-    groups = (
-        _group(comparison, of_comparison, data.title(*comparison.names))
-        for (comparison, _), of_comparison in zip(comparisons, points, strict=True)
-    )
-    every = (point for by_row in points for of_row in by_row.values() for point in of_row)
+    compared = [_at_budgets(comparison, budgets) for comparison, budgets in comparisons]
+    groups = tuple(_group(one, data.title(*one.comparison.names)) for one in compared)
+    frame = pd.DataFrame(record for one in compared for record in _records(one, whens))
     headings = (Heading("Method", numeric=False), *headings)
-    return Table(name, caption, NAMES, headings, tuple(groups), pd.DataFrame(every))
+    return Table(name, caption, NAMES, headings, groups, frame)
 
 
-def _points(comparison: CostComparison, whens: Sequence[str], budgets: np.ndarray) -> Points:
-    nll = {row: comparison.at(row, budgets) for row in comparison.curves}
-    points: Points = {row: [] for row in nll}
-    for index, (when, budget) in enumerate(zip(whens, budgets.tolist(), strict=True)):
-        means = {row: float(seeds[:, index].mean()) for row, seeds in nll.items()}
-        ranking = sorted((row for row in means if not np.isnan(means[row])), key=means.__getitem__)
-        lead = _lead(comparison, ranking, budget)
-        for row, seeds in nll.items():
-            is_lowest = row in ranking[:1]
-            point = BudgetPoint(
-                teacher=comparison.pair.teacher,
-                student=comparison.pair.student,
-                method=row.method,
-                label=row.label,
-                account=comparison.account,
-                when=when,
-                budget=budget,
-                budget_unit=comparison.unit.title,
-                unit="nats/token",
-                value=means[row],
-                sd=float(seeds[:, index].std(ddof=1)) if len(seeds) > 1 else math.nan,
-                n_seeds=len(seeds),
-                is_lowest=is_lowest,
-                **(lead if is_lowest else UNKNOWN),
-            )
-            points[row].append(point)
-    return points
+def _at_budgets(comparison: CostComparison, budgets: np.ndarray) -> AtBudgets:
+    nll = [comparison.at(row, budgets) for row in comparison.curves]
+    means = np.stack([seeds.mean(axis=0) for seeds in nll])
+    unknown = np.full(len(budgets), np.nan)
+    deviations = [seeds.std(axis=0, ddof=1) if len(seeds) > 1 else unknown for seeds in nll]
+    order, known = np.argsort(means, axis=0, kind="stable").T, (~np.isnan(means)).sum(axis=0)
+    rankings = [places[:count].tolist() for places, count in zip(order, known, strict=True)]
+    leads = [
+        _lead(comparison, ranking[:2], budget)
+        for ranking, budget in zip(rankings, budgets, strict=True)
+    ]
+    lowest = [next(iter(ranking), None) for ranking in rankings]
+    return AtBudgets(comparison, budgets, means, np.stack(deviations), lowest, np.array(leads).T)
 
 
-def _lead(comparison: CostComparison, ranking: Sequence[Row], budget: float) -> dict[str, float]:
+def _lead(
+    comparison: CostComparison, places: Sequence[int], budget: float
+) -> tuple[float, float, float]:
     """The lead of the best over the runner-up with its interval, as far as they are known."""
-    if len(ranking) < 2:
+    rows = list(comparison.curves)
+    if len(places) < 2:
         return UNKNOWN
-    differences = comparison.differences(ranking[1], ranking[0], np.array([budget]))
+    best, second = (rows[place] for place in places)
+    differences = comparison.differences(second, best, np.array([budget]))
     if not len(differences):  # no seed in common
         return UNKNOWN
     lead, half_width = float(differences.mean()), float(margin(differences)[0])
     if np.isinf(half_width):
-        return UNKNOWN | {"lead": lead}
-    return {"lead": lead, "lead_low": lead - half_width, "lead_high": lead + half_width}
+        return lead, math.nan, math.nan
+    return lead, lead - half_width, lead + half_width
 
 
-def _group(comparison: CostComparison, points: Points, title: str) -> Group:
+def _records(one: AtBudgets, whens: Sequence[str]) -> Iterator[dict[str, object]]:
+    comparison = one.comparison
+    for place, row in enumerate(one.rows):
+        for at, when in enumerate(whens):
+            is_lowest = one.lowest[at] == place
+            lead = one.leads[:, at] if is_lowest else UNKNOWN
+            yield {
+                **row.columns,
+                "account": comparison.account,
+                "when": when,
+                "budget": one.budgets[at],
+                "budget_unit": comparison.unit.title,
+                "unit": "nats/token",
+                "value": one.means[place, at],
+                "sd": one.deviations[place, at],
+                "n_seeds": len(comparison.curves[row]),
+                "is_lowest": is_lowest,
+                **dict(zip(("lead", "lead_low", "lead_high"), lead, strict=True)),
+            }
+
+
+def _group(one: AtBudgets, title: str) -> Group:
     """The NLL of each method at each budget, under the budgets and the methods that lead there."""
-    unit = comparison.unit
-    budgets, leaders, leads = [Cell(f"budget ({unit.title})")], [Cell("lowest NLL")], [Cell(LEAD)]
-    for first, *others in zip(*points.values(), strict=True):
-        budgets.append(number_cell(first.budget, unit.text))
-        best = next((point for point in (first, *others) if point.is_lowest), None)
-        leaders.append(Cell(best.label if best else MISSING))
-        spread = best.lead_high - best.lead if best else None
-        leads.append(number_cell(best.lead if best else None, nats, spread))
-    rows = (
-        (method_cell(row), *(number_cell(point.value, nats, point.sd) for point in of_row))
-        for row, of_row in points.items()
+    unit, rows = one.comparison.unit, one.rows
+    labels = [MISSING if place is None else rows[place].label for place in one.lowest]
+    leads = (number_cell(lead, nats, high - lead) for lead, _, high in one.leads.T)
+    references = (
+        (Cell(f"budget ({unit.title})"), *(number_cell(each, unit.text) for each in one.budgets)),
+        (Cell("lowest NLL"), *map(Cell, labels)),
+        (Cell("lead (nats/token)"), *leads),
     )
-    references = (tuple(budgets), tuple(leaders), tuple(leads))
-    return Group(title, comparison.names, references, tuple(rows))
+    numbers = (
+        (number_cell(mean, nats, deviation) for mean, deviation in zip(*of_row, strict=True))
+        for of_row in zip(one.means, one.deviations, strict=True)
+    )
+    cells = ((method_cell(row), *of_row) for row, of_row in zip(rows, numbers, strict=True))
+    return Group(title, one.comparison.names, references, tuple(cells))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup, escape
 
@@ -130,16 +131,17 @@ def term_in(text: str) -> Term | None:
 
 def explained(text: str) -> Markup:
     """A text as HTML, in which the first use of each term opens its explanation."""
-    seen: set[Term] = set()
+    explain = partial(_button, seen=set())
+    return Markup(re.sub(f"(?:{ANY.pattern}){CLOSING}", explain, str(escape(text)), flags=re.I))
 
-    def button(match: re.Match[str]) -> str:
-        term, closing = term_in(match[0]), match[match.re.groups]
-        if term is None or term in seen:
-            return match[0]
-        seen.add(term)
-        words = match[0].removesuffix(closing)
-        about = f'popovertarget="{term.address}" title="{escape(term.meaning)}"'
-        opener = f'<button type="button" class="term" {about}>{words}</button>'
-        return f'<span class="unbroken">{opener}{closing}</span>' if closing else opener
 
-    return Markup(re.sub(f"(?:{ANY.pattern}){CLOSING}", button, str(escape(text)), flags=re.I))
+def _button(match: re.Match[str], seen: set[Term]) -> str:
+    """The words of a term as a button, at its first use."""
+    term, closing = term_in(match[0]), match[match.re.groups]
+    if term is None or term in seen:
+        return match[0]
+    seen.add(term)
+    words = match[0].removesuffix(closing)
+    about = f'popovertarget="{term.address}" title="{escape(term.meaning)}"'
+    opener = f'<button type="button" class="term" {about}>{words}</button>'
+    return f'<span class="unbroken">{opener}{closing}</span>' if closing else opener

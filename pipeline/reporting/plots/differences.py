@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
-from pipeline.reporting.analysis.metrics import Measure
+from pipeline.reporting.analysis.metrics import Measure, part_title
 from pipeline.reporting.analysis.parts import parts_of
 from pipeline.reporting.analysis.scores import Pair
 from pipeline.reporting.analysis.texts import counted
@@ -180,7 +180,9 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
     more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
         replace(
-            _estimate(one, row=results.title(pair), series=one.first.label, line=part.slice),
+            _estimate(
+                one, row=results.title(pair), series=one.first.label, line=part_title(part.slice)
+            ),
             column=parts[part],
         )
         for part in parts
@@ -196,7 +198,7 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
         estimates,
         Layout(
             styles_of(results),
-            [part.name for part in parts_of(parts)],
+            [part.title for part in parts_of(parts)],
             zeros=(0.0,),
             better_side=True,
         ),

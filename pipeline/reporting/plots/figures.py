@@ -25,6 +25,8 @@ from pipeline.reporting.plots.looks import (
     PAPER,
     RC,
     Style,
+    add_legend,
+    legend_height,
     text_width,
     wrapped,
 )
@@ -36,7 +38,6 @@ TALLEST = 9.0  # inches of a paper's column
 LINE = 1.25 * NORMAL / 72  # inches from a line of text to the next
 TITLE_PAD = 6.0  # points between a panel and its title
 AXIS = 0.5  # inches below a panel, for its ticks and label
-HANDLE = 0.46  # inches of a legend's entry besides its text
 TICK_LABELS = 0.5  # inches left of a panel without names, about
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TICKS_APART = 0.27  # of the axis
@@ -159,8 +160,7 @@ def small_multiples(
         _lines([heading]) + _lines([titles[key] for key in shown])
         for heading, (_, shown, _) in zip(above, lines, strict=True)
     )
-    legend_height = _legend_height(legend, width)
-    inches = len(lines) * (height + AXIS) + LINE * text_lines + legend_height
+    inches = len(lines) * (height + AXIS) + LINE * text_lines + legend_height(legend, width)
     figure = Figure(figsize=(width, inches), layout="constrained")
     if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(w_pad=0.04, h_pad=0.04)
@@ -173,7 +173,7 @@ def small_multiples(
         for unused in line[len(shown) :]:
             unused.set_axis_off()
     if legend:
-        _add_legend(figure, legend, width)
+        add_legend(figure, legend, width)
     return figure, panels
 
 
@@ -223,32 +223,6 @@ def _write_heading(line: Sequence[Axes], heading: str, titles: Sequence[str]) ->
         fontsize=NORMAL,
     )
     across.set_in_layout(False)
-
-
-def _legend_columns(legend: Sequence[Line2D | Patch], width: float) -> int:
-    """The most columns that fit beside each other, each as wide as its widest entry."""
-    widths = [text_width(str(handle.get_label())) + HANDLE for handle in legend]
-    for rows in range(1, len(widths)):
-        columns = math.ceil(len(widths) / rows)
-        of_columns = (widths[start : start + rows] for start in range(0, len(widths), rows))
-        if sum(map(max, of_columns)) <= width:
-            return columns
-    return 1
-
-
-def _legend_height(legend: Sequence[Line2D | Patch], width: float) -> float:
-    return 0.1 + 0.145 * math.ceil(len(legend) / _legend_columns(legend, width)) if legend else 0.0
-
-
-def _add_legend(figure: Figure, legend: Sequence[Line2D | Patch], width: float) -> None:
-    figure.legend(
-        handles=list(legend),
-        loc="outside lower center",
-        ncols=_legend_columns(legend, width),
-        handlelength=2.2,
-        columnspacing=1.2,
-        numpoints=1,
-    )
 
 
 Values = Sequence[float] | np.ndarray

@@ -4,14 +4,17 @@ A method of the catalogue looks the same in every figure of every report. Thin m
 of 3:1 or more on white and on the page's dark paper.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from zlib import crc32
 
+from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.typing import LineStyleType, RcKeyType
 
 from pipeline.methods.catalogue import METHODS
@@ -27,6 +30,7 @@ PAPER = "#ffffff"
 GREY = "#8A8A8A"
 BETTER, WORSE = "#009E73", "#D55E00"
 COLUMN, PAGE = 3.3, 6.75  # inches: a column of a paper, and its whole width
+HANDLE = 0.46  # inches of a legend's entry besides its text
 SMALL, NORMAL = 7.0, 7.5  # points, of type
 FONT = "DejaVu Sans"
 RC: dict[RcKeyType, object] = {
@@ -171,3 +175,31 @@ def wrapped(text: str, inches: float, points: float = NORMAL) -> str:
             line = shortened(longer, inches, points)
         lines.append(line)
     return "\n".join(lines)
+
+
+def _legend_columns(legend: Sequence[Line2D | Patch], width: float) -> int:
+    """The most columns that fit beside each other, each as wide as its widest entry."""
+    widths = [text_width(str(handle.get_label())) + HANDLE for handle in legend]
+    for rows in range(1, len(widths)):
+        columns = math.ceil(len(widths) / rows)
+        of_columns = (widths[start : start + rows] for start in range(0, len(widths), rows))
+        if sum(map(max, of_columns)) <= width:
+            return columns
+    return 1
+
+
+def legend_height(legend: Sequence[Line2D | Patch], width: float) -> float:
+    """The inches that a legend takes below its figure."""
+    return 0.1 + 0.145 * math.ceil(len(legend) / _legend_columns(legend, width)) if legend else 0.0
+
+
+def add_legend(figure: Figure, legend: Sequence[Line2D | Patch], width: float) -> None:
+    """Writes a legend below the figure."""
+    figure.legend(
+        handles=list(legend),
+        loc="outside lower center",
+        ncols=_legend_columns(legend, width),
+        handlelength=2.2,
+        columnspacing=1.2,
+        numpoints=1,
+    )

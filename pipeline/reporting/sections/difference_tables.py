@@ -11,6 +11,7 @@ from pipeline.reporting.analysis.findings import (
     Contrast,
     Difference,
     MinimumDetectableDifference,
+    Tested,
 )
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
@@ -67,7 +68,6 @@ ABOUT_CONTRASTS = (
     "over all of them. p after Holm over a family's contrasts on a measure, and intervals that are "
     "corrected to agree with it. Claim: above or below zero, p (Holm) < 0.05."
 )
-Tested = Difference | Contrast
 NUMBERS: tuple[Column[Tested], ...] = (
     number_column("Seeds", lambda one: one.seed_count),
     Column(Heading("Difference"), lambda one: number_cell(one.value, one.measure.format)),
@@ -284,7 +284,7 @@ def contrast_table(comparisons: Comparisons) -> Table | None:
             "se": one.standard_error,
             "p": one.p_value,
             "p_holm": one.adjusted_p_value,
-            "is_significant": one.is_significant,
+            "is_significant": one.significantly_different,
             "n_seeds": one.seed_count,
             "n_items": one.item_count,
         }
@@ -295,6 +295,6 @@ def contrast_table(comparisons: Comparisons) -> Table | None:
 
 def claim(contrast: Contrast) -> str:
     """What the report claims of a contrast."""
-    if not contrast.is_significant:
+    if not contrast.significantly_different:
         return "none"
     return "above zero" if contrast.value > 0 else "below zero"

@@ -50,20 +50,19 @@ class Line:
 
 def published_table(settings: ReportSettings, results: Results) -> Table | None:
     """ROUGE-L as published for the experiment's protocol, under ours; None without a protocol."""
-    config: Mapping[str, Any] = settings.config
+    config = settings.config
     protocol = config.get("protocol")
     if not protocol:
         return None
     known = [one for one in published() if (one.protocol, one.metric) == (protocol, METRIC)]
-    choices: Mapping[str, Any] = config["methods"]
     groups: list[Group] = []
     records: list[dict[str, object]] = []
     for pair in results.pairs:
         teacher, student = _hub_names(config, pair)
         of_teacher = [one for one in known if one.teacher == one.student == teacher]
         if of_pair := [one for one in known if (one.teacher, one.student) == (teacher, student)]:
-            references = list(_lines(results.teachers(pair), {}, of_teacher, results))
-            lines = list(_lines(results.methods[pair], choices, of_pair, results))
+            references = list(_lines(results.teachers(pair), config, of_teacher, results))
+            lines = list(_lines(results.methods[pair], config, of_pair, results))
             title = f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})"
             cells = (tuple(map(_cells, part)) for part in (references, lines))
             groups.append(Group(title, (pair.teacher, pair.student), *cells))
@@ -110,10 +109,10 @@ def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str |
 
 
 def _lines(
-    rows: Iterable[Row], choices: Mapping[str, Any], known: Sequence[Published], results: Results
+    rows: Iterable[Row], config: Mapping[str, Any], known: Sequence[Published], results: Results
 ) -> Iterator[Line]:
     """Each of our rows with published numbers, then those; then methods that we didn't run."""
-    run = set()
+    choices, run = config["methods"], set()
     for row in rows:
         method = (choices.get(row.method) or {}).get("method") or row.method
         sources = _published_rows([number for number in known if number.method == method])

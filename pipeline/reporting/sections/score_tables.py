@@ -80,7 +80,7 @@ def slice_table(comparisons: Comparisons) -> Table | None:
         return None
     metrics = list(dict.fromkeys(measure.metric for measure in measures))
     parts = {
-        (part.task, part.name): [Measure(part.task, metric, part.name) for metric in metrics]
+        (part.task, part.title): [Measure(part.task, metric, part.name) for metric in metrics]
         for part in parts_of(measures)
     }
     groups = (
