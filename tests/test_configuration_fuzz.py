@@ -214,6 +214,14 @@ def whole(tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
                 },
                 "parts": {"loss": "jsd", "policy": {"name": "switch", "gold_share": 0.3}},
                 "learns": {"method": "reverse_kl", "update": "online_module"},
+                "several": {
+                    "method": "jsd",
+                    "teachers": {
+                        "names": ["large", "asis"],
+                        "combine": "weighted",
+                        "weights": {"large": 2.0},
+                    },
+                },
                 "inside": {
                     "features": {"name": "hidden_mse", "feature_weight": 0.5},
                     "loss": "tvd",

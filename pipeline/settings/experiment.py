@@ -14,7 +14,7 @@ from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.generation import TextSettings
 from pipeline.settings.judge import Judge
 from pipeline.settings.models import Model, Tokenizer
-from pipeline.settings.teacher import CacheSettings, Draws
+from pipeline.settings.teacher import CacheSettings, Combination, Draws
 from pipeline.settings.training import Training
 from pipeline.settings.tuning import Tuning
 
@@ -80,6 +80,8 @@ class MethodChoice(Settings):
     update: Part | None = None
     features: Part | None = None  # a term on hidden states, added to the loss
     teacher: Literal["cache", "live"] | None = None  # null: what the catalogue says, as below
+    # several, instead of the grid's: names, or how they are combined, too
+    teachers: Combination | None = None
     text: Literal["gold", "teacher"] | None = None  # whose responses the fixed texts have
     gold_weight: Share | None = None  # share of cross entropy, on text the student didn't write
     plain_text_weight: NonNegative | None = None  # of a language-modelling term on plain text

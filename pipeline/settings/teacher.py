@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_serializer, model_validator
 
-from pipeline.methods.ranges import LIMIT, Count
+from pipeline.methods.ranges import LIMIT, Count, Line, Name, Positive
 from pipeline.settings.base import Settings
 from pipeline.settings.training import Precision
 
@@ -13,6 +13,34 @@ from pipeline.settings.training import Precision
 Draws = Annotated[int, Field(ge=1, le=2000)]
 Split = Literal["train", "validation", "test"]
 TierName = Literal["top_k", "sampled", "hidden"]
+
+
+class Combination(Settings):
+    """Several teachers of one student, and how their cached distributions become one."""
+
+    names: Annotated[list[Name], Field(min_length=2)]  # of teachers
+    combine: Literal["weighted", "most_confident", "least_entropy", "by_source"] = "weighted"
+    weights: dict[Name, Positive] = {}  # of teachers, relative; one that isn't named has 1
+    sources: dict[Line, Name] = {}  # the teacher of each source of the data, for by_source
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_names_alone(cls, value: object) -> object:
+        return {"names": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "Combination":
+        named = {"names": self.names, "weights": self.weights, "sources": self.sources.values()}
+        for key, names in named.items():
+            if unknown := [name for name in names if name not in self.names]:
+                raise ValueError(f"{key}: {unknown[0]!r} is none of {', '.join(self.names)}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"names: {', '.join(self.names)}: one is listed twice")
+        if self.weights and self.combine != "weighted":
+            raise ValueError(f"weights: they belong to combine: weighted, not {self.combine}")
+        if bool(self.sources) != (self.combine == "by_source"):
+            raise ValueError("sources and combine: by_source belong together")
+        return self
 
 
 class CacheSettings(Settings):

@@ -78,6 +78,8 @@ class TrainOptions(JobOptions):
     state: State
     texts: Annotated[Paths, "responses to train on instead of the gold ones"] = ()
     cache: Annotated[Path | None, "teacher cache, where the method reads one"] = None
+    member: Annotated[Paths, "caches of several teachers, which are combined into one"] = ()
+    data: Annotated[Path | None, "data artifact, where a text's source chooses its teacher"] = None
     teacher: Annotated[Path | None, "live teacher, where the method asks one"] = None
     alignment: Annotated[Path | None, "of a teacher with another vocabulary"] = None
     choice: Annotated[Path | None, "choice among trials, where settings are tuned"] = None

@@ -34,6 +34,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
+from pipeline.teacher_cache.combined import open_combined
 from pipeline.teacher_cache.reader import check_cache, open_cache
 from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
@@ -118,6 +119,9 @@ def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
 
 
 def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
+    if several := settings.method.teachers:
+        tokens = artifact.read_id(options.tokens)
+        return open_combined(options.member, several, options.data, tokens, size)
     if options.alignment is not None:
         alignment = Alignment(options.alignment, ["train"])
         alignment.check(options.tokens)

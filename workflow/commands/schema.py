@@ -33,6 +33,7 @@ def schema() -> dict[str, Any]:
     row = whole["$defs"]["MethodChoice"]["properties"]
     for key in ("loss", "policy", "update", "features"):
         row[key]["anyOf"].insert(0, {"type": "string"})  # a part by its name alone
+    row["teachers"]["anyOf"].insert(0, {"type": "array", "items": {"type": "string"}})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 
 

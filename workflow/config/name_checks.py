@@ -85,6 +85,9 @@ def unused(experiment: Experiment) -> list[str]:
     for block in experiment.grid:
         for role, names in used.items():
             names.update(getattr(block, role) or getattr(experiment, role))
+    for row in used["methods"]:
+        if (choice := experiment.methods.get(row)) and choice.teachers:
+            used["teachers"].update(choice.teachers.names)
     roles = ("teachers", "students")
     users = {role: getattr(experiment, role) for role in roles}
     models = {users[role][name].model for role in roles for name in used[role]} & {

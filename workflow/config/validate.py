@@ -22,6 +22,7 @@ from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import HubModel
 from pipeline.settings.training import Training
 from workflow.config import (
+    combination_checks,
     data_checks,
     endpoint_checks,
     judge_checks,
@@ -108,6 +109,7 @@ def _other_faults(experiment: Experiment, earlier: list[str]) -> Iterator[str]:
     yield from _cache_faults(experiment, methods)
     if not unknown:
         yield from tokenizer_checks.faults(experiment, methods)
+        yield from combination_checks.faults(experiment, methods)
     yield from _grid_faults(experiment)
     yield from data_checks.faults(experiment)
     yield from task_checks.faults(experiment.evaluation)

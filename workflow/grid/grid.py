@@ -12,6 +12,7 @@ from pipeline.methods.method import Method, ResolvedMethod, resolve
 from pipeline.settings.experiment import Block, Experiment
 from pipeline.settings.judge import Judge
 from pipeline.settings.models import LayersOf, Shape, Tokenizer
+from pipeline.settings.teacher import Combination
 from pipeline.settings.training import Precision
 from pipeline.settings.tuning import without_values
 from workflow.config.merging import merge
@@ -284,7 +285,19 @@ class Grid:
         return self._generated(f"{model.name}.{half}", model, self.tokens(), half)
 
     def _name(self, name: str, student: str, teacher: str) -> str:
-        return ".".join([name, student, *([teacher] if self.method(name).names_teacher else [])])
+        choice = self.experiment.methods[name]
+        several = choice.teachers.names if choice and choice.teachers else [teacher]
+        return ".".join([name, student, *(several if self.method(name).names_teacher else [])])
+
+    def _members(
+        self, several: Combination | None, method: Method, precision: Precision
+    ) -> list[tuple[str, Artifact]]:
+        """What a student of several teachers reads: their caches, and where texts are from."""
+        if several is None:
+            return []
+        caches = [self.signals(name, False, method.draws, precision) for name in several.names]
+        data = [("data", self.data())] if several.combine == "by_source" else []
+        return [*(("member", cache) for cache in caches), *data]
 
     def _trained(
         self,
@@ -302,7 +315,9 @@ class Grid:
         precision, live, cached = settings["training"]["precision"], None, None
         if method.teacher == "live":
             live = self.teacher(teacher)
-        if method.teacher == "cache":
+        if (several := choice.teachers) is not None:
+            settings["method"]["teachers"] = several.model_dump(mode="json")
+        elif method.teacher == "cache":
             cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
         chosen = None if trial else self.choice(name, student, teacher)
         if chosen is not None:
@@ -315,6 +330,7 @@ class Grid:
             ("tokens", self.tokens()),
             *(("texts", text) for text in texts),
             ("cache", cached),
+            *self._members(several, method, precision),
             ("alignment", self.alignment(teacher) if cached or live else None),
             ("teacher", live),
             ("choice", chosen),

@@ -98,6 +98,9 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     )
     measured = training["validations"] * training["validation_texts"] * length
     positions = 2 * training["batch_size"] * length
+    caches = sum(
+        _cached(grid, each) for role, each in artifact.inputs if role in ("cache", "member")
+    )
     learning = learning_parameters(model, training)
     return replace(
         held_in_training(model, live, settings),
@@ -112,7 +115,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         logits=positions * max(model.vocabulary, live.vocabulary if live else 0),
         logit_bytes=40 if live else 16,
         trained=learning,
-        host=texts * EXAMPLE_BYTES * 10 + _cached(grid, inputs.get("cache")),
+        host=texts * EXAMPLE_BYTES * 10 + caches,
     )
 
 
@@ -171,10 +174,8 @@ def _frozen_bytes(model: Size, half: bool) -> int:
     return 2 * model.parameters + 4 * model.embedding if half else 4 * model.parameters
 
 
-def _cached(grid: Grid, cache: Artifact | None) -> int:
+def _cached(grid: Grid, cache: Artifact) -> int:
     """Bytes of a cache that is read: a bounded part of it, and its teacher's lm_head."""
-    if cache is None:
-        return 0
     teacher = _size(grid, dict(cache.inputs)["teacher"])
     hidden = cache.settings.get("tier") == "hidden"
     return CACHE_READER_BYTES + 4 * teacher.vocabulary * teacher.width * hidden

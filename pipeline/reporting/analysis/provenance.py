@@ -42,6 +42,7 @@ ROLE_STAGES = {
     "trial": ("students",),
     "base": ("models",),
     "cache": ("caches",),
+    "member": ("caches",),
     "texts": ("texts",),
     "alignment": ("alignments",),
     "teacher_tokens": ("tokens",),
@@ -51,7 +52,7 @@ ROLE_STAGES = {
     "tokenizer": ("tokenizers", "models"),
 }
 # roles of the inputs that models run for: the start of a training, and what its teacher made
-COSTLY_ROLES = ("start", "teacher", "texts", "cache", "choice", "trial")
+COSTLY_ROLES = ("start", "teacher", "texts", "cache", "member", "choice", "trial")
 CONFIG, MANIFESTS = "config.json", "provenance.json"  # beside a report
 Manifest = Mapping[str, Any]  # JSON as an artifact's manifest.json has it
 Manifests = Mapping[str, Manifest]
