@@ -57,7 +57,8 @@ def atomic_write(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _to_disk(temporary)
+        for path in (*temporary.rglob("*"), temporary):  # of a file there is nothing below it
+            _sync(path)
         _replace(target, temporary)
     except Exception as error:
         if not isinstance(error, ValueError):
@@ -65,11 +66,6 @@ def atomic_write(target: Path) -> Iterator[Path]:
         raise
     finally:
         checksums.remove(temporary)
-
-
-def _to_disk(path: Path) -> None:
-    for entry in (*path.rglob("*"), path) if path.is_dir() else (path,):
-        _sync(entry)
 
 
 def _sync(path: Path) -> None:

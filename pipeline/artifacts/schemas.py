@@ -188,11 +188,11 @@ def _kinds(schema: pa.Schema) -> list[pa.Schema]:
     ]
 
 
-def table(columns: Columns, schema: pa.Schema) -> pa.Table:
-    """A table with exactly the columns of `schema`, or of one that extends it."""
+def table(columns: Columns, schema: pa.Schema, path: Path) -> pa.Table:
+    """A table for a file, with exactly the columns of `schema`, or of one that extends it."""
     kinds = [kind for kind in _kinds(schema) if set(kind.names) == set(columns)]
     if not kinds:
-        raise ValueError(f"columns {sorted(columns)}, expected {sorted(schema.names)}")
+        raise ValueError(f"{path}: columns {sorted(columns)}, expected {sorted(schema.names)}")
     return pa.table(columns, schema=kinds[0])
 
 
@@ -209,7 +209,7 @@ def write_batches(path: Path, batches: Iterable[Columns], schema: pa.Schema) -> 
     writer, waiting = None, []
     try:
         for columns in batches:
-            waiting.append(_table_of(path, columns, schema))
+            waiting.append(table(columns, schema, path))
             writer = writer or pq.ParquetWriter(path, waiting[0].schema, compression="zstd")
             if sum(rows.nbytes for rows in waiting) >= ROW_GROUP_BYTES:
                 _write_group(writer, waiting)
@@ -219,13 +219,6 @@ def write_batches(path: Path, batches: Iterable[Columns], schema: pa.Schema) -> 
     finally:
         if writer:
             writer.close()
-
-
-def _table_of(path: Path, columns: Columns, schema: pa.Schema) -> pa.Table:
-    try:
-        return table(columns, schema)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _write_group(writer: pq.ParquetWriter, tables: Sequence[pa.Table]) -> None:

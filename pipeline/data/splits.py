@@ -40,12 +40,11 @@ def first_shuffled(
 
 def shuffled_examples(examples: StoredExamples, seed: str) -> StoredExamples:
     """Examples in a fair order, whatever order they were read in."""
-    draws = [_draw(seed, _content(example)) for example in examples]
+    draws = [
+        _draw(seed, "\0".join([each.instruction, each.input, each.source, *each.responses]))
+        for each in examples
+    ]
     return examples.take(sorted(range(len(draws)), key=draws.__getitem__))
-
-
-def _content(example: Example) -> str:
-    return "\0".join([example.instruction, example.input, example.source, *example.responses])
 
 
 def deduplicate(items: Iterable[Item], key: Callable[[Item], Hashable]) -> Iterator[Item]:

@@ -19,7 +19,7 @@ from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
 from pipeline.generation import generate, sampler
 from pipeline.models import positions
-from pipeline.models.flops import record_scores
+from pipeline.models.flops import record_pass
 from pipeline.models.language_model import autocast, lm_head, response_hidden
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.data import ChatTemplate
@@ -169,7 +169,7 @@ class CheckpointLM(HFLM):
         """
         with autocast(self.device, "auto"):
             hidden = response_hidden(self.model, batch)
-        record_scores(self.model, batch.token_count)
+        record_pass(self.model, positions=0, scored=batch.token_count)
         pairs = torch.tensor([rows, targets], device=hidden.device)
         log_probs, is_likeliest = [], []
         for chunk, ids in pairs.split(HEAD_TOKENS, dim=1):

@@ -93,24 +93,6 @@ def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
     )
 
 
-def record_positions(model: PreTrainedModel, texts: Sequence[Text]) -> None:
-    """A pass over texts below the head."""
-    for text in texts:
-        record_pass(model, text.length, 0)
-
-
-def record_scores(model: PreTrainedModel, tokens: int) -> None:
-    """The head's part of a pass: distributions at `tokens` tokens."""
-    record_pass(model, 0, tokens)
-
-
-def record_products(model: PreTrainedModel, multiplications: int) -> None:
-    """Matrix products beside a model's own, in a training step: forward, and twice backward."""
-    counted = _COUNTED.get(model)
-    if counted and counted.counter.flops is not None:
-        counted.counter.flops += 6 * multiplications
-
-
 def record_generation(
     models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
 ) -> None:

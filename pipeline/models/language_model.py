@@ -16,7 +16,7 @@ from pipeline.data.eos_tokens import token_ids
 from pipeline.models import weights
 from pipeline.models.adapter_base import base_of, is_adapter
 from pipeline.models.attention import unmasked_attention
-from pipeline.models.flops import record_positions, record_scores
+from pipeline.models.flops import record_pass
 from pipeline.models.logits import compute_logits, logit_scaling
 from pipeline.settings.training import Dropout, Precision
 
@@ -142,7 +142,8 @@ def response_layers(
         body = model.base_model(
             input_ids=batch.input_ids, use_cache=False, output_hidden_states=bool(inner)
         )
-    record_positions(model, batch.texts)
+    for text in batch.texts:
+        record_pass(model, text.length, scored=0)
     states = [*(body.hidden_states[layer] for layer in inner), body.last_hidden_state]
     rows = [each.flatten(0, 1).index_select(0, batch.response_positions) for each in states]
     return torch.stack(rows, dim=1) if inner else rows[0][:, None]
@@ -152,7 +153,7 @@ def counted_lm_head(
     model: PreTrainedModel, hidden: Float[Tensor, "tokens width"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The logits of hidden states, entered into the count of the model's work."""
-    record_scores(model, len(hidden))
+    record_pass(model, positions=0, scored=len(hidden))
     return lm_head(model, hidden)
 
 

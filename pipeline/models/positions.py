@@ -16,11 +16,6 @@ def of_config(config: PretrainedConfig) -> int | None:
     return max_positions(vars(config.get_text_config()))
 
 
-def longest(texts: Sequence[Text], new_tokens: int) -> int:
-    """Tokens of the longest prompt with its response, or with `new_tokens` new ones."""
-    return max(len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts)
-
-
 def check(
     name: object, config: PretrainedConfig, texts: Sequence[Text], new_tokens: int, keys: str
 ) -> None:
@@ -28,8 +23,11 @@ def check(
 
     `keys` names what in the configuration makes the texts so long.
     """
-    most = of_config(config)
-    if texts and most is not None and (needed := longest(texts, new_tokens)) > most:
+    most, lengths = (
+        of_config(config),
+        [len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts],
+    )
+    if most is not None and (needed := max(lengths, default=0)) > most:
         raise ValueError(
             f"{name} has {most} positions, and its texts have up to {needed} tokens, prompt and "
             f"response together; lower {keys}"

@@ -1,5 +1,6 @@
 """A whole experiment: what `config.yaml` may hold."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -117,6 +118,16 @@ class Block(Settings):
     seeds: Annotated[list[NonNegativeCount], Field(min_length=1)] = [1]
 
 
+@dataclass(frozen=True)
+class FullBlock:
+    """A block of the grid with the names that null stands for."""
+
+    teachers: list[str]
+    students: list[str]
+    methods: list[str]
+    seeds: list[int]
+
+
 class ReportChoices(Settings):
     """What the report shows first, and the questions that it answers."""
 
@@ -175,6 +186,19 @@ class Experiment(Settings):
     grid: Annotated[list[Block], Field(min_length=1, examples=[[{"seeds": [1, 2, 3]}]])]
     evaluation: Evaluation = Evaluation()
     report: ReportChoices = ReportChoices()
+
+    @property
+    def blocks(self) -> list[FullBlock]:
+        """The blocks of the grid, with all their names."""
+        return [
+            FullBlock(
+                block.teachers or list(self.teachers),
+                block.students or list(self.students),
+                block.methods or list(self.methods),
+                block.seeds,
+            )
+            for block in self.grid
+        ]
 
     @property
     def local_teachers(self) -> dict[str, Teacher]:

@@ -251,12 +251,6 @@ def cost(facts: Iterable[Mapping[str, Any]], model: PreTrainedModel) -> JobCost:
     )
 
 
-def cards(folders: Iterable[Path]) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """The tasks in these folders, by name."""
-    read = {folder: artifact.read_json(folder / CARD) for folder in folders}
-    return {card["task"]: (folder, card) for folder, card in read.items()}
-
-
 def run(options: EvaluateOptions) -> None:
     """Writes items, outputs, calibration and lm-eval's results of one checkpoint."""
     torch.set_num_threads(options.threads)
@@ -265,7 +259,9 @@ def run(options: EvaluateOptions) -> None:
 
     vocabulary.check(options.model, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)
-    evaluator = Evaluator(options, settings, model, cards(options.task))
+    read = {path: artifact.read_json(path / CARD) for path in options.task}
+    cards = {card["task"]: (path, card) for path, card in read.items()}
+    evaluator = Evaluator(options, settings, model, cards)
     for task in settings.tasks:
         evaluator.check_examples_fit(task)
     parts, names = ResumableParts(options.state, options.job, inputs), []

@@ -27,7 +27,8 @@ def write_instruction(job: InstructionJob, data: Path, folder: Path) -> dict[str
     else:
         items = instruction_items.gather(job, train)
     schemas.write(folder / instruction_items.ITEMS, items.columns, schemas.EXAMPLES)
-    tables = {job.task: schemas.table(items.columns, schemas.EXAMPLES)}
+    path = folder / instruction_items.ITEMS
+    tables = {job.task: schemas.table(items.columns, schemas.EXAMPLES, path)}
     examples = {}
     if job.few_shot:
         are_chats = isinstance(job.template, ChatTemplate)

@@ -4,7 +4,6 @@ import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -160,7 +159,7 @@ def train_to_end(
 ) -> None:
     """Trains to the end, with progress and checkpoints; exits with REQUEUE if stopped."""
     stopped: list[int] = []
-    command_line.on_stop(lambda number, _frame: _note(stopped, number, _frame))
+    command_line.on_stop(lambda number, _frame: stopped.append(number))
     saved = logged = time.monotonic()
     save_seconds = options.save_seconds
     for step in train(run, state):
@@ -178,10 +177,6 @@ def train_to_end(
             log(f"{STOPPED} by signal {stopped[0]} after step {step}: saved, rerun to resume")
             raise SystemExit(command_line.REQUEUE)
     steps.append(state.rows)
-
-
-def _note(stopped: list[int], number: int, _frame: FrameType | None) -> None:
-    stopped.append(number)
 
 
 def _describe(state: TrainingState, run: TrainingRun) -> str:

@@ -126,16 +126,17 @@ class Task:
 
 
 def listed_tasks(names: Sequence[str]) -> list[Task]:
-    """The tasks behind a list of names, with suites expanded."""
+    """The tasks behind a list of names but for those of the test split, with suites expanded."""
     return [
         Task(name, base, definition)
         for listed in names
+        if listed not in TEST_SPLIT_TASKS
         for name, (base, definition) in expand(listed).items()
     ]
 
 
 def tasks_with_responses(names: Sequence[str]) -> list[str]:
     """The tasks behind a list of names whose answers are free text: what a judge may read."""
-    own = listed_tasks([name for name in names if name not in TEST_SPLIT_TASKS])
+    own = listed_tasks(names)
     answered = [task.name for task in own if isinstance(task.definition, InstructionTask)]
     return [name for name in names if name == RESPONSES] + answered

@@ -11,9 +11,9 @@ def faults(experiment: Experiment, methods: Mapping[str, Method]) -> Iterator[st
     yield from _address_faults(experiment)
     served = experiment.teachers.keys() - experiment.local_teachers.keys()
     on_text = [name for name, method in methods.items() if not method.reads_distributions]
-    for index, block in enumerate(experiment.grid):
-        asked = [name for name in block.teachers or experiment.teachers if name in served]
-        for name in block.methods or experiment.methods:
+    for index, block in enumerate(experiment.blocks):
+        asked = [name for name in block.teachers if name in served]
+        for name in block.methods:
             if asked and name in methods and name not in on_text:
                 yield (
                     f"grid.{index}: method {name} reads distributions of the teacher, and "

@@ -81,21 +81,17 @@ def filled_in_faults(value: object, key: str = "") -> Iterator[str]:
 
 def unused(experiment: Experiment) -> list[str]:
     """The keys of what no cell of the grid uses."""
-    used: dict[str, set[str]] = {role: set() for role in ("teachers", "students", "methods")}
-    for block in experiment.grid:
-        for role, names in used.items():
-            names.update(getattr(block, role) or getattr(experiment, role))
+    roles = ("teachers", "students", "methods")
+    used = {
+        role: {name for block in experiment.blocks for name in getattr(block, role)}
+        for role in roles
+    }
     for row in used["methods"]:
         if (choice := experiment.methods.get(row)) and choice.teachers:
             used["teachers"].update(choice.teachers.names)
-    roles = ("teachers", "students")
-    users = {role: getattr(experiment, role) for role in roles}
-    models = {users[role][name].model for role in roles for name in used[role]} & {
-        *experiment.models
-    }
-    models |= {judge.model for judge in experiment.evaluation.judges.values()} & {
-        *experiment.models
-    }
+    users = [getattr(experiment, role)[name] for role in roles[:2] for name in used[role]]
+    users += experiment.evaluation.judges.values()
+    models = {user.model for user in users} & experiment.models.keys()
     used["models"] = models | _bases(experiment, models)
     return [
         f"{role}.{name}"

@@ -1,8 +1,8 @@
 """Checks of what the report is to show: measures and rows that this experiment will have."""
 
 import difflib
-import itertools
 from collections.abc import Iterator
+from itertools import chain, product
 
 from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K
 from pipeline.settings.contrasts import REFERENCES, Term
@@ -59,16 +59,11 @@ def _term_faults(experiment: Experiment, place: str, terms: list[Term]) -> Itera
 
 def _cells(experiment: Experiment) -> list[tuple[str, str, str]]:
     """Method, teacher and student of every row that the tables will have."""
-    cells = {}
-    for block in experiment.grid:
-        names = block.methods or list(experiment.methods)
-        of_block = itertools.product(
-            (*REFERENCES, *names),
-            block.teachers or list(experiment.teachers),
-            block.students or list(experiment.students),
-        )
-        cells.update(dict.fromkeys(of_block))
-    return list(cells)
+    cells = (
+        product((*REFERENCES, *block.methods), block.teachers, block.students)
+        for block in experiment.blocks
+    )
+    return list(dict.fromkeys(chain.from_iterable(cells)))
 
 
 def known_measures(evaluation: Evaluation) -> list[str]:
@@ -80,7 +75,7 @@ def known_measures(evaluation: Evaluation) -> list[str]:
     tasks = evaluation.tasks
     metrics = {name: own[name] for name in tasks if name in TEST_SPLIT_TASKS}
     of_answers = ("correct", *(f"pass_at_{k}" for k in ks_of(len(evaluation.decoding_seeds))))
-    for task in listed_tasks([name for name in tasks if name not in TEST_SPLIT_TASKS]):
+    for task in listed_tasks(tasks):
         if not isinstance(task.definition, InstructionTask):
             others = (*OF_HELDOUT, *OVER_SPANS, *OF_EXPOSURE, "correct", PASS_AT_K)
             metrics[task.name] = tuple(name for name in RANKED if name not in others)

@@ -23,7 +23,7 @@ def faults(settings: Evaluation) -> list[str]:
 
 def _tasks_with_data(settings: Evaluation) -> list[Task]:
     """The listed tasks, those of suites too, that have items of their own."""
-    return listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
+    return listed_tasks(settings.tasks)
 
 
 def _task_faults(settings: Evaluation) -> Iterator[str]:

@@ -46,10 +46,7 @@ def _method_faults(
 ) -> Iterator[str]:
     """Rows that stand under the teacher in the grid, and can't."""
     rows = {
-        row
-        for block in experiment.grid
-        if teacher in (block.teachers or experiment.teachers)
-        for row in block.methods or experiment.methods
+        row for block in experiment.blocks if teacher in block.teachers for row in block.methods
     }
     able = [name for name, method in METHODS.items() if method.vocabulary_fault is None]
     for row in sorted(rows & set(methods)):

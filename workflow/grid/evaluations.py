@@ -78,7 +78,7 @@ def tasks(
     Where the template of the training is a chat's, instruction tasks ask through it, too.
     """
     asked = with_text(template) if template else None
-    found = listed_tasks([name for name in settings.tasks if name not in TEST_SPLIT_TASKS])
+    found = listed_tasks(settings.tasks)
     return [
         Artifact.of(
             "tasks",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
-from pipeline.settings.experiment import Block, Experiment
+from pipeline.settings.experiment import Experiment, FullBlock
 from pipeline.settings.judge import Judge
 from pipeline.settings.models import LayersOf, Shape, Tokenizer
 from pipeline.settings.teacher import Combination
@@ -39,23 +39,19 @@ class Grid:
     @cached_property
     def cells(self) -> list[Cell]:
         """All cells, in the order of the configuration, none twice."""
-        blocks = self.experiment.grid
+        blocks = self.experiment.blocks
         return list(dict.fromkeys(cell for block in blocks for cell in self._cells_of(block)))
 
-    def _cells_of(self, block: Block) -> Iterator[Cell]:
-        teachers = block.teachers or list(self.experiment.teachers)
-        students = block.students or list(self.experiment.students)
-        methods = block.methods or list(self.experiment.methods)
-        for teacher in teachers:
+    def _cells_of(self, block: FullBlock) -> Iterator[Cell]:
+        for teacher in block.teachers:
             if teacher in self.experiment.local_teachers:
                 yield Cell("teacher", teacher, teacher, "teacher", 0, self.teacher(teacher))
-        for teacher, student, seed in product(teachers, students, block.seeds):
-            untrained = self.start_model(student, seed)
+        for teacher, student, seed in product(block.teachers, block.students, block.seeds):
+            untrained, start = self.start_model(student, seed), self.start(student, seed)
             yield Cell("untrained", teacher, student, "untrained", seed, untrained)
             if self.experiment.initial_sft is not None:
-                start = self.start(student, seed)
                 yield Cell("start", teacher, student, "start", seed, start)
-            for method in methods:
+            for method in block.methods:
                 trained = self.student(method, student, teacher, seed)
                 yield Cell("method", teacher, student, method, seed, trained)
 
