@@ -101,7 +101,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
     caches = sum(
         _cached(grid, each) for role, each in artifact.inputs if role in ("cache", "member")
     )
-    learning = learning_parameters(model, training)
+    learning = model.learning(training)
     return replace(
         held_in_training(model, live, settings),
         operations=steps
@@ -124,7 +124,7 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     method, writes = settings["method"], generates_text(settings["method"]["policy"])
     half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
     left = (1 if half else 2) * model.left_bytes
-    learning = learning_parameters(model, settings["training"])
+    learning = model.learning(settings["training"])
     copied = 2 * half + 2 * writes  # bytes of copies in bfloat16
     small = settings["training"].get("optimizer_states") == "8bit"
     updated = copied + (10 if small else 16)
@@ -147,12 +147,6 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
         disk=4 * learning,
         state=12 * learning,
     )
-
-
-def learning_parameters(model: Size, training: Mapping[str, Any]) -> int:
-    """How many weights learn: all, or those of adapters."""
-    lora = training.get("lora")
-    return model.adapters(lora["rank"], lora["targets"]) if lora else model.parameters
 
 
 def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> int:

@@ -3,10 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -66,12 +67,14 @@ class Size:
         """Weights of the table of embeddings; of a guessed size, half of all at most."""
         return min(self.vocabulary * self.width, self.parameters // 2)
 
-    def adapters(self, rank: int, targets: str | Sequence[str] | None) -> int:
-        """Weights of LoRA adapters, rather too many: a feed-forward layer has five widths."""
-        if targets is None:  # queries and values, of the model's width
-            return 4 * rank * self.depth
-        names = 7 if targets == "all-linear" else len(targets)
-        return 6 * rank * names * self.depth
+    def learning(self, training: Mapping[str, Any]) -> int:
+        """How many weights a training teaches: all, or those of adapters, rather too many."""
+        if not (lora := training.get("lora")):
+            return self.parameters
+        if lora["targets"] is None:  # queries and values, of the model's width
+            return 4 * lora["rank"] * self.depth
+        names = 7 if lora["targets"] == "all-linear" else len(lora["targets"])
+        return 6 * lora["rank"] * names * self.depth  # a feed-forward layer has five widths
 
     @property
     def left_bytes(self) -> int:
