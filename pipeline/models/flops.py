@@ -93,6 +93,13 @@ def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
     )
 
 
+def record_products(model: PreTrainedModel, multiplications: int) -> None:
+    """Matrix products beside a model's own, in a training step: forward, and twice backward."""
+    counted = _COUNTED.get(model)
+    if counted and counted.counter.flops is not None:
+        counted.counter.flops += 6 * multiplications
+
+
 def record_generation(
     models: Sequence[PreTrainedModel], texts: Sequence[Text], dropped: Sequence[int]
 ) -> None:
