@@ -1,6 +1,7 @@
 """Every method of the catalogue trains a tiny student, and a killed run ends as an unbroken one."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.training import checkpoint
+from pipeline.training.batches import with_teacher
 from pipeline.training.loop import train, validation_nll
 from pipeline.training.state import Row, TrainingRun, TrainingState, initial_state
 from workflow.config.validate import ConfigError, validate
@@ -116,3 +118,18 @@ def test_a_term_on_plain_text_is_refused_without_any_unless_it_is_left_out(
     validate(tiny | {"methods": {"switch": {"plain_text_weight": 0}}})
     with pytest.raises(ConfigError, match="needs plain text"):
         validate(tiny | {"methods": {"sft": {"plain_text_weight": 0.5}}})
+
+
+def test_draws_are_new_in_each_step_and_depend_on_no_other_text() -> None:
+    made = run(setup("rs_kd_redrawn"))
+    text, other = made.train_set[:2]
+
+    def drawn(texts: list[Any], step: int) -> torch.Tensor:
+        (micro_batch,) = with_teacher(replace(made, max_tokens=10_000), texts, step)
+        rows = micro_batch.batch.sequence == micro_batch.batch.texts.index(text)
+        return micro_batch.teacher.chunk(slice(None)).log_probs[rows]
+
+    first, again, beside = drawn([text], 0), drawn([text], 1), drawn([text, other], 0)
+    assert not first.equal(again)
+    assert first.equal(beside)
+    assert (first.exp().sum(-1) - 1).abs().max() < 1e-6

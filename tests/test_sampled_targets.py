@@ -5,8 +5,8 @@ import tiny
 import torch
 from torch import Tensor
 
-from pipeline.distributions.log_probs import TeacherSignal, dense, log_probs_on
-from pipeline.distributions.sampled_targets import sample_signal
+from pipeline.distributions.log_probs import TeacherSignal, dense, log_probs_on, top_k
+from pipeline.distributions.sampled_targets import redraw, sample_signal
 from pipeline.losses.forward_kl import Loss
 
 VOCABULARY, TOKENS = 9, 4
@@ -50,6 +50,36 @@ def counts(signal: TeacherSignal) -> Tensor:
     return torch.zeros(TOKENS, VOCABULARY).scatter(
         -1, ids, signal.log_probs[:, : ids.shape[1]].exp()
     )
+
+
+@pytest.mark.parametrize("k", [None, 4])
+def test_redrawn_targets_are_shares_of_draws_of_the_signals_own_outcomes(
+    k: int | None, teacher: Tensor, next_ids: Tensor
+) -> None:
+    signal = dense(teacher, next_ids) if k is None else top_k(teacher, next_ids, k)
+    drawn = redraw(signal, uniform(6))
+    shares = drawn.log_probs.exp()
+    assert drawn.support is signal.support
+    torch.testing.assert_close(shares * 6, (shares * 6).round())
+    torch.testing.assert_close(shares.sum(-1), torch.ones(TOKENS))
+
+
+@pytest.mark.parametrize("k", [None, 4])
+def test_the_gradient_of_redrawn_targets_is_that_of_the_signal_on_average(
+    k: int | None, teacher: Tensor, student: Tensor, next_ids: Tensor
+) -> None:
+    signal, repeats, draws = (
+        (dense(teacher, next_ids) if k is None else top_k(teacher, next_ids, k)),
+        3000,
+        5,
+    )
+    gradients = torch.stack(
+        [gradient(redraw(signal, uniform(draws, seed)), student) for seed in range(repeats)]
+    )
+    error = (gradients.mean(0) - gradient(signal, student)).abs()
+    # five standard errors of the mean of that many draws
+    assert (error < 5 * gradients.std(0) / repeats**0.5 + 1e-6).all()
+    assert gradients.std(0).max() > 0.05
 
 
 def test_targets_are_the_shares_of_draws_and_sum_to_one(teacher: Tensor, next_ids: Tensor) -> None:

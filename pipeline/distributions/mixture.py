@@ -25,7 +25,7 @@ def mixture(log_probs: Sequence[LogProbs], shares: Shares) -> LogProbs:
 
 
 def confidence(log_probs: LogProbs, support: Support) -> PerToken:
-    """The log-probability of the likeliest token; a bucket is none."""
+    """The log-probability of the most likely token; a bucket is none."""
     tokens = log_probs if support.ids is None else log_probs[:, : support.ids.shape[-1]]
     return tokens.amax(-1)
 

@@ -6,6 +6,8 @@ replacement at temperature 1, counts / 50 as targets. Under forward KL the stude
 that of the whole distribution in expectation; the value is not, and no other loss is unbiased.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -38,6 +40,17 @@ def sample_signal(
     if ids.shape[-1] < vocabulary:
         log_probs = torch.cat([log_probs, torch.full_like(log_probs[:, :1], -torch.inf)], dim=-1)
     return TeacherSignal(log_probs, Support(target=torch.zeros_like(next_ids), ids=ids))
+
+
+def redraw(signal: TeacherSignal, uniforms: Float[Tensor, "tokens draws"]) -> TeacherSignal:
+    """Counts / draws of a signal's own outcomes, on its support; a bucket is drawn like a token."""
+    cumulative = signal.log_probs.double().exp().cumsum(-1)
+    thresholds = uniforms.double() * cumulative[:, -1:]  # the sum is not quite 1
+    last = cumulative.shape[-1] - 1
+    samples = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=last)
+    counts = torch.zeros_like(signal.log_probs)
+    counts.scatter_add_(-1, samples, torch.ones_like(samples, dtype=counts.dtype))
+    return replace(signal, log_probs=(counts / uniforms.shape[-1]).log())
 
 
 def signal_from_counts(

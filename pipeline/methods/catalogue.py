@@ -487,6 +487,16 @@ METHODS = {
         evidence="abstract",
         departures="Draws are made once, with the cache, and are the same in every epoch.",
     ),
+    "rs_kd_redrawn": Method(
+        title="RS-KD with new draws in each step",
+        loss="forward_kl",
+        draws=50,
+        redrawn=True,
+        source="Anshumann et al. 2025, arXiv:2503.16870",
+        evidence="abstract",
+        departures="The source draws once, for a cache. These come from the experiment's own cache: "
+        "exact for the tier hidden; of a top K, its tokens and the bucket are drawn.",
+    ),
     "okd": Method(
         title="OKD-style, details ours: the teacher's online module learns too",
         loss="reverse_kl",

@@ -44,6 +44,7 @@ class Method:
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
     plain_text_kl: float = 0.0  # share of forward KL to the teacher in that term
     draws: int | None = None  # tokens drawn from the teacher at each place; null: its top K
+    redrawn: bool = False  # anew in each step from the experiment's cache, not once for all
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
     departures: str = ""  # from the source, in a sentence each
@@ -52,6 +53,11 @@ class Method:
     def generates_text(self) -> bool:
         """Whether text is generated during training."""
         return components.generates_text(self.policy)
+
+    @property
+    def cached_draws(self) -> int | None:
+        """The draws that a cache of the method's own holds."""
+        return None if self.redrawn else self.draws
 
     @property
     def whole_vocabulary(self) -> bool:
@@ -121,6 +127,8 @@ class ResolvedMethod:
         later: dict[str, object] = (
             {"plain_text_kl": method.plain_text_kl} if method.plain_text_kl else {}
         )
+        if method.redrawn:
+            later["draws"] = method.draws
         if method.features:
             later |= {"features": method.features, "feature_settings": self.feature_settings}
         return later | {

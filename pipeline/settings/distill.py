@@ -4,7 +4,7 @@ from typing import Literal
 
 from pipeline.methods.ranges import Count, NonNegative, Share
 from pipeline.settings.base import Settings
-from pipeline.settings.teacher import Combination
+from pipeline.settings.teacher import Combination, Draws
 from pipeline.settings.training import Training
 
 Values = dict[str, float | int | bool | str]
@@ -13,13 +13,14 @@ Values = dict[str, float | int | bool | str]
 class MethodSettings(Settings):
     """A method with all its hyperparameters decided."""
 
-    later_keys = ("teachers", "features", "feature_settings")
+    later_keys = ("draws", "teachers", "features", "feature_settings")
 
     loss: str
     loss_settings: Values = {}
     policy: str
     policy_settings: Values = {}
     teacher: Literal["none", "text", "cache", "live", "self"]
+    draws: Draws | None = None  # of the teacher's distributions, in each step; null: none
     teachers: Combination | None = None  # whose distributions are combined into one
     update: str | None = None
     update_settings: Values = {}

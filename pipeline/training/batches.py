@@ -24,6 +24,7 @@ from pipeline.losses import RewardedLoss
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
+from pipeline.training.redrawn import redrawn
 from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
@@ -100,19 +101,34 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
     return StepBatch(
         texts,
-        with_teacher(run, texts),
-        with_teacher(run, plain_text, asked=run.settings.method.plain_text_kl > 0),
+        with_teacher(run, texts, step),
+        with_teacher(run, plain_text, step, asked=run.settings.method.plain_text_kl > 0),
         unaligned=len(written) - len(texts) if is_aligned else None,
     )
 
 
-def with_teacher(run: TrainingRun, texts: Sequence[Text], asked: bool = True) -> list[MicroBatch]:
+def with_teacher(
+    run: TrainingRun, texts: Sequence[Text], step: int, asked: bool = True
+) -> list[MicroBatch]:
     """Micro-batches of texts with the distributions of the run's teacher, where it is asked."""
-    teacher = run.teacher if asked else None
     return [
-        MicroBatch(batch, teacher.distributions(batch) if teacher else GroundTruth(batch.next_ids))
+        MicroBatch(batch, distributions_on(run, batch, step) if asked else _gold(batch))
         for batch in micro_batches(texts, run.max_tokens, run.student.device)
     ]
+
+
+def distributions_on(run: TrainingRun, batch: Batch, step: int) -> TeacherDistributions:
+    """The teacher's distributions on a batch, or draws from them; without a teacher, the text's."""
+    if run.teacher is None:
+        return _gold(batch)
+    distributions, draws = run.teacher.distributions(batch), run.settings.method.draws
+    if draws is None:
+        return distributions
+    return redrawn(distributions, batch, draws, run.settings.seed, step)
+
+
+def _gold(batch: Batch) -> GroundTruth:
+    return GroundTruth(batch.next_ids)
 
 
 @torch.no_grad()

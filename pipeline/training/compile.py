@@ -149,7 +149,7 @@ def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
 def trial_batch(run: TrainingRun) -> StepBatch:
     """A step on the first texts of the train set, as if they had been sampled."""
     texts = [_as_rollout(text) for text in run.train_set[: run.settings.training.batch_size]]
-    return StepBatch(texts, with_teacher(run, texts), [])
+    return StepBatch(texts, with_teacher(run, texts, step=0), [])
 
 
 def _as_rollout(text: Text) -> Text:

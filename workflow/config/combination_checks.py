@@ -37,7 +37,7 @@ def _method_faults(key: str, several: Combination, method: Method) -> Iterator[s
         )
     if method.features:
         yield f"{key}: features {method.features} compare with the states of one teacher"
-    if method.draws and several.combine != "weighted":
+    if method.cached_draws and several.combine != "weighted":
         yield (
             f"{key}.combine = {several.combine!r}: draws of a teacher don't say how sure it is; "
             "allowed: 'weighted'"

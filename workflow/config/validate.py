@@ -175,7 +175,7 @@ def _cache_faults(experiment: Experiment, methods: Mapping[str, Method]) -> Iter
         "train": ", ".join(
             f"methods.{name}"
             for name, method in methods.items()
-            if method.teacher == "cache" and method.text == "gold" and not method.draws
+            if method.teacher == "cache" and method.text == "gold" and not method.cached_draws
         ),
     }
     splits = experiment.teacher_cache.splits

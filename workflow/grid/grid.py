@@ -291,7 +291,9 @@ class Grid:
         """What a student of several teachers reads: their caches, and where texts are from."""
         if several is None:
             return []
-        caches = [self.signals(name, False, method.draws, precision) for name in several.names]
+        caches = [
+            self.signals(name, False, method.cached_draws, precision) for name in several.names
+        ]
         data = [("data", self.data())] if several.combine == "by_source" else []
         return [*(("member", cache) for cache in caches), *data]
 
@@ -314,7 +316,7 @@ class Grid:
         if (several := choice.teachers) is not None:
             settings["method"]["teachers"] = several.model_dump(mode="json")
         elif method.teacher == "cache":
-            cached = self.signals(teacher, method.text == "teacher", method.draws, precision)
+            cached = self.signals(teacher, method.text == "teacher", method.cached_draws, precision)
         chosen = None if trial else self.choice(name, student, teacher)
         if chosen is not None:
             settings = without_values(settings, chosen_places(chosen))
