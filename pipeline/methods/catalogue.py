@@ -494,7 +494,7 @@ METHODS = {
         redrawn=True,
         source="Anshumann et al. 2025, arXiv:2503.16870",
         evidence="abstract",
-        departures="The source draws once, for a cache. These come from the experiment's own cache: "
+        departures="The source draws once, for a cache. These come from the experiment's cache: "
         "exact for the tier hidden; of a top K, its tokens and the bucket are drawn.",
     ),
     "okd": Method(
