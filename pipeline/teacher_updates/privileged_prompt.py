@@ -1,11 +1,11 @@
 """The student teaches itself: a copy of it, whose prompts show what the student has to find out.
 
-S. Zhao et al., 2026. OPSD: on-policy self-distillation. arXiv:2601.18734, and I. Shenfeld,
-M. Damani, J. Hübotter, P. Agrawal, 2026. Self-Distillation Enables Continual Learning.
-arXiv:2601.19897; details from their code (siyan-zhao/OPSD; SDFT in huggingface/trl). The copy
-stays as it was before the first step (OPSD), follows the student as an exponential moving average
-(SDFT), or is what the student was a step ago: one rate says which. Gradient flows through the
-student alone.
+S. Zhao, Z. Xie, M. Liu, et al., 2026. Self-Distilled Reasoner: On-Policy Self-Distillation for
+Large Language Models. arXiv:2601.18734, and I. Shenfeld, M. Damani, J. Hübotter, P. Agrawal, 2026.
+Self-Distillation Enables Continual Learning. arXiv:2601.19897; details from their code
+(siyan-zhao/OPSD; SDFT in huggingface/trl). The copy stays as it was before the first step (OPSD),
+follows the student as an exponential moving average (SDFT), or is the student as it stands: one
+rate says which. Gradient flows through the student alone.
 
 Departures: the prompt is put together of ids, with the student's own prompt last, so that the copy
 answers where the student does. Both sources have the reference behind the question, in words of
