@@ -179,7 +179,8 @@ def train(results: Path, experiment: Experiment, cell: dict) -> None:
     cost = _cost(parameters, seconds, trained=640_000, written=90_000 * order, taught=taught)
     write_json(folder / "cost.json", cost)
     steps = _steps(experiment.steps, skill, rng, cost)
-    schemas.write(folder / "steps.parquet", steps, schemas.STEPS)
+    measured = _agreement(steps) if cell["kind"] == "method" else {}  # as of an earlier version
+    schemas.write(folder / "steps.parquet", steps | measured, schemas.STEPS)
     write_manifest(folder, id, _made_from(experiment, cell), _settings(cell))
 
 
@@ -232,6 +233,14 @@ def _cost(
         "compilation": None,
         "captures": {"compiled": 1, "uncompiled": 0, "failed": 2, "reason": "a look at a tensor"},
     }
+
+
+def _agreement(steps: dict[str, list]) -> dict[str, list]:
+    """Measures of student and teacher at the steps of validations; nothing was rewarded."""
+    count, nll = len(steps["step"]), steps["validation_nll_nats"]
+    shares = [None if value is None else 1 / (1 + value) for value in nll]
+    names = schemas.MEASURED_STEPS.names[len(schemas.STEPS) :]
+    return dict.fromkeys(names, shares) | {"reward": [None] * count}
 
 
 def _steps(

@@ -16,7 +16,8 @@ from pipeline.runtime.costs import Compilation
 from pipeline.training import checkpoint
 from pipeline.training.batches import prefetch
 from pipeline.training.compile import is_worth_compiling, try_compile
-from pipeline.training.loop import flush_metrics, train
+from pipeline.training.loop import train
+from pipeline.training.metrics import flush_metrics
 from pipeline.training.state import initial_state
 
 pytestmark = pytest.mark.slow

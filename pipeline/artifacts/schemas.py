@@ -92,8 +92,25 @@ STEPS = pa.schema(
     ]
 )
 
+# The same with what generated texts are like, and with how far student and teacher agree: means
+# over a step's tokens at the steps of validations, else null. Older students lack these columns.
+MEASURED_STEPS = pa.schema(
+    [
+        *STEPS,
+        ("rollout_length", pa.float64()),  # tokens of a text that was generated during training
+        ("reward", pa.float64()),  # mean of the texts whose answers were checked
+        ("top_overlap", pa.float64()),  # share of both models' top 16 tokens that is common
+        ("student_mass", pa.float64()),  # that the student gives the teacher's top 16 tokens
+        ("teacher_mass", pa.float64()),  # that the teacher gives the student's
+        ("student_entropy_nats", pa.float64()),
+        ("teacher_entropy_nats", pa.float64()),
+    ]
+)
+
 # The same under a teacher of another vocabulary, which can't read every text.
-ALIGNED_STEPS = STEPS.append(pa.field("unaligned_texts", pa.int64()))  # left out of this step
+ALIGNED_STEPS = MEASURED_STEPS.append(
+    pa.field("unaligned_texts", pa.int64())
+)  # left out of this step
 
 # evals/{id}/items.parquet: a row for each item and metric; every aggregate is a weighted mean.
 ITEMS = pa.schema(
@@ -173,7 +190,7 @@ SCORES = pa.schema(
 )
 
 
-EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, ALIGNED_STEPS, CHECKED_OUTPUTS)
+EXTENDED = (CHAT_EXAMPLES, CHAT_TOKENS, MEASURED_STEPS, ALIGNED_STEPS, CHECKED_OUTPUTS)
 
 
 def _kinds(schema: pa.Schema) -> list[pa.Schema]:

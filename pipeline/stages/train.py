@@ -41,7 +41,8 @@ from pipeline.tokenizer_alignment.teacher import AlignedTeacher, live_teacher
 from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.features import feature_term, with_layers
-from pipeline.training.loop import flush_metrics, train
+from pipeline.training.loop import train
+from pipeline.training.metrics import flush_metrics
 from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
@@ -269,7 +270,7 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
             _save_student(run, options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
-        names = state.rows[0] if state.rows else schemas.STEPS.names
+        names = state.rows[0] if state.rows else schemas.MEASURED_STEPS.names
         columns = {name: [row[name] for row in state.rows] for name in names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))

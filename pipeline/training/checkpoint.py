@@ -15,7 +15,7 @@ from pipeline.models.trainable import learned_state, load_learned_state
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.progress import log
 from pipeline.training.checkpoint_selection import BestWeights
-from pipeline.training.loop import flush_metrics
+from pipeline.training.metrics import flush_metrics
 from pipeline.training.state import TrainingRun, TrainingState
 
 FILE = "state.pt"

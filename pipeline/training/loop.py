@@ -4,7 +4,6 @@ The loss is a mean over the response tokens of an optimizer step. Micro-batches 
 are of whole texts, so a loss may use all tokens of a text, and how a step is cut changes no result.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -13,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.data.batch import Batch, Text, micro_batches, token_context
+from pipeline.data.batch import Batch, micro_batches, token_context
 from pipeline.data_policies import ValidatedPolicy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import (
@@ -32,15 +31,15 @@ from pipeline.models.dropout import seed_draws, training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_layers
 from pipeline.models.logits import Hidden
-from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
+from pipeline.training.agreement import Agreement
 from pipeline.training.batches import StepBatch, chunks_of, step_batches, with_reference
 from pipeline.training.checkpoint_selection import Validation, better
-from pipeline.training.schedule import learning_rate, validation_steps
-from pipeline.training.state import Diverged, PendingMetrics, TrainingRun, TrainingState
-from pipeline.training.step_log import Row
+from pipeline.training.metrics import flush_metrics, metrics_row, read_finite
+from pipeline.training.schedule import learning_rate
+from pipeline.training.state import PendingMetrics, TrainingRun, TrainingState
 
 
 def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
@@ -50,7 +49,6 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
     this raises too.
     """
     training, meter = run.settings.training, Stopwatch(run.student.device)
-    validated_steps = validation_steps(training, run.steps)
     batches = step_batches(run, state)
     while state.step < run.steps:
         meter.start()
@@ -60,7 +58,7 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
 
         rate = learning_rate(training, state.step, run.steps)
         state.step += 1
-        validation = validate(run, state) if state.step in validated_steps else None
+        validation = validate(run, state) if state.step in run.validated_steps else None
         if state.step == run.steps:
             scalars.read()  # the time of the last step counts too
         state.usage = state.usage + meter.cost()
@@ -74,14 +72,16 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     """Takes one optimizer step on a batch; returns its loss in nats and its gradient norm."""
     student, training = run.student, run.settings.training
     with training_mode(student, training):
-        loss_nats = backward_of_step(run, state, batch)
+        agreement = Agreement() if state.step + 1 in run.validated_steps else None
+        loss_nats = backward_of_step(run, state, batch, agreement)
         backward_of_plain_text(run, state, batch)
 
     weights = trainable_weights(student)
     norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
     if run.features is not None:  # apart, so that projectors don't shorten the student's step
         torch.nn.utils.clip_grad_norm_(run.features.weights, training.max_gradient_norm)
-    scalars = AsyncScalars([loss_nats, norm])
+    means = agreement.means(batch.token_count) if agreement else []
+    scalars = AsyncScalars([loss_nats, norm, *means])
     if run.needs_synchronous_metrics:
         loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
         if isinstance(run.loss, AdaptiveLoss):
@@ -98,7 +98,9 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     return scalars
 
 
-def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Tensor:
+def backward_of_step(
+    run: TrainingRun, state: TrainingState, batch: StepBatch, agreement: Agreement | None = None
+) -> Tensor:
     """Adds up the gradients of a step's texts; returns their loss in nats."""
     settings, token_losses = run.settings, run.compiled_loss or mixed_token_losses
     progress, statistics = state.step / run.steps, step_statistics(run, state, batch)
@@ -123,6 +125,8 @@ def backward_of_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -
                 loss = losses.sum() / batch.token_count
                 loss.backward()
                 chunk_losses.append(loss.detach())
+                if agreement:
+                    agreement.add(teacher, logits)
         loss_nats += torch.stack(chunk_losses).sum()
     return loss_nats
 
@@ -256,59 +260,3 @@ def validation_nll(run: TrainingRun) -> float:
         for rows in chunks_of(run, batch):
             total += token_nll(run, batch, rows, hidden[rows]).sum()
     return total.item() / sum(text.target_count for text in texts)
-
-
-def flush_metrics(state: TrainingState) -> None:
-    """Completes the row of the last step with its loss and gradient norm, unless that is done.
-
-    Raises: ValueError when they are not finite, with the step and its examples.
-    """
-    if state.pending is None:
-        return
-    pending, step = state.pending, len(state.rows)
-    loss_nats, norm = read_finite(pending.scalars, step, pending.texts, pending.teacher)
-    state.rows.append(pending.row | {"loss_nats": loss_nats, "gradient_norm": norm})
-    state.pending = None
-
-
-def read_finite(
-    scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
-) -> tuple[float, float]:
-    """Loss and gradient norm of a step. Raises Diverged unless both are finite."""
-    loss_nats, norm = scalars.read()
-    if math.isfinite(loss_nats) and math.isfinite(norm):
-        return loss_nats, norm
-    if isinstance(teacher, LiveTeacher):
-        teacher.check_finite(texts, step)
-    examples = ", ".join(text.example_id for text in texts[:4])
-    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
-    fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
-    raise Diverged(
-        f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
-        "a lower training.learning_rate may help"
-    )
-
-
-def metrics_row(
-    state: TrainingState, rate: float, batch: StepBatch, validation: Validation | None
-) -> Row:
-    """The metrics of a step but for its loss and gradient norm, which a GPU may still compute."""
-    texts = batch.texts
-    unaligned: Row = {} if batch.unaligned is None else {"unaligned_texts": batch.unaligned}
-    rollouts = [text for text in texts if text.log_probs]
-    rollout_tokens = sum(len(text.response_ids) for text in rollouts)
-    by_teacher = sum(text.teacher_tokens for text in rollouts)
-    return unaligned | {
-        "step": state.step,
-        "loss_nats": None,
-        "gradient_norm": None,
-        "learning_rate": rate,
-        "response_tokens": sum(text.target_count for text in texts),
-        "generated_tokens": rollout_tokens,
-        "teacher_share": by_teacher / rollout_tokens if rollouts else None,
-        "eos_share": sum(text.ended for text in rollouts) / len(rollouts) if rollouts else None,
-        "validation_nll_nats": validation.nll_nats if validation else None,
-        "validation_rouge_l": validation.rouge_l if validation else None,
-        "seconds": state.usage.seconds,
-        "flops": state.model_cost.flops,
-    }

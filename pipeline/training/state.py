@@ -24,7 +24,7 @@ from pipeline.settings.distill import DistillSettings
 from pipeline.teacher_updates import TeacherUpdate
 from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.features import FeatureTerm
-from pipeline.training.schedule import step_count
+from pipeline.training.schedule import step_count, validation_steps
 from pipeline.training.step_log import Row
 
 TokenLosses = Callable[[Loss, float, TeacherSignal, Logits, TokenContext], PerToken]
@@ -59,6 +59,11 @@ class TrainingRun:
     def steps(self) -> int:
         """Optimizer steps in all."""
         return step_count(self.settings.training, len(self.train_set))
+
+    @cached_property
+    def validated_steps(self) -> set[int]:
+        """After which steps the student is measured."""
+        return validation_steps(self.settings.training, self.steps)
 
     @cached_property
     def max_logits(self) -> int:

@@ -35,6 +35,8 @@ STEP_COLUMNS = (
     "seconds",
     "flops",
 )
+# of schemas.MEASURED_STEPS, which earlier jobs did not write
+MEASURED_COLUMNS = schemas.MEASURED_STEPS.names[len(schemas.STEPS) :]
 JOINED = 250  # evaluations whose items are in memory together
 Content = TypeVar("Content")
 StepColumns = Mapping[str, np.ndarray]  # NaN where nothing was measured
@@ -232,7 +234,13 @@ def _outputs(evaluation: Path) -> pd.DataFrame:
 
 def _steps(training: Path) -> StepColumns:
     table = schemas.read(training / "steps.parquet", schemas.STEPS)
-    return {name: table[name].to_numpy() for name in STEP_COLUMNS}
+    columns = {name: table[name].to_numpy() for name in STEP_COLUMNS}
+    nothing = np.full(len(table), np.nan)
+    is_measured = "top_overlap" in table.column_names
+    measured = {
+        name: table[name].to_numpy() if is_measured else nothing for name in MEASURED_COLUMNS
+    }
+    return columns | measured
 
 
 def _cost(artifact: Path) -> JobCost:

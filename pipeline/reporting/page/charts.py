@@ -13,6 +13,13 @@ OF_CELL = {
     "validation_nll_nats": "Held-out NLL (nats/token)",
     "loss_nats": "Training loss (nats/token)",
     "gradient_norm": "Gradient norm",
+    "rollout_length": "Length of generated texts (tokens)",
+    "reward": "Mean reward of generated texts",
+    "top_overlap": "Share of both models' top 16 tokens that is common to them",
+    "student_mass": "Student's probability of the teacher's top 16 tokens",
+    "teacher_mass": "Teacher's probability of the student's top 16 tokens",
+    "student_entropy_nats": "Student's entropy (nats/token)",
+    "teacher_entropy_nats": "Teacher's entropy (nats/token)",
 }
 Chart = Mapping[str, object]  # title, colour, and lines: label, x and y
 

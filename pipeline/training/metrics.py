@@ -1,0 +1,72 @@
+"""The metrics of each training step: those of its texts, and those that arrive later."""
+
+import math
+from collections.abc import Sequence
+
+from pipeline.data.batch import Text
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.transfer import AsyncScalars
+from pipeline.training import agreement
+from pipeline.training.batches import StepBatch
+from pipeline.training.checkpoint_selection import Validation
+from pipeline.training.rewards import mean_reward
+from pipeline.training.state import Diverged, TrainingState
+from pipeline.training.step_log import Row
+
+
+def flush_metrics(state: TrainingState) -> None:
+    """Completes the row of the last step with its loss and gradient norm, unless that is done.
+
+    Raises: ValueError when they are not finite, with the step and its examples.
+    """
+    if state.pending is None:
+        return
+    pending, step = state.pending, len(state.rows)
+    read_finite(pending.scalars, step, pending.texts, pending.teacher)
+    loss_nats, norm, *means = pending.scalars.read()
+    measured = {"loss_nats": loss_nats, "gradient_norm": norm, **agreement.row_of(means)}
+    state.rows.append(pending.row | measured)
+    state.pending = None
+
+
+def read_finite(
+    scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
+) -> tuple[float, float]:
+    """Loss and gradient norm of a step. Raises Diverged unless both are finite."""
+    loss_nats, norm, *_ = scalars.read()
+    if math.isfinite(loss_nats) and math.isfinite(norm):
+        return loss_nats, norm
+    if isinstance(teacher, LiveTeacher):
+        teacher.check_finite(texts, step)
+    examples = ", ".join(text.example_id for text in texts[:4])
+    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
+    fault = f"gradient norm is {norm}" if math.isfinite(loss_nats) else f"loss is {loss_nats}"
+    raise Diverged(
+        f"the {fault} at step {step + 1}, on the batch of {examples}{more}; "
+        "a lower training.learning_rate may help"
+    )
+
+
+def metrics_row(
+    state: TrainingState, rate: float, batch: StepBatch, validation: Validation | None
+) -> Row:
+    """The metrics of a step but for those that a GPU may still have to compute."""
+    texts = batch.texts
+    unaligned: Row = {} if batch.unaligned is None else {"unaligned_texts": batch.unaligned}
+    rollouts = [text for text in texts if text.log_probs]
+    rollout_tokens = sum(len(text.response_ids) for text in rollouts)
+    by_teacher = sum(text.teacher_tokens for text in rollouts)
+    return unaligned | {
+        "step": state.step,
+        "learning_rate": rate,
+        "response_tokens": sum(text.target_count for text in texts),
+        "generated_tokens": rollout_tokens,
+        "teacher_share": by_teacher / rollout_tokens if rollouts else None,
+        "eos_share": sum(text.ended for text in rollouts) / len(rollouts) if rollouts else None,
+        "rollout_length": rollout_tokens / len(rollouts) if rollouts else None,
+        "reward": mean_reward(rollouts),
+        "validation_nll_nats": validation.nll_nats if validation else None,
+        "validation_rouge_l": validation.rouge_l if validation else None,
+        "seconds": state.usage.seconds,
+        "flops": state.model_cost.flops,
+    }
