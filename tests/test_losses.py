@@ -230,7 +230,7 @@ def test_minillm_discounts_over_the_rest_of_the_text() -> None:
     torch.testing.assert_close(found, torch.tensor([1.0, 2.0, 4.0]))
 
 
-@pytest.mark.parametrize("name", ["minillm", "opd"])
+@pytest.mark.parametrize("name", ["minillm", "opd", "opd_spans"])
 def test_policy_gradients_refuse_text_that_was_not_written(name: str, case: tiny.Case) -> None:
     p, q = both(case)
     tokens = case.tokens({})
