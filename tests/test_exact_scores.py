@@ -64,7 +64,7 @@ def test_exact_scores_lead_to_the_teacher(measured: dict[str, tuple[float, float
     start = exact_scores.kl_to_teacher(exact_scores.untrained())
     assert start > 1
     for name in ("forward KL to p\\*", "`opd` on p\\*"):
-        assert measured[name] == (pytest.approx(1), pytest.approx(0, abs=0.01))
+        assert measured[name] == (pytest.approx(1), pytest.approx(0, abs=0.03))
 
 
 @pytest.mark.slow
