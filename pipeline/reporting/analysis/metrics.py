@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 
@@ -149,6 +149,17 @@ class Measure:
 def part_title(name: str) -> str:
     """The name of a part for readers: "reference 61+ words", without an upper end."""
     return re.sub(r"(\d)-(?!\d)", r"\1+", name)
+
+
+def parts_of(measures: Iterable[Measure]) -> list[tuple[str, str]]:
+    """The task and the part of it that some measures are of, each task's parts in their order."""
+    return sorted({(one.task, one.slice) for one in measures}, key=lambda one: _part_order(*one))
+
+
+def _part_order(task: str, part: str) -> tuple[str, str, list[int], str]:
+    """Parts that differ in numbers alone, "tokens 1-8" and "tokens 9-32", are in their order."""
+    numbers = [int(digits) for digits in re.findall(r"\d+", part)]
+    return task, re.sub(r"\d+", "", part) if numbers else "", numbers, part
 
 
 def family_of(name: str) -> str:

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
-from pipeline.reporting.analysis.metrics import Measure, part_title
-from pipeline.reporting.analysis.parts import parts_of
+from pipeline.reporting.analysis.metrics import Measure, part_title, parts_of
 from pipeline.reporting.analysis.scores import Pair
 from pipeline.reporting.analysis.texts import counted
 from pipeline.reporting.plots.figures import Plot
@@ -198,7 +197,7 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
         estimates,
         Layout(
             styles_of(results),
-            [part.title for part in parts_of(parts)],
+            [part_title(part) for _, part in parts_of(parts)],
             zeros=(0.0,),
             better_side=True,
         ),

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pandas as pd
 
 from pipeline.reporting.analysis.findings import Comparisons, Interval
-from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.parts import parts_of
+from pipeline.reporting.analysis.metrics import Measure, part_title, parts_of
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render.table import (
     MISSING,
@@ -80,8 +79,8 @@ def slice_table(comparisons: Comparisons) -> Table | None:
         return None
     metrics = list(dict.fromkeys(measure.metric for measure in measures))
     parts = {
-        (part.task, part.title): [Measure(part.task, metric, part.name) for metric in metrics]
-        for part in parts_of(measures)
+        (task, part_title(part)): [Measure(task, metric, part) for metric in metrics]
+        for task, part in parts_of(measures)
     }
     groups = (
         _group(
