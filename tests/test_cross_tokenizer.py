@@ -14,12 +14,15 @@ from snaking import TINY, edited
 from tokenizer_pairs import byte_level_bpe, unigram
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.batch import Text
-from pipeline.distributions.spans import Vocabularies
+from pipeline.data.batch import Text, collate, token_context
+from pipeline.distributions.spans import Vocabularies, at_tokens
 from pipeline.evaluation import over_bytes
+from pipeline.feature_losses import ModelView, Sizes, build_feature_loss
 from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models.teacher import LiveTeacher
+from pipeline.settings.distill import MethodSettings
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages.align import aligned
 from pipeline.stages.evaluate import Evaluator
@@ -29,7 +32,9 @@ from pipeline.tokenizer_alignment.spans import align
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.tokenizer_alignment.token_bytes import token_bytes
 from pipeline.tokenizer_alignment.vocabularies import begins_word, shared_ids
-from pipeline.training.loop import train
+from pipeline.training.features import feature_term
+from pipeline.training.loop import student_layers, student_logits, train
+from pipeline.training.state import TrainingRun
 from workflow.config.config_file import ConfigError
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
@@ -208,6 +213,78 @@ def test_a_student_learns_from_a_teacher_of_another_vocabulary(
     losses = [row["loss_nats"] for row in state.rows]
     assert losses[-1] < losses[0]
     assert min(losses) >= 0
+
+
+def aligned_run(method: MethodSettings, steps: int) -> TrainingRun:
+    """A student of another vocabulary than its teacher's."""
+    shared = texts(byte_level_bpe)
+    run = tiny.run(build_loss(method.loss, method.loss_settings), steps=steps)
+    training = run.settings.training.model_copy(update={"batch_size": len(shared)})
+    run = replace(
+        run,
+        settings=run.settings.model_copy(update={"training": training, "method": method}),
+        student=tiny.llama(seed=2, vocabulary=len(Aligned.student_bytes)),
+        teacher=foreign_teacher(),
+        train_set=shared,
+    )
+    return replace(run, features=feature_term(run.settings, run.student, run.teacher))
+
+
+@pytest.mark.parametrize("features", ["dskd_v2", "hidden_l2", "hidden_cka"])
+def test_hidden_states_are_compared_where_both_vocabularies_have_one_token(features: str) -> None:
+    method = resolve(METHODS["dskd_v2"], {}).settings | {
+        "features": features,
+        "feature_settings": {},
+    }
+    run = aligned_run(MethodSettings.model_validate(method), steps=8)
+    assert run.features is not None
+    batch = collate(run.train_set, torch.device("cpu"))
+    signal = run.teacher.distributions(batch).chunk(slice(None))
+    layers = student_layers(run, batch).detach().requires_grad_()
+    tokens = token_context(batch, slice(None), signal.support, 0.0, {})
+    term = run.features(layers, student_logits(run, layers[:, -1]), signal, tokens)
+    assert signal.spans is not None
+    _, single = signal.spans.single_tokens
+    is_single = torch.zeros(len(term), dtype=torch.bool).index_fill(0, single, True)
+    assert 0 < is_single.sum() < len(term)
+    assert term[~is_single].abs().max() == 0
+    term.sum().backward()
+    assert layers.grad is not None
+    assert layers.grad[~is_single].abs().max() == 0
+    assert layers.grad[is_single].abs().max() > 0
+    assert layers.grad.isfinite().all()
+
+    state = tiny.plain_descent(run)
+    list(train(run, state))
+    assert state.rows[-1]["loss_nats"] < state.rows[0]["loss_nats"]
+
+
+def test_a_column_that_pads_a_head_has_no_part_in_dskd() -> None:
+    shared, values = Aligned().vocabularies, []
+    draw = torch.Generator().manual_seed(4)
+    sizes = (len(shared.student_begins_word), len(shared.shared))
+    heads = [torch.randn(8, size + 5, generator=draw) for size in sizes]
+    run = aligned_run(MethodSettings.model_validate(resolve(METHODS["alm"], {}).settings), steps=1)
+    batch = collate(run.train_set, torch.device("cpu"))
+    signal = run.teacher.distributions(batch).chunk(slice(None))
+    assert signal.spans is not None
+    _, rows = signal.spans.single_tokens
+    every = token_context(batch, slice(None), signal.support, 0.0, {})
+    tokens = at_tokens(every, rows, signal.spans)
+    layers = [torch.randn(len(rows), 1, 8, generator=draw) for _ in heads]
+    loss = build_feature_loss("dskd_v2", {})
+    projectors = loss.projectors(Sizes(8, 8, 1, *sizes), draw)
+    for columns in (0, 5):
+        views = [
+            ModelView(
+                each,
+                each[:, -1] @ head[:, : size + columns],
+                lambda hidden, head=head[:, : size + columns]: hidden @ head,
+            )
+            for each, head, size in zip(layers, heads, sizes, strict=True)
+        ]
+        values.append(loss(projectors, *views, tokens))
+    torch.testing.assert_close(*values)
 
 
 def test_a_checkpoint_is_evaluated_on_the_texts_that_every_vocabulary_has(tmp_path: Path) -> None:

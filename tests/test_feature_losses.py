@@ -19,6 +19,7 @@ from pipeline.feature_losses import (
     ModelView,
     Sizes,
     build_feature_loss,
+    dskd_v2,
     inner_pairs,
     projected,
     projector_of_each_pair,
@@ -36,7 +37,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.state import TrainingRun, initial_state
 
 NAMES = components.names("feature_losses")
-SIZES = Sizes(student=5, teacher=7, pairs=2, vocabulary=11)
+SIZES = Sizes(student=5, teacher=7, pairs=2, vocabulary=11, teacher_vocabulary=11)
 Reference = Callable[["Views"], np.ndarray]
 
 
@@ -109,11 +110,31 @@ def cka(one: Views) -> np.ndarray:
     return np.array(values)
 
 
+def dual_space(one: Views) -> np.ndarray:
+    def shares(logits: np.ndarray) -> np.ndarray:
+        raised = np.exp(logits - logits.max(-1, keepdims=True))
+        return raised / raised.sum(-1, keepdims=True)
+
+    maps = [each.weight.detach().numpy().T for each in one.projectors.values()]
+    h_s, h_t = one.student.detach().numpy()[:, -1], one.teacher.detach().numpy()[:, -1]
+    head_s, head_t = (head.numpy() for head in one.heads)
+    q, t2s = shares(h_s @ head_s), shares(h_t @ maps[0] @ head_s)
+    p, s2t = shares(h_t @ head_t), shares(h_s @ maps[1] @ head_t)
+    values = []
+    for row, top in enumerate(p.argmax(-1)):
+        loss = -np.log(t2s[row, top]) + (p[row] * np.log(p[row] / s2t[row])).sum()
+        if t2s[row].argmax() == top:
+            loss += (t2s[row] * np.log(t2s[row] / q[row])).sum()
+        values.append(loss)
+    return np.array(values)
+
+
 REFERENCES: dict[str, Reference] = {
     "hidden_mse": mean_square,
     "hidden_cosine": cosine,
     "hidden_l2": normalised,
     "hidden_cka": cka,
+    "dskd_v2": dual_space,
 }
 
 
@@ -141,7 +162,7 @@ def other_texts(one: Views) -> None:
 
 
 # what no reference can notice: these look at each token by itself
-BLIND = {(other_texts, name) for name in ("hidden_mse", "hidden_cosine", "hidden_l2")}
+BLIND = {(other_texts, name) for name in ("hidden_mse", "hidden_cosine", "hidden_l2", "dskd_v2")}
 BLIND |= {(transposed, "hidden_cka")}  # it has no projector
 
 
@@ -166,7 +187,14 @@ def test_a_faulty_view_is_noticed(fault: Callable[[Views], None], name: str) -> 
     assert is_noticed == ((fault, name) not in BLIND)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in NAMES
+        if components.class_constant("feature_losses", name, "zero_when_equal", True)
+    ],
+)
 def test_equal_states_in_equal_widths_have_no_loss(name: str) -> None:
     one = Views(name, replace(SIZES, student=SIZES.teacher))
     assert one.losses().sum() > 0.1
@@ -198,11 +226,24 @@ def test_cka_is_blind_to_rotation_and_scale() -> None:
 
 def test_a_projector_starts_as_the_identity_between_equal_widths() -> None:
     draw = torch.Generator().manual_seed(0)
-    (same,) = projector_of_each_pair(Sizes(4, 4, 1, 9), draw).parameters()
-    (other,) = projector_of_each_pair(Sizes(4, 6, 1, 9), draw).parameters()
+    (same,) = projector_of_each_pair(Sizes(4, 4, 1, 9, 9), draw).parameters()
+    (other,) = projector_of_each_pair(Sizes(4, 6, 1, 9, 9), draw).parameters()
     assert same.equal(torch.eye(4))
     assert other.shape == (6, 4)
     assert 0 < other.abs().max() <= (6 / 10) ** 0.5  # Xavier's bound
+
+
+def test_projectors_of_two_heads_keep_the_logits_of_common_tokens() -> None:
+    draw = torch.Generator().manual_seed(2)
+    student, turn = torch.randn(4, 30, generator=draw), torch.randn(6, 4, generator=draw)
+    teacher = turn @ student  # all that it says can be said in the student's width
+    loss = dskd_v2.Loss()
+    projectors = loss.projectors(Sizes(4, 6, 1, 30, 30), draw)
+    loss.fit_heads(projectors, student, teacher)
+    hidden, other = torch.randn(5, 6, generator=draw), torch.randn(5, 4, generator=draw)
+    there, back = projectors["to_student"](hidden), projectors["to_teacher"](other)
+    torch.testing.assert_close(there @ student, hidden @ teacher, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(back @ teacher, other @ student, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layers", [1, 3])

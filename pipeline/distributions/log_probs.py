@@ -41,7 +41,8 @@ class TeacherSignal:
     log_probs: LogProbs
     support: Support
     top_ids: Int[Tensor, "tokens ranked"] | None = None  # token ids by rank, where requested
-    # of a teacher of another vocabulary: its rows are of its own tokens, the support the student's
+    # of a teacher of another vocabulary: rows and layers are of its own tokens, the support of the
+    # student's
     spans: "Spans | None" = None
     # hidden states behind them, the last is what the head reads; where they are at hand
     layers: Float[Tensor, "tokens layers width"] | None = None

@@ -63,6 +63,13 @@ class Spans:
         return torch.cat([self.teacher_first[1:], end]) - 1
 
     @property
+    def single_tokens(self) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+        """The teacher's and the student's token of each span that has one of each."""
+        is_single = self.teacher_first == self.teacher_last
+        is_single &= self.student_first == self.student_last
+        return self.teacher_first[is_single], self.student_first[is_single]
+
+    @property
     def teacher_begins(self) -> Int[Tensor, " spans"]:
         """The token with which the teacher begins each span."""
         column = self.teacher_target[self.teacher_first]
@@ -105,6 +112,23 @@ class Spans:
         """Whether a span is the last one of its text."""
         text = tokens.sequence[self.student_first]
         return torch.cat([text[1:] != text[:-1], torch.ones_like(text[:1], dtype=torch.bool)])
+
+
+def at_tokens(tokens: TokenContext, rows: Int[Tensor, " pairs"], spans: Spans) -> TokenContext:
+    """What is known of some of the tokens of a chunk, as if these were all of its texts."""
+    text = tokens.sequence[rows] - tokens.sequence[0]
+    reference = tokens.reference_log_probs
+    return replace(
+        tokens,
+        target=tokens.target[rows],
+        sequence=tokens.sequence[rows],
+        lengths=torch.zeros_like(tokens.lengths).index_add(0, text, torch.ones_like(text)),
+        by_student=tokens.by_student[rows],
+        sampled_log_probs=tokens.sampled_log_probs[rows],
+        advantages=tokens.advantages[rows],
+        reference_log_probs=None if reference is None else reference[rows],
+        spans=spans,
+    )
 
 
 def _sums(values: Tensor, index: Tensor, like: Tensor) -> Tensor:

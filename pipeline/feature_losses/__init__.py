@@ -37,6 +37,7 @@ class Sizes:
     teacher: int
     pairs: int  # of layers that are compared
     vocabulary: int  # of the student
+    teacher_vocabulary: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,20 @@ class FeatureLoss(Protocol):
         tokens: TokenContext,
     ) -> PerToken:
         """The term at each token; the teacher's layers get no gradient."""
+        ...
+
+
+@runtime_checkable
+class FitsHeads(Protocol):
+    """A loss whose projectors begin with what the heads of both models say."""
+
+    def fit_heads(
+        self,
+        projectors: torch.nn.ModuleDict,
+        student: Float[Tensor, "width common"],
+        teacher: Float[Tensor, "teacher_width common"],
+    ) -> None:
+        """Sets the projectors from the heads' weights of the tokens that both models have."""
         ...
 
 

@@ -5,6 +5,8 @@ Y. Kim, A. M. Rush, 2016. Sequence-Level Knowledge Distillation. arXiv:1606.0794
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
 
 
@@ -16,7 +18,5 @@ class Loss:
     zero_when_equal = False  # it compares with the text, not with the teacher
     on_sparse_support = "equal"  # it reads the target alone
 
-    def __call__(
-        self, teacher: LogProbs | None, student: LogProbs, tokens: TokenContext
-    ) -> PerToken:
+    def __call__(self, teacher: Tensor | None, student: LogProbs, tokens: TokenContext) -> PerToken:
         return -target_log_prob(student, tokens.target)

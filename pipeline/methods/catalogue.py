@@ -252,6 +252,16 @@ METHODS = {
         departures="The source compares networks by it; as a loss, over a text, beside forward KL "
         "and with weight 1, it is ours.",
     ),
+    "dskd_v2": Method(
+        title="DSKDv2: hidden states read by the other model's head",
+        loss="cross_entropy",
+        features="dskd_v2",
+        teacher="live",
+        source="Zhang et al. 2025, arXiv:2504.11426",
+        evidence="code",
+        departures="The projector to the teacher's width is learnt, where theirs is computed from "
+        "the heads in each step; temperature 1; sums over tokens by the count of all tokens.",
+    ),
     "gkd": Method(
         title="GKD: JSD on a mix of gold and student text",
         loss="jsd",

@@ -84,11 +84,11 @@ class Method:
         """Why the teacher must share the student's vocabulary; None where it needn't."""
         if not self.reads_distributions:
             return None
-        if self.features:
-            return f"features {self.features} compare hidden states at the same tokens"
         if components.class_constant("data_policies", self.policy, "teacher_writes", False):
             return f"policy {self.policy} has it write tokens into the student's text"
-        if not self.over_spans:
+        if not self.over_spans and components.class_constant(
+            "losses", self.loss, "reads_teacher", True
+        ):
             return f"loss {self.loss} compares distributions over the same tokens"
         if self.update:
             return f"update {self.update} trains it on the student's tokens"

@@ -97,7 +97,10 @@ class AlignedDistributions:
         signal = _without_padding(self.teacher.chunk(slice(first, last)), self.vocabularies)
         spans = _spans(self.texts[chosen], signal, self.vocabularies)
         return TeacherSignal(
-            signal.log_probs, Support(target=self.batch.next_ids[rows]), spans=spans
+            signal.log_probs,
+            Support(target=self.batch.next_ids[rows]),
+            spans=spans,
+            layers=signal.layers,
         )
 
 

@@ -11,8 +11,10 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
+from pipeline.distributions.spans import Vocabularies, at_tokens
 from pipeline.feature_losses import (
     FeatureLoss,
+    FitsHeads,
     Layers,
     ModelView,
     Sizes,
@@ -28,6 +30,7 @@ from pipeline.settings.training import Precision
 from pipeline.teacher_cache.lm_head import LMHead
 from pipeline.teacher_cache.reader import CachedTeacher
 from pipeline.teacher_cache.tiers import Hidden
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,20 @@ class FeatureTerm:
     def __call__(
         self, layers: Layers, logits: Logits, teacher: TeacherSignal, tokens: TokenContext
     ) -> PerToken:
-        """The weighted term at each token."""
+        """The weighted term at each token; between vocabularies where a span is one of each."""
         assert teacher.layers is not None
-        student_view = self._view(layers, logits, self.student_head)
-        teacher_view = self._view(teacher.layers, teacher.log_probs, self.teacher_head)
-        return self.loss.feature_weight * self.loss(
-            self.projectors, student_view, teacher_view, tokens
-        )
+        if (spans := teacher.spans) is None:
+            ours = self._view(layers, logits, self.student_head)
+            theirs = self._view(teacher.layers, teacher.log_probs, self.teacher_head)
+            return self._term(ours, theirs, tokens)
+        rows, at = spans.single_tokens
+        ours = self._view(layers[at], logits[at], self.student_head)
+        theirs = self._view(teacher.layers[rows], teacher.log_probs[rows], self.teacher_head)
+        term = self._term(ours, theirs, at_tokens(tokens, at, spans))
+        return term.new_zeros(len(layers)).index_copy(0, at, term)
+
+    def _term(self, student: ModelView, teacher: ModelView, tokens: TokenContext) -> PerToken:
+        return self.loss.feature_weight * self.loss(self.projectors, student, teacher, tokens)
 
     def record_work(self, texts: Sequence[Text]) -> None:
         """Enters the matrix products of a step on texts into the count of the student's work."""
@@ -87,6 +97,9 @@ def feature_term(
     method = settings.method
     if method.features is None:
         return None
+    vocabularies = None
+    if isinstance(teacher, AlignedTeacher):
+        teacher, vocabularies = teacher.teacher, teacher.alignment.vocabularies
     loss = build_feature_loss(method.features, method.feature_settings)
     student_head, teacher_head, inner = head_of(student), head_of_teacher(teacher), []
     if isinstance(teacher, LiveTeacher):
@@ -96,8 +109,11 @@ def feature_term(
         teacher=teacher_head.linear.in_features,
         pairs=len(inner) + 1,
         vocabulary=student_head.linear.out_features,
+        teacher_vocabulary=teacher_head.linear.out_features,
     )
     projectors = loss.projectors(sizes, torch.Generator().manual_seed(settings.seed))
+    if isinstance(loss, FitsHeads):
+        loss.fit_heads(projectors, *of_common_tokens(student_head, teacher_head, vocabularies))
     return FeatureTerm(
         loss,
         projectors.to(student.device),
@@ -110,8 +126,30 @@ def feature_term(
     )
 
 
+def of_common_tokens(
+    student: LMHead, teacher: LMHead, vocabularies: Vocabularies | None
+) -> tuple[Float[Tensor, "width common"], Float[Tensor, "teacher_width common"]]:
+    """The heads' weights of the tokens that both have, as logits are made of them."""
+    ours, theirs = (_columns(head) for head in (student, teacher))
+    if vocabularies is None:
+        count = min(ours.shape[1], theirs.shape[1])
+        return ours[:, :count], theirs[:, :count]
+    shared = vocabularies.shared.cpu()
+    return ours[:, shared[shared >= 0]], theirs[:, : len(shared)][:, shared >= 0]
+
+
+def _columns(head: LMHead) -> Float[Tensor, "width vocabulary"]:
+    """How much each unit of a hidden state adds to the logits."""
+    scale = head.scaling.hidden * head.scaling.logits
+    return scale * head.linear.weight.detach().cpu().float().T
+
+
 def with_layers(teacher: Teacher | None, features: FeatureTerm | None) -> Teacher | None:
     """A live teacher that gives the layers inside which a term compares; others as they are."""
+    if isinstance(teacher, AlignedTeacher):
+        own = with_layers(teacher.teacher, features)
+        assert own is not None
+        return replace(teacher, teacher=own)
     if features is None or not isinstance(teacher, LiveTeacher):
         return teacher
     return replace(teacher, inner_layers=[layer for _, layer in features.inner_layers])
