@@ -1,6 +1,7 @@
 """What checks are made on: tiny models of each family, texts as long as Dolly's, training runs."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -25,11 +26,11 @@ from transformers import (
 from pipeline.data.batch import Text
 from pipeline.data.encoding import Encoder
 from pipeline.data_policies import build_policy
-from pipeline.losses import build_loss
+from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
 from pipeline.models.language_model import Precision
-from pipeline.models.teacher import Teacher
+from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.settings.distill import DistillSettings, MethodSettings
 from pipeline.settings.training import Training
 from pipeline.teacher_updates import attach_update
@@ -155,11 +156,15 @@ def run(
     )
     teacher = teacher if method.reads_distributions else None
     teacher, update = attach_update(settings, student, teacher, pool, Encoder(words()), budget)
+    loss = build_loss(method.loss, resolved.loss_settings)
+    has_reference = isinstance(loss, ReferenceLoss)
     return TrainingRun(
         settings=settings,
         student=student,
         teacher=teacher,
-        loss=build_loss(method.loss, resolved.loss_settings),
+        reference=LiveTeacher(deepcopy(student).requires_grad_(False)) if has_reference else None,
+        tokenizer=words(),
+        loss=loss,
         policy=build_policy(method.policy, resolved.policy_settings),
         teacher_update=update,
         train_set=pool,
