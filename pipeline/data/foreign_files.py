@@ -1,13 +1,17 @@
 """Files from elsewhere: which of them a name means, their kind, and their text."""
 
+import io
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.data import untrusted
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+LINES = 256  # that are encoded together
 TABLES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")  # all but Parquet may be compressed
 
 
@@ -45,6 +49,29 @@ def lines(path: Path) -> Iterator[str]:
             fault = f"{path}:{number} is not UTF-8 ({error.reason})"
             raise ValueError(f"{fault}; convert the file") from None
         yield from text.removesuffix("\r").replace("\r", "\n").split("\n")
+
+
+def utf8_file(path: Path) -> io.BufferedReader:
+    """The text of a file as libraries read it, a block at a time; errors as of `read_utf8`."""
+    return io.BufferedReader(_Lines(lines(path)), untrusted.BLOCK_BYTES)
+
+
+class _Lines(io.RawIOBase):
+    """Lines as the bytes of a file."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.lines, self.waiting = lines, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills the buffer with some lines, or a part of them; returns the number of bytes."""
+        if not self.waiting:
+            self.waiting = "".join(f"{line}\n" for line in islice(self.lines, LINES)).encode()
+        count = min(len(buffer), len(self.waiting))
+        buffer[:count], self.waiting = self.waiting[:count], self.waiting[count:]
+        return count
 
 
 def _byte_lines(path: Path) -> Iterator[bytes]:

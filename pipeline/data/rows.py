@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from pyarrow import csv
 
 from pipeline.data import conversations, untrusted
 from pipeline.data.examples import Example
-from pipeline.data.foreign_files import TABLES, kind, lines, read_utf8
+from pipeline.data.foreign_files import TABLES, kind, lines, read_utf8, utf8_file
 from pipeline.settings.data import Columns
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a path into a value: a key, or a place in a list
-GAP = re.compile(r"[\s,]*")  # between the elements of a JSON list
+SPACES = " \t\n\r"  # that JSON may have anywhere
+GAP = re.compile(f"[{SPACES}]*")
 CHATS = ({"role", "content"}, {"from", "value"})  # what a turn has at least
 NO_CHATS = "conversations are read through a chat template: set `data.template: chat`"
 
@@ -113,28 +114,50 @@ def _rows(path: Path) -> Iterable[Row]:
 
 def _json_rows(path: Path) -> Iterable[Row]:
     content = read_utf8(path)
+    if content.lstrip(SPACES).startswith("["):
+        return _json_elements(path, content)
     try:
-        values = json.loads(content)
+        value = json.loads(content)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and content.lstrip().startswith("{"):
             return _json_lines(path)  # as pandas and `datasets` write them, under this name too
         raise ValueError(f"{path}:{error.lineno}: invalid JSON ({error.msg}); fix it") from None
     except (ValueError, RecursionError) as error:
-        raise _unreadable(f"{path}, row {_faulty_element(content)}", error) from None
-    if not isinstance(values, list):
-        raise ValueError(f"{path} holds a JSON {type(values).__name__}, expected a list of objects")
-    return [_row(f"{path}, row {number}", value) for number, value in enumerate(values, start=1)]
+        raise _unreadable(f"{path}, row 1", error) from None
+    raise ValueError(f"{path} holds a JSON {type(value).__name__}, expected a list of objects")
 
 
-def _faulty_element(content: str) -> int:
-    """The number of the first element of a JSON list that can't be read."""
-    reader, offset, number = json.JSONDecoder(), content.find("[") + 1, 1
-    with contextlib.suppress(ValueError, RecursionError):
-        while True:
-            gap = GAP.match(content, offset)
-            _, offset = reader.raw_decode(content, gap.end() if gap else offset)
-            number += 1
-    return number
+def _json_elements(path: Path, content: str) -> Iterator[Row]:
+    """The elements of a JSON list, one after the other."""
+    reader, number = json.JSONDecoder(), 0
+    place = _behind_space(content, content.index("[") + 1)
+    while number or not content.startswith("]", place):
+        number += 1
+        try:
+            value, place = reader.raw_decode(content, place)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{error.lineno}: invalid JSON ({error.msg}); fix it") from None
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(f"{path}, row {number}", error) from None
+        yield _row(f"{path}, row {number}", value)
+        place = _behind_space(content, place)
+        if content.startswith("]", place):
+            break
+        if not content.startswith(",", place):
+            raise _misplaced(path, content, place, "Expecting ',' delimiter")
+        place = _behind_space(content, place + 1)
+    if _behind_space(content, place + 1) < len(content):
+        raise _misplaced(path, content, place, "Extra data")
+
+
+def _behind_space(content: str, place: int) -> int:
+    gap = GAP.match(content, place)
+    return gap.end() if gap else place
+
+
+def _misplaced(path: Path, content: str, place: int, fault: str) -> ValueError:
+    line = content.count("\n", 0, place) + 1
+    return ValueError(f"{path}:{line}: invalid JSON ({fault}); fix it")
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
@@ -191,22 +214,21 @@ def strings(value: object) -> list[str]:
     return []
 
 
-def _csv_rows(path: Path) -> list[Row]:
+def _csv_rows(path: Path) -> Iterator[Row]:
     """The rows below the header, every value as the text that it is."""
-    content = pa.py_buffer(read_utf8(path).encode())
     delimiter = "\t" if kind(path) == ".tsv" else ","
     layout = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    numbers = count(1)
     try:
-        names = csv.open_csv(pa.BufferReader(content), parse_options=layout).schema.names
+        names = csv.open_csv(utf8_file(path), parse_options=layout).schema.names
         as_text = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        table = csv.read_csv(
-            pa.BufferReader(content), parse_options=layout, convert_options=as_text
-        )
+        table = csv.open_csv(utf8_file(path), parse_options=layout, convert_options=as_text)
+        for batch in table:
+            for values in batch.to_pylist():
+                yield Row(f"{path}, row {next(numbers)}", values)
     except pa.ArrowInvalid as error:
         reason = " ".join(f"{error}".split())
         raise ValueError(f"{path} is no table of values ({reason:.200}); fix it") from None
-    values = enumerate(table.to_pylist(), start=1)
-    return [Row(f"{path}, row {number}", row) for number, row in values]
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

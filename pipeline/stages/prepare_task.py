@@ -1,7 +1,7 @@
 """Gathers the items of an instruction task or the documents of a task of lm-eval."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def write_instruction(job: InstructionJob, data: Path, folder: Path) -> dict[str
     }
 
 
-def write_documents(job: LmEvalJob, train: list[Example], folder: Path) -> dict[str, Any]:
+def write_documents(job: LmEvalJob, train: Sequence[Example], folder: Path) -> dict[str, Any]:
     """Writes the documents of a task of lm-eval to the folder; returns its card."""
     from pipeline.tasks import lm_eval_documents
 

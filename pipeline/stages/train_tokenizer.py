@@ -1,7 +1,8 @@
 """Trains a tokenizer that takes any text: byte-level BPE, or unigram with byte fallback."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -18,7 +19,7 @@ SCORE_DIGITS = 3  # of a log-probability in nats
 Piece = tuple[str, float]  # and its log-probability
 
 
-def train(texts: list[str], settings: TokenizerSettings) -> PreTrainedTokenizerFast:
+def train(texts: Iterable[str], settings: TokenizerSettings) -> PreTrainedTokenizerFast:
     """A tokenizer of exactly the wished size. Raises ValueError if the texts don't yield one."""
     make = {"bpe": byte_level_bpe, "unigram": unigram_with_bytes}[settings.kind]
     tokenizer = make(texts, settings.vocabulary_size)
@@ -30,7 +31,7 @@ def train(texts: list[str], settings: TokenizerSettings) -> PreTrainedTokenizerF
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
-def byte_level_bpe(texts: list[str], size: int) -> Tokenizer:
+def byte_level_bpe(texts: Iterable[str], size: int) -> Tokenizer:
     """A BPE over bytes, as GPT-2's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -45,7 +46,7 @@ def byte_level_bpe(texts: list[str], size: int) -> Tokenizer:
     return tokenizer
 
 
-def unigram_with_bytes(texts: list[str], size: int) -> Tokenizer:
+def unigram_with_bytes(texts: Iterable[str], size: int) -> Tokenizer:
     """A unigram model as sentencepiece has it, with a token for each byte, and no normalisation."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
@@ -74,15 +75,18 @@ def _reproducible(scored: Sequence[Sequence]) -> tuple[list[Piece], list[Piece]]
     return special, sorted(pieces, key=lambda scored: (-scored[1], scored[0]))
 
 
+def texts_of(data: Path) -> Iterator[str]:
+    """The prompts of the training split, then its responses."""
+    for column in ("prompt", "responses"):
+        for batch in schemas.read_batches(data / "train.parquet", schemas.EXAMPLES):
+            for value in batch.column(column).to_pylist():
+                yield value if column == "prompt" else value[0]
+
+
 def run(options: TrainTokenizerOptions) -> None:
     """Trains on prompts and responses of the training split."""
     settings = TokenizerSettings.model_validate(options.job.settings)
     inputs = command_line.begin(options)
-    examples = schemas.read(options.data / "train.parquet", schemas.EXAMPLES)
-    texts = [
-        *examples.column("prompt").to_pylist(),
-        *(responses[0] for responses in examples.column("responses").to_pylist()),
-    ]
     with artifact.atomic_write(options.out) as folder:
-        train(texts, settings).save_pretrained(folder / "model")
+        train(texts_of(options.data), settings).save_pretrained(folder / "model")
         artifact.write_manifest(folder, options.job, inputs)

@@ -42,7 +42,8 @@ def contaminated_examples(
     ids: Sequence[str], examples: Sequence[Example], train: Sequence[Example]
 ) -> Contamination:
     """The overlap of instruction items with the training examples."""
-    known = {normalise(example.instruction) for example in train}
+    asked = {normalise(example.instruction) for example in examples}
+    known = asked.intersection(normalise(example.instruction) for example in train)
     pairs = zip(ids, examples, strict=True)
     texts = [[example.instruction, example.input, *example.responses] for example in examples]
     return Contamination(
@@ -55,11 +56,15 @@ def contaminated_examples(
 def contaminated_texts(
     ids: Sequence[str], texts: Sequence[Sequence[str]], train: Sequence[Example]
 ) -> tuple[str, ...]:
-    """The ids of the items one of whose texts shares an n-gram with training."""
+    """The ids of the items one of whose texts shares an n-gram with training.
+
+    The items' n-grams are kept, and training is read past them: it may be of any size.
+    """
+    asked = {ngram for parts in texts for part in parts for ngram in ngram_hashes(part)}
     known: set[int] = set()
     for example in train:
         for text in (example.instruction, example.input, *example.responses):
-            known.update(ngram_hashes(text))
+            known.update(asked.intersection(ngram_hashes(text)))
     return tuple(
         id
         for id, parts in zip(ids, texts, strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
 from pipeline.data.rows import Row, read_rows, to_example
+from pipeline.data.stored_examples import StoredExamples, stored
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LocalFiles
 from pipeline.tasks import hub
@@ -87,10 +88,11 @@ def gather(job: InstructionJob, train: Sequence[Example]) -> TaskItems:
     return TaskItems(example_columns(items, job.template), examples, origin, shared)
 
 
-def read_split(data: Path, split: str) -> list[Example]:
-    """The examples of a split of a data artifact."""
-    table = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES)
-    return [
+def read_split(data: Path, split: str) -> StoredExamples:
+    """The examples of a split of a data artifact, on disk."""
+    batches = schemas.read_batches(data / f"{split}.parquet", schemas.EXAMPLES)
+    return stored(
         Example(row["instruction"], row["input"], tuple(row["responses"]), row["source"])
-        for row in table.to_pylist()
-    ]
+        for batch in batches
+        for row in batch.to_pylist()
+    )
