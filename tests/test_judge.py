@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from model_server import ModelServer, small_server
 from scipy.special import expit
 from scipy.stats import norm
 from snaking import Copy
@@ -33,7 +34,9 @@ from pipeline.stages.options import PrepareModelOptions
 from pipeline.statistics.length_control import length_controlled
 from workflow.config.config_file import ConfigError
 from workflow.config.validate import validate
+from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.resources.model_sizes import size
 
 TEMPLATE = "{% for m in messages %}<u>{{ m.content }}<a>{% endfor %}"
 
@@ -247,13 +250,37 @@ def test_without_responses_there_is_nothing_to_judge(tiny: dict[str, Any]):
         validate(silent)
 
 
+def one_letter_server() -> ModelServer:
+    """A served model whose every text is A, B or C, if it doesn't end at once."""
+    server = small_server()
+    letters = server.tokenizer.convert_tokens_to_ids(["A", "B", "C"])
+    others = [id for id in range(len(server.tokenizer)) if id not in letters]
+    with torch.no_grad():
+        server.model.lm_head.weight[others] = 0
+    return server
+
+
 @pytest.mark.xdist_group("chain_again")
-def test_a_judged_measure_is_in_the_report_with_intervals(chain: Copy, tiny: dict[str, Any]):
-    row, rating = {"model": "wide", "against": "sft"}, {"model": "wide", "kind": "rubric"}
-    config = judged(tiny, versus=row, marks=rating) | {"experiment": "judged"}
-    done = chain.made(config)
+def test_judges_of_every_kind_are_in_the_report_with_intervals(
+    chain: Copy, tiny: dict[str, Any], tmp_path: Path
+):
+    reward_model(characters(ten=False)).save_pretrained(tmp_path / "reward")
+    characters(ten=False).save_pretrained(tmp_path / "reward")
+    reward = {"source": "path", "path": str(tmp_path / "reward")}
+    with one_letter_server().running() as server:
+        served = {"model": "letters", "endpoint": server.url, "answer_tokens": 1}
+        judges = {
+            "versus": {"model": "wide", "against": "sft"},
+            "marks": {"model": "wide", "kind": "rubric"},
+            "taste": {"model": "liking", "kind": "reward"},
+            "box": served,
+        }
+        models = tiny["models"] | {"liking": reward}
+        config = judged(tiny, **judges) | {"experiment": "judged", "models": models}
+        done = chain.made(config)
+        assert server.bodies
     results, grid = chain.folder / "results", Grid(validate(config))
-    assert {path.split("/")[1] for path in done} == {"evals", "judged"}
+    assert {path.split("/")[1] for path in done} == {"models", "evals", "judged"}
     student = grid.student("jsd", "small", "large", 1)
     plain = results / "evals" / Grid(validate(tiny)).evaluations[student].id
     evaluation = results / "evals" / grid.evaluations[student].id
@@ -263,10 +290,16 @@ def test_a_judged_measure_is_in_the_report_with_intervals(chain: Copy, tiny: dic
 
     scores = pd.read_parquet(results / "judged/report/scores.parquet")
     values = scores.set_index(["method", "metric"])["value"]
-    verdicts = pd.read_parquet(evaluation / "verdicts-versus.parquet")
-    shown_first = verdicts["choice"].map({"A": 1, "B": 0, "C": 0.5})
-    wins = shown_first.where(verdicts["place"] == 1, 1 - shown_first)
-    assert values["jsd", "judge_win:versus"] == pytest.approx(100 * wins.mean())
+    for name in ("versus", "box"):
+        verdicts = pd.read_parquet(evaluation / f"verdicts-{name}.parquet")
+        shown_first = verdicts["choice"].map({"A": 1, "B": 0}).fillna(0.5)
+        wins = shown_first.where(verdicts["place"] == 1, 1 - shown_first)
+        assert values["jsd", f"judge_win:{name}"] == pytest.approx(100 * wins.mean())
+    assert set(verdicts["choice"].dropna()) & {"A", "B"}  # the endpoint's are read from its texts
+    assert values["jsd", "judge_unread:box"] == pytest.approx(verdicts["choice"].isna().mean())
+    rewards = pd.read_parquet(evaluation / "verdicts-taste.parquet")["choice"].astype(float)
+    assert values["jsd", "judge_reward:taste"] == pytest.approx(rewards.mean())
+    assert rewards.nunique() > 1
     assert ("sft", "judge_win:versus") not in values.index  # the others are compared with it
     ratings = pd.read_parquet(evaluation / "verdicts-marks.parquet")["choice"].astype(float)
     assert values["jsd", "judge_score:marks"] == pytest.approx(ratings.mean())
@@ -328,5 +361,7 @@ def test_a_reward_model_is_prepared_as_it_is(tmp_path: Path):
     settings = {"source": "path", "path": str(tmp_path / "saved"), "digest": "", "seed": 0}
     prepared = Job("models", "x", settings | {"reward": True})
     prepare_model.run(PrepareModelOptions(job=prepared, out=tmp_path / "out"))
+    job_of_it = Artifact.of("models", "x", prepared.settings)
+    assert size(job_of_it, None).parameters == reward_model(tokenizer).num_parameters()
     again = load_reward_model(tmp_path / "out/model")
     assert torch.equal(again.score.weight, reward_model(tokenizer).score.weight)

@@ -1,8 +1,11 @@
 """What the report says of tasks that are not of the experiment's own data, before and after."""
 
+from contextlib import chdir
+
 import numpy as np
 import pytest
 from made_up import Cell, drawn, made
+from snaking import ROOT
 from test_comparisons import SETTINGS
 
 from pipeline.reporting.analysis.comparisons import compare
@@ -10,7 +13,11 @@ from pipeline.reporting.analysis.findings import Difference
 from pipeline.reporting.analysis.retention import own_tasks
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.sections.difference_tables import result_of, retention_table
+from pipeline.settings.evaluation import Evaluation
+from workflow.grid import evaluations
+from workflow.grid.artifact import Artifact
 
+LOCAL = {"source": "files", "train": "a.jsonl", "test": "README.md"}
 UNTOUCHED = Cell("untrained", 1, kind="untrained")
 
 
@@ -68,10 +75,14 @@ def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
     [
         ({"source": "hub", "name": "MiniLLM/dolly"}, {}, True),
         ({"source": "hub", "name": "MiniLLM/sinst"}, {}, False),
-        ({"source": "files", "train": "a.jsonl", "test": "b.jsonl"}, {}, False),
-        ({"source": "files", "train": "a.jsonl", "test": "b.jsonl"}, {"files": ["b.jsonl"]}, True),
-        ({"source": "files", "train": "a.jsonl", "test": 5}, {"files": ["c.jsonl"]}, False),
-        ({"source": "hub", "name": "MiniLLM/dolly"}, {"files": ["c.jsonl"]}, False),
+        (LOCAL, {}, False),
+        (
+            LOCAL,
+            {"files": ["README.md"]},
+            True,
+        ),
+        ({"source": "files", "train": "a.jsonl", "test": 5}, {"files": ["CHANGELOG.md"]}, False),
+        ({"source": "hub", "name": "MiniLLM/dolly"}, {"files": ["CHANGELOG.md"]}, False),
         (
             {
                 "source": "mixture",
@@ -88,14 +99,24 @@ def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():
 def test_a_task_of_the_data_that_is_trained_on_is_no_other_task(
     examples: dict[str, object], data: dict[str, object], is_own: bool
 ):
-    evaluation = {"tasks": ["heldout", "dolly", "piqa"], "data": {"dolly": data} if data else {}}
-    own = own_tasks({"data": {"examples": examples}, "evaluation": evaluation})
+    evaluation = {"tasks": ["dolly", "piqa"], "data": {"dolly": data} if data else {}}
+    own = of(evaluation, examples)
     assert ("dolly" in own) == is_own
     assert "piqa" not in own
 
 
+def of(evaluation: dict[str, object], examples: dict[str, object]) -> set[str]:
+    """The own tasks of an experiment whose tasks are as the workflow makes them."""
+    settings = Evaluation.model_validate(evaluation)
+    made_of = Artifact.of("data", "files", {})
+    with chdir(ROOT):
+        tasks = evaluations.tasks(settings, made_of)
+    manifests = {f"tasks/{task.id}": {"settings": task.settings} for task in tasks}
+    return own_tasks({"data": {"examples": examples}}, manifests)
+
+
 def test_answers_are_of_the_experiment_s_own_data_unless_a_file_is_named():
-    assert "answers" in own_tasks({"evaluation": {"tasks": ["answers"], "data": {}}})
-    other = {"tasks": ["answers"], "data": {"answers": {"files": ["x"]}}}
-    assert "answers" not in own_tasks({"evaluation": other})
-    assert {"heldout", "responses"} <= own_tasks({})
+    assert "answers" in of({"tasks": ["answers"]}, {})
+    other = {"tasks": ["answers"], "data": {"answers": {"files": ["README.md"]}}}
+    assert "answers" not in of(other, {})
+    assert {"heldout", "responses"} <= own_tasks({}, {})

@@ -57,7 +57,7 @@ def write_report(
 ) -> str:
     """Writes everything but the manifest to `folder`; returns a summary of a few lines."""
     results = assemble(inputs, settings.titles, settings.primary)
-    comparisons = compare(results, settings)
+    comparisons = compare(results, settings, inputs.manifests)
     folder.mkdir()
     scores = {str(name): column.tolist() for name, column in results.scores.items()}
     schemas.write(folder / "scores.parquet", scores, schemas.SCORES)

@@ -104,7 +104,8 @@ def size(artifact: Artifact, vocabulary: int | None) -> Size:
 
 
 def _source_size(artifact: Artifact, vocabulary: int | None) -> Size:
-    settings = {key: value for key, value in artifact.settings.items() if key != "seed"}
+    beside = ("seed", "reward")  # of the job; the others are those of the source
+    settings = {key: value for key, value in artifact.settings.items() if key not in beside}
     source = TypeAdapter(Model).validate_python(settings)
     match source:
         case Shape():

@@ -28,7 +28,9 @@ Differences = Mapping[tuple[Pair, Measure], tuple[Difference, ...]]
 Detectable = Mapping[tuple[Pair, Measure], MinimumDetectableDifference]
 
 
-def compare(results: Results, settings: ReportSettings) -> Comparisons:
+def compare(
+    results: Results, settings: ReportSettings, manifests: Mapping[str, Mapping] | None = None
+) -> Comparisons:
     """Every two methods of each teacher and student, on each measure with a better direction."""
     differences = {
         (pair, measure): of_pair
@@ -36,7 +38,7 @@ def compare(results: Results, settings: ReportSettings) -> Comparisons:
         for pair, of_pair in differences_of(results, measure).items()
     }
     detectable = detectable_differences(differences)
-    own_tasks = retention.own_tasks(settings.config)
+    own_tasks = retention.own_tasks(settings.config, manifests or {})
     return Comparisons(
         results=results,
         intervals=dict(_intervals(results)),

@@ -22,25 +22,21 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS
 from pipeline.statistics.items import Contributions
-from pipeline.tasks.definitions import LmEvalTask, Task, listed_tasks
 
 Block = Mapping[str, Any]  # of a configuration
 
 
-def own_tasks(config: Block) -> set[str]:
+def own_tasks(config: Block, manifests: Mapping[str, Block]) -> set[str]:
     """The tasks of an experiment that are made of the data which it trains on.
 
-    They are made of its own test split, or of the data set or a file that its examples come from.
+    They are made of its own test split, or of the data set or a file that its examples come from;
+    `manifests` are those of all artifacts, by "stage/id".
     """
-    evaluation: Block = config.get("evaluation") or {}
     sources = set(_origins((config.get("data") or {}).get("examples") or {}))
-    listed = [name for name in evaluation.get("tasks") or () if name not in TEST_SPLIT_TASKS]
-    replaced: Block = evaluation.get("data") or {}
-    own = [
-        task.name
-        for task in listed_tasks(listed)
-        if not (origins := _origins_of_task(task, replaced.get(task.base))) or origins & sources
-    ]
+    paths = [path for path in manifests if path.startswith("tasks/")]
+    jobs = [manifests[path]["settings"]["task"] for path in paths]
+    origins = {job["task"]: _origins_of_task(job) for job in jobs}
+    own = {task for task, names in origins.items() if not names or names & sources}
     return {*TEST_SPLIT_TASKS, *own}
 
 
@@ -51,15 +47,14 @@ def _origins(examples: Block) -> Iterator[str]:
         yield from (source[key] for key in keys if isinstance(source.get(key), str))
 
 
-def _origins_of_task(task: Task, replaced: Block | None) -> set[str]:
+def _origins_of_task(job: Block) -> set[str]:
     """The data set or the files of a task; nothing for one of the experiment's own test split."""
-    if replaced:
-        files = replaced.get("files") or [replaced["hub"]]
+    source: Block = job["source"] or {}
+    if files := source.get("files"):
         return {*chain.from_iterable(files.values())} if isinstance(files, dict) else {*files}
-    if isinstance(task.definition, LmEvalTask):
-        return {f"lm-eval {task.base}"}
-    source = task.definition.data
-    return {source.name or source.url or ""} if source else set()
+    if name := source.get("name") or source.get("hub") or source.get("url"):
+        return {name}
+    return {f"lm-eval {job['task']}"} if job["kind"] == "lm_eval" else set()
 
 
 def changes_elsewhere(results: Results, own: set[str]) -> tuple[Difference, ...]:
