@@ -340,6 +340,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", dict.fromkeys([*Experiment.model_fields, *VARIANTS]))
 def test_a_mutation_is_refused_by_the_path_of_its_key_or_means_something(
     whole: Config, tiny: Config, block: str, record_property: Callable[[str, object], None]

@@ -64,7 +64,7 @@ def test_the_same_rows_are_read_from_every_kind_of_file(name: str, tmp_path: Pat
 FAULTS = {
     "cut.jsonl.gz": (gzip.compress(LINES.encode())[:40], r"can't be unpacked"),
     "short.csv": (b"a,b\n1,2\n3\n", r"is no table of values \(.*Expected 2 columns, got 1: 3\)"),
-    "empty.csv": (b"", r"is no table of values \(Empty CSV file\)"),
+    "empty.csv": (b"", r"is no table of values \(.*Empty CSV file"),
     "head.csv": (b"a,b\n", "holds no rows"),
     "a.parquet.gz": (b"", "can't read '.parquet' files"),
     "latin.csv": ("a\nÉ\n".encode("latin-1"), r"latin\.csv:2 is not UTF-8"),

@@ -106,7 +106,11 @@ def test_a_row_that_makes_no_example_is_named_by_file_and_line(
 BAD_FILES = [
     ("absent.json", None, "absent.json is not a file; correct data.examples.train"),
     ("a.xlsx", b"PK", "can't read '.xlsx' files, only .json, .jsonl, .csv, .tsv, .parquet"),
-    ("a.json", b'[{"a": 1},\n oops]', "a.json:2: invalid JSON"),
+    (
+        "a.json",
+        b'[{"instruction": "?", "input": "", "output": "b"},\n oops]',
+        "a.json:2: invalid JSON",
+    ),
     ("a.json", b'{"a": 1}', "holds a JSON dict, expected a list"),
     ("a.json", b"[]", "holds no rows"),
     ("a.jsonl", b"\n\n", "holds no rows"),

@@ -18,6 +18,7 @@ from pipeline.training.loop import mixed_token_losses, train
 from pipeline.training.state import initial_state
 
 STEPS = 3
+DECIDING = {"dskd_v2"}  # features at tokens whose likeliest ones agree: rounding changes which
 # what may make the host wait in training, how often a step at most, and why it must
 WAITS = {
     "event pipeline/runtime/transfer.py:AsyncScalars.read": (
@@ -107,4 +108,5 @@ def test_a_method_trains_as_on_the_cpu_and_waits_no_more_than_it_must(method: st
     assert all(math.isfinite(loss) for loss in losses)
     if METHODS[method].policy == "fixed":  # else bfloat16 may write another text
         # a factor of a product is rounded to 2^-9 of itself
-        assert losses == pytest.approx(expected(method), rel=1e-2)
+        tolerance = 3e-2 if METHODS[method].features in DECIDING else 1e-2
+        assert losses == pytest.approx(expected(method), rel=tolerance)

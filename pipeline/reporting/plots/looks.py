@@ -22,7 +22,7 @@ from pipeline.reporting.analysis.scores import Results
 
 # After Okabe and Ito, for all kinds of sight; yellow, orange and sky blue are darker than theirs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A87A00", "#2E96D0", "#B5446E")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "d", "h")
 LOOKS = len(COLOURS) * len(MARKERS)  # each is one method's alone
 LINES: tuple[LineStyleType, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 INK = "#222222"  # in an SVG the colour of the text around it
