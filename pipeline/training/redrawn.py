@@ -1,4 +1,4 @@
-"""A teacher's distributions sampled anew in each step: RS-KD without a cache of its own."""
+"""A teacher's distributions sampled again in each step: RS-KD without a cache of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
