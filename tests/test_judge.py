@@ -306,6 +306,14 @@ def test_judges_of_every_kind_are_in_the_report_with_intervals(
     table = (results / "judged/report/tables/main.md").read_text()
     assert "Win rate, versus" in table
     assert "Judge's rating, marks" in table
+    page = (results / "judged/report/index.html").read_text()
+    for judge in (
+        "versus: wide, against sft",
+        "marks: wide, rubric",
+        "taste: liking, reward",
+        "box: letters, behind an endpoint, against the reference",
+    ):
+        assert judge in page
 
 
 def reward_model(tokenizer: PreTrainedTokenizerFast, labels: int = 1) -> Any:

@@ -21,11 +21,12 @@ from pipeline.reporting.analysis.metrics import metric_named
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.tables import shared_cost_table
-from pipeline.reporting.page.method_pages import details
-from pipeline.reporting.page.page import TEMPLATES
+from pipeline.reporting.page.method_pages import NEEDS, MethodPage, details
+from pipeline.reporting.page.page import TEMPLATES, Numbering
 from pipeline.reporting.page.samples import clipped
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
+from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections.score_tables import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
@@ -193,6 +194,18 @@ def test_a_hyperparameter_of_zero_is_shown_and_one_left_open_is_not() -> None:
     method = replace(METHODS["jsd"], gold_weight=0.5, defaults={"teacher_weight": 0.9})
     chosen = {"teacher_weight": 0.0, "draws": None, "training": {}, "teacher": "live"}
     assert details(method, chosen) == "teacher_weight = 0.0, gold_weight = 0.5"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_of_the_catalogue_has_a_page_that_says_what_it_needs(name: str) -> None:
+    table = Table("scores", "", (), (), (), pd.DataFrame())
+    method = METHODS[name]
+    page = MethodPage(name, name, method, (), details(method, {}), table, [])
+    template = TEMPLATES.from_string(
+        "{% import 'macros.html.jinja' as parts with context %}{% include 'method.html.jinja' %}"
+    )
+    html = template.render(method=page, styles={}, numbers=Numbering())
+    assert f"<dd>{NEEDS[method.teacher]}</dd>" in html
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:

@@ -44,7 +44,7 @@ class Method:
     plain_text_weight: float = 0.0  # of a language-modelling term on plain text, added
     plain_text_kl: float = 0.0  # share of forward KL to the teacher in that term
     draws: int | None = None  # tokens drawn from the teacher at each place; null: its top K
-    redrawn: bool = False  # in each step, from the experiment's cache, not once for all
+    redrawn: bool = False  # drawn again in each step from the experiment's cache, not once for all
     relabelling_stages: int = 0  # rounds of paired students that label each other's half
     defaults: dict[str, object] = field(default_factory=dict)  # where they differ from the fields
     departures: str = ""  # from the source, in a sentence each

@@ -22,6 +22,13 @@ from pipeline.settings.report import ReportSettings
 
 MOST_LINES = 12  # that a small figure can hold and still be read
 EXTRAS = ("update", "features", "gold_weight", "plain_text_weight", "draws", "relabelling_stages")
+NEEDS = {  # of the teacher
+    "none": "nothing",
+    "text": "its texts",
+    "cache": "its cached distribution",
+    "live": "the live model",
+    "self": "none is needed: a copy of the student, whose prompts show more, takes its place",
+}
 KINDS: Mapping[components.Kind, str] = {
     "losses": "Loss",
     "data_policies": "Data policy",

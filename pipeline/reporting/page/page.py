@@ -22,7 +22,7 @@ from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import CellPage
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
-from pipeline.reporting.page.method_pages import MethodPage
+from pipeline.reporting.page.method_pages import NEEDS, MethodPage
 from pipeline.reporting.page.primary_table import PrimaryTable
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import styles_of
@@ -61,6 +61,7 @@ TEMPLATES.globals |= {
     "scripts": [_own_text(name) for name in SCRIPTS],
     "anchors": anchors,
     "evidence": EVIDENCE,
+    "needs": NEEDS,
     "glyphs": GLYPHS,
     "glossary": TERMS,
     "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],

@@ -9,6 +9,7 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
 from pipeline.reporting.plots.looks import styles_of
+from pipeline.reporting.sections.judges import is_verdict
 from pipeline.runtime.inert import inert
 
 ITEMS = 24  # of each task, at most
@@ -102,17 +103,18 @@ def _task(
 ) -> dict[str, object]:
     """A task's items, their responses in the order of models and of decoding seeds."""
     seeds = sorted(set(outputs["decoding_seed"].tolist()))
-    measure = next((ranked for ranked in results.ranked_measures if ranked.task == name), None)
+    ranked = [measure for measure in results.ranked_measures if measure.task == name]
+    measures = [*ranked[:1], *filter(is_verdict, ranked[1:])]
     responses = {
         (row["evaluation"], row["example_id"], row["decoding_seed"]): texts.index(row["output"])
         for row in outputs.to_dict("records")
     }
     items = outputs.drop_duplicates("example_id").sort_values("example_id")
-    scores = _scores(measure, list(items["example_id"]), scored) if measure else {}
+    scores = _scores(measures, list(items["example_id"]), scored)
     return {
         "name": name,
         "seeds": seeds,
-        "measure": measure.metric.title if measure else "",
+        "measures": [measure.metric.title for measure in measures],
         "items": [
             {
                 "id": item["example_id"],
@@ -134,18 +136,30 @@ def _in_order(
 
 
 def _scores(
-    measure: Measure, ids: Sequence[str], scored: Mapping[str, pd.DataFrame]
-) -> dict[tuple[str, str, int], object]:
-    """The score of each response by the measure."""
-    scores = {}
-    measured = {"task": measure.task, "slice": "", "metric": measure.metric.name, "teacher": ""}
-    for evaluation, items in scored.items():
-        is_measured = (items[list(measured)] == list(measured.values())).all(axis=1)
-        defined = is_measured & items["example_id"].isin(ids) & (items["weight"] > 0)
-        shown = items.loc[defined, ["example_id", "decoding_seed", "value"]]
-        for item, seed, value in shown.itertuples(index=False, name=None):
-            scores[evaluation, item, seed] = measure.format(value)
+    measures: Sequence[Measure], ids: Sequence[str], scored: Mapping[str, pd.DataFrame]
+) -> dict[tuple[str, str, int], list[str]]:
+    """The scores of each response by the measures; empty for one that it has no score by."""
+    scores: dict[tuple[str, str, int], list[str]] = {}
+    for place, measure in enumerate(measures):
+        for evaluation, items in scored.items():
+            shown = _scores_by(measure, items.loc[items["example_id"].isin(ids)])
+            for item, seed, value in shown.itertuples(index=False, name=None):
+                texts = scores.setdefault((evaluation, item, seed), [""] * len(measures))
+                texts[place] = measure.format(value)
     return scores
+
+
+def _scores_by(measure: Measure, items: pd.DataFrame) -> pd.DataFrame:
+    """The items' values of a measure: a verdict's also where its opponent is of one teacher.
+
+    A response that is compared with an opponent of each of several teachers has no single verdict.
+    """
+    measured = {"task": measure.task, "slice": "", "metric": measure.metric.name}
+    defined = (items[list(measured)] == list(measured.values())).all(axis=1) & (items["weight"] > 0)
+    if not is_verdict(measure):
+        defined &= items["teacher"] == ""
+    columns = ["example_id", "decoding_seed", "value"]
+    return pd.DataFrame(items.loc[defined, columns]).drop_duplicates(columns[:2], keep=False)
 
 
 def clipped(text: str, longest: int = LONGEST) -> str:

@@ -1,6 +1,6 @@
 """Tables of how the texts of teachers with another vocabulary were aligned with the students'."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
 from pipeline.reporting.analysis.texts import percent
-from pipeline.reporting.render.table import Group, Heading, Table, number_cell, text_cell
+from pipeline.reporting.render.table import Column, Table, number_column, table, text_column
 
 CAPTION = (
     "Texts in the tokens of a teacher with its own vocabulary and in those of the students. A span "
@@ -26,25 +26,23 @@ class Quantity:
     """A column of the table of alignments."""
 
     name: str
-    heading: Heading
+    title: str
+    detail: str
     unit: str
     text: Callable[[float], str]
-    of: Callable[[AlignmentCounts], float]  # the counts of a split or of the vocabularies
+    of: Callable[[AlignmentCounts], float]  # the counts of a split and of the vocabularies
 
 
-def _per_span(name: str) -> Callable[[AlignmentCounts], float]:
-    return lambda counts: counts.get(name, 0) / (counts.get("spans") or float("nan"))
+def _share(name: str, whole: str = "spans") -> Callable[[AlignmentCounts], float]:
+    return lambda counts: counts.get(name, 0) / (counts.get(whole) or float("nan"))
 
 
 def _count(name: str, title: str) -> Quantity:
-    return Quantity(
-        name, Heading(title), "texts", "{:,.0f}".format, lambda counts: counts.get(name, 0)
-    )
+    return Quantity(name, title, "", "texts", "{:,.0f}".format, lambda counts: counts.get(name, 0))
 
 
 def _mean(name: str, title: str) -> Quantity:
-    heading = Heading(title, "a span")
-    return Quantity(f"{name}_per_span", heading, "mean", "{:.2f}".format, _per_span(name))
+    return Quantity(f"{name}_per_span", title, "a span", "mean", "{:.2f}".format, _share(name))
 
 
 QUANTITIES = (
@@ -52,68 +50,66 @@ QUANTITIES = (
     _count("aligned", "Aligned"),
     _count("too_long_for_teacher", "Too long"),
     _count("other_bytes", "Other bytes"),
-    Quantity(
-        "one_to_one",
-        Heading("Spans one to one", "%"),
-        "share",
-        percent,
-        _per_span("one_to_one_spans"),
-    ),
+    Quantity("one_to_one", "Spans one to one", "%", "share", percent, _share("one_to_one_spans")),
     _mean("teacher_tokens", SIDES["teacher"]),
     _mean("student_tokens", SIDES["student"]),
     _mean("bytes", "Bytes"),
+    Quantity(
+        "vocabulary_in_common",
+        "Teacher's vocabulary in common",
+        "%",
+        "share",
+        percent,
+        _share("shared", "teacher"),
+    ),
 )
-IN_COMMON = Quantity(
-    "vocabulary_in_common",
-    Heading("Teacher's vocabulary in common", "%"),
-    "share",
-    percent,
-    lambda counts: counts["shared"] / counts["teacher"],
-)
 
 
-def alignment_tables(cards: Mapping[str, AlignmentCard]) -> Sequence[Table]:
-    """Shares and lengths of the spans by teacher; none where all have the students' vocabulary."""
-    return [_alignments(cards), _lengths(cards)] if cards else []
-
-
-def _alignments(cards: Mapping[str, AlignmentCard]) -> Table:
-    groups, records = [], []
-    for teacher, card in cards.items():
-        rows = []
-        for split in SPLITS:
-            numbers = [(one, one.of(card[split])) for one in QUANTITIES]
-            numbers.append((IN_COMMON, IN_COMMON.of(card["vocabulary"])))
-            cells = (number_cell(value, one.text) for one, value in numbers)
-            rows.append((text_cell(split), *cells))
-            records += [(teacher, split, one.name, one.unit, value) for one, value in numbers]
-        groups.append(Group(teacher, (teacher,), (), tuple(rows)))
-    headings = (one.heading for one in (*QUANTITIES, IN_COMMON))
-    data = pd.DataFrame(records, columns=["teacher", "split", "quantity", "unit", "value"])
-    return Table(
-        "alignments",
-        CAPTION,
-        ("Teacher",),
-        (Heading("Split", numeric=False), *headings),
-        tuple(groups),
-        data,
+def alignments_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
+    """What each split's texts share; None where all teachers have the students' vocabulary."""
+    items = {
+        (teacher,): [(split, {**card["vocabulary"], **card[split]}) for split in SPLITS]
+        for teacher, card in cards.items()
+    }
+    columns: tuple[Column[tuple[str, AlignmentCounts]], ...] = (
+        text_column("Split", lambda row: row[0]),
+        *(
+            number_column(one.title, lambda row, of=one.of: of(row[1]), one.text, one.detail)
+            for one in QUANTITIES
+        ),
     )
+    records = [
+        (teacher, split, one.name, one.unit, one.of(counts))
+        for (teacher,), splits in items.items()
+        for split, counts in splits
+        for one in QUANTITIES
+    ]
+    data = pd.DataFrame(records, columns=["teacher", "split", "quantity", "unit", "value"])
+    return table("alignments", CAPTION, columns, items, ("Teacher",), data)
 
 
-def _lengths(cards: Mapping[str, AlignmentCard]) -> Table:
-    groups, records = [], []
-    for teacher, card in cards.items():
-        rows = []
-        for side, title in SIDES.items():
-            shares = _shares(card[f"{side}_span_lengths"])
-            cells = (number_cell(share, percent) for share in shares)
-            rows.append((text_cell(title), *cells))
-            records += [(teacher, side, n, "share", share) for n, share in enumerate(shares, 1)]
-        groups.append(Group(teacher, (teacher,), (), tuple(rows)))
+def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
+    """Shares of the spans by length; None where all teachers have the students' vocabulary."""
+    items = {
+        (teacher,): [(side, _shares(card[f"{side}_span_lengths"])) for side in SIDES]
+        for teacher, card in cards.items()
+    }
     lengths = [*map(str, range(1, LONGEST)), f"{LONGEST} and more"]
+    columns: tuple[Column[tuple[str, list[float]]], ...] = (
+        text_column("Length", lambda row: SIDES[row[0]]),
+        *(
+            number_column(length, lambda row, place=place: row[1][place], percent)
+            for place, length in enumerate(lengths)
+        ),
+    )
+    records = [
+        (teacher, side, tokens, "share", share)
+        for (teacher,), sides in items.items()
+        for side, shares in sides
+        for tokens, share in enumerate(shares, 1)
+    ]
     data = pd.DataFrame(records, columns=["teacher", "side", "tokens", "unit", "value"])
-    headings = (Heading("Length", numeric=False), *map(Heading, lengths))
-    return Table("span_lengths", LENGTHS_CAPTION, ("Teacher",), headings, tuple(groups), data)
+    return table("span_lengths", LENGTHS_CAPTION, columns, items, ("Teacher",), data)
 
 
 def _shares(lengths: AlignmentCounts) -> list[float]:

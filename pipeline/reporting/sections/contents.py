@@ -17,8 +17,9 @@ from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables
-from pipeline.reporting.sections.alignments import alignment_tables
+from pipeline.reporting.sections.alignments import alignments_table, span_lengths_table
 from pipeline.reporting.sections.gap_closed import gap_closed_table
+from pipeline.reporting.sections.judges import judges_table
 from pipeline.reporting.sections.kept_weights import kept_weights_table
 from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
@@ -58,7 +59,7 @@ def sections(
 def _score_sections(
     settings: ReportSettings, comparisons: Comparisons, few: Comparisons
 ) -> Iterator[Section]:
-    """The main result, what is missing of it, and all scores."""
+    """The main result, what is missing of it, all scores, and what judges say."""
     yield Section(
         "result", "Main result", plots=_plots(lambda: differences.overview_plot(comparisons))
     )
@@ -77,6 +78,14 @@ def _score_sections(
             lambda: scores.scores_by_method(few), lambda: scores.scores_by_teacher_size(comparisons)
         ),
         note=_left_out(few, comparisons),
+    )
+    yield Section(
+        "judges",
+        "Judges",
+        "what judges prefer, and how far each can be trusted",
+        _tables(judges_table(settings, comparisons)),
+        note="Samples show each verdict beside its response; verdicts-JUDGE.parquet in the folder "
+        "of an evaluation has all answers of a judge.",
     )
 
 
@@ -128,7 +137,7 @@ def _training_sections(
         "alignments",
         "Teachers of another vocabulary",
         "what their texts and vocabularies share with the students'",
-        alignment_tables(inputs.alignments),
+        _tables(alignments_table(inputs.alignments), span_lengths_table(inputs.alignments)),
     )
     yield Section(
         "published",

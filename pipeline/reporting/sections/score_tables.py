@@ -118,20 +118,23 @@ def seeds_sentence(results: Results) -> str:
 
 def score_cells(comparisons: Comparisons, row: Row, measures: Iterable[Measure]) -> Iterator[Cell]:
     """The row's mean on each measure, with its interval and letters."""
-    for measure in measures:
-        mean = comparisons.results.means.get((row, measure))
-        if mean is None:
-            yield Cell(MISSING)
-            continue
-        text, spread = measure.format(mean.value), ""
-        if interval := comparisons.intervals.get((row, measure)):
-            if is_narrow(measure, mean.value, interval):
-                spread = measure.format(interval.half_width)
-            else:
-                text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
-        letters = comparisons.letters.get((row, measure), "")
-        best = row == best_row(comparisons.results, row.pair, measure)
-        yield Cell(text, mean.value, spread, letters=letters, best=best)
+    return (score_cell(comparisons, row, measure) for measure in measures)
+
+
+def score_cell(comparisons: Comparisons, row: Row, measure: Measure) -> Cell:
+    """The row's mean on a measure, with its interval and letters."""
+    mean = comparisons.results.means.get((row, measure))
+    if mean is None:
+        return Cell(MISSING)
+    text, spread = measure.format(mean.value), ""
+    if interval := comparisons.intervals.get((row, measure)):
+        if is_narrow(measure, mean.value, interval):
+            spread = measure.format(interval.half_width)
+        else:
+            text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
+    letters = comparisons.letters.get((row, measure), "")
+    best = row == best_row(comparisons.results, row.pair, measure)
+    return Cell(text, mean.value, spread, letters=letters, best=best)
 
 
 def is_narrow(measure: Measure, mean: float, interval: Interval) -> bool:

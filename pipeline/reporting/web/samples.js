@@ -21,14 +21,14 @@
 
     // The responses of a model: those of the chosen decoding seed, or of all.
     const responses = (item, model) => {
-      const { seeds, measure } = chosenTask();
+      const { seeds, measures } = chosenTask();
       const chosen = seed.selectedIndex ? [seed.selectedIndex - 1] : seeds.keys();
       const shown = [...chosen].filter((index) => item.responses[model][index] !== null);
       return shown.flatMap((index) => {
-        const score = item.scores[model]?.[index];
+        const scores = item.scores[model]?.[index] ?? [];
         const about = [
           ...(seeds.length > 1 ? [`seed ${seeds[index]}`] : []),
-          ...(score == null ? [] : [`${measure} ${score}`]),
+          ...measures.flatMap((title, place) => (scores[place] ? [`${title} ${scores[place]}`] : [])),
         ];
         const note = make("p", { class: "note" }, about.join(", "));
         return [...(about.length ? [note] : []), text(item.responses[model][index])];
