@@ -48,10 +48,12 @@ class Loss:
     ) -> PerToken:
         ours, theirs = (_products(side.layers, tokens) for side in (student, teacher))
         shared = (ours * theirs).sum((-1, -2))
-        squared = ours.square().sum((-1, -2)) * theirs.square().sum((-1, -2))
+        squares = [each.square().sum((-1, -2)) for each in (ours, theirs)]
 
-        is_defined = squared > 0  # of a text with two states that differ
-        cka = shared / squared.where(is_defined, 1).sqrt()
+        is_defined = (squares[0] > 0) & (squares[1] > 0)  # of a text with two states that differ
+        # a root each: the product of large states' squares is more than float32 holds
+        lengths = [each.where(is_defined, 1).sqrt() for each in squares]
+        cka = shared / (lengths[0] * lengths[1])
         apart = (1 - cka).where(is_defined, 0).mean(-1)
         return apart[tokens.sequence - tokens.sequence[:1]]
 
