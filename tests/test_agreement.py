@@ -7,6 +7,7 @@ import torch
 from players import Setup, trained
 
 from pipeline.distributions.log_probs import Support, TeacherSignal
+from pipeline.distributions.spans import Spans
 from pipeline.training.agreement import COLUMNS, Agreement, agreement
 
 
@@ -36,6 +37,15 @@ def test_a_support_of_a_few_tokens_tells_too_little() -> None:
     support = Support(torch.zeros(1, dtype=torch.long), torch.tensor([[0, 1]]))
     measured.add(TeacherSignal(torch.zeros(1, 3), support), torch.zeros(1, 5))
     assert measured.means(1) == []
+
+
+def test_rows_of_another_vocabulary_s_tokens_are_not_compared() -> None:
+    # the same shapes by chance
+    measured, every = Agreement(), torch.arange(3)
+    spans = Spans(every, every, every, every, every, every, None, None)
+    log_probs = torch.zeros(3, 5).log_softmax(-1)
+    measured.add(TeacherSignal(log_probs, Support(every), spans=spans), torch.zeros(3, 5))
+    assert measured.means(3) == []
 
 
 def test_steps_of_validations_have_them_and_their_length_and_no_other_step() -> None:

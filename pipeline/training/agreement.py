@@ -31,7 +31,8 @@ class Agreement:
 
     def add(self, teacher: TeacherSignal, logits: Logits) -> None:
         """Measures some tokens, where both distributions are over the same whole vocabulary."""
-        if teacher.support.ids is None and teacher.log_probs.shape == logits.shape:
+        is_whole = teacher.support.ids is None and teacher.log_probs.shape == logits.shape
+        if is_whole and teacher.spans is None:  # spans: rows of another vocabulary's tokens
             student = log_probs_on(logits.detach(), teacher.support)
             self.sums.append(agreement(teacher.log_probs, student, self.top).sum(0))
 
