@@ -15,7 +15,8 @@ from tokenizer_pairs import byte_level_bpe, unigram
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text, collate, token_context
-from pipeline.distributions.spans import Vocabularies, at_tokens
+from pipeline.distributions.log_probs import TokenContext
+from pipeline.distributions.spans import Spans, Vocabularies, at_tokens
 from pipeline.evaluation import over_bytes
 from pipeline.feature_losses import ModelView, Sizes, build_feature_loss
 from pipeline.losses import build_loss
@@ -257,6 +258,40 @@ def test_hidden_states_are_compared_where_both_vocabularies_have_one_token(featu
     state = tiny.plain_descent(run)
     list(train(run, state))
     assert state.rows[-1]["loss_nats"] < state.rows[0]["loss_nats"]
+
+
+def test_a_text_without_a_token_that_both_have_shifts_no_other_text() -> None:
+    tokens, draw = tiny.case().tokens({}), torch.Generator().manual_seed(5)
+    every = torch.arange(len(tokens.target))
+    spans = Spans(every, every, every, every, every, every, None, None)
+    sides = [torch.randn(len(every), 1, 6, generator=draw) for _ in range(2)]
+    loss, no_projectors = build_feature_loss("hidden_cka", {}), torch.nn.ModuleDict()
+
+    def losses(rows: torch.Tensor, context: TokenContext) -> torch.Tensor:
+        views = [ModelView(side[rows], side[rows, 0], torch.nn.Identity()) for side in sides]
+        return loss(no_projectors, *views, context)
+
+    rows = every[tokens.sequence > 0]
+    expected = losses(every, tokens)[rows]
+    torch.testing.assert_close(losses(rows, at_tokens(tokens, rows, spans)), expected)
+
+
+def test_texts_without_any_token_that_both_have_have_no_term() -> None:
+    method = resolve(METHODS["dskd_v2"], {}).settings | {
+        "features": "hidden_cka",
+        "feature_settings": {},
+    }
+    run = aligned_run(MethodSettings.model_validate(method), steps=1)
+    assert run.features is not None
+    batch = collate(run.train_set, torch.device("cpu"))
+    signal = run.teacher.distributions(batch).chunk(slice(None))
+    assert signal.spans is not None
+    twos = replace(signal.spans, student_first=signal.spans.student_last - 1)
+    tokens = token_context(batch, slice(None), signal.support, 0.0, {})
+    layers = student_layers(run, batch)
+    logits = student_logits(run, layers[:, -1])
+    term = run.features(layers, logits, replace(signal, spans=twos), tokens)
+    assert term.equal(torch.zeros(batch.token_count))
 
 
 def test_a_column_that_pads_a_head_has_no_part_in_dskd() -> None:

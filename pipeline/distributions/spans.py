@@ -115,14 +115,19 @@ class Spans:
 
 
 def at_tokens(tokens: TokenContext, rows: Int[Tensor, " pairs"], spans: Spans) -> TokenContext:
-    """What is known of some of the tokens of a chunk, as if these were all of its texts."""
-    text = tokens.sequence[rows] - tokens.sequence[0]
+    """What is known of some of the tokens of a chunk, as if these were all of its texts.
+
+    A text without any of them is none.
+    """
+    _, text, lengths = tokens.sequence[rows].unique_consecutive(
+        return_inverse=True, return_counts=True
+    )
     reference = tokens.reference_log_probs
     return replace(
         tokens,
         target=tokens.target[rows],
-        sequence=tokens.sequence[rows],
-        lengths=torch.zeros_like(tokens.lengths).index_add(0, text, torch.ones_like(text)),
+        sequence=text,
+        lengths=lengths,
         by_student=tokens.by_student[rows],
         sampled_log_probs=tokens.sampled_log_probs[rows],
         advantages=tokens.advantages[rows],

@@ -56,6 +56,8 @@ class FeatureTerm:
             theirs = self._view(teacher.layers, teacher.log_probs, self.teacher_head)
             return self._term(ours, theirs, tokens)
         rows, at = spans.single_tokens
+        if not len(at):
+            return layers.new_zeros(len(layers))
         ours = self._view(layers[at], logits[at], self.student_head)
         theirs = self._view(teacher.layers[rows], teacher.log_probs[rows], self.teacher_head)
         term = self._term(ours, theirs, at_tokens(tokens, at, spans))
