@@ -171,6 +171,8 @@ def test_spans_of_another_vocabulary_are_shares_of_all_spans(made: Made) -> None
     lengths = pd.read_parquet(made.folder / "tables/span_lengths.parquet")
     assert lengths.query("side == 'teacher'")["value"].tolist() == [0.74, 0.18, 0.05, 0.03]
     assert lengths.groupby("side")["value"].sum().tolist() == [1, 1]
+    shown = (made.folder / "tables/span_lengths.md").read_text()
+    assert all(f" {share} |" in shown for share in ("74.0", "18.0", "5.0", "3.0"))
 
 
 def test_scores_have_the_columns_that_their_documentation_says() -> None:

@@ -17,13 +17,14 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
-from pipeline.reporting.analysis.metrics import metric_named
+from pipeline.reporting.analysis.metrics import metric_named, part_title
 from pipeline.reporting.analysis.scores import Results, assemble
 from pipeline.reporting.costs.attribution import collect_costs
 from pipeline.reporting.costs.tables import shared_cost_table
 from pipeline.reporting.page.method_pages import NEEDS, MethodPage, details
 from pipeline.reporting.page.page import TEMPLATES, Numbering
 from pipeline.reporting.page.samples import clipped
+from pipeline.reporting.plots.differences import overview_plot
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import Table
@@ -206,6 +207,31 @@ def test_a_method_of_the_catalogue_has_a_page_that_says_what_it_needs(name: str)
     )
     html = template.render(method=page, styles={}, numbers=Numbering())
     assert f"<dd>{NEEDS[method.teacher]}</dd>" in html
+
+
+@pytest.mark.parametrize(
+    ("part", "title"),
+    [
+        ("reference 61- words", "reference 61+ words"),
+        ("tokens 129-", "tokens 129+"),
+        ("tokens 9-32", "tokens 9-32"),
+        ("gpt-4-turbo", "gpt-4-turbo"),
+        ("2024-Q1", "2024-Q1"),
+    ],
+)
+def test_only_a_part_without_an_upper_end_has_a_plus(part: str, title: str) -> None:
+    assert part_title(part) == title
+
+
+def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(tmp_path: Path) -> None:
+    """Also where the first pair lacks a measure that is not the last."""
+    _, results = read(tmp_path, SMALL)
+    comparisons, measures = compared(results), results.primary_measures
+    lacking = {(results.pairs[0], measures[1]): ()}
+    plot = overview_plot(replace(comparisons, differences={**comparisons.differences, **lacking}))
+    assert plot is not None
+    titles = [axes.get_title().strip() for axes in plot.figure().axes]
+    assert titles == [measure.heading for measure in measures]
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:

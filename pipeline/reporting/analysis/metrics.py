@@ -148,7 +148,7 @@ class Measure:
 
 def part_title(name: str) -> str:
     """The name of a part for readers: "reference 61+ words", without an upper end."""
-    return re.sub(r"(\d)-(?!\d)", r"\1+", name)
+    return re.sub(r"(\d)-(?=\s|$)", r"\1+", name)
 
 
 def parts_of(measures: Iterable[Measure]) -> list[tuple[str, str]]:

@@ -29,6 +29,11 @@ def percent(share: float) -> str:
     return f"{100 * share:z.0f}"
 
 
+def tenths(share: float) -> str:
+    """A share in per cent with a decimal, without the sign: of parts that may be small."""
+    return f"{100 * share:z.1f}"
+
+
 def p_text(p_value: float) -> str:
     """A p-value with two digits, and a bound where it is tiny."""
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"

@@ -142,6 +142,11 @@ class PrimaryTable:
         return PrimaryRow("teacher", "", tuple(cells))
 
     @property
+    def _has_gaps(self) -> bool:
+        rows = (*self.methods(), self.teacher())
+        return any(cell.text == MISSING for row in rows for cell in row.cells)
+
+    @property
     def caption(self) -> str:
         """What bold, underlined and the columns mean."""
         averaged = max(len(pairs) for pairs in self.groups.values())
@@ -152,6 +157,7 @@ class PrimaryTable:
             "Bold: best mean; underlined: not significantly worse "
             f"{'in any pair ' if averaged > 1 else ''}(paired tests, 5 % after Holm).": True,
             f"The other {left_out} pairs are in the table of scores.": left_out,
+            f"{MISSING}: not trained or measured there, or without a meaning.": self._has_gaps,
             "One training seed: of these checkpoints, not of methods.": is_single,
         }
         return " ".join(sentence for sentence, is_shown in sentences.items() if is_shown)

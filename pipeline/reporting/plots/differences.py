@@ -37,8 +37,8 @@ def overview_plot(comparisons: Comparisons) -> Plot | None:
     titles = {pair: pair.short_title for pair in results.pairs if pair in shown}
     estimates = [
         _estimate(one, row="", series=title) if several else _estimate(one, row=results.title(pair))
+        for measure in measures  # panels stand in the order of the table's columns
         for pair, title in titles.items()
-        for measure in measures
         for one in differences[pair, measure]
     ]
     left_out = len(results.pairs) - len(shown)

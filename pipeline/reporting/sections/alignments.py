@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
-from pipeline.reporting.analysis.texts import percent
+from pipeline.reporting.analysis.texts import tenths
 from pipeline.reporting.render.table import Column, Table, number_column, table, text_column
 
 CAPTION = (
@@ -50,7 +50,7 @@ QUANTITIES = (
     _count("aligned", "Aligned"),
     _count("too_long_for_teacher", "Too long"),
     _count("other_bytes", "Other bytes"),
-    Quantity("one_to_one", "Spans one to one", "%", "share", percent, _share("one_to_one_spans")),
+    Quantity("one_to_one", "Spans one to one", "%", "share", tenths, _share("one_to_one_spans")),
     _mean("teacher_tokens", SIDES["teacher"]),
     _mean("student_tokens", SIDES["student"]),
     _mean("bytes", "Bytes"),
@@ -59,7 +59,7 @@ QUANTITIES = (
         "Teacher's vocabulary in common",
         "%",
         "share",
-        percent,
+        tenths,
         _share("shared", "teacher"),
     ),
 )
@@ -98,7 +98,7 @@ def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
     columns: tuple[Column[tuple[str, list[float]]], ...] = (
         text_column("Length", lambda row: SIDES[row[0]]),
         *(
-            number_column(length, lambda row, place=place: row[1][place], percent)
+            number_column(length, lambda row, place=place: row[1][place], tenths)
             for place, length in enumerate(lengths)
         ),
     )
