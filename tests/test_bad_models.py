@@ -11,7 +11,7 @@ from test_bad_input import refusal
 from pipeline.models.foreign_files import family_faults
 from pipeline.models.other_tokenizer import row_faults
 from workflow.config.validate import validate
-from workflow.grid.digests import of_file, of_tree
+from workflow.grid.digests import of_file, of_folder, of_tree
 from workflow.grid.grid import Grid
 
 
@@ -107,6 +107,24 @@ def test_a_model_without_a_tokenizer_is_refused_until_it_has_another_models(
     of_tree.cache_clear()
     of_file.cache_clear()
     assert Grid(validate(edited(config, named))).model("wide", 0) != before
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_a_folder_whose_tokenizer_changes_is_another_model(
+    tiny: dict[str, Any], tmp_path: Path, file: str
+):
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
+    named = {"source": "path", "path": str(folder)}
+    config = edited(tiny, {"tokenizer": None, "models.wide": named, "models.narrow": named})
+    before = Grid(validate(config)).model("wide", 0)
+    (folder / "README.md").write_text("About it.")
+    of_folder.cache_clear()
+    of_file.cache_clear()
+    assert Grid(validate(config)).model("wide", 0) == before
+    (folder / file).write_text((folder / file).read_text() + "\n")
+    of_folder.cache_clear()
+    of_file.cache_clear()
+    assert Grid(validate(config)).model("wide", 0) != before
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pipeline.data import untrusted
 CONFIG, TOKENIZER_CONFIG = "config.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken.json")
+DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]  # all but weights
 AROUND_LAYERS = ("embed", "wte", "wpe", "lm_head")  # in the names of tables and of the head
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 WIDTHS = ("hidden_size", "n_embd", "d_model")

@@ -87,7 +87,7 @@ class PathModel(Settings):
     source: Literal["path"]
     path: Line
     tokenizer: TokenizerFrom | None = None  # ORG/MODEL or a folder; null: its own
-    digest: str | None = None  # of its weights, filled in by workflow.grid.grid
+    digest: str | None = None  # of its files, filled in by workflow.grid.grid
 
 
 class PypiModel(Settings):

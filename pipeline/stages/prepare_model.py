@@ -43,7 +43,6 @@ from pipeline.stages import command_line
 from pipeline.stages.options import PrepareModelOptions
 
 # what a model of the hub has beside its weights
-DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
 MOST_TIMES_PACKED = 20  # that a file of weights is larger than it is in an archive
 
 Say = Callable[[str], None]  # logs a warning and keeps it for the manifest
@@ -101,7 +100,7 @@ def other_tokenizer_folder(source: OtherTokenizer, config: Path | None = None) -
     """
     named = HubModel(source="hub", name=source.name, revision=source.revision)
     folder = Path(source.name)
-    folder = folder if folder.is_dir() else _download(named, DESCRIPTIONS)
+    folder = folder if folder.is_dir() else _download(named, foreign_files.DESCRIPTIONS)
     rows = json.loads(config.read_text(encoding="utf-8")).get("vocab_size") if config else None
     for fault in other_tokenizer.folder_faults(folder, rows):
         raise ValueError(f"tokenizer {source.name}: {fault}")
@@ -130,7 +129,7 @@ def hub_folder(source: HubModel) -> Path:
     """The folder with a model of the hub, or a folder of that name."""
     if Path(source.name).is_dir():
         return Path(source.name)
-    folder = _download(source, DESCRIPTIONS)
+    folder = _download(source, foreign_files.DESCRIPTIONS)
     faults = [*foreign_files.description_faults(folder)] or foreign_files.family_faults(folder)
     for fault in faults:
         raise ValueError(f"{source.name}@{source.revision}: {fault}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.foreign_files import matching
+from pipeline.models.foreign_files import CONFIG, DESCRIPTIONS
 from pipeline.settings.data import (
     DOCSTRING_CORPUS,
     AnyTemplate,
@@ -54,11 +55,18 @@ def with_text(template: AnyTemplate) -> AnyTemplate:
 
 @cache
 def of_folder(folder: Path) -> str:
-    """The digest of a model: its configuration, and names, sizes and first 4 MiB of its weights."""
-    whole = hashlib.sha256((folder / "config.json").read_bytes())
+    """The digest of a model: its descriptions, and names, sizes and first 4 MiB of its weights.
+
+    Descriptions are what a job reads beside weights: configurations, tokenizer, chat template.
+    """
+    whole = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
+    named = (path for pattern in DESCRIPTIONS for path in folder.glob(pattern))
+    others = {path for path in named if path.is_file()}
+    for path in sorted(others - {folder / CONFIG}):
+        whole.update(f"{path.name} {of_file(path)}".encode())
     return whole.hexdigest()[:16]
 
 
