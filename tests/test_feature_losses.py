@@ -230,6 +230,7 @@ def test_cka_of_large_states_does_not_overflow_float32() -> None:
     one = Views("hidden_cka")
     before = one.losses()
     one.student, one.teacher = (1e3 * one.student).float(), (1e7 * one.teacher).float()
+    one.heads = tuple(head.float() for head in one.heads)
     torch.testing.assert_close(one.losses().double(), before, rtol=1e-4, atol=1e-6)
 
 
