@@ -273,6 +273,8 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
     assert texts(chrome, "#sample .answer h4") == ["Reference", *speakers]
     first = samples["tasks"][0]["items"][0]
     assert texts(chrome, "#sample .answer pre")[1] == samples["texts"][first["responses"][0][0]]
+    seed, score = samples["tasks"][0]["seeds"][0], first["scores"][0][0][0]
+    assert texts(chrome, "#sample .answer .note")[0] == f"seed {seed}; ROUGE-L {score}"
 
     assert not find(chrome, "[name=previous]").is_enabled()
     find(chrome, "[name=next]").click()

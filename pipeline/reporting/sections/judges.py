@@ -33,10 +33,11 @@ SAMPLES = "samples"  # the section of the page with the responses themselves
 CAPTION = (
     "Verdict: of a pairwise judge the win rate from 0 to 100 over both orders, of a rubric the "
     "rating from 1 to 10, of a reward model the reward on its own scale. Length-controlled: the "
-    "win rate between responses of equal length. Orders disagree: the items, counted as ties, "
-    "whose two orders differ; at 0.5 the judge looks at the place, not at the response. Prefers "
-    "the first: 0.5 without a preference for a place. Unread: answers of an endpoint that are none "
-    "of those allowed. Letters and bold type are those of the scores. Intervals say nothing about "
+    "win rate between responses of equal length. Orders disagree: the items whose two orders "
+    "differ in the verdict, all of them with a judge that looks at the place alone, half with "
+    "one that chooses at random; orders that name different winners make a tie. Prefers the "
+    "first: 0.5 without a preference for a place. Unread: answers of an endpoint that are none of "
+    "those allowed. Letters and bold type are those of the scores. Intervals say nothing about "
     f"the judge: another may prefer other responses. {MISSING}: not measured, or not defined there."
 )
 

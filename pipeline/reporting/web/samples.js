@@ -30,7 +30,7 @@
           ...(seeds.length > 1 ? [`seed ${seeds[index]}`] : []),
           ...measures.flatMap((title, place) => (scores[place] ? [`${title} ${scores[place]}`] : [])),
         ];
-        const note = make("p", { class: "note" }, about.join(", "));
+        const note = make("p", { class: "note" }, about.join("; "));
         return [...(about.length ? [note] : []), text(item.responses[model][index])];
       });
     };
