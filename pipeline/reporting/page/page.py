@@ -25,7 +25,7 @@ from pipeline.reporting.page.glossary import TERMS, explained, term_in
 from pipeline.reporting.page.method_pages import NEEDS, MethodPage
 from pipeline.reporting.page.primary_table import PrimaryTable
 from pipeline.reporting.plots.figures import Plot
-from pipeline.reporting.plots.looks import styles_of
+from pipeline.reporting.plots.looks import MARKERS, styles_of
 from pipeline.reporting.render import anchors
 from pipeline.reporting.sections.contents import Section
 from pipeline.reporting.sections.missing import notes
@@ -45,7 +45,7 @@ TEMPLATES.filters |= {"explained": explained, "term": term_in}
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
 PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # signs that a data address and an attribute hold unquoted
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
-GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
+GLYPHS = dict(zip(MARKERS, "●■▲◆▼✚✖◀▶★♦⬢", strict=True))
 
 
 SCRIPTS = ("build.js", "tables.js", "charts.js", "costs.js", "samples.js", "jobs.js", "views.js")
