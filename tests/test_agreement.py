@@ -65,3 +65,9 @@ def test_steps_of_validations_have_them_and_their_length_and_no_other_step() -> 
 def test_a_method_without_a_teacher_has_none_of_them() -> None:
     _, state = trained(Setup("sft", steps=2, training={"validations": 2}))
     assert all(row[name] is None for row in state.rows for name in (*COLUMNS, "rollout_length"))
+
+
+def test_draws_in_place_of_a_teacher_s_distributions_are_not_measured() -> None:
+    _, state = trained(Setup("rs_kd_redrawn", steps=2, training={"validations": 2}))
+    assert all(row["validation_nll_nats"] is not None for row in state.rows)
+    assert all(row[name] is None for row in state.rows for name in COLUMNS)

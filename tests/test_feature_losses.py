@@ -12,6 +12,7 @@ import tiny
 import torch
 from players import CPU, Setup, llama, run, schooled, texts, trained
 from test_cache_tiers import cached
+from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.data.batch import collate
 from pipeline.feature_losses import (
@@ -381,3 +382,21 @@ def test_the_work_of_projectors_is_counted() -> None:
     assert with_features.features.sizes.teacher == schooled().config.hidden_size
     extra = state.student_work.flops - flops(without)
     assert extra == 6 * tokens * 16 * 32  # twice a multiplication, forward and two for it backward
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_work_is_that_of_the_matrix_products_forward_and_backward(name: str) -> None:
+    one = Views(name)
+    count = len(one.tokens.target)
+    one.tokens = replace(
+        one.tokens,
+        sequence=torch.zeros(count, dtype=torch.long),
+        lengths=torch.tensor([count]),
+        offsets=torch.arange(count),
+    )
+    student, teacher = (replace(view, logits=view.logits.detach()) for view in one.views())
+    learning = [one.student, *one.projectors.parameters()]
+    with FlopCounterMode(display=False) as counter:
+        losses = one.loss(one.projectors, student, teacher, one.tokens)
+        torch.autograd.grad(losses.sum(), learning)
+    assert 2 * one.loss.multiplications(SIZES, count) == counter.get_total_flops()

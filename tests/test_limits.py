@@ -34,6 +34,15 @@ def test_left_out_and_truncated_items_are_counted_by_task() -> None:
     assert "up to 9, in 2 of 3 checkpoints" in truncated
 
 
+def test_examples_before_questions_are_said_with_their_number() -> None:
+    inputs = {
+        "tasks/dolly-1": {"settings": {"task": {"task": "dolly", "few_shot": 3}}},
+        "tasks/sinst-2": {"settings": {"task": {"task": "sinst"}}},
+    }
+    (limit,) = limits_of_evaluations({}, inputs)
+    assert limit.startswith("dolly was asked with 3 training examples before each question")
+
+
 def test_one_training_seed_can_not_tell_methods_from_trainings() -> None:
     (limit,) = limits_of_seeds(compared(made(drawn(MEANS, 1)))[1])
     assert "can't be told from the difference between two trainings" in limit

@@ -23,3 +23,10 @@ def test_every_method_has_its_section_with_source_and_evidence() -> None:
 
 def test_what_is_known_from_an_abstract_is_said_to_be() -> None:
     assert "known from its abstract only" in methods.section("okd", METHODS["okd"])
+
+
+def test_a_value_of_several_lines_stays_in_its_line_of_the_list() -> None:
+    for name, method in METHODS.items():
+        _, *facts = methods.section(name, method).split("\n\n")
+        assert len(facts) == 1, name
+        assert all(line.startswith("- ") for line in facts[0].splitlines()), name

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pipeline.artifacts import artifact
 from pipeline.methods.catalogue import METHODS
+from pipeline.reporting import web
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
@@ -25,6 +26,7 @@ from pipeline.reporting.page.method_pages import NEEDS, MethodPage, details
 from pipeline.reporting.page.page import TEMPLATES, Numbering
 from pipeline.reporting.page.samples import clipped
 from pipeline.reporting.plots.differences import overview_plot
+from pipeline.reporting.plots.looks import MARKERS, Style
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import Table
@@ -232,6 +234,17 @@ def test_the_overviews_panels_stand_in_the_order_of_the_tables_columns(tmp_path:
     assert plot is not None
     titles = [axes.get_title().strip() for axes in plot.figure().axes]
     assert titles == [measure.heading for measure in measures]
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_a_methods_marker_has_a_sign_and_a_shape_on_the_page(marker: str) -> None:
+    chip = TEMPLATES.from_string(
+        "{% import 'macros.html.jinja' as parts with context %}{{ parts.chip('jsd') }}"
+    )
+    html = chip.render(styles={"jsd": Style("#000000", marker, "-")}, numbers=Numbering())
+    assert re.search(r'data-glyph="[^"]"', html)
+    shapes = Path(web.__file__).with_name("charts.js").read_text().split("const SHAPES")[1]
+    assert re.search(rf'^    "?{re.escape(marker)}"?: "M', shapes.partition("};")[0], re.MULTILINE)
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:

@@ -25,6 +25,7 @@ from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.tokenizer_alignment.token_bytes import token_bytes
 from pipeline.tokenizer_alignment.written import WrittenTexts, written_texts
 from pipeline.training import checkpoint
+from pipeline.training.compile import trial_batch
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 
@@ -170,6 +171,13 @@ def test_a_step_counts_what_it_leaves_out() -> None:
     assert {row["unaligned_texts"] for row in state.rows} == {2}
     kept = sum(text.target_count for text in texts(byte_level_bpe)[:3])
     assert {row["response_tokens"] for row in state.rows} == {kept}
+
+
+def test_the_trial_of_a_compiler_leaves_out_the_same_texts() -> None:
+    bad = by_student(ids_of("🙂")[:1], ended=False)
+    good = texts(byte_level_bpe)[:3]
+    batch = trial_batch(replace(on_policy("alm", {}, 0.0), train_set=[bad, *good]))
+    assert [text.response_ids for text in batch.texts] == [text.response_ids for text in good]
 
 
 def test_a_step_without_a_text_that_can_be_read_changes_nothing() -> None:

@@ -78,7 +78,7 @@ class FeatureLoss(Protocol):
         ...
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Multiplications in the matrix products of a text of `tokens` tokens, forward."""
+        """Multiplications in the matrix products of a step on a text of `tokens` tokens."""
         ...
 
     def __call__(

@@ -66,9 +66,12 @@ class Loss:
             linear.weight.copy_(torch.linalg.pinv(mine.double()).T @ other.double().T)
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of T and S, and of both heads once more."""
+        """Those of T and S, and of both heads once more.
+
+        Backward, heads have no gradient of their own, and T has none for its input.
+        """
         heads = sizes.student * sizes.vocabulary + sizes.teacher * sizes.teacher_vocabulary
-        return tokens * (2 * sizes.student * sizes.teacher + heads)
+        return tokens * ((2 + 3) * sizes.student * sizes.teacher + 2 * heads)
 
     def __call__(
         self,

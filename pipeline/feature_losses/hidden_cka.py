@@ -36,8 +36,8 @@ class Loss:
         return torch.nn.ModuleDict()
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of X Xᵀ and Y Yᵀ."""
-        return sizes.pairs * tokens**2 * (sizes.student + sizes.teacher)
+        """Those of X Xᵀ, forward and twice backward, and of Y Yᵀ, which has no gradient."""
+        return sizes.pairs * tokens**2 * (3 * sizes.student + sizes.teacher)
 
     def __call__(
         self,

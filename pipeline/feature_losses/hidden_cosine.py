@@ -28,8 +28,8 @@ class Loss:
         return projector_of_each_pair(sizes, rng)
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of W."""
-        return tokens * sizes.pairs * sizes.student * sizes.teacher
+        """Those of W: forward, and backward for its input and for itself."""
+        return 3 * tokens * sizes.pairs * sizes.student * sizes.teacher
 
     def __call__(
         self,

@@ -94,10 +94,10 @@ def matmul_sizes(model: PreTrainedModel) -> MatmulSizes | None:
 
 
 def record_products(model: PreTrainedModel, multiplications: int) -> None:
-    """Matrix products beside a model's own, in a training step: forward, and twice backward."""
+    """Matrix products beside a model's own: of a training step, forward and backward."""
     counted = _COUNTED.get(model)
     if counted and counted.counter.flops is not None:
-        counted.counter.flops += 6 * multiplications
+        counted.counter.flops += 2 * multiplications
 
 
 def record_generation(

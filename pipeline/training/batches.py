@@ -95,16 +95,19 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     if isinstance(run.loss, RewardedLoss) and not run.policy.is_off_policy:
         assert run.tokenizer is not None
         written = with_rewards(written, batch, run.tokenizer)
-    teacher = run.teacher
-    is_aligned = isinstance(teacher, AlignedTeacher)
-    texts = teacher.readable(written) if is_aligned else written
+    texts = readable(run, written)
     plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
     return StepBatch(
         texts,
         with_teacher(run, texts, step),
         with_teacher(run, plain_text, step, asked=run.settings.method.plain_text_kl > 0),
-        unaligned=len(written) - len(texts) if is_aligned else None,
+        unaligned=len(written) - len(texts) if isinstance(run.teacher, AlignedTeacher) else None,
     )
+
+
+def readable(run: TrainingRun, texts: Sequence[Text]) -> Sequence[Text]:
+    """Those of some texts that the run's teacher can read."""
+    return run.teacher.readable(texts) if isinstance(run.teacher, AlignedTeacher) else texts
 
 
 def with_teacher(

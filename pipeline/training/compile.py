@@ -25,7 +25,7 @@ from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
-from pipeline.training.batches import StepBatch, with_teacher
+from pipeline.training.batches import StepBatch, readable, with_teacher
 from pipeline.training.loop import mixed_token_losses, train_step
 from pipeline.training.state import TokenLosses, TrainingRun, TrainingState
 
@@ -148,7 +148,8 @@ def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
 
 def trial_batch(run: TrainingRun) -> StepBatch:
     """A step on the first texts of the train set, as if they had been sampled."""
-    texts = [_as_rollout(text) for text in run.train_set[: run.settings.training.batch_size]]
+    first = readable(run, run.train_set[: run.settings.training.batch_size])
+    texts = [_as_rollout(text) for text in first]
     return StepBatch(texts, with_teacher(run, texts, step=0), [])
 
 

@@ -71,8 +71,9 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
 def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> AsyncScalars:
     """Takes one optimizer step on a batch; returns its loss in nats and its gradient norm."""
     student, training = run.student, run.settings.training
+    is_measured = state.step + 1 in run.validated_steps and run.settings.method.draws is None
     with training_mode(student, training):
-        agreement = Agreement() if state.step + 1 in run.validated_steps else None
+        agreement = Agreement() if is_measured else None  # draws are no teacher's distribution
         loss_nats = backward_of_step(run, state, batch, agreement)
         backward_of_plain_text(run, state, batch)
 

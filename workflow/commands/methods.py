@@ -1,6 +1,7 @@
 """Lists the methods, describes one, and writes docs/methods.md: every method as the code has it."""
 
 import difflib
+import json
 import sys
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def step_cost(method: Method) -> str:
 def section(name: str, method: Method, root: str = "..") -> str:
     """A method's entry in Markdown, with links from a folder below `root`."""
     values = resolve(method, {}).hyperparameters
-    defaults = ", ".join(f"`{key}` = {value}" for key, value in values.items()) or "none"
+    defaults = ", ".join(f"`{key}` = {_shown(value)}" for key, value in values.items()) or "none"
     lines = [
         f"## {name}: {method.title}",
         "",
@@ -64,6 +65,12 @@ def section(name: str, method: Method, root: str = "..") -> str:
     if method.departures:
         lines.append(f"- departures: {method.departures}")
     return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    """A value on one line: a text of several is as JSON has it."""
+    is_long = isinstance(value, str) and "\n" in value
+    return f"`{json.dumps(value, ensure_ascii=False)}`" if is_long else f"{value}"
 
 
 def page() -> str:

@@ -163,13 +163,18 @@ def limits_of_cache(settings: ReportSettings) -> list[str]:
 
 
 def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator[str]:
-    """Data that was left out, truncated, or read as plain text.
+    """Data that was left out, truncated, read as plain text, or asked behind examples.
 
     `inputs` are the manifests behind the evaluations, by "stage/id".
     """
     for path, manifest in inputs.items():
         if path.startswith("tokens/"):
             yield from (f"{warning}." for warning in manifest.get("warnings", []))
+    for task, count in sorted(_examples_before(inputs).items()):
+        yield (
+            f"{task} was asked with {counted(count, 'training example')} before each question "
+            "(evaluation.few_shot): its scores can't be compared with those without."
+        )
     for task, count in sorted(_largest_counts(evaluations, "left_out").items()):
         yield (
             f"{counted(count, 'item')} of {task} had prompts longer than "
@@ -182,6 +187,11 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             f"up to {count}, in {truncated} of {len(evaluations)} checkpoints. Models with a "
             "shorter context saw less of them."
         )
+
+
+def _examples_before(inputs: Manifests) -> dict[str, int]:
+    jobs = [one["settings"]["task"] for path, one in inputs.items() if path.startswith("tasks/")]
+    return {job["task"]: job["few_shot"] for job in jobs if job.get("few_shot")}
 
 
 def limits_of_costs(manifests: Manifests) -> Iterator[str]:
