@@ -109,32 +109,45 @@ def saved_model(folder: Path, words: dict[str, int]) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class JobServer:
+    """A server of preloaded libraries, whose jobs have the environment that it was started in."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+    environment: dict[str, str]
+
+
 class JobServers:
-    """Servers of preloaded libraries, one for each copy of the project, which its runs share."""
+    """A server for each copy of the project, which its runs share."""
 
     def __init__(self) -> None:
-        self.started: dict[Path, tuple[subprocess.Popen[str], str]] = {}
+        self.started: dict[Path, JobServer] = {}
         self.sockets = tempfile.TemporaryDirectory()
 
-    def address(self, folder: Path) -> str:
-        """The address of the server of a copy, which is started if need be."""
+    def address(self, folder: Path, environment: dict[str, str]) -> str:
+        """The address of the server of a copy in an environment, which is started if need be."""
+        # pytest's own variable has the name of the test that runs
+        variables = {name: environment[name] for name in environment if "PYTEST" not in name}
+        if folder in self.started and self.started[folder].environment != variables:
+            self.stop(folder)
         if folder not in self.started:
             address = f"{self.sockets.name}/{len(list(Path(self.sockets.name).iterdir()))}"
             command = [sys.executable, "-c", SERVE, address]
-            server = subprocess.Popen(
-                command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
+            process = subprocess.Popen(
+                command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
             )
-            assert server.stdout is not None
-            assert server.stdout.readline() == "listening\n"
-            self.started[folder] = server, address
-        return self.started[folder][1]
+            assert process.stdout is not None
+            assert process.stdout.readline() == "listening\n"
+            self.started[folder] = JobServer(process, address, variables)
+        return self.started[folder].address
 
     def stop(self, folder: Path) -> None:
         """Ends the server of a copy: it holds some of the source as it was."""
         if folder in self.started:
-            server, _ = self.started.pop(folder)
-            server.terminate()
-            server.wait()
+            process = self.started.pop(folder).process
+            process.terminate()
+            process.communicate()
 
 
 JOB_SERVERS = JobServers()
@@ -167,7 +180,7 @@ class Copy:
         command = [sys.executable, "-m", "snakemake", "--configfile", path.name, *options]
         machine = environment(offline)
         if preloaded:
-            machine[SERVER_ADDRESS] = JOB_SERVERS.address(self.folder)
+            machine[SERVER_ADDRESS] = JOB_SERVERS.address(self.folder, machine)
         return subprocess.run(
             command, cwd=self.folder, env=machine, capture_output=True, text=True, check=False
         )
