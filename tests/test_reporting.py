@@ -30,6 +30,7 @@ from pipeline.reporting.plots.looks import MARKERS, Style
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import Table
+from pipeline.reporting.sections.alignments import span_lengths_table
 from pipeline.reporting.sections.score_tables import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
@@ -245,6 +246,13 @@ def test_a_methods_marker_has_a_sign_and_a_shape_on_the_page(marker: str) -> Non
     assert re.search(r'data-glyph="[^"]"', html)
     shapes = Path(web.__file__).with_name("charts.js").read_text().split("const SHAPES")[1]
     assert re.search(rf'^    "?{re.escape(marker)}"?: "M', shapes.partition("};")[0], re.MULTILINE)
+
+
+def test_lengths_of_spans_that_an_earlier_job_did_not_count_are_missing() -> None:
+    table = span_lengths_table({"other": {"train": {"spans": 5}}})
+    assert table is not None
+    texts = {cell.text for group in table.groups for row in group.rows for cell in row[1:]}
+    assert texts == {tables.MISSING}
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:
