@@ -8,7 +8,14 @@ import pandas as pd
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
 from pipeline.reporting.analysis.texts import tenths
-from pipeline.reporting.render.table import MISSING, Column, Table, number_column, table, text_column
+from pipeline.reporting.render.table import (
+    MISSING,
+    Column,
+    Table,
+    number_column,
+    table,
+    text_column,
+)
 
 CAPTION = (
     "Texts in the tokens of a teacher with its own vocabulary and in those of the students. A span "
