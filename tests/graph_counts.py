@@ -65,7 +65,8 @@ def batches() -> Iterator[Batch]:
 
 
 def _written(text: Text) -> Text:
-    return replace(text, author="student", log_probs=[-1.0] * len(text.response_ids))
+    log_probs = [-1.0] * len(text.response_ids)
+    return replace(text, author="student", log_probs=log_probs, advantage=1.0)
 
 
 def methods() -> list[str]:

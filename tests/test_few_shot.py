@@ -127,6 +127,15 @@ def test_examples_depend_on_the_training_set_alone_and_ask_what_no_item_asks(
         prepared(tmp_path / "d", template, 4)
 
 
+def test_a_chat_that_asks_an_item_in_an_earlier_turn_is_no_example(tmp_path: Path):
+    said = [("user", "Which animal says moo?"), ("assistant", "cow"), ("user", "Sure?")]
+    turns = [{"role": role, "content": text} for role, text in (*said, ("assistant", "Yes"))]
+    chat = Conversation(turns, [], "here")
+    example = Example(chat.question, "", ("Yes",), "here", chat=chat.dumps(), location="here")
+    with pytest.raises(ValueError, match="has 0 examples"):
+        prepared(tmp_path, CHAT, 1, [example])
+
+
 def test_chats_with_tools_are_no_examples(tmp_path: Path):
     tools = Conversation(
         [{"role": "user", "content": "Now?"}, {"role": "assistant", "content": "Yes"}],

@@ -17,6 +17,7 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.reporting import web
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.gap_closed import gaps_closed
 from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_inputs
 from pipeline.reporting.analysis.metrics import metric_named, part_title
 from pipeline.reporting.analysis.scores import Results, assemble
@@ -30,6 +31,7 @@ from pipeline.reporting.plots.looks import MARKERS, Style
 from pipeline.reporting.render import formats
 from pipeline.reporting.render import table as tables
 from pipeline.reporting.render.table import Table
+from pipeline.reporting.sections.alignments import span_lengths_table
 from pipeline.reporting.sections.score_tables import main_table
 from pipeline.settings.report import ReportSettings
 from pipeline.stages import report
@@ -245,6 +247,35 @@ def test_a_methods_marker_has_a_sign_and_a_shape_on_the_page(marker: str) -> Non
     assert re.search(r'data-glyph="[^"]"', html)
     shapes = Path(web.__file__).with_name("charts.js").read_text().split("const SHAPES")[1]
     assert re.search(rf'^    "?{re.escape(marker)}"?: "M', shapes.partition("};")[0], re.MULTILINE)
+
+
+def test_lengths_of_spans_that_an_earlier_job_did_not_count_are_missing() -> None:
+    table = span_lengths_table({"other": {"train": {"spans": 5}}})
+    assert table is not None
+    texts = {cell.text for group in table.groups for row in group.rows for cell in row[1:]}
+    assert texts == {tables.MISSING}
+
+
+def test_means_over_tokens_are_not_held_against_a_teacher_of_another_vocabulary(
+    tmp_path: Path,
+) -> None:
+    _, results = read(tmp_path, replace(SMALL, foreign=("large",)))
+    of_foreign, of_shared = (
+        {
+            gap.measure.metric.name
+            for gap in gaps_closed(each, {"sft": METHODS["sft"]})
+            if gap.row.teacher == "large"
+        }
+        for each in (results, replace(results, foreign=()))
+    )
+    assert "nll_nats" in of_shared
+    assert of_foreign == of_shared - {"nll_nats", "ece"}
+    findings = compared(results).findings
+    of_nll = {
+        one.pair.teacher: one.text for one in findings if one.measure.key == "heldout/nll_nats"
+    }
+    assert "The teacher scores" not in of_nll["large"]
+    assert all("The teacher scores" in of_nll[name] for name in of_nll.keys() - {"large"})
 
 
 def test_a_misspelt_setting_or_a_method_without_a_card_is_refused() -> None:

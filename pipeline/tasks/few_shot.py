@@ -50,6 +50,8 @@ def _fits(row: Row, asked: set[str], *, are_chats: bool) -> bool:
     if not are_chats:
         return True
     chat = conversation_of(row)
+    if any(_question(str(turn["content"]), "") in asked for turn in chat.messages):
+        return False  # an earlier turn would tell the answer
     return not chat.tools and all(turn["role"] != "tool" for turn in chat.messages)
 
 

@@ -35,7 +35,7 @@ def gaps_closed(results: Results, methods: Mapping[str, Method]) -> Iterator[Gap
     baseline = baseline_of(methods)
     for pair in results.pairs:
         for measure in results.ranked_measures:
-            if not measure.metric.relative_to_teacher:
+            if results.is_held_against_teacher(pair, measure):
                 yield from _of_pair(results, pair, measure, baseline)
 
 

@@ -41,6 +41,7 @@ class Metric:
         return f"{difference} {unit}".strip()
 
 
+PER_TOKEN = ("nll_nats", "ece")  # means over tokens, which are others in another vocabulary
 # in the order of the tables' columns
 METRICS = (
     Metric("nll_nats", "NLL", "nats/token", False, 3),

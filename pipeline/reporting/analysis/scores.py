@@ -1,6 +1,6 @@
 """Scores from items, and means over training seeds from scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis.item_sums import SCORE, ItemMatrix
 from pipeline.reporting.analysis.load import CELL, ReportInputs
-from pipeline.reporting.analysis.metrics import Measure, measures_of
+from pipeline.reporting.analysis.metrics import PER_TOKEN, Measure, measures_of
 from pipeline.reporting.analysis.texts import amount
 from pipeline.statistics.items import Contributions, contributions
 
@@ -85,6 +85,7 @@ class Results:
     items: Mapping[ScoreKey, ItemMatrix]
     primary: tuple[str, ...] = ()  # keys of the measures that the configuration shows first
     sizes: Mapping[str, int] = field(default_factory=dict)  # parameters by a model's name
+    foreign: Collection[str] = ()  # teachers of another vocabulary
 
     def sized(self, name: str) -> str:
         """A model's name with its number of parameters."""
@@ -107,6 +108,11 @@ class Results:
     def teachers(self, pair: Pair) -> tuple[Row, ...]:
         """The teacher's own row, where it was evaluated."""
         return tuple(row for row in self.references[pair] if row.kind == "teacher")
+
+    def is_held_against_teacher(self, pair: Pair, measure: Measure) -> bool:
+        """Whether a student's value on a measure can be compared with its teacher's own."""
+        per_token = measure.metric.name in PER_TOKEN and pair.teacher in self.foreign
+        return not (measure.metric.relative_to_teacher or per_token)
 
     def ranking(self, pair: Pair, measure: Measure) -> list[Row]:
         """The methods of a pair that were measured, from best to worst mean."""
@@ -200,6 +206,7 @@ def assemble(
         items=items,
         primary=primary,
         sizes=inputs.sizes,
+        foreign=frozenset(inputs.alignments),
     )
 
 

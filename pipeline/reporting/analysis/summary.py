@@ -123,6 +123,6 @@ def _listed(leads: Mapping[Row, Difference]) -> str:
 
 def _of_teacher(results: Results, pair: Pair, measure: Measure) -> str:
     scored = list(results.means_by_row(results.teachers(pair), measure).values())
-    if not scored or measure.metric.relative_to_teacher:
+    if not scored or not results.is_held_against_teacher(pair, measure):
         return ""
     return f" The teacher scores {measure.format(scored[0].value)}."

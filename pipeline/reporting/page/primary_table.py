@@ -114,7 +114,9 @@ class PrimaryTable:
         means = [
             mean for each in rows for mean in self.results.means_by_row(each, measure).values()
         ]
-        is_known = len(means) == len(pairs) and not measure.metric.relative_to_teacher
+        is_known = len(means) == len(pairs) and all(
+            self.results.is_held_against_teacher(pair, measure) for pair in pairs
+        )
         return fmean(mean.value for mean in means) if is_known else None
 
     def methods(self) -> Iterator[PrimaryRow]:

@@ -8,7 +8,14 @@ import pandas as pd
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
 from pipeline.reporting.analysis.texts import tenths
-from pipeline.reporting.render.table import Column, Table, number_column, table, text_column
+from pipeline.reporting.render.table import (
+    MISSING,
+    Column,
+    Table,
+    number_column,
+    table,
+    text_column,
+)
 
 CAPTION = (
     "Texts in the tokens of a teacher with its own vocabulary and in those of the students. A span "
@@ -16,7 +23,10 @@ CAPTION = (
     "each side, distributions can be compared token by token. Left out are texts that are too long "
     "for the teacher, and those whose bytes differ between the tokenizations."
 )
-LENGTHS_CAPTION = "How many tokens of each side the training texts' spans have, in % of the spans."
+LENGTHS_CAPTION = (
+    "How many tokens of each side the training texts' spans have, in % of the spans. "
+    f"{MISSING}: not counted, as by earlier jobs."
+)
 SIDES = {"teacher": "Tokens of the teacher", "student": "Tokens of the students"}
 LONGEST = 4  # tokens of a span; longer ones are counted with these
 
@@ -91,7 +101,7 @@ def alignments_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
 def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
     """Shares of the spans by length; None where all teachers have the students' vocabulary."""
     items = {
-        (teacher,): [(side, _shares(card[f"{side}_span_lengths"])) for side in SIDES]
+        (teacher,): [(side, _shares(card.get(f"{side}_span_lengths", {}))) for side in SIDES]
         for teacher, card in cards.items()
     }
     lengths = [*map(str, range(1, LONGEST)), f"{LONGEST} and more"]

@@ -39,7 +39,7 @@ def gap_closed_table(comparisons: Comparisons) -> Table | None:
         "paired over seeds and items, with Fieller's interval for each share alone, not corrected "
         "for several; the teacher is the one at hand, not a random draw of teachers. "
         f"{MISSING}: not measured, or the teacher is not significantly better (the interval of the "
-        "gap contains zero)."
+        "gap contains zero), or a mean over tokens of another vocabulary than the students'."
     )
     data = pd.DataFrame(
         {
