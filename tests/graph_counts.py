@@ -59,7 +59,7 @@ def fresh() -> Tracer:
 
 def batches() -> Iterator[Batch]:
     """Batches such as training sees one after the other, none like the one before."""
-    pool = texts(60)
+    pool = 2 * texts(20)  # those of a run
     for at, count in enumerate(BATCHES):
         yield collate([_written(text) for text in pool[5 * at : 5 * at + count]], CPU)
 

@@ -35,6 +35,7 @@ REPORTED = (
     "caches",
     "tokens",
     "alignments",
+    "tasks",
     "data",
 )
 OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time

@@ -22,6 +22,7 @@ STAGE_FILES = {
         "caches": "cache_teacher",
         "texts": "generate",
         "alignments": "align",
+        "tasks": "prepare_task",
         "tokens": "tokenize",
         "data": "prepare_data",
         "tokenizers": "train_tokenizer",
@@ -48,6 +49,7 @@ ROLE_STAGES = {
     "teacher_tokens": ("tokens",),
     "student_tokens": ("tokens",),
     "tokens": ("tokens", "texts"),
+    "task": ("tasks",),
     "data": ("data",),
     "tokenizer": ("tokenizers", "models"),
 }
