@@ -159,6 +159,15 @@ def target_only_support(next_ids: Int[Tensor, " tokens"]) -> Support:
     return Support(target=torch.zeros_like(next_ids), ids=next_ids[:, None])
 
 
+def require_whole_vocabulary(tokens: TokenContext) -> None:
+    """Raises ValueError where a support lacks some tokens."""
+    if not tokens.dense:
+        raise ValueError(
+            "this loss needs the whole vocabulary; set its method's teacher = 'live', or "
+            "teacher_cache.tier = 'hidden'"
+        )
+
+
 def dense(logits: Logits, next_ids: Int[Tensor, " tokens"]) -> TeacherSignal:
     """A signal on the whole vocabulary."""
     support = Support(target=next_ids)

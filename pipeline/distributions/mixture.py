@@ -30,11 +30,6 @@ def confidence(log_probs: LogProbs, support: Support) -> PerToken:
     return tokens.amax(-1)
 
 
-def entropy(log_probs: LogProbs) -> PerToken:
-    """The entropy in nats of the outcomes that the support distinguishes."""
-    return torch.special.entr(log_probs.exp()).sum(-1)
-
-
 def on_union(
     signals: Sequence[TeacherSignal], vocabulary: int
 ) -> tuple[Support, list[Float[Tensor, "tokens union"]]]:

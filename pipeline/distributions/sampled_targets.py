@@ -27,11 +27,7 @@ def sample_signal(
     never drawn has probability zero, the bucket too.
     """
     vocabulary = logits.shape[-1]
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    thresholds = uniforms.double() * cumulative[:, -1:]  # the sum is not quite 1
-    samples = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=vocabulary - 1)
-    counts = torch.zeros_like(logits, dtype=torch.float32)
-    counts.scatter_add_(-1, samples, torch.ones_like(samples, dtype=torch.float32))
+    counts = _counts(logits.double().softmax(-1), uniforms).float()
 
     # the next token first, then what was drawn, then fillers, each of them once
     wanted = counts.scatter(-1, next_ids[:, None], torch.inf)
@@ -44,13 +40,20 @@ def sample_signal(
 
 def redraw(signal: TeacherSignal, uniforms: Float[Tensor, "tokens draws"]) -> TeacherSignal:
     """Counts / draws of a signal's own outcomes, on its support; a bucket is drawn like a token."""
-    cumulative = signal.log_probs.double().exp().cumsum(-1)
+    counts = _counts(signal.log_probs.double().exp(), uniforms).to(signal.log_probs.dtype)
+    return replace(signal, log_probs=(counts / uniforms.shape[-1]).log())
+
+
+def _counts(
+    probabilities: Float[Tensor, "tokens outcomes"], uniforms: Float[Tensor, "tokens draws"]
+) -> Int[Tensor, "tokens outcomes"]:
+    """How often each outcome is drawn."""
+    cumulative = probabilities.cumsum(-1)
     thresholds = uniforms.double() * cumulative[:, -1:]  # the sum is not quite 1
     last = cumulative.shape[-1] - 1
     samples = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=last)
-    counts = torch.zeros_like(signal.log_probs)
-    counts.scatter_add_(-1, samples, torch.ones_like(samples, dtype=counts.dtype))
-    return replace(signal, log_probs=(counts / uniforms.shape[-1]).log())
+    counts = torch.zeros_like(cumulative, dtype=torch.int64)
+    return counts.scatter_add_(-1, samples, torch.ones_like(samples))
 
 
 def signal_from_counts(

@@ -134,6 +134,18 @@ def projector_of_each_pair(sizes: Sizes, rng: torch.Generator) -> torch.nn.Modul
     return torch.nn.ModuleDict({f"pair_{number}": each for number, each in enumerate(maps)})
 
 
+class InTeacherWidth:
+    """The part that losses share which compare the student's layers in the teacher's width."""
+
+    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
+        """W of each pair of layers."""
+        return projector_of_each_pair(sizes, rng)
+
+    def multiplications(self, sizes: Sizes, tokens: int) -> int:
+        """Those of W: forward, and backward for its input and for itself."""
+        return 3 * tokens * sizes.pairs * sizes.student * sizes.teacher
+
+
 def projected(
     projectors: torch.nn.ModuleDict, layers: Layers
 ) -> Float[Tensor, "tokens layers teacher_width"]:

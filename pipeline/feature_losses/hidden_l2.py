@@ -11,25 +11,17 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.distributions.log_probs import PerToken, TokenContext
-from pipeline.feature_losses import ModelView, Sizes, projected, projector_of_each_pair
+from pipeline.feature_losses import InTeacherWidth, ModelView, projected
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(InTeacherWidth):
     """w · |W h_s - h_t|² / |h_t|², h a hidden state of each."""
 
     feature_weight: NonNegative = 1.0  # w
     layers: LayerMap = "last"
     projector_rate: Positive = 1e-3
-
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """W of each pair of layers."""
-        return projector_of_each_pair(sizes, rng)
-
-    def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of W: forward, and backward for its input and for itself."""
-        return 3 * tokens * sizes.pairs * sizes.student * sizes.teacher
 
     def __call__(
         self,

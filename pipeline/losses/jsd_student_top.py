@@ -10,7 +10,12 @@ teacher, as in `jsd`.
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl, mixture
-from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    TokenContext,
+    require_whole_vocabulary,
+)
 from pipeline.methods.ranges import Count, OpenShare
 
 
@@ -24,11 +29,7 @@ class Loss:
     student_top: Count = 100  # K
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        if not tokens.dense:
-            raise ValueError(
-                "this loss needs the whole vocabulary; set its method's teacher = 'live', or "
-                "teacher_cache.tier = 'hidden'"
-            )
+        require_whole_vocabulary(tokens)
         top = student.detach().topk(min(self.student_top, student.shape[-1]), dim=-1).indices
         p, q = (each.gather(-1, top).log_softmax(-1) for each in (teacher, student))
         m = mixture(p, q, self.teacher_weight)

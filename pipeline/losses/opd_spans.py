@@ -20,8 +20,8 @@ sides, its log-likelihood is shared out by span, not by overlapping bytes.
 from dataclasses import dataclass
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
-from pipeline.distributions.per_sequence import require_sampled_log_probs
 from pipeline.distributions.spans import TeacherLogProbs
+from pipeline.losses.opd import policy_gradient
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,11 @@ class Loss:
     ) -> PerToken:
         spans = tokens.spans
         assert spans is not None
-        written_with = require_sampled_log_probs(tokens)
-        log_q = target_log_prob(student, tokens.target)
-        own = log_q.detach()
+        own = target_log_prob(student, tokens.target).detach()
         a = spans.teacher_sums(target_log_prob(teacher, spans.teacher_target))
         if self.whole_span:
             advantage = (a - spans.student_sums(own))[spans.of_student]
         else:
             count = spans.student_last - spans.student_first + 1
             advantage = (a / count)[spans.of_student] - own
-        return -(log_q - written_with).exp() * advantage
+        return policy_gradient(student, tokens, advantage)

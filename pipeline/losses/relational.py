@@ -11,7 +11,12 @@ vocabulary.
 from dataclasses import dataclass
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    TokenContext,
+    require_whole_vocabulary,
+)
 from pipeline.distributions.per_sequence import text_mean
 from pipeline.methods.ranges import NonNegative
 
@@ -28,11 +33,7 @@ class Loss:
     relation_weight: NonNegative = 0.1  # w
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        if not tokens.dense:
-            raise ValueError(
-                "this loss needs the whole vocabulary; set its method's teacher = 'live', or "
-                "teacher_cache.tier = 'hidden'"
-            )
+        require_whole_vocabulary(tokens)
         error = _centred(student) - _centred(teacher)
         # mean_j |e_i - e_j|² = |e_i - ē|² + mean_j |e_j - ē|²: no pairs needed
         apart = (error - text_mean(error, tokens)).square().mean(-1)

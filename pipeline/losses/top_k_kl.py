@@ -15,7 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.distributions.log_probs import (
+    LogProbs,
+    PerToken,
+    TokenContext,
+    require_whole_vocabulary,
+)
 from pipeline.methods.ranges import Count, Share
 
 Outcomes = Float[Tensor, "tokens outcomes"]  # K tokens and the bucket
@@ -32,11 +37,7 @@ class Loss:
     by_student: bool = True  # whose top K
 
     def __call__(self, teacher: LogProbs, student: LogProbs, tokens: TokenContext) -> PerToken:
-        if not tokens.dense:
-            raise ValueError(
-                "this loss needs the whole vocabulary; set its method's teacher = 'live', or "
-                "teacher_cache.tier = 'hidden'"
-            )
+        require_whole_vocabulary(tokens)
         ranked = student.detach() if self.by_student else teacher
         if self.top < ranked.shape[-1]:
             ids = ranked.topk(self.top).indices

@@ -23,11 +23,11 @@ def check(
 
     `keys` names what in the configuration makes the texts so long.
     """
-    most, lengths = (
-        of_config(config),
-        [len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts],
-    )
-    if most is not None and (needed := max(lengths, default=0)) > most:
+    most = of_config(config)
+    if most is None:
+        return
+    lengths = (len(text.prompt_ids) + max(len(text.response_ids), new_tokens) for text in texts)
+    if (needed := max(lengths, default=0)) > most:
         raise ValueError(
             f"{name} has {most} positions, and its texts have up to {needed} tokens, prompt and "
             f"response together; lower {keys}"

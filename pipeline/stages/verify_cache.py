@@ -33,7 +33,7 @@ from pipeline.settings.teacher import CacheJob
 from pipeline.stages.options import VerifyCacheOptions
 from pipeline.teacher_cache.format import CacheMetadata, read_metadata
 from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_shards
-from pipeline.teacher_cache.reduce import uniform_numbers
+from pipeline.teacher_cache.reduce import uniforms_of_cache
 
 LARGEST_MEAN = 1e-2  # of the error, before a cache is refused: that of another teacher is far above
 
@@ -82,7 +82,7 @@ def compare(
 
 
 def _moved(stored: TeacherSignal, logits: Tensor, batch: Batch, draws: int, seed: int) -> PerToken:
-    uniforms = torch.cat([uniform_numbers(text, draws, seed) for text in batch.texts])
+    uniforms = uniforms_of_cache(batch.texts, draws, seed)
     expected = sample_signal(logits, batch.next_ids, draws, uniforms.to(logits.device))
     shares = torch.zeros_like(logits)
     for signal, sign in ((stored, 1), (expected, -1)):

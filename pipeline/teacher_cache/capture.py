@@ -96,8 +96,8 @@ class Capture:
         draws, seed = self.settings.draws, self.settings.seed
         if draws is None:
             return None
-        numbers = [reduce.uniform_numbers(text, draws, seed) for text in batch.texts]
-        return to_device(torch.cat(numbers), batch.next_ids.device)
+        numbers = reduce.uniforms_of_cache(batch.texts, draws, seed)
+        return to_device(numbers, batch.next_ids.device)
 
 
 def _to_host(chunk: ReducedLogits) -> ReducedLogits:

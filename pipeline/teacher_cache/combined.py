@@ -13,8 +13,9 @@ import torch
 
 from pipeline.artifacts import schemas
 from pipeline.data.batch import Batch
+from pipeline.distributions.divergences import entropy
 from pipeline.distributions.log_probs import Support, TeacherDistributions, TeacherSignal
-from pipeline.distributions.mixture import Shares, confidence, entropy, mixture, on_union
+from pipeline.distributions.mixture import Shares, confidence, mixture, on_union
 from pipeline.runtime.costs import ModelCounter
 from pipeline.settings.teacher import Combination
 from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_cache

@@ -1,6 +1,6 @@
 """Reduces logits to what each tier stores, on the device of the model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +84,19 @@ def hidden_states(chunk: Chunk) -> ReducedLogits:
     return {"states": chunk.states.half(), "target": target, "top_ids": top_ids}
 
 
-def uniform_numbers(text: Text, draws: int, seed: int) -> Float[Tensor, "tokens draws"]:
-    """Uniform numbers in [0, 1) that depend on the seed and the example alone."""
-    name = f"cache/{seed}/{text.example_id}"
-    return torch.from_numpy(seeding.uniform(name, text.target_count, draws))
+def uniform_numbers(texts: Sequence[Text], draws: int, name: str) -> Float[Tensor, "tokens draws"]:
+    """Uniform numbers in [0, 1); those of a text depend on the name and its id alone."""
+    of_texts = [
+        seeding.uniform(f"{name}/{text.example_id}", text.target_count, draws) for text in texts
+    ]
+    return torch.from_numpy(np.concatenate(of_texts))
+
+
+def uniforms_of_cache(
+    texts: Sequence[Text], draws: int, seed: int
+) -> Float[Tensor, "tokens draws"]:
+    """The numbers by which the draws of a cache are made."""
+    return uniform_numbers(texts, draws, f"cache/{seed}")
 
 
 def top_k_on_gpu(values: Float[Tensor, "rows columns"], k: int) -> RankedTokens:

@@ -109,11 +109,9 @@ def with_compiled_functions(run: TrainingRun, backend: str | Callable) -> Traini
     """The run with functions that are compiled at their first call."""
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
     for model in _models(run):
-        for measure in (
-            unmasked_context,
-            logit_scaling,
-        ):  # by a forward pass each, which needs no graph
-            measure(model)
+        # by a forward pass each, which needs no graph
+        unmasked_context(model)
+        logit_scaling(model)
         for layer in checkpointable_layers(model):
             layer.compile(backend=backend, dynamic=True)
     compiled_loss = torch.compile(mixed_token_losses, backend=backend)
@@ -126,6 +124,7 @@ def with_dynamic_token_count(token_losses: TokenLosses) -> TokenLosses:
     def marked(
         loss: Loss, gold_weight: float, teacher: TeacherSignal, logits: Logits, tokens: TokenContext
     ) -> PerToken:
+        """The losses, with the number of tokens marked as dynamic."""
         context = (getattr(tokens, field.name) for field in fields(tokens))
         for value in (*context, teacher.log_probs, teacher.support.ids, logits):
             if isinstance(value, Tensor):

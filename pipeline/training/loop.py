@@ -84,7 +84,7 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     means = agreement.means(batch.token_count) if agreement else []
     scalars = AsyncScalars([loss_nats, norm, *means])
     if run.needs_synchronous_metrics:
-        loss_value, _ = read_finite(scalars, state.step, batch.texts, run.teacher)
+        loss_value, *_ = read_finite(scalars, state.step, batch.texts, run.teacher)
         if isinstance(run.loss, AdaptiveLoss):
             progress = state.step / run.steps
             state.loss = run.loss.update_state(state.loss, loss_value, progress)

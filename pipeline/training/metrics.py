@@ -22,8 +22,8 @@ def flush_metrics(state: TrainingState) -> None:
     if state.pending is None:
         return
     pending, step = state.pending, len(state.rows)
-    read_finite(pending.scalars, step, pending.texts, pending.teacher)
-    loss_nats, norm, *means = pending.scalars.read()
+    numbers = read_finite(pending.scalars, step, pending.texts, pending.teacher)
+    loss_nats, norm, *means = numbers
     measured = {"loss_nats": loss_nats, "gradient_norm": norm, **agreement.row_of(means)}
     state.rows.append(pending.row | measured)
     state.pending = None
@@ -31,11 +31,12 @@ def flush_metrics(state: TrainingState) -> None:
 
 def read_finite(
     scalars: AsyncScalars, step: int, texts: Sequence[Text], teacher: Teacher | None
-) -> tuple[float, float]:
-    """Loss and gradient norm of a step. Raises Diverged unless both are finite."""
-    loss_nats, norm, *_ = scalars.read()
+) -> list[float]:
+    """Loss, gradient norm and what else was measured; Diverged unless the first two are finite."""
+    numbers = scalars.read()
+    loss_nats, norm, *_ = numbers
     if math.isfinite(loss_nats) and math.isfinite(norm):
-        return loss_nats, norm
+        return numbers
     if isinstance(teacher, LiveTeacher):
         teacher.check_finite(texts, step)
     examples = ", ".join(text.example_id for text in texts[:4])

@@ -1,17 +1,15 @@
 """A teacher's distributions sampled again in each step: RS-KD without a cache of its own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.data.batch import Batch, Text
+from pipeline.data.batch import Batch
 from pipeline.distributions.log_probs import TeacherDistributions, TeacherSignal
 from pipeline.distributions.sampled_targets import redraw
-from pipeline.runtime.seeding import uniform
 from pipeline.runtime.transfer import to_device
+from pipeline.teacher_cache.reduce import uniform_numbers
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,5 @@ def redrawn(
     teacher: TeacherDistributions, batch: Batch, draws: int, seed: int, step: int
 ) -> RedrawnDistributions:
     """A step's draws on a batch: those of a text depend on the seed, the step and its id alone."""
-    numbers = _uniforms(batch.texts, draws, f"redrawn/{seed}/{step}")
+    numbers = uniform_numbers(batch.texts, draws, f"redrawn/{seed}/{step}")
     return RedrawnDistributions(teacher, to_device(numbers, batch.next_ids.device))
-
-
-def _uniforms(texts: Sequence[Text], draws: int, name: str) -> Float[Tensor, "tokens draws"]:
-    of_texts = [uniform(f"{name}/{text.example_id}", text.target_count, draws) for text in texts]
-    return torch.cat([torch.from_numpy(numbers) for numbers in of_texts])
