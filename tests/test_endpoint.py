@@ -10,6 +10,7 @@ import pytest
 import torch
 from model_server import ModelServer, small_server
 from snaking import Copy
+from transformers_server import served_folder
 
 from pipeline.artifacts import artifact, schemas
 from pipeline.artifacts.artifact import Job
@@ -326,15 +327,50 @@ def test_a_served_judge_has_no_model_here_and_its_address_no_part_in_ids(tiny: d
     assert "node7" in flags_of(there, evaluation)[1]
 
 
+@pytest.mark.slow
+def test_transformers_serve_answers_on_after_it_was_killed(tmp_path: Path):
+    own, served_model = small_server(), served_folder(tmp_path / "tiny")
+    address = {"url": served_model.url, "api": "completions", "concurrency": 1, "retries": 0}
+    asking = Client(Endpoint.model_validate(address), served_model.name)
+    path = tmp_path / "answers.jsonl"
+
+    class Killing(ProgressLog):
+        def step(self, items: int, tokens: int = 0) -> None:
+            super().step(items, tokens)
+            if self.done == 2:
+                served_model.kill()
+
+    with served_model.running(), pytest.raises(ValueError, match="no answer"):
+        ask(asking, bodies(9), AnswerLog(path, "job"), Killing("", 9))
+    before = path.read_text().splitlines()
+    assert 3 <= len(before) < 10
+    chat = Client(Endpoint.model_validate(address | {"api": "chat"}), served_model.name)
+    judge_log = AnswerLog(tmp_path / "judge.jsonl", "job")
+    asking = Client(asking.endpoint, served_model.name)
+    with served_model.running():
+        answers = ask(asking, bodies(9), AnswerLog(path, "job"), ProgressLog("", 9))
+        judge = ServedJudge("strict", chat, judge_log, answer_tokens=GREEDY["max_tokens"])
+        (judged,) = judge.answers([bodies(1)[0]["prompt"]], LETTERS)
+    assert path.read_text().splitlines()[: len(before)] == before
+    expected = [own_text(own, body["prompt"]) for body in bodies(9)]
+    assert [answer.text for answer in answers] == expected
+    assert judged.text == expected[0]
+
+
 @pytest.mark.xdist_group("chain_again")
-def test_seqkd_of_a_served_teacher_from_config_to_scores(chain: Copy, tiny: dict[str, Any]):
-    with small_server(key=KEY).running() as server:
-        box = {"model": "tiny", "endpoint": {"url": server.url, "api_key": VARIABLE}}
-        config = served(tiny) | {"teachers": {"box": box}, "experiment": "served"}
+def test_seqkd_of_a_served_teacher_from_config_to_scores(
+    chain: Copy, tiny: dict[str, Any], tmp_path: Path
+):
+    with served_folder(tmp_path / "tiny").running() as server:
+        endpoint = {"url": server.url, "api_key": VARIABLE}
+        config = served(tiny) | {"experiment": "served"}
+        config["teachers"] = {"box": {"model": server.name, "endpoint": endpoint}}
         done = chain.made(config)
-        assert len(server.bodies) == len({request_id(body) for body in server.bodies}) == 126
     grid = Grid(validate(config))
     assert grid.text("box").path in done
+    texts = read_texts(chain.folder / grid.text("box").path / "train.parquet", "teacher")
+    assert 0 < len(texts) <= 126
+    assert len({tuple(text.response_ids) for text in texts}) > 20
     files = [path for path in (chain.folder / "results").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in files)
     scores = pd.read_parquet(chain.folder / "results/served/report/scores.parquet")

