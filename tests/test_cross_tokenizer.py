@@ -231,7 +231,7 @@ def aligned_run(method: MethodSettings, steps: int) -> TrainingRun:
     return replace(run, features=feature_term(run.settings, run.student, run.teacher))
 
 
-@pytest.mark.parametrize("features", ["dskd_v2", "hidden_l2", "hidden_cka"])
+@pytest.mark.parametrize("features", ["dskd", "dskd_v2", "hidden_l2", "hidden_relations"])
 def test_hidden_states_are_compared_where_both_vocabularies_have_one_token(features: str) -> None:
     method = resolve(METHODS["dskd_v2"], {}).settings | {
         "features": features,
@@ -294,7 +294,8 @@ def test_texts_without_any_token_that_both_have_have_no_term() -> None:
     assert term.equal(torch.zeros(batch.token_count))
 
 
-def test_a_column_that_pads_a_head_has_no_part_in_dskd() -> None:
+@pytest.mark.parametrize("name", ["dskd", "dskd_v2"])
+def test_a_column_that_pads_a_head_has_no_part_in_dskd(name: str) -> None:
     shared, values = Aligned().vocabularies, []
     draw = torch.Generator().manual_seed(4)
     sizes = (len(shared.student_begins_word), len(shared.shared))
@@ -307,7 +308,7 @@ def test_a_column_that_pads_a_head_has_no_part_in_dskd() -> None:
     every = token_context(batch, slice(None), signal.support, 0.0, {})
     tokens = at_tokens(every, rows, signal.spans)
     layers = [torch.randn(len(rows), 1, 8, generator=draw) for _ in heads]
-    loss = build_feature_loss("dskd_v2", {})
+    loss = build_feature_loss(name, {})
     projectors = loss.projectors(Sizes(8, 8, 1, *sizes), draw)
     for columns in (0, 5):
         views = [

@@ -25,13 +25,14 @@ from torch import Tensor
 
 from pipeline.distributions.common_tokens import in_student_ids
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import Logits, LogProbs, PerToken, TokenContext
-from pipeline.feature_losses import ModelView, Sizes, projector
+from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
+from pipeline.feature_losses import ModelView
+from pipeline.feature_losses.dskd import BetweenSpaces, dual_space
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(BetweenSpaces):
     """w · (-log t2s(b) + [t2s has b on top] KL(t2s ‖ q) + KL(p ‖ s2t)), b the top token of p."""
 
     zero_when_equal = False  # it trains projectors with the teacher's top token
@@ -39,15 +40,6 @@ class Loss:
 
     feature_weight: NonNegative = 1.0  # w
     projector_rate: Positive = 1e-3
-
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """T and S."""
-        return torch.nn.ModuleDict(
-            {
-                "to_student": projector(sizes.teacher, sizes.student, rng),
-                "to_teacher": projector(sizes.student, sizes.teacher, rng),
-            }
-        )
 
     @torch.no_grad()
     def fit_heads(
@@ -65,14 +57,6 @@ class Loss:
             assert isinstance(linear, torch.nn.Linear)
             linear.weight.copy_(torch.linalg.pinv(mine.double()).T @ other.double().T)
 
-    def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of T and S, and of both heads once more.
-
-        Backward, heads have no gradient of their own, and T has none for its input.
-        """
-        heads = sizes.student * sizes.vocabulary + sizes.teacher * sizes.teacher_vocabulary
-        return tokens * ((2 + 3) * sizes.student * sizes.teacher + 2 * heads)
-
     def __call__(
         self,
         projectors: torch.nn.ModuleDict,
@@ -80,23 +64,11 @@ class Loss:
         teacher: ModelView,
         tokens: TokenContext,
     ) -> PerToken:
+        read = dual_space(projectors, student, teacher, tokens)
         vocabularies = tokens.spans.vocabularies if tokens.spans else None
-        sizes = (None, None)
-        if vocabularies is not None:  # without columns that pad a head
-            sizes = len(vocabularies.student_begins_word), len(vocabularies.shared)
-        to_student = student.head(projectors["to_student"](teacher.last))
-        to_teacher = teacher.head(projectors["to_teacher"](student.last))
-        q, t2s = (_log_probs(each, sizes[0]) for each in (student.logits, to_student))
-        p, s2t = (_log_probs(each, sizes[1]) for each in (teacher.logits, to_teacher))
-
-        top = in_student_ids(p.argmax(-1), vocabularies)
-        in_student_space = _in_student_space(t2s, q, top.clamp(min=0))
-        return (in_student_space + kl(p, s2t)).where(top >= 0, 0)
-
-
-def _log_probs(logits: Logits, size: int | None) -> LogProbs:
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits[:, :size].log_softmax(-1)
+        top = in_student_ids(read.teacher.argmax(-1), vocabularies)
+        in_student_space = _in_student_space(read.to_student, read.student, top.clamp(min=0))
+        return (in_student_space + kl(read.teacher, read.to_teacher)).where(top >= 0, 0)
 
 
 def _in_student_space(t2s: LogProbs, q: LogProbs, top: Int[Tensor, " tokens"]) -> PerToken:

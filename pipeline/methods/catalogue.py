@@ -252,6 +252,28 @@ METHODS = {
         departures="The source compares networks by it; as a loss, over a text, beside forward KL "
         "and with weight 1, it is ours.",
     ),
+    "hidden_relations": Method(
+        title="Forward KL and MiniLMv2's relations between tokens, of the last hidden states",
+        loss="forward_kl",
+        features="hidden_relations",
+        teacher="live",
+        source="Wang et al. 2021, arXiv:2012.15828",
+        evidence="abstract",
+        departures="Relations are of hidden states, where theirs are of queries, of keys and of "
+        "values; between response tokens alone, of the last layer by default. Beside forward KL "
+        "with weight 1, where theirs stand alone; sixteen relation heads are ours.",
+    ),
+    "dskd": Method(
+        title="DSKD: hidden states learnt into the other model's space",
+        loss="cross_entropy",
+        features="dskd",
+        teacher="live",
+        source="Zhang et al. 2024, arXiv:2406.17328",
+        evidence="code",
+        departures="Temperature 1, where theirs is 2; projectors without bias. Between "
+        "vocabularies its term stands at spans of one token on each side, without their "
+        "cross-model attention.",
+    ),
     "dskd_v2": Method(
         title="DSKDv2: hidden states read by the other model's head",
         loss="cross_entropy",
