@@ -91,6 +91,7 @@ def test_the_first_of_equal_validations_wins() -> None:
     assert better(first, player.student, 6, 1.6).step == 6
 
 
+@pytest.mark.slow
 def test_rouge_of_a_student_that_repeats_its_references_is_100() -> None:
     player = run(SETUP)
     tokenizer, held_out = counting_tokenizer(), texts(12)

@@ -224,6 +224,7 @@ def test_an_unreachable_hub_is_one_error_with_the_data_set_and_the_ways_out(tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: Path) -> None:
     # The library takes a folder laid out like a data set of the hub for one.
     folder, prose = tmp_path / "dolly", tmp_path / "prose"

@@ -104,6 +104,7 @@ def test_texts_that_are_cut_or_overlap_are_found() -> None:
     assert faults(figure) == ["cut: 'too long for this figure'", "overlap: 'one', 'other'"]
 
 
+@pytest.mark.slow
 def test_a_method_looks_the_same_in_all_figures(small: Report) -> None:
     styles = styles_of(small.results)
     seen = 0

@@ -53,6 +53,7 @@ def compared(results: Results) -> Comparisons:
     return compare(results, ReportSettings(**synthetic.settings(SMALL)))
 
 
+@pytest.mark.slow
 def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
     tmp_path: Path,
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_main_table_has_a_letter_for_what_was_compared_and_for_nothing_else(
         assert not any(cell.letters for row in group.references for cell in row)
 
 
+@pytest.mark.slow
 def test_the_main_table_has_half_of_each_interval_or_all_of_a_cut_one_behind_its_mean(
     tmp_path: Path,
 ) -> None:

@@ -64,6 +64,7 @@ def test_redrawn_targets_are_shares_of_draws_of_the_signals_own_outcomes(
     torch.testing.assert_close(shares.sum(-1), torch.ones(TOKENS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [None, 4])
 def test_the_gradient_of_redrawn_targets_is_that_of_the_signal_on_average(
     k: int | None, teacher: Tensor, student: Tensor, next_ids: Tensor

@@ -244,6 +244,7 @@ def prepare(out: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[
     return run_stage("prepare_task", job=job, data=data, out=out, environment=offline)
 
 
+@pytest.mark.slow
 def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
     job = lm_eval_job("arc_easy", path)

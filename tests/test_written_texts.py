@@ -137,6 +137,7 @@ SUBJECTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "settings", "share"), SUBJECTS)
 def test_a_student_trains_on_its_own_text_and_a_killed_run_ends_with_the_same_bits(
     loss: str, settings: dict[str, Any], share: float, tmp_path: Path
