@@ -53,11 +53,11 @@ class Machine:
     folder: Path
     started: ExitStack
 
-    def ask(self, memory_mb: int) -> Claimer:
+    def ask(self, memory_mb: int, count: int = 1) -> Claimer:
         """A new process, once it stands in line."""
         script = str(ROOT / "tests/claimer.py")
         process = subprocess.Popen(
-            [sys.executable, script, str(self.folder), str(memory_mb), *TWO],
+            [sys.executable, script, str(self.folder), str(memory_mb), str(count), *TWO],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -129,6 +129,19 @@ def test_more_than_any_device_has_means_a_whole_one(machine: Machine):
     assert machine.ask(200_000).device() is not None
     assert machine.ask(200_000).device() is not None
     assert machine.ask(256).device(WAITING_SECONDS) is None
+
+
+def test_a_job_of_two_ranks_holds_no_device_while_it_waits_for_the_second(machine: Machine):
+    small, both = machine.ask(60_000), machine.ask(60_000, count=2)
+    assert small.device() is not None
+    assert both.device(WAITING_SECONDS) is None
+    small.end()
+    assert both.device() in {"gpu-a gpu-b", "gpu-b gpu-a"}
+
+
+def test_two_jobs_of_two_ranks_share_both_devices(machine: Machine):
+    jobs = [machine.ask(40_000, count=2) for _ in range(2)]
+    assert all(set((job.device() or "").split()) == {"gpu-a", "gpu-b"} for job in jobs)
 
 
 def test_the_drivers_table_is_read_and_hidden_devices_are_left_out():
@@ -219,6 +232,33 @@ def shown(driver: dict[str, str], folder: Path, *command: str) -> str:
         command, cwd=folder, env=driver, check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout.strip()
+
+
+def test_each_rank_sees_a_leased_gpu_of_its_own(driver: dict[str, str], tmp_path: Path):
+    (tmp_path / "seen.py").write_text(
+        "import os\n"
+        "names = 'RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'CUDA_VISIBLE_DEVICES'\n"
+        "with open(os.environ['RANK'], 'w') as file:\n"
+        "    print(*(os.environ[name] for name in names), file=file)\n"
+    )
+    limits: dict[str, str | int] = {"device": "gpu", "gpu_memory_mb": 2 * 50_000, "ranks": 2}
+    for command in (module_command("seen", **limits), [*PRELOADED, *module_command("seen", **limits)]):
+        shown(driver, tmp_path, *command)
+        places, names = zip(
+            *((tmp_path / rank).read_text().rsplit(maxsplit=1) for rank in "01"), strict=True
+        )
+        assert places == ("0 0 2", "1 1 2")
+        assert set(names) == {"GPU-aa", "GPU-bb"}
+
+
+def test_more_ranks_than_gpus_are_refused_before_they_start(driver: dict[str, str], tmp_path: Path):
+    (tmp_path / "seen.py").write_text("")
+    for limits in ({"ranks": 4}, {"ranks": 4, "gpu_memory_mb": 4 * 50_000}):
+        command = module_command("seen", device="gpu", **limits)
+        done = subprocess.run(command, cwd=tmp_path, env=driver, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "error: 4 ranks need a GPU each" in done.stderr
+        assert "3: " in done.stderr
 
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):

@@ -53,41 +53,58 @@ def parse_gpus(table: str, visible: str | None) -> list[Gpu]:
     ]
 
 
+def visible_names() -> list[str]:
+    """The names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    if VISIBLE in os.environ:
+        return [name for name in os.environ[VISIBLE].split(",") if name]
+    return [gpu.name for gpu in visible_gpus()]
+
+
 def lease_folder() -> Path:
     """The folder of this user's leases on this machine: the same for all runs, unlike TMPDIR."""
     return Path(f"/tmp/distilbench-gpus-{os.getuid()}")
 
 
 @contextlib.contextmanager
-def leased_gpu(gpus: Sequence[Gpu], memory_mb: int, folder: Path) -> Iterator[Gpu]:
-    """A GPU with this much memory for this process alone; waits until there is one.
+def leased_gpus(
+    gpus: Sequence[Gpu], memory_mb: int, folder: Path, count: int = 1
+) -> Iterator[list[Gpu]]:
+    """Some GPUs with this much memory each for this process; waits until there are as many.
 
     One process chooses at a time, and keeps its turn until it has its lease: a job that needs much
-    is not overtaken by small ones for ever. One that needs more than any GPU has gets a whole one.
+    is not overtaken by small ones for ever, and none holds a GPU while it waits for another. One
+    that needs more than any GPU has gets whole ones. Raises ValueError where there are too few.
     """
+    if len(gpus) < count:
+        raise ValueError(
+            f"{count} ranks need a GPU each, and this machine has {len(gpus)}: set `gpus_per_job` "
+            "and `gpus_per_node` in the profile to what it has"
+        )
     folder.mkdir(mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as lease:
         with FileLock(folder / "turn.lock"):
-            while (gpu := _lease(gpus, memory_mb, folder, lease)) is None:
+            while not (leased := _lease(gpus, memory_mb, count, folder, lease)):
                 time.sleep(POLL_SECONDS)
-        yield gpu
+        yield leased
 
 
 def _lease(
-    gpus: Sequence[Gpu], memory_mb: int, folder: Path, lease: contextlib.ExitStack
-) -> Gpu | None:
-    """The GPU with the most free memory, if that is enough; its shares are then in the lease."""
+    gpus: Sequence[Gpu], memory_mb: int, count: int, folder: Path, lease: contextlib.ExitStack
+) -> list[Gpu]:
+    """The GPUs with the most free memory, if that is enough; their shares are then in the lease."""
     free = {gpu: _lock_free_shares(gpu, folder) for gpu in gpus}
-    gpu = max(gpus, key=lambda gpu: gpu.memory_mb * len(free[gpu]))
-    needed_mb = min(memory_mb, max(gpu.memory_mb for gpu in gpus))
-    needed = math.ceil(needed_mb * SHARES / gpu.memory_mb)
-    is_enough = needed <= len(free[gpu])
-    for share in free[gpu][:needed] if is_enough else []:
-        lease.callback(share.release)
-    surplus = free.pop(gpu)[needed if is_enough else 0 :]
-    for share in [*surplus, *(share for shares in free.values() for share in shares)]:
-        share.release()
-    return gpu if is_enough else None
+    ordered = sorted(gpus, key=lambda gpu: gpu.memory_mb * len(free[gpu]), reverse=True)
+    needed_mb = min(memory_mb, sorted(gpu.memory_mb for gpu in gpus)[-count])
+    needed = {gpu: math.ceil(needed_mb * SHARES / gpu.memory_mb) for gpu in ordered[:count]}
+    if any(len(free[gpu]) < shares for gpu, shares in needed.items()):
+        needed = {}
+    for gpu, shares in free.items():
+        leased = needed.get(gpu, 0)
+        for share in shares[:leased]:
+            lease.callback(share.release)
+        for share in shares[leased:]:
+            share.release()
+    return list(needed)
 
 
 def _lock_free_shares(gpu: Gpu, folder: Path) -> list[FileLock]:

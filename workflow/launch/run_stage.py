@@ -5,7 +5,8 @@
 The job's settings are in its job file, which a run of Snakemake writes before its first job; with
 --configfile (and the machine's --profile) it is written here. Further flags are passed on to the
 stage. The job runs in a process forked from preloaded libraries if there is a server of them
-(`workflow.launch.preloaded`), otherwise in this process.
+(`workflow.launch.preloaded`), otherwise in this process; one of several ranks in a process for each
+(`workflow.launch.ranks`).
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pipeline.runtime.progress import STOPPED
 from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
-from workflow.launch import gpu_lease, processes
+from workflow.launch import gpu_lease, processes, ranks
 from workflow.resources.fit import CONTEXT_MB
 
 # path of the socket of the server of preloaded libraries, set by `workflow.launch.preloaded`: a
@@ -35,7 +36,8 @@ SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
 TRACKER = "DISTILBENCH_TRACKER"  # a choice of the machine, which no job file may hold
-LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS)  # variables that limit what a job uses
+# variables that limit what a job uses, and that tell its ranks apart
+LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class MachineLimits:
     """What a job may use of the machine. Without a GPU the job sees none."""
 
     device: str = "cpu"
-    gpu_memory_mb: int = 0  # to be claimed of one GPU; 0: whatever is visible is the job's
-    threads: int = 1
+    ranks: int = 1  # processes that share the job's work, each with a GPU of its own
+    tasks: int = 1  # of SLURM's that start them: one on each node
+    gpu_memory_mb: int = 0  # to be claimed, of all GPUs; 0: whatever is visible is the job's
+    threads: int = 1  # of each rank
     micro_batch_tokens: int | None = None  # None: the stage's default
     gradient_checkpointing: bool = False
 
@@ -58,7 +62,9 @@ def main() -> None:
     parser.add_argument("--profile", type=Path, help="with --configfile: workflow profile to obey")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: if any is")
     parser.add_argument("--gpu-memory-mb", type=int, default=0, help="to claim; 0: what is visible")
-    parser.add_argument("--threads", type=int, default=1, help="for compilers, too")
+    parser.add_argument("--ranks", type=int, default=1, help="processes, each with its own GPU")
+    parser.add_argument("--tasks", type=int, default=1, help="SLURM's, which start the ranks")
+    parser.add_argument("--threads", type=int, default=1, help="of each rank; for compilers, too")
     parser.add_argument("--micro-batch-tokens", type=int)
     parser.add_argument("--gradient-checkpointing", type=int, choices=(0, 1), default=0)
     options, stage_flags = parser.parse_known_args()
@@ -67,6 +73,8 @@ def main() -> None:
         return
     limits = MachineLimits(
         options.device,
+        options.ranks,
+        options.tasks,
         options.gpu_memory_mb,
         options.threads,
         options.micro_batch_tokens,
@@ -137,22 +145,50 @@ def _flag(name: str) -> str:
 def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> None:
     """Runs a module as a program that sees no more of the machine than the limits allow."""
     processes.end_with_parent(signal.SIGTERM)  # a killed Snakemake leaves no job behind
-    # Snakemake shows no other log of a failed job once it meets an empty one
-    log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
+    try:
+        if limits.tasks > 1 and not ranks.is_task(os.environ):
+            ranks.become_step(limits.tasks)
+        group = ranks.rank_group(limits.ranks, os.environ)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if group is None or group.first == 0:
+        # Snakemake shows no other log of a failed job once it meets an empty one
+        log(f"{' '.join([module, *arguments[:1]])} on {socket.gethostname()}")
     os.environ.setdefault(COMPILE_THREADS, str(limits.threads))
     if limits.device == "cpu":
         os.environ[gpu_lease.VISIBLE] = ""
     with contextlib.ExitStack() as leases:
         gpus = gpu_lease.visible_gpus() if limits.gpu_memory_mb else []
         if gpus:
-            _lease_gpu(leases, gpus, limits.gpu_memory_mb)
+            _lease_gpus(leases, gpus, limits)
         os.environ.setdefault(ALLOCATOR, "expandable_segments:True")
-        server = _connect_to_server()
-        if server is not None:
-            with server:
-                sys.exit(run_on_server(server, module, arguments))
-        sys.argv = [module, *arguments]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if group is None:
+            run_here(module, arguments)
+        else:
+            sys.exit(_run_group(group, module, arguments, limits))
+
+
+def run_here(module: str, arguments: Sequence[str]) -> None:
+    """Runs a module as a program: by the server of preloaded libraries, or in this process."""
+    server = _connect_to_server()
+    if server is not None:
+        with server:
+            sys.exit(run_on_server(server, module, arguments))
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _run_group(
+    group: ranks.RankGroup, module: str, arguments: Sequence[str], limits: MachineLimits
+) -> int:
+    gpus = None
+    if limits.device == "gpu":
+        try:
+            gpus = ranks.gpus_of_ranks(group, gpu_lease.visible_names())
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+    command = [sys.executable, "-m", "workflow.launch.run_rank", module, *arguments]
+    return ranks.run_ranks(command, list(group.environments(gpus)))
 
 
 def log(message: str) -> None:
@@ -160,17 +196,27 @@ def log(message: str) -> None:
     print(inert(message), file=sys.stderr, flush=True)
 
 
-def _lease_gpu(leases: contextlib.ExitStack, gpus: list[gpu_lease.Gpu], memory_mb: int) -> None:
-    """Waits for memory of a GPU, and limits this process to that GPU and that much of it."""
-    request = f"{memory_mb} MB of a GPU"
+def _lease_gpus(
+    leases: contextlib.ExitStack, gpus: list[gpu_lease.Gpu], limits: MachineLimits
+) -> None:
+    """Waits for memory of GPUs, and limits this job to those and that much of each."""
+    memory_mb = limits.gpu_memory_mb // limits.ranks
+    request = f"{memory_mb} MB of {'a GPU' if limits.ranks == 1 else f'{limits.ranks} GPUs each'}"
     log(f"waiting for {request}")
-    gpu = leases.enter_context(gpu_lease.leased_gpu(gpus, memory_mb, gpu_lease.lease_folder()))
-    os.environ[gpu_lease.VISIBLE] = gpu.name
-    fraction = (memory_mb - CONTEXT_MB) / gpu.memory_mb  # the allocator doesn't count the context
+    folder = gpu_lease.lease_folder()
+    try:
+        lease = gpu_lease.leased_gpus(gpus, memory_mb, folder, limits.ranks)
+        leased = leases.enter_context(lease)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    names = ",".join(gpu.name for gpu in leased)
+    os.environ[gpu_lease.VISIBLE] = names
+    # the allocator doesn't count the context
+    fraction = (memory_mb - CONTEXT_MB) / min(gpu.memory_mb for gpu in leased)
     if 0 < fraction < 1:
         limit = f"expandable_segments:True,per_process_memory_fraction:{fraction:.4f}"
         os.environ.setdefault(ALLOCATOR, limit)
-    log(f"{request}: {gpu.name}")
+    log(f"{request}: {names}")
 
 
 class JobRequest(TypedDict):

@@ -1,0 +1,180 @@
+"""Several ranks of one job: real processes that meet over gloo, and end together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from snaking import ROOT
+from stage_commands import LONG, module_command
+
+from workflow.launch.gpu_lease import VISIBLE
+from workflow.launch.ranks import RankGroup, gpus_of_ranks, rank_group, tasks_per_node
+
+pytestmark = pytest.mark.slow
+PRELOADED = [sys.executable, "-m", "workflow.launch.preloaded"]
+
+# each rank adds its number, starting from 1; what then happens is for the test to say
+MEET = """
+import os, signal, sys, time
+import torch
+from pipeline.runtime import ranks
+from pipeline.stages import command_line
+
+def work():
+    place = ranks.join()
+    total = torch.tensor([place.rank + 1.0])
+    place.sum_in_place([total])
+    print(f"sum {total.item():.0f} of rank {place.rank}", file=sys.stderr, flush=True)
+    HAPPENS
+    ranks.leave()
+
+command_line.run(work)
+"""
+
+
+def meeting(folder: Path, happens: str = "pass", ranks: int = 2) -> list[str]:
+    """The command of a job whose ranks meet."""
+    (folder / "meet.py").write_text(MEET.replace("HAPPENS", happens))
+    return module_command("meet", ranks=ranks)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{ROOT}:{folder}"}
+
+
+def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("server", [[], PRELOADED])
+def test_ranks_meet_and_only_the_first_ones_words_are_as_they_are(tmp_path: Path, server: list[str]):
+    done = ran(tmp_path, *server, *meeting(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert {"sum 3 of rank 0", "rank 1: sum 3 of rank 1"} <= set(lines)
+    assert len([line for line in lines if line.startswith("meet on ")]) == 1
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_ends_the_job_with_its_words(tmp_path: Path, rank: int):
+    fails = f"""
+    if place.rank == {rank}:
+        raise ValueError("rank {rank} has no more paper")
+    time.sleep({LONG})"""
+    done = ran(tmp_path, *meeting(tmp_path, fails.strip()))
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == f"rank {rank} ended first, with status 2: error: rank {rank} has no more paper"
+
+
+@pytest.mark.parametrize("server", [[], PRELOADED])
+def test_a_killed_rank_ends_the_job(tmp_path: Path, server: list[str]):
+    killed = f"""
+    if place.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep({LONG})"""
+    done = ran(tmp_path, *server, *meeting(tmp_path, killed.strip()))
+    assert done.returncode == 128 + signal.SIGKILL
+    assert "rank 1 ended first" in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A job whose two ranks have met and wait to be asked to stop."""
+    command = meeting(tmp_path, f"time.sleep({LONG})")
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stderr is not None
+        met = 0
+        while met < 2:
+            met += "sum 3" in job.stderr.readline()
+        yield job
+        job.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_reaches_all_ranks_and_the_job_is_to_be_run_again(
+    waiting: "subprocess.Popen[str]", number: signal.Signals
+):
+    waiting.send_signal(number)
+    assert waiting.wait(LONG) == os.EX_TEMPFAIL
+    assert waiting.stderr is not None
+    said = waiting.stderr.read()
+    assert said.count(f"stopped by signal {number}") == 2
+    assert "ended first" not in said
+
+
+def test_no_rank_outlives_its_launcher(waiting: "subprocess.Popen[str]"):
+    listing = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
+    ranks = [int(process) for process in listing.read_text().split()]
+    assert len(ranks) == 2
+    waiting.kill()
+    deadline = time.monotonic() + LONG
+    while any(Path(f"/proc/{rank}/exe").exists() for rank in ranks):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_one_rank_is_the_process_itself_without_a_variable(tmp_path: Path):
+    (tmp_path / "alone.py").write_text("import os; print(os.getpid(), 'RANK' in os.environ)")
+    with subprocess.Popen(
+        module_command("alone"),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.read().strip() == f"{job.pid} False"
+
+
+STEP = {
+    "SLURM_JOB_ID": "70001",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_STEP_NODELIST": "",
+    "SLURM_NODEID": "1",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+}
+
+
+def test_the_tasks_of_a_step_share_the_ranks_of_a_job(tmp_path: Path, monkeypatch):
+    # the one program of SLURM that is asked, as it answers for two nodes
+    program = tmp_path / "scontrol"
+    program.write_text("#!/bin/sh\necho node7\necho node8\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    last = rank_group(16, STEP)
+    assert last == RankGroup(
+        size=16, first=12, count=4, local_first=4, local_size=8, address="node7", port=20_001
+    )
+    assert last == rank_group(16, STEP)  # every task has to find the same place
+    each = rank_group(1, STEP)  # a user's own `srun`: each task is a rank
+    assert each is not None
+    assert (each.size, each.first, each.count, each.local_first) == (4, 3, 1, 1)
+    with pytest.raises(ValueError, match="6 ranks can't be shared equally by the 4 tasks"):
+        rank_group(6, STEP)
+
+
+def test_nodes_of_unequal_tasks_are_counted():
+    assert tasks_per_node("2(x3),1") == [2, 2, 2, 1]
+    assert tasks_per_node("4") == [4]
+
+
+def test_each_rank_has_its_own_of_the_gpus_that_a_node_shows():
+    second = RankGroup(size=4, first=2, count=2, local_first=2, local_size=4)
+    assert gpus_of_ranks(second, ["0", "1", "2", "3"]) == ["2", "3"]
+    assert gpus_of_ranks(second, ["a", "b"]) == ["a", "b"]  # bound to this task by the scheduler
+    environments = list(second.environments(["a", "b"]))
+    assert [each[VISIBLE] for each in environments] == ["a", "b"]
+    with pytest.raises(ValueError, match="2 ranks need a GPU each, and this job sees 1"):
+        gpus_of_ranks(second, ["0"])
