@@ -16,6 +16,8 @@ and, where they hold,
 
     makes_pairs        True: each prompt comes with a response of the teacher and one of the student
     writes_groups      True: it writes several responses to each prompt
+    selects_texts      True: it keeps part of the train set by how likely teacher and student find
+                       each text, with a method `kept`
     teacher_writes     True: the teacher writes some of the generated tokens
     later_keys         hyperparameters that came later: left out of a job's settings at their
                        defaults, so that its id stays
@@ -27,8 +29,13 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from pipeline.data.batch import Text
 from pipeline.generation.rollouts import StepContext
+
+TextNats = Float[np.ndarray, " texts"]  # the mean NLL of each text's tokens
 
 
 @runtime_checkable
@@ -49,6 +56,15 @@ class ValidatedPolicy(DataPolicy, Protocol):
 
     def on_validation(self, state: dict[str, Any], nll_nats: float) -> None:
         """Updates what the policy carries, each time the held-out NLL is measured."""
+        ...
+
+
+@runtime_checkable
+class SelectingPolicy(DataPolicy, Protocol):
+    """A policy that keeps part of the train set for the whole of a training."""
+
+    def kept(self, student_nats: TextNats, teacher_nats: TextNats) -> list[int]:
+        """Places of the texts that are kept, from their mean NLL before the first step."""
         ...
 
 

@@ -58,6 +58,13 @@ class SpanLoss(Loss, Protocol):
 
 
 @runtime_checkable
+class TextLoss(Loss, Protocol):
+    """A loss that reads the text alone, whatever teacher there is."""
+
+    reads_teacher: bool
+
+
+@runtime_checkable
 class ReferenceLoss(Loss, Protocol):
     """A loss that compares with a reference, too: the student before its training."""
 

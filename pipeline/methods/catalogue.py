@@ -449,6 +449,16 @@ METHODS = {
         departures="Held-out NLL is first measured in the course of training, not before it; with "
         "few measurements student text may never be written.",
     ),
+    "miniplm": Method(
+        title="MiniPLM-like: the texts that the teacher finds likelier by most",
+        loss="cross_entropy",
+        policy="difference_sampling",
+        source="Gu et al. 2024, arXiv:2410.17215",
+        evidence="code",
+        departures="Texts of a train set, where theirs are documents of pre-training from scratch; "
+        "by NLL of a token, where theirs have one length; the reference is the student before its "
+        "training, where theirs is a model apart. As many steps as with all texts.",
+    ),
     "skd": Method(
         title="SKD: the student proposes, the teacher replaces",
         loss="forward_kl",

@@ -120,6 +120,11 @@ def generates_text(policy: str) -> bool:
     return decoding_passes(policy) > 0
 
 
+def selects_texts(policy: str) -> bool:
+    """Whether a data policy has teacher and student read the whole train set before training."""
+    return bool(class_constant("data_policies", policy, "selects_texts", False))
+
+
 def decoding_passes(policy: str) -> float:
     """How many models decode for each text of a step under a data policy, on average."""
     passes = class_constant("data_policies", policy, "decoding_passes", None)

@@ -83,7 +83,7 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"allowed: {', '.join(groups)}"
         )
     alone = components.generates_text(policy) and not _teacher_writes(policy)
-    if alone and not reads_teacher(loss) and not resolved.method.features:
+    if alone and not resolved.method.compares_distributions:
         yield (
             f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
             "allowed: a loss that reads the teacher's distributions, or text that the teacher "
@@ -95,18 +95,18 @@ def _self_taught_faults(method: Method) -> Iterator[str]:
     """What a student that teaches itself can't have."""
     if method.teacher != "self":
         return
-    if not reads_teacher(method.loss) and not method.features:
+    if not method.compares_distributions:
         yield f"loss = {method.loss!r}: it reads the text alone; allowed: one that reads a teacher"
     if _teacher_writes(method.policy):
         yield (
             f"policy = {method.policy!r}: the teacher writes in it from the student's prompt, and "
             "is the student; allowed: text of the student alone, or none that is generated"
         )
-
-
-def reads_teacher(loss: str) -> bool:
-    """Whether a loss compares the student with the teacher's distributions."""
-    return bool(class_constant("losses", loss, "reads_teacher", True))
+    if components.selects_texts(method.policy):
+        yield (
+            f"policy = {method.policy!r}: it keeps texts that a teacher finds likelier than the "
+            "student does, and the teacher is the student; allowed: 'fixed'"
+        )
 
 
 def _makes_pairs(policy: str) -> bool:
@@ -142,6 +142,6 @@ def _teacher(method: Method) -> Literal["none", "text", "cache", "live", "self"]
         return "self"
     if method.generates_text or method.update:
         return "live"
-    if not reads_teacher(method.loss) and not method.features:
+    if not method.compares_distributions and not components.selects_texts(method.policy):
         return "text" if method.text == "teacher" else "none"
     return "live" if method.teacher == "live" or method.whole_vocabulary else "cache"

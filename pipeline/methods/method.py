@@ -75,6 +75,12 @@ class Method:
         return self.teacher in ("cache", "live")
 
     @property
+    def compares_distributions(self) -> bool:
+        """Whether the student learns from a teacher's distributions or its hidden states."""
+        reads = components.class_constant("losses", self.loss, "reads_teacher", True)
+        return bool(reads) or self.features is not None
+
+    @property
     def names_teacher(self) -> bool:
         """Whether anything of the experiment's teacher enters: its distributions or its text."""
         return self.reads_distributions or self.text == "teacher"
@@ -90,6 +96,8 @@ class Method:
             "losses", self.loss, "reads_teacher", True
         ):
             return f"loss {self.loss} compares distributions over the same tokens"
+        if components.selects_texts(self.policy):
+            return f"policy {self.policy} compares likelihoods of the same tokens"
         if self.update:
             return f"update {self.update} trains it on the student's tokens"
         if self.plain_text_kl:

@@ -43,6 +43,7 @@ from pipeline.training.compile import compile_for_gpu
 from pipeline.training.features import feature_term, with_layers
 from pipeline.training.loop import train
 from pipeline.training.metrics import flush_metrics
+from pipeline.training.selection import selection_card
 from pipeline.training.state import Diverged, TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
@@ -274,6 +275,7 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
         columns = {name: [row[name] for row in state.rows] for name in names}
         schemas.write(folder / "steps.parquet", columns, schemas.STEPS)
         costs.write(folder, cost(run, state))
+        facts |= selection_card(run, state)
         if chosen := _chosen(options):
             facts["chosen"] = chosen
         artifact.write_manifest(folder, options.job, command_line.inputs_of(options), **facts)

@@ -13,20 +13,21 @@ from jaxtyping import Int
 from torch import Tensor
 
 from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data_policies import SelectingPolicy
 from pipeline.distributions.log_probs import (
     TeacherDistributions,
     TeacherSignal,
-    target_log_prob,
     target_only_support,
 )
 from pipeline.generation.rollouts import StepContext
-from pipeline.losses import RewardedLoss
+from pipeline.losses import RewardedLoss, TextLoss
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training.redrawn import redrawn
 from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
+from pipeline.training.selection import drawn_texts, target_log_probs
 from pipeline.training.state import TrainingRun, TrainingState
 
 Item = TypeVar("Item")
@@ -90,7 +91,7 @@ def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
 def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     """The data of a step. A live teacher runs when its distributions are first used."""
     batch_size, seed = run.settings.training.batch_size, run.settings.seed
-    batch = draw_batch(run.train_set, step, batch_size, seed)
+    batch = drawn_texts(run, state, step)
     written = run.policy.texts(batch, step_context(run, state, step))
     if isinstance(run.loss, RewardedLoss) and not run.policy.is_off_policy:
         assert run.tokenizer is not None
@@ -99,7 +100,7 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
     plain_text = draw_batch(run.plain_text, step, batch_size, seed) if run.plain_text else []
     return StepBatch(
         texts,
-        with_teacher(run, texts, step),
+        with_teacher(run, texts, step, asked=learns_from_teacher(run)),
         with_teacher(run, plain_text, step, asked=run.settings.method.plain_text_kl > 0),
         unaligned=len(written) - len(texts) if isinstance(run.teacher, AlignedTeacher) else None,
     )
@@ -108,6 +109,12 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
 def readable(run: TrainingRun, texts: Sequence[Text]) -> Sequence[Text]:
     """Those of some texts that the run's teacher can read."""
     return run.teacher.readable(texts) if isinstance(run.teacher, AlignedTeacher) else texts
+
+
+def learns_from_teacher(run: TrainingRun) -> bool:
+    """Whether a step needs the teacher, where it isn't there to select texts alone."""
+    selects_alone = isinstance(run.policy, SelectingPolicy) and isinstance(run.loss, TextLoss)
+    return run.features is not None or not selects_alone
 
 
 def with_teacher(
@@ -134,17 +141,11 @@ def _gold(batch: Batch) -> GroundTruth:
     return GroundTruth(batch.next_ids)
 
 
-@torch.no_grad()
 def with_reference(run: TrainingRun, batch: Batch) -> Batch:
     """The batch with the reference model's log-probabilities of its targets, where it has one."""
     if run.reference is None:
         return batch
-    distributions = run.reference.distributions(batch)
-    parts = [
-        target_log_prob(signal.log_probs, signal.support.target)
-        for signal in map(distributions.chunk, chunks_of(run, batch))
-    ]
-    return replace(batch, reference_log_probs=torch.cat(parts))
+    return replace(batch, reference_log_probs=target_log_probs(run, run.reference, batch))
 
 
 def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
-from pipeline.data.batch import Text
 from pipeline.settings.training import Training
+
+Item = TypeVar("Item")
 
 
 def step_count(training: Training, texts: int) -> int:
@@ -30,7 +32,7 @@ def learning_rate(training: Training, step: int, steps: int) -> float:
     return training.learning_rate * (final + (1 - final) * left[training.schedule])
 
 
-def draw_batch(train_set: Sequence[Text], step: int, size: int, seed: int) -> list[Text]:
+def draw_batch(train_set: Sequence[Item], step: int, size: int, seed: int) -> list[Item]:
     """A step's batch: each epoch goes through the train set once, in a new order."""
     indices = range(step * size, (step + 1) * size)
     epochs = (divmod(index, len(train_set)) for index in indices)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.methods.components import generates_text, needs_reference
+from pipeline.methods.components import generates_text, needs_reference, selects_texts
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -97,6 +97,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         else 0
     )
     measured = training["validations"] * training["validation_texts"] * length
+    selected = texts * length * selects_texts(method["policy"])  # positions that both models read
     positions = 2 * training["batch_size"] * length
     caches = sum(
         _cached(grid, each) for role, each in artifact.inputs if role in ("cache", "member")
@@ -108,7 +109,8 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         * read
         * (4 * model.parameters + 2 * learning + 2 * teacher + 2 * reference)
         + steps * written * 2 * (model.parameters + teacher)
-        + measured * 2 * model.parameters,
+        + measured * 2 * model.parameters
+        + selected * 2 * (model.parameters + teacher),
         steps=steps,
         step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,

@@ -116,7 +116,11 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
 def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
     """Uncertainties of some methods as they are implemented here."""
     abstracts = [name for name, method in methods.items() if method.evidence == "abstract"]
-    cached = [name for name, method in methods.items() if method.teacher == "cache"]
+    cached = [
+        name
+        for name, method in methods.items()
+        if method.teacher == "cache" and method.compares_distributions
+    ]
     if abstracts:
         yield (
             f"Of {', '.join(abstracts)} no more than an abstract was read: a low score "

@@ -1,0 +1,87 @@
+"""Which texts of the train set a training takes, where its policy compares their likelihoods.
+
+Teacher and student read every text once, before the first step. What is kept is part of the saved
+state, so that a training that resumes, whose student has learnt, keeps the same.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data_policies import SelectingPolicy, TextNats
+from pipeline.distributions.log_probs import PerToken, target_log_prob
+from pipeline.models.logit_chunks import logit_chunks
+from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.progress import log
+from pipeline.training.schedule import draw_batch
+from pipeline.training.state import TrainingRun, TrainingState
+
+READ_TOGETHER = 1024  # texts that are sorted by length before they are read
+
+
+def drawn_texts(run: TrainingRun, state: TrainingState, step: int) -> list[Text]:
+    """The texts that are drawn for a step, of all or of those that the policy keeps."""
+    size, seed = run.settings.training.batch_size, run.settings.seed
+    if not isinstance(run.policy, SelectingPolicy):
+        return draw_batch(run.train_set, step, size, seed)
+    if "kept" not in state.policy:
+        state.policy |= selection(run, run.policy)
+    places = draw_batch(state.policy["kept"], step, size, seed)
+    return [run.train_set[place] for place in places]
+
+
+def selection(run: TrainingRun, policy: SelectingPolicy) -> dict[str, list[int]]:
+    """Places of the texts that a policy keeps; the student is still the one before training."""
+    assert run.teacher is not None
+    student = LiveTeacher(run.student, run.settings.training.precision)
+    nats = [mean_nats(run, reader) for reader in (student, run.teacher)]
+    kept = policy.kept(*nats)
+    difference = nats[0] - nats[1]
+    log(
+        f"kept {len(kept):,} of {len(difference):,} texts by NLL under student minus teacher: "
+        f"{difference[kept].mean():.4f} nats a token on average, of all {difference.mean():.4f}"
+    )
+    return {"kept": kept}
+
+
+def selection_card(run: TrainingRun, state: TrainingState) -> dict[str, object]:
+    """What the manifest of a student says of the selection: nothing where there was none."""
+    if "kept" not in state.policy or not isinstance(run.policy, SelectingPolicy):
+        return {}
+    count = len(state.policy["kept"])
+    return {"selection": {"kept_texts": count, "left_out_texts": len(run.train_set) - count}}
+
+
+def mean_nats(run: TrainingRun, reader: Teacher) -> TextNats:
+    """The NLL in nats of each training text under a model, a mean over its tokens."""
+    firsts = range(0, len(run.train_set), READ_TOGETHER)
+    parts = (run.train_set[first : first + READ_TOGETHER] for first in firsts)
+    return np.concatenate([_in_order(run, reader, texts) for texts in parts])
+
+
+def _in_order(run: TrainingRun, reader: Teacher, texts: Sequence[Text]) -> TextNats:
+    order = sorted(range(len(texts)), key=lambda place: texts[place].length)  # of micro-batches
+    values = np.empty(len(texts))
+    values[order] = np.concatenate(list(_by_length(run, reader, texts)))
+    return values
+
+
+def _by_length(run: TrainingRun, reader: Teacher, texts: Sequence[Text]) -> Iterator[TextNats]:
+    for batch in micro_batches(texts, run.max_tokens, run.student.device):
+        nats = -target_log_probs(run, reader, batch).double()
+        sums = nats.new_zeros(len(batch.texts)).index_add(0, batch.sequence, nats)
+        yield (sums / batch.lengths).cpu().numpy()
+
+
+@torch.no_grad()
+def target_log_probs(run: TrainingRun, reader: Teacher, batch: Batch) -> PerToken:
+    """The log-probability that a model gives to each target of a batch."""
+    distributions = reader.distributions(batch)
+    chunks = logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
+    parts = [
+        target_log_prob(signal.log_probs, signal.support.target)
+        for signal in map(distributions.chunk, chunks)
+    ]
+    return torch.cat(parts)
