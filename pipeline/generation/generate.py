@@ -20,6 +20,7 @@ from pipeline.generation.slots import Prompt, Response, uniforms
 from pipeline.models.flops import record_generation
 from pipeline.models.language_model import end_ids
 from pipeline.models.positions import check_table
+from pipeline.models.sharding import writer
 from pipeline.runtime.progress import ProgressLog
 
 REFILL = 1 / 8  # share of the slots that is free before new prompts are prefilled
@@ -68,7 +69,8 @@ def generate(
         check_table(model.config, texts, max_new_tokens)
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index].prompt_ids))
     unique = with_unique_ids(texts)
-    job = GenerationJob(models, token_sampler, max_new_tokens, seed, progress)
+    writers = [writer(model) for model in models]
+    job = GenerationJob(writers, token_sampler, max_new_tokens, seed, progress)
     by_length = dict(zip(order, _responses([unique[index] for index in order], job), strict=True))
 
     responses = [by_length[index] for index in range(len(texts))]

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
-from transformers.pytorch_utils import Conv1D
 
 from pipeline.artifacts import checksums
 from pipeline.data.batch import Batch
@@ -18,6 +17,7 @@ from pipeline.models.adapter_base import base_of, is_adapter
 from pipeline.models.attention import unmasked_attention
 from pipeline.models.flops import record_pass
 from pipeline.models.logits import compute_logits, logit_scaling
+from pipeline.models.matrices import halve_matrices
 from pipeline.settings.training import Dropout, Precision
 
 
@@ -46,19 +46,11 @@ def load_frozen(
 ) -> PreTrainedModel:
     """A loaded model without gradients, its matrices in bfloat16 where it computes in that.
 
-    Autocast would cast them at each use: the numbers are the same, in half the memory. One that is
-    a table of embeddings too stays as it is, for what is looked up isn't cast.
+    Autocast would cast them at each use: the numbers are the same, in half the memory.
     """
     model = _saved(folder, torch.float32, dropout).requires_grad_(False)
     if computes_in_bfloat16(device, precision):
-        tables = {
-            module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)
-        }
-        for layer in model.modules():
-            if not isinstance(layer, torch.nn.Linear | Conv1D):
-                continue
-            if type(layer) in (torch.nn.Linear, Conv1D) and layer.weight not in tables:
-                layer.weight.data = layer.weight.data.bfloat16()
+        halve_matrices(model)
     return _readied(model, device)
 
 

@@ -41,8 +41,7 @@ class FeatureTerm:
     projectors: torch.nn.ModuleDict
     sizes: Sizes
     student: PreTrainedModel
-    student_head: LMHead
-    teacher_head: LMHead
+    teacher: Teacher | None  # one that has hidden states
     precision: Precision
     inner_layers: Sequence[tuple[int, int]]  # of student and teacher, compared beside the last
 
@@ -51,15 +50,17 @@ class FeatureTerm:
     ) -> PerToken:
         """The weighted term at each token; between vocabularies where a span is one of each."""
         assert teacher.layers is not None
+        # as they are now: of sharded models, heads are gathered for each pass
+        student_head, teacher_head = head_of(self.student), head_of_teacher(self.teacher)
         if (spans := teacher.spans) is None:
-            ours = self._view(layers, logits, self.student_head)
-            theirs = self._view(teacher.layers, teacher.log_probs, self.teacher_head)
+            ours = self._view(layers, logits, student_head)
+            theirs = self._view(teacher.layers, teacher.log_probs, teacher_head)
             return self._term(ours, theirs, tokens)
         rows, at = spans.single_tokens
         if not len(at):
             return layers.new_zeros(len(layers))
-        ours = self._view(layers[at], logits[at], self.student_head)
-        theirs = self._view(teacher.layers[rows], teacher.log_probs[rows], self.teacher_head)
+        ours = self._view(layers[at], logits[at], student_head)
+        theirs = self._view(teacher.layers[rows], teacher.log_probs[rows], teacher_head)
         term = self._term(ours, theirs, at_tokens(tokens, at, spans))
         return term.new_zeros(len(layers)).index_copy(0, at, term)
 
@@ -121,8 +122,7 @@ def feature_term(
         projectors.to(student.device),
         sizes,
         student,
-        student_head,
-        teacher_head,
+        teacher,
         settings.training.precision,
         inner,
     )
@@ -178,7 +178,8 @@ def head_of(model: PreTrainedModel) -> LMHead:
     """A model's own head, whose weights follow the model's and get no gradient through it."""
     head = model.get_output_embeddings()
     assert isinstance(head, torch.nn.Linear)
-    state = {name: weight.detach() for name, weight in head.state_dict().items()}
+    # not its state dict, for which a sharded model drops what it has gathered
+    state = {name: weight.detach() for name, weight in head.named_parameters()}
     with torch.device("meta"):
         shared = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None)
     shared.load_state_dict(state, assign=True)

@@ -1,0 +1,338 @@
+"""A model in shares over two ranks computes, learns and writes what a whole one does."""
+
+import copy
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gang import on_ranks
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+from pipeline.data.batch import Text, collate
+from pipeline.generation import generate, sampler
+from pipeline.models.language_model import counted_lm_head, response_hidden, response_logits
+from pipeline.models.logit_chunks import logit_chunks
+from pipeline.models.lora import attach
+from pipeline.models.lora import save as save_adapters
+from pipeline.models.matrices import halve_matrices
+from pipeline.models.sharding import (
+    load_optimizer,
+    shard,
+    to_first_rank,
+    whole,
+    whole_state,
+    writer,
+)
+from pipeline.models.trainable import learned_state, load_learned_state, trainable_weights
+from pipeline.runtime.ranks import Ranks
+from pipeline.settings.generation import Sampling
+from pipeline.settings.training import Lora
+from pipeline.training.loop import backward_through
+
+VOCABULARY, END = 48, 1
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "initializer_range": 0.3,
+    "eos_token_id": END,
+    "bos_token_id": END,
+    "pad_token_id": END,
+}
+# one with norms around each part, a scaled embedding, and windows in two layers of three
+GEMMA = Gemma3TextConfig(**SIZES, sliding_window=4, sliding_window_pattern=3)
+CONFIGS: dict[str, PreTrainedConfig] = {
+    "a tied Llama": LlamaConfig(**SIZES, tie_word_embeddings=True),
+    "an untied Llama": LlamaConfig(**SIZES, tie_word_embeddings=False),
+    "an untied Qwen3": Qwen3Config(**SIZES, tie_word_embeddings=False),
+    "a tied Gemma 3": GEMMA,
+}
+TEXTS = [
+    Text(f"text-{at}", [2 + at, 3 + 2 * at, 40 - at], [5 + 3 * at, 9, 2 + at, END][at % 3 :])
+    for at in range(8)
+]
+CPU = torch.device("cpu")
+
+
+def model(config: PreTrainedConfig, lora: bool = False) -> PreTrainedModel:
+    torch.manual_seed(0)
+    made = AutoModelForCausalLM.from_config(config).double().eval()
+    if lora:
+        attach(made, Lora(rank=2, alpha=4.0, dropout=0.0, targets=["q_proj", "down_proj"]), 0)
+        with torch.no_grad():
+            for weight in trainable_weights(made):
+                weight.add_(0.1)  # or the gradient of A would be zero
+    return made
+
+
+def backward(student: PreTrainedModel, texts: Sequence[Text], token_count: int) -> float:
+    """The mean cross entropy of a step's texts; its gradient by chunks, as the loop has it."""
+    batch, total = collate(texts, CPU), 0.0
+    chunks = logit_chunks(batch, VOCABULARY, 4 * VOCABULARY)
+    assert len(chunks) > 1
+    with backward_through(response_hidden(student, batch), chunks) as leaves:
+        for rows, hidden in zip(chunks, leaves, strict=True):
+            logits = counted_lm_head(student, hidden)
+            target = batch.next_ids[rows]
+            loss = torch.nn.functional.cross_entropy(logits, target, reduction="sum") / token_count
+            loss.backward()
+            total += loss.item()
+    return total
+
+
+def gradients(student: PreTrainedModel, share: Callable[[Sequence[Text]], list[Text]]) -> None:
+    """Those of two micro-batches of a share of the texts."""
+    count = sum(text.target_count for text in TEXTS)
+    for micro_batch in (TEXTS[:4], TEXTS[4:]):
+        backward(student, share(micro_batch), count)
+
+
+def by_name(student: PreTrainedModel) -> dict[str, Tensor]:
+    return {
+        name: weight.grad for name, weight in student.named_parameters() if weight.grad is not None
+    }
+
+
+def unchanged(student: PreTrainedModel) -> None:
+    """No mutation."""
+
+
+def summed(
+    config: PreTrainedConfig,
+    lora: bool = False,
+    before: Callable[[PreTrainedModel], None] = unchanged,
+    after: Callable[[PreTrainedModel], None] = unchanged,
+) -> tuple[dict[str, Tensor], ...]:
+    """The gradients of two shares of the texts: in one process, and on two ranks."""
+    alone = model(config, lora)
+    for rank in range(2):
+        gradients(alone, Ranks(rank, 2).share)
+
+    def work(ranks: Ranks) -> dict[str, object]:
+        student = model(config, lora)
+        before(student)
+        shard(student, CPU, ranks)
+        after(student)
+        gradients(student, ranks.share)
+        whole_gradients = {name: whole(grad) for name, grad in by_name(student).items()}
+        return {name: grad.numpy() for name, grad in whole_gradients.items()}
+
+    first, second = on_ranks(2, work)
+    assert all((first[name] == second[name]).all() for name in first)
+    return by_name(alone), {name: torch.from_numpy(grad) for name, grad in first.items()}
+
+
+def largest_difference(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> float:
+    assert expected.keys() <= actual.keys()
+    return max(float((expected[name] - actual[name]).abs().max()) for name in expected)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_of_two_ranks_are_those_of_one(name: str) -> None:
+    assert largest_difference(*summed(CONFIGS[name])) < 1e-13
+
+
+def test_adapters_learn_beside_frozen_shares() -> None:
+    expected, actual = summed(CONFIGS["a tied Llama"], lora=True)
+    assert set(expected) == {name for name in expected if "lora_" in name}
+    assert largest_difference(expected, actual) < 1e-13
+
+
+def test_a_mean_over_ranks_is_caught() -> None:
+    def average(student: PreTrainedModel) -> None:
+        for module in student.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(2.0)
+
+    assert largest_difference(*summed(CONFIGS["a tied Llama"], after=average)) > 1e-4
+
+
+def test_a_tied_embedding_with_part_of_its_gradient_is_caught() -> None:
+    def untie(student: PreTrainedModel) -> None:
+        head = student.get_output_embeddings()
+        head.weight = torch.nn.Parameter(head.weight.detach().clone())
+
+    assert largest_difference(*summed(CONFIGS["a tied Llama"], before=untie)) > 1e-4
+
+
+def step(student: PreTrainedModel, optimizer: torch.optim.Optimizer, ranks: Ranks) -> float:
+    """A step on a share of the texts; returns the gradient's norm before it was clipped."""
+    gradients(student, ranks.share)
+    norm = torch.nn.utils.clip_grad_norm_(trainable_weights(student), 0.1)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return whole(norm).item()
+
+
+def adamw(student: PreTrainedModel) -> torch.optim.AdamW:
+    return torch.optim.AdamW(trainable_weights(student), lr=0.01, fused=True)
+
+
+def held(value: object) -> int:
+    """The bytes of a rank's own part of a tensor."""
+    own = value.to_local() if isinstance(value, DTensor) else value
+    return own.numel() * own.element_size() if isinstance(own, Tensor) else 0
+
+
+@pytest.mark.parametrize("name", ["a tied Llama", "an untied Qwen3"])
+def test_each_of_four_ranks_holds_a_quarter(name: str) -> None:
+    def work(ranks: Ranks) -> tuple[int, ...]:
+        student = model(CONFIGS[name])
+        total = sum(held(weight) for weight in student.parameters())
+        shard(student, CPU, ranks)
+        optimizer = adamw(student)
+        step(student, optimizer, Ranks())
+        gradients(student, list)
+        weights = trainable_weights(student)
+        moments = [value for state in optimizer.state.values() for value in state.values()]
+        return (
+            total,
+            sum(map(held, weights)),
+            sum(held(weight.grad) for weight in weights),
+            sum(held(moment) for moment in moments if moment.ndim),
+        )
+
+    on_each = on_ranks(4, work)
+    total = on_each[0][0]
+    for _, weights, grads, moments in on_each:  # no weight here has rows that four can't share
+        assert (4 * weights, 4 * grads, 4 * moments) == (total, total, 2 * total)
+
+
+@dataclass(frozen=True)
+class BothInOne(Ranks):
+    """One process that does the work of two ranks."""
+
+    def share(self, items: Sequence[Text]) -> list[Text]:
+        return [*items[::2], *items[1::2]]
+
+
+def stepped_twice(student: PreTrainedModel, ranks: Ranks, saved: bytes | None = None) -> bytes:
+    """A student's and its optimizer's state after one step and after two, from a saved one on."""
+    optimizer, states = adamw(student), []
+    if saved is not None:
+        state = unpacked(saved)[0]
+        load_learned_state(student, state["weights"])
+        load_optimizer(optimizer, state["optimizer"])
+    for _ in range(2 if saved is None else 1):
+        norm = step(student, optimizer, ranks)
+        state = {"weights": learned_state(student), "optimizer": optimizer.state_dict()}
+        states.append(copy.deepcopy(whole_state(state)) | {"norm": norm})
+    return packed(states)
+
+
+def packed(value: object) -> bytes:
+    """The bytes that `torch.save` writes: shared memory would not outlive its process."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def unpacked(value: bytes) -> list[dict[str, Any]]:
+    return torch.load(io.BytesIO(value))
+
+
+def test_a_state_goes_on_with_more_ranks_and_with_fewer() -> None:
+    config, alone = CONFIGS["a tied Llama"], BothInOne()
+
+    def in_shares(saved: bytes | None) -> bytes:
+        def work(ranks: Ranks) -> bytes:
+            student = model(config)
+            shard(student, CPU, ranks)
+            return stepped_twice(student, ranks, saved)
+
+        return on_ranks(2, work)[0]
+
+    sharded, whole_steps = in_shares(None), stepped_twice(model(config), alone)
+    assert abs(len(sharded) - len(whole_steps)) < 4096  # a tied weight is saved once
+    for resumed in (stepped_twice(model(config), alone, sharded), in_shares(whole_steps)):
+        (last,), expected = unpacked(resumed), unpacked(whole_steps)[1]
+        assert abs(last["norm"] - expected["norm"]) < 1e-13
+        assert largest_difference(expected["weights"], last["weights"]) < 1e-12
+        for index, moments in expected["optimizer"]["state"].items():
+            assert largest_difference(moments, last["optimizer"]["state"][index]) < 1e-13
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_what_is_written_and_saved_is_the_whole_model(lora: bool, tmp_path: Path) -> None:
+    config, greedy = CONFIGS["a tied Llama"], sampler(Sampling(temperature=0))
+
+    def texts_of(student: PreTrainedModel, count: int) -> list[list[int]]:
+        written = generate(TEXTS[:count], [student], greedy, 5, 0, "student")
+        return [list(text.response_ids) for text in written]
+
+    def work(ranks: Ranks) -> list[list[list[int]]]:
+        student = model(config, lora)
+        shard(student, CPU, ranks)
+        before = texts_of(student, 4 * (1 + ranks.rank))  # no rank waits for another
+        step(student, adamw(student), ranks)
+        after = texts_of(student, 4)
+        saved = to_first_rank(student)
+        if ranks.is_first:
+            save(saved, tmp_path / "sharded", lora)
+        return [before[:4], after]
+
+    alone = model(config, lora)
+    before = texts_of(alone, 4)
+    step(alone, adamw(alone), BothInOne())
+    first, second = on_ranks(2, work)
+    assert first == second == [before, texts_of(alone, 4)]
+    save(alone, tmp_path / "alone", lora)
+    files = sorted(path.name for path in (tmp_path / "alone").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "sharded").iterdir())
+    for name in files:
+        expected, actual = (tmp_path / folder / name for folder in ("alone", "sharded"))
+        if name.endswith(".safetensors"):
+            assert load_file(expected).keys() == load_file(actual).keys()
+            assert largest_difference(load_file(expected), load_file(actual)) < 1e-12
+        else:
+            assert expected.read_text() == actual.read_text()
+
+
+def save(student: PreTrainedModel, folder: Path, lora: bool) -> None:
+    if lora:
+        save_adapters(student, folder, "base")
+    else:
+        student.save_pretrained(folder)
+
+
+def test_matrices_in_bfloat16_stay_so_and_give_the_same_logits() -> None:
+    def halved() -> PreTrainedModel:
+        teacher = model(CONFIGS["an untied Llama"]).float().requires_grad_(False)
+        halve_matrices(teacher)
+        return teacher
+
+    def logits(teacher: PreTrainedModel) -> bytes:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return packed(response_logits(teacher, collate(TEXTS, CPU)))
+
+    def work(ranks: Ranks) -> tuple[bytes, set[torch.dtype], set[torch.dtype]]:
+        teacher = halved()
+        shard(teacher, CPU, ranks)
+        in_full = writer(teacher)
+        return (logits(teacher), *map(dtypes, (teacher, in_full)))
+
+    mixed = {torch.float32, torch.bfloat16}
+    assert on_ranks(2, work) == [(logits(halved()), mixed, mixed)] * 2
+
+
+def dtypes(teacher: PreTrainedModel) -> set[torch.dtype]:
+    return {weight.dtype for weight in teacher.parameters()}
