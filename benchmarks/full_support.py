@@ -120,6 +120,7 @@ def ours(loss: Loss, given: Inputs, part: int) -> Tensor:
             by_student=torch.zeros_like(sequence, dtype=torch.bool),
             sampled_log_probs=torch.zeros(len(logits), device=device),
             advantages=torch.zeros(len(logits), device=device),
+            has_solution=torch.ones_like(sequence, dtype=torch.bool),
             reference_log_probs=torch.zeros(len(logits), device=device),
             all_sampled=True,
             dense=True,

@@ -143,8 +143,9 @@ def readings(
         signal = dense(teacher, batch.next_ids) if k is None else top_k(teacher, batch.next_ids, k)
         tokens = token_context(batch, slice(None), signal.support, progress=0.0, state={})
         tokens = replace(tokens, sampled_log_probs=written, reference_log_probs=written)
-        # where every answer is worth as much as any other
-        tokens = replace(tokens, advantages=torch.zeros_like(written))
+        # where every answer is worth as much as any other, and all are right
+        has_solution = torch.ones_like(tokens.has_solution)
+        tokens = replace(tokens, advantages=torch.zeros_like(written), has_solution=has_solution)
         yield k, Reading(signal.log_probs, log_probs_on(student, signal.support), tokens)
 
 

@@ -89,6 +89,7 @@ def as_text(labels: Tensor, mask: Tensor, log_probs: Tensor) -> Text:
         response_ids=labels[mask].tolist(),
         author="student" if count < 4 else "teacher",
         advantage=count / 2 - 1.7,
+        solution=[0],
         log_probs=log_probs[: len(mask)][mask[: len(log_probs)]].tolist(),
     )
 

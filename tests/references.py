@@ -228,6 +228,13 @@ def opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarra
     return result
 
 
+def sdpo(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
+    losses = opd(p, q, tokens, h)
+    return np.array(
+        [x if shown else 0.0 for x, shown in zip(losses, tokens.has_solution, strict=True)]
+    )
+
+
 def iw_opd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     losses, target, sequence = opd(p, q, tokens, h), tokens.target, tokens.sequence.tolist()
     sizes = [abs(math.log(p[i][g] / q[i][g])) for i, g in enumerate(target.tolist())]

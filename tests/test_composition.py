@@ -19,10 +19,11 @@ PAIRS = list(product(components.names("losses"), components.names("data_policies
 # every text new and the student's, as a policy gradient needs it
 SAMPLED = {"mixed": {"student_share": 1.0}, "switch": {"gold_share": 0.0}}
 SAMPLED["ada_switch"] = SAMPLED["switch"]
-SAMPLED_TOKENS = {"opd", "opd_spans", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm"}
+SAMPLED_TOKENS = {"opd", "opd_spans", "iw_opd", "g_opd", "kl_estimator", "kdrl", "minillm", "sdpo"}
 CONTRASTS = {"contrastive_pair", "contrastive_pair_adaptive"}
 WRITTEN_ALONE = {"mixed", "adaptive", "epoch_pairs", "student_groups"}
-REWARDED, GROUPS = {"kdrl"}, {"student_groups"}
+REWARDED, GROUPS = {"kdrl", "sdpo"}, {"student_groups"}
+SHOWN_SOLUTIONS = {"sdpo": {"name": "privileged_prompt", "shows": "solution"}}
 WRAPPERS = {"atkd", "adakd", "taid"}
 # ATKD's five baselines, then those of SKD, SWITCH and DistiLLM
 BASELINES = {
@@ -56,6 +57,8 @@ def makes_sense(loss: str, policy: str) -> bool:
 def test_a_loss_trains_on_a_policys_text_or_is_refused_with_a_reason(loss: str, policy: str):
     settings = SAMPLED.get(policy, {}) if loss in SAMPLED_TOKENS else {}
     keys = {"loss": loss, "policy": {"name": policy, **settings}}
+    if loss in SHOWN_SOLUTIONS:
+        keys["update"] = SHOWN_SOLUTIONS[loss]
     if not makes_sense(loss, policy):
         with pytest.raises(ValueError, match=r"policy = .*allowed: "):
             row(**keys)

@@ -26,6 +26,7 @@ TOO_NOISY = {"opd", "opd_spans", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
 # from a random start there is next to nothing to learn from a copy, and a large rate leads away
 # from it: tests/test_privileged_prompts.py has a student that can learn from itself
 SELF_TAUGHT = {name for name, one in METHODS.items() if one.teacher == "self"}
+NEVER_RIGHT = {"sdpo"}  # a random student gives no right answer that its copy could be shown
 MOVING_TARGET = {"taid"}  # it leaves the student for the teacher, so that the loss may well rise
 
 
@@ -65,7 +66,7 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
     assert len(losses) == STEPS
     assert all(math.isfinite(loss) for loss in losses)
     assert all(one.isfinite().all() for one in made.student.parameters())
-    assert all(row["gradient_norm"] > 0 for row in state.rows)
+    assert all((row["gradient_norm"] > 0) == (method not in NEVER_RIGHT) for row in state.rows)
     if method not in TOO_NOISY | MOVING_TARGET | SELF_TAUGHT:
         assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
     if method in MOVING_TARGET:

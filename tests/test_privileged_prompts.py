@@ -24,7 +24,7 @@ from pipeline.settings.training import Lora
 from pipeline.stages import train as distill
 from pipeline.teacher_updates import attach_update
 from pipeline.training import checkpoint
-from pipeline.training.batches import step_batch
+from pipeline.training.batches import step_batch, with_teacher
 from pipeline.training.loop import backward_of_step, train
 from pipeline.training.run_checks import check_positions
 from pipeline.training.state import TrainingRun, initial_state
@@ -86,6 +86,48 @@ def test_a_demonstration_is_another_example_the_same_at_every_step() -> None:
     assert shown == {text.example_id: given.example(text.example_id).example_id for text in pool}
     with pytest.raises(ValueError, match=r"one example.*allowed: 'reference'"):
         prompts("{prompt}", "demonstration", pool[:1]).text(pool[0])
+
+
+def test_a_solution_is_another_response_and_without_one_nothing_is_shown() -> None:
+    pool = [Text("a", [5, 6], [8, 9, END])]
+    given = prompts("word20 {example_response} word21 {prompt}", "solution", pool)
+    rollout = Text("a", [5, 6], [17, END], author="student", log_probs=[-1.0, -2.0])
+    assert given.text(rollout) is rollout
+    shown = replace(rollout, solution=[7, 8, END])
+    assert given.text(shown) == replace(shown, prompt_ids=[20, 7, 8, 21, 5, 6])
+    longest = given.longest(new_tokens=10)
+    assert len(longest.prompt_ids) == len([20, *range(10), 21, 5, 6])
+
+
+def test_sdpo_learns_from_what_the_copy_says_behind_a_right_response() -> None:
+    made = of_schooled(method="sdpo", template=SHOWN, samples=3, temperature=1.5)
+    state = initial_state(made)
+    batch = step_batch(made, state, 0)
+    with_solution = [text for text in batch.texts if text.solution is not None]
+    assert 0 < len(with_solution) < len(batch.texts)
+    assert isinstance(made.teacher, LiveTeacher)
+    assert made.teacher.prompts is not None
+
+    total = 0.0
+    for text in with_solution:
+        p, q = (
+            log_probs(made.student, each).gather(-1, torch.tensor(text.response_ids)[:, None])
+            for each in (made.teacher.prompts.text(text), text)
+        )
+        weights_of_tokens = (q[:, 0] - torch.tensor(text.log_probs)).exp()
+        total -= (weights_of_tokens * (p - q)[:, 0]).sum().item()
+    given = backward_of_step(made, state, batch).item()
+    assert given == pytest.approx(total / batch.token_count, rel=1e-3, abs=1e-5)
+
+
+def test_a_step_without_a_right_response_changes_nothing() -> None:
+    made = of_schooled(method="sdpo", template=SHOWN, samples=3)
+    state = initial_state(made)
+    batch = step_batch(made, state, 0)
+    texts_alone = [replace(text, solution=None) for text in batch.texts]
+    alone = replace(batch, texts=texts_alone, micro_batches=with_teacher(made, texts_alone, 0))
+    assert backward_of_step(made, state, alone).item() == 0
+    assert all((weight.grad == 0).all() for weight in made.student.parameters())
 
 
 def test_what_begins_every_text_stands_at_the_front_alone() -> None:
@@ -205,7 +247,7 @@ def test_beside_adapters_the_copy_has_adapters_that_follow() -> None:
     assert all(own[name].equal(copied[name]) for name in own.keys() - set(names))
 
 
-@pytest.mark.parametrize("method", ["opsd", "sdft"])
+@pytest.mark.parametrize("method", ["opsd", "sdft", "sdpo"])
 def test_a_resumed_copy_is_where_it_was(method: str, tmp_path: Path) -> None:
     made, fresh = (run(Setup(row(method=method))) for _ in range(2))
     state = initial_state(made)
@@ -254,6 +296,10 @@ def test_it_composes_with_losses_and_texts(loss: str, policy: Any) -> None:
         ({"method": "opsd", "template": "{prompt} {answer}"}, ["template", "{example_response}"]),
         ({"method": "opsd", "template": "{prompt"}, ["template", "expected '}'"]),
         ({"method": "opsd", "shows": "all"}, ["shows = 'all'", "'demonstration'"]),
+        ({"method": "opsd", "shows": "solution"}, ["shows = 'solution'", "'reference'", "sdpo"]),
+        ({"method": "sdpo", "shows": "reference"}, ["loss = 'sdpo'", "shows: solution"]),
+        ({"method": "sdpo", "policy": "epoch_pairs"}, ["policy = 'epoch_pairs'", "sampled"]),
+        ({"loss": "sdpo", "policy": "student_groups"}, ["loss = 'sdpo'", "shows: solution"]),
         ({"method": "opsd", "plain_text_kl": 0.5}, ["plain_text_kl", "allowed: 0"]),
     ],
 )

@@ -40,6 +40,20 @@ def test_an_answer_is_rewarded_where_it_is_the_drawn_texts() -> None:
     assert rewards.mean_reward(drawn) is None
 
 
+def test_a_solution_is_the_first_other_response_that_is_right() -> None:
+    drawn = texts(3)[:2]
+    wrong = replace(drawn[0], response_ids=[*drawn[0].response_ids[:-1], 0, 1])
+    right = replace(drawn[0], response_ids=[*drawn[0].response_ids])
+    given = rewards.with_rewards([wrong, drawn[0], right, drawn[1]], drawn, words())
+    solutions = [text.solution for text in given]
+    assert solutions[0] is drawn[0].response_ids
+    assert solutions[1] is right.response_ids  # its own shows it nothing
+    assert solutions[2] is drawn[0].response_ids
+    assert solutions[3] is None  # right, but alone with its prompt
+    only_wrong = rewards.with_rewards([wrong, wrong], drawn, words())
+    assert [text.solution for text in only_wrong] == [None, None]
+
+
 def test_a_step_of_kdrl_has_an_advantage_for_each_of_its_tokens() -> None:
     made = run(Setup("kdrl", batch_size=8))
     batch = step_batch(made, initial_state(made), 0)

@@ -96,6 +96,7 @@ def tokens_of(one: Case, signal: TeacherSignal) -> TokenContext:
         by_student=torch.zeros_like(sequence, dtype=torch.bool),
         sampled_log_probs=torch.cat([torch.arange(-length, 0.0).double() for length in lengths]),
         advantages=torch.full((len(sequence),), torch.nan, dtype=torch.float64),
+        has_solution=torch.zeros(len(sequence), dtype=torch.bool),
         all_sampled=True,
         dense=True,
         progress=0.0,

@@ -50,6 +50,7 @@ class Case:
             by_student=sequence % 2 == 1,
             sampled_log_probs=written,
             advantages=sequence.double() - 1.3,
+            has_solution=sequence % 3 != 1,
             reference_log_probs=written / 2,
             all_sampled=True,
             dense=True,
@@ -80,6 +81,7 @@ def one_text(target: Tensor, sampled_log_probs: Tensor) -> TokenContext:
         by_student=torch.ones_like(target, dtype=torch.bool),
         sampled_log_probs=sampled_log_probs,
         advantages=torch.zeros_like(sampled_log_probs),
+        has_solution=torch.ones_like(target, dtype=torch.bool),
         all_sampled=True,
         dense=True,
         progress=0.0,
@@ -148,6 +150,7 @@ def texts(count: int = 6, seed: int = 0) -> list[Text]:
                 author="student" if number % 2 else "teacher",
                 log_probs=(-4 - torch.rand(len(response), generator=draw)).tolist(),
                 advantage=(-0.7, 0.4, 1.1)[number % 3],
+                solution=[number],
             )
         )
     return found

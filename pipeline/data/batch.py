@@ -39,6 +39,7 @@ class Text:
     log_probs: Sequence[float] = field(default=())  # of a rollout, under the model that sampled it
     reward: float | None = None  # of a rollout whose answer was checked
     advantage: float | None = None  # of that reward among those of its prompt
+    solution: Sequence[int] | None = None  # another response to its prompt, where one was right
     earlier: Sequence[tuple[int, int]] = ()  # first and end in the prompt of answers trained on
 
     @property
@@ -129,6 +130,7 @@ class Batch:
     by_student: Bool[Tensor, " tokens"]
     sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
     advantages: PerToken  # of the text's reward; NaN without rewards
+    has_solution: Bool[Tensor, " tokens"]  # whether another response to the prompt was right
     reference_log_probs: PerToken | None = None  # under a reference model, where a loss needs one
 
     @property
@@ -152,6 +154,7 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
     advantages = torch.tensor(
         [UNKNOWN if text.advantage is None else text.advantage for text in texts]
     )
+    has_solution = torch.tensor([text.solution is not None for text in texts])
     log_probs = [text.log_probs or [UNKNOWN] * text.target_count for text in texts]
     tensors = (
         input_ids,
@@ -163,6 +166,7 @@ def collate(texts: Sequence[Text], device: torch.device) -> Batch:
         by_student.repeat_interleave(lengths),
         torch.tensor([value for values in log_probs for value in values]),
         advantages.repeat_interleave(lengths),
+        has_solution.repeat_interleave(lengths),
     )
     return Batch(list(texts), *(to_device(tensor, device) for tensor in tensors))
 
@@ -200,6 +204,7 @@ def token_context(
         offsets=batch.steps,
         sampled_log_probs=batch.sampled_log_probs[rows],
         advantages=batch.advantages[rows],
+        has_solution=batch.has_solution[rows],
         all_sampled=all(text.log_probs for text in batch.texts[texts]),
         dense=support.ids is None,
         progress=progress,

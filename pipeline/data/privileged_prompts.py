@@ -1,4 +1,4 @@
-"""Prompts that show their reader more than the student sees: the response itself, or an example.
+"""Prompts that show more than the student sees: the response itself, an example, a right rollout.
 
 The responses stay as they are, so that a teacher's distributions on such texts are those of the
 same tokens, one by one, that the student's are of. What a template says is tokenized piece by
@@ -16,10 +16,12 @@ from pipeline.data.batch import Batch, Text, collate
 from pipeline.data.encoding import Encoder
 from pipeline.methods.ranges import Shown
 
+NO_END = -1  # stands for any token but those that end a response
+
 
 @dataclass(frozen=True)
 class PrivilegedPrompts:
-    """The prompts of a template, with the response to the prompt in it or those of an example."""
+    """The prompts of a template, with a response to the prompt in it or that of an example."""
 
     template: str  # of {prompt}, {example_prompt} and {example_response}
     shows: Shown
@@ -33,8 +35,13 @@ class PrivilegedPrompts:
         return collate([self.text(text) for text in batch.texts], batch.input_ids.device)
 
     def text(self, text: Text) -> Text:
-        """A text behind its privileged prompt. Its targets stay what they are."""
-        own, example = self._after_prefix(text.prompt_ids), self.example(text.example_id)
+        """A text behind its privileged prompt, or its own where there is no solution to show.
+
+        Its targets stay what they are.
+        """
+        if self.shows == "solution" and text.solution is None:
+            return text
+        own, example = self._after_prefix(text.prompt_ids), self._shown(text)
         known = {
             "prompt": own,
             "example_prompt": self._after_prefix(example.prompt_ids),
@@ -64,10 +71,16 @@ class PrivilegedPrompts:
         others = int(np.random.default_rng([self.seed, place]).integers(count - 1))
         return self.train_set[others + (others >= place)]
 
+    def _shown(self, text: Text) -> Text:
+        if text.solution is not None and self.shows == "solution":
+            return replace(text, response_ids=text.solution)
+        return self.example(text.example_id)
+
     def longest(self, new_tokens: int) -> Text:
         """The training text that takes most positions, with its response or `new_tokens`."""
+        solution = [NO_END] * new_tokens  # the longest
         return max(
-            (self.text(text) for text in self.train_set),
+            (self.text(replace(text, solution=solution)) for text in self.train_set),
             key=lambda text: len(text.prompt_ids) + max(len(text.response_ids), new_tokens),
         )
 

@@ -84,6 +84,7 @@ class TokenContext:
     by_student: Bool[Tensor, " tokens"]  # whether the student generated the text during training
     sampled_log_probs: PerToken  # under the model that sampled a rollout; NaN for fixed texts
     advantages: PerToken  # of the text's reward among those of its prompt; NaN without rewards
+    has_solution: Bool[Tensor, " tokens"]  # whether another response to the text's prompt was right
     all_sampled: bool  # whether every text was sampled during training
     dense: bool  # whether the support is the whole vocabulary, so that there is no bucket
     progress: float  # share of the training done, 0 to 1

@@ -131,6 +131,7 @@ def at_tokens(tokens: TokenContext, rows: Int[Tensor, " pairs"], spans: Spans) -
         by_student=tokens.by_student[rows],
         sampled_log_probs=tokens.sampled_log_probs[rows],
         advantages=tokens.advantages[rows],
+        has_solution=tokens.has_solution[rows],
         reference_log_probs=None if reference is None else reference[rows],
         spans=spans,
     )

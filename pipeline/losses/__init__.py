@@ -12,6 +12,8 @@ They are read off the source without importing it (`pipeline.methods.components.
     needs_sampled_texts         True: a policy gradient, on texts sampled with known probabilities
     needs_reference             True: it reads `tokens.reference_log_probs`, of the start
     needs_rewards               True: it reads `tokens.advantages`, of responses to one prompt
+    needs_solutions             True: it reads `tokens.has_solution`, of texts whose teacher sees
+                                another response, which is right
     needs_pairs                 True: it compares two responses to a prompt, of teacher and student
     over_spans                  True: it compares spans of text, so that teacher and student may
                                 have different vocabularies; `tokens.spans` has them

@@ -592,6 +592,25 @@ METHODS = {
         departures="The prompt's words and order are ours, with the student's own prompt last. No "
         "importance weight: each step trains on texts that the student of that step wrote.",
     ),
+    "sdpo": Method(
+        title="SDPO: a moving average of the student, shown a right response of its, teaches it",
+        loss="sdpo",
+        policy="student_groups",
+        teacher="self",
+        update="privileged_prompt",
+        source="Hübotter et al. 2026, arXiv:2601.20802",
+        evidence="code",
+        defaults={
+            "samples": 8,
+            "shows": "solution",
+            "student_rate": 0.05,
+            "template": "{example_prompt}{example_response}\n\nThat answer is right; now answer "
+            "yourself.\n\n{prompt}",
+        },
+        departures="TRL's form and defaults, read there. The prompt's words and order are ours, "
+        "with the student's own prompt last; answers are checked as for `kdrl`; a mean over all "
+        "tokens of a step, without clipping. No feedback but a right response.",
+    ),
     "mckd": Method(
         title="MCKD: paired students label each other's half",
         loss="cross_entropy",

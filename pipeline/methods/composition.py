@@ -82,12 +82,33 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"policy = {policy!r}: {loss} compares the rewards of several responses to a prompt; "
             f"allowed: {', '.join(groups)}"
         )
+    yield from _solution_faults(resolved)
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not resolved.method.compares_distributions:
         yield (
             f"policy = {policy!r}: {loss} on text that the student wrote alone teaches it nothing; "
             "allowed: a loss that reads the teacher's distributions, or text that the teacher "
             "writes in part"
+        )
+
+
+def _solution_faults(resolved: ResolvedMethod) -> Iterator[str]:
+    """Where a right response is to be shown and none is known, or the other way round."""
+    loss, shows = resolved.method.loss, resolved.update_settings.get("shows")
+    if class_constant("losses", loss, "needs_solutions", False) and shows != "solution":
+        yield (
+            f"loss = {loss!r}: its teacher must be shown a right response; allowed: with `update: "
+            "{name: privileged_prompt, shows: solution}`"
+        )
+    if shows == "solution" and not class_constant("losses", loss, "needs_rewards", False):
+        rewarded = [
+            name
+            for name in components.names("losses")
+            if class_constant("losses", name, "needs_rewards", False)
+        ]
+        yield (
+            f"shows = 'solution': {loss} checks no answer, so that no response is known to be "
+            f"right; allowed: 'reference', 'demonstration', or a loss of {', '.join(rewarded)}"
         )
 
 

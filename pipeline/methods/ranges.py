@@ -53,4 +53,4 @@ LayerMap = Annotated[Literal["last", "uniform"], Field()]  # which layers of two
 BaseDivergence = Annotated[str, Field()]  # a loss with `needs_only_distributions`, by its name
 KlEstimator = Annotated[str, AfterValidator(_known_estimator)]
 PromptTemplate = Annotated[str, AfterValidator(with_a_prompt)]
-Shown = Literal["reference", "demonstration"]
+Shown = Literal["reference", "demonstration", "solution"]

@@ -5,7 +5,9 @@ Large Language Models. arXiv:2601.18734, and I. Shenfeld, M. Damani, J. Hübotte
 Self-Distillation Enables Continual Learning. arXiv:2601.19897; details from their code
 (siyan-zhao/OPSD; SDFT in huggingface/trl). The copy stays as it was before the first step (OPSD),
 follows the student as an exponential moving average (SDFT), or is the student as it stands: one
-rate says which. Gradient flows through the student alone.
+rate says which. SDPO (arXiv:2601.20802, read in huggingface/trl) shows it another response of the
+student's to the same prompt, where one was right; a copy without one reads what the student does.
+Gradient flows through the student alone.
 
 Departures: the prompt is put together of ids, with the student's own prompt last, so that the copy
 answers where the student does. Both sources have the reference behind the question, in words of
@@ -36,7 +38,8 @@ class Update:
 
     teaches_itself = True
 
-    shows: Shown = "reference"  # the response to the prompt; demonstration: another example
+    # the response to the prompt; demonstration: another example; solution: a right rollout
+    shows: Shown = "reference"
     template: PromptTemplate = "{example_prompt}{example_response}\n\n{prompt}"
     student_rate: Share = 0.0  # r: 0 the student before training, 1 the student of now
 

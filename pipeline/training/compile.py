@@ -155,7 +155,7 @@ def trial_batch(run: TrainingRun) -> StepBatch:
 def _as_rollout(text: Text) -> Text:
     if text.log_probs:
         return text
-    return replace(text, log_probs=[0.0] * text.target_count, advantage=0.0)
+    return replace(text, log_probs=[0.0] * text.target_count, advantage=0.0, solution=[])
 
 
 def trial_step(run: TrainingRun, batch: StepBatch) -> None:
