@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.artifacts import artifact as artifacts
@@ -264,3 +266,26 @@ def test_a_job_without_a_part_is_refused(tmp_path: Path):
     path.write_text('{"id": "tiny", "settings": {}}')
     with pytest.raises(ValueError, match="id, code and settings"):
         Job.read(path)
+
+
+def test_of_a_table_that_is_read_by_and_by_no_more_than_a_row_group_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(schemas, "ROW_GROUP_BYTES", 1 << 20)
+    path, draw = tmp_path / "train.parquet", np.random.default_rng(0)
+    ids = draw.integers(0, 1 << 31, (16, 1024, 250))  # which compression can't make smaller
+    rows = (
+        {
+            "example_id": [f"{group}-{row}" for row in range(len(each))],
+            "prompt_ids": [[1]] * len(each),
+            "response_ids": each.tolist(),
+        }
+        for group, each in enumerate(ids)
+    )
+    schemas.write_batches(path, rows, schemas.TOKENS)
+    before = pa.total_allocated_bytes()
+    held = [
+        pa.total_allocated_bytes() - before for _ in schemas.read_batches(path, schemas.TOKENS)
+    ]
+    assert len(held) == 16
+    assert max(held) < path.stat().st_size / 3

@@ -279,7 +279,8 @@ def read_mapped(path: Path, schema: pa.Schema) -> pa.Table:
 
 def _opened(path: Path, source: object, schema: pa.Schema) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(source)
+        # a buffered file would be held as a whole, group by group, until its end
+        file = pq.ParquetFile(source, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise ValueError(
             f"{path} is not whole Parquet ({error}); delete it and run again"

@@ -28,7 +28,7 @@ def leads_out(path: Path, folder: Path) -> bool:
 
 def parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file. Raises ValueError where they would take too much memory."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         yield from _within_limit(path, file.iter_batches(BATCH_ROWS))
 
 
@@ -49,7 +49,7 @@ def _plain_bytes(column: pa.Array) -> int:
 def check_unpacked_size(path: Path) -> None:
     """Raises ValueError for a file that is compressed and would unpack without end."""
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for _ in _within_limit(path, file.iter_batches(BATCH_ROWS)):
                 pass
     elif path.suffix == ".zip":
