@@ -284,8 +284,6 @@ def test_of_a_table_that_is_read_by_and_by_no_more_than_a_row_group_is_in_memory
     )
     schemas.write_batches(path, rows, schemas.TOKENS)
     before = pa.total_allocated_bytes()
-    held = [
-        pa.total_allocated_bytes() - before for _ in schemas.read_batches(path, schemas.TOKENS)
-    ]
+    held = [pa.total_allocated_bytes() - before for _ in schemas.read_batches(path, schemas.TOKENS)]
     assert len(held) == 16
     assert max(held) < path.stat().st_size / 3
