@@ -12,6 +12,7 @@ from types import NoneType
 from typing import get_args, get_type_hints
 
 from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.part import Part
 from pipeline.stages import command_line
 from pipeline.stages.options import STAGES, Paths
 
@@ -58,6 +59,8 @@ def _converter(annotated: object) -> Callable[[str], object]:
     (kind,) = {*(get_args(annotated) or [annotated])} - {NoneType}
     if kind is Job:
         return _read_job
+    if kind is Part:
+        return _read_part
     assert isinstance(kind, type)
     return kind
 
@@ -66,6 +69,13 @@ def _read_job(path: str) -> Job:
     try:
         return Job.read(Path(path))
     except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _read_part(text: str) -> Part:
+    try:
+        return Part.of_text(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

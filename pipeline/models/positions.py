@@ -1,6 +1,6 @@
 """Whether a model has the positions for the texts that it is to read or to write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transformers import PretrainedConfig
 
@@ -17,7 +17,7 @@ def of_config(config: PretrainedConfig) -> int | None:
 
 
 def check(
-    name: object, config: PretrainedConfig, texts: Sequence[Text], new_tokens: int, keys: str
+    name: object, config: PretrainedConfig, texts: Iterable[Text], new_tokens: int, keys: str
 ) -> None:
     """Raises ValueError where a model is too short for texts that it is to process or to generate.
 

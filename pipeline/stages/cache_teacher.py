@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.resumable_parts import ResumableParts, link
-from pipeline.data.batch import Text, read_texts
+from pipeline.data.batch import Text, read_all_texts, read_texts
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
@@ -25,7 +26,7 @@ from pipeline.runtime.costs import Cost, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
-from pipeline.stages import command_line
+from pipeline.stages import divided
 from pipeline.stages import verify_cache as verify
 from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache import lm_head
@@ -35,6 +36,7 @@ from pipeline.teacher_cache.format import HEAD, CacheMetadata
 from pipeline.teacher_cache.reader import open_shards
 
 VERIFIED_SHARE = 0.01  # of the texts, one at least
+MOST_VERIFIED = 10_000  # texts, however many there are: they are in memory together
 
 
 @dataclass(frozen=True)
@@ -119,48 +121,59 @@ def run(options: CacheTeacherOptions) -> None:
     """Writes the cache of one teacher over one set of texts."""
     torch.set_num_threads(options.threads)
     settings = CacheJob.model_validate(options.job.settings)
-    inputs = command_line.begin(options)
+    work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = load(options.teacher, default_device())
-    wanted = list(shards_of(options.tokens, settings))
-    texts = [text for shard in wanted for text in shard.texts]
-    positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
-    metadata = cache_metadata(model, settings, [shard.file for shard in wanted])
-    parts = ResumableParts(options.state, options.job, inputs)
+    wanted = {shard.file: shard for shard in shards_of(options.tokens, settings)}
+    metadata = cache_metadata(model, settings, list(wanted))
     capture = Capture(model, settings, options.micro_batch_tokens)
-    capture_shards(capture, wanted, parts, metadata, artifact.read_id(options.teacher))
+    mine = [wanted[file] for file in work.left(metadata.shards)]
+    texts = chain.from_iterable(shard.texts for shard in mine)
+    positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
+    capture_shards(capture, mine, work.pieces, metadata, artifact.read_id(options.teacher))
+    if work.puts_together(metadata.shards):
+        put_together(options, capture, metadata, work.pieces)
 
+
+def put_together(
+    options: CacheTeacherOptions, capture: Capture, metadata: CacheMetadata, pieces: ResumableParts
+) -> None:
+    """Writes the cache of finished shards, once a share of it agrees with the teacher."""
+    model = capture.model
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for file in metadata.shards:
             link(options.state / file / file, folder / file)
         if metadata.tier == "hidden":
             lm_head.save(model, folder / HEAD)
-        checked = _verified(capture, folder, metadata, texts)
+        checked = _verified(capture, folder, metadata, options.tokens)
         verify.check_error(checked, options.out, artifact.read_id(options.teacher))
-        facts = [parts.facts(file) for file in metadata.shards]
+        facts = [pieces.facts(file) for file in metadata.shards]
         cost = sum((Cost(**shard["cost"]) for shard in facts), Cost())
         costs.write(folder, JobCost(cost, device_name(model.device), parameter_count(model)))
         artifact.write_manifest(
             folder,
             options.job,
-            inputs,
+            pieces.inputs,
             **asdict(metadata),
             verified=asdict(checked),
             tokens=sum(shard["tokens"] for shard in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
         )
-    parts.discard()
+    pieces.discard()
 
 
 def _verified(
-    capture: Capture, folder: Path, metadata: CacheMetadata, texts: Sequence[Text]
+    capture: Capture, folder: Path, metadata: CacheMetadata, tokens: Path
 ) -> verify.Verified:
     """The errors of a share of the cache against its teacher. Not counted as a cost."""
+    splits = capture.settings.splits
+    texts = read_all_texts([tokens / f"{split}.parquet" for split in splits], "gold")
+    share = min(VERIFIED_SHARE, MOST_VERIFIED / len(texts))
     return verify.compare(
-        open_shards(folder, metadata, capture.settings.splits),
+        open_shards(folder, metadata, splits),
         LiveTeacher(capture.model, capture.settings.precision),
-        verify.draw_texts(texts, VERIFIED_SHARE, capture.settings.seed),
+        verify.draw_texts(texts, share, capture.settings.seed),
         metadata,
         capture.settings.seed,
         capture.max_tokens,

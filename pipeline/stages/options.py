@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.part import Part
 from pipeline.training.trackers import TrackerName
 
 JobFile = Annotated[Job, "JSON file with the job's id, code and settings"]
@@ -19,6 +20,7 @@ Tokens = Annotated[Path, "tokens artifact"]
 Teacher = Annotated[Path, "teacher artifact"]
 Threads = Annotated[int, "CPU threads"]
 MicroBatchTokens = Annotated[int, "most positions in one forward pass"]
+OnePart = Annotated[Part | None, "of a job that makes a part of the pieces alone, such as 2/8"]
 EndpointJson = Annotated[str, "address of a server and how it is asked, as JSON"]
 Paths = tuple[Path, ...]  # each by a flag of its own
 
@@ -130,6 +132,7 @@ class CacheTeacherOptions(JobOptions):
     teacher: Teacher
     tokens: Tokens
     state: State
+    part: OnePart = None
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     threads: Threads = 1
 
@@ -191,6 +194,8 @@ class ReportOptions(JobOptions):
     grid: Annotated[Path, "the experiment's grid.csv"]
     results: Annotated[Path, "folder of all artifacts"]
 
+
+DividedOptions = CacheTeacherOptions  # of the stages that parts and ranks share the work of
 
 STAGES = {
     "prepare_data": PrepareDataOptions,
