@@ -7,19 +7,21 @@ artifacts are finished.
 import json as json_text
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from workflow.commands.console import duration, show_table
 from workflow.config import name_checks
+from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
+from workflow.jobs.parts import marker, name_of
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
 from workflow.resources.machine import Machine
 from workflow.resources.measured_time import Cost, Costs, wall_seconds
-from workflow.resources.requests import refuse
+from workflow.resources.requests import ResourceRequests, refuse
 
 TO_DO = 3  # the exit status that says so
 EXAMPLES = 3  # of each reason; --json has all
@@ -98,10 +100,12 @@ def plan_of(jobs: Jobs, slots: int) -> Plan:
     """What would run if `slots` jobs could run at once."""
     reasons = Reasons(jobs, ArtifactStore(RESULTS))
     costs = Costs(jobs, reasons)
-    steps = [
-        Step(job.stage, job.id, job.path, reasons.of(job), costs.of(job)) for job in jobs.unfinished
-    ]
+    steps = [step for job in jobs.unfinished for step in _steps(jobs, job, reasons, costs)]
     seconds = {step.id: step.cost.seconds for step in steps if step.cost}
+    of_parts = {
+        job.id: [seconds[name_of(job, part)] for part in jobs.unfinished_parts(job)]
+        for job in jobs.unfinished
+    }
     return Plan(
         jobs.experiment,
         (*steps, *_last_steps(jobs, reasons)),
@@ -110,9 +114,18 @@ def plan_of(jobs: Jobs, slots: int) -> Plan:
         tuple(name_checks.unused(jobs.grid.experiment)),
         _search(jobs),
         slots,
-        wall_seconds(jobs.unfinished, seconds, slots),
+        wall_seconds(jobs.unfinished, seconds, slots, of_parts),
         max((step.cost.least_gpu_mb for step in steps if step.cost), default=0),
     )
+
+
+def _steps(jobs: Jobs, artifact: Artifact, reasons: Reasons, costs: Costs) -> Iterator[Step]:
+    """The jobs of an unfinished artifact: those of its parts, and its own."""
+    why, stage = reasons.of(artifact), artifact.stage
+    for part in jobs.unfinished_parts(artifact):
+        name, output = name_of(artifact, part), marker(artifact, part)
+        yield Step(stage, name, output, why, costs.of_job(artifact, is_part=True))
+    yield Step(stage, artifact.id, artifact.path, why, costs.of_job(artifact))
 
 
 def _last_steps(jobs: Jobs, reasons: Reasons) -> list[Step]:
@@ -221,6 +234,7 @@ def main(*, config: Path, profile: Path | None, at_once: int, keep_code: bool, j
         except ValueError as error:
             sys.exit(f"profile: {error}")
         refuse(jobs.grid, machine, jobs.unfinished)
+        jobs = replace(jobs, parts=ResourceRequests(jobs.grid, machine).parts)
     plan = plan_of(jobs, at_once)
     if json:
         print(json_text.dumps(asdict(plan) | {"totals": plan.totals}, indent=1))

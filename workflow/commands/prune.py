@@ -37,8 +37,9 @@ ARTIFACT = re.compile(ID)
 TEMPORARY = re.compile(rf"\.{ID}\.\d+(\.old)?\.tmp")  # of a job that was killed while it wrote
 DAMAGED = re.compile(rf"{ID}\.\d+")
 LOCK = re.compile(rf"\.{ID}\.lock")  # pipeline.artifacts.lock
+PART = re.compile(r"-part-[0-9]+-of-[0-9]+$")  # behind the id, in what the job of a part leaves
 SOURCE = re.compile(r"[0-9a-f]{8}\.json")
-RECORDED_PATH = re.compile(rf"results/({'|'.join(STAGES)})/({ID})")
+RECORDED_PATH = re.compile(rf"results/({'|'.join([*STAGES, 'state'])})/({ID})(/.*)?")
 DAY = 86_400  # seconds
 LOG_DAYS = 30  # for which Snakemake's own logs are kept
 
@@ -94,17 +95,24 @@ def needs(named: Sequence[Jobs], dropped: Sequence[str]) -> Needs:
             f"known: name its configuration, or give the experiment up by --drop {unreadable[0]}"
         )
     kept = {name: ids for name, ids in recorded.items() if name in others}
-    return Needs(named, kept, {path.name[1:-5] for stage in STAGES for path in _held_locks(stage)})
+    return Needs(named, kept, {*_in_the_making()})
 
 
-def _held_locks(stage: str) -> Iterator[Path]:
-    """The lock files of a stage's artifacts that jobs are making now."""
-    for path in _children(RESULTS / stage, LOCK):
-        try:
-            with FileLock(path, blocking=False):
-                pass
-        except Timeout:
-            yield path
+def _in_the_making() -> Iterator[str]:
+    """The ids of the artifacts that jobs are making now, or parts of which they are making."""
+    for stage in STAGES:
+        yield from (path.name[1:-5] for path in _children(RESULTS / stage, LOCK) if _is_held(path))
+    for state in _children(RESULTS / "state", ARTIFACT):
+        if any(map(_is_held, state.glob(".*.lock"))):
+            yield state.name
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 def unneeded(needs: Needs, now: float) -> list[Unneeded]:
@@ -130,7 +138,7 @@ def _of_stage(stage: str, needed: set[str]) -> Iterator[Path]:
             yield path
     for folder, suffix in (("jobs", ".json"), ("logs", ".log"), ("benchmarks", ".tsv")):
         for path in _children(RESULTS / folder / stage):
-            id = path.name.removesuffix(suffix)
+            id = PART.sub("", path.name.removesuffix(suffix))
             if ARTIFACT.fullmatch(id) and id not in needed:
                 yield path
 

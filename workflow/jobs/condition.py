@@ -54,6 +54,12 @@ def condition(folder: Path, id: str, code: str) -> Condition:
     return Condition(State.FINISHED if manifest.get("code") == code else State.OUTDATED)
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether what is in a folder has its manifest, and files of the sizes that it names."""
+    manifest = read_manifest(folder)
+    return manifest is not None and checksums.fault_of_sizes(folder, manifest) is None
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """An artifact's manifest; None if it is missing or damaged."""
     try:

@@ -1,7 +1,8 @@
 """Job files: what the job of one artifact is told, written before any job runs.
 
 The job of `results/students/ID` is in `results/jobs/students/ID.json`: its stage, the artifacts
-that it reads by role, and what the stage may know (id, code, settings).
+that it reads by role, and what the stage may know (id, code, settings). Jobs of an artifact's parts
+are told the same.
 """
 
 import json
@@ -9,6 +10,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.artifacts.part import of_marker
 
 FOLDER = "jobs"
 
@@ -21,7 +24,8 @@ class Wildcards:
 
 
 def path_of(output: Path) -> Path:
-    """The job file of an artifact."""
+    """The job file of an artifact, or of one whose part's marker this is."""
+    output, _ = of_marker(output) or (output, None)
     return output.parents[1] / FOLDER / output.parent.name / f"{output.name}.json"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import checksums
+from pipeline.artifacts.part import Part, of_marker
 from workflow.config import load
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
@@ -22,6 +23,7 @@ from workflow.jobs import grid_csv, job_files, source_hash
 from workflow.jobs.condition import Condition, State, condition, read_manifest
 from workflow.jobs.flags import flags_of
 from workflow.jobs.job_files import Wildcards
+from workflow.jobs.parts import PartWildcards, drop_other_cuts, marker, state_of, uncut
 from workflow.jobs.stage_modules import REPORT, modules_of, stage_of
 
 # stages whose artifacts a report shows something of, however far behind an evaluation they are
@@ -48,6 +50,7 @@ class Jobs:
     grid: Grid
     finished_input: Callable[[str], str] = str  # flags a path, so that Snakemake looks for no rule
     ignores_code_changes: Callable[[], bool] = bool  # whether results of other code stay as is
+    parts: Callable[[Artifact], int] = uncut  # how many jobs share the work of an artifact
 
     @classmethod
     def of_file(cls, path: Path, ignore_code_changes: bool = False) -> "Jobs":
@@ -66,14 +69,53 @@ class Jobs:
         return self.grid.experiment.experiment
 
     def inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
-        """The artifacts that a job reads, by role, as Snakemake is to see them."""
-        if wildcards.id not in self.grid.by_id:
-            raise ValueError(f"{wildcards.id} isn't an artifact of experiment {self.experiment}")
-        artifact = self.grid.by_id[wildcards.id]
+        """What a job reads, by role, as Snakemake is to see it: artifacts, and its own parts."""
+        artifact = self._artifact(wildcards.id)
+        markers = [self._marker_input(artifact, part) for part in self.parts_of(artifact)]
+        paths = self._read(artifact) | ({"part": markers} if markers else {})
+        return paths | _outdated([self.state(artifact)])
+
+    def part_inputs(self, wildcards: PartWildcards) -> dict[str, list[str]]:
+        """The artifacts that the job of a part reads, by role, as Snakemake is to see them."""
+        artifact = self._artifact(wildcards.id)
+        part = Part(int(wildcards.part), int(wildcards.parts))
+        if part not in self.parts_of(artifact) or artifact.stage != wildcards.stage:
+            raise ValueError(f"{artifact.path} isn't made in {part.count} parts on this machine")
+        return self._read(artifact) | _outdated([self.part_state(artifact, part)])
+
+    def parts_of(self, artifact: Artifact) -> list[Part]:
+        """The parts of an artifact that jobs of their own make."""
+        count = self.parts(artifact)
+        return [Part(number, count) for number in range(1, count + 1)] if count > 1 else []
+
+    def unfinished_parts(self, artifact: Artifact) -> list[Part]:
+        """Those of its parts whose jobs would run."""
+        parts = self.parts_of(artifact)
+        return [part for part in parts if self.part_state(artifact, part) is not State.FINISHED]
+
+    def _artifact(self, id: str) -> Artifact:
+        if id not in self.grid.by_id:
+            raise ValueError(f"{id} isn't an artifact of experiment {self.experiment}")
+        return self.grid.by_id[id]
+
+    def _read(self, artifact: Artifact) -> dict[str, list[str]]:
         paths: dict[str, list[str]] = {}
         for role, input in artifact.reads:
             paths.setdefault(role, []).append(self._input(input))
-        return paths | _outdated([self.state(artifact)])
+        return paths
+
+    def _marker_input(self, artifact: Artifact, part: Part) -> str:
+        path, is_finished = (
+            marker(artifact, part),
+            self.part_state(artifact, part) is State.FINISHED,
+        )
+        return self.finished_input(path) if is_finished else path
+
+    def part_state(self, artifact: Artifact, part: Part) -> State:
+        """The state of a part of an artifact; it is outdated where an input is made again."""
+        state = state_of(artifact, part, self.code(artifact))
+        are_read = all(self.state(input) is State.FINISHED for _, input in artifact.reads)
+        return State.OUTDATED if state is State.FINISHED and not are_read else state
 
     def _input(self, artifact: Artifact) -> str:
         is_finished = self.state(artifact) is State.FINISHED
@@ -136,6 +178,8 @@ class Jobs:
         unfinished = [each for each in self.artifacts if self.state(each) is not State.FINISHED]
         for artifact in self.artifacts if is_forced else unfinished:
             job_files.write(Path(artifact.path), self.job(artifact))
+        for artifact in unfinished:
+            drop_other_cuts(artifact, self.parts(artifact))
         self._write_report_job()
         rows = grid_csv.text(grid_csv.rows(self.grid))
         Path(f"results/{job_files.FOLDER}/{self.experiment}/grid.csv").write_bytes(rows.encode())
@@ -148,6 +192,7 @@ class Jobs:
         if output == Path(self._report):
             self._write_report_job()
             return
+        output, _ = of_marker(output) or (output, None)
         artifact = self.grid.artifacts.get(str(output))
         if artifact is None:
             sys.exit(f"{output} isn't an artifact of experiment {self.experiment}")

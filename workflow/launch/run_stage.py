@@ -4,9 +4,9 @@
 
 The job's settings are in its job file, which a run of Snakemake writes before its first job; with
 --configfile (and the machine's --profile) it is written here. Further flags are passed on to the
-stage. The job runs in a process forked from preloaded libraries if there is a server of them
-(`workflow.launch.preloaded`), otherwise in this process; one of several ranks in a process for each
-(`workflow.launch.ranks`).
+stage. The output may be that of a part (`pipeline.artifacts.part`). The job runs in a process
+forked from preloaded libraries if there is a server of them (`workflow.launch.preloaded`),
+otherwise in this process; one of several ranks in a process for each (`workflow.launch.ranks`).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict
 
+from pipeline.artifacts import part as parts
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED
 from pipeline.runtime.streams import prepare_streams
@@ -99,7 +100,8 @@ def run_artifact(
     jobs = Jobs.of_file(configfile)
     jobs.write_job_file(output)
     limits = MachineLimits()
-    artifact = jobs.grid.artifacts.get(str(output))
+    whole, _ = parts.of_marker(output) or (output, None)
+    artifact = jobs.grid.artifacts.get(str(whole))
     if artifact is not None:  # otherwise it is the report
         requests, job = ResourceRequests(jobs.grid, machine), job_files.Wildcards(artifact.id)
         limits = replace(
@@ -124,9 +126,11 @@ def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str
     """The command line of the pipeline, with those of the machine's limits that the stage knows."""
     job = json.loads(file.read_bytes())
     known = {field.name for field in fields(STAGES[job["stage"]])}
+    output, part = parts.of_marker(output) or (output, None)
     flags: list[tuple[str, object]] = [("job", file), *job["inputs"], ("out", output)]
     optional = {
         "state": output.parents[1] / "state" / output.name,
+        "part": part,
         "threads": limits.threads,
         "micro_batch_tokens": limits.micro_batch_tokens,
         "tracker": os.environ.get(TRACKER),

@@ -36,7 +36,7 @@ from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
 from workflow.jobs.stage_modules import stage_of
 from workflow.resources.data_sizes import ASSUMED_EXAMPLES, EXAMPLE_BYTES, examples_of
-from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds
+from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds, share_of
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 
@@ -57,20 +57,25 @@ class Estimate:
     disk_mb: int
 
 
-def estimate(grid: Grid, artifact: Artifact, machine: Machine | None = None) -> Estimate:
-    """Time, memory and disk of the job of an artifact; by default where its models would run."""
+def estimate(
+    grid: Grid, artifact: Artifact, machine: Machine | None = None, share: float = 1
+) -> Estimate:
+    """Time, memory and disk of the job of an artifact; by default where its models would run.
+
+    Of a job that does a share of the work. Its memory and its micro-batches are those of the whole.
+    """
     workload = workload_of(grid, artifact)
     if machine is None:
         machine = CPU if is_small(workload) else GPU
     fit = fit_job(workload, machine)
-    duration = seconds(workload, fit) + workload.loaded / READ_BYTES_PER_SECOND
+    duration = seconds(share_of(workload, share), fit) + workload.loaded / READ_BYTES_PER_SECOND
     if fit.machine.device_memory_mb:
         host, on_gpu = workload.loaded + workload.host, CONTEXT_MB + _mb(fit.computing)
     else:  # in float32 what a position leaves is twice as large
         activations = fit.micro_batch * workload.per_position
         host, on_gpu = fit.computing + activations + workload.host, 0
     memory_mb = fit.machine.speed.base_mb + _mb(host)
-    return Estimate(duration, memory_mb, on_gpu, _mb(workload.disk))
+    return Estimate(duration, memory_mb, on_gpu, _mb(share * workload.disk))
 
 
 def workload_of(grid: Grid, artifact: Artifact) -> Workload:

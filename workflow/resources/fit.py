@@ -6,7 +6,7 @@ more (gradient checkpointing); where that doesn't help either, the job is refuse
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.settings.memory import CPU_LOGITS, KV_CACHE_SHARE, max_logits_on_gpu
 from workflow.resources.machine import CPU, Machine
@@ -107,6 +107,17 @@ def seconds(workload: Workload, fit: Fit) -> float:
         + operations / speed.operations_per_second
         + micro_batches * speed.batch_seconds
         + workload.written_positions * speed.position_seconds
+    )
+
+
+def share_of(workload: Workload, share: float) -> Workload:
+    """A share of what a job computes and writes, as a job of its own."""
+    return replace(
+        workload,
+        operations=share * workload.operations,
+        step_positions=math.ceil(share * workload.step_positions),
+        written_positions=share * workload.written_positions,
+        seconds=share * workload.seconds,
     )
 
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -26,6 +26,9 @@ CPU_SPEED = Speed(3, 5e10, 0.02, 0.005, 2_000, slack=3)  # a core, as measured, 
 GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
+PARTS = {"caches": "cache_parts", "texts": "text_parts", "evals": "evaluation_parts"}
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a profile says of the machine, among its default resources."""
@@ -33,6 +36,7 @@ class Machine:
     device_memory_mb: int = 0  # of each GPU; 0: there is none
     share_devices: int = 0  # 1: jobs share the GPUs, and each claims a part of one
     slurm_extra: str = ""  # options of sbatch's
+    parts: Mapping[str, int] = field(default_factory=dict)  # jobs that make parts, by folder
 
     @classmethod
     def of(cls, raw: Mapping[str, object]) -> "Machine":
@@ -41,6 +45,7 @@ class Machine:
             device_memory_mb=_whole_number(raw, "device_memory_mb"),
             share_devices=_whole_number(raw, "share_devices"),
             slurm_extra=_text("slurm_extra", raw.get("slurm_extra", "''")),
+            parts={folder: _count(raw, key) for folder, key in PARTS.items() if key in raw},
         )
 
     @classmethod
@@ -65,6 +70,12 @@ def _whole_number(raw: Mapping[str, object], name: str) -> int:
     value = raw.get(name, 0)
     if not isinstance(value, int):
         raise ValueError(f"default-resources: {name} = {value!r}: allowed: a whole number")
+    return value
+
+
+def _count(raw: Mapping[str, object], name: str) -> int:
+    if (value := _whole_number(raw, name)) < 1:
+        raise ValueError(f"default-resources: {name} = {value}: allowed: 1 or more")
     return value
 
 

@@ -20,6 +20,7 @@ from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
 from workflow.resources.machine import GPU
+from workflow.resources.requests import share_of_job
 
 RESULTS = Path("results")
 SAMPLES = 100  # of a stage's jobs: more would not make a better guess, and files are slow to read
@@ -45,9 +46,17 @@ class Sample:
 
 
 def seconds_of(stage: str, id: str) -> float | None:
-    """How long the job of an artifact took the last time, start-up included."""
+    """How long the jobs of an artifact took the last time, start-up included: of all its parts."""
+    folder = RESULTS / "benchmarks" / stage
+    if (whole := _measured(folder / f"{id}.tsv")) is None:
+        return None
+    parts = map(_measured, folder.glob(f"{id}-part-*-of-*.tsv"))
+    return whole + sum(seconds for seconds in parts if seconds)
+
+
+def _measured(benchmark: Path) -> float | None:
     try:
-        with (RESULTS / "benchmarks" / stage / f"{id}.tsv").open(newline="") as file:
+        with benchmark.open(encoding="utf-8", newline="") as file:
             *_, last = csv.DictReader(file, delimiter="\t")
         return float(last["s"])
     except (OSError, ValueError, KeyError):
@@ -61,8 +70,15 @@ class Costs:
     jobs: Jobs
     reasons: Reasons
 
+    def of_job(self, artifact: Artifact, is_part: bool = False) -> Cost:
+        """The expected cost of one of an artifact's jobs: of a part of it, or its own."""
+        whole, parts = self.of(artifact), self.jobs.parts(artifact)
+        share = share_of_job(parts, is_part)
+        disk = 0 if is_part else whole.disk_mb  # the pieces become the artifact's
+        return replace(whole, seconds=share * whole.seconds, disk_mb=disk)
+
     def of(self, artifact: Artifact) -> Cost:
-        """The expected cost of an artifact's job."""
+        """The expected cost of all jobs of an artifact."""
         expected = estimate(self.jobs.grid, artifact)
         seconds, basis = expected.seconds, "formula"
         if samples := self._samples.get(stage_of(artifact)):
@@ -113,15 +129,28 @@ def _same_keys(manifest: Manifest, artifact: Artifact) -> bool:
     )
 
 
-def wall_seconds(artifacts: Sequence[Artifact], seconds: Mapping[str, float], slots: int) -> float:
+def wall_seconds(
+    artifacts: Sequence[Artifact],
+    seconds: Mapping[str, float],
+    slots: int,
+    of_parts: Mapping[str, Sequence[float]] | None = None,
+) -> float:
     """The end of the last job if `slots` run at once, each as soon as its inputs are finished.
 
-    `artifacts` stand after their inputs; `seconds` are by id.
+    `artifacts` stand after their inputs; `seconds` are by id, and so are those of jobs of parts,
+    which an artifact's own job waits for.
     """
     free, ends = [0.0] * slots, {}
+
+    def end(ready: float, duration: float) -> float:
+        """When a job ends that has all it reads at some time."""
+        last = max(ready, heapq.heappop(free)) + duration
+        heapq.heappush(free, last)
+        return last
+
     for artifact in artifacts:
         ready = max((ends.get(input.id, 0.0) for _, input in artifact.inputs), default=0.0)
-        begin = max(ready, heapq.heappop(free))
-        ends[artifact.id] = begin + seconds[artifact.id]
-        heapq.heappush(free, ends[artifact.id])
+        parts = (of_parts or {}).get(artifact.id, ())
+        ready = max([end(ready, part) for part in parts], default=ready)
+        ends[artifact.id] = end(ready, seconds[artifact.id])
     return max(ends.values(), default=0.0)

@@ -14,6 +14,7 @@ from functools import cache
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.jobs.job_files import Wildcards
+from workflow.jobs.stage_modules import DIVIDED, stage_of
 from workflow.resources.estimates import Estimate, estimate, workload_of
 from workflow.resources.fit import GRAIN, MB, Fit, fit_job, least_mb
 from workflow.resources.machine import Machine
@@ -22,8 +23,16 @@ LEAST_MINUTES = 15
 SAVED_BYTES_PER_SECOND = 200 * MB  # to a shared disk
 SAVING_SLACK = 2
 WARNING = re.compile(r"TERM@(\d+)")  # seconds before the limit
+VERIFIED = 0.02  # of the work, about as much as the job has left that puts finished parts together
 REPORT_MB, REPORT_CELL_MB = 3_000, 0.5
 REPORT_MINUTES, REPORT_CELL_MINUTES = 15, 0.01
+
+
+def share_of_job(parts: int, is_part: bool) -> float:
+    """The share of the work that the job of a part does, or that which puts parts together."""
+    if is_part:
+        return 1 / parts
+    return VERIFIED if parts > 1 else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,11 @@ class ResourceRequests:
     grid: Grid
     machine: Machine
 
+    def parts(self, artifact: Artifact) -> int:
+        """The number of parts of an artifact that jobs of their own make; 1: none is cut."""
+        is_divided = stage_of(artifact) in DIVIDED
+        return self.machine.parts.get(artifact.stage, 1) if is_divided else 1
+
     def mem_mb(self, wildcards: Wildcards, attempt: int) -> int:
         """Memory of the machine, in megabytes."""
         return attempt * self._estimate(wildcards.id).memory_mb
@@ -40,7 +54,7 @@ class ResourceRequests:
     def runtime(self, wildcards: Wildcards, attempt: int) -> int:
         """Minutes after which the job has gone wrong."""
         slack = self._fit(wildcards.id).machine.speed.slack
-        expected = slack * self._estimate(wildcards.id).seconds / 60
+        expected = slack * self._own_estimate(wildcards).seconds / 60
         saving = self._saving_seconds(wildcards.id) // 60  # less than a minute is none
         return attempt * max(LEAST_MINUTES, math.ceil(expected)) + saving
 
@@ -56,8 +70,8 @@ class ResourceRequests:
         return math.ceil(SAVING_SLACK * state / SAVED_BYTES_PER_SECOND)
 
     def disk_mb(self, wildcards: Wildcards) -> int:
-        """Size of the artifact, in megabytes."""
-        return self._estimate(wildcards.id).disk_mb
+        """Size of what the job writes, in megabytes."""
+        return self._own_estimate(wildcards).disk_mb
 
     def gpu_memory_mb(self, wildcards: Wildcards, attempt: int) -> int:
         """The part of a GPU that the job claims; 0 where a scheduler assigns whole ones."""
@@ -89,9 +103,17 @@ class ResourceRequests:
         """Minutes of the report's job."""
         return attempt * (REPORT_MINUTES + round(REPORT_CELL_MINUTES * len(self.grid.cells)))
 
+    def _own_estimate(self, wildcards: Wildcards) -> Estimate:
+        """The estimate of a job: of a part, of the whole of finished parts, or of all the work."""
+        parts = self.parts(self.grid.by_id[wildcards.id])
+        if parts == 1:
+            return self._estimate(wildcards.id)
+        is_part = hasattr(wildcards, "part")
+        return self._estimate(wildcards.id, share_of_job(parts, is_part))
+
     @cache
-    def _estimate(self, id: str) -> Estimate:
-        return estimate(self.grid, self.grid.by_id[id], self.machine)
+    def _estimate(self, id: str, share: float = 1) -> Estimate:
+        return estimate(self.grid, self.grid.by_id[id], self.machine, share)
 
     @cache
     def _fit(self, id: str) -> Fit:

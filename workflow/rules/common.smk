@@ -42,15 +42,18 @@ def jobs_after_run():
 
 
 GRID = Grid(load.of_snakemake(config, workflow.configfiles))
-JOBS = Jobs(GRID, finished_input, ignores_code_changes)
 DEFAULTS = workflow.resource_settings.default_resources or {}
 MACHINE = Machine.of({name: setting.raw for name, setting in DEFAULTS.items()})
 REQUESTS = ResourceRequests(GRID, MACHINE)
+JOBS = Jobs(GRID, finished_input, ignores_code_changes, REQUESTS.parts)
 
 
 wildcard_constraints:
     id="[A-Za-z0-9_.-]+",
     experiment="[a-z][a-z0-9_]*",
+    stage="[a-z]+",
+    part="[0-9]+",
+    parts="[0-9]+",
 
 
 # jobs start the `python` that runs Snakemake, whether or not its environment is activated

@@ -77,3 +77,16 @@ use rule teacher as evaluation with:
     benchmark:
         "results/benchmarks/evals/{id}.tsv"
     priority: 0
+
+
+# Some of the pieces of an artifact that the profile has cut into parts; its own rule joins them
+use rule teacher as part with:
+    input:
+        unpack(JOBS.part_inputs),
+    output:
+        directory("results/state/{id}/{stage}-part-{part}-of-{parts}"),
+    log:
+        "results/logs/{stage}/{id}-part-{part}-of-{parts}.log",
+    benchmark:
+        "results/benchmarks/{stage}/{id}-part-{part}-of-{parts}.tsv"
+    priority: 1
