@@ -1,7 +1,7 @@
 """The parts of an artifact that jobs of their own make: shares of its pieces.
 
-A piece is what is written at a time (`pipeline.artifacts.resumable_parts`), and the same whoever
-makes it. So the number of parts is the machine's matter: it enters no id and changes no result.
+A piece is what is written at a time (`pipeline.artifacts.resumable_parts`), and the same from any
+job. So the number of parts is the machine's matter: it enters no id and changes no result.
 A finished part leaves a marker beside its pieces, which holds their names.
 """
 
@@ -19,7 +19,7 @@ _LOCK = re.compile(rf"\.({_MARKER.pattern})\.lock")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of so many, counted from 1."""
+    """The number of a part, counted from 1, and of how many it is one."""
 
     number: int
     count: int

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from workflow.commands.snakemake_state import modified
 from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
+from workflow.jobs.parts import begun as begun_parts
+from workflow.jobs.parts import marker, name_of
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reasons
 from workflow.launch import run_lock
@@ -83,7 +85,7 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
     snakemake, others = snakemake_state.started(), tuple(run_lock.active_experiments() or ())
     since = None if others and jobs.experiment not in others else snakemake
     clock = _Clock(now, since, snakemake)
-    unfinished = [_job(job.stage, job.id, job.path, clock) for job in jobs.unfinished]
+    unfinished = [_of_artifact(job, clock) for job in jobs.unfinished]
     waiting, seconds = _left(jobs, {job.id: job for job in unfinished}, slots)
 
     finished = [each for each in jobs.artifacts if jobs.state(each) is State.FINISHED]
@@ -109,6 +111,25 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
 def _count_since(since: float, finished: Iterable[Artifact]) -> int:
     times = (modified(Path(each.path) / MANIFEST) or 0 for each in finished)
     return sum(time >= since - CLOCK_SKEW for time in times)
+
+
+def _of_artifact(artifact: Artifact, clock: _Clock) -> UnfinishedJob:
+    """The status of an artifact: its own job's, or where that waits for parts, theirs."""
+    whole = _job(artifact.stage, artifact.id, artifact.path, clock)
+    if whole.status is not JobStatus.LEFT or not (parts := begun_parts(artifact)):
+        return whole
+    left = [part for part in parts if not Path(marker(artifact, part)).is_dir()]
+    jobs = [
+        _job(artifact.stage, name_of(artifact, part), marker(artifact, part), clock)
+        for part in left
+    ]
+    by_status = {job.status: job for job in reversed(jobs)}  # of each status the first
+    for status in (JobStatus.RUNNING, JobStatus.FAILED, JobStatus.INTERRUPTED, JobStatus.QUEUED):
+        if job := by_status.get(status):
+            alike = sum(other.status is status for other in jobs)
+            done = f"{len(parts) - len(left)} of {len(parts)} parts done, {alike} {status}"
+            return replace(job, id=artifact.id, message=f"{done}: {job.message}".strip(": "))
+    return whole
 
 
 def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:

@@ -1,20 +1,21 @@
 """Parts of artifacts: the names of their jobs, what these leave, and whether that still counts."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pipeline.artifacts.part import Part
 from workflow.grid.artifact import Artifact
 from workflow.jobs.condition import State, condition, is_whole, read_manifest
+from workflow.jobs.job_files import Wildcards
 
 RESULTS = Path("results")
 
 
-class PartWildcards(Protocol):
-    """What the rule of parts matches: the artifact by its stage and id, and which part of it."""
+@dataclass(frozen=True)
+class PartWildcards(Wildcards):
+    """What the rule of parts matches: an artifact by its stage and id, and which part of it."""
 
     stage: str
-    id: str
     part: str
     parts: str
 
