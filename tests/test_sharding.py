@@ -31,6 +31,8 @@ from pipeline.models.lora import attach
 from pipeline.models.lora import save as save_adapters
 from pipeline.models.matrices import halve_matrices
 from pipeline.models.sharding import (
+    gather_head,
+    in_company,
     load_optimizer,
     shard,
     to_first_rank,
@@ -336,3 +338,31 @@ def test_matrices_in_bfloat16_stay_so_and_give_the_same_logits() -> None:
 
 def dtypes(teacher: PreTrainedModel) -> set[torch.dtype]:
     return {weight.dtype for weight in teacher.parameters()}
+
+
+def test_ranks_may_make_different_numbers_of_passes() -> None:
+    config = CONFIGS["a tied Llama"]
+
+    def work(ranks: Ranks) -> list[bytes]:
+        teacher = model(config).requires_grad_(False)
+        shard(teacher, CPU, ranks)
+        with in_company(teacher, ranks):
+            own = [logits_of(teacher, text) for text in TEXTS[: 1 + 4 * ranks.rank]]
+        with in_company(teacher, ranks):
+            if ranks.is_first:
+                gather_head(teacher)
+                own.append(packed(dict(teacher.get_output_embeddings().named_parameters())))
+        return own
+
+    teacher = model(config)
+    expected = [logits_of(teacher, text) for text in TEXTS]
+    first, second = on_ranks(2, work)
+    assert first[:-1] == expected[:1]
+    assert second == expected[:5]
+    (weight,) = torch.load(io.BytesIO(first[-1])).values()
+    assert torch.equal(weight, teacher.get_output_embeddings().weight)
+
+
+@torch.no_grad()
+def logits_of(teacher: PreTrainedModel, text: Text) -> bytes:
+    return response_logits(teacher, collate([text], CPU)).numpy().tobytes()

@@ -13,7 +13,8 @@ micro-batch: if that waited for the last one, each rank would hold all of them u
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ from pipeline.runtime.ranks import Ranks
 State = TypeVar("State")
 
 # entries of a sharded model's __dict__, where modules are no submodules
-PLAIN, WRITER, BODY = "_plain", "_writer", "_read_body"
+PLAIN, WRITER, BODY, COMPANY = "_plain", "_writer", "_read_body", "_company"
 
 
 def shard(model: PreTrainedModel, device: torch.device, ranks: Ranks) -> None:
@@ -73,10 +74,37 @@ def _gather_with_body(model: PreTrainedModel) -> None:
     @wraps(body.forward)
     def forward(*arguments: object, **options: object) -> object:
         """The body's pass, with the weights as they are now."""
+        if isinstance(ranks := vars(model).get(COMPANY), Ranks):
+            ranks.highest(1)
         reshard(model)  # what was gathered for a pass without gradient may be of an earlier step
         return read(*arguments, **options)
 
     body.forward = forward
+
+
+@contextmanager
+def in_company(model: PreTrainedModel, ranks: Ranks) -> Iterator[None]:
+    """Lets each rank make as many passes of a sharded model as its own work takes.
+
+    Before each pass the ranks tell each other that one wants it; whoever has come to the end joins
+    in with a single token, until none wants any. Without gradient, and for one model at a time.
+    """
+    if not is_sharded(model):
+        yield
+        return
+    vars(model)[COMPANY] = ranks
+    yield
+    del vars(model)[COMPANY]
+    while ranks.highest(0):
+        gather_head(model)
+
+
+@torch.no_grad()
+def gather_head(model: PreTrainedModel) -> None:
+    """Makes a pass over a token, after which the head of a sharded model can be read."""
+    if is_sharded(model):
+        token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+        model.base_model(input_ids=token, use_cache=False)
 
 
 def reshard(model: torch.nn.Module) -> None:
@@ -120,13 +148,14 @@ def writer(model: PreTrainedModel) -> PreTrainedModel:
     """The model, to generate text with; of a sharded one a copy with all weights on each rank.
 
     Ranks write texts of different lengths, and a sharded model would have them wait for each other
-    at each token. The copy has its matrices in bfloat16 where they are multiplied in that, and is
-    brought up to date by each call. Collective.
+    at each token. The copy has its matrices in bfloat16 where they are multiplied in that. Each
+    call brings it up to date and is collective; but that of a frozen model is made once.
     """
     if not is_sharded(model):
         return model
     reshard(model)
-    if WRITER not in vars(model):
+    is_new = WRITER not in vars(model)
+    if is_new:
         plain = _without_storage(vars(model)[PLAIN])
         if model.device.type == "cuda":
             halve_matrices(plain)
@@ -134,6 +163,8 @@ def writer(model: PreTrainedModel) -> PreTrainedModel:
             plain, lambda shape: torch.empty_like(shape, device=model.device)
         )
     complete: PreTrainedModel = vars(model)[WRITER]
+    if not is_new and not any(weight.requires_grad for weight in complete.parameters()):
+        return complete
     for target, weight in zip(complete.parameters(), model.parameters(), strict=True):
         assert isinstance(weight, DTensor)
         target.copy_(weight.full_tensor())
