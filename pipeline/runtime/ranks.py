@@ -6,7 +6,8 @@ are collective: every rank must call them in the same order, or the job waits un
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -105,6 +106,19 @@ def join() -> Ranks:
     own_gpu = count == 1 or count >= int(os.environ["LOCAL_WORLD_SIZE"])
     dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=TIMEOUT)
     return ranks
+
+
+@contextmanager
+def one_at_a_time(ranks: Ranks) -> Iterator[None]:
+    """Lets the ranks of a node through one after the other: the host has room for one model."""
+    local = count = 0
+    if ranks.size > 1:
+        local, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    for _ in range(local):
+        ranks.barrier()
+    yield
+    for _ in range(local, count):
+        ranks.barrier()
 
 
 def leave() -> None:

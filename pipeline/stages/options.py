@@ -24,6 +24,8 @@ OnePart = Annotated[Part | None, "of a job that makes a part of the pieces alone
 EndpointJson = Annotated[str, "address of a server and how it is asked, as JSON"]
 Paths = tuple[Path, ...]  # each by a flag of its own
 
+Sharded = Annotated[bool, "each rank has a share of the weights, for models beyond one GPU"]
+
 MICRO_BATCH_TOKENS = 16_384
 
 
@@ -88,6 +90,7 @@ class TrainOptions(JobOptions):
     may_diverge: Annotated[bool, "without finite losses, write all but the weights"] = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     gradient_checkpointing: Annotated[bool, "recompute activations in the backward pass"] = False
+    sharded: Sharded = False
     save_seconds: Annotated[float, "between two checkpoints"] = 120.0
     tracker: Annotated[TrackerName, "none, tensorboard, trackio or wandb"] = TrackerName.NONE
     tracker_folder: Annotated[Path, "of the tracker's files"] = Path("results/trackers")
