@@ -34,6 +34,7 @@ from pipeline.models.sharding import (
     gather_head,
     in_company,
     load_optimizer,
+    mesh_of,
     shard,
     to_first_rank,
     whole,
@@ -132,7 +133,7 @@ def summed(
     def work(ranks: Ranks) -> dict[str, object]:
         student = model(config, lora)
         before(student)
-        shard(student, CPU, ranks)
+        shard(student, mesh_of(ranks, CPU))
         after(student)
         gradients(student, ranks.share)
         whole_gradients = {name: whole(grad) for name, grad in by_name(student).items()}
@@ -200,7 +201,7 @@ def test_each_of_four_ranks_holds_a_quarter(name: str) -> None:
     def work(ranks: Ranks) -> tuple[int, ...]:
         student = model(CONFIGS[name])
         total = sum(held(weight) for weight in student.parameters())
-        shard(student, CPU, ranks)
+        shard(student, mesh_of(ranks, CPU))
         optimizer = adamw(student)
         step(student, optimizer, Ranks())
         gradients(student, list)
@@ -258,7 +259,7 @@ def test_a_state_goes_on_with_more_ranks_and_with_fewer() -> None:
     def in_shares(saved: bytes | None) -> bytes:
         def work(ranks: Ranks) -> bytes:
             student = model(config)
-            shard(student, CPU, ranks)
+            shard(student, mesh_of(ranks, CPU))
             return stepped_twice(student, ranks, saved)
 
         return on_ranks(2, work)[0]
@@ -283,7 +284,7 @@ def test_what_is_written_and_saved_is_the_whole_model(lora: bool, tmp_path: Path
 
     def work(ranks: Ranks) -> list[list[list[int]]]:
         student = model(config, lora)
-        shard(student, CPU, ranks)
+        shard(student, mesh_of(ranks, CPU))
         before = texts_of(student, 4 * (1 + ranks.rank))  # no rank waits for another
         step(student, adamw(student), ranks)
         after = texts_of(student, 4)
@@ -328,7 +329,7 @@ def test_matrices_in_bfloat16_stay_so_and_give_the_same_logits() -> None:
 
     def work(ranks: Ranks) -> tuple[bytes, set[torch.dtype], set[torch.dtype]]:
         teacher = halved()
-        shard(teacher, CPU, ranks)
+        shard(teacher, mesh_of(ranks, CPU))
         in_full = writer(teacher)
         return (logits(teacher), *map(dtypes, (teacher, in_full)))
 
@@ -345,7 +346,7 @@ def test_ranks_may_make_different_numbers_of_passes() -> None:
 
     def work(ranks: Ranks) -> list[bytes]:
         teacher = model(config).requires_grad_(False)
-        shard(teacher, CPU, ranks)
+        shard(teacher, mesh_of(ranks, CPU))
         with in_company(teacher, ranks):
             own = [logits_of(teacher, text) for text in TEXTS[: 1 + 4 * ranks.rank]]
         with in_company(teacher, ranks):

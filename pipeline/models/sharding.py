@@ -16,11 +16,12 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
@@ -28,9 +29,11 @@ from transformers import PreTrainedModel
 
 from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
+from pipeline.models.language_model import computes_in_bfloat16, default_device, load
 from pipeline.models.logits import logit_scaling
 from pipeline.models.matrices import halve_matrices
-from pipeline.runtime.ranks import Ranks
+from pipeline.runtime.ranks import Ranks, one_at_a_time
+from pipeline.settings.training import Precision
 
 State = TypeVar("State")
 
@@ -38,15 +41,40 @@ State = TypeVar("State")
 PLAIN, WRITER, BODY, COMPANY = "_plain", "_writer", "_read_body", "_company"
 
 
-def shard(model: PreTrainedModel, device: torch.device, ranks: Ranks) -> None:
-    """Leaves of a model's weights a share on each rank, on its device; forward passes gather them.
+def mesh_of(ranks: Ranks, device: torch.device) -> DeviceMesh:
+    """The devices of all ranks, each of the kind of this one. Collective.
+
+    Raises: ValueError for a job of one rank.
+    """
+    if ranks.size == 1:
+        raise ValueError("--sharded: a job of one rank shares its weights with no other")
+    return init_device_mesh(device.type, (ranks.size,))
+
+
+def load_frozen_shares(folder: Path, precision: Precision, ranks: Ranks) -> PreTrainedModel:
+    """The model of an artifact, to be read with, in shares on the devices of all ranks.
+
+    Matrices that are multiplied in bfloat16 are so, but for those of the head: logits are taken of
+    it as it was saved. Raises ValueError as `load` and `mesh_of`.
+    """
+    device = default_device()
+    mesh = mesh_of(ranks, device)
+    with one_at_a_time(ranks):
+        model = load(folder, torch.device("cpu")).requires_grad_(False)
+        if computes_in_bfloat16(device, precision):
+            halve_matrices(model, but=model.get_output_embeddings())
+        shard(model, mesh)
+    return model
+
+
+def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
+    """Leaves of a model's weights a share on each device; forward passes gather them.
 
     `DistributedConfig` of transformers does the same while it loads, without the head in chunks and
     with gradients that are averaged; adapters and matrices in bfloat16 are only there afterwards.
     """
     logit_scaling(model)  # while it can be measured: it is kept, and so is the other
     unmasked_context(model)
-    mesh = init_device_mesh(device.type, (ranks.size,))
     vars(model)[PLAIN] = _without_storage(model)
     for layer in checkpointable_layers(model):
         fully_shard(layer, mesh=mesh)

@@ -20,6 +20,7 @@ from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.models.logits import LogitScaling, logit_scaling
+from pipeline.models.sharding import in_company, load_frozen_shares
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost, JobCost
@@ -123,16 +124,23 @@ def run(options: CacheTeacherOptions) -> None:
     settings = CacheJob.model_validate(options.job.settings)
     work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
-    model = load(options.teacher, default_device())
+    model = (
+        load_frozen_shares(options.teacher, settings.precision, work.ranks)
+        if options.sharded
+        else load(options.teacher, default_device())
+    )
     wanted = {shard.file: shard for shard in shards_of(options.tokens, settings)}
     metadata = cache_metadata(model, settings, list(wanted))
     capture = Capture(model, settings, options.micro_batch_tokens)
     mine = [wanted[file] for file in work.left(metadata.shards)]
     texts = chain.from_iterable(shard.texts for shard in mine)
     positions.check(options.teacher, model.config, texts, 0, "tokens.response_tokens")
-    capture_shards(capture, mine, work.pieces, metadata, artifact.read_id(options.teacher))
-    if work.puts_together(metadata.shards):
-        put_together(options, capture, metadata, work.pieces)
+    with in_company(model, work.ranks):
+        capture_shards(capture, mine, work.pieces, metadata, artifact.read_id(options.teacher))
+    puts_together = work.puts_together(metadata.shards)
+    with in_company(model, work.ranks):  # it is verified with the model
+        if puts_together:
+            put_together(options, capture, metadata, work.pieces)
 
 
 def put_together(

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from pipeline.artifacts import checksums
 from pipeline.models.logits import LogitScaling, compute_logits
+from pipeline.models.sharding import gather_head
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ def save(model: PreTrainedModel, path: Path) -> None:
     """Writes the head of a model, in the precision of its weights."""
     head = model.get_output_embeddings()
     assert head is not None
-    state = head.state_dict()
+    gather_head(model)
+    # not its state dict, for which a sharded model drops what it has gathered
+    state = dict(head.named_parameters())
     save_file(
         {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, path
     )
