@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import socket
 import traceback
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def on_ranks(size: int, work: Callable[[Ranks], Result]) -> list[Result]:
     for member in members:
         member.start()
     outcomes = [
-        end.recv() if end.poll(SECONDS) else (None, f"rank {rank} hangs")
+        pickle.loads(end.recv_bytes()) if end.poll(SECONDS) else (None, f"rank {rank} hangs")
         for rank, (end, _) in enumerate(ends)
     ]
     for member in members:
@@ -54,6 +55,7 @@ def _member(
     try:
         result = work(join())
         leave()
-        end.send((result, None))
+        outcome = (result, None)
     except Exception:
-        end.send((None, f"rank {rank}: {traceback.format_exc()}"))
+        outcome = (None, f"rank {rank}: {traceback.format_exc()}")
+    end.send_bytes(pickle.dumps(outcome))  # tensors as they are, not as memory that is shared

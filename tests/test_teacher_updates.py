@@ -25,7 +25,7 @@ from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import LoraOptimizer, attach
 from pipeline.settings.training import Lora
 from pipeline.stages import train as distill
-from pipeline.teacher_updates import online_module, student_feedback
+from pipeline.teacher_updates import TrainedStep, online_module, student_feedback
 from pipeline.training import checkpoint
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
@@ -122,7 +122,7 @@ def test_the_online_module_comes_nearer_to_text_and_student():
 
     before = loss()
     for step in range(8):
-        update.step(made.student, [batch], step)
+        update.step(made.student, TrainedStep(step, batch.texts, [batch]))
     assert loss() < before
 
 
@@ -189,7 +189,7 @@ def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
     before = [one.detach().clone() for one in optimizer.weights]
     pool = [*batch.texts, *held_out.texts]
     student_feedback.StudentFeedback(optimizer, pool, len(held_out.texts), 0, 10_000, 0.01).step(
-        student, [batch], 0
+        student, TrainedStep(0, batch.texts, [batch])
     )
     for old, new, expected in zip(before, optimizer.weights, exact, strict=True):
         clear = expected.abs() > 0.02 * expected.abs().max()
@@ -226,7 +226,7 @@ def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(m
     assert not said.requires_grad
 
     for step in range(2):  # adapters begin at zero: their first step moves one factor only
-        made.teacher_update.step(made.student, [batch], step)
+        made.teacher_update.step(made.student, TrainedStep(step, batch.texts, [batch]))
     assert not made.teacher.signal(batch).log_probs.equal(said)
     assert same(bits(made.student), student)
     assert all(one.grad is None for one in made.student.parameters())
@@ -239,8 +239,9 @@ def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(m
 def test_micro_batches_do_not_change_what_the_teacher_learns(method):
     whole, parts = run(Setup(method)), run(Setup(method))
     some = whole.train_set[:6]
-    whole.teacher_update.step(whole.student, [collate(some, CPU)], 0)
-    parts.teacher_update.step(parts.student, [collate(some[:2], CPU), collate(some[2:], CPU)], 0)
+    at_once, cut = [collate(some, CPU)], [collate(some[:2], CPU), collate(some[2:], CPU)]
+    whole.teacher_update.step(whole.student, TrainedStep(0, some, at_once))
+    parts.teacher_update.step(parts.student, TrainedStep(0, some, cut))
     for one, other in zip(
         whole.teacher_update.optimizer.weights, parts.teacher_update.optimizer.weights, strict=True
     ):
@@ -273,7 +274,7 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
             for one, value in zip(optimizer.weights, start, strict=True):
                 one.copy_(value)
         optimizer.adamw = torch.optim.SGD(optimizer.weights, lr=1.0)
-        update.step(student, [batch], 0)
+        update.step(student, TrainedStep(0, batch.texts, [batch]))
         moved = zip(start, optimizer.weights, strict=True)
         return torch.cat([(old - new.detach()).flatten() for old, new in moved])
 
@@ -329,7 +330,8 @@ def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
     learning = update.attach(schooled(), made.train_set, made.settings, max_tokens=400)
     with torch.no_grad():
         next(made.student.parameters()).fill_(torch.nan)
-    learning.step(made.student, [collate(made.train_set[:4], CPU)], 4)
+    some = made.train_set[:4]
+    learning.step(made.student, TrainedStep(4, some, [collate(some, CPU)]))
     with pytest.raises(ValueError, match="not finite at step 5"):
         learning.state_dict()  # what is saved, and the next step, are refused
 

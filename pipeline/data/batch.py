@@ -176,14 +176,24 @@ def micro_batches(texts: Sequence[Text], max_tokens: int, device: torch.device) 
 
     Padding counts. A text that is longer than the limit has a micro-batch of its own.
     """
-    batch: list[Text] = []
-    for text in sorted(texts, key=lambda text: text.length):
-        if batch and (len(batch) + 1) * text.length > max_tokens:
-            yield collate(batch, device)
-            batch = []
-        batch.append(text)
-    if batch:
-        yield collate(batch, device)
+    ordered = by_length(texts)
+    for part in cuts(ordered, max_tokens):
+        yield collate(ordered[part], device)
+
+
+def by_length(texts: Sequence[Text]) -> list[Text]:
+    """The texts, the shortest first."""
+    return sorted(texts, key=lambda text: text.length)
+
+
+def cuts(ordered: Sequence[Text], max_tokens: int) -> list[slice]:
+    """The ranges of texts, of which the shortest come first, that make a micro-batch each."""
+    parts, first = [], 0
+    for place, text in enumerate(ordered):
+        if place > first and (place - first + 1) * text.length > max_tokens:
+            parts.append(slice(first, place))
+            first = place
+    return [*parts, slice(first, len(ordered))] if ordered else []
 
 
 def token_context(

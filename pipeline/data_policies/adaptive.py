@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.data.batch import Text
-from pipeline.generation import generate, sampler
-from pipeline.generation.rollouts import StepContext
+from pipeline.generation import sampler
+from pipeline.generation.rollouts import StepContext, respond
 from pipeline.methods.ranges import Count, NonNegative, Share
 from pipeline.settings.generation import Sampling
 
@@ -42,8 +42,7 @@ class Policy:
         new_share = share * (1 - context.step / context.steps)
         if luck >= new_share and len(buffer) >= self.capacity:
             return sample_replay_buffer(buffer, len(batch), context)
-        models, choose = [context.student], sampler(Sampling())
-        new = generate(batch, models, choose, context.max_new_tokens, context.seed, "student")
+        new = respond(batch, [context.student], sampler(Sampling()), context)
         buffer.extend([text.example_id, text.response_ids, text.ended] for text in new)
         del buffer[: -self.capacity]
         return new

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.data.batch import Text
-from pipeline.generation import generate, sampler
-from pipeline.generation.rollouts import StepContext
+from pipeline.generation import sampler
+from pipeline.generation.rollouts import StepContext, respond
 from pipeline.methods.ranges import NonNegative, PositiveShare
 from pipeline.settings.generation import Sampling
 
@@ -47,6 +47,5 @@ class Policy:
     def answers(self, context: StepContext) -> dict[str, dict[str, Any]]:
         """The student's responses to every prompt of the train set, by example."""
         choose = sampler(Sampling(temperature=self.temperature, top_p=self.top_p))
-        models, most = [context.student], context.max_new_tokens
-        new = generate(context.train_set, models, choose, most, context.seed, "student")
+        new = respond(context.train_set, [context.student], choose, context)
         return {text.example_id: {name: getattr(text, name) for name in WRITTEN} for text in new}

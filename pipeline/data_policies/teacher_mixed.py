@@ -22,8 +22,8 @@ from torch import Tensor
 
 from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import target_log_prob
-from pipeline.generation import Logits, SampledTokens, generate, sampler, select_teacher_or_student
-from pipeline.generation.rollouts import StepContext, student_and_teacher
+from pipeline.generation import Logits, SampledTokens, sampler, select_teacher_or_student
+from pipeline.generation.rollouts import StepContext, respond, student_and_teacher
 from pipeline.methods.ranges import Count, NonNegativeCount, Share
 from pipeline.settings.generation import Sampling
 
@@ -69,8 +69,7 @@ class Policy:
 
     def write(self, prompts: Sequence[Text], context: StepContext) -> list[Text]:
         """New responses to all prompts, sampled from both models."""
-        models, most = student_and_teacher(context), context.max_new_tokens
-        return generate(prompts, models, self.choose, most, context.seed, "student")
+        return respond(prompts, student_and_teacher(context), self.choose, context)
 
     def choose(
         self,

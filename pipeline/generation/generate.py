@@ -22,6 +22,7 @@ from pipeline.models.language_model import end_ids
 from pipeline.models.positions import check_table
 from pipeline.models.sharding import writer
 from pipeline.runtime.progress import ProgressLog
+from pipeline.runtime.ranks import ALONE, Ranks
 
 REFILL = 1 / 8  # share of the slots that is free before new prompts are prefilled
 SHRINK_BELOW = 0.5  # with no prompt waiting, free slots are dropped when at most this is active
@@ -59,8 +60,9 @@ def generate(
     seed: int,
     author: Author,
     progress: ProgressLog | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Text]:
-    """The prompts of `texts` with new responses, in the same order.
+    """The prompts of `texts` with new responses, in the same order; of all ranks, on each of them.
 
     Raises: ValueError for a prompt of no token, which leaves a model nothing to predict from.
     """
@@ -71,14 +73,17 @@ def generate(
     unique = with_unique_ids(texts)
     writers = [writer(model) for model in models]
     job = GenerationJob(writers, token_sampler, max_new_tokens, seed, progress)
-    by_length = dict(zip(order, _responses([unique[index] for index in order], job), strict=True))
+    own = ranks.share(order)
+    written = dict(zip(own, _responses([unique[index] for index in own], job), strict=True))
+    responses = {index: it for of_rank in ranks.gather(written) for index, it in of_rank.items()}
 
-    responses = [by_length[index] for index in range(len(texts))]
     ends = end_ids(models[0])
-    pairs = zip(texts, responses, strict=True)
-    generated = [_with_response(text, response, author, ends) for text, response in pairs]
-    discarded = [response.discarded_drafts for response in responses]
-    record_generation(models, generated, discarded)
+    generated = [
+        _with_response(text, responses[index], author, ends) for index, text in enumerate(texts)
+    ]
+    written_here = sorted(own)
+    discarded = [responses[index].discarded_drafts for index in written_here]
+    record_generation(models, [generated[index] for index in written_here], discarded)
     return generated
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from pipeline.data.batch import Text
 from pipeline.generation import AnySampler, generate
+from pipeline.runtime.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class StepContext:
     seed: int  # another one at each step
     rng: np.random.Generator  # seeded with it
     state: dict[str, Any]  # what the policy carries from step to step
+    ranks: Ranks = ALONE  # which write a share of the texts each, and all get them all
 
 
 def regenerate(
@@ -38,8 +40,18 @@ def regenerate(
     chosen = context.rng.random(len(batch)) < share
     prompts = [text for text, is_chosen in zip(batch, chosen, strict=True) if is_chosen]
     unchanged = [text for text, is_chosen in zip(batch, chosen, strict=True) if not is_chosen]
-    seed, max_new_tokens = context.seed, context.max_new_tokens
-    return unchanged + generate(prompts, models, token_sampler, max_new_tokens, seed, "student")
+    return unchanged + respond(prompts, models, token_sampler, context)
+
+
+def respond(
+    prompts: Sequence[Text],
+    models: Sequence[PreTrainedModel],
+    token_sampler: AnySampler,
+    context: StepContext,
+) -> list[Text]:
+    """New responses to prompts, in their order: each rank writes a share, all get every text."""
+    most, seed, ranks = context.max_new_tokens, context.seed, context.ranks
+    return generate(prompts, models, token_sampler, most, seed, "student", ranks=ranks)
 
 
 def student_and_teacher(context: StepContext) -> list[PreTrainedModel]:

@@ -25,6 +25,8 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from pipeline.models.lora_targets import fault_of, last_parts, matched
+from pipeline.models.trainable import sum_gradients
+from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.training import Lora
 
@@ -146,12 +148,13 @@ class LoraOptimizer:
         self.adamw = torch.optim.AdamW(self.weights, lr=learning_rate, weight_decay=0.0)
         self.pending: tuple[int, AsyncScalars] | None = None  # is the last gradient finite?
 
-    def step(self, step: int) -> None:
-        """A step along the gradients that the adapters hold.
+    def step(self, step: int, ranks: Ranks = ALONE) -> None:
+        """A step along the gradients that the adapters hold, those of all ranks together.
 
         Raises: ValueError if those of the step before were not finite: a GPU isn't waited for.
         """
         self.check_finite()
+        sum_gradients(self.weights, ranks)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         assert len(gradients) == len(self.weights)
         finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()

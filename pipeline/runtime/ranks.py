@@ -6,7 +6,7 @@ are collective: every rank must call them in the same order, or the job waits un
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from pipeline.runtime import progress
 
 Item = TypeVar("Item")
 
@@ -35,6 +37,11 @@ class Ranks:
         """Whether this rank writes what the job makes."""
         return self.rank == 0
 
+    def log(self, text: str) -> None:
+        """Logs what all ranks would say: on the first one alone."""
+        if self.is_first:
+            progress.log(text)
+
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Every `size`-th item, from this rank's first one on."""
         return [items[place] for place in range(self.rank, len(items), self.size)]
@@ -45,7 +52,8 @@ class Ranks:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in bucket])
-            dist.all_reduce(flat)
+            with _connected():
+                dist.all_reduce(flat)
             for tensor, total in zip(
                 bucket, flat.split([it.numel() for it in bucket]), strict=True
             ):
@@ -56,15 +64,33 @@ class Ranks:
         if self.size == 1:
             return [value]
         values = [value] * self.size
-        dist.all_gather_object(values, value)
+        with _connected():
+            dist.all_gather_object(values, value)
         return values
+
+    def of_first(self, work: Callable[[], Item]) -> Item:
+        """What `work` returns on the first rank, which alone does it; where it exits, all do."""
+        if self.size == 1:
+            return work()
+        status, values = None, list[Item]()
+        if self.is_first:
+            try:
+                values.append(work())
+            except SystemExit as leaving:
+                status = leaving.code
+        status, values = self.gather((status, values))[0]
+        if not values:
+            leave()
+            raise SystemExit(status)
+        return values[0]
 
     def highest(self, number: int) -> int:
         """The greatest of the numbers of all ranks."""
         if self.size == 1:
             return number
         greatest = torch.tensor(number)  # on the host: no device is waited for
-        dist.all_reduce(greatest, op=dist.ReduceOp.MAX)
+        with _connected():
+            dist.all_reduce(greatest, op=dist.ReduceOp.MAX)
         return int(greatest)
 
     def barrier(self) -> None:
@@ -104,7 +130,8 @@ def join() -> Ranks:
         torch.cuda.set_device(local % count)
     # a scheduler may show each rank no GPU but its own
     own_gpu = count == 1 or count >= int(os.environ["LOCAL_WORLD_SIZE"])
-    dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=TIMEOUT)
+    with _connected():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if own_gpu else "gloo", timeout=TIMEOUT)
     return ranks
 
 
@@ -125,6 +152,15 @@ def leave() -> None:
     """Closes the connections, at the end of work that went well on all ranks."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Words for the failure of a connection; the libraries' own are about sockets."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError("another rank of this job has ended or hangs; see its log") from error
 
 
 def _buckets(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -4,9 +4,11 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.lock import acquire_lock, release_locks
@@ -15,6 +17,7 @@ from pipeline.runtime.progress import STOPPED, log
 from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import JobOptions
 
+RANK = "RANK"  # in the environment of a process that works together with others
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
 RIGHTS = "give this user the right to it and run again"
@@ -64,12 +67,25 @@ def run(main: Callable[[], None]) -> None:
         main()
     except Exception as error:
         line = explained(error)
+        if line is not None:
+            print(inert(f"error: {line}"), file=sys.stderr)
+        if RANK in os.environ:
+            _end_now(error, 2 if line is not None else 1)
         if line is None:
             raise
-        print(inert(f"error: {line}"), file=sys.stderr)
         raise SystemExit(2) from error
     finally:
         release_locks()
+
+
+def _end_now(error: Exception, status: int) -> NoReturn:
+    """Ends a rank at once: others, or threads of libraries that wait for them, would hold it up."""
+    if status == 1:
+        traceback.print_exception(error)
+    release_locks()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import STOPPED, log
+from pipeline.runtime.ranks import ALONE, Ranks, join, leave
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
@@ -39,6 +41,7 @@ from pipeline.teacher_updates import attach_update
 from pipeline.tokenizer_alignment.alignment import Alignment
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher, live_teacher
 from pipeline.training import checkpoint, run_checks, step_log, trackers
+from pipeline.training.agenda import Agenda
 from pipeline.training.compile import compile_for_gpu
 from pipeline.training.features import feature_term, with_layers
 from pipeline.training.loop import train
@@ -48,11 +51,10 @@ from pipeline.training.state import Diverged, TrainingRun, TrainingState, initia
 from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 
-LOG_SECONDS = 5.0
-SAVING_SHARE = 0.1  # of the time at most: the state of a large model takes long to write
+Record = Callable[[Sequence[Row]], None]  # logs those of all rows that are new
 
 
-def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
+def assemble(options: TrainOptions, settings: DistillSettings, ranks: Ranks = ALONE) -> TrainingRun:
     """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
     method = settings.method
     vocabulary.check(options.start, options.tokens)
@@ -85,6 +87,7 @@ def assemble(options: TrainOptions, settings: DistillSettings) -> TrainingRun:
         gradient_checkpointing=options.gradient_checkpointing,
         tokenizer=tokenizer,
         features=features,
+        ranks=ranks,
     )
 
 
@@ -157,28 +160,27 @@ def _reference(options: TrainOptions, settings: DistillSettings) -> LiveTeacher:
 
 
 def train_to_end(
-    run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str, steps: StepLog
+    run: TrainingRun, state: TrainingState, options: TrainOptions, job_key: str, record: Record
 ) -> None:
     """Trains to the end, with progress and checkpoints; exits with REQUEUE if stopped."""
-    stopped: list[int] = []
-    command_line.on_stop(lambda number, _frame: stopped.append(number))
-    saved = logged = time.monotonic()
-    save_seconds = options.save_seconds
+    agenda = Agenda(run.ranks, options.save_seconds)
+    command_line.on_stop(lambda number, _frame: agenda.signals.append(number))
     for step in train(run, state):
-        now = time.monotonic()
-        steps.append(state.rows)
-        if now - logged > LOG_SECONDS or step in (1, run.steps):
+        record(state.rows)
+        due = agenda.after_step(is_noted=step in (1, run.steps))
+        if due.log:
             flush_metrics(state)
-            log(_describe(state, run))
-            logged = now
-        if stopped or now - saved > save_seconds:
+            run.ranks.log(_describe(state, run))
+        if due.save:
+            began = time.monotonic()
             checkpoint.save(options.state, run, state, job_key)
-            saved = time.monotonic()
-            save_seconds = max(save_seconds, (saved - now) / SAVING_SHARE)
-        if stopped:
-            log(f"{STOPPED} by signal {stopped[0]} after step {step}: saved, rerun to resume")
+            agenda.saved_in(time.monotonic() - began)
+        if due.signal:
+            how = f"{STOPPED} by signal {due.signal} after step {step}"
+            run.ranks.log(f"{how}: saved, rerun to resume")
+            leave()
             raise SystemExit(command_line.REQUEUE)
-    steps.append(state.rows)
+    record(state.rows)
 
 
 def _describe(state: TrainingState, run: TrainingRun) -> str:
@@ -205,14 +207,29 @@ def cost(run: TrainingRun, state: TrainingState) -> JobCost:
     )
 
 
-def _step_log(options: TrainOptions, run: TrainingRun, rows: list[Row], job_key: str) -> StepLog:
-    """The log of a run that resumes with some rows, and the tracker that follows it."""
+@contextlib.contextmanager
+def _step_log(
+    options: TrainOptions, run: TrainingRun, rows: list[Row], job_key: str
+) -> Iterator[Record]:
+    """What logs and tracks the steps of a run that resumes with some rows: on the first rank."""
+    if not run.ranks.is_first:
+        yield lambda _rows: None
+        return
     tracked = step_log.steps_before(options.state, job_key)
     tracker = trackers.begin(
         options.tracker,
         TrackedRun(options.job.id, _settings(options), options.tracker_folder, tracked),
     )
-    return StepLog(options.state, job_key, run.steps, rows, tracker, tracked)
+    steps = StepLog(options.state, job_key, run.steps, rows, tracker, tracked)
+    with contextlib.closing(steps):
+        yield steps.append
+
+
+def _load_best(run: TrainingRun, state: TrainingState) -> None:
+    """Puts the best weights into the student, where the last ones are not kept."""
+    if state.best is not None:
+        log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
+        load_learned_state(run.student, state.best.weights)
 
 
 def _save_student(run: TrainingRun, options: TrainOptions, folder: Path) -> None:
@@ -232,26 +249,26 @@ def run(options: TrainOptions) -> None:
     torch.set_num_threads(options.threads)
     settings = DistillSettings.model_validate(_settings(options))
     torch.manual_seed(settings.seed)
-    inputs = command_line.begin(options)
-    run = compile_for_gpu(assemble(options, settings))
+    ranks = join()
+    inputs = ranks.of_first(lambda: command_line.begin(options))
+    run = compile_for_gpu(assemble(options, settings, ranks))
     run_checks.check_positions(run, options.start, options.teacher)
     run_checks.check_answers(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
-        log(f"resuming after step {state.step} of {run.steps}")
-    with contextlib.closing(_step_log(options, run, state.rows, job_key)) as steps:
-        try:
-            train_to_end(run, state, options, job_key, steps)
-        except Diverged as error:
-            if not options.may_diverge:
-                raise
-            log(f"a trial without a score: {error}")
-            _write(options, run, state, diverged=str(error))
-            return
-    if state.best is not None:
-        log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
-        load_learned_state(run.student, state.best.weights)
-    _write(options, run, state)
+        ranks.log(f"resuming after step {state.step} of {run.steps}")
+    facts: dict[str, object] = {"ranks": ranks.size} if ranks.size > 1 else {}
+    try:
+        with _step_log(options, run, state.rows, job_key) as record:
+            train_to_end(run, state, options, job_key, record)
+    except Diverged as error:
+        if not options.may_diverge:
+            raise
+        ranks.log(f"a trial without a score: {error}")
+        facts["diverged"] = str(error)
+    if ranks.is_first:
+        _write(options, run, state, **facts)
+    leave()
 
 
 def _settings(options: TrainOptions) -> dict[str, Any]:
@@ -268,6 +285,7 @@ def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **fact
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if "diverged" not in facts:
+            _load_best(run, state)
             _save_student(run, options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")

@@ -11,6 +11,7 @@ Where the constant `teaches_itself` of an update is true, the method has no teac
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
@@ -18,14 +19,30 @@ from transformers import PreTrainedModel
 from pipeline.data.batch import Batch, Text
 from pipeline.data.encoding import Encoder
 from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.settings.distill import DistillSettings
+
+
+@dataclass(frozen=True)
+class TrainedStep:
+    """What a student was just trained on, as the update of its teacher sees it."""
+
+    step: int  # from 0
+    texts: Sequence[Text]  # of all ranks
+    batches: Sequence[Batch]  # this rank's share of them
+    ranks: Ranks = ALONE  # whose teachers have equal weights
+
+    @property
+    def token_count(self) -> int:
+        """The number of response tokens of all ranks."""
+        return sum(text.target_count for text in self.texts)
 
 
 @runtime_checkable
 class TeacherUpdate(Protocol):
     """A teacher under training."""
 
-    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+    def step(self, student: PreTrainedModel, trained: TrainedStep) -> None:
         """A step of the teacher on the texts that its student was just trained on."""
         ...
 

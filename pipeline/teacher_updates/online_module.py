@@ -30,6 +30,7 @@ from pipeline.models.language_model import Precision, autocast, response_logits
 from pipeline.models.logit_chunks import split_by_logits
 from pipeline.models.lora import LoraOptimizer
 from pipeline.settings.distill import DistillSettings
+from pipeline.teacher_updates import TrainedStep
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,17 @@ class OnlineModule:
     student_weight: float
     precision: Precision
 
-    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+    def step(self, student: PreTrainedModel, trained: TrainedStep) -> None:
         """A step on the texts that the student was just trained on."""
-        token_count = sum(batch.token_count for batch in batches)
-        for batch in split_by_logits(student, batches):
+        for batch in split_by_logits(student, trained.batches):
             support = Support(target=batch.next_ids)
             with autocast(student.device, self.precision):
                 p = log_probs_on(response_logits(self.optimizer.model, batch), support)
                 with torch.no_grad():
                     q = log_probs_on(response_logits(student, batch), support)
             losses = token_losses(p, q, batch, self.student_weight)
-            (losses.sum() / token_count).backward()
-        self.optimizer.step(step)
+            (losses.sum() / trained.token_count).backward()
+        self.optimizer.step(trained.step, trained.ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """The module's weights and optimizer."""

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from pipeline.data.batch import Batch, Text
+from pipeline.data.batch import Text
 from pipeline.data.encoding import Encoder
 from pipeline.data.privileged_prompts import PrivilegedPrompts
 from pipeline.methods.ranges import PromptTemplate, Share, Shown
@@ -30,6 +30,7 @@ from pipeline.models.language_model import end_ids
 from pipeline.models.teacher import LiveTeacher
 from pipeline.models.trainable import learned_state, load_learned_state, trainable_weights
 from pipeline.settings.distill import DistillSettings
+from pipeline.teacher_updates import TrainedStep
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class MovingAverage:
     student_rate: float
 
     @torch.no_grad()
-    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+    def step(self, student: PreTrainedModel, trained: TrainedStep) -> None:
         """Moves each weight that learns towards the student's."""
         if not self.student_rate:
             return

@@ -33,7 +33,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data.batch import Batch, Text
+from pipeline.data.sharing import shared_batches
 from pipeline.distributions.log_probs import LogProbs, Support, log_probs_on, target_log_prob
 from pipeline.methods.ranges import Count, Positive
 from pipeline.models.language_model import response_logits
@@ -41,6 +42,7 @@ from pipeline.models.logit_chunks import split_by_logits
 from pipeline.models.lora import LoraOptimizer
 from pipeline.models.trainable import trainable_weights
 from pipeline.settings.distill import DistillSettings
+from pipeline.teacher_updates import TrainedStep
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,20 @@ class StudentFeedback:
     max_tokens: int  # positions in a micro-batch
     radius: float
 
-    def step(self, student: PreTrainedModel, batches: Sequence[Batch], step: int) -> None:
+    def step(self, student: PreTrainedModel, trained: TrainedStep) -> None:
         """A step towards targets that would have lowered the student's held-out loss."""
-        trained_on = {text.example_id for batch in batches for text in batch.texts}
-        held_out = self.held_out_texts(trained_on, step)
-        gradient = cross_entropy_gradient(
-            student, list(micro_batches(held_out, self.max_tokens, student.device))
-        )
-        token_count = sum(batch.token_count for batch in batches)
-        for batch in split_by_logits(student, batches):
+        trained_on = {text.example_id for text in trained.texts}
+        held_out = self.held_out_texts(trained_on, trained.step)
+        shared = shared_batches(held_out, self.max_tokens, student.device, trained.ranks)
+        own = [one.batch for one in shared if one.weight]
+        token_count = sum(text.target_count for text in held_out)
+        gradient = cross_entropy_gradient(student, own, token_count)
+        trained.ranks.sum_in_place(gradient)
+        for batch in split_by_logits(student, trained.batches):
             slopes = directional_slopes(student, batch, gradient, self.radius)  # s
             p = vocabulary_log_probs(self.optimizer.model, batch).exp()
-            ((p * slopes).sum() / token_count).backward()
-        self.optimizer.step(step)
+            ((p * slopes).sum() / trained.token_count).backward()
+        self.optimizer.step(trained.step, trained.ranks)
 
     def held_out_texts(self, trained_on: set[str], step: int) -> list[Text]:
         """Texts of the train set that the step didn't train on, drawn by the seed and the step.
@@ -117,10 +120,11 @@ class StudentFeedback:
         self.optimizer.load_state_dict(state)
 
 
-def cross_entropy_gradient(student: PreTrainedModel, batches: Sequence[Batch]) -> list[Tensor]:
-    """g: the gradient of the student's mean cross entropy on texts; `.grad` is left alone."""
+def cross_entropy_gradient(
+    student: PreTrainedModel, batches: Sequence[Batch], token_count: int
+) -> list[Tensor]:
+    """g: the gradient of the student's cross entropy, over a count; `.grad` is left alone."""
     weights = trainable_weights(student)
-    token_count = sum(batch.token_count for batch in batches)
     total = [torch.zeros_like(weight) for weight in weights]
     for batch in split_by_logits(student, batches):
         log_q = target_log_prob(vocabulary_log_probs(student, batch), batch.next_ids)

@@ -29,15 +29,15 @@ class Agreement:
     def __init__(self, top: int = TOP) -> None:
         self.top, self.sums = top, list[Tensor]()
 
-    def add(self, teacher: TeacherSignal, logits: Logits) -> None:
+    def add(self, teacher: TeacherSignal, logits: Logits, weight: float = 1.0) -> None:
         """Measures some tokens, where both distributions are over the same whole vocabulary."""
         is_whole = teacher.support.ids is None and teacher.log_probs.shape == logits.shape
         if is_whole and teacher.spans is None:  # spans: rows of another vocabulary's tokens
             student = log_probs_on(logits.detach(), teacher.support)
-            self.sums.append(agreement(teacher.log_probs, student, self.top).sum(0))
+            self.sums.append(weight * agreement(teacher.log_probs, student, self.top).sum(0))
 
     def means(self, token_count: int) -> list[Tensor]:
-        """The mean over the step's tokens of each column; none where nothing was measured."""
+        """What these tokens add to each column's mean over a step; none where none was measured."""
         return list(torch.stack(self.sums).sum(0) / token_count) if self.sums else []
 
 

@@ -4,15 +4,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data.batch import Batch, Text, by_length
+from pipeline.data.sharing import shared_batches
 from pipeline.data_policies import SelectingPolicy
 from pipeline.distributions.log_probs import (
     TeacherDistributions,
@@ -21,8 +22,10 @@ from pipeline.distributions.log_probs import (
 )
 from pipeline.generation.rollouts import StepContext
 from pipeline.losses import RewardedLoss, TextLoss
+from pipeline.models.dropout import seed_draws
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
+from pipeline.runtime.transfer import to_device
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training.redrawn import redrawn
 from pipeline.training.rewards import with_rewards
@@ -55,31 +58,34 @@ class MicroBatch:
 
     batch: Batch
     teacher: TeacherDistributions
+    places: Sequence[int] = ()  # of the texts among those of the step, the shortest first
+    weight: float = 1.0  # 0 for a filler, which keeps a rank in step with the others
 
 
 @dataclass(frozen=True)
 class StepBatch:
     """The data of one optimizer step."""
 
-    texts: Sequence[Text]
-    micro_batches: Sequence[MicroBatch]
+    texts: Sequence[Text]  # of all ranks
+    micro_batches: Sequence[MicroBatch]  # of this rank
     plain_text: Sequence[MicroBatch]  # for the language-modelling term; empty without one
     unaligned: int | None = None  # texts left out: a teacher of another vocabulary can't read them
+    plain_texts: Sequence[Text] = ()  # of all ranks
 
     @property
     def batches(self) -> list[Batch]:
-        """The micro-batches without the teacher's distributions."""
-        return [micro_batch.batch for micro_batch in self.micro_batches]
+        """The micro-batches that count, without the teacher's distributions."""
+        return [micro_batch.batch for micro_batch in self.micro_batches if micro_batch.weight]
 
     @property
     def token_count(self) -> int:
-        """The number of response tokens, which the loss is averaged over."""
-        return sum(batch.token_count for batch in self.batches)
+        """The number of response tokens of all ranks, which the loss is averaged over."""
+        return sum(text.target_count for text in self.texts)
 
     @property
     def plain_text_token_count(self) -> int:
-        """The number of plain-text tokens."""
-        return sum(micro_batch.batch.token_count for micro_batch in self.plain_text)
+        """The number of plain-text tokens of all ranks."""
+        return sum(text.target_count for text in self.plain_texts)
 
 
 def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
@@ -103,6 +109,7 @@ def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
         with_teacher(run, texts, step, asked=learns_from_teacher(run)),
         with_teacher(run, plain_text, step, asked=run.settings.method.plain_text_kl > 0),
         unaligned=len(written) - len(texts) if isinstance(run.teacher, AlignedTeacher) else None,
+        plain_texts=plain_text,
     )
 
 
@@ -120,11 +127,44 @@ def learns_from_teacher(run: TrainingRun) -> bool:
 def with_teacher(
     run: TrainingRun, texts: Sequence[Text], step: int, asked: bool = True
 ) -> list[MicroBatch]:
-    """Micro-batches of texts with the distributions of the run's teacher, where it is asked."""
-    return [
-        MicroBatch(batch, distributions_on(run, batch, step) if asked else _gold(batch))
-        for batch in micro_batches(texts, run.max_tokens, run.student.device)
-    ]
+    """Micro-batches of this rank's texts, with the distributions of the teacher if it is asked."""
+    micro_batches = []
+    for shared in shared_batches(texts, run.max_tokens, run.student.device, run.ranks):
+        batch = shared.batch
+        teacher = distributions_on(run, batch, step) if asked else _gold(batch)
+        micro_batches.append(MicroBatch(batch, teacher, shared.places, shared.weight))
+    return micro_batches
+
+
+def in_turn(
+    run: TrainingRun, state: TrainingState, micro_batches: Sequence[MicroBatch], first: int = 0
+) -> Iterator[MicroBatch]:
+    """Each micro-batch, with its own draws of dropout; the work on a filler isn't counted."""
+    for place, micro_batch in enumerate(micro_batches, start=first):
+        number = place * run.ranks.size + run.ranks.rank
+        seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
+        before = [vars(work).copy() for work in state.work]
+        yield micro_batch
+        if not micro_batch.weight:
+            for work, saved in zip(state.work, before, strict=True):
+                vars(work).update(saved)
+
+
+def of_all_ranks(
+    run: TrainingRun, batch: StepBatch, values: Float[Tensor, " own_tokens"]
+) -> Float[Tensor, " step_tokens"]:
+    """The values of a step's tokens from those of each rank, in the order of a single rank."""
+    if run.ranks.size == 1:
+        return values
+    ends = list(accumulate(text.target_count for text in by_length(batch.texts)))
+    starts = [0, *ends[:-1]]
+    counted = [micro_batch.places for micro_batch in batch.micro_batches if micro_batch.weight]
+    own = [row for places in counted for at in places for row in range(starts[at], ends[at])]
+    rows = to_device(torch.tensor(own, dtype=torch.long), values.device)
+    whole = values.new_zeros(batch.token_count)
+    whole[rows] = values[: len(own)]  # fillers come last
+    run.ranks.sum_in_place([whole])
+    return whole
 
 
 def distributions_on(run: TrainingRun, batch: Batch, step: int) -> TeacherDistributions:
@@ -164,6 +204,7 @@ def step_context(run: TrainingRun, state: TrainingState, step: int) -> StepConte
         student=run.student,
         teacher=run.teacher.model if isinstance(run.teacher, LiveTeacher) else None,
         max_new_tokens=run.settings.max_new_tokens,
+        ranks=run.ranks,
         seed=seed,
         rng=np.random.default_rng(seed),
         state=state.policy,

@@ -52,12 +52,25 @@ class HashedFile(io.FileIO):
 
 
 def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> None:
-    """Saves the training state atomically.
+    """Saves the training state atomically, the first rank that of all; all ranks must call it.
 
     Raises: ValueError when the last step's loss is not finite: its weights are not saved.
     """
     flush_metrics(state)
-    value = {
+    value = _contents(run, state)
+    if not run.ranks.is_first:
+        return
+    with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
+        temporary.mkdir()
+        manifest = {"job": job_key, "files": {FILE: _write(value, temporary / FILE)}}
+        artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(manifest))
+    for old in _saved(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def _contents(run: TrainingRun, state: TrainingState) -> dict[str, object]:
+    """What is saved: the same for any number of ranks."""
+    return {
         "student": learned_state(run.student),
         "optimizer": state.optimizer.state_dict(),
         "update": run.teacher_update.state_dict() if run.teacher_update is not None else None,
@@ -70,12 +83,6 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
         "best": vars(state.best) if state.best else None,
         "rows": state.rows,
     }
-    with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
-        temporary.mkdir()
-        manifest = {"job": job_key, "files": {FILE: _write(value, temporary / FILE)}}
-        artifact.write_json(temporary / artifact.MANIFEST, checksums.with_checksum(manifest))
-    for old in _saved(folder)[:-KEPT]:
-        shutil.rmtree(old)
 
 
 def _write(value: dict[str, object], path: Path) -> checksums.Digest:
@@ -87,16 +94,25 @@ def _write(value: dict[str, object], path: Path) -> checksums.Digest:
 def resume(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> bool:
     """Puts the last saved state back into `run` and `state`; False where there is none.
 
-    A state of other settings, code or inputs is not taken, nor is a damaged one.
+    A state of other settings, code or inputs is not taken, nor is a damaged one. It may have been
+    saved by another number of ranks.
     """
+    # one rank alone looks, since it removes what is damaged
+    saved = run.ranks.of_first(lambda: _intact(folder, job_key))
+    if saved is not None:
+        _put_back(saved / FILE, run, state)
+    return saved is not None
+
+
+def _intact(folder: Path, job_key: str) -> Path | None:
+    """The last state of a job that is whole; others are removed."""
     for saved in reversed(_saved(folder)):
         if not checksums.is_intact(saved):
             log(f"{saved} is damaged: going back to the state before it, if there is one")
         elif checksums.read_manifest(saved)["job"] == job_key:
-            _put_back(saved / FILE, run, state)
-            return True
+            return saved
         shutil.rmtree(saved)
-    return False
+    return None
 
 
 def _saved(folder: Path) -> list[Path]:
@@ -117,8 +133,9 @@ def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
         vars(work).update(saved)
     state.loss, state.policy, state.rows = value["loss"], value["policy"], value["rows"]
     if value["best"]:
-        weights = {name: weight.cpu() for name, weight in value["best"].pop("weights").items()}
-        state.best = BestWeights(**value["best"], weights=weights)
+        saved = value["best"].pop("weights").items() if run.ranks.is_first else ()
+        weights = {name: weight.cpu() for name, weight in saved}
+        state.best = BestWeights(value["best"]["step"], value["best"]["score"], weights)
 
 
 def forget(folder: Path) -> None:

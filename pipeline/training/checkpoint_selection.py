@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.models.trainable import learned_state
+from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.settings.training import Training
 
 
@@ -34,10 +35,17 @@ class Validation:
 
 
 def better(
-    best: BestWeights | None, student: PreTrainedModel, step: int, score: float
+    best: BestWeights | None,
+    student: PreTrainedModel,
+    step: int,
+    score: float,
+    ranks: Ranks = ALONE,
 ) -> BestWeights:
-    """The student's weights if they score better than the best ones, which win a tie."""
+    """The student's weights if they score better than the best ones, which win a tie.
+
+    Of several ranks the first one alone has a copy of them.
+    """
     if best is not None and best.score >= score:
         return best
-    weights = {name: value.detach().cpu().clone() for name, value in learned_state(student).items()}
-    return BestWeights(step, score, weights)
+    weights = learned_state(student).items() if ranks.is_first else ()
+    return BestWeights(step, score, {name: value.detach().cpu().clone() for name, value in weights})

@@ -25,6 +25,7 @@ from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
+from pipeline.runtime.ranks import ALONE
 from pipeline.training.batches import StepBatch, readable, with_teacher
 from pipeline.training.loop import mixed_token_losses, train_step
 from pipeline.training.state import TokenLosses, TrainingRun, TrainingState
@@ -44,7 +45,8 @@ def compile_for_gpu(run: TrainingRun) -> TrainingRun:
         seconds = eager_step_seconds(run)
     finally:
         clear_gradients(run)
-    if not is_worth_compiling(seconds, run.steps):
+    # of one mind: a rank that runs eagerly would hold up the others
+    if not run.ranks.highest(is_worth_compiling(seconds, run.steps)):
         reason = f"{run.steps} steps of {seconds:.3f} s are too few for it"
         return replace(run, compilation=Compilation(False, reason))
     return try_compile(run, "inductor")
@@ -159,7 +161,7 @@ def _as_rollout(text: Text) -> Text:
 
 
 def trial_step(run: TrainingRun, batch: StepBatch) -> None:
-    """A training step that leaves the weights as they are, and gradients on them."""
+    """A training step that leaves the weights as they are, and gradients on them, rank by rank."""
     no_weights = torch.optim.SGD([torch.zeros(())])
     state = TrainingState(no_weights, loss=initial_loss_state(run.loss))
-    train_step(replace(run, teacher_update=None), state, batch)
+    train_step(replace(run, teacher_update=None, ranks=ALONE), state, batch)

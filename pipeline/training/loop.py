@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.data.batch import Batch, micro_batches, token_context
+from pipeline.data.batch import Batch, token_context
+from pipeline.data.sharing import shared_batches
 from pipeline.data_policies import ValidatedPolicy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import (
@@ -27,15 +28,24 @@ from pipeline.distributions.log_probs import (
 from pipeline.distributions.spans import in_spans, without_padding
 from pipeline.feature_losses import Layers
 from pipeline.losses import AdaptiveLoss, Loss, SpanLoss, StepStatisticLoss
-from pipeline.models.dropout import seed_draws, training_mode
+from pipeline.models.dropout import training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_layers
 from pipeline.models.logits import Hidden
-from pipeline.models.trainable import trainable_weights
+from pipeline.models.trainable import sum_gradients, trainable_weights
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
+from pipeline.teacher_updates import TrainedStep
+from pipeline.training.accounts import Accounts
 from pipeline.training.agreement import Agreement
-from pipeline.training.batches import StepBatch, chunks_of, step_batches, with_reference
+from pipeline.training.batches import (
+    StepBatch,
+    chunks_of,
+    in_turn,
+    of_all_ranks,
+    step_batches,
+    with_reference,
+)
 from pipeline.training.checkpoint_selection import Validation, better
 from pipeline.training.metrics import flush_metrics, metrics_row, read_finite
 from pipeline.training.schedule import learning_rate
@@ -49,7 +59,7 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
     this raises too.
     """
     training, meter = run.settings.training, Stopwatch(run.student.device)
-    batches = step_batches(run, state)
+    batches, accounts = step_batches(run, state), Accounts(run.ranks, state)
     while state.step < run.steps:
         meter.start()
         batch = next(batches)
@@ -61,7 +71,7 @@ def train(run: TrainingRun, state: TrainingState) -> Iterator[int]:
         validation = validate(run, state) if state.step in run.validated_steps else None
         if state.step == run.steps:
             scalars.read()  # the time of the last step counts too
-        state.usage = state.usage + meter.cost()
+        accounts.add(meter.cost())
         row = metrics_row(state, rate, batch, validation)
         state.pending = PendingMetrics(row, scalars, batch.texts, run.teacher)
         yield state.step
@@ -77,11 +87,9 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
         loss_nats = backward_of_step(run, state, batch, agreement)
         backward_of_plain_text(run, state, batch)
 
-    weights = trainable_weights(student)
-    norm = torch.nn.utils.clip_grad_norm_(weights, training.max_gradient_norm)
-    if run.features is not None:  # apart, so that projectors don't shorten the student's step
-        torch.nn.utils.clip_grad_norm_(run.features.weights, training.max_gradient_norm)
+    norm = sum_and_clip_gradients(run)
     means = agreement.means(batch.token_count) if agreement else []
+    run.ranks.sum_in_place([loss_nats, *means])
     scalars = AsyncScalars([loss_nats, norm, *means])
     if run.needs_synchronous_metrics:
         loss_value, *_ = read_finite(scalars, state.step, batch.texts, run.teacher)
@@ -95,8 +103,20 @@ def train_step(run: TrainingRun, state: TrainingState, batch: StepBatch) -> Asyn
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if run.teacher_update is not None:
-        run.teacher_update.step(student, batch.batches, state.step)
+        trained = TrainedStep(state.step, batch.texts, batch.batches, run.ranks)
+        run.teacher_update.step(student, trained)
     return scalars
+
+
+def sum_and_clip_gradients(run: TrainingRun) -> Tensor:
+    """Makes all ranks' gradients their sum, then of limited norm; returns the norm before that."""
+    limit, norms = run.settings.training.max_gradient_norm, []
+    # apart, so that projectors don't shorten the student's step
+    projectors = run.features.weights if run.features else []
+    for weights in (trainable_weights(run.student), projectors):
+        sum_gradients(weights, run.ranks)
+        norms.append(torch.nn.utils.clip_grad_norm_(weights, limit))
+    return norms[0]
 
 
 def backward_of_step(
@@ -105,14 +125,14 @@ def backward_of_step(
     """Adds up the gradients of a step's texts; returns their loss in nats."""
     settings, token_losses = run.settings, run.compiled_loss or mixed_token_losses
     progress, statistics = state.step / run.steps, step_statistics(run, state, batch)
-    loss_nats = torch.zeros((), device=run.student.device)
+    precision = torch.promote_types(run.student.dtype, torch.float32)
+    loss_nats = torch.zeros((), dtype=precision, device=run.student.device)
 
-    for number, micro_batch in enumerate(batch.micro_batches):
+    for micro_batch in in_turn(run, state, batch.micro_batches):
         read, chunk_losses = with_reference(run, micro_batch.batch), []
         chunks = chunks_of(run, read)
         if run.features is not None:
             run.features.record_work(read.texts)
-        seed_draws(settings.training.has_dropout, settings.seed, state.step, number)
         with backward_through(student_layers(run, read), chunks) as leaves:
             for rows, layers in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
@@ -123,11 +143,11 @@ def backward_of_step(
                 losses = token_losses(run.loss, gold_weight, teacher, logits, tokens)
                 if run.features is not None:
                     losses = losses + run.features(layers, logits, teacher, tokens)
-                loss = losses.sum() / batch.token_count
+                loss = micro_batch.weight * losses.sum() / batch.token_count
                 loss.backward()
                 chunk_losses.append(loss.detach())
                 if agreement:
-                    agreement.add(teacher, logits)
+                    agreement.add(teacher, logits, micro_batch.weight)
         loss_nats += torch.stack(chunk_losses).sum()
     return loss_nats
 
@@ -135,9 +155,8 @@ def backward_of_step(
 def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBatch) -> None:
     """Adds the gradients of the term on plain text: cross entropy, in part forward KL."""
     method = run.settings.method
-    for number, micro_batch in enumerate(batch.plain_text, start=len(batch.micro_batches)):
+    for micro_batch in in_turn(run, state, batch.plain_text, first=len(batch.micro_batches)):
         chunks = chunks_of(run, micro_batch.batch)
-        seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
         with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
             for rows, hidden in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
@@ -146,7 +165,7 @@ def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBa
                 if method.plain_text_kl:
                     from_teacher = method.plain_text_kl * kl(teacher.log_probs, student)
                     losses = (1 - method.plain_text_kl) * losses + from_teacher
-                mean = losses.sum() / batch.plain_text_token_count
+                mean = micro_batch.weight * losses.sum() / batch.plain_text_token_count
                 (method.plain_text_weight * mean).backward()
 
 
@@ -189,18 +208,18 @@ def step_statistics(
     loss = run.loss
     if not isinstance(loss, StepStatisticLoss):
         return None
-    if sum(len(chunks_of(run, micro_batch)) for micro_batch in batch.batches) == 1:
+    chunk_count = sum(len(chunks_of(run, micro_batch)) for micro_batch in batch.batches)
+    if run.ranks.size == 1 and chunk_count == 1:
         return None
     progress, statistics = state.step / run.steps, []
-    for number, micro_batch in enumerate(batch.micro_batches):
-        seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
+    for micro_batch in in_turn(run, state, batch.micro_batches):
         hidden = student_hidden(run, micro_batch.batch)
         for rows in chunks_of(run, micro_batch.batch):
             teacher = micro_batch.teacher.chunk(rows)
             student = log_probs_on(student_logits(run, hidden[rows]), teacher.support)
             tokens = token_context(micro_batch.batch, rows, teacher.support, progress, state.loss)
             statistics.append(loss.step_statistic(teacher.log_probs, student, tokens))
-    return torch.cat(statistics)
+    return of_all_ranks(run, batch, torch.cat(statistics))
 
 
 def student_hidden(run: TrainingRun, batch: Batch) -> Hidden:
@@ -244,10 +263,11 @@ def validate(run: TrainingRun, state: TrainingState) -> Validation:
         assert run.tokenizer is not None
         texts = run.validation_set[: training.validation_texts]
         new_tokens = run.settings.max_new_tokens
-        rouge_l = validation_rouge_l(run.student, run.tokenizer, texts, new_tokens)
+        rouge_l = validation_rouge_l(run.student, run.tokenizer, texts, new_tokens, run.ranks)
     validation = Validation(nll_nats, rouge_l)
     if training.keep == "best":
-        state.best = better(state.best, run.student, state.step, validation.score(training))
+        score = validation.score(training)
+        state.best = better(state.best, run.student, state.step, score, run.ranks)
     return validation
 
 
@@ -256,8 +276,9 @@ def validation_nll(run: TrainingRun) -> float:
     """Held-out NLL in nats per token, on the first `validation_texts` of the validation set."""
     texts = run.validation_set[: run.settings.training.validation_texts]
     total = torch.zeros((), dtype=torch.float64, device=run.student.device)
-    for batch in micro_batches(texts, run.max_tokens, run.student.device):
-        hidden = student_hidden(run, batch)
-        for rows in chunks_of(run, batch):
-            total += token_nll(run, batch, rows, hidden[rows]).sum()
+    for shared in shared_batches(texts, run.max_tokens, run.student.device, run.ranks):
+        hidden = student_hidden(run, shared.batch)
+        for rows in chunks_of(run, shared.batch):
+            total += shared.weight * token_nll(run, shared.batch, rows, hidden[rows]).sum()
+    run.ranks.sum_in_place([total])
     return total.item() / sum(text.target_count for text in texts)

@@ -19,6 +19,7 @@ from pipeline.models.logit_chunks import max_logits
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
+from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
 from pipeline.teacher_updates import TeacherUpdate
@@ -54,6 +55,7 @@ class TrainingRun:
     compilation: Compilation | None = None  # its outcome
     tokenizer: PreTrainedTokenizerBase | None = None  # where validation scores text
     features: FeatureTerm | None = None  # on hidden states, beside the loss
+    ranks: Ranks = ALONE  # that train together, with equal weights: of the machine
 
     @property
     def steps(self) -> int:

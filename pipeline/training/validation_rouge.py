@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipeline.data.batch import Text
 from pipeline.evaluation.rouge import rouge_l
 from pipeline.generation import generate, sampler
+from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.settings.generation import Sampling
 from pipeline.training.rewards import decoded
 
@@ -18,10 +19,11 @@ def validation_rouge_l(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[Text],
     max_new_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Mean ROUGE-L, 0 to 100, of greedy responses to the prompts of `texts`."""
     choose = sampler(Sampling(temperature=0))
-    responses = generate(texts, [student], choose, max_new_tokens, 0, "student")
+    responses = generate(texts, [student], choose, max_new_tokens, 0, "student", ranks=ranks)
     scores = [
         rouge_l(decoded(tokenizer, response), [decoded(tokenizer, text)])
         for response, text in zip(responses, texts, strict=True)
