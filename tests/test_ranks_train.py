@@ -5,12 +5,12 @@ In float64 that changes no token that is sampled. Processes are forked once for 
 and go through all methods.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -18,22 +18,25 @@ from gang import on_ranks
 from players import CPU, Setup, run, schooled, teacher_texts, texts
 from torch import Tensor
 
-from pipeline.data.batch import Text, collate
+from pipeline.data.batch import Text, micro_batches
 from pipeline.data.sharing import shared_batches, shares
-from pipeline.generation import generate as generation
+from pipeline.generation import generate, rollouts
 from pipeline.methods.catalogue import METHODS
 from pipeline.models import trainable
 from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.training import batches, checkpoint, loop
-from pipeline.training.batches import MicroBatch, StepBatch
+from pipeline.training.agreement import Agreement
+from pipeline.training.batches import StepBatch
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, TrainingState, initial_state
 from pipeline.training.step_log import Row
 
-STEPS = 3
+Result = TypeVar("Result")
+
+STEPS = 2
 POSITIONS = 24  # in a micro-batch: one rank has several, too
 CLOSE = 1e-10  # nats, or units of a weight: float64 sums in another order
-QUICK = ("sft", "adakd", "minillm", "dskd_v2", "ikd")
+QUICK = ("adakd", "minillm", "ikd")
 # what outlives a step: a loss's state, a buffer, an epoch's answers, adapters, a copy, projectors
 STATEFUL = ("adakd", "distillm", "distillm2", "okd", "sdft", "hidden_mse")
 
@@ -72,9 +75,7 @@ def to_end(player: TrainingRun, state: TrainingState) -> Outcome:
     return outcome(player, state, written)
 
 
-def outcome(
-    player: TrainingRun, state: TrainingState, written: list[list[list[int]]]
-) -> Outcome:
+def outcome(player: TrainingRun, state: TrainingState, written: list[list[list[int]]]) -> Outcome:
     learned = [*player.student.parameters()]
     if player.features is not None:
         learned += player.features.weights
@@ -142,3 +143,196 @@ def test_every_method_trains_the_same_on_several_ranks(method: str, size: int) -
     outcomes = all_methods(size)
     assert_same(outcomes[0][method], alone(method))
     assert_equal_on_all([of_rank[method] for of_rank in outcomes])
+
+
+# --- a step's texts among ranks -------------------------------------------------------------------
+
+
+def test_each_text_is_one_rank_s_and_the_longest_are_dealt_first() -> None:
+    places = shares([1, 2, 3, 5, 8, 13], 3)
+    assert places == [[5], [1, 4], [0, 2, 3]]  # 13, 2 + 8 and 1 + 3 + 5 positions
+    assert shares([1, 1], 4) == [[1], [0], [], []]
+
+
+def test_ranks_have_as_many_micro_batches_and_one_rank_those_of_before() -> None:
+    pool = texts(11)
+    of_ranks = [list(shared_batches(pool, 30, CPU, Ranks(rank, 4))) for rank in range(4)]
+    assert len({len(batches) for batches in of_ranks}) == 1
+    read = [
+        text for batches in of_ranks for each in batches if each.weight for text in each.batch.texts
+    ]
+    assert sorted(text.example_id for text in read) == sorted(text.example_id for text in pool)
+    assert any(not each.weight for batches in of_ranks for each in batches)
+
+    single = shared_batches(pool, 30, CPU, ALONE)
+    for shared, batch in zip(single, micro_batches(pool, 30, CPU), strict=True):
+        assert shared.batch.texts == batch.texts
+        assert shared.weight == 1
+
+
+@pytest.mark.parametrize("method", ["sft", "adakd", "hidden_mse", "switch"])
+def test_a_filler_adds_nothing_to_gradients_losses_and_counts(method: str) -> None:
+    """Bit by bit: a loss times zero, whose gradient is zero."""
+
+    def step(fillers: int) -> tuple[list[Tensor], float, list[float], list[object]]:
+        player = replace(in_float64(Setup(method), ALONE), max_tokens=30)
+        state = initial_state(player)
+        batch = batches.step_batch(player, state, 0)
+        filler = replace(batch.micro_batches[0], weight=0.0)
+        batch = replace(batch, micro_batches=[*batch.micro_batches, *[filler] * fillers])
+        plain = [replace(each, weight=0.0) for each in batch.plain_text[:fillers]]
+        batch = replace(batch, plain_text=[*batch.plain_text, *plain])
+        measured = Agreement()
+        loss_nats = loop.backward_of_step(player, state, batch, measured)
+        loop.backward_of_plain_text(player, state, batch)
+        gradients = [weight.grad for weight in player.student.parameters()]
+        if player.features is not None:
+            gradients += [weight.grad for weight in player.features.weights]
+        work = [vars(counter) for counter in state.work]
+        means = [mean.item() for mean in measured.means(batch.token_count)]
+        return gradients, loss_nats.item(), means, work
+
+    gradients, *measured = step(fillers=0)
+    filled, *measured_with_fillers = step(fillers=2)
+    assert measured == measured_with_fillers
+    assert all(one.equal(other) for one, other in zip(gradients, filled, strict=True))
+
+
+FEW = Setup("minillm", steps=2, batch_size=2, training={"validations": 1})
+
+
+@pytest.mark.slow
+def test_a_step_with_fewer_texts_than_ranks() -> None:
+    def work(ranks: Ranks) -> Outcome:
+        player = replace(in_float64(FEW, ranks), max_tokens=1)  # a text in each micro-batch
+        return to_end(player, initial_state(player))
+
+    schooled()
+    outcomes = on_ranks(4, work)
+    assert_same(outcomes[0], work(ALONE))
+    assert_equal_on_all(outcomes)
+
+
+# --- killed, and resumed on another number of ranks -----------------------------------------------
+
+
+def start(method: str, folder: Path, ranks: Ranks) -> list[list[list[int]]]:
+    """The first step of a run, saved; what was written in it."""
+    player = in_float64(resumed_setup(method), ranks)
+    state = initial_state(player)
+    next(train(player, state))
+    assert state.pending is not None
+    written = [list(text.response_ids) for text in state.pending.texts]
+    checkpoint.save(folder / method, player, state, "job")
+    ranks.barrier()
+    return [written]
+
+
+def resume(method: str, folder: Path, ranks: Ranks) -> Outcome:
+    """The rest of a run from its saved state."""
+    player = in_float64(resumed_setup(method), ranks)
+    state = initial_state(player)
+    assert checkpoint.resume(folder / method, player, state, "job")
+    return to_end(player, state)
+
+
+def resumed_setup(method: str) -> Setup:
+    training = {"validations": 2, "keep": "best"}
+    return Setup(method, steps=3, training=training)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 4), (4, 2)])
+def test_a_killed_run_resumes_on_another_number_of_ranks(
+    before: int, after: int, tmp_path: Path
+) -> None:
+    schooled(), teacher_texts()
+
+    def with_ranks(size: int, work: Callable[[Ranks], Result]) -> list[Result]:
+        return on_ranks(size, work) if size > 1 else [work(ALONE)]
+
+    with_ranks(before, lambda ranks: [start(method, tmp_path, ranks) for method in STATEFUL])
+    outcomes, *_ = with_ranks(
+        after, lambda ranks: {method: resume(method, tmp_path, ranks) for method in STATEFUL}
+    )
+    for method in STATEFUL:
+        unbroken = trained(ALONE, resumed_setup(method))
+        expected = replace(unbroken, written=unbroken.written[1:])
+        assert_same(outcomes[method], expected)
+
+
+# --- faults that the law notices ------------------------------------------------------------------
+
+
+@contextmanager
+def replaced(place: object, name: str, value: object) -> Iterator[None]:
+    original = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, original)
+
+
+def average(weights: Sequence[torch.nn.Parameter], ranks: Ranks) -> None:
+    trainable.sum_gradients(weights, ranks)
+    for weight in weights:
+        if weight.grad is not None:
+            weight.grad /= ranks.size
+
+
+def own_token_count(batch: StepBatch) -> int:
+    return sum(each.token_count for each in batch.batches)
+
+
+def own_norm(run: TrainingRun) -> Tensor:
+    """Clips before it adds up."""
+    weights = trainable.trainable_weights(run.student)
+    norm = torch.nn.utils.clip_grad_norm_(weights, run.settings.training.max_gradient_norm)
+    trainable.sum_gradients(weights, run.ranks)
+    return norm
+
+
+def own_draws(*given: Any, ranks: Ranks) -> list[Text]:
+    """Random numbers that a text doesn't have by itself."""
+    prompts, models, choose, most, seed, author = given
+    return generate(prompts, models, choose, most, seed + ranks.rank, author, ranks=ranks)
+
+
+def own_tokens(_run: TrainingRun, _batch: StepBatch, values: Tensor) -> Tensor:
+    """The step's statistics of these tokens alone."""
+    return values
+
+
+FAULTS = {  # with a method that shows each, and how it is put in
+    "average in place of the sum": ("sft", replaced(loop, "sum_gradients", average)),
+    "token count of a rank": (
+        "sft",
+        replaced(StepBatch, "token_count", property(own_token_count)),
+    ),
+    "median of a rank": ("atkd", replaced(loop, "of_all_ranks", own_tokens)),
+    "norm of a rank": ("sft", replaced(loop, "sum_and_clip_gradients", own_norm)),
+    "draws of a rank": ("imitkd", replaced(rollouts, "generate", own_draws)),
+}
+
+
+def faulty(ranks: Ranks) -> dict[str, Outcome]:
+    outcomes = {}
+    for fault, (method, put_in) in FAULTS.items():
+        with put_in:
+            outcomes[fault] = trained(ranks, setup(method))
+    return outcomes
+
+
+@cache
+def with_faults() -> dict[str, Outcome]:
+    schooled(), teacher_texts()
+    outcomes, *_ = on_ranks(2, faulty)
+    return outcomes
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_noticed(fault: str) -> None:
+    method, _ = FAULTS[fault]
+    with pytest.raises(AssertionError):
+        assert_same(with_faults()[fault], alone(method))

@@ -5,13 +5,28 @@ as many micro-batches, since sharded models need all ranks for each pass: one th
 reads the shortest of all again, with weight zero.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from pipeline.data.batch import Batch, Text, by_length, collate, cuts
+from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.ranks import Ranks
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """What counts with a weight, fillers with none."""
+
+    @property
+    def weight(self) -> float:
+        """1, or 0 for a filler."""
+        ...
+
+
+Item = TypeVar("Item", bound=Weighted)
 
 
 @dataclass(frozen=True)
@@ -47,3 +62,13 @@ def shares(lengths: Sequence[int], size: int) -> list[list[int]]:
         positions[rank] += lengths[place]
         places[rank].insert(0, place)
     return places
+
+
+def counted(batches: Iterable[Item], work: Sequence[ModelCounter]) -> Iterator[Item]:
+    """The batches in turn; what models do on a filler meanwhile is left out of their counts."""
+    for batch in batches:
+        before = [replace(counter) for counter in work]
+        yield batch
+        if not batch.weight:
+            for counter, saved in zip(work, before, strict=True):
+                vars(counter).update(vars(saved))

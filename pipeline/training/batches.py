@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.data.batch import Batch, Text, by_length
-from pipeline.data.sharing import shared_batches
+from pipeline.data.sharing import counted, shared_batches
 from pipeline.data_policies import SelectingPolicy
 from pipeline.distributions.log_probs import (
     TeacherDistributions,
@@ -140,14 +140,10 @@ def in_turn(
     run: TrainingRun, state: TrainingState, micro_batches: Sequence[MicroBatch], first: int = 0
 ) -> Iterator[MicroBatch]:
     """Each micro-batch, with its own draws of dropout; the work on a filler isn't counted."""
-    for place, micro_batch in enumerate(micro_batches, start=first):
+    for place, micro_batch in enumerate(counted(micro_batches, state.work), start=first):
         number = place * run.ranks.size + run.ranks.rank
         seed_draws(run.settings.training.has_dropout, run.settings.seed, state.step, number)
-        before = [vars(work).copy() for work in state.work]
         yield micro_batch
-        if not micro_batch.weight:
-            for work, saved in zip(state.work, before, strict=True):
-                vars(work).update(saved)
 
 
 def of_all_ranks(
@@ -155,14 +151,14 @@ def of_all_ranks(
 ) -> Float[Tensor, " step_tokens"]:
     """The values of a step's tokens from those of each rank, in the order of a single rank."""
     if run.ranks.size == 1:
-        return values
+        return values[: batch.token_count]  # fillers come last
     ends = list(accumulate(text.target_count for text in by_length(batch.texts)))
     starts = [0, *ends[:-1]]
-    counted = [micro_batch.places for micro_batch in batch.micro_batches if micro_batch.weight]
-    own = [row for places in counted for at in places for row in range(starts[at], ends[at])]
+    places = [micro_batch.places for micro_batch in batch.micro_batches if micro_batch.weight]
+    own = [row for some in places for at in some for row in range(starts[at], ends[at])]
     rows = to_device(torch.tensor(own, dtype=torch.long), values.device)
     whole = values.new_zeros(batch.token_count)
-    whole[rows] = values[: len(own)]  # fillers come last
+    whole[rows] = values[: len(own)]
     run.ranks.sum_in_place([whole])
     return whole
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.data.batch import Batch, token_context
-from pipeline.data.sharing import shared_batches
+from pipeline.data.sharing import counted, shared_batches
 from pipeline.data_policies import ValidatedPolicy
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import (
@@ -33,6 +33,7 @@ from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_layers
 from pipeline.models.logits import Hidden
 from pipeline.models.trainable import sum_gradients, trainable_weights
+from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.meter import Stopwatch
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.teacher_updates import TrainedStep
@@ -253,7 +254,7 @@ def token_nll(run: TrainingRun, batch: Batch, rows: slice, hidden: Hidden) -> Pe
 def validate(run: TrainingRun, state: TrainingState) -> Validation:
     """Measures the student on held-out texts; policy and kept weights react to it."""
     training, rouge_l = run.settings.training, None
-    nll_nats = validation_nll(run)
+    nll_nats = validation_nll(run, state.work)
     if isinstance(run.policy, ValidatedPolicy):
         run.policy.on_validation(state.policy, nll_nats)
     if training.keep == "best" and training.keep_by == "rouge_l":
@@ -272,11 +273,12 @@ def validate(run: TrainingRun, state: TrainingState) -> Validation:
 
 
 @torch.no_grad()
-def validation_nll(run: TrainingRun) -> float:
+def validation_nll(run: TrainingRun, work: Sequence[ModelCounter] = ()) -> float:
     """Held-out NLL in nats per token, on the first `validation_texts` of the validation set."""
     texts = run.validation_set[: run.settings.training.validation_texts]
     total = torch.zeros((), dtype=torch.float64, device=run.student.device)
-    for shared in shared_batches(texts, run.max_tokens, run.student.device, run.ranks):
+    batches = shared_batches(texts, run.max_tokens, run.student.device, run.ranks)
+    for shared in counted(batches, work):
         hidden = student_hidden(run, shared.batch)
         for rows in chunks_of(run, shared.batch):
             total += shared.weight * token_nll(run, shared.batch, rows, hidden[rows]).sum()
