@@ -30,7 +30,7 @@ from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training.redrawn import redrawn
 from pipeline.training.rewards import with_rewards
 from pipeline.training.schedule import draw_batch
-from pipeline.training.selection import drawn_texts, target_log_probs
+from pipeline.training.selection import drawn_texts, select_texts, target_log_probs
 from pipeline.training.state import TrainingRun, TrainingState
 
 Item = TypeVar("Item")
@@ -90,6 +90,7 @@ class StepBatch:
 
 def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
     """The batches from `state.step` on; off-policy ones are prefetched."""
+    select_texts(run, state)  # before there is a thread: ranks work on it together
     batches = (step_batch(run, state, step) for step in range(state.step, run.steps))
     return prefetch(batches) if run.policy.is_off_policy else batches
 

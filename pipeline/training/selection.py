@@ -4,17 +4,18 @@ Teacher and student read every text once, before the first step. What is kept is
 state, so that a training that resumes, whose student has learnt, keeps the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from pipeline.data.batch import Batch, Text, micro_batches
+from pipeline.data.batch import Batch, Text
+from pipeline.data.sharing import counted, shared_batches
 from pipeline.data_policies import SelectingPolicy, TextNats
 from pipeline.distributions.log_probs import PerToken, target_log_prob
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher, Teacher
-from pipeline.runtime.progress import log
+from pipeline.runtime.costs import ModelCounter
 from pipeline.training.schedule import draw_batch
 from pipeline.training.state import TrainingRun, TrainingState
 
@@ -26,20 +27,27 @@ def drawn_texts(run: TrainingRun, state: TrainingState, step: int) -> list[Text]
     size, seed = run.settings.training.batch_size, run.settings.seed
     if not isinstance(run.policy, SelectingPolicy):
         return draw_batch(run.train_set, step, size, seed)
-    if "kept" not in state.policy:
-        state.policy |= selection(run, run.policy)
+    select_texts(run, state)
     places = draw_batch(state.policy["kept"], step, size, seed)
     return [run.train_set[place] for place in places]
 
 
-def selection(run: TrainingRun, policy: SelectingPolicy) -> dict[str, list[int]]:
+def select_texts(run: TrainingRun, state: TrainingState) -> None:
+    """Notes in the state which texts a selecting policy keeps, once."""
+    if isinstance(run.policy, SelectingPolicy) and "kept" not in state.policy:
+        state.policy |= selection(run, run.policy, state.work)
+
+
+def selection(
+    run: TrainingRun, policy: SelectingPolicy, work: Sequence[ModelCounter] = ()
+) -> dict[str, list[int]]:
     """Places of the texts that a policy keeps; the student is still the one before training."""
     assert run.teacher is not None
     student = LiveTeacher(run.student, run.settings.training.precision)
-    nats = [mean_nats(run, reader) for reader in (student, run.teacher)]
+    nats = [mean_nats(run, reader, work) for reader in (student, run.teacher)]
     kept = policy.kept(*nats)
     difference = nats[0] - nats[1]
-    log(
+    run.ranks.log(
         f"kept {len(kept):,} of {len(difference):,} texts by NLL under student minus teacher: "
         f"{difference[kept].mean():.4f} nats a token on average, of all {difference.mean():.4f}"
     )
@@ -54,25 +62,30 @@ def selection_card(run: TrainingRun, state: TrainingState) -> dict[str, object]:
     return {"selection": {"kept_texts": count, "left_out_texts": len(run.train_set) - count}}
 
 
-def mean_nats(run: TrainingRun, reader: Teacher) -> TextNats:
-    """The NLL in nats of each training text under a model, a mean over its tokens."""
+def mean_nats(run: TrainingRun, reader: Teacher, work: Sequence[ModelCounter] = ()) -> TextNats:
+    """The NLL in nats of each training text under a model, a mean over its tokens.
+
+    Ranks share the texts, and `work` is what their models do.
+    """
     firsts = range(0, len(run.train_set), READ_TOGETHER)
     parts = (run.train_set[first : first + READ_TOGETHER] for first in firsts)
-    return np.concatenate([_in_order(run, reader, texts) for texts in parts])
+    return np.concatenate([_in_order(run, reader, texts, work) for texts in parts])
 
 
-def _in_order(run: TrainingRun, reader: Teacher, texts: Sequence[Text]) -> TextNats:
-    order = sorted(range(len(texts)), key=lambda place: texts[place].length)  # of micro-batches
+def _in_order(
+    run: TrainingRun, reader: Teacher, texts: Sequence[Text], work: Sequence[ModelCounter]
+) -> TextNats:
+    by_length = torch.zeros(len(texts), dtype=torch.float64)
+    shared = shared_batches(texts, run.max_tokens, run.student.device, run.ranks)
+    for each in counted(shared, work):
+        nats = -target_log_probs(run, reader, each.batch).double()
+        sums = nats.new_zeros(len(each.places)).index_add(0, each.batch.sequence, nats)
+        by_length[list(each.places)] += each.weight * (sums / each.batch.lengths).cpu()
+    run.ranks.sum_in_place([by_length])
+    order = sorted(range(len(texts)), key=lambda place: texts[place].length)
     values = np.empty(len(texts))
-    values[order] = np.concatenate(list(_by_length(run, reader, texts)))
+    values[order] = by_length.numpy()
     return values
-
-
-def _by_length(run: TrainingRun, reader: Teacher, texts: Sequence[Text]) -> Iterator[TextNats]:
-    for batch in micro_batches(texts, run.max_tokens, run.student.device):
-        nats = -target_log_probs(run, reader, batch).double()
-        sums = nats.new_zeros(len(batch.texts)).index_add(0, batch.sequence, nats)
-        yield (sums / batch.lengths).cpu().numpy()
 
 
 @torch.no_grad()
