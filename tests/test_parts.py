@@ -17,8 +17,9 @@ from players import llama, texts
 from pipeline.artifacts.artifact import MANIFEST, Job, atomic_write, read_json, write_manifest
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.artifacts.part import Part, of_marker
-from pipeline.stages import cache_teacher
-from pipeline.stages.options import CacheTeacherOptions
+from pipeline.settings.generation import TextJob
+from pipeline.stages import cache_teacher, generate
+from pipeline.stages.options import CacheTeacherOptions, GenerateOptions
 from workflow.commands import prune
 from workflow.commands.job_status import JobStatus, status_of
 from workflow.commands.plan import plan_of
@@ -74,6 +75,24 @@ class Place:
         return {path.name: (path / path.name).stat().st_ino for path in sorted(found)}
 
 
+def texts_of(folder: Path, part: str | None = None) -> Path:
+    """The artifact of responses to prompts of two chunks, after the job of a part or the whole."""
+    settings = TextJob(samples=10, max_new_tokens=3).model_dump()
+    options = GenerateOptions(
+        job=Job("tiny-texts", "0a1b2c3d", settings),
+        out=folder / "texts/tiny-texts",
+        teacher=folder / "teacher",
+        tokens=folder / "tokens",
+        state=folder / "state/tiny-texts",
+        part=Part.of_text(part) if part else None,
+    )
+    try:
+        generate.run(options)
+    finally:
+        release_locks()
+    return options.out
+
+
 @contextlib.contextmanager
 def held(target: Path) -> Iterator[None]:
     """Another process makes what stands under this path."""
@@ -94,6 +113,7 @@ def held(target: Path) -> Iterator[None]:
 
 
 def at(folder: Path) -> Place:
+    folder.mkdir(exist_ok=True)
     shelf.put_model(folder / "teacher", llama(7))
     shelf.put_texts(folder / "tokens", texts(TEXTS))
     return Place(folder)
@@ -142,6 +162,22 @@ def test_ranks_share_the_pieces_of_a_part(place: Place, whole: dict[str, bytes])
         on_ranks(2, lambda _, part=part: place.make(part))
         assert len(place.pieces()) == (SHARDS // 2 if part else 0)
     assert place.shards() == whole
+
+
+def test_texts_in_parts_are_those_of_one_job_byte_for_byte(tmp_path: Path):
+    alone, cut = (at(tmp_path / name).folder for name in ("alone", "cut"))
+    whole = (texts_of(alone) / "train.parquet").read_bytes()
+    for part in ("2/2", "1/2"):
+        assert not texts_of(cut, part).exists()
+    pieces = {path.name for path in (cut / "state/tiny-texts").iterdir()}
+    assert pieces == {"00000", "00001", "texts-part-1-of-2", "texts-part-2-of-2"}
+    out = texts_of(cut)
+    assert (out / "train.parquet").read_bytes() == whole
+    counted = [read_json(folder / MANIFEST) for folder in (out, alone / "texts/tiny-texts")]
+    assert len({(facts["tokens"], facts["eos_share"]) for facts in counted}) == 1
+    shutil.rmtree(out)
+    on_ranks(2, lambda _: texts_of(cut))
+    assert (out / "train.parquet").read_bytes() == whole
 
 
 def test_what_an_older_cut_has_finished_is_not_made_again(place: Place, whole: dict[str, bytes]):

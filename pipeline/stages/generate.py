@@ -1,8 +1,8 @@
 """Writes responses chunk by chunk, each finished on disk before the next."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,39 @@ from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.runtime import costs
-from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
+from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import TextJob
-from pipeline.stages import command_line
+from pipeline.stages import divided
 from pipeline.stages.options import GenerateOptions
-from pipeline.tokenizer_alignment.retokenize import in_student_tokens
+from pipeline.tokenizer_alignment.retokenize import Retokenizer
 
 CHUNK = 500  # responses in a part: a killed job loses no more
-FILE = "train.parquet"
+FILE = TRAINING = "train.parquet"
 
 
-def prompts(texts: Sequence[Text], settings: TextJob) -> list[Text]:
-    """The prompts to answer, each as often as wished; a subset is a draw, not a front part.
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts to answer, each as often as wished, one at a time: their texts may be many."""
+
+    texts: Sequence[Text]
+    places: Sequence[int]  # of those texts that are asked, in their order
+    samples: int
+
+    def __len__(self) -> int:
+        return len(self.places) * self.samples
+
+    def of(self, rows: range) -> Iterator[Text]:
+        """Some of the prompts, by their numbers."""
+        for row in rows:
+            text = self.texts[self.places[row // self.samples]]
+            is_alone, sample = self.samples == 1, row % self.samples
+            yield text if is_alone else replace(text, example_id=f"{text.example_id}#{sample}")
+
+
+def drawn_prompts(texts: Sequence[Text], settings: TextJob) -> Prompts:
+    """The prompts to answer; a subset is a draw, not a front part.
 
     Raises: ValueError if there are too few for a half to have one.
     """
@@ -43,15 +62,13 @@ def prompts(texts: Sequence[Text], settings: TextJob) -> list[Text]:
     middle = count // 2
     part = {None: slice(count), "first": slice(middle), "second": slice(middle, count)}
     order = np.random.default_rng(settings.seed).permutation(len(texts))
-    chosen = order[part[settings.half]]
-    chosen_texts = [texts[index] for index in sorted(chosen)]
-    if settings.samples == 1:
-        return chosen_texts
-    return [
-        replace(text, example_id=f"{text.example_id}#{sample}")
-        for text in chosen_texts
-        for sample in range(settings.samples)
-    ]
+    return Prompts(texts, np.sort(order[part[settings.half]]).tolist(), settings.samples)
+
+
+def prompts(texts: Sequence[Text], settings: TextJob) -> list[Text]:
+    """All of the prompts to answer, at once."""
+    drawn = drawn_prompts(texts, settings)
+    return list(drawn.of(range(len(drawn))))
 
 
 def write_chunk(
@@ -64,10 +81,12 @@ def write_chunk(
     columns = {name: [getattr(text, name) for text in written] for name in schemas.TOKENS.names}
     schemas.write(folder / FILE, columns, schemas.TOKENS)
     return {
+        "texts": len(written),
         "tokens": sum(len(text.response_ids) for text in written),
         "ended": sum(text.ended for text in written),
         "without_number": sum(not all(map(math.isfinite, text.log_probs)) for text in written),
         "cost": asdict(watch.cost() + counter.as_teacher()),
+        "captures": asdict(GRAPH_CAPTURES),  # so far, by this process
     }
 
 
@@ -88,55 +107,83 @@ def refuse_unusable(teacher: Path, facts: Sequence[Mapping[str, Any]], texts: in
         )
 
 
-def answers(
-    options: GenerateOptions, settings: TextJob, model: PreTrainedModel, pieces: ResumableParts
-) -> tuple[list[Path], list[dict[str, Any]]]:
-    """The files of all chunks, and their facts: tokens, ended responses and cost."""
-    texts = prompts(read_texts(options.tokens / "train.parquet"), settings)
-    unanswered = [replace(text, response_ids=[]) for text in texts]
+def answer(
+    options: GenerateOptions,
+    settings: TextJob,
+    model: PreTrainedModel,
+    asked: Prompts,
+    mine: Mapping[str, range],
+    pieces: ResumableParts,
+) -> None:
+    """Writes a chunk of responses after the other; `mine` are the numbers of their prompts."""
+    texts = (text for rows in mine.values() for text in asked.of(rows))
+    unanswered = (replace(text, response_ids=[]) for text in texts)
     key = "teacher_text.max_new_tokens"
     positions.check(options.teacher, model.config, unanswered, settings.max_new_tokens, key)
-    files, facts = [], []
-    pace = ProgressLog("texts", len(texts), "texts")
-    for first in range(0, len(texts), CHUNK):
-        part, name = texts[first : first + CHUNK], f"{first // CHUNK:05d}"
-        make = partial(write_chunk, prompts=part, model=model, settings=settings, pace=pace)
-        files.append(pieces.get_or_make(name, make) / FILE)
-        pace.skip(first + len(part) - pace.done)  # none where this run has written them
+
+    facts, pace = [], ProgressLog("texts", sum(map(len, mine.values())), "texts")
+    for name, rows in mine.items():
+        chunk = list(asked.of(rows))
+        make = partial(write_chunk, prompts=chunk, model=model, settings=settings, pace=pace)
+        pieces.get_or_make(name, make)
         facts.append(pieces.facts(name))
-        refuse_unusable(options.teacher, facts, first + len(part))
-    return files, facts
+        refuse_unusable(options.teacher, facts, pace.done)
 
 
 def run(options: GenerateOptions) -> None:
     """Writes the responses of one model."""
     torch.set_num_threads(options.threads)
     settings = TextJob.model_validate(options.job.settings)
-    inputs = command_line.begin(options)
+    work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
-    files, facts = answers(
-        options, settings, model, ResumableParts(options.state, options.job, inputs)
-    )
+    asked = drawn_prompts(read_texts(options.tokens / TRAINING), settings)
+    count = len(asked)
+    ranges = (range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK))
+    chunks = {f"{number:05d}": rows for number, rows in enumerate(ranges)}
+    mine = {name: chunks[name] for name in work.left(list(chunks))}
+    answer(options, settings, model, asked, mine, work.pieces)
+    if work.puts_together(list(chunks)):
+        put_together(options, model, work.pieces, list(chunks))
 
+
+def put_together(
+    options: GenerateOptions, model: PreTrainedModel, pieces: ResumableParts, names: Sequence[str]
+) -> None:
+    """Writes the responses of all chunks to one file, a chunk at a time."""
+    facts = [pieces.facts(name) for name in names]
+    files = [pieces.folder / name / FILE for name in names]
+    texts = sum(chunk["texts"] for chunk in facts)
+    refuse_unusable(options.teacher, facts, texts)
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
-        whole = pa.concat_tables([schemas.read(path, schemas.TOKENS) for path in files])
-        columns = whole.to_pydict()
-        if options.student_tokens is not None:
-            columns = in_student_tokens(columns, options.tokens, options.student_tokens)
-            log(f"{len(columns['example_id'])} of {whole.num_rows} texts in the students' tokens")
-        schemas.write(folder / FILE, columns, schemas.TOKENS)
+        schemas.write_batches(folder / FILE, _in_final_tokens(options, files), schemas.TOKENS)
         cost = sum((Cost(**chunk["cost"]) for chunk in facts), Cost())
-        device, captures = device_name(model.device), replace(GRAPH_CAPTURES)
-        job_cost = JobCost(cost, device, parameter_count(model), captures=captures)
-        costs.write(folder, job_cost)
+        captures = GraphCaptures(**facts[-1]["captures"])
+        device, parameters = device_name(model.device), parameter_count(model)
+        costs.write(folder, JobCost(cost, device, parameters, captures=captures))
         artifact.write_manifest(
             folder,
             options.job,
-            inputs,
+            pieces.inputs,
             tokens=sum(chunk["tokens"] for chunk in facts),
-            eos_share=sum(chunk["ended"] for chunk in facts) / whole.num_rows,
+            eos_share=sum(chunk["ended"] for chunk in facts) / texts,
             **asdict(vocabulary.conventions_of_texts(options.student_tokens or options.tokens)),
         )
-    ResumableParts(options.state, options.job, inputs).discard()
+    pieces.discard()
+
+
+def _in_final_tokens(
+    options: GenerateOptions, files: Sequence[Path]
+) -> Iterator[Mapping[str, list | pa.ChunkedArray]]:
+    """The columns of each file, in the students' tokens where these are others."""
+    tables = (schemas.read(file, schemas.TOKENS) for file in files)
+    if options.student_tokens is None:
+        yield from ({name: table[name] for name in table.schema.names} for table in tables)
+        return
+    retokenizer, kept, texts = Retokenizer.of(options.tokens, options.student_tokens), 0, 0
+    for table in tables:
+        columns = retokenizer.in_student_tokens(table.to_pydict())
+        kept, texts = kept + len(columns["example_id"]), texts + table.num_rows
+        yield columns
+    log(f"{kept} of {texts} texts in the students' tokens")

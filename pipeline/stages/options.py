@@ -113,6 +113,7 @@ class GenerateOptions(JobOptions):
     student_tokens: Annotated[
         Path | None, "tokens artifact of the students, where they have another vocabulary"
     ] = None
+    part: OnePart = None
     threads: Threads = 1
 
 
@@ -198,7 +199,8 @@ class ReportOptions(JobOptions):
     results: Annotated[Path, "folder of all artifacts"]
 
 
-DividedOptions = CacheTeacherOptions  # of the stages that parts and ranks share the work of
+# of the stages whose work parts and ranks may share
+DividedOptions = CacheTeacherOptions | GenerateOptions
 
 STAGES = {
     "prepare_data": PrepareDataOptions,
