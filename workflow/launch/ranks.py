@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -26,6 +27,7 @@ LAST_BYTES = 2_000  # of a rank's output, to tell how it ended
 PORTS = range(20_000, 30_000)  # of jobs on several nodes: below those that systems give out
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TASKS = "SLURM_STEP_NUM_TASKS"
+VICTIM_SECONDS = 0.5  # in which a rank ends that has lost the connection to another
 RELAY_SECONDS = 2.0  # for the last words of a rank whose own children keep its output open
 
 
@@ -142,20 +144,26 @@ def run_ranks(command: Sequence[str], environments: Sequence[Mapping[str, str]])
     for _ in environments:
         rank = ended.get()
         statuses.append(rank.status)
-        if rank.status not in (0, REQUEUE):
-            _end_all(ranks)
-            log(f"rank {rank.number} ended first, {rank.ending}")
-            break
+        if rank.has_failed:
+            return _end_all(ranks, rank).status
     return max(statuses)
 
 
-def _end_all(ranks: Sequence["_Rank"]) -> None:
-    """Kills the ranks that are left: they wait for one that is gone, and could save nothing."""
+def _end_all(ranks: Sequence["_Rank"], failed: "_Rank") -> "_Rank":
+    """The rank that failed first, when none is left: they wait for it, and could save nothing.
+
+    A rank that has lost the connection to it may be gone sooner, but its last words are later.
+    """
+    time.sleep(VICTIM_SECONDS)
+    suspects = [rank for rank in ranks if rank.process.poll() is not None and rank.has_failed]
     for rank in ranks:
         rank.process.kill()
     for rank in ranks:
         rank.process.wait()
         rank.relay.join(RELAY_SECONDS)
+    first = min(suspects or [failed], key=lambda rank: rank.spoke)
+    log(f"rank {first.number} ended first, {first.ending}")
+    return first
 
 
 class _Rank:
@@ -169,6 +177,7 @@ class _Rank:
     ):
         self.number = int(environment["RANK"])
         self.words = b""  # the last of its output
+        self.spoke = time.monotonic()  # when it came
         self.process = subprocess.Popen(
             command,
             env=os.environ | environment,
@@ -185,7 +194,7 @@ class _Rank:
         assert isinstance(stream, io.BufferedReader)
         prefix = f"rank {self.number}: ".encode() if self.number else b""
         while part := stream.readline() if self.number else stream.read1():
-            self.words = (self.words + part)[-LAST_BYTES:]
+            self.words, self.spoke = (self.words + part)[-LAST_BYTES:], time.monotonic()
             sys.stderr.buffer.write(prefix + part)
             sys.stderr.buffer.flush()
 
@@ -198,6 +207,11 @@ class _Rank:
         """The status of a process that has ended, as a shell reports it."""
         code = self.process.returncode
         return code if code >= 0 else 128 - code
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended with neither success nor a saved state."""
+        return self.status not in (0, REQUEUE)
 
     @property
     def ending(self) -> str:
