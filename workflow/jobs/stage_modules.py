@@ -23,6 +23,7 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "evals": "evaluate",
 }
 DIVIDED = ("cache_teacher", "generate")  # the stages that jobs of parts may share the work of
+RANKED = ("train", *DIVIDED)  # stages whose work several ranks can share
 JUDGED = "judge"  # in the settings of evaluations that a judge has added to
 SERVED = "served_model"  # in the settings of jobs that ask an endpoint
 REPORT = "pipeline.stages.report"

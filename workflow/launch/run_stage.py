@@ -28,6 +28,7 @@ from pipeline.runtime.progress import STOPPED
 from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
+from workflow.jobs.stage_modules import RANKED
 from workflow.launch import gpu_lease, processes, ranks
 from workflow.resources.fit import CONTEXT_MB
 
@@ -52,6 +53,7 @@ class MachineLimits:
     threads: int = 1  # of each rank
     micro_batch_tokens: int | None = None  # None: the stage's default
     gradient_checkpointing: bool = False
+    shard: bool = False  # models over the ranks
 
 
 def main() -> None:
@@ -65,7 +67,10 @@ def main() -> None:
     parser.add_argument("--gpu-memory-mb", type=int, default=0, help="to claim; 0: what is visible")
     parser.add_argument("--ranks", type=int, default=1, help="processes, each with its own GPU")
     parser.add_argument("--tasks", type=int, default=1, help="SLURM's, which start the ranks")
-    parser.add_argument("--threads", type=int, default=1, help="of each rank; for compilers, too")
+    parser.add_argument("--shard", type=int, choices=(0, 1), default=0, help="models over ranks")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of a rank on a GPU, or of all on the CPU"
+    )
     parser.add_argument("--micro-batch-tokens", type=int)
     parser.add_argument("--gradient-checkpointing", type=int, choices=(0, 1), default=0)
     options, stage_flags = parser.parse_known_args()
@@ -77,11 +82,17 @@ def main() -> None:
         options.ranks,
         options.tasks,
         options.gpu_memory_mb,
-        options.threads,
+        _threads_of_rank(options.threads, options.ranks, options.device),
         options.micro_batch_tokens,
         bool(options.gradient_checkpointing),
+        bool(options.shard),
     )
     run_stage(options.output, limits, stage_flags)
+
+
+def _threads_of_rank(threads: int, ranks: int, device: str) -> int:
+    """Snakemake counts the cores of all ranks where these have no GPU."""
+    return threads if device == "gpu" else max(1, threads // ranks)
 
 
 def run_artifact(
@@ -107,6 +118,9 @@ def run_artifact(
         limits = replace(
             limits,
             device=requests.device(job),
+            ranks=requests.ranks(job),
+            tasks=requests.tasks(job),
+            shard=bool(requests.shard(job)),
             gpu_memory_mb=requests.gpu_memory_mb(job, attempt=1),
             micro_batch_tokens=requests.micro_batch_tokens(job, attempt=1),
             gradient_checkpointing=bool(requests.gradient_checkpointing(job, attempt=1)),
@@ -125,6 +139,11 @@ def run_stage(output: Path, limits: MachineLimits, stage_flags: Sequence[str] = 
 def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str]:
     """The command line of the pipeline, with those of the machine's limits that the stage knows."""
     job = json.loads(file.read_bytes())
+    if limits.ranks > 1 and job["stage"] not in RANKED:
+        sys.exit(
+            f"error: {limits.ranks} ranks are asked for, and the stage {job['stage']} can't share "
+            f"its work ({', '.join(RANKED)} can): leave `ranks` of its rule out of the profile"
+        )
     known = {field.name for field in fields(STAGES[job["stage"]])}
     output, part = parts.of_marker(output) or (output, None)
     flags: list[tuple[str, object]] = [("job", file), *job["inputs"], ("out", output)]
@@ -137,8 +156,8 @@ def stage_arguments(output: Path, file: Path, limits: MachineLimits) -> list[str
     }
     flags += [(name, value) for name, value in optional.items() if name in known and value]
     arguments = [part for name, value in flags for part in (_flag(name), str(value))]
-    if limits.gradient_checkpointing and "gradient_checkpointing" in known:
-        arguments.append(_flag("gradient_checkpointing"))
+    switches = {"gradient_checkpointing": limits.gradient_checkpointing, "sharded": limits.shard}
+    arguments += [_flag(name) for name, is_on in switches.items() if is_on and name in known]
     return [job["stage"], *arguments, *job.get("flags", ())]
 
 

@@ -25,22 +25,25 @@ its speed is an expectation. Nothing of the machine enters an id.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from pipeline.methods.components import generates_text, needs_reference, selects_texts
 from pipeline.settings.memory import BATCH_TOKENS, CACHE_READER_BYTES
+from pipeline.stages.options import STAGES
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import largest_settings
-from workflow.jobs.stage_modules import stage_of
+from workflow.jobs.stage_modules import RANKED, stage_of
 from workflow.resources.data_sizes import ASSUMED_EXAMPLES, EXAMPLE_BYTES, examples_of
-from workflow.resources.fit import CONTEXT_MB, MB, Workload, fit_job, is_small, seconds, share_of
+from workflow.resources.fit import CONTEXT_MB, MB, Workload, is_small, seconds, share_of
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
+from workflow.resources.ranks import exchange_seconds, fit_ranks, work_of_rank
+from workflow.resources.training_memory import held_in_training, key_values
 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
+SHARDED = "sharded"  # the option of stages that can shard their models
 HELD_OUT = "heldout"  # the one task that generates nothing
 LOGIT_BYTES = 12  # of a logit that is read: itself, its log-probability, what is computed from it
 DENSE_LOGIT_BYTES = 28  # the same beside a teacher's on the whole vocabulary
@@ -52,8 +55,8 @@ class Estimate:
     """Time, memory and disk of a job. The memory of a GPU is 0 where none is used."""
 
     seconds: float
-    memory_mb: int
-    gpu_memory_mb: int
+    memory_mb: int  # of the machine: of one node, where there are several
+    gpu_memory_mb: int  # of each GPU
     disk_mb: int
 
 
@@ -67,20 +70,28 @@ def estimate(
     workload = workload_of(grid, artifact)
     if machine is None:
         machine = CPU if is_small(workload) else GPU
-    fit = fit_job(workload, machine)
-    duration = seconds(share_of(workload, share), fit) + workload.loaded / READ_BYTES_PER_SECOND
+    fit = fit_ranks(workload, machine)
+    own = work_of_rank(workload, fit)
+    duration = seconds(share_of(own, share), fit) + exchange_seconds(workload, fit)
     if fit.machine.device_memory_mb:
-        host, on_gpu = workload.loaded + workload.host, CONTEXT_MB + _mb(fit.computing)
+        host, on_gpu = own.loaded + own.host, CONTEXT_MB + _mb(fit.computing)
     else:  # in float32 what a position leaves is twice as large
-        activations = fit.micro_batch * workload.per_position
-        host, on_gpu = fit.computing + activations + workload.host, 0
-    memory_mb = fit.machine.speed.base_mb + _mb(host)
+        activations = fit.micro_batch * own.per_position
+        host, on_gpu = fit.computing + activations + own.host, 0
+    saved = workload.state if fit.is_sharded else 0  # gathered by the first rank
+    memory_mb = fit.ranks_of_node * (fit.machine.speed.base_mb + _mb(host)) + _mb(saved)
+    duration += workload.loaded / READ_BYTES_PER_SECOND
     return Estimate(duration, memory_mb, on_gpu, _mb(share * workload.disk))
 
 
 def workload_of(grid: Grid, artifact: Artifact) -> Workload:
     """The workload of the job that makes an artifact."""
-    return _WORK.get(stage_of(artifact), _preparation)(grid, artifact)
+    stage = stage_of(artifact)
+    work = _WORK.get(stage, _preparation)(grid, artifact)
+    if stage not in RANKED:
+        work = replace(work, step_texts=1)
+    is_whole = SHARDED not in (field.name for field in fields(STAGES[stage]))
+    return replace(work, gathered=0) if is_whole else work
 
 
 def _training(grid: Grid, artifact: Artifact) -> Workload:
@@ -117,6 +128,7 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         + measured * 2 * model.parameters
         + selected * 2 * (model.parameters + teacher),
         steps=steps,
+        step_texts=training["batch_size"],
         step_positions=positions,
         written_positions=steps * settings["max_new_tokens"] if written else 0,
         logits=positions * max(model.vocabulary, live.vocabulary if live else 0),
@@ -124,55 +136,6 @@ def _training(grid: Grid, artifact: Artifact) -> Workload:
         trained=learning,
         host=texts * EXAMPLE_BYTES * 10 + caches,
     )
-
-
-def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]) -> Workload:
-    """Memory and disk that a student takes, with a live teacher where there is one."""
-    method, writes = settings["method"], generates_text(settings["method"]["policy"])
-    half = settings["training"]["precision"] != "float32"  # on a GPU matrices are in bfloat16
-    left = (1 if half else 2) * model.left_bytes
-    learning = model.learning(settings["training"])
-    copied = 2 * half + 2 * writes  # bytes of copies in bfloat16
-    small = settings["training"].get("optimizer_states") == "8bit"
-    updated = copied + (10 if small else 16)
-    if learning == model.parameters:
-        resident = updated * model.parameters
-    else:
-        is_half = half and not _learns_live(method)  # as the job loads it
-        resident = _frozen_bytes(model, is_half) + updated * learning
-        resident += 0 if is_half else copied * model.parameters
-    beside = [live] if live else []
-    if needs_reference(method["loss"]):
-        beside.append(model)
-        resident += _frozen_bytes(model, half)
-    return Workload(
-        loaded=4 * (model.parameters + sum(read.parameters for read in beside)),
-        resident=resident + _teacher_bytes(live, method, half),
-        per_position=left * model.depth,
-        checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
-        writer=_key_values(model) if writes else 0,
-        disk=4 * learning,
-        state=12 * learning,
-    )
-
-
-def _teacher_bytes(live: Size | None, method: Mapping[str, Any], half: bool) -> int:
-    """Bytes of a live teacher; one that never learns is in bfloat16, but for its embeddings."""
-    if live is None:
-        return 0
-    if _learns_live(method) or method["teacher"] == "self":  # whose copy is one of float32
-        return (4 + 2 * half) * live.parameters
-    return _frozen_bytes(live, half)
-
-
-def _learns_live(method: Mapping[str, Any]) -> bool:
-    """Whether a teacher beside the student is trained along."""
-    return bool(method["update"]) and method["teacher"] == "live"
-
-
-def _frozen_bytes(model: Size, half: bool) -> int:
-    """Bytes of weights that never learn: of matrices in bfloat16, embeddings stay as they are."""
-    return 2 * model.parameters + 4 * model.embedding if half else 4 * model.parameters
 
 
 def _cached(grid: Grid, cache: Artifact) -> int:
@@ -259,7 +222,7 @@ def _read_and_write(
         loaded=4 * model.parameters,
         resident=6 * model.parameters,
         per_position=8 * model.depth + LOGIT_BYTES * model.vocabulary,
-        writer=_key_values(model) if written else 0,
+        writer=key_values(model) if written else 0,
         host=(read + written) * EXAMPLE_BYTES * 10,
         disk=disk_per_token * (read * response + written * new),
     )
@@ -294,10 +257,6 @@ _WORK: dict[str, Callable[[Grid, Artifact], Workload]] = {  # by stage
 def _size(grid: Grid, artifact: Artifact) -> Size:
     trained = grid.experiment.tokenizer
     return size(artifact, trained.vocabulary_size if trained else None)
-
-
-def _key_values(model: Size) -> int:
-    return BATCH_TOKENS * 8 * model.depth  # keys and values in float32
 
 
 def _positions(grid: Grid) -> int:

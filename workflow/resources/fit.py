@@ -26,10 +26,14 @@ class Workload:
 
     operations: float = 0
     steps: float = 1  # one after another, each of micro-batches
+    step_texts: int = 1  # of a step, which ranks can share; 1: the stage knows no ranks
     step_positions: int = 1  # of the longest step: a micro-batch is never larger
     written_positions: float = 0  # one after another
     loaded: int = 0  # weights
     resident: int = 0  # weights and what belongs to them
+    shareable: int = 0  # of these, what sharding leaves a share of on each rank
+    gathered: int = 0  # of what is shared, held on each rank at a time; 0: nothing can be sharded
+    whole_optimizer: bool = False  # whose states in 8 bits can't be sharded
     per_position: int = 0  # of a micro-batch
     checkpointed: int = 0  # the same under gradient checkpointing; 0: there are no gradients
     logits: int = 0  # how many a training step has, of which those of a part exist at a time
@@ -49,7 +53,19 @@ class Fit:
     machine: Machine  # the CPU, where a GPU would be no gain
     micro_batch: int  # positions, padding counted
     is_checkpointed: bool  # gradients are
-    computing: float  # bytes that it then holds while it computes
+    computing: float  # bytes that it then holds while it computes, on each rank
+    ranks: int = 1  # processes that share the work, each with a GPU of its own if there are any
+    is_sharded: bool = False  # each rank holds a share of the weights
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the ranks are on."""
+        return math.ceil(self.ranks / self.machine.ranks_of_node)
+
+    @property
+    def ranks_of_node(self) -> int:
+        """How many ranks a node has."""
+        return math.ceil(self.ranks / self.nodes)
 
 
 def fit_to(workload: Workload, machine: Machine) -> Fit:

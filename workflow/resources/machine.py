@@ -27,6 +27,7 @@ GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
 PARTS = {"caches": "cache_parts", "texts": "text_parts", "evals": "evaluation_parts"}
+COUNTS = ("gpus_per_job", "gpus_per_node", "nodes_per_job", "ranks_per_job")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Machine:
 
     device_memory_mb: int = 0  # of each GPU; 0: there is none
     share_devices: int = 0  # 1: jobs share the GPUs, and each claims a part of one
+    gpus_per_job: int = 1  # that a job gets which can use them
+    gpus_per_node: int = 1  # that a job may get on a node, where one is too small for its models
+    nodes_per_job: int = 1  # at most
+    ranks_per_job: int = 1  # processes of a job on the CPU
+    shard: int = 0  # 1: jobs of several ranks shard their models, even where these fit one GPU
     slurm_extra: str = ""  # options of sbatch's
     parts: Mapping[str, int] = field(default_factory=dict)  # jobs that make parts, by folder
 
@@ -44,6 +50,8 @@ class Machine:
         return cls(
             device_memory_mb=_whole_number(raw, "device_memory_mb"),
             share_devices=_whole_number(raw, "share_devices"),
+            **{name: _count(raw, name) for name in COUNTS},
+            shard=_whole_number(raw, "shard"),
             slurm_extra=_text("slurm_extra", raw.get("slurm_extra", "''")),
             parts={folder: _count(raw, key) for folder, key in PARTS.items() if key in raw},
         )
@@ -61,6 +69,11 @@ class Machine:
         return cls.of(raw)
 
     @property
+    def ranks_of_node(self) -> int:
+        """The most ranks of a job on one node."""
+        return self.gpus_per_node if self.device_memory_mb else self.ranks_per_job
+
+    @property
     def speed(self) -> Speed:
         """The speed of the device that models run on."""
         return GPU_SPEED if self.device_memory_mb else CPU_SPEED
@@ -74,7 +87,7 @@ def _whole_number(raw: Mapping[str, object], name: str) -> int:
 
 
 def _count(raw: Mapping[str, object], name: str) -> int:
-    if (value := _whole_number(raw, name)) < 1:
+    if (value := _whole_number({name: 1} | dict(raw), name)) < 1:
         raise ValueError(f"default-resources: {name} = {value}: allowed: 1 or more")
     return value
 

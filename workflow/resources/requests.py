@@ -7,7 +7,7 @@ ended by a limit gets through without a person.
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,8 +16,10 @@ from workflow.grid.grid import Grid
 from workflow.jobs.job_files import Wildcards
 from workflow.jobs.stage_modules import DIVIDED, stage_of
 from workflow.resources.estimates import Estimate, estimate, workload_of
-from workflow.resources.fit import GRAIN, MB, Fit, fit_job, least_mb
+from workflow.resources.fit import GRAIN, MB, Fit
 from workflow.resources.machine import Machine
+from workflow.resources.ranks import fit_ranks
+from workflow.resources.refusals import refusals
 
 LEAST_MINUTES = 15
 SAVED_BYTES_PER_SECOND = 200 * MB  # to a shared disk
@@ -60,10 +62,51 @@ class ResourceRequests:
 
     def slurm_extra(self, wildcards: Wildcards) -> str:
         """The profile's options for sbatch; a model whose state is large is warned earlier."""
-        seconds = self._saving_seconds(wildcards.id)
-        return WARNING.sub(
+        seconds, fit = self._saving_seconds(wildcards.id), self._fit(wildcards.id)
+        options = WARNING.sub(
             lambda warning: f"TERM@{max(int(warning[1]), seconds)}", self.machine.slurm_extra
         )
+        each = f" --gpus-per-node={fit.ranks_of_node}" if fit.nodes > 1 else ""
+        return options + each
+
+    def ranks(self, wildcards: Wildcards) -> int:
+        """Processes that share the job."""
+        return self._fit(wildcards.id).ranks
+
+    def nodes(self, wildcards: Wildcards) -> int:
+        """Nodes that they are on."""
+        return self._fit(wildcards.id).nodes
+
+    def tasks(self, wildcards: Wildcards) -> int:
+        """Tasks of SLURM's, each of which starts the ranks of its node."""
+        return self._fit(wildcards.id).nodes
+
+    def mpi(self, wildcards: Wildcards) -> str | None:
+        """The command that starts the tasks of several nodes; set, the plugin starts none."""
+        return "srun" if self._fit(wildcards.id).nodes > 1 else None
+
+    def tasks_per_gpu(self, wildcards: Wildcards) -> int | None:
+        """0 where the plugin would take the tasks of a job for those of each GPU."""
+        return 0 if self._fit(wildcards.id).nodes > 1 else None
+
+    def gpu(self, wildcards: Wildcards) -> int | None:
+        """GPUs of the job that a scheduler assigns: one at least, where the profile names any."""
+        is_assigned = self.machine.device_memory_mb and not self.machine.share_devices
+        return self._fit(wildcards.id).ranks if is_assigned else None
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """CPU cores: one for each rank of the CPU; on GPUs the profile's for each rank."""
+        fit = self._fit(wildcards.id)
+        return 1 if fit.machine.device_memory_mb else fit.ranks
+
+    def cpus_per_task(self, wildcards: Wildcards, threads: int) -> int:
+        """CPU cores of all ranks that a task starts."""
+        fit = self._fit(wildcards.id)
+        return threads * fit.ranks_of_node if fit.machine.device_memory_mb else threads
+
+    def shard(self, wildcards: Wildcards) -> int:
+        """1 where each rank keeps a share of the weights."""
+        return int(self._fit(wildcards.id).is_sharded)
 
     def _saving_seconds(self, id: str) -> int:
         state = workload_of(self.grid, self.grid.by_id[id]).state
@@ -74,11 +117,11 @@ class ResourceRequests:
         return self._own_estimate(wildcards).disk_mb
 
     def gpu_memory_mb(self, wildcards: Wildcards, attempt: int) -> int:
-        """The part of a GPU that the job claims; 0 where a scheduler assigns whole ones."""
+        """The memory of GPUs that the job claims; 0 where a scheduler assigns whole ones."""
         if not self.machine.share_devices:
             return 0
         needed = attempt * self._estimate(wildcards.id).gpu_memory_mb
-        return min(needed, self.machine.device_memory_mb)
+        return self._fit(wildcards.id).ranks * min(needed, self.machine.device_memory_mb)
 
     def micro_batch_tokens(self, wildcards: Wildcards, attempt: int) -> int:
         """Positions of a micro-batch, padding counted."""
@@ -117,35 +160,7 @@ class ResourceRequests:
 
     @cache
     def _fit(self, id: str) -> Fit:
-        return fit_job(workload_of(self.grid, self.grid.by_id[id]), self.machine)
-
-
-def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> list[str]:
-    """A line for each group of artifacts that a machine's GPU is too small for."""
-    if not machine.device_memory_mb:
-        return []
-    too_large: dict[tuple[str, int], list[Artifact]] = {}
-    for artifact in artifacts:
-        workload = workload_of(grid, artifact)
-        needed = least_mb(workload, machine)
-        if fit_job(workload, machine).machine == machine and needed > machine.device_memory_mb:
-            too_large.setdefault((artifact.stage, needed), []).append(artifact)
-    return [
-        f"{_named(alike)} at least {needed * MB / 1e9:.0f} GB of a GPU, and the profile's "
-        f"`device_memory_mb` says that one has {machine.device_memory_mb * MB / 1e9:.0f} GB: take "
-        f"{_way_out(alike[0])}, or a GPU with more memory"
-        for (_, needed), alike in sorted(too_large.items())
-    ]
-
-
-def _named(alike: Sequence[Artifact]) -> str:
-    first, others = alike[0].path, len(alike) - 1
-    return f"{first} and {others} more need" if others else f"{first} needs"
-
-
-def _way_out(artifact: Artifact) -> str:
-    has_live = "teacher" in dict(artifact.inputs) and artifact.stage == "students"
-    return "a smaller model" + (" or a method that reads its teacher's cache" * has_live)
+        return fit_ranks(workload_of(self.grid, self.grid.by_id[id]), self.machine)
 
 
 def refuse(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> None:

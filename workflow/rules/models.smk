@@ -11,12 +11,21 @@ rule teacher:
     priority: 2  # what most others wait for
     conda:
         "../../environment.yml"
+    threads: REQUESTS.threads
     resources:
         mem_mb=REQUESTS.mem_mb,
         runtime=REQUESTS.runtime,
         disk_mb=REQUESTS.disk_mb,
         slurm_extra=REQUESTS.slurm_extra,
         device=REQUESTS.device,
+        ranks=REQUESTS.ranks,
+        shard=REQUESTS.shard,
+        nodes=REQUESTS.nodes,
+        tasks=REQUESTS.tasks,
+        tasks_per_gpu=REQUESTS.tasks_per_gpu,
+        mpi=REQUESTS.mpi,
+        gpu=REQUESTS.gpu,
+        cpus_per_task=REQUESTS.cpus_per_task,
         gpu_memory_mb=REQUESTS.gpu_memory_mb,
         micro_batch_tokens=REQUESTS.micro_batch_tokens,
         gradient_checkpointing=REQUESTS.gradient_checkpointing,
@@ -25,6 +34,7 @@ rule teacher:
     shell:
         "exec python -m workflow.launch.run_stage {output:q} --threads {threads}"
         " --device {resources.device} --gpu-memory-mb {resources.gpu_memory_mb}"
+        " --ranks {resources.ranks} --tasks {resources.tasks} --shard {resources.shard}"
         " --micro-batch-tokens {resources.micro_batch_tokens}"
         " --gradient-checkpointing {resources.gradient_checkpointing} > {log:q} 2>&1"
 

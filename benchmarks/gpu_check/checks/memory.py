@@ -15,8 +15,8 @@ from pipeline.models.logit_chunks import max_logits
 from pipeline.settings.training import Training
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
-from workflow.resources.estimates import held_in_training
 from workflow.resources.model_sizes import Size
+from workflow.resources.training_memory import held_in_training
 
 TITLE = "memory of training against its estimate"
 SECONDS = 60
