@@ -19,7 +19,7 @@ from workflow.jobs.jobs import Jobs
 from workflow.jobs.parts import marker, name_of
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
-from workflow.resources.machine import Machine
+from workflow.resources.machine import CPU, Machine
 from workflow.resources.measured_time import Cost, Costs, wall_seconds
 from workflow.resources.requests import ResourceRequests, refuse
 
@@ -96,12 +96,12 @@ class Plan:
         }
 
 
-def plan_of(jobs: Jobs, slots: int) -> Plan:
+def plan_of(jobs: Jobs, slots: int, machine: Machine = CPU) -> Plan:
     """What would run if `slots` jobs could run at once."""
     reasons = Reasons(jobs, ArtifactStore(RESULTS))
-    costs = Costs(jobs, reasons)
+    costs = Costs(jobs, reasons, machine)
     steps = [step for job in jobs.unfinished for step in _steps(jobs, job, reasons, costs)]
-    seconds = {step.id: step.cost.seconds for step in steps if step.cost}
+    seconds = {step.id: step.cost.seconds / step.cost.ranks for step in steps if step.cost}
     of_parts = {
         job.id: [seconds[name_of(job, part)] for part in jobs.unfinished_parts(job)]
         for job in jobs.unfinished
@@ -177,7 +177,7 @@ def show(plan: Plan) -> None:
         print("".join(f"  {change}\n" for change in plan.changes))
     numbers = ("run", "reused", "time")
     show_table(("stage", *numbers), _stages(plan), right=numbers)
-    print("\n".join(["", *_reasons(plan.steps), "", *_costs(plan)]))
+    print("\n".join(["", *_reasons(plan.steps), "", *_costs(plan), *_ranks(plan)]))
 
 
 def _stages(plan: Plan) -> list[tuple[str, ...]]:
@@ -225,9 +225,21 @@ def _costs(plan: Plan) -> list[str]:
     ]
 
 
+def _ranks(plan: Plan) -> list[str]:
+    """The ranks of the jobs of each stage, where one has several."""
+    stages: dict[str, dict[str, None]] = {}
+    for step in plan.steps:
+        if step.cost and step.cost.ranks > 1:
+            each = f"{step.cost.ranks}{', sharded' * step.cost.is_sharded}"
+            stages.setdefault(step.stage, {})[each] = None
+    shown = "; ".join(f"{stage} {' or '.join(each)}" for stage, each in stages.items())
+    return [f"ranks per job: {shown}"] if shown else []
+
+
 def main(*, config: Path, profile: Path | None, at_once: int, keep_code: bool, json: bool) -> int:
     """Prints the plan. Status 3: something is to do; 1: a job can't fit the profile's GPUs."""
     jobs = Jobs.of_file(config, keep_code)
+    machine = CPU
     if profile:
         try:
             machine = Machine.of_profile(profile)
@@ -235,7 +247,7 @@ def main(*, config: Path, profile: Path | None, at_once: int, keep_code: bool, j
             sys.exit(f"profile: {error}")
         refuse(jobs.grid, machine, jobs.unfinished)
         jobs = replace(jobs, parts=ResourceRequests(jobs.grid, machine).parts)
-    plan = plan_of(jobs, at_once)
+    plan = plan_of(jobs, at_once, machine)
     if json:
         print(json_text.dumps(asdict(plan) | {"totals": plan.totals}, indent=1))
     else:

@@ -19,7 +19,8 @@ from workflow.jobs.rerun_reasons import Reasons
 from workflow.jobs.stage_modules import stage_of
 from workflow.resources.estimates import estimate, workload_of
 from workflow.resources.fit import least_mb
-from workflow.resources.machine import GPU
+from workflow.resources.machine import CPU, GPU, Machine
+from workflow.resources.ranks import fit_ranks, work_of_rank
 from workflow.resources.requests import share_of_job
 
 RESULTS = Path("results")
@@ -34,6 +35,8 @@ class Cost:
     disk_mb: int
     on_gpu: bool  # where its models would be run, if a GPU is there
     least_gpu_mb: int  # of its memory, without which the job fails
+    ranks: int  # that would share these seconds
+    is_sharded: bool  # over the ranks
     basis: str  # measured (this job before), scaled (by others of its stage) or formula
 
 
@@ -69,6 +72,7 @@ class Costs:
 
     jobs: Jobs
     reasons: Reasons
+    machine: Machine = CPU  # whose GPUs jobs may have several of, if it has any
 
     def of_job(self, artifact: Artifact, is_part: bool = False) -> Cost:
         """The expected cost of one of an artifact's jobs: of a part of it, or its own."""
@@ -89,8 +93,11 @@ class Costs:
         if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
             seconds, basis = measured, "measured"
         on_gpu = expected.gpu_memory_mb > 0
-        needed = least_mb(workload_of(self.jobs.grid, artifact), GPU) if on_gpu else 0
-        return Cost(seconds, expected.disk_mb, on_gpu, needed, basis)
+        work = workload_of(self.jobs.grid, artifact)
+        has_gpus = on_gpu and self.machine.device_memory_mb > 0
+        fit = fit_ranks(work, GPU if on_gpu and not has_gpus else self.machine)
+        needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
+        return Cost(seconds, expected.disk_mb, on_gpu, needed, fit.ranks, fit.is_sharded, basis)
 
     @cached_property
     def _samples(self) -> Mapping[str, list[Sample]]:
