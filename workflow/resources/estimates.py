@@ -170,7 +170,12 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
     # two shards as they were captured, and one as it is put into its columns
     host = shard * (8 * model.width if hidden else 60 * support)
-    return replace(done, host=host, disk=done.disk + 4 * model.vocabulary * model.width * hidden)
+    return replace(
+        done,
+        step_texts=texts,
+        host=host,
+        disk=done.disk + 4 * model.vocabulary * model.width * hidden,
+    )
 
 
 def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
