@@ -22,7 +22,7 @@ from pipeline.artifacts import checksums
 from workflow.grid.artifact import Artifact
 from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
-from workflow.launch.run_stage import SERVER_ADDRESS
+from workflow.launch.preload_client import SERVER_ADDRESS
 
 SEED = 20_261_123
 HOLD = "import os, sys; print(os.environ[sys.argv[1]], flush=True); sys.stdin.read()"

@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from benchmarks.copies import copy_project
 from workflow.commands import main
 from workflow.jobs.jobs import OUTDATED
-from workflow.launch.run_stage import SERVER_ADDRESS
+from workflow.launch.preload_client import SERVER_ADDRESS
 
 ROOT = Path(__file__).parent.parent
 SERVE = """

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from workflow.launch import processes
-from workflow.launch.run_stage import COMPILE_THREADS, JobRequest
+from workflow.launch.preload_client import COMPILE_THREADS, JobRequest
 
 LIBRARIES = (
     "pydantic",

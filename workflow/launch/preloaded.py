@@ -19,10 +19,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.runtime.progress import log
 from pipeline.runtime.streams import prepare_streams
 from workflow.launch import processes, run_lock
+from workflow.launch.preload_client import SERVER_ADDRESS
 from workflow.launch.preload_server import serve
-from workflow.launch.run_stage import SERVER_ADDRESS, log
 from workflow.launch.temporary_folder import temporary_folder
 
 MAX_SERVERS = 5  # of a run, each started when the one before it was killed

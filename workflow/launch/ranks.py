@@ -139,7 +139,8 @@ def run_ranks(command: Sequence[str], environments: Sequence[Mapping[str, str]])
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
-    ranks.extend(_Rank(command, environment, ended) for environment in environments)
+    output = _Log()
+    ranks.extend(_Rank(command, environment, ended, output) for environment in environments)
     statuses = []
     for _ in environments:
         rank = ended.get()
@@ -166,6 +167,21 @@ def _end_all(ranks: Sequence["_Rank"], failed: "_Rank") -> "_Rank":
     return first
 
 
+class _Log:
+    """Standard error, to which all ranks' output is passed on."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_at_start = threading.Lock(), True  # of a line
+
+    def write(self, text: bytes, prefix: bytes) -> None:
+        """Writes some output; what has a prefix begins a line, even amidst a line of another's."""
+        with self.lock:
+            start = b"\n" if prefix and not self.is_at_start else b""
+            sys.stderr.buffer.write(start + prefix + text)
+            sys.stderr.buffer.flush()
+            self.is_at_start = text.endswith(b"\n")
+
+
 class _Rank:
     """A rank's process, whose output is passed on with its number, but for the first one's."""
 
@@ -174,8 +190,9 @@ class _Rank:
         command: Sequence[str],
         environment: Mapping[str, str],
         ended: "queue.SimpleQueue[_Rank]",
+        output: _Log,
     ):
-        self.number = int(environment["RANK"])
+        self.number, self.output = int(environment["RANK"]), output
         self.words = b""  # the last of its output
         self.spoke = time.monotonic()  # when it came
         self.process = subprocess.Popen(
@@ -195,8 +212,7 @@ class _Rank:
         prefix = f"rank {self.number}: ".encode() if self.number else b""
         while part := stream.readline() if self.number else stream.read1():
             self.words, self.spoke = (self.words + part)[-LAST_BYTES:], time.monotonic()
-            sys.stderr.buffer.write(prefix + part)
-            sys.stderr.buffer.flush()
+            self.output.write(part, prefix)
 
     def _report_end(self, ended: "queue.SimpleQueue[_Rank]") -> None:
         self.process.wait()

@@ -20,26 +20,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypedDict
 
 from pipeline.artifacts import part as parts
-from pipeline.runtime.inert import inert
-from pipeline.runtime.progress import STOPPED
+from pipeline.runtime.progress import log
 from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import STAGES
 from workflow.jobs import job_files
 from workflow.jobs.stage_modules import RANKED
 from workflow.launch import gpu_lease, processes, ranks
+from workflow.launch.preload_client import (
+    ALLOCATOR,
+    COMPILE_THREADS,
+    connect_to_server,
+    run_on_server,
+)
 from workflow.resources.fit import CONTEXT_MB
 
-# path of the socket of the server of preloaded libraries, set by `workflow.launch.preloaded`: a
-# variable, since Snakemake starts the jobs and passes them no argument of its parent's
-SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
-ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
-COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
 TRACKER = "DISTILBENCH_TRACKER"  # a choice of the machine, which no job file may hold
-# variables that limit what a job uses, and that tell its ranks apart
-LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ def run_module(module: str, arguments: Sequence[str], limits: MachineLimits) -> 
 
 def run_here(module: str, arguments: Sequence[str]) -> None:
     """Runs a module as a program: by the server of preloaded libraries, or in this process."""
-    server = _connect_to_server()
+    server = connect_to_server()
     if server is not None:
         with server:
             sys.exit(run_on_server(server, module, arguments))
@@ -212,11 +209,6 @@ def _run_group(
             sys.exit(f"error: {error}")
     command = [sys.executable, "-m", "workflow.launch.run_rank", module, *arguments]
     return ranks.run_ranks(command, list(group.environments(gpus)))
-
-
-def log(message: str) -> None:
-    """Prints a line to stderr, which is a job's log."""
-    print(inert(message), file=sys.stderr, flush=True)
 
 
 def _lease_gpus(
@@ -240,64 +232,6 @@ def _lease_gpus(
         limit = f"expandable_segments:True,per_process_memory_fraction:{fraction:.4f}"
         os.environ.setdefault(ALLOCATOR, limit)
     log(f"{request}: {names}")
-
-
-class JobRequest(TypedDict):
-    """A job as the server of preloaded libraries is asked to run it, as a line of JSON.
-
-    The client first sends its standard input, output and error with an empty byte. While the job
-    runs, each further byte is a signal for it; the reply is its exit status.
-    """
-
-    module: str
-    arguments: list[str]
-    folder: str
-    environment: dict[str, str]  # where it must differ from the server's
-
-
-def _connect_to_server() -> socket.socket | None:
-    """A connection to the server of preloaded libraries, or None if there is no server."""
-    address = os.environ.get(SERVER_ADDRESS)
-    if address is None:
-        return None
-    folder, name = os.path.split(address)
-    server = socket.socket(socket.AF_UNIX)
-    try:
-        with contextlib.chdir(folder):  # the whole path may be too long for an address
-            server.connect(name)
-    except (ConnectionRefusedError, FileNotFoundError):  # it was killed too often, or has ended
-        return None
-    return server
-
-
-def run_on_server(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
-    """The exit status of a module that the server of preloaded libraries runs for this process."""
-    request = JobRequest(
-        module=module,
-        arguments=list(arguments),
-        folder=str(Path.cwd()),
-        environment={name: os.environ[name] for name in LIMITS if name in os.environ},
-    )
-    reply = b""
-    with contextlib.suppress(ConnectionError):
-        socket.send_fds(server, [b"\0"], [0, 1, 2])
-        server.sendall(json.dumps(request).encode() + b"\n")
-        _forward_signals(server)
-        reply = server.recv(64)
-    if not reply:
-        log(f"{STOPPED} with the server that ran it: run again to resume")
-        return os.EX_TEMPFAIL
-    status = json.loads(reply)
-    return status if status >= 0 else 128 - status  # as a shell reports a signal
-
-
-def _forward_signals(server: socket.socket) -> None:
-    def forward(signal_number: int, _frame: object) -> None:
-        with contextlib.suppress(ConnectionError):  # the job has ended
-            server.sendall(bytes([signal_number]))
-
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, forward)
 
 
 if __name__ == "__main__":
