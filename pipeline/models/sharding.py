@@ -114,7 +114,7 @@ def _gather_with_body(model: PreTrainedModel) -> None:
 def in_company(model: PreTrainedModel, ranks: Ranks) -> Iterator[None]:
     """Lets each rank make as many passes of a sharded model as its own work takes.
 
-    Before each pass the ranks tell each other that one wants it; whoever has come to the end joins
+    Before each pass the ranks tell each other that one wants it; one that has come to its end joins
     in with a single token, until none wants any. Without gradient, and for one model at a time.
     """
     if not is_sharded(model):
