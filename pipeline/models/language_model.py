@@ -109,6 +109,11 @@ def computes_in_bfloat16(device: torch.device, precision: Precision) -> bool:
     return precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
 
 
+def fixed_precision(device: torch.device, precision: Precision) -> Precision:
+    """The precision that a device computes in, for what is loaded elsewhere first."""
+    return "bfloat16" if computes_in_bfloat16(device, precision) else "float32"
+
+
 def lm_head(
     model: PreTrainedModel, hidden: Float[Tensor, "*tokens width"]
 ) -> Float[Tensor, "*tokens vocabulary"]:

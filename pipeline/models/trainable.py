@@ -18,7 +18,11 @@ def trainable_weights(model: PreTrainedModel) -> list[torch.nn.Parameter]:
 
 
 def sum_gradients(weights: Sequence[torch.nn.Parameter], ranks: Ranks) -> None:
-    """Makes each weight's gradient the sum over all ranks; none where no rank has one."""
+    """Makes each weight's gradient the sum over all ranks; none where no rank has one.
+
+    Those of a sharded weight were summed on the way to their shares.
+    """
+    weights = [weight for weight in weights if not isinstance(weight, DTensor)]
     if ranks.size == 1 or not weights:
         return
     # a rank's texts may leave out a part of the model, but not a rank its part of a sum

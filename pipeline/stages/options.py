@@ -90,6 +90,7 @@ class TrainOptions(JobOptions):
     may_diverge: Annotated[bool, "without finite losses, write all but the weights"] = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     gradient_checkpointing: Annotated[bool, "recompute activations in the backward pass"] = False
+    sharded: Sharded = False
     save_seconds: Annotated[float, "between two checkpoints"] = 120.0
     tracker: Annotated[TrackerName, "none, tensorboard, trackio or wandb"] = TrackerName.NONE
     tracker_folder: Annotated[Path, "of the tracker's files"] = Path("results/trackers")

@@ -18,19 +18,22 @@ from pipeline.losses import ReferenceLoss, build_loss
 from pipeline.models import vocabulary
 from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
 from pipeline.models.language_model import (
+    Precision,
     default_device,
+    fixed_precision,
     load,
     load_frozen,
     load_tokenizer,
     parameter_count,
 )
+from pipeline.models.sharding import is_sharded, mesh_of, to_first_rank
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import load_learned_state
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
 from pipeline.runtime.progress import STOPPED, log
-from pipeline.runtime.ranks import ALONE, Ranks, join, leave
+from pipeline.runtime.ranks import ALONE, Ranks, join, leave, one_at_a_time
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
@@ -91,23 +94,45 @@ def assemble(options: TrainOptions, settings: DistillSettings, ranks: Ranks = AL
     )
 
 
+def _in_memory(options: TrainOptions, settings: DistillSettings, ranks: Ranks) -> TrainingRun:
+    """The run; where its weights are sharded, each rank of a node loads them after the other."""
+    if not options.sharded:
+        return assemble(options, settings, ranks)
+    run_checks.check_sharding(settings)
+    mesh = mesh_of(ranks, default_device())
+    with one_at_a_time(ranks):
+        run = assemble(options, settings, ranks)
+        run.shard(mesh)
+    return run
+
+
+def _home(options: TrainOptions) -> torch.device:
+    """Where models are loaded: on the host if no device has room for them whole."""
+    return torch.device("cpu") if options.sharded else default_device()
+
+
 def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedModel:
     """The start, all of it to be trained, or frozen with adapters: new ones, or the start's own."""
-    device, lora = default_device(), settings.training.lora
+    home, lora = _home(options), settings.training.lora
     if lora is None:
-        return load(options.start, device, dropout=settings.training.dropout)
+        return load(options.start, home, dropout=settings.training.dropout)
     from pipeline.models import lora as adapters  # peft takes seconds to import
 
     base = frozen_base(options, settings)
     # a teacher that learns from its student compares small differences of float32
     learns = settings.method.update and settings.method.teacher == "live"
-    precision = "float32" if learns else settings.training.precision
-    student = load_frozen(base, device, precision, settings.training.dropout)
+    precision = "float32" if learns else _frozen_precision(settings)
+    student = load_frozen(base, home, precision, settings.training.dropout)
     weights = adapters.attach(student, lora, settings.seed)
     if base != options.start:
         adapters.load_weights(student, options.start / "model")
     log(f"LoRA: {sum(weight.numel() for weight in weights):,} weights beside those of {base}")
     return student
+
+
+def _frozen_precision(settings: DistillSettings) -> Precision:
+    """The precision in which frozen weights are multiplied, wherever they are loaded."""
+    return fixed_precision(default_device(), settings.training.precision)
 
 
 def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
@@ -130,8 +155,8 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
         alignment = Alignment(options.alignment, ["train"])
         alignment.check(options.tokens)
         if options.teacher is not None:
-            precision = settings.training.precision
-            return live_teacher(alignment, options.teacher, options.tokens, precision)
+            precision, home = _frozen_precision(settings), _home(options)
+            return live_teacher(alignment, options.teacher, options.tokens, precision, home)
         assert options.cache is not None
         check_cache(options.cache, alignment.teacher_tokens)
         return AlignedTeacher(open_cache(options.cache, ["train"]), alignment)
@@ -143,20 +168,18 @@ def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Tea
         return None
 
     vocabulary.check_teacher(options.teacher, options.tokens)
-    device, precision = default_device(), settings.training.precision
+    home, precision = _home(options), _frozen_precision(settings)
     # one that learns, too, keeps its matrices: its adapters are made like them
     learns = settings.method.update is not None
-    model = (
-        load(options.teacher, device) if learns else load_frozen(options.teacher, device, precision)
-    )
+    model = load(options.teacher, home) if learns else load_frozen(options.teacher, home, precision)
     model = vocabulary.adopt_end_tokens(model.requires_grad_(False), options.tokens)
     return LiveTeacher(model, precision)
 
 
 def _reference(options: TrainOptions, settings: DistillSettings) -> LiveTeacher:
     """The student before its training, frozen."""
-    precision = settings.training.precision
-    return LiveTeacher(load_frozen(options.start, default_device(), precision), precision)
+    precision = _frozen_precision(settings)
+    return LiveTeacher(load_frozen(options.start, _home(options), precision), precision)
 
 
 def train_to_end(
@@ -228,19 +251,22 @@ def _step_log(
 def _load_best(run: TrainingRun, state: TrainingState) -> None:
     """Puts the best weights into the student, where the last ones are not kept."""
     if state.best is not None:
-        log(f"keeping the weights of step {state.best.step}: {run.settings.training.keep_by}")
+        by = run.settings.training.keep_by
+        run.ranks.log(f"keeping the weights of step {state.best.step}: {by}")
         load_learned_state(run.student, state.best.weights)
 
 
-def _save_student(run: TrainingRun, options: TrainOptions, folder: Path) -> None:
+def _save_student(
+    student: PreTrainedModel, run: TrainingRun, options: TrainOptions, folder: Path
+) -> None:
     """All weights, or adapters with a reference to the weights that were frozen."""
     if run.settings.training.lora is None:
-        run.student.save_pretrained(folder)
+        student.save_pretrained(folder)
         return
     from pipeline.models import lora
 
     base = frozen_base(options, run.settings)
-    lora.save(run.student, folder, str(base / "model"))
+    lora.save(student, folder, str(base / "model"))
     write_base(folder, options.out, base, run.settings.training.lora)
 
 
@@ -251,7 +277,7 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(settings.seed)
     ranks = join()
     inputs = ranks.of_first(lambda: command_line.begin(options))
-    run = compile_for_gpu(assemble(options, settings, ranks))
+    run = compile_for_gpu(_in_memory(options, settings, ranks))
     run_checks.check_positions(run, options.start, options.teacher)
     run_checks.check_answers(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
@@ -266,9 +292,17 @@ def run(options: TrainOptions) -> None:
             raise
         ranks.log(f"a trial without a score: {error}")
         facts["diverged"] = str(error)
+    student = run.student if "diverged" in facts else _final_student(run, state)
     if ranks.is_first:
-        _write(options, run, state, **facts)
+        _write(options, run, state, student, **facts)
     leave()
+
+
+def _final_student(run: TrainingRun, state: TrainingState) -> PreTrainedModel:
+    """The student that is saved, with the weights that are kept; whole on the first rank alone."""
+    if run.ranks.is_first or is_sharded(run.student):
+        _load_best(run, state)
+    return to_first_rank(run.student)
 
 
 def _settings(options: TrainOptions) -> dict[str, Any]:
@@ -280,13 +314,18 @@ def _chosen(options: TrainOptions) -> dict[str, Value]:
     return read_choice(options.choice).settings if options.choice else {}
 
 
-def _write(options: TrainOptions, run: TrainingRun, state: TrainingState, **facts: object) -> None:
+def _write(
+    options: TrainOptions,
+    run: TrainingRun,
+    state: TrainingState,
+    student: PreTrainedModel,
+    **facts: object,
+) -> None:
     """Writes the artifact; without weights where they are no numbers any more."""
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if "diverged" not in facts:
-            _load_best(run, state)
-            _save_student(run, options, folder / "model")
+            _save_student(student, run, options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
         names = state.rows[0] if state.rows else schemas.MEASURED_STEPS.names

@@ -18,7 +18,7 @@ from pipeline.distributions.log_probs import (
 )
 from pipeline.distributions.spans import Spans, Vocabularies
 from pipeline.models import positions
-from pipeline.models.language_model import Precision, default_device, load_frozen
+from pipeline.models.language_model import Precision, load_frozen
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.transfer import to_device
@@ -67,13 +67,13 @@ class AlignedTeacher:
 
 
 def live_teacher(
-    alignment: Alignment, teacher: Path, tokens: Path, precision: Precision
+    alignment: Alignment, teacher: Path, tokens: Path, precision: Precision, device: torch.device
 ) -> AlignedTeacher:
     """A teacher whose model runs on what students write; `tokens` are the students' artifact.
 
     Raises: ValueError if the alignment is of another teacher, or its texts are too long for it.
     """
-    model = load_frozen(teacher, default_device(), precision).requires_grad_(False)
+    model = load_frozen(teacher, device, precision).requires_grad_(False)
     own = [text.teacher for text in alignment.texts.values()]
     positions.check(teacher, model.config, own, 0, "tokens.response_tokens")
     written = written_texts(alignment, teacher, tokens, model.config)

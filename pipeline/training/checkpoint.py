@@ -11,6 +11,7 @@ import torch
 from typing_extensions import Buffer
 
 from pipeline.artifacts import artifact, checksums
+from pipeline.models.sharding import is_sharded, load_optimizer, whole_state
 from pipeline.models.trainable import learned_state, load_learned_state
 from pipeline.runtime.costs import Cost
 from pipeline.runtime.progress import log
@@ -57,7 +58,7 @@ def save(folder: Path, run: TrainingRun, state: TrainingState, job_key: str) -> 
     Raises: ValueError when the last step's loss is not finite: its weights are not saved.
     """
     flush_metrics(state)
-    value = _contents(run, state)
+    value = whole_state(_contents(run, state))
     if not run.ranks.is_first:
         return
     with artifact.atomic_write(folder / f"step-{state.step:08d}") as temporary:
@@ -121,9 +122,11 @@ def _saved(folder: Path) -> list[Path]:
 
 
 def _put_back(path: Path, run: TrainingRun, state: TrainingState) -> None:
-    value = torch.load(path, map_location=run.student.device, weights_only=True)
+    sharded = is_sharded(run.student)  # then no device has room for the whole state
+    place = torch.device("cpu") if sharded else run.student.device
+    value = torch.load(path, map_location=place, mmap=sharded, weights_only=True)
     load_learned_state(run.student, value["student"])
-    state.optimizer.load_state_dict(value["optimizer"])
+    load_optimizer(state.optimizer, value["optimizer"])
     if run.teacher_update is not None:
         run.teacher_update.load_state_dict(value["update"])
     if run.features is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.models.sharding import whole_state
 from pipeline.models.trainable import learned_state
 from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.settings.training import Training
@@ -47,5 +48,6 @@ def better(
     """
     if best is not None and best.score >= score:
         return best
-    weights = learned_state(student).items() if ranks.is_first else ()
-    return BestWeights(step, score, {name: value.detach().cpu().clone() for name, value in weights})
+    weights = whole_state(learned_state(student))
+    kept = weights.items() if ranks.is_first else ()
+    return BestWeights(step, score, {name: value.detach().cpu().clone() for name, value in kept})

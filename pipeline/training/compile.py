@@ -22,6 +22,7 @@ from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
 from pipeline.models.logits import logit_scaling
+from pipeline.models.sharding import is_sharded
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
@@ -41,6 +42,8 @@ def compile_for_gpu(run: TrainingRun) -> TrainingRun:
     """The run, compiled on a GPU where that pays off; unchanged on a CPU."""
     if run.student.device.type != "cuda":
         return replace(run, compilation=Compilation(False, "on a CPU"))
+    if is_sharded(run.student):
+        return replace(run, compilation=Compilation(False, "its layers are gathered in between"))
     try:
         seconds = eager_step_seconds(run)
     finally:

@@ -32,6 +32,7 @@ from pipeline.models.dropout import training_mode
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import autocast, counted_lm_head, response_layers
 from pipeline.models.logits import Hidden
+from pipeline.models.sharding import whole
 from pipeline.models.trainable import sum_gradients, trainable_weights
 from pipeline.runtime.costs import ModelCounter
 from pipeline.runtime.meter import Stopwatch
@@ -116,7 +117,7 @@ def sum_and_clip_gradients(run: TrainingRun) -> Tensor:
     projectors = run.features.weights if run.features else []
     for weights in (trainable_weights(run.student), projectors):
         sum_gradients(weights, run.ranks)
-        norms.append(torch.nn.utils.clip_grad_norm_(weights, limit))
+        norms.append(whole(torch.nn.utils.clip_grad_norm_(weights, limit)))
     return norms[0]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from pipeline.losses import RewardedLoss
 from pipeline.models import positions
 from pipeline.models.teacher import LiveTeacher
+from pipeline.settings.distill import DistillSettings
 from pipeline.tasks.answers import reference_answer
 from pipeline.training.rewards import decoded
 from pipeline.training.state import TrainingRun
@@ -28,6 +29,22 @@ def check_positions(run: TrainingRun, start: Path, teacher: Path | None) -> None
     if isinstance(run.teacher, LiveTeacher) and (prompts := run.teacher.prompts):
         shown, keys = [prompts.longest(new_tokens)], f"{POSITION_KEYS}, or shorten `template`"
         positions.check(start, run.student.config, shown, new_tokens, keys)
+
+
+def check_sharding(settings: DistillSettings) -> None:
+    """Raises ValueError for what weights in shares can't do, before any are loaded."""
+    training, method = settings.training, settings.method
+    way_out = "give each rank a GPU that the models fit on whole, and leave the flag out"
+    if training.optimizer_states == "8bit":
+        raise ValueError(
+            "--sharded: training.optimizer_states = '8bit' scales blocks of whole weights, and a "
+            f"rank has a share of each; take 'float32', or {way_out}"
+        )
+    if method.teacher == "live" and method.update is not None:
+        raise ValueError(
+            f"--sharded: with update = {method.update!r} the teacher is trained in passes of its "
+            f"own, and ranks don't make equally many; {way_out}"
+        )
 
 
 def check_answers(run: TrainingRun) -> None:

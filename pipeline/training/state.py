@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.batch import Text
@@ -16,6 +17,7 @@ from pipeline.losses import AdaptiveLoss, Loss
 from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
 from pipeline.models.logit_chunks import max_logits
+from pipeline.models.sharding import shard
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
 from pipeline.runtime.costs import Compilation, Cost, ModelCounter
@@ -23,6 +25,7 @@ from pipeline.runtime.ranks import ALONE, Ranks
 from pipeline.runtime.transfer import AsyncScalars
 from pipeline.settings.distill import DistillSettings
 from pipeline.teacher_updates import TeacherUpdate
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training.checkpoint_selection import BestWeights
 from pipeline.training.features import FeatureTerm
 from pipeline.training.schedule import step_count, validation_steps
@@ -56,6 +59,20 @@ class TrainingRun:
     tokenizer: PreTrainedTokenizerBase | None = None  # where validation scores text
     features: FeatureTerm | None = None  # on hidden states, beside the loss
     ranks: Ranks = ALONE  # that train together, with equal weights: of the machine
+
+    @property
+    def models(self) -> list[PreTrainedModel]:
+        """The student, and what runs beside it: a live teacher, a reference model."""
+        teacher = self.teacher.teacher if isinstance(self.teacher, AlignedTeacher) else self.teacher
+        beside = [model for model in (teacher, self.reference) if isinstance(model, LiveTeacher)]
+        return [self.student, *(each.model for each in beside)]
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Leaves a share of each model's weights on every device; projectors are on all of them."""
+        for model in self.models:
+            shard(model, mesh)
+        if self.features is not None:
+            self.features.projectors.to(self.student.device)
 
     @property
     def steps(self) -> int:
