@@ -24,9 +24,11 @@ from pipeline.models import lora
 from pipeline.models.language_model import load, load_frozen, parameter_count, response_logits
 from pipeline.models.trainable import learned_state
 from pipeline.publishing.hub import write_weights
+from pipeline.settings.distill import DistillSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Lora
 from pipeline.stages import train as distill
+from pipeline.stages import training_run
 from pipeline.stages.options import TrainOptions
 from pipeline.training import checkpoint
 from pipeline.training.batches import step_batch
@@ -56,8 +58,8 @@ def with_lora(options: TrainOptions, settings: Lora, **training: object) -> Trai
 
 
 def assembled(options: TrainOptions) -> TrainingRun:
-    settings = distill.DistillSettings.model_validate(options.job.settings)
-    return distill.assemble(options, settings)
+    settings = DistillSettings.model_validate(options.job.settings)
+    return training_run.assemble(options, settings)
 
 
 def logits(model: PreTrainedModel) -> Tensor:
@@ -180,7 +182,7 @@ def test_a_start_of_adapters_is_trained_on_and_its_base_stored_once(options: Tra
     started = replace(options, start=options.out, out=options.out.with_name("further"))
     same = with_lora(started, SMALL.model_copy(update={"dropout": 0.1}))
     made = assembled(same)
-    assert distill.frozen_base(same, made.settings) == options.start
+    assert training_run.frozen_base(same, made.settings) == options.start
     torch.testing.assert_close(logits(made.student), logits(load(options.out, CPU)))
     assert any(up.abs().sum() > 0 for up in learned_weights(made.student)[1::2])
 

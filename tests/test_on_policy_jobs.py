@@ -12,7 +12,7 @@ from shelf import put_all
 
 from pipeline.artifacts.artifact import Job
 from pipeline.reporting.analysis.load import MEASURED_COLUMNS, _steps
-from pipeline.stages import train
+from pipeline.stages import train, training_run
 from pipeline.stages.options import TrainOptions
 
 
@@ -38,11 +38,11 @@ def test_a_job_s_steps_are_read_by_the_report(method: str, tmp_path: Path) -> No
 def test_the_reference_is_the_start_and_stays_it(tmp_path: Path) -> None:
     options = job(tmp_path, "exopd")
     settings = built(Setup("exopd")).settings
-    made = train.assemble(options, settings)
+    made = training_run.assemble(options, settings)
     assert made.reference is not None
     start = llama(1).state_dict()
     for name, weight in made.reference.model.state_dict().items():
         assert torch.equal(weight, start[name])
     assert not any(weight.requires_grad for weight in made.reference.model.parameters())
     assert made.reference.model is not made.student
-    assert train.assemble(options, built(Setup("opd")).settings).reference is None
+    assert training_run.assemble(options, built(Setup("opd")).settings).reference is None

@@ -21,7 +21,7 @@ from pipeline.models.lora import attach
 from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.experiment import MethodChoice
 from pipeline.settings.training import Lora
-from pipeline.stages import train as distill
+from pipeline.stages import training_run
 from pipeline.teacher_updates import attach_update
 from pipeline.training import checkpoint
 from pipeline.training.batches import step_batch, with_teacher
@@ -331,7 +331,7 @@ def test_a_model_too_short_for_what_it_is_shown_is_refused_before_the_first_step
     for words_shown, fits in ((1900, True), (2100, False)):  # a Llama has 2048 positions
         template = "word7 " * words_shown + "{prompt}"
         settings = run(Setup(row(method="opsd", template=template))).settings
-        made = distill.assemble(files, settings)
+        made = training_run.assemble(files, settings)
         assert made.teacher is not None
         if fits:
             check_positions(made, files.start, files.teacher)

@@ -8,7 +8,7 @@ from shelf import put_all
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import apply_overrides
 from pipeline.settings.generation import TextJob
-from pipeline.stages import train as distill
+from pipeline.stages import training_run
 from pipeline.stages.command_line import inputs_of
 from pipeline.stages.generate import prompts
 from workflow.config.validate import ConfigError, validate
@@ -114,7 +114,7 @@ def test_snakemake_plans_the_stages(project, tiny):
 
 def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
-    made = distill.assemble(files, run(Setup("seqkd")).settings)
+    made = training_run.assemble(files, run(Setup("seqkd")).settings)
     ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
     assert [one.example_id for one in made.train_set] == ids
     assert {one.author for one in made.train_set} == {"teacher"}

@@ -24,7 +24,7 @@ from pipeline.models.language_model import response_logits
 from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import LoraOptimizer, attach
 from pipeline.settings.training import Lora
-from pipeline.stages import train as distill
+from pipeline.stages import training_run
 from pipeline.teacher_updates import TrainedStep, online_module, student_feedback
 from pipeline.training import checkpoint
 from pipeline.training.loop import train
@@ -318,7 +318,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(method, tmp_path):
 def test_the_teacher_s_artifact_stays_as_it_was(method, tmp_path):
     files = put_all(tmp_path)
     before = {path: path.read_bytes() for path in files.teacher.rglob("*.*")}
-    made = distill.assemble(files, run(Setup(method, steps=3)).settings)
+    made = training_run.assemble(files, run(Setup(method, steps=3)).settings)
     after(made, initial_state(made), 3)
     assert any(up.abs().sum() > 0 for up in made.teacher_update.optimizer.weights[1::2])
     assert {path: path.read_bytes() for path in files.teacher.rglob("*.*")} == before

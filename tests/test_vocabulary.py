@@ -23,7 +23,7 @@ from pipeline.models.reconcile import reconcile_tokenizer
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.generation import Sampling
 from pipeline.settings.models import Shape
-from pipeline.stages import train as distill
+from pipeline.stages import training_run
 from pipeline.stages.prepare_model import from_folder, from_shape
 from pipeline.training.run_checks import check_positions
 
@@ -219,7 +219,7 @@ def test_a_student_too_short_for_what_it_is_to_write_is_named(tmp_path: Path):
     said = f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
     for policy, new_tokens in (("fixed", 16), ("mixed", 4)):
         settings = DistillSettings.model_validate(job_settings(policy, new_tokens))
-        check_positions(distill.assemble(files, settings), files.start, files.teacher)
+        check_positions(training_run.assemble(files, settings), files.start, files.teacher)
     settings = DistillSettings.model_validate(job_settings("mixed", 16))
     with pytest.raises(ValueError, match=said):
-        check_positions(distill.assemble(files, settings), files.start, files.teacher)
+        check_positions(training_run.assemble(files, settings), files.start, files.teacher)

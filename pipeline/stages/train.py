@@ -11,42 +11,26 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact, schemas
-from pipeline.data.batch import read_all_texts, read_texts
-from pipeline.data.encoding import Encoder
-from pipeline.data_policies import build_policy
-from pipeline.losses import ReferenceLoss, build_loss
-from pipeline.models import vocabulary
-from pipeline.models.adapter_base import base_of, is_adapter, lora_of, write_base
+from pipeline.models.adapter_base import write_base
 from pipeline.models.language_model import (
-    Precision,
-    default_device,
-    fixed_precision,
-    load,
-    load_frozen,
     load_tokenizer,
     parameter_count,
 )
-from pipeline.models.sharding import is_sharded, mesh_of, to_first_rank
-from pipeline.models.teacher import LiveTeacher, Teacher
+from pipeline.models.sharding import is_sharded, to_first_rank
 from pipeline.models.trainable import load_learned_state
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, JobCost
 from pipeline.runtime.meter import device_name
-from pipeline.runtime.progress import STOPPED, log
-from pipeline.runtime.ranks import ALONE, Ranks, join, leave, one_at_a_time
+from pipeline.runtime.progress import STOPPED
+from pipeline.runtime.ranks import join, leave
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import Value, read_choice, with_values
 from pipeline.stages import command_line
 from pipeline.stages.options import TrainOptions
-from pipeline.teacher_cache.combined import open_combined
-from pipeline.teacher_cache.reader import check_cache, open_cache
-from pipeline.teacher_updates import attach_update
-from pipeline.tokenizer_alignment.alignment import Alignment
-from pipeline.tokenizer_alignment.teacher import AlignedTeacher, live_teacher
+from pipeline.stages.training_run import assemble_on_devices, frozen_base
 from pipeline.training import checkpoint, run_checks, step_log, trackers
 from pipeline.training.agenda import Agenda
 from pipeline.training.compile import compile_for_gpu
-from pipeline.training.features import feature_term, with_layers
 from pipeline.training.loop import train
 from pipeline.training.metrics import flush_metrics
 from pipeline.training.selection import selection_card
@@ -55,131 +39,6 @@ from pipeline.training.step_log import Row, StepLog
 from pipeline.training.trackers import TrackedRun
 
 Record = Callable[[Sequence[Row]], None]  # logs those of all rows that are new
-
-
-def assemble(options: TrainOptions, settings: DistillSettings, ranks: Ranks = ALONE) -> TrainingRun:
-    """A run with models, texts and teacher in memory. Raises ValueError on what does not fit."""
-    method = settings.method
-    vocabulary.check(options.start, options.tokens)
-    student = vocabulary.adopt_end_tokens(_student(options, settings), options.tokens)
-    teacher = _teacher(options, settings, student.config.vocab_size)
-    author = "teacher" if options.texts else "gold"
-    sources = options.texts or [options.tokens]
-    train_set = read_all_texts([source / "train.parquet" for source in sources], author)
-    if isinstance(teacher, AlignedTeacher):
-        train_set = teacher.alignment.of(train_set)
-    plain = read_texts(options.tokens / "plain.parquet") if method.plain_text_weight else []
-    tokenizer = load_tokenizer(options.tokens)
-    teacher, update = attach_update(
-        settings, student, teacher, train_set, Encoder(tokenizer), options.micro_batch_tokens
-    )
-    loss = build_loss(method.loss, method.loss_settings)
-    features = feature_term(settings, student, teacher)
-    return TrainingRun(
-        settings=settings,
-        student=student,
-        teacher=with_layers(teacher, features),
-        loss=loss,
-        policy=build_policy(method.policy, method.policy_settings),
-        teacher_update=update,
-        reference=_reference(options, settings) if isinstance(loss, ReferenceLoss) else None,
-        train_set=train_set,
-        validation_set=read_texts(options.tokens / "validation.parquet"),
-        plain_text=plain,
-        max_tokens=options.micro_batch_tokens,
-        gradient_checkpointing=options.gradient_checkpointing,
-        tokenizer=tokenizer,
-        features=features,
-        ranks=ranks,
-    )
-
-
-def _in_memory(options: TrainOptions, settings: DistillSettings, ranks: Ranks) -> TrainingRun:
-    """The run; where its weights are sharded, each rank of a node loads them after the other."""
-    if not options.sharded:
-        return assemble(options, settings, ranks)
-    run_checks.check_sharding(settings)
-    mesh = mesh_of(ranks, default_device())
-    with one_at_a_time(ranks):
-        run = assemble(options, settings, ranks)
-        run.shard(mesh)
-    return run
-
-
-def _home(options: TrainOptions) -> torch.device:
-    """Where models are loaded: on the host if no device has room for them whole."""
-    return torch.device("cpu") if options.sharded else default_device()
-
-
-def _student(options: TrainOptions, settings: DistillSettings) -> PreTrainedModel:
-    """The start, all of it to be trained, or frozen with adapters: new ones, or the start's own."""
-    home, lora = _home(options), settings.training.lora
-    if lora is None:
-        return load(options.start, home, dropout=settings.training.dropout)
-    from pipeline.models import lora as adapters  # peft takes seconds to import
-
-    base = frozen_base(options, settings)
-    # a teacher that learns from its student compares small differences of float32
-    learns = settings.method.update and settings.method.teacher == "live"
-    precision = "float32" if learns else _frozen_precision(settings)
-    student = load_frozen(base, home, precision, settings.training.dropout)
-    weights = adapters.attach(student, lora, settings.seed)
-    if base != options.start:
-        adapters.load_weights(student, options.start / "model")
-    log(f"LoRA: {sum(weight.numel() for weight in weights):,} weights beside those of {base}")
-    return student
-
-
-def _frozen_precision(settings: DistillSettings) -> Precision:
-    """The precision in which frozen weights are multiplied, wherever they are loaded."""
-    return fixed_precision(default_device(), settings.training.precision)
-
-
-def frozen_base(options: TrainOptions, settings: DistillSettings) -> Path:
-    """The artifact whose weights are frozen under LoRA: the start, or what that is adapters of.
-
-    Adapters of the same shape are trained on; others are merged, and new ones begin beside them.
-    """
-    lora = settings.training.lora
-    if lora is None or not is_adapter(options.start):
-        return options.start
-    before = lora_of(options.start).model_copy(update={"dropout": lora.dropout})
-    return base_of(options.start) if before == lora else options.start
-
-
-def _teacher(options: TrainOptions, settings: DistillSettings, size: int) -> Teacher | None:
-    if several := settings.method.teachers:
-        tokens = artifact.read_id(options.tokens)
-        return open_combined(options.member, several, options.data, tokens, size)
-    if options.alignment is not None:
-        alignment = Alignment(options.alignment, ["train"])
-        alignment.check(options.tokens)
-        if options.teacher is not None:
-            precision, home = _frozen_precision(settings), _home(options)
-            return live_teacher(alignment, options.teacher, options.tokens, precision, home)
-        assert options.cache is not None
-        check_cache(options.cache, alignment.teacher_tokens)
-        return AlignedTeacher(open_cache(options.cache, ["train"]), alignment)
-    if options.cache is not None:
-        for source in options.texts or [options.tokens]:
-            check_cache(options.cache, artifact.read_id(source), size)
-        return open_cache(options.cache, ["train"])
-    if options.teacher is None:
-        return None
-
-    vocabulary.check_teacher(options.teacher, options.tokens)
-    home, precision = _home(options), _frozen_precision(settings)
-    # one that learns, too, keeps its matrices: its adapters are made like them
-    learns = settings.method.update is not None
-    model = load(options.teacher, home) if learns else load_frozen(options.teacher, home, precision)
-    model = vocabulary.adopt_end_tokens(model.requires_grad_(False), options.tokens)
-    return LiveTeacher(model, precision)
-
-
-def _reference(options: TrainOptions, settings: DistillSettings) -> LiveTeacher:
-    """The student before its training, frozen."""
-    precision = _frozen_precision(settings)
-    return LiveTeacher(load_frozen(options.start, _home(options), precision), precision)
 
 
 def train_to_end(
@@ -256,17 +115,15 @@ def _load_best(run: TrainingRun, state: TrainingState) -> None:
         load_learned_state(run.student, state.best.weights)
 
 
-def _save_student(
-    student: PreTrainedModel, run: TrainingRun, options: TrainOptions, folder: Path
-) -> None:
+def _save_student(run: TrainingRun, options: TrainOptions, folder: Path) -> None:
     """All weights, or adapters with a reference to the weights that were frozen."""
     if run.settings.training.lora is None:
-        student.save_pretrained(folder)
+        run.student.save_pretrained(folder)
         return
     from pipeline.models import lora
 
     base = frozen_base(options, run.settings)
-    lora.save(student, folder, str(base / "model"))
+    lora.save(run.student, folder, str(base / "model"))
     write_base(folder, options.out, base, run.settings.training.lora)
 
 
@@ -277,7 +134,7 @@ def run(options: TrainOptions) -> None:
     torch.manual_seed(settings.seed)
     ranks = join()
     inputs = ranks.of_first(lambda: command_line.begin(options))
-    run = compile_for_gpu(_in_memory(options, settings, ranks))
+    run = compile_for_gpu(assemble_on_devices(options, settings, ranks))
     run_checks.check_positions(run, options.start, options.teacher)
     run_checks.check_answers(run)
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
@@ -325,7 +182,7 @@ def _write(
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         if "diverged" not in facts:
-            _save_student(student, run, options, folder / "model")
+            _save_student(replace(run, student=student), options, folder / "model")
             # which it has learnt
             load_tokenizer(options.tokens).save_pretrained(folder / "model")
         names = state.rows[0] if state.rows else schemas.MEASURED_STEPS.names

@@ -48,7 +48,8 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
         loaded=4 * (model.parameters + sum(read.parameters for read in beside)),
         resident=shareable + copies,
         shareable=shareable,
-        gathered=gathered + (4 * model.embedding if writes else 0),  # of the copy that writes
+        # with the copy that writes; a teacher that learns in passes of its own is refused in shares
+        gathered=0 if _learns_live(method) else gathered + 4 * model.embedding * writes,
         whole_optimizer=small,
         per_position=left * model.depth,
         checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
