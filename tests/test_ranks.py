@@ -5,7 +5,10 @@ import torch
 from gang import on_ranks
 
 from pipeline.runtime import ranks
+from pipeline.runtime.costs import Cost
 from pipeline.runtime.ranks import ALONE, Ranks
+from pipeline.training.accounts import Accounts
+from pipeline.training.state import TrainingState
 
 
 def exchange(ranks: Ranks) -> tuple[object, ...]:
@@ -29,6 +32,31 @@ def test_two_processes_add_and_exchange() -> None:
     both = (whole, half, [{"rank": 0}, {"rank": 1}], 10)
     assert first == (*both, ["a", "c", "e"], True)
     assert second == (*both, ["b", "d"], False)
+
+
+def account(ranks: Ranks) -> tuple[Cost, int, int | None]:
+    state = TrainingState(torch.optim.SGD([torch.zeros(())]))
+    state.student_work.positions = 100  # of an earlier process
+    state.teacher_work.flops = None
+    accounts = Accounts(ranks, state)
+    for _ in range(2):
+        state.student_work.positions += 1 + ranks.rank
+        state.student_work.flops = (state.student_work.flops or 0) + 10**20
+        accounts.add(
+            Cost(
+                seconds=2.0 + ranks.rank,
+                device_seconds=2.0,
+                host_memory_bytes=7 + ranks.rank,
+                energy_joules=5.0,
+            )
+        )
+    return state.usage, state.student_work.positions, state.teacher_work.flops
+
+
+def test_time_passes_once_but_devices_energy_and_work_add_up() -> None:
+    first, second = on_ranks(2, account)
+    usage = Cost(seconds=6, device_seconds=8, host_memory_bytes=8, energy_joules=20)
+    assert first == second == (usage, 100 + 2 * (1 + 2), None)
 
 
 def test_a_process_alone_needs_no_connection() -> None:

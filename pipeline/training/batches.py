@@ -92,7 +92,7 @@ def step_batches(run: TrainingRun, state: TrainingState) -> Iterator[StepBatch]:
     """The batches from `state.step` on; off-policy ones are prefetched."""
     select_texts(run, state)  # before there is a thread: ranks work on it together
     batches = (step_batch(run, state, step) for step in range(state.step, run.steps))
-    return prefetch(batches) if run.policy.is_off_policy else batches
+    yield from prefetch(batches) if run.policy.is_off_policy else batches
 
 
 def step_batch(run: TrainingRun, state: TrainingState, step: int) -> StepBatch:
