@@ -3,7 +3,8 @@
 N. Srivastava, G. Hinton, A. Krizhevsky, et al., 2014. Dropout: A Simple Way to Prevent Neural
 Networks from Overfitting. JMLR 15, 1929-1958. A model is in training mode while the gradient of a
 step is computed, and otherwise in evaluation mode: generation, validation and every teacher have no
-dropout. How a step is cut into micro-batches changes what is drawn, unlike any other number.
+dropout. How a step is cut into micro-batches, and shared among ranks, changes what is drawn, unlike
+any other number.
 """
 
 from collections.abc import Iterator
