@@ -211,6 +211,8 @@ class _Rank:
         assert isinstance(stream, io.BufferedReader)
         prefix = f"rank {self.number}: ".encode() if self.number else b""
         while part := stream.readline() if self.number else stream.read1():
+            if self.number and b"\r" in part:  # a progress bar
+                continue
             self.words, self.spoke = (self.words + part)[-LAST_BYTES:], time.monotonic()
             self.output.write(part, prefix)
 
