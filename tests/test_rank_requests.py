@@ -31,8 +31,8 @@ LARGE = Workload(
     step_positions=16_384,
     loaded=32_000 * MB,
     resident=160_000 * MB,
-    shareable=150_000 * MB,
-    gathered=4_000 * MB,
+    shared=150_000 * MB,
+    unshared=14_000 * MB,  # 4 of them gathered
     per_position=MB,
     trained=8_000 * MB,
 )
@@ -59,14 +59,14 @@ def test_a_job_that_does_not_fit_one_gpu_gets_twice_as_many_until_it_does():
     # 10 + 4 GB and a share of 150 GB in 0.85 of 80 GB: not 75, but 37.5
     assert (fit.ranks, fit.is_sharded, fit.nodes) == (4, True, 1)
     own = work_of_rank(LARGE, fit)
-    assert own.resident == (10_000 + 4_000 + 150_000 // 4) * MB
+    assert own.resident == (14_000 + 150_000 // 4) * MB
     assert own.operations == LARGE.operations / 4
     assert own.step_positions == 16_384 // 4
     assert fit.computing <= USABLE * NODE.device_memory_mb * MB
 
 
 def test_a_job_grows_over_several_nodes_and_no_further_than_it_may():
-    larger = replace(LARGE, resident=700_000 * MB, shareable=690_000 * MB)
+    larger = replace(LARGE, resident=700_000 * MB, shared=690_000 * MB)
     fit = fit_ranks(larger, TWO_NODES)
     assert (fit.ranks, fit.nodes, fit.ranks_of_node) == (16, 2, 8)
     assert fit_ranks(larger, NODE).ranks == 8  # where it doesn't fit, and is refused
@@ -75,7 +75,7 @@ def test_a_job_grows_over_several_nodes_and_no_further_than_it_may():
 
 
 def test_what_fits_is_not_sharded_unless_the_profile_says_so():
-    small = replace(LARGE, resident=20_000 * MB, shareable=15_000 * MB)
+    small = replace(LARGE, resident=20_000 * MB, shared=15_000 * MB)
     for shard in (0, 1):
         fit = fit_ranks(small, replace(NODE, gpus_per_job=2, shard=shard))
         assert (fit.ranks, fit.is_sharded) == (2, bool(shard))
@@ -151,21 +151,21 @@ def test_a_count_of_none_is_refused(name: str):
 
 
 def test_an_optimizer_in_8_bits_is_not_sharded():
-    small = replace(LARGE, whole_optimizer=True)
+    small = replace(LARGE, kept_whole="moments in 8 bits")
     assert not fit_ranks(small, NODE).is_sharded
     teacher = openllama().teacher("openllama_7b")
     (asked,) = reasons(
         small, teacher, replace(NODE, device_memory_mb=200_000, gpus_per_job=2, shard=1)
     )
-    assert "can't shard moments in 8 bits (`optimizer_states: 8bit`) over 2 ranks" in asked
+    assert "can't shard moments in 8 bits over 2 ranks" in asked
     (too_large,) = reasons(small, teacher, NODE)
-    assert "take a smaller model, `optimizer_states: float32`, to shard it over" in too_large
+    assert "take a smaller model, one without moments in 8 bits, to shard it over" in too_large
 
 
 def test_a_model_too_large_for_all_gpus_is_refused_with_what_sharding_leaves_whole():
     teacher = openllama().teacher("openllama_7b")
-    (line,) = reasons(replace(LARGE, resident=90_000 * MB, shareable=10_000 * MB), teacher, NODE)
-    # 80 GB that can't be split, 4 GB of gathered units and an eighth of 10 GB
+    (line,) = reasons(replace(LARGE, shared=10_000 * MB, unshared=84_000 * MB), teacher, NODE)
+    # 84 GB that can't be split and an eighth of 10 GB
     assert (
         "needs at least 87 GB of each of 8 GPUs (1 GB of sharded weights, 84 GB not split)" in line
     )
@@ -181,13 +181,14 @@ def test_sharded_memory_is_a_share_of_the_weights_and_a_unit_of_them():
     }
     held = held_in_training(model, None, settings)
     assert held.resident == 18 * model.parameters
-    assert held.shareable == 16 * model.parameters
+    assert held.shared == 16 * model.parameters
     around = 2 * 152_000 * 4_096 + 4_096
     layer = (8_000 * MB - around) // 36
     # weights, gradients and what is sent of them: of embeddings and head, and of a layer
-    assert held.gathered == 12 * (around + layer) + 4 * layer
+    gathered = 12 * (around + layer) + 4 * layer
+    assert held.unshared == 2 * model.parameters + gathered  # and copies in bfloat16
     own = work_of_rank(held, Fit(NODE, 512, False, 0, 8, True))
-    assert own.resident == 2 * model.parameters + held.gathered + 16 * model.parameters // 8
+    assert own.resident == held.unshared + 16 * model.parameters // 8
 
 
 def test_ranks_send_their_gradients_less_their_own_share():

@@ -40,7 +40,12 @@ from workflow.resources.fit import CONTEXT_MB, MB, Workload, is_small, seconds, 
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, size
 from workflow.resources.ranks import exchange_seconds, fit_ranks, work_of_rank
-from workflow.resources.training_memory import held_in_training, key_values
+from workflow.resources.training_memory import (
+    frozen_bytes,
+    frozen_unit,
+    held_in_training,
+    key_values,
+)
 
 READ_BYTES_PER_SECOND = 200 * MB  # weights from a shared disk
 SHARDED = "sharded"  # the option of stages that can shard their models
@@ -78,8 +83,10 @@ def estimate(
     else:  # in float32 what a position leaves is twice as large
         activations = fit.micro_batch * own.per_position
         host, on_gpu = fit.computing + activations + own.host, 0
-    saved = workload.state if fit.is_sharded else 0  # gathered by the first rank
-    memory_mb = fit.ranks_of_node * (fit.machine.speed.base_mb + _mb(host)) + _mb(saved)
+    each, once = host, 0
+    if fit.is_sharded:  # loaded by one rank after another; its state is gathered by the first
+        each, once = host - own.loaded, own.loaded + workload.state
+    memory_mb = fit.ranks_of_node * (fit.machine.speed.base_mb + _mb(each)) + _mb(once)
     duration += workload.loaded / READ_BYTES_PER_SECOND
     return Estimate(duration, memory_mb, on_gpu, _mb(share * workload.disk))
 
@@ -91,7 +98,7 @@ def workload_of(grid: Grid, artifact: Artifact) -> Workload:
     if stage not in RANKED:
         work = replace(work, step_texts=1)
     is_whole = SHARDED not in (field.name for field in fields(STAGES[stage]))
-    return replace(work, gathered=0) if is_whole else work
+    return replace(work, unshared=0) if is_whole else work
 
 
 def _training(grid: Grid, artifact: Artifact) -> Workload:
@@ -172,7 +179,8 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     host = shard * (8 * model.width if hidden else 60 * support)
     return replace(
         done,
-        step_texts=texts,
+        shared=frozen_bytes(model, half=True),
+        unshared=frozen_unit(model, half=True),
         host=host,
         disk=done.disk + 4 * model.vocabulary * model.width * hidden,
     )
@@ -222,6 +230,7 @@ def _read_and_write(
     response = grid.experiment.tokens.response_tokens // 2
     return Workload(
         operations=2 * model.parameters * positions,
+        step_texts=max(1, read + written),
         step_positions=max(1, read * length),
         written_positions=groups * new,
         loaded=4 * model.parameters,

@@ -31,9 +31,9 @@ class Workload:
     written_positions: float = 0  # one after another
     loaded: int = 0  # weights
     resident: int = 0  # weights and what belongs to them
-    shareable: int = 0  # of these, what sharding leaves a share of on each rank
-    gathered: int = 0  # of what is shared, held on each rank at a time; 0: nothing can be sharded
-    whole_optimizer: bool = False  # whose states in 8 bits can't be sharded
+    shared: int = 0  # the same where weights are sharded: in equal shares on all ranks
+    unshared: int = 0  # and beside its share on each rank; 0: nothing can be sharded
+    kept_whole: str = ""  # what keeps a job of this kind from being sharded
     per_position: int = 0  # of a micro-batch
     checkpointed: int = 0  # the same under gradient checkpointing; 0: there are no gradients
     logits: int = 0  # how many a training step has, of which those of a part exist at a time

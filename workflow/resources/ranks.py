@@ -37,7 +37,7 @@ def is_sharded(workload: Workload, machine: Machine) -> bool:
 
 
 def _can_be_sharded(workload: Workload) -> bool:
-    return workload.gathered > 0 and not workload.whole_optimizer
+    return workload.unshared > 0 and not workload.kept_whole
 
 
 def _choices(workload: Workload, machine: Machine) -> Iterator[tuple[int, bool]]:
@@ -67,8 +67,7 @@ def work_of_rank(workload: Workload, fit: Fit) -> Workload:
         return workload
     resident = workload.resident
     if fit.is_sharded:
-        kept = workload.resident - workload.shareable
-        resident = kept + workload.gathered + math.ceil(workload.shareable / fit.ranks)
+        resident = workload.unshared + math.ceil(workload.shared / fit.ranks)
     return replace(
         workload,
         operations=workload.operations / fit.ranks,

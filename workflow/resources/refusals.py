@@ -51,10 +51,10 @@ def reasons(workload: Workload, artifact: Artifact, machine: Machine) -> Iterato
             f"can't share {workload.step_texts} texts of a step (`batch_size`) among "
             f"{fit.ranks} ranks: set `{name}` in the profile to {workload.step_texts} or fewer"
         )
-    if machine.shard and workload.whole_optimizer and fit.ranks > 1:
+    if machine.shard and workload.kept_whole and fit.ranks > 1:
         yield (
-            "can't shard moments in 8 bits (`optimizer_states: 8bit`) over "
-            f"{fit.ranks} ranks: leave out `shard` in the profile, or `optimizer_states`"
+            f"can't shard {workload.kept_whole} over {fit.ranks} ranks: leave out `shard` in the "
+            "profile, or that in the configuration"
         )
     device_mb = fit.machine.device_memory_mb
     needed = least_mb(work_of_rank(workload, fit), fit.machine) if device_mb else 0
@@ -67,8 +67,7 @@ def _need(workload: Workload, fit: Fit, needed: int) -> str:
     where = "a GPU" if fit.ranks == 1 else f"each of {fit.ranks} GPUs"
     parts = ""
     if fit.is_sharded:
-        share = workload.shareable / fit.ranks
-        whole = workload.resident - workload.shareable + workload.gathered
+        share, whole = workload.shared / fit.ranks, workload.unshared
         parts = f" ({share / 1e9:.0f} GB of sharded weights, {whole / 1e9:.0f} GB not split)"
     return (
         f"needs at least {needed * MB / 1e9:.0f} GB of {where}{parts}, and the profile's "
@@ -82,9 +81,9 @@ def _way_out(workload: Workload, artifact: Artifact, fit: Fit) -> str:
     if has_live:
         ways.append("a method that reads its teacher's cache")
     machine = fit.machine
-    if workload.gathered and workload.whole_optimizer:
-        ways.append("`optimizer_states: float32`, to shard it over several GPUs")
-    elif workload.gathered and workload.step_texts > fit.ranks:
+    if workload.unshared and workload.kept_whole:
+        ways.append(f"one without {workload.kept_whole}, to shard it over several GPUs")
+    elif workload.unshared and workload.step_texts > fit.ranks:
         ways.append(
             f"more GPUs for a job (gpus_per_node = {machine.gpus_per_node}, nodes_per_job = "
             f"{machine.nodes_per_job})"

@@ -33,30 +33,38 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     small = settings["training"].get("optimizer_states") == "8bit"
     updated = 10 if small else 16
     if learning == model.parameters:
-        shareable, copies = updated * learning, copied * learning
+        shared, copies = updated * learning, copied * learning
     else:
         is_half = half and not _learns_live(method)  # as the job loads it
-        shareable = frozen_bytes(model, is_half) + updated * learning
+        shared = frozen_bytes(model, is_half) + updated * learning
         copies = copied * (learning if is_half else learning + model.parameters)
     beside = [live] if live else []
-    shareable += _teacher_bytes(live, method, half)
+    shared += _teacher_bytes(live, method, half)
     if needs_reference(method["loss"]):
         beside.append(model)
-        shareable += frozen_bytes(model, half)
+        shared += frozen_bytes(model, half)
     gathered = _trained_unit(model) + sum(frozen_unit(each, half) for each in beside)
     return Workload(
         loaded=4 * (model.parameters + sum(read.parameters for read in beside)),
-        resident=shareable + copies,
-        shareable=shareable,
-        # with the copy that writes; a teacher that learns in passes of its own is refused in shares
-        gathered=0 if _learns_live(method) else gathered + 4 * model.embedding * writes,
-        whole_optimizer=small,
+        resident=shared + copies,
+        shared=shared,
+        unshared=copies + gathered + 4 * model.embedding * writes,  # of the copy that writes
+        kept_whole=_kept_whole(settings),
         per_position=left * model.depth,
         checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
         writer=key_values(model) if writes else 0,
         disk=4 * learning,
         state=12 * learning,
     )
+
+
+def _kept_whole(settings: Mapping[str, Any]) -> str:
+    """What keeps a training from being sharded, as its stage refuses it."""
+    if settings["training"].get("optimizer_states") == "8bit":
+        return "moments in 8 bits (`optimizer_states: 8bit`)"
+    if _learns_live(settings["method"]):
+        return f"a teacher that learns along (`update: {settings['method']['update']}`)"
+    return ""
 
 
 def _trained_unit(model: Size) -> int:
