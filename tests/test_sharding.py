@@ -4,6 +4,7 @@ import copy
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,33 +116,66 @@ def by_name(student: PreTrainedModel) -> dict[str, Tensor]:
     }
 
 
-def unchanged(student: PreTrainedModel) -> None:
-    """No mutation."""
+def average(student: PreTrainedModel) -> None:
+    for module in student.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(2.0)
 
 
-def summed(
-    config: PreTrainedConfig,
-    lora: bool = False,
-    before: Callable[[PreTrainedModel], None] = unchanged,
-    after: Callable[[PreTrainedModel], None] = unchanged,
-) -> tuple[dict[str, Tensor], ...]:
-    """The gradients of two shares of the texts: in one process, and on two ranks."""
-    alone = model(config, lora)
+def untie(student: PreTrainedModel) -> None:
+    head = student.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, and what is wrong with it."""
+
+    config: PreTrainedConfig
+    lora: bool = False
+    before: Callable[[PreTrainedModel], None] | None = None  # it is sharded
+    after: Callable[[PreTrainedModel], None] | None = None
+
+
+TIED = CONFIGS["a tied Llama"]
+RIGHT = {name: Case(config) for name, config in CONFIGS.items()}
+RIGHT["adapters beside frozen weights"] = Case(TIED, lora=True)
+WRONG = {
+    "a mean over ranks": Case(TIED, after=average),
+    "a tied embedding with part of its gradient": Case(TIED, before=untie),
+}
+
+
+def gradients_in_shares(case: Case, ranks: Ranks) -> dict[str, Tensor]:
+    student = model(case.config, case.lora)
+    if case.before:
+        case.before(student)
+    shard(student, mesh_of(ranks, CPU))
+    if case.after:
+        case.after(student)
+    gradients(student, ranks.share)
+    return {name: whole(grad) for name, grad in by_name(student).items()}
+
+
+@cache
+def all_in_shares() -> dict[str, dict[str, Tensor]]:
+    """The gradients of every case on two ranks, which are forked once."""
+    cases = RIGHT | WRONG
+    first, second = on_ranks(
+        2, lambda ranks: {name: gradients_in_shares(case, ranks) for name, case in cases.items()}
+    )
+    assert all(
+        grad.equal(second[case][name]) for case in cases for name, grad in first[case].items()
+    )
+    return first
+
+
+def alone(case: Case) -> dict[str, Tensor]:
+    """The gradients of the shares of both ranks in one process."""
+    student = model(case.config, case.lora)
     for rank in range(2):
-        gradients(alone, Ranks(rank, 2).share)
-
-    def work(ranks: Ranks) -> dict[str, object]:
-        student = model(config, lora)
-        before(student)
-        shard(student, mesh_of(ranks, CPU))
-        after(student)
-        gradients(student, ranks.share)
-        whole_gradients = {name: whole(grad) for name, grad in by_name(student).items()}
-        return {name: grad.numpy() for name, grad in whole_gradients.items()}
-
-    first, second = on_ranks(2, work)
-    assert all((first[name] == second[name]).all() for name in first)
-    return by_name(alone), {name: torch.from_numpy(grad) for name, grad in first.items()}
+        gradients(student, Ranks(rank, 2).share)
+    return by_name(student)
 
 
 def largest_difference(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> float:
@@ -149,32 +183,17 @@ def largest_difference(expected: dict[str, Tensor], actual: dict[str, Tensor]) -
     return max(float((expected[name] - actual[name]).abs().max()) for name in expected)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", RIGHT)
 def test_gradients_of_two_ranks_are_those_of_one(name: str) -> None:
-    assert largest_difference(*summed(CONFIGS[name])) < 1e-13
-
-
-def test_adapters_learn_beside_frozen_shares() -> None:
-    expected, actual = summed(CONFIGS["a tied Llama"], lora=True)
-    assert set(expected) == {name for name in expected if "lora_" in name}
+    expected, actual = alone(RIGHT[name]), all_in_shares()[name]
+    assert expected.keys() == actual.keys()
+    assert all("lora_" in weight for weight in expected) == RIGHT[name].lora
     assert largest_difference(expected, actual) < 1e-13
 
 
-def test_a_mean_over_ranks_is_caught() -> None:
-    def average(student: PreTrainedModel) -> None:
-        for module in student.modules():
-            if isinstance(module, FSDPModule):
-                module.set_gradient_divide_factor(2.0)
-
-    assert largest_difference(*summed(CONFIGS["a tied Llama"], after=average)) > 1e-4
-
-
-def test_a_tied_embedding_with_part_of_its_gradient_is_caught() -> None:
-    def untie(student: PreTrainedModel) -> None:
-        head = student.get_output_embeddings()
-        head.weight = torch.nn.Parameter(head.weight.detach().clone())
-
-    assert largest_difference(*summed(CONFIGS["a tied Llama"], before=untie)) > 1e-4
+@pytest.mark.parametrize("name", WRONG)
+def test_a_fault_is_caught(name: str) -> None:
+    assert largest_difference(alone(WRONG[name]), all_in_shares()[name]) > 1e-4
 
 
 def step(student: PreTrainedModel, optimizer: torch.optim.Optimizer, ranks: Ranks) -> float:
@@ -196,10 +215,9 @@ def held(value: object) -> int:
     return own.numel() * own.element_size() if isinstance(own, Tensor) else 0
 
 
-@pytest.mark.parametrize("name", ["a tied Llama", "an untied Qwen3"])
-def test_each_of_four_ranks_holds_a_quarter(name: str) -> None:
+def test_each_of_four_ranks_holds_a_quarter() -> None:
     def work(ranks: Ranks) -> tuple[int, ...]:
-        student = model(CONFIGS[name])
+        student = model(TIED)
         total = sum(held(weight) for weight in student.parameters())
         shard(student, mesh_of(ranks, CPU))
         optimizer = adamw(student)
@@ -254,19 +272,19 @@ def unpacked(value: bytes) -> list[dict[str, Any]]:
 
 
 def test_a_state_goes_on_with_more_ranks_and_with_fewer() -> None:
-    config, alone = CONFIGS["a tied Llama"], BothInOne()
+    both = BothInOne()
 
     def in_shares(saved: bytes | None) -> bytes:
         def work(ranks: Ranks) -> bytes:
-            student = model(config)
+            student = model(TIED)
             shard(student, mesh_of(ranks, CPU))
             return stepped_twice(student, ranks, saved)
 
         return on_ranks(2, work)[0]
 
-    sharded, whole_steps = in_shares(None), stepped_twice(model(config), alone)
+    sharded, whole_steps = in_shares(None), stepped_twice(model(TIED), both)
     assert abs(len(sharded) - len(whole_steps)) < 4096  # a tied weight is saved once
-    for resumed in (stepped_twice(model(config), alone, sharded), in_shares(whole_steps)):
+    for resumed in (stepped_twice(model(TIED), both, sharded), in_shares(whole_steps)):
         (last,), expected = unpacked(resumed), unpacked(whole_steps)[1]
         assert abs(last["norm"] - expected["norm"]) < 1e-13
         assert largest_difference(expected["weights"], last["weights"]) < 1e-12
@@ -276,7 +294,7 @@ def test_a_state_goes_on_with_more_ranks_and_with_fewer() -> None:
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_what_is_written_and_saved_is_the_whole_model(lora: bool, tmp_path: Path) -> None:
-    config, greedy = CONFIGS["a tied Llama"], sampler(Sampling(temperature=0))
+    config, greedy = TIED, sampler(Sampling(temperature=0))
 
     def texts_of(student: PreTrainedModel, count: int) -> list[list[int]]:
         written = generate(TEXTS[:count], [student], greedy, 5, 0, "student")
@@ -342,7 +360,7 @@ def dtypes(teacher: PreTrainedModel) -> set[torch.dtype]:
 
 
 def test_ranks_may_make_different_numbers_of_passes() -> None:
-    config = CONFIGS["a tied Llama"]
+    config = TIED
 
     def work(ranks: Ranks) -> list[bytes]:
         teacher = model(config).requires_grad_(False)
