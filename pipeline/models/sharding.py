@@ -16,7 +16,6 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -29,7 +28,7 @@ from transformers import PreTrainedModel
 
 from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
-from pipeline.models.language_model import computes_in_bfloat16, default_device, load
+from pipeline.models.language_model import computes_in_bfloat16, default_device
 from pipeline.models.logits import logit_scaling
 from pipeline.models.matrices import halve_matrices
 from pipeline.runtime.ranks import Ranks, one_at_a_time
@@ -51,16 +50,18 @@ def mesh_of(ranks: Ranks, device: torch.device) -> DeviceMesh:
     return init_device_mesh(device.type, (ranks.size,))
 
 
-def load_frozen_shares(folder: Path, precision: Precision, ranks: Ranks) -> PreTrainedModel:
-    """The model of an artifact, to be read with, in shares on the devices of all ranks.
+def load_frozen_shares(
+    load_on: Callable[[torch.device], PreTrainedModel], precision: Precision, ranks: Ranks
+) -> PreTrainedModel:
+    """A model to be read with, in shares on the devices of all ranks, once it is loaded on a host.
 
     Matrices that are multiplied in bfloat16 are so, but for those of the head: logits are taken of
-    it as it was saved. Raises ValueError as `load` and `mesh_of`.
+    it as it was saved. Raises ValueError as `mesh_of`.
     """
     device = default_device()
     mesh = mesh_of(ranks, device)
     with one_at_a_time(ranks):
-        model = load(folder, torch.device("cpu")).requires_grad_(False)
+        model = load_on(torch.device("cpu")).requires_grad_(False)
         if computes_in_bfloat16(device, precision):
             halve_matrices(model, but=model.get_output_embeddings())
         shard(model, mesh)

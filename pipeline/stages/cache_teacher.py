@@ -125,7 +125,7 @@ def run(options: CacheTeacherOptions) -> None:
     work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
     model = (
-        load_frozen_shares(options.teacher, settings.precision, work.ranks)
+        load_frozen_shares(partial(load, options.teacher), settings.precision, work.ranks)
         if options.sharded
         else load(options.teacher, default_device())
     )
