@@ -16,14 +16,19 @@ import pytest
 import torch
 from gang import on_ranks
 from players import CPU, Setup, run, schooled, teacher_texts, texts
+from test_cross_tokenizer import aligned_run
+from test_several_teachers import combined
 from torch import Tensor
 
 from pipeline.data.batch import Text, micro_batches
 from pipeline.data.sharing import shared_batches, shares
 from pipeline.generation import generate, rollouts
 from pipeline.methods.catalogue import METHODS
+from pipeline.methods.method import resolve
 from pipeline.models import trainable
 from pipeline.runtime.ranks import ALONE, Ranks
+from pipeline.settings.distill import MethodSettings
+from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.training import batches, checkpoint, loop
 from pipeline.training.agreement import Agreement
 from pipeline.training.batches import StepBatch
@@ -211,6 +216,44 @@ def test_a_step_with_fewer_texts_than_ranks() -> None:
     outcomes = on_ranks(4, work)
     assert_same(outcomes[0], work(ALONE))
     assert_equal_on_all(outcomes)
+
+
+# --- teachers that are put together of others ----------------------------------------------------
+
+
+def under_another_vocabulary(ranks: Ranks) -> Outcome:
+    """Hidden states compared where a span is one token of both: not in the texts of every rank."""
+    method = MethodSettings.model_validate(resolve(METHODS["dskd_v2"], {}).settings)
+    player = replace(aligned_run(method, steps=2), ranks=ranks, max_tokens=POSITIONS)
+    assert isinstance(player.teacher, AlignedTeacher)
+    assert player.features is not None
+    for module in (player.student, player.teacher.teacher.model, player.features.projectors):
+        module.double()
+    return to_end(player, initial_state(player))
+
+
+def under_several_caches(ranks: Ranks, folder: Path) -> Outcome:
+    """Caches that are drawn from again at each step."""
+    own = folder / str(ranks.rank)
+    own.mkdir(parents=True)
+    teacher, _ = combined(own, combine="least_entropy")
+    player = in_float64(setup("rs_kd_redrawn"), ranks)
+    return to_end(replace(player, teacher=teacher), initial_state(player))
+
+
+def under_both(ranks: Ranks, folder: Path) -> list[Outcome]:
+    return [under_another_vocabulary(ranks), under_several_caches(ranks, folder)]
+
+
+@pytest.mark.slow
+def test_aligned_and_combined_teachers_teach_the_same_on_several_ranks(tmp_path: Path) -> None:
+    several, single = tmp_path / "several", tmp_path / "single"
+    schooled()
+    outcomes = on_ranks(3, lambda ranks: under_both(ranks, several))
+    expected = under_both(ALONE, single)
+    for place, of_one in enumerate(expected):
+        assert_same(outcomes[0][place], of_one)
+        assert_equal_on_all([of_rank[place] for of_rank in outcomes])
 
 
 # --- killed, and resumed on another number of ranks -----------------------------------------------

@@ -88,7 +88,7 @@ class Ranks:
         """The greatest of the numbers of all ranks."""
         if self.size == 1:
             return number
-        greatest = torch.tensor(number)  # on the host: no device is waited for
+        greatest = torch.tensor(int(number))  # on the host: no device is waited for
         with _connected():
             dist.all_reduce(greatest, op=dist.ReduceOp.MAX)
         return int(greatest)
