@@ -7,11 +7,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from snaking import ROOT
+import torch
+from safetensors.torch import load_file
+from snaking import ROOT, Copy
 from stage_commands import LONG, module_command
 
+from pipeline.artifacts.artifact import read_json
+from workflow.config.validate import validate
+from workflow.grid.grid import Grid
+from workflow.jobs import job_files
+from workflow.jobs.jobs import Jobs
 from workflow.launch.gpu_lease import VISIBLE
 from workflow.launch.ranks import RankGroup, gpus_of_ranks, rank_group, tasks_per_node
 
@@ -178,3 +186,38 @@ def test_each_rank_has_its_own_of_the_gpus_that_a_node_shows():
     assert [each[VISIBLE] for each in environments] == ["a", "b"]
     with pytest.raises(ValueError, match="2 ranks need a GPU each, and this job sees 1"):
         gpus_of_ranks(second, ["0"])
+
+
+@pytest.mark.xdist_group("chain")
+def test_a_student_of_two_ranks_has_the_weights_of_one_within_rounding(
+    chain: Copy, tiny: dict[str, Any], tmp_path: Path
+):
+    jobs = Jobs(Grid(validate(tiny)))
+    student = jobs.grid.student("jsd", "small", "large", 1)
+    out = tmp_path / student.path
+    job_files.write(out, jobs.job(student))
+    command = [sys.executable, "-m", "workflow.launch.run_stage", str(out)]
+    machine = ["--ranks", "2", "--threads", "2", "--micro-batch-tokens", "2048"]
+    subprocess.run([*command, *machine], cwd=chain.folder, check=True)
+    of_one, of_two = (
+        load_file(folder / "model/model.safetensors")
+        for folder in (chain.folder / student.path, out)
+    )
+    # twelve steps of sums in float32, in another order
+    assert all(torch.allclose(of_one[name], of_two[name], atol=1e-5) for name in of_one)
+    manifests = [
+        read_json(folder / "manifest.json") for folder in (chain.folder / student.path, out)
+    ]
+    assert [manifest.get("ranks") for manifest in manifests] == [None, 2]
+    assert manifests[0]["id"] == manifests[1]["id"]
+
+
+def test_ranks_that_a_stage_cannot_use_are_refused_before_it_starts(tmp_path: Path):
+    out = tmp_path / "results/data/x"
+    job = {"stage": "prepare_data", "inputs": [], "id": "x", "code": "", "settings": {}}
+    job_files.write(out, job)
+    done = ran(
+        tmp_path, sys.executable, "-m", "workflow.launch.run_stage", str(out), "--ranks", "2"
+    )
+    assert done.returncode == 1
+    assert "2 ranks are asked for, and the stage prepare_data can't share its work" in done.stderr
