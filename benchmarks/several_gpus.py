@@ -2,8 +2,8 @@
 
     python -m benchmarks.several_gpus
 
-prints the tables of docs/scale.md. Nothing here is measured on a GPU: memory and time follow from
-workflow/resources. `benchmarks.sharded_memory` measures what a rank holds, on the CPU.
+prints the tables of docs/scale.md. Nothing here is measured: memory and time follow from
+workflow/resources.
 """
 
 from collections.abc import Iterator, Sequence

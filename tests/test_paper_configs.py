@@ -89,7 +89,10 @@ def test_a_header_says_the_expected_gpu_hours(name: str):
     assert f"# Expected: about {hours} GPU-hours" in TEXTS[name], "state it in the header"
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.stem)
+ONE_GPU = [file for file in sorted((ROOT / "configs").glob("*.yaml")) if file.stem != "qwen3_large"]
+
+
+@pytest.mark.parametrize("file", ONE_GPU, ids=lambda f: f.stem)
 def test_every_job_of_a_configuration_fits_a_gpu_of_80_gb(file: Path):
     profile = yaml.safe_load((ROOT / "workflow/profiles/gpu/config.yaml").read_text())
     memory = profile["default-resources"]["device_memory_mb"]

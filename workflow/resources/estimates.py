@@ -179,8 +179,6 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     host = shard * (8 * model.width if hidden else 60 * support)
     return replace(
         done,
-        shared=frozen_bytes(model, half=True),
-        unshared=frozen_unit(model, half=True),
         host=host,
         disk=done.disk + 4 * model.vocabulary * model.width * hidden,
     )
@@ -235,6 +233,8 @@ def _read_and_write(
         written_positions=groups * new,
         loaded=4 * model.parameters,
         resident=6 * model.parameters,
+        shared=frozen_bytes(model, half=True),
+        unshared=frozen_unit(model, half=True),
         per_position=8 * model.depth + LOGIT_BYTES * model.vocabulary,
         writer=key_values(model) if written else 0,
         host=(read + written) * EXAMPLE_BYTES * 10,
