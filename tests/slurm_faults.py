@@ -25,12 +25,15 @@ def in_training(project: Copy, stage: str, id: str) -> int | None:
     log = project.folder / "results/logs" / stage / f"{id}.log"
     if not log.exists() or "step 1/" not in log.read_text():
         return None
+    return process_of(f"/{id}")
+
+
+def process_of(made: str) -> int | None:
+    """The process of a job whose output ends so."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().decode().split("\0")
-            if "workflow.launch.run_stage" in words and any(
-                word.endswith(f"/{id}") for word in words
-            ):
+            if "workflow.launch.run_stage" in words and any(word.endswith(made) for word in words):
                 return int(path.parent.name)
     return None
 
@@ -65,9 +68,16 @@ def cancel(project: Copy, cluster: Cluster, id: str) -> Iterator[None]:
     cluster.command("scancel", _job_of(cluster, id)["JobId"])
 
 
-def drain(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]:
-    """Takes the node out when a teacher is made, until SLURM says that a job waits for it."""
-    while not (project.folder / "results/teachers" / id / "manifest.json").exists():
+def kill(made: str) -> Iterator[None]:
+    """Kills the process that makes this path, as the kernel does without memory."""
+    while (process := process_of(made)) is None:
+        yield
+    os.kill(process, signal.SIGKILL)
+
+
+def drain(project: Copy, cluster: Cluster, seen: Seen, made: str) -> Iterator[None]:
+    """Takes the node out when this path is made, until SLURM says that a job waits for it."""
+    while not (project.folder / made / "manifest.json").exists():
         yield
     update = ("scontrol", "update", f"nodename={cluster.host}")
     cluster.command(*update, "state=drain", "reason=test")

@@ -3,11 +3,12 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import slurm_cluster
 import yaml
 from slurm_cluster import GPUS, Cluster
-from slurm_faults import Seen, cancel, drain, hang, overrun
+from slurm_faults import Seen, cancel, drain, hang, kill, overrun
 from snaking import ROOT, Copy, edited, fresh_copy
 
 from workflow.config.validate import validate
@@ -69,20 +70,23 @@ class Ran:
         return (self.project.folder / "results/logs" / stage / f"{id}.log").read_text()
 
 
-def profile(folder: Path, **changes: Any) -> Path:
+def profile(folder: Path, parts: Mapping[str, int] | None = None, **changes: Any) -> Path:
     """The profile as shipped, but for its polling, cores, and one memory that is far too low."""
     shipped = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
     shipped["slurm-init-seconds-before-status-checks"] = 8
     del shipped["set-threads"]  # the node has few cores
     too_low = f"{TOO_LITTLE_MB} if attempt == 1 and 'narrow' in wildcards.id else 2500"
     shipped["set-resources"] |= {"model": {"mem_mb": too_low}}
+    shipped["default-resources"] |= parts or {}
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(shipped | changes))
     return folder
 
 
 @contextlib.contextmanager
-def started(project: Copy, config: str, profile: Path, output: Path) -> Iterator[subprocess.Popen]:
+def started(
+    project: Copy, config: str, profile: Path, output: Path, *targets: str
+) -> Iterator[subprocess.Popen]:
     """Snakemake as from a login node."""
     machine = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -94,7 +98,7 @@ def started(project: Copy, config: str, profile: Path, output: Path) -> Iterator
     with output.open("w") as file:
         process = subprocess.Popen(
             # whatever becomes of the test, no Snakemake outlives it
-            ["setpriv", "--pdeathsig", "KILL", *command, "--workflow-profile", str(profile)],
+            ["setpriv", "--pdeathsig", "KILL", *command, f"--workflow-profile={profile}", *targets],
             cwd=project.folder,
             env=machine,
             stdout=file,
@@ -114,7 +118,7 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
         hang(project, cluster, seen, grid.student("sft", "small", "large", 1).id),
         overrun(project, cluster, grid.student("jsd", "small", "large", 1).id),
         cancel(project, cluster, grid.teacher("large").id),
-        drain(project, cluster, seen, grid.teacher("large").id),
+        drain(project, cluster, seen, grid.teacher("large").path),
     ]
     output = folder / "snakemake.out"
     with started(project, "tiny.json", profile(folder / "slurm"), output) as one:
@@ -257,3 +261,48 @@ def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
     assert f"results/logs/data/{id}.log" in said
     assert "error: " in said
     assert "output" in said.partition("error: ")[2]  # the column that is missing
+
+
+def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_the_node_drained(
+    own_copy: Copy, tiny: dict[str, Any], cluster: Cluster, tmp_path: Path
+):
+    changes = {
+        "experiment": "cut",
+        "teachers.large.training.steps": 1,
+        "teacher_cache.shard_texts": 8,
+    }
+    config = edited(tiny, changes)
+    cache = Grid(validate(config)).signals("large")
+    ready = own_copy.snakemake(
+        config, "--cores=2", *(input.path for _, input in cache.inputs), preloaded=True
+    )
+    assert ready.returncode == 0, ready.stdout + ready.stderr
+    markers = [f"results/state/{cache.id}/caches-part-{part}-of-8" for part in range(1, 9)]
+    seen = Seen()
+    faults = [kill(markers[1]), drain(own_copy, cluster, seen, markers[0])]
+    output, machine = tmp_path / "out", profile(tmp_path / "slurm", parts={"cache_parts": 8})
+    with started(own_copy, "cut.json", machine, output, cache.path) as run:
+        while run.poll() is None:
+            for fault in faults:
+                next(fault, None)
+            time.sleep(LOOK_SECONDS / 3)
+    assert run.returncode == 0, output.read_text() + own_copy.logs() + cluster.logs()
+
+    jobs = [job for job in cluster.jobs() if cache.id in job["Comment"]]
+    lost = [job for job in jobs if job["JobState"] != "COMPLETED"]
+    assert Counter(job["Comment"].split("_wildcards_")[0] for job in jobs) == {
+        "rule_part": 9,
+        "rule_teacher_cache": 1,
+    }
+    assert len(lost) == 1
+    assert "DRAINED" in seen.waited_for
+    cut = {
+        path.name: path.read_bytes() for path in Path(own_copy.folder, cache.path).glob("*.parquet")
+    }
+    assert len(cut) > 16
+    shutil.move(own_copy.folder / cache.path, tmp_path / "cut")
+    alone = own_copy.snakemake(config, "--cores=2", cache.path, preloaded=True)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert cut == {
+        path.name: path.read_bytes() for path in Path(own_copy.folder, cache.path).glob("*.parquet")
+    }
