@@ -26,7 +26,7 @@ from pipeline.models.teacher import LiveTeacher
 from pipeline.settings.distill import MethodSettings
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages.align import aligned
-from pipeline.stages.evaluate import Evaluator
+from pipeline.stages.evaluator import Evaluator
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
 from pipeline.tokenizer_alignment.spans import align

@@ -20,8 +20,10 @@ Calibration: the tokens of an item by the probability of the most likely token, 
 width as in C. Guo et al., 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +47,10 @@ POSITIONS = (1, 9, 33, 129)  # where slices of the tokens begin, counted from 1
 SLICED = ("nll_nats", "kl_to_teacher_nats", "top1_agreement")
 
 
+COLUMNS = ("text", "position", "nll", "confidence", "correct")  # of TokenMetrics
+UNCERTAINTY = "uncertainty"
+
+
 @dataclass(frozen=True)
 class TeacherComparison:
     """The metrics against one teacher, a value for each token of a batch or of all texts."""
@@ -65,29 +71,78 @@ class TokenMetrics:
     teachers: Mapping[str, TeacherComparison]
 
 
-@torch.no_grad()
 def measure(
     model: PreTrainedModel,
     texts: Sequence[Text],
     teachers: Mapping[str, Teacher],
     max_tokens: int,
-    precision: Precision = "auto",
-    by_position: bool = True,
 ) -> EvaluationRecords:
-    """Every measure of every text; batches hold at most `max_tokens` positions.
+    """Every measure of every text, read in batches of at most `max_tokens` positions."""
+    tokens = read(model, texts, teachers, max_tokens)
+    return measures(tokens, [text.example_id for text in texts], by_position=True)
+
+
+@torch.no_grad()
+def read(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    teachers: Mapping[str, Teacher],
+    max_tokens: int,
+    precision: Precision = "auto",
+) -> TokenMetrics:
+    """The metrics of each token of the texts; batches hold at most `max_tokens` positions.
 
     The model reads in the precision that its teachers have read in; what follows is float32.
-    Slices by the position of tokens are left out for a model whose tokens are not the others'.
     """
     index_of = {text.example_id: index for index, text in enumerate(texts)}
     progress, parts = ProgressLog(TASK, len(texts)), []
     for batch in micro_batches(texts, max_tokens, model.device):
         parts.append(_tokens(LiveTeacher(model, precision), batch, teachers, index_of))
         progress.step(len(batch.texts))
-    tokens = _concatenate(parts)
-    ids = [text.example_id for text in texts]
+    return _concatenate(parts)
+
+
+def measures(tokens: TokenMetrics, ids: Sequence[str], by_position: bool) -> EvaluationRecords:
+    """Every measure of every text, of these ids.
+
+    Slices by the position of tokens are left out for a model whose tokens are not the others'.
+    """
     items = _items(tokens, ids, _positions(tokens.position) if by_position else {})
     return EvaluationRecords(items=items, calibration=calibration(tokens, ids))
+
+
+def save(path: Path, tokens: TokenMetrics) -> None:
+    """Writes the metrics to a file of NumPy's."""
+    columns = {name: getattr(tokens, name) for name in COLUMNS}
+    for teacher, comparison in tokens.teachers.items():
+        columns[f"{teacher}/{UNCERTAINTY}"] = comparison.uncertainty
+        columns |= {f"{teacher}/{name}": values for name, values in comparison.metrics.items()}
+    np.savez(path, **columns)
+
+
+def load(path: Path) -> TokenMetrics:
+    """The metrics that were written to a file."""
+    with np.load(path) as file:
+        columns: dict[str, np.ndarray] = dict(file)
+    by_teacher: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in columns.items():
+        teacher, _, metric = name.partition("/")
+        if metric:
+            by_teacher.setdefault(teacher, {})[metric] = values
+    comparisons = {
+        teacher: TeacherComparison(metrics, metrics.pop(UNCERTAINTY))
+        for teacher, metrics in by_teacher.items()
+    }
+    return TokenMetrics(**{name: columns[name] for name in COLUMNS}, teachers=comparisons)
+
+
+def join(parts: Iterable[TokenMetrics], sizes: Sequence[int]) -> TokenMetrics:
+    """The metrics of the texts of all parts, one part after the other, of so many texts each."""
+    firsts = [0, *accumulate(sizes)][:-1]
+    placed = [
+        replace(part, text=part.text + first) for part, first in zip(parts, firsts, strict=True)
+    ]
+    return _concatenate(placed)
 
 
 def _tokens(
@@ -152,8 +207,7 @@ def _concatenate(parts: Sequence[TokenMetrics]) -> TokenMetrics:
         )
         for name, comparison in first.teachers.items()
     }
-    names = ("text", "position", "nll", "confidence", "correct")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
     return TokenMetrics(**columns, teachers=teachers)
 
 

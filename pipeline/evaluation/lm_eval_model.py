@@ -56,6 +56,8 @@ class CheckpointLM(HFLM):
         self.chat: ChatTemplate | None = None  # that lm-eval's own prompts are asked through
         self.truncated: Counter[str] = Counter()  # left-truncated texts, by label
         self.generated: dict[tuple[str, int], Text] = {}  # by prompt and seed
+        # by seed, where the responses to all prompts of a task were written before
+        self.written: Mapping[int, list[Text]] = {}
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **options: Any
@@ -201,18 +203,24 @@ class CheckpointLM(HFLM):
         self, prompts: list[str], options: dict[str, Any], progress: ProgressLog
     ) -> list[Text]:
         """The responses to prompts that share their options; prompts of like length go together."""
+        if (written := self.written.get(options.get("seed", 0))) is not None:
+            assert [text.example_id for text in written] == prompts
+            return written
         length = options["max_gen_toks"]
         texts = self._prompt_texts(prompts, self.max_length - length)
         if self.prompts:
             keys = "evaluation.max_new_tokens, or evaluation.prompt_tokens for long items"
             positions.check(f"{self.label}: the model", self.model.config, texts, length, keys)
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index].prompt_ids))
         responses: dict[int, Text] = {}
-        for first in range(0, len(order), TEXTS):
-            indices = order[first : first + TEXTS]
+        for indices in chunks_by_length([text.prompt_ids for text in texts]):
             chunk = [texts[index] for index in indices]
             responses |= zip(indices, self._generate(chunk, options, progress), strict=True)
         return [responses[index] for index in range(len(texts))]
+
+    def respond(self, prompts: list[str], asked: Mapping[str, Any]) -> list[Text]:
+        """The responses to prompts under lm-eval's options of a task."""
+        options = dict[str, Any](normalize_gen_kwargs({**asked}, self.max_gen_toks))
+        return self._respond(prompts, options, ProgressLog(self.label, len(prompts)))
 
     def _prompt_texts(self, prompts: Sequence[str], longest: int) -> list[Text]:
         """Prompts as texts to be continued; those of lm-eval are left-truncated to `longest`.
@@ -294,6 +302,12 @@ class CheckpointLM(HFLM):
     def _decode(self, text: Text) -> str:
         ids = text.response_ids[:-1] if text.ended else text.response_ids
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def chunks_by_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The places of prompts whose responses are generated together: those of like length."""
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    return [order[first : first + TEXTS] for first in range(0, len(order), TEXTS)]
 
 
 def _cut(text: str, stops: list[str]) -> str:

@@ -166,7 +166,7 @@ def _task(
             "output_type": "generate_until",
             "doc_to_text": lambda item: item["prompt"],
             "doc_to_target": lambda item: item["responses"][0],
-            "generation_kwargs": _generation_options(generation, seed),
+            "generation_kwargs": generation_options(generation, seed),
             # no partial(): lm-eval copies its configuration, and with it the model behind `look_up`
             "process_results": lambda item, results: score(look_up, seed, kinds, item, results),
             "metric_list": [*metrics, corpus],
@@ -176,7 +176,8 @@ def _task(
     )
 
 
-def _generation_options(generation: GenerationSettings, seed: int) -> dict[str, Any]:
+def generation_options(generation: GenerationSettings, seed: int) -> dict[str, Any]:
+    """What lm-eval asks a model for a response with."""
     sampling = generation.sampling
     return {
         "until": [],

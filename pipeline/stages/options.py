@@ -174,6 +174,7 @@ class EvaluateOptions(JobOptions):
     alignment: Annotated[Paths, "alignments of all teachers of another vocabulary"] = ()
     task: Annotated[Paths, "task artifacts"] = ()
     teacher: Annotated[Paths, "teachers for measures of exposure bias"] = ()
+    part: OnePart = None
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     threads: Threads = 1
 
@@ -201,7 +202,7 @@ class ReportOptions(JobOptions):
 
 
 # of the stages whose work parts and ranks may share
-DividedOptions = CacheTeacherOptions | GenerateOptions
+DividedOptions = CacheTeacherOptions | GenerateOptions | EvaluateOptions
 
 STAGES = {
     "prepare_data": PrepareDataOptions,

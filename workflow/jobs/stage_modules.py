@@ -22,7 +22,7 @@ STAGES = {  # of the pipeline, by the folder of the artifacts that each makes
     "tasks": "prepare_task",
     "evals": "evaluate",
 }
-DIVIDED = ("cache_teacher", "generate")  # the stages that jobs of parts may share the work of
+DIVIDED = ("cache_teacher", "generate", "evaluate")  # whose work jobs of parts may share
 RANKED = ("train", *DIVIDED)  # stages whose work several ranks can share
 JUDGED = "judge"  # in the settings of evaluations that a judge has added to
 SERVED = "served_model"  # in the settings of jobs that ask an endpoint
