@@ -20,7 +20,8 @@ from pipeline.settings.evaluation import (
     InstructionJob,
 )
 from pipeline.settings.generation import Sampling
-from pipeline.stages import evaluate, prepare_task
+from pipeline.stages import evaluator as stage
+from pipeline.stages import prepare_task
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks import few_shot
 from workflow.config import task_checks
@@ -161,7 +162,7 @@ def test_examples_that_leave_no_room_are_refused_before_a_task_begins(tmp_path: 
     card = prepared(tmp_path, TEXT)
     longest = max(len(ids) for ids in asked(tmp_path).prompt_ids.values())
     folders = {name: tmp_path / name for name in ("model", "data", "tokens", "state", "out")}
-    evaluator = evaluate.Evaluator(
+    evaluator = stage.Evaluator(
         EvaluateOptions(job=Job("evals", "", {}), **folders),
         EvaluationJob(tasks=[], items=None, seed=0),
         model(1),

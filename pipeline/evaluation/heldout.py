@@ -137,7 +137,7 @@ def load(path: Path) -> TokenMetrics:
 
 
 def join(parts: Iterable[TokenMetrics], sizes: Sequence[int]) -> TokenMetrics:
-    """The metrics of the texts of all parts, one part after the other, of so many texts each."""
+    """The metrics of the texts of all parts, one part after the other; `sizes` counts the texts."""
     firsts = [0, *accumulate(sizes)][:-1]
     placed = [
         replace(part, text=part.text + first) for part, first in zip(parts, firsts, strict=True)

@@ -14,16 +14,10 @@ import torch
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.resumable_parts import ResumableParts
-from pipeline.evaluation import (
-    records,
-)
+from pipeline.evaluation import records
 from pipeline.models import vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import (
-    default_device,
-    load,
-    parameter_count,
-)
+from pipeline.models.language_model import default_device, load, parameter_count
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name

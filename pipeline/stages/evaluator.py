@@ -24,11 +24,7 @@ from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import (
-    Precision,
-    load,
-    load_tokenizer,
-)
+from pipeline.models.language_model import Precision, load, load_tokenizer
 from pipeline.runtime.costs import Cost, ModelCounter
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
