@@ -104,6 +104,7 @@ def test_a_job_on_two_nodes_asks_slurm_for_a_task_and_its_gpus_on_each():
     assert needs.cpus_per_task(teacher, threads=2) == 16
     on_one = ResourceRequests(grid, replace(NODE, gpus_per_job=8))
     assert (on_one.mpi(teacher), on_one.nodes(teacher), on_one.gpu(teacher)) == (None, 1, 8)
+    assert on_one.tasks(teacher) is None
     assert "--gpus-per-node" not in on_one.slurm_extra(teacher)
 
 

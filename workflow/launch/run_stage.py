@@ -116,7 +116,7 @@ def run_artifact(
             limits,
             device=requests.device(job),
             ranks=requests.ranks(job),
-            tasks=requests.tasks(job),
+            tasks=requests.nodes(job),
             shard=bool(requests.shard(job)),
             gpu_memory_mb=requests.gpu_memory_mb(job, attempt=1),
             micro_batch_tokens=requests.micro_batch_tokens(job, attempt=1),

@@ -77,9 +77,13 @@ class ResourceRequests:
         """Nodes that they are on."""
         return self._fit(wildcards.id).nodes
 
-    def tasks(self, wildcards: Wildcards) -> int:
-        """Tasks of SLURM's, each of which starts the ranks of its node."""
-        return self._fit(wildcards.id).nodes
+    def tasks(self, wildcards: Wildcards) -> int | None:
+        """Tasks of several nodes, each of which starts the ranks of its own.
+
+        None on one node: the plugin would take them for tasks of each GPU.
+        """
+        nodes = self._fit(wildcards.id).nodes
+        return nodes if nodes > 1 else None
 
     def mpi(self, wildcards: Wildcards) -> str | None:
         """The command that starts the tasks of several nodes; set, the plugin starts none."""

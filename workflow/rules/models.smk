@@ -34,7 +34,7 @@ rule teacher:
     shell:
         "exec python -m workflow.launch.run_stage {output:q} --threads {threads}"
         " --device {resources.device} --gpu-memory-mb {resources.gpu_memory_mb}"
-        " --ranks {resources.ranks} --tasks {resources.tasks} --shard {resources.shard}"
+        " --ranks {resources.ranks} --tasks {resources.nodes} --shard {resources.shard}"
         " --micro-batch-tokens {resources.micro_batch_tokens}"
         " --gradient-checkpointing {resources.gradient_checkpointing} > {log:q} 2>&1"
 
