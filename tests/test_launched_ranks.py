@@ -45,10 +45,10 @@ command_line.run(work)
 """
 
 
-def meeting(folder: Path, happens: str = "pass", ranks: int = 2) -> list[str]:
+def meeting(folder: Path, happens: str = "pass", ranks: int = 2, tasks: int = 1) -> list[str]:
     """The command of a job whose ranks meet."""
     (folder / "meet.py").write_text(MEET.replace("HAPPENS", happens))
-    return module_command("meet", ranks=ranks)
+    return module_command("meet", ranks=ranks, tasks=tasks)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import yaml
 from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, kill, overrun
 from snaking import ROOT, Copy, edited, fresh_copy
+from test_launched_ranks import environment as meeting_environment
+from test_launched_ranks import meeting
 
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
@@ -306,3 +309,22 @@ def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_t
     assert cut == {
         path.name: path.read_bytes() for path in Path(own_copy.folder, cache.path).glob("*.parquet")
     }
+
+
+def test_each_task_of_a_step_is_a_rank_of_its_own(cluster: Cluster, tmp_path: Path):
+    log, command = tmp_path / "log", [*meeting(tmp_path, ranks=1)]
+    run_step = ["srun", "--ntasks=2", f"--output={log}", "--mem=2000", *command]
+    done = subprocess.run(run_step, cwd=tmp_path, env=meeting_environment(tmp_path), check=False)
+    assert done.returncode == 0, log.read_text() + cluster.logs()
+    assert {"sum 3 of rank 0", "rank 1: sum 3 of rank 1"} <= set(log.read_text().splitlines())
+
+
+def test_a_job_of_several_tasks_starts_them_by_itself(cluster: Cluster, tmp_path: Path):
+    log, fails = tmp_path / "log", f"assert place.rank == 0\n    time.sleep({LONGEST_SECONDS})"
+    command = shlex.join(meeting(tmp_path, fails, ranks=2, tasks=2))
+    submit = ["sbatch", "--wait", "--ntasks=2", "--mem=4000", f"--output={log}", "--wrap", command]
+    done = subprocess.run(submit, cwd=tmp_path, env=meeting_environment(tmp_path), check=False)
+    assert done.returncode != 0
+    said = log.read_text() + cluster.logs()
+    assert {"sum 3 of rank 0", "rank 1: sum 3 of rank 1"} <= set(said.splitlines()), said
+    assert "rank 1 ended first, with status 1: AssertionError" in said
