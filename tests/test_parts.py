@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 import shelf
+import test_evaluate
 from gang import on_ranks
 from players import llama, texts
 
 from pipeline.artifacts.artifact import MANIFEST, Job, atomic_write, read_json, write_manifest
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.artifacts.part import Part, of_marker
-from pipeline.settings.generation import TextJob
-from pipeline.stages import cache_teacher, generate
-from pipeline.stages.options import CacheTeacherOptions, GenerateOptions
+from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
+from pipeline.settings.generation import Sampling, TextJob
+from pipeline.stages import cache_teacher, evaluate, generate
+from pipeline.stages.options import CacheTeacherOptions, EvaluateOptions, GenerateOptions
 from workflow.commands import prune
 from workflow.commands.job_status import JobStatus, status_of
 from workflow.commands.plan import plan_of
@@ -88,6 +90,32 @@ def texts_of(folder: Path, part: str | None = None) -> Path:
     )
     try:
         generate.run(options)
+    finally:
+        release_locks()
+    return options.out
+
+
+def evaluation_of(folder: Path, part: str | None = None) -> Path:
+    """The evaluation of a tiny model, after the job of a part or of the whole."""
+    drawn = GenerationSettings(
+        sampling=Sampling(temperature=1.0), decoding_seeds=[3, 4, 5], max_new_tokens=9
+    )
+    tasks = [
+        EvaluationTask(name="heldout", generation=None),
+        EvaluationTask(name="responses", generation=drawn),
+    ]
+    settings = EvaluationJob(tasks=tasks, items=None, seed=0).model_dump()
+    options = EvaluateOptions(
+        job=Job("tiny-evaluation", "0a1b2c3d", settings),
+        out=folder / "evals/tiny-evaluation",
+        state=folder / "state/tiny-evaluation",
+        model=folder / "model",
+        data=folder / "data",
+        tokens=folder / "tokens",
+        part=Part.of_text(part) if part else None,
+    )
+    try:
+        evaluate.run(options)
     finally:
         release_locks()
     return options.out
@@ -178,6 +206,24 @@ def test_texts_in_parts_are_those_of_one_job_byte_for_byte(tmp_path: Path):
     shutil.rmtree(out)
     on_ranks(2, lambda _: texts_of(cut))
     assert (out / "train.parquet").read_bytes() == whole
+
+
+def test_an_evaluation_in_parts_is_that_of_one_job_byte_for_byte(tmp_path: Path):
+    test_evaluate.inputs(tmp_path)
+
+    def tables() -> dict[str, bytes]:
+        """The tables of the evaluation, which is then forgotten."""
+        out = evaluation_of(tmp_path)
+        found = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+        shutil.rmtree(out)
+        return found
+
+    whole = tables()
+    for part in ("3/3", "1/3", "2/3"):
+        evaluation_of(tmp_path, part)
+    pieces = {path.name for path in (tmp_path / "state/tiny-evaluation").glob("*-0*")}
+    assert pieces == {"heldout-00000", *(f"responses-0000{number}" for number in range(3))}
+    assert tables() == whole
 
 
 def test_what_an_older_cut_has_finished_is_not_made_again(place: Place, whole: dict[str, bytes]):
