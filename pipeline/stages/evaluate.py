@@ -11,20 +11,23 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.resumable_parts import ResumableParts
-from pipeline.evaluation import records
+from pipeline.evaluation import heldout, records
 from pipeline.models import vocabulary
 from pipeline.models.flops import count
 from pipeline.models.language_model import default_device, load, parameter_count
+from pipeline.models.sharding import in_company, load_frozen_shares, writer
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import log
+from pipeline.runtime.ranks import Ranks
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages import divided
-from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece
+from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece, precision_of
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
 
@@ -46,17 +49,33 @@ def run(options: EvaluateOptions) -> None:
     work = divided.begin(options)
 
     vocabulary.check(options.model, options.tokens)
-    model = vocabulary.adopt_end_tokens(load(options.model, default_device()), options.tokens)
+    model = checkpoint(options, settings, work.ranks)
     read = {path: artifact.read_json(path / CARD) for path in options.task}
     cards = {card["task"]: (path, card) for path, card in read.items()}
     evaluator = Evaluator(options, settings, model, cards)
     for task in settings.tasks:
         evaluator.check_examples_fit(task)
     pieces = {piece.name: piece for task in settings.tasks for piece in evaluator.pieces(task)}
-    for name in work.left(list(pieces)):
-        work.pieces.get_or_make(name, partial(make, evaluator=evaluator, piece=pieces[name]))
+    left = work.left(list(pieces))
+    with in_company(model, work.ranks):
+        for name in left:
+            work.pieces.get_or_make(name, partial(make, evaluator=evaluator, piece=pieces[name]))
     if work.puts_together(list(pieces)):
         put_together(evaluator, work.pieces)
+
+
+def checkpoint(options: EvaluateOptions, settings: EvaluationJob, ranks: Ranks) -> PreTrainedModel:
+    """The model that is evaluated: whole, or in shares and, where it writes, in a copy as well."""
+
+    def load_on(device: torch.device) -> PreTrainedModel:
+        return vocabulary.adopt_end_tokens(load(options.model, device), options.tokens)
+
+    if not options.sharded:
+        return load_on(default_device())
+    model = load_frozen_shares(load_on, precision_of(options.cache), ranks)
+    if any(task.name != heldout.TASK for task in settings.tasks):
+        writer(model)  # while all ranks make it together
+    return model
 
 
 def put_together(evaluator: Evaluator, finished: ResumableParts) -> None:

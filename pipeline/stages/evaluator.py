@@ -173,7 +173,7 @@ class Evaluator:
         texts, teachers = self.test_texts[rows], self.teachers
         positions.check(self.options.model, self.model.config, texts, 0, "tokens.response_tokens")
         before = teachers.cost
-        budget, precision = self.options.micro_batch_tokens, self._teachers_precision()
+        budget, precision = self.options.micro_batch_tokens, precision_of(self.options.cache)
         tokens = heldout.read(self.model, texts, teachers.own, budget, precision)
         heldout.save(folder / TOKENS, tokens)
         if self.settings.per_byte:
@@ -193,10 +193,6 @@ class Evaluator:
         if self.settings.per_byte:
             scores += [records.read(folder, {}) for folder in folders]
         return records.concatenate(scores)
-
-    def _teachers_precision(self) -> Precision:
-        precisions: set[Precision] = {read_metadata(path).precision for path in self.options.cache}
-        return precisions.pop() if len(precisions) == 1 else "auto"
 
     @property
     def other_teachers(self) -> list[Path]:
@@ -318,6 +314,12 @@ class Evaluator:
         results |= {CUT: {name: self.checkpoint.truncated[name]}}
         _write(folder, lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results))
         return Cost()
+
+
+def precision_of(caches: Sequence[Path]) -> Precision:
+    """The precision that the teachers of some caches have read in, if it is the same for all."""
+    precisions: set[Precision] = {read_metadata(path).precision for path in caches}
+    return precisions.pop() if len(precisions) == 1 else "auto"
 
 
 def _generated(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:

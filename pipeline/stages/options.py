@@ -175,6 +175,7 @@ class EvaluateOptions(JobOptions):
     task: Annotated[Paths, "task artifacts"] = ()
     teacher: Annotated[Paths, "teachers for measures of exposure bias"] = ()
     part: OnePart = None
+    sharded: Sharded = False
     micro_batch_tokens: MicroBatchTokens = MICRO_BATCH_TOKENS
     threads: Threads = 1
 

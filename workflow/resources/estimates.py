@@ -198,10 +198,14 @@ def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
         more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * model.vocabulary
         workload = replace(workload, per_position=workload.per_position + more)
     largest = max((_size(grid, teacher).parameters for teacher in teachers), default=0)
+    # in shares, what writes is a copy in bfloat16, and a teacher beside it is whole
+    writes = (2 * model.parameters + 4 * model.embedding) * (answers > 0)
     return replace(
         workload,
         loaded=workload.loaded + 4 * largest,
         resident=workload.resident + 6 * largest,
+        shared=frozen_bytes(model, half=True),
+        unshared=frozen_unit(model, half=True) + writes + 6 * largest,
     )
 
 
