@@ -48,11 +48,11 @@ def test_jobs_get_the_gpus_that_their_models_need(grid: Grid):
     assert asked(grid, live.id) == (4, 1, 1)
 
 
-def test_every_job_fits_but_the_evaluation_of_the_teacher_which_is_said_to_need_more(grid: Grid):
-    (line,) = refusals(grid, TWO_NODES, grid.artifacts.values())
-    assert line.startswith("results/evals/qwen_32b-")
-    (needed,) = re.findall(r"needs at least (\d+) GB of a GPU", line)
-    assert f"needs {needed} GB for 32B" in TEXT.replace("\n# ", " ")
+def test_every_job_fits_and_on_one_gpu_the_teacher_does_not(grid: Grid):
+    assert not refusals(grid, TWO_NODES, grid.artifacts.values())
+    assert asked(grid, grid.evaluations[grid.teacher("qwen_32b")].id) == (2, 1, 1)
+    lines = refusals(grid, Machine(device_memory_mb=80_000), grid.artifacts.values())
+    assert any(line.startswith("results/caches/qwen_32b-") for line in lines)
 
 
 def test_the_header_says_the_expected_gpu_hours(grid: Grid):
