@@ -48,6 +48,7 @@ def test_rows_of_another_vocabulary_s_tokens_are_not_compared() -> None:
     assert measured.means(3) == []
 
 
+@pytest.mark.slow
 def test_steps_of_validations_have_them_and_their_length_and_no_other_step() -> None:
     setup = Setup("opd", steps=4, training={"validations": 2})
     _, state = trained(setup)

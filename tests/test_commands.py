@@ -111,6 +111,7 @@ def test_docs_are_written_to_the_file_that_is_named(tmp_path):
     assert (tmp_path / "methods.md").read_text() == methods.page()
 
 
+@pytest.mark.slow
 def test_the_gpu_check_gets_its_own_options():
     command = [sys.executable, "-m", "workflow.commands.main", "check-gpu", "--only", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

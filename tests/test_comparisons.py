@@ -301,6 +301,7 @@ def test_more_items_or_more_seeds_resolve_smaller_differences() -> None:
     assert few.detectable[place].after_holm > few.detectable[place].single_test
 
 
+@pytest.mark.slow
 def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):

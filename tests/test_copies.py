@@ -150,6 +150,7 @@ def test_two_seeds_that_tie_are_as_far_apart_as_their_items() -> None:
     assert variances[1] == pytest.approx(np.var([4 / 40, 8 / 40], ddof=1))
 
 
+@pytest.mark.slow
 def test_what_varies_is_taken_for_what_does_not_in_one_cell_of_a_thousand() -> None:
     rng = np.random.default_rng(0)
     for degrees in (2, 4):

@@ -148,6 +148,7 @@ def smollm2() -> Path:
     return folder / "model"
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("smollm2")
 def test_smollm2_from_its_wheel_answers_a_plain_question(smollm2: Path):
     assert [path.name for path in smollm2.glob("*.safetensors")] == ["model.safetensors"]

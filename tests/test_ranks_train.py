@@ -134,6 +134,7 @@ def assert_equal_on_all(outcomes: list[Outcome]) -> None:
         assert other.rows == first.rows
 
 
+@pytest.mark.slow
 def test_two_ranks_train_what_one_does() -> None:
     outcomes = of_ranks(2, QUICK)
     for method in QUICK:

@@ -110,6 +110,7 @@ def resumed(player: TrainingRun, folder: Path) -> Outcome:
     return to_end(player, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hidden_mse", "sdft"])
 def test_a_state_in_shares_is_resumed_whole_and_the_other_way_round(
     method: str, tmp_path: Path
