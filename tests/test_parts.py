@@ -206,6 +206,8 @@ def test_texts_in_parts_are_those_of_one_job_byte_for_byte(tmp_path: Path):
     shutil.rmtree(out)
     on_ranks(2, lambda _: texts_of(cut))
     assert (out / "train.parquet").read_bytes() == whole
+    assert read_json(out / MANIFEST)["ranks"] == 2
+    assert "ranks" not in counted[0]
 
 
 def test_an_evaluation_in_parts_is_that_of_one_job_byte_for_byte(tmp_path: Path):

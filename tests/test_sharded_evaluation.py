@@ -7,7 +7,7 @@ import pytest
 import test_evaluate
 from gang import on_ranks
 
-from pipeline.artifacts.artifact import Job
+from pipeline.artifacts.artifact import MANIFEST, Job, read_json
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings
 from pipeline.settings.generation import Sampling
 from pipeline.stages import evaluate
@@ -38,3 +38,4 @@ def test_scores_in_shares_are_those_of_a_whole_model(tmp_path: Path) -> None:
     on_ranks(2, lambda _ranks: evaluate.run(shares))
     for name in ("items.parquet", "calibration.parquet", "outputs.parquet"):
         assert (options.out / name).read_bytes() == (shares.out / name).read_bytes(), name
+    assert read_json(shares.out / MANIFEST)["ranks"] == 2

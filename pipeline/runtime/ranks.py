@@ -37,6 +37,11 @@ class Ranks:
         """Whether this rank writes what the job makes."""
         return self.rank == 0
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a manifest says of the ranks that made an artifact: nothing of a single one."""
+        return {"ranks": self.size} if self.size > 1 else {}
+
     def log(self, text: str) -> None:
         """Logs what all ranks would say: on the first one alone."""
         if self.is_first:

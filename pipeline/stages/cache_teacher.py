@@ -29,6 +29,7 @@ from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import divided
 from pipeline.stages import verify_cache as verify
+from pipeline.stages.divided import DividedWork
 from pipeline.stages.options import CacheTeacherOptions
 from pipeline.teacher_cache import lm_head
 from pipeline.teacher_cache import writer as shards
@@ -140,14 +141,14 @@ def run(options: CacheTeacherOptions) -> None:
     puts_together = work.puts_together(metadata.shards)
     with in_company(model, work.ranks):  # it is verified with the model
         if puts_together:
-            put_together(options, capture, metadata, work.pieces)
+            put_together(options, capture, metadata, work)
 
 
 def put_together(
-    options: CacheTeacherOptions, capture: Capture, metadata: CacheMetadata, pieces: ResumableParts
+    options: CacheTeacherOptions, capture: Capture, metadata: CacheMetadata, work: DividedWork
 ) -> None:
     """Writes the cache of finished shards, once a share of it agrees with the teacher."""
-    model = capture.model
+    model, pieces = capture.model, work.pieces
     with artifact.atomic_write(options.out) as folder:
         folder.mkdir()
         for file in metadata.shards:
@@ -167,6 +168,7 @@ def put_together(
             verified=asdict(checked),
             tokens=sum(shard["tokens"] for shard in facts),
             bytes=sum(path.stat().st_size for path in folder.glob("*.parquet")),
+            **work.ranks.facts,
         )
     pieces.discard()
 

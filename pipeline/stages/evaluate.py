@@ -14,7 +14,6 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
-from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.evaluation import heldout, records
 from pipeline.models import vocabulary
 from pipeline.models.flops import count
@@ -27,6 +26,7 @@ from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import Ranks
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages import divided
+from pipeline.stages.divided import DividedWork
 from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece, precision_of
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
@@ -61,7 +61,7 @@ def run(options: EvaluateOptions) -> None:
         for name in left:
             work.pieces.get_or_make(name, partial(make, evaluator=evaluator, piece=pieces[name]))
     if work.puts_together(list(pieces)):
-        put_together(evaluator, work.pieces)
+        put_together(evaluator, work)
 
 
 def checkpoint(options: EvaluateOptions, settings: EvaluationJob, ranks: Ranks) -> PreTrainedModel:
@@ -78,9 +78,10 @@ def checkpoint(options: EvaluateOptions, settings: EvaluationJob, ranks: Ranks) 
     return model
 
 
-def put_together(evaluator: Evaluator, finished: ResumableParts) -> None:
+def put_together(evaluator: Evaluator, work: DividedWork) -> None:
     """Writes the records of all tasks from their finished pieces, and the cost of these."""
     options, tasks, model = evaluator.options, evaluator.settings.tasks, evaluator.model
+    finished = work.pieces
     watch = Stopwatch(model.device)
     names = {task.name: [piece.name for piece in evaluator.pieces(task)] for task in tasks}
     whole = records.concatenate(
@@ -104,5 +105,5 @@ def put_together(evaluator: Evaluator, finished: ResumableParts) -> None:
         (folder / RESULTS).write_text(text, encoding="utf-8")
         costs.write(folder, job_cost)
         counted = {key: whole.results.get(key, {}) for key in (LEFT_OUT, CUT)}
-        artifact.write_manifest(folder, options.job, finished.inputs, **counted)
+        artifact.write_manifest(folder, options.job, finished.inputs, **counted, **work.ranks.facts)
     finished.discard()

@@ -25,6 +25,7 @@ from pipeline.runtime.meter import Stopwatch, device_name
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.generation import TextJob
 from pipeline.stages import divided
+from pipeline.stages.divided import DividedWork
 from pipeline.stages.options import GenerateOptions
 from pipeline.tokenizer_alignment.retokenize import Retokenizer
 
@@ -144,13 +145,14 @@ def run(options: GenerateOptions) -> None:
     mine = {name: chunks[name] for name in work.left(list(chunks))}
     answer(options, settings, model, asked, mine, work.pieces)
     if work.puts_together(list(chunks)):
-        put_together(options, model, work.pieces, list(chunks))
+        put_together(options, model, work, list(chunks))
 
 
 def put_together(
-    options: GenerateOptions, model: PreTrainedModel, pieces: ResumableParts, names: Sequence[str]
+    options: GenerateOptions, model: PreTrainedModel, work: DividedWork, names: Sequence[str]
 ) -> None:
     """Writes the responses of all chunks to one file, a chunk at a time."""
+    pieces = work.pieces
     facts = [pieces.facts(name) for name in names]
     files = [pieces.folder / name / FILE for name in names]
     texts = sum(chunk["texts"] for chunk in facts)
@@ -169,6 +171,7 @@ def put_together(
             tokens=sum(chunk["tokens"] for chunk in facts),
             eos_share=sum(chunk["ended"] for chunk in facts) / texts,
             **asdict(vocabulary.conventions_of_texts(options.student_tokens or options.tokens)),
+            **work.ranks.facts,
         )
     pieces.discard()
 

@@ -140,7 +140,7 @@ def run(options: TrainOptions) -> None:
     state, job_key = initial_state(run), artifact.resume_key(options.job, inputs)
     if checkpoint.resume(options.state, run, state, job_key):
         ranks.log(f"resuming after step {state.step} of {run.steps}")
-    facts: dict[str, object] = {"ranks": ranks.size} if ranks.size > 1 else {}
+    facts = ranks.facts
     try:
         with _step_log(options, run, state.rows, job_key) as record:
             train_to_end(run, state, options, job_key, record)

@@ -1,0 +1,145 @@
+"""A step of training on several processes of this CPU: its seconds, and what each of them holds.
+
+    python -m benchmarks.rank_steps [--ranks 1 2] [--steps 6] [--out rank_steps.json]
+
+Each rank computes on one core. A Llama of 24 million weights trains by SFT on 16 texts a step, with
+whole weights on each rank and sharded. What a rank holds is the greatest of its anonymous memory
+over all steps less that before the model was there; beside it stands what the requests to a
+scheduler reckon for weights, gradients and moments (docs/scale.md), without activations.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks.gpu_check.subjects import budget_of, run, texts
+from benchmarks.workbench import SHAPES, model
+from pipeline.models.language_model import parameter_count
+from pipeline.models.sharding import mesh_of
+from pipeline.runtime.ranks import join, leave
+from pipeline.training.loop import train
+from pipeline.training.state import initial_state
+from workflow.launch.ranks import RankGroup, rank_group, run_ranks
+from workflow.resources.fit import Fit
+from workflow.resources.machine import CPU
+from workflow.resources.model_sizes import Size
+from workflow.resources.ranks import work_of_rank
+from workflow.resources.training_memory import held_in_training
+
+SHAPE = "24m"
+BATCH, POSITIONS = 16, 256  # texts of a step, positions of a micro-batch
+METHOD = {"policy": "fixed", "loss": "cross_entropy", "teacher": "none", "update": None}
+LOOK_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured with a number of ranks."""
+
+    ranks: int
+    sharded: bool
+    step_seconds: float  # median, of the first rank
+    loss_nats: float  # of the last step
+    held_mb: float  # most of all ranks
+    reckoned_mb: float
+
+
+def anonymous_mb() -> float:
+    """What this process holds for itself, without pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon"))
+
+
+def measure(steps: int, sharded: bool) -> Row:
+    """Trains as one of the ranks of this process's environment."""
+    torch.set_num_threads(1)
+    ranks, before, peaks, is_done = join(), anonymous_mb(), [0.0], threading.Event()
+
+    def look() -> None:
+        """Notes what is held, again and again."""
+        while not is_done.wait(LOOK_SECONDS):
+            peaks.append(anonymous_mb())
+
+    student, pool = model(SHAPE, 1, torch.device("cpu")), texts(4 * BATCH, longest=128)
+    training = budget_of(steps, BATCH, "float32")
+    player = replace(run("sft", student, None, pool, training, 1, POSITIONS), ranks=ranks)
+    if sharded:
+        player.shard(mesh_of(ranks, torch.device("cpu")))
+    watch, state = threading.Thread(target=look), initial_state(player)
+    times = [time.perf_counter()]
+    watch.start()
+    for _ in train(player, state):
+        times.append(time.perf_counter())
+    is_done.set()
+    watch.join()
+    seconds = median(end - begin for begin, end in pairwise(times[1:]))
+    held = max(ranks.gather(max(peaks) - before))
+    loss = float(state.rows[-1]["loss_nats"] or 0)
+    parameters = parameter_count(student)
+    leave()
+    return Row(ranks.size, sharded, seconds, loss, held, reckoned(parameters, ranks.size, sharded))
+
+
+def reckoned(parameters: int, ranks: int, sharded: bool) -> float:
+    """Megabytes of weights and what belongs to them on each rank, by the scheduler's formula."""
+    shape = SHAPES[SHAPE]
+    size = Size(parameters, shape.layers, shape.width, shape.vocabulary, "llama", is_tied=True)
+    training = {"training": {"precision": "float32"}}
+    whole = held_in_training(size, None, {"method": METHOD} | training)
+    return work_of_rank(whole, Fit(CPU, POSITIONS, False, 0, ranks, sharded)).resident / 1e6
+
+
+def measured(counts: Sequence[int], steps: int) -> Iterator[Row]:
+    """The rows, each by processes of its own."""
+    for ranks in counts:
+        for sharded in (False, True)[: 1 + (ranks > 1)]:
+            with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "row.json"
+                flags = ["--steps", str(steps), "--rank-out", str(out)]
+                command = [sys.executable, "-m", "benchmarks.rank_steps", *flags]
+                group = rank_group(ranks, {}) or RankGroup(1, local_size=1)
+                places = list(group.environments(None))
+                if status := run_ranks([*command, *["--sharded"] * sharded], places):
+                    sys.exit(status)
+                yield Row(**json.loads(out.read_text()))
+
+
+def main() -> None:
+    """Prints a table, and writes it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("rank_steps.json"))
+    parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--sharded", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rank_out:
+        row = measure(options.steps, options.sharded)
+        if os.environ.get("RANK", "0") == "0":
+            options.rank_out.write_text(json.dumps(asdict(row)))
+        return
+    rows = []
+    print(f"{'ranks':>5} {'sharded':>8} {'s a step':>9} {'loss':>9} {'held MB':>8} {'reckoned':>9}")
+    for row in measured(options.ranks, options.steps):
+        print(
+            f"{row.ranks:>5} {'yes' if row.sharded else 'no':>8} {row.step_seconds:>9.3f} "
+            f"{row.loss_nats:>9.5f} {row.held_mb:>8.0f} {row.reckoned_mb:>9.0f}",
+            flush=True,
+        )
+        rows.append(asdict(row))
+    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
