@@ -18,6 +18,7 @@ from pipeline.data_policies import build_policy, speculative
 from pipeline.generation import capacity, engine, generate, sampler
 from pipeline.generation.engine import GenerationEngine, supports_ragged_batches
 from pipeline.methods import components
+from pipeline.methods.components import generates_text
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
@@ -34,7 +35,7 @@ WRITING = {
     "speculative": {"top": 6},
     "switch": {"gold_share": 0.0, "first_threshold": 0.3},
 }
-POLICIES = [name for name in components.names("data_policies") if name != "fixed"]
+POLICIES = [name for name in components.names("data_policies") if generates_text(name)]
 OF_ONE_AND_OF_TWO = ("mixed", "speculative")  # models that write, all that a family can tell apart
 TIME = 6
 SAMPLERS = {
