@@ -22,6 +22,7 @@ LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
+
 class JobRequest(TypedDict):
     """A job as the server of preloaded libraries is asked to run it, as a line of JSON.
 
