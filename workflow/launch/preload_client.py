@@ -20,8 +20,6 @@ COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of 
 # variables that limit what a job uses, and that tell its ranks apart
 LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
 
-FORWARDED = (signal.SIGTERM, signal.SIGINT)
-
 
 class JobRequest(TypedDict):
     """A job as the server of preloaded libraries is asked to run it, as a line of JSON.
@@ -61,14 +59,9 @@ def run_on_server(server: socket.socket, module: str, arguments: Sequence[str]) 
     )
     reply = b""
     with contextlib.suppress(ConnectionError):
-        # a signal that came before it can be forwarded would end this process, and thereby the job
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-        try:
-            socket.send_fds(server, [b"\0"], [0, 1, 2])
-            server.sendall(json.dumps(request).encode() + b"\n")
-            _forward_signals(server)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        socket.send_fds(server, [b"\0"], [0, 1, 2])
+        server.sendall(json.dumps(request).encode() + b"\n")
+        _forward_signals(server)
         reply = server.recv(64)
     if not reply:
         log(f"{STOPPED} with the server that ran it: run again to resume")
@@ -82,5 +75,5 @@ def _forward_signals(server: socket.socket) -> None:
         with contextlib.suppress(ConnectionError):  # the job has ended
             server.sendall(bytes([signal_number]))
 
-    for signal_number in FORWARDED:
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, forward)
