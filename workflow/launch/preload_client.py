@@ -19,6 +19,7 @@ ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not 
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
 # variables that limit what a job uses, and that tell its ranks apart
 LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
+FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
 class JobRequest(TypedDict):
@@ -59,9 +60,14 @@ def run_on_server(server: socket.socket, module: str, arguments: Sequence[str]) 
     )
     reply = b""
     with contextlib.suppress(ConnectionError):
-        socket.send_fds(server, [b"\0"], [0, 1, 2])
-        server.sendall(json.dumps(request).encode() + b"\n")
-        _forward_signals(server)
+        # a signal that came before it can be forwarded would end this process, and thereby the job
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        try:
+            socket.send_fds(server, [b"\0"], [0, 1, 2])
+            server.sendall(json.dumps(request).encode() + b"\n")
+            _forward_signals(server)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         reply = server.recv(64)
     if not reply:
         log(f"{STOPPED} with the server that ran it: run again to resume")
@@ -75,5 +81,5 @@ def _forward_signals(server: socket.socket) -> None:
         with contextlib.suppress(ConnectionError):  # the job has ended
             server.sendall(bytes([signal_number]))
 
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
+    for signal_number in FORWARDED:
         signal.signal(signal_number, forward)
