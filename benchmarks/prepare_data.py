@@ -13,7 +13,6 @@ import argparse
 import json
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from benchmarks.workbench import apart
+from benchmarks.workbench import apart, watched_memory
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.data.batch import read_texts
@@ -34,7 +33,6 @@ from pipeline.training.schedule import draw_batch
 TOKENS_PER_WORD = 1.9  # of the corpus's words, by a tokenizer of the size below
 VOCABULARY = 8192
 BATCH_SIZE = 64
-LOOKS_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -100,24 +98,11 @@ def read(folder: Path, count: int) -> Row:
 
 
 def _timed(step: str, count: int, work: Callable[[], None]) -> Row:
-    peaks, is_done = [0.0], threading.Event()
-    watch = threading.Thread(target=_watch, args=(peaks, is_done))
-    watch.start()
-    began = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - began
-    is_done.set()
-    watch.join()
-    return Row(step, count, 0, seconds, max(peaks))
-
-
-def _watch(megabytes: list[float], is_done: threading.Event) -> None:
-    """Looks again and again at what the process holds for itself."""
-    while not is_done.wait(LOOKS_SECONDS):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        held = dict(line.split(":", 1) for line in lines)
-        kilobytes = sum(int(held[key].split()[0]) for key in ("RssAnon", "RssShmem"))
-        megabytes.append(kilobytes * 1024 / 1e6)
+    with watched_memory() as megabytes:
+        began = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - began
+    return Row(step, count, 0, seconds, max(megabytes))
 
 
 def measured(sizes: Sequence[int], tokens: int) -> Iterator[Row]:

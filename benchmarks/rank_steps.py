@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +23,7 @@ from statistics import median
 import torch
 
 from benchmarks.gpu_check.subjects import budget_of, run, texts
-from benchmarks.workbench import SHAPES, model
+from benchmarks.workbench import SHAPES, held_mb, model, watched_memory
 from pipeline.models.language_model import parameter_count
 from pipeline.models.sharding import mesh_of
 from pipeline.runtime.ranks import join, leave
@@ -40,7 +39,6 @@ from workflow.resources.training_memory import held_in_training
 SHAPE = "24m"
 BATCH, POSITIONS = 16, 256  # texts of a step, positions of a micro-batch
 METHOD = {"policy": "fixed", "loss": "cross_entropy", "teacher": "none", "update": None}
-LOOK_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -55,36 +53,21 @@ class Row:
     reckoned_mb: float
 
 
-def anonymous_mb() -> float:
-    """What this process holds for itself, without pages of files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon"))
-
-
 def measure(steps: int, sharded: bool) -> Row:
     """Trains as one of the ranks of this process's environment."""
     torch.set_num_threads(1)
-    ranks, before, peaks, is_done = join(), anonymous_mb(), [0.0], threading.Event()
-
-    def look() -> None:
-        """Notes what is held, again and again."""
-        while not is_done.wait(LOOK_SECONDS):
-            peaks.append(anonymous_mb())
-
+    ranks, before = join(), held_mb()
     student, pool = model(SHAPE, 1, torch.device("cpu")), texts(4 * BATCH, longest=128)
     training = budget_of(steps, BATCH, "float32")
     player = replace(run("sft", student, None, pool, training, 1, POSITIONS), ranks=ranks)
     if sharded:
         player.shard(mesh_of(ranks, torch.device("cpu")))
-    watch, state = threading.Thread(target=look), initial_state(player)
-    times = [time.perf_counter()]
-    watch.start()
-    for _ in train(player, state):
-        times.append(time.perf_counter())
-    is_done.set()
-    watch.join()
+    state, times = initial_state(player), [time.perf_counter()]
+    with watched_memory() as megabytes:
+        for _ in train(player, state):
+            times.append(time.perf_counter())
     seconds = median(end - begin for begin, end in pairwise(times[1:]))
-    held = max(ranks.gather(max(peaks) - before))
+    held = max(ranks.gather(max(megabytes) - before))
     loss = float(state.rows[-1]["loss_nats"] or 0)
     parameters = parameter_count(student)
     leave()

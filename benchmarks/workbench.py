@@ -4,8 +4,10 @@ import json
 import multiprocessing
 import resource
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 from pipeline.data.batch import Text
 
+LOOK_SECONDS = 0.02
 CHARACTERS = 4  # of a natural text in a token, about
 
 
@@ -41,6 +44,32 @@ SHAPES = {
     "135m": Shape(30, 576, 9, 3, 1536, 49_152),
     "360m": Shape(32, 960, 15, 5, 2560, 49_152),
 }
+
+
+def held_mb() -> float:
+    """What this process holds for itself in megabytes, without pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    held = dict(line.split(":", 1) for line in lines)
+    return sum(int(held[key].split()[0]) for key in ("RssAnon", "RssShmem")) * 1024 / 1e6
+
+
+@contextmanager
+def watched_memory() -> Iterator[list[float]]:
+    """What this process holds meanwhile in megabytes, looked at again and again by a thread."""
+    megabytes, is_done = [held_mb()], threading.Event()
+
+    def look() -> None:
+        """Looks until it is done."""
+        while not is_done.wait(LOOK_SECONDS):
+            megabytes.append(held_mb())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield megabytes
+    finally:
+        is_done.set()
+        thread.join()
 
 
 def model(name: str, seed: int, device: torch.device) -> PreTrainedModel:

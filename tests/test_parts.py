@@ -43,6 +43,15 @@ TEXTS, SHARDS = 60, 8
 FORK = multiprocessing.get_context("fork")
 
 
+@contextlib.contextmanager
+def locks_freed() -> Iterator[None]:
+    """Frees the locks of a stage when it ends, as its command line does."""
+    try:
+        yield
+    finally:
+        release_locks()
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder of results, with all that a cache is made from."""
@@ -63,10 +72,8 @@ class Place:
         """The job of a part, or of the whole."""
         job = replace(self.options.job, code=code)
         named = Part.of_text(part) if part else None
-        try:
+        with locks_freed():
             cache_teacher.run(replace(self.options, job=job, part=named))
-        finally:
-            release_locks()
 
     def shards(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.options.out.glob("*.parquet")}
@@ -88,10 +95,8 @@ def texts_of(folder: Path, part: str | None = None) -> Path:
         state=folder / "state/tiny-texts",
         part=Part.of_text(part) if part else None,
     )
-    try:
+    with locks_freed():
         generate.run(options)
-    finally:
-        release_locks()
     return options.out
 
 
@@ -114,10 +119,8 @@ def evaluation_of(folder: Path, part: str | None = None) -> Path:
         tokens=folder / "tokens",
         part=Part.of_text(part) if part else None,
     )
-    try:
+    with locks_freed():
         evaluate.run(options)
-    finally:
-        release_locks()
     return options.out
 
 

@@ -1,7 +1,6 @@
 """`transformers serve` of a small model: a server of the OpenAI API that isn't ours."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gang import free_port
 from model_server import ModelServer, small_server
 
 COMMAND = [sys.executable, "-m", "transformers.cli.transformers", "serve"]
@@ -75,6 +75,4 @@ def served_folder(folder: Path, model: ModelServer | None = None) -> ServedFolde
     small.model.save_pretrained(folder)
     small.tokenizer.chat_template = CHAT
     small.tokenizer.save_pretrained(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return ServedFolder(folder, free.getsockname()[1])
+    return ServedFolder(folder, free_port())

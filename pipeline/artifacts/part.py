@@ -42,7 +42,11 @@ class Part:
 
     def marker(self, state: Path, artifact: Path) -> Path:
         """The folder among an artifact's pieces that says that this part of it is finished."""
-        return state / f"{artifact.parent.name}-part-{self.number}-of-{self.count}"
+        return state / self.name_of(artifact.parent.name)
+
+    def name_of(self, whole: str) -> str:
+        """The name of this part of something that is called `whole`."""
+        return f"{whole}-part-{self.number}-of-{self.count}"
 
 
 def of_marker(path: Path) -> tuple[Path, Part] | None:

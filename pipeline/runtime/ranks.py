@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.runtime import progress
+from pipeline.runtime.rank_variables import RANK, VARIABLES
 
 Item = TypeVar("Item")
 
@@ -108,10 +109,9 @@ ALONE = Ranks()
 
 def of_environment() -> Ranks:
     """The place that the launcher gave this process. Raises ValueError for half a place."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    if "RANK" not in os.environ:
+    if RANK not in os.environ:
         return ALONE
-    if missing := [name for name in names if name not in os.environ]:
+    if missing := [name for name in VARIABLES if name not in os.environ]:
         raise ValueError(
             f"RANK = {os.environ['RANK']} is set in the environment, but not {', '.join(missing)}; "
             "start the ranks with the launcher or torchrun, or unset RANK to run alone"

@@ -85,12 +85,10 @@ def capture_shards(
     metadata: CacheMetadata,
     teacher: str,
 ) -> None:
-    """Captures the shards that are not finished. Raises ValueError for a teacher that gives NaN."""
+    """Captures unfinished shards. Raises ValueError for a teacher that gives NaN."""
     with ThreadPoolExecutor(max_workers=1) as writer:
         writing: Future[Path] | None = None
         for shard in wanted:
-            if parts.is_finished(shard.file):
-                continue
             watch, counter = Stopwatch(capture.model.device), count(capture.model)
             captured = list(capture.batches(shard.texts))
             captured[-1].wait()

@@ -14,10 +14,10 @@ from pipeline.artifacts import artifact
 from pipeline.artifacts.lock import acquire_lock, release_locks
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED, log
+from pipeline.runtime.rank_variables import RANK
 from pipeline.runtime.streams import prepare_streams
 from pipeline.stages.options import JobOptions
 
-RANK = "RANK"  # in the environment of a process that works together with others
 REQUEUE = 75  # EX_TEMPFAIL: what is finished is kept, run me again
 FULL = "make room and run again: what is finished is kept"
 RIGHTS = "give this user the right to it and run again"

@@ -31,12 +31,9 @@ class DividedWork:
         """Those of the pieces that this process is to make, without the finished ones."""
         unfinished: list[str] = []
         if self.ranks.is_first:  # a look at a finished piece reads all of it
-            unfinished = [name for name in self._of_part(names) if not self.is_finished(name)]
+            names = self._of_part(names)
+            unfinished = [name for name in names if not self.pieces.is_finished(name)]
         return self.ranks.share(self.ranks.gather(unfinished)[0])
-
-    def is_finished(self, name: str) -> bool:
-        """Whether a piece is there, whole."""
-        return self.pieces.is_finished(name)
 
     def puts_together(self, names: Sequence[str]) -> bool:
         """Whether this process is to put the whole together, now that its pieces are made.

@@ -23,7 +23,6 @@ from pipeline.distributions.log_probs import (
 from pipeline.generation.rollouts import StepContext
 from pipeline.losses import RewardedLoss, TextLoss
 from pipeline.models.dropout import seed_draws
-from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.transfer import to_device
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
@@ -183,11 +182,6 @@ def with_reference(run: TrainingRun, batch: Batch) -> Batch:
     if run.reference is None:
         return batch
     return replace(batch, reference_log_probs=target_log_probs(run, run.reference, batch))
-
-
-def chunks_of(run: TrainingRun, batch: Batch) -> list[slice]:
-    """The chunks of a batch whose logits exist at the same time."""
-    return logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
 
 
 def step_context(run: TrainingRun, state: TrainingState, step: int) -> StepContext:

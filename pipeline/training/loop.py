@@ -42,7 +42,6 @@ from pipeline.training.accounts import Accounts
 from pipeline.training.agreement import Agreement
 from pipeline.training.batches import (
     StepBatch,
-    chunks_of,
     in_turn,
     of_all_ranks,
     step_batches,
@@ -132,7 +131,7 @@ def backward_of_step(
 
     for micro_batch in in_turn(run, state, batch.micro_batches):
         read, chunk_losses = with_reference(run, micro_batch.batch), []
-        chunks = chunks_of(run, read)
+        chunks = run.chunks(read)
         if run.features is not None:
             run.features.record_work(read.texts)
         with backward_through(student_layers(run, read), chunks) as leaves:
@@ -158,7 +157,7 @@ def backward_of_plain_text(run: TrainingRun, state: TrainingState, batch: StepBa
     """Adds the gradients of the term on plain text: cross entropy, in part forward KL."""
     method = run.settings.method
     for micro_batch in in_turn(run, state, batch.plain_text, first=len(batch.micro_batches)):
-        chunks = chunks_of(run, micro_batch.batch)
+        chunks = run.chunks(micro_batch.batch)
         with backward_through(student_hidden(run, micro_batch.batch), chunks) as leaves:
             for rows, hidden in zip(chunks, leaves, strict=True):
                 teacher = micro_batch.teacher.chunk(rows)
@@ -210,13 +209,13 @@ def step_statistics(
     loss = run.loss
     if not isinstance(loss, StepStatisticLoss):
         return None
-    chunk_count = sum(len(chunks_of(run, micro_batch)) for micro_batch in batch.batches)
+    chunk_count = sum(len(run.chunks(micro_batch)) for micro_batch in batch.batches)
     if run.ranks.size == 1 and chunk_count == 1:
         return None
     progress, statistics = state.step / run.steps, []
     for micro_batch in in_turn(run, state, batch.micro_batches):
         hidden = student_hidden(run, micro_batch.batch)
-        for rows in chunks_of(run, micro_batch.batch):
+        for rows in run.chunks(micro_batch.batch):
             teacher = micro_batch.teacher.chunk(rows)
             student = log_probs_on(student_logits(run, hidden[rows]), teacher.support)
             tokens = token_context(micro_batch.batch, rows, teacher.support, progress, state.loss)
@@ -281,7 +280,7 @@ def validation_nll(run: TrainingRun, work: Sequence[ModelCounter] = ()) -> float
     batches = shared_batches(texts, run.max_tokens, run.student.device, run.ranks)
     for shared in counted(batches, work):
         hidden = student_hidden(run, shared.batch)
-        for rows in chunks_of(run, shared.batch):
+        for rows in run.chunks(shared.batch):
             total += shared.weight * token_nll(run, shared.batch, rows, hidden[rows]).sum()
     run.ranks.sum_in_place([total])
     return total.item() / sum(text.target_count for text in texts)

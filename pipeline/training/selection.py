@@ -13,7 +13,6 @@ from pipeline.data.batch import Batch, Text
 from pipeline.data.sharing import counted, shared_batches
 from pipeline.data_policies import SelectingPolicy, TextNats
 from pipeline.distributions.log_probs import PerToken, target_log_prob
-from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.runtime.costs import ModelCounter
 from pipeline.training.schedule import draw_batch
@@ -92,9 +91,8 @@ def _in_order(
 def target_log_probs(run: TrainingRun, reader: Teacher, batch: Batch) -> PerToken:
     """The log-probability that a model gives to each target of a batch."""
     distributions = reader.distributions(batch)
-    chunks = logit_chunks(batch, run.student.config.vocab_size, run.max_logits)
     parts = [
         target_log_prob(signal.log_probs, signal.support.target)
-        for signal in map(distributions.chunk, chunks)
+        for signal in map(distributions.chunk, run.chunks(batch))
     ]
     return torch.cat(parts)

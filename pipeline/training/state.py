@@ -10,13 +10,13 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipeline.data.batch import Text
+from pipeline.data.batch import Batch, Text
 from pipeline.data_policies import DataPolicy
 from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
 from pipeline.losses import AdaptiveLoss, Loss
 from pipeline.losses import initial_state as initial_loss_state
 from pipeline.models.flops import count
-from pipeline.models.logit_chunks import max_logits
+from pipeline.models.logit_chunks import logit_chunks, max_logits
 from pipeline.models.sharding import shard
 from pipeline.models.teacher import LiveTeacher, Teacher
 from pipeline.models.trainable import trainable_weights
@@ -89,6 +89,10 @@ class TrainingRun:
         """The most logits that exist at the same time: of the machine."""
         trained = sum(weight.numel() for weight in trainable_weights(self.student))
         return max_logits(self.student.device, trained)
+
+    def chunks(self, batch: Batch) -> list[slice]:
+        """The chunks of a batch whose logits exist at the same time."""
+        return logit_chunks(batch, self.student.config.vocab_size, self.max_logits)
 
     @property
     def needs_synchronous_metrics(self) -> bool:

@@ -27,7 +27,7 @@ def uncut(_: Artifact) -> int:
 
 def name_of(artifact: Artifact, part: Part) -> str:
     """The name of a part's job, as its log and its measured seconds have it."""
-    return f"{artifact.id}-part-{part.number}-of-{part.count}"
+    return part.name_of(artifact.id)
 
 
 def marker(artifact: Artifact, part: Part) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from pipeline.runtime.progress import STOPPED, log
-from workflow.launch import gpu_lease, ranks
+from pipeline.runtime.rank_variables import VARIABLES
+from workflow.launch import gpu_lease
 
 # path of the socket of the server of preloaded libraries, set by `workflow.launch.preloaded`: a
 # variable, since Snakemake starts the jobs and passes them no argument of its parent's
@@ -18,7 +19,7 @@ SERVER_ADDRESS = "DISTILBENCH_PRELOADED"
 ALLOCATOR = "PYTORCH_CUDA_ALLOC_CONF"  # its successor of a shorter name is not read everywhere yet
 COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"  # else a process for each of up to 32 cores
 # variables that limit what a job uses, and that tell its ranks apart
-LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *ranks.VARIABLES)
+LIMITS = (gpu_lease.VISIBLE, ALLOCATOR, COMPILE_THREADS, *VARIABLES)
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 

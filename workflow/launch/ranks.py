@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pipeline.runtime.progress import log
+from pipeline.runtime.rank_variables import VARIABLES
 from pipeline.stages.command_line import REQUEUE
 from workflow.launch.gpu_lease import VISIBLE
 
 LAST_BYTES = 2_000  # of a rank's output, to tell how it ended
 PORTS = range(20_000, 30_000)  # of jobs on several nodes: below those that systems give out
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TASKS = "SLURM_STEP_NUM_TASKS"
 VICTIM_SECONDS = 0.5  # in which a rank ends that has lost the connection to another
 RELAY_SECONDS = 2.0  # for the last words of a rank whose own children keep its output open
