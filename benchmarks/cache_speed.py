@@ -45,9 +45,9 @@ def capture(options: Options, folder: Path) -> Iterator[Row]:
     model, texts = options.teacher, options.train
     settings = CacheJob(k=64)
     asked = Capture(model, settings, options.budget)
-    parts = [texts[at::SHARDS] for at in range(SHARDS)]
-    wanted = [stage.Shard(f"train-{at:05d}.parquet", part) for at, part in enumerate(parts)]
-    facts = stage.cache_metadata(model, settings, [one.file for one in wanted])
+    parts = [texts[number::SHARDS] for number in range(SHARDS)]
+    wanted = [stage.Shard(f"train-{number:05d}.parquet", part) for number, part in enumerate(parts)]
+    facts = stage.cache_metadata(model, settings, [shard.file for shard in wanted])
 
     def bare() -> None:
         for part in parts:
@@ -58,8 +58,8 @@ def capture(options: Options, folder: Path) -> Iterator[Row]:
 
     bare()  # warms up
     seconds = [
-        (_seconds(bare), _seconds(lambda at=at: store(folder / f"capture{at}")))
-        for at in range(REPEATS)
+        (_seconds(bare), _seconds(lambda repeat=repeat: store(folder / f"capture{repeat}")))
+        for repeat in range(REPEATS)
     ]
     alone, captured = (min(column) for column in zip(*seconds, strict=True))
     yield {
@@ -106,8 +106,8 @@ def reading(options: Options, folder: Path) -> Iterator[Row]:
                     replace(
                         batch,
                         texts=[
-                            replace(one, example_id=f"{one.example_id}/{copy}")
-                            for one in batch.texts
+                            replace(text, example_id=f"{text.example_id}/{copy}")
+                            for text in batch.texts
                         ],
                     ),
                     states,
@@ -130,12 +130,12 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     for first in range(0, len(pool), DRAWN_TEXTS):  # warms up: an epoch
         cached.reader.rows(pool[first : first + DRAWN_TEXTS])
     for _ in range(ROUNDS):
-        chosen = [pool[one] for one in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
+        chosen = [pool[index] for index in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
         took = _seconds(lambda batch=batch: cached.distributions(batch))
         seconds, tokens = seconds + took, tokens + batch.token_count
     rows = cached.reader.rows(chosen)
-    width = sum(one.nbytes for one in rows.values()) / len(rows["target"])
+    width = sum(column.nbytes for column in rows.values()) / len(rows["target"])
     return {
         "tokens_per_second": tokens / seconds,
         "mb_per_second": tokens * width / seconds / 1e6,

@@ -42,7 +42,7 @@ class Options:
 def write(folder: Path, capture: Capture, read: Sequence[Read]) -> tuple[CacheMetadata, int]:
     """A cache of what was read; how it is to be read, and the bytes of its shard."""
     facts = stage.cache_metadata(capture.model, capture.settings, [FILE])
-    writer.write(folder / FILE, [capture.reduce(*one) for one in read], facts)
+    writer.write(folder / FILE, [capture.reduce(*batch) for batch in read], facts)
     if facts.tier == "hidden":
         lm_head.save(capture.model, folder / HEAD)
     return facts, (folder / FILE).stat().st_size

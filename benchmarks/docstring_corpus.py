@@ -210,9 +210,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     distributions = metadata.packages_distributions()
-    found = [find_package(name, distributions) for name in options.packages]
-    modules = [module for package, root in found for module in read_package(package.name, root)]
-    corpus = table(modules, [package for package, _ in found])
+    packages = [find_package(name, distributions) for name in options.packages]
+    modules = [module for package, root in packages for module in read_package(package.name, root)]
+    corpus = table(modules, [package for package, _ in packages])
     pq.write_table(
         corpus,
         options.out,

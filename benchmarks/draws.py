@@ -73,21 +73,21 @@ def cached(
 def rows(options: Options, student: PreTrainedModel, step: int, folder: Path) -> list[Row]:
     """A row for each cache."""
     steps = [options.train[first : first + step] for first in range(0, len(options.train), step)]
-    read = [one for texts in steps for one in read_once(options, texts)]
+    read = [batch for texts in steps for batch in read_once(options, texts)]
     hidden, hidden_bytes = cached(options, folder / "hidden", read, CacheJob(tier="hidden"))
 
     kinds = {f"top {k}": CacheJob(k=k) for k in TOP}
     kinds |= {f"{draws} draws": CacheJob(draws=draws) for draws in DRAWS}
-    found = []
+    table_rows = []
     for name, settings in kinds.items():
         cache, size = cached(options, folder / name.replace(" ", "_"), read, settings)
         row = errors(student, read, hidden.distributions, cache.distributions)
-        found.append({"cache": name, "bytes_per_token": size} | row)
+        table_rows.append({"cache": name, "bytes_per_token": size} | row)
     for draws in DRAWS:
         row = errors(student, read, hidden.distributions, _over_epochs(hidden, draws))
         name = f"{draws} draws, new in each of {EPOCHS} epochs"
-        found.append({"cache": name, "bytes_per_token": hidden_bytes} | row)
-    return found
+        table_rows.append({"cache": name, "bytes_per_token": hidden_bytes} | row)
+    return table_rows
 
 
 def _over_epochs(hidden: CachedTeacher, draws: int) -> Signals:
@@ -104,17 +104,22 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=800)
     parser.add_argument("--step", type=int, default=16, help="texts in a step")
     parser.add_argument("--out", type=Path, default=Path("draws.json"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     device = default_device()
-    texts = read_texts(given.tokens / "train.parquet")[: given.texts]
+    texts = read_texts(arguments.tokens / "train.parquet")[: arguments.texts]
     options = Options(
-        load(given.teacher, device), given.teacher / "model", texts, [], budget=10**9, steps=0
+        load(arguments.teacher, device),
+        arguments.teacher / "model",
+        texts,
+        [],
+        budget=10**9,
+        steps=0,
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = rows(options, load(given.student, device), given.step, Path(folder))
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+        results = rows(options, load(arguments.student, device), arguments.step, Path(folder))
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(table(results))
 
 
 if __name__ == "__main__":

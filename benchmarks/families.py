@@ -164,12 +164,12 @@ def tried(family: str) -> Row:
     child.start()
     there.close()
     try:
-        found = here.recv() if here.poll(LIMIT) else Row(family, untried=f"no answer in {LIMIT} s")
+        row = here.recv() if here.poll(LIMIT) else Row(family, untried=f"no answer in {LIMIT} s")
     except EOFError:
-        found = Row(family, untried="its process died")
+        row = Row(family, untried="its process died")
     child.kill()
     child.join()
-    return found
+    return row
 
 
 def _send(family: str, to: Connection) -> None:
@@ -243,10 +243,10 @@ def _outcome(
     compare: Callable[[PreTrainedModel], list[forward_check.Difference]], model: PreTrainedModel
 ) -> str:
     try:
-        found = compare(model)
+        differences = compare(model)
     except Exception as error:
         return _line(error)
-    return "; ".join(map(str, found)) or EQUAL
+    return "; ".join(map(str, differences)) or EQUAL
 
 
 def _line(error: Exception) -> str:

@@ -77,10 +77,10 @@ class Inputs:
     def first(self, count: int, dtype: torch.dtype) -> "Inputs":
         """Those of the first tokens, apart from the others."""
         floats = [self.hidden[:count], self.head, self.teacher_hidden[:count], self.teacher_head]
-        found = [one.detach().to(dtype, copy=True) for one in floats]
-        found[0].requires_grad_()
-        found[1].requires_grad_()
-        return Inputs(*found, self.next_ids[:count])
+        leaves = [tensor.detach().to(dtype, copy=True) for tensor in floats]
+        leaves[0].requires_grad_()
+        leaves[1].requires_grad_()
+        return Inputs(*leaves, self.next_ids[:count])
 
 
 def inputs(task: Task, device: torch.device) -> Inputs:
@@ -96,22 +96,22 @@ def inputs(task: Task, device: torch.device) -> Inputs:
     ]
     next_ids = torch.randint(task.vocabulary, (task.tokens,), generator=draw)
     floats = [hidden, heads[0], teacher, heads[1]]
-    return Inputs(*(one.to(device) for one in floats), next_ids.to(device))
+    return Inputs(*(tensor.to(device) for tensor in floats), next_ids.to(device))
 
 
-def ours(loss: Loss, given: Inputs, part: int) -> Tensor:
+def ours(loss: Loss, batch: Inputs, part: int) -> Tensor:
     """Our loss, so many tokens at a time; gradients are left in the inputs."""
-    count, device = len(given.hidden), given.hidden.device
+    count, device = len(batch.hidden), batch.hidden.device
     compiled = torch.compile(mixed_token_losses) if device.type == "cuda" else None
     token_losses = compiled or mixed_token_losses
     texts = torch.arange(count, device=device) // TEXT
 
     def loss_of(hidden: Tensor, rows: slice) -> Tensor:
         with autocast(device, "auto"):
-            logits = torch.nn.functional.linear(hidden, given.head)
+            logits = torch.nn.functional.linear(hidden, batch.head)
             with torch.no_grad():
-                theirs = torch.nn.functional.linear(given.teacher_hidden[rows], given.teacher_head)
-        teacher, sequence = dense(theirs, given.next_ids[rows]), texts[rows]
+                theirs = torch.nn.functional.linear(batch.teacher_hidden[rows], batch.teacher_head)
+        teacher, sequence = dense(theirs, batch.next_ids[rows]), texts[rows]
         tokens = TokenContext(
             target=teacher.support.target,
             sequence=sequence,
@@ -131,7 +131,7 @@ def ours(loss: Loss, given: Inputs, part: int) -> Tensor:
 
     chunks = [slice(first, min(first + part, count)) for first in range(0, count, part)]
     total = torch.zeros((), device=device)
-    with backward_through(given.hidden, chunks) as leaves:
+    with backward_through(batch.hidden, chunks) as leaves:
         for rows, hidden in zip(chunks, leaves, strict=True):
             chunk_loss = loss_of(hidden, rows)
             chunk_loss.backward()
@@ -143,27 +143,27 @@ def of_ours(name: str, task: Task) -> Callable[[Inputs], Tensor]:
     """Parts of whole texts, as the training loop makes them."""
     loss = build_loss(name, {})
     part = task.part_logits // task.vocabulary
-    return lambda given: ours(loss, given, max(1, part // TEXT) * TEXT)
+    return lambda batch: ours(loss, batch, max(1, part // TEXT) * TEXT)
 
 
 def of_whole(name: str, _: Task) -> Callable[[Inputs], Tensor]:
     """All tokens at once."""
     loss = build_loss(name, {})
-    return lambda given: ours(loss, given, len(given.hidden))
+    return lambda batch: ours(loss, batch, len(batch.hidden))
 
 
 def of_trl(name: str, _: Task) -> Callable[[Inputs], Tensor]:
     """TRL's chunked divergence."""
     from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
-    def run(given: Inputs) -> Tensor:
-        mask = torch.ones(1, len(given.hidden), device=given.hidden.device)
-        with autocast(given.hidden.device, "auto"):
+    def run(batch: Inputs) -> Tensor:
+        mask = torch.ones(1, len(batch.hidden), device=batch.hidden.device)
+        with autocast(batch.hidden.device, "auto"):
             loss, *_ = _chunked_divergence_loss(
-                given.hidden[None],
-                given.teacher_hidden[None],
-                given.head,
-                given.teacher_head,
+                batch.hidden[None],
+                batch.teacher_hidden[None],
+                batch.head,
+                batch.teacher_head,
                 mask,
                 BETAS[name],
             )
@@ -177,16 +177,16 @@ def of_liger(name: str, _: Task) -> Callable[[Inputs], Tensor]:
     """Liger's, which is compiled on a GPU and wants all inputs of one type."""
     from liger_kernel.chunked_loss.jsd_loss import LigerFusedLinearJSDLoss
 
-    def run(given: Inputs) -> Tensor:
-        gpu = given.hidden.is_cuda
+    def run(batch: Inputs) -> Tensor:
+        gpu = batch.hidden.is_cuda
         loss = LigerFusedLinearJSDLoss(
             weight_hard_loss=0.0, weight_soft_loss=1.0, beta=BETAS[name], compiled=gpu
         )
-        kind = torch.bfloat16 if gpu else given.hidden.dtype
-        floats = (given.hidden, given.head, given.teacher_hidden, given.teacher_head)
-        found = loss(*(one.to(kind) for one in floats), given.next_ids)
-        found.backward()
-        return found
+        kind = torch.bfloat16 if gpu else batch.hidden.dtype
+        floats = (batch.hidden, batch.head, batch.teacher_hidden, batch.teacher_head)
+        value = loss(*(tensor.to(kind) for tensor in floats), batch.next_ids)
+        value.backward()
+        return value
 
     return run
 
@@ -197,8 +197,8 @@ COMPETITORS = {"ours": of_ours, "whole": of_whole, "trl": of_trl, "liger": of_li
 def measured(what: str, name: str, task: Task) -> Row:
     """A competitor's time, memory and error."""
     device = default_device()
-    run, given = COMPETITORS[what](name, task), inputs(task, device)
-    everything = given.first(task.tokens, torch.float32)
+    run, batch = COMPETITORS[what](name, task), inputs(task, device)
+    everything = batch.first(task.tokens, torch.float32)
     peak, took = Peak(device), []
     for _ in range(1 + task.repeats):
         everything.hidden.grad = everything.head.grad = None
@@ -208,16 +208,16 @@ def measured(what: str, name: str, task: Task) -> Row:
         synchronize(device)
         took.append(time.perf_counter() - began)
     megabytes = peak.megabytes()
-    return Row(what, name, 1000 * min(took[1:]), megabytes, _error(run, name, given))
+    return Row(what, name, 1000 * min(took[1:]), megabytes, _error(run, name, batch))
 
 
-def _error(run: Callable[[Inputs], Tensor], name: str, given: Inputs) -> float:
-    few, exact = given.first(CHECKED, torch.float32), given.first(CHECKED, torch.float64)
+def _error(run: Callable[[Inputs], Tensor], name: str, batch: Inputs) -> float:
+    few, exact = batch.first(CHECKED, torch.float32), batch.first(CHECKED, torch.float64)
     run(few)
-    with torch.autocast(given.hidden.device.type, enabled=False):
+    with torch.autocast(batch.hidden.device.type, enabled=False):
         ours(build_loss(name, {}), exact, CHECKED)
     pairs = [(few.hidden.grad, exact.hidden.grad), (few.head.grad, exact.head.grad)]
-    return max(((one - other).norm() / other.norm()).item() for one, other in pairs)
+    return max(((gradient - other).norm() / other.norm()).item() for gradient, other in pairs)
 
 
 def main() -> None:
@@ -243,8 +243,8 @@ def main() -> None:
                 rows.append(Row(**apart(measured, what, name, task)))
                 print(_line(rows[-1]), flush=True)
     peers = {name: version(name) for name in ("torch", "trl", "liger_kernel")}
-    found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    out.write_text(json.dumps(found | {"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    header = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
+    out.write_text(json.dumps(header | {"rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
 def _line(row: Row) -> str:

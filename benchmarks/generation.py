@@ -77,7 +77,7 @@ class Task:
 
 def generating(model: PreTrainedModel, task: Task, cache: str) -> Way:
     """Transformers' own loop."""
-    ids = torch.tensor([list(one.prompt_ids) for one in task.prompts], device=model.device)
+    ids = torch.tensor([list(prompt.prompt_ids) for prompt in task.prompts], device=model.device)
     return lambda: model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -99,7 +99,9 @@ def alone(name: str, task: Task) -> Iterator[Row]:
     """One model, in each way."""
     half = torch.bfloat16 if task.device.type == "cuda" else torch.float32
     peer = writer(name, 0, task.device).to(half)
-    ways = {f"generate, {one} cache": generating(peer, task, one) for one in ("dynamic", "static")}
+    ways = {
+        f"generate, {kind} cache": generating(peer, task, kind) for kind in ("dynamic", "static")
+    }
     ways["write"] = writing(task, [writer(name, 0, task.device)], sampler(Sampling()))
     return task.rows(name, ways)
 
@@ -136,16 +138,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     device = default_device()
-    found = []
+    rows = []
     print(f"{'models':<16}{'way':<26}{'batch':>6}{'tok/s':>10}")
     for row in _rows(options, device):
-        found.append(row)
+        rows.append(row)
         line = f"{row.models:<16}{row.way:<26}{row.batch:>6}{row.tokens_per_second:>10,.0f}"
         print(line, flush=True)
     about = {"torch": torch.__version__, "transformers": transformers.__version__}
     about["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     settings = {name: str(value) for name, value in vars(options).items()}
-    whole = {"about": about, "settings": settings, "rows": [asdict(row) for row in found]}
+    whole = {"about": about, "settings": settings, "rows": [asdict(row) for row in rows]}
     options.out.write_text(json.dumps(whole, indent=1) + "\n")
 
 

@@ -90,8 +90,8 @@ class Bench:
             command, cwd=self.folder, env=os.environ | place, capture_output=True, text=True
         )
         if done.returncode:
-            said = (done.stdout + done.stderr)[-3000:]
-            raise ValueError(f"{' '.join(command[:4])} ended with {done.returncode}: {said}")
+            output = (done.stdout + done.stderr)[-3000:]
+            raise ValueError(f"{' '.join(command[:4])} ended with {done.returncode}: {output}")
         return time.monotonic() - began
 
     def seconds(self, artifact: Artifact) -> float:
@@ -115,34 +115,35 @@ def bench(folder: Path | None, methods: Sequence[str], cores: int) -> Iterator[B
         yield Bench(place, cores, Jobs.of(config))
 
 
-def ours(one: Bench, methods: Sequence[str]) -> tuple[dict[str, float], float]:
+def ours(project: Bench, methods: Sequence[str]) -> tuple[dict[str, float], float]:
     """The seconds of each part, and of the whole run."""
-    grid = one.jobs.grid
+    grid = project.jobs.grid
     students = {name: grid.student(name, STUDENT, TEACHER, SEED) for name in methods}
     scored = {name: grid.evaluations[student] for name, student in students.items()}
     for stage in MEASURED:
-        shutil.rmtree(one.folder / "results" / stage, ignore_errors=True)
-    whole = one.snakemake(*(evaluation.path for evaluation in scored.values()))
+        shutil.rmtree(project.folder / "results" / stage, ignore_errors=True)
+    whole = project.snakemake(*(evaluation.path for evaluation in scored.values()))
     parts = {
-        f"cell {name}": one.seconds(students[name]) + one.seconds(scored[name]) for name in methods
+        f"cell {name}": project.seconds(students[name]) + project.seconds(scored[name])
+        for name in methods
     }
     made = {"texts": TEXTS, "caches": SIGNAL}
     for artifact in grid.artifacts.values():
-        if artifact.stage in made and (one.folder / artifact.path).exists():
+        if artifact.stage in made and (project.folder / artifact.path).exists():
             what = made[artifact.stage]
-            parts[what] = parts.get(what, 0.0) + one.seconds(artifact)
+            parts[what] = parts.get(what, 0.0) + project.seconds(artifact)
     return parts, whole
 
 
-def theirs(one: Bench, methods: Sequence[str]) -> dict[str, float]:
+def theirs(project: Bench, methods: Sequence[str]) -> dict[str, float]:
     """The seconds of each part with TRL and lm-eval."""
-    grid, peers = one.jobs.grid, one.folder / "peers"
+    grid, peers = project.jobs.grid, project.folder / "peers"
     peers.mkdir(exist_ok=True)
-    data, tokens = one.folder / grid.data().path, one.folder / grid.tokens().path
+    data, tokens = project.folder / grid.data().path, project.folder / grid.tokens().path
     write_rows(peers / "train.jsonl", data, tokens, "train", None)
     write_tasks(peers, data, tokens)
     teacher, student = (
-        str(one.folder / made.path / "model")
+        str(project.folder / made.path / "model")
         for made in (grid.teacher(TEACHER), grid.start(STUDENT, SEED))
     )
     cell = [sys.executable, "-m", "benchmarks.trl_cell"]
@@ -151,15 +152,15 @@ def theirs(one: Bench, methods: Sequence[str]) -> dict[str, float]:
         asked = grid.experiment.teacher_text.prompts
         write_rows(peers / "prompts.jsonl", data, tokens, "train", asked)
         flags = ["--teacher", teacher, "--data", str(peers / "prompts.jsonl"), "--out", str(texts)]
-        parts[TEXTS] = one.run([*cell, "texts", *flags])
+        parts[TEXTS] = project.run([*cell, "texts", *flags])
         print(f"theirs: texts {parts[TEXTS]:.1f} s", flush=True)
     for name in methods:
         out, source = peers / name, texts if name == "seqkd" else peers / "train.jsonl"
         training = grid.experiment.training
         flags = ["--teacher", teacher, "--student", student, "--data", str(source)]
         budget = ["--steps", str(training.steps), "--batch", str(training.batch_size)]
-        trained = one.run([*cell, name, *flags, *budget, "--out", str(out)])
-        scored = one.run(lm_eval(out, peers))
+        trained = project.run([*cell, name, *flags, *budget, "--out", str(out)])
+        scored = project.run(lm_eval(out, peers))
         parts[f"cell {name}"] = trained + scored
         print(f"theirs: {name} {trained:.1f} s, lm_eval {scored:.1f} s", flush=True)
     return parts
@@ -180,9 +181,9 @@ def write_rows(path: Path, data: Path, tokens: Path, split: str, count: int | No
     """Prompts and responses of a split in their fair order: those whose tokens are there."""
     kept = set(schemas.read(tokens / f"{split}.parquet", schemas.TOKENS)["example_id"].to_pylist())
     rows = schemas.read(data / f"{split}.parquet", schemas.EXAMPLES).to_pylist()
-    found = [row for row in rows if row["example_id"] in kept][:count]
+    chosen = [row for row in rows if row["example_id"] in kept][:count]
     lines = [
-        json.dumps({"prompt": row["prompt"], "response": row["responses"][0]}) for row in found
+        json.dumps({"prompt": row["prompt"], "response": row["responses"][0]}) for row in chosen
     ]
     path.write_text("".join(f"{line}\n" for line in lines))
 
@@ -248,14 +249,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")
     parser.add_argument("--out", type=Path, default=Path("grid.json"))
     options = parser.parse_args()
-    with bench(options.folder, options.methods, options.cores) as one:
-        grid = one.jobs.grid
+    with bench(options.folder, options.methods, options.cores) as project:
+        grid = project.jobs.grid
         once = [grid.tokens(), grid.teacher(TEACHER), grid.start(STUDENT, SEED)]
-        prepared = one.snakemake(*(artifact.path for artifact in once))
+        prepared = project.snakemake(*(artifact.path for artifact in once))
         print(f"prepared for both sides in {prepared:.0f} s", flush=True)
-        mine, whole = ours(one, options.methods)
+        mine, whole = ours(project, options.methods)
         print(f"ours: {whole:.1f} s", flush=True)
-        peers = theirs(one, options.methods)
+        peers = theirs(project, options.methods)
     names = list(dict.fromkeys([*mine, *peers]))
     rows = [Row(name, mine.get(name, 0.0), peers.get(name, 0.0)) for name in names]
     start = Row("starting Snakemake", whole - sum(mine.values()), 0.0)
@@ -265,8 +266,8 @@ def main() -> None:
     versions = {
         name: metadata.version(name) for name in ("trl", "lm_eval", "transformers", "torch")
     }
-    found = {"cores": options.cores, "versions": versions, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"cores": options.cores, "versions": versions, "rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

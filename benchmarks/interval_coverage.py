@@ -105,16 +105,16 @@ def trial(drawn: Drawn, draws: np.ndarray, rng: np.random.Generator) -> Trial:
     """All procedures on one experiment; `draws` are the bootstrap's [draws, items]."""
     items = contributions(drawn.weighted, drawn.weights)
     sums = influence_products(items.influences)
-    one, other = np.triu_indices(len(items.scores), 1)
-    true = drawn.means[one] - drawn.means[other]
+    first, other = np.triu_indices(len(items.scores), 1)
+    true = drawn.means[first] - drawn.means[other]
     real = other < drawn.methods  # both are methods, no copies
-    pairs = bootstrap.pairwise_estimates(items.scores, sums, one, other)
+    pairs = bootstrap.pairwise_estimates(items.scores, sums, first, other)
     p_values, halves = pairs.p_values(), pairs.half_widths()
-    kinds = copies.hypotheses(copies.copy_classes(items.scores, sums), one, other)
+    kinds = copies.hypotheses(copies.copy_classes(items.scores, sums), first, other)
     claimed = holm_family(p_values, kinds).adjusted < ALPHA
     held = np.abs(pairs.values - true) <= halves
-    noisiest = np.argmax(drawn.spreads[one] ** 2 + drawn.spreads[other] ** 2)
-    classic = _seeds_only(items.scores[one] - items.scores[other])
+    noisiest = np.argmax(drawn.spreads[first] ** 2 + drawn.spreads[other] ** 2)
+    classic = _seeds_only(items.scores[first] - items.scores[other])
     wide = real & (classic > 0)
     return Trial(
         report=float(held[real].mean()),
@@ -138,8 +138,8 @@ def _means_held(drawn: Drawn, means: bootstrap.Estimates) -> float:
 def flipped(drawn: Drawn) -> float:
     """The share of pairs that the sign-flip test over items tells apart."""
     items = contributions(drawn.weighted, drawn.weights)
-    one, other = np.triu_indices(len(items.scores), 1)
-    p_values = sign_flip_p_values(items.centred_on(items.scores.mean()).mean(axis=1), one, other)
+    first, other = np.triu_indices(len(items.scores), 1)
+    p_values = sign_flip_p_values(items.centred_on(items.scores.mean()).mean(axis=1), first, other)
     return float((p_values < ALPHA).mean())
 
 
@@ -181,7 +181,7 @@ class Row:
     truth: Truth
     trials: int
     error: float
-    found: Trial
+    rates: Trial
     flips: float  # pairs with p < 0.05 in the sign-flip test over items; of fewer trials
 
 
@@ -189,9 +189,11 @@ def measured(truth: Truth, trials: int, seed: int) -> Row:
     """A row: `trials` experiments of one truth."""
     rng = np.random.default_rng([seed, truth.methods, truth.seeds, truth.items])
     draws = item_draws(truth.items, DRAWS, rng)
-    found = [asdict(trial(draw(truth, rng), draws, rng)) for _ in range(trials)]
+    outcomes = [asdict(trial(draw(truth, rng), draws, rng)) for _ in range(trials)]
     flips = [flipped(draw(truth, rng)) for _ in range(max(1, trials // FEWER))]
-    means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    means = {
+        name: float(np.mean([measures[name] for measures in outcomes])) for name in outcomes[0]
+    }
     error = float(np.sqrt(ALPHA * (1 - ALPHA) / trials))
     return Row(truth, trials, error, Trial(**means), float(np.mean(flips)))
 
@@ -252,12 +254,12 @@ HEAD = f"| {' | '.join(TITLES)} |\n| --- |{' --: |' * (len(TITLES) - 1)}"
 
 def line(row: Row) -> str:
     """A row as Markdown, in per cent; its width in that of Student's t on the seeds alone."""
-    found = {name: f"{100 * share:.1f}" for name, share in asdict(row.found).items()}
+    cells = {name: f"{100 * share:.1f}" for name, share in asdict(row.rates).items()}
     if not row.truth.apart:
-        found["power"] = ""  # of differences that there are
+        cells["power"] = ""  # of differences that there are
     sizes = (row.truth.methods, row.truth.seeds, row.truth.items)
-    shares = (found[name] for _, name in COLUMNS)
-    last = (f"{100 * row.flips:.1f}", f"{row.found.width:.2f}")
+    shares = (cells[name] for _, name in COLUMNS)
+    last = (f"{100 * row.flips:.1f}", f"{row.rates.width:.2f}")
     return f"| {' | '.join([row.truth.name, *map(str, sizes), *shares, *last])} |"
 
 

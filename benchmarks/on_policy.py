@@ -110,7 +110,7 @@ def of_trl(task: Task, recompute: bool) -> float:
     tokenizer.eos_token = None
     rows = [
         {"prompt": "", "input_ids": ids, "completion_mask": [0] * (len(ids) - 1) + [1]}
-        for ids in ([*one.prompt_ids, 0] for one in task.prompts)
+        for ids in ([*prompt.prompt_ids, 0] for prompt in task.prompts)
     ]
     with tempfile.TemporaryDirectory() as folder:
         settings = GKDConfig(

@@ -47,7 +47,7 @@ def packed(texts: Sequence[Text], budget: int, device: torch.device) -> Iterator
     """Ids, positions and places of the responses' predicting positions: rows of whole texts."""
     row: list[Text] = []
     for text in texts:
-        if row and sum(one.length for one in row) + text.length > budget:
+        if row and sum(placed.length for placed in row) + text.length > budget:
             yield _packed(row, device)
             row = []
         row.append(text)
@@ -61,7 +61,7 @@ def _packed(texts: Sequence[Text], device: torch.device) -> list[Tensor]:
         positions += range(text.length)
         places += range(first + len(text.prompt_ids) - 1, first + text.length)
         first += text.length
-    return [torch.tensor(one, device=device) for one in (ids, positions, places)]
+    return [torch.tensor(values, device=device) for values in (ids, positions, places)]
 
 
 def read_padded(student: PreTrainedModel, batch: Batch) -> Tensor:
@@ -78,7 +78,7 @@ def read_packed(student: PreTrainedModel, batch: Sequence[Tensor]) -> Tensor:
 
 def seconds(student: PreTrainedModel, read: Callable, batches: Sequence, repeats: int) -> float:
     """The fastest pass over all batches, forward and backward; leaves its gradients."""
-    found = []
+    durations = []
     for _ in range(1 + repeats):
         student.zero_grad()
         synchronize(student.device)
@@ -86,8 +86,8 @@ def seconds(student: PreTrainedModel, read: Callable, batches: Sequence, repeats
         for batch in batches:
             read(student, batch).square().sum().backward()
         synchronize(student.device)
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+        durations.append(time.perf_counter() - began)
+    return min(durations[1:])
 
 
 def measured(
@@ -98,8 +98,10 @@ def measured(
     for what, lay_out, read in (("padded", padded, read_padded), ("packed", packed, read_packed)):
         batches = list(lay_out(texts, budget, student.device))
         took = seconds(student, read, batches, repeats)
-        places = sum((one.input_ids if what == "padded" else one[0]).numel() for one in batches)
-        gradient = torch.cat([one.grad.flatten() for one in student.base_model.parameters()])
+        places = sum(
+            (batch.input_ids if what == "padded" else batch[0]).numel() for batch in batches
+        )
+        gradient = torch.cat([weight.grad.flatten() for weight in student.base_model.parameters()])
         expected = gradient if expected is None else expected
         gap = ((gradient - expected).abs().max() / expected.abs().max()).item()
         rows.append(Row(what, real / took, 1 - real / places, gap))
@@ -124,9 +126,9 @@ def main() -> None:
         speed = f"{row.what:<8}{row.tokens_per_second:>10.0f} tok/s"
         print(f"{speed}{row.padding_share:>8.1%} padding{row.largest_gap:>10.1e} apart")
     task = {name: str(value) for name, value in vars(options).items()}
-    found = {"device": device_name(student.device), "task": task}
-    found |= {"rows": [asdict(one) for one in rows]}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"device": device_name(student.device), "task": task}
+    record |= {"rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

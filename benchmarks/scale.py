@@ -43,7 +43,7 @@ from workflow.jobs.jobs import Jobs
 METHODS, MODELS = 25, 4  # methods, and teachers and students each; the rest of the cells are seeds
 CONFIG = "grid.json"
 POLL_SECONDS = 1.0  # between two looks at the memory, which take some milliseconds each
-FILES = {f"file{at}": {"bytes": 12_345, "sha256": "0" * 64} for at in range(8)}
+FILES = {f"file{number}": {"bytes": 12_345, "sha256": "0" * 64} for number in range(8)}
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ class Row:
 def experiment(cells: int, examples: str) -> dict[str, Any]:
     """The configuration of a grid with about this number of trained students."""
     shape = {"source": "shape", "layers": 1, "heads": 2}
-    sizes = {f"m{at}": shape | {"width": 16 * at} for at in range(1, 2 * MODELS + 1)}
+    sizes = {f"m{number}": shape | {"width": 16 * number} for number in range(1, 2 * MODELS + 1)}
     seeds = max(1, round(cells / METHODS / MODELS**2))
     methods = {
-        f"jsd{at}": {"method": "jsd", "teacher_weight": at / 100} for at in range(1, METHODS + 1)
+        f"jsd{number}": {"method": "jsd", "teacher_weight": number / 100}
+        for number in range(1, METHODS + 1)
     }
     return {
         "experiment": "large_grid",
@@ -72,8 +73,10 @@ def experiment(cells: int, examples: str) -> dict[str, Any]:
         },
         "tokenizer": {"vocabulary_size": 320},
         "models": sizes,
-        "teachers": {f"t{at}": {"model": f"m{at + MODELS}"} for at in range(1, MODELS + 1)},
-        "students": {f"s{at}": {"model": f"m{at}"} for at in range(1, MODELS + 1)},
+        "teachers": {
+            f"t{number}": {"model": f"m{number + MODELS}"} for number in range(1, MODELS + 1)
+        },
+        "students": {f"s{number}": {"model": f"m{number}"} for number in range(1, MODELS + 1)},
         "training": {"steps": 100},
         "initial_sft": {"steps": 10},
         "methods": methods,
@@ -100,10 +103,12 @@ def finish(folder: Path) -> None:
     with contextlib.chdir(folder):
         jobs = Jobs.of(json.loads(Path(CONFIG).read_text()))
         like_any = provenance(Job("", "", {}), {}) | {"files": FILES}
-        for one in jobs.grid.artifacts.values():
-            inputs = {f"{role}-{at}": other.id for at, (role, other) in enumerate(one.inputs)}
-            job = {"id": one.id, "code": jobs.code(one), "settings": one.settings}
-            _manifest(Path(one.path), like_any | job | {"inputs": inputs})
+        for artifact in jobs.grid.artifacts.values():
+            inputs = {
+                f"{role}-{number}": other.id for number, (role, other) in enumerate(artifact.inputs)
+            }
+            job = {"id": artifact.id, "code": jobs.code(artifact), "settings": artifact.settings}
+            _manifest(Path(artifact.path), like_any | job | {"inputs": inputs})
         results = Path("results", jobs.experiment)
         _manifest(results / "report", like_any | jobs.report_job)
         (results / "grid.csv").write_bytes(grid_csv.text(jobs.grid).encode())
@@ -126,16 +131,16 @@ def _apart(work: Callable[[Path], None], folder: Path) -> None:
 def measured(what: str, folder: Path, *command: str, ends: Sequence[int] = (0,)) -> Row:
     """What a Python module takes. Raises ValueError if it ends with another status."""
     began, ended = time.monotonic(), threading.Event()
-    with ThreadPoolExecutor(1) as watcher, tempfile.TemporaryFile() as said:
+    with ThreadPoolExecutor(1) as watcher, tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=folder, stdout=said, stderr=subprocess.STDOUT
+            [sys.executable, "-m", *command], cwd=folder, stdout=output, stderr=subprocess.STDOUT
         )
         peak = watcher.submit(_peak, process.pid, ended)
         _, status, usage = os.wait4(process.pid, 0)
         ended.set()
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        tail = said.read().decode()[-2000:]
+        output.seek(0)
+        tail = output.read().decode()[-2000:]
     if process.returncode not in ends:
         raise ValueError(f"{' '.join(command[:3])} ended with {process.returncode}: {tail}")
     seconds, used = time.monotonic() - began, usage.ru_utime + usage.ru_stime
@@ -153,12 +158,12 @@ def _peak(command: int, ended: threading.Event) -> int:
 
 def _memory(command: int) -> int:
     """Bytes of a process and of all that it has begun, what they share counted once."""
-    found = 0
+    total = 0
     with contextlib.suppress(psutil.NoSuchProcess):  # it may end at any moment
         first = psutil.Process(command)
-        for one in (first, *first.children(recursive=True)):
-            found += one.memory_full_info().pss
-    return found
+        for process in (first, *first.children(recursive=True)):
+            total += process.memory_full_info().pss
+    return total
 
 
 def of_workflow(cells: int) -> Iterator[Row]:
@@ -175,9 +180,9 @@ def of_workflow(cells: int) -> Iterator[Row]:
         changed = f"changed.{CONFIG}"
         yield measured("dry run, one method changed", folder, *dry_run, changed)
         yield measured("plan, one method changed", folder, *plan, changed, ends=(3,))
-        one = next((folder / "results/students").iterdir())
-        shutil.rmtree(one)
-        path = str(one.relative_to(folder))
+        student = next((folder / "results/students").iterdir())
+        shutil.rmtree(student)
+        path = str(student.relative_to(folder))
         single = measured("dry run of one student", folder, *dry_run, CONFIG, "--", path)
         yield single
 
@@ -187,7 +192,7 @@ def of_report(cells: int, items: int) -> Iterator[Row]:
     sys.path.append(str(ROOT / "tests"))
     synthetic = importlib.import_module("synthetic")
     seeds = max(1, round(cells / METHODS / 4))
-    methods = tuple(f"method{at}" for at in range(METHODS))
+    methods = tuple(f"method{number}" for number in range(METHODS))
     made = synthetic.Experiment(
         name="large_grid",
         methods=methods,
@@ -233,8 +238,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.cells} cells{'':<21}{'clock':>11}{'processor':>11}{'peak':>11}")
     rows = [*of_workflow(options.cells), *of_report(options.cells, options.items)]
-    found = {"cells": options.cells, "items": options.items, "rows": [asdict(row) for row in rows]}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"cells": options.cells, "items": options.items, "rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ class Subjects:
     def batches(self) -> Iterator[Batch]:
         """The texts, every other one as if the student had written it."""
         authors = [
-            replace(text, author=("teacher", "student")[at % 2])
-            for at, text in enumerate(self.texts)
+            replace(text, author=("teacher", "student")[number % 2])
+            for number, text in enumerate(self.texts)
         ]
         return micro_batches(authors, self.budget, self.student.device)
 
@@ -102,16 +102,18 @@ def measure(subjects: Subjects, supports: Sequence[int]) -> list[Row]:
     states = {name: initial_state(loss) for name, loss in losses.items()}
     with_statistic = [name for name, loss in losses.items() if isinstance(loss, StepStatisticLoss)]
 
-    def statistic(name: str, _: int | None, one: Reading) -> PerToken:
-        tokens, loss = replace(one.tokens, state=states[name]), losses[name]
+    def statistic(name: str, _: int | None, reading: Reading) -> PerToken:
+        tokens, loss = replace(reading.tokens, state=states[name]), losses[name]
         assert isinstance(loss, StepStatisticLoss)
-        return loss.step_statistic(one.teacher, one.student, tokens)
+        return loss.step_statistic(reading.teacher, reading.student, tokens)
 
     statistics = over_texts(subjects, supports, with_statistic, statistic)
 
-    def value(name: str, k: int | None, one: Reading) -> PerToken:
-        tokens = replace(one.tokens, state=states[name], step_statistics=statistics.get((name, k)))
-        return losses[name](one.teacher, one.student, tokens)
+    def value(name: str, k: int | None, reading: Reading) -> PerToken:
+        tokens = replace(
+            reading.tokens, state=states[name], step_statistics=statistics.get((name, k))
+        )
+        return losses[name](reading.teacher, reading.student, tokens)
 
     values = over_texts(subjects, supports, list(losses), value)
     return [row(name, k, values) for name in losses for k in supports]
@@ -121,13 +123,13 @@ def over_texts(
     subjects: Subjects, supports: Sequence[int], names: Sequence[str], of: PerLoss
 ) -> Values:
     """A number for each token of all texts, for each loss, on the vocabulary and each support."""
-    found = defaultdict(list)
+    values = defaultdict(list)
     for batch in subjects.batches():
         for k, reading in readings(subjects, batch, supports):
             for name in names:
                 if k is None or name not in NEEDS_WHOLE_VOCABULARY:
-                    found[name, k].append(of(name, k, reading).cpu())
-    return {key: torch.cat(parts) for key, parts in found.items()}
+                    values[name, k].append(of(name, k, reading).cpu())
+    return {key: torch.cat(parts) for key, parts in values.items()}
 
 
 def readings(
@@ -167,30 +169,30 @@ def row(name: str, k: int, values: Values) -> Row:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A line for each loss: its dense value, and on each support both errors."""
-    supports = sorted({one.k for one in rows})
+    supports = sorted({row.k for row in rows})
     heads = ["loss", "dense (nats)", *(f"K = {k}" for k in supports)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for name in dict.fromkeys(one.loss for one in rows):
-        own = {one.k: one for one in rows if one.loss == name}
+    for name in dict.fromkeys(row.loss for row in rows):
+        own = {row.k: row for row in rows if row.loss == name}
         cells = [_errors(own[k]) for k in supports]
         lines.append([name, f"{own[supports[0]].dense_nats:.4f}", *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _errors(one: Row) -> str:
-    if one.relative_error is None:
+def _errors(row: Row) -> str:
+    if row.relative_error is None:
         return "dense only"
-    return f"{one.mean_abs_error_nats:.4f} ({one.relative_error:.1%})"
+    return f"{row.mean_abs_error_nats:.4f} ({row.relative_error:.1%})"
 
 
 def write_csv(path: Path, rows: Iterable[Row]) -> None:
     """The rows with six significant digits; an error that there isn't is empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [one.name for one in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, [column.name for column in fields(Row)], lineterminator="\n")
         writer.writeheader()
-        for one in rows:
-            writer.writerow({key: _number(value) for key, value in asdict(one).items()})
+        for row in rows:
+            writer.writerow({key: _number(value) for key, value in asdict(row).items()})
 
 
 def _number(value: object) -> object:
@@ -212,12 +214,16 @@ def main() -> None:
 
     for model in (options.teacher, options.student):
         vocabulary.check(model, options.tokens)
-    teacher, student = (load(at, default_device()) for at in (options.teacher, options.student))
+    teacher, student = (
+        load(folder, default_device()) for folder in (options.teacher, options.student)
+    )
     texts = read_texts(options.tokens / "test.parquet")[: options.texts]
     rows = measure(Subjects(teacher, student, texts, options.micro_batch_tokens), SUPPORTS)
 
     write_csv(FOLDER / f"{options.name}.csv", rows)
-    names = [artifact.read_id(at) for at in (options.teacher, options.student, options.tokens)]
+    names = [
+        artifact.read_id(folder) for folder in (options.teacher, options.student, options.tokens)
+    ]
     tokens = sum(len(text.response_ids) for text in texts)
     log(f"{', '.join(names)}: {len(texts)} texts, {tokens} response tokens")
     print(markdown(rows))

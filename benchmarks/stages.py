@@ -39,9 +39,9 @@ class Row:
 
 def row(stage: str, artifacts: Sequence[Artifact]) -> Row:
     """What the jobs of a stage took together."""
-    paths = [Path("results/benchmarks", stage, f"{one.id}.tsv") for one in artifacts]
+    paths = [Path("results/benchmarks", stage, f"{artifact.id}.tsv") for artifact in artifacts]
     seconds = sum(float(pd.read_csv(path, sep="\t")["s"].sum()) for path in paths)
-    files = [Path(one.path) / costs.FILE for one in artifacts]
+    files = [Path(artifact.path) / costs.FILE for artifact in artifacts]
     has_cost = all(path.exists() for path in files)
     work = sum(json.loads(path.read_text())["seconds"] for path in files) if has_cost else None
     return Row(stage, len(artifacts), seconds, work)
@@ -50,10 +50,10 @@ def row(stage: str, artifacts: Sequence[Artifact]) -> Row:
 def measured(artifacts: Iterable[Artifact]) -> list[Row]:
     """A row for each stage, the longest first. Raises FileNotFoundError for what has not run."""
     stages: dict[str, list[Artifact]] = {}
-    for one in artifacts:
-        stages.setdefault(one.stage, []).append(one)
+    for artifact in artifacts:
+        stages.setdefault(artifact.stage, []).append(artifact)
     rows = [row(stage, made) for stage, made in stages.items()]
-    return sorted(rows, key=lambda one: -one.seconds)
+    return sorted(rows, key=lambda row: -row.seconds)
 
 
 def main() -> None:
@@ -65,15 +65,15 @@ def main() -> None:
     jobs = Jobs.of(yaml.safe_load(options.configfile.read_text()))
     rows = measured(jobs.grid.artifacts.values())
     print(f"{'stage':<12}{'jobs':>6}{'seconds':>10}{'in work':>10}{'beside':>8}")
-    for one in rows:
-        work = "" if one.work_seconds is None else f"{one.work_seconds:.1f}"
-        beside = "" if one.other_share is None else f"{one.other_share:.0%}"
-        print(f"{one.stage:<12}{one.jobs:>6}{one.seconds:>10.1f}{work:>10}{beside:>8}")
-    counted = [one for one in rows if one.work_seconds is not None]
-    seconds = sum(one.seconds for one in counted)
-    share = 1 - sum(one.work_seconds or 0 for one in counted) / seconds
+    for row in rows:
+        work = "" if row.work_seconds is None else f"{row.work_seconds:.1f}"
+        beside = "" if row.other_share is None else f"{row.other_share:.0%}"
+        print(f"{row.stage:<12}{row.jobs:>6}{row.seconds:>10.1f}{work:>10}{beside:>8}")
+    counted = [row for row in rows if row.work_seconds is not None]
+    seconds = sum(row.seconds for row in counted)
+    share = 1 - sum(row.work_seconds or 0 for row in counted) / seconds
     print(f"beside the work of models: {share:.0%} of {seconds:.0f} s")
-    options.out.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
+    options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

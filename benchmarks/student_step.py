@@ -79,12 +79,12 @@ class Task:
         """The texts of an epoch."""
         count, vocabulary = self.batch * self.steps, SHAPES[self.student].vocabulary
         if self.data:
-            found = natural(Path(self.data), 2 * count, vocabulary)[:count]
+            texts = natural(Path(self.data), 2 * count, vocabulary)[:count]
         elif self.length:
-            found = equal(count, self.length, vocabulary)
+            texts = equal(count, self.length, vocabulary)
         else:
-            found = synthetic(count, vocabulary)
-        return found[: len(found) // self.batch * self.batch]
+            texts = synthetic(count, vocabulary)
+        return texts[: len(texts) // self.batch * self.batch]
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ TRAINERS: dict[str, Callable[..., Any]] = {"trl sft": _trl_sft, "trl gkd": _trl_
 def _padded(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     """A batch as GKDTrainer's own collator makes it, from texts that are tokenized already."""
     ids, labels = ([torch.tensor(row[name]) for row in rows] for name in ("input_ids", "labels"))
-    attention = [torch.ones_like(one) for one in ids]
+    attention = [torch.ones_like(row) for row in ids]
     pad = torch.nn.utils.rnn.pad_sequence
     return {
         "input_ids": pad(ids, batch_first=True, padding_value=2),
@@ -288,9 +288,9 @@ def main() -> None:
         ratio = rows["cached"].step_ms / rows["sft"].step_ms
         print(f"a cached teacher's step takes {ratio:.2f} times that of SFT")
     peers = {name: version(name) for name in ("torch", "transformers", "trl")}
-    found = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
-    found |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
-    out.write_text(json.dumps(found, indent=1) + "\n")
+    record = {"task": asdict(task), "device": device_name(default_device()), "versions": peers}
+    record |= {"cached_to_sft": ratio, "rows": [asdict(row) for row in rows.values()]}
+    out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

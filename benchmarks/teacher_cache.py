@@ -54,12 +54,12 @@ SEEDS = (1, 2)
 @torch.no_grad()
 def errors(options: Options, cached: CachedTeacher, read: Sequence[Read]) -> Tensor:
     """KL of the teacher to what is stored of it, on the stored support, at each token."""
-    found = []
+    divergences = []
     for batch, states in read:
         signal = cached.signal(batch)
         exact = log_probs_on(lm_head(options.teacher, states).float(), signal.support)
-        found.append(kl(exact, signal.log_probs).cpu())
-    return torch.cat(found)
+        divergences.append(kl(exact, signal.log_probs).cpu())
+    return torch.cat(divergences)
 
 
 def scores(
@@ -87,11 +87,11 @@ def scores(
         pass
     measured = heldout.measure(run.student.eval(), options.test, {"": judge}, options.budget)
     items = measured.items.to_pandas()
-    found = {}
+    means = {}
     for name in ("nll_nats", "kl_to_teacher_nats", "top1_agreement"):
         rows = items[(items["metric"] == name) & (items["slice"] == "")]
-        found[name] = float(np.average(rows["value"], weights=rows["weight"]))
-    return found
+        means[name] = float(np.average(rows["value"], weights=rows["weight"]))
+    return means
 
 
 def tiers(options: Options, folder: Path) -> list[Row]:
@@ -103,9 +103,9 @@ def tiers(options: Options, folder: Path) -> list[Row]:
     rows: list[Row] = []
     for loss, name in taught:
         cached, row = made.get(name, (None, {}))
-        given = [scores(options, loss, cached, judge, seed) for seed in SEEDS]
-        means = {key: float(np.mean([one[key] for one in given])) for key in given[0]}
-        spread = float(np.std([one["kl_to_teacher_nats"] for one in given], ddof=1))
+        by_seed = [scores(options, loss, cached, judge, seed) for seed in SEEDS]
+        means = {key: float(np.mean([measures[key] for measures in by_seed])) for key in by_seed[0]}
+        spread = float(np.std([measures["kl_to_teacher_nats"] for measures in by_seed], ddof=1))
         rows.append({"loss": loss, "tier": name} | row | means | {"kl_spread_nats": spread})
         log(f"{rows[-1]}")
     return rows
@@ -114,7 +114,7 @@ def tiers(options: Options, folder: Path) -> list[Row]:
 def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row]]:
     """A cache of each tier, with its bytes and errors."""
     read = read_once(options, [*options.train, *options.test])
-    tokens, found = sum(one.token_count for one, _ in read), {}
+    tokens, opened = sum(batch.token_count for batch, _ in read), {}
     for name, settings in TIERS.items():
         place = folder / name.replace(" ", "_")
         place.mkdir()
@@ -124,8 +124,8 @@ def caches(options: Options, folder: Path) -> dict[str, tuple[CachedTeacher, Row
             error = errors(options, cached, read)
             row["mean_kl_error_nats"] = error.mean().item()
             row["largest_kl_error_nats"] = error.max().item()
-        found[name] = cached, row
-    return found
+        opened[name] = cached, row
+    return opened
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -160,23 +160,23 @@ def main() -> None:
     parser.add_argument("--micro-batch-tokens", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("teacher_cache.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    texts = read_texts(given.tokens / "train.parquet")
-    texts = [one for one in texts if one.length < given.longest]
-    last = given.texts + given.texts // 4
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    texts = read_texts(arguments.tokens / "train.parquet")
+    texts = [text for text in texts if text.length < arguments.longest]
+    last = arguments.texts + arguments.texts // 4
     options = Options(
-        load(given.teacher, default_device()),
-        given.teacher / "model",
-        texts[: given.texts],
-        texts[given.texts : last],
-        given.micro_batch_tokens,
-        given.steps,
+        load(arguments.teacher, default_device()),
+        arguments.teacher / "model",
+        texts[: arguments.texts],
+        texts[arguments.texts : last],
+        arguments.micro_batch_tokens,
+        arguments.steps,
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: list(PARTS[name](options, Path(folder))) for name in given.parts}
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
-    print("\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in found.items()))
+        tables = {name: list(PARTS[name](options, Path(folder))) for name in arguments.parts}
+    arguments.out.write_text(json.dumps(tables, indent=1) + "\n")
+    print("\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in tables.items()))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,9 @@ def model_of(family: str) -> PreTrainedModel:
     if text is not config:
         raise ValueError(f"it reads more than text; its text part is {text.model_type}")
     with torch.device("meta"):
-        size = sum(one.numel() for one in AutoModelForCausalLM.from_config(config).parameters())
+        size = sum(
+            weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters()
+        )
     if size > MOST_PARAMETERS:
         raise ValueError(f"{size:,} parameters: no tiny configuration is known")
     torch.manual_seed(0)

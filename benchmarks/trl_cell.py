@@ -127,7 +127,8 @@ def write_texts(options: argparse.Namespace) -> None:
             ids[:, asked["input_ids"].shape[1] :], skip_special_tokens=True
         )
         written += [
-            {"prompt": one, "response": two} for one, two in zip(prompts, responses, strict=True)
+            {"prompt": prompt, "response": response}
+            for prompt, response in zip(prompts, responses, strict=True)
         ]
     options.out.write_text("".join(json.dumps(row) + "\n" for row in written))
 

@@ -100,7 +100,7 @@ def writer(name: str, seed: int, device: torch.device) -> PreTrainedModel:
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
     """A tokenizer with a word for each id: trainers ask for one."""
-    model = WordLevel({f"w{at}": at for at in range(vocabulary)}, unk_token="w0")
+    model = WordLevel({f"w{number}": number for number in range(vocabulary)}, unk_token="w0")
     tokenizer = Tokenizer(model)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w1", pad_token="w2")
 
@@ -109,7 +109,10 @@ def natural(path: Path, count: int, vocabulary: int) -> list[Text]:
     """Texts as long as the prompts and outputs of a file in JSON lines; the ids are random."""
     rows = [json.loads(line) for line in path.read_text().splitlines()[:count]]
     lengths = [(_tokens(row["prompt"]), _tokens(row["output"])) for row in rows]
-    return _texts([(at, of) for at, of in lengths if at + of <= 1024], vocabulary)
+    return _texts(
+        [(prompt, response) for prompt, response in lengths if prompt + response <= 1024],
+        vocabulary,
+    )
 
 
 def _tokens(text: str | list[str]) -> int:
@@ -136,11 +139,11 @@ def prompts(count: int, length: int, vocabulary: int) -> list[Text]:
 
 def _texts(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[Text]:
     draw = torch.Generator().manual_seed(1)
-    found = []
-    for at, (prompt, response) in enumerate(lengths):
+    texts = []
+    for number, (prompt, response) in enumerate(lengths):
         ids = torch.randint(3, vocabulary, (prompt + response,), generator=draw).tolist()
-        found.append(Text(f"text-{at}", ids[:prompt], ids[prompt:]))
-    return found
+        texts.append(Text(f"text-{number}", ids[:prompt], ids[prompt:]))
+    return texts
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

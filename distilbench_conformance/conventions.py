@@ -26,14 +26,14 @@ def temperature(subject: Subject) -> str:
     """
     subject.needs("temperature")
     batch, weight = case(), subject.known_weight
-    for at in (2.0, 4.0):
-        right = expected(subject, batch, weight, temperature=at).student
-        measured = outcome(subject, batch, temperature=at).student
+    for value in (2.0, 4.0):
+        right = expected(subject, batch, weight, temperature=value).student
+        measured = outcome(subject, batch, temperature=value).student
         factor = (measured.norm() / right.norm()).item()
-        power = round(math.log(max(factor, 1e-9)) / math.log(at))
-        require(power in (0, 2), f"{factor:.4g} times the divergence's gradient at T = {at:g}")
-        off = error(measured, right * at**power)
-        require(off <= subject.tolerance, f"the gradient is off by {off:.2g} at T = {at:g}")
+        power = round(math.log(max(factor, 1e-9)) / math.log(value))
+        require(power in (0, 2), f"{factor:.4g} times the divergence's gradient at T = {value:g}")
+        off = error(measured, right * value**power)
+        require(off <= subject.tolerance, f"the gradient is off by {off:.2g} at T = {value:g}")
     return "times T²" if power else "not scaled by T²"
 
 

@@ -189,19 +189,19 @@ def test_with_twins_and_still_rows_no_more_is_claimed_than_they_say(count: int) 
     row = measured(
         Truth("", seeds=count, items=100, twins=2, still=2, training=0.1, luck=0.5), 150, seed=3
     )  # 150 trials leave 5.9 points of room
-    found, error = row.found, row.error
+    rates, error = row.rates, row.error
     print(
-        f"{count} seeds: intervals held {found.report:.3f}; p < 0.05 in {found.claims:.3f}, a "
-        f"false claim after Holm in {found.false_family:.3f}; ± {error:.3f}"
+        f"{count} seeds: intervals held {rates.report:.3f}; p < 0.05 in {rates.claims:.3f}, a "
+        f"false claim after Holm in {rates.false_family:.3f}; ± {error:.3f}"
     )
-    assert found.report > 0.95 - SURE * error
-    assert found.false_family < 0.05 + SURE * error
+    assert rates.report > 0.95 - SURE * error
+    assert rates.false_family < 0.05 + SURE * error
 
 
 @pytest.mark.slow
 def test_a_twin_takes_no_power_from_the_others() -> None:
     truth = Truth("", methods=6, seeds=2, items=1000, apart=0.25)
-    alone, beside = (measured(replace(truth, twins=one), 60, seed=3).found for one in (0, 1))
+    alone, beside = (measured(replace(truth, twins=twins), 60, seed=3).rates for twins in (0, 1))
     print(f"power {alone.power:.3f}, beside a twin {beside.power:.3f}")
     # about a half each; a prior read off all variances, a twin's among them, left 0.04 beside it
     assert beside.power > alone.power - SURE * np.sqrt(0.5 / 60)

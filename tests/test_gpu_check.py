@@ -11,7 +11,7 @@ from stage_commands import LONG
 
 from benchmarks.gpu_check import figures
 from benchmarks.gpu_check.figures import Figure, Outcome, short
-from benchmarks.gpu_check.run import CHECKS, Plan, one, outcomes
+from benchmarks.gpu_check.run import CHECKS, Plan, outcomes, run_check
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def test_every_check_passes_in_small_on_a_cpu(tmp_path: Path) -> None:
 
 
 def test_a_check_that_is_too_slow_is_ended_and_said_to_be_so() -> None:
-    outcome = one("methods", "methods", "cpu", seconds=0.5)
+    outcome = run_check("methods", "methods", "cpu", seconds=0.5)
     assert outcome.status == "timed out"
     assert not outcome.passed
 
@@ -49,7 +49,7 @@ def test_a_check_that_there_is_no_time_for_has_not_passed() -> None:
 
 
 def test_a_check_that_fails_costs_itself_alone() -> None:
-    outcome = one("machine", "machine", "no_such_device", seconds=LONG)
+    outcome = run_check("machine", "machine", "no_such_device", seconds=LONG)
     assert outcome.status == "failed"
     assert "no_such_device" in outcome.log
     assert "exit status" in outcome.reason

@@ -17,17 +17,17 @@ def test_intervals_hold_the_truth_and_tests_claim_no_more_than_they_say(count: i
     row = measured(
         Truth("all sources", seeds=count, items=200, training=0.3, luck=0.5), TRIALS, seed=7
     )
-    found, error = row.found, row.error
+    rates, error = row.rates, row.error
     print(
-        f"{count} seeds: intervals held {found.report:.3f} (percentiles {found.percentile:.3f}), "
-        f"means {found.means:.3f}; p < 0.05 in {found.claims:.3f}, Holm claimed in "
-        f"{found.false_family:.3f}; sign flips over items {row.flips:.3f}; ± {error:.3f}"
+        f"{count} seeds: intervals held {rates.report:.3f} (percentiles {rates.percentile:.3f}), "
+        f"means {rates.means:.3f}; p < 0.05 in {rates.claims:.3f}, Holm claimed in "
+        f"{rates.false_family:.3f}; sign flips over items {row.flips:.3f}; ± {error:.3f}"
     )
-    assert found.report > 0.95 - SURE * error
-    assert found.means > 0.95 - SURE * error
-    assert found.claims < 0.05 + SURE * error
-    assert found.false_family < 0.05 + SURE * error
-    assert found.percentile < 0.95 - SURE * error  # why the report has no percentiles
+    assert rates.report > 0.95 - SURE * error
+    assert rates.means > 0.95 - SURE * error
+    assert rates.claims < 0.05 + SURE * error
+    assert rates.false_family < 0.05 + SURE * error
+    assert rates.percentile < 0.95 - SURE * error  # why the report has no percentiles
     assert row.flips > 0.05 + SURE * error  # and why flips are of these checkpoints only
 
 

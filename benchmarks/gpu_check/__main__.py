@@ -34,16 +34,16 @@ def main() -> int:
     machine = describe(options.device)
     for name, value in machine.items():
         print(f"{name}: {value}")
-    found: list[figures.Outcome] = []
-    figures.write(options.out, machine, found)
+    results: list[figures.Outcome] = []
+    figures.write(options.out, machine, results)
     plan = Plan(options.device, tuple(options.only), options.seconds)
     for outcome in outcomes(plan):
-        found.append(outcome)
-        figures.write(options.out, machine, found)
+        results.append(outcome)
+        figures.write(options.out, machine, results)
         verdict = "ok" if outcome.passed else "FAILED"
         print(f"{outcome.check}: {verdict}, {outcome.seconds:.0f} s {outcome.reason}", flush=True)
-    print(f"\n{figures.table(found)}\n\n{options.out}")
-    return sum(not outcome.passed for outcome in found)
+    print(f"\n{figures.table(results)}\n\n{options.out}")
+    return sum(not outcome.passed for outcome in results)
 
 
 if __name__ == "__main__":

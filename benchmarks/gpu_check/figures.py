@@ -105,13 +105,14 @@ def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
 
 def write(path: Path, machine: dict[str, str], outcomes: Iterable[Outcome]) -> None:
     """Machine and outcomes as JSON: complete after every check, whatever comes then."""
-    found = {
+    record = {
         "machine": machine,
         "checks": [
-            asdict(one) | {"passed": one.passed, "verdicts": [f.verdict for f in one.figures]}
-            for one in outcomes
+            asdict(outcome)
+            | {"passed": outcome.passed, "verdicts": [f.verdict for f in outcome.figures]}
+            for outcome in outcomes
         ],
     }
     partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -69,10 +69,10 @@ def outcomes(plan: Plan) -> Iterator[Outcome]:
             reason = f"the {seconds:.0f} s for the whole run are over"
             yield Outcome(name, check.TITLE, "not run", 0.0, reason=reason)
             continue
-        yield one(name, check.TITLE, plan.device, min(check.SECONDS * plan.patience, left))
+        yield run_check(name, check.TITLE, plan.device, min(check.SECONDS * plan.patience, left))
 
 
-def one(name: str, title: str, device: str, seconds: float) -> Outcome:
+def run_check(name: str, title: str, device: str, seconds: float) -> Outcome:
     """How a single check ended within so many seconds."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

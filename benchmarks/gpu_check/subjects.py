@@ -125,15 +125,15 @@ def words() -> PreTrainedTokenizerFast:
 def texts(count: int, vocabulary: int = VOCABULARY, longest: int = 512) -> list[Text]:
     """Texts with lengths like Dolly's, the same ones at every call; their tokens mean nothing."""
     draw = np.random.default_rng(7)
-    found = []
-    for at in range(count):
+    texts = []
+    for number in range(count):
         prompt, response = (
             int(np.clip(draw.lognormal(np.log(median), spread), 2, longest // 2))
             for median, spread in (PROMPT, RESPONSE)
         )
         ids = draw.integers(3, vocabulary, prompt + response).tolist()
-        found.append(Text(f"text-{at}", ids[:prompt], [*ids[prompt:], END]))
-    return found
+        texts.append(Text(f"text-{number}", ids[:prompt], [*ids[prompt:], END]))
+    return texts
 
 
 def run(

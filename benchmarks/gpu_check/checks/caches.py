@@ -60,7 +60,7 @@ def _errors(
 ) -> Iterator[Figure]:
     """Of what is stored, to the teacher on the same device and to the one in float32 on the CPU."""
     ours, same, right = (
-        target_log_prob(one.log_probs, one.support.target) for one in (stored, live, exact)
+        target_log_prob(signal.log_probs, signal.support.target) for signal in (stored, live, exact)
     )
     error = (ours - same).abs().mean().item()
     yield Figure(f"{name}: error to the live teacher", error, "nats", at_most=STORED_NATS)
@@ -70,9 +70,9 @@ def _errors(
     yield Figure(f"{name}: to float32, 99 %", worst, "nats", at_most=WORST_NATS)
 
 
-def _shared(found: Tensor, expected: Tensor) -> float:
+def _shared(drawn: Tensor, expected: Tensor) -> float:
     """The share of ids [tokens, k] that are among those expected of their token [tokens, n]."""
-    return (found[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
+    return (drawn[:, :, None] == expected[:, None, :]).any(-1).float().mean().item()
 
 
 def _stored(
@@ -89,10 +89,10 @@ def _stored(
 
 def _same_draws(settings: CacheJob, device: torch.device, pool: Sequence[Text]) -> float:
     """The share of drawn ids that the CPU's float32 teacher draws, too, from the same numbers."""
-    found = []
+    drawn = []
     for where in (device, CPU):
         kept = list(Capture(tiny("llama", 1, where), settings, 4096).batches(pool))
-        for one in kept:
-            one.wait()
-        found.append(torch.cat([part["ids"] for one in kept for part in one.chunks]))
-    return _shared(*found)
+        for reduced in kept:
+            reduced.wait()
+        drawn.append(torch.cat([part["ids"] for reduced in kept for part in reduced.chunks]))
+    return _shared(*drawn)

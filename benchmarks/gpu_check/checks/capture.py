@@ -72,7 +72,7 @@ def _apart(model: PreTrainedModel, written: list[Text], sampled: bool) -> float:
         again = (signal.log_probs.max(-1).values.cpu() - torch.tensor(again)).tolist()
         return fmean(map(abs, again))
     noted = [value for text in kept for value in text.log_probs]
-    return fmean(abs(one - other) for one, other in zip(noted, again, strict=True))
+    return fmean(abs(first - other) for first, other in zip(noted, again, strict=True))
 
 
 def _makings(device: torch.device) -> int:

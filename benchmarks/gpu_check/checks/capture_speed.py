@@ -40,8 +40,8 @@ def measure(device: torch.device) -> Iterator[Figure]:
                     counted_lm_head(teacher, part)
 
     def captured() -> None:
-        for one in capture.batches(pool):
-            one.wait()
+        for reduced in capture.batches(pool):
+            reduced.wait()
 
     bare, whole = best(device, forward, RUNS), best(device, captured, RUNS)
     yield Figure("capture", count * length / whole, "tok/s")

@@ -33,7 +33,9 @@ def measure(device: torch.device) -> Iterator[Figure]:
         yield Figure(f"batch {batch}", batch * new / took, "tok/s", at_least=target)
         yield Figure(f"batch {batch}: first call", made, "s", note=GRAPH_CAPTURES.reason or "")
     batch = min(targets)
-    ids = torch.tensor([one.prompt_ids for one in prompts(batch, PROMPT, SHAPES[name].vocabulary)])
+    ids = torch.tensor(
+        [prompt.prompt_ids for prompt in prompts(batch, PROMPT, SHAPES[name].vocabulary)]
+    )
     peer, ids = (
         writer(name, 0, device).to(torch.bfloat16 if large else torch.float32),
         ids.to(device),

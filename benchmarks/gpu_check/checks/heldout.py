@@ -33,8 +33,8 @@ def measure(device: torch.device) -> Iterator[Figure]:
 def _means(family: str, device: torch.device) -> dict[str, float]:
     student, teacher = (tiny(family, seed, device) for seed in (1, 2))
     pool = texts(64, longest=256)
-    found = heldout.measure(student, pool, {"teacher": LiveTeacher(teacher)}, BUDGET)
-    items = found.items.to_pandas()
+    measures = heldout.measure(student, pool, {"teacher": LiveTeacher(teacher)}, BUDGET)
+    items = measures.items.to_pandas()
     items = items[items["slice"] == ""]
     return {
         name: float(np.average(rows["value"], weights=rows["weight"]))

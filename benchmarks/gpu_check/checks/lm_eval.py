@@ -19,7 +19,9 @@ TITLE = "lm-eval's requests, as its own model answers them"
 SECONDS = 60
 NATS = 0.05  # of a log-likelihood of four words, between two orders of bfloat16 sums
 BUDGET = 2048
-PAIRS = [(f"w{at} w{at + 7} w{at + 9}", f" w{at + 3} w{at + 5}") for at in range(10, 90, 5)]
+PAIRS = [
+    (f"w{word} w{word + 7} w{word + 9}", f" w{word + 3} w{word + 5}") for word in range(10, 90, 5)
+]
 
 
 def measure(device: torch.device) -> Iterator[Figure]:
@@ -40,5 +42,5 @@ def measure(device: torch.device) -> Iterator[Figure]:
     )
     expected = plain.loglikelihood(asked, disable_tqdm=True)
     ours = CheckpointLM(tiny("llama", 1, device), tokenizer, BUDGET).loglikelihood(asked)
-    apart = max(abs(one[0] - other[0]) for one, other in zip(ours, expected, strict=True))
+    apart = max(abs(own[0] - other[0]) for own, other in zip(ours, expected, strict=True))
     yield Figure("log-likelihoods", apart, "nats off", at_most=NATS)

@@ -51,10 +51,10 @@ def _waits(name: str, device: torch.device) -> float:
     next(steps), next(steps)
     torch.cuda.set_sync_debug_mode("warn")
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(STEPS - 2):
                 next(steps)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(one.message) for one in said) / (STEPS - 2)
+    return sum("synchroniz" in str(warning.message) for warning in caught) / (STEPS - 2)
