@@ -61,7 +61,7 @@ def teacher(name: str) -> Workload:
         operations=2 * model.parameters,
         step_texts=64,
         loaded=4 * model.parameters,
-        resident=6 * model.parameters,
+        resident=frozen_bytes(model, half=True),
         shared=frozen_bytes(model, half=True),
         unshared=frozen_unit(model, half=True),
         per_position=8 * model.depth + 12 * model.vocabulary,

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from players import texts, turn
+from pretend_cuda import CUDA
 from pretend_ledger import Ledger
 from pretend_runtime import on_gpu
 from test_paper_models import WIDE, family
@@ -19,6 +21,7 @@ from pipeline.generation import capacity, engine, generate, sampler
 from pipeline.generation.engine import GenerationEngine, supports_ragged_batches
 from pipeline.methods import components
 from pipeline.methods.components import generates_text
+from pipeline.models.language_model import load, load_frozen
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import GRAPH_CAPTURES
 from pipeline.settings.generation import Sampling
@@ -55,6 +58,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def model(name: str, seed: int) -> PreTrainedModel:
     """A model of a family on the GPU; those of other seeds disagree with it."""
+    return on_gpu(on_host(name, seed))
+
+
+def on_host(name: str, seed: int) -> PreTrainedModel:
     if name == OTHER:
         made = tiny_families.model_of(OTHER)
     elif name == "qwen3":
@@ -66,7 +73,7 @@ def model(name: str, seed: int) -> PreTrainedModel:
     with torch.no_grad():
         for one in made.parameters():
             one.add_(0.1 * torch.randn(one.shape, generator=draw))
-    return on_gpu(made)
+    return made
 
 
 @contextmanager
@@ -117,6 +124,23 @@ def test_a_sampler_s_step_is_captured_and_writes_the_same_texts(way: str, gpu: L
     found = assert_captured(lambda: generate(texts(6), [one], choose, TIME, 3, "student"), gpu)
     with without_graphs():
         assert generate(texts(6), [one], choose, TIME, 3, "student") == found
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, OTHER])
+def test_a_frozen_model_writes_in_bfloat16_what_it_writes_in_float32(
+    name: str, tmp_path: Path, gpu: Ledger
+):
+    on_host(name, 1).save_pretrained(tmp_path / "model")
+    whole, half = load(tmp_path, CUDA), load_frozen(tmp_path, CUDA, "auto")
+    assert {torch.bfloat16} < {weight.dtype for weight in half.parameters()}
+    in_float32, in_bfloat16 = (
+        generate(texts(6), [reader], sampler(Sampling()), TIME, 3, "teacher")
+        for reader in (whole, half)
+    )
+    assert in_bfloat16 == in_float32
+    batch = collate(in_float32, CUDA)
+    signals = [LiveTeacher(reader).signal(batch).log_probs.cpu() for reader in (whole, half)]
+    assert signals[0].equal(signals[1])
 
 
 @pytest.mark.parametrize("policy", POLICIES)

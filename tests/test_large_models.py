@@ -48,10 +48,11 @@ def test_jobs_get_the_gpus_that_their_models_need(grid: Grid):
     assert asked(grid, live.id) == (4, 1, 1)
 
 
-def test_every_job_fits_and_on_one_gpu_the_teacher_does_not(grid: Grid):
+def test_every_job_fits_and_on_one_smaller_gpu_the_teacher_does_not(grid: Grid):
     assert not refusals(grid, TWO_NODES, grid.artifacts.values())
     assert asked(grid, grid.evaluations[grid.teacher("qwen_32b")].id) == (2, 1, 1)
-    lines = refusals(grid, Machine(device_memory_mb=80_000), grid.artifacts.values())
+    # its weights take 2 bytes each, those of embeddings and head 4
+    lines = refusals(grid, Machine(device_memory_mb=64_000), grid.artifacts.values())
     assert any(line.startswith("results/caches/qwen_32b-") for line in lines)
 
 

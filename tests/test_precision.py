@@ -18,6 +18,7 @@ from transformers import (
 
 from pipeline.data.batch import collate
 from pipeline.generation import generate, sampler
+from pipeline.generation.cuda_graph import Bf16Weights
 from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import Precision, load, load_frozen, parameter_count
 from pipeline.models.teacher import LiveTeacher
@@ -76,6 +77,13 @@ def test_a_frozen_teacher_in_bfloat16_gives_the_bits_that_autocast_gives(
     matrices = sum(one.numel() for one in whole.model.parameters() if one.ndim == 2)
     held = sum(one.numel() * one.element_size() for one in half.model.parameters())
     assert held == 4 * parameter_count(whole.model) - 2 * (matrices - tables)
+
+
+def test_a_decoder_on_a_gpu_keeps_no_other_copy_of_a_frozen_model(tmp_path: Path) -> None:
+    frozen = load_frozen(saved("llama", tmp_path), CPU, "bfloat16")
+    pairs = Bf16Weights(frozen).pairs
+    assert len(pairs) == 2 * 7 + 1  # matrices of two layers, and the head
+    assert all(half.data_ptr() == weight.data_ptr() for half, weight in pairs)
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     Gemma3TextConfig,
     LlamaConfig,
     PreTrainedConfig,
@@ -70,6 +71,8 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "an untied Qwen3": Qwen3Config(**SIZES, tie_word_embeddings=False),
     "a tied Gemma 3": GEMMA,
 }
+# positions by distance in place of embeddings: not every family decodes texts of unequal lengths
+ALIBI = BloomConfig(**SIZES | {"n_layer": 2, "n_head": 2, "initializer_range": 0.3})
 TEXTS = [
     Text(f"text-{at}", [2 + at, 3 + 2 * at, 40 - at], [5 + 3 * at, 9, 2 + at, END][at % 3 :])
     for at in range(8)
@@ -380,6 +383,30 @@ def test_ranks_may_make_different_numbers_of_passes() -> None:
     assert second == expected[:5]
     (weight,) = torch.load(io.BytesIO(first[-1])).values()
     assert torch.equal(weight, teacher.get_output_embeddings().weight)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "a family for the plain loop"])
+def test_ranks_write_texts_of_their_own_with_shares_of_a_model(name: str) -> None:
+    config, choose = (CONFIGS | {"a family for the plain loop": ALIBI})[name], sampler(Sampling())
+
+    def written(teacher: PreTrainedModel, texts: Sequence[Text]) -> list[tuple[Any, ...]]:
+        responses = generate(texts, [teacher], choose, 20, 5, "teacher")
+        return [(text.response_ids, text.log_probs) for text in responses]
+
+    def work(ranks: Ranks) -> list[tuple[Any, ...]]:
+        teacher = model(config).requires_grad_(False)
+        shard(teacher, mesh_of(ranks, CPU))
+        with in_company(teacher, ranks):
+            return written(teacher, TEXTS[: 2 + 4 * ranks.rank])
+
+    expected = written(model(config), TEXTS)
+    for actual in on_ranks(2, work):
+        for (ids, log_probs), (expected_ids, expected_log_probs) in zip(
+            actual, expected, strict=False
+        ):
+            assert ids == expected_ids
+            # weights are float64, log-probabilities of written tokens float32
+            assert log_probs == pytest.approx(expected_log_probs, abs=2e-6)
 
 
 @torch.no_grad()

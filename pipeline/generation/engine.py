@@ -20,6 +20,7 @@ from pipeline.generation.sampling import (
 )
 from pipeline.generation.slots import Prompt, Response, Slots
 from pipeline.models.language_model import end_ids
+from pipeline.models.sharding import is_sharded
 
 SIMILAR_LENGTH = 0.75  # of the longest prompt: the shortest that is prefilled with it
 GPU_PREFILL_TOKENS = 16_384  # of the prompts in one forward pass, on a GPU
@@ -75,11 +76,13 @@ class GenerationEngine:
         self.length = length + LENGTH_GRAIN * (tokens_per_step(token_sampler) > 1)
         memory = memory_size(token_sampler)
         self.slots = Slots.empty(slots, max_new_tokens, self.device, memory)
-        self.bf16_weights = [Bf16Weights(model) for model in models] if self.on_gpu else []
+        # the weights of a sharded model come and go, in passes that its ranks make together
+        is_captured = self.on_gpu and not any(map(is_sharded, models))
+        self.bf16_weights = [Bf16Weights(model) for model in models] if is_captured else []
         own_models = [weights.model for weights in self.bf16_weights] or models
         self.decoders = [self._decoder(model) for model in own_models]
         # not `replay or _step` once and for all: an engine that refers to itself outlives its user
-        self.replay = capture_cuda_graph(self._step, self._compile) if self.on_gpu else None
+        self.replay = capture_cuda_graph(self._step, self._compile) if is_captured else None
 
     @property
     def on_gpu(self) -> bool:

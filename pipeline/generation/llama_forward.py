@@ -35,6 +35,7 @@ from pipeline.generation.kv_cache import (
     update_cache,
 )
 from pipeline.models.language_model import autocast, lm_head
+from pipeline.models.sharding import is_sharded
 
 FAMILIES = ("llama", "qwen2")
 ROPE_TYPES = ("default", "linear", "llama3")  # whose angles do not depend on a sequence's length
@@ -65,6 +66,7 @@ def is_supported(model: PreTrainedModel) -> bool:
         config.model_type in FAMILIES
         and config.rope_parameters["rope_type"] in ROPE_TYPES
         and not getattr(config, "use_sliding_window", False)
+        and not is_sharded(model)  # its layers have weights in its own forward alone
     )
 
 

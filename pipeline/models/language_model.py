@@ -42,15 +42,21 @@ def load(
 
 
 def load_frozen(
-    folder: Path, device: torch.device, precision: Precision, dropout: Dropout = 0.0
+    folder: Path,
+    device: torch.device,
+    precision: Precision,
+    dropout: Dropout = 0.0,
+    *,
+    keeps_head: bool = False,
 ) -> PreTrainedModel:
     """A loaded model without gradients, its matrices in bfloat16 where it computes in that.
 
-    Autocast would cast them at each use: the numbers are the same, in half the memory.
+    Autocast would cast them at each use: the numbers are the same, in half the memory. The head may
+    be kept as it was saved.
     """
     model = _saved(folder, torch.float32, dropout).requires_grad_(False)
     if computes_in_bfloat16(device, precision):
-        halve_matrices(model)
+        halve_matrices(model, but=model.get_output_embeddings() if keeps_head else None)
     return _readied(model, device)
 
 

@@ -28,7 +28,7 @@ from transformers import PreTrainedModel
 
 from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
-from pipeline.models.language_model import computes_in_bfloat16, default_device
+from pipeline.models.language_model import default_device, fixed_precision
 from pipeline.models.logits import logit_scaling
 from pipeline.models.matrices import halve_matrices
 from pipeline.runtime.ranks import Ranks, one_at_a_time
@@ -50,20 +50,23 @@ def mesh_of(ranks: Ranks, device: torch.device) -> DeviceMesh:
     return init_device_mesh(device.type, (ranks.size,))
 
 
-def load_frozen_shares(
-    load_on: Callable[[torch.device], PreTrainedModel], precision: Precision, ranks: Ranks
+def load_to_read(
+    load_on: Callable[[torch.device, Precision], PreTrainedModel],
+    precision: Precision,
+    ranks: Ranks,
+    *,
+    sharded: bool,
 ) -> PreTrainedModel:
-    """A model to be read with, in shares on the devices of all ranks, once it is loaded on a host.
+    """A frozen model on this device: whole, or by way of the host in shares on those of all ranks.
 
-    Matrices that are multiplied in bfloat16 are so, but for those of the head: logits are taken of
-    it as it was saved. Raises ValueError as `mesh_of`.
+    Raises ValueError as `mesh_of`.
     """
     device = default_device()
+    if not sharded:
+        return load_on(device, precision)
     mesh = mesh_of(ranks, device)
     with one_at_a_time(ranks):
-        model = load_on(torch.device("cpu")).requires_grad_(False)
-        if computes_in_bfloat16(device, precision):
-            halve_matrices(model, but=model.get_output_embeddings())
+        model = load_on(torch.device("cpu"), fixed_precision(device, precision))
         shard(model, mesh)
     return model
 
@@ -176,11 +179,12 @@ def to_first_rank(model: PreTrainedModel) -> PreTrainedModel:
 def writer(model: PreTrainedModel) -> PreTrainedModel:
     """The model, to generate text with; of a sharded one a copy with all weights on each rank.
 
-    Ranks write texts of different lengths, and a sharded model would have them wait for each other
-    at each token. The copy has its matrices in bfloat16 where they are multiplied in that. Each
-    call brings it up to date and is collective; but that of a frozen model is made once.
+    Ranks write texts of different lengths, and a sharded model has them wait for each other at each
+    token: only one that is read `in_company` writes itself, as there is no room for it whole. The
+    copy has its matrices in bfloat16 where they are multiplied in that. Each call brings it up to
+    date and is collective; but that of a frozen model is made once.
     """
-    if not is_sharded(model):
+    if not is_sharded(model) or COMPANY in vars(model):
         return model
     reshard(model)
     is_new = WRITER not in vars(model)

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.artifacts import artifact, checksums
 from pipeline.data.encoding import Encoder
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
-from pipeline.models.language_model import load_tokenizer
+from pipeline.models.language_model import Precision, load_frozen, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,13 @@ def _was_trained(model: Path) -> bool:
 def _named(ids: list[int], folder: Path) -> str:
     words = load_tokenizer(folder).convert_ids_to_tokens(ids)
     return " and ".join(map(repr, words)) or "nothing"
+
+
+def load_writer(
+    folder: Path, tokens: Path, device: torch.device, precision: Precision
+) -> PreTrainedModel:
+    """A frozen model that also stops at the tokens that end the texts in `tokens`."""
+    return adopt_end_tokens(load_frozen(folder, device, precision), tokens)
 
 
 def adopt_end_tokens(model: PreTrainedModel, tokens: Path) -> PreTrainedModel:

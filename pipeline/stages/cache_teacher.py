@@ -18,9 +18,9 @@ from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.data.batch import Text, read_all_texts, read_texts
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import default_device, load, parameter_count
+from pipeline.models.language_model import load_frozen, parameter_count
 from pipeline.models.logits import LogitScaling, logit_scaling
-from pipeline.models.sharding import in_company, load_frozen_shares
+from pipeline.models.sharding import in_company, load_to_read
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost, JobCost
@@ -123,11 +123,9 @@ def run(options: CacheTeacherOptions) -> None:
     settings = CacheJob.model_validate(options.job.settings)
     work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
-    model = (
-        load_frozen_shares(partial(load, options.teacher), settings.precision, work.ranks)
-        if options.sharded
-        else load(options.teacher, default_device())
-    )
+    # logits are taken of the head as it was saved
+    load_on = partial(load_frozen, options.teacher, keeps_head=True)
+    model = load_to_read(load_on, settings.precision, work.ranks, sharded=options.sharded)
     wanted = {shard.file: shard for shard in shards_of(options.tokens, settings)}
     metadata = cache_metadata(model, settings, list(wanted))
     capture = Capture(model, settings, options.micro_batch_tokens)

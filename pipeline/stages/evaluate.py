@@ -14,11 +14,11 @@ import torch
 from transformers import PreTrainedModel
 
 from pipeline.artifacts import artifact
-from pipeline.evaluation import heldout, records
+from pipeline.evaluation import records
 from pipeline.models import vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import default_device, load, parameter_count
-from pipeline.models.sharding import in_company, load_frozen_shares, writer
+from pipeline.models.language_model import parameter_count
+from pipeline.models.sharding import in_company, load_to_read
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
@@ -49,7 +49,7 @@ def run(options: EvaluateOptions) -> None:
     work = divided.begin(options)
 
     vocabulary.check(options.model, options.tokens)
-    model = checkpoint(options, settings, work.ranks)
+    model = checkpoint(options, work.ranks)
     read = {path: artifact.read_json(path / CARD) for path in options.task}
     cards = {card["task"]: (path, card) for path, card in read.items()}
     evaluator = Evaluator(options, settings, model, cards)
@@ -64,18 +64,12 @@ def run(options: EvaluateOptions) -> None:
         put_together(evaluator, work)
 
 
-def checkpoint(options: EvaluateOptions, settings: EvaluationJob, ranks: Ranks) -> PreTrainedModel:
-    """The model that is evaluated: whole, or in shares and, where it writes, in a copy as well."""
-
-    def load_on(device: torch.device) -> PreTrainedModel:
-        return vocabulary.adopt_end_tokens(load(options.model, device), options.tokens)
-
-    if not options.sharded:
-        return load_on(default_device())
-    model = load_frozen_shares(load_on, precision_of(options.cache), ranks)
-    if any(task.name != heldout.TASK for task in settings.tasks):
-        writer(model)  # while all ranks make it together
-    return model
+def checkpoint(options: EvaluateOptions, ranks: Ranks) -> PreTrainedModel:
+    """The model that is evaluated, with matrices in bfloat16 where all tasks multiply in that."""
+    # it writes in the device's own precision, whatever its teachers have read in
+    precision = "float32" if precision_of(options.cache) == "float32" else "auto"
+    load_on = partial(vocabulary.load_writer, options.model, options.tokens)
+    return load_to_read(load_on, precision, ranks, sharded=options.sharded)
 
 
 def put_together(evaluator: Evaluator, work: DividedWork) -> None:

@@ -24,7 +24,7 @@ from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import Precision, load, load_tokenizer
+from pipeline.models.language_model import Precision, load_tokenizer
 from pipeline.runtime.costs import Cost, ModelCounter
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
@@ -205,8 +205,8 @@ class Evaluator:
         generation = task.generation
         assert generation is not None
         texts = self.test_texts[: self.settings.items]
-        loaded = load(teacher_folder, self.model.device)
-        teacher = vocabulary.adopt_end_tokens(loaded, self.options.tokens)
+        device, tokens = self.model.device, self.options.tokens
+        teacher = vocabulary.load_writer(teacher_folder, tokens, device, "auto")
         for path, model in ((self.options.model, self.model), (teacher_folder, teacher)):
             new_tokens, key = generation.max_new_tokens, "evaluation.max_new_tokens"
             positions.check(path, model.config, texts, new_tokens, key)

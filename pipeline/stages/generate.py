@@ -18,7 +18,8 @@ from pipeline.data.batch import Text, read_texts
 from pipeline.generation import generate, sampler
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import default_device, load, parameter_count
+from pipeline.models.language_model import parameter_count
+from pipeline.models.sharding import in_company, load_to_read
 from pipeline.runtime import costs
 from pipeline.runtime.costs import GRAPH_CAPTURES, Cost, GraphCaptures, JobCost
 from pipeline.runtime.meter import Stopwatch, device_name
@@ -137,13 +138,15 @@ def run(options: GenerateOptions) -> None:
     settings = TextJob.model_validate(options.job.settings)
     work = divided.begin(options)
     vocabulary.check_teacher(options.teacher, options.tokens)
-    model = vocabulary.adopt_end_tokens(load(options.teacher, default_device()), options.tokens)
+    load_on = partial(vocabulary.load_writer, options.teacher, options.tokens)
+    model = load_to_read(load_on, "auto", work.ranks, sharded=options.sharded)
     asked = drawn_prompts(read_texts(options.tokens / TRAINING), settings)
     count = len(asked)
     ranges = (range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK))
     chunks = {f"{number:05d}": rows for number, rows in enumerate(ranges)}
     mine = {name: chunks[name] for name in work.left(list(chunks))}
-    answer(options, settings, model, asked, mine, work.pieces)
+    with in_company(model, work.ranks):
+        answer(options, settings, model, asked, mine, work.pieces)
     if work.puts_together(list(chunks)):
         put_together(options, model, work, list(chunks))
 

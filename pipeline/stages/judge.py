@@ -23,7 +23,7 @@ from pipeline.evaluation.judge_reward import RewardModel
 from pipeline.evaluation.judgements import Comparison
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
 from pipeline.models.flops import count
-from pipeline.models.language_model import default_device, load, load_tokenizer
+from pipeline.models.language_model import default_device, load_frozen, load_tokenizer
 from pipeline.models.reward import load_reward_model
 from pipeline.runtime import costs
 from pipeline.runtime.costs import Cost, ModelCounter
@@ -90,7 +90,8 @@ def judge_of(options: JudgeOptions, settings: JudgeJob) -> AnyJudge:
         torch.nn.Module.to(model, default_device())  # in place
         return RewardModel(settings.judge, model, load_tokenizer(options.judge))
     if options.judge is not None:
-        model, tokenizer = load(options.judge, default_device()), load_tokenizer(options.judge)
+        model = load_frozen(options.judge, default_device(), "auto")
+        tokenizer = load_tokenizer(options.judge)
         return LocalJudge(settings.judge, model, tokenizer, options.micro_batch_tokens)
     assert options.endpoint is not None
     assert settings.served_model is not None

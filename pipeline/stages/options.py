@@ -115,6 +115,7 @@ class GenerateOptions(JobOptions):
         Path | None, "tokens artifact of the students, where they have another vocabulary"
     ] = None
     part: OnePart = None
+    sharded: Sharded = False
     threads: Threads = 1
 
 

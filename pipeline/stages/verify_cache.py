@@ -26,7 +26,7 @@ from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import PerToken, TeacherSignal, log_probs_on, target_log_prob
 from pipeline.distributions.sampled_targets import sample_signal
 from pipeline.models import vocabulary
-from pipeline.models.language_model import default_device, load
+from pipeline.models.language_model import default_device, load_frozen
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import log
 from pipeline.settings.teacher import CacheJob
@@ -128,9 +128,10 @@ def run(options: VerifyCacheOptions) -> None:
         for split in settings.splits
         for text in read_texts(options.tokens / f"{split}.parquet")
     ]
+    model = load_frozen(options.teacher, default_device(), settings.precision)
     verified = compare(
         open_shards(folder, metadata, settings.splits),
-        LiveTeacher(load(options.teacher, default_device()), settings.precision),
+        LiveTeacher(model, settings.precision),
         draw_texts(texts, options.share, options.seed),
         metadata,
         settings.seed,

@@ -11,7 +11,8 @@ vocabulary, and texts half as long as `tokens` allows:
               moments in 8 bits; under LoRA of adapters alone, beside 2 N + 4 V W of frozen
               weights), 2 N for their bfloat16 copies on a GPU, 2 N for the copies that a
               student generates with, and 2 T + 4 V W for a live teacher (6 T where it learns),
-              2 N + 4 V W for a reference; of any other use 6 N.
+              2 N + 4 V W for a reference; of any other use 2 N + 4 V W (6 N on a CPU, or
+              where a GPU reads in float32).
               For each position of a micro-batch: L W times the bytes of its family
               (`workflow.resources.model_sizes`) with gradients; 8 L W without, and 12 V for its
               logits (28 beside a whole teacher's). Training holds a chunk of its logits: 16 bytes
@@ -77,7 +78,7 @@ def estimate(
         machine = CPU if is_small(workload) else GPU
     fit = fit_ranks(workload, machine)
     own = work_of_rank(workload, fit)
-    duration = seconds(share_of(own, share), fit) + exchange_seconds(workload, fit)
+    duration = seconds(share_of(own, share), fit) + share * exchange_seconds(workload, fit)
     if fit.machine.device_memory_mb:
         host, on_gpu = own.loaded + own.host, CONTEXT_MB + _mb(fit.computing)
     else:  # in float32 what a position leaves is twice as large
@@ -173,7 +174,8 @@ def _caching(grid: Grid, artifact: Artifact) -> Workload:
     hidden = settings.get("tier") == "hidden"
     support = 0 if hidden else settings.get("draws") or settings["k"]
     per_token = 2 * model.width if hidden else 3 * support + 16
-    done = _read_and_write(grid, model, texts, 0, 0, disk_per_token=per_token)
+    half = settings.get("precision") != "float32"
+    done = _read_and_write(grid, model, texts, 0, 0, disk_per_token=per_token, half=half)
     shard = min(texts, settings["shard_texts"]) * grid.experiment.tokens.response_tokens
     # two shards as they were captured, and one as it is put into its columns
     host = shard * (8 * model.width if hidden else 60 * support)
@@ -190,22 +192,25 @@ def _evaluating(grid: Grid, artifact: Artifact) -> Workload:
     tasks = sum(1 for task in settings.tasks if task != HELD_OUT)
     answers = tasks * (settings.items or texts) * len(settings.decoding_seeds)
     new_tokens = settings.max_new_tokens
-    workload = _read_and_write(grid, model, texts, answers, new_tokens, disk_per_token=100)
     # exposure reads one teacher after another
     teachers = [input for role, input in artifact.inputs if role == "teacher"]
     caches = [input for role, input in artifact.inputs if role == "cache"]
+    half = not caches or any(cache.settings.get("precision") != "float32" for cache in caches)
+    workload = _read_and_write(grid, model, texts, answers, new_tokens, 100, half=half)
     if teachers or any(cache.settings.get("tier") == "hidden" for cache in caches):
         more = (DENSE_LOGIT_BYTES - LOGIT_BYTES) * model.vocabulary
         workload = replace(workload, per_position=workload.per_position + more)
-    largest = max((_size(grid, teacher).parameters for teacher in teachers), default=0)
-    # in shares, what writes is a copy in bfloat16, and a teacher beside it is whole
-    writes = (2 * model.parameters + 4 * model.embedding) * (answers > 0)
+    if not teachers:
+        return workload
+    sizes = [_size(grid, teacher) for teacher in teachers]
+    largest = max(sizes, key=lambda size: size.parameters)
+    beside = frozen_bytes(largest, half=True)
     return replace(
         workload,
-        loaded=workload.loaded + 4 * largest,
-        resident=workload.resident + 6 * largest,
-        shared=frozen_bytes(model, half=True),
-        unshared=frozen_unit(model, half=True) + writes + 6 * largest,
+        loaded=workload.loaded + 4 * largest.parameters,
+        resident=workload.resident + beside,
+        resident_on_cpu=workload.resident_on_cpu + 6 * largest.parameters,
+        unshared=workload.unshared + beside,
     )
 
 
@@ -219,13 +224,23 @@ def _judging(grid: Grid, artifact: Artifact) -> Workload:
         return Workload(seconds=questions / ASKED_AT_A_TIME)
     model = _size(grid, dict(artifact.inputs)["judge"])
     read = questions * (1 + 2 * evaluation.max_new_tokens // _positions(grid))
-    return _read_and_write(grid, model, read, 0, 0, disk_per_token=10)
+    half = settings.get("kind") != "reward"
+    return _read_and_write(grid, model, read, 0, 0, disk_per_token=10, half=half)
 
 
 def _read_and_write(
-    grid: Grid, model: Size, read: int, written: int, new: int, disk_per_token: int
+    grid: Grid,
+    model: Size,
+    read: int,
+    written: int,
+    new: int,
+    disk_per_token: int,
+    half: bool = True,
 ) -> Workload:
-    """Workload of a model that reads some texts and answers others, with `new` tokens at most."""
+    """Workload of a model that reads some texts and answers others, with `new` tokens at most.
+
+    With `half`, its matrices are in bfloat16 on a GPU; else those that it writes with are copies.
+    """
     length, prompt = _positions(grid), grid.experiment.tokens.prompt_tokens
     positions = read * length + written * (prompt // 2 + new)
     groups = math.ceil(written * (prompt + new) / BATCH_TOKENS)
@@ -236,9 +251,10 @@ def _read_and_write(
         step_positions=max(1, read * length),
         written_positions=groups * new,
         loaded=4 * model.parameters,
-        resident=6 * model.parameters,
-        shared=frozen_bytes(model, half=True),
-        unshared=frozen_unit(model, half=True),
+        resident=frozen_bytes(model, half) if half else 6 * model.parameters,
+        resident_on_cpu=6 * model.parameters,
+        shared=frozen_bytes(model, half),
+        unshared=frozen_unit(model, half),
         per_position=8 * model.depth + LOGIT_BYTES * model.vocabulary,
         writer=key_values(model) if written else 0,
         host=(read + written) * EXAMPLE_BYTES * 10,

@@ -31,6 +31,7 @@ class Workload:
     written_positions: float = 0  # one after another
     loaded: int = 0  # weights
     resident: int = 0  # weights and what belongs to them
+    resident_on_cpu: int = 0  # the same on a CPU, where that is more: weights are in float32
     shared: int = 0  # the same where weights are sharded: in equal shares on all ranks
     unshared: int = 0  # and beside its share on each rank; 0: nothing can be sharded
     kept_whole: str = ""  # what keeps a job of this kind from being sharded
@@ -71,7 +72,8 @@ class Fit:
 def fit_to(workload: Workload, machine: Machine) -> Fit:
     """How a job uses a machine on its first attempt, if its models run there."""
     if not machine.device_memory_mb:
-        held = workload.resident + workload.writer + _logits(workload, machine)
+        resident = max(workload.resident, workload.resident_on_cpu)
+        held = resident + workload.writer + _logits(workload, machine)
         computing = held + CPU_MICRO_BATCH * workload.per_position
         return Fit(CPU, CPU_MICRO_BATCH, False, computing)
     wanted = math.ceil(min(workload.step_positions, LONGEST_MICRO_BATCH) / GRAIN)

@@ -68,10 +68,13 @@ def work_of_rank(workload: Workload, fit: Fit) -> Workload:
     resident = workload.resident
     if fit.is_sharded:
         resident = workload.unshared + math.ceil(workload.shared / fit.ranks)
+    # a step's texts are written side by side, however few; those of other jobs in groups
+    written = workload.written_positions / (1 if workload.trained else fit.ranks)
     return replace(
         workload,
         operations=workload.operations / fit.ranks,
         step_positions=math.ceil(workload.step_positions / fit.ranks),
+        written_positions=written,
         logits=math.ceil(workload.logits / fit.ranks),
         resident=resident,
     )
@@ -82,7 +85,8 @@ def exchange_seconds(workload: Workload, fit: Fit) -> float:
 
     Gradients in float32 are added up once in a step: each rank sends and gets them less its own
     share, once to add and once to spread them. Sharded, it is for each micro-batch that weights
-    are gathered twice and gradients added up, of which each rank keeps its share.
+    are gathered twice and gradients added up, of which each rank keeps its share; those of a model
+    that only reads and writes are gathered once, for each micro-batch and for each token.
     """
     if fit.ranks == 1:
         return 0.0
@@ -91,8 +95,12 @@ def exchange_seconds(workload: Workload, fit: Fit) -> float:
     exchanges = workload.steps
     if fit.is_sharded:
         own = work_of_rank(workload, fit)
-        per_exchange = 2 * workload.loaded + 4 * workload.trained
         exchanges *= math.ceil(own.step_positions / fit.micro_batch)
+        if workload.trained:
+            per_exchange = 2 * workload.loaded + 4 * workload.trained
+        else:
+            per_exchange = workload.shared
+            exchanges += own.written_positions
     return exchanges * others * per_exchange / bytes_per_second(fit)
 
 
