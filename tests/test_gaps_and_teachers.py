@@ -11,8 +11,8 @@ from made_up import Cell, drawn, made
 from test_comparisons import MEANS, RECIPES, SETTINGS, compared, sized
 
 from pipeline.methods.catalogue import METHODS
+from pipeline.reporting.analysis.changes import teacher_size_effects
 from pipeline.reporting.analysis.comparisons import compare
-from pipeline.reporting.analysis.teacher_size import teacher_size_effects
 from pipeline.reporting.plots.differences import (
     gap_closed_plot,
     overview_plot,

@@ -8,9 +8,9 @@ from made_up import Cell, drawn, made
 from snaking import ROOT
 from test_comparisons import SETTINGS
 
+from pipeline.reporting.analysis.changes import own_tasks
 from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Difference
-from pipeline.reporting.analysis.retention import own_tasks
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.sections.difference_tables import result_of, retention_table
 from pipeline.settings.evaluation import Evaluation

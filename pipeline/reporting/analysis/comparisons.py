@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from pipeline.reporting.analysis import gap_closed, retention, summary, teacher_size
+from pipeline.reporting.analysis import changes, gap_closed, summary
 from pipeline.reporting.analysis.contrasts import contrasts_of
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import (
@@ -38,7 +38,7 @@ def compare(
         for pair, of_pair in differences_of(results, measure).items()
     }
     detectable = detectable_differences(differences)
-    own_tasks = retention.own_tasks(settings.config, manifests or {})
+    own_tasks = changes.own_tasks(settings.config, manifests or {})
     return Comparisons(
         results=results,
         intervals=dict(_intervals(results)),
@@ -47,33 +47,36 @@ def compare(
         detectable=detectable,
         gap_baseline=gap_closed.baseline_label(results, settings.methods),
         gaps_closed=tuple(gap_closed.gaps_closed(results, settings.methods)),
-        teacher_size_effects=teacher_size.teacher_size_effects(results),
+        teacher_size_effects=changes.teacher_size_effects(results),
         contrasts=contrasts_of(results, settings.contrasts),
-        changes_elsewhere=retention.changes_elsewhere(results, own_tasks),
+        changes_elsewhere=changes.changes_elsewhere(results, own_tasks),
         findings=tuple(summary.findings(results, differences, detectable)),
     )
 
 
 def _intervals(results: Results) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
-    """Intervals of all means over more than one item; with one seed, over items alone."""
+    """Intervals of all means over more than one item; with one seed, over items alone.
+
+    The variances of methods with the same seeds are pooled, those of references are not.
+    """
     for measure in (*results.measures, *results.slice_measures):
         for pair in results.pairs:
             for rows in (results.methods[pair], *((row,) for row in results.references[pair])):
-                yield from _pooled_intervals(results, rows, measure)
+                by_seeds = results.by_seeds(((row,) for row in rows), measure)
+                for seeds, pooled in by_seeds.items():
+                    yield from _pooled([row for (row,) in pooled], seeds, measure, results)
 
 
-def _pooled_intervals(
-    results: Results, rows: Sequence[Row], measure: Measure
+def _pooled(
+    rows: Sequence[Row], seeds: Sequence[int], measure: Measure, results: Results
 ) -> Iterator[tuple[tuple[Row, Measure], Interval]]:
-    """Intervals of rows whose seed variances are pooled: those with the same seeds."""
-    for seeds, pooled in results.seeds_in_common(rows, measure).items():
-        items = results.contributions(pooled, seeds, measure)
-        if items.influences.shape[-1] > 1:
-            products = influence_products(items.influences)
-            estimates = bootstrap.method_estimates(items.scores, products)
-            half_widths = estimates.half_widths()
-            for row, mean, half_width in zip(pooled, estimates.values, half_widths, strict=True):
-                yield (row, measure), mean_interval(measure, float(mean), float(half_width))
+    items = results.contributions(rows, seeds, measure)
+    if items.influences.shape[-1] > 1:
+        products = influence_products(items.influences)
+        estimates = bootstrap.method_estimates(items.scores, products)
+        half_widths = estimates.half_widths()
+        for row, mean, half_width in zip(rows, estimates.values, half_widths, strict=True):
+            yield (row, measure), mean_interval(measure, float(mean), float(half_width))
 
 
 def _letters(
@@ -114,8 +117,8 @@ def _without_copies(differences: Sequence[Difference]) -> list[Difference]:
 
 
 def _detectable(differences: Sequence[Difference], family_size: int) -> MinimumDetectableDifference:
-    error = float(np.sqrt(np.median([one.standard_error**2 for one in differences])))
-    degrees = float(np.median([one.degrees_of_freedom for one in differences]))
+    error = float(np.sqrt(np.median([difference.standard_error**2 for difference in differences])))
+    degrees = float(np.median([difference.degrees_of_freedom for difference in differences]))
     return MinimumDetectableDifference(
         single_test=min_detectable_difference(error, degrees, ALPHA),
         after_holm=min_detectable_difference(error, degrees, ALPHA / family_size),

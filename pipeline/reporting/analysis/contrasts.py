@@ -8,6 +8,7 @@ Items that a slice leaves out have no influence on that slice's scores.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,11 @@ from pipeline.reporting.analysis.differences import tested
 from pipeline.reporting.analysis.findings import Contrast
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Results, Row
-from pipeline.settings.contrasts import ContrastFamily, Term, terms_of
+from pipeline.settings.contrasts import ContrastFamily, terms_of
 from pipeline.statistics import bootstrap, copies
 from pipeline.statistics.bootstrap import Estimates
-from pipeline.statistics.items import Contributions, contributions, influence_products
+from pipeline.statistics.items import contributions, influence_products
 from pipeline.statistics.tests import holm_over_groups, sign_flip_p_values
-
-Weights = Mapping[Row, float]
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Sample:
     """A contrast by training seed and item, before it is tested."""
 
     name: str
+    seeds: tuple[int, ...]
     scores: np.ndarray  # [seeds]
     influences: np.ndarray  # [seeds, items]
     units: np.ndarray  # [items]: what sign flips turn over
@@ -81,107 +81,80 @@ def _family(
     """A family's contrasts on a measure; those on other seeds or items have other variances."""
     alike: dict[tuple[tuple[int, ...], int], list[Sample]] = {}
     for contrast, weights in family.contrasts.items():
-        rows = _rows(results, weights)
-        if seeds := _common_seeds(results, rows, measure, family):
-            sample = _sampled(results, contrast, rows, seeds, measure, family)
-            if len(sample.units) > 1:  # a single item says nothing about other items
-                alike.setdefault((seeds, len(sample.units)), []).append(sample)
+        sample = _sampled(results, contrast, _rows(results, weights), measure, family)
+        if len(sample.units) > 1:  # a single item says nothing about other items
+            alike.setdefault((sample.seeds, len(sample.units)), []).append(sample)
     groups = [_estimated(samples) for samples in alike.values()]
-    shown = replace(measure, slice=family.slice_text)
     families = holm_over_groups(
         [group.p_values for group in groups], [group.hypotheses for group in groups]
     )
+    shown = replace(measure, slice=family.slice_text)
     for group, corrected in zip(groups, families, strict=True):
-        largest, seeds = [sample.largest for sample in group.samples], len(group.samples[0].scores)
+        largest, seeds = [sample.largest for sample in group.samples], len(group.samples[0].seeds)
         values = tested(shown, group.estimates, corrected, group.p_values, largest, seeds)
-        for sample, one in zip(group.samples, values, strict=True):
+        for sample, value in zip(group.samples, values, strict=True):
             terms = _written(family.contrasts[sample.name])
-            yield Contrast(**vars(one), family=name, name=sample.name, terms=terms)
+            yield Contrast(**vars(value), family=name, name=sample.name, terms=terms)
 
 
 def _rows(results: Results, weights: Mapping[str, float]) -> dict[Row, float]:
     """Every row's weight: a term's is shared by its rows. Empty if a term has no row."""
+    every = dict.fromkeys(row for pair in results.pairs for row in results.rows(pair))
     of_row: dict[Row, float] = {}
     for term, weight in terms_of(weights).items():
-        rows = _rows_of(results, term)
+        rows = [row for row in every if term.includes(row.method, row.teacher, row.student)]
         if not rows:
             return {}
-        for row in rows:
-            of_row[row] = of_row.get(row, 0.0) + weight / len(rows)
+        of_row |= {row: of_row.get(row, 0.0) + weight / len(rows) for row in rows}
     return of_row
-
-
-def _rows_of(results: Results, term: Term) -> list[Row]:
-    every = (row for pair in results.pairs for row in results.rows(pair))
-    chosen = (row for row in every if term.includes(row.method, row.teacher, row.student))
-    return list(dict.fromkeys(chosen))
-
-
-def _common_seeds(
-    results: Results, rows: Weights, measure: Measure, family: ContrastFamily
-) -> tuple[int, ...]:
-    slices = [name for _, names in family.parts for name in names]
-    runs = [
-        results.runs.get((row, replace(measure, slice=name)), {}).keys()
-        for row in rows
-        for name in slices
-    ]
-    return tuple(sorted(set.intersection(*map(set, runs)))) if runs else ()
 
 
 def _sampled(
     results: Results,
     name: str,
-    rows: Weights,
-    seeds: tuple[int, ...],
+    rows: Mapping[Row, float],
     measure: Measure,
     family: ContrastFamily,
 ) -> Sample:
+    """The contrast on the seeds that all of its rows have; without items where there are none."""
+    parts = [
+        (sign, [replace(measure, slice=part) for part in slices]) for sign, slices in family.parts
+    ]
+    every = [of_slice for _, slices in parts for of_slice in slices]
+    seeds = results.seeds(rows, every)
+    if not seeds:
+        return Sample(name, (), np.zeros(0), np.zeros((0, 0)), np.zeros(0), 0.0)
+    ids = [results.matrix(row, of_slice).items for row in rows for of_slice in every]
+    items = ids[0].append(ids[1:]).unique()
+
     weights = np.array([*rows.values()])
-    items = _items(results, rows, measure, family)
     scores, influences, units = np.zeros(len(seeds)), np.zeros((len(seeds), len(items))), 0.0
-    for sign, slices in family.parts:
-        of_rows = _contributions(results, rows, seeds, measure, slices, items)
+    for sign, slices in parts:
+        of_rows = contributions(*_sums(results, [*rows], seeds, slices, items))
         scores += sign * np.einsum("r,rs->s", weights, of_rows.scores)
         influences += sign * np.einsum("r,rsi->si", weights, of_rows.influences)
-        centred = of_rows.centred_on(of_rows.scores.mean()).mean(axis=1)
-        units += sign * (weights @ centred)
+        units += sign * (weights @ of_rows.centred_on(of_rows.scores.mean()).mean(axis=1))
     positive = float(weights[weights > 0].sum())
-    largest = measure.metric.largest_difference * positive * len(family.parts)
-    return Sample(name, scores, influences, np.asarray(units), largest)
+    largest = measure.metric.largest_difference * positive * len(parts)
+    return Sample(name, seeds, scores, influences, np.asarray(units), largest)
 
 
-def _items(results: Results, rows: Weights, measure: Measure, family: ContrastFamily) -> pd.Index:
-    """Every item that any row was scored on, in any slice."""
-    ids = [
-        results.matrix(row, replace(measure, slice=name)).items
-        for row in rows
-        for _, slices in family.parts
-        for name in slices
-    ]
-    return ids[0].append(ids[1:]).unique()
-
-
-def _contributions(
+def _sums(
     results: Results,
-    rows: Weights,
+    rows: Sequence[Row],
     seeds: tuple[int, ...],
-    measure: Measure,
-    slices: tuple[str, ...],
+    slices: Sequence[Measure],
     items: pd.Index,
-) -> Contributions:
-    """Contributions of items to scores on slices taken together: arrays [rows, seeds, items]."""
-    weighted = np.zeros((len(rows), len(seeds), len(items)))
-    weights = np.zeros_like(weighted)
-    for name in slices:
-        of_slice = replace(measure, slice=name)
-        for i, row in enumerate(rows):
-            matrix, runs = results.matrix(row, of_slice), results.runs[row, of_slice]
-            positions = matrix.evaluations.get_indexer([runs[seed] for seed in seeds])
-            columns = items.get_indexer(matrix.items)
-            weighted[i][:, columns] += matrix.weighted[positions]
-            weights[i][:, columns] += matrix.weights[positions]
-    return contributions(weighted, weights)
+) -> np.ndarray:
+    """Σ w v and Σ w of items on slices taken together: [2, rows, seeds, items]."""
+    sums = np.zeros((2, len(rows), len(seeds), len(items)))
+    for (i, row), of_slice in product(enumerate(rows), slices):
+        matrix, runs = results.matrix(row, of_slice), results.runs[row, of_slice]
+        places = matrix.evaluations.get_indexer([runs[seed] for seed in seeds])
+        columns = items.get_indexer(matrix.items)
+        sums[0, i][:, columns] += matrix.weighted[places]
+        sums[1, i][:, columns] += matrix.weights[places]
+    return sums
 
 
 def _estimated(samples: Sequence[Sample]) -> Estimated:

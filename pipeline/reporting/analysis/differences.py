@@ -1,9 +1,9 @@
 """Differences between every two methods of a teacher and student on a measure, with their tests."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -22,41 +22,21 @@ from pipeline.statistics.items import (
 )
 from pipeline.statistics.tests import ALPHA, Family, holm_over_groups, sign_flip_p_values
 
+RowPair = tuple[Row, Row]
+
 
 @dataclass(frozen=True)
-class Group:
-    """Methods whose pairs share exactly the same training seeds."""
+class Compared:
+    """Differences on the same seeds and items, before those of a measure are tested as a family."""
 
-    rows: tuple[Row, ...]
+    pairs: Sequence[RowPair]
     seeds: tuple[int, ...]
-    first: np.ndarray  # positions in rows, of the methods of each pair
-    second: np.ndarray
-
-    def only(self, label: str) -> "Group":
-        """The pairs that the method with this label is in."""
-        is_it = np.array([row.label == label for row in self.rows])
-        chosen = is_it[self.first] | is_it[self.second]
-        return replace(self, first=self.first[chosen], second=self.second[chosen])
-
-
-@dataclass(frozen=True)
-class GroupComparison:
-    """Compared pairs of a group's rows, before all pairs of a measure are tested as one family."""
-
-    group: Group
     estimates: Estimates
     effects: np.ndarray
     hypotheses: np.ndarray  # equal for pairs that test the same; −1 for pairs that aren't tested
     is_copy: np.ndarray
     units: np.ndarray  # [rows, items]: the values that sign flips swap
-
-
-@dataclass(frozen=True)
-class PValues:
-    """Two-sided p-values of a group's pairs."""
-
-    checkpoints: np.ndarray  # of sign flips over items, taking these checkpoints as given
-    methods: np.ndarray  # of the methods that made them
+    places: np.ndarray  # [2, pairs]: in `units`, of both rows of each pair
 
 
 def differences_of(
@@ -66,160 +46,145 @@ def differences_of(
 
     With a `baseline`, those to the method with this label alone.
     """
-    compared, pairs = [], []
-    for pair in results.pairs:
-        of_pair = list(groups(results.seeds_by_row(results.methods[pair], measure)))
-        if baseline:
-            of_pair = [kept for group in of_pair if len((kept := group.only(baseline)).first)]
-        most_seeds = max((len(group.seeds) for group in of_pair), default=0)
-        for group in of_pair:
-            items = results.contributions(group.rows, group.seeds, measure)
-            if items.influences.shape[-1] > 1:  # a single item says nothing about other items
-                is_tested = len(group.seeds) > 1 or most_seeds == 1
-                compared.append(_compare(group, items, is_tested=is_tested))
-                pairs.append(pair)
-    differences: dict[Pair, tuple[Difference, ...]] = {}
-    for pair, of_group in zip(pairs, tested_as_family(compared, measure), strict=True):
-        differences[pair] = (*differences.get(pair, ()), *of_group)
-    return differences
+    compared = {pair: list(_of_pair(results, pair, measure, baseline)) for pair in results.pairs}
+    family = tested_as_family([*chain.from_iterable(compared.values())], measure)
+    return {
+        pair: tuple(chain.from_iterable(next(family) for _ in of_pair))
+        for pair, of_pair in compared.items()
+        if of_pair
+    }
 
 
-def groups(seeds_by_row: Mapping[Row, frozenset[int]]) -> Iterator[Group]:
-    """Every pair of rows with a training seed in common, once, grouped by their common seeds."""
-    rows, seeds = list(seeds_by_row), list(seeds_by_row.values())
-    by_seeds: dict[frozenset[int], list[tuple[int, int]]] = {}
-    for first, second in combinations(range(len(rows)), 2):
-        by_seeds.setdefault(seeds[first] & seeds[second], []).append((first, second))
-    for common, pairs in by_seeds.items():
-        if common:
-            members, positions = np.unique(np.array(pairs), return_inverse=True)
-            first, second = positions.reshape(-1, 2).T
-            yield Group(tuple(rows[i] for i in members), tuple(sorted(common)), first, second)
+def _of_pair(results: Results, pair: Pair, measure: Measure, baseline: str) -> Iterator[Compared]:
+    """Every two methods with a training seed in common, grouped by their common seeds."""
+    scored = results.means_by_row(results.methods[pair], measure)
+    groups = []
+    for seeds, pairs in results.by_seeds(combinations(scored, 2), measure).items():
+        members = {*chain.from_iterable(pairs)}  # all of them show how much seeds matter
+        chosen = [two for two in pairs if not baseline or baseline in [row.label for row in two]]
+        if chosen:
+            groups.append((seeds, [row for row in scored if row in members], chosen))
+    most_seeds = max((len(seeds) for seeds, _, _ in groups), default=0)
+    for seeds, rows, pairs in groups:
+        items = results.contributions(rows, seeds, measure)
+        if items.influences.shape[-1] > 1:  # a single item says nothing about other items
+            place = {row: i for i, row in enumerate(rows)}
+            places = np.array([[place[row] for row in two] for two in pairs]).T
+            is_tested = len(seeds) > 1 or most_seeds == 1
+            yield _compare(pairs, places, seeds, items, is_tested=is_tested)
 
 
-def _compare(group: Group, items: Contributions, *, is_tested: bool) -> GroupComparison:
-    first, second = group.first, group.second
+def _compare(
+    pairs: Sequence[RowPair],
+    places: np.ndarray,
+    seeds: tuple[int, ...],
+    items: Contributions,
+    *,
+    is_tested: bool,
+) -> Compared:
     products = influence_products(items.influences)
-    estimates = bootstrap.pairwise_estimates(items.scores, products, first, second)
-    classes = copies.copy_classes(items.scores, products)
-    hypotheses = copies.hypotheses(classes, first, second)
-    return GroupComparison(
-        group=group,
+    estimates = bootstrap.pairwise_estimates(items.scores, products, *places)
+    hypotheses = copies.hypotheses(copies.copy_classes(items.scores, products), *places)
+    return Compared(
+        pairs=pairs,
+        seeds=seeds,
         estimates=estimates,
-        effects=effect_sizes(estimates.values, difference_products(products, first, second)),
+        effects=effect_sizes(estimates.values, difference_products(products, *places)),
         hypotheses=hypotheses if is_tested else np.full_like(hypotheses, NO_HYPOTHESIS),
         is_copy=hypotheses == NO_HYPOTHESIS,
         units=items.centred_on(items.scores.mean()).mean(axis=1),
+        places=places,
     )
 
 
-def compare_changes(
-    rows: Sequence[tuple[Row, Row]],
-    seeds: tuple[int, ...],
-    before: Contributions,
-    after: Contributions,
-) -> GroupComparison:
-    """The second row of each two minus the first, on the same seeds and items."""
-    count = len(rows)
+def changes(
+    results: Results, measure: Measure, groups: Iterable[Iterable[RowPair]]
+) -> Iterator[Difference]:
+    """The second row of each two minus the first, on common seeds: one family of tests.
+
+    The variances of a group are pooled, as far as its pairs have the same seeds.
+    """
+    compared = [
+        _compare_changes(results, measure, seeds, pairs)
+        for group in groups
+        for seeds, pairs in results.by_seeds(group, measure).items()
+        if results.matrix(pairs[0][0], measure).weights.shape[1] > 1
+    ]
+    return chain.from_iterable(tested_as_family(compared, measure))
+
+
+def _compare_changes(
+    results: Results, measure: Measure, seeds: tuple[int, ...], pairs: Sequence[RowPair]
+) -> Compared:
+    before, after = (
+        results.contributions(side, seeds, measure) for side in zip(*pairs, strict=True)
+    )
     differences = after.scores - before.scores
     products = influence_products(after.influences - before.influences)
     estimates = bootstrap.method_estimates(differences, products)
     centre = np.concatenate([before.scores, after.scores]).mean()
-    units = [side.centred_on(centre).mean(axis=1) for side in (before, after)]
-    both = tuple(row for side in zip(*rows, strict=True) for row in side)
-    return GroupComparison(
-        group=Group(both, seeds, np.arange(count) + count, np.arange(count)),
+    numbers = np.arange(len(pairs))
+    return Compared(
+        pairs=[(row, reference) for reference, row in pairs],
+        seeds=seeds,
         estimates=estimates,
         effects=effect_sizes(estimates.values, method_products(products)),
         hypotheses=copies.copy_classes(differences, products),
-        is_copy=np.zeros(count, dtype=bool),
-        units=np.concatenate(units),
+        is_copy=np.zeros(len(pairs), dtype=bool),
+        units=np.concatenate([side.centred_on(centre).mean(axis=1) for side in (before, after)]),
+        places=np.stack([numbers + len(pairs), numbers]),
     )
 
 
-def families_of_changes(
-    results: Results,
-    measures: Iterable[Measure],
-    compared: Callable[[Results, Measure], Iterator[GroupComparison]],
-) -> tuple[Difference, ...]:
-    """The changes that `compared` gives of each measure, which are one family of tests."""
-    return tuple(
-        change
-        for measure in measures
-        for of_group in tested_as_family(list(compared(results, measure)), measure)
-        for change in of_group
-    )
-
-
-def tested_as_family(
-    compared: Sequence[GroupComparison], measure: Measure
-) -> Iterator[list[Difference]]:
-    """The differences of each group, corrected for all groups together."""
-    if not compared:
-        return
-    p_values = list(_p_values(compared))
-    families = holm_over_groups(
-        [of_group.methods for of_group in p_values],
-        [comparison.hypotheses for comparison in compared],
-    )
-    for comparison, of_group, corrected in zip(compared, p_values, families, strict=True):
-        yield list(_differences(comparison, measure, of_group, corrected))
-
-
-def _p_values(compared: Sequence[GroupComparison]) -> Iterator[PValues]:
-    """P-values of all groups, in their order.
+def tested_as_family(compared: Sequence[Compared], measure: Measure) -> Iterator[list[Difference]]:
+    """The differences of each group, corrected for all groups together.
 
     With one seed both tests are over items, and the larger p-value counts: Student's t is too
     small where only few items differ.
     """
-    for comparison, checkpoints in zip(compared, _sign_flips(compared), strict=True):
-        methods = comparison.estimates.p_values()
-        if len(comparison.group.seeds) == 1:
-            methods = np.maximum(methods, checkpoints)
-        yield PValues(checkpoints, methods)
+    flips = _sign_flips(compared)
+    p_values = [
+        np.maximum(group.estimates.p_values(), of_items if len(group.seeds) == 1 else 0.0)
+        for group, of_items in zip(compared, flips, strict=True)
+    ]
+    families = holm_over_groups(p_values, [group.hypotheses for group in compared])
+    for group, family, of_group, of_items in zip(compared, families, p_values, flips, strict=True):
+        largest = [measure.metric.largest_difference] * len(group.pairs)
+        values = tested(measure, group.estimates, family, of_group, largest, len(group.seeds))
+        degrees = group.estimates.degrees_of_freedom
+        yield [
+            Difference(
+                **vars(value),
+                first=first,
+                second=second,
+                is_copy=bool(group.is_copy[i]),
+                degrees_of_freedom=float(degrees[i]),
+                effect_size=_number(group.effects[i]),
+                checkpoint_p_value=float(of_items[i]),
+            )
+            for i, (value, (first, second)) in enumerate(zip(values, group.pairs, strict=True))
+        ]
 
 
-def _sign_flips(compared: Sequence[GroupComparison]) -> list[np.ndarray]:
+def _sign_flips(compared: Sequence[Compared]) -> list[np.ndarray]:
     """Each group's p-values over items; groups with equally many items share their flips.
 
     Pairs of two teachers may differ in items: a text without a token that is hard for its teacher
     has no score on hard tokens.
     """
-    by_item_count: dict[int, list[int]] = {}
-    for i, comparison in enumerate(compared):
-        by_item_count.setdefault(comparison.units.shape[1], []).append(i)
-    p_values = [np.empty(0)] * len(compared)
-    for members in by_item_count.values():
-        units = [compared[i].units for i in members]
-        pairs = [(compared[i].group.first, compared[i].group.second) for i in members]
+    p_values: dict[int, np.ndarray] = {}
+    counts = [group.units.shape[1] for group in compared]
+    for count in set(counts):
+        members = [i for i, of_group in enumerate(counts) if of_group == count]
+        units, places = zip(
+            *((compared[i].units, compared[i].places) for i in members), strict=True
+        )
         starts = np.cumsum([0, *map(len, units)])[:-1]
-        first, second = (
-            np.concatenate([rows + start for rows, start in zip(side, starts, strict=True)])
-            for side in zip(*pairs, strict=True)
-        )
-        flipped = sign_flip_p_values(np.concatenate(units), first, second)
-        ends = np.cumsum([len(rows) for rows, _ in pairs])[:-1]
-        for i, of_group in zip(members, np.split(flipped, ends), strict=True):
-            p_values[i] = of_group
-    return p_values
-
-
-def _differences(
-    comparison: GroupComparison, measure: Measure, p_values: PValues, family: Family
-) -> Iterator[Difference]:
-    group, estimates = comparison.group, comparison.estimates
-    largest = [measure.metric.largest_difference] * len(group.first)
-    seeds = len(group.seeds)
-    for i, one in enumerate(tested(measure, estimates, family, p_values.methods, largest, seeds)):
-        yield Difference(
-            **vars(one),
-            first=group.rows[group.first[i]],
-            second=group.rows[group.second[i]],
-            is_copy=bool(comparison.is_copy[i]),
-            degrees_of_freedom=float(estimates.degrees_of_freedom[i]),
-            effect_size=_number(comparison.effects[i]),
-            checkpoint_p_value=float(p_values.checkpoints[i]),
-        )
+        pairs = [start + of_group for start, of_group in zip(starts, places, strict=True)]
+        flipped = sign_flip_p_values(np.concatenate(units), *np.concatenate(pairs, axis=1))
+        ends = np.cumsum([of_group.shape[1] for of_group in pairs])[:-1]
+        p_values |= zip(members, np.split(flipped, ends), strict=True)
+    return [p_values[i] for i in range(len(compared))]
 
 
 def tested(

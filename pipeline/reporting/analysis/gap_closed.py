@@ -1,14 +1,13 @@
 """Share of the gap between plain fine-tuning and the teacher that each method closes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from pipeline.methods.method import Method
 from pipeline.reporting.analysis.findings import GapClosed, Interval
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.statistics.items import Contributions
+from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.statistics.ratio import ratios
 
 
@@ -40,44 +39,34 @@ def gaps_closed(results: Results, methods: Mapping[str, Method]) -> Iterator[Gap
 
 
 def _of_pair(results: Results, pair: Pair, measure: Measure, baseline: str) -> Iterator[GapClosed]:
-    """Shares of each set of methods that share the same seeds with the baseline."""
-    seeds_of = results.seeds_by_row(results.methods[pair], measure)
-    plain = next((row for row in seeds_of if row.method == baseline), None)
-    teacher = next(iter(results.seeds_by_row(results.teachers(pair), measure)), None)
-    if plain is None or teacher is None:
-        return
-    first_seed = next(iter(results.runs[teacher, measure]))
-    of_teacher = results.contributions([teacher], [first_seed], measure)
-    by_seeds: dict[tuple[int, ...], list[Row]] = {}
-    for row, seeds in seeds_of.items():
-        common = tuple(sorted(seeds & seeds_of[plain]))
-        if row != plain and common:
-            by_seeds.setdefault(common, []).append(row)
-    for common, rows in by_seeds.items():
-        items = results.contributions([plain, *rows], common, measure)
-        if items.influences.shape[-1] > 1:
-            yield from _shares(rows, items, of_teacher, measure)
-
-
-def _shares(
-    rows: Sequence[Row], items: Contributions, teacher: Contributions, measure: Measure
-) -> Iterator[GapClosed]:
-    """Shares of the gap, none where the teacher may be no better; `items` begins with the baseline.
+    """Shares of the gap, none where the teacher may be no better.
 
     A share is a ratio of two differences: a method's gain over the baseline, and the teacher's.
     """
-    scores = _gains(items.scores, teacher.scores)
-    influences = _gains(items.influences, teacher.influences)
-    sign = 1 if measure.metric.higher_is_better else -1
-    gaps = sign * scores[:, 1].mean(axis=1)
-    for row, gap, share in zip(rows, gaps, ratios(scores, influences), strict=True):
-        if share and gap > 0:
-            interval = Interval(share.low, share.high)
-            yield GapClosed(measure, row, share.value, interval, scores.shape[2])
-
-
-def _gains(of_methods: np.ndarray, of_teacher: np.ndarray) -> np.ndarray:
-    """Gains over the first method, of each other one and of the teacher: [methods, 2, seeds, …]."""
-    gained = of_methods[1:] - of_methods[:1]
-    gap = np.broadcast_to(of_teacher - of_methods[:1], gained.shape)
-    return np.stack([gained, gap], axis=1)
+    compared = (
+        (plain, row, teacher)
+        for plain in results.methods[pair]
+        for row in results.methods[pair]
+        for teacher in results.teachers(pair)
+        if plain.method == baseline != row.method
+    )
+    for seeds, rows in results.by_seeds(compared, measure).items():
+        plain, method, teacher = (
+            results.contributions(side, seeds, measure) for side in zip(*rows, strict=True)
+        )
+        if plain.influences.shape[-1] < 2:
+            continue
+        # gains over the baseline, of each method and of the teacher: [methods, 2, seeds, …]
+        scores, influences = (
+            np.stack([of_method - of_plain, of_teacher - of_plain], axis=1)
+            for of_plain, of_method, of_teacher in (
+                (plain.scores, method.scores, teacher.scores),
+                (plain.influences, method.influences, teacher.influences),
+            )
+        )
+        sign = 1 if measure.metric.higher_is_better else -1
+        gaps = sign * scores[:, 1].mean(axis=1)
+        for (_, row, _), gap, share in zip(rows, gaps, ratios(scores, influences), strict=True):
+            if share and gap > 0:
+                interval = Interval(share.low, share.high)
+                yield GapClosed(measure, row, share.value, interval, len(seeds))

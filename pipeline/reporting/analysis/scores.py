@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,9 @@ class Row:
         """The columns of a machine-readable table that say whose number it is."""
         names = {"teacher": self.teacher, "student": self.student}
         return {**names, "method": self.method, "label": self.label}
+
+
+Rows = TypeVar("Rows", bound=tuple[Row, ...])
 
 
 @dataclass(frozen=True)
@@ -151,23 +155,29 @@ class Results:
         """The means on a measure of those of `rows` that have one."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
 
-    def seeds_by_row(self, rows: Iterable[Row], measure: Measure) -> dict[Row, frozenset[int]]:
-        """The training seeds of those of `rows` that were scored on a measure."""
-        runs = ((row, self.runs.get((row, measure))) for row in rows)
-        return {row: frozenset(seeds) for row, seeds in runs if seeds}
+    def seeds(self, rows: Iterable[Row], measures: Sequence[Measure]) -> tuple[int, ...]:
+        """The training seeds with which every one of `rows` was scored on every measure."""
+        runs = [set(self.runs.get((row, measure), ())) for row in rows for measure in measures]
+        return tuple(sorted(set.intersection(*runs))) if runs else ()
+
+    def by_seeds(
+        self, compared: Iterable[Rows], measure: Measure
+    ) -> dict[tuple[int, ...], list[Rows]]:
+        """Rows to compare, by the seeds that all of them have; without those that share none."""
+        by_seeds: dict[tuple[int, ...], list[Rows]] = {}
+        for rows in compared:
+            varying = [row for row in rows if not self._is_constant(row, measure)]
+            if seeds := self.seeds(varying or rows, [measure]):
+                by_seeds.setdefault(seeds, []).append(rows)
+        return by_seeds
+
+    def _is_constant(self, row: Row, measure: Measure) -> bool:
+        """Whether a row is the same model for every seed: a reference with a single run."""
+        return row.kind != "method" and len(self.runs.get((row, measure), ())) == 1
 
     def matrix(self, row: Row, measure: Measure) -> ItemMatrix:
         """The items of all evaluations that a row's are among."""
         return self.items[row.teacher, measure.task, measure.slice, measure.metric.name]
-
-    def seeds_in_common(
-        self, rows: Iterable[Row], measure: Measure
-    ) -> dict[tuple[int, ...], list[Row]]:
-        """Those of `rows` that were scored on a measure, by their training seeds."""
-        of_seeds: dict[tuple[int, ...], list[Row]] = {}
-        for row, seeds in self.seeds_by_row(rows, measure).items():
-            of_seeds.setdefault(tuple(sorted(seeds)), []).append(row)
-        return of_seeds
 
     def contributions(
         self, rows: Sequence[Row], seeds: Sequence[int], measure: Measure
@@ -177,6 +187,8 @@ class Results:
         for row in rows:
             matrix = self.matrix(row, measure)
             runs = self.runs[row, measure]
+            if self._is_constant(row, measure):
+                runs = dict.fromkeys(seeds, *runs.values())
             positions = matrix.evaluations.get_indexer([runs[seed] for seed in seeds])
             weighted.append(matrix.weighted[positions])
             weights.append(matrix.weights[positions])
@@ -259,29 +271,23 @@ def _over_seeds(
 ) -> tuple[dict[tuple[Row, Measure], dict[int, str]], dict[tuple[Row, Measure], Mean]]:
     """Evaluations by seed, and their mean, of each row and measure."""
     row_of = {row.cell: row for row in rows}
-    measure_of = {
-        (measure.task, measure.slice, measure.metric.name): measure for measure in measures
-    }
+    measure_of = {(each.task, each.slice, each.metric.name): each for each in measures}
     # an evaluation that is in the grid under several seeds is one run
     distinct = scores.drop_duplicates([*CELL, *SCORE, "id"]).sort_values("seed", kind="stable")
-    runs: dict[tuple[Row, Measure], dict[int, str]] = {}
-    values: dict[tuple[Row, Measure], list[float]] = {}
-    columns = [*CELL, *SCORE, "seed", "id", "value"]
-    for *names, seed, id, value in zip(*(distinct[name] for name in columns), strict=True):
+    lists = distinct.groupby([*CELL, *SCORE], sort=False)[["seed", "id", "value"]].agg(list)
+    runs, means = {}, {}
+    for *names, seeds, ids, values in lists.reset_index().itertuples(index=False, name=None):
         key = row_of[tuple(names[:3])], measure_of[tuple(names[3:])]
-        runs.setdefault(key, {})[seed] = id
-        values.setdefault(key, []).append(value)
-    return runs, {key: mean_over_seeds(tuple(of_key)) for key, of_key in values.items()}
+        runs[key], means[key] = dict(zip(seeds, ids, strict=True)), mean_over_seeds(tuple(values))
+    return runs, means
 
 
 def _rows(grid: pd.DataFrame) -> list[Row]:
     """Every row that the main table may have; a method is labelled if its label is unambiguous."""
-    labels = grid.groupby("method")["label"].unique().to_dict()
-    cells = grid[["kind", *CELL]].drop_duplicates()
-    return [
-        Row(*cell, label=(labels[cell[-1]][0] if len(labels[cell[-1]]) == 1 else "") or cell[-1])
-        for cell in cells.itertuples(index=False, name=None)
-    ]
+    is_single = grid.groupby("method")["label"].transform("nunique") == 1
+    labels = grid["label"].where(is_single & (grid["label"] != ""), grid["method"])
+    cells = grid.assign(label=labels)[["kind", *CELL, "label"]].drop_duplicates()
+    return [Row(*cell) for cell in cells.itertuples(index=False, name=None)]
 
 
 def _references(rows: Sequence[Row], pair: Pair) -> tuple[Row, ...]:
