@@ -18,7 +18,7 @@ from pipeline.data.batch import Text, collate, token_context
 from pipeline.distributions.log_probs import TokenContext
 from pipeline.distributions.spans import Spans, Vocabularies, at_tokens
 from pipeline.evaluation import over_bytes
-from pipeline.feature_losses import ModelView, Sizes, build_feature_loss
+from pipeline.feature_losses import BothModels, ModelView, Sizes, build_feature_loss
 from pipeline.losses import build_loss
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import resolve
@@ -269,7 +269,7 @@ def test_a_text_without_a_token_that_both_have_shifts_no_other_text() -> None:
 
     def losses(rows: torch.Tensor, context: TokenContext) -> torch.Tensor:
         views = [ModelView(side[rows], side[rows, 0], torch.nn.Identity()) for side in sides]
-        return loss(no_projectors, *views, context)
+        return loss(BothModels(no_projectors, *views, context))
 
     rows = every[tokens.sequence > 0]
     expected = losses(every, tokens)[rows]
@@ -319,7 +319,7 @@ def test_a_column_that_pads_a_head_has_no_part_in_dskd(name: str) -> None:
             )
             for each, head, size in zip(layers, heads, sizes, strict=True)
         ]
-        values.append(loss(projectors, *views, tokens))
+        values.append(loss(BothModels(projectors, *views, tokens)))
     torch.testing.assert_close(*values)
 
 

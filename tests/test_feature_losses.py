@@ -16,13 +16,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.data.batch import collate
 from pipeline.feature_losses import (
+    BothModels,
     FeatureLoss,
     ModelView,
     Sizes,
     build_feature_loss,
     dskd_v2,
     inner_pairs,
-    projected,
     projector_of_each_pair,
 )
 from pipeline.methods import components
@@ -70,7 +70,7 @@ class Views:
         )
 
     def losses(self) -> torch.Tensor:
-        return self.loss(self.projectors, *self.views(), self.tokens)
+        return self.loss(BothModels(self.projectors, *self.views(), self.tokens))
 
     def sides(self) -> tuple[np.ndarray, np.ndarray]:
         """The student's layers in the teacher's width, and the teacher's, [pair, token, width]."""
@@ -345,7 +345,9 @@ def test_layers_inside_of_a_live_teacher_are_learnt_too():
         """The distance of each pair."""
         ours = student_layers(made, batch)
         theirs = teacher.distributions(batch).chunk(slice(None)).layers
-        difference = projected(features.projectors, ours) - theirs
+        maps = enumerate(features.projectors.values())
+        projected = torch.stack([linear(ours[:, pair]) for pair, linear in maps], dim=1)
+        difference = projected - theirs
         return (difference.square().sum(-1) / theirs.square().sum(-1)).mean(0).detach()
 
     before = apart()
@@ -435,6 +437,6 @@ def test_work_is_that_of_the_matrix_products_forward_and_backward(name: str) -> 
     student, teacher = (replace(view, logits=view.logits.detach()) for view in one.views())
     learning = [one.student, *one.projectors.parameters()]
     with FlopCounterMode(display=False) as counter:
-        losses = one.loss(one.projectors, student, teacher, one.tokens)
+        losses = one.loss(BothModels(one.projectors, student, teacher, one.tokens))
         torch.autograd.grad(losses.sum(), learning)
     assert 2 * one.loss.multiplications(SIZES, count) == counter.get_total_flops()

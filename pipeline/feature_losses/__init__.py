@@ -1,9 +1,9 @@
 """Losses on hidden states, one a file, each with a frozen dataclass `Loss`: a term beside another.
 
-`Loss()(projectors, student, teacher, tokens)` gives the term at each token, and the training loop
-adds it, `feature_weight` times, to the loss on distributions. Projectors between the two widths are
-trained with the student, at a rate of their own and without weight decay; they are saved with the
-state of a training, never with the student. All files have these hyperparameters:
+`Loss()(models)` gives the term at each token, which the training loop adds, `feature_weight` times,
+to the loss on distributions. Projectors between the two widths are trained with the student, at a
+rate of their own and without weight decay; they are saved with the state of a training, never with
+the student. All files have these hyperparameters:
 
     feature_weight    what the term is multiplied with
     projector_rate    the projectors' learning rate, on the schedule of the student's
@@ -54,6 +54,22 @@ class ModelView:
         return self.layers[:, -1]
 
 
+@dataclass(frozen=True)
+class BothModels:
+    """Student and teacher at the same tokens, and what is learnt between them."""
+
+    projectors: torch.nn.ModuleDict
+    student: ModelView
+    teacher: ModelView  # gets no gradient
+    tokens: TokenContext
+
+    @property
+    def projected(self) -> Float[Tensor, "tokens layers teacher_width"]:
+        """The student's layers in the teacher's width: W h_s."""
+        layers = enumerate(self.projectors.values())
+        return torch.stack([linear(self.student.layers[:, pair]) for pair, linear in layers], dim=1)
+
+
 @runtime_checkable
 class FeatureLoss(Protocol):
     """A loss on hidden states."""
@@ -81,14 +97,8 @@ class FeatureLoss(Protocol):
         """Multiplications in the matrix products of a step on a text of `tokens` tokens."""
         ...
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        """The term at each token; the teacher's layers get no gradient."""
+    def __call__(self, models: BothModels) -> PerToken:
+        """The term at each token."""
         ...
 
 
@@ -128,31 +138,20 @@ def projector(inputs: int, outputs: int, rng: torch.Generator) -> torch.nn.Linea
     return linear
 
 
+def no_projectors(_sizes: Sizes, _rng: torch.Generator) -> torch.nn.ModuleDict:
+    """None: what is compared doesn't depend on the width."""
+    return torch.nn.ModuleDict()
+
+
 def projector_of_each_pair(sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-    """A projector from the student's width to the teacher's for each pair of layers."""
+    """W, from the student's width to the teacher's, for each pair of layers."""
     maps = (projector(sizes.student, sizes.teacher, rng) for _ in range(sizes.pairs))
-    return torch.nn.ModuleDict({f"pair_{number}": each for number, each in enumerate(maps)})
+    return torch.nn.ModuleDict({f"pair_{number}": linear for number, linear in enumerate(maps)})
 
 
-class InTeacherWidth:
-    """The part that losses share which compare the student's layers in the teacher's width."""
-
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """W of each pair of layers."""
-        return projector_of_each_pair(sizes, rng)
-
-    def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of W: forward, and backward for its input and for itself."""
-        return 3 * tokens * sizes.pairs * sizes.student * sizes.teacher
-
-
-def projected(
-    projectors: torch.nn.ModuleDict, layers: Layers
-) -> Float[Tensor, "tokens layers teacher_width"]:
-    """The student's layers in the teacher's width."""
-    return torch.stack(
-        [each(layers[:, pair]) for pair, each in enumerate(projectors.values())], dim=1
-    )
+def work_of_each_pair(sizes: Sizes, tokens: int) -> int:
+    """The multiplications of each W: forward, and backward for its input and for itself."""
+    return 3 * tokens * sizes.pairs * sizes.student * sizes.teacher
 
 
 def build_feature_loss(name: str, hyperparameters: Mapping[str, object]) -> FeatureLoss:

@@ -24,36 +24,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import (
-    Logits,
-    LogProbs,
-    PerToken,
-    TokenContext,
-    target_log_prob,
-)
-from pipeline.feature_losses import ModelView, Sizes, projector
+from pipeline.distributions.log_probs import Logits, LogProbs, PerToken, target_log_prob
+from pipeline.feature_losses import BothModels, Sizes, projector
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
-class BetweenSpaces:
-    """The part that losses share in which each model's last state is read by the other's head."""
+def between_spaces(sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
+    """T and S."""
+    to_student = projector(sizes.teacher, sizes.student, rng)
+    to_teacher = projector(sizes.student, sizes.teacher, rng)
+    return torch.nn.ModuleDict({"to_student": to_student, "to_teacher": to_teacher})
 
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """T and S."""
-        return torch.nn.ModuleDict(
-            {
-                "to_student": projector(sizes.teacher, sizes.student, rng),
-                "to_teacher": projector(sizes.student, sizes.teacher, rng),
-            }
-        )
 
-    def multiplications(self, sizes: Sizes, tokens: int) -> int:
-        """Those of T and S, and of both heads once more.
+def work_between_spaces(sizes: Sizes, tokens: int) -> int:
+    """The multiplications of T and S, and of both heads once more.
 
-        Backward, heads have no gradient of their own, and T has none for its input.
-        """
-        heads = sizes.student * sizes.vocabulary + sizes.teacher * sizes.teacher_vocabulary
-        return tokens * ((2 + 3) * sizes.student * sizes.teacher + 2 * heads)
+    Backward, heads have no gradient of their own, and T has none for its input.
+    """
+    heads = sizes.student * sizes.vocabulary + sizes.teacher * sizes.teacher_vocabulary
+    return tokens * ((2 + 3) * sizes.student * sizes.teacher + 2 * heads)
 
 
 @dataclass(frozen=True)
@@ -66,18 +55,16 @@ class DualSpace:
     to_teacher: Float[Tensor, "tokens teacher_vocabulary"]  # s2t
 
 
-def dual_space(
-    projectors: torch.nn.ModuleDict, student: ModelView, teacher: ModelView, tokens: TokenContext
-) -> DualSpace:
+def dual_space(models: BothModels) -> DualSpace:
     """All four distributions, without columns that pad a head."""
-    vocabularies = tokens.spans.vocabularies if tokens.spans else None
+    student, teacher, spans = models.student, models.teacher, models.tokens.spans
     sizes = (None, None)
-    if vocabularies is not None:
-        sizes = len(vocabularies.student_begins_word), len(vocabularies.shared)
-    to_student = student.head(projectors["to_student"](teacher.last))
-    to_teacher = teacher.head(projectors["to_teacher"](student.last))
-    q, t2s = (_log_probs(each, sizes[0]) for each in (student.logits, to_student))
-    p, s2t = (_log_probs(each, sizes[1]) for each in (teacher.logits, to_teacher))
+    if spans and spans.vocabularies:
+        sizes = len(spans.vocabularies.student_begins_word), len(spans.vocabularies.shared)
+    to_student = student.head(models.projectors["to_student"](teacher.last))
+    to_teacher = teacher.head(models.projectors["to_teacher"](student.last))
+    q, t2s = (_log_probs(logits, sizes[0]) for logits in (student.logits, to_student))
+    p, s2t = (_log_probs(logits, sizes[1]) for logits in (teacher.logits, to_teacher))
     return DualSpace(q, p, t2s, s2t)
 
 
@@ -87,7 +74,7 @@ def _log_probs(logits: Logits, size: int | None) -> LogProbs:
 
 
 @dataclass(frozen=True)
-class Loss(BetweenSpaces):
+class Loss:
     """w · (-log t2s(g) + KL(t2s ‖ q) + KL(p ‖ s2t)), g the next token."""
 
     zero_when_equal = False  # it trains projectors with the text
@@ -96,14 +83,11 @@ class Loss(BetweenSpaces):
     feature_weight: NonNegative = 1.0  # w
     projector_rate: Positive = 1e-3
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        read = dual_space(projectors, student, teacher, tokens)
-        cross_entropy = -target_log_prob(read.to_student, tokens.target)
+    projectors = staticmethod(between_spaces)
+    multiplications = staticmethod(work_between_spaces)
+
+    def __call__(self, models: BothModels) -> PerToken:
+        read = dual_space(models)
+        cross_entropy = -target_log_prob(read.to_student, models.tokens.target)
         in_student_space = cross_entropy + kl(read.to_student.detach(), read.student)
         return in_student_space + kl(read.teacher, read.to_teacher)

@@ -25,14 +25,14 @@ from torch import Tensor
 
 from pipeline.distributions.common_tokens import in_student_ids
 from pipeline.distributions.divergences import kl
-from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
-from pipeline.feature_losses import ModelView
-from pipeline.feature_losses.dskd import BetweenSpaces, dual_space
+from pipeline.distributions.log_probs import LogProbs, PerToken
+from pipeline.feature_losses import BothModels
+from pipeline.feature_losses.dskd import between_spaces, dual_space, work_between_spaces
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss(BetweenSpaces):
+class Loss:
     """w · (-log t2s(b) + [t2s has b on top] KL(t2s ‖ q) + KL(p ‖ s2t)), b the top token of p."""
 
     zero_when_equal = False  # it trains projectors with the teacher's top token
@@ -40,6 +40,9 @@ class Loss(BetweenSpaces):
 
     feature_weight: NonNegative = 1.0  # w
     projector_rate: Positive = 1e-3
+
+    projectors = staticmethod(between_spaces)
+    multiplications = staticmethod(work_between_spaces)
 
     @torch.no_grad()
     def fit_heads(
@@ -49,23 +52,15 @@ class Loss(BetweenSpaces):
         teacher: Float[Tensor, "teacher_width common"],
     ) -> None:
         """Begins with the projectors by which the heads' logits of common tokens differ least."""
-        for name, mine, other in (
-            ("to_student", student, teacher),
-            ("to_teacher", teacher, student),
-        ):
+        of_linear = {"to_student": (student, teacher), "to_teacher": (teacher, student)}
+        for name, (own, other) in of_linear.items():
             linear = projectors[name]
             assert isinstance(linear, torch.nn.Linear)
-            linear.weight.copy_(torch.linalg.pinv(mine.double()).T @ other.double().T)
+            linear.weight.copy_(torch.linalg.pinv(own.double()).T @ other.double().T)
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        read = dual_space(projectors, student, teacher, tokens)
-        vocabularies = tokens.spans.vocabularies if tokens.spans else None
+    def __call__(self, models: BothModels) -> PerToken:
+        read, spans = dual_space(models), models.tokens.spans
+        vocabularies = spans.vocabularies if spans else None
         top = in_student_ids(read.teacher.argmax(-1), vocabularies)
         in_student_space = _in_student_space(read.to_student, read.student, top.clamp(min=0))
         return (in_student_space + kl(read.teacher, read.to_teacher)).where(top >= 0, 0)

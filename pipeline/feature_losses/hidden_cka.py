@@ -13,13 +13,12 @@ of a text stands at each of its tokens.
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.distributions.log_probs import PerToken, TokenContext
 from pipeline.distributions.per_sequence import text_mean, to_grid
-from pipeline.feature_losses import Layers, ModelView, Sizes
+from pipeline.feature_losses import BothModels, Layers, Sizes, no_projectors
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
@@ -31,22 +30,15 @@ class Loss:
     layers: LayerMap = "last"
     projector_rate: Positive = 1e-3  # of no projector: CKA compares different widths
 
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """None."""
-        return torch.nn.ModuleDict()
+    projectors = staticmethod(no_projectors)
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
         """Those of X Xᵀ, forward and twice backward, and of Y Yᵀ, which has no gradient."""
         return sizes.pairs * tokens**2 * (3 * sizes.student + sizes.teacher)
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        ours, theirs = (_products(side.layers, tokens) for side in (student, teacher))
+    def __call__(self, models: BothModels) -> PerToken:
+        tokens = models.tokens
+        ours, theirs = (_products(each.layers, tokens) for each in (models.student, models.teacher))
         shared = (ours * theirs).sum((-1, -2))
         squares = [each.square().sum((-1, -2)) for each in (ours, theirs)]
 

@@ -7,28 +7,24 @@ is large throughout weigh less than in a squared error of another scale.
 
 from dataclasses import dataclass
 
-import torch
 from torch.nn.functional import cosine_similarity
 
-from pipeline.distributions.log_probs import PerToken, TokenContext
-from pipeline.feature_losses import InTeacherWidth, ModelView, projected
+from pipeline.distributions.log_probs import PerToken
+from pipeline.feature_losses import BothModels, projector_of_each_pair, work_of_each_pair
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss(InTeacherWidth):
+class Loss:
     """w · (1 - cos(W h_s, h_t)), h a hidden state of each."""
 
     feature_weight: NonNegative = 1.0  # w
     layers: LayerMap = "last"
     projector_rate: Positive = 1e-3
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        cosine = cosine_similarity(projected(projectors, student.layers), teacher.layers, dim=-1)
+    projectors = staticmethod(projector_of_each_pair)
+    multiplications = staticmethod(work_of_each_pair)
+
+    def __call__(self, models: BothModels) -> PerToken:
+        cosine = cosine_similarity(models.projected, models.teacher.layers, dim=-1)
         return 1 - cosine.mean(dim=1)

@@ -8,28 +8,23 @@ so that how a step is cut into micro-batches changes nothing.
 
 from dataclasses import dataclass
 
-import torch
-
-from pipeline.distributions.log_probs import PerToken, TokenContext
-from pipeline.feature_losses import InTeacherWidth, ModelView, projected
+from pipeline.distributions.log_probs import PerToken
+from pipeline.feature_losses import BothModels, projector_of_each_pair, work_of_each_pair
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss(InTeacherWidth):
+class Loss:
     """w · |W h_s - h_t|² / |h_t|², h a hidden state of each."""
 
     feature_weight: NonNegative = 1.0  # w
     layers: LayerMap = "last"
     projector_rate: Positive = 1e-3
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        difference = projected(projectors, student.layers) - teacher.layers
-        distance = difference.square().sum(-1) / teacher.layers.square().sum(-1)
+    projectors = staticmethod(projector_of_each_pair)
+    multiplications = staticmethod(work_of_each_pair)
+
+    def __call__(self, models: BothModels) -> PerToken:
+        difference = models.projected - models.teacher.layers
+        distance = difference.square().sum(-1) / models.teacher.layers.square().sum(-1)
         return distance.mean(dim=1)

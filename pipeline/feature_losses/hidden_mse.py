@@ -8,27 +8,22 @@ are not saved, and the mean is over the tokens of the optimizer step.
 
 from dataclasses import dataclass
 
-import torch
-
-from pipeline.distributions.log_probs import PerToken, TokenContext
-from pipeline.feature_losses import InTeacherWidth, ModelView, projected
+from pipeline.distributions.log_probs import PerToken
+from pipeline.feature_losses import BothModels, projector_of_each_pair, work_of_each_pair
 from pipeline.methods.ranges import LayerMap, NonNegative, Positive
 
 
 @dataclass(frozen=True)
-class Loss(InTeacherWidth):
+class Loss:
     """w · mean over width of (W h_s - h_t)², h a hidden state of each."""
 
     feature_weight: NonNegative = 1.0  # w
     layers: LayerMap = "last"
     projector_rate: Positive = 1e-3
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        difference = projected(projectors, student.layers) - teacher.layers
+    projectors = staticmethod(projector_of_each_pair)
+    multiplications = staticmethod(work_of_each_pair)
+
+    def __call__(self, models: BothModels) -> PerToken:
+        difference = models.projected - models.teacher.layers
         return difference.square().mean(dim=(1, 2))

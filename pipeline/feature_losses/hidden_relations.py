@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from pipeline.distributions.divergences import kl
 from pipeline.distributions.log_probs import PerToken, TokenContext
 from pipeline.distributions.per_sequence import from_grid, to_grid
-from pipeline.feature_losses import Layers, ModelView, Sizes
+from pipeline.feature_losses import BothModels, Layers, Sizes, no_projectors
 from pipeline.methods.ranges import Count, LayerMap, NonNegative, Positive
 
 
@@ -36,9 +36,7 @@ class Loss:
     projector_rate: Positive = 1e-3  # of no projector: relations compare different widths
     relation_heads: Count = 16
 
-    def projectors(self, sizes: Sizes, rng: torch.Generator) -> torch.nn.ModuleDict:
-        """None."""
-        return torch.nn.ModuleDict()
+    projectors = staticmethod(no_projectors)
 
     def multiplications(self, sizes: Sizes, tokens: int) -> int:
         """Those of h hᵀ, forward and twice backward, and of the teacher's, without gradient."""
@@ -50,16 +48,10 @@ class Loss:
         """The relation heads between two widths."""
         return min(self.relation_heads, student, teacher)
 
-    def __call__(
-        self,
-        projectors: torch.nn.ModuleDict,
-        student: ModelView,
-        teacher: ModelView,
-        tokens: TokenContext,
-    ) -> PerToken:
-        sides = student.layers, teacher.layers
+    def __call__(self, models: BothModels) -> PerToken:
+        sides = models.student.layers, models.teacher.layers
         heads = self.heads(*(side.shape[-1] for side in sides))
-        q, p = (relations(side, heads, tokens) for side in sides)
+        q, p = (relations(side, heads, models.tokens) for side in sides)
         return kl(p, q).unflatten(0, (len(sides[0]), -1)).mean(1)
 
 

@@ -100,6 +100,21 @@ def build_loss(name: str, hyperparameters: Mapping[str, object]) -> Loss:
     return importlib.import_module(f"pipeline.losses.{name}").Loss(**hyperparameters)
 
 
+@runtime_checkable
+class BuiltAround(Protocol):
+    """A loss around a divergence D, with its own defaults."""
+
+    @property
+    def base(self) -> str:
+        """The name of D."""
+        ...
+
+
+def base_divergence(loss: BuiltAround) -> Loss:
+    """D of a loss, which keeps it as its `divergence`."""
+    return build_loss(loss.base, {})
+
+
 def initial_state(loss: Loss) -> dict[str, float]:
     """The initial state of a loss; empty unless it adapts."""
     return loss.initial_state() if isinstance(loss, AdaptiveLoss) else {}

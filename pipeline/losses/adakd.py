@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.losses import Loss as BaseLoss
-from pipeline.losses import build_loss
+from pipeline.losses import base_divergence
 from pipeline.methods.ranges import BaseDivergence, NonNegative, OpenShare, PositiveShare, Share
 
 
@@ -37,14 +37,11 @@ class Loss:
     warmup_share: Share = 0.05  # of the training, before r moves
     base: BaseDivergence = "reverse_kl"  # D, with its own defaults
 
-    def __post_init__(self) -> None:
-        """Imports D now: a compiled step can't."""
-        assert isinstance(self.divergence, BaseLoss)
+    divergence = cached_property(base_divergence)
 
-    @cached_property
-    def divergence(self) -> BaseLoss:
-        """D, built once."""
-        return build_loss(self.base, {})
+    def __post_init__(self) -> None:
+        """Builds D now: a compiled step can't import it."""
+        assert isinstance(self.divergence, BaseLoss)
 
     def initial_state(self) -> dict[str, float]:
         """All tokens are kept at first."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from pipeline.distributions.divergences import binary_target, without_target
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.losses import Loss as BaseLoss
-from pipeline.losses import build_loss
+from pipeline.losses import base_divergence
 from pipeline.methods.ranges import BaseDivergence, PositiveShare, Share
 
 
@@ -40,14 +40,11 @@ class Loss:
     base: BaseDivergence = "forward_kl"  # D, with its own defaults
     reverse: bool = False
 
-    def __post_init__(self) -> None:
-        """Imports D now: a compiled step can't."""
-        assert isinstance(self.divergence, BaseLoss)
+    divergence = cached_property(base_divergence)
 
-    @cached_property
-    def divergence(self) -> BaseLoss:
-        """D, built once."""
-        return build_loss(self.base, {})
+    def __post_init__(self) -> None:
+        """Builds D now: a compiled step can't import it."""
+        assert isinstance(self.divergence, BaseLoss)
 
     def step_statistic(
         self, teacher: LogProbs, student: LogProbs, tokens: TokenContext

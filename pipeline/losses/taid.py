@@ -15,7 +15,7 @@ from functools import cached_property
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext
 from pipeline.losses import Loss as BaseLoss
-from pipeline.losses import build_loss
+from pipeline.losses import base_divergence
 from pipeline.methods.ranges import BaseDivergence, OpenShare, PositiveShare, Share
 
 
@@ -29,14 +29,11 @@ class Loss:
     inertia: OpenShare = 0.99  # β, of the momentum
     base: BaseDivergence = "forward_kl"  # D, with its own defaults
 
-    def __post_init__(self) -> None:
-        """Imports D now: a compiled step can't."""
-        assert isinstance(self.divergence, BaseLoss)
+    divergence = cached_property(base_divergence)
 
-    @cached_property
-    def divergence(self) -> BaseLoss:
-        """D, built once."""
-        return build_loss(self.base, {})
+    def __post_init__(self) -> None:
+        """Builds D now: a compiled step can't import it."""
+        assert isinstance(self.divergence, BaseLoss)
 
     def initial_state(self) -> dict[str, float]:
         """t, and the momentum of the loss's relative fall."""

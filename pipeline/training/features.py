@@ -13,6 +13,7 @@ from pipeline.data.batch import Text
 from pipeline.distributions.log_probs import Logits, PerToken, TeacherSignal, TokenContext
 from pipeline.distributions.spans import Vocabularies, at_tokens
 from pipeline.feature_losses import (
+    BothModels,
     FeatureLoss,
     FitsHeads,
     Layers,
@@ -65,7 +66,8 @@ class FeatureTerm:
         return term.new_zeros(len(layers)).index_copy(0, at, term)
 
     def _term(self, student: ModelView, teacher: ModelView, tokens: TokenContext) -> PerToken:
-        return self.loss.feature_weight * self.loss(self.projectors, student, teacher, tokens)
+        models = BothModels(self.projectors, student, teacher, tokens)
+        return self.loss.feature_weight * self.loss(models)
 
     def record_work(self, texts: Sequence[Text]) -> None:
         """Enters the matrix products of a step on texts into the count of the student's work."""
