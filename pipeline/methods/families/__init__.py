@@ -1,0 +1,1 @@
+"""The methods of the catalogue by family, a file each."""
