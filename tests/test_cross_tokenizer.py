@@ -75,6 +75,12 @@ def test_a_method_that_needs_common_tokens_is_refused_and_those_that_can_are_nam
     assert fault.endswith(f"allowed: {', '.join(ABLE)}")
 
 
+def of_teachers(measure: str) -> dict[str, Any]:
+    """A report that is asked for the difference of two teachers."""
+    weights = {"teacher@foreign": 1, "teacher@large": -1}
+    return {"contrasts": {"a": {"measures": [measure], "contrasts": {"b": weights}}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -86,6 +92,11 @@ def test_a_method_that_needs_common_tokens_is_refused_and_those_that_can_are_nam
         ({"methods.alm": {"policy": "switch"}}, "methods.alm: .* policy switch has it write"),
         ({"evaluation.tasks": ["heldout", "exposure"]}, "exposure: teacher foreign has a vocab"),
         ({"teacher_cache.k": 310}, "k = 310: teachers.foreign.tokenizer.vocabulary_size is only"),
+        (
+            {"report": of_teachers("heldout/nll_nats")},
+            "report.contrasts.a.contrasts.b: heldout/nll_nats is a mean over tokens, and large, "
+            "foreign have different vocabularies; allowed: heldout/bits_per_byte",
+        ),
     ],
 )
 def test_what_such_a_teacher_cannot_is_refused(
@@ -93,6 +104,10 @@ def test_what_such_a_teacher_cannot_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=fault):
         validate(edited(experiment, changes))
+
+
+def test_teachers_of_two_vocabularies_are_compared_by_bytes(experiment: dict[str, Any]) -> None:
+    validate(edited(experiment, {"report": of_teachers("heldout/bits_per_byte")}))
 
 
 def test_teacher_and_students_read_the_texts_in_tokens_of_their_own(

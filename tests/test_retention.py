@@ -120,3 +120,15 @@ def test_answers_are_of_the_experiment_s_own_data_unless_a_file_is_named():
     other = {"tasks": ["answers"], "data": {"answers": {"files": ["README.md"]}}}
     assert "answers" not in of(other, {})
     assert {"heldout", "responses"} <= own_tasks({}, {})
+
+
+def test_a_task_of_lm_eval_is_of_the_data_that_is_trained_on_where_it_read_that_data_set():
+    job = {"kind": "lm_eval", "task": "gsm8k", "source": None}
+    read = {"openai/gsm8k": {"about": "openai/gsm8k", "commit": "a" * 40}}
+    manifests = {"tasks/gsm8k-1": {"settings": {"task": job}, "origins": read}}
+
+    def own(name: str) -> set[str]:
+        return own_tasks({"data": {"examples": {"source": "hub", "name": name}}}, manifests)
+
+    assert "gsm8k" in own("openai/gsm8k")
+    assert "gsm8k" not in own("MiniLLM/dolly")

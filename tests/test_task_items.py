@@ -10,7 +10,7 @@ from lm_eval.tasks.wikitext.preprocess_wikitext import wikitext_detokenizer
 from small_tasks import DATA, QUESTIONS, instruction_job, lines, lm_eval_job
 from stage_commands import job_file, run_stage
 
-from pipeline.artifacts import schemas
+from pipeline.artifacts import checksums, schemas
 from pipeline.data.examples import Example, normalise
 from pipeline.settings.data import ALPACA_WITHOUT_INPUT
 from pipeline.settings.evaluation import Evaluation, LocalFiles
@@ -253,6 +253,7 @@ def test_a_task_is_written_whole_with_its_origin(tmp_path: Path):
     card = json.loads((tmp_path / "one/task.json").read_text())
     assert card["items"] == len(QUESTIONS)
     assert card["origins"]["arc_easy"]["about"] == str(path)
+    assert checksums.read_manifest(tmp_path / "one")["origins"] == card["origins"]
     kept = lm_eval_tasks.read_documents(tmp_path / "one/documents/arc_easy/test.arrow").to_pylist()
     assert [row["id"] for row in kept] == [row["id"] for row in QUESTIONS]
 

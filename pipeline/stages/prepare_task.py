@@ -88,7 +88,7 @@ def run(options: PrepareTaskOptions) -> None:
             train = instruction_items.read_split(options.data, "train")
             card = write_documents(job, train, folder)
         artifact.write_json(folder / instruction_items.CARD, card)
-        artifact.write_manifest(folder, options.job, inputs)
+        artifact.write_manifest(folder, options.job, inputs, origins=card["origins"])
     log(f"{job.task}: {card['items']} items, digest {card['digest']}")
     for warning in card["warnings"]:
         log(f"warning: {warning}")

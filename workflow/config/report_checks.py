@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from itertools import chain, product
 
-from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K
+from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K, PER_TOKEN
 from pipeline.settings.contrasts import REFERENCES, Term
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
 from pipeline.settings.experiment import Experiment
@@ -26,7 +26,9 @@ def faults(experiment: Experiment) -> Iterator[str]:
         yield from _measure_faults(experiment, f"report.contrasts.{name}.measures", family.measures)
         for contrast, weights in family.contrasts.items():
             place = f"report.contrasts.{name}.contrasts.{contrast}"
-            yield from _term_faults(experiment, place, list(map(Term.parse, weights)))
+            terms = list(map(Term.parse, weights))
+            yield from _term_faults(experiment, place, terms)
+            yield from _vocabulary_faults(experiment, place, family.measures, terms)
 
 
 def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iterator[str]:
@@ -55,6 +57,29 @@ def _term_faults(experiment: Experiment, place: str, terms: list[Term]) -> Itera
             )
     if 0 < sum(term.method == "teacher" for term in terms) < len(terms):
         yield f"{place}: a teacher is one run and has no seeds in common with students"
+
+
+def _vocabulary_faults(
+    experiment: Experiment, place: str, measures: list[str], terms: list[Term]
+) -> Iterator[str]:
+    """Where scores that are means over tokens of different vocabularies are subtracted."""
+    asked = {term.teacher for term in terms if term.method == "teacher"}
+    teachers = {
+        name: teacher
+        for name, teacher in experiment.teachers.items()
+        if None in asked or name in asked
+    }
+    # a pretrained tokenizer is that of its model; those trained by equal settings are equal
+    vocabularies = {
+        each.model if each.tokenizer == "own" else repr(each.tokenizer or experiment.tokenizer)
+        for each in teachers.values()
+    }
+    per_token = [key for key in measures if key.rpartition("/")[2] in PER_TOKEN]
+    if per_token and len(vocabularies) > 1:
+        yield (
+            f"{place}: {per_token[0]} is a mean over tokens, and {', '.join(teachers)} have "
+            "different vocabularies; allowed: heldout/bits_per_byte, or teachers of one vocabulary"
+        )
 
 
 def _cells(experiment: Experiment) -> list[tuple[str, str, str]]:

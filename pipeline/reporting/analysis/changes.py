@@ -84,9 +84,8 @@ def own_tasks(config: Block, manifests: Mapping[str, Block]) -> set[str]:
     `manifests` are those of all artifacts, by "stage/id".
     """
     sources = set(_origins((config.get("data") or {}).get("examples") or {}))
-    paths = [path for path in manifests if path.startswith("tasks/")]
-    jobs = [manifests[path]["settings"]["task"] for path in paths]
-    origins = {job["task"]: _origins_of_task(job) for job in jobs}
+    made = [manifest for path, manifest in manifests.items() if path.startswith("tasks/")]
+    origins = {each["settings"]["task"]["task"]: _origins_of_task(each) for each in made}
     own = {task for task, names in origins.items() if not names or names & sources}
     return {*TEST_SPLIT_TASKS, *own}
 
@@ -98,11 +97,13 @@ def _origins(examples: Block) -> Iterator[str]:
         yield from (source[key] for key in keys if isinstance(source.get(key), str))
 
 
-def _origins_of_task(job: Block) -> set[str]:
-    """The data set or the files of a task; nothing for one of the experiment's own test split."""
+def _origins_of_task(manifest: Block) -> set[str]:
+    """The data sets or the files of a task; nothing for one of the experiment's own test split."""
+    job = manifest["settings"]["task"]
     source: Block = job["source"] or {}
     if files := source.get("files"):
         return {*chain.from_iterable(files.values())} if isinstance(files, dict) else {*files}
     if name := source.get("name") or source.get("hub") or source.get("url"):
         return {name}
-    return {f"lm-eval {job['task']}"} if job["kind"] == "lm_eval" else set()
+    read = manifest.get("origins", ())  # by the names of data sets; older manifests lack it
+    return {f"lm-eval {job['task']}", *read} if job["kind"] == "lm_eval" else set()
