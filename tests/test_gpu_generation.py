@@ -138,6 +138,7 @@ def test_a_frozen_model_writes_in_bfloat16_what_it_writes_in_float32(
         for reader in (whole, half)
     )
     assert in_bfloat16 == in_float32
+    assert not gpu.forbidden
     batch = collate(in_float32, CUDA)
     signals = [LiveTeacher(reader).signal(batch).log_probs.cpu() for reader in (whole, half)]
     assert signals[0].equal(signals[1])

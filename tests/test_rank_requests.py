@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,6 +145,48 @@ def test_more_gpus_than_the_profiles_nodes_have_are_refused(
     grid = Grid(validate(tiny))
     (line,) = refusals(grid, machine, grid.artifacts.values())
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            {"tokens": {"ranks": 2}},
+            "set-resources: tokens: ranks = 2: jobs of this rule are one process (teacher,",
+        ),
+        (
+            ["student:mem_mb=9", "data:shard=1"],
+            "set-resources: data: shard = 1: jobs of this rule are one process",
+        ),
+        (
+            {"student": {"ranks_per_job": 2}},
+            "set-resources: student: ranks_per_job = 2: this is said of all rules; move it to "
+            "`default-resources`",
+        ),
+    ],
+)
+def test_ranks_of_a_rule_that_has_none_are_refused(
+    tiny: dict[str, Any], lines: object, words: str, tmp_path: Path
+):
+    profile = {"default-resources": {"ranks_per_job": 2}, "set-resources": lines}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
+    grid = Grid(validate(tiny))
+    (line,) = refusals(grid, Machine.of_profile(tmp_path), grid.artifacts.values())
+    assert words in line
+
+
+def test_ranks_of_a_rule_that_also_asks_judges_are_refused_for_these(tiny: dict[str, Any]):
+    judge = {"evaluation.tasks": ["responses"], "evaluation.judges": {"strict": {"model": "wide"}}}
+    grid = Grid(validate(edited(tiny, judge)))
+    machine = Machine.of({}, {"evaluation": {"ranks": 2}})
+    lines = refusals(grid, machine, grid.artifacts.values())
+    assert lines
+    assert all(
+        "can't be made by several processes (set-resources: evaluation: ranks = 2): the stage "
+        "judge is one" in line
+        for line in lines
+    )
+    assert not refusals(grid, replace(CPU, ranks_per_job=2), grid.artifacts.values())
 
 
 @pytest.mark.parametrize("name", ["gpus_per_job", "nodes_per_job", "ranks_per_job"])

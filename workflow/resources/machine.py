@@ -1,9 +1,10 @@
 """The machine that jobs run on, as the default resources of a Snakemake profile describe it."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -27,6 +28,7 @@ GPU_SPEED = Speed(60, 1.5e14, 0.15, 0.025, 6_000, slack=10)
 
 
 PARTS = {"caches": "cache_parts", "texts": "text_parts", "evals": "evaluation_parts"}
+RuleResources = Mapping[str, Mapping[str, object]]  # `set-resources`, by rule and name
 COUNTS = ("gpus_per_job", "gpus_per_node", "nodes_per_job", "ranks_per_job")
 
 
@@ -43,9 +45,12 @@ class Machine:
     shard: int = 0  # 1: jobs of several ranks shard their models, even where these fit one GPU
     slurm_extra: str = ""  # options of sbatch's
     parts: Mapping[str, int] = field(default_factory=dict)  # jobs that make parts, by folder
+    of_rules: RuleResources = field(default_factory=dict)  # that are set by hand
 
     @classmethod
-    def of(cls, raw: Mapping[str, object]) -> "Machine":
+    def of(
+        cls, raw: Mapping[str, object], of_rules: RuleResources = MappingProxyType({})
+    ) -> "Machine":
         """The machine of some default resources. Raises ValueError if a number isn't one."""
         return cls(
             device_memory_mb=_whole_number(raw, "device_memory_mb"),
@@ -54,6 +59,7 @@ class Machine:
             shard=_whole_number(raw, "shard"),
             slurm_extra=_text("slurm_extra", raw.get("slurm_extra", "''")),
             parts={folder: _count(raw, key) for folder, key in PARTS.items() if key in raw},
+            of_rules=of_rules,
         )
 
     @classmethod
@@ -62,11 +68,16 @@ class Machine:
         file = folder / "config.yaml"
         if not file.is_file():
             raise ValueError(f"{file}: there is no such file; a profile is a folder that has one")
-        raw = yaml.safe_load(file.read_text(encoding="utf-8")).get("default-resources") or {}
-        if isinstance(raw, list):  # Snakemake takes both
-            texts = dict(line.split("=", 1) for line in raw)
-            raw = {name: int(text) if text.isdecimal() else text for name, text in texts.items()}
-        return cls.of(raw)
+        profile = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = _by_name(profile.get("default-resources") or {})
+        by_rule = profile.get("set-resources") or {}
+        if isinstance(by_rule, list):
+            lines: dict[str, list[str]] = {}
+            for line in by_rule:
+                rule, assignment = line.split(":", 1)
+                lines.setdefault(rule, []).append(assignment)
+            by_rule = lines
+        return cls.of(raw, {rule: _by_name(each or {}) for rule, each in by_rule.items()})
 
     @property
     def ranks_of_node(self) -> int:
@@ -77,6 +88,14 @@ class Machine:
     def speed(self) -> Speed:
         """The speed of the device that models run on."""
         return GPU_SPEED if self.device_memory_mb else CPU_SPEED
+
+
+def _by_name(resources: Mapping[str, object] | Sequence[str]) -> Mapping[str, object]:
+    """Resources of a profile: Snakemake takes a mapping, and lines of assignments."""
+    if isinstance(resources, Mapping):
+        return resources
+    texts = dict(line.split("=", 1) for line in resources)
+    return {name: int(text) if text.isdecimal() else text for name, text in texts.items()}
 
 
 def _whole_number(raw: Mapping[str, object], name: str) -> int:

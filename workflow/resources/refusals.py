@@ -4,10 +4,25 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
+from workflow.jobs.stage_modules import RANKED, stage_of
 from workflow.resources.estimates import workload_of
 from workflow.resources.fit import MB, Fit, Workload, least_mb
-from workflow.resources.machine import Machine
+from workflow.resources.machine import COUNTS, PARTS, Machine
 from workflow.resources.ranks import fit_ranks, work_of_rank
+
+RANKED_RULES = (
+    "teacher",
+    "teacher_text",
+    "teacher_cache",
+    "start",
+    "student",
+    "evaluation",
+    "part",
+)
+SHARED_RULES = {"texts": "teacher_text", "evals": "evaluation"}  # with stages of one process
+OF_RANKS = ("ranks", "nodes", "shard")  # resources of these rules
+# resources that describe the machine, which rules don't have
+OF_MACHINE = ("device_memory_mb", "share_devices", *COUNTS, *PARTS.values())
 
 
 def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> list[str]:
@@ -22,6 +37,16 @@ def refusals(grid: Grid, machine: Machine, artifacts: Iterable[Artifact]) -> lis
 
 
 def _of_profile(machine: Machine) -> Iterator[str]:
+    for rule, resources in machine.of_rules.items():
+        for name, value in resources.items():
+            place = f"set-resources: {rule}: {name} = {value}"
+            if name in OF_MACHINE:
+                yield f"{place}: this is said of all rules; move it to `default-resources`"
+            elif name in OF_RANKS and rule not in RANKED_RULES:
+                yield (
+                    f"{place}: jobs of this rule are one process ({', '.join(RANKED_RULES)} can "
+                    "have several); leave it out"
+                )
     on_node, most = machine.gpus_per_node, machine.gpus_per_node * machine.nodes_per_job
     asked = machine.gpus_per_job
     if machine.device_memory_mb and asked > most:
@@ -44,6 +69,14 @@ def _of_profile(machine: Machine) -> Iterator[str]:
 
 def reasons(workload: Workload, artifact: Artifact, machine: Machine) -> Iterator[str]:
     """Why a machine can't make an artifact."""
+    rule, stage = SHARED_RULES.get(artifact.stage, ""), stage_of(artifact)
+    asked = machine.of_rules.get(rule, {}).get("ranks", 1)
+    if asked != 1 and stage not in RANKED:
+        yield (
+            f"can't be made by several processes (set-resources: {rule}: ranks = {asked}): the "
+            f"stage {stage} is one; set `gpus_per_job` or `ranks_per_job` among "
+            "`default-resources`, which it ignores"
+        )
     fit = fit_ranks(workload, machine)
     if 1 < workload.step_texts < fit.ranks:
         name = "gpus_per_job" if fit.machine.device_memory_mb else "ranks_per_job"

@@ -24,6 +24,11 @@ def finished_input(path):
     return path if is_forced() else ancient(before_update(path))
 
 
+def raw(resources):
+    """Resources as a profile has them, by their names."""
+    return {name: setting.raw for name, setting in resources.items()}
+
+
 def ignores_code_changes():
     """Without the trigger `params`, an edit of the code reruns nothing."""
     return RerunTrigger.PARAMS not in workflow.dag_settings.rerun_triggers
@@ -43,7 +48,8 @@ def jobs_after_run():
 
 GRID = Grid(load.of_snakemake(config, workflow.configfiles))
 DEFAULTS = workflow.resource_settings.default_resources or {}
-MACHINE = Machine.of({name: setting.raw for name, setting in DEFAULTS.items()})
+BY_RULE = workflow.resource_settings.overwrite_resources
+MACHINE = Machine.of(raw(DEFAULTS), {rule: raw(BY_RULE[rule]) for rule in BY_RULE})
 REQUESTS = ResourceRequests(GRID, MACHINE)
 JOBS = Jobs(GRID, finished_input, ignores_code_changes, REQUESTS.parts)
 
