@@ -13,6 +13,7 @@ import pytest
 from damage import cut, dangle, encircle, grow, lose, swap_for_file, swap_for_folder
 from snaking import Copy, distilbench, edited
 
+from pipeline.artifacts import checksums
 from workflow.commands.console import WIDEST
 from workflow.commands.plan import TO_DO
 from workflow.config.validate import validate
@@ -238,6 +239,23 @@ def test_seconds_are_those_measured_before(chain: Copy, tiny: dict[str, Any]):
         cost = steps(chain, tiny, is_edited=True)[student]["cost"]
     assert cost["basis"] == "measured"
     assert cost["seconds"] == float(measured["s"])
+
+
+def test_the_hours_of_a_job_that_ran_on_two_ranks_are_those_of_both(
+    chain: Copy, tiny: dict[str, Any]
+):
+    student, _ = jsd(tiny)
+    manifest = chain.folder / "results" / student / "manifest.json"
+    as_of_one = manifest.read_text()
+    with chain.edit(*LOSS):
+        alone = steps(chain, tiny, is_edited=True)[student]["cost"]
+        facts = json.loads(as_of_one) | {"ranks": 2}
+        manifest.write_text(json.dumps(checksums.with_checksum(facts)))
+        try:
+            of_two = steps(chain, tiny, is_edited=True)[student]["cost"]
+        finally:
+            manifest.write_text(as_of_one)
+    assert of_two == alone | {"seconds": 2 * alone["seconds"]}
 
 
 def test_twice_the_steps_are_more_than_the_measured_seconds(chain: Copy, tiny: dict[str, Any]):

@@ -31,18 +31,18 @@ SAMPLES = 100  # of a stage's jobs: more would not make a better guess, and file
 class Cost:
     """The expected time, disk and GPU memory of a job, and the basis of the expectation."""
 
-    seconds: float
+    seconds: float  # of all its ranks together, which share them
     disk_mb: int
     on_gpu: bool  # where its models would be run, if a GPU is there
     least_gpu_mb: int  # of its memory, without which the job fails
-    ranks: int  # that would share these seconds
+    ranks: int
     is_sharded: bool  # over the ranks
     basis: str  # measured (this job before), scaled (by others of its stage) or formula
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The measured seconds of a job that has run, beside those of the formula."""
+    """The measured seconds of all ranks of a job that has run, beside those of the formula."""
 
     seconds: float
     expected: float
@@ -90,14 +90,23 @@ class Costs:
                 sample.expected for sample in samples
             )
             basis = "scaled"
-        if (measured := seconds_of(artifact.stage, artifact.id)) is not None:
-            seconds, basis = measured, "measured"
         on_gpu = expected.gpu_memory_mb > 0
         work = workload_of(self.jobs.grid, artifact)
         has_gpus = on_gpu and self.machine.device_memory_mb > 0
         fit = fit_ranks(work, GPU if on_gpu and not has_gpus else self.machine)
+        measured = self._measured_seconds(artifact.stage, artifact.id, fit.ranks)
+        if measured is not None:
+            seconds, basis = measured, "measured"
         needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
         return Cost(seconds, expected.disk_mb, on_gpu, needed, fit.ranks, fit.is_sharded, basis)
+
+    def _measured_seconds(self, stage: str, id: str, ranks: int = 1) -> float | None:
+        """What the jobs of an artifact took on as many ranks, or on those that its manifest has."""
+        if (seconds := seconds_of(stage, id)) is None:
+            return None
+        if manifest := self.reasons.store.manifest(stage, id):
+            ranks = manifest.get("ranks", 1)
+        return ranks * seconds
 
     @cached_property
     def _samples(self) -> Mapping[str, list[Sample]]:
@@ -113,7 +122,7 @@ class Costs:
         """The finished jobs of this experiment."""
         for artifact in self.jobs.artifacts:
             if stage_of(artifact) == module:
-                seconds = seconds_of(artifact.stage, artifact.id)
+                seconds = self._measured_seconds(artifact.stage, artifact.id)
                 if seconds is not None:
                     yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds)
 
@@ -122,7 +131,7 @@ class Costs:
         for artifact in self.jobs.unfinished:
             before = self.reasons.previous(artifact) if stage_of(artifact) == module else ""
             manifest = self.reasons.store.manifest(artifact.stage, before) if before else None
-            seconds = seconds_of(artifact.stage, before)
+            seconds = self._measured_seconds(artifact.stage, before)
             if manifest is not None and seconds is not None and _same_keys(manifest, artifact):
                 old = replace(artifact, settings_json=canonical(manifest["settings"]))
                 yield Sample(seconds, estimate(self.jobs.grid, old).seconds)
