@@ -3,6 +3,7 @@
 import copy
 import io
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,11 +23,13 @@ from transformers import (
     LlamaConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    Qwen2Config,
     Qwen3Config,
 )
 
 from pipeline.data.batch import Text, collate
 from pipeline.generation import generate, sampler
+from pipeline.models.gradient_checkpointing import gradient_checkpointing
 from pipeline.models.language_model import counted_lm_head, response_hidden, response_logits
 from pipeline.models.logit_chunks import logit_chunks
 from pipeline.models.lora import attach
@@ -239,6 +242,74 @@ def test_each_of_four_ranks_holds_a_quarter() -> None:
     total = on_each[0][0]
     for _, weights, grads, moments in on_each:  # no weight here has rows that four can't share
         assert (4 * weights, 4 * grads, 4 * moments) == (total, total, 2 * total)
+
+
+BIASED = Qwen2Config(**SIZES, tie_word_embeddings=False)  # in queries, keys and values
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a student computes under autocast, and keeps for its backward pass."""
+
+    gradients: dict[str, Tensor]
+    hidden: Tensor
+    kept_matrices: int  # in bfloat16
+
+
+def passed(student: PreTrainedModel) -> Pass:
+    shapes = {tuple(weight.shape) for weight in student.parameters() if weight.ndim == 2}
+    shapes |= {(columns, rows) for rows, columns in shapes}
+    matrices, batch = [], collate(TEXTS[:4], CPU)
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.dtype == torch.bfloat16 and tuple(tensor.shape) in shapes:
+            matrices.append(tensor)
+        return tensor
+
+    # other shapes than those of a matrix: a text has as many positions as no layer has units
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        hidden = response_hidden(student, batch)
+    hidden.float().square().sum().backward()
+    grads = {name: whole(grad) for name, grad in by_name(student).items()}
+    return Pass(grads, hidden.detach(), len(matrices))
+
+
+PASSING = {"llama": TIED, "qwen2": BIASED, "gemma": GEMMA}
+
+
+def pass_of(ranks: Ranks, name: str, recomputed: bool) -> bytes:
+    student = model(PASSING[name]).float()
+    if ranks.size > 1:
+        shard(student, mesh_of(ranks, CPU))
+        average(student)  # both ranks read the same texts
+    with gradient_checkpointing(student) if recomputed else nullcontext():
+        return packed(vars(passed(student)))
+
+
+@cache
+def passes_in_shares() -> list[dict[tuple[str, bool], bytes]]:
+    """Those of every case on two ranks, which are forked once."""
+    cases = [(name, recomputed) for name in PASSING for recomputed in (False, True)]
+    return on_ranks(2, lambda ranks: {case: pass_of(ranks, *case) for case in cases})
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("name", PASSING)
+def test_shares_keep_no_matrix_in_bfloat16_and_have_the_numbers_of_autocast(
+    name: str, recomputed: bool
+) -> None:
+    in_shares = passes_in_shares()
+    expected = torch.load(io.BytesIO(pass_of(Ranks(), name, recomputed)))
+    assert expected["kept_matrices"] > 0 or recomputed
+    for of_rank in in_shares:
+        actual = torch.load(io.BytesIO(of_rank[name, recomputed]))
+        assert actual["kept_matrices"] == 0
+        assert actual["hidden"].equal(expected["hidden"])
+        for weight, grad in expected["gradients"].items():
+            assert actual["gradients"][weight].equal(grad), weight
 
 
 @dataclass(frozen=True)

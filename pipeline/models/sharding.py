@@ -31,6 +31,7 @@ from pipeline.models.gradient_checkpointing import checkpointable_layers
 from pipeline.models.language_model import default_device, fixed_precision
 from pipeline.models.logits import logit_scaling
 from pipeline.models.matrices import halve_matrices
+from pipeline.models.recast import keep_no_copies
 from pipeline.runtime.ranks import Ranks, one_at_a_time
 from pipeline.settings.training import Precision
 
@@ -80,6 +81,7 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh) -> None:
     logit_scaling(model)  # while it can be measured: it is kept, and so is the other
     unmasked_context(model)
     vars(model)[PLAIN] = _without_storage(model)
+    keep_no_copies(model)
     for layer in checkpointable_layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)

@@ -79,6 +79,11 @@ class Size:
         """Weights of a layer."""
         return (self.parameters - self.around) // self.layers
 
+    @property
+    def recasts(self) -> bool:
+        """Whether all its matrices are of linear layers, which sharded keep no bfloat16 copy."""
+        return self.family in LEFT_BYTES and self.family != "gpt2"
+
     def learning(self, training: Mapping[str, Any]) -> int:
         """How many weights a training teaches: all, or those of adapters, rather too many."""
         if not (lora := training.get("lora")):

@@ -4,8 +4,8 @@ Where weights are sharded over R ranks, each rank holds, with N the weights that
 
     a share     16 N / R bytes of weights, gradients and two moments in float32; of frozen models
                 (a live teacher, a reference, weights under adapters) what they take, over R
-    the whole   2 N of copies in bfloat16, which the backward pass reads (under gradient
-                checkpointing of a layer at a time), and 2 N + 4 V W of the copy that writes text
+    the whole   2 N + 4 V W of the copy that writes text; in families of other layers than linear
+                ones 2 N of copies in bfloat16, which the backward pass reads
     a unit      of what is gathered: embeddings and head together, from the forward pass to the end
                 of the backward pass, with their gradients and what is sent of these; of layers the
                 one that is read and the next
@@ -30,14 +30,15 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     left = (1 if half else 2) * model.left_bytes
     learning = model.learning(settings["training"])
     copied = 2 * half + 2 * writes  # bytes of copies in bfloat16
+    in_shares = 2 * (half and not model.recasts) + 2 * writes
     small = settings["training"].get("optimizer_states") == "8bit"
     updated = 10 if small else 16
     if learning == model.parameters:
-        shared, copies = updated * learning, copied * learning
+        shared, multiplied = updated * learning, learning
     else:
         is_half = half and not _learns_live(method)  # as the job loads it
         shared = frozen_bytes(model, is_half) + updated * learning
-        copies = copied * (learning if is_half else learning + model.parameters)
+        multiplied = learning if is_half else learning + model.parameters
     beside = [live] if live else []
     shared += _teacher_bytes(live, method, half)
     if needs_reference(method["loss"]):
@@ -46,9 +47,10 @@ def held_in_training(model: Size, live: Size | None, settings: Mapping[str, Any]
     gathered = _trained_unit(model) + sum(frozen_unit(each, half) for each in beside)
     return Workload(
         loaded=4 * (model.parameters + sum(read.parameters for read in beside)),
-        resident=shared + copies,
+        resident=shared + copied * multiplied,
         shared=shared,
-        unshared=copies + gathered + 4 * model.embedding * writes,  # of the copy that writes
+        # that which writes is a copy with float32 embeddings
+        unshared=in_shares * multiplied + gathered + 4 * model.embedding * writes,
         kept_whole=_kept_whole(settings),
         per_position=left * model.depth,
         checkpointed=4 * model.depth + left * model.width,  # layers' inputs, and one layer
