@@ -38,6 +38,9 @@ def twice(
 def of_source(folder: Path, source: str) -> str:
     """The digest of a project with one module."""
     package = folder / "pipeline"
+    if package.exists():
+        shutil.rmtree(package)
+        shutil.rmtree(folder / "workflow")
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "one.py").write_text(source)
@@ -62,6 +65,18 @@ def test_comments_formatting_and_docstrings_are_not_seen(tmp_path: Path):
 def test_a_change_in_the_code_is_seen(tmp_path: Path):
     changed = of_source(tmp_path / "changed", TWICE.replace("2 *", "3 *"))
     assert changed != of_source(tmp_path / "bare", TWICE)
+
+
+def test_what_a_start_before_this_one_has_parsed_changes_no_digest(tmp_path: Path):
+    changed = TWICE.replace("2 *", "3 *")
+    bare, other = (of_source(tmp_path / "alone", source) for source in (TWICE, changed))
+    parsed = tmp_path / "parsed/.snakemake/parsed_sources.json"
+    parsed.parent.mkdir(parents=True)
+    again = [of_source(tmp_path / "parsed", source) for source in (TWICE, changed, TWICE)]
+    assert again == [bare, other, bare]
+    for damaged in (parsed.read_text()[:-9], "[]", '{"key": 1}'):
+        parsed.write_text(damaged)
+        assert of_source(tmp_path / "parsed", TWICE) == bare
 
 
 def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):

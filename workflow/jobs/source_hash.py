@@ -6,12 +6,15 @@ recorded, so that a plan can name those that have changed.
 """
 
 import ast
+import contextlib
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.artifacts.artifact import atomic_write
 
@@ -23,8 +26,17 @@ NOT_IN_RESULTS = {
 }
 
 RECORDS = Path("results/sources")
+# what was read from files, by their bytes: to parse them all takes a second at each start
+PARSED = Path(".snakemake/parsed_sources.json")
 
 Sources = dict[str, str]  # a digest of each file that counts for a stage
+
+
+class Parsed(NamedTuple):
+    """What counts of a file of Python."""
+
+    imports: list[str]  # names of modules, and of what may be one
+    code: str  # a digest of its code, and of assets beside it
 
 
 @cache
@@ -40,8 +52,15 @@ def joined(parts: Iterable[str]) -> str:
 
 def sources(module: str, plugins: tuple[str, ...] = ()) -> Sources:
     """A digest of each file that counts for a stage."""
+    parsed_before = len(_parsed_files())
     modules = set().union(*(closure(name) for name in (module, *plugins)))
-    return {str(_file(name).relative_to(ROOT)): _module_digest(name) for name in sorted(modules)}
+    digests = {str(_file(name).relative_to(ROOT)): _parsed(name).code for name in sorted(modules)}
+    if len(_parsed_files()) > parsed_before and PARSED.parent.is_dir():
+        with contextlib.suppress(OSError):  # the next start parses again
+            temporary = PARSED.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(_parsed_files()), encoding="utf-8")
+            temporary.replace(PARSED)
+    return digests
 
 
 def record(code: str, sources: Mapping[str, str]) -> None:
@@ -86,16 +105,10 @@ def _packages(module: str) -> set[str]:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    names: set[str] = set()
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(name for name in names if _path(name) is not None)
+    return frozenset(name for name in _parsed(module).imports if _path(name) is not None)
 
 
+@cache
 def _path(module: str) -> Path | None:
     base = ROOT.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -111,20 +124,48 @@ def _file(module: str) -> Path:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    path = _file(module)
-    return ast.parse(path.read_bytes(), str(path))
+def _parsed_files() -> dict[str, Parsed]:
+    """What is known of files by the digest of their bytes; empty if that can't be read."""
+    try:
+        return {key: Parsed(*value) for key, value in json.loads(PARSED.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 @cache
-def _module_digest(module: str) -> str:
-    code: list[str] = []
-    _spell(_tree(module), code)
+def _parsed(module: str) -> Parsed:
+    path = _file(module)
+    source, assets = path.read_bytes(), list[bytes]()
     # assets beside a package (templates, styles) are code too
-    path, assets = _file(module), []
     if path.name == "__init__.py":
         assets = [file.read_bytes() for file in sorted(path.parent.glob("*.*")) if _is_asset(file)]
-    return hashlib.sha256(b"\0".join([" ".join(code).encode(), *assets])).hexdigest()[:16]
+    known, key = (
+        _parsed_files(),
+        hashlib.sha256(b"\0".join([_parser(), source, *assets])).hexdigest(),
+    )
+    if key not in known:
+        tree, code = ast.parse(source, str(path)), list[str]()
+        _spell(tree, code)
+        digest = hashlib.sha256(b"\0".join([" ".join(code).encode(), *assets])).hexdigest()[:16]
+        known[key] = Parsed(sorted(_imported(tree)), digest)
+    return known[key]
+
+
+@cache
+def _parser() -> bytes:
+    """What a file is parsed with: this module and Python."""
+    return sys.version.encode() + Path(__file__).read_bytes()
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def _spell(value: Any, code: list[str]) -> None:
