@@ -1,17 +1,19 @@
 """Whole runs of Snakemake whose processes are found and killed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+import forked
 from fault_injection import children, command, forks, kill, waited
-from snaking import Copy
+from snaking import Copy, environment
 from stage_commands import LONG
 
 from pipeline.artifacts import checksums
@@ -22,31 +24,27 @@ from workflow.grid.artifact import Artifact
 class Workflow:
     """A run of Snakemake under the server of preloaded libraries, as `make` starts one."""
 
-    process: "subprocess.Popen[str]"
+    process: forked.Process
     copy: Copy
+    output: IO[str]
 
     @classmethod
-    def begin(cls, copy: Copy, config: Mapping[str, object], *before: str) -> "Workflow":
-        """Started, with its output on a pipe. `before` is a command around it."""
+    def begin(cls, copy: Copy, config: Mapping[str, object]) -> "Workflow":
+        """Started, with its output on a pipe."""
         path = copy.folder / f"{config['experiment']}.json"
         path.write_text(json.dumps(config))
         options = ["--configfile", path.name, "--cores", "2", "--keep-going", "--quiet"]
         snakemake = [sys.executable, "-m", "snakemake", *options, "--rerun-incomplete"]
         (copy.folder / "tmp").mkdir(exist_ok=True)
-        machine = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HF_HUB_OFFLINE": "1",
-            "TMPDIR": str(copy.folder / "tmp"),
-        }
-        process = subprocess.Popen(
-            [*before, sys.executable, "-m", "workflow.launch.preloaded", *snakemake],
-            cwd=copy.folder,
-            env=machine,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return cls(process, copy)
+        machine = environment() | {"TMPDIR": str(copy.folder / "tmp")}
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)  # nobody reads before the end
+        command = ["-m", "workflow.launch.preloaded", *snakemake]
+        with Path(os.devnull).open() as nothing:
+            streams = [nothing.fileno(), write, write]
+            process = forked.jobs().begin(command, copy.folder, machine, streams)
+        os.close(write)
+        return cls(process, copy, os.fdopen(read))
 
     def snakemake(self) -> int | None:
         """Its process, once it is there."""
@@ -75,7 +73,7 @@ class Workflow:
         As long as it is held, its run has something to do.
         """
         log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
-        waited(lambda: self.job(artifact) is not None and said in log.read_text(), 0)
+        waited(lambda: self.job(artifact) is not None and said in log.read_text(), 0.001)
         process = self.job(artifact)
         assert process is not None, f"{artifact.id} was made before it could be held"
         os.kill(process, signal.SIGSTOP)
@@ -103,8 +101,9 @@ class Workflow:
 
     def end(self) -> tuple[int, str]:
         """Its exit status, and what it said."""
-        said, _ = self.process.communicate(timeout=LONG)
-        return self.process.returncode, said
+        status = self.process.wait(LONG)
+        with self.output:
+            return status, self.output.read()
 
 
 def is_asked_to_stop(process: int) -> bool:

@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import forked
 import synthetic
 from stage_commands import job_file
 
@@ -65,7 +65,6 @@ def run(results: Path, experiment: synthetic.Experiment) -> subprocess.Completed
     job = job_file(results / "job.json", "demo.report-12345678", settings, "0011")
     grid = results / experiment.name / "grid.csv"
     out = grid.parent / "report"
-    stage = [sys.executable, "-W", "error", "-m", "pipeline", "report"]
+    stage = ["-W", "error", "-m", "pipeline", "report"]
     files = ["--job", str(job), "--grid", str(grid), "--results", str(results), "--out", str(out)]
-    root = Path(__file__).parent.parent
-    return subprocess.run([*stage, *files], cwd=root, capture_output=True, text=True, check=False)
+    return forked.jobs().run([*stage, *files], Path(__file__).parent.parent)

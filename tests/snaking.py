@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -25,14 +27,12 @@ from workflow.launch.preload_client import SERVER_ADDRESS
 
 ROOT = Path(__file__).parent.parent
 SERVE = """
-import importlib, socket, sys
+import socket, sys
 from workflow.launch import preload_server
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
 print("listening", flush=True)
-for library in ("pandas", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_pdf"):
-    importlib.import_module(library)  # of reports, which end each run
 preload_server.serve(listener)
 """
 JOB = re.compile(r"^    output: (results/\S+)", re.MULTILINE)  # what Snakemake says of each job
@@ -109,55 +109,43 @@ def saved_model(folder: Path, words: dict[str, int]) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class JobServer:
-    """A server of preloaded libraries, whose jobs have the environment that it was started in."""
-
-    process: "subprocess.Popen[str]"
-    address: str
-    environment: dict[str, str]
-
-
 class JobServers:
-    """A server for each copy of the project, which its runs share."""
+    """A server of preloaded libraries for each copy of the project, which its runs share."""
 
     def __init__(self) -> None:
-        self.started: dict[Path, JobServer] = {}
+        self.started: dict[Path, tuple[forked.Process, str]] = {}
         self.sockets = tempfile.TemporaryDirectory()
 
-    def address(self, folder: Path, environment: dict[str, str]) -> str:
-        """The address of the server of a copy in an environment, which is started if need be."""
-        # pytest's own variable has the name of the test that runs
-        variables = {name: environment[name] for name in environment if "PYTEST" not in name}
-        if folder in self.started and self.started[folder].environment != variables:
-            self.stop(folder)
+    def address(self, folder: Path) -> str:
+        """The address of the server of a copy, which is started if need be."""
         if folder not in self.started:
             address = f"{self.sockets.name}/{len(list(Path(self.sockets.name).iterdir()))}"
-            command = [sys.executable, "-c", SERVE, address]
-            process = subprocess.Popen(
-                command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True
-            )
-            assert process.stdout is not None
-            assert process.stdout.readline() == "listening\n"
-            self.started[folder] = JobServer(process, address, variables)
-        return self.started[folder].address
+            read, write = os.pipe()
+            with os.fdopen(read) as listening, os.fdopen(write) as end:
+                streams = [listening.fileno(), end.fileno(), 2]
+                command = ["-c", SERVE, address]
+                process = forked.jobs().begin(command, folder, environment(), streams)
+                end.close()
+                assert listening.readline() == "listening\n"
+            self.started[folder] = process, address
+        return self.started[folder][1]
 
     def stop(self, folder: Path) -> None:
         """Ends the server of a copy: it holds some of the source as it was."""
         if folder in self.started:
-            process = self.started.pop(folder).process
-            process.terminate()
-            process.communicate()
+            process, _ = self.started.pop(folder)
+            process.send_signal(signal.SIGTERM)
+            process.wait()
 
 
 JOB_SERVERS = JobServers()
 
 
-def environment(offline: bool = True) -> dict[str, str]:
-    """That of a user's shell in which the project is installed."""
+def environment() -> dict[str, str]:
+    """That of a user's shell in which the project is installed, without the network."""
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HF_HUB_OFFLINE": "1" if offline else "0",
+        "HF_HUB_OFFLINE": "1",
     }
 
 
@@ -171,19 +159,16 @@ class Copy:
         self,
         config: Mapping[str, Any],
         *options: str,
-        offline: bool = True,
         preloaded: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Snakemake on a configuration, its jobs forked from preloaded libraries if wished."""
         path = self.folder / f"{config['experiment']}.json"
         path.write_text(json.dumps(config))
-        command = [sys.executable, "-m", "snakemake", "--configfile", path.name, *options]
-        machine = environment(offline)
+        command = ["-m", "snakemake", "--configfile", path.name, *options]
+        machine = environment()
         if preloaded:
-            machine[SERVER_ADDRESS] = JOB_SERVERS.address(self.folder, machine)
-        return subprocess.run(
-            command, cwd=self.folder, env=machine, capture_output=True, text=True, check=False
-        )
+            machine[SERVER_ADDRESS] = JOB_SERVERS.address(self.folder)
+        return forked.snakemake().run(command, self.folder, machine)
 
     def made(self, config: Mapping[str, Any]) -> set[str]:
         """The outputs of the jobs that a run on a configuration had to do."""

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import forked
+
 ROOT = Path(__file__).parent.parent
 LONG = 600.0  # seconds: nothing that tests wait for takes so long, however busy the machine is
 
@@ -31,12 +33,15 @@ def run_stage(
     stage: str, *arguments: str | Path, environment: Mapping[str, str] | None = None, **flags: Path
 ) -> subprocess.CompletedProcess[str]:
     """A stage in a process of its own, with flags for its files."""
-    command = [sys.executable, "-m", "pipeline", stage]
+    command = ["-m", "pipeline", stage]
     command += [part for name, path in flags.items() for part in (f"--{name}", str(path))]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
+    command += map(str, arguments)
+    if environment is None:
+        return forked.jobs().run(command, ROOT)
+    return subprocess.run(  # libraries read some variables as they are loaded
+        [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | (environment or {}),
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -1,17 +1,16 @@
 """Bad files are refused by the stage that reads them, in one line, and leave no artifact."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
-from snaking import ROOT, Copy, saved_model
+from snaking import ROOT, Copy, environment, saved_model
 from stage_commands import job_file
 
 from pipeline import __main__ as stages
@@ -39,9 +38,7 @@ def line_of(error: str, out: Path) -> str:
 
 def stage(name: str, settings: dict[str, Any], out: Path) -> str:
     """The refusal of a stage that runs in a process of its own."""
-    words = [sys.executable, "-m", *command(name, settings, out)]
-    machine = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(words, cwd=ROOT, env=machine, capture_output=True, text=True, check=False)
+    done = forked.jobs().run(["-m", *command(name, settings, out)], ROOT, environment())
     assert done.returncode == 2, done.stderr
     return line_of(done.stderr, out)
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 
+import forked
 import pytest
 from graph_counts import FAMILIES, LORA, methods
 from pretend_ledger import ROOT
@@ -19,9 +18,8 @@ BODY_GRAPHS = 4  # one layer serves all: with gradient and without, and a batch 
 @pytest.fixture(scope="module")
 def counted() -> Counts:
     """The counts of all losses and bodies."""
-    command = [sys.executable, str(ROOT / "tests" / "graph_counts.py")]
     places = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=places)
+    done = forked.jobs().run([str(ROOT / "tests" / "graph_counts.py")], ROOT, places)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

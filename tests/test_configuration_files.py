@@ -1,11 +1,10 @@
 """A configuration file is data: each trap of its syntax is refused with its line, all in a pass."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 from snaking import ROOT, Copy, edited
@@ -158,13 +157,8 @@ CODE = "__use_yte__: true\nexperiment: ?__import__('pathlib').Path('ran').touch(
 @pytest.mark.parametrize("command", ["run", "plan", "status", "prune", "report"])
 def test_no_command_of_ours_runs_a_configuration(project: Copy, command: str):
     (project.folder / "code.yaml").write_text(CODE)
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow.commands.main", command, "code.yaml"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["-m", "workflow.commands.main", command, "code.yaml"]
+    done = forked.snakemake().run(words, project.folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("code.yaml:1: __use_yte__: a configuration is data")
     assert not (project.folder / "ran").exists()
@@ -176,13 +170,7 @@ def test_the_workflow_does_not_run_its_default_configuration(project: Copy):
     text = default.read_text()
     default.write_text(CODE)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--dry-run"],
-            cwd=project.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = forked.snakemake().run(["-m", "snakemake", "--dry-run"], project.folder)
     finally:
         default.write_text(text)
     assert "config.yaml:1: __use_yte__: a configuration is data" in done.stdout + done.stderr

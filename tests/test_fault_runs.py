@@ -6,6 +6,7 @@ nothing happened to.
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,8 +83,7 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
             assert process is not None
             assert kill(process)
         last = Workflow.begin(killed, tiny)
-        assert last.process.stdout is not None
-        assert "killed: waiting for its jobs" in last.process.stdout.readline()
+        assert "killed: waiting for its jobs" in last.output.readline()
         assert last.snakemake() is None
     abandoned.end()
     code, said = last.end()
@@ -165,7 +165,7 @@ def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_s
         assert "Directory cannot be locked" in said
 
         assert first.process.poll() is None
-        first.process.terminate()
+        first.process.send_signal(signal.SIGTERM)
     code, said = first.end()
     assert code == os.EX_TEMPFAIL, said
     assert "asked to stop" in said

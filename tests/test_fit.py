@@ -1,12 +1,11 @@
 """How jobs fit their machine: on which device, in which micro-batches, and what is refused."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 import yaml
 from snaking import ROOT, Copy, edited
@@ -220,8 +219,7 @@ def qwen_in_full() -> dict[str, Any]:
 def test_the_plan_refuses_what_cannot_fit_the_profiles_gpu(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(qwen_in_full(), sort_keys=False))
     asked = [str(tmp_path / "mine.yaml"), "--profile", "workflow/profiles/slurm"]
-    command = [sys.executable, "-m", "workflow.commands.main", "plan", *asked]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forked.snakemake().run(["-m", "workflow.commands.main", "plan", *asked], ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("machine: results/teachers/qwen_7b-")
     assert "GB of a GPU, and the profile's `device_memory_mb` says" in done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from snaking import ROOT, Copy
+from snaking import JOB_SERVERS, ROOT, Copy
 from stage_commands import LONG, module_command
 
 from pipeline.artifacts.artifact import read_json
@@ -21,6 +21,7 @@ from workflow.grid.grid import Grid
 from workflow.jobs import job_files
 from workflow.jobs.jobs import Jobs
 from workflow.launch.gpu_lease import VISIBLE
+from workflow.launch.preload_client import SERVER_ADDRESS
 from workflow.launch.ranks import RankGroup, gpus_of_ranks, rank_group, tasks_per_node
 
 pytestmark = pytest.mark.slow
@@ -198,7 +199,8 @@ def test_a_student_of_two_ranks_has_the_weights_of_one_within_rounding(
     job_files.write(out, jobs.job(student))
     command = [sys.executable, "-m", "workflow.launch.run_stage", str(out)]
     machine = ["--ranks", "2", "--threads", "2", "--micro-batch-tokens", "2048"]
-    subprocess.run([*command, *machine], cwd=chain.folder, check=True)
+    served = os.environ | {SERVER_ADDRESS: JOB_SERVERS.address(chain.folder)}
+    subprocess.run([*command, *machine], cwd=chain.folder, env=served, check=True)
     of_one, of_two = (
         load_file(folder / "model/model.safetensors")
         for folder in (chain.folder / student.path, out)

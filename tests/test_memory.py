@@ -1,11 +1,9 @@
 """Memory of training: estimates beside what tensors of each family really hold, in shapes alone."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
+import forked
 import pytest
 from snaking import ROOT
 
@@ -19,8 +17,8 @@ def held() -> dict[str, dict[str, int]]:
     """For each family, what a training step holds."""
     if shutil.which("g++") is None:
         pytest.skip("no compiler: there is nothing to count on")
-    command = [sys.executable, str(ROOT / "tests/fake_memory.py"), *LEFT_BYTES]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    done = forked.jobs().run([str(ROOT / "tests/fake_memory.py"), *LEFT_BYTES], ROOT)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from snaking import ROOT, Copy, edited
 
@@ -160,10 +161,9 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return extend(tmp_path_factory.mktemp("extended"), ENTRIES, REFERENCES)
 
 
-def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Python in the copy."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def printed(folder: Path, code: str) -> str:
+    """What Python prints in the copy."""
+    return forked.snakemake().run(["-c", code], folder).stdout
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     names = " or ".join([*LOSSES, "alternating"])
     files = ("tests/test_loss_laws.py", "tests/test_data_policies.py")
     options = ("-q", "-rA", "-p", "no:cacheprovider", "-k", names)
-    output = run_python(folder, "-m", "pytest", *options, *files).stdout
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
     passed, failed = (re.findall(rf"^{end} (\S+)", output, re.M) for end in ("PASSED", "FAILED"))
     return Outcomes(tuple(passed), tuple(failed), output)
 
@@ -229,10 +230,10 @@ def test_the_workflow_plans_them(extended: Copy, tiny: dict[str, Any]) -> None:
 
 def test_a_loss_may_serve_inside_another_only_if_it_says_so(extended: Copy) -> None:
     asked = "from pipeline.methods import components as c; print(c.base_divergences())"
-    assert "hellinger" in run_python(extended.folder, "-c", asked).stdout
+    assert "hellinger" in printed(extended.folder, asked)
     constant = "    needs_only_distributions = True\n"
     with extended.edit("pipeline/losses/hellinger.py", constant, ""):
-        assert "hellinger" not in run_python(extended.folder, "-c", asked).stdout
+        assert "hellinger" not in printed(extended.folder, asked)
 
 
 def test_an_edit_of_the_inner_loss_reruns_the_student_of_the_outer_one(extended: Copy) -> None:
@@ -241,7 +242,7 @@ def test_an_edit_of_the_inner_loss_reruns_the_student_of_the_outer_one(extended:
     }  # fmt: skip
     plugins = f"_plugins({{'method': {settings!r}}})"
     asked = f"from workflow.jobs.stage_modules import _plugins; print({plugins})"
-    loaded = run_python(extended.folder, "-c", asked).stdout
+    loaded = printed(extended.folder, asked)
     for module in ("losses.both_ways", "losses.hellinger", "data_policies.alternating"):
         assert f"pipeline.{module}" in loaded
 
@@ -252,9 +253,8 @@ def test_plan_and_documentation_know_what_a_policy_generates(extended: Copy) -> 
         "from pipeline.methods.catalogue import METHODS; "
         "print(passes('alternating'), METHODS['alternating'].generates_text)"
     )
-    assert run_python(extended.folder, "-c", asked).stdout.split() == ["0.5", "True"]
-    printed = "from workflow.commands import methods; print(methods.page())"
-    page = run_python(extended.folder, "-c", printed).stdout
+    assert printed(extended.folder, asked).split() == ["0.5", "True"]
+    page = printed(extended.folder, "from workflow.commands import methods; print(methods.page())")
     for name in ("hellinger", "both_ways", "alternating"):
         assert f"## {name}: " in page
     assert "source: this project (no publication" in page

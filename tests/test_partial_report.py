@@ -4,10 +4,10 @@ import csv
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pandas as pd
 import pytest
 from snaking import Copy, edited
@@ -25,8 +25,8 @@ def asked(copy: Copy, config: dict[str, Any]) -> subprocess.CompletedProcess[str
     """`distilbench report --partial` as a user starts it."""
     path = copy.folder / f"{config['experiment']}.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "workflow.commands.main", "report", "--partial", path.name]
-    return subprocess.run(command, cwd=copy.folder, capture_output=True, text=True, check=False)
+    command = ["-m", "workflow.commands.main", "report", "--partial", path.name]
+    return forked.jobs().run(command, copy.folder)
 
 
 @pytest.fixture(scope="module")

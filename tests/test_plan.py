@@ -4,10 +4,10 @@ import contextlib
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pandas as pd
 import pytest
 from damage import cut, dangle, encircle, grow, lose, swap_for_file, swap_for_folder
@@ -33,8 +33,8 @@ def asked(
     path.write_text(json.dumps(config))
     if not is_edited:
         return distilbench(chain.folder, "plan", path.name, *options)
-    command = [sys.executable, "-m", "workflow.commands.main", "plan", path.name, *options]
-    return subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
+    command = ["-m", "workflow.commands.main", "plan", path.name, *options]
+    return forked.snakemake().run(command, chain.folder)
 
 
 def steps(
@@ -270,8 +270,8 @@ def test_a_faulty_configuration_is_refused_and_not_planned(chain: Copy, tiny: di
     done = asked(chain, edited(tiny, {"training.stepz": 3}))
     assert done.returncode == 1
     assert "training.stepz" in done.stderr
-    command = [sys.executable, "-m", "workflow.commands.main", "plan", "none.yaml"]
-    done = subprocess.run(command, cwd=chain.folder, capture_output=True, text=True, check=False)
+    command = ["-m", "workflow.commands.main", "plan", "none.yaml"]
+    done = forked.snakemake().run(command, chain.folder)
     assert done.returncode == 1
     assert "none.yaml" in done.stderr
 

@@ -236,7 +236,8 @@ def test_what_was_made_anew_after_an_edit_counts_though_the_report_was_never_mad
         aside(chain.folder / evaluation.path),
         chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "),
     ):
-        done = chain.snakemake(tiny, "--cores", "1", "--quiet", "--until", "evaluation")
+        options = ("--cores", "1", "--quiet", "--until", "evaluation")
+        done = chain.snakemake(tiny, *options, preloaded=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert chain.planned(tiny) == {"tiny/report"}
     assert chain.planned(tiny) == set()

@@ -2,14 +2,13 @@
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from snaking import Copy
 
@@ -30,15 +29,8 @@ def student(chain: Copy, tiny: dict[str, Any]) -> Artifact:
 
 
 def stage(chain: Copy, path: str, config: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workflow.commands.main", "stage", path]
-    return subprocess.run(
-        [*command, "--configfile", config],
-        cwd=chain.folder,
-        env=os.environ | {"PYTHONPATH": str(chain.folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["-m", "workflow.commands.main", "stage", path, "--configfile", config]
+    return forked.jobs().run(command, chain.folder)
 
 
 def content(folder: Path) -> dict[str, bytes]:

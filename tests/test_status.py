@@ -266,7 +266,7 @@ def broken(chain: Copy, tiny: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A configuration one of whose jobs fails, after a run."""
     with chain.edit("pipeline/losses/reverse_kl.py", "return ", "return 1 / 0 * "):
         config = edited(tiny, {"experiment": "broken", "methods": {"reverse_kl": None}})
-        done = chain.snakemake(config, "--cores", "1", "--quiet")
+        done = chain.snakemake(config, "--cores", "1", "--quiet", preloaded=True)
         assert done.returncode != 0
         yield config
 
