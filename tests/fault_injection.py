@@ -59,7 +59,7 @@ def command(process: int) -> list[bytes]:
     return []
 
 
-def waited(condition: Callable[[], bool], pause: float = 0.005) -> None:
+def waited(condition: Callable[[], bool], pause: float = 0.01) -> None:
     """Returns when the condition holds; fails if that takes too long."""
     until = time.monotonic() + LONG
     while not condition():
@@ -203,7 +203,7 @@ def kill_before_the_rename(job: Job) -> bool:
     pattern = f".{job.artifact.id}.*.tmp/{checksums.MANIFEST}"
     with job.begin() as asker:
         while not any(job.out.parent.glob(pattern)) and asker.poll() is None:
-            pass
+            time.sleep(0.0005)  # to reach the disk takes the files longer
         hit = [kill(one) for one in job.server.jobs()] == [True]
         asker.wait(LONG)
     return hit and not job.out.exists()

@@ -41,7 +41,6 @@ Result = TypeVar("Result")
 STEPS = 2
 POSITIONS = 24  # in a micro-batch: one rank has several, too
 CLOSE = 1e-10  # nats, or units of a weight: float64 sums in another order
-QUICK = ("adakd", "minillm", "ikd")
 # what outlives a step: a loss's state, a buffer, an epoch's answers, adapters, a copy, projectors
 STATEFUL = ("adakd", "distillm", "distillm2", "okd", "sdft", "hidden_mse")
 
@@ -100,17 +99,13 @@ def alone(method: str) -> Outcome:
     return trained(ALONE, setup(method))
 
 
-def of_ranks(size: int, methods: tuple[str, ...]) -> list[dict[str, Outcome]]:
+@cache
+def all_methods(size: int) -> list[dict[str, Outcome]]:
     """The outcomes on each rank, by method."""
     schooled(), teacher_texts()  # once, before there are several processes
     return on_ranks(
-        size, lambda ranks: {method: trained(ranks, setup(method)) for method in methods}
+        size, lambda ranks: {method: trained(ranks, setup(method)) for method in METHODS}
     )
-
-
-@cache
-def all_methods(size: int) -> list[dict[str, Outcome]]:
-    return of_ranks(size, tuple(METHODS))
 
 
 def assert_same(one: Outcome, other: Outcome) -> None:
@@ -132,14 +127,6 @@ def assert_equal_on_all(outcomes: list[Outcome]) -> None:
         assert other.policy == first.policy
         assert other.loss == first.loss
         assert other.rows == first.rows
-
-
-@pytest.mark.slow
-def test_two_ranks_train_what_one_does() -> None:
-    outcomes = of_ranks(2, QUICK)
-    for method in QUICK:
-        assert_same(outcomes[0][method], alone(method))
-        assert_equal_on_all([of_rank[method] for of_rank in outcomes])
 
 
 @pytest.mark.slow
