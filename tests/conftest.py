@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
+from annotations import unchecked
 from filelock import FileLock
 from pretend_ledger import Ledger
 from pretend_runtime import pretended
@@ -18,7 +18,7 @@ from snaking import TINY, Copy, edited, fresh_copy, write_examples
 from workflow.grid.artifact import canonical
 
 # groups of tests, which one worker runs after each other
-LONGEST = ("slurm", "chain", "faults", "chain_again")
+LONGEST = ("slurm", "chain", "faults", "chain_again", "ranks", "report", "graph_counts")
 
 torch.set_num_threads(1)
 # models of one layer: on a GPU, starting it would take longer than all that they do
@@ -87,9 +87,8 @@ def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture
 def traceable() -> Iterator[None]:
     """Annotations are not checked: torch's tracer would take the checks for a part of the code."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with unchecked():
+        yield
 
 
 @pytest.fixture
