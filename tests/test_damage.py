@@ -29,6 +29,7 @@ from workflow.grid.grid import Grid
 from workflow.jobs import grid_csv, job_files
 from workflow.jobs.condition import State
 from workflow.jobs.jobs import Jobs
+from workflow.jobs.preparation import move_damaged_aside, write_job_file
 from workflow.jobs.stage_modules import STAGES
 from workflow.launch.run_stage import MachineLimits, stage_arguments
 
@@ -120,7 +121,7 @@ def made(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Made
             reads[artifact.path] = read
         GRID.parent.mkdir()
         GRID.write_text(grid_csv.text(grid_csv.rows(jobs.grid)), newline="")
-        jobs.write_job_file(REPORT)
+        write_job_file(jobs, REPORT)
         started(REPORT, job_files.path_of(REPORT), patch)
     shutil.copytree(folder / "results", folder / "whole/results")
     return Made(folder, jobs.grid, reads)
@@ -151,7 +152,7 @@ def check_seen_and_moved(made: Made, artifact: Artifact, file: str, harm: Harm) 
     expected = State.ABSENT if (harm.__name__, file) == ("lose", "") else State.DAMAGED
     assert jobs.state(artifact) is expected, case
     if artifact in jobs.unfinished:
-        jobs.move_damaged_aside(lines.append)
+        move_damaged_aside(jobs, lines.append)
     if expected is State.DAMAGED and artifact in jobs.unfinished:
         (line,) = lines
         assert str(Path(path, file)) in line, case
@@ -248,7 +249,7 @@ def test_a_damaged_report_is_made_again(made: Made, record_property: Told):
         jobs, case = made.jobs, f"{harm.__name__} {file}"
         assert not jobs.is_reported, case
         assert jobs.unfinished == [], case
-        jobs.move_damaged_aside(lambda _: None)
+        move_damaged_aside(jobs, lambda _: None)
         assert not os.path.lexists(REPORT), case
         shutil.rmtree("results/damaged", ignore_errors=True)
         made.restore(str(REPORT))

@@ -93,8 +93,7 @@ def status_of(jobs: Jobs, now: float, slots: int = 1) -> Status:
     if jobs.report_condition.state is State.FINISHED:
         done["report"] = 1
     else:
-        folder = f"{RESULTS}/{jobs.experiment}/report"
-        unfinished.append(_job("report", jobs.experiment, folder, clock))
+        unfinished.append(_job("report", jobs.experiment, jobs.report, clock))
     return Status(
         jobs.experiment,
         since,

@@ -132,9 +132,8 @@ def _last_steps(jobs: Jobs, reasons: Reasons) -> list[Step]:
     """`grid.csv`, which follows any evaluation, and the report, which follows that."""
     if jobs.is_reported:
         return []
-    folder = f"{RESULTS}/{jobs.experiment}"
-    grid = Step("grid", "grid.csv", f"{folder}/grid.csv", reasons.of_grid(), None)
-    report = Step("report", "report", f"{folder}/report", reasons.of_report(), None)
+    grid = Step("grid", "grid.csv", jobs.grid_csv, reasons.of_grid(), None)
+    report = Step("report", "report", jobs.report, reasons.of_report(), None)
     has_new_results = not set(jobs.unfinished).isdisjoint(jobs.evaluated)
     is_grid_due = jobs.grid_condition.state is not State.FINISHED or has_new_results
     return [grid, report] if is_grid_due else [report]
@@ -157,7 +156,7 @@ def _search(jobs: Jobs) -> Search | None:
 
 
 def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
-    manifest = read_manifest(RESULTS / jobs.experiment / "report")
+    manifest = read_manifest(Path(jobs.report))
     return tuple(configuration_changes(manifest, jobs)) if manifest else ()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from workflow.commands import outcome, partial_report, run
 from workflow.commands.partial_report import is_finished
 from workflow.jobs.jobs import Jobs
-from workflow.jobs.rerun_reasons import RESULTS
 
 EXAMPLES = 5  # of artifacts that a report reads, and that are gone
 LOCAL = Path("workflow/profiles/local")
@@ -31,5 +30,5 @@ def _whole(jobs: Jobs, config: Path) -> int:
         )
     if not jobs.is_reported:
         return run.main(config=config, cores="all", profile=LOCAL, tracker=None, snakemake=[])
-    outcome.show(RESULTS / jobs.experiment / "report", f"{jobs.experiment}: {len(cells)} cells")
+    outcome.show(Path(jobs.report), f"{jobs.experiment}: {len(cells)} cells")
     return 0

@@ -42,7 +42,7 @@ def main(
     if run.status == 0:
         took = duration(time.monotonic() - started)
         note = f"{jobs.experiment}: {sum(status.done.values())} jobs finished; this run took {took}"
-        outcome.show(RESULTS / jobs.experiment / "report", note)
+        outcome.show(Path(jobs.report), note)
     else:
         for line in _failure(jobs, status, run):
             print(line)

@@ -43,7 +43,7 @@ def with_own_rate(rates: list[Value], own: float) -> list[Value]:
     return [own if rate == nearest else rate for rate in rates]
 
 
-def at(choice: MethodChoice | None, trial: Mapping[str, Value]) -> MethodChoice:
+def with_trial(choice: MethodChoice | None, trial: Mapping[str, Value]) -> MethodChoice:
     """A row with the values of one trial."""
     choice = choice or MethodChoice()
     training = {key: value for key, value in trial.items() if key in Training.model_fields}

@@ -38,7 +38,7 @@ from workflow.config import (
 from workflow.config.config_file import ConfigError, key_of, value_faults
 from workflow.config.merging import merge
 from workflow.config.repair import repaired
-from workflow.config.trials import at, values_to_try
+from workflow.config.trials import values_to_try, with_trial
 
 LONG_WORD = re.compile(r"(\S{100})\S{200,}")
 PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
@@ -221,7 +221,7 @@ def _trial_faults(experiment: Experiment) -> Iterator[str]:
     for row, choice in rows.items():
         for key, values in values_to_try(experiment, row).items():
             for value in values:
-                for fault in _row_faults(experiment, row, at(choice, {key: value})):
+                for fault in _row_faults(experiment, row, with_trial(choice, {key: value})):
                     place = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
                     own = f"methods.{row}." if key in tuning.methods.get(row, {}) else ""
                     yield f"tuning.{own}{place}"

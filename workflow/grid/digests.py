@@ -1,6 +1,7 @@
 """Digests of the user's files: they enter ids, so that an edited file makes new artifacts."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.settings.data import (
     Files,
     Mixture,
 )
+from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, Shape
 
 
 @cache
@@ -51,6 +53,26 @@ def with_text(template: AnyTemplate) -> AnyTemplate:
     if not isinstance(template, ChatTemplate) or template.chat == "tokenizer":
         return template
     return template.model_copy(update={"text": Path(template.chat).read_text(encoding="utf-8")})
+
+
+def model_settings(models: Mapping[str, Model], name: str, seed: int) -> dict[str, Any]:
+    """The settings of the job of a model. Only fresh weights depend on a seed."""
+    model = models[name]
+    settings: dict[str, Any] = model.model_dump(mode="json")
+    settings["seed"] = seed if isinstance(model, Shape) else 0
+    if isinstance(model, LayersOf):
+        settings["model"] = "base"  # the input's role: its name is of this configuration alone
+        if isinstance(models[model.model], Shape):
+            settings["seed"] = seed
+    if isinstance(model, HubModel | PathModel) and model.tokenizer:
+        folder = Path(model.tokenizer.name)
+        if folder.is_dir():
+            settings["tokenizer"]["digest"] = of_tree(folder)
+    if isinstance(model, PathModel):
+        settings["digest"] = of_folder(Path(model.path))
+    if isinstance(model, Shape):
+        del settings["tokenizer_of"]  # the input says it
+    return settings
 
 
 @cache

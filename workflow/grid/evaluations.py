@@ -19,12 +19,7 @@ from pipeline.settings.evaluation import (
     TaskJob,
 )
 from pipeline.settings.generation import Sampling
-from pipeline.tasks.definitions import (
-    InstructionTask,
-    LmEvalTask,
-    Task,
-    listed_tasks,
-)
+from pipeline.tasks.definitions import InstructionTask, LmEvalTask, Task, listed_tasks
 from workflow.grid.artifact import Artifact
 from workflow.grid.digests import of_file, of_tree, with_text
 
@@ -36,21 +31,23 @@ def job(
     settings: Evaluation, template: AnyTemplate | None = None, per_byte: bool = False
 ) -> EvaluationJob:
     """What an evaluation job may know: of suites, their tasks; of chats, how lm-eval asks."""
-    found = []
+    asked: list[EvaluationTask] = []
     for name in settings.tasks:
         if name in TEST_SPLIT_TASKS:
             generation = _generation(settings, settings.sampling) if name in WRITTEN else None
-            found.append(EvaluationTask(name=name, generation=generation))
+            asked.append(EvaluationTask(name=name, generation=generation))
             continue
-        for one in listed_tasks([name]):
-            found.append(
-                EvaluationTask(name=one.name, generation=_of_task(settings, one.definition))
-            )
-    is_plain = all(task.generation or task.name in TEST_SPLIT_TASKS for task in found)
-    asked = None if is_plain or template is None else with_text(template)
-    chat = asked if isinstance(asked, ChatTemplate) else None
+        for task in listed_tasks([name]):
+            generation = _of_task(settings, task.definition)
+            asked.append(EvaluationTask(name=task.name, generation=generation))
+    has_lm_eval = any(not task.generation and task.name not in TEST_SPLIT_TASKS for task in asked)
+    whole = with_text(template) if template and has_lm_eval else None
     return EvaluationJob(
-        tasks=found, items=settings.items, seed=settings.seed, chat=chat, per_byte=per_byte
+        tasks=asked,
+        items=settings.items,
+        seed=settings.seed,
+        chat=whole if isinstance(whole, ChatTemplate) else None,
+        per_byte=per_byte,
     )
 
 
@@ -77,25 +74,28 @@ def tasks(
 
     Where the template of the training is a chat's, instruction tasks ask through it, too.
     """
-    asked = with_text(template) if template else None
-    found = listed_tasks(settings.tasks)
+    whole = with_text(template) if template else None
     return [
         Artifact.of(
             "tasks",
-            re.sub(r"[^A-Za-z0-9_.-]", "_", one.name),
-            _job(settings, one, asked).model_dump(mode="json"),
+            re.sub(r"[^A-Za-z0-9_.-]", "_", task.name),
+            _job(settings, task, whole).model_dump(mode="json"),
             ("data", data),
         )
-        for one in found
+        for task in listed_tasks(settings.tasks)
     ]
 
 
 def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> TaskJob:
-    given, definition = settings.data.get(task.base), task.definition
-    if isinstance(given, LocalFiles):
-        given = given.model_copy(update={"digests": {one: _digest(one) for one in given.paths}})
+    source, definition = settings.data.get(task.base), task.definition
+    if isinstance(source, LocalFiles):
+        digests = {
+            path: of_tree(Path(path)) if Path(path).is_dir() else of_file(Path(path))
+            for path in source.paths
+        }
+        source = source.model_copy(update={"digests": digests})
     if isinstance(definition, InstructionTask):
-        job = _instruction(task.name, definition, given, template)
+        job = _instruction(task.name, definition, source, template)
         return TaskJob(task=job.model_copy(update={"few_shot": settings.few_shot}))
     return TaskJob(
         task=LmEvalJob(
@@ -104,8 +104,8 @@ def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> Task
             lm_eval_task=definition.task or task.base,
             version=metadata.version("lm_eval"),
             shots=definition.shots,
-            source=given,
-            columns=definition.columns if given is None else given.columns or definition.columns,
+            source=source,
+            columns=definition.columns if source is None else source.columns or definition.columns,
             text=definition.text,
             exclude=definition.exclude,
             nltk=definition.nltk,
@@ -116,27 +116,24 @@ def _job(settings: Evaluation, task: Task, template: AnyTemplate | None) -> Task
 def _instruction(
     name: str,
     definition: InstructionTask,
-    given: LocalFiles | HubDataset | None,
+    source: LocalFiles | HubDataset | None,
     template: AnyTemplate | None,
 ) -> InstructionJob:
-    columns, source = definition.columns, definition.data
-    if given is not None and given.columns is not None:
-        columns = Columns.model_validate(given.columns)
-    if isinstance(given, HubDataset):
-        fields = {"name": given.hub, "config": given.config, "revision": given.revision}
-        source = ItemSource(**fields, split=given.split or (source.split if source else None))
+    columns, items = definition.columns, definition.data
+    if source is not None and source.columns is not None:
+        columns = Columns.model_validate(source.columns)
+    if isinstance(source, HubDataset):
+        split = source.split or (items.split if items else None)
+        items = ItemSource(
+            name=source.hub, config=source.config, revision=source.revision, split=split
+        )
     own = definition.template if not isinstance(template, ChatTemplate) else None
     return InstructionJob(
         kind="instruction",
         task=name,
-        source=given if isinstance(given, LocalFiles) else source,
+        source=source if isinstance(source, LocalFiles) else items,
         columns=columns,
         template=own or template or Template(),
         first=definition.first,
         scored_by=definition.scored_by,
     )
-
-
-def _digest(file: str) -> str:
-    path = Path(file)
-    return of_tree(path) if path.is_dir() else of_file(path)

@@ -1,33 +1,29 @@
 """The grid of an experiment: every artifact that it needs, and the cells of its tables."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.methods.catalogue import FINE_TUNING
 from pipeline.methods.method import Method, ResolvedMethod, resolve
 from pipeline.settings.experiment import Experiment, FullBlock
 from pipeline.settings.judge import Judge
 from pipeline.settings.models import LayersOf, Shape, Tokenizer
-from pipeline.settings.teacher import Combination
 from pipeline.settings.training import Precision
-from pipeline.settings.tuning import without_values
 from workflow.config.merging import merge
-from workflow.config.trials import Trial, at, places, trials, values_to_try
+from workflow.config.trials import Trial
 from workflow.config.validate import resolved_method
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell
-from workflow.grid.digests import of_examples, with_text
+from workflow.grid.digests import model_settings, of_examples, with_text
 from workflow.grid.evaluations import EXPOSURE
 from workflow.grid.judgements import Rivals, judged, model_of_judge
-from workflow.grid.model_sources import settings_of
-from workflow.grid.tuning import choice_among, chosen_places, trials_of
-
-Half = Literal["first", "second"]  # of the training prompts
+from workflow.grid.students import Half, Row
+from workflow.grid.tuning import trials_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +169,7 @@ class Grid:
             named = model.tokenizer_of
             tokenizer = self.model(named, seed=0) if named else self.tokenizer()
         read = tokenizer if isinstance(model, Shape) else None
-        settings = settings_of(self.experiment.models, name, seed)
+        settings = model_settings(self.experiment.models, name, seed)
         return Artifact.of("models", name, settings, ("tokenizer", read), ("base", base))
 
     @cache
@@ -184,36 +180,34 @@ class Grid:
         model = self.model(teacher.model, self.experiment.seed, trained)
         if teacher.training is None:
             return model
-        settings = self._training(resolve(FINE_TUNING, {}), self.experiment.seed, teacher.training)
+        settings = self.training(resolve(FINE_TUNING, {}), self.experiment.seed, teacher.training)
         inputs = [("start", model), ("tokens", self.tokens(name))]
         return Artifact.of("teachers", name, settings, *inputs)
 
     @cache
     def text(self, teacher: str, half: Half | None = None) -> Artifact:
         """A teacher's responses to the training prompts, or to half of them."""
+        name = f"{teacher}.{half}" if half else teacher
         if teacher in self.experiment.local_teachers:
             model = self.teacher(teacher)
             name = f"{model.name}.{half}" if half else teacher
-            return self._generated(name, model, self.tokens(teacher), half)
+            return self.generated(name, model, self.tokens(teacher), half)
         served, endpoint = self.experiment.endpoints[f"teachers.{teacher}"]
         # the address is left out: the same model at another address writes the same
         settings = self._text_settings(half) | {"served_model": served, "api": endpoint.api}
-        name = f"{teacher}.{half}" if half else teacher
-        return Artifact.of(
-            "texts", name, settings, ("data", self.data()), ("tokens", self.tokens())
-        )
+        inputs = [("data", self.data()), ("tokens", self.tokens())]
+        return Artifact.of("texts", name, settings, *inputs)
 
-    def _text_settings(self, half: Half | None) -> dict[str, Any]:
-        return self.experiment.teacher_text.model_dump(mode="json") | (
-            {"half": half} if half else {}
-        )
-
-    def _generated(self, name: str, model: Artifact, own: Artifact, half: Half | None) -> Artifact:
+    def generated(self, name: str, model: Artifact, own: Artifact, half: Half | None) -> Artifact:
         """What a model writes in its own tokens, in those of the students."""
         shared = self.tokens()
         inputs = [("teacher", model), ("tokens", own)]
         rewritten = ("student_tokens", shared if own != shared else None)
         return Artifact.of("texts", name, self._text_settings(half), *inputs, rewritten)
+
+    def _text_settings(self, half: Half | None) -> dict[str, Any]:
+        settings = self.experiment.teacher_text.model_dump(mode="json")
+        return settings | ({"half": half} if half else {})
 
     @cache
     def signals(
@@ -254,110 +248,32 @@ class Grid:
         if initial_sft is None:
             return model
         overrides = (self.experiment.students[student].training, initial_sft)
-        settings = self._training(resolve(FINE_TUNING, {}), seed, *overrides)
+        settings = self.training(resolve(FINE_TUNING, {}), seed, *overrides)
         inputs = [("start", model), ("tokens", self.tokens())]
         return Artifact.of("starts", f"{student}.s{seed}", settings, *inputs)
+
+    @cache
+    def row(self, name: str, student: str, teacher: str) -> Row:
+        """A method on a student and a teacher: all of its seeds and trials."""
+        return Row(self, name, student, teacher)
 
     @cache
     def student(
         self, name: str, student: str, teacher: str, seed: int, trial: Trial | None = None
     ) -> Artifact:
         """A student trained by one method: at a trial's settings, its row's, or the chosen."""
-        method = self.method(name)
-        readable = self._name(name, student, teacher)
-        train = partial(self._trained, name, student, teacher, seed, trial)
-        if not method.relabelling_stages:
-            texts = [self.text(teacher)] if method.text == "teacher" else []
-            return train(f"{readable}.s{seed}", texts)
-        # paired students label each other's half of the prompts, before a last one is trained
-        first, second = self.text(teacher, "first"), self.text(teacher, "second")
-        for stage in range(1, method.relabelling_stages + 1):
-            of_first = train(f"{readable}.stage{stage}.first.s{seed}", [first])
-            of_second = train(f"{readable}.stage{stage}.second.s{seed}", [second])
-            first, second = self._labels(of_second, "first"), self._labels(of_first, "second")
-        return train(f"{readable}.s{seed}", [first, second])
-
-    def _labels(self, model: Artifact, half: Half) -> Artifact:
-        return self._generated(f"{model.name}.{half}", model, self.tokens(), half)
-
-    def _name(self, name: str, student: str, teacher: str) -> str:
-        choice = self.experiment.methods[name]
-        several = choice.teachers.names if choice and choice.teachers else [teacher]
-        return ".".join([name, student, *(several if self.method(name).names_teacher else [])])
-
-    def _members(
-        self, several: Combination | None, method: Method, precision: Precision
-    ) -> list[tuple[str, Artifact]]:
-        """What a student of several teachers reads: their caches, and where texts are from."""
-        if several is None:
-            return []
-        caches = [
-            self.signals(name, False, method.cached_draws, precision) for name in several.names
-        ]
-        data = [("data", self.data())] if several.combine == "by_source" else []
-        return [*(("member", cache) for cache in caches), *data]
-
-    def _trained(
-        self,
-        name: str,
-        student: str,
-        teacher: str,
-        seed: int,
-        trial: Trial | None,
-        readable: str,
-        texts: Sequence[Artifact],
-    ) -> Artifact:
-        method, choice = self.method(name), at(self.experiment.methods[name], dict(trial or ()))
-        overrides = (self.experiment.students[student].training, choice.training)
-        settings = self._training(resolved_method(name, choice), seed, *overrides)
-        precision, live, cached = settings["training"]["precision"], None, None
-        if method.teacher == "live":
-            live = self.teacher(teacher)
-        if (several := choice.teachers) is not None:
-            settings["method"]["teachers"] = several.model_dump(mode="json")
-        elif method.teacher == "cache":
-            cached = self.signals(teacher, method.text == "teacher", method.cached_draws, precision)
-        chosen = None if trial else self.choice(name, student, teacher)
-        if chosen is not None:
-            settings = without_values(settings, chosen_places(chosen))
-        return Artifact.of(
-            "students",
-            readable,
-            settings,
-            ("start", self.start(student, seed, name)),
-            ("tokens", self.tokens()),
-            *(("texts", text) for text in texts),
-            ("cache", cached),
-            *self._members(several, method, precision),
-            ("alignment", self.alignment(teacher) if cached or live else None),
-            ("teacher", live),
-            ("choice", chosen),
-        )
-
-    @cache
-    def choice(self, name: str, student: str, teacher: str) -> Artifact | None:
-        """The choice among the trials of a method and a student; None where nothing is tuned."""
-        tuning = self.experiment.tuning
-        if tuning is None:
-            return None
-        trained = [
-            self.student(name, student, teacher, seed, trial)
-            for trial in trials(self.experiment, name)
-            for seed in tuning.seeds
-        ]
-        method, keys = self._resolved(name), values_to_try(self.experiment, name)
-        by_key = {key: places(key, method) for key in keys}
-        return choice_among(self._name(name, student, teacher), tuning, by_key, trained)
+        return self.row(name, student, teacher).trained(seed, trial)
 
     def method(self, name: str) -> Method:
         """The method behind a row of the tables."""
-        return self._resolved(name).method
+        return self.resolved_method(name).method
 
     @cache
-    def _resolved(self, name: str) -> ResolvedMethod:
+    def resolved_method(self, name: str) -> ResolvedMethod:
+        """The method behind a row of the tables, with all its settings."""
         return resolved_method(name, self.experiment.methods[name])
 
-    def _training(
+    def training(
         self, method: ResolvedMethod, seed: int, *overrides: dict[str, Any]
     ) -> dict[str, Any]:
         """The settings of a training job: everything that its result depends on."""

@@ -39,14 +39,14 @@ class Rivals:
 
         These are of the named row for the same teacher, student and training seed.
         """
-        found: dict[str, Artifact] = {}
+        opponents: dict[str, Artifact] = {}
         for cell in self._cells_of[model]:
             teacher = self._by_place.get((cell.teacher, cell.teacher, TEACHER, 0))
             place = cell.teacher, cell.student, row, cell.seed
             rival = teacher if row == TEACHER else self._by_place.get(place)
             if rival is not None and rival != model:
-                found[teacher.id if teacher else ""] = self.written[rival]
-        return found
+                opponents[teacher.id if teacher else ""] = self.written[rival]
+        return opponents
 
 
 def judged(

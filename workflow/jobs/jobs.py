@@ -7,39 +7,25 @@ finished work.
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import checksums
-from pipeline.artifacts.part import Part, of_marker
+from pipeline.artifacts.part import Part
 from workflow.config import load
 from workflow.grid.artifact import Artifact, canonical
 from workflow.grid.grid import Grid
-from workflow.jobs import grid_csv, job_files, source_hash
+from workflow.jobs import grid_csv, source_hash
 from workflow.jobs.condition import Condition, State, condition, read_manifest
 from workflow.jobs.flags import flags_of
 from workflow.jobs.job_files import Wildcards
-from workflow.jobs.parts import PartWildcards, drop_other_cuts, marker, state_of, uncut
-from workflow.jobs.stage_modules import REPORT, modules_of, stage_of
+from workflow.jobs.parts import PartWildcards, marker, state_of, uncut
+from workflow.jobs.stage_modules import REPORT, STAGES, modules_of, stage_of
 
 # stages whose artifacts a report shows something of, however far behind an evaluation they are
-REPORTED = (
-    "evals",
-    "students",
-    "choices",
-    "starts",
-    "teachers",
-    "texts",
-    "caches",
-    "tokens",
-    "alignments",
-    "tasks",
-    "data",
-)
+REPORTED = set(STAGES) - {"models", "tokenizers"}
 OUTDATED = "results/.outdated"  # an input of what is replaced: it is made again each time
 
 
@@ -71,7 +57,10 @@ class Jobs:
     def inputs(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """What a job reads, by role, as Snakemake is to see it: artifacts, and its own parts."""
         artifact = self._artifact(wildcards.id)
-        markers = [self._marker_input(artifact, part) for part in self.parts_of(artifact)]
+        markers = [
+            self._shown(marker(artifact, part), self.part_state(artifact, part))
+            for part in self.parts_of(artifact)
+        ]
         paths = self._read(artifact) | ({"part": markers} if markers else {})
         return paths | _outdated([self.state(artifact)])
 
@@ -104,13 +93,6 @@ class Jobs:
             paths.setdefault(role, []).append(self._input(input))
         return paths
 
-    def _marker_input(self, artifact: Artifact, part: Part) -> str:
-        path, is_finished = (
-            marker(artifact, part),
-            self.part_state(artifact, part) is State.FINISHED,
-        )
-        return self.finished_input(path) if is_finished else path
-
     def part_state(self, artifact: Artifact, part: Part) -> State:
         """The state of a part of an artifact; it is outdated where an input is made again."""
         state = state_of(artifact, part, self.code(artifact))
@@ -118,8 +100,11 @@ class Jobs:
         return State.OUTDATED if state is State.FINISHED and not are_read else state
 
     def _input(self, artifact: Artifact) -> str:
-        is_finished = self.state(artifact) is State.FINISHED
-        return self.finished_input(artifact.path) if is_finished else artifact.path
+        return self._shown(artifact.path, self.state(artifact))
+
+    def _shown(self, path: str, state: State) -> str:
+        """A path as Snakemake is to see it: a finished one is a file without a rule."""
+        return self.finished_input(path) if state is State.FINISHED else path
 
     def state(self, artifact: Artifact) -> State:
         """The state of an artifact on disk."""
@@ -162,86 +147,35 @@ class Jobs:
         """A digest of the rows of `grid.csv`."""
         return _digest(grid_csv.rows(self.grid))
 
-    def move_damaged_aside(self, log: Callable[[str], None]) -> None:
-        """Makes room for what a run makes again, in the place of what is damaged."""
-        conditions = {each.path: self.condition(each) for each in self.unfinished}
-        conditions |= {self._report: self.report_condition, self._grid_csv: self.grid_condition}
-        for path, found in conditions.items():
-            if found.state is State.DAMAGED:
-                log(f"{found.damage}; {path} is now {checksums.move_aside(Path(path))}")
-
-    def prepare_run(self, is_forced: bool) -> None:
-        """Writes the job files of a run, and records the sources that its jobs run.
-
-        These are the jobs of unfinished artifacts, or of all if rules are forced.
-        """
-        unfinished = [each for each in self.artifacts if self.state(each) is not State.FINISHED]
-        for artifact in self.artifacts if is_forced else unfinished:
-            job_files.write(Path(artifact.path), self.job(artifact))
-        for artifact in unfinished:
-            drop_other_cuts(artifact, self.parts(artifact))
-        self._write_report_job()
-        rows = grid_csv.text(grid_csv.rows(self.grid))
-        Path(f"results/{job_files.FOLDER}/{self.experiment}/grid.csv").write_bytes(rows.encode())
-        for code, artifact in {self.code(artifact): artifact for artifact in unfinished}.items():
-            source_hash.record(code, source_hash.sources(*modules_of(artifact)))
-        source_hash.record(self.report_job["code"], source_hash.sources(REPORT))
-
-    def write_job_file(self, output: Path) -> None:
-        """Writes the job file of one artifact; exits with a line for each unfinished input."""
-        if output == Path(self._report):
-            self._write_report_job()
-            return
-        output, _ = of_marker(output) or (output, None)
-        artifact = self.grid.artifacts.get(str(output))
-        if artifact is None:
-            sys.exit(f"{output} isn't an artifact of experiment {self.experiment}")
-        if unfinished := [
-            f"{output} reads {input.path} ({role}), which is {self.state(input).value}"
-            for role, input in artifact.reads
-            if self.state(input) is not State.FINISHED
-        ]:
-            sys.exit("\n".join(f"{line}: make it first" for line in unfinished))
-        job_files.write(output, self.job(artifact))
-
-    def _write_report_job(self) -> None:
-        inputs = [["grid", self._grid_csv], ["results", "results"]]
-        job = {"stage": "report", "inputs": inputs, **self.report_job}
-        job_files.write(Path(self._report), job)
-
     @property
     def artifacts(self) -> Iterable[Artifact]:
         """All artifacts of the experiment."""
         return self.grid.artifacts.values()
 
     @property
-    def _report(self) -> str:
+    def report(self) -> str:
+        """The folder of the experiment's report."""
         return f"results/{self.experiment}/report"
 
     @property
-    def _grid_csv(self) -> str:
+    def grid_csv(self) -> str:
+        """The list of the experiment's cells."""
         return f"results/{self.experiment}/grid.csv"
 
     def targets(self, _: object) -> list[str]:
         """The report, and what it reads."""
-        states = [
-            self.report_condition.state,
-            self.grid_condition.state,
-            *map(self.state, self.unfinished),
-        ]
+        last = [self.report_condition.state, self.grid_condition.state]
         return [
-            self.finished_input(self._report) if self.is_reported else self._report,
+            self.finished_input(self.report) if self.is_reported else self.report,
             *map(self._input, self.evaluated),
-            *_outdated(states).get("outdated", []),
+            *_outdated([*last, *map(self.state, self.unfinished)]).get("outdated", []),
         ]
 
     @property
     def is_reported(self) -> bool:
         """Whether the report is up to date."""
-        return (
-            self.report_condition.state is State.FINISHED
-            and self.grid_condition.state is State.FINISHED
-        )
+        conditions = (self.report_condition, self.grid_condition)
+        return all(condition.state is State.FINISHED for condition in conditions)
 
     @cached_property
     def unfinished(self) -> list[Artifact]:
@@ -267,8 +201,8 @@ class Jobs:
         """
         models = [cell.model for cell in self.grid.cells]
         evals = self.grid.evaluations.values()
-        behind = [] if self.is_reported else self.artifacts
-        behind = [artifact for artifact in behind if artifact.stage in REPORTED]
+        others = () if self.is_reported else self.artifacts
+        behind = [artifact for artifact in others if artifact.stage in REPORTED]
         return list(dict.fromkeys([self.grid.data(), *models, *behind, *evals]))
 
     def grid_inputs(self, _: object) -> dict[str, list[str]]:
@@ -285,24 +219,24 @@ class Jobs:
     @cached_property
     def grid_condition(self) -> Condition:
         """The state of `grid.csv` on disk, and the damage to it."""
-        path = Path(self._grid_csv)
+        path = Path(self.grid_csv)
         if not os.path.lexists(path):
             return Condition(State.ABSENT)
         if not path.is_file():
             return Condition(State.DAMAGED, f"{path} is damaged: it is not a file")
-        same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
-        return Condition(State.FINISHED if same else State.OUTDATED)
+        is_same = path.read_bytes() == grid_csv.text(grid_csv.rows(self.grid)).encode()
+        return Condition(State.FINISHED if is_same else State.OUTDATED)
 
     @cached_property
     def report_condition(self) -> Condition:
         """The state of the report on disk; its settings are compared, as its id is only a name."""
-        folder, job = Path(self._report), self.report_job
-        found = condition(folder, job["id"], job["code"])
-        if found.state is State.FINISHED:
+        folder, job = Path(self.report), self.report_job
+        on_disk = condition(folder, job["id"], job["code"])
+        if on_disk.state is State.FINISHED:
             settings = (read_manifest(folder) or {}).get("settings")
             if canonical(settings) != canonical(job["settings"]):
                 return Condition(State.OUTDATED)
-        return found
+        return on_disk
 
     @cached_property
     def report_job(self) -> dict[str, Any]:

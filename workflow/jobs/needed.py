@@ -46,12 +46,12 @@ class Recorded:
 
     def _inputs(self, id: str) -> set[str]:
         """The ids of the inputs of an artifact, as it was made and as it would be made."""
-        found: set[str] = set()
+        inputs: set[str] = set()
         for artifact in (self.results / stage / id for stage in STAGES):
             manifest = read_manifest(artifact) or {}
-            found |= {str(input) for input in (manifest.get("inputs") or {}).values()}
-            found |= _job_inputs(artifact)
-        return found
+            inputs |= {str(input) for input in (manifest.get("inputs") or {}).values()}
+            inputs |= _job_inputs(artifact)
+        return inputs
 
 
 def _job_inputs(artifact: Path) -> set[str]:

@@ -44,7 +44,7 @@ class Reasons:
     @cached_property
     def _last(self) -> frozenset[str]:
         """The ids of all artifacts behind the last report of this experiment."""
-        return self.store.ancestors(RESULTS / self.jobs.experiment / "grid.csv")
+        return self.store.ancestors(Path(self.jobs.grid_csv))
 
     def previous(self, artifact: Artifact) -> str:
         """The id of the artifact whose place this one takes, or nothing."""
@@ -52,10 +52,10 @@ class Reasons:
 
     def of(self, artifact: Artifact) -> Reason:
         """Why the job of an unfinished artifact would run."""
-        found = self.jobs.condition(artifact)
-        if found.state is State.DAMAGED:
-            return Reason("damaged", found.damage)
-        if found.state is State.OUTDATED:
+        condition = self.jobs.condition(artifact)
+        if condition.state is State.DAMAGED:
+            return Reason("damaged", condition.damage)
+        if condition.state is State.OUTDATED:
             return self._of_outdated(artifact)
         if reason := _of_lost(artifact):
             return reason
@@ -93,21 +93,21 @@ class Reasons:
 
     def of_grid(self) -> Reason:
         """Why `grid.csv` would be written."""
-        found = self.jobs.grid_condition
-        if found.state is State.ABSENT:
+        condition = self.jobs.grid_condition
+        if condition.state is State.ABSENT:
             return Reason("new", "new")
-        if found.state is State.DAMAGED:
-            return Reason("damaged", found.damage)
-        if found.state is State.OUTDATED:
+        if condition.state is State.DAMAGED:
+            return Reason("damaged", condition.damage)
+        if condition.state is State.OUTDATED:
             return Reason("inputs", "its cells changed")
         return Reason("inputs", "its evaluations are remade")
 
     def of_report(self) -> Reason:
         """Why the report would be made."""
-        found = self.jobs.report_condition
-        if found.state is State.DAMAGED:
-            return Reason("damaged", found.damage)
-        manifest = read_manifest(RESULTS / self.jobs.experiment / "report")
+        condition = self.jobs.report_condition
+        if condition.state is State.DAMAGED:
+            return Reason("damaged", condition.damage)
+        manifest = read_manifest(Path(self.jobs.report))
         if manifest is None:
             return Reason("new", "new")
         job = self.jobs.report_job

@@ -98,6 +98,7 @@ def run_artifact(
     """Runs the job of one artifact of an experiment, with the flags that its rule would pass."""
     # these take longer to import than many a job of a rule takes to run
     from workflow.jobs.jobs import Jobs
+    from workflow.jobs.preparation import write_job_file
     from workflow.resources.machine import Machine
     from workflow.resources.requests import ResourceRequests
 
@@ -106,7 +107,7 @@ def run_artifact(
     except ValueError as error:
         sys.exit(f"profile: {error}")
     jobs = Jobs.of_file(configfile)
-    jobs.write_job_file(output)
+    write_job_file(jobs, output)
     limits = MachineLimits()
     whole, _ = parts.of_marker(output) or (output, None)
     artifact = jobs.grid.artifacts.get(str(whole))

@@ -7,7 +7,7 @@ from workflow.config import load, name_checks
 from workflow.grid.grid import Grid
 from workflow.launch import run_lock
 from workflow.launch.snakemake_process import environment
-from workflow.jobs import flags
+from workflow.jobs import flags, preparation
 from workflow.jobs.jobs import OUTDATED, Jobs
 from workflow.resources.machine import Machine
 from workflow.resources.requests import ResourceRequests, refuse
@@ -73,8 +73,8 @@ onstart:
     if unused := name_checks.unused(GRID.experiment):
         logger.info(f"no cell of the grid uses {', '.join(unused)}")
     run_lock.register_snakemake(JOBS.experiment)
-    JOBS.move_damaged_aside(logger.info)
-    JOBS.prepare_run(is_forced())
+    preparation.move_damaged_aside(JOBS, logger.info)
+    preparation.prepare_run(JOBS, is_forced())
 
 
 onsuccess:
