@@ -13,7 +13,8 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.methods.components import class_constant
 from pipeline.methods.method import ResolvedMethod
 from pipeline.settings.experiment import MethodChoice
-from workflow.config.validate import ConfigError, resolved_method, validate
+from workflow.config.method_checks import resolved_method
+from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
 
 PAIRS = list(product(components.names("losses"), components.names("data_policies")))

@@ -24,7 +24,7 @@ from pipeline.stages import evaluator as stage
 from pipeline.stages import prepare_task
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks import few_shot
-from workflow.config import task_checks
+from workflow.config import evaluation_checks
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact
 
@@ -182,10 +182,10 @@ def test_examples_that_leave_no_room_are_refused_before_a_task_begins(tmp_path: 
 
 
 def test_no_task_with_examples_is_a_fault():
-    (fault,) = task_checks.faults(Evaluation(tasks=["heldout", "arc_easy"], few_shot=2))
+    (fault,) = evaluation_checks.task_faults(Evaluation(tasks=["heldout", "arc_easy"], few_shot=2))
     assert fault.startswith("evaluation.few_shot = 2: no listed task")
     assert "dolly" in fault
-    assert not task_checks.faults(Evaluation(tasks=["dolly"], few_shot=2))
+    assert not evaluation_checks.task_faults(Evaluation(tasks=["dolly"], few_shot=2))
 
 
 def test_without_examples_a_task_is_the_artifact_that_it_was():

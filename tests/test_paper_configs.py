@@ -14,7 +14,8 @@ from stage_commands import job_file, run_stage
 from pipeline.data.sources import gather_hub
 from pipeline.settings.data import DataSettings, Hub
 from workflow.commands import protocol_sizes
-from workflow.config.validate import resolved_method, validate
+from workflow.config.method_checks import resolved_method
+from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.grid.tuning import trials_of
 from workflow.resources.estimates import workload_of

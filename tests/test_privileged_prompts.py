@@ -28,7 +28,8 @@ from pipeline.training.batches import step_batch, with_teacher
 from pipeline.training.loop import backward_of_step, train
 from pipeline.training.run_checks import check_positions
 from pipeline.training.state import TrainingRun, initial_state
-from workflow.config.validate import ConfigError, resolved_method, validate
+from workflow.config.method_checks import resolved_method
+from workflow.config.validate import ConfigError, validate
 from workflow.grid.grid import Grid
 from workflow.resources.estimates import workload_of
 

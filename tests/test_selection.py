@@ -22,7 +22,8 @@ from pipeline.training import checkpoint, selection
 from pipeline.training.batches import step_batch
 from pipeline.training.loop import train
 from pipeline.training.state import TrainingRun, initial_state
-from workflow.config.validate import resolved_method, validate
+from workflow.config.method_checks import resolved_method
+from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.resources.estimates import workload_of
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from snaking import ROOT
 
-from workflow.config.validate import resolved_method, validate
+from workflow.config.method_checks import resolved_method
+from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.resources.model_sizes import size
 

@@ -201,6 +201,11 @@ class Experiment(Settings):
         ]
 
     @property
+    def rows(self) -> dict[str, MethodChoice]:
+        """The rows of the tables, with what null stands for."""
+        return {name: row or MethodChoice() for name, row in self.methods.items()}
+
+    @property
     def local_teachers(self) -> dict[str, Teacher]:
         """The teachers whose models are at hand."""
         return {name: each for name, each in self.teachers.items() if each.endpoint is None}

@@ -57,7 +57,7 @@ class OtherTokenizer(Settings):
 
     name: Line  # ORG/MODEL of the hub, or a folder
     revision: Line = "main"  # of the hub
-    digest: str | None = None  # of a folder's files, filled in by workflow.grid.model_sources
+    digest: str | None = None  # of a folder's files, filled in by workflow.grid.digests
 
 
 def _as_tokenizer(value: Any) -> Any:

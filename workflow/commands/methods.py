@@ -1,6 +1,5 @@
 """Lists the methods, describes one, and writes docs/methods.md: every method as the code has it."""
 
-import difflib
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pipeline.methods import components
 from pipeline.methods.catalogue import METHODS
 from pipeline.methods.method import EVIDENCE, Method, resolve
 from workflow.commands.console import show_table
+from workflow.config.wording import did_you_mean
 
 NEEDS = {
     "none": "no teacher",
@@ -88,8 +88,7 @@ def main(*, name: str | None, docs: Path | None) -> int:
     elif name in METHODS:
         print(section(name, METHODS[name], root=".").removeprefix("## "))
     else:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        meant = f"did you mean {near[0]}?; " if near else ""
+        meant = did_you_mean(name, METHODS)
         sys.exit(f"unknown method {name!r}; {meant}available: {', '.join(METHODS)}")
     return 0
 

@@ -79,7 +79,10 @@ class PartialReport:
     @property
     def summary(self) -> str:
         """A line for each missing cell, up to a number, and one for the count of the others."""
-        lines = [f"left out: {_name(cell)}: {cell.why}" for cell in self.missing[:EXAMPLES]]
+        lines = [
+            f"left out: {cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}: {cell.why}"
+            for cell in self.missing[:EXAMPLES]
+        ]
         if more := len(self.missing) - len(lines):
             lines.append(f"left out: {more} more")
         cells = self.jobs.grid.cells
@@ -116,10 +119,6 @@ def _read(jobs: Jobs, cell: Cell) -> tuple[Artifact, ...]:
     if cell.teacher not in grid.experiment.local_teachers:
         return cell.model, evaluation
     return cell.model, evaluation, grid.teacher(cell.teacher), grid.signals(cell.teacher)
-
-
-def _name(cell: MissingCell) -> str:
-    return f"{cell.method}.{cell.student}.{cell.teacher}.s{cell.seed}"
 
 
 def make(jobs: Jobs) -> int:

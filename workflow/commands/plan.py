@@ -6,7 +6,7 @@ artifacts are finished.
 
 import json as json_text
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -106,11 +106,12 @@ def plan_of(jobs: Jobs, slots: int, machine: Machine = CPU) -> Plan:
         job.id: [seconds[name_of(job, part)] for part in jobs.unfinished_parts(job)]
         for job in jobs.unfinished
     }
+    manifest = read_manifest(Path(jobs.report))
     return Plan(
         jobs.experiment,
         (*steps, *_last_steps(jobs, reasons)),
         _reused(jobs),
-        _configuration_changes(jobs),
+        tuple(configuration_changes(manifest, jobs)) if manifest else (),
         tuple(name_checks.unused(jobs.grid.experiment)),
         _search(jobs),
         slots,
@@ -155,11 +156,6 @@ def _search(jobs: Jobs) -> Search | None:
     return Search(len(choices), len(trials), len(students))
 
 
-def _configuration_changes(jobs: Jobs) -> tuple[str, ...]:
-    manifest = read_manifest(Path(jobs.report))
-    return tuple(configuration_changes(manifest, jobs)) if manifest else ()
-
-
 def show(plan: Plan) -> None:
     """Prints the plan for people."""
     if plan.unused:
@@ -181,15 +177,13 @@ def show(plan: Plan) -> None:
 
 def _stages(plan: Plan) -> list[tuple[str, ...]]:
     counts = Counter(step.stage for step in plan.steps)
+    seconds: dict[str, float] = defaultdict(float)
+    for step in plan.steps:
+        seconds[step.stage] += step.cost.seconds if step.cost else 0.0
     return [
-        (stage, str(counts[stage]), str(plan.reused.get(stage, 0)), duration(_seconds(plan, stage)))
+        (stage, str(counts[stage]), str(plan.reused.get(stage, 0)), duration(seconds[stage]))
         for stage in dict.fromkeys([*plan.reused, *counts])
     ]
-
-
-def _seconds(plan: Plan, stage: str) -> float:
-    costs = (step.cost for step in plan.steps if step.stage == stage)
-    return sum(cost.seconds for cost in costs if cost)
 
 
 def _reasons(steps: Sequence[Step]) -> list[str]:

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from base64 import urlsafe_b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,7 @@ def needs(named: Sequence[Jobs], dropped: Sequence[str]) -> Needs:
 
 def _in_the_making() -> Iterator[str]:
     """The ids of the artifacts that jobs are making now, or parts of which they are making."""
-    for stage in STAGES:
-        yield from (path.name[1:-5] for path in _children(RESULTS / stage, LOCK) if _is_held(path))
+    yield from (path.name[1:-5] for path in _of_stages(LOCK) if _is_held(path))
     for state in _children(RESULTS / "state", ARTIFACT):
         if any(map(_is_held, state.glob(".*.lock"))):
             yield state.name
@@ -120,8 +119,10 @@ def unneeded(needs: Needs, now: float) -> list[Unneeded]:
     ids = needs.ids
     paths = [
         *(path for stage in STAGES for path in _of_stage(stage, ids)),
-        *(path for stage in STAGES for path in _leftovers(stage, now)),
-        *(path for stage in STAGES for path in _free_locks(stage, needs.in_the_making)),
+        # a cluster's job may outlive the Snakemake that started it
+        *(path for path in _of_stages(TEMPORARY) if _measured(path, now).days > 1),
+        # a job that ends removes its lock, one that is killed can't
+        *(path for path in _of_stages(LOCK) if path.name[1:-5] not in needs.in_the_making),
         *(path for path in _children(RESULTS / "state", ARTIFACT) if not needs.resumes(path.name)),
         *(path for stage in STAGES for path in _children(RESULTS / "damaged" / stage, DAMAGED)),
         *_sources(ids),
@@ -149,18 +150,9 @@ def _is_artifact(path: Path) -> bool:
     return (manifest or {}).get("id") == path.name or job_files.path_of(path).is_file()
 
 
-def _leftovers(stage: str, now: float) -> Iterator[Path]:
-    """Temporary files over a day old: a cluster's job may outlive the Snakemake that started it."""
-    for path in _children(RESULTS / stage, TEMPORARY):
-        if _measured(path, now).days > 1:
-            yield path
-
-
-def _free_locks(stage: str, in_the_making: set[str]) -> Iterator[Path]:
-    """Lock files of jobs that were killed: one that ends removes its own."""
-    for path in _children(RESULTS / stage, LOCK):
-        if path.name[1:].removesuffix(".lock") not in in_the_making:
-            yield path
+def _of_stages(name: re.Pattern[str]) -> list[Path]:
+    """What is under such a name in the folder of any stage."""
+    return [path for stage in STAGES for path in _children(RESULTS / stage, name)]
 
 
 def _sources(needed: set[str]) -> Iterator[Path]:
@@ -192,14 +184,10 @@ def _recorded_path(record: Path, folder: Path) -> str:
 
 def _children(folder: Path, name: re.Pattern[str] = re.compile(r".*")) -> list[Path]:
     """What is in a folder under such a name; nothing where a link leads out of its root."""
-    if not folder.is_dir() or _leads_out(folder):
+    root = Path(folder.parts[0]).resolve()  # `results` and `.snakemake` may be links themselves
+    if not folder.is_dir() or not folder.resolve().is_relative_to(root):
         return []
     return sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
-
-
-def _leads_out(folder: Path) -> bool:
-    """Whether a folder of `results/` or `.snakemake/` lies elsewhere; these two may be links."""
-    return not folder.resolve().is_relative_to(Path(folder.parts[0]).resolve())
 
 
 def _measured(path: Path, now: float) -> Unneeded:
@@ -207,13 +195,6 @@ def _measured(path: Path, now: float) -> Unneeded:
     stats = [file.lstat() for file in ([path, *path.rglob("*")] if is_folder else [path])]
     last = max(stat.st_mtime for stat in stats)
     return Unneeded(path, sum(stat.st_size for stat in stats), (now - last) / DAY)
-
-
-def remove_all(files: Sequence[Unneeded]) -> None:
-    """Deletes them; exits as soon as a run begins, which may need what is left."""
-    for item in files:
-        _refuse_beside_a_run()
-        checksums.remove(item.path)
 
 
 def _refuse_beside_a_run() -> None:
@@ -232,20 +213,17 @@ def main(*, configs: Sequence[Path], drop: Sequence[str], delete: bool) -> int:
     files = unneeded(needed, time.time())
     rows = [(file_size(item.bytes), f"{item.days:.1f} days", str(item.path)) for item in files]
     show_table(("size", "age", "path"), rows, right=("size", "age"))
-    if delete:
-        remove_all(files)
+    for item in files if delete else ():
+        _refuse_beside_a_run()  # one that has begun meanwhile may need what is left
+        checksums.remove(item.path)
     total = file_size(sum(item.bytes for item in files))
     print(f"{total} in {len(files)} files and folders {'deleted' if delete else 'unneeded'}")
     if needed.recorded:
-        print(_kept(needed.recorded))
+        kept = ", ".join(f"{name} ({len(ids)} artifacts)" for name, ids in needed.recorded.items())
+        print(
+            f"kept for experiments whose configuration isn't named: {kept}; --drop NAME gives up "
+            "what only NAME needs, but for its report"
+        )
     if files and not delete:
         print("to delete them, run the same command with --delete (of make: with DELETE=yes)")
     return 0
-
-
-def _kept(recorded: Mapping[str, set[str]]) -> str:
-    names = ", ".join(f"{name} ({len(ids)} artifacts)" for name, ids in recorded.items())
-    return (
-        f"kept for experiments whose configuration isn't named: {names}; --drop NAME gives up what "
-        "only NAME needs, but for its report"
-    )

@@ -8,10 +8,13 @@ import csv
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 
 TOLERANCE = 1e-9  # relative: two orders of summing the same numbers
@@ -20,17 +23,9 @@ ECE = "ece"  # the only metric that is not a mean over items
 CELL = ("teacher", "student", "method")
 MEASURE = ("task", "slice", "metric")
 Cell = tuple[str, ...]  # the values of CELL and MEASURE
+Measured = tuple[str, ...]  # the values of MEASURE, and the teacher that a metric is against, or ""
+Evidence = Callable[[str, str], pd.DataFrame]  # of an evaluation, by its id and the file's name
 Advance = Callable[[int, int], None]  # how many are done, of how many
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A metric on a task or a part of it; against which teacher, where it needs one."""
-
-    task: str
-    slice: str
-    metric: str
-    teacher: str
 
 
 @dataclass(frozen=True)
@@ -42,116 +37,74 @@ class Recomputed:
     items: int
 
 
-def recompute(rows: Iterable[Mapping]) -> Recomputed:
-    """The weighted mean; its error over items, all values of an item taken together."""
-    numerators: dict[str, float] = {}
-    weights: dict[str, float] = {}
-    for row in rows:
-        item, weight = row["example_id"], row["weight"]
-        added = weight * row["value"] if weight else 0.0  # no weight: not defined on this item
-        numerators[item] = numerators.get(item, 0.0) + added
-        weights[item] = weights.get(item, 0.0) + weight
-    return _ratio(numerators, weights)
-
-
-def _ratio(numerators: Mapping[str, float], weights: Mapping[str, float]) -> Recomputed:
+def _ratio(items: pd.DataFrame, numerator: str, weight: str) -> Recomputed:
     """A ratio of two sums over items, and how much another draw of items would move it."""
-    total = math.fsum(weights.values())
-    value = math.fsum(numerators.values()) / total
-    n = len(weights)
-    if n == 1:
-        return Recomputed(value, math.nan, 1)
-    squares = math.fsum((numerators[item] - value * weights[item]) ** 2 for item in weights)
-    return Recomputed(value, math.sqrt(n / (n - 1) * squares) / total, n)
+    n, total = len(items), items[weight].sum()
+    value = items[numerator].sum() / total
+    squares = ((items[numerator] - value * items[weight]) ** 2).sum()
+    stderr = math.sqrt(n / (n - 1) * squares) / total if n > 1 else math.nan
+    return Recomputed(value, stderr, n)
 
 
-def by_measure(rows: Iterable[Mapping]) -> dict[Measured, Recomputed]:
-    """All metrics of one evaluation."""
-    grouped: dict[Measured, list[Mapping]] = {}
-    for row in rows:
-        key = Measured(row["task"], row["slice"], row["metric"], row["teacher"])
-        grouped.setdefault(key, []).append(row)
-    defined = {key: rows for key, rows in grouped.items() if any(row["weight"] for row in rows)}
-    return {key: recompute(rows) for key, rows in defined.items()}
+def by_measure(rows: pd.DataFrame) -> dict[Measured, Recomputed]:
+    """All metrics of one evaluation: weighted means, their errors over items.
+
+    All values of an item are taken together; one without weight is not defined on it.
+    """
+    added = (rows["weight"] * rows["value"]).where(rows["weight"] != 0, 0.0)
+    keys = [*MEASURE, "teacher", "example_id"]
+    items = rows.assign(added=added).groupby(keys, observed=True)[["added", "weight"]].sum()
+    measures = items.groupby(level=keys[:-1], observed=True)
+    return {
+        tuple(key): _ratio(group, "added", "weight")
+        for key, group in measures
+        if group["weight"].any()
+    }
 
 
-def calibration_error(rows: Sequence[Mapping]) -> Recomputed:
+def calibration_error(rows: pd.DataFrame) -> Recomputed:
     """How far the bins' accuracy is from their confidence, as a mean over tokens."""
-    gaps: dict[int, float] = {}
-    for row in rows:
-        gaps[row["bin"]] = gaps.get(row["bin"], 0.0) + row["correct"] - row["confidence"]
-    numerators: dict[str, float] = {}
-    tokens: dict[str, float] = {}
-    for row in rows:
-        item = row["example_id"]
-        gap = math.copysign(1.0, gaps[row["bin"]]) * (row["correct"] - row["confidence"])
-        numerators[item] = numerators.get(item, 0.0) + gap
-        tokens[item] = tokens.get(item, 0.0) + row["tokens"]
-    return _ratio(numerators, tokens)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The items behind a report, wherever they are."""
-
-    items: Callable[[str], list[dict]]  # of an evaluation
-    calibration: Callable[[str], list[dict]]
+    gaps = rows["correct"] - rows["confidence"]
+    signs = np.copysign(1.0, gaps.groupby(rows["bin"]).transform("sum"))
+    signed = rows.assign(gap=signs * gaps)
+    items = signed.groupby("example_id", observed=True)[["gap", "tokens"]].sum()
+    return _ratio(items, "gap", "tokens")
 
 
 def in_results(results: Path) -> Evidence:
-    """The files of each evaluation."""
-
-    def read(name: str) -> Callable[[str], list[dict]]:
-        return lambda id: pq.read_table(results / "evals" / id / name).to_pylist()
-
-    return Evidence(read(ITEMS), read(CALIBRATION))
+    """The items behind a report in the files of each evaluation."""
+    return lambda id, name: pq.read_table(results / "evals" / id / name).to_pandas()
 
 
 def beside(folder: Path) -> Evidence:
     """The items that were published with the report. Raises ValueError if there are none."""
     if not (folder / ITEMS).is_file():
         raise ValueError(f"{folder} has no {ITEMS}: they were too large to publish")
-
-    def read(name: str) -> Callable[[str], list[dict]]:
-        rows: dict[str, list[dict]] = {}
-        for row in pq.read_table(folder / name).to_pylist():
-            rows.setdefault(row["id"], []).append(row)
-        return lambda id: rows.get(id, [])
-
-    return Evidence(read(ITEMS), read(CALIBRATION))
+    tables = {name: pq.read_table(folder / name).to_pandas() for name in (ITEMS, CALIBRATION)}
+    return lambda id, name: tables[name][tables[name]["id"] == id]
 
 
-def _nobody_watches(_done: int, _total: int) -> None:
-    """No progress is shown."""
-
-
-def check(report: Path, grid: Path, evidence: Evidence, advance: Advance = _nobody_watches) -> int:
+def check(report: Path, grid: Path, evidence: Evidence, advance: Advance | None = None) -> int:
     """How many numbers of a report agree with the items. Raises ValueError naming one that doesn't.
 
     The numbers are those of scores.parquet and, of its tables, of main.csv and slices.csv.
     `advance` is told how many evaluations of how many are checked.
     """
     teachers = {row["teacher"]: row["teacher_id"] for row in _csv(grid)}
-    scores = pq.read_table(report / "scores.parquet").to_pylist()
-    values: dict[Cell, dict[str, float]] = {}  # by evaluation
+    scores: dict[str, list[dict]] = defaultdict(list)  # by evaluation
+    for row in pq.read_table(report / "scores.parquet").to_pylist():
+        scores[row["id"]].append(row)
+    values: dict[Cell, dict[str, float]] = defaultdict(dict)  # by evaluation
     checked = 0
-    by_evaluation = _by_evaluation(scores)
-    for number, (id, rows) in enumerate(by_evaluation.items()):
-        advance(number, len(by_evaluation))
-        measured = by_measure(evidence.items(id))
+    for number, (id, rows) in enumerate(scores.items()):
+        if advance:
+            advance(number, len(scores))
+        measured = by_measure(evidence(id, ITEMS))
         for row in rows:
             recomputed = _of_score(row, measured, teachers, evidence)
             checked += _compare_score(row, recomputed)
-            cell = tuple(row[name] for name in (*CELL, *MEASURE))
-            values.setdefault(cell, {})[id] = recomputed.value
+            values[tuple(row[name] for name in (*CELL, *MEASURE))][id] = recomputed.value
     return checked + _check_tables(report / "tables", values)
-
-
-def _by_evaluation(scores: Iterable[dict]) -> dict[str, list[dict]]:
-    grouped: dict[str, list[dict]] = {}
-    for row in scores:
-        grouped.setdefault(row["id"], []).append(row)
-    return grouped
 
 
 def _of_score(
@@ -161,11 +114,11 @@ def _of_score(
     evidence: Evidence,
 ) -> Recomputed:
     for teacher in ("", teachers[row["teacher"]]):
-        key = Measured(row["task"], row["slice"], row["metric"], teacher)
+        key = (row["task"], row["slice"], row["metric"], teacher)
         if key in measured:
             return measured[key]
     if row["metric"] == ECE:
-        return calibration_error(evidence.calibration(row["id"]))
+        return calibration_error(evidence(row["id"], CALIBRATION))
     raise ValueError(f"scores.parquet has {_name(row)}, of which {row['id']} has no items")
 
 
@@ -218,13 +171,11 @@ def _compare_row(path: Path, row: Mapping[str, str], points: list[float]) -> int
                 f"{place}: the {name} is {printed or 'empty'}, and the evaluations give "
                 f"{value or 'nothing'}"
             )
-    if row["low"] and not _within(statistics.fmean(points), float(row["low"]), float(row["high"])):
-        raise ValueError(f"{place} is not between {row['low']} and {row['high']}")
+    if row["low"]:
+        mean, low, high = statistics.fmean(points), float(row["low"]), float(row["high"])
+        if not (low <= mean <= high or _same(mean, low) or _same(mean, high)):
+            raise ValueError(f"{place} is not between {row['low']} and {row['high']}")
     return sum(1 for value in expected.values() if value)
-
-
-def _within(value: float, low: float, high: float) -> bool:
-    return low <= value <= high or _same(value, low) or _same(value, high)
 
 
 def _csv(path: Path) -> list[dict[str, str]]:

@@ -7,7 +7,6 @@ model of the hub or of a wheel is checked by the first job that has it, before i
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.eos_tokens import MODEL_CONFIGS, same_endings, token_ids
@@ -71,15 +70,9 @@ def _layer_faults(experiment: Experiment) -> Iterator[str]:
         if isinstance(base, LayersOf):
             yield f"models.{name}.model: {model.model} is itself cut from another"
             continue
-        layers = base.layers if isinstance(base, Shape) else _folder_layers(base)
+        layers = base.layers if isinstance(base, Shape) else first(_config(base), LAYERS)
         if layers is not None and model.layers > layers:
-            yield (f"models.{name}.layers = {model.layers}: {model.model} has only {layers} layers")
-
-
-def _folder_layers(model: object) -> int | None:
-    """The layers of a saved model, as far as its configuration tells."""
-    config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
-    return first(config, LAYERS)
+            yield f"models.{name}.layers = {model.layers}: {model.model} has only {layers} layers"
 
 
 def _folder_faults(experiment: Experiment) -> Iterator[str]:
@@ -99,12 +92,10 @@ def _other_tokenizer_faults(experiment: Experiment) -> Iterator[str]:
     """Folders with the tokenizer of a model that don't have it, or that don't fit it."""
     for name, model in experiment.models.items():
         if isinstance(model, HubModel | PathModel) and model.tokenizer:
-            folder = Path(model.tokenizer.name)
-            is_local = isinstance(model, PathModel)
-            config = _read(Path(model.path) / "config.json") if is_local else {}
-            faults = other_tokenizer.folder_faults(folder, config.get("vocab_size"))
-            key = f"models.{name}.tokenizer = {model.tokenizer.name!r}"
-            yield from (f"{key}: {fault}" for fault in (faults if folder.is_dir() else ()))
+            folder, key = Path(model.tokenizer.name), f"models.{name}.tokenizer"
+            faults = other_tokenizer.folder_faults(folder, _config(model).get("vocab_size"))
+            for fault in faults if folder.is_dir() else ():
+                yield f"{key} = {model.tokenizer.name!r}: {fault}"
 
 
 def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
@@ -113,9 +104,9 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
         yield from _trained_vocabulary_faults(experiment, experiment.tokenizer.vocabulary_size)
         return
     first_with: dict[str, str] = {}  # digest of a vocabulary -> the first model that has it
-    for key, name in _sharing_models(experiment):
+    for key, name in _used_models(experiment, are_sharing=True):
         source = _vocabulary_source(experiment, name)
-        if isinstance(source, PathModel) and (digest := _vocabulary_digest(_words_of(source))):
+        if isinstance(source, PathModel) and (digest := _vocabulary_digest(source)):
             first_with.setdefault(digest, f"{key} ({source.path})")
     if len(first_with) > 1:
         models = " and ".join(first_with.values())
@@ -126,7 +117,7 @@ def _vocabulary_faults(experiment: Experiment) -> Iterator[str]:
 
 
 def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[str]:
-    for key, name in _sharing_models(experiment):
+    for key, name in _used_models(experiment, are_sharing=True):
         if not isinstance(_vocabulary_source(experiment, name), Shape):
             yield (
                 f"{key}: model {name} has a vocabulary of its own, and `tokenizer` trains another; "
@@ -138,26 +129,17 @@ def _trained_vocabulary_faults(experiment: Experiment, size: int) -> Iterator[st
         yield f"teacher_cache.k = {cache.k}: tokenizer.vocabulary_size is only {size}"
 
 
-def _used_models(experiment: Experiment) -> list[tuple[str, str]]:
-    """The key and the name of each model that is a teacher or a student."""
+def _used_models(experiment: Experiment, are_sharing: bool = False) -> list[tuple[str, str]]:
+    """The key and name of each model that is a teacher or student, or shares their vocabulary."""
     teachers = [
         (f"teachers.{role}.model", teacher.model)
         for role, teacher in experiment.local_teachers.items()
+        if teacher.tokenizer is None or not are_sharing
     ]
     students = [
         (f"students.{role}.model", student.model) for role, student in experiment.students.items()
     ]
     return teachers + students
-
-
-def _sharing_models(experiment: Experiment) -> list[tuple[str, str]]:
-    """Those of them that share the students' vocabulary."""
-    own = {
-        f"teachers.{role}.model"
-        for role, teacher in experiment.teachers.items()
-        if teacher.tokenizer is not None
-    }
-    return [(key, name) for key, name in _used_models(experiment) if key not in own]
 
 
 def _vocabulary_source(experiment: Experiment, name: str) -> object:
@@ -174,66 +156,51 @@ def _base(experiment: Experiment, name: str) -> object:
     return experiment.models[model.model] if isinstance(model, LayersOf) else model
 
 
-def _words_of(source: PathModel) -> Path:
+def _tokenizer_folder(source: PathModel) -> Path:
     """The folder with a model's tokenizer, where it is at hand."""
     return Path(source.tokenizer.name if source.tokenizer else source.path)
 
 
-def _vocabulary_digest(folder: Path) -> str | None:
+def _vocabulary_digest(source: PathModel) -> str | None:
     """A digest of the tokens of a saved tokenizer; None if it is not saved as JSON."""
-    tokenizer = _read(folder / "tokenizer.json")
+    tokenizer = _read(_tokenizer_folder(source) / "tokenizer.json")
     if not tokenizer:
         return None
-    tokens = [
-        tokenizer["model"]["vocab"],
-        [token["content"] for token in tokenizer["added_tokens"]],
-    ]
+    added = [token["content"] for token in tokenizer["added_tokens"]]
+    tokens = [tokenizer["model"]["vocab"], added]
     return hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _TextLength:
-    """The longest texts of one kind, as the sum of keys of the configuration."""
-
-    tokens: dict[str, int]
-
-    @property
-    def total(self) -> int:
-        """Tokens of prompt and response."""
-        return sum(self.tokens.values())
-
-    def __str__(self) -> str:
-        """The keys with their values."""
-        keys = " + ".join(f"{key} ({tokens})" for key, tokens in self.tokens.items())
-        return f"{keys} ask for {self.total}"
 
 
 def _position_faults(experiment: Experiment, methods: Sequence[Method]) -> Iterator[str]:
     """A line for each model that has too few positions, naming the longest texts."""
-    longest = max(_text_lengths(experiment, methods), key=lambda length: length.total)
+    longest = max(_text_lengths(experiment, methods), key=lambda keys: sum(keys.values()))
+    total = sum(longest.values())
+    keys = " + ".join(f"{key} ({tokens})" for key, tokens in longest.items())
+    asked = f"{keys} ask for {total}; lower them"
     for name in dict.fromkeys(name for _, name in _used_models(experiment)):
         positions = _max_positions(experiment, name)
-        if positions is not None and longest.total > positions:
-            yield f"models.{name}: it has {positions} positions, and {longest}; lower them"
+        if positions is not None and total > positions:
+            yield f"models.{name}: it has {positions} positions, and {asked}"
 
 
-def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator[_TextLength]:
+def _text_lengths(experiment: Experiment, methods: Sequence[Method]) -> Iterator[dict[str, int]]:
+    """The longest texts of each kind, as keys whose values add up to their tokens."""
     tokens, evaluation = experiment.tokens, experiment.evaluation
     prompt = {PROMPT_KEY: tokens.prompt_tokens}
     if tokens.total_tokens is not None:
-        yield _TextLength({"tokens.total_tokens": tokens.total_tokens})
+        yield {"tokens.total_tokens": tokens.total_tokens}
     else:
-        yield _TextLength(prompt | {"tokens.response_tokens": tokens.response_tokens})
+        yield prompt | {"tokens.response_tokens": tokens.response_tokens}
     if any(method.text == "teacher" or method.relabelling_stages for method in methods):
         new_tokens = experiment.teacher_text.max_new_tokens
-        yield _TextLength(prompt | {"teacher_text.max_new_tokens": new_tokens})
+        yield prompt | {"teacher_text.max_new_tokens": new_tokens}
     if any(method.generates_text for method in methods):
-        yield _TextLength(prompt | {"rollout_tokens": experiment.rollout_tokens})
+        yield prompt | {"rollout_tokens": experiment.rollout_tokens}
     new = {"evaluation.max_new_tokens": evaluation.max_new_tokens}
     if {"responses", "exposure"} & set(evaluation.tasks):
-        yield _TextLength(prompt | new)
+        yield prompt | new
     if evaluation.prompt_tokens and set(evaluation.tasks) - set(TEST_SPLIT_TASKS):
-        yield _TextLength({"evaluation.prompt_tokens": evaluation.prompt_tokens} | new)
+        yield {"evaluation.prompt_tokens": evaluation.prompt_tokens} | new
 
 
 def _max_positions(experiment: Experiment, name: str) -> int | None:
@@ -242,7 +209,7 @@ def _max_positions(experiment: Experiment, name: str) -> int | None:
         return _max_positions(experiment, model.model)
     if isinstance(model, Shape):
         return SHAPE_POSITIONS
-    config = _read(Path(model.path) / "config.json") if isinstance(model, PathModel) else {}
+    config = _config(model)
     return max_positions(config) if config else None
 
 
@@ -257,20 +224,16 @@ def _eos_faults(experiment: Experiment) -> Iterator[str]:
     untrained = [name for name in sharing[1:] if experiment.teachers[name].training is None]
     if experiment.tokenizer is not None or not untrained:
         return
-    first = sharing[0]
-    text_eos = _eos_ids(experiment, first)
+    text_eos = _eos_ids(experiment, sharing[0])
     for name in untrained if text_eos else ():
         eos = _eos_ids(experiment, name)
         if eos and not same_endings(eos, text_eos):
+            own, shared = (" and ".join(map(str, ids)) for ids in (eos, text_eos))
             yield (
-                f"teachers.{name}: it ends texts with token {_listed(eos)}, and the first teacher, "
-                f"{first}, with {_listed(text_eos)}, as the experiment's texts do; give {name} "
+                f"teachers.{name}: it ends texts with token {own}, and the first teacher, "
+                f"{sharing[0]}, with {shared}, as the experiment's texts do; give {name} "
                 "`training`, put it first, or give it an experiment of its own"
             )
-
-
-def _listed(ids: Sequence[int]) -> str:
-    return " and ".join(map(str, ids))
 
 
 def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
@@ -278,19 +241,20 @@ def _eos_ids(experiment: Experiment, teacher: str) -> list[int]:
     model = experiment.models[experiment.teachers[teacher].model]
     if not isinstance(model, PathModel):
         return []
-    words = _words_of(model)
-    eos = _tokenizer_eos(_read(words / "tokenizer_config.json"), _read(words / "tokenizer.json"))
+    folder = _tokenizer_folder(model)
+    token = _read(folder / "tokenizer_config.json").get("eos_token")
+    content = token.get("content") if isinstance(token, Mapping) else token
+    added = _read(folder / "tokenizer.json").get("added_tokens", [])
+    eos = {token["content"]: token["id"] for token in added}.get(content)
     if eos is None:
         return []
     named = [_read(Path(model.path) / file).get("eos_token_id") for file in MODEL_CONFIGS]
     return list(dict.fromkeys([eos, *(id for ids in named for id in token_ids(ids))]))
 
 
-def _tokenizer_eos(config: Mapping[str, object], tokenizer: dict) -> int | None:
-    token = config.get("eos_token")
-    content = token.get("content") if isinstance(token, Mapping) else token
-    ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
-    return ids.get(content)
+def _config(source: object) -> dict:
+    """A saved model's configuration; empty where it isn't at hand."""
+    return _read(Path(source.path) / "config.json") if isinstance(source, PathModel) else {}
 
 
 def _read(path: Path) -> dict:

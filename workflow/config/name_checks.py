@@ -6,6 +6,7 @@ from pipeline.methods.catalogue import METHODS
 from pipeline.settings.base import Settings
 from pipeline.settings.experiment import Experiment
 from pipeline.settings.models import LayersOf, Shape
+from workflow.config.wording import repeated
 
 # folders of results/ that hold no experiment
 FOLDERS = (
@@ -18,7 +19,7 @@ ROW_KINDS = ("teacher", "untrained", "start")  # names of the report's rows with
 
 
 def name_faults(experiment: Experiment) -> Iterator[str]:
-    """Names that stand for something else where they are written."""
+    """Names that stand for something else where they are written, or are listed twice."""
     if experiment.experiment in FOLDERS:
         yield (
             f"experiment = {experiment.experiment!r}: results/{experiment.experiment} holds "
@@ -31,12 +32,16 @@ def name_faults(experiment: Experiment) -> Iterator[str]:
                 f"{role}.{name}: the report uses this name for rows without a method; allowed: "
                 f"any other than {', '.join(ROW_KINDS)}"
             )
-    for row, choice in experiment.methods.items():
-        if choice and choice.method and choice.method != row and row in METHODS:
+    for row, choice in experiment.rows.items():
+        if choice.method and choice.method != row and row in METHODS:
             yield (
                 f"methods.{row}.method = {choice.method!r}: {row} is the name of another method; "
                 "give the row a name of its own"
             )
+    for index, block in enumerate(experiment.grid):
+        for key, values in block:
+            twice = repeated(values or [])
+            yield from (f"grid.{index}.{key}: {value!r} is listed twice" for value in twice)
 
 
 def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str]:
@@ -71,8 +76,8 @@ def reference_faults(experiment: Experiment, left_out: Set[str]) -> Iterator[str
 def filled_in_faults(value: object, key: str = "") -> Iterator[str]:
     """Keys that the workflow sets, such as digests of files."""
     if isinstance(value, Settings):
-        given = value.model_fields_set.intersection(value.filled_in)
-        yield from (f"{key}.{name}: the workflow sets this key; leave it out" for name in given)
+        names = value.model_fields_set.intersection(value.filled_in)
+        yield from (f"{key}.{name}: the workflow sets this key; leave it out" for name in names)
         value = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, Mapping):
         for name, inner in value.items():
@@ -86,8 +91,8 @@ def unused(experiment: Experiment) -> list[str]:
         role: {name for block in experiment.blocks for name in getattr(block, role)}
         for role in roles
     }
-    for row in used["methods"]:
-        if (choice := experiment.methods.get(row)) and choice.teachers:
+    for row, choice in experiment.rows.items():
+        if row in used["methods"] and choice.teachers:
             used["teachers"].update(choice.teachers.names)
     users = [getattr(experiment, role)[name] for role in roles[:2] for name in used[role]]
     users += experiment.evaluation.judges.values()

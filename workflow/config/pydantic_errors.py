@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.methods.ranges import Name
 from pipeline.settings.base import BOOLEANS, RENAMED
+from workflow.config.wording import did_you_mean
 
 NAME = "lower-case letters, digits and _, beginning with a letter, at most 40"
 NAME_PATTERN = TypeAdapter(Name).json_schema()["pattern"]
@@ -98,9 +99,9 @@ def _example(fault: ErrorDetails, block: type[BaseModel]) -> str:
 
 
 def _alternatives(fault: ErrorDetails, block: type[BaseModel]) -> str:
-    near, allowed = meant_key(fault, block), allowed_keys(fault, block)
-    meant = f"; did you mean {near}?" if near else ""
-    return f"{meant}; allowed: {', '.join(allowed)}" if allowed else ""
+    allowed = allowed_keys(fault, block)
+    meant = did_you_mean(str(fault["loc"][-1]), allowed)
+    return f"; {meant}allowed: {', '.join(allowed)}" if allowed else ""
 
 
 def meant_key(fault: ErrorDetails, block: type[BaseModel]) -> str | None:

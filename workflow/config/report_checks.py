@@ -1,15 +1,17 @@
 """Checks of what the report is to show: measures and rows that this experiment will have."""
 
-import difflib
 from collections.abc import Iterator
 from itertools import chain, product
 
+from pipeline.reporting.analysis import published_numbers
 from pipeline.reporting.analysis.metrics import METRICS, PASS_AT_K, PER_TOKEN
 from pipeline.settings.contrasts import REFERENCES, Term
 from pipeline.settings.evaluation import TEST_SPLIT_TASKS, Evaluation
 from pipeline.settings.experiment import Experiment
+from pipeline.settings.models import HubModel
 from pipeline.statistics.pass_at_k import ks_of
 from pipeline.tasks.definitions import InstructionTask, listed_tasks
+from workflow.config.wording import did_you_mean
 
 RANKED = tuple(metric.name for metric in METRICS if metric.higher_is_better is not None)
 OF_GENERATED_TEXT = ("rouge_l", "rouge_l_unicode")
@@ -40,8 +42,7 @@ def _measure_faults(experiment: Experiment, place: str, keys: list[str]) -> Iter
         if key in keys[:index]:
             yield f"{place}.{index}: {key!r} is listed twice"
         elif key.partition(":")[0] not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            meant = f"did you mean {near[0]}?; " if near else ""
+            meant = did_you_mean(key, known)
             yield f"{place}.{index}: unknown measure {key!r}; {meant}allowed: {', '.join(known)}"
 
 
@@ -109,3 +110,30 @@ def known_measures(evaluation: Evaluation) -> list[str]:
         else:
             metrics[task.name] = OF_GENERATED_TEXT
     return [f"{task}/{metric}" for task, names in metrics.items() for metric in names]
+
+
+def protocol_faults(experiment: Experiment) -> Iterator[str]:
+    """A protocol without published numbers, or only with those of other models."""
+    protocol = experiment.protocol
+    if protocol is None:
+        return
+    if protocol not in (known := published_numbers.protocols()):
+        allowed = ", ".join(known)
+        yield f"protocol = {protocol!r}: no published numbers for it; allowed: {allowed}"
+        return
+    measured = published_numbers.pairs(protocol)
+    teachers = _hub_names(
+        experiment, [teacher.model for teacher in experiment.local_teachers.values()]
+    )
+    students = _hub_names(experiment, [student.model for student in experiment.students.values()])
+    if not measured & set(product(teachers, students)):
+        pairs = "; ".join(f"{teacher} to {student}" for teacher, student in sorted(measured))
+        yield (
+            f"protocol = {protocol!r}: its published numbers are for other models than this "
+            f"experiment's; name these as models of source `hub`, or leave `protocol` out: {pairs}"
+        )
+
+
+def _hub_names(experiment: Experiment, names: list[str]) -> set[str]:
+    models = [experiment.models[name] for name in names]
+    return {model.name for model in models if isinstance(model, HubModel)}

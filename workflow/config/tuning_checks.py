@@ -1,13 +1,18 @@
 """Checks of a search: equally many trials for all methods, chosen without their final seeds."""
 
-import difflib
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import ValidationError
 
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.training import Training
 from pipeline.settings.tuning import Tuning, Value
-from workflow.config.trials import RATE, values_to_try
+from workflow.config import training_checks
+from workflow.config.method_checks import resolved_methods
+from workflow.config.trials import RATE, merge, values_to_try, with_trial
+from workflow.config.wording import did_you_mean, repeated
 
 # keys of `training` that say how long and how a trial is measured, or are no single value
 FIXED = {
@@ -21,16 +26,19 @@ EXAMPLE = "such as `learning_rate: [1e-4, 3e-4, 1e-3]`"
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
-    """What is wrong with a search, but for values that a method or `training` refuses."""
+    """Everything that is wrong with a search, a line each."""
     tuning = experiment.tuning
     if tuning is None:
         return
-    yield from _unknown_keys(experiment, tuning)
-    yield from _repeated_values(tuning)
-    yield from _named_values(tuning)
-    yield from _shared_seeds(experiment, tuning)
-    yield from _keys_set_twice(experiment, tuning)
-    yield from _unequal_numbers(experiment, tuning)
+    of_search = [
+        *_unknown_keys(experiment, tuning),
+        *_repeated_values(tuning),
+        *_named_values(tuning),
+        *_shared_seeds(experiment, tuning),
+        *_keys_set_twice(experiment, tuning),
+        *_unequal_numbers(experiment, tuning),
+    ]
+    yield from of_search or _trial_faults(experiment, tuning)
 
 
 def _unknown_keys(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
@@ -47,9 +55,8 @@ def _unknown_keys(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
 
 
 def _no_key(key: str) -> str:
-    near = difflib.get_close_matches(key, TUNABLE, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"no key that is tuned{meant}; allowed: {', '.join(TUNABLE)}"
+    meant = did_you_mean(key, TUNABLE)
+    return f"no key that is tuned; {meant}allowed: {', '.join(TUNABLE)}"
 
 
 def _repeated_values(tuning: Tuning) -> Iterator[str]:
@@ -58,8 +65,7 @@ def _repeated_values(tuning: Tuning) -> Iterator[str]:
     for row, own in tuning.methods.items():
         lists |= {f"tuning.methods.{row}.{key}": values for key, values in own.items()}
     for key, values in lists.items():
-        repeated = {value: None for value in values if values.count(value) > 1}
-        yield from (f"{key}: {value!r} is listed twice" for value in repeated)
+        yield from (f"{key}: {value!r} is listed twice" for value in repeated(values))
 
 
 def _named_values(tuning: Tuning) -> Iterator[str]:
@@ -82,10 +88,10 @@ def _shared_seeds(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
 
 
 def _keys_set_twice(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
-    for row, choice in experiment.methods.items():
+    for row, choice in experiment.rows.items():
         own = tuning.methods.get(row, {})
         for key in {**tuning.common, **own}:
-            place = _place(choice or MethodChoice(), key, is_own=key in own)
+            place = _place(choice, key, is_own=key in own)
             if place is not None:
                 where = f"tuning.methods.{row}.{key}" if key in own else f"tuning.{key}"
                 yield f"{where}: methods.{row}{place} sets this key as well; keep one of the two"
@@ -120,7 +126,37 @@ def _unequal_numbers(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
             )
 
 
-def measure_faults(tuning: Tuning, trainings: Mapping[str, Iterable[Training]]) -> Iterator[str]:
+def _trial_faults(experiment: Experiment, tuning: Tuning) -> Iterator[str]:
+    """Values to try that a method or its training refuses, and trials that aren't measured."""
+    rows = {
+        row: choice
+        for row, choice in experiment.rows.items()
+        if not _row_faults(experiment, row, choice)  # said where it stands
+    }
+    for row, choice in rows.items():
+        for key, values in values_to_try(experiment, row).items():
+            for value in values:
+                for fault in _row_faults(experiment, row, with_trial(choice, {key: value})):
+                    place = fault.removeprefix(f"methods.{row}.").removeprefix("training.")
+                    own = f"methods.{row}." if key in tuning.methods.get(row, {}) else ""
+                    yield f"tuning.{own}{place}"
+    trainings = {row: _trainings(experiment, choice) for row, choice in rows.items()}
+    yield from _measure_faults(tuning, trainings)
+
+
+def _row_faults(experiment: Experiment, row: str, choice: MethodChoice) -> list[str]:
+    alone = experiment.model_copy(update={"methods": {row: choice}})
+    return [*resolved_methods(alone)[1], *training_checks.faults(alone)]
+
+
+def _trainings(experiment: Experiment, choice: MethodChoice) -> Iterator[Training]:
+    """How a row trains each student."""
+    for student in experiment.students.values():
+        with contextlib.suppress(ValidationError):  # `training_checks` reports it
+            yield merge(experiment.training, student.training, choice.training)
+
+
+def _measure_faults(tuning: Tuning, trainings: Mapping[str, Iterable[Training]]) -> Iterator[str]:
     """Rows whose trainings don't take the measure by which their settings are chosen."""
     rows_by_fault: dict[tuple[str, str], dict[str, None]] = {}
     for row, of_row in trainings.items():

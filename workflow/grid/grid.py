@@ -13,9 +13,8 @@ from pipeline.settings.experiment import Experiment, FullBlock
 from pipeline.settings.judge import Judge
 from pipeline.settings.models import LayersOf, Shape, Tokenizer
 from pipeline.settings.training import Precision
-from workflow.config.merging import merge
-from workflow.config.trials import Trial
-from workflow.config.validate import resolved_method
+from workflow.config.method_checks import resolved_method
+from workflow.config.trials import Trial, merge
 from workflow.grid import evaluations
 from workflow.grid.artifact import Artifact, reachable
 from workflow.grid.cell import Cell
@@ -241,7 +240,7 @@ class Grid:
     @cache
     def start(self, student: str, seed: int, row: str | None = None) -> Artifact:
         """The checkpoint from which methods train a student; `row`: one with an SFT of its own."""
-        choice = self.experiment.methods[row] if row else None
+        choice = self.experiment.rows[row] if row else None
         has_own = choice is not None and "initial_sft" in choice.model_fields_set
         initial_sft = choice.initial_sft if choice and has_own else self.experiment.initial_sft
         model = self.start_model(student, seed)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.methods.method import Method
 from pipeline.settings.tuning import without_values
+from workflow.config.method_checks import resolved_method
 from workflow.config.trials import Trial, places, trials, values_to_try, with_trial
-from workflow.config.validate import resolved_method
 from workflow.grid.artifact import Artifact
 from workflow.grid.tuning import choice_among, chosen_places
 
@@ -35,8 +35,8 @@ class Row:
     @property
     def readable(self) -> str:
         """The readable part of the ids of its students and choices."""
-        choice = self.grid.experiment.methods[self.name]
-        teachers = choice.teachers.names if choice and choice.teachers else [self.teacher]
+        several = self.grid.experiment.rows[self.name].teachers
+        teachers = several.names if several else [self.teacher]
         return ".".join([self.name, self.student, *(teachers if self.method.names_teacher else [])])
 
     @cached_property
@@ -76,7 +76,7 @@ class Row:
         self, part: str, seed: int, trial: Trial | None, texts: Sequence[Artifact]
     ) -> Artifact:
         grid, method = self.grid, self.method
-        choice = with_trial(grid.experiment.methods[self.name], dict(trial or ()))
+        choice = with_trial(grid.experiment.rows[self.name], dict(trial or ()))
         overrides = (grid.experiment.students[self.student].training, choice.training)
         settings = grid.training(resolved_method(self.name, choice), seed, *overrides)
         precision, several = settings["training"]["precision"], choice.teachers

@@ -75,7 +75,10 @@ class ArtifactStore:
         manifests = {id: read for id in ids if (read := self.manifest(artifact.stage, id))}
 
         def nearness(id: str) -> tuple[int, str]:
-            return -_distance(manifests[id], artifact), manifests[id].get("finished", "")
+            manifest = manifests[id]
+            settings = len(setting_changes(manifest, artifact.settings))
+            inputs = len(input_changes(manifest, artifact))
+            return -settings - INPUT * inputs, manifest.get("finished", "")
 
         return max(manifests, key=nearness, default="")
 
@@ -93,7 +96,8 @@ class ArtifactStore:
         if not grid.is_file():
             return frozenset()
         with grid.open(encoding="utf-8", newline="") as file:
-            waiting = [value for row in csv.DictReader(file) for value in _ids(row)]
+            rows = csv.DictReader(file)
+            waiting = [row[name] for row in rows for name in row if name.endswith("_id")]
         ancestors: set[str] = set()
         while waiting:
             id = waiting.pop()
@@ -101,10 +105,6 @@ class ArtifactStore:
                 ancestors.add(id)
                 waiting += ((self.manifest(self.stages[id], id) or {}).get("inputs") or {}).values()
         return frozenset(ancestors)
-
-
-def _ids(row: Mapping[str, str]) -> list[str]:
-    return [value for column, value in row.items() if column.endswith("_id")]
 
 
 def setting_changes(manifest: Manifest, settings: Mapping[str, Any]) -> list[Change]:
@@ -129,11 +129,6 @@ def input_changes(manifest: Manifest, artifact: Artifact) -> list[Change]:
 
 def _listed(ids: set[str]) -> str:
     return ", ".join(sorted(ids)) or "none"
-
-
-def _distance(manifest: Manifest, artifact: Artifact) -> int:
-    settings = setting_changes(manifest, artifact.settings)
-    return len(settings) + INPUT * len(input_changes(manifest, artifact))
 
 
 def _differences(old: object, new: object, path: str = "") -> list[Change]:

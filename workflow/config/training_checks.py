@@ -1,8 +1,9 @@
-"""Checks of LoRA: targets that a model lacks, and frozen weights that nothing was learned by."""
+"""Checks of trainings: keys that are refused, and LoRA on what it can't be, or would freeze."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from pipeline.models.foreign_files import layer_names
 from pipeline.models.lora_targets import fault_of
 from pipeline.settings.experiment import Experiment, MethodChoice
 from pipeline.settings.models import LayersOf, PathModel, Shape
-from pipeline.settings.training import Lora
+from pipeline.settings.training import Lora, Training
+from workflow.config import pydantic_errors
 from workflow.config.config_file import key_of
-from workflow.config.merging import merge
+from workflow.config.trials import merge
 
 OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 Overrides = Mapping[str, Mapping[str, Any]]  # of training, by their keys' paths; the last wins
@@ -30,26 +32,53 @@ class _Use:
 
 
 def faults(experiment: Experiment) -> Iterator[str]:
+    """What is wrong with the budgets of trainings, a line each."""
+    for key, values in _training_overrides(experiment).items():
+        try:
+            training = merge(experiment.training, values)
+        except ValidationError as error:
+            yield from pydantic_errors.lines(error, Training, values, key)
+            continue
+        is_set = key == "training" or "optimizer_states" in values
+        if is_set and training.optimizer_states == "8bit" and not find_spec("bitsandbytes"):
+            yield (
+                f"{key}.optimizer_states: '8bit' needs bitsandbytes, which is not installed here: "
+                "pip install 'distilbench[bitsandbytes]', or float32"
+            )
+
+
+def _training_overrides(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """How trainings differ from the experiment's, by the path of the key; `training` by nothing."""
+    overrides = {"training": {}, "initial_sft": experiment.initial_sft}
+    for role in ("teachers", "students", "methods"):
+        for name, block in getattr(experiment, role).items():
+            overrides[f"{role}.{name}.training"] = block.training if block else None
+    for name, choice in experiment.rows.items():
+        overrides[f"methods.{name}.initial_sft"] = choice.initial_sft
+    return {key: values for key, values in overrides.items() if values or key == "training"}
+
+
+def lora_faults(experiment: Experiment) -> Iterator[str]:
     """A line for each key with a LoRA that can't be, or would freeze random weights."""
-    by_key = {key_of(fault): fault for fault in _all_faults(experiment)}
+    by_key = {key_of(fault): fault for fault in _all_lora_faults(experiment)}
     yield from by_key.values()
 
 
-def _all_faults(experiment: Experiment) -> Iterator[str]:
+def _all_lora_faults(experiment: Experiment) -> Iterator[str]:
     for name, teacher in experiment.local_teachers.items():
         if teacher.training is not None:
             overrides = {f"teachers.{name}.training": teacher.training}
-            yield from _faults(experiment, _use(experiment, teacher.model, overrides), False)
+            yield from _use_faults(experiment, _use(experiment, teacher.model, overrides), False)
     for name, student in experiment.students.items():
         of_student: Overrides = {f"students.{name}.training": student.training}
-        for row, choice in experiment.methods.items():
-            start = _start_overrides(experiment, row, choice or MethodChoice())
+        for row, choice in experiment.rows.items():
+            start = _start_overrides(experiment, row, choice)
             before = _use(experiment, student.model, {**of_student, **start}) if start else None
             if before is not None:
-                yield from _faults(experiment, before, False)
-            own: Overrides = {f"methods.{row}.training": choice.training if choice else {}}
+                yield from _use_faults(experiment, before, False)
+            own: Overrides = {f"methods.{row}.training": choice.training}
             use = _use(experiment, student.model, {**of_student, **own})
-            yield from _faults(experiment, use, before is not None and before.lora is None)
+            yield from _use_faults(experiment, use, before is not None and before.lora is None)
 
 
 def _start_overrides(experiment: Experiment, row: str, choice: MethodChoice) -> Overrides:
@@ -68,7 +97,7 @@ def _use(experiment: Experiment, model: str, overrides: Overrides) -> _Use:
     return _Use(key, model, None)
 
 
-def _faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[str]:
+def _use_faults(experiment: Experiment, use: _Use, has_learned: bool) -> Iterator[str]:
     if use.lora is None:
         return
     source = experiment.models[use.model]
