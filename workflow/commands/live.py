@@ -15,7 +15,7 @@ from workflow.commands.job_status import JobStatus, Status, UnfinishedJob, statu
 from workflow.jobs.jobs import Jobs
 
 POLL_SECONDS = 1.0
-POLL_SHARE = 0.2  # of the time, at most: a large grid takes seconds to look through
+POLL_SHARE = 0.2  # of a processor, at most: a large grid takes seconds to look through
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 BAR = 24  # columns
 SHOWN = 12  # running jobs
@@ -30,7 +30,7 @@ def follow(jobs: Jobs, has_ended: Callable[[Status, float], bool]) -> Status:
     failures: set[tuple[str, str]] = set()
     try:
         while True:
-            began = time.monotonic()
+            began = time.process_time()  # on a busy machine all takes long, and is no more work
             status = status_of(jobs.reread(), time.time(), slots)
             slots = max(slots, status.count(JobStatus.RUNNING))
             for job in status.jobs:
@@ -40,7 +40,7 @@ def follow(jobs: Jobs, has_ended: Callable[[Status, float], bool]) -> Status:
             view.show(status)
             if is_last:
                 return status
-            pause = max(POLL_SECONDS, (time.monotonic() - began) / POLL_SHARE)
+            pause = max(POLL_SECONDS, (time.process_time() - began) / POLL_SHARE)
             is_last = has_ended(status, pause)
     finally:
         view.close()

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 CONFIG = Path("config.yaml")
 TO_DO = "exit status: 0 nothing to do, 3 something to do, 1 a faulty configuration or profile"
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(options.pop("module"), options)
 
 
-def _run(module: str, options: dict[str, Any]) -> int:
+def _run(module: str, options: dict[str, object]) -> int:
     """A command's exit status; a reader of its output that has had enough (`| head`) ends it."""
     from pipeline.runtime.streams import prepare_streams
     from pipeline.stages.command_line import explained

@@ -37,38 +37,39 @@ class Recomputed:
     items: int
 
 
-def _ratio(items: pd.DataFrame, numerator: str, weight: str) -> Recomputed:
-    """A ratio of two sums over items, and how much another draw of items would move it."""
-    n, total = len(items), items[weight].sum()
-    value = items[numerator].sum() / total
-    squares = ((items[numerator] - value * items[weight]) ** 2).sum()
+def _ratio(ids: pd.Series, numerators: np.ndarray, weights: np.ndarray) -> Recomputed:
+    """A ratio of two sums over items, and how much another draw of items would move it.
+
+    All values of an item, of which `ids` has the ids, are taken together.
+    """
+    items, _ = pd.factorize(ids)
+    of_items, weights = np.bincount(items, numerators), np.bincount(items, weights)
+    n, total = len(weights), weights.sum()
+    value = of_items.sum() / total
+    squares = ((of_items - value * weights) ** 2).sum()
     stderr = math.sqrt(n / (n - 1) * squares) / total if n > 1 else math.nan
-    return Recomputed(value, stderr, n)
+    return Recomputed(float(value), float(stderr), n)
 
 
 def by_measure(rows: pd.DataFrame) -> dict[Measured, Recomputed]:
-    """All metrics of one evaluation: weighted means, their errors over items.
-
-    All values of an item are taken together; one without weight is not defined on it.
-    """
-    added = (rows["weight"] * rows["value"]).where(rows["weight"] != 0, 0.0)
-    keys = [*MEASURE, "teacher", "example_id"]
-    items = rows.assign(added=added).groupby(keys, observed=True)[["added", "weight"]].sum()
-    measures = items.groupby(level=keys[:-1], observed=True)
-    return {
-        tuple(key): _ratio(group, "added", "weight")
-        for key, group in measures
-        if group["weight"].any()
-    }
+    """All metrics of one evaluation: weighted means of those that are defined on an item."""
+    measures: dict[Measured, Recomputed] = {}
+    keys = [*MEASURE, "teacher"]
+    for _, group in rows.groupby(keys, observed=True, sort=False):
+        weights, values = group["weight"].to_numpy(float), group["value"].to_numpy(float)
+        if weights.any():
+            added = np.where(weights != 0, weights * values, 0.0)  # no weight: not defined
+            key = tuple(str(group[name].iloc[0]) for name in keys)
+            measures[key] = _ratio(group["example_id"], added, weights)
+    return measures
 
 
 def calibration_error(rows: pd.DataFrame) -> Recomputed:
     """How far the bins' accuracy is from their confidence, as a mean over tokens."""
-    gaps = rows["correct"] - rows["confidence"]
-    signs = np.copysign(1.0, gaps.groupby(rows["bin"]).transform("sum"))
-    signed = rows.assign(gap=signs * gaps)
-    items = signed.groupby("example_id", observed=True)[["gap", "tokens"]].sum()
-    return _ratio(items, "gap", "tokens")
+    gaps = rows["correct"].to_numpy(float) - rows["confidence"].to_numpy(float)
+    bins, _ = pd.factorize(rows["bin"])
+    signs = np.copysign(1.0, np.bincount(bins, gaps))[bins]
+    return _ratio(rows["example_id"], signs * gaps, rows["tokens"].to_numpy(float))
 
 
 def in_results(results: Path) -> Evidence:

@@ -92,7 +92,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: it is not UTF-8 ({error.reason}); convert the file") from None
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> object:
     """The values of a JSON text; None if it is none, or null."""
     try:
         return json.loads(text)
@@ -202,7 +202,7 @@ def _node_fault(node: yaml.Node) -> str:
     return ""
 
 
-def value_faults(value: Any, key: str = "") -> Iterator[str]:
+def value_faults(value: object, key: str = "") -> Iterator[str]:
     """Numbers that are none, and halves of characters."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{key}: {value} is not a finite number"

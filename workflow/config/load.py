@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.settings.experiment import Experiment
 from workflow.config.config_file import ConfigError, ConfigFile, read
@@ -16,7 +15,7 @@ def of_file(path: Path) -> Experiment:
     return _validated(file.values, file)
 
 
-def of_snakemake(config: Mapping[str, Any], paths: Sequence[str]) -> Experiment:
+def of_snakemake(config: Mapping[str, object], paths: Sequence[str]) -> Experiment:
     """The experiment that Snakemake has read from files and merged with its own `--config`.
 
     The files are read again: Snakemake's loader keeps neither lines nor what is there twice.
@@ -39,7 +38,7 @@ def _read(path: Path) -> ConfigFile:
         sys.exit(str(error))
 
 
-def _validated(config: Mapping[str, Any], file: ConfigFile | None) -> Experiment:
+def _validated(config: Mapping[str, object], file: ConfigFile | None) -> Experiment:
     try:
         return validate(config)
     except ConfigError as error:

@@ -14,7 +14,7 @@ STAND_INS = ("experiment", "training", "methods", "grid")  # an example of each 
 
 
 def repaired(
-    error: ValidationError, block: type[BaseModel], values: Mapping[str, Any]
+    error: ValidationError, block: type[BaseModel], values: Mapping[str, object]
 ) -> dict[str, Any]:
     """The values without those that are faulty, and with misspelt keys as they were meant.
 

@@ -19,7 +19,7 @@ from workflow.config.config_file import key_of
 from workflow.config.trials import merge
 
 OF_SHAPE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-Overrides = Mapping[str, Mapping[str, Any]]  # of training, by their keys' paths; the last wins
+Overrides = Mapping[str, Mapping[str, object]]  # of training, by their keys' paths; the last wins
 
 
 @dataclass(frozen=True)

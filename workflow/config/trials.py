@@ -8,7 +8,6 @@ such as a published one, tries it in place of the nearest common rate.
 import math
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 from pipeline.methods.method import ResolvedMethod
 from pipeline.settings.experiment import Experiment, MethodChoice
@@ -19,7 +18,7 @@ Trial = tuple[tuple[str, Value], ...]  # a value for each tuned key
 RATE = "learning_rate"
 
 
-def merge(training: Training, *overrides: Mapping[str, Any]) -> Training:
+def merge(training: Training, *overrides: Mapping[str, object]) -> Training:
     """A budget with some of its keys replaced; steps and epochs replace each other."""
     values = training.model_dump()
     for override in overrides:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +25,7 @@ LONG_WORD = re.compile(r"(\S{100})\S{200,}")
 PASSES = 4  # over the configuration: a key inside a misspelt one is seen in the next
 
 
-def validate(config: Mapping[str, Any]) -> Experiment:
+def validate(config: Mapping[str, object]) -> Experiment:
     """The experiment in a parsed configuration.
 
     Raises: ConfigError with key path, value and what is allowed, for each fault.
@@ -34,7 +33,7 @@ def validate(config: Mapping[str, Any]) -> Experiment:
     faults = list(value_faults(config))
     if faults:
         raise _error(faults)
-    values: Mapping[str, Any] = dict(config)
+    values: Mapping[str, object] = dict(config)
     for _ in range(PASSES):
         try:
             experiment = Experiment.model_validate(values)

@@ -27,7 +27,7 @@ class Artifact:
         cls,
         stage: str,
         name: str,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, object],
         *inputs: tuple[str, "Artifact | None"],
     ) -> "Artifact":
         """An artifact; inputs that are None are left out."""

@@ -26,7 +26,7 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def of_examples(source: object) -> dict[str, Any]:
+def of_examples(source: object) -> dict[str, object]:
     """The digests of the files that examples are read from, by the key that they stand under."""
     if isinstance(source, Docstrings):
         return {"corpus": of_file(DOCSTRING_CORPUS)}

@@ -124,7 +124,7 @@ class Jobs:
         digest = source_hash.digest(module, plugins)
         return source_hash.joined([digest, *(self.code(input) for _, input in artifact.inputs)])
 
-    def job(self, artifact: Artifact) -> dict[str, Any]:
+    def job(self, artifact: Artifact) -> dict[str, object]:
         """The content of an artifact's job file."""
         return {
             "stage": stage_of(artifact),

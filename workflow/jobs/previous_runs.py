@@ -107,7 +107,7 @@ class ArtifactStore:
         return frozenset(ancestors)
 
 
-def setting_changes(manifest: Manifest, settings: Mapping[str, Any]) -> list[Change]:
+def setting_changes(manifest: Manifest, settings: Mapping[str, object]) -> list[Change]:
     """The settings that are not those of an earlier artifact, by their dotted paths."""
     return _differences(manifest.get("settings", {}), settings)
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from workflow.grid.artifact import Artifact
-from workflow.jobs import previous_runs
 from workflow.jobs.condition import State, read_manifest
 from workflow.jobs.jobs import Jobs
-from workflow.jobs.previous_runs import ArtifactStore, Manifest
+from workflow.jobs.previous_runs import ArtifactStore, Manifest, input_changes, setting_changes
 from workflow.jobs.source_hash import changed_files, recorded, sources
 from workflow.jobs.stage_modules import REPORT, modules_of
 
@@ -66,17 +65,14 @@ class Reasons:
         manifest = self.store.manifest(artifact.stage, before) if before else None
         if manifest is None:
             return Reason("new", "new")
-        settings = list(map(str, previous_runs.setting_changes(manifest, artifact.settings)))
-        inputs = previous_runs.input_changes(manifest, artifact)
-        input_lines = tuple(map(str, inputs))
+        settings = "; ".join(map(str, setting_changes(manifest, artifact.settings)))
+        inputs = input_changes(manifest, artifact)
+        kind, text = "inputs", f"made from other inputs: {', '.join(each.path for each in inputs)}"
         if before not in self._last:  # another experiment's, or of a run without a report
-            return Reason("new", "new", before, input_lines)
-        if settings:
-            return Reason(
-                "settings", f"settings changed: {'; '.join(settings)}", before, input_lines
-            )
-        roles = ", ".join(change.path for change in inputs)
-        return Reason("inputs", f"made from other inputs: {roles}", before, input_lines)
+            kind = text = "new"
+        elif settings:
+            kind, text = "settings", f"settings changed: {settings}"
+        return Reason(kind, text, before, tuple(map(str, inputs)))
 
     def _of_outdated(self, artifact: Artifact) -> Reason:
         manifest = read_manifest(Path(artifact.path)) or {}
@@ -111,7 +107,7 @@ class Reasons:
         if manifest is None:
             return Reason("new", "new")
         job = self.jobs.report_job
-        if settings := previous_runs.setting_changes(manifest, job["settings"]):
+        if settings := setting_changes(manifest, job["settings"]):
             own = [change for change in settings if change.path.split(".")[0] not in CONFIGURATION]
             changed = "; ".join(map(str, own)) or "the configuration"
             return Reason("settings", f"settings changed: {changed}")
@@ -146,7 +142,7 @@ def configuration_changes(manifest: Manifest, jobs: Jobs) -> list[str]:
 
     old["methods"] = {name: old_methods[name] for name in new_methods if name in old_methods}
     new["methods"] = {name: new_methods[name] for name in old["methods"]}
-    changes = previous_runs.setting_changes({"settings": old}, new)
+    changes = setting_changes({"settings": old}, new)
     return [*([f"methods: {signs}"] if signs else []), *map(str, changes)]
 
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.artifacts.artifact import atomic_write
 
@@ -168,7 +168,7 @@ def _imported(tree: ast.Module) -> set[str]:
     return names
 
 
-def _spell(value: Any, code: list[str]) -> None:
+def _spell(value: object, code: list[str]) -> None:
     """Appends a syntax tree to `code`, without line numbers and docstrings.
 
     Faster than `ast.unparse`, and fields without a value are left out: a Python that adds a field
@@ -190,10 +190,10 @@ def _spell(value: Any, code: list[str]) -> None:
         code.append(repr(value))
 
 
-def _without_docstring(node: Any) -> Any:
-    body = node.body
+def _without_docstring(node: ast.AST) -> object:
     if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return body
+        return getattr(node, "body", None)
+    body = node.body
     first = body[0] if body else None
     is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     return body[1:] if is_docstring else body
