@@ -37,7 +37,7 @@ class Recomputed:
     items: int
 
 
-def _ratio(ids: pd.Series, numerators: np.ndarray, weights: np.ndarray) -> Recomputed:
+def _ratio(ids: np.ndarray, numerators: np.ndarray, weights: np.ndarray) -> Recomputed:
     """A ratio of two sums over items, and how much another draw of items would move it.
 
     All values of an item, of which `ids` has the ids, are taken together.
@@ -60,7 +60,7 @@ def by_measure(rows: pd.DataFrame) -> dict[Measured, Recomputed]:
         if weights.any():
             added = np.where(weights != 0, weights * values, 0.0)  # no weight: not defined
             key = tuple(str(group[name].iloc[0]) for name in keys)
-            measures[key] = _ratio(group["example_id"], added, weights)
+            measures[key] = _ratio(group["example_id"].to_numpy(), added, weights)
     return measures
 
 
@@ -69,7 +69,7 @@ def calibration_error(rows: pd.DataFrame) -> Recomputed:
     gaps = rows["correct"].to_numpy(float) - rows["confidence"].to_numpy(float)
     bins, _ = pd.factorize(rows["bin"])
     signs = np.copysign(1.0, np.bincount(bins, gaps))[bins]
-    return _ratio(rows["example_id"], signs * gaps, rows["tokens"].to_numpy(float))
+    return _ratio(rows["example_id"].to_numpy(), signs * gaps, rows["tokens"].to_numpy(float))
 
 
 def in_results(results: Path) -> Evidence:

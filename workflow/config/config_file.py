@@ -73,10 +73,10 @@ def read(path: Path) -> ConfigFile:
         values = values if nodes.is_json else nodes.values()
     except RecursionError:
         raise ConfigError(f"{path}: a block is nested too deeply, or contains itself") from None
-    file = ConfigFile(path, values, nodes.lines)
+    file = ConfigFile(path, values if isinstance(values, dict) else {}, nodes.lines)
     if nodes.faults:
         raise ConfigError(file.located(nodes.faults))
-    if not isinstance(values, dict) or not values:
+    if not file.values:
         raise ConfigError(f"{path}: it holds no keys; config.yaml shows what a configuration has")
     return file
 
