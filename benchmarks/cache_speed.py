@@ -3,8 +3,10 @@
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +15,11 @@ import torch
 from transformers import PreTrainedModel
 
 from benchmarks.cache_subjects import FILE, TIERS, Options, Row, read_once, write
+from benchmarks.workbench import synchronize
 from pipeline.artifacts.artifact import Job
 from pipeline.artifacts.resumable_parts import ResumableParts
 from pipeline.data.batch import Text, micro_batches
-from pipeline.models.language_model import response_logits
+from pipeline.models.language_model import lm_head
 from pipeline.settings.teacher import CacheJob
 from pipeline.stages import cache_teacher as stage
 from pipeline.teacher_cache.capture import Capture
@@ -41,49 +44,66 @@ def layouts(options: Options, folder: Path) -> Iterator[Row]:
 
 
 def capture(options: Options, folder: Path) -> Iterator[Row]:
-    """The bare forward pass over some shards, and the capture of their top 64."""
+    """The model's own forward pass over some shards, and the capture of their top 64.
+
+    They take turns. The ratios are medians of pairs: of the seconds of all threads, and of those
+    that went by, in which the thread that writes works beside the other.
+    """
     model, texts = options.teacher, options.train
     settings = CacheJob(k=64)
-    asked = Capture(model, settings, options.budget)
-    parts = [texts[number::SHARDS] for number in range(SHARDS)]
-    wanted = [stage.Shard(f"train-{number:05d}.parquet", part) for number, part in enumerate(parts)]
-    facts = stage.cache_metadata(model, settings, [shard.file for shard in wanted])
+    teacher = Capture(model, settings, options.budget)
+    shards = [
+        stage.Shard(f"train-{number:05d}.parquet", texts[number::SHARDS])
+        for number in range(SHARDS)
+    ]
+    metadata = stage.cache_metadata(model, settings, [shard.file for shard in shards])
 
     def bare() -> None:
-        for part in parts:
-            forward(model, part, options)
+        for shard in shards:
+            forward(model, shard.texts, options)
 
     def store(place: Path) -> None:
-        stage.capture_shards(asked, wanted, ResumableParts(place, Job("", "", {}), {}), facts, "")
+        parts = ResumableParts(place, Job("", "", {}), {})
+        stage.capture_shards(teacher, shards, parts, metadata, "")
 
     bare()  # warms up
-    seconds = [
-        (_seconds(bare), _seconds(lambda repeat=repeat: store(folder / f"capture{repeat}")))
-        for repeat in range(REPEATS)
+    pairs = [
+        (_taken(bare), _taken(partial(store, folder / f"capture{number}")))
+        for number in range(REPEATS)
     ]
-    alone, captured = (min(column) for column in zip(*seconds, strict=True))
+    cpu = [captured.cpu / alone.cpu for alone, captured in pairs]
+    wall = [captured.wall / alone.wall for alone, captured in pairs]
     yield {
         "response_tokens": sum(len(text.response_ids) for text in texts),
-        "bare_seconds": alone,
-        "capture_seconds": captured,
-        "ratio": captured / alone,
-        "ratios_of_pairs": " ".join(f"{took / bare:.2f}" for bare, took in seconds),
+        "bare_cpu_seconds": median(alone.cpu for alone, _ in pairs),
+        "capture_cpu_seconds": median(captured.cpu for _, captured in pairs),
+        "ratio_of_cpu_seconds": median(cpu),
+        "ratio_of_seconds": median(wall),
+        "ratios_of_pairs": " ".join(f"{ratio:.2f}" for ratio in cpu),
     }
 
 
 @torch.no_grad()
 def forward(model: PreTrainedModel, texts: Sequence[Text], options: Options) -> None:
-    """Logits at the response tokens, looked at by nobody."""
+    """Logits at the response tokens by the model's own forward pass, looked at by nobody."""
     for batch in micro_batches(texts, options.budget, model.device):
-        response_logits(model, batch)
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()
+        states = model.base_model(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        lm_head(model, states.flatten(0, 1).index_select(0, batch.response_positions))
+    synchronize(model.device)
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """The seconds of some work: of all threads together, and those that went by."""
+
+    cpu: float
+    wall: float
+
+
+def _taken(work: Callable[[], object]) -> Taken:
+    cpu, wall = time.process_time(), time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return Taken(time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def reading(options: Options, folder: Path) -> Iterator[Row]:
@@ -132,8 +152,8 @@ def _random(cached: CachedTeacher, pool: Sequence[Text]) -> dict[str, float]:
     for _ in range(ROUNDS):
         chosen = [pool[index] for index in draw.choice(len(pool), DRAWN_TEXTS, replace=False)]
         batch = next(micro_batches(chosen, 1 << 30, device))
-        took = _seconds(lambda batch=batch: cached.distributions(batch))
-        seconds, tokens = seconds + took, tokens + batch.token_count
+        took = _taken(partial(cached.distributions, batch))
+        seconds, tokens = seconds + took.wall, tokens + batch.token_count
     rows = cached.reader.rows(chosen)
     width = sum(column.nbytes for column in rows.values()) / len(rows["target"])
     return {

@@ -44,6 +44,7 @@ from workflow.jobs.jobs import Jobs
 LIBRARIES = ("trl", "lm_eval", "transformers", "torch")
 TEACHER, STUDENT, SEED = "large", "narrow", 1
 CONFIG = "grid.json"
+DEMO = ROOT / "configs/docstrings.yaml"
 MEASURED = ("caches", "texts", "students", "evals")
 TEXTS, SIGNAL = "the teacher's texts", "the teacher's signal"
 SCORING = '''"""ROUGE-L of lm-eval's responses."""
@@ -105,14 +106,14 @@ class Bench:
 @contextlib.contextmanager
 def bench(folder: Path | None, methods: Sequence[str], cores: int) -> Iterator[Bench]:
     """The project in `folder`, or in one that is gone afterwards."""
-    config = yaml.safe_load((ROOT / "configs/docstrings.yaml").read_text())
+    config = yaml.safe_load(DEMO.read_text())
     block = {"teachers": [TEACHER], "students": [STUDENT], "seeds": [SEED]}
     config |= {"experiment": "bench", "grid": [block | {"methods": list(methods)}]}
     with tempfile.TemporaryDirectory() as name:
         place = folder or Path(name)
         copy_project(place)
         (place / CONFIG).write_text(json.dumps(config))
-        yield Bench(place, cores, Jobs.of(config))
+        yield Bench(place, cores, Jobs.of_file(place / CONFIG))
 
 
 def ours(project: Bench, methods: Sequence[str]) -> tuple[dict[str, float], float]:
@@ -243,7 +244,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Prints a table, and writes it as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    config = yaml.safe_load((ROOT / "configs/docstrings.yaml").read_text())
+    config = yaml.safe_load(DEMO.read_text())
     parser.add_argument("--methods", nargs="+", default=list(config["methods"]))
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="goes on in what was prepared there")
@@ -261,7 +262,7 @@ def main() -> None:
     rows = [Row(name, mine.get(name, 0.0), peers.get(name, 0.0)) for name in names]
     start = Row("starting Snakemake", whole - sum(mine.values()), 0.0)
     in_all = Row("in all", whole, sum(peers.values()))
-    rows += [start, in_all, reckoned([*rows, start], Jobs.of(config))]
+    rows += [start, in_all, reckoned([*rows, start], Jobs.of_file(DEMO))]
     print(table(rows))
     versions = {
         name: metadata.version(name) for name in ("trl", "lm_eval", "transformers", "torch")

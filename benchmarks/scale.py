@@ -101,7 +101,7 @@ def project(cells: int) -> Iterator[Path]:
 def finish(folder: Path) -> None:
     """Manifests as if every job had run."""
     with contextlib.chdir(folder):
-        jobs = Jobs.of(json.loads(Path(CONFIG).read_text()))
+        jobs = Jobs.of_file(Path(CONFIG))
         like_any = provenance(Job("", "", {}), {}) | {"files": FILES}
         for artifact in jobs.grid.artifacts.values():
             inputs = {

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from pipeline.runtime import costs
 from workflow.grid.artifact import Artifact
@@ -62,7 +61,7 @@ def main() -> None:
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
     parser.add_argument("--out", type=Path, default=Path("stages.json"))
     options = parser.parse_args()
-    jobs = Jobs.of(yaml.safe_load(options.configfile.read_text()))
+    jobs = Jobs.of_file(options.configfile)
     rows = measured(jobs.grid.artifacts.values())
     print(f"{'stage':<12}{'jobs':>6}{'seconds':>10}{'in work':>10}{'beside':>8}")
     for row in rows:

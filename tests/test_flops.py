@@ -13,7 +13,6 @@ from pipeline.generation import generate, sampler
 from pipeline.generation.engine import supports_ragged_batches
 from pipeline.models.flops import count, matmul_sizes
 from pipeline.models.language_model import response_logits
-from pipeline.models.logits import logit_scaling
 from pipeline.models.lora import attach
 from pipeline.settings.generation import Sampling
 from pipeline.settings.training import Lora
@@ -49,7 +48,8 @@ def of_families() -> dict[str, PreTrainedModel]:
 def eager(model: PreTrainedModel) -> PreTrainedModel:
     """A model whose attention torch can count: plain matrix products, of all pairs of places."""
     model.set_attn_implementation("eager")
-    logit_scaling(model)  # takes a pass when it is first asked for
+    with torch.no_grad():  # takes passes of a few tokens when a model is first read
+        response_logits(model, collate(texts(1), CPU))
     return model
 
 

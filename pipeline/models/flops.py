@@ -12,7 +12,8 @@ attention and their weighted sum take 2 A i each (J. Kaplan et al., 2020, arXiv:
 once more for its weight where that learns: twice the forward pass for a model that learns whole.
 
 Text that is written with a KV cache costs what reading it once costs. Norms, activations, softmax
-and optimizer are left out, and so is padding: the first are small, the last is of the machine.
+and optimizer are left out, since they are small; so is what is of the machine: padding, and that a
+CPU skips the last feed-forward network where nothing reads it (`pipeline.models.last_layer`).
 """
 
 from collections.abc import Sequence

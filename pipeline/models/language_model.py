@@ -1,6 +1,7 @@
 """Reading text with a causal language model: only response positions ever reach the head."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from pipeline.models import weights
 from pipeline.models.adapter_base import base_of, is_adapter
 from pipeline.models.attention import unmasked_attention
 from pipeline.models.flops import record_pass
+from pipeline.models.last_layer import feed_forward_only_at
 from pipeline.models.logits import compute_logits, logit_scaling
 from pipeline.models.matrices import halve_matrices
 from pipeline.settings.training import Dropout, Precision
@@ -141,7 +143,8 @@ def response_layers(
 
     The last hidden state is the one that the head reads, behind the final norm.
     """
-    with unmasked_attention(model, batch.input_ids.shape[1]):
+    rows_alone = nullcontext() if inner else feed_forward_only_at(model, batch.response_positions)
+    with unmasked_attention(model, batch.input_ids.shape[1]), rows_alone:
         body = model.base_model(
             input_ids=batch.input_ids, use_cache=False, output_hidden_states=bool(inner)
         )

@@ -105,9 +105,9 @@ def _list(kind: pa.DataType, length: int = -1) -> pa.DataType:
 
 def quantize(log_probs: Float[np.ndarray, "*tokens"]) -> Int[np.ndarray, "*tokens"]:
     """Log-probabilities as whole numbers of steps below zero, to the nearest."""
-    exact = -log_probs / STEP_NATS
-    exact = np.where(exact > SHORT_STEPS, (exact + SHORT_STEPS) / 2, exact)
-    return np.rint(exact).astype(np.int64)
+    steps = log_probs * (-1 / STEP_NATS)
+    longer = (steps + SHORT_STEPS) / 2  # the smaller one beyond the short steps
+    return np.rint(np.minimum(steps, longer, out=steps), out=steps).astype(np.int64)
 
 
 def dequantize(steps: Float[Tensor, "*tokens"]) -> Float[Tensor, "*tokens"]:

@@ -37,25 +37,23 @@ def top_k_and_rest(chunk: Chunk, k: int, top_k: TopK) -> ReducedLogits:
     """The target, the k - 1 most likely other tokens by rank, and a bucket for the rest."""
     logits, next_ids = chunk.logits, chunk.next_ids[:, None]
     target = logits.gather(-1, next_ids)
-    others = top_k(logits.scatter_(-1, next_ids, -torch.inf), k - 1)
-    as_likely = (others.values == target) & (others.columns < next_ids)
+    largest = top_k(logits.scatter_(-1, next_ids, -torch.inf), k)  # the last one leads the rest
+    values, columns = largest.values[:, :-1], largest.columns[:, :-1]
+    as_likely = (values == target) & (columns < next_ids)
 
     # one minus the sum of the listed ones would lose all digits where the rest is small
-    rest = _log_sum_exp(logits.scatter_(-1, others.columns, -torch.inf), k < logits.shape[-1])
-    total = torch.cat([target, others.values, rest], dim=-1).logsumexp(-1, keepdim=True)
+    rest = largest.values[:, -1:]
+    if k < logits.shape[-1]:
+        shares = logits.scatter_(-1, columns, -torch.inf).softmax(-1)
+        rest = rest - shares.gather(-1, largest.columns[:, -1:]).log()
+    total = torch.cat([target, values, rest], dim=-1).logsumexp(-1, keepdim=True)
     return {
         "target": (target - total)[:, 0],
-        "rank": ((others.values > target) | as_likely).sum(-1),  # of the next token, from 0
-        "ids": others.columns.int(),
-        "log_probs": others.values - total,
+        "rank": ((values > target) | as_likely).sum(-1),  # of the next token, from 0
+        "ids": columns.int(),
+        "log_probs": values - total,
         "rest": (rest - total)[:, 0],
     }
-
-
-def _log_sum_exp(values: Float[Tensor, "rows columns"], finite: bool) -> Float[Tensor, "rows 1"]:
-    """Logsumexp in fewer passes: `softmax` is one."""
-    greatest = values.amax(-1, keepdim=True)
-    return greatest - values.softmax(-1).amax(-1, keepdim=True).log() if finite else greatest
 
 
 def sample_targets(chunk: Chunk, draws: int) -> ReducedLogits:
