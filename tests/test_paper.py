@@ -138,7 +138,7 @@ def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
     settings = ReportSettings(experiment="a_b", data_id="d", methods=METHODS)
     tables = list(paper_tables(compare(results, settings), METHODS))
     paper = tmp_path / "paper"
-    documents.write(paper, "a_b", tables, [])
+    documents.write(paper, "a_b", tables, {})
     for name in EXAMPLES:
         log = compiled(paper, name, tmp_path)
         assert [found for found in OVERFULL.findall(log) if float(found) > 1] == []

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData, EvalResult, ModelCard, ModelCardData
 
@@ -128,6 +127,8 @@ def model_card(
         tags=[*TAGS, student.method],
         eval_results=list(_results(report, report_repository, student)),
     )
+    # those that were chosen by a search among them
+    settings = with_values(student.manifest["settings"], student.manifest.get("chosen", {}))
     text = MODEL.format(
         fields=fields.to_yaml(),
         name=fields.model_name,
@@ -140,16 +141,11 @@ def model_card(
         repository=repository,
         tokens=student.manifest["settings"].get("max_new_tokens", 64),
         scores=_table(student),
-        training=json.dumps(_settings(student), indent=1, ensure_ascii=False),
+        training=json.dumps(settings, indent=1, ensure_ascii=False),
         **_prompt(student, has_chat_template),
         **_made(report, license),
     )
     return ModelCard(text)
-
-
-def _settings(student: Student) -> dict[str, Any]:
-    """The settings of its training, those among them that were chosen by a search."""
-    return with_values(student.manifest["settings"], student.manifest.get("chosen", {}))
 
 
 def report_card(
@@ -185,7 +181,7 @@ def _results(
             dataset_type=data,
             dataset_name=f"{data}, {row['task']}",
             metric_type=row["metric"],
-            metric_name=_measure(row["task"], row["metric"]).metric.title,
+            metric_name=metric_named(row["metric"], {}).title,
             metric_value=row["value"],
             source_name=f"DistilBench report {report.name}",
             source_url=f"https://huggingface.co/datasets/{report_repository}",
@@ -195,15 +191,11 @@ def _results(
 def _table(student: Student) -> str:
     lines = ["| task | measure | unit | value | ± | items |", "|---|---|---|---|---|---|"]
     for row in student.scores.to_dict("records"):
-        measure = _measure(row["task"], row["metric"])
+        measure = Measure(row["task"], metric_named(row["metric"], {}))
         names = (row["task"], measure.heading, measure.metric.unit)
         numbers = (measure.format(row["value"]), measure.format(row["stderr"]), str(row["n"]))
         lines.append(f"| {' | '.join((*names, *numbers))} |")
     return "\n".join(lines)
-
-
-def _measure(task: str, metric: str) -> Measure:
-    return Measure(task, metric_named(metric, {}))
 
 
 def _prompt(student: Student, has_chat_template: bool) -> Mapping[str, str]:

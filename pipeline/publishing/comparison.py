@@ -1,14 +1,13 @@
 """What is another in a second report: scores, cells, data, settings, code, versions, machines."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.publishing.finished import FinishedReport
-from pipeline.publishing.score_changes import CELL, MEASURE, ScoreChanges, compare_scores
+from pipeline.publishing.score_changes import CELL, ScoreChanges, compare_scores
 from pipeline.reporting.analysis.provenance import flat
 
-NONE = "none"
 DIGITS = 8  # of a digest that is shown
 
 
@@ -43,17 +42,20 @@ def compare_reports(before: FinishedReport, after: FinishedReport) -> Comparison
 
 
 def _unequal(before: FinishedReport, after: FinishedReport) -> Iterator[Unequal]:
-    pairs = {
-        "seeds": (_seeds(before), _seeds(after)),
-        "measure": (_measures(before), _measures(after)),
-        "data": (_data(before), _data(after)),
-        "setting": (flat(before.config), flat(after.config)),
-        "code": _code(before, after),
-        "commit": ({"commit": before.commits}, {"commit": after.commits}),
-        "version": (before.versions, after.versions),
-        "machine": ({"machine": before.machines}, {"machine": after.machines}),
+    # where a report has no record of its files of code, each stage's code is compared
+    both = before.sources and after.sources
+    values: dict[str, Callable[[FinishedReport], Mapping[str, object]]] = {
+        "seeds": _seeds,
+        "measure": _measures,
+        "data": _data,
+        "setting": lambda report: flat(report.config),
+        "code": (lambda report: report.sources) if both else _stages,
+        "commit": lambda report: {"commit": report.commits},
+        "version": lambda report: report.versions,
+        "machine": lambda report: {"machine": report.machines},
     }
-    for kind, (first, second) in pairs.items():
+    for kind, value_of in values.items():
+        first, second = value_of(before), value_of(after)
         for name in dict.fromkeys([*first, *second]):
             if first.get(name) != second.get(name):
                 yield Unequal(kind, name, _shown(first.get(name)), _shown(second.get(name)))
@@ -69,8 +71,8 @@ def _seeds(report: FinishedReport) -> dict[str, list[str]]:
 
 
 def _measures(report: FinishedReport) -> dict[str, str]:
-    whole = report.scores.loc[report.scores["slice"] == "", MEASURE].drop_duplicates()
-    return {f"{row['task']} {row['metric']}": "measured" for row in whole.to_dict("records")}
+    whole = report.scores.loc[report.scores["slice"] == ""]
+    return dict.fromkeys(whole["task"] + " " + whole["metric"], "measured")
 
 
 def _data(report: FinishedReport) -> dict[str, list[str]]:
@@ -83,15 +85,6 @@ def _data(report: FinishedReport) -> dict[str, list[str]]:
     return {"examples": sorted(contents)}
 
 
-def _code(
-    before: FinishedReport, after: FinishedReport
-) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
-    """The digests of each file; where a report has no record of them, of each stage's code."""
-    if before.sources and after.sources:
-        return before.sources, after.sources
-    return _stages(before), _stages(after)
-
-
 def _stages(report: FinishedReport) -> dict[str, list[str]]:
     codes: dict[str, set[str]] = {}
     for path, manifest in report.manifests.items():
@@ -101,7 +94,7 @@ def _stages(report: FinishedReport) -> dict[str, list[str]]:
 
 def _shown(value: object) -> str:
     if value is None or value == []:
-        return NONE
+        return "none"
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(each[:DIGITS] if len(each) == 16 else each for each in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

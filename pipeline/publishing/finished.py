@@ -13,13 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.artifacts import schemas
 from pipeline.reporting.analysis import origin
-from pipeline.reporting.analysis.provenance import (
-    CONFIG,
-    MANIFESTS,
-    SHARED,
-    Manifest,
-    grouped,
-)
+from pipeline.reporting.analysis.provenance import CONFIG, MANIFESTS, SHARED, Manifest, grouped
 
 SCORES, SOURCES = "scores.parquet", "sources.json"
 

@@ -53,17 +53,25 @@ class Leaderboard:
 
     protocol: str
     reports: Mapping[str, FinishedReport]  # by the name in the table
-    measures: tuple[Measure, ...]
-    entries: tuple[Entry, ...]
+    measures: Sequence[Measure]
+    entries: Sequence[Entry]
 
     def is_best(self, entry: Entry, measure: Measure) -> bool:
         """Whether no trained method of the table has a better mean."""
-        higher = measure.metric.higher_is_better
         trained = [each for each in self.entries if each.method not in KINDS]
-        if higher is None or measure not in entry.means or entry not in trained:
+        if measure.metric.higher_is_better is None or entry not in trained:
             return False
-        values = [each.means[measure].value for each in trained if measure in each.means]
-        return entry.means[measure].value == (max(values) if higher else min(values))
+        return measure in entry.means and loss(entry, measure) == min(
+            loss(each, measure) for each in trained
+        )
+
+
+def loss(entry: Entry, measure: Measure) -> float:
+    """What is lowest for the best entry; infinite for one without the measure."""
+    if measure not in entry.means:
+        return math.inf
+    value = entry.means[measure].value
+    return -value if measure.metric.higher_is_better else value
 
 
 def merge(paths: Sequence[Path]) -> list[Leaderboard]:
@@ -71,19 +79,23 @@ def merge(paths: Sequence[Path]) -> list[Leaderboard]:
 
     Raises: ValueError where a folder has no report, or two of a protocol were not measured alike.
     """
+    if len(set(map(str, paths))) < len(paths):
+        raise ValueError("the same folder is named twice")
+    names = [path.resolve().name for path in paths]  # where these tell them apart
+    names = names if len(set(names)) == len(names) else list(map(str, paths))
     groups: dict[str, dict[str, FinishedReport]] = {}
-    for name, path in zip(_names(paths), paths, strict=True):
+    for name, path in zip(names, paths, strict=True):
         report = FinishedReport.read(path)
         protocol = str(report.config.get("protocol") or f"experiment {report.name}")
         groups.setdefault(protocol, {})[name] = report
     for protocol, reports in groups.items():
-        _check_alike(protocol, list(reports.values()))
+        _check_alike(protocol, *reports.values())
     return [_leaderboard(protocol, reports) for protocol, reports in groups.items()]
 
 
 def tidy(leaderboards: Sequence[Leaderboard]) -> pd.DataFrame:
     """All numbers, a row for each entry and measure."""
-    rows = [
+    return pd.DataFrame(
         {
             "protocol": board.protocol,
             **{name: getattr(entry, name) for name in CELL},
@@ -95,20 +107,10 @@ def tidy(leaderboards: Sequence[Leaderboard]) -> pd.DataFrame:
         for board in leaderboards
         for entry in board.entries
         for measure, mean in entry.means.items()
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' own names where these tell them apart, else their whole paths."""
-    if len(set(map(str, paths))) < len(paths):
-        raise ValueError("the same folder is named twice")
-    names = [path.resolve().name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
-
-
-def _check_alike(protocol: str, reports: Sequence[FinishedReport]) -> None:
-    first, *others = reports
+def _check_alike(protocol: str, first: FinishedReport, *others: FinishedReport) -> None:
     expected = _conditions(first)
     for other in others:
         conditions = _conditions(other)
@@ -131,54 +133,40 @@ def _listed(value: object) -> str:
 
 def _conditions(report: FinishedReport) -> dict[str, object]:
     """All that has to be equal for scores to mean the same."""
-    evaluations = {
-        name: value
-        for path, manifest in report.manifests.items()
-        if path.startswith("evals/")
-        for name, value in flat(manifest.get("settings", {}), "evaluation").items()
-    }
+    evaluations: dict[str, object] = {}
     contents: dict[str, set[str]] = {}
     for path, manifest in report.manifests.items():
-        if (stage := path.partition("/")[0]) in MEASURED_BY:
+        stage = path.partition("/")[0]
+        if stage == "evals":
+            evaluations |= flat(manifest.get("settings", {}), "evaluation")
+        if stage in MEASURED_BY:
             contents.setdefault(f"content of {stage}", set()).add(manifest.get("content", ""))
     versions = {"lm_eval": report.versions.get("lm_eval")}
     return {**evaluations, **{name: sorted(each) for name, each in contents.items()}, **versions}
 
 
 def _leaderboard(protocol: str, reports: Mapping[str, FinishedReport]) -> Leaderboard:
-    scores = pd.concat(
-        [report.scores.assign(report=name) for name, report in reports.items()], ignore_index=True
-    )
+    named = [report.scores.assign(report=name) for name, report in reports.items()]
+    scores = pd.concat(named, ignore_index=True)
     scores = scores.loc[(scores["slice"] == "") & ~scores["repeats"]]
-    measured = scores[["task", "metric"]].drop_duplicates().to_dict("records")
-    keys = {(str(row["task"]), "", str(row["metric"])) for row in measured}
-    measures = tuple(
-        measure for measure in measures_of(keys, {}) if not measure.metric.relative_to_teacher
-    )
+    keys = {
+        (task, "", metric) for task, metric in zip(scores["task"], scores["metric"], strict=True)
+    }
+    measures = [each for each in measures_of(keys, {}) if not each.metric.relative_to_teacher]
     entries = list(_entries(scores, measures))
     ranked = [measure for measure in measures if measure.metric.higher_is_better is not None]
     if ranked:
-        entries.sort(key=lambda entry: _rank(entry, ranked[0]))
-    return Leaderboard(protocol, reports, measures, tuple(entries))
-
-
-def _rank(entry: Entry, measure: Measure) -> float:
-    """The smaller the better; an entry without the measure comes last."""
-    if measure not in entry.means:
-        return math.inf
-    value = entry.means[measure].value
-    return -value if measure.metric.higher_is_better else value
+        entries.sort(key=lambda entry: loss(entry, ranked[0]))
+    return Leaderboard(protocol, reports, measures, entries)
 
 
 def _entries(scores: pd.DataFrame, measures: Sequence[Measure]) -> Iterator[Entry]:
     by_name = {(measure.task, measure.metric.name): measure for measure in measures}
-    means = scores.groupby([*CELL, "task", "metric"], sort=False)["value"].agg(
-        ["mean", "std", "count"]
-    )
+    grouped = scores.groupby([*CELL, "task", "metric"], sort=False)["value"]
+    means = grouped.agg(["mean", "std", "count"])
     of_cells: dict[tuple[str, ...], dict[Measure, Mean]] = {}
-    for row in means.reset_index().to_dict("records"):
-        if measure := by_name.get((row["task"], row["metric"])):
-            mean = Mean(row["mean"], row["std"], row["count"])
-            of_cells.setdefault(tuple(row[name] for name in CELL), {})[measure] = mean
-    for (report, teacher, student, method), of_cell in of_cells.items():
-        yield Entry(report, teacher, student, method, of_cell)
+    for (*cell, task, metric), *mean in means.itertuples(name=None):
+        if measure := by_name.get((task, metric)):
+            of_cells.setdefault(tuple(cell), {})[measure] = Mean(*mean)
+    for cell, of_cell in of_cells.items():
+        yield Entry(*cell, means=of_cell)

@@ -11,7 +11,7 @@ one comparison in 20 of equal things finds a move in it.
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,11 +52,9 @@ class Change:
         return self.interval.low > 0 or self.interval.high < 0
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """A difference with the variance of its mean."""
 
-    cell: tuple[str, str, str]
     before: float
     after: float
     variance: float
@@ -86,8 +84,7 @@ def compare_scores(before: pd.DataFrame, after: pd.DataFrame) -> ScoreChanges:
     changes: list[Change] = []
     for names, cells in both[~is_equal].groupby(MEASURE, sort=False):
         task, part, metric = map(str, names)
-        measure = Measure(task, metric_named(metric, {}), part)
-        changes += _tested(measure, [_estimate(row) for row in cells.to_dict("records")])
+        changes += _tested(Measure(task, metric_named(metric, {}), part), cells)
     return ScoreChanges(int(is_equal.sum()), tuple(changes))
 
 
@@ -105,18 +102,15 @@ def _distinct(scores: pd.DataFrame) -> pd.DataFrame:
 def _estimate(row: Mapping[Hashable, Any]) -> Estimate:
     first = dict(zip(row["seed"], row["value"], strict=True))
     second = dict(zip(row["seed_after"], row["value_after"], strict=True))
-    cell = tuple(row[name] for name in CELL)
     if len(common := sorted(first.keys() & second.keys())) > 1:
         paired = [second[seed] - first[seed] for seed in common]
         before, after = (fmean(values[seed] for seed in common) for values in (first, second))
-        of_mean = variance(paired) / len(common)
-        return Estimate(cell, before, after, of_mean, len(common) - 1, PAIRED)
+        return Estimate(before, after, variance(paired) / len(common), len(common) - 1, PAIRED)
     before, after = fmean(first.values()), fmean(second.values())
     if min(len(first), len(second)) > 1:
-        return Estimate(cell, before, after, *_welch(row["value"], row["value_after"]), SEEDS)
+        return Estimate(before, after, *_welch(row["value"], row["value_after"]), SEEDS)
     errors = [fmean(np.square(row[name])) for name in ("stderr", "stderr_after")]
-    degrees = min(*row["n"], *row["n_after"]) - 1
-    return Estimate(cell, before, after, sum(errors), degrees, ITEMS)
+    return Estimate(before, after, sum(errors), min(*row["n"], *row["n_after"]) - 1, ITEMS)
 
 
 def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
@@ -130,8 +124,9 @@ def _welch(first: Sequence[float], second: Sequence[float]) -> tuple[float, floa
     return total, total**2 / below if below else min(len(first), len(second)) - 1
 
 
-def _tested(measure: Measure, estimates: Sequence[Estimate]) -> Iterator[Change]:
+def _tested(measure: Measure, cells: pd.DataFrame) -> Iterator[Change]:
     """The changes of a measure, their intervals corrected for each other."""
+    estimates = [_estimate(row) for row in cells.to_dict("records")]
     values = np.array([each.after - each.before for each in estimates])
     variances, degrees = _moderated(estimates)
     errors = np.sqrt(variances)
@@ -142,10 +137,13 @@ def _tested(measure: Measure, estimates: Sequence[Estimate]) -> Iterator[Change]
     family = holm_family(p_values, hypotheses)
     half_widths = special.stdtrit(degrees, (1 + family.confidence) / 2) * errors
     largest = measure.metric.largest_difference
-    for each, value, half_width in zip(estimates, values, half_widths, strict=True):
+    cell = cells[CELL].itertuples(index=False, name=None)
+    columns = (cell, estimates, values, half_widths)
+    for (teacher, student, method), each, value, half_width in zip(*columns, strict=True):
         interval = Interval(float(value - half_width), float(value + half_width))
         within = interval.clipped_to(-largest, largest)
-        yield Change(*each.cell, measure, each.before, each.after, within, each.basis)
+        about = (teacher, student, method, measure)
+        yield Change(*about, each.before, each.after, within, each.basis)
 
 
 def _moderated(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:

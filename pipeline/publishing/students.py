@@ -1,7 +1,6 @@
 """The students of a report that are to be published, with all that their cards say."""
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,33 +41,24 @@ def chosen(report: FinishedReport, names: Sequence[str]) -> list[Student]:
 
     Raises: ValueError for a name that is neither.
     """
-    rows = list(_distinct(report))
-    wanted: dict[str, dict[str, str]] = {}
+    grid = pd.read_csv(report.folder / GRID, dtype=str, keep_default_na=False)
+    own = grid.loc[grid["kind"] == "method"].drop_duplicates("student_id")
+    wanted = []
     for name in names:
-        by_id = [row for row in rows if row["student_id"] == name]
-        matches = by_id or [row for row in rows if row["method"] == name]
-        if not matches:
-            methods = ", ".join(dict.fromkeys(row["method"] for row in rows))
+        by_id = own.loc[own["student_id"] == name]
+        matches = by_id if len(by_id) else own.loc[own["method"] == name]
+        if matches.empty:
+            methods = ", ".join(own["method"].unique())
             raise ValueError(
                 f"no student of {report.folder} is of a method {name}, nor has it as its id: "
                 f"its methods are {methods}; ids are in {report.folder / GRID}"
             )
-        first_seed = {(row["teacher"], row["student"]): row for row in reversed(matches)}
-        wanted |= {row["student_id"]: row for row in reversed(first_seed.values())}
-    return [_student(report, row) for row in wanted.values()]
+        wanted.append(matches.drop_duplicates(["teacher", "student"]))
+    rows = pd.concat(wanted).drop_duplicates("student_id") if wanted else own[:0]
+    return [_student(report, row) for row in rows.to_dict("records")]
 
 
-def _distinct(report: FinishedReport) -> Iterator[dict[str, str]]:
-    """The rows of the grid that have a student of their own, each student once."""
-    seen: set[str] = set()
-    with (report.folder / GRID).open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["kind"] == "method" and row["student_id"] not in seen:
-                seen.add(row["student_id"])
-                yield row
-
-
-def _student(report: FinishedReport, row: Mapping[str, str]) -> Student:
+def _student(report: FinishedReport, row: Mapping[Hashable, str]) -> Student:
     path, scores = f"students/{row['student_id']}", report.scores
     evaluation = report.manifests[f"evals/{row['eval_id']}"]
     data = report.manifests[evaluation["inputs"]["data"]]["settings"]

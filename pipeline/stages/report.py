@@ -12,9 +12,6 @@ from pipeline.reporting.analysis.load import ReportInputs, read_grid, read_input
 from pipeline.reporting.analysis.scores import assemble
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.page import page
-from pipeline.reporting.page.cell_pages import cell_pages
-from pipeline.reporting.page.method_pages import method_pages
-from pipeline.reporting.page.samples import samples
 from pipeline.reporting.paper import documents
 from pipeline.reporting.paper.tables import paper_tables
 from pipeline.reporting.render import formats
@@ -74,29 +71,15 @@ def write_report(
             formats.write(folder / "tables", table)
         if section.tables or section.folded or images:
             shown.append((section, images))
-    contents = page.Contents(
-        methods=method_pages(settings, inputs, comparisons),
-        cells=cell_pages(settings.experiment, inputs, comparisons),
-        samples=samples(inputs, results),
-        sections=shown,
-    )
-    _write_paper(folder / "paper", settings, comparisons, contents)
-    html = page.render(job, settings, inputs, comparisons, contents)
+    figures = {
+        image.name: f"{image.title}. {image.caption}" for _, images in shown for image in images
+    }
+    tables = list(paper_tables(comparisons, settings.methods))
+    documents.write(folder / "paper", settings.experiment, tables, figures)
+    html = page.render(job, settings, inputs, comparisons, shown)
     (folder / "index.html").write_text(html, encoding="utf-8")
     artifact.write_json(folder / outcome.FILE, outcome.outcome(comparisons))
     return "\n".join([summary.scope(results), *_answers(comparisons)])
-
-
-def _write_paper(
-    folder: Path, settings: ReportSettings, comparisons: Comparisons, contents: page.Contents
-) -> None:
-    tables = list(paper_tables(comparisons, settings.methods))
-    figures = [
-        documents.Caption(image.name, f"{image.title}. {image.caption}")
-        for _, images in contents.sections
-        for image in images
-    ]
-    documents.write(folder, settings.experiment, tables, figures)
 
 
 def _answers(comparisons: Comparisons) -> Iterator[str]:

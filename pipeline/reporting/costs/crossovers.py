@@ -18,17 +18,7 @@ from pipeline.reporting.costs.quality_vs_cost import (
     cost_comparisons,
     margin,
 )
-from pipeline.reporting.render.table import (
-    MISSING,
-    Cell,
-    Column,
-    Heading,
-    Table,
-    method_column,
-    number_cell,
-    number_column,
-    table,
-)
+from pipeline.reporting.render.table import MISSING, Cell, Column, Heading, Table, number_cell
 
 SHOWN = 10  # crossovers of a comparison, those with the clearest leads
 BUDGETS = 256  # at which all methods are compared, at most
@@ -66,14 +56,14 @@ class Crossover:
 
 Crossing = tuple[CostComparison, Crossover]
 COLUMNS: tuple[Column[Crossing], ...] = (
-    method_column(lambda one: one[1].first, "Leads first"),
-    method_column(lambda one: one[1].later, "Leads later"),
+    Column.method(lambda one: one[1].first, "Leads first"),
+    Column.method(lambda one: one[1].later, "Leads later"),
     Column(Heading("From", "budget"), lambda one: _budget(one, one[1].point.budget)),
     Column(Heading("Interval", "lower end"), lambda one: _budget(one, one[1].point.low)),
     Column(Heading("Interval", "upper end"), lambda one: _budget(one, one[1].point.high)),
     Column(Heading("Seeds", "that agree, of all", numeric=False), lambda one: _seeds(one[1].point)),
-    number_column("Lead before", lambda one: one[1].lead_before, nats, "nats/token, at most"),
-    number_column("Lead at the end", lambda one: one[1].lead_after, nats, "nats/token"),
+    Column.number("Lead before", lambda one: one[1].lead_before, nats, "nats/token, at most"),
+    Column.number("Lead at the end", lambda one: one[1].lead_after, nats, "nats/token"),
 )
 
 
@@ -93,7 +83,7 @@ def crossover_table(data: CostData) -> Table | None:
         for comparison in cost_comparisons(data, unit)
     }
     records = pd.DataFrame(_record(*one) for crossing in items.values() for one in crossing)
-    return table("crossovers", CAPTION, COLUMNS, items, NAMES, records, data.title)
+    return Table.of("crossovers", CAPTION, COLUMNS, items, NAMES, records, data.title)
 
 
 def _record(comparison: CostComparison, crossover: Crossover) -> dict[str, object]:

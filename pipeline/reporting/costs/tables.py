@@ -25,18 +25,7 @@ from pipeline.reporting.costs.attribution import (
     total,
 )
 from pipeline.reporting.render import anchors
-from pipeline.reporting.render.table import (
-    MISSING,
-    Cell,
-    Column,
-    Heading,
-    Table,
-    method_column,
-    number_cell,
-    number_column,
-    pair_table,
-    table,
-)
+from pipeline.reporting.render.table import MISSING, Cell, Column, Heading, Table, number_cell
 from pipeline.runtime.costs import Cost
 
 ACCOUNTING = (
@@ -120,8 +109,8 @@ def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: 
     shown = [(column, account) for column in columns for account in _accounts(column, data)]
     costs = _costs_by_method(data)
     table_columns: tuple[Column[Row], ...] = (
-        method_column(lambda row: row),
-        number_column("Runs", lambda row: len(data.trained(row))),
+        Column.method(lambda row: row),
+        Column.number("Runs", lambda row: len(data.trained(row))),
         *(
             Column(
                 Heading(column.title, ", ".join(filter(None, (account, column.unit)))),
@@ -141,7 +130,7 @@ def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: 
         for column, account in shown
     )
     results = data.results
-    cost_table = pair_table(name, caption, table_columns, results.methods, results, frame)
+    cost_table = Table.of_pairs(name, caption, table_columns, results.methods, results, frame)
     assert cost_table is not None  # a grid has methods
     return cost_table
 
@@ -198,9 +187,9 @@ def shared_cost_table(data: CostData) -> Table | None:
     }
     columns: tuple[Column[SharedRow], ...] = (
         Column(Heading("Job", numeric=False), _name_cell),
-        number_column("Used by", lambda row: row.trainings or None, str, "trainings"),
+        Column.number("Used by", lambda row: row.trainings or None, str, "trainings"),
         *(
-            number_column(one.title, partial(SharedRow.scaled, column=one), one.text, one.unit)
+            Column.number(one.title, partial(SharedRow.scaled, column=one), one.text, one.unit)
             for one in OF_JOB
         ),
     )
@@ -216,7 +205,7 @@ def shared_cost_table(data: CostData) -> Table | None:
         for row in rows
         for column in OF_JOB
     )
-    return table("cost_shared", SHARED, columns, groups, ("Stage",), frame)
+    return Table.of("cost_shared", SHARED, columns, groups, ("Stage",), frame)
 
 
 def _name_cell(row: SharedRow) -> Cell:

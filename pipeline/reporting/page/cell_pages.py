@@ -1,33 +1,21 @@
 """The page of each row of the main table: its scores by seed, curves, costs and jobs."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.reporting.analysis import provenance
-from pipeline.reporting.analysis.findings import Comparisons, Interval
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import CELL, SCORE, Mean, Results, Row
+from pipeline.reporting.analysis.scores import CELL, SCORE, Results, Row
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.charts import Chart, cell_charts
 from pipeline.reporting.plots.looks import INK, styles_of
 
-Certainty = Mapping[tuple[str, ...], tuple[float, int]]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measure of a cell."""
-
-    measure: Measure
-    mean: Mean  # with a value for each seed
-    interval: Interval | None
-    letters: str  # of the groups that don't differ significantly
-    stderr: float | None  # over items, of a single seed
-    items: int
+Error = tuple[float | None, int]  # the standard error over items, and their number
 
 
 @dataclass(frozen=True)
@@ -47,8 +35,8 @@ class CellPage:
     """Everything about a row of the main table."""
 
     row: Row
-    scores: Sequence[Score]  # of whole tasks
-    slices: Sequence[Score]  # of parts of them
+    scores: Mapping[Measure, Error]  # of whole tasks
+    slices: Mapping[Measure, Error]  # of parts of them
     curves: Sequence[Chart]  # of training
     runs: Sequence[Run]
     settings: Mapping[str, str]  # of its training, without the seed
@@ -70,16 +58,26 @@ def cell_pages(
     results = comparisons.results
     grid = inputs.grid.sort_values("seed", kind="stable").drop_duplicates([*CELL, "eval_id"])
     cells = {cell: rows.to_dict("records") for cell, rows in grid.groupby(CELL, sort=False)}
-    certainty, styles = _certainty(results), styles_of(results)
+    styles, errors = styles_of(results), _errors(results)
     references = [row for pair in results.pairs for row in results.references[pair]]
     for row in dict.fromkeys((*references, *results.trained)):
-        runs = [_run(inputs, **cell) for cell in cells[row.cell]]
-        colour = styles[row.label].colour if row.kind == "method" else INK
+        runs = [_run(inputs, cell) for cell in cells[row.cell]]
+        ids = {f"seed {run.seed}": run.model.partition("/")[2] for run in runs}
+        known = inputs.training_steps
+        steps = {seed: known[id] for seed, id in ids.items() if id in known}
+        scores, slices = (
+            {
+                measure: errors[*row.cell, measure.task, measure.slice, measure.metric.name]
+                for measure in measures
+                if (row, measure) in results.means
+            }
+            for measures in (results.measures, results.slice_measures)
+        )
         yield CellPage(
             row=row,
-            scores=list(_scores(comparisons, row, results.measures, certainty)),
-            slices=list(_scores(comparisons, row, results.slice_measures, certainty)),
-            curves=_curves(inputs, runs, colour),
+            scores=scores,
+            slices=slices,
+            curves=cell_charts(steps, styles[row.label].colour if row.kind == "method" else INK),
             runs=runs,
             settings=_settings(inputs, runs[0].model),
             commands=[
@@ -90,52 +88,28 @@ def cell_pages(
         )
 
 
-def _run(
-    inputs: ReportInputs,
-    *,
-    kind: str,
-    seed: int,
-    teacher_id: str,
-    student_id: str,
-    eval_id: str,
-    **_: str,
-) -> Run:
-    id = teacher_id if kind == "teacher" else student_id
-    evaluation = f"evals/{eval_id}"
-    job = inputs.costs.get(id)
-    costs = [column.of(job.cost).text for column in OF_TRAINING] if job else []
-    finished = str(inputs.manifests[evaluation].get("finished", ""))
-    execution = " ".join(job.execution) if job else ""
-    return Run(seed, inputs.model_folders[id], evaluation, finished, costs, execution)
-
-
-def _certainty(results: Results) -> Certainty:
-    """The standard error over items, the mean of those of the seeds, and the number of items."""
+def _errors(results: Results) -> dict[tuple[str, ...], Error]:
+    """The mean error of the seeds, by cell and measure."""
     runs = results.scores.drop_duplicates([*CELL, *SCORE, "id"])
-    scores = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
-    return dict(zip(scores.index, zip(scores["stderr"], scores["n"], strict=True), strict=True))
+    errors = runs.groupby([*CELL, *SCORE]).agg({"stderr": "mean", "n": "max"})
+    return {
+        key: (None if np.isnan(stderr) else stderr, int(count))
+        for key, stderr, count in errors.itertuples(name=None)
+    }
 
 
-def _scores(
-    comparisons: Comparisons, row: Row, measures: Sequence[Measure], certainty: Certainty
-) -> Iterator[Score]:
-    for measure in measures:
-        if mean := comparisons.results.means.get((row, measure)):
-            error, items = certainty[*row.cell, measure.task, measure.slice, measure.metric.name]
-            yield Score(
-                measure,
-                mean,
-                comparisons.intervals.get((row, measure)),
-                comparisons.letters.get((row, measure), ""),
-                None if np.isnan(error) else error,
-                int(items),
-            )
-
-
-def _curves(inputs: ReportInputs, runs: Sequence[Run], colour: str) -> Sequence[Chart]:
-    ids = {f"seed {run.seed}": run.model.partition("/")[2] for run in runs}
-    steps = {seed: inputs.training_steps.get(id) for seed, id in ids.items()}
-    return cell_charts({seed: of_seed for seed, of_seed in steps.items() if of_seed}, colour)
+def _run(inputs: ReportInputs, cell: Mapping[Hashable, str]) -> Run:
+    id = cell["teacher_id"] if cell["kind"] == "teacher" else cell["student_id"]
+    evaluation = f"evals/{cell['eval_id']}"
+    job = inputs.costs.get(id)
+    return Run(
+        int(cell["seed"]),
+        inputs.model_folders[id],
+        evaluation,
+        str(inputs.manifests[evaluation].get("finished", "")),
+        [column.of(job.cost).text for column in OF_TRAINING] if job else [],
+        " ".join(job.execution) if job else "",
+    )
 
 
 def _settings(inputs: ReportInputs, model: str) -> dict[str, str]:

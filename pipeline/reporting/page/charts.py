@@ -1,11 +1,10 @@
 """Charts of training curves that the page draws itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from pipeline.reporting.analysis.load import StepColumns
-from pipeline.reporting.plots.training import Curve
 
 POINTS = 40  # of a line, at most
 DIGITS = 4
@@ -22,43 +21,30 @@ OF_CELL = {
     "teacher_entropy_nats": "Teacher's entropy (nats/token)",
 }
 Chart = Mapping[str, object]  # title, colour, and lines: label, x and y
+Line = tuple[np.ndarray, np.ndarray]  # steps and values; NaN where nothing was measured
 
 
 def cell_charts(steps: Mapping[str, StepColumns], colour: str) -> list[Chart]:
     """The training curves of a cell, a line for each seed; none where nothing was trained."""
-    charts = []
-    for column, title in OF_CELL.items():
-        measured = {seed: ~np.isnan(table[column]) for seed, table in steps.items()}
-        lines = [
-            _line(seed, steps[seed]["step"][kept], steps[seed][column][kept])
-            for seed, kept in measured.items()
-            if kept.any()
-        ]
-        if lines:
-            charts.append({"title": title, "colour": colour, "lines": lines})
-    return charts
-
-
-def method_charts(curves: Mapping[str, Curve], colour: str) -> list[Chart]:
-    """Held-out NLL of a method, a line for each teacher and student; none where it's unknown."""
-    lines = [
-        _line(label, curve.steps, curve.means)
-        for label, curve in curves.items()
-        if len(curve.steps)
+    return [
+        chart
+        for column, title in OF_CELL.items()
+        for chart in charts(
+            title, colour, {seed: (table["step"], table[column]) for seed, table in steps.items()}
+        )
     ]
-    title = "Held-out NLL (nats/token), means over seeds"
-    return [{"title": title, "colour": colour, "lines": lines}] if lines else []
 
 
-def _line(label: str, steps: np.ndarray, values: np.ndarray) -> dict[str, object]:
-    """A line of few points, each the mean of its neighbours."""
-    parts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-    return {
-        "label": label,
-        "x": [int(steps[part[-1]]) for part in parts],
-        "y": _rounded([values[part].mean() for part in parts]),
-    }
+def charts(title: str, colour: str, lines: Mapping[str, Line]) -> list[Chart]:
+    """A chart of these lines by their labels; none where nothing was measured.
 
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.{DIGITS}g}") for value in values]
+    A line has few points, each the mean of its neighbours.
+    """
+    drawn = []
+    for label, (steps, values) in lines.items():
+        if (measured := ~np.isnan(values)).any():
+            count = min(POINTS, int(measured.sum()))
+            parts = [np.array_split(each[measured], count) for each in (steps, values)]
+            means = [float(f"{part.mean():.{DIGITS}g}") for part in parts[1]]
+            drawn.append({"label": label, "x": [int(part[-1]) for part in parts[0]], "y": means})
+    return [{"title": title, "colour": colour, "lines": drawn}] if drawn else []

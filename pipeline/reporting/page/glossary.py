@@ -13,7 +13,7 @@ class Term:
 
     name: str
     meaning: str
-    pattern: str  # of the words in a text that stand for it
+    pattern: str = ""  # of the words in a text that stand for it, where they aren't its name
 
     @property
     def address(self) -> str:
@@ -25,13 +25,11 @@ TERMS = (
     Term(
         "Among the best",
         "The method with the best mean, and all that are not significantly worse.",
-        "among the best",
     ),
     Term(
         "Holm",
         "A correction for many comparisons: the chance that any claimed difference on a measure "
         "is false stays below 5 %.",
-        "Holm",
     ),
     Term(
         "95 % interval",
@@ -42,7 +40,6 @@ TERMS = (
     Term(
         "80 % power",
         "A true difference of this size would be found significant in 4 of 5 such experiments.",
-        "80 % power",
     ),
     Term(
         "Letter",
@@ -53,9 +50,8 @@ TERMS = (
         "Start",
         "The student before distillation, after a short supervised fine-tuning that all methods "
         "and seeds begin with.",
-        "start",
     ),
-    Term("Untrained", "The student as it is before any training in this experiment.", "untrained"),
+    Term("Untrained", "The student as it is before any training in this experiment."),
     Term(
         "Hard and easy tokens",
         "Half of the held-out tokens each: hard are those of which the teacher is at least as "
@@ -78,7 +74,6 @@ TERMS = (
         "Calibration error",
         "How far the probability of the most likely token is from the share of tokens for which "
         "it is right (ECE).",
-        "calibration error",
     ),
     Term(
         "Excess error",
@@ -89,7 +84,6 @@ TERMS = (
     Term(
         "Own cost",
         "The cost of a training alone, without anything that it shares with others.",
-        "own cost",
     ),
     Term(
         "Full cost",
@@ -115,7 +109,7 @@ TERMS = (
 ANY = re.compile(
     # whole words, and no parts of a path or an id
     "|".join(
-        rf"(?P<t{index}>(?<![\w./-])(?:{term.pattern})(?![\w/-]))"
+        rf"(?P<t{index}>(?<![\w./-])(?:{term.pattern or term.name})(?![\w/-]))"
         for index, term in enumerate(TERMS)
     ),
     re.IGNORECASE,

@@ -1,6 +1,6 @@
 """The page of each method: what it is, its scores, and how its training went."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ from pipeline.methods.method import Method
 from pipeline.reporting.analysis import origin, provenance
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
-from pipeline.reporting.analysis.scores import Results, Row
-from pipeline.reporting.page.charts import Chart, method_charts
+from pipeline.reporting.analysis.scores import Row
+from pipeline.reporting.page.charts import Chart, charts
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.plots.training import NLL, curve_of
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import Cell, Group, Heading, Table
-from pipeline.reporting.sections.score_tables import score_cells, seeds_sentence
+from pipeline.reporting.sections.score_tables import score_cell, seeds_sentence
 from pipeline.settings.report import ReportSettings
 
 MOST_LINES = 12  # that a small figure can hold and still be read
@@ -62,27 +62,29 @@ class MethodPage:
 
 def method_pages(
     settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons
-) -> list[MethodPage]:
+) -> Iterator[MethodPage]:
     """A page for each method of the grid."""
     results = comparisons.results
-    configured = settings.config.get("methods")
+    styles, configured = styles_of(results), settings.config.get("methods")
     chosen = configured if isinstance(configured, dict) else {}
-    pages = []
     for name, method in settings.methods.items():
         if rows := [row for row in results.trained if row.method == name]:
+            first = inputs.grid.loc[inputs.grid["method"] == name, "student_id"].iloc[0]
             label = rows[0].label
-            about = details(method, chosen.get(name) or {})
-            curves = _curves(inputs, results, rows[:MOST_LINES], styles_of(results)[label].colour)
-            parts = _parts(method, _checkout(inputs, name))
-            table = _table(comparisons, rows)
-            pages.append(MethodPage(name, label, method, parts, about, table, curves))
-    return pages
-
-
-def _checkout(inputs: ReportInputs, method: str) -> Mapping[str, Any]:
-    """The commit that the first of the method's students was trained on."""
-    first = inputs.grid.loc[inputs.grid["method"] == method, "student_id"].iloc[0]
-    return inputs.manifests[inputs.model_folders[first]].get("checkout", {})
+            curves = {
+                results.title(row.pair): (curve.steps, curve.means)
+                for row in rows[:MOST_LINES]
+                if len((curve := curve_of(inputs, row, NLL)).steps)
+            }
+            yield MethodPage(
+                name,
+                label,
+                method,
+                _parts(method, inputs.manifests[inputs.model_folders[first]].get("checkout", {})),
+                details(method, chosen.get(name) or {}),
+                _table(comparisons, rows),
+                charts("Held-out NLL (nats/token), means over seeds", styles[label].colour, curves),
+            )
 
 
 def _parts(method: Method, checkout: Mapping[str, Any]) -> tuple[Part, ...]:
@@ -102,10 +104,8 @@ def details(method: Method, chosen: Mapping[str, object]) -> str:
     settings = {
         **method.defaults,
         **{key: value for key, value in chosen.items() if value is not None},
+        **{key: value for key in EXTRAS if (value := getattr(method, key))},
     }
-    for key in EXTRAS:
-        if value := getattr(method, key):
-            settings[key] = value
     shown = {key: value for key, value in settings.items() if key not in ("teacher", "text")}
     return ", ".join(
         f"{key} = {value}"
@@ -114,26 +114,21 @@ def details(method: Method, chosen: Mapping[str, object]) -> str:
     )
 
 
-def _table(comparisons: Comparisons, rows: list[Row]) -> Table:
+def _table(comparisons: Comparisons, rows: Sequence[Row]) -> Table:
     """The method's means, a row for each teacher and student."""
     results = comparisons.results
-    measures = [one for one in results.measures if results.means_by_row(rows, one)]
-    titles = {row: results.title(row.pair) for row in rows}
-    cells = tuple(
-        (Cell(title, title, link=anchors.of_cell(row)), *score_cells(comparisons, row, measures))
-        for row, title in titles.items()
-    )
+    measures = [each for each in results.measures if results.means_by_row(rows, each)]
+    cells = []
+    for row in rows:
+        title = results.title(row.pair)
+        scores = (score_cell(comparisons, row, measure) for measure in measures)
+        cells.append((Cell(title, title, link=anchors.of_cell(row)), *scores))
     first = Heading("Teacher and student", numeric=False)
     return Table(
         name="",
         caption=f"{seeds_sentence(results)} Letters as in the main table. Bold: the best method.",
         group_headings=(),
         headings=(first, *(Heading(measure.heading, measure.detail) for measure in measures)),
-        groups=(Group("", (), (), cells),),
+        groups=(Group("", (), (), tuple(cells)),),
         data=pd.DataFrame(),
     )
-
-
-def _curves(inputs: ReportInputs, results: Results, rows: list[Row], colour: str) -> list[Chart]:
-    curves = {results.title(row.pair): curve_of(inputs, row, NLL) for row in rows}
-    return method_charts(curves, colour)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -20,15 +20,15 @@ from pipeline.reporting.analysis.limits import limits
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
-from pipeline.reporting.page.cell_pages import CellPage
+from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
-from pipeline.reporting.page.method_pages import NEEDS, MethodPage
-from pipeline.reporting.page.primary_table import PrimaryTable
+from pipeline.reporting.page.method_pages import NEEDS, method_pages
+from pipeline.reporting.page.primary_table import primary_table
+from pipeline.reporting.page.samples import samples
 from pipeline.reporting.plots.figures import Plot
 from pipeline.reporting.plots.looks import MARKERS, styles_of
 from pipeline.reporting.render import anchors
 from pipeline.reporting.sections.contents import Section
-from pipeline.reporting.sections.missing import notes
 from pipeline.runtime.inert import inert
 from pipeline.settings.report import ReportSettings
 
@@ -45,24 +45,17 @@ TEMPLATES.filters |= {"explained": explained, "term": term_in}
 PATH = "PATH"  # an artifact's "stage/id" in the page's pattern of a command
 PLAIN = " =:/;,'()!*@+$[]{}|^`?~"  # signs that a data address and an attribute hold unquoted
 LARGE = ("files", "input_contents", "checksum")  # entries of manifests that the page leaves out
-GLYPHS = dict(zip(MARKERS, "●■▲◆▼✚✖◀▶★♦⬢", strict=True))
-
-
 SCRIPTS = ("build.js", "tables.js", "charts.js", "costs.js", "samples.js", "jobs.js", "views.js")
-
-
-def _own_text(name: str) -> Markup:
-    source, _, _ = LOADER.get_source(TEMPLATES, name)
-    return Markup(source)
-
-
+STYLE, *OWN_SCRIPTS = (
+    Markup(LOADER.get_source(TEMPLATES, name)[0]) for name in ("style.css", *SCRIPTS)
+)
 TEMPLATES.globals |= {
-    "style": _own_text("style.css"),
-    "scripts": [_own_text(name) for name in SCRIPTS],
+    "style": STYLE,
+    "scripts": OWN_SCRIPTS,
     "anchors": anchors,
     "evidence": EVIDENCE,
     "needs": NEEDS,
-    "glyphs": GLYPHS,
+    "glyphs": dict(zip(MARKERS, "●■▲◆▼✚✖◀▶★♦⬢", strict=True)),
     "glossary": TERMS,
     "cost_headings": [(column.title, column.unit) for column in OF_TRAINING],
     "overview": "result",  # the section whose figure is on the first screen
@@ -85,11 +78,11 @@ class Image:
 
 def image(plot: Plot, wide: bytes, narrow: bytes) -> Image:
     """A plot as an image, from its SVGs."""
-    narrow_address = image_address(narrow).replace(" ", "%20")  # a space ends it in a srcset
-    return Image(plot.name, plot.title, plot.caption, image_address(wide), narrow_address)
+    narrow_address = _address(narrow).replace(" ", "%20")  # a space ends it in a srcset
+    return Image(plot.name, plot.title, plot.caption, _address(wide), narrow_address)
 
 
-def image_address(svg: bytes) -> Markup:
+def _address(svg: bytes) -> Markup:
     """An SVG as the address of an image; empty without one."""
     text = re.sub(r"\s*\n\s*", " ", svg.decode())
     return Markup(f"data:image/svg+xml,{quote(text, safe=PLAIN)}" if svg else "")
@@ -107,25 +100,16 @@ class Numbering:
         return f"{kind}{self.last[kind]}"
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The parts of the page that are made before it is rendered."""
-
-    sections: Sequence[tuple[Section, Sequence[Image]]]
-    methods: Sequence[MethodPage]
-    cells: Iterable[CellPage]
-    samples: Mapping[str, object] | None
-
-
 def render(
     job: Job,
     settings: ReportSettings,
     inputs: ReportInputs,
     comparisons: Comparisons,
-    contents: Contents,
+    sections: Sequence[tuple[Section, Sequence[Image]]],
 ) -> str:
     """The page as HTML."""
     results = comparisons.results
+    responses = samples(inputs, results)
     html = TEMPLATES.get_template("page.html.jinja").render(
         job=job,
         settings=settings,
@@ -136,14 +120,14 @@ def render(
         comparisons=comparisons,
         scope=summary.scope(results),
         verdicts=verdicts(comparisons),
-        primary=PrimaryTable(comparisons, notes(settings)),
+        primary=primary_table(settings, comparisons),
         cell_count=len(inputs.grid) + len(settings.missing),
         limits=limits(settings, inputs, comparisons),
-        sections=contents.sections,
+        sections=sections,
         as_data=data,
-        method_pages=contents.methods,
-        cell_pages=contents.cells,
-        samples=data(contents.samples) if contents.samples else "",
+        method_pages=list(method_pages(settings, inputs, comparisons)),
+        cell_pages=cell_pages(settings.experiment, inputs, comparisons),
+        samples=data(responses) if responses else "",
         jobs=data(_jobs(settings, inputs)),
         origin=origin.origin_of(inputs.manifests, inputs.costs),
         card=inputs.data_card,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Results, Row
+from pipeline.reporting.analysis.scores import CELL, Results, Row
 from pipeline.reporting.plots.looks import styles_of
 from pipeline.reporting.sections.judges import is_verdict
 from pipeline.runtime.inert import inert
@@ -17,7 +17,7 @@ BUDGET = 2_500_000  # characters of everything that is shown, about
 LONGEST = 2000  # characters of a text that are shown, at most
 SHORTEST = 80
 
-Responses = Mapping[tuple[str, str, int], object]  # by evaluation, item and decoding seed
+Response = tuple[str, str, int]  # its evaluation, item and decoding seed
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
     shown = _evenly_spaced(outputs)
     texts = TextTable(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
     items = {id: inputs.shown_items[id] for id in ids}
-    styles = styles_of(results)
+    colours = {label: style.colour for label, style in styles_of(results).items()}
     return {
         "pairs": [results.title(pair) for pair in results.pairs],
         "models": [
             {
                 "label": model.row.label,
                 "pair": model.pair,
-                "colour": styles[model.row.label].colour if model.row.kind == "method" else "",
+                "colour": colours[model.row.label] if model.row.kind == "method" else "",
             }
             for model in models
         ],
@@ -72,9 +72,8 @@ def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
 
 def _models(grid: pd.DataFrame, results: Results) -> Iterator[Model]:
     """The teacher and the methods of each pair."""
-    ordered = grid.sort_values("seed", kind="stable", ascending=False)
-    cells = zip(ordered["teacher"], ordered["student"], ordered["method"], strict=True)
-    first = dict(zip(cells, ordered["eval_id"], strict=True))
+    first_seeds = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
+    first = first_seeds.set_index(CELL)["eval_id"].to_dict()
     for index, pair in enumerate(results.pairs):
         for row in (*results.teachers(pair), *results.methods[pair]):
             yield Model(row, index, first[row.cell])
@@ -111,6 +110,10 @@ def _task(
     }
     items = outputs.drop_duplicates("example_id").sort_values("example_id")
     scores = _scores(measures, list(items["example_id"]), scored)
+
+    def in_order(values: Mapping[Response, object], item: str) -> list[list[object]]:
+        return [[values.get((model.evaluation, item, seed)) for seed in seeds] for model in models]
+
     return {
         "name": name,
         "seeds": seeds,
@@ -120,46 +123,36 @@ def _task(
                 "id": item["example_id"],
                 "prompt": texts.index(item["prompt"]),
                 "references": [texts.index(text) for text in item["references"]],
-                "responses": _in_order(responses, item["example_id"], models, seeds),
-                "scores": _in_order(scores, item["example_id"], models, seeds),
+                "responses": in_order(responses, item["example_id"]),
+                "scores": in_order(scores, item["example_id"]),
             }
             for item in items.to_dict("records")
         ],
     }
 
 
-def _in_order(
-    values: Responses, item: str, models: Sequence[Model], seeds: Sequence[int]
-) -> list[list[object]]:
-    """The values of an item, by model and by decoding seed."""
-    return [[values.get((model.evaluation, item, seed)) for seed in seeds] for model in models]
-
-
 def _scores(
     measures: Sequence[Measure], ids: Sequence[str], scored: Mapping[str, pd.DataFrame]
-) -> dict[tuple[str, str, int], list[str]]:
-    """The scores of each response by the measures; empty for one that it has no score by."""
-    scores: dict[tuple[str, str, int], list[str]] = {}
-    for place, measure in enumerate(measures):
-        for evaluation, items in scored.items():
-            shown = _scores_by(measure, items.loc[items["example_id"].isin(ids)])
-            for item, seed, value in shown.itertuples(index=False, name=None):
-                texts = scores.setdefault((evaluation, item, seed), [""] * len(measures))
-                texts[place] = measure.format(value)
-    return scores
+) -> dict[Response, list[str]]:
+    """The scores of each response by the measures; empty for one that it has no score by.
 
-
-def _scores_by(measure: Measure, items: pd.DataFrame) -> pd.DataFrame:
-    """The items' values of a measure: a verdict's also where its opponent is of one teacher.
-
-    A response that is compared with an opponent of each of several teachers has no single verdict.
+    A verdict is one also where its opponent is of one teacher; a response that is compared with an
+    opponent of each of several teachers has no single verdict.
     """
-    measured = {"task": measure.task, "slice": "", "metric": measure.metric.name}
-    defined = (items[list(measured)] == list(measured.values())).all(axis=1) & (items["weight"] > 0)
-    if not is_verdict(measure):
-        defined &= items["teacher"] == ""
-    columns = ["example_id", "decoding_seed", "value"]
-    return pd.DataFrame(items.loc[defined, columns]).drop_duplicates(columns[:2], keep=False)
+    scores: dict[Response, list[str]] = {}
+    for evaluation, items in scored.items():
+        shown = items.loc[items["example_id"].isin(ids) & (items["weight"] > 0)]
+        for place, measure in enumerate(measures):
+            measured = {"task": measure.task, "slice": "", "metric": measure.metric.name}
+            if not is_verdict(measure):
+                measured["teacher"] = ""
+            is_of = (shown[list(measured)] == list(measured.values())).all(axis=1)
+            columns = ["example_id", "decoding_seed", "value"]
+            values = shown.loc[is_of, columns].drop_duplicates(columns[:2], keep=False)
+            for item, seed, value in values.itertuples(index=False, name=None):
+                of_response = scores.setdefault((evaluation, item, seed), [""] * len(measures))
+                of_response[place] = measure.format(value)
+    return scores
 
 
 def clipped(text: str, longest: int = LONGEST) -> str:

@@ -1,8 +1,7 @@
 """Two documents, of one column and of two, that show every table and figure of a report."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.reporting.paper.layout import PaperTable, latex
@@ -10,6 +9,7 @@ from pipeline.reporting.render.latex import escape_latex
 
 TALLEST = 7.5  # inches of a figure on a page with its caption
 MEDIA_BOX = re.compile(rb"/MediaBox \[\s*0 0 \S+ (\S+)\s*\]")
+FOLDERS = {"figure": "column/", "figure*": ""}  # of plots in the size of a column, of a page
 SIZE = r"\usepackage[letterpaper,textwidth=6.75in,textheight=9in]{geometry}"
 ONE_COLUMN = rf"""\documentclass{{article}}
 {SIZE}"""
@@ -24,26 +24,20 @@ HEAD = r"""\usepackage[T1]{fontenc}
 """
 
 
-@dataclass(frozen=True)
-class Caption:
-    """A figure's file without its ending, and what stands below it."""
-
-    name: str
-    text: str
-
-
 def write(
-    folder: Path, experiment: str, tables: Sequence[PaperTable], figures: Sequence[Caption]
+    folder: Path, experiment: str, tables: Sequence[PaperTable], figures: Mapping[str, str]
 ) -> None:
-    """The tables, and the documents, whose figures are in the folder `plots` beside this one."""
+    """The tables, and the documents, whose figures are in the folder `plots` beside this one.
+
+    `figures` has the text below each figure by the name of its file without its ending.
+    """
     folder.mkdir()
     for table in tables:
         (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-    plots = folder.parent / "plots"
     inputs = [rf"\input{{{table.name}}}" for table in tables]
-    for name, begin, in_columns in (
-        ("example", ONE_COLUMN, False),
-        ("example_two_columns", TWO_COLUMNS, True),
+    for name, begin, kinds in (
+        ("example", ONE_COLUMN, ("figure*",)),
+        ("example_two_columns", TWO_COLUMNS, ("figure", "figure*")),
     ):
         lines = [
             begin,
@@ -51,25 +45,22 @@ def write(
             r"\begin{document}",
             *inputs,
             r"\clearpage",  # LaTeX holds back few floats without one
-            *_figures(plots, figures, in_columns=in_columns),
+            *(_figure(folder.parent / "plots", *figure, kinds) for figure in figures.items()),
             r"\end{document}",
             "",
         ]
         (folder / f"{name}.tex").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _figures(plots: Path, figures: Sequence[Caption], *, in_columns: bool) -> Iterator[str]:
-    """Each figure in the size of a column, where there are columns and it suits one, or a page."""
-    for figure in figures:
-        sizes = {f"column/{figure.name}.pdf": "figure"} if in_columns else {}
-        sizes |= {f"{figure.name}.pdf": "figure*"}
-        fitting = [path for path in sizes if _fits(plots / path)]
-        if not fitting:
-            yield f"% {figure.name}.pdf is taller than a page"
-            continue
-        path, kind = fitting[0], sizes[fitting[0]]
-        yield rf"\begin{{{kind}}}[tbp]\centering\includegraphics{{{path}}}"
-        yield rf"\caption{{{escape_latex(figure.text)}}}\label{{fig:{figure.name}}}\end{{{kind}}}"
+def _figure(plots: Path, name: str, text: str, kinds: Sequence[str]) -> str:
+    """A figure in the first of these sizes, that of a column or of a page, that it fits."""
+    for kind in kinds:
+        path = f"{FOLDERS[kind]}{name}.pdf"
+        if _fits(plots / path):
+            image = rf"\begin{{{kind}}}[tbp]\centering\includegraphics{{{path}}}"
+            caption = rf"\caption{{{escape_latex(text)}}}\label{{fig:{name}}}\end{{{kind}}}"
+            return f"{image}\n{caption}"
+    return f"% {name}.pdf is taller than a page"
 
 
 def _fits(path: Path) -> bool:

@@ -3,13 +3,14 @@
 Widths are estimated for ten-point Computer Modern, a little too wide rather than too narrow.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 COLUMN = 3.3 * 72.27  # points: a column of a paper
 PAGE = 6.75 * 72.27  # its whole width
 GAP = 6.0  # between two columns of a table
-LINES = 42  # of one float, at most
+LINES, HEADS = 42, 5  # of one float at most, and of rules and headings in it
 INDEX = 0.72  # size of a subscript
 DIGIT, NARROW, UPPER, LOWER = 5.05, 2.9, 7.6, 5.3
 
@@ -17,13 +18,15 @@ DIGIT, NARROW, UPPER, LOWER = 5.05, 2.9, 7.6, 5.3
 def width_of(text: str) -> float:
     """The width of a text, about."""
     return sum(
-        DIGIT if sign.isdigit() else NARROW if sign in ".,:;()[]|!'il " else _of_letter(sign)
+        DIGIT
+        if sign.isdigit()
+        else NARROW
+        if sign in ".,:;()[]|!'il "
+        else LOWER
+        if sign.islower()
+        else UPPER
         for sign in text
     )
-
-
-def _of_letter(sign: str) -> float:
-    return LOWER if sign.islower() else UPPER
 
 
 @dataclass(frozen=True)
@@ -75,63 +78,53 @@ class PaperTable:
     groups: tuple[ColumnGroup, ...]
 
 
-Block = tuple[ColumnGroup, ...]  # groups that stand beside each other
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of groups of columns that stand beside each other."""
+
+    block: Sequence[ColumnGroup]
+    rows: Sequence[str]
+
+
+Part = TypeVar("Part", Column, ColumnGroup, Piece)
 
 
 def latex(table: PaperTable) -> str:
     """The floats of a table, its blocks of columns below each other; it needs booktabs."""
     names = max(title.width for title in table.rows.values()) + GAP
-    blocks = list(_blocks(table.groups, PAGE - names))
-    widest = names + max(sum(group.width for group in block) for block in blocks)
-    kind = "table" if widest <= COLUMN else "table*"
-    return "\n".join(
-        _float(table, kind, number, pieces) for number, pieces in enumerate(_floats(table, blocks))
+    room, most = PAGE - names, LINES - HEADS
+    parts = (
+        replace(group, columns=tuple(columns))
+        for group in table.groups
+        for columns in _packed(group.columns, _width, room)
     )
+    blocks = list(_packed(parts, _width, room))
+    kind = "table" if names + max(map(_width, blocks)) <= COLUMN else "table*"
+    rows = list(table.rows)
+    pieces = (
+        Piece(block, rows[start : start + most])
+        for block in blocks
+        for start in range(0, len(rows), most)
+    )
+    floats = _packed(pieces, lambda some: sum(len(piece.rows) + HEADS for piece in some), LINES)
+    return "\n".join(_float(table, kind, number, some) for number, some in enumerate(floats))
 
 
-def _blocks(groups: Sequence[ColumnGroup], room: float) -> Iterator[Block]:
-    """The groups, as many beside each other as fit; one that is too wide alone is divided."""
-    block: Block = ()
-    for group in (part for whole in groups for part in _divided(whole, room)):
-        if block and sum(other.width for other in block) + group.width > room:
-            yield block
-            block = ()
-        block = (*block, group)
-    if block:
-        yield block
+def _width(parts: Sequence[Column] | Sequence[ColumnGroup]) -> float:
+    return sum(part.width for part in parts)
 
 
-def _divided(group: ColumnGroup, room: float) -> Iterator[ColumnGroup]:
-    columns: tuple[Column, ...] = ()
-    for column in group.columns:
-        if columns and sum(other.width for other in columns) + column.width > room:
-            yield replace(group, columns=columns)
-            columns = ()
-        columns = (*columns, column)
-    yield replace(group, columns=columns)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some rows of a block."""
-
-    block: Block
-    rows: tuple[str, ...]
-
-
-def _floats(table: PaperTable, blocks: Sequence[Block]) -> Iterator[list[Piece]]:
-    """The pieces of each float: blocks that are longer than a page are divided."""
-    names, heads = tuple(table.rows), 5  # lines of rules and headings
-    most = LINES - heads
-    pieces: list[Piece] = []
-    for block in blocks:
-        for start in range(0, len(names), most):
-            piece = Piece(block, names[start : start + most])
-            if pieces and sum(len(other.rows) + heads for other in (*pieces, piece)) > LINES:
-                yield pieces
-                pieces = []
-            pieces.append(piece)
-    yield pieces
+def _packed(
+    parts: Iterable[Part], size: Callable[[list[Part]], float], room: float
+) -> Iterator[list[Part]]:
+    """The parts in their order, as many together as fit; one that is too large stands alone."""
+    together: list[Part] = []
+    for part in parts:
+        if together and size([*together, part]) > room:
+            yield together
+            together = []
+        together.append(part)
+    yield together
 
 
 def _float(table: PaperTable, kind: str, number: int, pieces: Sequence[Piece]) -> str:
@@ -164,10 +157,10 @@ def _lines(table: PaperTable, piece: Piece) -> Iterator[str]:
     """Headings and rows of a piece."""
     first, spans, rules = 2, [], []
     for group in piece.block:
-        last = first + len(group.columns) - 1
-        spans.append(rf"\multicolumn{{{len(group.columns)}}}{{c}}{{{group.heading.latex}}}")
-        rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
-        first = last + 1
+        count = len(group.columns)
+        spans.append(rf"\multicolumn{{{count}}}{{c}}{{{group.heading.latex}}}")
+        rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
+        first += count
     columns = [column for group in piece.block for column in group.columns]
     headings = (rf"\multicolumn{{1}}{{c}}{{{column.heading.latex}}}" for column in columns)
     yield rf"& {' & '.join(spans)} \\"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis.findings import Comparisons, Interval
+from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results
 from pipeline.reporting.analysis.texts import percent
@@ -42,14 +42,16 @@ def paper_tables(comparisons: Comparisons, methods: Mapping[str, Method]) -> Ite
 def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, str]:
     """A title for each label: the shortest of the catalogue's that no other method has.
 
-    A label that was chosen, or whose method has none but long titles, stands for itself.
+    It is without what explains it, as far as it is short. A label that was chosen, or whose method
+    has none but long titles, stands for itself.
     """
     names = {row.label: row.method for row in results.trained}
-    titles = {
-        label: _shortened(methods[name].title)
-        for label, name in names.items()
-        if label == name and name in methods
-    }
+    titles = {}
+    for label, name in names.items():
+        if label == name and name in methods:
+            title = methods[name].title
+            shorter = (title.partition(":")[0], title.rpartition(", ")[0] or title, title)
+            titles[label] = [text for text in shorter if len(text) <= LONGEST]
     shown = Counter(title for of_method in titles.values() for title in set(of_method))
     return {
         label: next((title for title in titles.get(label, ()) if shown[title] == 1), label)
@@ -57,18 +59,12 @@ def method_titles(results: Results, methods: Mapping[str, Method]) -> dict[str, 
     }
 
 
-def _shortened(title: str) -> list[str]:
-    """A title without what explains it, from short to long, as far as it is short."""
-    short = (title.partition(":")[0], title.rpartition(", ")[0] or title, title)
-    return [text for text in short if len(text) <= LONGEST]
-
-
 def _main_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
     results, measures = comparisons.results, comparisons.results.primary_measures
     groups = tuple(
         ColumnGroup(
             _pair_heading(pair),
-            tuple(_score_column(comparisons, pair, one, one.heading) for one in measures),
+            tuple(_score_column(comparisons, pair, each, each.heading) for each in measures),
         )
         for pair in results.pairs
     )
@@ -89,16 +85,17 @@ def _measure_table(
         )
         for teacher, pairs in groupby(results.pairs, key=lambda pair: pair.teacher)
     )
+    name = re.sub(r"\W+", "_", measure.key, flags=re.ASCII)  # a file's
     caption = escape_latex(f"{measure.heading} ({measure.detail}).")
     notes = _about_intervals(results, [measure])
-    return PaperTable(file_name(measure), caption, notes, *_rows(results, titles), groups)
+    return PaperTable(name, caption, notes, *_rows(results, titles), groups)
 
 
 def _gap_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTable:
     results, gaps = comparisons.results, comparisons.gaps_closed
     shares: dict[tuple[Pair, Measure], dict[str, TexCell]] = {}
     for gap in gaps:
-        ends = _ends(percent(gap.interval.low), percent(gap.interval.high))
+        ends = f"[{percent(gap.interval.low)},{percent(gap.interval.high)}]"
         cells = shares.setdefault((gap.row.pair, gap.measure), {})
         cells[gap.row.label] = _number(percent(gap.share), ends)
     measures = dict.fromkeys(gap.measure for gap in gaps)
@@ -126,11 +123,6 @@ def _gap_table(comparisons: Comparisons, titles: Mapping[str, str]) -> PaperTabl
     return PaperTable("gap_closed", caption, notes, rows, 0, groups)
 
 
-def file_name(measure: Measure) -> str:
-    """The name of a measure's file: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", measure.key, flags=re.ASCII)
-
-
 def _rows(results: Results, titles: Mapping[str, str]) -> tuple[dict[str, TexCell], int]:
     """The teacher and every method, by label, and how many of them are references."""
     teachers = {
@@ -148,25 +140,15 @@ def _score_column(comparisons: Comparisons, pair: Pair, measure: Measure, headin
     cells = {}
     rows = (*results.teachers(pair), *results.methods[pair])
     for row, mean in results.means_by_row(rows, measure).items():
-        letters = comparisons.letters.get((row, measure), "")
+        letters, spread = comparisons.letters.get((row, measure), ""), ""
         tied = row != best and bool(AMONG_THE_BEST.match(letters))
-        spread = _spread(measure, mean.value, comparisons.intervals.get((row, measure)))
-        number = _number(measure.format(mean.value), spread, bold=row == best, tied=tied)
-        cells[row.label] = number
+        if interval := comparisons.intervals.get((row, measure)):
+            low, high = measure.format(interval.low), measure.format(interval.high)
+            is_half_enough = is_narrow(measure, mean.value, interval)
+            spread = measure.format(interval.half_width) if is_half_enough else f"[{low},{high}]"
+        text = measure.format(mean.value)
+        cells[row.label] = _number(text, spread, bold=row == best, tied=tied)
     return Column(_text_cell(heading), cells)
-
-
-def _spread(measure: Measure, mean: float, interval: Interval | None) -> str:
-    """Half of the interval's width, or its ends, as the main table has them."""
-    if interval is None:
-        return ""
-    if is_narrow(measure, mean, interval):
-        return measure.format(interval.half_width)
-    return _ends(measure.format(interval.low), measure.format(interval.high))
-
-
-def _ends(low: str, high: str) -> str:
-    return f"[{low},{high}]"
 
 
 def _number(value: str, spread: str, *, bold: bool = False, tied: bool = False) -> TexCell:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Results, Row
+from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.costs.attribution import ACCOUNTS, IN_FULL, OWN, CostData
 from pipeline.reporting.costs.quality_vs_cost import (
     FLOPS,
@@ -17,15 +17,20 @@ from pipeline.reporting.costs.quality_vs_cost import (
     Unit,
     cost_comparisons,
 )
-from pipeline.reporting.plots.figures import Plot, cost_axis, fit_settled, multiples_plot
+from pipeline.reporting.plots.figures import Panel, Plot, cost_axis, fit_settled, multiples_plot
+from pipeline.reporting.plots.intervals import Estimate
 from pipeline.reporting.plots.looks import GREY, Style, handles_of, styles_of
+from pipeline.reporting.plots.scores import estimate_of
 
 SETTLED = 0.3  # share of a curve after which it must fit on the axis
 UNITS = (SECONDS, FLOPS)
 DIGITS = 5  # of numbers in the page's data
-
-
-Score = tuple[float, float, float]  # a mean and its interval
+CURVES = {
+    OWN: "Means over training seeds, from the first validation to the last, against the student's "
+    "own time and FLOPs. Axes don't begin at zero.",
+    IN_FULL: "The same curves, each further right by what was paid before its first step: for the "
+    "student's start, its teacher, and the teacher's texts and cache.",
+}
 
 
 def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
@@ -35,14 +40,6 @@ def mean_costs(data: CostData, unit: Unit, account: str) -> dict[Row, float]:
         row: float(np.mean([costs[path] for path in data.trained(row).values()]))
         for row in data.results.trained
     }
-
-
-def _score(comparisons: Comparisons, row: Row, measure: Measure) -> Score | None:
-    mean = comparisons.results.means.get((row, measure))
-    interval = comparisons.intervals.get((row, measure))
-    if mean is None:
-        return None
-    return mean.value, *((interval.low, interval.high) if interval else (mean.value, mean.value))
 
 
 def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] | None:
@@ -58,10 +55,7 @@ def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] 
     points = {
         row: {
             "method": places[row.label],
-            "scores": [
-                score and [*map(_number, score)]
-                for score in (_score(comparisons, row, measure) for measure in measures)
-            ],
+            "scores": [_score(comparisons, row, measure) for measure in measures],
             "costs": [[_number(of_account[row]) for of_account in of_unit] for of_unit in costs],
         }
         for row in results.trained
@@ -89,8 +83,19 @@ def cost_choices(data: CostData, comparisons: Comparisons) -> dict[str, object] 
     }
 
 
+def _score(comparisons: Comparisons, row: Row, measure: Measure) -> list[float | None] | None:
+    """A mean and both ends of its interval; None where it was not measured."""
+    if (row, measure) not in comparisons.results.means:
+        return None
+    estimate = estimate_of(comparisons, row, measure)
+    return [*map(_number, (estimate.value, estimate.low, estimate.high))]
+
+
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(f"{value:.{DIGITS}g}")
+
+
+Points = Sequence[tuple[float, Estimate]]  # costs and scores
 
 
 def quality_by_cost(data: CostData, comparisons: Comparisons) -> Plot | None:
@@ -98,20 +103,32 @@ def quality_by_cost(data: CostData, comparisons: Comparisons) -> Plot | None:
     results = comparisons.results
     in_full = {unit: mean_costs(data, unit, IN_FULL) for unit in UNITS}
     unit = SECONDS if np.isnan(list(in_full[FLOPS].values())).all() else FLOPS
+    costs = in_full[unit]
     points = {
-        pair: _points(comparisons, rows, in_full[unit]) for pair, rows in results.methods.items()
+        pair: [
+            (costs[row], estimate_of(comparisons, row, measure))
+            for measure in results.primary_measures[:1]
+            for row in results.means_by_row(rows, measure)
+            if not np.isnan(costs[row])
+        ]
+        for pair, rows in results.methods.items()
     }
     shown = {pair: results.title(pair) for pair, of_pair in points.items() if of_pair}
     if not shown:
         return None
     measure, styles = results.primary_measures[0], styles_of(results)
+
+    def draw(panel: Panel[str, Pair]) -> None:
+        _draw_points(panel.axes, points[panel.column], styles)
+        panel.axes.set_xlabel(f"{unit.title}, {IN_FULL}")
+
     return multiples_plot(
         "quality_by_cost",
         f"{measure.metric.title} against cost",
         f"{measure.metric.title} with 95 % intervals against {unit.title} {IN_FULL}: with the "
         "student's start, its teacher, and the teacher's texts and cache. The grey steps are the "
         "Pareto front: no other method beats those on it in both score and cost.",
-        lambda panel: _draw_points(panel.axes, points[panel.column], styles, measure, unit),
+        draw,
         {"": ""},
         shown,
         1.7,
@@ -121,34 +138,20 @@ def quality_by_cost(data: CostData, comparisons: Comparisons) -> Plot | None:
     )
 
 
-Points = Mapping[Row, tuple[float, Score]]  # cost and score
-
-
-def _points(comparisons: Comparisons, rows: Sequence[Row], costs: Mapping[Row, float]) -> Points:
-    """Methods whose score and cost are known."""
-    return {
-        row: (costs[row], score)
-        for measure in comparisons.results.primary_measures[:1]
-        for row in rows
-        if (score := _score(comparisons, row, measure)) and not np.isnan(costs[row])
-    }
-
-
-def _draw_points(
-    axes: Axes, points: Points, styles: Mapping[str, Style], measure: Measure, unit: Unit
-) -> None:
-    for row, (cost, (value, low, high)) in points.items():
-        style = styles[row.label]
-        axes.plot((cost, cost), (low, high), color=style.colour, linewidth=1, alpha=0.7)
-        axes.plot(cost, value, linestyle="none", marker=style.marker, color=style.colour)
+def _draw_points(axes: Axes, points: Points, styles: Mapping[str, Style]) -> None:
+    for cost, score in points:
+        style = styles[score.line]
+        ends = (score.low, score.high)
+        axes.plot((cost, cost), ends, color=style.colour, linewidth=1, alpha=0.7)
+        axes.plot(cost, score.value, linestyle="none", marker=style.marker, color=style.colour)
+    measure = points[0][1].column
     front = pareto_front(
-        [(cost, score[0]) for cost, score in points.values()],
+        [(cost, score.value) for cost, score in points],
         higher_is_better=bool(measure.metric.higher_is_better),
     )
     axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=0.8, zorder=1)
-    cost_axis(axes, [cost for cost, _ in points.values()])
+    cost_axis(axes, [cost for cost, _ in points])
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel(f"{unit.title}, {IN_FULL}")
 
 
 def pareto_front(
@@ -174,11 +177,18 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     if not compared:
         return None
     styles = styles_of(results)
+
+    def draw(panel: Panel[Pair, Unit]) -> None:
+        if comparison := compared.get((panel.row, panel.column)):
+            _draw_curves(panel.axes, comparison, styles)
+        else:
+            panel.axes.set_axis_off()
+
     return multiples_plot(
         "nll_by_cost" if account == OWN else "nll_by_full_cost",
         f"Held-out NLL against training cost, {account}",
         CURVES[account],
-        lambda panel: _draw_curves(panel.axes, compared.get((panel.row, panel.column)), styles),
+        draw,
         {pair: results.title(pair) for pair, _ in compared},
         {unit: "" for _, unit in compared},
         1.5,
@@ -188,32 +198,12 @@ def nll_by_cost(data: CostData, results: Results, account: str = OWN) -> Plot | 
     )
 
 
-CURVES = {
-    OWN: "Means over training seeds, from the first validation to the last, against the student's "
-    "own time and FLOPs. Axes don't begin at zero.",
-    IN_FULL: "The same curves, each further right by what was paid before its first step: for the "
-    "student's start, its teacher, and the teacher's texts and cache.",
-}
-
-
-def _draw_curves(
-    axes: Axes, comparison: CostComparison | None, styles: Mapping[str, Style]
-) -> None:
-    if comparison is None:
-        axes.set_axis_off()
-        return
+def _draw_curves(axes: Axes, comparison: CostComparison, styles: Mapping[str, Style]) -> None:
     curves = {row: comparison.mean_curve(row) for row in comparison.curves}
     for row, curve in curves.items():
         style = styles[row.label]
-        axes.plot(
-            curve.costs,
-            curve.nll_nats,
-            color=style.colour,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=3.5,
-            markevery=[-1],
-        )
+        look = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
+        axes.plot(curve.costs, curve.nll_nats, **look, markersize=3.5, markevery=[-1])
     steps = [(np.linspace(0, 1, len(curve.costs)), curve.nll_nats) for curve in curves.values()]
     fit_settled(axes, steps, SETTLED)
     cost_axis(axes, np.concatenate([curve.costs for curve in curves.values()]).tolist())

@@ -1,15 +1,14 @@
 """Figures of differences: to plain fine-tuning, to the teacher, between teachers, on parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.reporting.analysis.differences import differences_of
 from pipeline.reporting.analysis.findings import Comparisons, Difference, minus
 from pipeline.reporting.analysis.metrics import Measure, part_title, parts_of
-from pipeline.reporting.analysis.scores import Pair
 from pipeline.reporting.analysis.texts import counted
 from pipeline.reporting.plots.figures import Plot
-from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
+from pipeline.reporting.plots.intervals import Estimate, by_mean, interval_plot
 from pipeline.reporting.plots.looks import COLOURS, Style, numbered_styles, styles_of
 
 FEWEST = 2  # methods beside the baseline: of a single one the main table says as much
@@ -24,22 +23,26 @@ FILLED = (
 
 def overview_plot(comparisons: Comparisons) -> Plot | None:
     """Each method minus plain fine-tuning, the best on top; None for fewer than two others."""
-    results = comparisons.results
+    results, sizes = comparisons.results, comparisons.results.sizes
     baseline, measures = comparisons.gap_baseline, results.primary_measures
     differences = {
         (pair, measure): comparisons.to_baseline(pair, measure)
         for pair in results.pairs
         for measure in measures
     }
-    known = {pair for (pair, _), found in differences.items() if len(found) >= FEWEST}
-    shown = sorted(known, key=lambda pair: _widest_first(pair, results.sizes))[:PAIRS]
-    several = len(shown) > 1
+    known = {pair for (pair, _), of_pair in differences.items() if len(of_pair) >= FEWEST}
+    # the largest teacher and the smallest student first; equal pairs stay in the grid's order
+    widest_first = sorted(
+        known, key=lambda pair: (-sizes.get(pair.teacher, 0), sizes.get(pair.student, 0))
+    )
+    shown = widest_first[:PAIRS]
     titles = {pair: pair.short_title for pair in results.pairs if pair in shown}
+    several = len(shown) > 1
     estimates = [
-        _estimate(one, row="", series=title) if several else _estimate(one, row=results.title(pair))
+        _estimate(each, row="" if several else results.title(pair), series=title * several)
         for measure in measures  # panels stand in the order of the table's columns
         for pair, title in titles.items()
-        for one in differences[pair, measure]
+        for each in differences[pair, measure]
     ]
     left_out = len(results.pairs) - len(shown)
     others = f"{counted(left_out, 'more pair')} of teacher and student"
@@ -49,31 +52,19 @@ def overview_plot(comparisons: Comparisons) -> Plot | None:
         f"Difference to {baseline}",
         f"Each method minus {baseline}, paired over seeds and items, {FILLED}{more}",
         estimates,
-        Layout(
-            numbered_styles(list(titles.values())) if several else styles_of(results),
-            _best_first(estimates),
-            zeros=(0.0,),
-            better_side=True,
-        ),
+        numbered_styles(titles.values()) if several else styles_of(results),
+        _best_first(estimates),
+        zeros=(0.0,),
+        better_side=True,
     )
 
 
-def _widest_first(pair: Pair, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """Sorts by largest teacher, then smallest student; equal pairs stay in the grid's order."""
-    return -sizes.get(pair.teacher, 0), sizes.get(pair.student, 0)
-
-
-def _estimate(one: Difference, *, row: str = "", series: str = "", line: str = "") -> Estimate:
-    return Estimate(
-        row,
-        one.measure,
-        line or one.first.label,
-        series,
-        one.value,
-        one.interval.low,
-        one.interval.high,
-        one.significantly_different,
-    )
+def _estimate(
+    difference: Difference, *, row: str = "", series: str = "", line: str = ""
+) -> Estimate:
+    label, interval = line or difference.first.label, difference.interval
+    ends, filled = (interval.low, interval.high), difference.significantly_different
+    return Estimate(row, difference.measure, label, series, difference.value, *ends, filled)
 
 
 def _best_first(estimates: Sequence[Estimate]) -> list[str]:
@@ -83,8 +74,7 @@ def _best_first(estimates: Sequence[Estimate]) -> list[str]:
         if estimate.column == estimates[0].column:
             higher = estimate.column.metric.higher_is_better
             values[estimate.line].append(-estimate.value if higher else estimate.value)
-    means = {line: sum(some) / len(some) for line, some in values.items() if some}
-    return sorted(values, key=lambda line: means.get(line, float("inf")))
+    return by_mean(values)
 
 
 def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
@@ -92,13 +82,13 @@ def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
     results = comparisons.results
     estimates = [
         Estimate(
-            row=results.title(gap.row.pair),
-            column=gap.measure,
-            line=gap.row.label,
-            series="",
-            value=100 * gap.share,
-            low=100 * gap.interval.low,
-            high=100 * gap.interval.high,
+            results.title(gap.row.pair),
+            gap.measure,
+            gap.row.label,
+            "",
+            100 * gap.share,
+            100 * gap.interval.low,
+            100 * gap.interval.high,
         )
         for gap in comparisons.gaps_closed
         if gap.row.pair in results.pairs
@@ -110,20 +100,19 @@ def gap_closed_plot(comparisons: Comparisons) -> Plot | None:
         "and items (items alone where there is one seed); an arrow marks one that exceeds the "
         "axis. Empty: the teacher is not significantly better.",
         estimates,
-        Layout(
-            styles_of(results), results.labels, zeros=(0.0, 100.0), unit="% of the gap", shared=True
-        ),
+        styles_of(results),
+        results.labels,
+        zeros=(0.0, 100.0),
+        unit="% of the gap",
+        shared=True,
     )
 
 
 def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
     """Each method under a larger teacher minus under a smaller one; None without two teachers."""
     results, sizes = comparisons.results, comparisons.results.sizes
-    effects = [
-        effect
-        for effect in comparisons.teacher_size_effects
-        if effect.measure in results.primary_measures
-    ]
+    primary, all_effects = results.primary_measures, comparisons.teacher_size_effects
+    effects = [effect for effect in all_effects if effect.measure in primary]
     teachers = dict.fromkeys(map(_teachers, effects))
     more = ""
     if len(teachers) * len(results.labels) > MOST_LINES and len(teachers) > 1:
@@ -134,11 +123,11 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
     estimates = [
         _estimate(
             effect,
-            row=f"Student {results.sized(effect.second.student)}"
-            + (f", teacher {' → '.join(_teachers(effect))}" if alone else ""),
-            line=effect.second.label + ("" if alone else f": {' → '.join(_teachers(effect))}"),
+            row=f"Student {results.sized(effect.second.student)}{f', teacher {ends}' * alone}",
+            line=effect.second.label + f": {ends}" * (not alone),
         )
         for effect in effects
+        for ends in [" → ".join(_teachers(effect))]
     ]
     lines = list(dict.fromkeys(estimate.line for estimate in estimates))
     return interval_plot(
@@ -146,9 +135,10 @@ def teacher_size_plot(comparisons: Comparisons) -> Plot | None:
         "Effect of a larger teacher",
         f"The student's score under the larger teacher minus under the smaller one, {FILLED}{more}",
         estimates,
-        Layout(
-            dict.fromkeys(lines, Style(COLOURS[0], "o", "-")), lines, zeros=(0.0,), better_side=True
-        ),
+        dict.fromkeys(lines, Style(COLOURS[0], "o", "-")),
+        lines,
+        zeros=(0.0,),
+        better_side=True,
     )
 
 
@@ -166,28 +156,23 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
         for measure in results.slice_measures
         if (whole := names.get(Measure(measure.task, measure.metric).key))
     }
-    ordered = _best_first(
+    best_first = _best_first(
         [
-            _estimate(one)
+            _estimate(difference)
             for measure in results.primary_measures[:1]
             for pair in results.pairs
-            for one in comparisons.to_baseline(pair, measure)
+            for difference in comparisons.to_baseline(pair, measure)
         ]
     )
-    shown = ordered[:MOST_ON_PARTS]
-    left_out = len(ordered) - len(shown)
+    shown, left_out = best_first[:MOST_ON_PARTS], len(best_first[MOST_ON_PARTS:])
     more = f" The {len(shown)} best methods: {left_out} more are in the table." if left_out else ""
     estimates = [
-        replace(
-            _estimate(
-                one, row=results.title(pair), series=one.first.label, line=part_title(part.slice)
-            ),
-            column=parts[part],
-        )
-        for part in parts
+        replace(_estimate(each, row=results.title(pair), series=label, line=line), column=whole)
+        for part, whole in parts.items()
+        for line in [part_title(part.slice)]
         for pair, differences in differences_of(results, part, baseline).items()
-        for one in minus(baseline, differences)
-        if one.first.label in shown
+        for each in minus(baseline, differences)
+        if (label := each.first.label) in shown
     ]
     return interval_plot(
         "scores_by_part",
@@ -195,10 +180,8 @@ def scores_by_part(comparisons: Comparisons) -> Plot | None:
         "Parts are of the items, or of their tokens; hard tokens are those of which the teacher "
         f"is less certain than of the median one. Each method minus {baseline}, {FILLED}{more}",
         estimates,
-        Layout(
-            styles_of(results),
-            [part_title(part) for _, part in parts_of(parts)],
-            zeros=(0.0,),
-            better_side=True,
-        ),
+        styles_of(results),
+        [part_title(part) for _, part in parts_of(parts)],
+        zeros=(0.0,),
+        better_side=True,
     )

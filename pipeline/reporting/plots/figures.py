@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pipeline.reporting.plots import fonts
 from pipeline.reporting.plots.looks import (
     COLUMN,
     INK,
@@ -27,13 +26,16 @@ from pipeline.reporting.plots.looks import (
     Style,
     add_legend,
     legend_height,
+    shortened,
     text_width,
+    trim_font,
     wrapped,
 )
 
 RowKey = TypeVar("RowKey")
 ColumnKey = TypeVar("ColumnKey")
 
+NARROWEST = 1.9  # inches of a panel
 TALLEST = 9.0  # inches of a paper's column
 LINE = 1.25 * NORMAL / 72  # inches from a line of text to the next
 TITLE_PAD = 6.0  # points between a panel and its title
@@ -67,7 +69,7 @@ class Plot:
         """The figure at a width in inches, laid out; None where it doesn't suit a column."""
         if self.narrowest > width:
             return None
-        fonts.trim()
+        trim_font()
         with rc_context(RC):
             figure = self.draw(width)
             if width < PAGE and figure.get_figheight() > TALLEST:
@@ -86,21 +88,18 @@ class Plot:
         wide, narrow = self.figure(PAGE), self.figure(COLUMN)
         assert wide is not None  # a page is as wide as any figure needs
         in_column = _write_vectors(narrow, folder / "column" / self.name) if narrow else b""
-        return write_formats(wide, folder / self.name), in_column
-
-
-def write_formats(figure: Figure, path: Path) -> bytes:
-    """Writes the figure as SVG, PDF and PNG; returns the SVG."""
-    svg = _write_vectors(figure, path)
-    with rc_context(RC):
-        figure.set_facecolor("white")
-        path.with_suffix(".png").write_bytes(_saved(figure, "png", facecolor="white"))
-    return svg
+        svg = _write_vectors(wide, folder / self.name)
+        with rc_context(RC):
+            wide.set_facecolor("white")
+            (folder / f"{self.name}.png").write_bytes(_saved(wide, "png", facecolor="white"))
+        return svg, in_column
 
 
 def _write_vectors(figure: Figure, path: Path) -> bytes:
+    """Writes the figure as SVG and PDF; its texts and axes are in the colour of the text around."""
     with rc_context(RC):
-        svg = _in_ink(_saved(figure, "svg"))
+        inked = _saved(figure, "svg").decode().replace(INK, "currentColor")
+        svg = inked.replace("<defs>", f"{DARK}<defs>", 1).encode()
         path.with_suffix(".svg").write_bytes(svg)
         path.with_suffix(".pdf").write_bytes(_saved(figure, "pdf"))
     return svg
@@ -110,12 +109,6 @@ def _saved(figure: Figure, form: str, facecolor: str = "none") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=form, metadata=UNDATED[form], dpi=DPI, facecolor=facecolor)
     return buffer.getvalue()
-
-
-def _in_ink(svg: bytes) -> bytes:
-    """The SVG with texts and axes in the colour of the text around it, dark or light."""
-    inked = svg.decode().replace(INK, "currentColor")
-    return inked.replace("<defs>", f"{DARK}<defs>", 1).encode()
 
 
 @dataclass(frozen=True)
@@ -133,7 +126,7 @@ def small_multiples(
     columns: Mapping[ColumnKey, str],
     size: tuple[float, float],
     legend: Sequence[Line2D | Patch] = (),
-    narrowest: float = 1.9,
+    narrowest: float = NARROWEST,
     names: Sequence[str] = (),
 ) -> tuple[Figure, list[Panel[RowKey, ColumnKey]]]:
     """A figure with a panel for each row and column, and their titles.
@@ -146,27 +139,23 @@ def small_multiples(
     left = max((text_width(name) for name in names), default=0.0)
     most = max(1, math.floor((width - left) / narrowest))
     per_line = math.ceil(len(columns) / math.ceil(len(columns) / most))  # as even as it gets
-    keys = list(columns)
-    starts = range(0, len(keys), per_line)
-    lines = [
-        (row, keys[start : start + per_line], rows[row] if not start else "")
-        for row in rows
-        for start in starts
-    ]
     inside = (width - left) / per_line - TICK_LABELS * (not names) - 0.1
     titles = {key: wrapped(title, inside) for key, title in columns.items()}
-    above = [wrapped(heading, width - left - 0.3, NORMAL) for _, _, heading in lines]
+    keys, lines = list(columns), []
+    for row, title in rows.items():
+        for start in range(0, len(keys), per_line):
+            heading = wrapped("" if start else title, width - left - 0.3, NORMAL)
+            lines.append((row, heading, keys[start : start + per_line]))
     text_lines = sum(
-        _lines([heading]) + _lines([titles[key] for key in shown])
-        for heading, (_, shown, _) in zip(above, lines, strict=True)
+        _lines([heading]) + _lines([titles[key] for key in shown]) for _, heading, shown in lines
     )
     inches = len(lines) * (height + AXIS) + LINE * text_lines + legend_height(legend, width)
     figure = Figure(figsize=(width, inches), layout="constrained")
     if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(w_pad=0.04, h_pad=0.04)
-    grid = figure.subplots(len(lines), per_line, squeeze=False)
     panels = []
-    for (row, shown, _), heading, line in zip(lines, above, grid, strict=True):
+    grid = figure.subplots(len(lines), per_line, squeeze=False)
+    for (row, heading, shown), line in zip(lines, grid, strict=True):
         _write_heading(list(line), heading, [titles[key] for key in shown])
         for column, axes in zip(shown, line, strict=False):
             panels.append(Panel(axes, row, column, axes is line[0]))
@@ -187,21 +176,41 @@ def multiples_plot(
     height: float,
     *,
     legend: Callable[[], Sequence[Line2D]] = list,
-    narrowest: float = 1.9,
+    narrowest: float = NARROWEST,
     label: str = "",
+    names: Sequence[str] = (),
 ) -> Plot:
-    """A plot of small multiples that `draw` fills; `label` stands left of each line of panels."""
+    """A plot of small multiples that `draw` fills.
+
+    `label` stands left of each line of panels, or `names` do, in a list from top to bottom.
+    """
 
     def figure_of(width: float) -> Figure:
         """The figure at a width, whose legend is made in the figure's own style."""
-        figure, panels = small_multiples(rows, columns, (width, height), legend(), narrowest)
+        listed = [shortened(each, width / 3.5) for each in names]
+        figure, panels = small_multiples(
+            rows, columns, (width, height), legend(), narrowest, listed
+        )
         for panel in panels:
             draw(panel)
+            if names:
+                _list_names(panel, listed)
             if label and panel.is_first:
                 panel.axes.set_ylabel(label)
         return figure
 
     return Plot(name, title, caption, figure_of)
+
+
+def _list_names(panel: Panel[RowKey, ColumnKey], names: Sequence[str]) -> None:
+    """Makes the vertical axis a list of names, written at the first panel of a line."""
+    axes = panel.axes
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names if panel.is_first else [""] * len(names))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    for line in range(0, len(names), 2):
+        axes.axhspan(line - 0.5, line + 0.5, color=INK, alpha=0.05, linewidth=0, zorder=0)
 
 
 def _lines(texts: Sequence[str]) -> int:
@@ -230,26 +239,8 @@ Values = Sequence[float] | np.ndarray
 
 def draw_line(axes: Axes, x: Values, y: Values, style: Style) -> None:
     """A line with about six markers."""
-    axes.plot(
-        x,
-        y,
-        color=style.colour,
-        linestyle=style.line,
-        marker=style.marker,
-        markersize=3.2,
-        markevery=max(1, len(x) // 6),
-    )
-
-
-def list_names(panel: Panel[RowKey, ColumnKey], names: Sequence[str]) -> None:
-    """Makes the vertical axis a list of names, written at the first panel of a line."""
-    axes = panel.axes
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), names if panel.is_first else [""] * len(names))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    for line in range(0, len(names), 2):
-        axes.axhspan(line - 0.5, line + 0.5, color=INK, alpha=0.05, linewidth=0, zorder=0)
+    look = {"color": style.colour, "linestyle": style.line, "marker": style.marker}
+    axes.plot(x, y, **look, markersize=3.2, markevery=max(1, len(x) // 6))
 
 
 def cost_axis(axes: Axes, costs: Sequence[float]) -> None:

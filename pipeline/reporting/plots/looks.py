@@ -4,15 +4,19 @@ A method of the catalogue looks the same in every figure of every report. Thin m
 of 3:1 or more on white and on the page's dark paper.
 """
 
+import atexit
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from zlib import crc32
 
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.typing import LineStyleType, RcKeyType
@@ -33,6 +37,7 @@ COLUMN, PAGE = 3.3, 6.75  # inches: a column of a paper, and its whole width
 HANDLE = 0.46  # inches of a legend's entry besides its text
 SMALL, NORMAL = 7.0, 7.5  # points, of type
 FONT = "DejaVu Sans"
+SHAPING = ("GDEF", "GPOS", "GSUB", "MATH")  # of the font: matplotlib draws without them
 RC: dict[RcKeyType, object] = {
     "font.family": "sans-serif",
     "font.sans-serif": [FONT, "Verdana", "sans-serif"],  # the first two are equally wide
@@ -114,7 +119,7 @@ def _numbers(names: Sequence[str]) -> dict[str, int]:
     return numbers
 
 
-def numbered_styles(labels: Sequence[str]) -> dict[str, Style]:
+def numbered_styles(labels: Iterable[str]) -> dict[str, Style]:
     """Styles for what isn't a method, such as pairs or parts, by position."""
     return {label: style_number(number) for number, label in enumerate(labels)}
 
@@ -134,6 +139,26 @@ def handles_of(
         )
         for label, style in styles.items()
     ]
+
+
+@cache
+def trim_font() -> None:
+    """Has matplotlib read a copy of the font that lacks the tables of complex scripts.
+
+    Each PDF parses the whole font to embed the few glyphs that it shows: half of that time goes
+    into these tables. The copies last as long as this process.
+    """
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    for number, entry in enumerate(fontManager.ttflist):
+        if entry.name == FONT and entry.style == "normal":
+            copy = Path(folder.name) / f"{number}.ttf"
+            with TTFont(entry.fname, recalcTimestamp=False) as font:
+                for table in SHAPING:
+                    if table in font:
+                        del font[table]
+                font.save(copy)
+            fontManager.ttflist[number] = replace(entry, fname=str(copy))
 
 
 @cache

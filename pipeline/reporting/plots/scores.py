@@ -1,7 +1,6 @@
 """Figures of scores: by method, and against the teacher's size."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -12,8 +11,8 @@ from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.texts import amount
 from pipeline.reporting.plots.figures import Panel, Plot, draw_line, multiples_plot
-from pipeline.reporting.plots.intervals import Estimate, Layout, interval_plot
-from pipeline.reporting.plots.looks import INK, PAPER, Style, handles_of, numbered_styles, styles_of
+from pipeline.reporting.plots.intervals import Estimate, by_mean, interval_plot
+from pipeline.reporting.plots.looks import INK, PAPER, handles_of, numbered_styles, styles_of
 
 SIDE_BY_SIDE = 4  # names of teachers that a panel has room for: of more, each second is lower
 APART = 0.5  # of the way to the next teacher, that methods at the same one are spread over
@@ -24,19 +23,19 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
     """A line for each method, a panel for each measure, a row of panels for each teacher."""
     results = comparisons.results
     students = {pair.student: f"student {results.sized(pair.student)}" for pair in results.pairs}
+    several = len(students) > 1
     rows = {
         pair: f"Teacher {results.sized(pair.teacher)}" * bool(pair.teacher)
         for pair in results.pairs
     }
     estimates = [
-        _estimate(comparisons, row, measure, rows[pair], students[pair.student])
+        estimate_of(comparisons, row, measure, rows[pair], students[pair.student] * several)
         for measure in results.ranked_measures
         for pair in results.pairs
         for row in results.means_by_row(results.methods[pair], measure)
     ]
-    if len(students) == 1:
-        estimates = [replace(estimate, series="") for estimate in estimates]
     marks = _marks(results, rows)
+    kinds = {kind for of_panel in marks.values() for kind in of_panel}
     return interval_plot(
         "scores_by_method",
         "Scores by method",
@@ -44,22 +43,23 @@ def scores_by_method(comparisons: Comparisons) -> Plot | None:
         f"sorted by {results.ranked_measures[0].heading if estimates else ''}. On the upper edge: "
         "the teacher and the student's start, where they are within the axis.",
         estimates,
-        Layout(
-            numbered_styles(list(students.values())) if len(students) > 1 else styles_of(results),
-            _by_rank(results),
-            decorate=lambda panel: _mark_references(panel, marks),
-            legend=[
-                _reference_handle(kind, face)
-                for kind, face in REFERENCES.items()
-                if any(kind in found for found in marks.values())
-            ],
-        ),
+        numbered_styles(students.values()) if several else styles_of(results),
+        _by_rank(results),
+        decorate=lambda panel: _mark_references(panel, marks),
+        legend=[
+            Line2D(
+                [], [], label=kind, linestyle="none", marker="v", color=INK, markerfacecolor=face
+            )
+            for kind, face in REFERENCES.items()
+            if kind in kinds
+        ],
     )
 
 
-def _estimate(
+def estimate_of(
     comparisons: Comparisons, row: Row, measure: Measure, title: str = "", series: str = ""
 ) -> Estimate:
+    """A row's mean on a measure, with its interval."""
     value = comparisons.results.means[row, measure].value
     interval = comparisons.intervals.get((row, measure))
     low, high = (interval.low, interval.high) if interval else (value, value)
@@ -73,8 +73,7 @@ def _by_rank(results: Results) -> list[str]:
         for pair in results.pairs:
             for rank, row in enumerate(results.ranking(pair, measure)):
                 ranks[row.label].append(rank)
-    means = {label: sum(some) / len(some) for label, some in ranks.items() if some}
-    return sorted(ranks, key=lambda label: means.get(label, float("inf")))
+    return by_mean(ranks)
 
 
 Marks = Mapping[tuple[str, Measure], Mapping[str, Sequence[float]]]
@@ -94,24 +93,20 @@ def _marks(results: Results, rows: Mapping[Pair, str]) -> Marks:
 
 
 def _mark_references(panel: Panel[str, Measure], marks: Marks) -> None:
-    low, high = panel.axes.get_xlim()
+    axes, (low, high) = panel.axes, panel.axes.get_xlim()
     for kind, values in marks.get((panel.row, panel.column), {}).items():
         for value in values:
             if low <= value <= high:
-                panel.axes.plot(
+                axes.plot(
                     value,
                     1.0,
                     marker="v",
                     markersize=5,
                     color=INK,
                     markerfacecolor=REFERENCES[kind],
-                    transform=panel.axes.get_xaxis_transform(),
+                    transform=axes.get_xaxis_transform(),
                     clip_on=False,
                 )
-
-
-def _reference_handle(kind: str, face: str) -> Line2D:
-    return Line2D([], [], label=kind, linestyle="none", marker="v", color=INK, markerfacecolor=face)
 
 
 def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
@@ -125,39 +120,36 @@ def scores_by_teacher_size(comparisons: Comparisons) -> Plot | None:
     if not several:
         return None
     styles = styles_of(results)
+
+    def draw(panel: Panel[str, Measure]) -> None:
+        axes, pairs = panel.axes, several[panel.row]
+        for number, (label, style) in enumerate(styles.items()):
+            shift = APART * (number / max(1, len(styles) - 1) - 0.5)
+            estimates = {
+                place + shift: estimate_of(comparisons, row, panel.column)
+                for place, pair in enumerate(pairs)
+                for row in results.means_by_row(results.methods[pair], panel.column)
+                if row.label == label
+            }
+            draw_line(axes, list(estimates), [each.value for each in estimates.values()], style)
+            for x, each in estimates.items():
+                axes.plot(
+                    (x, x), (each.low, each.high), color=style.colour, linewidth=0.8, alpha=0.7
+                )
+        _name_teachers(axes, pairs, results.sizes)
+        axes.set_ylabel(panel.column.detail)
+
     return multiples_plot(
         "scores_by_teacher_size",
         "Score against teacher size",
         "Means over training seeds with 95 % intervals; methods at the same teacher are drawn side "
         "by side. Scores don't begin at zero.",
-        lambda panel: _draw_sizes(panel, comparisons, several[panel.row], styles),
+        draw,
         {student: f"Student {results.sized(student)}" for student in several},
         {measure: measure.heading for measure in results.primary_measures},
         1.5,
         legend=lambda: handles_of(styles),
     )
-
-
-def _draw_sizes(
-    panel: Panel[str, Measure],
-    comparisons: Comparisons,
-    pairs: Sequence[Pair],
-    styles: Mapping[str, Style],
-) -> None:
-    axes, results = panel.axes, comparisons.results
-    for number, (label, style) in enumerate(styles.items()):
-        shift = APART * (number / max(1, len(styles) - 1) - 0.5)
-        estimates = {
-            place + shift: _estimate(comparisons, row, panel.column)
-            for place, pair in enumerate(pairs)
-            for row in results.means_by_row(results.methods[pair], panel.column)
-            if row.label == label
-        }
-        draw_line(axes, list(estimates), [one.value for one in estimates.values()], style)
-        for x, one in estimates.items():
-            axes.plot((x, x), (one.low, one.high), color=style.colour, linewidth=0.8, alpha=0.7)
-    _name_teachers(axes, pairs, results.sizes)
-    axes.set_ylabel(panel.column.detail)
 
 
 def _name_teachers(axes: Axes, pairs: Sequence[Pair], sizes: Mapping[str, int]) -> None:

@@ -1,12 +1,11 @@
 """A table as CSV, Parquet and Markdown."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.reporting.render.table import Cell, Group, Table
+from pipeline.reporting.render.table import Cell, Table
 from pipeline.runtime.inert import inert, inert_line
 
 # A spreadsheet runs a text that begins with one of these, of ordinary or of full width.
@@ -28,26 +27,27 @@ def write_data(folder: Path, name: str, data: pd.DataFrame) -> None:
 
 def spreadsheet(data: pd.DataFrame) -> pd.DataFrame:
     """The data with an apostrophe before each text that a spreadsheet would run as a formula."""
-    return data.map(lambda value: _no_formula(value) if isinstance(value, str) else value)
 
+    def plain(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return inert(f"'{value}" if FORMULA.match(value) else value)
 
-def _no_formula(text: str) -> str:
-    return inert(f"'{text}" if FORMULA.match(text) else text)
+    return data.map(plain)
 
 
 def markdown(table: Table) -> str:
     """The table in Markdown, its caption below."""
     head = [*table.group_headings, *(heading.text for heading in table.headings)]
-    rows = [[*map(_literal, group.names), *map(_marked, row)] for group, row in _rows(table)]
-    numeric = [
-        *([False] * len(table.group_headings)),
-        *(heading.numeric for heading in table.headings),
+    rows = [
+        [*map(_literal, group.names), *map(_marked, row)]
+        for group in table.groups
+        for row in (*group.references, *group.rows)
     ]
-    text = pd.DataFrame(rows, columns=[_literal(title) for title in head]).to_markdown(
-        index=False,
-        disable_numparse=True,
-        colalign=["right" if is_number else "left" for is_number in numeric],
-    )
+    sides = ["left" for _ in table.group_headings]
+    sides += ["right" if heading.numeric else "left" for heading in table.headings]
+    frame = pd.DataFrame(rows, columns=[*map(_literal, head)])
+    text = frame.to_markdown(index=False, disable_numparse=True, colalign=sides)
     return f"{text}\n\n{table.caption}\n"
 
 
@@ -59,9 +59,3 @@ def _marked(cell: Cell) -> str:
 def _literal(text: str) -> str:
     """The text on one line, without a link, an HTML tag or the end of a cell."""
     return re.sub(r"([\\`$*\[\]|]|<(?=[\w/!?]))", r"\\\1", inert_line(text))
-
-
-def _rows(table: Table) -> Iterator[tuple[Group, tuple[Cell, ...]]]:
-    for group in table.groups:
-        for row in (*group.references, *group.rows):
-            yield group, row

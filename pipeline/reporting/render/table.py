@@ -49,6 +49,55 @@ class Cell:
         return f"{text} {self.letters}" if self.letters else text
 
 
+def number_cell(
+    value: float | None, text: Callable[[float], str], spread: float | None = None
+) -> Cell:
+    """A number and the one beside it, as far as they are known: not where they are None or NaN."""
+    if value is None or math.isnan(value):
+        return Cell(MISSING)
+    if spread is None or math.isnan(spread):
+        return Cell(text(value), value)
+    return Cell(text(value), value, text(spread))
+
+
+def text_cell(text: str) -> Cell:
+    """A text that is its own value."""
+    return Cell(text, text)
+
+
+def method_cell(row: Row) -> Cell:
+    """The name of a row of the main table, linked to the page of its cell."""
+    return Cell(row.label, row.label, link=anchors.of_cell(row))
+
+
+@dataclass(frozen=True)
+class Column(Generic[Shown]):
+    """A column of a table that has a row for each of some items."""
+
+    heading: Heading
+    cell: Callable[[Shown], Cell]
+
+    @staticmethod
+    def text(title: str, of: Callable[[Item], str], detail: str = "") -> "Column[Item]":
+        """A column of texts."""
+        return Column(Heading(title, detail, numeric=False), lambda item: text_cell(of(item)))
+
+    @staticmethod
+    def number(
+        title: str,
+        of: Callable[[Item], float | None],
+        shown: Callable[[float], str] = str,
+        detail: str = "",
+    ) -> "Column[Item]":
+        """A column of numbers that are all shown in the same way."""
+        return Column(Heading(title, detail), lambda item: number_cell(of(item), shown))
+
+    @staticmethod
+    def method(of: Callable[[Item], Row], title: str = "Method") -> "Column[Item]":
+        """A column of rows of the main table, by name."""
+        return Column(Heading(title, numeric=False), lambda item: method_cell(of(item)))
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows that are compared, under the references that they are compared with."""
@@ -70,6 +119,41 @@ class Table:
     groups: tuple[Group, ...]
     data: pd.DataFrame  # long: a row for each number, unrounded; empty for a table without files
 
+    @staticmethod
+    def of(
+        name: str,
+        caption: str,
+        columns: Sequence[Column[Item]],
+        items: Mapping[tuple[str, ...], Iterable[Item]],
+        group_headings: tuple[str, ...],
+        data: pd.DataFrame,
+        title: Callable[..., str] = lambda *names: ", ".join(names),
+    ) -> "Table | None":
+        """A table with a row for each item, in groups by their names; None without a single one."""
+        groups = []
+        for names, of_group in items.items():
+            rows = tuple(tuple(column.cell(item) for column in columns) for item in of_group)
+            if rows:
+                groups.append(Group(title(*names), names, (), rows))
+        headings = tuple(column.heading for column in columns)
+        return (
+            Table(name, caption, group_headings, headings, tuple(groups), data) if groups else None
+        )
+
+    @staticmethod
+    def of_pairs(
+        name: str,
+        caption: str,
+        columns: Sequence[Column[Item]],
+        items: Mapping[Pair, Iterable[Item]],
+        results: Results,
+        data: pd.DataFrame,
+    ) -> "Table | None":
+        """A table with a group for each teacher and student."""
+        by_names = {(pair.teacher, pair.student): of_pair for pair, of_pair in items.items()}
+        headings, title = ("Teacher", "Student"), lambda *names: results.title(Pair(*names))
+        return Table.of(name, caption, columns, by_names, headings, data, title)
+
     @property
     def rows(self) -> int:
         """How many rows are compared in it."""
@@ -79,96 +163,3 @@ class Table:
     def is_short(self) -> bool:
         """Whether it is written for people, too."""
         return self.rows <= LONGEST
-
-
-@dataclass(frozen=True)
-class Column(Generic[Shown]):
-    """A column of a table that has a row for each of some items."""
-
-    heading: Heading
-    cell: Callable[[Shown], Cell]
-
-
-def text_column(title: str, of: Callable[[Item], str], detail: str = "") -> Column[Item]:
-    """A column of texts."""
-    return Column(Heading(title, detail, numeric=False), lambda item: text_cell(of(item)))
-
-
-def number_column(
-    title: str,
-    of: Callable[[Item], float | None],
-    shown: Callable[[float], str] = str,
-    detail: str = "",
-) -> Column[Item]:
-    """A column of numbers that are all shown in the same way."""
-    return Column(Heading(title, detail), lambda item: number_cell(of(item), shown))
-
-
-def method_column(of: Callable[[Item], Row], title: str = "Method") -> Column[Item]:
-    """A column of rows of the main table, by name."""
-    return Column(Heading(title, numeric=False), lambda item: method_cell(of(item)))
-
-
-def table(
-    name: str,
-    caption: str,
-    columns: Sequence[Column[Item]],
-    items: Mapping[tuple[str, ...], Iterable[Item]],
-    group_headings: tuple[str, ...],
-    data: pd.DataFrame,
-    title: Callable[..., str] = lambda *names: ", ".join(names),
-) -> Table | None:
-    """A table with a row for each item, in groups by their names; None without a single one."""
-    rows = {
-        names: tuple(tuple(column.cell(item) for column in columns) for item in of_group)
-        for names, of_group in items.items()
-    }
-    groups = [
-        Group(title(*names), names, (), of_group) for names, of_group in rows.items() if of_group
-    ]
-    if not groups:
-        return None
-    headings = tuple(column.heading for column in columns)
-    return Table(name, caption, group_headings, headings, tuple(groups), data)
-
-
-def pair_table(
-    name: str,
-    caption: str,
-    columns: Sequence[Column[Item]],
-    items: Mapping[Pair, Iterable[Item]],
-    results: Results,
-    data: pd.DataFrame,
-) -> Table | None:
-    """A table with a group for each teacher and student."""
-    by_names = {(pair.teacher, pair.student): of_pair for pair, of_pair in items.items()}
-    return table(
-        name,
-        caption,
-        columns,
-        by_names,
-        ("Teacher", "Student"),
-        data,
-        lambda *names: results.title(Pair(*names)),
-    )
-
-
-def number_cell(
-    value: float | None, text: Callable[[float], str], spread: float | None = None
-) -> Cell:
-    """A number and the one beside it, as far as they are known: not where they are None or NaN."""
-    if value is None or math.isnan(value):
-        return Cell(MISSING)
-    if spread is None or math.isnan(spread):
-        return Cell(text(value), value)
-    return Cell(text(value), value, text(spread))
-
-
-def text_cell(text: str) -> Cell:
-    """A text that is its own value."""
-    return Cell(text, text)
-
-
-def method_cell(row: Row) -> Cell:
-    """The name of a row of the main table, linked to the page of its cell."""
-    return Cell(row.label, row.label, link=anchors.of_cell(row))

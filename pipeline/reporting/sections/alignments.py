@@ -1,21 +1,14 @@
 """Tables of how the texts of teachers with another vocabulary were aligned with the students'."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from pipeline.artifacts.schemas import SPLITS
 from pipeline.reporting.analysis.load import AlignmentCard, AlignmentCounts
 from pipeline.reporting.analysis.texts import tenths
-from pipeline.reporting.render.table import (
-    MISSING,
-    Column,
-    Table,
-    number_column,
-    table,
-    text_column,
-)
+from pipeline.reporting.render.table import MISSING, Column, Table
 
 CAPTION = (
     "Texts in the tokens of a teacher with its own vocabulary and in those of the students. A span "
@@ -31,8 +24,7 @@ SIDES = {"teacher": "Tokens of the teacher", "student": "Tokens of the students"
 LONGEST = 4  # tokens of a span; longer ones are counted with these
 
 
-@dataclass(frozen=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A column of the table of alignments."""
 
     name: str
@@ -55,6 +47,7 @@ def _mean(name: str, title: str) -> Quantity:
     return Quantity(f"{name}_per_span", title, "a span", "mean", "{:.2f}".format, _share(name))
 
 
+COMMON = "Teacher's vocabulary in common"
 QUANTITIES = (
     _count("examples", "Texts"),
     _count("aligned", "Aligned"),
@@ -64,14 +57,7 @@ QUANTITIES = (
     _mean("teacher_tokens", SIDES["teacher"]),
     _mean("student_tokens", SIDES["student"]),
     _mean("bytes", "Bytes"),
-    Quantity(
-        "vocabulary_in_common",
-        "Teacher's vocabulary in common",
-        "%",
-        "share",
-        tenths,
-        _share("shared", "teacher"),
-    ),
+    Quantity("vocabulary_in_common", COMMON, "%", "share", tenths, _share("shared", "teacher")),
 )
 
 
@@ -82,20 +68,20 @@ def alignments_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
         for teacher, card in cards.items()
     }
     columns: tuple[Column[tuple[str, AlignmentCounts]], ...] = (
-        text_column("Split", lambda row: row[0]),
+        Column.text("Split", lambda row: row[0]),
         *(
-            number_column(one.title, lambda row, of=one.of: of(row[1]), one.text, one.detail)
-            for one in QUANTITIES
+            Column.number(title, lambda row, of=of: of(row[1]), text, detail)
+            for _, title, detail, _, text, of in QUANTITIES
         ),
     )
     records = [
-        (teacher, split, one.name, one.unit, one.of(counts))
+        (teacher, split, name, unit, of(counts))
         for (teacher,), splits in items.items()
         for split, counts in splits
-        for one in QUANTITIES
+        for name, _, _, unit, _, of in QUANTITIES
     ]
     data = pd.DataFrame(records, columns=["teacher", "split", "quantity", "unit", "value"])
-    return table("alignments", CAPTION, columns, items, ("Teacher",), data)
+    return Table.of("alignments", CAPTION, columns, items, ("Teacher",), data)
 
 
 def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
@@ -106,9 +92,9 @@ def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
     }
     lengths = [*map(str, range(1, LONGEST)), f"{LONGEST} and more"]
     columns: tuple[Column[tuple[str, list[float]]], ...] = (
-        text_column("Length", lambda row: SIDES[row[0]]),
+        Column.text("Length", lambda row: SIDES[row[0]]),
         *(
-            number_column(length, lambda row, place=place: row[1][place], tenths)
+            Column.number(length, lambda row, place=place: row[1][place], tenths)
             for place, length in enumerate(lengths)
         ),
     )
@@ -119,7 +105,7 @@ def span_lengths_table(cards: Mapping[str, AlignmentCard]) -> Table | None:
         for tokens, share in enumerate(shares, 1)
     ]
     data = pd.DataFrame(records, columns=["teacher", "side", "tokens", "unit", "value"])
-    return table("span_lengths", LENGTHS_CAPTION, columns, items, ("Teacher",), data)
+    return Table.of("span_lengths", LENGTHS_CAPTION, columns, items, ("Teacher",), data)
 
 
 def _shares(lengths: AlignmentCounts) -> list[float]:

@@ -1,7 +1,7 @@
 """The sections of the report: their tables and figures before they are written."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
@@ -14,17 +14,14 @@ from pipeline.reporting.costs.tables import cost_table, shared_cost_table, token
 from pipeline.reporting.plots import differences, overall, scores, training
 from pipeline.reporting.plots.costs import cost_choices, nll_by_cost, quality_by_cost
 from pipeline.reporting.plots.figures import Plot
-from pipeline.reporting.plots.tuning import sensitivity_plot
 from pipeline.reporting.render.table import Table
 from pipeline.reporting.sections import difference_tables
 from pipeline.reporting.sections.alignments import alignments_table, span_lengths_table
 from pipeline.reporting.sections.gap_closed import gap_closed_table
 from pipeline.reporting.sections.judges import judges_table
-from pipeline.reporting.sections.kept_weights import kept_weights_table
-from pipeline.reporting.sections.missing import missing_table
 from pipeline.reporting.sections.published import published_table
-from pipeline.reporting.sections.score_tables import main_table, slice_table
-from pipeline.reporting.sections.tuning import tuning_table
+from pipeline.reporting.sections.score_tables import main_table, missing_table, slice_table
+from pipeline.reporting.sections.training import kept_weights_table, tuning_table
 from pipeline.settings.report import ReportSettings
 
 PANELS = 48  # of a figure, about
@@ -37,12 +34,32 @@ class Section:
 
     name: str
     title: str
-    about: str = ""  # what is to be seen in it
-    tables: Sequence[Table] = ()
-    plots: Iterable[Plot] = ()  # drawn one by one: one may be written while others are drawn
-    folded: Mapping[str, Table] = field(default_factory=dict)  # by title: shown on demand
-    note: str = ""
-    choices: Mapping[str, object] | None = None  # what a script of the page draws
+    about: str  # what is to be seen in it
+    tables: Sequence[Table]
+    plots: Iterable[Plot]  # drawn one by one: one may be written while others are drawn
+    folded: Mapping[str, Table]  # by title: shown on demand
+    note: str
+    choices: Mapping[str, object] | None  # what a script of the page draws
+
+
+def _section(
+    name: str,
+    title: str,
+    about: str = "",
+    tables: Sequence[Table | None] = (),
+    plots: Sequence[Callable[[], Plot | None]] = (),
+    folded: Mapping[str, Table | None] | None = None,
+    note: str = "",
+    choices: Mapping[str, object] | None = None,
+) -> Section:
+    """A section with those of its tables and plots that there are."""
+    known = [table for table in tables if table]
+    drawn = (plot for draw in plots if (plot := draw()))
+    return Section(name, title, about, known, drawn, _known(folded or {}), note, choices)
+
+
+def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
+    return {title: table for title, table in tables.items() if table}
 
 
 def sections(
@@ -60,30 +77,23 @@ def _score_sections(
     settings: ReportSettings, comparisons: Comparisons, few: Comparisons
 ) -> Iterator[Section]:
     """The main result, what is missing of it, all scores, and what judges say."""
-    yield Section(
-        "result", "Main result", plots=_plots(lambda: differences.overview_plot(comparisons))
-    )
-    yield Section(
-        "missing",
-        "Missing cells",
-        "cells of the grid without a score, and why",
-        _tables(missing_table(settings)),
-    )
-    yield Section(
+    overview = [lambda: differences.overview_plot(comparisons)]
+    yield _section("result", "Main result", plots=overview)
+    about = "cells of the grid without a score, and why"
+    yield _section("missing", "Missing cells", about, [missing_table(settings)])
+    yield _section(
         "scores",
         "Scores",
         "every method on every measure, beside its teacher and the student before training",
         [main_table(comparisons)],
-        _plots(
-            lambda: scores.scores_by_method(few), lambda: scores.scores_by_teacher_size(comparisons)
-        ),
+        [lambda: scores.scores_by_method(few), lambda: scores.scores_by_teacher_size(comparisons)],
         note=_left_out(few, comparisons),
     )
-    yield Section(
+    yield _section(
         "judges",
         "Judges",
         "what judges prefer, and how far each can be trusted",
-        _tables(judges_table(settings, comparisons)),
+        [judges_table(settings, comparisons)],
         note="Samples show each verdict beside its response; verdicts-JUDGE.parquet in the folder "
         "of an evaluation has all answers of a judge.",
     )
@@ -91,32 +101,27 @@ def _score_sections(
 
 def _comparison_sections(comparisons: Comparisons, few: Comparisons) -> Iterator[Section]:
     """Contrasts, and differences between methods on whole tasks and on parts of them."""
-    yield Section(
-        "contrasts",
-        "Contrasts",
-        "the questions that the configuration asks of the scores",
-        _tables(difference_tables.contrast_table(comparisons)),
-    )
-    yield Section(
+    about = "the questions that the configuration asks of the scores"
+    tables = [difference_tables.contrast_table(comparisons)]
+    yield _section("contrasts", "Contrasts", about, tables)
+    yield _section(
         "comparisons",
         "Comparisons",
         "which methods differ, how near each comes to its teacher, and what a larger one changes",
-        (),
-        _plots(
+        plots=[
             lambda: overall.rank_plot(comparisons),
             lambda: overall.pairwise_plot(comparisons),
             lambda: differences.gap_closed_plot(few),
             lambda: differences.teacher_size_plot(comparisons),
-        ),
-        comparison_tables(comparisons),
+        ],
+        folded=comparison_tables(comparisons),
     )
-    yield Section(
+    yield _section(
         "parts",
         "Parts of tasks",
         "whether a gain holds on every part of a task",
-        (),
-        _plots(lambda: differences.scores_by_part(few)),
-        _known({"Scores on parts of tasks": slice_table(comparisons)}),
+        plots=[lambda: differences.scores_by_part(few)],
+        folded={"Scores on parts of tasks": slice_table(comparisons)},
     )
 
 
@@ -124,37 +129,30 @@ def _training_sections(
     settings: ReportSettings, inputs: ReportInputs, comparisons: Comparisons, few: Comparisons
 ) -> Iterator[Section]:
     """How settings were chosen, what was published of the same models, and how training went."""
-    results, found = comparisons.results, searches(inputs, comparisons.results)
-    yield Section(
+    results = comparisons.results
+    of_report = searches(inputs, results)
+    yield _section(
         "tuning",
         "Search for settings",
         "what was tried for each method, what was chosen, and how much it matters",
-        _tables(tuning_table(inputs, found, results)),
-        _plots(lambda: sensitivity_plot(found, few.results)),
-        note=how_chosen(found),
+        [tuning_table(inputs, of_report, results)],
+        [lambda: training.sensitivity_plot(of_report, few.results)],
+        note=how_chosen(of_report),
     )
-    yield Section(
-        "alignments",
-        "Teachers of another vocabulary",
-        "what their texts and vocabularies share with the students'",
-        _tables(alignments_table(inputs.alignments), span_lengths_table(inputs.alignments)),
-    )
-    yield Section(
-        "published",
-        "Published",
-        "these scores beside published ones of the same models",
-        _tables(published_table(settings, results)),
-    )
-    yield Section(
+    about = "what their texts and vocabularies share with the students'"
+    tables = [alignments_table(inputs.alignments), span_lengths_table(inputs.alignments)]
+    yield _section("alignments", "Teachers of another vocabulary", about, tables)
+    about = "these scores beside published ones of the same models"
+    yield _section("published", "Published", about, [published_table(settings, results)])
+    yield _section(
         "training",
         "Training",
         "how held-out NLL and each method's loss fell, step by step",
-        (),
-        _plots(
+        plots=[
             lambda: training.validation_curves(inputs, few.results),
             lambda: training.loss_curves(inputs, few.results),
-        ),
-        _known({"Kept weights": kept_weights_table(inputs, results)}),
+        ],
+        folded={"Kept weights": kept_weights_table(inputs, results)},
     )
 
 
@@ -175,41 +173,27 @@ def cost_section(inputs: ReportInputs, comparisons: Comparisons) -> Section:
     """Tables of cost, and figures of quality against cost."""
     few = _first_pairs(comparisons, PANELS // 2)  # a panel for each of two accountings
     data = collect_costs(inputs, comparisons.results)
-    return Section(
+    return _section(
         "cost",
         "Cost",
         "what each method costs, and which one is best for its cost",
         [cost_table(data)],
-        _plots(
+        [
             lambda: quality_by_cost(data, few),
             lambda: nll_by_cost(data, few.results),
             lambda: nll_by_cost(data, few.results, IN_FULL),
-        ),
-        _known(
-            {
-                "Tokens": token_table(data),
-                "Shared jobs and evaluations": shared_cost_table(data),
-                "NLL at equal steps": equal_steps_table(data),
-                "NLL at equal time": equal_cost_table(data, SECONDS),
-                "NLL at equal FLOPs": equal_cost_table(data, FLOPS),
-                "Crossovers": crossover_table(data),
-            }
-        ),
+        ],
+        {
+            "Tokens": token_table(data),
+            "Shared jobs and evaluations": shared_cost_table(data),
+            "NLL at equal steps": equal_steps_table(data),
+            "NLL at equal time": equal_cost_table(data, SECONDS),
+            "NLL at equal FLOPs": equal_cost_table(data, FLOPS),
+            "Crossovers": crossover_table(data),
+        },
         _left_out(few, comparisons),
         cost_choices(data, comparisons),
     )
-
-
-def _plots(*draws: Callable[[], Plot | None]) -> Iterator[Plot]:
-    return (plot for draw in draws if (plot := draw()))
-
-
-def _tables(*tables: Table | None) -> list[Table]:
-    return [table for table in tables if table]
-
-
-def _known(tables: Mapping[str, Table | None]) -> dict[str, Table]:
-    return {title: table for title, table in tables.items() if table}
 
 
 def _first_pairs(comparisons: Comparisons, panels: int) -> Comparisons:
@@ -217,11 +201,11 @@ def _first_pairs(comparisons: Comparisons, panels: int) -> Comparisons:
     results = comparisons.results
     of_panels = panels // max(1, len(results.ranked_measures))
     pairs = results.pairs[: max(1, min(of_panels, LINES // len(results.labels)))]
-    few = {
-        name: {pair: getattr(results, name)[pair] for pair in pairs}
-        for name in ("references", "methods")
-    }
-    return replace(comparisons, results=replace(results, pairs=pairs, **few))
+    references, methods = (
+        {pair: rows[pair] for pair in pairs} for rows in (results.references, results.methods)
+    )
+    few = replace(results, pairs=pairs, references=references, methods=methods)
+    return replace(comparisons, results=few)
 
 
 def _left_out(shown: Comparisons, every: Comparisons) -> str:

@@ -14,7 +14,7 @@ from pipeline.reporting.analysis.findings import (
     Tested,
 )
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Results, Row
+from pipeline.reporting.analysis.scores import Row
 from pipeline.reporting.analysis.texts import p_text
 from pipeline.reporting.render.table import (
     MISSING,
@@ -22,13 +22,8 @@ from pipeline.reporting.render.table import (
     Column,
     Heading,
     Table,
-    method_column,
     number_cell,
-    number_column,
-    pair_table,
-    table,
     text_cell,
-    text_column,
 )
 
 ABOUT_DIFFERENCES = (
@@ -69,22 +64,23 @@ ABOUT_CONTRASTS = (
     "corrected to agree with it. Claim: above or below zero, p (Holm) < 0.05."
 )
 NUMBERS: tuple[Column[Tested], ...] = (
-    number_column("Seeds", lambda one: one.seed_count),
-    Column(Heading("Difference"), lambda one: number_cell(one.value, one.measure.format)),
-    Column(Heading("Low", "95 % corrected"), lambda one: _end_cell(one, one.interval.low)),
-    Column(Heading("High", "95 % corrected"), lambda one: _end_cell(one, one.interval.high)),
+    Column.number("Seeds", lambda tested: tested.seed_count),
+    Column(Heading("Difference"), lambda tested: number_cell(tested.value, tested.measure.format)),
+    Column(Heading("Low", "95 % corrected"), lambda tested: _end(tested, tested.interval.low)),
+    Column(Heading("High", "95 % corrected"), lambda tested: _end(tested, tested.interval.high)),
 )
 P_VALUES: tuple[Column[Tested], ...] = (
-    number_column("p", lambda one: one.p_value, p_text),
-    number_column("p", lambda one: one.adjusted_p_value, p_text, "Holm"),
+    Column.number("p", lambda tested: tested.p_value, p_text),
+    Column.number("p", lambda tested: tested.adjusted_p_value, p_text, "Holm"),
 )
-MEASURE: Column[Difference] = text_column(
-    "Measure", lambda one: f"{one.measure.heading}, {one.measure.task}"
+MEASURE: Column[Difference] = Column.text(
+    "Measure", lambda difference: f"{difference.measure.heading}, {difference.measure.task}"
 )
+FIRST: Column[Difference] = Column.method(lambda difference: difference.first)
 
 
-def _end_cell(one: Tested, end: float) -> Cell:
-    return number_cell(end, one.measure.format_end)
+def _end(tested: Tested, end: float) -> Cell:
+    return number_cell(end, tested.measure.format_end)
 
 
 def differences_table(comparisons: Comparisons) -> Table | None:
@@ -100,53 +96,58 @@ def differences_table(comparisons: Comparisons) -> Table | None:
     }
     columns: tuple[Column[Difference], ...] = (
         MEASURE,
-        method_column(lambda one: one.first),
-        method_column(lambda one: one.second, "minus"),
+        FIRST,
+        Column.method(lambda difference: difference.second, "minus"),
         *NUMBERS,
-        number_column("Effect", lambda one: one.effect_size, "{:.2f}".format, "d of items"),
+        Column.number("Effect", lambda each: each.effect_size, "{:.2f}".format, "d of items"),
         *P_VALUES,
-        number_column("p", lambda one: one.checkpoint_p_value, p_text, "these checkpoints"),
-        text_column("Better", _better),
+        Column.number("p", lambda each: each.checkpoint_p_value, p_text, "these checkpoints"),
+        Column.text(
+            "Better",
+            lambda each: (
+                each.why_no_claim or (each.second if each.first_is_worse else each.first).label
+            ),
+        ),
     )
-    data = difference_data(one for of_pair in differences.values() for one in of_pair)
-    return pair_table("differences", ABOUT_DIFFERENCES, columns, differences, results, data)
-
-
-def _better(one: Difference) -> str:
-    return one.why_no_claim or (one.second if one.first_is_worse else one.first).label
+    data = difference_data(difference for of_pair in differences.values() for difference in of_pair)
+    return Table.of_pairs("differences", ABOUT_DIFFERENCES, columns, differences, results, data)
 
 
 def difference_data(differences: Iterable[Difference]) -> pd.DataFrame:
     """A row for each difference of two methods, or of one method under two teachers."""
     return pd.DataFrame(
         {
-            "teacher": one.first.teacher,
-            "student": one.first.student,
-            "method": one.first.method,
-            "minus_teacher": one.second.teacher,
-            "minus_method": one.second.method,
-            **_numbers(one),
-            "effect_size": math.nan if one.effect_size is None else one.effect_size,
-            "p": one.p_value,
-            "p_holm": math.nan if one.adjusted_p_value is None else one.adjusted_p_value,
-            "p_checkpoints": one.checkpoint_p_value,
-            "is_significant": one.significantly_different,
-            "is_copy": one.is_copy,
-            "n_seeds": one.seed_count,
-            "n_items": one.item_count,
+            "teacher": difference.first.teacher,
+            "student": difference.first.student,
+            "method": difference.first.method,
+            "minus_teacher": difference.second.teacher,
+            "minus_method": difference.second.method,
+            **_numbers(difference),
+            "effect_size": _or_nan(difference.effect_size),
+            "p": difference.p_value,
+            "p_holm": _or_nan(difference.adjusted_p_value),
+            "p_checkpoints": difference.checkpoint_p_value,
+            "is_significant": difference.significantly_different,
+            "is_copy": difference.is_copy,
+            "n_seeds": difference.seed_count,
+            "n_items": difference.item_count,
         }
-        for one in differences
+        for difference in differences
     )
 
 
-def _numbers(one: Tested) -> dict[str, object]:
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(tested: Tested) -> dict[str, object]:
     return {
-        **one.measure.columns,
-        "value": one.value,
-        "low": one.interval.low,
-        "high": one.interval.high,
-        "low_uncorrected": one.uncorrected.low,
-        "high_uncorrected": one.uncorrected.high,
+        **tested.measure.columns,
+        "value": tested.value,
+        "low": tested.interval.low,
+        "high": tested.interval.high,
+        "low_uncorrected": tested.uncorrected.low,
+        "high_uncorrected": tested.uncorrected.high,
     }
 
 
@@ -155,31 +156,31 @@ def detectable_table(comparisons: Comparisons) -> Table | None:
     results = comparisons.results
     smallest = {
         pair: [
-            (measure, comparisons.detectable[pair, measure])
+            (measure, detectable)
             for measure in results.ranked_measures
-            if (pair, measure) in comparisons.detectable
+            if (detectable := comparisons.detectable.get((pair, measure)))
         ]
         for pair in results.pairs
     }
     columns: tuple[Column[tuple[Measure, MinimumDetectableDifference]], ...] = (
-        text_column("Measure", lambda one: f"{one[0].metric.title}, {one[0].detail}"),
-        number_column("Seeds", lambda one: one[1].seed_count),
-        Column(Heading("Detectable", "single test"), lambda one: _size(one[0], one[1].single_test)),
-        Column(Heading("Detectable", "after Holm"), lambda one: _size(one[0], one[1].after_holm)),
+        Column.text("Measure", lambda row: f"{row[0].metric.title}, {row[0].detail}"),
+        Column.number("Seeds", lambda row: row[1].seed_count),
+        Column(Heading("Detectable", "single test"), lambda row: _size(row[0], row[1].single_test)),
+        Column(Heading("Detectable", "after Holm"), lambda row: _size(row[0], row[1].after_holm)),
     )
     data = pd.DataFrame(
         {
             "teacher": pair.teacher,
             "student": pair.student,
             **measure.columns,
-            "single_test": _possible(measure, least.single_test),
-            "after_holm": _possible(measure, least.after_holm),
-            "n_seeds": least.seed_count,
+            "single_test": _possible(measure, detectable.single_test),
+            "after_holm": _possible(measure, detectable.after_holm),
+            "n_seeds": detectable.seed_count,
         }
         for pair, of_pair in smallest.items()
-        for measure, least in of_pair
+        for measure, detectable in of_pair
     )
-    return pair_table("detectable", ABOUT_DETECTABLE, columns, smallest, results, data)
+    return Table.of_pairs("detectable", ABOUT_DETECTABLE, columns, smallest, results, data)
 
 
 def _possible(measure: Measure, difference: float) -> float:
@@ -196,31 +197,26 @@ def teacher_size_table(comparisons: Comparisons) -> Table | None:
     """A row for each method, measure and two teachers; None where there are no two."""
     results, effects = comparisons.results, comparisons.teacher_size_effects
     columns: tuple[Column[Difference], ...] = (
-        text_column("Method", lambda one: one.second.label),
+        Column.text("Method", lambda effect: effect.second.label),
         MEASURE,
-        text_column("Smaller", lambda one: one.second.teacher, "teacher"),
-        text_column("Larger", lambda one: one.first.teacher, "teacher"),
+        Column.text("Smaller", lambda effect: effect.second.teacher, "teacher"),
+        Column.text("Larger", lambda effect: effect.first.teacher, "teacher"),
         *NUMBERS,
         *P_VALUES,
-        text_column("Larger is", larger_is),
+        Column.text("Larger is", larger_is),
     )
     students = dict.fromkeys(pair.student for pair in results.pairs)
-    items = {(name,): [one for one in effects if one.second.student == name] for name in students}
+    items = {
+        (name,): [each for each in effects if each.second.student == name] for name in students
+    }
     counts = Counter(map(larger_is, effects))
     caption = (
         f"Of {len(effects)} comparisons, the student under the larger teacher is significantly "
         f"better in {counts['better']}, significantly worse in {counts['worse']}. "
         f"{ABOUT_TEACHER_SIZES}"
     )
-    return table(
-        "teacher_size",
-        caption,
-        columns,
-        items,
-        ("Student",),
-        difference_data(effects),
-        lambda name: f"Student {results.sized(name)}",
-    )
+    data, titled = difference_data(effects), lambda name: f"Student {results.sized(name)}"
+    return Table.of("teacher_size", caption, columns, items, ("Student",), data, titled)
 
 
 def larger_is(effect: Difference) -> str:
@@ -231,26 +227,26 @@ def larger_is(effect: Difference) -> str:
 def retention_table(comparisons: Comparisons) -> Table | None:
     """A row for each method and measure of another task; None where there is no such task."""
     results, changes = comparisons.results, comparisons.changes_elsewhere
+
+    def mean_cell(row: Row, measure: Measure) -> Cell:
+        return number_cell(results.means[row, measure].value, measure.format)
+
     columns: tuple[Column[Difference], ...] = (
-        method_column(lambda one: one.first),
+        FIRST,
         MEASURE,
-        Column(Heading("Before"), lambda one: _mean_cell(results, one.second, one.measure)),
-        Column(Heading("After"), lambda one: _mean_cell(results, one.first, one.measure)),
+        Column(Heading("Before"), lambda change: mean_cell(change.second, change.measure)),
+        Column(Heading("After"), lambda change: mean_cell(change.first, change.measure)),
         *NUMBERS,
         *P_VALUES,
-        text_column("Result", result_of),
+        Column.text("Result", result_of),
     )
-    items = {pair: [one for one in changes if one.first.pair == pair] for pair in results.pairs}
+    items = {pair: [each for each in changes if each.first.pair == pair] for pair in results.pairs}
     counts = Counter(map(result_of, changes))
     caption = (
         f"Of {len(changes)} scores, {counts['forgotten']} are significantly worse than before, "
         f"{counts['gained']} better. {ABOUT_RETENTION}"
     )
-    return pair_table("retention", caption, columns, items, results, difference_data(changes))
-
-
-def _mean_cell(results: Results, row: Row, measure: Measure) -> Cell:
-    return number_cell(results.means[row, measure].value, measure.format)
+    return Table.of_pairs("retention", caption, columns, items, results, difference_data(changes))
 
 
 def result_of(change: Difference) -> str:
@@ -261,40 +257,39 @@ def result_of(change: Difference) -> str:
 def contrast_table(comparisons: Comparisons) -> Table | None:
     """A row for each contrast and measure; None where the configuration asks for none."""
     columns: tuple[Column[Contrast], ...] = (
-        text_column("Contrast", lambda one: one.name),
-        text_column("Is", lambda one: one.terms),
-        text_column("Measure", lambda one: f"{one.measure.metric.title}, {one.measure.place}"),
+        Column.text("Contrast", lambda contrast: contrast.name),
+        Column.text("Is", lambda contrast: contrast.terms),
+        Column.text("Measure", lambda each: f"{each.measure.metric.title}, {each.measure.place}"),
         NUMBERS[0],
         Column(Heading("Value"), NUMBERS[1].cell),
         *NUMBERS[2:],
         *P_VALUES,
-        text_column("Claim", claim),
+        Column.text("Claim", _claim),
     )
     contrasts = comparisons.contrasts
     items = {
-        (family,): [one for one in contrasts if one.family == family]
-        for family in dict.fromkeys(one.family for one in contrasts)
+        (family,): [contrast for contrast in contrasts if contrast.family == family]
+        for family in dict.fromkeys(contrast.family for contrast in contrasts)
     }
     data = pd.DataFrame(
         {
-            "family": one.family,
-            "contrast": one.name,
-            "terms": one.terms,
-            **_numbers(one),
-            "se": one.standard_error,
-            "p": one.p_value,
-            "p_holm": one.adjusted_p_value,
-            "is_significant": one.significantly_different,
-            "n_seeds": one.seed_count,
-            "n_items": one.item_count,
+            "family": contrast.family,
+            "contrast": contrast.name,
+            "terms": contrast.terms,
+            **_numbers(contrast),
+            "se": contrast.standard_error,
+            "p": contrast.p_value,
+            "p_holm": contrast.adjusted_p_value,
+            "is_significant": contrast.significantly_different,
+            "n_seeds": contrast.seed_count,
+            "n_items": contrast.item_count,
         }
-        for one in contrasts
+        for contrast in contrasts
     )
-    return table("contrasts", ABOUT_CONTRASTS, columns, items, ("Family",), data)
+    return Table.of("contrasts", ABOUT_CONTRASTS, columns, items, ("Family",), data)
 
 
-def claim(contrast: Contrast) -> str:
-    """What the report claims of a contrast."""
+def _claim(contrast: Contrast) -> str:
     if not contrast.significantly_different:
         return "none"
     return "above zero" if contrast.value > 0 else "below zero"

@@ -1,22 +1,11 @@
 """Table of what judges prefer, and of what tells how far each can be trusted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import pandas as pd
 
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
-from pipeline.reporting.analysis.scores import Pair, Results, Row
-from pipeline.reporting.render.table import (
-    MISSING,
-    Cell,
-    Column,
-    Heading,
-    Table,
-    method_column,
-    table,
-)
+from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.render.table import MISSING, Cell, Column, Heading, Table
 from pipeline.reporting.sections.score_tables import score_cell, score_data, seeds_sentence
 from pipeline.settings.evaluation import Evaluation
 from pipeline.settings.judge import GOLD, Judge
@@ -42,17 +31,7 @@ CAPTION = (
 )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A row of the main table, and what a judge measured of its responses to a task."""
-
-    row: Row
-    measures: Mapping[str, Measure]  # by the metric's name without the judge's
-
-    @property
-    def verdict(self) -> Measure:
-        """What the judge says of a response, averaged over items."""
-        return next(self.measures[name] for name in VERDICTS if name in self.measures)
+Judged = tuple[Row, Mapping[str, Measure]]  # what a judge measured of a row's responses to a task
 
 
 def is_verdict(measure: Measure) -> bool:
@@ -63,30 +42,45 @@ def is_verdict(measure: Measure) -> bool:
 def judges_table(settings: ReportSettings, comparisons: Comparisons) -> Table | None:
     """A row for each judge, task and model whose responses it read; None without a judge."""
     results = comparisons.results
-    by_judge = _measures(results)
+    by_judge: dict[tuple[str, str], dict[str, Measure]] = {}  # by the metric without the judge
+    for measure in results.measures:
+        name, _, judge = measure.metric.name.partition(":")
+        if name in (*VERDICTS, *HEADINGS):
+            by_judge.setdefault((judge, measure.task), {})[name] = measure
     if not by_judge:
         return None
     judges = Evaluation.model_validate(settings.config.get("evaluation", {})).judges
     items = {
         (pair.teacher, pair.student, judge, task): [
-            judged
-            for judged in (Judged(row, measures) for row in results.rows(pair))
-            if (judged.row, judged.verdict) in results.means
+            (row, measures)
+            for row in results.rows(pair)
+            if (row, _verdict(measures)) in results.means
         ]
         for pair in results.pairs
         for (judge, task), measures in by_judge.items()
     }
+    measures = [measure for of_judge in by_judge.values() for measure in of_judge.values()]
+    data = score_data(comparisons, measures)
+    data.insert(list(data).index("task"), "judge", data["metric"].str.partition(":")[2])
+    return Table.of(
+        "judges",
+        f"{CAPTION} {seeds_sentence(results)}",
+        _columns(comparisons),
+        items,
+        ("Teacher", "Student", "Judge", "Task"),
+        data,
+        lambda teacher, student, judge, task: (
+            f"{results.title(Pair(teacher, student))}: {_about(judge, judges[judge])}; {task}"
+        ),
+    )
 
-    def title(teacher: str, student: str, judge: str, task: str) -> str:
-        return f"{results.title(Pair(teacher, student))}: {about(judge, judges[judge])}; {task}"
 
-    groups = ("Teacher", "Student", "Judge", "Task")
-    caption = f"{CAPTION} {seeds_sentence(results)}"
-    data = _data(comparisons, by_judge)
-    return table("judges", caption, _columns(comparisons), items, groups, data, title)
+def _verdict(measures: Mapping[str, Measure]) -> Measure:
+    """What a judge says of a response, averaged over items."""
+    return next(measures[name] for name in VERDICTS if name in measures)
 
 
-def about(name: str, judge: Judge) -> str:
+def _about(name: str, judge: Judge) -> str:
     """A judge's name, its model, and what it was asked."""
     served = ", behind an endpoint" if judge.endpoint else ""
     opponent = "the reference" if judge.against == GOLD else judge.against
@@ -94,39 +88,21 @@ def about(name: str, judge: Judge) -> str:
     return f"{name}: {judge.model}{served}, {asked}"
 
 
-def _measures(results: Results) -> dict[tuple[str, str], dict[str, Measure]]:
-    """What each judge measured on each task, by the metric's name without the judge's."""
-    by_judge: dict[tuple[str, str], dict[str, Measure]] = {}
-    for measure in results.measures:
-        name, _, judge = measure.metric.name.partition(":")
-        if name in (*VERDICTS, *HEADINGS):
-            by_judge.setdefault((judge, measure.task), {})[name] = measure
-    return by_judge
-
-
 def _columns(comparisons: Comparisons) -> tuple[Column[Judged], ...]:
-    def cell_of(row: Row, measure: Measure | None) -> Cell:
+    def score_of(row: Row, measure: Measure | None) -> Cell:
         return score_cell(comparisons, row, measure) if measure else Cell(MISSING)
 
     def items_cell(judged: Judged) -> Cell:
-        count = comparisons.results.matrix(judged.row, judged.verdict).weights.shape[1]
+        row, measures = judged
+        count = comparisons.results.matrix(row, _verdict(measures)).weights.shape[1]
         return Cell(str(count), count, link=SAMPLES)
 
     return (
-        method_column(lambda judged: judged.row),
-        Column(Heading("Verdict"), lambda judged: cell_of(judged.row, judged.verdict)),
+        Column.method(lambda judged: judged[0]),
+        Column(Heading("Verdict"), lambda judged: score_of(judged[0], _verdict(judged[1]))),
         *(
-            Column(heading, lambda one, name=name: cell_of(one.row, one.measures.get(name)))
+            Column(heading, lambda judged, name=name: score_of(judged[0], judged[1].get(name)))
             for name, heading in HEADINGS.items()
         ),
         Column(Heading("Items", "with their texts"), items_cell),
     )
-
-
-def _data(
-    comparisons: Comparisons, by_judge: Mapping[tuple[str, str], Mapping[str, Measure]]
-) -> pd.DataFrame:
-    measures = [measure for measures in by_judge.values() for measure in measures.values()]
-    data = score_data(comparisons, measures)
-    data.insert(list(data).index("task"), "judge", data["metric"].str.partition(":")[2])
-    return data

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -40,12 +40,12 @@ class Line:
     label: str
     ours: Mapping[str, Mean]  # by task
     row: Row | None = None  # in a line of ours
-    numbers: Mapping[str, Published] | None = None  # of a source for one method, by task
+    numbers: Mapping[str, Published] = field(default_factory=dict)  # of a source, by task
 
     @property
-    def source(self) -> Published | None:
+    def source(self) -> Published:
         """One of the source's numbers, for all that these have in common."""
-        return next(iter(self.numbers.values())) if self.numbers else None
+        return next(iter(self.numbers.values()))
 
 
 def published_table(settings: ReportSettings, results: Results) -> Table | None:
@@ -54,19 +54,20 @@ def published_table(settings: ReportSettings, results: Results) -> Table | None:
     protocol = config.get("protocol")
     if not protocol:
         return None
-    known = [one for one in published() if (one.protocol, one.metric) == (protocol, METRIC)]
+    known = [row for row in published() if (row.protocol, row.metric) == (protocol, METRIC)]
     groups: list[Group] = []
     records: list[dict[str, object]] = []
     for pair in results.pairs:
-        teacher, student = _hub_names(config, pair)
-        of_teacher = [one for one in known if one.teacher == one.student == teacher]
-        if of_pair := [one for one in known if (one.teacher, one.student) == (teacher, student)]:
+        teacher = _hub_name(config, "teachers", pair.teacher)
+        student = _hub_name(config, "students", pair.student)
+        if of_pair := [row for row in known if (row.teacher, row.student) == (teacher, student)]:
+            of_teacher = [row for row in known if row.teacher == row.student == teacher]
             references = list(_lines(results.teachers(pair), config, of_teacher, results))
             lines = list(_lines(results.methods[pair], config, of_pair, results))
             title = f"Teacher {pair.teacher} ({teacher}), student {pair.student} ({student})"
-            cells = (tuple(map(_cells, part)) for part in (references, lines))
+            cells = (tuple(tuple(_cells(line)) for line in part) for part in (references, lines))
             groups.append(Group(title, (pair.teacher, pair.student), *cells))
-            records += (one for line in (*references, *lines) for one in _records(pair, line))
+            records += (record for line in (*references, *lines) for record in _records(pair, line))
     if not groups:
         return None
     texts = (Heading(title, numeric=False) for title in ("Method", "Source", "By", "Known from"))
@@ -103,11 +104,6 @@ def _hub_name(config: Mapping[str, Any], role: str, name: str) -> str | None:
     return model["name"] if model["source"] == "hub" else None
 
 
-def _hub_names(config: Mapping[str, Any], pair: Pair) -> tuple[str | None, str | None]:
-    student = _hub_name(config, "students", pair.student)
-    return _hub_name(config, "teachers", pair.teacher), student
-
-
 def _lines(
     rows: Iterable[Row], config: Mapping[str, Any], known: Sequence[Published], results: Results
 ) -> Iterator[Line]:
@@ -115,18 +111,18 @@ def _lines(
     choices, run = config["methods"], set()
     for row in rows:
         method = (choices.get(row.method) or {}).get("method") or row.method
-        sources = _published_rows([number for number in known if number.method == method])
+        sources = _by_source([number for number in known if number.method == method])
         if sources:
             run.add(method)
             ours = _ours(row, results)
             yield Line(row.label, ours, row)
             yield from (Line(row.label, ours, numbers=numbers) for numbers in sources)
-    for numbers in _published_rows([number for number in known if number.method not in run]):
+    for numbers in _by_source([number for number in known if number.method not in run]):
         yield Line(next(iter(numbers.values())).reported_as, {}, numbers=numbers)
 
 
-def _published_rows(known: Sequence[Published]) -> list[dict[str, Published]]:
-    """The numbers by source, those for one method together."""
+def _by_source(known: Sequence[Published]) -> list[dict[str, Published]]:
+    """The numbers of each source by task, those for one method together."""
     names = list(dict.fromkeys(number.reported_as for number in known))
     by_source: dict[tuple[str, ...], dict[str, Published]] = {}
     for number in sorted(known, key=lambda number: names.index(number.reported_as)):
@@ -137,13 +133,11 @@ def _published_rows(known: Sequence[Published]) -> list[dict[str, Published]]:
 
 def _ours(row: Row, results: Results) -> dict[str, Mean]:
     """Our ROUGE-L by task, and the average of the five where all were measured."""
-    measured = {
-        measure.task: measure for measure in results.measures if measure.metric.name == METRIC
-    }
+    measures = {each.task: each for each in results.measures if each.metric.name == METRIC}
     ours = {
-        task: results.means[row, measured[task]]
+        task: mean
         for task in TASKS
-        if task in measured and (row, measured[task]) in results.means
+        if task in measures and (mean := results.means.get((row, measures[task])))
     }
     if len(ours) == len(TASKS):
         by_seed = zip(*(mean.seed_values for mean in ours.values()), strict=True)
@@ -151,41 +145,38 @@ def _ours(row: Row, results: Results) -> dict[str, Mean]:
     return ours
 
 
-def _cells(line: Line) -> tuple[Cell, ...]:
+def _cells(line: Line) -> Iterator[Cell]:
     if line.row:
-        about = (method_cell(line.row), *map(text_cell, (OURS, "", "")))
-        return (*about, *(_our_cell(line.ours.get(task)) for task in COLUMNS))
-    source, numbers = line.source, line.numbers
-    assert source  # a line is of ours or of a source
-    assert numbers
-    note = f" ({source.note})" if source.note else ""
-    named = f"{source.source}: {source.reported_as}{note}"
-    about = map(text_cell, (line.label, named, source.kind, EVIDENCE[source.evidence]))
-    return (*about, *(_cell(numbers.get(task), line.ours.get(task)) for task in COLUMNS))
-
-
-def _our_cell(mean: Mean | None) -> Cell:
-    return number_cell(mean.value, "{:.2f}".format, mean.spread) if mean else Cell(MISSING)
-
-
-def _cell(number: Published | None, ours: Mean | None) -> Cell:
-    if number is None:
-        return Cell(MISSING)
-    value = float(number.value)
-    if ours is None:
-        return Cell(number.value, value)
-    # + 0.0 makes a rounded -0.0 the zero that it is
-    return Cell(f"{number.value} ({round(ours.value - value, 2) + 0.0:+.2f})", value)
+        yield method_cell(line.row)
+        yield from map(text_cell, (OURS, "", ""))
+    else:
+        source = line.source
+        note = f" ({source.note})" if source.note else ""
+        named = f"{source.source}: {source.reported_as}{note}"
+        yield from map(text_cell, (line.label, named, source.kind, EVIDENCE[source.evidence]))
+    for task in COLUMNS:
+        ours, number = line.ours.get(task), line.numbers.get(task)
+        if number:
+            value = float(number.value)
+            # + 0.0 makes a rounded -0.0 the zero that it is
+            beside = f" ({round(ours.value - value, 2) + 0.0:+.2f})" if ours else ""
+            yield Cell(f"{number.value}{beside}", value)
+        elif ours and line.row:
+            yield number_cell(ours.value, "{:.2f}".format, ours.spread)
+        else:
+            yield Cell(MISSING)
 
 
 def _records(pair: Pair, line: Line) -> Iterator[dict[str, object]]:
     """A record for each number of a line, by task."""
-    source = line.source
+    source = None if line.row else line.source
     for task in COLUMNS:
-        ours, number = line.ours.get(task), (line.numbers or {}).get(task)
-        if (number if source else ours) is None:
+        ours, number = line.ours.get(task), line.numbers.get(task)
+        if (ours if line.row else number) is None:
             continue
-        theirs, mean = float(number.value) if number else math.nan, ours.value if ours else math.nan
+        mean = ours.value if ours else math.nan
+        value = float(number.value) if number else mean
+        spread = ours.spread if ours and line.row else None
         yield {
             "teacher": pair.teacher,
             "student": pair.student,
@@ -198,8 +189,8 @@ def _records(pair: Pair, line: Line) -> Iterator[dict[str, object]]:
             "task": task,
             "metric": METRIC,
             "unit": "0-100",
-            "value": theirs if source else mean,
-            "sd": math.nan if source or not ours or ours.spread is None else ours.spread,
-            "ours_minus_it": mean - theirs,
-            "n_seeds": ours.seed_count if ours and not source else 0,
+            "value": value,
+            "sd": math.nan if spread is None else spread,
+            "ours_minus_it": mean - value if number else math.nan,
+            "n_seeds": ours.seed_count if ours and line.row else 0,
         }

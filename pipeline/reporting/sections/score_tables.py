@@ -1,7 +1,7 @@
-"""The tables of scores, on whole tasks and on parts of them, under their references."""
+"""The tables of scores, on whole tasks and on parts of them, and of those that are missing."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -11,12 +11,14 @@ from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
+    Column,
     Group,
     Heading,
     Table,
     method_cell,
     number_cell,
 )
+from pipeline.settings.report import MissingCell, ReportSettings
 
 METHOD = Heading("Method", numeric=False)
 WIDE = 0.25  # of a scale: beyond it the half-width of an interval says less than its ends
@@ -34,30 +36,22 @@ def main_table(comparisons: Comparisons) -> Table:
     """Means with their intervals and letters, a group for each teacher and student."""
     results = comparisons.results
     measures = results.measures
-    groups = (
-        _group(results, pair, (), lambda row: _main_cells(comparisons, row))
-        for pair in results.pairs
-    )
+
+    def cells(row: Row) -> tuple[Cell, ...]:
+        means = (results.means.get((row, measure)) for measure in measures)
+        seeds = max((mean.seed_count for mean in means if mean), default=0)
+        scores = (score_cell(comparisons, row, measure) for measure in measures)
+        return (method_cell(row), number_cell(seeds, str), *scores)
+
+    headings = (Heading(measure.heading, measure.detail) for measure in measures)
     return Table(
         name="main",
         caption=f"{seeds_sentence(results)} {RULE} {MISSING}: not measured, or not defined there.",
         group_headings=("Teacher", "Student"),
-        headings=(
-            METHOD,
-            Heading("Seeds"),
-            *(Heading(one.heading, one.detail) for one in measures),
-        ),
-        groups=tuple(groups),
+        headings=(METHOD, Heading("Seeds"), *headings),
+        groups=tuple(_group(results, pair, (), cells) for pair in results.pairs),
         data=score_data(comparisons, measures),
     )
-
-
-def _main_cells(comparisons: Comparisons, row: Row) -> tuple[Cell, ...]:
-    results = comparisons.results
-    means = (results.means.get((row, measure)) for measure in results.measures)
-    seeds = max((mean.seed_count for mean in means if mean), default=0)
-    scores = score_cells(comparisons, row, results.measures)
-    return (method_cell(row), number_cell(seeds, str), *scores)
 
 
 def _group(
@@ -78,26 +72,22 @@ def slice_table(comparisons: Comparisons) -> Table | None:
     if not measures:
         return None
     metrics = list(dict.fromkeys(measure.metric for measure in measures))
-    parts = {
-        (task, part_title(part)): [Measure(task, metric, part) for metric in metrics]
-        for task, part in parts_of(measures)
-    }
+
+    def cells_on(task: str, part: str) -> Callable[[Row], tuple[Cell, ...]]:
+        on = [Measure(task, metric, part) for metric in metrics]
+        return lambda row: (method_cell(row), *(score_cell(comparisons, row, each) for each in on))
+
     groups = (
-        _group(
-            results,
-            pair,
-            part,
-            lambda row, on=on: (method_cell(row), *score_cells(comparisons, row, on)),
-        )
+        _group(results, pair, (task, part_title(part)), cells_on(task, part))
         for pair in results.pairs
-        for part, on in parts.items()
+        for task, part in parts_of(measures)
     )
     about = f"{seeds_sentence(results)} {MISSING}: not measured."
     return Table(
         name="slices",
         caption=f"Scores on parts of the items, or of their tokens. {about}",
         group_headings=("Teacher", "Student", "Task", "Part"),
-        headings=(METHOD, *(Heading(Measure("", one).heading, one.unit) for one in metrics)),
+        headings=(METHOD, *(Heading(Measure("", each).heading, each.unit) for each in metrics)),
         groups=tuple(groups),
         data=score_data(comparisons, measures),
     )
@@ -114,11 +104,6 @@ def seeds_sentence(results: Results) -> str:
         f"Means over {counts} training seeds; ± is the half-width of a 95 % interval over seeds "
         f"and items{single}{ENDS}."
     )
-
-
-def score_cells(comparisons: Comparisons, row: Row, measures: Iterable[Measure]) -> Iterator[Cell]:
-    """The row's mean on each measure, with its interval and letters."""
-    return (score_cell(comparisons, row, measure) for measure in measures)
 
 
 def score_cell(comparisons: Comparisons, row: Row, measure: Measure) -> Cell:
@@ -155,45 +140,63 @@ def score_data(comparisons: Comparisons, measures: Sequence[Measure]) -> pd.Data
     """The mean of every row on each of the measures, with its interval."""
     results = comparisons.results
     return pd.DataFrame(
-        _record(comparisons, pair, row, measure)
+        {
+            "teacher": pair.teacher,
+            "student": pair.student,
+            "kind": row.kind,
+            "method": row.method,
+            "label": row.label,
+            **measure.columns,
+            "value": mean.value,
+            "sd": math.nan if mean.spread is None else mean.spread,
+            "low": interval.low if interval else math.nan,
+            "high": interval.high if interval else math.nan,
+            "letters": comparisons.letters.get((row, measure), ""),
+            "is_best": row == best_row(results, pair, measure),
+            "n_seeds": mean.seed_count,
+            "n_items": results.matrix(row, measure).weights.shape[1],
+        }
         for pair in results.pairs
         for row in results.rows(pair)
         for measure in measures
-        if (row, measure) in results.means
+        if (mean := results.means.get((row, measure)))
+        for interval in [comparisons.intervals.get((row, measure))]
     )
 
 
 def measures_data(results: Results) -> pd.DataFrame:
     """What every measure of the other tables is: its title, unit, better direction and range."""
     better = {True: "higher", False: "lower", None: ""}
-    return pd.DataFrame(
+    measures = (*results.measures, *results.slice_measures)
+    data = pd.DataFrame(
         {
             **measure.columns,
             "title": measure.metric.title,
             "better": better[measure.metric.higher_is_better],
-            "lowest": lowest if math.isfinite(lowest := measure.metric.bounds[0]) else math.nan,
-            "highest": highest if math.isfinite(highest := measure.metric.bounds[1]) else math.nan,
+            **dict(zip(("lowest", "highest"), measure.metric.bounds, strict=True)),
         }
-        for measure in (*results.measures, *results.slice_measures)
+        for measure in measures
     )
+    return data.replace([math.inf, -math.inf], math.nan)
 
 
-def _record(comparisons: Comparisons, pair: Pair, row: Row, measure: Measure) -> dict[str, object]:
-    results, interval = comparisons.results, comparisons.intervals.get((row, measure))
-    mean = results.means[row, measure]
-    return {
-        "teacher": pair.teacher,
-        "student": pair.student,
-        "kind": row.kind,
-        "method": row.method,
-        "label": row.label,
-        **measure.columns,
-        "value": mean.value,
-        "sd": math.nan if mean.spread is None else mean.spread,
-        "low": interval.low if interval else math.nan,
-        "high": interval.high if interval else math.nan,
-        "letters": comparisons.letters.get((row, measure), ""),
-        "is_best": row == best_row(results, pair, measure),
-        "n_seeds": mean.seed_count,
-        "n_items": results.matrix(row, measure).weights.shape[1],
-    }
+MISSING_CELLS: tuple[Column[MissingCell], ...] = (
+    Column.text("Method", lambda cell: cell.method),
+    Column.text("Kind", lambda cell: cell.kind),
+    Column.number("Seed", lambda cell: cell.seed),
+    Column.text("Why", lambda cell: cell.why),
+)
+
+
+def missing_table(settings: ReportSettings) -> Table | None:
+    """The cells that a partial report lacks, with the reasons; None for a whole report."""
+    pairs: dict[tuple[str, ...], list[MissingCell]] = {}
+    for cell in settings.missing:
+        pairs.setdefault((cell.teacher, cell.student), []).append(cell)
+    caption = (
+        "Cells of the grid that are not in this report. No number here is of them: means, tests "
+        "and ranks are over the finished cells alone, and will change with the missing ones."
+    )
+    data = pd.DataFrame([cell.model_dump() for cell in settings.missing])
+    names, shown = ("Teacher", "Student"), lambda *pair: " → ".join(filter(None, pair))
+    return Table.of("missing", caption, MISSING_CELLS, pairs, names, data, shown)
