@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.methods import components
 from pipeline.methods.method import Method
-from pipeline.reporting.analysis import origin, provenance
+from pipeline.reporting.analysis import provenance
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.scores import Row
@@ -38,23 +38,13 @@ KINDS: Mapping[components.Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """A file that a method is built of."""
-
-    kind: str
-    name: str
-    formula: str
-    address: str  # of the file on the web, as it was run; empty where it isn't there
-
-
-@dataclass(frozen=True)
 class MethodPage:
     """A method, in full."""
 
     name: str  # in the grid
     label: str
     method: Method
-    parts: tuple[Part, ...]
+    checkout: Mapping[str, Any]  # the commit that the first of its students was trained on
     details: str
     scores: Table
     curves: list[Chart]
@@ -80,23 +70,11 @@ def method_pages(
                 name,
                 label,
                 method,
-                _parts(method, inputs.manifests[inputs.model_folders[first]].get("checkout", {})),
+                inputs.manifests[inputs.model_folders[first]].get("checkout", {}),
                 details(method, chosen.get(name) or {}),
                 _table(comparisons, rows),
                 charts("Held-out NLL (nats/token), means over seeds", styles[label].colour, curves),
             )
-
-
-def _parts(method: Method, checkout: Mapping[str, Any]) -> tuple[Part, ...]:
-    return tuple(
-        Part(
-            KINDS[kind],
-            name,
-            components.formula(kind, name),
-            origin.file_address(checkout, components.file_of(kind, name)),
-        )
-        for kind, name in method.components
-    )
 
 
 def details(method: Method, chosen: Mapping[str, object]) -> str:

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.artifacts.artifact import Job
+from pipeline.methods import components
 from pipeline.methods.method import EVIDENCE
 from pipeline.reporting import web
 from pipeline.reporting.analysis import origin, provenance, summary
@@ -22,7 +23,7 @@ from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.tables import OF_TRAINING
 from pipeline.reporting.page.cell_pages import cell_pages
 from pipeline.reporting.page.glossary import TERMS, explained, term_in
-from pipeline.reporting.page.method_pages import NEEDS, method_pages
+from pipeline.reporting.page.method_pages import KINDS, NEEDS, method_pages
 from pipeline.reporting.page.primary_table import primary_table
 from pipeline.reporting.page.samples import samples
 from pipeline.reporting.plots.figures import Plot
@@ -53,6 +54,9 @@ TEMPLATES.globals |= {
     "style": STYLE,
     "scripts": OWN_SCRIPTS,
     "anchors": anchors,
+    "components": components,
+    "file_address": origin.file_address,
+    "kinds": KINDS,
     "evidence": EVIDENCE,
     "needs": NEEDS,
     "glyphs": dict(zip(MARKERS, "●■▲◆▼✚✖◀▶★♦⬢", strict=True)),

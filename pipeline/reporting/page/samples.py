@@ -1,7 +1,7 @@
 """The models' responses side by side, for a few items of each task: data for the page's script."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -29,18 +29,6 @@ class Model:
     evaluation: str
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """Distinct texts by their index, cut to what is shown of them."""
-
-    longest: int
-    indices: dict[str, int] = field(default_factory=dict)
-
-    def index(self, text: str) -> int:
-        """The index of a text."""
-        return self.indices.setdefault(clipped(inert(text), self.longest), len(self.indices))
-
-
 def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
     """Evenly spaced items of each task with all models' responses; None where none were written."""
     models = list(_models(inputs.grid, results))
@@ -49,7 +37,12 @@ def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
     if outputs.empty:
         return None
     shown = _evenly_spaced(outputs)
-    texts = TextTable(longest=max(SHORTEST, min(LONGEST, BUDGET // len(shown))))
+    longest = max(SHORTEST, min(LONGEST, BUDGET // len(shown)))
+    texts: dict[str, int] = {}  # each once, by its index
+
+    def index(text: str) -> int:
+        return texts.setdefault(clipped(inert(text), longest), len(texts))
+
     items = {id: inputs.shown_items[id] for id in ids}
     colours = {label: style.colour for label, style in styles_of(results).items()}
     return {
@@ -63,10 +56,10 @@ def samples(inputs: ReportInputs, results: Results) -> dict[str, object] | None:
             for model in models
         ],
         "tasks": [
-            _task(str(task), rows, models, items, results, texts)
+            _task(str(task), rows, models, items, results, index)
             for task, rows in shown.groupby("task", sort=False)
         ],
-        "texts": list(texts.indices),
+        "texts": list(texts),
     }
 
 
@@ -98,14 +91,14 @@ def _task(
     models: Sequence[Model],
     scored: Mapping[str, pd.DataFrame],
     results: Results,
-    texts: TextTable,
+    index: Callable[[str], int],
 ) -> dict[str, object]:
     """A task's items, their responses in the order of models and of decoding seeds."""
     seeds = sorted(set(outputs["decoding_seed"].tolist()))
     ranked = [measure for measure in results.ranked_measures if measure.task == name]
     measures = [*ranked[:1], *filter(is_verdict, ranked[1:])]
     responses = {
-        (row["evaluation"], row["example_id"], row["decoding_seed"]): texts.index(row["output"])
+        (row["evaluation"], row["example_id"], row["decoding_seed"]): index(row["output"])
         for row in outputs.to_dict("records")
     }
     items = outputs.drop_duplicates("example_id").sort_values("example_id")
@@ -121,8 +114,8 @@ def _task(
         "items": [
             {
                 "id": item["example_id"],
-                "prompt": texts.index(item["prompt"]),
-                "references": [texts.index(text) for text in item["references"]],
+                "prompt": index(item["prompt"]),
+                "references": [index(text) for text in item["references"]],
                 "responses": in_order(responses, item["example_id"]),
                 "scores": in_order(scores, item["example_id"]),
             }
