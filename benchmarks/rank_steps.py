@@ -10,9 +10,6 @@ scheduler reckon for weights, gradients and moments (docs/scale.md), without act
 
 import argparse
 import json
-import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,13 +20,19 @@ from statistics import median
 import torch
 
 from benchmarks.gpu_check.subjects import budget_of, run, texts
-from benchmarks.workbench import SHAPES, held_mb, model, watched_memory
+from benchmarks.workbench import (
+    SHAPES,
+    from_ranks,
+    held_mb,
+    model,
+    watched_memory,
+    write_as_first,
+)
 from pipeline.models.language_model import parameter_count
 from pipeline.models.sharding import mesh_of
 from pipeline.runtime.ranks import join, leave
 from pipeline.training.loop import train
 from pipeline.training.state import initial_state
-from workflow.launch.ranks import RankGroup, rank_group, run_ranks
 from workflow.resources.fit import Fit
 from workflow.resources.machine import CPU
 from workflow.resources.model_sizes import Size
@@ -87,15 +90,8 @@ def measured(counts: Sequence[int], steps: int) -> Iterator[Row]:
     """The rows, each by processes of its own."""
     for ranks in counts:
         for sharded in (False, True)[: 1 + (ranks > 1)]:
-            with tempfile.TemporaryDirectory() as folder:
-                out = Path(folder) / "row.json"
-                flags = ["--steps", str(steps), "--rank-out", str(out)]
-                command = [sys.executable, "-m", "benchmarks.rank_steps", *flags]
-                group = rank_group(ranks, {}) or RankGroup(1, local_size=1)
-                places = list(group.environments(None))
-                if status := run_ranks([*command, *["--sharded"] * sharded], places):
-                    sys.exit(status)
-                yield Row(**json.loads(out.read_text()))
+            flags = ["--steps", str(steps), *["--sharded"] * sharded]
+            yield Row(**from_ranks("benchmarks.rank_steps", ranks, *flags))
 
 
 def main() -> None:
@@ -108,9 +104,7 @@ def main() -> None:
     parser.add_argument("--sharded", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank_out:
-        row = measure(options.steps, options.sharded)
-        if os.environ.get("RANK", "0") == "0":
-            options.rank_out.write_text(json.dumps(asdict(row)))
+        write_as_first(options.rank_out, asdict(measure(options.steps, options.sharded)))
         return
     rows = []
     print(f"{'ranks':>5} {'sharded':>8} {'s a step':>9} {'loss':>9} {'held MB':>8} {'reckoned':>9}")

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import resource
+import sys
 import tempfile
 import threading
 import warnings
@@ -18,6 +20,7 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from pipeline.data.batch import Text
+from workflow.launch.ranks import RankGroup, rank_group, run_ranks
 
 LOOK_SECONDS = 0.02
 CHARACTERS = 4  # of a natural text in a token, about
@@ -144,6 +147,26 @@ def _texts(lengths: Sequence[tuple[int, int]], vocabulary: int) -> list[Text]:
         ids = torch.randint(3, vocabulary, (prompt + response,), generator=draw).tolist()
         texts.append(Text(f"text-{number}", ids[:prompt], ids[prompt:]))
     return texts
+
+
+def from_ranks(module: str, ranks: int, *flags: str) -> Any:
+    """What the first of several ranks writes as JSON: processes that run a module of benchmarks.
+
+    Each is given `--rank-out` with a file for it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rank.json"
+        command = [sys.executable, "-m", module, "--rank-out", str(out), *flags]
+        group = rank_group(ranks, {}) or RankGroup(1)
+        if status := run_ranks(command, list(group.environments(None))):
+            sys.exit(status)
+        return json.loads(out.read_text())
+
+
+def write_as_first(out: Path, value: object) -> None:
+    """Writes a value as JSON, if this process is the first of the ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        out.write_text(json.dumps(value))
 
 
 def apart(work: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
