@@ -13,7 +13,7 @@ from snaking import ROOT, edited
 from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 from workflow.resources.estimates import estimate
-from workflow.resources.fit import MB, USABLE, Fit, Workload, least_mb
+from workflow.resources.fit import LONGEST_MICRO_BATCH, MB, USABLE, Fit, Workload, least_mb
 from workflow.resources.machine import CPU, GPU, Machine
 from workflow.resources.model_sizes import Size, of_name
 from workflow.resources.ranks import exchange_seconds, fit_ranks, work_of_rank
@@ -73,6 +73,18 @@ def test_a_job_grows_over_several_nodes_and_no_further_than_it_may():
     assert fit_ranks(larger, NODE).ranks == 8  # where it doesn't fit, and is refused
     few_texts = replace(larger, step_texts=8)
     assert fit_ranks(few_texts, TWO_NODES).ranks == 8  # each needs a text
+
+
+def test_sharded_layers_are_recomputed_where_larger_micro_batches_save_more_gathering():
+    large = replace(LARGE, per_position=8 * MB, checkpointed=MB // 10)
+    # one micro-batch of 1,024 positions on each rank: weights are gathered as often either way
+    assert not fit_ranks(replace(large, step_positions=4_096), NODE).is_checkpointed
+    # 65,536 positions are 43 micro-batches, or four of recomputed layers
+    longer = replace(large, step_positions=262_144)
+    fit = fit_ranks(longer, NODE)
+    assert (fit.ranks, fit.is_checkpointed, fit.micro_batch) == (4, True, LONGEST_MICRO_BATCH)
+    # where computing takes longer than sending, it would take a third longer
+    assert not fit_ranks(replace(longer, operations=1e18), NODE).is_checkpointed
 
 
 def test_what_fits_is_not_sharded_unless_the_profile_says_so():

@@ -69,8 +69,11 @@ class Fit:
         return math.ceil(self.ranks / self.nodes)
 
 
-def fit_to(workload: Workload, machine: Machine) -> Fit:
-    """How a job uses a machine on its first attempt, if its models run there."""
+def fit_to(workload: Workload, machine: Machine, recomputes: bool = False) -> Fit:
+    """How a job uses a machine on its first attempt, if its models run there.
+
+    On a GPU it recomputes its layers if that is wished, or if it has no room otherwise.
+    """
     if not machine.device_memory_mb:
         resident = max(workload.resident, workload.resident_on_cpu)
         held = resident + workload.writer + _logits(workload, machine)
@@ -79,7 +82,8 @@ def fit_to(workload: Workload, machine: Machine) -> Fit:
     wanted = math.ceil(min(workload.step_positions, LONGEST_MICRO_BATCH) / GRAIN)
     held = _held(workload, machine)
     room = (USABLE * machine.device_memory_mb - CONTEXT_MB) * MB - held
-    is_checkpointed = room < GRAIN * workload.per_position and workload.checkpointed > 0
+    has_room = room >= GRAIN * workload.per_position
+    is_checkpointed = workload.checkpointed > 0 and (recomputes or not has_room)
     each = max(1, workload.checkpointed if is_checkpointed else workload.per_position)
     tokens = GRAIN * max(1, min(math.floor(room / each / GRAIN), wanted))
     return Fit(machine, tokens, is_checkpointed, held + tokens * each)
