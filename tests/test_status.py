@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from snaking import ROOT, Copy, distilbench, edited
 
-from workflow.commands.job_status import last_line
+from workflow.commands.job_status import JobStatus, last_line, status_of
 from workflow.config.validate import validate
 from workflow.grid.artifact import Artifact
 from workflow.grid.grid import Grid
@@ -113,6 +113,18 @@ def test_a_failed_job_is_told_with_its_last_words_and_its_log(folder: Folder):
     assert "ValueError: the loss is not finite" in done.stdout
     assert f"results/logs/students/{student.id}.log" in done.stdout
     assert lines(folder)[f"students/{student.id}"]["status"] == "failed"
+
+
+def test_a_job_that_ends_well_while_the_folder_is_looked_through_has_not_failed(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = Jobs(Grid(validate(folder.config)))
+    monkeypatch.chdir(folder.path)
+    student = jobs.grid.student("sft", "small", "large", 1)
+    assert student in jobs.unfinished  # as its folder was a moment ago
+    folder.make(jobs, student, age=0)
+    folder.log(student, "finished\n")
+    assert status_of(jobs, time.time()).count(JobStatus.FAILED) == 0
 
 
 def test_a_log_of_an_earlier_run_is_no_failure_of_this_one(folder: Folder):

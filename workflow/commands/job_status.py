@@ -132,8 +132,10 @@ def _of_artifact(artifact: Artifact, clock: _Clock) -> UnfinishedJob:
 
 
 def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
-    log, begun = RESULTS / "logs" / stage / f"{id}.log", snakemake_state.begun(output)
-    status = _status(stage, id, output, begun, clock)
+    log = RESULTS / "logs" / stage / f"{id}.log"
+    logged = modified(log)  # read before Snakemake's note: a job that starts meanwhile has no log
+    begun = snakemake_state.begun(output)
+    status = _status(stage, id, output, logged, begun, clock)
     if status in (JobStatus.QUEUED, JobStatus.LEFT):
         seconds = clock.now - begun if begun and status is JobStatus.QUEUED else 0.0
         return UnfinishedJob(stage, id, status, seconds, "", "")
@@ -146,9 +148,9 @@ def _job(stage: str, id: str, output: str, clock: _Clock) -> UnfinishedJob:
     return UnfinishedJob(stage, id, status, clock.now - begun, str(log), steps.describe(), left)
 
 
-def _status(stage: str, id: str, output: str, begun: float | None, clock: _Clock) -> JobStatus:
-    log = RESULTS / "logs" / stage / f"{id}.log"
-    logged = modified(log)
+def _status(
+    stage: str, id: str, output: str, logged: float | None, begun: float | None, clock: _Clock
+) -> JobStatus:
     # an older note is that of a run that was killed
     if begun and clock.any_since and begun >= clock.any_since - CLOCK_SKEW:
         has_begun = logged is not None and logged >= begun - CLOCK_SKEW
@@ -156,18 +158,19 @@ def _status(stage: str, id: str, output: str, begun: float | None, clock: _Clock
     if logged is None or not _is_unsuccessful(stage, id, output, logged, clock.since):
         return JobStatus.LEFT
     # a Snakemake that was killed leaves its note that the job has begun
+    log = RESULTS / "logs" / stage / f"{id}.log"
     is_interrupted = begun is not None or last_line(log).startswith(STOPPED)
     return JobStatus.INTERRUPTED if is_interrupted else JobStatus.FAILED
 
 
 def _is_unsuccessful(stage: str, id: str, output: str, logged: float, since: float | None) -> bool:
     """Whether the log of a job that isn't active is of no success, in the run that counts."""
-    if since is not None:
-        return logged >= since - CLOCK_SKEW
+    made = modified(Path(output) / MANIFEST) or 0.0
+    if since is not None:  # the job may have ended well a moment ago
+        return logged >= since - CLOCK_SKEW > made
     # no run is active: the last one counts. A success leaves measured seconds and a manifest
-    seconds = RESULTS / "benchmarks" / stage / f"{id}.tsv"
-    succeeded = [modified(path) or 0.0 for path in (seconds, Path(output) / MANIFEST)]
-    return logged > max(succeeded) + CLOCK_SKEW
+    measured = modified(RESULTS / "benchmarks" / stage / f"{id}.tsv") or 0.0
+    return logged > max(made, measured) + CLOCK_SKEW
 
 
 def last_line(log: Path) -> str:
