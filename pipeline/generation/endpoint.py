@@ -124,8 +124,8 @@ class Client:
 
     def _of_status(self, error: urllib.error.HTTPError) -> Exception:
         """The error of a reply that is none of success."""
-        said = self._without_key(error.read(10_000).decode(errors="replace"))
-        reason = f"HTTP {error.code} {error.reason}: {' '.join(said.split()):.{SHOWN}}"
+        body = self._without_key(error.read(10_000).decode(errors="replace"))
+        reason = f"HTTP {error.code} {error.reason}: {' '.join(body.split()):.{SHOWN}}"
         if error.code in BUSY or error.code >= 500:
             asked = error.headers.get("Retry-After", "")
             pause = min(float(asked), 10 * LONGEST_PAUSE) if asked.isdecimal() else None
