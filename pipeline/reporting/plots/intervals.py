@@ -57,7 +57,7 @@ def interval_plot(
     drawn = {estimate.line for estimate in estimates}
     names = [line for line in lines if line in drawn]
     series = list(dict.fromkeys(estimate.series for estimate in estimates))
-    several = {name: styles[name] for name in series} if len(series) > 1 else {}
+    several = {each: styles[each] for each in series} if len(series) > 1 else {}
 
     def draw(panel: Panel[str, Measure]) -> None:
         here = [each for each in estimates if (each.row, each.column) == (panel.row, panel.column)]
