@@ -55,12 +55,12 @@ def faults(figure: Figure) -> list[str]:
     texts = drawn_texts(figure)
     whole = figure.bbox
     cut = [
-        f"cut: {one.text!r}"
-        for one in texts
-        if one.box.x0 < whole.x0 - TOLERANCE
-        or one.box.y0 < whole.y0 - TOLERANCE
-        or one.box.x1 > whole.x1 + TOLERANCE
-        or one.box.y1 > whole.y1 + TOLERANCE
+        f"cut: {text.text!r}"
+        for text in texts
+        if text.box.x0 < whole.x0 - TOLERANCE
+        or text.box.y0 < whole.y0 - TOLERANCE
+        or text.box.x1 > whole.x1 + TOLERANCE
+        or text.box.y1 > whole.y1 + TOLERANCE
     ]
     overlapping = [
         f"overlap: {one.text!r}, {other.text!r}"

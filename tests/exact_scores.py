@@ -278,9 +278,9 @@ def subjects() -> dict[str, tuple[Subject, Subject]]:
     }
 
 
-def cosine(one: Tensor, other: Tensor) -> float:
+def cosine(tensor: Tensor, other: Tensor) -> float:
     """The cosine of two gradients."""
-    return torch.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
+    return torch.cosine_similarity(tensor.flatten(), other.flatten(), dim=0).item()
 
 
 def measured() -> dict[str, tuple[float, float]]:

@@ -168,7 +168,7 @@ def held(config: PreTrainedConfig) -> dict[str, int]:
     with FakeTensorMode():
         model = on_fake_gpu(config)
         parameters = sum(one.numel() for one in model.parameters())
-        weights = {one.untyped_storage()._cdata for one in model.parameters()}
+        weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
         ids = torch.zeros(TEXTS, LENGTH, dtype=torch.long, device="cuda")
         with bfloat16(), torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
             model.base_model(input_ids=ids, use_cache=False)

@@ -43,13 +43,13 @@ def children(process: int) -> list[int]:
     """The processes that a process has begun."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         listed = Path(f"/proc/{process}/task/{process}/children").read_text()
-        return [int(one) for one in listed.split()]
+        return [int(part) for part in listed.split()]
     return []
 
 
 def forks(process: int) -> list[int]:
     """Its children that run the same command: the server beside what it serves."""
-    return [one for one in children(process) if command(one) == command(process)]
+    return [child for child in children(process) if command(child) == command(process)]
 
 
 def command(process: int) -> list[bytes]:
@@ -122,7 +122,7 @@ class Job:
     @classmethod
     def of(cls, server: Server, jobs: Jobs, artifact: Artifact, results: Path) -> "Job":
         """The job as a rule starts it, but for where it writes."""
-        inputs = [(role, server.copy.folder / one.path) for role, one in artifact.inputs]
+        inputs = [(role, server.copy.folder / source.path) for role, source in artifact.inputs]
         return cls(server, artifact, jobs.job(artifact), results, tuple(inputs))
 
     @property
@@ -223,7 +223,7 @@ def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
 
 def agree(made: Path, unbroken: Path) -> bool:
     """Whether an artifact is whole and holds what another one does, but for the time it took."""
-    manifests = [checksums.read_manifest(one) for one in (made, unbroken)]
+    manifests = [checksums.read_manifest(folder) for folder in (made, unbroken)]
     steps = [one / "steps.parquet" for one in (made, unbroken)]
     if steps[0].exists():
         tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]

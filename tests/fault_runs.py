@@ -48,7 +48,9 @@ class Workflow:
 
     def snakemake(self) -> int | None:
         """Its process, once it is there."""
-        found = [one for one in children(self.process.pid) if b"snakemake" in command(one)[:4]]
+        found = [
+            child for child in children(self.process.pid) if b"snakemake" in command(child)[:4]
+        ]
         return found[0] if found else None
 
     def server(self) -> int | None:

@@ -60,8 +60,8 @@ def fresh() -> Tracer:
 def batches() -> Iterator[Batch]:
     """Batches such as training sees one after the other, none like the one before."""
     pool = 2 * texts(20)  # those of a run
-    for at, count in enumerate(BATCHES):
-        yield collate([_written(text) for text in pool[5 * at : 5 * at + count]], CPU)
+    for index, count in enumerate(BATCHES):
+        yield collate([_written(text) for text in pool[5 * index : 5 * index + count]], CPU)
 
 
 def _written(text: Text) -> Text:
@@ -72,8 +72,8 @@ def _written(text: Text) -> Text:
 def methods() -> list[str]:
     """A method for each loss with its hyperparameters."""
     found: dict[tuple[str, str], str] = {}
-    for name, one in METHODS.items():
-        found.setdefault((one.loss, repr(resolve(one, {}).loss_settings)), name)
+    for name, method in METHODS.items():
+        found.setdefault((method.loss, repr(resolve(method, {}).loss_settings)), name)
     return list(found.values())
 
 

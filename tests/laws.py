@@ -56,7 +56,7 @@ def subject(name: str) -> Subject:
     return Subject(name, lambda settings: build_loss(name, dict(settings)))
 
 
-def kit_loss(one: Subject, settings: Settings | None = None) -> Loss:
+def kit_loss(subject: Subject, settings: Settings | None = None) -> Loss:
     """The loss as the conformance kit calls it, through the batches that training makes."""
     known = cases.case()
     at_ids = known.student.log_softmax(-1).gather(-1, known.ids[..., None])[..., 0]
@@ -64,17 +64,17 @@ def kit_loss(one: Subject, settings: Settings | None = None) -> Loss:
 
     def loss(student: Tensor, teacher: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         rows = zip(labels, mask, sampled, strict=False)  # a text alone, too
-        batch = one.batches(collate([as_text(*row) for row in rows], torch.device("cpu")))
+        batch = subject.batches(collate([as_text(*row) for row in rows], torch.device("cpu")))
         width = batch.input_ids.shape[1]
         signal, logits = (
             each[:, :width].flatten(0, 1)[batch.response_positions] for each in (teacher, student)
         )
         signal = dense(signal.detach(), batch.next_ids)
         batch = replace(batch, reference_log_probs=batch.sampled_log_probs / 2)
-        context = token_context(batch, slice(None), signal.support, 0.3, one.state())
+        context = token_context(batch, slice(None), signal.support, 0.3, subject.state())
         student_log_probs = log_probs_on(logits, signal.support)
         return tiny.losses(
-            one.build(settings or {}), signal.log_probs, student_log_probs, context
+            subject.build(settings or {}), signal.log_probs, student_log_probs, context
         ).mean()
 
     return loss
@@ -94,44 +94,44 @@ def as_text(labels: Tensor, mask: Tensor, log_probs: Tensor) -> Text:
     )
 
 
-def zero_when_equal(one: Subject) -> None:
+def zero_when_equal(subject: Subject) -> None:
     """Law 1: a student that is the teacher has nothing to learn, at any token."""
     case = tiny.case()
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
     equal, apart = (
-        tiny.losses(one.build({}), p, each, case.tokens(one.state())) for each in (p, q)
+        tiny.losses(subject.build({}), p, each, case.tokens(subject.state())) for each in (p, q)
     )
-    zero = components.class_constant("losses", one.name, "zero_when_equal", True)
+    zero = components.class_constant("losses", subject.name, "zero_when_equal", True)
     assert (equal.abs().max() < 1e-12) == zero
     assert apart.abs().sum() > 1e-3
 
 
-def permutation(one: Subject) -> None:
+def permutation(subject: Subject) -> None:
     """Law 2: the order of the vocabulary means nothing."""
-    kit.permuted_vocabulary(kit.Subject(kit_loss(one), tolerance=1e-12))
+    kit.permuted_vocabulary(kit.Subject(kit_loss(subject), tolerance=1e-12))
 
 
-def descent(one: Subject) -> None:
+def descent(subject: Subject) -> None:
     """Law 3: the gradient is finite, and a small step along it lowers the loss."""
-    kit.descent(kit.Subject(kit_loss(one)))
+    kit.descent(kit.Subject(kit_loss(subject)))
 
 
-def reference(one: Subject) -> None:
+def reference(subject: Subject) -> None:
     """Law 4: it is what the paper's formula gives, token by token."""
     case = tiny.case()
     p, q = case.teacher.log_softmax(-1), case.student.log_softmax(-1)
-    tokens = case.tokens(one.state())
-    slow = vars(references).get(one.name)
-    assert slow, f"tests/references.py lacks {one.name}: the loss in NumPy, from its formula"
-    known = components.hyperparameters("losses", one.name)
-    for settings in one.variants():
+    tokens = case.tokens(subject.state())
+    slow = vars(references).get(subject.name)
+    assert slow, f"tests/references.py lacks {subject.name}: the loss in NumPy, from its formula"
+    known = components.hyperparameters("losses", subject.name)
+    for settings in subject.variants():
         h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
-        ours = tiny.losses(one.build(settings), p, q, tokens)
+        ours = tiny.losses(subject.build(settings), p, q, tokens)
         theirs = slow(p.exp().numpy(), q.exp().numpy(), tokens, h)
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-6, atol=1e-6)
-        if one.name in references.PATHS:
-            key, path = references.PATHS[one.name]
-            np.testing.assert_allclose(carried(one.build(settings), key), path(h), rtol=1e-12)
+        if subject.name in references.PATHS:
+            key, path = references.PATHS[subject.name]
+            np.testing.assert_allclose(carried(subject.build(settings), key), path(h), rtol=1e-12)
 
 
 def carried(loss: Any, key: str) -> list[float]:
@@ -143,9 +143,9 @@ def carried(loss: Any, key: str) -> list[float]:
     return values
 
 
-def positions(one: Subject) -> None:
+def positions(subject: Subject) -> None:
     """Law 5a: where the next token is of the response there is a gradient, and nowhere else."""
-    hidden, run = [], tiny.run(one.build({}))
+    hidden, run = [], tiny.run(subject.build({}))
     for measure in (
         unmasked_context,
         logit_scaling,
@@ -157,7 +157,7 @@ def positions(one: Subject) -> None:
         hidden.append(output[0])
 
     run.student.base_model.register_forward_hook(watch)
-    batch = one.batches(collate(run.train_set, torch.device("cpu")))
+    batch = subject.batches(collate(run.train_set, torch.device("cpu")))
     step = StepBatch(run.train_set, [MicroBatch(batch, run.teacher.distributions(batch))], [])
     train_step(run, tiny.plain_descent(run), step)
 
@@ -168,19 +168,19 @@ def positions(one: Subject) -> None:
     assert torch.equal(touched, expected)
 
 
-def micro_batches(one: Subject) -> None:
+def micro_batches(subject: Subject) -> None:
     """Law 5b: into which micro-batches a step is cut changes nothing."""
-    whole, cut = (update(one, budget) for budget in (10_000, 20))
+    whole, cut = (update(subject, budget) for budget in (10_000, 20))
     # float32 sums in another order differ by some 1e-7 of the largest
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-5 * whole.abs().max().item())
     assert whole.abs().max() > 0
 
 
-def update(one: Subject, budget: int) -> Tensor:
+def update(subject: Subject, budget: int) -> Tensor:
     """How a step of plain gradient descent changes the weights of a tiny Llama."""
-    run = tiny.run(one.build({}), budget)
+    run = tiny.run(subject.build({}), budget)
     state = tiny.plain_descent(run)
-    state.loss |= one.state()
+    state.loss |= subject.state()
     before = torch.nn.utils.parameters_to_vector(run.student.parameters()).detach()
     list(train(run, state))
     return torch.nn.utils.parameters_to_vector(run.student.parameters()).detach() - before

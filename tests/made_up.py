@@ -36,7 +36,7 @@ Values = Mapping[Cell, np.ndarray]  # items, or items by decoding seed
 def made(values: Values, metric: str = "rouge_l", part: str = "") -> ReportInputs:
     """The inputs of an experiment with these values of its items."""
     grid = pd.DataFrame([_grid_row(cell) for cell in values])
-    items = [_items(cell, found, metric, part) for cell, found in values.items()]
+    items = [_items(cell, value, metric, part) for cell, value in values.items()]
     return ReportInputs(
         grid=grid,
         item_sums=sum_by_item(pd.concat(items, ignore_index=True)),

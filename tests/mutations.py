@@ -37,13 +37,13 @@ def unmasked(name: str) -> Subject:
 def flipped(name: str) -> Subject | None:
     """Shares turned into what they leave, other numbers exchanged among each other."""
     known = components.hyperparameters("losses", name)
-    shares = [key for key, one in known.items() if "Share" in one.annotation]
+    shares = [key for key, field in known.items() if "Share" in field.annotation]
     sizes = [key for key, one in known.items() if one.annotation in ("Positive", "NonNegative")]
     if not shares and not sizes:
         return None
 
     def build(settings: Settings) -> Any:
-        values: dict[str, Any] = {key: one.default for key, one in known.items()} | settings
+        values: dict[str, Any] = {key: field.default for key, field in known.items()} | settings
         other = {key: 1 - values[key] for key in shares}
         other |= dict(zip(sizes, [values[key] for key in sizes[::-1]], strict=True))
         if len(sizes) == 1:
@@ -142,8 +142,8 @@ def main() -> None:
         rows.setdefault(name, []).append(law)
     print("| loss | " + " | ".join(MUTATIONS) + " |")
     print("|---" * (len(MUTATIONS) + 1) + "|")
-    for name, found in rows.items():
-        print(f"| {name} | " + " | ".join(found) + " |")
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(row) + " |")
 
 
 if __name__ == "__main__":

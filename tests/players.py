@@ -60,7 +60,7 @@ def llama(seed: int, width: int = 16, spread: float = 0.3, layers: int = 1) -> L
 
 def words() -> PreTrainedTokenizerFast:
     """A tokenizer with a word for each id, and none of what stands between them."""
-    model = WordLevel({f"word{at}": at for at in range(VOCABULARY)}, unk_token="word0")
+    model = WordLevel({f"word{index}": index for index in range(VOCABULARY)}, unk_token="word0")
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="word1")
@@ -69,10 +69,10 @@ def words() -> PreTrainedTokenizerFast:
 def texts(count: int) -> list[Text]:
     """Prompts of one to seven tokens; the responses count on from the last one, to an EOS."""
     found = []
-    for at in range(count):
-        prompt = [2 + (at * 7 + place * place) % 29 for place in range(1 + at % 7)]
-        counted = [2 + (prompt[-1] + step) % 29 for step in range(2 + at % 5)]
-        found.append(Text(f"example-{at}", prompt, [*counted, END]))
+    for index in range(count):
+        prompt = [2 + (index * 7 + place * place) % 29 for place in range(1 + index % 7)]
+        counted = [2 + (prompt[-1] + step) % 29 for step in range(2 + index % 5)]
+        found.append(Text(f"example-{index}", prompt, [*counted, END]))
     return found
 
 
@@ -153,7 +153,9 @@ def run(setup: Setup) -> TrainingRun:
         teacher_update=update,
         train_set=pool,
         validation_set=texts(30)[20:],
-        plain_text=[Text(f"plain-{at}", [END], one.prompt_ids) for at, one in enumerate(texts(9))]
+        plain_text=[
+            Text(f"plain-{index}", [END], text.prompt_ids) for index, text in enumerate(texts(9))
+        ]
         if method.plain_text_weight
         else [],
         max_tokens=BUDGET,

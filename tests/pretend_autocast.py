@@ -72,14 +72,14 @@ def _in_float32(operation: OpOverload, *args: Any, **options: Any) -> Any:
 
 
 def _promoted(operation: OpOverload, *args: Any, **options: Any) -> Any:
-    dtypes = {one.dtype for one in tensors(args) if _can_be_cast(one)}
+    dtypes = {tensor.dtype for tensor in tensors(args) if _can_be_cast(tensor)}
     widest = torch.float32 if torch.float32 in dtypes else torch.get_autocast_dtype("cuda")
     return _cast(operation, widest, args, options)
 
 
 def _to_float32(operation: OpOverload, *args: Any, **options: Any) -> Any:
     """Where the caller names no type of the result, it is float32."""
-    names = [one.name for one in operation._schema.arguments]
+    names = [argument.name for argument in operation._schema.arguments]
     given = options.get("dtype") or dict(zip(names, args, strict=False)).get("dtype")
     if given is None and _can_be_cast(args[0]):
         at = names.index("dtype")
@@ -93,7 +93,7 @@ def _to_float32(operation: OpOverload, *args: Any, **options: Any) -> Any:
 def _filled(operation: OpOverload, args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     """The first arguments, those that were left out at their defaults."""
     left_out = operation._schema.arguments[len(args) : count]
-    return (*args[:count], *(one.default_value for one in left_out))
+    return (*args[:count], *(argument.default_value for argument in left_out))
 
 
 def _cast(operation: OpOverload, dtype: torch.dtype, args: Any, options: Any) -> Any:

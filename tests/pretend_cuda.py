@@ -87,18 +87,18 @@ GPU = Gpu()
 def tensors(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among what an operation is given, or gives."""
     found: list[Tensor] = []
-    for one in values:
-        if isinstance(one, Tensor):
-            found.append(one)
-        elif isinstance(one, list | tuple):
-            found += tensors(one)
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors(value)
     return found
 
 
 def each(change: Callable[[Any], Any], value: Any) -> Any:
     """What an operation is given, or gives, with each of its values changed."""
     if isinstance(value, list | tuple):
-        return type(value)([each(change, one) for one in value])
+        return type(value)([each(change, element) for element in value])
     return change(value)
 
 
@@ -151,7 +151,7 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
     """An operation as CUDA would do it, on the CPU. Raises RuntimeError where it would not."""
     name = operation.overloadpacket.__name__
     given = tensors((*args, *options.values()))
-    on_gpu = any(isinstance(one, OnGpu) for one in given)
+    on_gpu = any(isinstance(argument, OnGpu) for argument in given)
     goes_to_gpu = _goes_to_gpu(options, on_gpu)
     if on_gpu or goes_to_gpu:
         _refuse_mixed(name, args, given)
@@ -162,14 +162,14 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
     compute = partial(_widened, operation) if widened else operation
     inner_args = each(_inner, args)
     inner_options = {
-        name: each(_inner, one) for name, one in _on_host(options, goes_to_gpu).items()
+        name: each(_inner, option) for name, option in _on_host(options, goes_to_gpu).items()
     }
     found = compute(*inner_args, **inner_options)
     if GPU.recording is not None and (on_gpu or goes_to_gpu):
         GPU.recording.append(Recorded(compute, inner_args, inner_options, found))
 
     if operation._schema.is_mutable:
-        owners = {id(_inner(one)): one for one in given}
+        owners = {id(_inner(tensor)): tensor for tensor in given}
         return each(lambda one: owners.get(id(one), one), found)
     if not goes_to_gpu:
         return _pinned(found) if options.get("pin_memory") else found
@@ -178,7 +178,7 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
 
 def _on_gpu(name: str, given: Sequence[Tensor], found: Any) -> Any:
     """What an operation gives, on the GPU; a note where it has made logits of too few digits."""
-    is_head = any(isinstance(one, OnGpu) and one.is_head for one in given)
+    is_head = any(isinstance(argument, OnGpu) and argument.is_head for argument in given)
     if is_head and name in PRODUCTS and found.dtype in LOW and not _in_backward():
         GPU.ledger.round(name)
     return each(lambda one: _outer(one, is_head and name in SAME), found)
@@ -194,7 +194,7 @@ def _goes_to_gpu(options: Mapping[str, Any], on_gpu: bool) -> bool:
 
 
 def _on_host(options: Mapping[str, Any], goes_to_gpu: bool) -> dict[str, Any]:
-    host = {name: one for name, one in options.items() if name != "pin_memory"}
+    host = {name: option for name, option in options.items() if name != "pin_memory"}
     if goes_to_gpu and host.get("device") is not None:
         host["device"] = CPU
     return host
@@ -223,7 +223,7 @@ def _refuse_mixed(name: str, args: Sequence[Any], given: Sequence[Tensor]) -> No
         return
     if name in READS | WRITES and isinstance(args[0], OnGpu):
         given = [args[0], *args[2:3]]  # indices may be the host's: they are copied
-    devices = {one.device.type for one in given if one.dim() or isinstance(one, OnGpu)}
+    devices = {tensor.device.type for tensor in given if tensor.dim() or isinstance(tensor, OnGpu)}
     if len(devices) > 1:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but {name} found {sorted(devices)}"
@@ -257,18 +257,18 @@ def _copy(source: Tensor, to_gpu: bool, queued: bool) -> str | None:
 
 
 def _indexed(name: str, args: Sequence[Any]) -> list[str]:
-    indices = [one for one in args[1] if isinstance(one, Tensor)]
+    indices = [argument for argument in args[1] if isinstance(argument, Tensor)]
     fills = name in WRITES and args[2].numel() == 1  # a mask that selects nothing
     masks = any(one.dtype in (torch.bool, torch.uint8) for one in indices) and not fills
-    of_host = any(not isinstance(one, OnGpu) for one in indices)
+    of_host = any(not isinstance(index, OnGpu) for index in indices)
     return ["boolean index"] * masks + ["copy of an index from the host"] * of_host
 
 
 def _widened(operation: OpOverload, *args: Any, **options: Any) -> Tensor:
     """A product of bfloat16 factors in float32, which the CPU's operations do not offer."""
-    factors = [one for one in args if isinstance(one, Tensor)]
+    factors = [argument for argument in args if isinstance(argument, Tensor)]
     wanted = next(one for one in args if isinstance(one, torch.dtype))
-    if wanted != torch.float32 or any(one.dtype not in LOW for one in factors[-2:]):
+    if wanted != torch.float32 or any(factor.dtype not in LOW for factor in factors[-2:]):
         raise RuntimeError(f"out_dtype {wanted} of {[one.dtype for one in factors]}")
     given = [one.to(wanted) if isinstance(one, Tensor) else one for one in args]
     given.remove(wanted)

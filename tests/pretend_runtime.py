@@ -100,7 +100,7 @@ class Calls(TorchFunctionMode):
             copy.pinned = True
             return copy
         if call is Tensor.to:
-            named = {name: _first(one) for name, one in options.items()}
+            named = {name: _first(option) for name, option in options.items()}
             return call(*map(_first, args), **named)
         if call in (torch.tensor, torch.as_tensor) and _first(options.get("device")) == CUDA:
             made = call(*args, **options | {"device": None})

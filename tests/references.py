@@ -180,7 +180,7 @@ def decoupled(divergence, p: Row, q: Row, g: int) -> tuple[float, float]:
 
 
 def dkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
-    parts = [decoupled(kl, *one) for one in zip(p, q, tokens.target.tolist(), strict=True)]
+    parts = [decoupled(kl, *row) for row in zip(p, q, tokens.target.tolist(), strict=True)]
     return np.array([h.target_weight * a + h.others_weight * b for a, b in parts])
 
 
@@ -190,7 +190,7 @@ def atkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarr
     target = tokens.target.tolist()
     uncertainty = [1 - row[g] for row, g in zip(first, target, strict=True)]
     least = sorted(uncertainty)[math.floor((1 - h.hard_share) * (len(p) - 1))]
-    hard = [one >= least for one in uncertainty]
+    hard = [entropy >= least for entropy in uncertainty]
 
     result = np.zeros(len(p))
     for i, g in enumerate(target):
@@ -205,7 +205,7 @@ def atkd(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarr
 def minillm(p: Rows, q: Rows, tokens: TokenContext, h: Hyperparameters) -> np.ndarray:
     target, sequence = tokens.target.tolist(), tokens.sequence.tolist()
     rewards = [math.log(p[i][g] / q[i][g]) / h.reward_scale for i, g in enumerate(target)]
-    rewards = [max(-h.reward_limit, min(h.reward_limit, one)) for one in rewards]
+    rewards = [max(-h.reward_limit, min(h.reward_limit, reward)) for reward in rewards]
     returns = []
     for i in range(len(p)):
         later = [j for j in range(i, len(p)) if sequence[j] == sequence[i]]
@@ -318,7 +318,7 @@ def contrastive_pair_adaptive(
         gaps.append(abs(means[0] - means[1]))
     anchor = sum(gaps) / len(gaps)
     skews = [1 - (1 - h.skew) * anchor / gap for gap in gaps]
-    skews = [max(h.least_skew, min(h.skew, one)) for one in skews]
+    skews = [max(h.least_skew, min(h.skew, skew)) for skew in skews]
     return pair(p, q, tokens, skews, student_weight(tokens, h))
 
 

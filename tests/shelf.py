@@ -24,7 +24,7 @@ def put_model(folder: Path, model: PreTrainedModel) -> Path:
 def put_texts(folder: Path, rows: Sequence[Text], splits: Sequence[str] = ("train",)) -> Path:
     """The same texts in each split."""
     folder.mkdir()
-    columns = {name: [getattr(one, name) for one in rows] for name in schemas.TOKENS.names}
+    columns = {name: [getattr(row, name) for row in rows] for name in schemas.TOKENS.names}
     for split in splits:
         schemas.write(folder / f"{split}.parquet", columns, schemas.TOKENS)
     words().save_pretrained(folder / "model")
@@ -41,7 +41,9 @@ def put_all(folder: Path, written: Sequence[Sequence[Text]] = ()) -> TrainOption
         micro_batch_tokens=400,
         start=put_model(folder / "start", llama(1)),
         tokens=put_texts(folder / "tokens", texts(20), ("train", "validation")),
-        texts=tuple(put_texts(folder / f"texts{at}", rows) for at, rows in enumerate(written)),
+        texts=tuple(
+            put_texts(folder / f"texts{index}", rows) for index, rows in enumerate(written)
+        ),
         teacher=put_model(folder / "teacher", schooled()),
         state=folder / "state",
     )

@@ -60,7 +60,7 @@ GRES = "NodeName={host} Name=gpu Type=fake File={folder}/gpu[0-{last}]\n"
 
 def missing() -> str | None:
     """Why no cluster can be started here, or None."""
-    absent = [one for one in PROGRAMS if shutil.which(one) is None]
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (apt-get install slurmctld slurmd slurm-client)"
     if os.geteuid() != 0:

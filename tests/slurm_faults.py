@@ -82,7 +82,7 @@ def drain(project: Copy, cluster: Cluster, seen: Seen, made: str) -> Iterator[No
     update = ("scontrol", "update", f"nodename={cluster.host}")
     cluster.command(*update, "state=drain", "reason=test")
     seen.drained_state = cluster.node_state()
-    while not (reasons := [one["Reason"] for one in cluster.jobs() if "DRAINED" in one["Reason"]]):
+    while not (reasons := [job["Reason"] for job in cluster.jobs() if "DRAINED" in job["Reason"]]):
         yield
     seen.waited_for = reasons[0]
     cluster.command(*update, "state=resume")

@@ -21,7 +21,7 @@ from workflow.grid.artifact import Artifact
 DATA = ROOT.parent / "shared" / "data"
 QUESTIONS = [  # as AI2 publishes ARC
     {
-        "id": f"question-{at}",
+        "id": f"question-{index}",
         "question": {
             "stem": f"Which animal says {sound}?",
             "choices": [
@@ -29,9 +29,9 @@ QUESTIONS = [  # as AI2 publishes ARC
                 for label, animal in zip("ABCD", ["cat", "dog", "cow", "owl"], strict=True)
             ],
         },
-        "answerKey": "ABCD"[at % 4],
+        "answerKey": "ABCD"[index % 4],
     }
-    for at, sound in enumerate(["meow", "woof", "moo", "hoot", "purr", "bark"])
+    for index, sound in enumerate(["meow", "woof", "moo", "hoot", "purr", "bark"])
 ]
 PROSE = [text for row in QUESTIONS for text in (row["question"]["stem"], "cat dog cow owl")]
 WORDS = train(
@@ -53,7 +53,7 @@ def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def lm_eval_job(task: str, *files: Path, **changes: Any) -> LmEvalJob:
     """The job that the workflow would make of a definition with local files."""
-    settings = Evaluation(tasks=[task], data={task: [str(one) for one in files]})
+    settings = Evaluation(tasks=[task], data={task: [str(file) for file in files]})
     (artifact,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
     job = LmEvalJob.model_validate(artifact.settings["task"])
     return job.model_copy(update=changes)
@@ -88,9 +88,9 @@ def evaluated(
     return lm_eval_results.lm_eval_records(task, task, tasks, results)
 
 
-def scores(found: EvaluationRecords) -> dict[tuple[str, str], float]:
+def scores(records: EvaluationRecords) -> dict[tuple[str, str], float]:
     """Weighted means by slice and metric."""
-    items = found.items.to_pandas()
+    items = records.items.to_pandas()
     items["weighted"] = items["value"] * items["weight"]
     sums = items.groupby(["slice", "metric"])[["weighted", "weight"]].sum()
     return (sums["weighted"] / sums["weight"]).to_dict()

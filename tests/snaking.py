@@ -180,7 +180,7 @@ class Copy:
         """The outputs that a dry run would make, without `results/`, and without its markers."""
         done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        made = {one.removeprefix("results/") for one in JOB.findall(done.stdout)}
+        made = {path.removeprefix("results/") for path in JOB.findall(done.stdout)}
         return {one for one in made if not one.startswith(".")}
 
     def plan(self, config: Mapping[str, Any]) -> set[str]:

@@ -117,7 +117,7 @@ class TestAfterTheChain:
     def files(self, chain: Copy, grid: Grid) -> dict[str, Path]:
         """The inputs of a student."""
         inputs = grid.student("sft", "small", "large", 1).inputs
-        return {role: chain.folder / one.path for role, one in inputs}
+        return {role: chain.folder / artifact.path for role, artifact in inputs}
 
     def test_a_loss_that_is_no_number_stops_at_its_step_and_batch(
         self, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
@@ -134,7 +134,7 @@ class TestAfterTheChain:
     def test_limits_that_leave_no_text_are_named(
         self, chain: Copy, grid: Grid, tmp_path: Path, refused: Refusal
     ):
-        inputs = {role: chain.folder / one.path for role, one in grid.tokens().inputs}
+        inputs = {role: chain.folder / artifact.path for role, artifact in grid.tokens().inputs}
         limits = {"prompt_tokens": 64, "response_tokens": 2}
         line = refused("tokenize", limits, tmp_path / "tokens", **inputs)
         assert line.startswith("all 126 train examples exceed 64 prompt or 2 response tokens")
@@ -153,7 +153,9 @@ class TestAfterTheChain:
     def test_more_tokens_than_a_teacher_has_cannot_be_cached(
         self, chain: Copy, grid: Grid, tmp_path: Path, refused: Refusal
     ):
-        inputs = {role: chain.folder / one.path for role, one in grid.signals("large").inputs}
+        inputs = {
+            role: chain.folder / artifact.path for role, artifact in grid.signals("large").inputs
+        }
         inputs["state"] = tmp_path / "state"
         line = refused("cache_teacher", {"k": 5000}, tmp_path / "cache", **inputs)
         assert line == "teacher_cache.k = 5000: the vocabulary has 320 tokens"

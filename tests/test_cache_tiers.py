@@ -157,7 +157,7 @@ def test_what_a_teacher_in_bfloat16_is_kept_as_is_computed_in_float32(
     job = CacheJob(precision="bfloat16", **settings)
     (captured,) = Capture(teacher(), job, 10_000).batches(texts(20))
     for part in captured.chunks:
-        assert torch.bfloat16 not in {one.dtype for one in part.values()}
+        assert torch.bfloat16 not in {tensor.dtype for tensor in part.values()}
     stored = cached(tmp_path, job).reader.rows(batch.texts)["target"]
     live = LiveTeacher(teacher(), "bfloat16").logits(batch)
     assert not live.equal(LiveTeacher(teacher(), "float32").logits(batch))
@@ -217,7 +217,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[CachedTeacher]:
 
 def test_drawn_shares_are_the_teacher_s_probabilities_on_average(seeds, batch):
     p = LiveTeacher(teacher()).signal(batch).log_probs.double().exp()
-    mean = torch.stack([everywhere(one.signal(batch)).double() for one in seeds]).mean(0)
+    mean = torch.stack([everywhere(seed.signal(batch)).double() for seed in seeds]).mean(0)
     # a share of n draws has the variance p (1 - p) / n
     common = p * 16 * SEEDS > 5  # where a count is near enough to a normal distribution
     z = ((mean - p) / (p * (1 - p) / (16 * SEEDS)).sqrt())[common]
@@ -233,7 +233,7 @@ def test_the_gradient_of_forward_kl_on_draws_is_the_dense_one_on_average(seeds, 
         losses = kl(signal.log_probs, log_probs_on(logits, signal.support))
         return torch.autograd.grad(losses.sum(), logits)[0].double()
 
-    drawn = torch.stack([gradient(one.signal(batch)) for one in seeds])
+    drawn = torch.stack([gradient(seed.signal(batch)) for seed in seeds])
     exact = gradient(LiveTeacher(teacher()).signal(batch))
     top = gradient(LiveTeacher(teacher(), k=3).signal(batch))
     spread = (drawn.var(0).sum() / SEEDS).sqrt()  # standard error of the whole mean

@@ -116,7 +116,7 @@ def test_nearness_to_the_teacher_is_that_of_the_two_models(chain: Copy, grid: Gr
     distance = items(chain, evaluation, "kl_to_teacher_nats")
     agreement = items(chain, evaluation, "top1_agreement")
     for text in asked(chain, grid):
-        p, q = (log_probs(chain, one.path, text) for one in (teacher, student))
+        p, q = (log_probs(chain, artifact.path, text) for artifact in (teacher, student))
         dense = (p.exp() * (p - q)).sum(-1).mean().item()
         # the cache holds 16 tokens and a bucket: what it loses can only lower the KL
         assert 0 <= distance[text["example_id"]] <= dense + 1e-4
@@ -157,7 +157,7 @@ def test_an_artifact_says_what_it_was_made_of(chain: Copy, grid: Grid):
     manifest = read_json(chain.folder / student.path / "manifest.json")
     assert manifest["id"] == student.id
     assert manifest["settings"] == student.settings
-    assert manifest["inputs"] == {role: one.id for role, one in student.inputs}
+    assert manifest["inputs"] == {role: artifact.id for role, artifact in student.inputs}
 
 
 def test_every_training_step_is_told(chain: Copy, grid: Grid):

@@ -14,7 +14,7 @@ from pipeline.settings.models import Shape
 from pipeline.stages.prepare_model import from_shape
 from pipeline.stages.tokenize import encode
 
-LONG = " ".join(f"The {one} sleeps in the barn." for one in ("cat", "dog", "owl", "fox") * 20)
+LONG = " ".join(f"The {animal} sleeps in the barn." for animal in ("cat", "dog", "owl", "fox") * 20)
 CHOICES = [" cat", " dog", " owl", " The", " the blue dog", ""]
 
 
@@ -28,7 +28,7 @@ def model(seed: int = 1, positions: int = 512):
 
 def likelihoods() -> list[Instance]:
     """Continuations that share a context, an empty context, a long text, white space between."""
-    pairs = [("Where is the cat? It is the", one) for one in CHOICES if one]
+    pairs = [("Where is the cat? It is the", choice) for choice in CHOICES if choice]
     pairs += [("", "The owl sleeps."), (LONG, " And so on."), ("A word ", "and one more")]
     pairs += [(prompt, f" {response}") for prompt, response in PAIRS]
     return [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
@@ -48,7 +48,7 @@ def test_likelihoods_are_those_of_hflm_whatever_the_batches(budget: int):
 def test_choices_after_one_question_are_read_once():
     lm = CheckpointLM(model(), WORDS, 4000)
     context = WORDS.encode("Where is the cat? It is the")
-    choices = [WORDS.encode(one, add_special_tokens=False) for one in "ABCD"]
+    choices = [WORDS.encode(letter, add_special_tokens=False) for letter in "ABCD"]
     readings = list(lm._share([(None, context, ids) for ids in choices if len(ids) == 1]))
     assert len(readings) == 1
     assert len(readings[0].requests) > 1

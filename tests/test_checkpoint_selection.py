@@ -130,7 +130,9 @@ def test_a_training_that_keeps_its_last_weights_has_the_settings_of_before(
     best = Training(steps=3, keep="best").for_job()
     assert (best["keep"], best["keep_by"]) == ("best", "nll")
     other = tiny | {"training": tiny["training"] | {"keep": "best"}}
-    ids = [Grid(validate(one)).student("sft", "small", "large", 1).id for one in (tiny, other)]
+    ids = [
+        Grid(validate(config)).student("sft", "small", "large", 1).id for config in (tiny, other)
+    ]
     assert ids[0] != ids[1]
 
 

@@ -153,9 +153,12 @@ def test_what_moved_and_what_differs_is_told(
 
     assert run(made.folder, other, "--json") == 3
     told = json.loads(capsys.readouterr().out)
-    moved = {(one["method"], one["metric"]) for one in told["changes"] if one["moved"]}
+    moved = {(change["method"], change["metric"]) for change in told["changes"] if change["moved"]}
     assert moved == {("jsd", "nll_nats")}
-    unequal = {(one["kind"], one["name"]): (one["before"], one["after"]) for one in told["unequal"]}
+    unequal = {
+        (difference["kind"], difference["name"]): (difference["before"], difference["after"])
+        for difference in told["unequal"]
+    }
     assert unequal["seeds", "large small forward_kl"] == ("1, 2", "none")
     assert unequal["version", "torch"] == ("2.13.0", "2.14.0")
     assert unequal["machine", "machine"][1].startswith("node8")
@@ -194,7 +197,10 @@ def test_settings_and_code_are_compared_by_key_and_by_file(
     (folder / "report/sources.json").write_text('{"pipeline/a.py": ["0e"], "pipeline/b.py": ["1"]}')
     again = FinishedReport.read(folder)
     unequal = compare_reports(changed, again).unequal
-    assert [(one.kind, one.name, one.before, one.after) for one in unequal] == [
+    assert [
+        (difference.kind, difference.name, difference.before, difference.after)
+        for difference in unequal
+    ] == [
         ("setting", "training.steps", "7", "8"),
         ("code", "pipeline/a.py", "0f", "0e"),
     ]

@@ -45,7 +45,7 @@ PAIR = Pair("large", "student")
 def only(comparisons: Comparisons) -> dict[tuple[str, str], Difference]:
     """The differences of the only pair and measure, by their methods."""
     (found,) = comparisons.differences.values()
-    return {(one.first.method, one.second.method): one for one in found}
+    return {(difference.first.method, difference.second.method): difference for difference in found}
 
 
 def letters_of(comparisons: Comparisons) -> dict[str, str]:
@@ -62,7 +62,7 @@ def rows_of(comparisons: Comparisons) -> dict[tuple[str, str], list[str]]:
 def test_every_two_methods_are_compared_and_all_of_a_measure_are_one_family() -> None:
     values = {**drawn(MEANS, 3), **drawn(MEANS, 3, teacher="small")}
     results, comparisons = compared(made(values))
-    differences = [one for found in comparisons.differences.values() for one in found]
+    differences = [pair for pairs in comparisons.differences.values() for pair in pairs]
     assert len(differences) == 2 * 6
     expected = holm(np.array([one.p_value for one in differences]))
     assert [one.adjusted_p_value for one in differences] == pytest.approx(expected.tolist())
@@ -119,8 +119,8 @@ def twins_of(values: dict[Cell, np.ndarray], method: str) -> dict[Cell, np.ndarr
     """The same trainings under another name, with what a cache of all tokens rounds off."""
     rng = np.random.default_rng(1)
     return {
-        replace(cell, method="twin"): found + 1e-5 * rng.normal(size=len(found))
-        for cell, found in values.items()
+        replace(cell, method="twin"): value + 1e-5 * rng.normal(size=len(value))
+        for cell, value in values.items()
         if cell.method == method
     }
 
@@ -151,7 +151,7 @@ def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near()
     assert found.interval.half_width < 5e-5
     assert rows_of(comparisons)["jsd", "twin"][-1] == "copies"
     assert not any("one training seed in common" in limit for limit in limits_of_seeds(comparisons))
-    same = {cell: one for cell, one in values.items() if cell.method == "jsd"}
+    same = {cell: value for cell, value in values.items() if cell.method == "jsd"}
     again = {replace(cell, method="twin"): one for cell, one in same.items()}
     (finding,) = compared(made({**same, **again}))[1].findings
     assert "all are copies of one" in finding.text
@@ -224,9 +224,13 @@ def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
 
 def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
     values = drawn(MEANS, 3)
-    kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
+    kept = {cell: value for cell, value in values.items() if cell.method != "akl" or cell.seed == 1}
     _, comparisons = compared(made(kept))
-    untested = [one for one in only(comparisons).values() if one.adjusted_p_value is None]
+    untested = [
+        difference
+        for difference in only(comparisons).values()
+        if difference.adjusted_p_value is None
+    ]
     assert {one.second.method for one in untested} == {"akl"}
     assert {one.seed_count for one in untested} == {1}
     for names, (holm_p, _, better) in rows_of(comparisons).items():

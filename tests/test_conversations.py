@@ -85,8 +85,8 @@ def pair(messages: Sequence[dict[str, Any]], source: str, **settings: Any) -> Pa
     return ChatEncoder(WORDS, template, [WORDS.eos_token_id]).pair(chat(messages))
 
 
-def text_of(one: Pair) -> Text:
-    return Text("a", one.prompt_ids, one.response_ids, earlier=one.earlier)
+def text_of(pair: Pair) -> Text:
+    return Text("a", pair.prompt_ids, pair.response_ids, earlier=pair.earlier)
 
 
 def by_template(messages: Sequence[dict[str, Any]], source: str, **more: Any) -> Any:

@@ -44,7 +44,7 @@ def cost(chain: Copy, artifact: Artifact) -> JobCost:
 
 def behind(artifact: Artifact) -> set[Artifact]:
     """Every job that an artifact was made by, as the grid says, not the manifests."""
-    found = set().union(*(behind(one) for _, one in artifact.inputs))
+    found = set().union(*(behind(source) for _, source in artifact.inputs))
     return found | ({artifact} if artifact.stage not in NOTHING_PAID else set())
 
 

@@ -122,7 +122,7 @@ def test_a_training_pays_for_students_that_label_for_it(inputs: ReportInputs) ->
 
 
 def test_without_the_manifest_of_a_part_only_the_own_cost_is_known(inputs: ReportInputs) -> None:
-    manifests = {path: dict(one) for path, one in inputs.manifests.items()}
+    manifests = {path: dict(manifest) for path, manifest in inputs.manifests.items()}
     manifests[TRAINED] = {"inputs": {"start": "starts/small.start-55556666", "teacher": "lost-1"}}
     data = collect(replace(inputs, manifests=manifests))
     assert data.costs.loc[(IN_FULL, TRAINED)].isna().all()
@@ -133,7 +133,7 @@ def test_without_the_manifest_of_a_part_only_the_own_cost_is_known(inputs: Repor
         for row in group.rows
         if group.names[0] == "large" and row[0].text == "forward_kl"
     )
-    shown = dict(zip((one.detail for one in table.headings), row, strict=True))
+    shown = dict(zip((heading.detail for heading in table.headings), row, strict=True))
     assert shown["in full, s"].text == MISSING
     assert shown["amortised, s"].text == MISSING
     assert shown["own, s"].text != MISSING
@@ -141,7 +141,9 @@ def test_without_the_manifest_of_a_part_only_the_own_cost_is_known(inputs: Repor
 
 def test_the_cost_table_has_the_means_over_seeds(data: CostData) -> None:
     table = cost_table(data)
-    columns = {(one.title, one.detail): index for index, one in enumerate(table.headings)}
+    columns = {
+        (heading.title, heading.detail): index for index, heading in enumerate(table.headings)
+    }
     row = next(row for row in table.groups[0].rows if row[0].text == "forward_kl")
     paths = [TRAINED, TRAINED.replace("s1", "s2")]
     for account in ACCOUNTS:
@@ -156,7 +158,9 @@ def with_costs(inputs: ReportInputs, **values: float | None) -> dict[str, JobCos
 
 def test_energy_has_columns_where_it_was_measured(inputs: ReportInputs) -> None:
     table = cost_table(collect(replace(inputs, costs=with_costs(inputs, energy_joules=7.0))))
-    index = [(one.title, one.detail) for one in table.headings].index(("Energy", "in full, J"))
+    index = [(heading.title, heading.detail) for heading in table.headings].index(
+        ("Energy", "in full, J")
+    )
     row = next(row for row in table.groups[0].rows if row[0].text == "forward_kl")
     assert row[index].value == 4 * 7.0  # training, start, teacher, cache
 
@@ -164,7 +168,7 @@ def test_energy_has_columns_where_it_was_measured(inputs: ReportInputs) -> None:
 def test_the_shared_table_adds_up_to_the_grid_with_evaluations_apart(data: CostData) -> None:
     table = shared_cost_table(data)
     trained, evaluated, everything = table.groups
-    index = [one.title for one in table.headings].index("Time")
+    index = [heading.title for heading in table.headings].index("Time")
     students = data.jobs["seconds"].filter(like="students").sum()
     rows = (*trained.rows, *evaluated.rows)
     shared = sum(row[index].value for row in rows if isinstance(row[index].value, float))
@@ -177,7 +181,11 @@ def test_the_shared_table_adds_up_to_the_grid_with_evaluations_apart(data: CostD
 
 def test_in_full_a_curve_begins_where_its_needs_are_paid(data: CostData) -> None:
     own, whole = (
-        next(one for one in cost_comparisons(data, SECONDS) if one.account == account)
+        next(
+            comparison
+            for comparison in cost_comparisons(data, SECONDS)
+            if comparison.account == account
+        )
         for account in (OWN, IN_FULL)
     )
     row = next(row for row in own.curves if row.label == "forward_kl")
@@ -191,17 +199,17 @@ def test_in_full_a_curve_begins_where_its_needs_are_paid(data: CostData) -> None
 def test_equal_cost_tables_tell_who_is_ahead_at_each_budget(data: CostData) -> None:
     table = equal_cost_table(data, FLOPS)
     assert table is not None
-    for group, one in zip(table.groups, cost_comparisons(data, FLOPS), strict=True):
+    for group, comparison in zip(table.groups, cost_comparisons(data, FLOPS), strict=True):
         budgets, leaders, _ = group.references
         for place in range(1, len(budgets)):
             budget = np.array([budgets[place].value])
-            means = {row.label: one.at(row, budget).mean() for row in one.curves}
+            means = {row.label: comparison.at(row, budget).mean() for row in comparison.curves}
             known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
             assert leaders[place].text == min(known, key=lambda label: known[label])
             shown = {row[0].text: row[place].value for row in group.rows}
             for label, mean in means.items():
                 assert shown[label] == (None if np.isnan(mean) else pytest.approx(mean))
-        ends = sorted(one.final_costs())
+        ends = sorted(comparison.final_costs())
         assert budgets[1].value == pytest.approx(ends[0])
         assert budgets[-1].value == pytest.approx(ends[-1])
 
@@ -221,7 +229,9 @@ def test_the_page_draws_scores_at_the_costs_of_the_table(data: CostData) -> None
     choices = cost_choices(data, comparisons_of(data))
     assert choices is not None
     labels = [method["label"] for method in choices["methods"]]
-    columns = {(one.title, one.detail): i for i, one in enumerate(cost_table(data).headings)}
+    columns = {
+        (heading.title, heading.detail): i for i, heading in enumerate(cost_table(data).headings)
+    }
     assert choices["units"] == ["seconds", "FLOPs"]
     for pair, group in zip(choices["pairs"], cost_table(data).groups, strict=True):
         for point, row in zip(pair["points"], group.rows, strict=True):
@@ -253,8 +263,8 @@ def test_a_student_with_unknown_flops_is_compared_by_time_alone(inputs: ReportIn
     unknown = with_costs(inputs, flops=None)
     costs = {id: unknown[id] if "forward_kl" in id else job for id, job in inputs.costs.items()}
     data = collect(replace(inputs, costs=costs))
-    for one in cost_comparisons(data, FLOPS):
-        assert "forward_kl" not in {row.label for row in one.curves}
+    for comparison in cost_comparisons(data, FLOPS):
+        assert "forward_kl" not in {row.label for row in comparison.curves}
     table = equal_cost_table(data, SECONDS)
     assert table is not None
     assert "forward_kl" in {row[0].text for row in table.groups[0].rows}

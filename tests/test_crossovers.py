@@ -37,7 +37,9 @@ def test_the_order_changes_where_the_lines_cross() -> None:
     found = crossovers(
         comparison(late=[curve([0, 10], [3.0, 2.0])], early=[curve([0, 10], [2.5, 2.5])])
     )
-    assert [(one.first.label, one.later.label) for one in found] == [("early", "late")]
+    assert [(crossover.first.label, crossover.later.label) for crossover in found] == [
+        ("early", "late")
+    ]
     assert found[0].point.budget == pytest.approx(5.0)
     assert found[0].lead_before == pytest.approx(0.5)
     assert found[0].lead_after == pytest.approx(0.5)

@@ -30,9 +30,9 @@ TIME = 17
 
 def storages(engine: GenerationEngine) -> list[int]:
     """Where all that a step writes to lies in memory."""
-    held = [getattr(engine.slots, one.name) for one in fields(engine.slots)]
-    caches = [one for decoder in engine.decoders for one in (*decoder.keys, *decoder.values)]
-    return [one.data_ptr() for one in (*held, *caches)]
+    held = [getattr(engine.slots, field.name) for field in fields(engine.slots)]
+    caches = [key for decoder in engine.decoders for key in (*decoder.keys, *decoder.values)]
+    return [tensor.data_ptr() for tensor in (*held, *caches)]
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -55,7 +55,7 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     assert storages(decoder) == before
     found = decoder.responses(range(11))
-    assert [one.tokens for one in found] == [text.response_ids for text in expected]
+    assert [draft.tokens for draft in found] == [text.response_ids for text in expected]
 
 
 @pytest.mark.usefixtures("traceable")

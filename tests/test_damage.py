@@ -88,7 +88,9 @@ def ordered(artifacts: dict[str, Artifact]) -> list[Artifact]:
 
 def roles(artifact: Artifact) -> dict[str, Path]:
     """The folders that a job reads, by role; several of a role are numbered."""
-    return {f"{role}-{at}": Path(input.path) for at, (role, input) in enumerate(artifact.inputs)}
+    return {
+        f"{role}-{index}": Path(input.path) for index, (role, input) in enumerate(artifact.inputs)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +302,6 @@ def test_of_deleted_folders_what_is_read_is_made_again_and_what_makes_it(
     expected = {artifact for stage in stages for artifact in of_stage(made, stage)}
     with without(str(REPORT), *(f"results/{stage}" for stage in stages)):
         assert set(made.jobs.unfinished) == expected
-        positions = {artifact: at for at, artifact in enumerate(made.jobs.unfinished)}
+        positions = {artifact: index for index, artifact in enumerate(made.jobs.unfinished)}
         for artifact, position in positions.items():
             assert all(positions.get(input, -1) < position for _, input in artifact.inputs)

@@ -170,7 +170,7 @@ def test_each_step_is_new_replayed_or_drawn_by_the_rule_and_the_oldest_leave_the
     for step in range(steps):
         now = turn(student, None, pool, step, steps, max_new_tokens=3)
         luck, full = np.random.default_rng(now.seed).random(), len(expected) == 7
-        drawn = [pool[(2 * step + at) % 12] for at in range(2)]
+        drawn = [pool[(2 * step + index) % 12] for index in range(2)]
         given = policy.texts(drawn, replace(now, state=state))
         if luck >= 0.8:
             assert given == drawn

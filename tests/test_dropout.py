@@ -35,7 +35,7 @@ def weights(made: TrainingRun) -> torch.Tensor:
 
 def test_a_resumed_run_draws_what_one_without_a_break_does(tmp_path: Path):
     whole, first, second, none = (
-        dropping(tmp_path / str(at), dropout=0.3 if at < 3 else 0.0) for at in range(4)
+        dropping(tmp_path / str(index), dropout=0.3 if index < 3 else 0.0) for index in range(4)
     )
     for made in (whole, none):
         list(train(made, initial_state(made)))

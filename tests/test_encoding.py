@@ -89,7 +89,7 @@ def test_a_special_token_in_the_data_is_text_and_in_the_template_a_token(
     ids = pair.prompt_ids + pair.response_ids
     assert pair.has_special_text
     turn = words.convert_tokens_to_ids(TURN)
-    first, second = (at for at, one in enumerate(ids) if one == turn)
+    first, second = (index for index, tokens in enumerate(ids) if tokens == turn)
     assert words.eos_token_id not in ids
     assert spelt(words, ids[first + 1 : second]) == f"cat {END} sea"
     assert spelt(words, ids[second + 1 :]) == f"sun\nsea {END} cat"
@@ -101,7 +101,7 @@ def test_between_special_tokens_the_text_is_that_of_the_tokenizer():
     (ids,) = Encoder(words).prompts([asked])
     turn = [words.convert_tokens_to_ids(TURN)]
     inside = plain(words, f"cat {BEGIN} sea", as_text=True)
-    outside = [plain(words, one) for one in ("[", "]\n")]
+    outside = [plain(words, text) for text in ("[", "]\n")]
     assert ids == [words.bos_token_id, *outside[0], *turn, *inside, *turn, *outside[1]]
 
 

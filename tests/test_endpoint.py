@@ -48,7 +48,7 @@ def client(server: ModelServer, **changes: Any) -> Client:
 
 
 def bodies(count: int) -> list[dict[str, Any]]:
-    return [{"prompt": f"Repeat {at} cat", **GREEDY} for at in range(count)]
+    return [{"prompt": f"Repeat {index} cat", **GREEDY} for index in range(count)]
 
 
 def own_text(server: ModelServer, prompt: str) -> str:
@@ -141,14 +141,14 @@ def test_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch):
 def rows(count: int) -> list[dict[str, Any]]:
     return [
         {
-            "example_id": f"e{at}",
-            "instruction": f"Repeat {at} cat",
+            "example_id": f"e{index}",
+            "instruction": f"Repeat {index} cat",
             "input": "",
-            "prompt": f"Repeat {at} cat\n",
+            "prompt": f"Repeat {index} cat\n",
             "responses": ["dog"],
             "source": "",
         }
-        for at in range(count)
+        for index in range(count)
     ]
 
 

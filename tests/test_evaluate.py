@@ -23,7 +23,9 @@ from pipeline.reporting.analysis.item_sums import sum_by_item
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, TaskJob
 from pipeline.settings.generation import Sampling
 
-PROMPTS = [Text(f"text-{at}", WORDS.encode(one["prompt"]), []) for at, one in enumerate(ITEMS)]
+PROMPTS = [
+    Text(f"text-{index}", WORDS.encode(item["prompt"]), []) for index, item in enumerate(ITEMS)
+]
 
 
 def test_the_excess_error_is_that_of_both_models_own_texts():
@@ -50,7 +52,7 @@ def test_the_excess_error_is_that_of_both_models_own_texts():
 
 
 def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
-    same, places = model(1), {text.example_id: at for at, text in enumerate(PROMPTS)}
+    same, places = model(1), {text.example_id: index for index, text in enumerate(PROMPTS)}
     texts = exposure_bias.generate(
         PROMPTS, [same], exposure_bias.sampler(Sampling(temperature=1.0)), 6, 0, "student"
     )
@@ -87,7 +89,7 @@ def inputs(folder: Path) -> None:
     names = ("instruction", "input", "source")
     examples = {name: ["x"] * len(ITEMS) for name in names}
     examples |= {name: [one[name] for one in ITEMS] for name in ITEMS[0]}
-    ids = [WORDS.encode(one["responses"][0], add_special_tokens=False) for one in ITEMS]
+    ids = [WORDS.encode(item["responses"][0], add_special_tokens=False) for item in ITEMS]
     tokens = {
         "example_id": examples["example_id"],
         "prompt_ids": [WORDS.encode(one["prompt"]) for one in ITEMS],

@@ -80,29 +80,29 @@ class Views:
         return np.stack(ours), self.teacher.numpy().transpose(1, 0, 2)
 
 
-def mean_square(one: Views) -> np.ndarray:
-    ours, theirs = one.sides()
+def mean_square(views: Views) -> np.ndarray:
+    ours, theirs = views.sides()
     return ((ours - theirs) ** 2).mean(-1).mean(0)
 
 
-def cosine(one: Views) -> np.ndarray:
-    ours, theirs = one.sides()
+def cosine(views: Views) -> np.ndarray:
+    ours, theirs = views.sides()
     lengths = np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
     return (1 - (ours * theirs).sum(-1) / lengths).mean(0)
 
 
-def normalised(one: Views) -> np.ndarray:
-    ours, theirs = one.sides()
+def normalised(views: Views) -> np.ndarray:
+    ours, theirs = views.sides()
     return (((ours - theirs) ** 2).sum(-1) / (theirs**2).sum(-1)).mean(0)
 
 
-def cka(one: Views) -> np.ndarray:
+def cka(views: Views) -> np.ndarray:
     """By the covariances, where the code takes the products of tokens."""
     values, first = [], 0
     for length in tiny.TEXT_LENGTHS:
         rows, of_pairs = slice(first, first + length), []
         for pair in range(SIZES.pairs):
-            x, y = (side[rows, pair].detach().numpy() for side in (one.student, one.teacher))
+            x, y = (side[rows, pair].detach().numpy() for side in (views.student, views.teacher))
             x, y = x - x.mean(0), y - y.mean(0)
             norms = [np.linalg.norm(each) for each in (y.T @ x, x.T @ x, y.T @ y)]
             of_pairs.append(1 - norms[0] ** 2 / (norms[1] * norms[2]) if length > 1 else 0.0)
@@ -120,15 +120,16 @@ def divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return (p * np.log(p / q)).sum(-1)
 
 
-def relations(one: Views) -> np.ndarray:
+def relations(views: Views) -> np.ndarray:
     """Text by text and head by head; the code has them side by side, filled up with zeros."""
     values, first = [], 0
-    heads = min(one.student.shape[-1], one.teacher.shape[-1])  # fewer than the sixteen asked for
+    # fewer than the sixteen asked for
+    heads = min(views.student.shape[-1], views.teacher.shape[-1])
     for length in tiny.TEXT_LENGTHS:
         of_heads = []
         for pair in range(SIZES.pairs):
             sides = []
-            for side in (one.teacher, one.student):
+            for side in (views.teacher, views.student):
                 states = side.detach().numpy()[first : first + length, pair]
                 units = states.shape[-1] / heads
                 parts = np.array_split(states, heads, axis=-1)
@@ -139,23 +140,23 @@ def relations(one: Views) -> np.ndarray:
     return np.array(values)
 
 
-def read_by_both_heads(one: Views) -> tuple[np.ndarray, ...]:
+def read_by_both_heads(views: Views) -> tuple[np.ndarray, ...]:
     """The distributions q, t2s, p and s2t."""
-    maps = [each.weight.detach().numpy().T for each in one.projectors.values()]
-    h_s, h_t = one.student.detach().numpy()[:, -1], one.teacher.detach().numpy()[:, -1]
-    head_s, head_t = (head.numpy() for head in one.heads)
+    maps = [each.weight.detach().numpy().T for each in views.projectors.values()]
+    h_s, h_t = views.student.detach().numpy()[:, -1], views.teacher.detach().numpy()[:, -1]
+    head_s, head_t = (head.numpy() for head in views.heads)
     states = (h_s @ head_s, h_t @ maps[0] @ head_s, h_t @ head_t, h_s @ maps[1] @ head_t)
     return tuple(shares(logits) for logits in states)
 
 
-def dual_space(one: Views) -> np.ndarray:
-    q, t2s, p, s2t = read_by_both_heads(one)
-    likelihood = t2s[np.arange(len(q)), one.tokens.target.numpy()]
+def dual_space(views: Views) -> np.ndarray:
+    q, t2s, p, s2t = read_by_both_heads(views)
+    likelihood = t2s[np.arange(len(q)), views.tokens.target.numpy()]
     return -np.log(likelihood) + divergence(t2s, q) + divergence(p, s2t)
 
 
-def dual_space_where_both_agree(one: Views) -> np.ndarray:
-    q, t2s, p, s2t = read_by_both_heads(one)
+def dual_space_where_both_agree(views: Views) -> np.ndarray:
+    q, t2s, p, s2t = read_by_both_heads(views)
     values = []
     for row, top in enumerate(p.argmax(-1)):
         loss = -np.log(t2s[row, top]) + divergence(p[row], s2t[row])
@@ -176,27 +177,27 @@ REFERENCES: dict[str, Reference] = {
 }
 
 
-def transposed(one: Views) -> None:
+def transposed(views: Views) -> None:
     """The projectors' matrices read the other way round: only of equal widths."""
-    for each in one.projectors.values():
+    for each in views.projectors.values():
         each.weight = torch.nn.Parameter(each.weight.T.contiguous())
 
 
-def shifted(one: Views) -> None:
+def shifted(views: Views) -> None:
     """The teacher's states of the token before."""
-    one.teacher = one.teacher.roll(1, 0)
+    views.teacher = views.teacher.roll(1, 0)
 
 
-def exchanged(one: Views) -> None:
+def exchanged(views: Views) -> None:
     """Each pair compared with the other pair's layer."""
-    one.teacher = one.teacher.flip(1)
+    views.teacher = views.teacher.flip(1)
 
 
-def other_texts(one: Views) -> None:
+def other_texts(views: Views) -> None:
     """Tokens said to belong to other texts."""
-    lengths = one.tokens.lengths.flip(0)
+    lengths = views.tokens.lengths.flip(0)
     sequence = torch.arange(len(lengths)).repeat_interleave(lengths)
-    one.tokens = replace(one.tokens, lengths=lengths, sequence=sequence)
+    views.tokens = replace(views.tokens, lengths=lengths, sequence=sequence)
 
 
 # what no reference can notice: these look at each token by itself

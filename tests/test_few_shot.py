@@ -79,7 +79,7 @@ def drawn(folder: Path) -> list[str]:
 def test_a_text_has_each_example_with_its_first_response_before_the_question(tmp_path: Path):
     prepared(tmp_path, TEXT)
     answers = {example.instruction: example.responses[0] for example in SOUNDS}
-    begin = "".join(f"{one}\n{answers[one]}\n\n" for one in drawn(tmp_path))
+    begin = "".join(f"{question}\n{answers[question]}\n\n" for question in drawn(tmp_path))
     found = asked(tmp_path)
     assert list(found.prompt_ids.values()) == [
         WORDS.encode(f"{begin}{row['instruction']}\n") for row in ASKED
@@ -120,7 +120,7 @@ def test_examples_depend_on_the_training_set_alone_and_ask_what_no_item_asks(
     card = prepared(tmp_path / "a", template, 3)
     prepared(tmp_path / "b", template, 3, SOUNDS[::-1])
     assert drawn(tmp_path / "a") == drawn(tmp_path / "b")
-    assert set(drawn(tmp_path / "a")) == {SOUNDS[at].instruction for at in (0, 1, 3)}
+    assert set(drawn(tmp_path / "a")) == {SOUNDS[index].instruction for index in (0, 1, 3)}
     assert len(card["few_shot"]) == 3
     assert card["digest"] != prepared(tmp_path / "c", template, 2)["digest"]
     assert drawn(tmp_path / "c") == drawn(tmp_path / "a")[:2]

@@ -85,7 +85,7 @@ def test_where_the_profile_names_a_gpu_a_tiny_job_stays_off_it(grid: Grid):
 def test_a_small_model_with_much_to_do_is_faster_on_a_gpu():
     little = Workload(operations=1e12, loaded=4 * 5 * MB)
     much = replace(little, operations=1e15)  # hours on a core, seconds on a GPU
-    assert [fit_job(one, GPU).machine for one in (little, much)] == [CPU, GPU]
+    assert [fit_job(workload, GPU).machine for workload in (little, much)] == [CPU, GPU]
 
 
 def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
@@ -93,7 +93,9 @@ def test_layers_are_computed_twice_only_where_not_even_one_micro_batch_fits():
     workload = Workload(
         resident=40_000 * MB, per_position=60 * MB, checkpointed=MB, step_positions=4_096
     )
-    roomy, tight = (fit_to(workload, Machine(device_memory_mb=one)) for one in (150_000, 80_000))
+    roomy, tight = (
+        fit_to(workload, Machine(device_memory_mb=memory_mb)) for memory_mb in (150_000, 80_000)
+    )
     # 0.85 of 150 GB less the weights and 1.5 GB leaves room for 1,433 positions
     assert roomy == Fit(Machine(device_memory_mb=150_000), 1_024, False, 40e9 + 1_024 * 60e6)
     # 0.85 of 80 GB for 441: less than 512. With 1 MB each, for all of the step
@@ -132,7 +134,8 @@ def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink():
     one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
     needs = ResourceRequests(grid, GPU)
     memory, minutes = (
-        [need(one, attempt=at) for at in (1, 2, 3)] for need in (needs.mem_mb, needs.runtime)
+        [need(one, attempt=attempt) for attempt in (1, 2, 3)]
+        for need in (needs.mem_mb, needs.runtime)
     )
     assert memory == [at * memory[0] for at in (1, 2, 3)]
     assert minutes == [at * minutes[0] for at in (1, 2, 3)]
@@ -239,7 +242,7 @@ def test_without_a_named_gpu_every_command_of_a_model_says_cpu(project: Copy, ti
     said = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
     commands = [line for line in said.splitlines() if "workflow.launch.run_stage" in line]
     folders = ("/teachers/", "/students/", "/evals/", "/caches/")
-    with_models = [line for line in commands if any(one in line for one in folders)]
+    with_models = [line for line in commands if any(folder in line for folder in folders)]
     # at least a teacher, a student and a cache of it, and their evaluations: the rest may be there
     assert len(with_models) >= 1 + 1 + 1 + 2
     assert all("--device cpu" in line for line in with_models)

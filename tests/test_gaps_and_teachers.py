@@ -32,7 +32,7 @@ def with_teacher(ahead: float) -> dict[Cell, np.ndarray]:
 
 def test_a_method_half_way_to_the_teacher_has_closed_half_of_the_gap() -> None:
     results, comparisons = compared(made(with_teacher(4.0)))
-    found = {one.row.method: one for one in comparisons.gaps_closed}
+    found = {gap.row.method: gap for gap in comparisons.gaps_closed}
     assert set(found) == {"jsd", "gkd", "akl"}
     half = found["akl"]
     means = {row.method: mean.value for (row, _), mean in results.means.items()}

@@ -104,7 +104,9 @@ def test_a_left_padded_batch_is_written_as_generate_does() -> None:
     model, asked = llama(5), texts(7)
     width = max(len(text.prompt_ids) for text in asked)
     rows = [[0] * (width - len(text.prompt_ids)) + list(text.prompt_ids) for text in asked]
-    attention = [[int(at >= width - len(one.prompt_ids)) for at in range(width)] for one in asked]
+    attention = [
+        [int(index >= width - len(prompt.prompt_ids)) for index in range(width)] for prompt in asked
+    ]
     expected = model.generate(
         torch.tensor(rows),
         attention_mask=torch.tensor(attention),
@@ -175,7 +177,7 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
     together = generate(asked, [model], noting, room, 7, "student")
     slots = BATCH_TOKENS // (room + 7)
     assert max(len(one) for one in ages) == slots < 50
-    assert any(min(one) > 0 and max(one) > 2 * min(one) for one in ages)  # not of one age
+    assert any(min(age) > 0 and max(age) > 2 * min(age) for age in ages)  # not of one age
     one_by_one = [generate([text], [model], alone, room, 7, "student")[0] for text in asked]
     assert [one.response_ids for one in together] == [one.response_ids for one in one_by_one]
     steps = sum(len(text.response_ids) for text in together)

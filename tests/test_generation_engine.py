@@ -54,13 +54,13 @@ def dolly_like(steps: int, new: int, batch: int = 32) -> list[EngineSize]:
 @pytest.mark.parametrize("new", [32, 64, 256])
 def test_training_makes_a_decoder_when_a_longer_text_comes_and_else_keeps_it(new: int) -> None:
     calls = dolly_like(400, new)
-    records = np.unique(np.maximum.accumulate([one.length for one in calls]))
+    records = np.unique(np.maximum.accumulate([call.length for call in calls]))
     assert len({one.length for one in calls}) > 8  # the lengths change all the time
     assert makings(calls) == len(records) <= 5
 
 
 def test_a_count_that_changes_makes_no_decoder_once_the_most_was_there() -> None:
-    calls = [EngineSize(1 << at % 6, 256, 64) for at in range(5, 400)]
+    calls = [EngineSize(1 << index % 6, 256, 64) for index in range(5, 400)]
     assert makings(calls) == 1
 
 
@@ -90,7 +90,7 @@ def test_texts_on_a_cpu_take_no_slots_more_than_twice_as_long_as_need_be() -> No
 
 
 def answered(decoder: GenerationEngine, asked: Sequence[Text], time: int) -> list[Response]:
-    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, time)) for one in asked]
+    given = [Prompt(text.prompt_ids, uniforms(3, text.example_id, time)) for text in asked]
     decoder.add(range(len(asked)), given)
     while any(decoder.advance()):
         pass
@@ -111,7 +111,7 @@ def test_a_kept_decoder_of_more_room_writes_the_same_texts(drafts: bool) -> None
     assert reuse_engine(models, choose, small, some) is decoder
     found = answered(decoder, asked, 9)
     expected = generate(asked, models, choose, 9, 3, "student")
-    assert [one.tokens for one in found] == [one.response_ids for one in expected]
+    assert [text.tokens for text in found] == [one.response_ids for one in expected]
     assert max(len(one.tokens) for one in found) == 9
     assert reuse_engine(models, choose, EngineSize(8, 128, 9), some) is not decoder
 

@@ -93,7 +93,7 @@ def assert_kept(tier: str, gpu: Ledger) -> None:
     capture = Capture(on_gpu(llama(7)), CacheJob(**TIERS[tier]), BUDGET)
     next(capture.batches(texts(2)))  # what is made once
     gpu.clear()
-    kept = [part for one in capture.batches(texts(20)) for part in one.chunks]
+    kept = [part for batch in capture.batches(texts(20)) for part in batch.chunks]
     assert len(kept) > 2
     assert {value.dtype for part in kept for value in part.values()} <= STORED
     assert not any(value.is_cuda for part in kept for value in part.values())
@@ -106,10 +106,10 @@ def test_what_is_kept_of_a_teacher_is_not_in_bfloat16_and_is_not_waited_for(tier
     assert_kept(tier, gpu)
 
 
-def means(found: EvaluationRecords) -> dict[tuple[str, ...], float]:
+def means(records: EvaluationRecords) -> dict[tuple[str, ...], float]:
     """Of the items of each metric, weighted."""
     values: dict[tuple[str, ...], list[tuple[float, float]]] = {}
-    for row in found.items.to_pylist():
+    for row in records.items.to_pylist():
         key = (row["metric"], row["slice"], row["teacher"])
         values.setdefault(key, []).append((row["value"], row["weight"]))
     return {

@@ -28,7 +28,7 @@ def test_every_check_passes_in_small_on_a_cpu(tmp_path: Path) -> None:
     done = checked(out)
     assert done.returncode == 0, done.stdout + done.stderr + out.read_text()
     found = json.loads(out.read_text())
-    assert [one["check"] for one in found["checks"]] == list(CHECKS)
+    assert [check["check"] for check in found["checks"]] == list(CHECKS)
     for outcome in found["checks"]:
         expected = "skipped" if outcome["check"] in ONLY_ON_A_GPU else "ok"
         assert outcome["status"] == expected, outcome
@@ -82,7 +82,7 @@ def test_the_table_has_a_row_for_each_figure_and_for_what_went_wrong() -> None:
     assert "| good | a | 1 s | <= 2 | pass | 1 |" in rows
     assert "| bad | b | 3 |  | FAIL | 1 |".replace("|  |", "| <= 2 |") in rows
     assert r"| broken | failed: a \| b c |  |  | FAIL | 0 |" in rows
-    assert [one.passed for one in outcomes] == [True, False, False]
+    assert [outcome.passed for outcome in outcomes] == [True, False, False]
 
 
 def test_numbers_have_three_digits() -> None:

@@ -71,8 +71,8 @@ def on_host(name: str, seed: int) -> PreTrainedModel:
         made = family(name)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for one in made.parameters():
-            one.add_(0.1 * torch.randn(one.shape, generator=draw))
+        for weight in made.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=draw))
     return made
 
 

@@ -34,7 +34,7 @@ def turned(value: Any) -> Any:
     """The same configuration with the keys of every block in the opposite order."""
     if isinstance(value, dict):
         return {key: turned(value[key]) for key in reversed(value)}
-    return [turned(one) for one in value] if isinstance(value, list) else value
+    return [turned(element) for element in value] if isinstance(value, list) else value
 
 
 def test_the_order_of_keys_is_no_setting(tiny: dict[str, Any]):
@@ -184,7 +184,7 @@ def test_blocks_that_overlap_have_each_cell_once(tiny: dict[str, Any]):
     blocks = [{"seeds": [1]}, {"seeds": [1, 2], "methods": ["jsd"]}]
     cells = Grid(validate(edited(tiny, {"grid": blocks}))).cells
     assert len(cells) == len(set(cells))
-    assert [(one.method, one.seed) for one in cells if one.kind == "method"] == [
+    assert [(cell.method, cell.seed) for cell in cells if cell.kind == "method"] == [
         ("sft", 1),
         ("jsd", 1),
         ("jsd", 2),

@@ -77,7 +77,7 @@ def test_accuracy_is_that_of_lm_eval_s_own_task_on_the_same_items(
 
 def rotated(by: int) -> list[dict[str, Any]]:
     """The questions with other answers."""
-    return [row | {"answerKey": "ABCD"[(at + by) % 4]} for at, row in enumerate(QUESTIONS)]
+    return [row | {"answerKey": "ABCD"[(index + by) % 4]} for index, row in enumerate(QUESTIONS)]
 
 
 def test_other_data_never_get_an_old_result(tmp_path: Path):
@@ -129,8 +129,13 @@ def test_so_many_documents_are_drawn_by_the_seed(tmp_path: Path):
 
 def subject(name: str, count: int) -> list[dict[str, Any]]:
     return [
-        {"question": f"{name} {at}?", "subject": name, "choices": list("wxyz"), "answer": at % 4}
-        for at in range(count)
+        {
+            "question": f"{name} {index}?",
+            "subject": name,
+            "choices": list("wxyz"),
+            "answer": index % 4,
+        }
+        for index in range(count)
     ]
 
 
@@ -173,12 +178,12 @@ def test_a_group_that_weights_its_tasks_alike_is_so_weighted():
 def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):
     rows = [
         {
-            "key": at,
+            "key": index,
             "prompt": f"Write about the {one}.",
-            "instruction_id_list": ["punctuation:no_comma", "detectable_format:title"][: at + 1],
-            "kwargs": [{}, {}][: at + 1],
+            "instruction_id_list": ["punctuation:no_comma", "detectable_format:title"][: index + 1],
+            "kwargs": [{}, {}][: index + 1],
         }
-        for at, one in enumerate(("cat", "dog"))
+        for index, one in enumerate(("cat", "dog"))
     ]
     path = lines(tmp_path / "rows.jsonl", rows)
     changes = {"lm_eval_task": "ifeval", "exclude": {}}

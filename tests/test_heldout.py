@@ -37,8 +37,8 @@ PAIRS = [  # no white space at the end of a prompt: the harness would count it a
 WORDS = train([part for pair in PAIRS for part in pair] * 3, Tokenizer(vocabulary_size=300))
 SHAPE = Shape(source="shape", layers=2, width=32, heads=2, initializer_range=0.3)
 ROWS = [
-    {"example_id": str(at), "prompt": prompt, "responses": [response]}
-    for at, (prompt, response) in enumerate(PAIRS)
+    {"example_id": str(index), "prompt": prompt, "responses": [response]}
+    for index, (prompt, response) in enumerate(PAIRS)
 ]
 BUDGET = 64  # positions: two micro-batches
 AGREE = ("top1_agreement", "top5_agreement")
@@ -87,33 +87,35 @@ def test_the_nll_is_the_likelihood_that_the_harness_computes():
     ]
     likelihoods = CheckpointLM(model(1), WORDS, BUDGET).loglikelihood(requests)
     found = measured(1)
-    for at, (log_probability, _) in enumerate(likelihoods):
-        item = found["nll_nats", "", "", str(at)]
+    for index, (log_probability, _) in enumerate(likelihoods):
+        item = found["nll_nats", "", "", str(index)]
         # float32 sums over batches that are padded differently
         assert item.value * item.weight == pytest.approx(-log_probability, rel=1e-5)
 
 
 def test_every_token_of_a_response_counts_and_its_end_too():
     found = measured(1)
-    weights = [found["nll_nats", "", "", str(at)].weight for at in range(len(PAIRS))]
-    assert weights == [len(WORDS.encode(one, add_special_tokens=False)) + 1 for _, one in PAIRS]
+    weights = [found["nll_nats", "", "", str(index)].weight for index in range(len(PAIRS))]
+    assert weights == [
+        len(WORDS.encode(response, add_special_tokens=False)) + 1 for _, response in PAIRS
+    ]
 
 
 @pytest.mark.parametrize("k", [None, 8])
 def test_a_teacher_agrees_with_itself_in_everything(k: int | None):
     found = measured(1, me=LiveTeacher(model(1), k=k))
-    for at in range(len(PAIRS)):
+    for index in range(len(PAIRS)):
         for zero in ("kl_to_teacher_nats", "reverse_kl_nats", "entropy_gap_nats"):
-            assert found[zero, "", "me", str(at)].value == pytest.approx(0, abs=1e-6)
+            assert found[zero, "", "me", str(index)].value == pytest.approx(0, abs=1e-6)
         for one in AGREE:
-            assert found[one, "", "me", str(at)].value == 1
+            assert found[one, "", "me", str(index)].value == 1
 
 
 def test_the_measures_are_those_of_the_two_distributions():
     found = measured(1, other=LiveTeacher(model(2)))
     for text in texts():
         q, p = probabilities(1, text), probabilities(2, text)
-        best = [np.argsort(one, axis=-1)[:, -5:] for one in (p, q)]
+        best = [np.argsort(logits, axis=-1)[:, -5:] for logits in (p, q)]
         five = [len({*a} & {*b}) / 5 for a, b in zip(*best, strict=True)]
         expected = {
             "kl_to_teacher_nats": (p * np.log(p / q)).sum(-1).mean(),
@@ -131,9 +133,9 @@ def test_a_distance_on_few_tokens_is_a_lower_bound_that_grows_with_them():
     teachers = {str(k): LiveTeacher(model(2), k=k) for k in (4, 64, None)}
     found = measured(1, **teachers)
     for metric in ("kl_to_teacher_nats", "reverse_kl_nats"):
-        for at in range(len(PAIRS)):
+        for index in range(len(PAIRS)):
             few, many, dense = (
-                found[metric, "", name, str(at)].value for name in ("4", "64", "None")
+                found[metric, "", name, str(index)].value for name in ("4", "64", "None")
             )
             assert 0 < few <= many + 1e-6
             assert many <= dense + 1e-6
@@ -142,8 +144,8 @@ def test_a_distance_on_few_tokens_is_a_lower_bound_that_grows_with_them():
 def test_agreement_is_the_same_on_few_tokens_as_on_all():
     found = measured(1, few=LiveTeacher(model(2), k=6), all=LiveTeacher(model(2)))
     for metric in AGREE:
-        for at in range(len(PAIRS)):
-            few, dense = (found[metric, "", name, str(at)].value for name in ("few", "all"))
+        for index in range(len(PAIRS)):
+            few, dense = (found[metric, "", name, str(index)].value for name in ("few", "all"))
             assert few == dense
 
 
@@ -195,7 +197,7 @@ def test_agreement_with_a_cache_is_that_of_an_independent_forward_pass(
                 weak(model(seed))(input_ids=ids).logits[0, len(text.prompt_ids) - 1 : -1].numpy()
                 for seed in (1, 2)
             )
-        best = [np.argsort(-one, axis=-1, kind="stable")[:, :5] for one in (p, q)]
+        best = [np.argsort(-logits, axis=-1, kind="stable")[:, :5] for logits in (p, q)]
         five = np.mean([len({*a} & {*b}) / 5 for a, b in zip(*best, strict=True)])
         top = (best[0][:, 0] == best[1][:, 0]).mean()
         assert found["top1_agreement", "", text.example_id] == pytest.approx(top, abs=1e-12)
@@ -229,9 +231,9 @@ def test_slices_of_the_tokens_make_up_the_whole(parts: tuple[str, str]):
     for at in map(str, range(len(PAIRS))):
         whole = found["kl_to_teacher_nats", "", "other", at]
         pieces = [found.get(("kl_to_teacher_nats", part, "other", at)) for part in parts]
-        there = [one for one in pieces if one is not None]
+        there = [piece for piece in pieces if piece is not None]
         assert sum(one.weight for one in there) == whole.weight
-        total = sum(one.weight * one.value for one in there)
+        total = sum(row.weight * row.value for row in there)
         assert total == pytest.approx(whole.weight * whole.value)
 
 
@@ -251,7 +253,7 @@ def test_calibration_is_kept_as_sums_over_bins_of_confidence():
     all_confidence, all_correct = np.concatenate(confidence), np.concatenate(correct)
     bins = np.minimum((all_confidence * BINS).astype(int), BINS - 1)
     error = sum(
-        abs(all_correct[bins == one].sum() - all_confidence[bins == one].sum()) for one in set(bins)
+        abs(all_correct[bins == bin].sum() - all_confidence[bins == bin].sum()) for bin in set(bins)
     )
     sums = sum_calibration(table.to_pandas().assign(eval_id="tiny"))
     assert ItemMatrix.from_rows(sums).values[0] == pytest.approx(error / len(bins), abs=1e-6)

@@ -102,7 +102,7 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
         assert one.token == (instead if one.by_teacher else proposed)
         expected = log_prob[0, one.token] if one.by_teacher else one.student[one.token]
         assert one.log_prob == pytest.approx(expected.item(), abs=1e-4)  # float32 in the cache
-    assert 0.2 < np.mean([one.by_teacher for one in found]) < 0.95
+    assert 0.2 < np.mean([token.by_teacher for token in found]) < 0.95
 
 
 def test_skd_writes_from_the_distribution_of_its_rule() -> None:
@@ -129,7 +129,7 @@ def drafted(
     models: list[PreTrainedModel], draft: SpeculativeSampler, asked: list[Text]
 ) -> list[Response]:
     """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
-    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, 23)) for one in asked]
+    given = [Prompt(text.prompt_ids, uniforms(3, text.example_id, 23)) for text in asked]
     decoder = GenerationEngine(models, draft, slots=len(asked), length=30, max_new_tokens=23)
     decoder.add(range(len(asked)), given)
     while any(decoder.advance()):
@@ -250,13 +250,13 @@ def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_thresho
         assert one.log_prob == pytest.approx(writer[one.token].item(), abs=1e-4)
         between += bits > threshold >= bits * math.log(2)
     assert between  # in nats some of these would have been the student's
-    assert 0.1 < np.mean([one.by_teacher for one in found]) < 0.9
+    assert 0.1 < np.mean([token.by_teacher for token in found]) < 0.9
 
 
 def test_switch_never_hands_over_the_first_token_and_soon_all_that_differ() -> None:
     found = witnessed(switch.Policy(decay=5.0).choose)
     assert not any(one.by_teacher for one in found if one.place == 0)
-    assert all(one.by_teacher for one in found if one.place > 0)
+    assert all(token.by_teacher for token in found if token.place > 0)
 
 
 def test_switch_keeps_half_of_the_texts_as_drawn() -> None:
@@ -283,7 +283,7 @@ def test_mixed_sampling_records_the_probability_under_the_mixture() -> None:
         mixture = 0.2 * one.teacher.exp() + 0.8 * one.student.exp()
         assert one.log_prob == pytest.approx(mixture[one.token].log().item(), abs=1e-4)
     # five standard deviations of a binomial share over 180 tokens
-    share = np.mean([one.by_teacher for one in found])
+    share = np.mean([token.by_teacher for token in found])
     assert abs(share - 0.2) <= 5 * math.sqrt(0.16 / len(found))
 
 

@@ -83,7 +83,7 @@ def test_a_measure_that_is_not_defined_for_a_student_costs_one_cell(tmp_path: Pa
     sums = pd.concat([before[kept], sum_by_item(items)])
     results = assemble(replace(inputs, item_sums=sums), {})
     rows = main_table(compared(results)).groups[0].rows
-    column = 2 + [one.metric.name for one in results.measures].index("rouge_l")
+    column = 2 + [measure.metric.name for measure in results.measures].index("rouge_l")
     shown = {row[0].text: row[column].text for row in rows}
     assert shown.pop("sft") == MISSING
     assert MISSING not in shown.values()

@@ -45,7 +45,9 @@ TEMPLATE = "{% for m in messages %}<u>{{ m.content }}<a>{% endfor %}"
 def characters(*, ten: bool, chat: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer with a token for each character, and one for 10 or not."""
     texts = ["<end>", "<u>", "<a>", *map(chr, range(10, 127)), *["10"] * ten]
-    made = Tokenizer(models.BPE({text: at for at, text in enumerate(texts)}, [("1", "0")] * ten))
+    made = Tokenizer(
+        models.BPE({text: index for index, text in enumerate(texts)}, [("1", "0")] * ten)
+    )
     made.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=made, eos_token="<end>", additional_special_tokens=["<u>", "<a>"]
@@ -95,7 +97,7 @@ def test_the_verdict_is_the_most_likely_of_the_letters(chat: bool):
 @pytest.mark.parametrize("ten", [False, True])
 def test_a_ten_is_no_one_however_the_tokenizer_splits_it(ten: bool):
     strict = judge(characters(ten=ten))
-    questions = [f"Rate {at}\n" for at in "abcdefgh"]
+    questions = [f"Rate {letter}\n" for letter in "abcdefgh"]
     for question, answer in zip(questions, strict.answers(questions, RATINGS), strict=True):
         given = next_probabilities(strict, question)
         if not ten:
@@ -116,7 +118,7 @@ def rows(count: int, outputs: list[str]) -> pa.Table:
     columns = {
         "task": ["responses"] * count,
         "decoding_seed": [0] * count,
-        "example_id": [f"e{at}" for at in range(count)],
+        "example_id": [f"e{index}" for index in range(count)],
         "prompt": ["Where?"] * count,
         "output": outputs,
         "references": [["gold"]] * count,

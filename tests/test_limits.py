@@ -56,7 +56,7 @@ def test_few_training_seeds_have_a_smallest_p_value_without_assumptions() -> Non
 
 def test_untested_pairs_are_mentioned_where_seeds_are_unequal() -> None:
     values = drawn(MEANS, 3)
-    kept = {cell: one for cell, one in values.items() if cell.method != "akl" or cell.seed == 1}
+    kept = {cell: value for cell, value in values.items() if cell.method != "akl" or cell.seed == 1}
     limits = list(limits_of_seeds(compared(made(kept))[1]))
     assert any("one training seed in common" in limit for limit in limits)
 

@@ -157,7 +157,7 @@ def test_bfloat16_rounds_the_factors_of_logits_but_never_their_sum() -> None:
     with autocast(CPU, "bfloat16"):
         logits = compute_logits(layer, LogitScaling(), hidden)
 
-    factors = [one.bfloat16().double() for one in (hidden, layer.weight)]
+    factors = [tensor.bfloat16().double() for tensor in (hidden, layer.weight)]
     exact = factors[0] @ factors[1].T + layer.bias.double()
     assert logits.dtype == torch.float32
     # what float32 holds of a number near 100, and of its sum

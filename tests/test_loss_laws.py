@@ -28,7 +28,9 @@ def test_every_loss_obeys(law: Callable[[laws.Subject], None], name: str) -> Non
 def test_the_teacher_gets_no_gradient(name: str) -> None:
     run = tiny.run(build_loss(name, {}))
     list(train(run, tiny.plain_descent(run)))
-    assert all(one.requires_grad and one.grad is None for one in run.teacher.model.parameters())
+    assert all(
+        weight.requires_grad and weight.grad is None for weight in run.teacher.model.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -50,7 +50,9 @@ def gradient(losses: Tensor, logits: Tensor) -> Tensor:
 def test_kl_falls_apart_into_target_and_diversity(case: tiny.Case) -> None:
     # the identity that ATKD and DKD rest on: KL = TKD + (1 - p_g) DKD
     (p, q), g = both(case), case.next_ids
-    target = divergences.kl(*(divergences.binary_target(one, g) for one in (p, q)))
+    target = divergences.kl(
+        *(divergences.binary_target(probabilities, g) for probabilities in (p, q))
+    )
     diversity = divergences.kl(*(divergences.without_target(one, g) for one in (p, q)))
     uncertainty = divergences.binary_target(p, g)[:, 1].exp()
     torch.testing.assert_close(target + uncertainty * diversity, divergences.kl(p, q))
@@ -168,7 +170,9 @@ def test_taid_ends_at_forward_kl(case: tiny.Case) -> None:
 
 def test_amid_goes_over_into_the_geometric_mean_at_one(case: tiny.Case) -> None:
     p, q = both(case)
-    at, near = (amid.Loss(curvature=one)(p, q, case.tokens({})) for one in (1.0, 1.0 + 1e-7))
+    at, near = (
+        amid.Loss(curvature=curvature)(p, q, case.tokens({})) for curvature in (1.0, 1.0 + 1e-7)
+    )
     torch.testing.assert_close(at, near, rtol=1e-5, atol=1e-6)
 
 
@@ -223,7 +227,8 @@ def test_minillm_discounts_over_the_rest_of_the_text() -> None:
     # rewards 1, 2, 4 at γ = ½: (1 + 1 + 1) / 3, (2 + 2) / 2, 4 / 1
     rewards = torch.tensor([1.0, 2.0, 4.0])
     p, q = (
-        torch.stack([one, torch.zeros(3)], dim=-1) for one in (rewards / 2 - 9, rewards * 0 - 9)
+        torch.stack([column, torch.zeros(3)], dim=-1)
+        for column in (rewards / 2 - 9, rewards * 0 - 9)
     )
     tokens = tiny.one_text(torch.zeros(3, dtype=torch.long), q[:, 0])
     found = minillm.Loss(discount=0.5).step_statistic(p, q, tokens)
@@ -243,8 +248,8 @@ def test_the_pair_asks_by_whom_a_text_was_written(case: tiny.Case) -> None:
     p, q = both(case)
     loss, tokens = contrastive_pair.Loss(gradual=True), case.tokens({}, progress=0.25)
     nobody, everybody = (
-        loss(p, q, replace(tokens, by_student=torch.full_like(tokens.by_student, one)))
-        for one in (False, True)
+        loss(p, q, replace(tokens, by_student=torch.full_like(tokens.by_student, by_student)))
+        for by_student in (False, True)
     )
     # β = 1 + ½ · 2 · ¼
     torch.testing.assert_close(nobody, 0.75 * divergences.skew_kl(p, q, 0.1))
@@ -305,7 +310,9 @@ def test_minillms_weight_is_that_of_a_student_that_has_moved_on_since_it_wrote()
     rewards = (of_p - of_new) / 0.5
     left = torch.arange(40, 0, -1)
     returns = (
-        torch.stack([(0.95 ** torch.arange(40 - at) * rewards[at:]).sum() for at in range(40)])
+        torch.stack(
+            [(0.95 ** torch.arange(40 - index) * rewards[index:]).sum() for index in range(40)]
+        )
         / left
     )
     advantage = (returns - returns.mean()) / returns.var(correction=0).sqrt()

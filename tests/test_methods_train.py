@@ -26,7 +26,7 @@ STEPS = 6  # of ten texts from a pool of twenty: two steps go once through the s
 TOO_NOISY = {"opd", "opd_spans", "iw_opd", "g_opd", "exopd", "kl_k2", "kl_k3"}
 # from a random start there is next to nothing to learn from a copy, and a large rate leads away
 # from it: tests/test_privileged_prompts.py has a student that can learn from itself
-SELF_TAUGHT = {name for name, one in METHODS.items() if one.teacher == "self"}
+SELF_TAUGHT = {name for name, method in METHODS.items() if method.teacher == "self"}
 NEVER_RIGHT = {"sdpo"}  # a random student gives no right answer that its copy could be shown
 MOVING_TARGET = {"taid"}  # it leaves the student for the teacher, so that the loss may well rise
 
@@ -66,7 +66,7 @@ def test_training_lowers_the_loss_and_all_numbers_stay_finite(method: str) -> No
     losses = [row["loss_nats"] for row in state.rows]
     assert len(losses) == STEPS
     assert all(math.isfinite(loss) for loss in losses)
-    assert all(one.isfinite().all() for one in made.student.parameters())
+    assert all(weight.isfinite().all() for weight in made.student.parameters())
     assert all((row["gradient_norm"] > 0) == (method not in NEVER_RIGHT) for row in state.rows)
     if method not in TOO_NOISY | MOVING_TARGET | SELF_TAUGHT:
         assert sum(losses[-2:]) < 0.97 * sum(losses[:2])
@@ -92,12 +92,12 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(method: str, tmp_path:
         for _ in train(resumed, state):
             pass
     assert without_seconds(state.rows) == without_seconds(expected.rows)
-    for one, other in zip(resumed.student.parameters(), made.student.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for weight, other in zip(resumed.student.parameters(), made.student.parameters(), strict=True):
+        assert torch.equal(weight, other)
 
 
 def test_steps_record_who_wrote_their_texts() -> None:
-    fixed, own, together = (unbroken(one)[1].rows for one in ("sft", "imitkd", "switch"))
+    fixed, own, together = (unbroken(method)[1].rows for method in ("sft", "imitkd", "switch"))
     assert {(row["generated_tokens"], row["teacher_share"]) for row in fixed} == {(0, None)}
     assert all(row["generated_tokens"] == row["response_tokens"] for row in own)
     assert {row["teacher_share"] for row in own} == {0.0}

@@ -65,7 +65,7 @@ def test_the_examples_compile_with_every_table_and_figure_in_its_size(
     for report in (made, one_seed):
         paper = report.folder / "paper"
         log = compiled(paper, name, tmp_path)
-        assert [found for found in OVERFULL.findall(log) if float(found) > 1] == []
+        assert [points for points in OVERFULL.findall(log) if float(points) > 1] == []
         source = (paper / f"{name}.tex").read_text()
         tables = {path.stem for path in paper.glob("*.tex")} - set(EXAMPLES)
         assert {"main", "heldout_nll_nats"} <= tables
@@ -141,7 +141,7 @@ def test_a_large_grid_with_long_names_fits_its_pages(tmp_path: Path) -> None:
     documents.write(paper, "a_b", tables, {})
     for name in EXAMPLES:
         log = compiled(paper, name, tmp_path)
-        assert [found for found in OVERFULL.findall(log) if float(found) > 1] == []
+        assert [points for points in OVERFULL.findall(log) if float(points) > 1] == []
         assert "Float too large" not in log
     text = (paper / "main.tex").read_text()
     assert text.count(r"\mathbf") == len(TEACHERS)

@@ -50,7 +50,7 @@ STUDENTS = {
 def test_a_protocol_is_planned_without_a_network(project: Copy, name: str):
     config = CONFIGS[name]
     planned = project.planned(config)
-    stages = [one.split("/")[0] for one in planned]
+    stages = [output.split("/")[0] for output in planned]
     assert stages.count("students") == STUDENTS[name]
     grid = Grid(validate(config))
     assert stages.count("evals") == len(grid.evaluations)
@@ -80,7 +80,11 @@ def test_every_method_teacher_and_student_of_a_configuration_is_run(name: str):
 def test_a_revision_is_a_commit_or_said_to_need_one(name: str):
     config = CONFIGS[name]
     sources = [*config["models"].values(), config["data"]["examples"]]
-    loose = [one["name"] for one in sources if not re.fullmatch(r"[0-9a-f]{40}", one["revision"])]
+    loose = [
+        source["name"]
+        for source in sources
+        if not re.fullmatch(r"[0-9a-f]{40}", source["revision"])
+    ]
     assert not loose or re.search(r"\bpin\b", TEXTS[name])
 
 

@@ -27,7 +27,9 @@ def documented() -> dict[str, dict[str, str]]:
     table = lines[first : first + lines[first:].index("")]
     _, *titles = (cell.strip() for cell in table[0].strip("|").split("|"))
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
-    return {title: {row[0]: row[at] for row in rows} for at, title in enumerate(titles, start=1)}
+    return {
+        title: {row[0]: row[index] for row in rows} for index, title in enumerate(titles, start=1)
+    }
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, Any]):
-    student, evaluation = (chain.folder / "results" / one for one in jsd(tiny))
+    student, evaluation = (chain.folder / "results" / output for output in jsd(tiny))
     hidden = student.rename(student.with_name("hidden"))
     manifest = evaluation / "manifest.json"
     text = manifest.read_text()
@@ -261,8 +261,8 @@ def test_the_hours_of_a_job_that_ran_on_two_ranks_are_those_of_both(
 def test_twice_the_steps_are_more_than_the_measured_seconds(chain: Copy, tiny: dict[str, Any]):
     longer = edited(tiny, {"methods.jsd": {"training": {"steps": 1200}}})
     shorter = edited(tiny, {"methods.jsd": {"training": {"steps": 6}}})
-    costs = [steps(chain, one)[jsd(one)[0]]["cost"] for one in (shorter, longer)]
-    assert [one["basis"] for one in costs] == ["scaled", "scaled"]
+    costs = [steps(chain, config)[jsd(config)[0]]["cost"] for config in (shorter, longer)]
+    assert [cost["basis"] for cost in costs] == ["scaled", "scaled"]
     assert costs[0]["seconds"] < costs[1]["seconds"]
 
 
@@ -278,7 +278,7 @@ def test_a_faulty_configuration_is_refused_and_not_planned(chain: Copy, tiny: di
 
 def test_the_wall_time_is_that_of_the_longest_way_through_the_slots():
     first = Artifact.of("data", "first", {})
-    left, right = (Artifact.of("tokens", one, {}, ("data", first)) for one in ("left", "right"))
+    left, right = (Artifact.of("tokens", side, {}, ("data", first)) for side in ("left", "right"))
     last = Artifact.of("models", "last", {}, ("left", left), ("right", right))
     jobs = [first, left, right, last]
     seconds = {first.id: 1.0, left.id: 5.0, right.id: 2.0, last.id: 4.0}

@@ -72,9 +72,11 @@ def test_a_frozen_teacher_in_bfloat16_gives_the_bits_that_autocast_gives(
     assert half.logits(batch).dtype == torch.float32
 
     tables = sum(
-        one.weight.numel() for one in half.model.modules() if isinstance(one, torch.nn.Embedding)
+        module.weight.numel()
+        for module in half.model.modules()
+        if isinstance(module, torch.nn.Embedding)
     )
-    matrices = sum(one.numel() for one in whole.model.parameters() if one.ndim == 2)
+    matrices = sum(weight.numel() for weight in whole.model.parameters() if weight.ndim == 2)
     held = sum(one.numel() * one.element_size() for one in half.model.parameters())
     assert held == 4 * parameter_count(whole.model) - 2 * (matrices - tables)
 
@@ -92,7 +94,7 @@ def test_a_frozen_teacher_that_reads_in_float32_keeps_its_weights(
 ) -> None:
     folder = saved("llama", tmp_path)
     found = load_frozen(folder, CPU, precision)
-    assert {one.dtype for one in found.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in found.parameters()} == {torch.float32}
     assert not any(one.requires_grad for one in found.parameters())
 
 
@@ -106,7 +108,7 @@ def test_layers_that_are_recomputed_give_the_same_bits(method: str) -> None:
     for row, one in zip(state.rows, expected.rows, strict=True):
         assert row | {"seconds": 0} == one | {"seconds": 0}
     pairs = zip(again.student.parameters(), usual.student.parameters(), strict=True)
-    assert all(one.equal(other) for one, other in pairs)
+    assert all(weight.equal(other) for weight, other in pairs)
 
 
 def test_less_is_kept_of_layers_that_are_recomputed() -> None:
@@ -115,9 +117,9 @@ def test_less_is_kept_of_layers_that_are_recomputed() -> None:
     def kept() -> int:
         sizes: list[int] = []
 
-        def pack(one: torch.Tensor) -> torch.Tensor:
-            sizes.append(one.numel())
-            return one
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
             model.base_model(input_ids=batch.input_ids, use_cache=False)
@@ -146,7 +148,7 @@ def test_what_decays_is_a_choice(decayed: str) -> None:
     )
     made = replace(made, settings=made.settings.model_copy(update={"training": training}))
     state, model = initial_state(made), made.student
-    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     for one in model.parameters():
         one.grad = torch.zeros_like(one)
     state.optimizer.step()

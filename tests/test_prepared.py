@@ -93,7 +93,7 @@ def test_a_model_passes_unchanged(tmp_path: Path) -> None:
 def test_a_wrappers_prefix_is_left_out_and_said(tmp_path: Path) -> None:
     model = saved(tmp_path / "source", LlamaConfig(**SIZES))
     file = tmp_path / "source" / "model.safetensors"
-    named = {f"_orig_mod.{name}": one for name, one in load_file(file).items()}
+    named = {f"_orig_mod.{name}": weight for name, weight in load_file(file).items()}
     save_file(named, file, {"format": "pt"})
 
     made = prepared(tmp_path)
@@ -128,7 +128,7 @@ def test_a_model_that_reads_otherwise_in_a_batch_is_found_out(tmp_path: Path) ->
     assert forward_check.forward_differences(model) == []
     model.transformer.ln_f = Shouting(model.transformer.ln_f)
     found = forward_check.forward_differences(model)
-    assert [one.what for one in found] == ["logits, in a padded batch"]
+    assert [problem.what for problem in found] == ["logits, in a padded batch"]
     assert found[0].share > 0.1
 
 

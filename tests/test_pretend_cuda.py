@@ -132,8 +132,8 @@ def test_gradients_are_those_of_the_cpu():
     here, there = llama(3), on_gpu(llama(3))
     for model, given in ((here, ids), (there, ids.to(CUDA))):
         model(given).logits.logsumexp(-1).sum().backward()
-    for one, other in zip(here.parameters(), there.parameters(), strict=True):
-        torch.testing.assert_close(other.grad.cpu(), one.grad)
+    for weight, other in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(other.grad.cpu(), weight.grad)
 
 
 @pytest.mark.parametrize("tied", [True, False])

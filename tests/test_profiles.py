@@ -83,7 +83,7 @@ def test_each_large_job_has_a_device_of_its_own(machine: Machine):
 
 def test_small_jobs_share_devices_evenly(machine: Machine):
     claimers = [machine.ask(20_000) for _ in range(6)]
-    assert Counter(one.device() for one in claimers) == {"gpu-a": 3, "gpu-b": 3}
+    assert Counter(claimer.device() for claimer in claimers) == {"gpu-a": 3, "gpu-b": 3}
 
 
 def test_a_job_waits_for_room_and_then_goes_on(machine: Machine):
@@ -105,7 +105,7 @@ def test_what_a_killed_job_held_is_free_at_once(machine: Machine):
 
 def test_a_large_job_is_not_overtaken_by_small_ones(machine: Machine):
     small = [machine.ask(30_000) for _ in range(2)]
-    assert {one.device() for one in small} == {"gpu-a", "gpu-b"}
+    assert {claimer.device() for claimer in small} == {"gpu-a", "gpu-b"}
     large = machine.ask(80_000)
     assert large.device(WAITING_SECONDS) is None
     later = machine.ask(30_000)  # there would be room for it

@@ -55,7 +55,7 @@ class Folder:
     def files(self) -> set[str]:
         """All files in the results."""
         found = (self.path / "results").rglob("*")
-        return {str(one.relative_to(self.path)) for one in found if one.is_file()}
+        return {str(path.relative_to(self.path)) for path in found if path.is_file()}
 
 
 def write(path: Path, text: str = "something") -> Path:

@@ -78,18 +78,20 @@ def test_numbers_are_possible_and_know_their_kind():
 def test_every_method_is_in_the_catalogue_or_known_to_be_in_none():
     for one in published():
         assert one.method in (*METHODS, "teacher", "")
-    foreign = {one.reported_as for one in published() if not one.method}
+    foreign = {number.reported_as for number in published() if not number.method}
     assert foreign == {"BD", "FDD", "student"}
 
 
 def test_authors_are_those_of_the_method():
-    named = {(one.paper, one.reported_as) for one in published() if one.kind == "authors"}
+    named = {
+        (number.paper, number.reported_as) for number in published() if number.kind == "authors"
+    }
     assert all(paper == method for paper, method in named)
     assert {paper for paper, _ in named} == {"MiniLLM", "SWITCH", "ABKD", "BD", "DistiLLM-2"}
 
 
 def test_what_is_recalled_and_not_read_is_marked():
-    recalled = [one for one in published() if one.evidence == "recalled"]
+    recalled = [number for number in published() if number.evidence == "recalled"]
     # MiniLLM's table: the teacher on five tasks, KD and SeqKD on the last two
     assert len(recalled) == 5 + 2 + 2
     assert {one.paper for one in recalled} == {"MiniLLM"}
@@ -97,12 +99,14 @@ def test_what_is_recalled_and_not_read_is_marked():
 
 def test_every_protocol_has_a_configuration_with_its_models():
     shipped = [yaml.safe_load(path.read_text()) for path in (ROOT / "configs").glob("*.yaml")]
-    named = {one["protocol"]: validate(one) for one in shipped if one.get("protocol")}
+    named = {config["protocol"]: validate(config) for config in shipped if config.get("protocol")}
     assert set(named) == set(protocols())
 
 
 def test_a_protocol_is_no_setting_of_any_artifact(tiny: dict[str, Any]):
-    grids = [Grid(validate(edited(GPT2, {"protocol": one}))) for one in (None, "gpt2_dolly")]
+    grids = [
+        Grid(validate(edited(GPT2, {"protocol": protocol}))) for protocol in (None, "gpt2_dolly")
+    ]
     assert set(grids[0].artifacts) == set(grids[1].artifacts)
     assert grids[1].describe()["config"]["protocol"] == "gpt2_dolly"
     assert Grid(validate(tiny)).describe()["config"]["protocol"] is None
@@ -161,7 +165,7 @@ def cells(table: Table, source: str, method: str) -> dict[str, str]:
     lines = [row for group in table.groups for row in (*group.references, *group.rows)]
     found = [row for row in lines if row[0].text == method and row[1].text.startswith(source)]
     assert len(found) == 1
-    titles = [one.title for one in table.headings]
+    titles = [heading.title for heading in table.headings]
     return dict(zip(titles, [cell.text for cell in found[0]], strict=True))
 
 

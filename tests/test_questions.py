@@ -28,7 +28,7 @@ def task(tmp_path: Path) -> Path:
     """An instruction task as its artifact keeps it."""
     folder = tmp_path / "task"
     folder.mkdir()
-    examples = [Example(one, "", ("So.",), "here") for one in ASKED]
+    examples = [Example(question, "", ("So.",), "here") for question in ASKED]
     found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
     schemas.write(folder / ITEMS, example_columns(found, TEMPLATE), schemas.EXAMPLES)
     settings = {"task": {"template": TEMPLATE.model_dump()}}
@@ -52,9 +52,13 @@ def test_an_instruction_task_is_asked_in_the_ids_of_the_experiment_s_texts(
 def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, tokens: Path):
     words = byte_level(begins=True)
     most = len(words.encode("Repeat the sea\n"))
-    short = [one for one in ASKED if END not in one and len(words.encode(one + "\n")) <= most]
+    short = [
+        question
+        for question in ASKED
+        if END not in question and len(words.encode(question + "\n")) <= most
+    ]
     found = questions.of_task(task, tokens, None, most, "0 task")
-    assert [one["instruction"] for one in found.items] == short == [ASKED[0], ASKED[3]]
+    assert [item["instruction"] for item in found.items] == short == [ASKED[0], ASKED[3]]
     assert found.left_out == 2
     drawn = questions.of_task(task, tokens, 1, most, "0 task")
     assert drawn.items[0]["instruction"] in short
@@ -64,7 +68,7 @@ def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, t
 
 
 def test_the_test_split_is_asked_in_the_ids_that_are_kept(tmp_path: Path):
-    examples = [Example(one, "", ("So.",), "here") for one in ASKED]
+    examples = [Example(question, "", ("So.",), "here") for question in ASKED]
     found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
     rows = example_columns(found, TEMPLATE)
     for name in ("data", "tokens"):
@@ -76,5 +80,5 @@ def test_the_test_split_is_asked_in_the_ids_that_are_kept(tmp_path: Path):
     asked = questions.of_test_split(
         tmp_path / "data", read_texts(tmp_path / "tokens/test.parquet"), 2
     )
-    assert [one["instruction"] for one in asked.items] == ASKED[1:3]
+    assert [item["instruction"] for item in asked.items] == ASKED[1:3]
     assert asked.prompt_ids == {rows["prompt"][1]: [7], rows["prompt"][2]: [8]}

@@ -79,23 +79,23 @@ class Readers:
         """Puts new texts into slots."""
         rng, words = torch.Generator().manual_seed(seed), self.model.config.vocab_size
         starts = torch.zeros(len(rows), max(prompts) - 1, dtype=torch.long)
-        for at, (row, length) in enumerate(zip(rows, prompts, strict=True)):
+        for index, (row, length) in enumerate(zip(rows, prompts, strict=True)):
             self.texts[row] = torch.randint(0, words, (length + NEW,), generator=rng)
-            starts[at, : length - 1] = self.texts[row][: length - 1]
+            starts[index, : length - 1] = self.texts[row][: length - 1]
             self.read[row] = length - 1
         self.reader.prefill(torch.tensor(rows), starts)
 
     def assert_reads(self, count: int) -> None:
         """The next tokens of each text are predicted as in the text alone."""
         ids = torch.stack(
-            [text[at : at + count] for text, at in zip(self.texts, self.read, strict=True)]
+            [text[place : place + count] for text, place in zip(self.texts, self.read, strict=True)]
         )
         logits = self.reader.decode(ids, self.read, int(self.read.max()) + count)
         self.read += count
-        for text, read, found in zip(self.texts, self.read, logits, strict=True):
+        for text, read, logit in zip(self.texts, self.read, logits, strict=True):
             expected = self.model(text[None, :read]).logits[0, -count:]
             # float32 sums in another order
-            torch.testing.assert_close(found, expected, atol=5e-5, rtol=1e-4)
+            torch.testing.assert_close(logit, expected, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, *FAMILIES])
@@ -148,7 +148,7 @@ def test_an_adapter_is_read_with_its_layer():
         weight.data.add_(0.3)
     plain, adapted = (Readers(one) for one in (model_of("llama"), model))
     adapted.assert_reads(1)
-    ids = torch.stack([text[at] for text, at in zip(plain.texts, plain.read, strict=True)])
+    ids = torch.stack([text[place] for text, place in zip(plain.texts, plain.read, strict=True)])
     before = plain.reader.decode(ids[:, None], plain.read, ROOM)
     assert not torch.allclose(
         before, adapted.reader.decode(ids[:, None], plain.read, ROOM), atol=1e-2
@@ -210,8 +210,8 @@ def test_caches_that_grow_hold_what_was_read_before():
     ids = torch.randint(97, (2, 50), generator=torch.Generator().manual_seed(0))
     reader = LlamaDecoder(model, 2, 50, model.dtype)
     lengths = set()
-    for at in range(50):
-        found = reader.decode(ids[:, at : at + 1], torch.full((2,), at), at + 1)
+    for index in range(50):
+        found = reader.decode(ids[:, index : index + 1], torch.full((2,), index), index + 1)
         lengths.add(reader.length)
     assert len(lengths) > 2
     # float32 sums in another order

@@ -111,12 +111,12 @@ def all_methods(size: int) -> list[dict[str, Outcome]]:
         )
 
 
-def assert_same(one: Outcome, other: Outcome) -> None:
+def assert_same(outcome: Outcome, other: Outcome) -> None:
     """Raises AssertionError where two runs differ in more than the last digits."""
-    assert one.written == other.written
-    assert one.loss == pytest.approx(other.loss, rel=0, abs=CLOSE)
-    assert (one.weights - other.weights).abs().max() < CLOSE
-    for row, expected in zip(one.rows, other.rows, strict=True):
+    assert outcome.written == other.written
+    assert outcome.loss == pytest.approx(other.loss, rel=0, abs=CLOSE)
+    assert (outcome.weights - other.weights).abs().max() < CLOSE
+    for row, expected in zip(outcome.rows, other.rows, strict=True):
         assert row.keys() == expected.keys()
         for name in row.keys() - {"seconds"}:
             assert row[name] == pytest.approx(expected[name], rel=1e-9, abs=CLOSE), name
@@ -191,7 +191,7 @@ def test_a_filler_adds_nothing_to_gradients_losses_and_counts(method: str) -> No
     gradients, *measured = step(fillers=0)
     filled, *measured_with_fillers = step(fillers=2)
     assert measured == measured_with_fillers
-    assert all(one.equal(other) for one, other in zip(gradients, filled, strict=True))
+    assert all(gradient.equal(other) for gradient, other in zip(gradients, filled, strict=True))
 
 
 FEW = Setup("minillm", steps=2, batch_size=2, training={"validations": 1})

@@ -40,11 +40,11 @@ def test_no_student_labels_the_half_that_it_was_trained_on(tiny):
 def test_the_halves_are_disjoint_and_together_all_prompts(count, samples):
     def asked(half: str | None, seed: int = 3) -> list[str]:
         job = TextJob(prompts=count, samples=samples, half=half, seed=seed)
-        return [one.example_id for one in prompts(texts(20), job)]
+        return [prompt.example_id for prompt in prompts(texts(20), job)]
 
     first, second, both = asked("first"), asked("second"), asked(None)
     assert sorted(first + second) == sorted(both)
-    bare = [{one.split("#")[0] for one in half} for half in (first, second)]
+    bare = [{id.split("#")[0] for id in half} for half in (first, second)]
     assert not bare[0] & bare[1]
     assert abs(len(bare[0]) - len(bare[1])) <= 1
     assert asked("first", seed=4) != first
@@ -73,9 +73,9 @@ def test_the_grid_has_a_pair_of_students_and_texts_for_each_stage(tiny):
 
 def test_paired_students_have_the_settings_and_start_of_the_last_one(tiny):
     some = grid(edited(tiny, {"methods": {"mckd": None}}))
-    students = [one for one in some.artifacts.values() if one.stage == "students"]
+    students = [artifact for artifact in some.artifacts.values() if artifact.stage == "students"]
     assert len(students) == 2 * METHODS["mckd"].relabelling_stages + 1
-    assert len({one.settings_json for one in students}) == 1
+    assert len({student.settings_json for student in students}) == 1
     assert len({dict(one.inputs)["start"] for one in students}) == 1
 
 
@@ -94,11 +94,11 @@ def test_sampled_targets_have_a_cache_of_their_own_and_evaluations_do_not_see_it
     plain = grid(edited(tiny, {"methods": {"forward_kl": None}}))
     drawn = grid(edited(tiny, {"methods": {"forward_kl": None, "rs_kd": {"draws": 9}}}))
     assert set(plain.artifacts) <= set(drawn.artifacts)
-    (own,) = [one for one in drawn.artifacts.values() if one.settings.get("draws")]
+    (own,) = [artifact for artifact in drawn.artifacts.values() if artifact.settings.get("draws")]
     assert own.settings["draws"] == 9
     assert own.settings["splits"] == ["train"]
     readers = [one for one in drawn.artifacts.values() if own in [made for _, made in one.inputs]]
-    assert [one.stage for one in readers] == ["students"]
+    assert [reader.stage for reader in readers] == ["students"]
 
 
 def test_snakemake_plans_the_stages(project, tiny):
@@ -107,7 +107,7 @@ def test_snakemake_plans_the_stages(project, tiny):
     methods = {"mckd": None, "rs_kd": None}
     config = edited(tiny, {"experiment": "pairs", "methods": methods} | teacher)
     planned = project.planned(config)
-    assert len({one for one in planned if one.startswith("texts/")}) == 2 + 2 * 2
+    assert len({output for output in planned if output.startswith("texts/")}) == 2 + 2 * 2
     assert len({one for one in planned if one.startswith("students/mckd")}) == 2 * 2 + 1
     assert len({one for one in planned if one.startswith("caches/")}) == 2
 
@@ -115,8 +115,8 @@ def test_snakemake_plans_the_stages(project, tiny):
 def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
     made = training_run.assemble(files, run(Setup("seqkd")).settings)
-    ids = [*(f"example-{at}" for at in range(3)), *(f"example-{at}" for at in range(10, 14))]
-    assert [one.example_id for one in made.train_set] == ids
+    ids = [*(f"example-{index}" for index in range(3)), *(f"example-{at}" for at in range(10, 14))]
+    assert [text.example_id for text in made.train_set] == ids
     assert {one.author for one in made.train_set} == {"teacher"}
     assert {"texts-0", "texts-1"} <= set(inputs_of(files))
 
@@ -141,4 +141,4 @@ def test_what_cannot_be_is_refused_before_any_job(tiny, choice, reason):
 def test_sequence_level_distillation_with_stages_is_the_relabelled_one():
     changed = apply_overrides(METHODS["seqkd"], {"relabelling_stages": 2})
     same = ("loss", "policy", "teacher", "text", "relabelling_stages", "draws", "update")
-    assert all(getattr(changed, one) == getattr(METHODS["mckd"], one) for one in same)
+    assert all(getattr(changed, name) == getattr(METHODS["mckd"], name) for name in same)

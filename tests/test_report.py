@@ -53,7 +53,7 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
         for path in (made.folder / folder).glob("*.*"):
             found.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
         assert len(found) > 3
-        assert all(one == ends for one in found.values())
+        assert all(end == ends for end in found.values())
     assert "3 methods, 2 pairs of teacher and student, 2 seeds" in made.said
     assert made.said.rstrip().endswith("report/index.html")
 

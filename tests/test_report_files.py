@@ -184,8 +184,8 @@ def test_scores_have_the_columns_that_their_documentation_says() -> None:
 def test_every_metric_is_documented_with_its_title_unit_and_direction() -> None:
     better = {True: "higher", False: "lower", None: ""}
     assert TEXT.partition("## Metrics")[2].splitlines()[4 : 4 + len(METRICS)] == [
-        f"| `{one.name}` | {one.title} | {one.unit} | {better[one.higher_is_better]} |"
-        for one in METRICS
+        f"| `{metric.name}` | {metric.title} | {metric.unit} | {better[metric.higher_is_better]} |"
+        for metric in METRICS
     ]
 
 
@@ -265,7 +265,9 @@ def long_rows(made: Made, name: str) -> Iterator[tuple[str, str, pd.Series | Non
                 chosen = of_row["quantity"] == quantity.lower().replace(" ", "_")
                 chosen &= of_row["account"] == detail.rstrip(")").split(", ")[0]
             else:
-                metric = measures[[title.startswith(one) for one in measures["title"]]]["metric"]
+                metric = measures[[title.startswith(measure) for measure in measures["title"]]][
+                    "metric"
+                ]
                 chosen = of_row["metric"].isin(metric)
             found = [values for _, values in of_row[chosen].iterrows()]
             assert len(found) <= 1

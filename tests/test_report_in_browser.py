@@ -61,11 +61,11 @@ def find(chrome: Chrome, selector: str) -> WebElement:
 
 def seen(chrome: Chrome, selector: str) -> list[WebElement]:
     found = chrome.find_elements(By.CSS_SELECTOR, selector)
-    return [one for one in found if one.is_displayed()]
+    return [element for element in found if element.is_displayed()]
 
 
 def texts(chrome: Chrome, selector: str) -> list[str]:
-    return [one.text for one in seen(chrome, selector)]
+    return [element.text for element in seen(chrome, selector)]
 
 
 def follow(chrome: Chrome, element: WebElement) -> None:
@@ -77,8 +77,8 @@ def follow(chrome: Chrome, element: WebElement) -> None:
 
 def fetched(chrome: Chrome) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    sent = [one["params"] for one in events if one["method"] == "Network.requestWillBeSent"]
-    return [one["request"]["url"] for one in sent]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [message["request"]["url"] for message in sent]
 
 
 def test_the_page_loads_without_an_error_and_fetches_nothing(chrome: Chrome, made: Made) -> None:
@@ -106,7 +106,7 @@ def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) ->
     first = tip.text
     assert re.match(r"sft: NLL ↓ [\d.]+ \([\d.]+ to [\d.]+\), .*FLOPs in full$", first)
 
-    choices = [Select(one) for one in figure.find_elements(By.TAG_NAME, "select")]
+    choices = [Select(element) for element in figure.find_elements(By.TAG_NAME, "select")]
     choices[0].select_by_index(1)
     choices[1].select_by_visible_text("seconds")
     choices[2].select_by_visible_text("own")
@@ -198,7 +198,9 @@ def test_teacher_and_measure_are_chosen_from_lists_and_cleared(long: WebElement)
 def test_columns_are_hidden_and_shown(long: WebElement) -> None:
     long.find_element(By.CSS_SELECTOR, ".columns button:nth-of-type(2)").click()
     headings = long.find_elements(By.CSS_SELECTOR, "thead th")
-    assert [one.is_displayed() for one in headings] == [True] + [False] * (len(headings) - 1)
+    assert [heading.is_displayed() for heading in headings] == [True] + [False] * (
+        len(headings) - 1
+    )
     long.find_element(By.CSS_SELECTOR, ".columns input").click()
     assert [one.is_displayed() for one in headings[:3]] == [True, True, False]
 
@@ -269,7 +271,7 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
 ) -> None:
     show(chrome, made)
     samples = made.data("samples-data")
-    speakers = [one["label"] for one in samples["models"] if one["pair"] == 0]
+    speakers = [sample["label"] for sample in samples["models"] if sample["pair"] == 0]
     assert texts(chrome, "#sample .answer h4") == ["Reference", *speakers]
     first = samples["tasks"][0]["items"][0]
     assert texts(chrome, "#sample .answer pre")[1] == samples["texts"][first["responses"][0][0]]
@@ -284,8 +286,8 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
     find(chrome, "[name=previous]").click()
     Select(find(chrome, "[name=example]")).select_by_visible_text(second["id"])
     Select(find(chrome, "[name=pair]")).select_by_index(1)
-    shown = [at for at, one in enumerate(samples["models"]) if one["pair"] == 1]
-    expected = [samples["texts"][second["responses"][at][0]] for at in shown]
+    shown = [index for index, one in enumerate(samples["models"]) if one["pair"] == 1]
+    expected = [samples["texts"][second["responses"][place][0]] for place in shown]
     assert texts(chrome, "#sample .answer pre")[1:] == expected
     Select(find(chrome, "[name=seed]")).select_by_visible_text("all")
     assert len(texts(chrome, "#sample .answer pre")) == 1 + 2 * len(expected)

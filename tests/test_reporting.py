@@ -186,8 +186,8 @@ def test_an_unknown_metric_is_shown_but_nobody_is_best_at_it(tmp_path: Path) -> 
     inputs, _ = read(tmp_path, ONE_SEED)
     renamed = inputs.item_sums.astype({"metric": str}).replace({"metric": {"rouge_l": "charm"}})
     results = assemble(replace(inputs, item_sums=renamed), {"charm": "Charm"})
-    shown = [one for one in results.measures if one.metric.name == "charm"]
-    assert [one.heading for one in shown] == ["Charm"]
+    shown = [measure for measure in results.measures if measure.metric.name == "charm"]
+    assert [section.heading for section in shown] == ["Charm"]
     assert not set(shown) & set(results.ranked_measures)
     assert metric_named("nll_nats", {}).higher_is_better is False
 
@@ -274,7 +274,9 @@ def test_means_over_tokens_are_not_held_against_a_teacher_of_another_vocabulary(
     assert of_foreign == of_shared - {"nll_nats", "ece"}
     findings = compared(results).findings
     of_nll = {
-        one.pair.teacher: one.text for one in findings if one.measure.key == "heldout/nll_nats"
+        finding.pair.teacher: finding.text
+        for finding in findings
+        if finding.measure.key == "heldout/nll_nats"
     }
     assert "The teacher scores" not in of_nll["large"]
     assert all("The teacher scores" in of_nll[name] for name in of_nll.keys() - {"large"})

@@ -28,7 +28,7 @@ def grid(config: dict[str, Any]) -> Grid:
 
 
 def outputs(*artifacts: Artifact) -> set[str]:
-    return {one.path.removeprefix("results/") for one in artifacts}
+    return {artifact.path.removeprefix("results/") for artifact in artifacts}
 
 
 @contextlib.contextmanager
@@ -44,15 +44,15 @@ def aside(path: Path) -> Iterator[None]:
         hidden.rename(path)
 
 
-def trained_and_evaluated(one: Grid, *students: Artifact) -> set[str]:
-    return outputs(*students, *(one.evaluations[student] for student in students))
+def trained_and_evaluated(grid: Grid, *students: Artifact) -> set[str]:
+    return outputs(*students, *(grid.evaluations[student] for student in students))
 
 
-def teachers_and_all_that_follows(one: Grid) -> set[str]:
-    students = [one.student(method, "small", "large", 1) for method in ("sft", "jsd")]
+def teachers_and_all_that_follows(grid: Grid) -> set[str]:
+    students = [grid.student(method, "small", "large", 1) for method in ("sft", "jsd")]
     return {
-        *outputs(one.teacher("large"), one.signals("large"), one.start("small", 1), *students),
-        *outputs(*one.evaluations.values()),
+        *outputs(grid.teacher("large"), grid.signals("large"), grid.start("small", 1), *students),
+        *outputs(*grid.evaluations.values()),
         *REPORT,
     }
 

@@ -47,7 +47,7 @@ def test_all_seeds_are_compared_with_the_one_checkpoint_that_they_began_with():
 def test_seeds_with_weights_of_their_own_are_compared_with_these():
     values = trained()
     shifts = {1: 0.0, 2: 5.0, 3: -5.0}  # of a seed, before training and after: no change
-    shifted = {cell: one + shifts[cell.seed] for cell, one in values.items()}
+    shifted = {cell: value + shifts[cell.seed] for cell, value in values.items()}
     untouched = {
         Cell("untrained", seed, kind="untrained"): shifted[Cell("sft", seed)] for seed in shifts
     }

@@ -78,8 +78,8 @@ def test_the_data_choose_which_rouge_a_task_has(
     references: list[str], kinds: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     items = [
-        {"example_id": str(at), "prompt": text, "responses": [text]}
-        for at, text in enumerate(references)
+        {"example_id": str(index), "prompt": text, "responses": [text]}
+        for index, text in enumerate(references)
     ]
 
     def look_up(prompt: str, _: int) -> Text:

@@ -28,7 +28,7 @@ def test_a_second_experiment_shares_data_teacher_text_and_cache_and_makes_what_i
     own = {student.path, grid.evaluations[student].path, "results/two/grid.csv"}
     assert chain.made(second) == own | {"results/two/report"}
     after = {path: (chain.folder / path / "manifest.json").stat() for path in shared}
-    assert [(one.st_ino, one.st_mtime) for one in after.values()] == [
+    assert [(state.st_ino, state.st_mtime) for state in after.values()] == [
         (one.st_ino, one.st_mtime) for one in before.values()
     ]
     for stage in ("teachers", "data"):

@@ -107,7 +107,7 @@ def combined(folder: Path, tier: str = "top_k", **keys: Any) -> tuple[CombinedTe
         (folder / name).mkdir()
         caches.append(cached(folder / name, settings, llama(len(name), spread=spread)))
     combination = Combination.model_validate({"names": NAMES, **keys})
-    sources = {text.example_id: f"part{at % 2}/topic" for at, text in enumerate(texts(20))}
+    sources = {text.example_id: f"part{index % 2}/topic" for index, text in enumerate(texts(20))}
     return CombinedTeacher(caches, combination, sources), collate(texts(20), CPU)
 
 
@@ -157,7 +157,9 @@ def test_a_text_has_the_teacher_of_its_source(tmp_path: Path) -> None:
     sources = {"part0": "second", "part1/topic": "first"}
     teacher, batch = combined(tmp_path, combine="by_source", sources=sources)
     texts_in_order = [text.example_id for text in batch.texts]
-    expected = [1 - int(texts_in_order[at].split("-")[1]) % 2 for at in batch.sequence.tolist()]
+    expected = [
+        1 - int(texts_in_order[place].split("-")[1]) % 2 for place in batch.sequence.tolist()
+    ]
     assert chosen(teacher, batch) == expected
 
     lacking = Combination(names=NAMES, combine="by_source", sources={"part0": "second"})

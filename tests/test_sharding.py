@@ -77,8 +77,12 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 # positions by distance in place of embeddings: not every family decodes texts of unequal lengths
 ALIBI = BloomConfig(**SIZES | {"n_layer": 2, "n_head": 2, "initializer_range": 0.3})
 TEXTS = [
-    Text(f"text-{at}", [2 + at, 3 + 2 * at, 40 - at], [5 + 3 * at, 9, 2 + at, END][at % 3 :])
-    for at in range(8)
+    Text(
+        f"text-{index}",
+        [2 + index, 3 + 2 * index, 40 - index],
+        [5 + 3 * index, 9, 2 + index, END][index % 3 :],
+    )
+    for index in range(8)
 ]
 CPU = torch.device("cpu")
 

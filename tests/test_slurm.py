@@ -174,7 +174,7 @@ def test_every_artifact_was_made_by_one_job_that_went_through_sbatch(ran: Ran):
     completed = Counter(
         job["Comment"] for job in ran.cluster.jobs() if job["JobState"] == "COMPLETED"
     )
-    artifacts = {one.id for one in ran.grid.artifacts.values()} | {"tiny"}
+    artifacts = {artifact.id for artifact in ran.grid.artifacts.values()} | {"tiny"}
     assert Counter(comment.rsplit("_wildcards_")[-1] for comment in completed) == Counter(artifacts)
     assert set(completed.values()) == {1}
 
@@ -184,7 +184,7 @@ def test_models_were_run_on_gpus_and_the_rest_was_not(ran: Ran):
         rule = job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
         asked = (job["Partition"], job.get("TresPerJob"))
         assert asked == (("gpu", "gres:gpu:1") if rule in WITH_GPU else ("cpu", None)), rule
-    assert ran.seen.environ["CUDA_VISIBLE_DEVICES"] in {str(at) for at in range(GPUS)}
+    assert ran.seen.environ["CUDA_VISIBLE_DEVICES"] in {str(index) for index in range(GPUS)}
 
 
 def test_a_cancelled_job_is_started_again_and_goes_on_where_it_was(ran: Ran):

@@ -84,9 +84,9 @@ def case(spans: tuple = SPANS, seed: int = 0) -> Case:
     return Case(texts, student_texts, *logits, Vocabularies(shared, *begins))
 
 
-def tokens_of(one: Case, signal: TeacherSignal) -> TokenContext:
+def tokens_of(case: Case, signal: TeacherSignal) -> TokenContext:
     """The student's tokens of a case."""
-    lengths = torch.tensor([text.target_count for text in one.student_texts])
+    lengths = torch.tensor([text.target_count for text in case.student_texts])
     sequence = torch.arange(len(lengths)).repeat_interleave(lengths)
     return TokenContext(
         target=signal.support.target,
@@ -105,11 +105,11 @@ def tokens_of(one: Case, signal: TeacherSignal) -> TokenContext:
     )
 
 
-def value(name: str, settings: dict, one: Case, signal: TeacherSignal | None = None) -> Tensor:
+def value(name: str, settings: dict, case: Case, signal: TeacherSignal | None = None) -> Tensor:
     """The loss at each of the student's tokens."""
-    signal = signal or one.signal()
-    student = without_padding(one.student, signal.spans).log_softmax(-1)
-    return build_loss(name, settings)(signal.log_probs, student, tokens_of(one, signal))
+    signal = signal or case.signal()
+    student = without_padding(case.student, signal.spans).log_softmax(-1)
+    return build_loss(name, settings)(signal.log_probs, student, tokens_of(case, signal))
 
 
 @over_spans

@@ -60,13 +60,13 @@ def test_nothing_but_the_logits_is_kept_that_is_as_wide_as_the_vocabulary() -> N
     logits, ids = _case(9, 1000, 7)
     kept: list[Tensor] = []
 
-    def keep(one: Tensor) -> Tensor:
-        kept.append(one)
-        return one
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
         sparse_log_probs(logits, ids)
-    wide = [one for one in kept if one.numel() >= logits.numel()]
+    wide = [tensor for tensor in kept if tensor.numel() >= logits.numel()]
     assert [one.data_ptr() for one in wide] == [logits.data_ptr()]
     # the ids, their log-probabilities and that of all others, and two numbers a token at most
     assert sum(one.numel() for one in kept) <= logits.numel() + 2 * ids.numel() + 2 * len(ids)

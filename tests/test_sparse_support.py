@@ -45,7 +45,7 @@ def rows() -> list[Row]:
 
 
 def test_a_support_of_the_whole_vocabulary_has_no_error(rows: list[Row]) -> None:
-    whole = [one for one in rows if one.k == tiny.VOCABULARY]
+    whole = [row for row in rows if row.k == tiny.VOCABULARY]
     for one in whole:
         if one.loss not in NEEDS_WHOLE_VOCABULARY:
             # sums in another order, in float32
@@ -55,7 +55,7 @@ def test_a_support_of_the_whole_vocabulary_has_no_error(rows: list[Row]) -> None
 
 def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Row]) -> None:
     for name in LOWERED:
-        own = [one for one in rows if one.loss == name]
+        own = [row for row in rows if row.loss == name]
         sizes = [one.mean_abs_error_nats for one in own]
         assert sizes == sorted(sizes, reverse=True)
         assert sizes[0] > 10 * sizes[-1]
@@ -63,7 +63,7 @@ def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Ro
 
 
 def test_a_loss_of_the_next_token_alone_has_no_error_anywhere(rows: list[Row]) -> None:
-    own = [one for one in rows if components.on_sparse_support(one.loss) == "equal"]
+    own = [row for row in rows if components.on_sparse_support(row.loss) == "equal"]
     assert own
     assert all(one.mean_abs_error_nats < 1e-5 for one in own)
 
@@ -78,7 +78,7 @@ def test_a_loss_that_refuses_a_support_is_shown_as_dense_only(rows: list[Row]) -
 
 def test_micro_batches_change_no_error(rows: list[Row]) -> None:
     at_once = measure(Subjects(tiny.llama(1), tiny.llama(2), tiny.texts(), 10_000), SUPPORTS[:2])
-    cut = [one for one in rows if one.k in SUPPORTS[:2]]
+    cut = [row for row in rows if row.k in SUPPORTS[:2]]
     for one, other in zip(cut, at_once, strict=True):
         assert (one.loss, one.k) == (other.loss, other.k)
         if one.loss not in NEEDS_WHOLE_VOCABULARY:

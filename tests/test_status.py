@@ -79,7 +79,7 @@ def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
 
 def lines(folder: Folder) -> dict[str, dict[str, Any]]:
     found = json.loads(folder.ask("--json").stdout)
-    return {f"{one['stage']}/{one['id']}": one for one in found["jobs"]}
+    return {f"{job['stage']}/{job['id']}": job for job in found["jobs"]}
 
 
 def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder: Folder):
@@ -90,7 +90,7 @@ def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder
     assert teacher["message"] == "step 40/120  loss 2.1 nats  7 s left"
     assert 9 < teacher["seconds"] < 100
     assert found[grid.start("small", 1).path.removeprefix("results/")]["status"] == "queued"
-    others = [one["status"] for one in found.values()]
+    others = [job["status"] for job in found.values()]
     # two students, four evaluations' checkpoints (teacher, untrained, start, two students),
     # the cache, the untrained student, the report
     assert others.count("left") == 2 + 5 + 1 + 1 + 1

@@ -27,9 +27,9 @@ def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
     made = [threading.Event() for _ in range(5)]
 
     def items() -> Iterator[int]:
-        for at, one in enumerate(made):
+        for index, one in enumerate(made):
             one.set()
-            yield at
+            yield index
 
     found = prefetch(items())
     assert next(found) == 0
@@ -80,7 +80,7 @@ def test_weights_that_a_loss_has_ruined_are_never_saved(method: str, tmp_path: P
         saving_each_step()
     for saved in tmp_path.glob("*/state.pt"):
         weights = torch.load(saved, weights_only=True)["student"].values()
-        assert all(one.isfinite().all() for one in weights)
+        assert all(weight.isfinite().all() for weight in weights)
 
 
 @pytest.mark.parametrize("method", ["forward_kl", "okd"])

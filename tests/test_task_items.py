@@ -54,7 +54,7 @@ def test_files_with_the_hub_s_own_columns_are_taken_as_they_are(tmp_path: Path):
 
 
 def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
-    rows = [{"goal": f"g{at}", "sol1": "one", "sol2": "two"} for at in range(3)]
+    rows = [{"goal": f"g{index}", "sol1": "one", "sol2": "two"} for index in range(3)]
     path, labels = lines(tmp_path / "valid.jsonl", rows), tmp_path / "labels.lst"
     labels.write_text("0\n1\n1\n")
     (splits,) = lm_eval_documents.gather(
@@ -136,8 +136,8 @@ def test_examples_in_the_prompt_need_files_of_their_split(tmp_path: Path):
 def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
     kinds = [["punctuation:no_comma"], ["length_constraints:number_sentences"]]
     rows = [
-        {"key": at, "prompt": "Write.", "instruction_id_list": one, "kwargs": [{}]}
-        for at, one in enumerate(kinds)
+        {"key": index, "prompt": "Write.", "instruction_id_list": kind, "kwargs": [{}]}
+        for index, kind in enumerate(kinds)
     ]
     job = lm_eval_job("ifeval_no_punkt", lines(tmp_path / "rows.jsonl", rows))
     (splits,) = lm_eval_documents.gather(job, [], tmp_path / "kept").documents.values()
@@ -169,7 +169,9 @@ def test_what_a_task_shares_with_training_is_found():
     assert shared.questions == ("x",)
     assert shared.instructions == ("x", "y")
     assert shared.ngrams == ("z",)
-    assert any("1 of 3 items ask what training asks: x" in one for one in shared.warnings(3))
+    assert any(
+        "1 of 3 items ask what training asks: x" in warning for warning in shared.warnings(3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,9 @@ def test_texts_that_differ_in_more_than_form_are_no_copies():
 
 
 def test_a_document_that_no_table_can_hold_is_named_by_its_row(tmp_path: Path):
-    rows = [{"passage": "A cat.", "question": "is it", "idx": at, "label": 1} for at in range(9)]
+    rows = [
+        {"passage": "A cat.", "question": "is it", "idx": index, "label": 1} for index in range(9)
+    ]
     rows[6]["idx"] = 10**30
     with pytest.raises(ValueError, match=r"rows\.jsonl, row 7: its values are of other kinds"):
         lm_eval_documents.gather(
@@ -220,7 +224,7 @@ def test_the_shared_dolly_sets_have_two_instructions_in_common():
     found = instruction_items.gather(instruction_job("dolly", test), train)
     assert found.count == 500
     items = {row["instruction"] for row in map(json.loads, test.read_text().splitlines())}
-    assert len(items & {one.instruction for one in train}) == 2  # to the letter
+    assert len(items & {example.instruction for example in train}) == 2  # to the letter
     assert len(found.contamination.instructions) == 3  # and one but for a capital
 
 

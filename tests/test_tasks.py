@@ -37,7 +37,7 @@ def test_every_task_of_lm_eval_that_a_definition_names_is_there():
 
 def test_a_suite_has_its_own_prompts_and_decoding():
     job = evaluations.job(Evaluation(tasks=["atkd", "dolly"], sampling={"temperature": 1.0}))
-    by_name = {one.name: one.generation for one in job.tasks}
+    by_name = {task.name: task.generation for task in job.tasks}
     assert len(by_name) == 9
     assert by_name["atkd_dolly"].sampling.temperature == 0
     assert by_name["dolly"].sampling.temperature == 1
@@ -103,7 +103,7 @@ def test_changed_data_makes_new_items_and_new_evaluations(examples: Path, tmp_pa
     path = lines(tmp_path / "test.jsonl", QUESTIONS)
     asked = {"tasks": ["heldout", "arc_easy"], "data": {"arc_easy": str(path)}}
     before = grid(examples, **asked)
-    ids = {one.id for one in before.evaluations.values()}
+    ids = {evaluation.id for evaluation in before.evaluations.values()}
     lines(path, QUESTIONS[:-1])
     of_file.cache_clear()  # a digest is taken once in a process
     after = grid(examples, **asked)
@@ -116,7 +116,7 @@ def test_what_is_asked_of_one_task_makes_no_other_items(examples: Path):
     few = grid(examples, tasks=["heldout", "arc_easy"], data={})
     more = grid(examples, tasks=["heldout", "arc_easy", "exposure"], items=3, data={})
     assert few.tasks[0].id == more.tasks[0].id
-    roles = {role for one in more.evaluations.values() for role, _ in one.inputs}
+    roles = {role for evaluation in more.evaluations.values() for role, _ in evaluation.inputs}
     assert "teacher" in roles  # exposure asks it
     assert "teacher" not in {role for one in few.evaluations.values() for role, _ in one.inputs}
 

@@ -37,7 +37,7 @@ from pipeline.training.state import initial_state
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("teacher_cache")]
 
 COUNT = 500  # texts: their tokens need more than one shard
-READ = [name for name, one in METHODS.items() if one.policy == "fixed" and not one.update]
+READ = [name for name, method in METHODS.items() if method.policy == "fixed" and not method.update]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 def some(*places: int) -> list[Text]:
     pool = texts(COUNT)
-    return [pool[at] for at in places]
+    return [pool[place] for place in places]
 
 
 def test_texts_of_all_shards_are_found_in_any_order(made: Shelf):
@@ -96,7 +96,7 @@ def test_a_text_that_is_asked_for_twice_is_there_twice(made: Shelf):
 
 
 def test_texts_are_found_in_any_row_group(tmp_path: Path):
-    width, own = 4096, [replace(one, response_ids=[1] * 50) for one in texts(50)]
+    width, own = 4096, [replace(text, response_ids=[1] * 50) for text in texts(50)]
     states = torch.randn(len(own) * 50, width, generator=torch.Generator().manual_seed(0)).half()
     facts = CacheMetadata("hidden", 2, ["train-0.parquet"])
     parts = {
@@ -115,12 +115,12 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
 
 def test_threads_read_the_same_as_one(made: Shelf):
     teacher = open_cache(made.cache, ["train"], 1)
-    batches = [collate(some(at, COUNT - 1 - at), CPU) for at in range(0, 240, 6)]
+    batches = [collate(some(index, COUNT - 1 - index), CPU) for index in range(0, 240, 6)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(teacher.signal, batches))
     assert all(
-        one.log_probs.equal(teacher.signal(batch).log_probs)
-        for one, batch in zip(found, batches, strict=True)
+        signal.log_probs.equal(teacher.signal(batch).log_probs)
+        for signal, batch in zip(found, batches, strict=True)
     )
 
 
@@ -172,7 +172,7 @@ def test_every_loss_on_hidden_states_is_that_on_the_live_teacher(method: str, tm
         pytest.skip("it reads no signal")
     written = replace(live, teacher=cached(tmp_path, CacheJob(tier="hidden"), schooled()))
     fresh = replace(written, student=run(Setup(method, steps=2)).student)
-    expected, given = (list(_losses(one)) for one in (live, fresh))
+    expected, given = (list(_losses(player)) for player in (live, fresh))
     # a state is stored to 2^-12 of itself
     assert given == pytest.approx(expected, rel=1e-2)
 

@@ -37,7 +37,7 @@ def test_texts_say_what_they_begin_and_end_with(tmp_path: Path):
         tmp_path / "tokens"
     )
     found = read_texts(made / "train.parquet", "teacher")
-    assert all(len(one.response_ids) == 6 or one.response_ids[-1] == END for one in found)
+    assert all(len(text.response_ids) == 6 or text.response_ids[-1] == END for text in found)
     assert artifact.read_json(made / "manifest.json")["tokens"] == sum(
         len(one.response_ids) for one in found
     )

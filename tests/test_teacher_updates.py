@@ -54,7 +54,7 @@ def in_float64(seed: int) -> LlamaForCausalLM:
 
 
 def bits(model: PreTrainedModel) -> dict[str, Tensor]:
-    return {name: one.clone() for name, one in model.state_dict().items()}
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -68,7 +68,7 @@ def test_fresh_adapters_change_nothing_and_are_all_that_learns(make):
     weights = attach(model, Lora(rank=2, alpha=2.0), seed=0)
 
     assert response_logits(model, batch).equal(before)
-    assert {id(one) for one in model.parameters() if one.requires_grad} == {
+    assert {id(weight) for weight in model.parameters() if weight.requires_grad} == {
         id(one) for one in weights
     }
     with torch.no_grad():
@@ -101,8 +101,8 @@ def test_the_online_module_s_loss_is_cross_entropy_and_a_share_of_kl():
     batch = replace(collate(texts(1), CPU), next_ids=torch.tensor([4, 0, 2]))
     given = online_module.token_losses(torch.tensor(p), torch.tensor(q), batch, 0.3)
     expected = [
-        -p[at, next_id] + 0.3 * (np.exp(p[at]) * (p[at] - q[at])).sum()
-        for at, next_id in enumerate([4, 0, 2])
+        -p[index, next_id] + 0.3 * (np.exp(p[index]) * (p[index] - q[index])).sum()
+        for index, next_id in enumerate([4, 0, 2])
     ]
     np.testing.assert_allclose(given.numpy(), expected, rtol=1e-12)
 
@@ -163,7 +163,9 @@ def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson
     logits = logits.flatten(0, 1)[held_out.response_positions]
     loss = cross_entropy(logits, held_out)
     exact = torch.autograd.grad(loss, optimizer.weights, retain_graph=True)
-    gradient = [one.detach() for one in torch.autograd.grad(loss, list(after.values()))]
+    gradient = [
+        gradient_part.detach() for gradient_part in torch.autograd.grad(loss, list(after.values()))
+    ]
 
     slopes = student_feedback.directional_slopes(student, batch, gradient, radius=0.01)
     ours = rate * (response_logits(teacher, batch).softmax(-1) * slopes).sum() / len(slopes)
@@ -183,10 +185,10 @@ def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
     slope = torch.autograd.grad(
         soft_target_loss(p, response_logits(student, batch)), weights, create_graph=True
     )
-    along = sum((one * other).sum() for one, other in zip(slope, gradient, strict=True))
+    along = sum((part * other).sum() for part, other in zip(slope, gradient, strict=True))
     exact = torch.autograd.grad(-along, optimizer.weights)  # for a step of size one
 
-    before = [one.detach().clone() for one in optimizer.weights]
+    before = [weight.detach().clone() for weight in optimizer.weights]
     pool = [*batch.texts, *held_out.texts]
     student_feedback.StudentFeedback(optimizer, pool, len(held_out.texts), 0, 10_000, 0.01).step(
         student, TrainedStep(0, batch.texts, [batch])
@@ -207,7 +209,7 @@ def test_held_out_texts_are_none_of_the_step_s_and_another_draw_at_each_step():
         {text.example_id for text in made.teacher_update.held_out_texts(batch, step)}
         for step in range(5)
     ]
-    assert all(len(one) == made.settings.training.batch_size for one in draws)
+    assert all(len(draw) == made.settings.training.batch_size for draw in draws)
     assert not any(one & batch for one in draws)
     assert len({frozenset(one) for one in draws}) == 5
 
@@ -229,7 +231,7 @@ def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(m
         made.teacher_update.step(made.student, TrainedStep(step, batch.texts, [batch]))
     assert not made.teacher.signal(batch).log_probs.equal(said)
     assert same(bits(made.student), student)
-    assert all(one.grad is None for one in made.student.parameters())
+    assert all(weight.grad is None for weight in made.student.parameters())
     now = bits(made.teacher.model)
     changed = {name for name in now if not now[name].equal(teacher[name])}
     assert {name.split(".")[-3] for name in changed} == {"lora_A", "lora_B"}
@@ -242,11 +244,11 @@ def test_micro_batches_do_not_change_what_the_teacher_learns(method):
     at_once, cut = [collate(some, CPU)], [collate(some[:2], CPU), collate(some[2:], CPU)]
     whole.teacher_update.step(whole.student, TrainedStep(0, some, at_once))
     parts.teacher_update.step(parts.student, TrainedStep(0, some, cut))
-    for one, other in zip(
+    for weight, other in zip(
         whole.teacher_update.optimizer.weights, parts.teacher_update.optimizer.weights, strict=True
     ):
         # an element with next to no gradient has next to no say in its sign: Adam's first step
-        assert ((one - other).abs() > 1e-6).float().mean() < 0.02
+        assert ((weight - other).abs() > 1e-6).float().mean() < 0.02
 
 
 @pytest.mark.parametrize("kind", LEARNING)
@@ -266,13 +268,13 @@ def test_a_teacher_learns_the_same_whatever_number_of_logits_is_there_at_once(
         model.get_output_embeddings().register_forward_hook(
             lambda *call: seen.append(len(call[1][0]))
         )
-    start = [one.detach().clone() for one in optimizer.weights]
+    start = [weight.detach().clone() for weight in optimizer.weights]
 
     def gradient(at_once: int) -> Tensor:
         monkeypatch.setattr(logit_chunks, "CPU_LOGITS", at_once * student.config.vocab_size)
         with torch.no_grad():
-            for one, value in zip(optimizer.weights, start, strict=True):
-                one.copy_(value)
+            for weight, value in zip(optimizer.weights, start, strict=True):
+                weight.copy_(value)
         optimizer.adamw = torch.optim.SGD(optimizer.weights, lr=1.0)
         update.step(student, TrainedStep(0, batch.texts, [batch]))
         moved = zip(start, optimizer.weights, strict=True)
@@ -310,7 +312,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(method, tmp_path):
     assert same(bits(straight.student), bits(resumed.student))
     assert same(bits(straight.teacher.model), bits(resumed.teacher.model))
     assert not same(bits(straight.teacher.model), bits(killed.teacher.model))
-    losses = [[row["loss_nats"] for row in one.rows] for one in (state, late)]
+    losses = [[row["loss_nats"] for row in end.rows] for end in (state, late)]
     assert losses[0] == losses[1]
 
 
@@ -338,7 +340,7 @@ def test_a_teacher_s_gradient_that_is_not_finite_stops_the_run(update):
 
 def test_a_student_that_was_moved_is_back_bit_by_bit():
     model = llama(0)
-    before, direction = bits(model), [torch.randn_like(one) for one in model.parameters()]
+    before, direction = bits(model), [torch.randn_like(weight) for weight in model.parameters()]
     with student_feedback.perturbed(model, direction, 0.3):
         assert not same(bits(model), before)
     assert same(bits(model), before)

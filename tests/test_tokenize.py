@@ -155,7 +155,7 @@ def test_plain_text_loses_nothing_in_pieces():
     columns = encode_plain([text], WORDS, limits)
     assert columns["prompt_ids"] == [[WORDS.eos_token_id]] * len(columns["example_id"])
     assert max(map(len, columns["response_ids"])) == 7
-    joined = [one for piece in columns["response_ids"] for one in piece]
+    joined = [token for piece in columns["response_ids"] for token in piece]
     assert WORDS.decode(joined) == text
 
 

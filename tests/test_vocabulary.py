@@ -74,7 +74,7 @@ def test_a_student_ends_where_its_texts_do_and_where_it_did(tmp_path: Path):
     tokens = texts_in(tmp_path / "tokens", teacher)
     vocabulary.check(student, tokens)
     model = vocabulary.adopt_end_tokens(load(student, CPU), tokens)
-    turn, end = (byte_level().convert_tokens_to_ids(one) for one in (TURN, END))
+    turn, end = (byte_level().convert_tokens_to_ids(word) for word in (TURN, END))
     assert model.config.eos_token_id == turn
     assert model.generation_config.eos_token_id == [turn, end]
 
@@ -82,9 +82,9 @@ def test_a_student_ends_where_its_texts_do_and_where_it_did(tmp_path: Path):
 def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
     words = byte_level()
     folder = saved(tmp_path / "student", words)
-    prompts = [words.encode(f"Repeat {one}") for one in ("cat", "dog", "sun", "sea", "hat")]
+    prompts = [words.encode(f"Repeat {animal}") for animal in ("cat", "dog", "sun", "sea", "hat")]
     free = generate(
-        [Text(str(at), ids, []) for at, ids in enumerate(prompts)],
+        [Text(str(index), ids, []) for index, ids in enumerate(prompts)],
         [load(folder, CPU)], sampler(Sampling(temperature=0)), 20, 0, "student",
     )  # fmt: skip
     end = free[0].response_ids[4]  # a token that the model does write: the end of these texts
@@ -215,7 +215,7 @@ def test_a_student_too_short_for_what_it_is_to_write_is_named(tmp_path: Path):
     files = put_all(tmp_path)
     config = files.start / "model/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 20}))
-    longest = max(len(one.prompt_ids) for one in players_texts(20)) + 16
+    longest = max(len(text.prompt_ids) for text in players_texts(20)) + 16
     said = f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
     for policy, new_tokens in (("fixed", 16), ("mixed", 4)):
         settings = DistillSettings.model_validate(job_settings(policy, new_tokens))

@@ -45,15 +45,15 @@ def rewrite(folder: Path, change: Callable[[Weights], Weights]) -> None:
     """Saves other weights in a model's file."""
     file = folder / "model.safetensors"
     changed = change(load_file(file))
-    save_file({key: one.contiguous() for key, one in changed.items()}, file, {"format": "pt"})
+    save_file({key: tensor.contiguous() for key, tensor in changed.items()}, file, {"format": "pt"})
 
 
 def renamed(pattern: str, name: str) -> Callable[[Weights], Weights]:
-    return lambda held: {re.sub(pattern, name, key): one for key, one in held.items()}
+    return lambda held: {re.sub(pattern, name, key): tensor for key, tensor in held.items()}
 
 
 def without(part: str) -> Callable[[Weights], Weights]:
-    return lambda held: {key: one for key, one in held.items() if part not in key}
+    return lambda held: {key: tensor for key, tensor in held.items() if part not in key}
 
 
 @pytest.mark.parametrize(

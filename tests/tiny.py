@@ -99,14 +99,14 @@ def losses(loss: Any, teacher: LogProbs, student: LogProbs, tokens: TokenContext
     return loss(teacher, student, tokens)
 
 
-def on_signal(loss: Any, signal: TeacherSignal, one: Case, state: dict[str, float]) -> Tensor:
+def on_signal(loss: Any, signal: TeacherSignal, case: Case, state: dict[str, float]) -> Tensor:
     """The loss of each token on the support of a signal, which is a teacher's."""
-    tokens = one.tokens(state)
+    tokens = case.tokens(state)
     if isinstance(loss, SpanLoss):
         given = replace(tokens, target=signal.support.target)
         whole, tokens = in_spans(signal, given)
-        return losses(loss, signal.log_probs, log_probs_on(one.student, whole.support), tokens)
-    student = log_probs_on(one.student, signal.support)
+        return losses(loss, signal.log_probs, log_probs_on(case.student, whole.support), tokens)
+    student = log_probs_on(case.student, signal.support)
     assert tokens.reference_log_probs is not None
     tokens = replace(
         tokens,
@@ -184,7 +184,7 @@ def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 
     )
 
 
-def plain_descent(one: TrainingRun) -> TrainingState:
+def plain_descent(run: TrainingRun) -> TrainingState:
     """The state before the first step, with an optimizer that subtracts the gradient itself."""
-    optimizer = torch.optim.SGD(one.student.parameters(), lr=one.settings.training.learning_rate)
-    return TrainingState(optimizer, loss=initial_state(one.loss))
+    optimizer = torch.optim.SGD(run.student.parameters(), lr=run.settings.training.learning_rate)
+    return TrainingState(optimizer, loss=initial_state(run.loss))
