@@ -45,9 +45,9 @@ class Made:
 
     def data(self, id: str) -> dict:
         """What the page carries for its scripts."""
-        found = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', self.page)
-        assert found
-        return json.loads(found[1])
+        match = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', self.page)
+        assert match
+        return json.loads(match[1])
 
 
 def make(results: Path, experiment: synthetic.Experiment) -> Made:

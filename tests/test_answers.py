@@ -185,6 +185,6 @@ def test_intervals_hold_what_other_items_samples_and_seeds_would_give(k: int):
         counts = rng.binomial(8, np.broadcast_to(chances, (2, 3, 60)))
         values = np.array([[pass_at_k(8, of_seed, k) for of_seed in row] for row in counts])
         items = contributions(values, np.ones_like(values))
-        found = bootstrap.method_estimates(items.scores, influence_products(items.influences))
-        held += abs(found.values[0] - truth.mean()) <= found.half_widths()[0]
+        estimates = bootstrap.method_estimates(items.scores, influence_products(items.influences))
+        held += abs(estimates.values[0] - truth.mean()) <= estimates.half_widths()[0]
     assert held / trials > 0.95 - 3.3 * np.sqrt(0.05 * 0.95 / trials)

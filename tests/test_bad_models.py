@@ -16,19 +16,21 @@ from workflow.grid.grid import Grid
 
 
 def test_models_of_different_vocabularies_are_refused(tiny: dict[str, Any], tmp_path: Path):
-    one = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
+    folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1, "dog": 2})
     other = saved_model(tmp_path / "other", {"<end>": 0, "dog": 1, "cat": 2})
     config = edited(
         tiny,
         {
             "tokenizer": None,
-            "models.wide": {"source": "path", "path": str(one)},
+            "models.wide": {"source": "path", "path": str(folder)},
             "models.narrow": {"source": "path", "path": str(other)},
         },
     )
     line = refusal(config)
-    assert line.startswith(f"teachers.large.model ({one}) and students.small.model ({other}) have ")
-    assert validate(edited(config, {"models.narrow.path": str(one)}))
+    assert line.startswith(
+        f"teachers.large.model ({folder}) and students.small.model ({other}) have "
+    )
+    assert validate(edited(config, {"models.narrow.path": str(folder)}))
 
 
 def test_a_model_with_a_vocabulary_does_not_meet_a_trained_one(

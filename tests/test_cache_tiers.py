@@ -170,8 +170,8 @@ def test_a_live_top_k_of_the_whole_vocabulary_is_exact(batch):
     dense = LiveTeacher(teacher()).signal(batch)
     whole = LiveTeacher(teacher(), k=VOCABULARY).signal(batch)
     expected = kl(dense.log_probs, log_probs_on(student, dense.support))
-    given = kl(whole.log_probs, log_probs_on(student, whole.support))
-    torch.testing.assert_close(given, expected, atol=1e-6, rtol=1e-6)
+    divergence = kl(whole.log_probs, log_probs_on(student, whole.support))
+    torch.testing.assert_close(divergence, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_a_top_k_of_the_whole_vocabulary_is_rounded_and_no_more(tmp_path, batch):
@@ -179,8 +179,8 @@ def test_a_top_k_of_the_whole_vocabulary_is_rounded_and_no_more(tmp_path, batch)
     dense = LiveTeacher(teacher()).signal(batch)
     stored = cached(tmp_path, CacheJob(k=VOCABULARY)).signal(batch)
     expected = kl(dense.log_probs, log_probs_on(student, dense.support))
-    given = kl(stored.log_probs, log_probs_on(student, stored.support))
-    torch.testing.assert_close(given, expected, atol=ROUNDED, rtol=0)
+    divergence = kl(stored.log_probs, log_probs_on(student, stored.support))
+    torch.testing.assert_close(divergence, expected, atol=ROUNDED, rtol=0)
 
 
 def test_drawn_shares_are_whole_counts_and_sum_to_one(tmp_path, batch):

@@ -28,18 +28,18 @@ def by_rank(values: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("of", [reduce.top_k_on_cpu, reduce.top_k_on_gpu])
 def test_the_largest_of_each_row_are_those_that_a_sort_finds(of: Top, columns: int):
     values = logits(columns, 3.0)
-    found = of(values, K)
-    np.testing.assert_array_equal(found.columns, by_rank(values))
-    assert values.gather(-1, found.columns).equal(found.values)
+    top = of(values, K)
+    np.testing.assert_array_equal(top.columns, by_rank(values))
+    assert values.gather(-1, top.columns).equal(top.values)
 
 
 @pytest.mark.parametrize("columns", [40, 1000])
 def test_of_equal_values_those_in_the_lowest_columns_are_taken(columns: int):
     values = logits(columns, 1.0).round()  # some ten different numbers, 0 and -0 among them
     values[0], values[1] = 0.0, -torch.inf
-    found = reduce.top_k_on_cpu(values, K)
-    np.testing.assert_array_equal(found.columns, by_rank(values))
-    assert values.gather(-1, found.columns).equal(found.values)
+    top = reduce.top_k_on_cpu(values, K)
+    np.testing.assert_array_equal(top.columns, by_rank(values))
+    assert values.gather(-1, top.columns).equal(top.values)
 
 
 @pytest.mark.parametrize("count", [3, 40, 50])

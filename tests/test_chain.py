@@ -102,8 +102,8 @@ def test_the_nll_is_that_of_a_plain_forward_pass(chain: Copy, grid: Grid):
     measured = items(chain, grid.evaluations[student].id, "nll_nats")
     total, count = 0.0, 0
     for text in asked(chain, grid):
-        given = log_probs(chain, student.path, text)
-        nll = -given[torch.arange(len(given)), torch.tensor(text["response_ids"])]
+        expected = log_probs(chain, student.path, text)
+        nll = -expected[torch.arange(len(expected)), torch.tensor(text["response_ids"])]
         # float32 logits on one side, and another padding
         assert measured[text["example_id"]] == pytest.approx(nll.mean().item(), abs=1e-4)
         total, count = total + nll.sum().item(), count + len(nll)
@@ -147,8 +147,8 @@ def test_rouge_is_that_of_the_texts_that_were_written(chain: Copy, grid: Grid):
 
 def test_the_harness_leaves_its_own_results(chain: Copy, grid: Grid):
     evaluation = grid.evaluations[grid.student("jsd", "small", "large", 1)].id
-    found = read_json(results(chain, "evals", evaluation, "results.json"))
-    value = found["results"]["responses"]["rouge_l,none"]
+    told = read_json(results(chain, "evals", evaluation, "results.json"))
+    value = told["results"]["responses"]["rouge_l,none"]
     assert value == pytest.approx(score(chain, "jsd", "rouge_l"))
 
 

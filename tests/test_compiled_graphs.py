@@ -27,18 +27,18 @@ def counted() -> Counts:
 @pytest.mark.xdist_group("graph_counts")
 @pytest.mark.parametrize("method", methods())
 def test_a_loss_is_one_graph_whatever_the_batch(method: str, counted: Counts):
-    found = counted[f"loss {method}"]
-    assert found["breaks"] == []
-    assert 0 < found["graphs"] <= LOSS_GRAPHS
+    counts = counted[f"loss {method}"]
+    assert counts["breaks"] == []
+    assert 0 < counts["graphs"] <= LOSS_GRAPHS
 
 
 @pytest.mark.xdist_group("graph_counts")
 @pytest.mark.parametrize("name", [*FAMILIES, LORA])
 def test_all_layers_of_a_body_share_few_graphs_whatever_the_batch(name: str, counted: Counts):
-    found = counted[f"body {name}"]
-    assert found["breaks"] == []
+    counts = counted[f"body {name}"]
+    assert counts["breaks"] == []
     # frozen embeddings leave the first layer an input without gradient, a case of its own
-    assert 0 < found["graphs"] <= BODY_GRAPHS + 2 * (name == LORA)
+    assert 0 < counts["graphs"] <= BODY_GRAPHS + 2 * (name == LORA)
 
 
 @pytest.mark.xdist_group("graph_counts")

@@ -69,17 +69,17 @@ def test_a_term_without_a_teacher_is_the_mean_over_all_and_one_with_a_teacher_is
         "gap": {"jsd@large": 1.0, "jsd@small": -1.0},
         "closing": {"jsd@large": 1.0, "jsd@small": -1.0, "gkd@large": -1.0, "gkd@small": 1.0},
     }
-    found = contrasts(made(values), family(asked))
+    rows = contrasts(made(values), family(asked))
 
     def mean(method: str, teacher: str) -> float:
         cells = [cell for cell in values if (cell.method, cell.teacher) == (method, teacher)]
         return float(np.mean([values[cell].mean() for cell in cells]))
 
     jsd, gkd = ([mean(name, teacher) for teacher in ("small", "large")] for name in ("jsd", "gkd"))
-    assert found["mean"].value == pytest.approx(np.mean(jsd) - np.mean(gkd))
-    assert found["gap"].value == pytest.approx(jsd[1] - jsd[0])
-    assert found["closing"].value == pytest.approx(jsd[1] - jsd[0] - gkd[1] + gkd[0])
-    assert found["gap"].terms == "jsd@large - jsd@small"
+    assert rows["mean"].value == pytest.approx(np.mean(jsd) - np.mean(gkd))
+    assert rows["gap"].value == pytest.approx(jsd[1] - jsd[0])
+    assert rows["closing"].value == pytest.approx(jsd[1] - jsd[0] - gkd[1] + gkd[0])
+    assert rows["gap"].terms == "jsd@large - jsd@small"
 
 
 def with_parts(values: dict[Cell, np.ndarray]) -> ReportInputs:

@@ -37,9 +37,9 @@ def adjusted(values: np.ndarray) -> dict[tuple[int, int], float]:
     items = contributions(values, np.ones_like(values))
     one, other = np.triu_indices(len(values), 1)
     classes = copy_classes(items.scores, influence_products(items.influences))
-    found = holm_family(estimated(values, one, other).p_values(), hypotheses(classes, one, other))
+    family = holm_family(estimated(values, one, other).p_values(), hypotheses(classes, one, other))
     pairs = zip(one.tolist(), other.tolist(), strict=True)
-    return dict(zip(pairs, found.adjusted.tolist(), strict=True))
+    return dict(zip(pairs, family.adjusted.tolist(), strict=True))
 
 
 def values_of(truth: Truth, seed: int = 0) -> np.ndarray:
@@ -76,11 +76,11 @@ def test_the_interval_of_near_twins_is_that_of_the_paired_t_test_on_them() -> No
     values = values_of(TRUTH)
     moved = 1e-5 * np.array([1.0, -0.4, 0.2])  # by seed: all items alike
     both = np.concatenate([values, values[1:2] + moved[:, None]])
-    found = estimated(both, np.array([4]), np.array([1]))
+    estimates = estimated(both, np.array([4]), np.array([1]))
     expected = stats.ttest_1samp(moved, 0).confidence_interval()
-    assert found.values[0] == pytest.approx(moved.mean(), rel=1e-4)
-    assert found.half_widths()[0] == pytest.approx(np.ptp(expected) / 2, rel=1e-3)
-    assert found.half_widths()[0] < 2e-5
+    assert estimates.values[0] == pytest.approx(moved.mean(), rel=1e-4)
+    assert estimates.half_widths()[0] == pytest.approx(np.ptp(expected) / 2, rel=1e-3)
+    assert estimates.half_widths()[0] < 2e-5
 
 
 def test_rows_that_differ_by_as_much_as_trainings_do_are_no_copies() -> None:
@@ -123,9 +123,9 @@ def test_the_difference_from_a_row_that_no_seed_moves_varies_as_the_other_row_do
     values = np.concatenate([moving, np.zeros((1, 3, 300))])
     items = contributions(values, np.ones_like(values))
     single = bootstrap.method_estimates(items.scores, influence_products(items.influences))
-    found = estimated(values, np.array([0]), np.array([4]))
-    assert found.seed_variances[0] == pytest.approx(single.seed_variances[0])
-    assert found.seed_degrees[0] == pytest.approx(single.seed_degrees[0])
+    estimates = estimated(values, np.array([0]), np.array([4]))
+    assert estimates.seed_variances[0] == pytest.approx(single.seed_variances[0])
+    assert estimates.seed_degrees[0] == pytest.approx(single.seed_degrees[0])
 
 
 def test_equal_counts_of_right_answers_are_no_evidence_that_seeds_do_not_matter() -> None:
@@ -176,10 +176,10 @@ def test_a_claim_is_made_exactly_where_the_interval_leaves_out_zero() -> None:
 
 def test_one_hypothesis_told_twice_counts_once_and_is_as_sure_as_the_less_sure_telling() -> None:
     p_values = np.array([0.001, 0.012, 0.02, 0.015, 0.9])
-    found = holm_family(p_values, np.array([0, 1, 2, 1, NO_HYPOTHESIS]))
+    family = holm_family(p_values, np.array([0, 1, 2, 1, NO_HYPOTHESIS]))
     expected = holm(np.array([0.001, 0.015, 0.02]))
-    assert found.adjusted[:4] == pytest.approx(expected[[0, 1, 2, 1]])
-    assert np.isnan(found.adjusted[4])
+    assert family.adjusted[:4] == pytest.approx(expected[[0, 1, 2, 1]])
+    assert np.isnan(family.adjusted[4])
     assert holm_family(p_values, np.full(5, NO_HYPOTHESIS)).confidence == 0.95
 
 
@@ -209,19 +209,19 @@ def test_a_twin_takes_no_power_from_the_others() -> None:
 
 def test_variances_that_scatter_like_equal_ones_share_all_their_degrees_of_freedom() -> None:
     equal = stats.chi2(2).ppf((np.arange(30) + 0.5) / 30) / 2  # a sample as regular as can be
-    found = seed_variance.moderated(equal, 2, 20.0, np.arange(30))
-    assert (found.degrees == 20).all()
+    variance = seed_variance.moderated(equal, 2, 20.0, np.arange(30))
+    assert (variance.degrees == 20).all()
     low, high = equal < 1, equal > 1.2
-    assert (found.values[low] > equal[low]).all()
-    assert (found.values[high] == equal[high]).all()  # a larger variance stands
+    assert (variance.values[low] > equal[low]).all()
+    assert (variance.values[high] == equal[high]).all()  # a larger variance stands
 
 
 def test_variances_that_scatter_more_keep_more_of_their_own() -> None:
     rng = np.random.default_rng(0)
     prior = stats.invgamma(4, scale=4).rvs(4000, random_state=rng)  # 8 degrees of freedom
     own = prior * rng.chisquare(3, 4000) / 3
-    found = seed_variance.moderated(own, 3, np.inf, np.arange(4000))
-    assert found.degrees[0] == pytest.approx(8 + 3, rel=0.15)
+    variance = seed_variance.moderated(own, 3, np.inf, np.arange(4000))
+    assert variance.degrees[0] == pytest.approx(8 + 3, rel=0.15)
 
 
 def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
@@ -234,5 +234,5 @@ def test_a_single_variance_or_none_at_all_is_left_alone() -> None:
 def test_one_variance_far_below_the_others_leaves_them_what_they_share() -> None:
     equal = stats.chi2(2).ppf((np.arange(14) + 0.5) / 14) / 2
     for low in (1e-2, 1e-4, 1e-8):
-        found = seed_variance.moderated(np.append(equal, low), 2, 10.0, np.arange(15))
-        assert (found.degrees > 5).all()
+        variance = seed_variance.moderated(np.append(equal, low), 2, 10.0, np.arange(15))
+        assert (variance.degrees > 5).all()

@@ -27,24 +27,24 @@ def comparison(**curves: list[QualityCurve]) -> CostComparison:
 
 
 def test_a_curve_is_linear_between_measurements_and_ends_as_it_was() -> None:
-    one = curve([10, 20], [4.0, 3.0])
-    assert one.at(np.array([9.0, 10, 15, 20, 99]))[1:].tolist() == [4.0, 3.5, 3.0, 3.0]
-    assert np.isnan(one.at(np.array([9.0])))[0]
+    line = curve([10, 20], [4.0, 3.0])
+    assert line.at(np.array([9.0, 10, 15, 20, 99]))[1:].tolist() == [4.0, 3.5, 3.0, 3.0]
+    assert np.isnan(line.at(np.array([9.0])))[0]
 
 
 def test_the_order_changes_where_the_lines_cross() -> None:
     # 3 - x/10 and 2.5: equal at 5; from there on the first is lower
-    found = crossovers(
+    crossings = crossovers(
         comparison(late=[curve([0, 10], [3.0, 2.0])], early=[curve([0, 10], [2.5, 2.5])])
     )
-    assert [(crossover.first.label, crossover.later.label) for crossover in found] == [
+    assert [(crossover.first.label, crossover.later.label) for crossover in crossings] == [
         ("early", "late")
     ]
-    assert found[0].point.budget == pytest.approx(5.0)
-    assert found[0].lead_before == pytest.approx(0.5)
-    assert found[0].lead_after == pytest.approx(0.5)
-    assert np.isnan([found[0].point.low, found[0].point.high]).all()  # one seed
-    assert (found[0].point.agreeing_seeds, found[0].point.seeds) == (1, 1)
+    assert crossings[0].point.budget == pytest.approx(5.0)
+    assert crossings[0].lead_before == pytest.approx(0.5)
+    assert crossings[0].lead_after == pytest.approx(0.5)
+    assert np.isnan([crossings[0].point.low, crossings[0].point.high]).all()  # one seed
+    assert (crossings[0].point.agreeing_seeds, crossings[0].point.seeds) == (1, 1)
 
 
 def test_lines_that_never_cross_have_no_crossover() -> None:

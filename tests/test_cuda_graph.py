@@ -49,13 +49,13 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     for _ in range(3):  # as before a capture, with no text in the slots
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     before = storages(decoder)
-    given = [Prompt(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
-    decoder.add(range(11), given)
+    prompts = [Prompt(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
+    decoder.add(range(11), prompts)
     for _ in range(TIME + 8):  # some steps more than any text needs
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     assert storages(decoder) == before
-    found = decoder.responses(range(11))
-    assert [draft.tokens for draft in found] == [text.response_ids for text in expected]
+    written = decoder.responses(range(11))
+    assert [draft.tokens for draft in written] == [text.response_ids for text in expected]
 
 
 @pytest.mark.usefixtures("traceable")

@@ -265,10 +265,10 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
 def test_the_first_examples_of_a_file_are_held_out_in_its_order(tmp_path: Path) -> None:
     given = rows(30)
     train = jsonl(tmp_path / "train.jsonl", given)
-    found = gathered(files(train=train, validation=4, test=6, held_out_by="order"))
+    data = gathered(files(train=train, validation=4, test=6, held_out_by="order"))
     questions = {
         split: [example.instruction for example in examples]
-        for split, examples in found.splits.items()
+        for split, examples in data.splits.items()
     }
     asked = [row["instruction"] for row in given]
     assert set(questions["validation"]) == set(asked[:4])

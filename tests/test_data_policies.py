@@ -55,11 +55,11 @@ def test_texts_answer_the_drawn_prompts_and_say_who_wrote_them(name: str) -> Non
     pool = texts(12)
     prompts = {text.example_id: text.prompt_ids for text in pool}
     drawn, now = pool[:6], turn(llama(STUDENT), llama(TEACHER), pool)
-    given = POLICIES[name].texts(drawn, now)
+    batch = POLICIES[name].texts(drawn, now)
     groups = class_constant("data_policies", name, "writes_groups", False)
     asked = drawn[:2] if groups else drawn  # four responses to a prompt, then two
-    assert {text.example_id for text in given} == {text.example_id for text in asked}
-    for text in given:
+    assert {text.example_id for text in batch} == {text.example_id for text in asked}
+    for text in batch:
         assert text.prompt_ids == prompts[text.example_id]
         if text.author == "gold":
             assert text in drawn
@@ -131,11 +131,11 @@ def test_fixed_text_stays_as_drawn() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_mix_has_the_share_of_student_text_that_it_should(share: float) -> None:
     student, pool = llama(STUDENT), texts(400)
-    given = mixed.Policy(student_share=share).texts(pool, turn(student, None, pool))
-    own = [text for text in given if text.author == "student"]
+    batch = mixed.Policy(student_share=share).texts(pool, turn(student, None, pool))
+    own = [text for text in batch if text.author == "student"]
     # five standard deviations of a binomial share over 400 texts
     assert abs(len(own) / 400 - share) <= 5 * math.sqrt(share * (1 - share) / 400)
-    assert sorted(text.example_id for text in given) == sorted(text.example_id for text in pool)
+    assert sorted(text.example_id for text in batch) == sorted(text.example_id for text in pool)
 
 
 # adaptive (DistiLLM)
@@ -171,19 +171,19 @@ def test_each_step_is_new_replayed_or_drawn_by_the_rule_and_the_oldest_leave_the
         now = turn(student, None, pool, step, steps, max_new_tokens=3)
         luck, full = np.random.default_rng(now.seed).random(), len(expected) == 7
         drawn = [pool[(2 * step + index) % 12] for index in range(2)]
-        given = policy.texts(drawn, replace(now, state=state))
+        batch = policy.texts(drawn, replace(now, state=state))
         if luck >= 0.8:
-            assert given == drawn
+            assert batch == drawn
             seen.append("drawn")
         elif luck < 0.8 * (1 - step / steps) or not full:
-            assert given == generate(drawn, [student], sampler(Sampling()), 3, now.seed, "student")
-            expected = [*expected, *given][-7:]
+            assert batch == generate(drawn, [student], sampler(Sampling()), 3, now.seed, "student")
+            expected = [*expected, *batch][-7:]
             seen.append("new")
         else:
             seen.append("replayed")
             kept = [replace(text, log_probs=()) for text in expected]
-            assert len(given) == 2
-            assert all(text in kept for text in given)
+            assert len(batch) == 2
+            assert all(text in kept for text in batch)
         held = [replace(text, log_probs=()) for text in expected]
         assert [entry[1] for entry in state["buffer"]] == [text.response_ids for text in held]
     assert min(seen.count(kind) for kind in ("new", "replayed", "drawn")) > 5
@@ -196,9 +196,9 @@ def test_a_replay_gives_no_text_twice() -> None:
     student = llama(STUDENT)
     policy.texts(pool, replace(turn(student, None, pool), state=state))
     last = replace(turn(student, None, pool, step=19, steps=20), state=state)
-    given = policy.texts(pool, replace(last, steps=10**6, step=10**6 - 1))
-    assert sorted(text.example_id for text in given) == sorted(one.example_id for one in pool)
-    assert not any(text.log_probs for text in given)
+    batch = policy.texts(pool, replace(last, steps=10**6, step=10**6 - 1))
+    assert sorted(text.example_id for text in batch) == sorted(one.example_id for one in pool)
+    assert not any(text.log_probs for text in batch)
 
 
 # epoch_pairs (DistiLLM-2)
@@ -211,9 +211,9 @@ def test_pairs_hold_what_the_student_said_when_the_epoch_began() -> None:
     for step, writer, began in [(0, early, 0), (1, late, 0), (2, late, 0), (3, late, 3)]:
         now = replace(turn(writer, None, pool, step), state=state)
         drawn = pool[4 * (step % 3) :][:4]
-        given = policy.texts(drawn, now)
-        said = generate(pool, [late if began else early], choose, 8, began + 100, "student")
-        assert given == [*drawn, *said[4 * (step % 3) :][:4]]
+        batch = policy.texts(drawn, now)
+        written = generate(pool, [late if began else early], choose, 8, began + 100, "student")
+        assert batch == [*drawn, *written[4 * (step % 3) :][:4]]
 
 
 # teacher_mixed: several passes over a set of texts

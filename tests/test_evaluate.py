@@ -30,7 +30,7 @@ PROMPTS = [
 
 def test_the_excess_error_is_that_of_both_models_own_texts():
     student, teacher, length = model(1), model(2), 12
-    found = exposure_bias.measure(
+    records = exposure_bias.measure(
         student, teacher, "t", PROMPTS, max_new_tokens=length, seed=3, max_tokens=100
     )
     totals = {}
@@ -48,7 +48,7 @@ def test_the_excess_error_is_that_of_both_models_own_texts():
             total += kl(p, q).sum().item()
         totals[writer is student] = total
     expected = 100 * (totals[True] - totals[False]) / totals[False]
-    assert scores(found)["", "excess_error_percent"] == pytest.approx(expected, rel=1e-4)
+    assert scores(records)["", "excess_error_percent"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
@@ -56,19 +56,19 @@ def test_a_student_that_is_its_teacher_has_no_divergence_anywhere():
     texts = exposure_bias.generate(
         PROMPTS, [same], exposure_bias.sampler(Sampling(temperature=1.0)), 6, 0, "student"
     )
-    found = exposure_bias.divergences(same, same, texts, places, 6, 100)
-    assert np.abs(found).max() < 1e-6
+    distances = exposure_bias.divergences(same, same, texts, places, 6, 100)
+    assert np.abs(distances).max() < 1e-6
 
 
 def test_the_excess_error_of_a_student_that_is_its_teacher_is_not_defined():
     same = model(1)
-    found = exposure_bias.measure(
+    records = exposure_bias.measure(
         same, same, "t", PROMPTS, max_new_tokens=6, seed=0, max_tokens=100
     )
-    items = found.items.to_pandas().set_index("metric")
+    items = records.items.to_pandas().set_index("metric")
     assert items.loc["excess_error_percent", "value"].isna().all()
     assert (items.loc["excess_error_percent", "weight"] == 0).all()
-    measured = set(sum_by_item(found.items.to_pandas().assign(eval_id="tiny"))["metric"])
+    measured = set(sum_by_item(records.items.to_pandas().assign(eval_id="tiny"))["metric"])
     assert measured == {"kl_on_own_text_nats", "kl_on_teacher_text_nats"}
 
 

@@ -97,11 +97,11 @@ def test_a_stage_killed_at_random_moments_ends_as_an_unbroken_one(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", [f"kills of {stage} at random moments", KILLS[stage]])
-    one = unbroken[stage]
-    job = one.job.elsewhere(tmp_path / "results")
-    kills(job, KILLS[stage], AtRandom(draws(stage), one.seconds))
+    whole = unbroken[stage]
+    job = whole.job.elsewhere(tmp_path / "results")
+    kills(job, KILLS[stage], AtRandom(draws(stage), whole.seconds))
     assert job.end() == 0, job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
     assert not job.state.exists()
 
 
@@ -110,11 +110,11 @@ def test_a_stage_killed_between_writing_and_renaming_leaves_nothing_under_the_na
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["kills between writing and renaming", 1])
-    one = unbroken[stage]
-    job = one.job.elsewhere(tmp_path / "results")
+    whole = unbroken[stage]
+    job = whole.job.elsewhere(tmp_path / "results")
     kills(job, 1, kill_before_the_rename)
     assert job.end() == 0, job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
     assert [path.name for path in job.out.parent.iterdir()] == [job.out.name]
 
 
@@ -130,8 +130,8 @@ def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["SIGTERM to a job", 1])
-    one = unbroken[stage]
-    job = one.job.elsewhere(tmp_path / "results")
+    whole = unbroken[stage]
+    job = whole.job.elsewhere(tmp_path / "results")
     with begun(job, 1) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(LONG) == os.EX_TEMPFAIL, job.said()
@@ -142,7 +142,7 @@ def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
     assert len(kept) <= 2 or stage not in ("teachers", "students")
 
     assert job.end() == 0, job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
     assert not job.state.exists()
 
 
@@ -150,8 +150,8 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["damaged states", 1])
-    one = unbroken["teachers"]
-    job = one.job.elsewhere(tmp_path / "results")
+    whole = unbroken["teachers"]
+    job = whole.job.elsewhere(tmp_path / "results")
     with begun(job, 2) as process:
         process.kill()
     waited(lambda: not job.server.jobs())
@@ -160,7 +160,7 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     assert job.end() == 0, job.said()
     assert f"{last} is damaged: going back to the state before it" in job.said()
     assert f"resuming after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     record_property: Told,
 ):
     record_property("injected", [f"inputs {HARM[harm]}", 1])
-    one = unbroken[stage]
-    given = dict(one.job.inputs)[role]
+    whole = unbroken[stage]
+    given = dict(whole.job.inputs)[role]
     damaged = tmp_path / "results" / given.parent.name / given.name
     shutil.copytree(given, damaged)
     harm(damaged / file)
 
-    job = one.job.elsewhere(tmp_path / "results").reading(role, damaged)
+    job = whole.job.elsewhere(tmp_path / "results").reading(role, damaged)
     assert job.end() == 2, job.said()
     aside = tmp_path / "results/damaged" / given.parent.name / f"{given.name}.1"
     (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
@@ -203,7 +203,7 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
 
     shutil.copytree(given, damaged)  # as a rerun remakes it
     assert job.end() == 0, job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
 
 
 @pytest.mark.parametrize("stage", ["caches", "students"])
@@ -211,8 +211,8 @@ def test_two_processes_never_make_the_same_at_once(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["second jobs beside one", 1])
-    one = unbroken[stage]
-    job = one.job.elsewhere(tmp_path / "results")
+    whole = unbroken[stage]
+    job = whole.job.elsewhere(tmp_path / "results")
     with begun(job, 1) as first:
         (maker,) = job.server.jobs()
         os.kill(maker, signal.SIGSTOP)  # it takes its time
@@ -225,7 +225,7 @@ def test_two_processes_never_make_the_same_at_once(
             assert second.wait(LONG) == 0, job.said()
     assert f"{job.out} is up to date" in job.said()
     assert (job.out / "manifest.json").stat().st_ino == made
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)
 
 
 @pytest.mark.parametrize("stage", ["data", "models", "teachers", "caches", "evals"])
@@ -233,9 +233,9 @@ def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
     stage: str, unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["full disks under a job", 1])
-    one = unbroken[stage]
+    whole = unbroken[stage]
     with small_disk(tmp_path / "disk", kilobytes=16):
-        job = one.job.elsewhere(tmp_path / "disk/results")
+        job = whole.job.elsewhere(tmp_path / "disk/results")
         assert job.end() != 0
         assert not job.out.exists()
         (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
@@ -243,17 +243,17 @@ def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
         assert line.endswith("make room and run again: what is finished is kept")
         grow_disk(tmp_path / "disk")
         assert job.end() == 0, job.said()
-        assert agree(job.out, one.job.out)
+        assert agree(job.out, whole.job.out)
 
 
 def test_an_input_without_permission_is_named(
     unbroken: dict[str, Unbroken], tmp_path: Path, record_property: Told
 ):
     record_property("injected", ["inputs without permission", 1])
-    one = unbroken["caches"]
-    given = dict(one.job.inputs)["tokens"]
+    whole = unbroken["caches"]
+    given = dict(whole.job.inputs)["tokens"]
     locked = shutil.copytree(given, tmp_path / "results/tokens" / given.name) / "train.parquet"
-    job = one.job.elsewhere(tmp_path / "results").reading("tokens", locked.parent)
+    job = whole.job.elsewhere(tmp_path / "results").reading("tokens", locked.parent)
     locked.chmod(0)
     rights = "-dac_override,-dac_read_search"  # root reads what it has no permission for
     before = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
@@ -273,4 +273,4 @@ def test_an_input_without_permission_is_named(
     assert locked.exists()  # nothing is wrong with it: it is not moved aside
     locked.chmod(0o644)
     assert job.end() == 0, job.said()
-    assert agree(job.out, one.job.out)
+    assert agree(job.out, whole.job.out)

@@ -208,8 +208,8 @@ BLIND |= {(transposed, name) for name in ("hidden_cka", "hidden_relations")}  # 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_what_its_formula_gives(name: str) -> None:
-    one = Views(name)
-    found, expected = one.losses().detach().numpy(), REFERENCES[name](one)
+    views = Views(name)
+    found, expected = views.losses().detach().numpy(), REFERENCES[name](views)
     # where it is zero, 1 - 1 may leave a unit in the last place
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
 
@@ -238,40 +238,40 @@ def test_a_faulty_view_is_noticed(fault: Callable[[Views], None], name: str) -> 
     ],
 )
 def test_equal_states_in_equal_widths_have_no_loss(name: str) -> None:
-    one = Views(name, replace(SIZES, student=SIZES.teacher))
-    assert one.losses().sum() > 0.1
-    one.student, one.heads = one.teacher, (one.heads[1], one.heads[1])
-    assert one.losses().abs().max() < 1e-9
+    views = Views(name, replace(SIZES, student=SIZES.teacher))
+    assert views.losses().sum() > 0.1
+    views.student, views.heads = views.teacher, (views.heads[1], views.heads[1])
+    assert views.losses().abs().max() < 1e-9
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_along_the_gradient_lowers_the_loss_and_the_teacher_gets_none(name: str) -> None:
-    one = Views(name)
-    one.teacher.requires_grad_()
-    before = one.losses().sum()
-    learning = [one.student, *one.projectors.parameters()]
+    views = Views(name)
+    views.teacher.requires_grad_()
+    before = views.losses().sum()
+    learning = [views.student, *views.projectors.parameters()]
     gradients = torch.autograd.grad(before, learning, retain_graph=True)
     assert all(each.isfinite().all() and each.abs().sum() > 0 for each in gradients)
     with torch.no_grad():
         for value, gradient in zip(learning, gradients, strict=True):
             value -= 1e-4 * gradient
-    assert one.losses().sum() < before
+    assert views.losses().sum() < before
 
 
 def test_cka_is_blind_to_rotation_and_scale() -> None:
-    one = Views("hidden_cka")
-    before = one.losses()
+    views = Views("hidden_cka")
+    before = views.losses()
     rotation = torch.linalg.qr(torch.randn(7, 7, dtype=torch.float64)).Q
-    one.teacher = 3 * one.teacher @ rotation
-    torch.testing.assert_close(one.losses(), before)
+    views.teacher = 3 * views.teacher @ rotation
+    torch.testing.assert_close(views.losses(), before)
 
 
 def test_cka_of_large_states_does_not_overflow_float32() -> None:
-    one = Views("hidden_cka")
-    before = one.losses()
-    one.student, one.teacher = (1e3 * one.student).float(), (1e7 * one.teacher).float()
-    one.heads = tuple(head.float() for head in one.heads)
-    torch.testing.assert_close(one.losses().double(), before, rtol=1e-4, atol=1e-6)
+    views = Views("hidden_cka")
+    before = views.losses()
+    views.student, views.teacher = (1e3 * views.student).float(), (1e7 * views.teacher).float()
+    views.heads = tuple(head.float() for head in views.heads)
+    torch.testing.assert_close(views.losses().double(), before, rtol=1e-4, atol=1e-6)
 
 
 def test_a_projector_starts_as_the_identity_between_equal_widths() -> None:
@@ -427,17 +427,17 @@ def test_the_work_of_projectors_is_counted() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_work_is_that_of_the_matrix_products_forward_and_backward(name: str) -> None:
-    one = Views(name)
-    count = len(one.tokens.target)
-    one.tokens = replace(
-        one.tokens,
+    views = Views(name)
+    count = len(views.tokens.target)
+    views.tokens = replace(
+        views.tokens,
         sequence=torch.zeros(count, dtype=torch.long),
         lengths=torch.tensor([count]),
         offsets=torch.arange(count),
     )
-    student, teacher = (replace(view, logits=view.logits.detach()) for view in one.views())
-    learning = [one.student, *one.projectors.parameters()]
+    student, teacher = (replace(view, logits=view.logits.detach()) for view in views.views())
+    learning = [views.student, *views.projectors.parameters()]
     with FlopCounterMode(display=False) as counter:
-        losses = one.loss(BothModels(one.projectors, student, teacher, one.tokens))
+        losses = views.loss(BothModels(views.projectors, student, teacher, views.tokens))
         torch.autograd.grad(losses.sum(), learning)
-    assert 2 * one.loss.multiplications(SIZES, count) == counter.get_total_flops()
+    assert 2 * views.loss.multiplications(SIZES, count) == counter.get_total_flops()

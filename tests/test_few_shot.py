@@ -80,11 +80,11 @@ def test_a_text_has_each_example_with_its_first_response_before_the_question(tmp
     prepared(tmp_path, TEXT)
     answers = {example.instruction: example.responses[0] for example in SOUNDS}
     begin = "".join(f"{question}\n{answers[question]}\n\n" for question in drawn(tmp_path))
-    found = asked(tmp_path)
-    assert list(found.prompt_ids.values()) == [
+    answer = asked(tmp_path)
+    assert list(answer.prompt_ids.values()) == [
         WORDS.encode(f"{begin}{row['instruction']}\n") for row in ASKED
     ]
-    assert list(found.prompt_ids) == [f"{row['instruction']}\n" for row in ASKED]  # to be shown
+    assert list(answer.prompt_ids) == [f"{row['instruction']}\n" for row in ASKED]  # to be shown
 
 
 def test_a_chat_has_the_examples_as_earlier_turns_behind_the_system_prompt(tmp_path: Path):

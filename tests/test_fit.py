@@ -59,10 +59,10 @@ def test_a_micro_batch_fits_beside_the_weights():
         if not workload.loaded:
             continue
         for device in (24_000, 80_000):
-            found = fit_to(workload, Machine(device_memory_mb=device))
-            assert found.computing / MB + CONTEXT_MB <= USABLE * device
-            assert found.micro_batch >= GRAIN
-            assert not found.is_checkpointed
+            fitted = fit_to(workload, Machine(device_memory_mb=device))
+            assert fitted.computing / MB + CONTEXT_MB <= USABLE * device
+            assert fitted.micro_batch >= GRAIN
+            assert not fitted.is_checkpointed
 
 
 def test_no_job_is_on_a_gpu_that_the_profile_does_not_name(grid: Grid):
@@ -131,21 +131,21 @@ def test_one_place_says_what_a_gpu_is_expected_to_do():
 
 def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink():
     grid = shipped("smollm2")
-    one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
+    job = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
     needs = ResourceRequests(grid, GPU)
     memory, minutes = (
-        [need(one, attempt=attempt) for attempt in (1, 2, 3)]
+        [need(job, attempt=attempt) for attempt in (1, 2, 3)]
         for need in (needs.mem_mb, needs.runtime)
     )
     assert memory == [at * memory[0] for at in (1, 2, 3)]
     assert minutes == [at * minutes[0] for at in (1, 2, 3)]
     tokens = needs.micro_batch_tokens
-    assert tokens(one, attempt=2) == max(GRAIN, tokens(one, attempt=1) // 2)
+    assert tokens(job, attempt=2) == max(GRAIN, tokens(job, attempt=1) // 2)
     checkpointing = needs.gradient_checkpointing
-    assert checkpointing(one, attempt=1) == 0
-    assert tokens(one, attempt=7) == GRAIN
-    assert checkpointing(one, attempt=7) == 1  # no micro-batch is smaller
-    assert needs.report_mem_mb(one, attempt=2) == 2 * needs.report_mem_mb(one, attempt=1)
+    assert checkpointing(job, attempt=1) == 0
+    assert tokens(job, attempt=7) == GRAIN
+    assert checkpointing(job, attempt=7) == 1  # no micro-batch is smaller
+    assert needs.report_mem_mb(job, attempt=2) == 2 * needs.report_mem_mb(job, attempt=1)
 
 
 def test_a_large_model_is_warned_as_long_before_its_limit_as_its_state_takes_to_write():
@@ -166,13 +166,13 @@ def test_a_large_model_is_warned_as_long_before_its_limit_as_its_state_takes_to_
 
 def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one():
     grid = shipped("smollm2")
-    one = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
+    job = wildcards(grid.student("jsd", "layers12", "smollm2", 1))
     shared = replace(GPU, share_devices=1)
-    assert ResourceRequests(grid, CPU).gpu_memory_mb(one, attempt=1) == 0
-    assert ResourceRequests(grid, GPU).gpu_memory_mb(one, attempt=1) == 0
+    assert ResourceRequests(grid, CPU).gpu_memory_mb(job, attempt=1) == 0
+    assert ResourceRequests(grid, GPU).gpu_memory_mb(job, attempt=1) == 0
     claim = ResourceRequests(grid, shared).gpu_memory_mb
-    assert 0 < claim(one, attempt=1) < GPU.device_memory_mb / 2
-    assert claim(one, attempt=100) == GPU.device_memory_mb
+    assert 0 < claim(job, attempt=1) < GPU.device_memory_mb / 2
+    assert claim(job, attempt=100) == GPU.device_memory_mb
 
 
 def test_a_machine_is_what_the_profile_says_or_a_cpu():

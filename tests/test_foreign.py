@@ -50,18 +50,18 @@ def test_a_list_of_references_is_kept_and_an_input_may_be_absent(tmp_path: Path)
     file = jsonl(tmp_path / "a.jsonl", [{"q": "Name one.", "a": ["A cat.", "A dog."]}])
     columns = {"instruction": "q", "input": None, "response": "a"}
 
-    found = gathered(files(file, validation=file, test=file, columns=columns))
+    data = gathered(files(file, validation=file, test=file, columns=columns))
 
-    assert found.splits["train"] == [Example("Name one.", "", ("A cat.", "A dog."), "a")]
+    assert data.splits["train"] == [Example("Name one.", "", ("A cat.", "A dog."), "a")]
 
 
 def test_line_separators_inside_json_text_do_not_end_a_line(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"instruction": "One\u2028two?", "input": null, "output": "Yes."}\n')
 
-    found = gathered(files(str(file), validation=str(file), test=str(file)))
+    data = gathered(files(str(file), validation=str(file), test=str(file)))
 
-    assert found.splits["train"][0].instruction == "One\u2028two?"
+    assert data.splits["train"][0].instruction == "One\u2028two?"
 
 
 BAD_LINES = [
@@ -133,21 +133,21 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(
 def test_empty_responses_can_be_dropped_and_are_counted(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "a.jsonl", [*rows(10), {"instruction": "?", "input": "", "output": ""}])
 
-    found = gathered(files(file, empty_responses="drop"))
+    data = gathered(files(file, empty_responses="drop"))
 
-    assert found.facts["dropped"] == {"copies_in_train": 0, "empty_responses": 1}
-    assert found.warnings == ["1 examples dropped: empty_responses"]
+    assert data.facts["dropped"] == {"copies_in_train": 0, "empty_responses": 1}
+    assert data.warnings == ["1 examples dropped: empty_responses"]
 
 
 def test_copies_are_dropped_from_train_only_and_counted(tmp_path: Path) -> None:
     train = jsonl(tmp_path / "train.jsonl", [*rows(10), *rows(4)])
     test = jsonl(tmp_path / "test.jsonl", [*rows(3, first=100), *rows(1, first=100)])
 
-    found = gathered(files(train, test=test))
+    data = gathered(files(train, test=test))
 
-    assert found.facts["dropped"] == {"copies_in_train": 4, "empty_responses": 0}
-    assert len(found.splits["test"]) == 4
-    assert len(found.splits["train"]) == 8
+    assert data.facts["dropped"] == {"copies_in_train": 4, "empty_responses": 0}
+    assert len(data.splits["test"]) == 4
+    assert len(data.splits["train"]) == 8
 
 
 def one_row(**more: object) -> dict[str, object]:
@@ -182,8 +182,8 @@ def test_json_that_python_cannot_hold_is_named_by_file_and_row(
 def test_a_pair_of_surrogates_is_the_character_that_it_means(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"instruction": "?", "input": "", "output": "ok \\ud83d\\ude00"}\n')
-    found = gathered(files(str(file), validation=str(file), test=str(file)))
-    assert found.splits["train"][0].responses == ("ok 😀",)
+    data = gathered(files(str(file), validation=str(file), test=str(file)))
+    assert data.splits["train"][0].responses == ("ok 😀",)
 
 
 def test_json_lines_are_read_under_the_name_of_json_too(tmp_path: Path) -> None:

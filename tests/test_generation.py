@@ -85,13 +85,13 @@ def test_a_text_stops_at_whichever_of_several_ends_generate_stops_at(plain: bool
     model.generation_config.eos_token_id = [first, second]
     model.generation_config.pad_token_id = END
 
-    found = generate(asked, [model], greedy, 10, 0, "student")
+    written = generate(asked, [model], greedy, 10, 0, "student")
     if plain:
-        given = [Prompt(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
-        loop = fallback.generate_left_padded(given, [model], greedy, 10, (first, second))
-        assert [one.tokens for one in loop] == [one.response_ids for one in found]
-    assert {text.response_ids[-1] for text in found} >= {first, second}
-    for text in found:
+        prompts = [Prompt(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
+        loop = fallback.generate_left_padded(prompts, [model], greedy, 10, (first, second))
+        assert [one.tokens for one in loop] == [one.response_ids for one in written]
+    assert {text.response_ids[-1] for text in written} >= {first, second}
+    for text in written:
         ids = torch.tensor([text.prompt_ids])
         expected = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10
@@ -187,8 +187,8 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
 @pytest.mark.parametrize("make", [lambda: llama(1), gpt2], ids=["llama", "gpt2"])
 def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
     model, asked, choose = make(), texts(12), sampler(Sampling())
-    given = [Prompt(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
-    plain = fallback.generate_left_padded(given, [model], choose, 20, (END,))
+    prompts = [Prompt(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
+    plain = fallback.generate_left_padded(prompts, [model], choose, 20, (END,))
     for one, text in zip(plain, generate(asked, [model], choose, 20, 3, "student"), strict=True):
         assert one.tokens == text.response_ids
         # float32 sums in another order

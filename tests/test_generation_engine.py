@@ -90,8 +90,8 @@ def test_texts_on_a_cpu_take_no_slots_more_than_twice_as_long_as_need_be() -> No
 
 
 def answered(decoder: GenerationEngine, asked: Sequence[Text], time: int) -> list[Response]:
-    given = [Prompt(text.prompt_ids, uniforms(3, text.example_id, time)) for text in asked]
-    decoder.add(range(len(asked)), given)
+    prompts = [Prompt(text.prompt_ids, uniforms(3, text.example_id, time)) for text in asked]
+    decoder.add(range(len(asked)), prompts)
     while any(decoder.advance()):
         pass
     return decoder.responses(range(len(asked)))
@@ -109,10 +109,10 @@ def test_a_kept_decoder_of_more_room_writes_the_same_texts(drafts: bool) -> None
 
     asked = sorted(texts(5), key=lambda one: -len(one.prompt_ids))
     assert reuse_engine(models, choose, small, some) is decoder
-    found = answered(decoder, asked, 9)
+    answers = answered(decoder, asked, 9)
     expected = generate(asked, models, choose, 9, 3, "student")
-    assert [text.tokens for text in found] == [one.response_ids for one in expected]
-    assert max(len(one.tokens) for one in found) == 9
+    assert [text.tokens for text in answers] == [one.response_ids for one in expected]
+    assert max(len(one.tokens) for one in answers) == 9
     assert reuse_engine(models, choose, EngineSize(8, 128, 9), some) is not decoder
 
 

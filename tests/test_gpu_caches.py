@@ -75,9 +75,9 @@ def test_a_cache_is_captured_written_and_read_as_its_teacher(
 ):
     made = cache(tmp_path, TIERS[tier])
     assert not gpu.rounded
-    found = artifact.read_json(made / artifact.MANIFEST)["verified"]
+    told = artifact.read_json(made / artifact.MANIFEST)["verified"]
     # the teacher is read again in other batches, in bfloat16: some draws come up otherwise
-    assert found["mean_error"] < (0.05 if tier == "sampled" else 2e-3)
+    assert told["mean_error"] < (0.05 if tier == "sampled" else 2e-3)
 
     batch, cpu = collate(texts(20), torch.device("cuda:0")), collate(texts(20), torch.device("cpu"))
     cached = open_cache(made, ["train"])
@@ -139,12 +139,12 @@ def test_held_out_measures_are_those_of_the_cpu(tmp_path: Path, gpu: Ledger):
 
 def test_exposure_is_measured_on_texts_that_a_gpu_writes(gpu: Ledger):
     student, teacher = on_gpu(llama(3)), on_gpu(llama(7))
-    found = exposure_bias.measure(
+    records = exposure_bias.measure(
         student, teacher, "one", texts(6), max_new_tokens=5, seed=1, max_tokens=BUDGET
     )
     assert not gpu.rounded
     assert not gpu.forbidden
-    assert all(math.isfinite(value) for value in means(found).values())
+    assert all(math.isfinite(value) for value in means(records).values())
 
 
 def test_lm_eval_is_told_what_a_cpu_tells_it(gpu: Ledger):

@@ -27,13 +27,13 @@ def test_every_check_passes_in_small_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     done = checked(out)
     assert done.returncode == 0, done.stdout + done.stderr + out.read_text()
-    found = json.loads(out.read_text())
-    assert [check["check"] for check in found["checks"]] == list(CHECKS)
-    for outcome in found["checks"]:
+    told = json.loads(out.read_text())
+    assert [check["check"] for check in told["checks"]] == list(CHECKS)
+    for outcome in told["checks"]:
         expected = "skipped" if outcome["check"] in ONLY_ON_A_GPU else "ok"
         assert outcome["status"] == expected, outcome
         assert f"| {outcome['check']} |" in done.stdout
-    assert {"torch", "transformers", "device", "C compiler"} <= set(found["machine"])
+    assert {"torch", "transformers", "device", "C compiler"} <= set(told["machine"])
 
 
 def test_a_check_that_is_too_slow_is_ended_and_said_to_be_so() -> None:

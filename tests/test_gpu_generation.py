@@ -95,11 +95,11 @@ def by_policy(policy: str, student: PreTrainedModel, teacher: PreTrainedModel) -
 def assert_captured(write_texts: Callable[[], list[Text]], gpu: Ledger) -> list[Text]:
     """The texts, which a graph must have written."""
     captured, failed = GRAPH_CAPTURES.compiled, GRAPH_CAPTURES.failed
-    found = write_texts()
+    written = write_texts()
     assert (GRAPH_CAPTURES.compiled > captured, GRAPH_CAPTURES.failed) == (True, failed)
     assert not gpu.forbidden
     assert not gpu.rounded
-    return found
+    return written
 
 
 @pytest.mark.parametrize(
@@ -111,19 +111,19 @@ def assert_captured(write_texts: Callable[[], list[Text]], gpu: Ledger) -> list[
 )
 def test_a_policy_s_step_can_be_captured_in_every_family(name: str, policy: str, gpu: Ledger):
     student, teacher = model(name, 1), model(name, 2)
-    found = assert_captured(lambda: by_policy(policy, student, teacher), gpu)
-    assert any(text.log_probs for text in found)
+    written = assert_captured(lambda: by_policy(policy, student, teacher), gpu)
+    assert any(text.log_probs for text in written)
     if name in READERS:
         with without_graphs():
-            assert by_policy(policy, student, teacher) == found
+            assert by_policy(policy, student, teacher) == written
 
 
 @pytest.mark.parametrize("way", SAMPLERS)
 def test_a_sampler_s_step_is_captured_and_writes_the_same_texts(way: str, gpu: Ledger):
     one, choose = model("qwen2.5", 1), sampler(SAMPLERS[way])
-    found = assert_captured(lambda: generate(texts(6), [one], choose, TIME, 3, "student"), gpu)
+    written = assert_captured(lambda: generate(texts(6), [one], choose, TIME, 3, "student"), gpu)
     with without_graphs():
-        assert generate(texts(6), [one], choose, TIME, 3, "student") == found
+        assert generate(texts(6), [one], choose, TIME, 3, "student") == written
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, OTHER])
@@ -148,8 +148,8 @@ def test_a_frozen_model_writes_in_bfloat16_what_it_writes_in_float32(
 def test_the_plain_loop_writes_on_a_gpu_too(policy: str, gpu: Ledger):
     student, teacher = model(OTHER, 1), model(OTHER, 2)
     assert not supports_ragged_batches(student)
-    found = by_policy(policy, student, teacher)
-    assert any(text.log_probs for text in found)
+    written = by_policy(policy, student, teacher)
+    assert any(text.log_probs for text in written)
     assert not gpu.rounded
 
 
@@ -171,8 +171,8 @@ def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: 
 
 
 def test_steps_between_two_looks_at_what_has_ended_wait_for_nothing(gpu: Ledger):
-    one = model("openllama", 1)
-    made = GenerationEngine([one], sampler(Sampling()), slots=4, length=64, max_new_tokens=TIME)
+    student = model("openllama", 1)
+    made = GenerationEngine([student], sampler(Sampling()), slots=4, length=64, max_new_tokens=TIME)
     gpu.clear()
     made.advance()
     assert gpu.waits.total() == 1  # the look

@@ -69,10 +69,10 @@ def test_accuracy_is_that_of_lm_eval_s_own_task_on_the_same_items(
     rows = kept.to_pylist()
     (tmp_path / "reference").mkdir()
     expected = own_task(tmp_path / "reference", task, dict.fromkeys(used, rows))
-    found = scores(evaluated(folder, task))
-    assert found["", "acc"] == expected["acc,none"]
-    assert found["", "acc_norm"] == expected["acc_norm,none"]
-    assert 0 < found["", "acc"] < 1  # else equality would say little
+    table = scores(evaluated(folder, task))
+    assert table["", "acc"] == expected["acc,none"]
+    assert table["", "acc_norm"] == expected["acc_norm,none"]
+    assert 0 < table["", "acc"] < 1  # else equality would say little
 
 
 def rotated(by: int) -> list[dict[str, Any]]:

@@ -77,8 +77,8 @@ def measured(seed: int, **teachers: Teacher) -> dict[tuple[str, str, str, str], 
 @torch.no_grad()
 def probabilities(seed: int, text: Text) -> np.ndarray:
     """What a model gives each token of the vocabulary, at each token of a response."""
-    one = model(seed)
-    return response_logits(one, collate([text], one.device)).double().softmax(-1).numpy()
+    student = model(seed)
+    return response_logits(student, collate([text], student.device)).double().softmax(-1).numpy()
 
 
 def test_the_nll_is_the_likelihood_that_the_harness_computes():
@@ -86,16 +86,16 @@ def test_the_nll_is_the_likelihood_that_the_harness_computes():
         Instance("loglikelihood", {}, (prompt, response + END), 0) for prompt, response in PAIRS
     ]
     likelihoods = CheckpointLM(model(1), WORDS, BUDGET).loglikelihood(requests)
-    found = measured(1)
+    records = measured(1)
     for index, (log_probability, _) in enumerate(likelihoods):
-        item = found["nll_nats", "", "", str(index)]
+        item = records["nll_nats", "", "", str(index)]
         # float32 sums over batches that are padded differently
         assert item.value * item.weight == pytest.approx(-log_probability, rel=1e-5)
 
 
 def test_every_token_of_a_response_counts_and_its_end_too():
-    found = measured(1)
-    weights = [found["nll_nats", "", "", str(index)].weight for index in range(len(PAIRS))]
+    records = measured(1)
+    weights = [records["nll_nats", "", "", str(index)].weight for index in range(len(PAIRS))]
     assert weights == [
         len(WORDS.encode(response, add_special_tokens=False)) + 1 for _, response in PAIRS
     ]
@@ -103,16 +103,16 @@ def test_every_token_of_a_response_counts_and_its_end_too():
 
 @pytest.mark.parametrize("k", [None, 8])
 def test_a_teacher_agrees_with_itself_in_everything(k: int | None):
-    found = measured(1, me=LiveTeacher(model(1), k=k))
+    records = measured(1, me=LiveTeacher(model(1), k=k))
     for index in range(len(PAIRS)):
         for zero in ("kl_to_teacher_nats", "reverse_kl_nats", "entropy_gap_nats"):
-            assert found[zero, "", "me", str(index)].value == pytest.approx(0, abs=1e-6)
+            assert records[zero, "", "me", str(index)].value == pytest.approx(0, abs=1e-6)
         for one in AGREE:
-            assert found[one, "", "me", str(index)].value == 1
+            assert records[one, "", "me", str(index)].value == 1
 
 
 def test_the_measures_are_those_of_the_two_distributions():
-    found = measured(1, other=LiveTeacher(model(2)))
+    records = measured(1, other=LiveTeacher(model(2)))
     for text in texts():
         q, p = probabilities(1, text), probabilities(2, text)
         best = [np.argsort(logits, axis=-1)[:, -5:] for logits in (p, q)]
@@ -125,27 +125,27 @@ def test_the_measures_are_those_of_the_two_distributions():
             "top5_agreement": np.mean(five),
         }
         for metric, value in expected.items():
-            measured_value = found[metric, "", "other", text.example_id].value
+            measured_value = records[metric, "", "other", text.example_id].value
             assert measured_value == pytest.approx(value, abs=1e-5)  # float32 against float64
 
 
 def test_a_distance_on_few_tokens_is_a_lower_bound_that_grows_with_them():
     teachers = {str(k): LiveTeacher(model(2), k=k) for k in (4, 64, None)}
-    found = measured(1, **teachers)
+    records = measured(1, **teachers)
     for metric in ("kl_to_teacher_nats", "reverse_kl_nats"):
         for index in range(len(PAIRS)):
             few, many, dense = (
-                found[metric, "", name, str(index)].value for name in ("4", "64", "None")
+                records[metric, "", name, str(index)].value for name in ("4", "64", "None")
             )
             assert 0 < few <= many + 1e-6
             assert many <= dense + 1e-6
 
 
 def test_agreement_is_the_same_on_few_tokens_as_on_all():
-    found = measured(1, few=LiveTeacher(model(2), k=6), all=LiveTeacher(model(2)))
+    records = measured(1, few=LiveTeacher(model(2), k=6), all=LiveTeacher(model(2)))
     for metric in AGREE:
         for index in range(len(PAIRS)):
-            few, dense = (found[metric, "", name, str(index)].value for name in ("few", "all"))
+            few, dense = (records[metric, "", name, str(index)].value for name in ("few", "all"))
             assert few == dense
 
 
@@ -206,13 +206,13 @@ def test_agreement_with_a_cache_is_that_of_an_independent_forward_pass(
 
 def test_agreement_on_five_is_not_told_where_the_support_does_not_know_the_fifth(tmp_path: Path):
     # the last of five places may be taken by the token that really comes next
-    found = measured(1, few=OnDisk(tmp_path).of(model(2), {"k": 5}))
-    assert ("top5_agreement", "", "few", "0") not in found
-    assert ("top1_agreement", "", "few", "0") in found
+    records = measured(1, few=OnDisk(tmp_path).of(model(2), {"k": 5}))
+    assert ("top5_agreement", "", "few", "0") not in records
+    assert ("top1_agreement", "", "few", "0") in records
 
 
 def test_tokens_are_hard_where_the_teacher_is_as_unsure_as_at_the_median():
-    found = measured(1, other=LiveTeacher(model(2)))
+    records = measured(1, other=LiveTeacher(model(2)))
     by_text = {text.example_id: text for text in texts()}
     unsure = {
         name: 1 - probabilities(2, one)[range(len(one.response_ids)), one.response_ids]
@@ -220,17 +220,17 @@ def test_tokens_are_hard_where_the_teacher_is_as_unsure_as_at_the_median():
     }
     median = np.median(np.concatenate(list(unsure.values())))
     for name, values in unsure.items():
-        hard = found.get(("nll_nats", "hard", "other", name))
+        hard = records.get(("nll_nats", "hard", "other", name))
         assert (hard.weight if hard else 0) == (values >= median).sum()
 
 
 @pytest.mark.parametrize("parts", [("hard", "easy"), ("tokens 1-8", "tokens 9-32")])
 def test_slices_of_the_tokens_make_up_the_whole(parts: tuple[str, str]):
-    found = measured(1, other=LiveTeacher(model(2)))
+    records = measured(1, other=LiveTeacher(model(2)))
     assert any(len(text.response_ids) > 8 for text in texts())
     for at in map(str, range(len(PAIRS))):
-        whole = found["kl_to_teacher_nats", "", "other", at]
-        pieces = [found.get(("kl_to_teacher_nats", part, "other", at)) for part in parts]
+        whole = records["kl_to_teacher_nats", "", "other", at]
+        pieces = [records.get(("kl_to_teacher_nats", part, "other", at)) for part in parts]
         there = [piece for piece in pieces if piece is not None]
         assert sum(one.weight for one in there) == whole.weight
         total = sum(row.weight * row.value for row in there)

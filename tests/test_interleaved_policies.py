@@ -93,8 +93,8 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
         teacher_top_p=0.8,
     )
     teachers = Sampling(temperature=0.5, top_p=0.8)
-    found = witnessed(policy.draft().token_by_token)
-    for one in found:
+    draws = witnessed(policy.draft().token_by_token)
+    for one in draws:
         top = one.teacher.topk(6).indices.tolist()
         (proposed,), _ = sample(one.student[None], one.uniform[:1], Sampling())
         (instead,), log_prob = sample(one.teacher[None], one.uniform[1:2], teachers)
@@ -102,7 +102,7 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
         assert one.token == (instead if one.by_teacher else proposed)
         expected = log_prob[0, one.token] if one.by_teacher else one.student[one.token]
         assert one.log_prob == pytest.approx(expected.item(), abs=1e-4)  # float32 in the cache
-    assert 0.2 < np.mean([token.by_teacher for token in found]) < 0.95
+    assert 0.2 < np.mean([token.by_teacher for token in draws]) < 0.95
 
 
 def test_skd_writes_from_the_distribution_of_its_rule() -> None:
@@ -116,10 +116,10 @@ def test_skd_writes_from_the_distribution_of_its_rule() -> None:
 def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
     student, pool = llama(STUDENT), texts(10)
     policy = speculative.Policy(top=32)
-    given = policy.texts(pool, turn(student, llama(TEACHER), pool))
+    batch = policy.texts(pool, turn(student, llama(TEACHER), pool))
     alone = sampler(Sampling(temperature=0.5, top_p=0.5))
     own = generate(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
-    for one, other in zip(given, own, strict=True):
+    for one, other in zip(batch, own, strict=True):
         assert one.response_ids == other.response_ids
         assert one.teacher_tokens == 0
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)  # float32 sums
@@ -129,9 +129,9 @@ def drafted(
     models: list[PreTrainedModel], draft: SpeculativeSampler, asked: list[Text]
 ) -> list[Response]:
     """What a GPU writes in drafts, on the CPU, which goes token by token of its own accord."""
-    given = [Prompt(text.prompt_ids, uniforms(3, text.example_id, 23)) for text in asked]
+    prompts = [Prompt(text.prompt_ids, uniforms(3, text.example_id, 23)) for text in asked]
     decoder = GenerationEngine(models, draft, slots=len(asked), length=30, max_new_tokens=23)
-    decoder.add(range(len(asked)), given)
+    decoder.add(range(len(asked)), prompts)
     while any(decoder.advance()):
         pass
     return decoder.responses(range(len(asked)))
@@ -228,18 +228,18 @@ def test_ada_switch_without_a_limit_is_the_student_s_text_and_forgets_the_text_b
     student, pool = llama(STUDENT), texts(10)
     now = turn(student, llama(TEACHER), pool)
     own = generate(pool, [student], sampler(Sampling()), 8, now.seed, "student")
-    given = ada_switch.Policy(factor=1e6).texts(pool, now)
-    assert [text.response_ids for text in given] == [text.response_ids for text in own]
-    assert not any(text.teacher_tokens for text in given)
+    batch = ada_switch.Policy(factor=1e6).texts(pool, now)
+    assert [text.response_ids for text in batch] == [text.response_ids for text in own]
+    assert not any(text.teacher_tokens for text in batch)
 
 
 # switch (SWITCH)
 
 
 def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_threshold() -> None:
-    found = witnessed(switch.Policy().choose)
+    draws = witnessed(switch.Policy().choose)
     between = 0
-    for one in found:
+    for one in draws:
         p, q = one.teacher.exp().numpy(), one.student.exp().numpy()
         bits = jensenshannon(p, q, base=2) ** 2  # scipy gives the square root
         threshold = math.exp(-0.1 * one.place)  # t of this response, prompts being 1 to 7 long
@@ -250,19 +250,19 @@ def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_thresho
         assert one.log_prob == pytest.approx(writer[one.token].item(), abs=1e-4)
         between += bits > threshold >= bits * math.log(2)
     assert between  # in nats some of these would have been the student's
-    assert 0.1 < np.mean([token.by_teacher for token in found]) < 0.9
+    assert 0.1 < np.mean([token.by_teacher for token in draws]) < 0.9
 
 
 def test_switch_never_hands_over_the_first_token_and_soon_all_that_differ() -> None:
-    found = witnessed(switch.Policy(decay=5.0).choose)
-    assert not any(one.by_teacher for one in found if one.place == 0)
-    assert all(token.by_teacher for token in found if token.place > 0)
+    draws = witnessed(switch.Policy(decay=5.0).choose)
+    assert not any(one.by_teacher for one in draws if one.place == 0)
+    assert all(token.by_teacher for token in draws if token.place > 0)
 
 
 def test_switch_keeps_half_of_the_texts_as_drawn() -> None:
     student, pool = llama(STUDENT), texts(200)
-    given = switch.Policy().texts(pool, turn(student, llama(TEACHER), pool, max_new_tokens=2))
-    gold = sum(text.author == "gold" for text in given)
+    batch = switch.Policy().texts(pool, turn(student, llama(TEACHER), pool, max_new_tokens=2))
+    gold = sum(text.author == "gold" for text in batch)
     assert abs(gold / 200 - 0.5) <= 5 * math.sqrt(0.25 / 200)  # five standard deviations
 
 
@@ -278,13 +278,13 @@ def test_distance_in_bits_runs_from_zero_to_one() -> None:
 
 
 def test_mixed_sampling_records_the_probability_under_the_mixture() -> None:
-    found = witnessed(teacher_mixed.Policy(teacher_share=0.2).choose)
-    for one in found:
+    draws = witnessed(teacher_mixed.Policy(teacher_share=0.2).choose)
+    for one in draws:
         mixture = 0.2 * one.teacher.exp() + 0.8 * one.student.exp()
         assert one.log_prob == pytest.approx(mixture[one.token].log().item(), abs=1e-4)
     # five standard deviations of a binomial share over 180 tokens
-    share = np.mean([token.by_teacher for token in found])
-    assert abs(share - 0.2) <= 5 * math.sqrt(0.16 / len(found))
+    share = np.mean([token.by_teacher for token in draws])
+    assert abs(share - 0.2) <= 5 * math.sqrt(0.16 / len(draws))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.7, 1.0])
@@ -296,9 +296,9 @@ def test_mixed_sampling_writes_from_the_mixture(share: float) -> None:
 def test_a_mixture_without_the_teacher_is_the_students_text() -> None:
     student, pool = llama(STUDENT), texts(10)
     now = turn(student, llama(TEACHER), pool)
-    given = teacher_mixed.Policy(teacher_share=0.0).texts(pool, now)
+    batch = teacher_mixed.Policy(teacher_share=0.0).texts(pool, now)
     own = generate(pool, [student], sampler(Sampling()), 8, now.seed, "student")
-    for one, other in zip(given, own, strict=True):
+    for one, other in zip(batch, own, strict=True):
         assert one.response_ids == other.response_ids
         assert one.teacher_tokens == 0
         np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-6)  # float32 logarithms

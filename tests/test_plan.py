@@ -71,23 +71,24 @@ def test_the_plan_before_a_change_of_one_hyperparameter_names_the_jobs_that_then
     # a weight of this test's own: what it trains stays in the chain that other tests share
     changed = edited(own, {"methods.jsd": {"teacher_weight": 0.7}})
     student, evaluation = jsd(changed)
-    found = steps(chain, changed)
-    assert set(found) == {student, evaluation, "planned/grid.csv", "planned/report"}
-    assert chain.made(changed) == {f"results/{output}" for output in found}
+    planned = steps(chain, changed)
+    assert set(planned) == {student, evaluation, "planned/grid.csv", "planned/report"}
+    assert chain.made(changed) == {f"results/{output}" for output in planned}
     assert steps(chain, changed) == {}
     assert scores.read_bytes() != before
 
-    why = found[student]["why"]
+    why = planned[student]["why"]
     assert why["text"] == "settings changed: method.loss_settings.teacher_weight: 0.5 -> 0.7"
     assert why["was"] == Path(jsd(own)[0]).name
-    assert kinds(found) == {
+    assert kinds(planned) == {
         student: "settings",
         evaluation: "inputs",
         "planned/grid.csv": "inputs",
         "planned/report": "settings",
     }
     assert (
-        f"{Path(jsd(own)[0]).name} -> {Path(student).name}" in found[evaluation]["why"]["inputs"][0]
+        f"{Path(jsd(own)[0]).name} -> {Path(student).name}"
+        in planned[evaluation]["why"]["inputs"][0]
     )
 
     # the report has one name for both, so it alone is made again
@@ -130,16 +131,18 @@ def test_it_is_snakemakes_dry_run_after_edits_and_losses(chain: Copy, tiny: dict
 def test_an_edit_is_told_by_its_file(chain: Copy, tiny: dict[str, Any]):
     student, evaluation = jsd(tiny)
     with chain.edit(*LOSS):
-        found = steps(chain, tiny, is_edited=True)
+        planned = steps(chain, tiny, is_edited=True)
         assert asked(chain, tiny, "--keep-code", is_edited=True).returncode == 0
-    assert found[student]["why"]["text"] == "code changed: pipeline/losses/jsd.py"
-    assert found[evaluation]["why"]["text"] == "code of its inputs changed: model"
-    assert found["tiny/report"]["why"]["kind"] == "inputs"
+    assert planned[student]["why"]["text"] == "code changed: pipeline/losses/jsd.py"
+    assert planned[evaluation]["why"]["text"] == "code of its inputs changed: model"
+    assert planned["tiny/report"]["why"]["kind"] == "inputs"
 
     with chain.edit("pipeline/reporting/plots/scores.py", "\n", "\n", at_end="COLOUR = 'red'\n"):
-        found = steps(chain, tiny, is_edited=True)
-    assert found["tiny/report"]["why"]["text"] == "code changed: pipeline/reporting/plots/scores.py"
-    assert set(found) == {"tiny/report"}
+        planned = steps(chain, tiny, is_edited=True)
+    assert (
+        planned["tiny/report"]["why"]["text"] == "code changed: pipeline/reporting/plots/scores.py"
+    )
+    assert set(planned) == {"tiny/report"}
 
 
 def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, Any]):
@@ -148,11 +151,11 @@ def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, A
     manifest = evaluation / "manifest.json"
     text = manifest.read_text()
     manifest.write_text(text[: len(text) // 2])
-    found = steps(chain, tiny)
+    planned = steps(chain, tiny)
     manifest.write_text(text)
     hidden.rename(student)
 
-    changed = {one: found[one]["why"]["kind"] for one in jsd(tiny)}
+    changed = {one: planned[one]["why"]["kind"] for one in jsd(tiny)}
     assert list(changed.values()) == ["lost", "damaged"]
     assert steps(chain, tiny) == {}
 
@@ -204,9 +207,9 @@ def test_a_job_with_a_saved_state_is_one_that_goes_on(chain: Copy, tiny: dict[st
     student = jsd(changed)[0]
     state = chain.folder / "results/state" / Path(student).name / "step-00000004"
     state.mkdir(parents=True)
-    found = steps(chain, changed)
+    planned = steps(chain, changed)
     shutil.rmtree(state.parent)
-    assert found[student]["why"]["kind"] == "unfinished"
+    assert planned[student]["why"]["kind"] == "unfinished"
 
 
 def test_people_are_told_what_changed_and_what_it_costs(chain: Copy, tiny: dict[str, Any]):

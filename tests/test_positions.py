@@ -61,10 +61,10 @@ def test_a_table_is_not_read_beyond_its_end_where_generate_fails_too(config: Any
 
     def theirs(new: int) -> list[int]:
         mask = torch.ones_like(asked)
-        said = model.generate(
+        written = model.generate(
             asked, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=0
         )
-        return said[0, len(prompt) :].tolist()
+        return written[0, len(prompt) :].tolist()
 
     assert ours(SHORT - len(prompt)) == theirs(SHORT - len(prompt))
     with pytest.raises(IndexError):

@@ -162,10 +162,10 @@ def test_a_prompt_that_a_step_holds_twice_is_answered_twice() -> None:
     one, other = texts(4)[2:]
     model, choose = llama(3), sampler(Sampling())
     asked = [one, other, one, one]
-    found = generate(asked, [model], choose, 12, 7, "student")
-    assert [text.example_id for text in found] == [text.example_id for text in asked]
-    answers = [tuple(text.response_ids) for text in found]
+    written = generate(asked, [model], choose, 12, 7, "student")
+    assert [text.example_id for text in written] == [text.example_id for text in asked]
+    answers = [tuple(text.response_ids) for text in written]
     assert len(set(answers)) == 4
     # what a prompt alone gets doesn't depend on its company
     alone = generate([one], [model], choose, 12, 7, "student")[0]
-    assert alone.response_ids == found[0].response_ids
+    assert alone.response_ids == written[0].response_ids

@@ -127,9 +127,9 @@ def test_a_model_that_reads_otherwise_in_a_batch_is_found_out(tmp_path: Path) ->
     model = saved(tmp_path, GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=2))
     assert forward_check.forward_differences(model) == []
     model.transformer.ln_f = Shouting(model.transformer.ln_f)
-    found = forward_check.forward_differences(model)
-    assert [problem.what for problem in found] == ["logits, in a padded batch"]
-    assert found[0].share > 0.1
+    differences = forward_check.forward_differences(model)
+    assert [problem.what for problem in differences] == ["logits, in a padded batch"]
+    assert differences[0].share > 0.1
 
 
 @pytest.mark.parametrize("count", [2, 3])

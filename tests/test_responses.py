@@ -24,14 +24,14 @@ def answered(seeds: list[int], temperature: float) -> EvaluationRecords:
 
 
 def test_each_decoding_seed_writes_each_response_once_and_the_group_is_their_mean():
-    found = answered([10, 20, 30], temperature=1.0)
-    outputs = found.outputs.to_pandas()
+    answers = answered([10, 20, 30], temperature=1.0)
+    outputs = answers.outputs.to_pandas()
     assert sorted(zip(outputs["decoding_seed"], outputs["example_id"], strict=True)) == [
         (seed, name) for seed in (10, 20, 30) for name in "ab"
     ]
     assert outputs["output"].nunique() == 6
-    assert found.results["results"]["dolly"]["rouge_l,none"] == pytest.approx(
-        scores(found)["", "rouge_l"]
+    assert answers.results["results"]["dolly"]["rouge_l,none"] == pytest.approx(
+        scores(answers)["", "rouge_l"]
     )
 
 
@@ -42,10 +42,10 @@ def test_a_response_depends_on_its_own_seed_alone():
 
 
 def test_rouge_is_the_best_over_the_references_by_the_rouge_package():
-    found = answered([0], temperature=0)
+    answers = answered([0], temperature=0)
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
-    values = found.items.to_pandas().query("metric == 'rouge_l' and slice == ''")
-    for row in found.outputs.to_pylist():
+    values = answers.items.to_pandas().query("metric == 'rouge_l' and slice == ''")
+    for row in answers.outputs.to_pylist():
         by_hand = max(
             scorer.score(reference, row["output"].strip())["rougeL"].fmeasure
             for reference in row["references"]

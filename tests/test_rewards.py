@@ -15,11 +15,11 @@ from pipeline.training.state import initial_state
 def test_responses_to_a_prompt_differ_and_fill_the_step() -> None:
     pool = texts(12)
     policy = student_groups.Policy(samples=4)
-    given = policy.texts(pool[:6], turn(llama(1), None, pool))
-    assert [text.example_id for text in given] == ["example-0"] * 4 + ["example-1"] * 2
-    first = [tuple(text.response_ids) for text in given[:4]]
+    batch = policy.texts(pool[:6], turn(llama(1), None, pool))
+    assert [text.example_id for text in batch] == ["example-0"] * 4 + ["example-1"] * 2
+    first = [tuple(text.response_ids) for text in batch[:4]]
     assert len(set(first)) > 1
-    assert all(text.author == "student" and text.log_probs for text in given)
+    assert all(text.author == "student" and text.log_probs for text in batch)
 
 
 def test_an_advantage_is_the_distance_from_the_groups_mean_in_standard_deviations() -> None:

@@ -78,8 +78,8 @@ def folder(tmp_path: Path, tiny: dict[str, Any]) -> Folder:
 
 
 def lines(folder: Folder) -> dict[str, dict[str, Any]]:
-    found = json.loads(folder.ask("--json").stdout)
-    return {f"{job['stage']}/{job['id']}": job for job in found["jobs"]}
+    told = json.loads(folder.ask("--json").stdout)
+    return {f"{job['stage']}/{job['id']}": job for job in told["jobs"]}
 
 
 def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder: Folder):
@@ -98,9 +98,9 @@ def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder
 
 def test_what_is_done_is_counted_in_all_and_since_the_run_began(folder: Folder):
     done = folder.ask("--json")
-    found = json.loads(done.stdout)
-    assert found["done"] == {"data": 1, "tokenizers": 1, "tokens": 1, "models": 1}
-    assert found["done_now"] == 3
+    told = json.loads(done.stdout)
+    assert told["done"] == {"data": 1, "tokenizers": 1, "tokens": 1, "models": 1}
+    assert told["done_now"] == 3
     assert done.returncode == 3
 
 
@@ -193,8 +193,8 @@ def test_no_time_is_told_where_all_that_is_left_waits_for_what_failed(folder: Fo
     for one in (grid.teacher("large"), grid.start("small", 1)):
         folder.log(one, "ValueError: no more memory\n")
     folder.make(Jobs(grid), grid.start_model("small", 1), age=5)
-    found = json.loads(folder.ask("--json").stdout)
-    assert found["waiting"] == 0
+    told = json.loads(folder.ask("--json").stdout)
+    assert told["waiting"] == 0
     assert "time left: unknown" in folder.ask().stdout
 
 

@@ -147,9 +147,9 @@ def test_documents_are_left_out_by_what_they_list(tmp_path: Path):
 def test_instruction_items_have_the_papers_prompt_and_all_references(tmp_path: Path):
     rows = [{"instruction": "Say hi.", "input": "", "output": ["hi", "hello"]}]
     path = lines(tmp_path / "rows.jsonl", rows)
-    found = instruction_items.gather(instruction_job("sni", path), [])
-    assert found.columns["prompt"] == [ALPACA_WITHOUT_INPUT.format(instruction="Say hi.")]
-    assert found.columns["responses"] == [["hi", "hello"]]
+    items = instruction_items.gather(instruction_job("sni", path), [])
+    assert items.columns["prompt"] == [ALPACA_WITHOUT_INPUT.format(instruction="Say hi.")]
+    assert items.columns["responses"] == [["hi", "hello"]]
 
 
 def test_an_instruction_file_without_its_column_is_refused_by_the_config_s_key(tmp_path: Path):
@@ -282,9 +282,9 @@ def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path:
     rows = local_documents.read([str(lines(tmp_path / "raw.jsonl", QUESTIONS))], columns, None)
     for split in ("train", "test"):
         lines(folder / f"ARC-Easy/{split}.jsonl", rows)
-    found = lm_eval_documents.gather(lm_eval_job("arc_easy", folder), [], tmp_path / "kept")
-    assert found.counts == {"arc_easy": len(QUESTIONS)}
-    assert dict(found.documents["arc_easy"]["test"][2]) == rows[2]
+    items = lm_eval_documents.gather(lm_eval_job("arc_easy", folder), [], tmp_path / "kept")
+    assert items.counts == {"arc_easy": len(QUESTIONS)}
+    assert dict(items.documents["arc_easy"]["test"][2]) == rows[2]
 
 
 def test_the_digest_is_of_the_items_and_not_of_where_they_are(tmp_path: Path):

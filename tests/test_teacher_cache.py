@@ -125,11 +125,11 @@ def test_threads_read_the_same_as_one(made: Shelf):
 
 
 def test_the_manifest_says_how_far_a_share_is_from_the_teacher(made: Shelf):
-    found = artifact.read_json(made.cache / artifact.MANIFEST)["verified"]
-    assert found["texts"] == 5  # 1 % of them
-    assert 0 < found["mean_error"] < 1.1e-5
-    assert found["mean_error"] < found["largest_error"] < 1e-4
-    assert found["largest_target_error_nats"] < 1e-5  # that is stored in single precision
+    told = artifact.read_json(made.cache / artifact.MANIFEST)["verified"]
+    assert told["texts"] == 5  # 1 % of them
+    assert 0 < told["mean_error"] < 1.1e-5
+    assert told["mean_error"] < told["largest_error"] < 1e-4
+    assert told["largest_target_error_nats"] < 1e-5  # that is stored in single precision
 
 
 def test_verify_prints_the_largest_error(made: Shelf):
