@@ -28,9 +28,11 @@ def feed_forward_only_at(
 ) -> Iterator[None]:
     """Skips the last feed-forward network at all but these places of a flat batch.
 
-    On a CPU, without gradient, and where that leaves the states at these places as they are.
+    On a CPU, without gradient and dropout, which would draw otherwise than in the pass for the
+    gradient, and where that leaves the states at these places as they are.
     """
-    applies = model.device.type == "cpu" and not torch.is_grad_enabled()
+    drops = any(module.training for module in model.modules())
+    applies = model.device.type == "cpu" and not drops and not torch.is_grad_enabled()
     network = _separable_network(model) if applies else None
     if network is None:
         yield
