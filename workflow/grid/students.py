@@ -1,11 +1,13 @@
 """The students of one row of the tables: from which texts, by which teacher, at which settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.methods.method import Method
+from pipeline.settings.teacher import Combination
+from pipeline.settings.training import Precision
 from pipeline.settings.tuning import without_values
 from workflow.config.method_checks import resolved_method
 from workflow.config.trials import Trial, places, trials, values_to_try, with_trial
@@ -75,21 +77,13 @@ class Row:
     def _trained(
         self, part: str, seed: int, trial: Trial | None, texts: Sequence[Artifact]
     ) -> Artifact:
-        grid, method = self.grid, self.method
-        choice = with_trial(grid.experiment.rows[self.name], dict(trial or ()))
-        overrides = (grid.experiment.students[self.student].training, choice.training)
+        grid, experiment = self.grid, self.grid.experiment
+        choice = with_trial(experiment.rows[self.name], dict(trial or ()))
+        overrides = (experiment.students[self.student].training, choice.training)
         settings = grid.training(resolved_method(self.name, choice), seed, *overrides)
-        precision, several = settings["training"]["precision"], choice.teachers
-        live = grid.teacher(self.teacher) if method.teacher == "live" else None
-        cached, members = None, []
+        several, precision = choice.teachers, settings["training"]["precision"]
         if several is not None:
             settings["method"]["teachers"] = several.model_dump(mode="json")
-            members = [
-                grid.signals(name, False, method.cached_draws, precision) for name in several.names
-            ]
-        elif method.teacher == "cache":
-            own_text = method.text == "teacher"
-            cached = grid.signals(self.teacher, own_text, method.cached_draws, precision)
         chosen = None if trial else self.choice
         if chosen is not None:
             settings = without_values(settings, chosen_places(chosen))
@@ -100,10 +94,26 @@ class Row:
             ("start", grid.start(self.student, seed, self.name)),
             ("tokens", grid.tokens()),
             *(("texts", text) for text in texts),
-            ("cache", cached),
-            *(("member", cache) for cache in members),
-            ("data", grid.data() if several and several.combine == "by_source" else None),
-            ("alignment", grid.alignment(self.teacher) if cached or live else None),
-            ("teacher", live),
+            *(self._of_teacher(precision) if several is None else self._of(several, precision)),
             ("choice", chosen),
         )
+
+    def _of_teacher(self, precision: Precision) -> Iterator[tuple[str, Artifact | None]]:
+        """What a student reads of its one teacher, beside texts, by role."""
+        grid, method = self.grid, self.method
+        if method.teacher == "live":
+            yield "teacher", grid.teacher(self.teacher)
+        if method.teacher == "cache":
+            draws, own_text = method.cached_draws, method.text == "teacher"
+            yield "cache", grid.signals(self.teacher, own_text, draws, precision)
+        if method.teacher in ("live", "cache"):
+            yield "alignment", grid.alignment(self.teacher)
+
+    def _of(
+        self, several: Combination, precision: Precision
+    ) -> Iterator[tuple[str, Artifact | None]]:
+        """What a student of several teachers reads: their caches, and where texts are from."""
+        for name in several.names:
+            yield "member", self.grid.signals(name, False, self.method.cached_draws, precision)
+        if several.combine == "by_source":
+            yield "data", self.grid.data()
