@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.artifacts import checksums
 
 Columns = Mapping[str, list | pa.ChunkedArray]
+Row = Mapping[str, Any]  # of a table, by column
 SPLITS = ("train", "validation", "test")
 ROW_GROUP_BYTES = 2**26  # in memory: what a large table is written and read by
 BATCH_ROWS = 1024

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -225,8 +226,7 @@ class ChatEncoder:
         return Encoder(self.tokenizer)
 
 
-def _shared(first: Sequence[Any], second: Sequence[Any]) -> int:
+def _shared(first: Sequence[object], second: Sequence[object]) -> int:
     """How long the beginning is that both have."""
-    pairs = enumerate(zip(first, second, strict=False))
-    shorter = min(len(first), len(second))
-    return next((place for place, (one, other) in pairs if one != other), shorter)
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return sum(1 for _ in equal)

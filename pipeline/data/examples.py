@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
-from typing import Any, SupportsIndex, overload
+from typing import SupportsIndex, overload
 
-from pipeline.artifacts.schemas import BATCH_ROWS, SPLITS
+from pipeline.artifacts.schemas import BATCH_ROWS, SPLITS, Row
 from pipeline.data import conversations
 from pipeline.data.conversations import Conversation
 from pipeline.settings.data import AnyTemplate, ChatTemplate, Template
@@ -187,7 +187,7 @@ def _columns(
     return columns
 
 
-def conversation_of(row: Mapping[str, Any]) -> Conversation:
+def conversation_of(row: Row) -> Conversation:
     """The conversation of an example's row; of one that came otherwise, its only turn."""
     location = row.get("location") or f"example {row['example_id']}"
     if row.get("chat"):

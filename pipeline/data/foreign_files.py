@@ -27,8 +27,8 @@ def matching(name: str) -> list[Path]:
         return [path]
     if path.is_dir():
         return sorted(each for each in path.iterdir() if kind(each) in TABLES)
-    found = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-    return sorted(each for each in found if each.is_file())
+    paths = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    return sorted(each for each in paths if each.is_file())
 
 
 def read_utf8(path: Path) -> str:

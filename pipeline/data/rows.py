@@ -1,4 +1,4 @@
-"""Rows of foreign tables: read with their place in the file, and mapped to examples by column."""
+"""Rows of foreign tables, read with their place in the file."""
 
 import contextlib
 import json
@@ -8,15 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
 
-from pipeline.data import conversations, untrusted
-from pipeline.data.examples import Example
+from pipeline.data import untrusted
 from pipeline.data.foreign_files import TABLES, kind, lines, read_utf8, utf8_file
-from pipeline.settings.data import Columns
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON may name one without its other half
 STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")  # of a path into a value: a key, or a place in a list
@@ -36,7 +33,7 @@ class Row:
     def value(self, column: str) -> object:
         """The value of a column, or at a path into one. Raises ValueError if there is none."""
         if column not in self.values:
-            with contextlib.suppress(LookupError, TypeError):
+            with contextlib.suppress(LookupError):
                 return _inside(self.values, column)
             if chats := [name for name, value in self.values.items() if _is_chat(value)]:
                 raise ValueError(f"{self.location}: {chats[0]!r} holds a chat; {NO_CHATS}")
@@ -70,10 +67,16 @@ class Row:
         return tuple(value)
 
 
-def _inside(value: Any, path: str) -> object:
-    """The value at a path, as `choices[0].text`; LookupError or TypeError if there is none."""
+def _inside(value: object, path: str) -> object:
+    """The value at a path, as `choices[0].text`. Raises LookupError if there is none."""
     for name, place in STEP.findall(path):
-        value = value[int(place)] if place else value[name]
+        match value:
+            case list() if place:
+                value = value[int(place)]
+            case dict() if name:
+                value = value[name]
+            case _:
+                raise LookupError(path)
     return value
 
 
@@ -258,63 +261,3 @@ def read_plain_texts(path: Path) -> Iterator[str]:
     is_text = kind(path) == ".txt"
     texts = lines(path) if is_text else (row.text("text") for row in read_rows(path))
     return (text.strip() for text in texts if text.strip())
-
-
-def to_example(
-    row: Row, columns: Columns, source: str, empty: str, *, are_chats: bool
-) -> Example | None:
-    """The example of a row; for one without a response None ("drop") or an error ("refuse").
-
-    With a chat template a row may be a conversation; one that can't be learned from has none.
-
-    Raises:
-        ValueError: for a row without a column or text that it needs.
-    """
-    chat = _chat(row, columns, source) if are_chats else None
-    example = chat or _example(row, columns, source)
-    if all(text.strip() for text in example.responses):
-        return example
-    if empty == "refuse":
-        raise ValueError(
-            f"{row.location}: {_emptiness(row, columns, example.chat)}; fix the row, or set "
-            "data.examples.empty_responses to drop, which leaves it out"
-        )
-    return None
-
-
-def _example(row: Row, columns: Columns, source: str) -> Example:
-    example = Example(
-        instruction=row.text(columns.instruction),
-        input=row.text(columns.input) if columns.input else "",
-        responses=row.texts(columns.response) or ("",),
-        source=(row.text(columns.source) if columns.source else "") or source,
-    )
-    if not (example.instruction + example.input).strip():
-        raise ValueError(f"{row.location}: neither instruction nor input; fix or remove the row")
-    return example
-
-
-def _chat(row: Row, columns: Columns, source: str) -> Example | None:
-    """The example of a row that holds a conversation and no instruction."""
-    if columns.messages is not None:
-        row.value(columns.messages)
-    elif columns.instruction in row.values:
-        return None
-    chat = conversations.of_row(row.values, columns.messages, row.location)
-    if chat is None:
-        return None
-    return Example(
-        instruction=chat.question,
-        input="",
-        responses=("" if chat.fault else str(chat.messages[-1]["content"]),),
-        source=(row.text(columns.source) if columns.source else "") or source,
-        chat=chat.dumps(),
-        location=row.location,
-    )
-
-
-def _emptiness(row: Row, columns: Columns, chat: str) -> str:
-    """Why a row has nothing to learn from."""
-    if chat:
-        return conversations.loads(chat, row.location).fault
-    return f"empty response, {columns.response!r} is {row.value(columns.response)!r:.80}"

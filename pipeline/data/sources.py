@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline.data import datasets_library
 from pipeline.data.examples import Example, RawDataset
 from pipeline.data.foreign_files import COMPRESSED, TABLES, matching
-from pipeline.data.rows import Row, read_plain_texts, read_rows, to_example
+from pipeline.data.rows import Row, read_plain_texts, read_rows
+from pipeline.data.rows_to_examples import to_example
 from pipeline.data.splits import (
     content_digest,
     deduplicate,

@@ -181,9 +181,9 @@ def overlap(held_out: Sequence[Example], train: Sequence[Example]) -> Overlap:
     instructions = {digest(normalise(example.instruction)) for example in held_out}
     # intersections with what is read one by one: of a large training set nothing is kept
     shared = set(questions).intersection(digest(*dedup_key(example)) for example in train)
-    given = instructions.intersection(digest(normalise(example.instruction)) for example in train)
+    known = instructions.intersection(digest(normalise(each.instruction)) for each in train)
     return Overlap(
-        [index for index, question in enumerate(questions) if question in shared], len(given)
+        [index for index, question in enumerate(questions) if question in shared], len(known)
     )
 
 

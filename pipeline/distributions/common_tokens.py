@@ -46,9 +46,8 @@ def common_tokens(
     else:
         teacher = teacher[:, : ids.shape[-1]]
     student_ids = in_student_ids(ids, vocabularies)
-    is_common = student_ids >= 0
-    found = student.gather(-1, student_ids.clamp(min=0))
-    return CommonTokens(teacher, found, is_common, ids, student_ids)
+    student = student.gather(-1, student_ids.clamp(min=0))
+    return CommonTokens(teacher, student, student_ids >= 0, ids, student_ids)
 
 
 def in_student_ids(

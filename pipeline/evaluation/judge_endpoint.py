@@ -38,5 +38,5 @@ class ServedJudge:
 def choice_in(text: str, allowed: Sequence[str]) -> str | None:
     """The allowed answer that a text begins with, after any thoughts; None without one."""
     options = "|".join(sorted(map(re.escape, allowed), key=len, reverse=True))
-    found = re.match(f"{BEFORE}({options}){BEHIND}", text.rpartition(END_OF_THOUGHT)[2])
-    return found[1] if found else None
+    answer = re.match(f"{BEFORE}({options}){BEHIND}", text.rpartition(END_OF_THOUGHT)[2])
+    return answer[1] if answer else None

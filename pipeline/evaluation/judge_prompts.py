@@ -15,12 +15,12 @@ a win, 1/2 for a tie and 0 for a loss: where the orders name different winners i
                                  ties, and give no rating
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipeline.artifacts.schemas import Row
 from pipeline.statistics.length_control import length_controlled
 
 LETTERS = ("A", "B", "C")
@@ -73,7 +73,7 @@ class Answer:
     log_prob: float  # of the choice among those allowed; NaN where a judge gives text alone
 
 
-def pairwise_questions(row: Mapping[str, Any], opponent: str, criteria: str) -> tuple[str, str]:
+def pairwise_questions(row: Row, opponent: str, criteria: str) -> tuple[str, str]:
     """The response of a row of OUTPUTS beside another: shown first, and shown second."""
     request, own = {"criteria": criteria, "prompt": row["prompt"]}, row["output"]
     return (
@@ -82,7 +82,7 @@ def pairwise_questions(row: Mapping[str, Any], opponent: str, criteria: str) -> 
     )
 
 
-def rubric_question(row: Mapping[str, Any], criteria: str) -> str:
+def rubric_question(row: Row, criteria: str) -> str:
     """The response of a row of OUTPUTS beside its first reference."""
     return RUBRIC.format(
         criteria=criteria,

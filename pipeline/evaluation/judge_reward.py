@@ -1,12 +1,12 @@
 """A reward model as a judge: a number for each response."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.artifacts.schemas import Row
 from pipeline.evaluation.judge_prompts import Answer
 from pipeline.models.reward import reward
 from pipeline.runtime.progress import ProgressLog
@@ -20,7 +20,7 @@ class RewardModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
-    def answers(self, rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
+    def answers(self, rows: Sequence[Row]) -> list[Answer]:
         """The rewards of the responses in rows of OUTPUTS, as texts."""
         answers, progress = [], ProgressLog(self.name, len(rows), "responses")
         for row in rows:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.artifacts import schemas
+from pipeline.artifacts.schemas import Row
 from pipeline.evaluation.judge_prompts import (
     LETTERS,
     RATINGS,
@@ -21,7 +21,6 @@ from pipeline.evaluation.judge_prompts import (
 from pipeline.evaluation.records import Metric, item_rows
 from pipeline.settings.judge import JudgeJob, Kind
 
-Row = Mapping[str, Any]  # of OUTPUTS
 CHUNK = 100  # responses in a part: a killed job loses no more
 
 

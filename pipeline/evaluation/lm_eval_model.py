@@ -3,31 +3,27 @@
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lm_eval import utils
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import normalize_gen_kwargs
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipeline.data.batch import Batch, Text, micro_batches
 from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.distributions.log_probs import Support, log_probs_on, target_log_prob
-from pipeline.generation import generate, sampler
+from pipeline.evaluation.writer import Decoding, Writer
 from pipeline.models import positions
 from pipeline.models.flops import record_pass
 from pipeline.models.language_model import autocast, lm_head, response_hidden
 from pipeline.runtime.progress import ProgressLog, log
 from pipeline.settings.data import ChatTemplate
-from pipeline.settings.generation import Sampling
 
 HEAD_TOKENS = 1024  # distributions over the vocabulary that are held at once
-TEXTS = 1024  # responses that are searched for stop strings together
-FIRST_TOKENS = 32  # of a greedy response, before it is searched for stop strings
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # text, context ids, continuation ids
 Likelihood = tuple[float, bool]  # the log-probability, and whether greedy decoding gives it
@@ -50,7 +46,7 @@ class CheckpointLM(HFLM):
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every ready-made model
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
         self.max_tokens = max_tokens
-        self.encoder = Encoder(tokenizer)
+        self.encoder, self.writer = Encoder(tokenizer), Writer(model, tokenizer)
         self.label = "lm-eval"  # for the log
         self.prompts: Mapping[str, Sequence[int]] = {}  # ids of those that are not lm-eval's, whole
         self.chat: ChatTemplate | None = None  # that lm-eval's own prompts are asked through
@@ -60,7 +56,7 @@ class CheckpointLM(HFLM):
         self.written: Mapping[int, list[Text]] = {}
 
     def tok_encode(
-        self, string: str, add_special_tokens: bool | None = None, **options: Any
+        self, string: str, add_special_tokens: bool | None = None, **options: object
     ) -> list[int]:
         """HFLM's ids, without the tokens that some tokenizers add at the end of a text."""
         ids = super().tok_encode(string, add_special_tokens, **options)
@@ -190,37 +186,30 @@ class CheckpointLM(HFLM):
             by_options.setdefault(repr(sorted(request.arguments[1].items())), []).append(index)
         progress = ProgressLog(self.label, len(requests))
         for indices in by_options.values():
-            asked = requests[indices[0]].arguments[1]
-            options = dict[str, Any](normalize_gen_kwargs(asked, self.max_gen_toks))
+            decoding = Decoding.of(requests[indices[0]].arguments[1], self.max_gen_toks)
             prompts = [requests[index].arguments[0] for index in indices]
-            texts = self._respond(prompts, options, progress)
+            texts = self._respond(prompts, decoding, progress)
             for index, prompt, text in zip(indices, prompts, texts, strict=True):
-                self.generated[prompt, options.get("seed", 0)] = text
-                responses[index] = _cut(self._decode(text), options["until"])
+                self.generated[prompt, decoding.seed] = text
+                responses[index] = decoding.cut(self.writer.decode(text))
         return [responses[index] for index in range(len(requests))]
 
-    def _respond(
-        self, prompts: list[str], options: dict[str, Any], progress: ProgressLog
-    ) -> list[Text]:
-        """The responses to prompts that share their options; prompts of like length go together."""
-        if (written := self.written.get(options.get("seed", 0))) is not None:
+    def _respond(self, prompts: list[str], decoding: Decoding, progress: ProgressLog) -> list[Text]:
+        """The responses to prompts that share their options."""
+        if (written := self.written.get(decoding.seed)) is not None:
             assert [text.example_id for text in written] == prompts
             return written
-        length = options["max_gen_toks"]
-        texts = self._prompt_texts(prompts, self.max_length - length)
+        texts = self._prompt_texts(prompts, self.max_length - decoding.length)
         if self.prompts:
             keys = "evaluation.max_new_tokens, or evaluation.prompt_tokens for long items"
-            positions.check(f"{self.label}: the model", self.model.config, texts, length, keys)
-        responses: dict[int, Text] = {}
-        for indices in chunks_by_length([text.prompt_ids for text in texts]):
-            chunk = [texts[index] for index in indices]
-            responses |= zip(indices, self._generate(chunk, options, progress), strict=True)
-        return [responses[index] for index in range(len(texts))]
+            name, config = f"{self.label}: the model", self.model.config
+            positions.check(name, config, texts, decoding.length, keys)
+        return self.writer.responses(texts, decoding, progress)
 
-    def respond(self, prompts: list[str], asked: Mapping[str, Any]) -> list[Text]:
+    def respond(self, prompts: list[str], asked: Mapping[str, object]) -> list[Text]:
         """The responses to prompts under lm-eval's options of a task."""
-        options = dict[str, Any](normalize_gen_kwargs({**asked}, self.max_gen_toks))
-        return self._respond(prompts, options, ProgressLog(self.label, len(prompts)))
+        decoding = Decoding.of(asked, self.max_gen_toks)
+        return self._respond(prompts, decoding, ProgressLog(self.label, len(prompts)))
 
     def _prompt_texts(self, prompts: Sequence[str], longest: int) -> list[Text]:
         """Prompts as texts to be continued; those of lm-eval are left-truncated to `longest`.
@@ -245,71 +234,3 @@ class CheckpointLM(HFLM):
             self.truncated[self.label] += truncated
             share = f"{truncated} of {texts} texts"
             log(f"{self.label}: {share} were left-truncated to the context window")
-
-    def _generate(
-        self, texts: list[Text], options: dict[str, Any], progress: ProgressLog
-    ) -> list[Text]:
-        """Responses; greedy ones with stop strings are continued until one of these occurs.
-
-        Random draws depend on the position in the response, so a sampled one is generated at once.
-        """
-        until, longest = options["until"], options["max_gen_toks"]
-        if options.get("do_sample") or not any(until):
-            return self._continue(texts, options, longest, progress)
-        length = min(FIRST_TOKENS, longest)
-        texts = self._continue(texts, options, length)
-        while length < longest:
-            unfinished = [
-                index
-                for index, text in enumerate(texts)
-                if not text.ended and _cut(decoded := self._decode(text), until) == decoded
-            ]
-            more = min(length, longest - length)
-            continued = self._continue([texts[index] for index in unfinished], options, more)
-            for index, text in zip(unfinished, continued, strict=True):
-                texts[index] = text
-            length += more
-        progress.step(len(texts), sum(len(text.response_ids) for text in texts))
-        return texts
-
-    @torch.no_grad()
-    def _continue(
-        self,
-        texts: list[Text],
-        options: dict[str, Any],
-        length: int,
-        progress: ProgressLog | None = None,
-    ) -> list[Text]:
-        """The texts with up to `length` more tokens in their responses."""
-        if not texts:
-            return []
-        sampled = options.get("do_sample", False)
-        sampling = Sampling(
-            temperature=options.get("temperature", 1.0) if sampled else 0,
-            top_p=options.get("top_p") or 1.0,
-            top_k=options.get("top_k") or 0,
-        )
-        prompts = [
-            replace(text, prompt_ids=[*text.prompt_ids, *text.response_ids]) for text in texts
-        ]
-        choose, seed = sampler(sampling), options.get("seed", 0)
-        continuations = generate(prompts, [self.model], choose, length, seed, "student", progress)
-        return [
-            replace(text, response_ids=[*text.response_ids, *more.response_ids], ended=more.ended)
-            for text, more in zip(texts, continuations, strict=True)
-        ]
-
-    def _decode(self, text: Text) -> str:
-        ids = text.response_ids[:-1] if text.ended else text.response_ids
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
-
-
-def chunks_by_length(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The places of prompts whose responses are generated together: those of like length."""
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    return [order[first : first + TEXTS] for first in range(0, len(order), TEXTS)]
-
-
-def _cut(text: str, stops: list[str]) -> str:
-    ends = [text.find(stop) for stop in stops if stop and stop in text]
-    return text[: min(ends)] if ends else text

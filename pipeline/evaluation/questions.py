@@ -4,12 +4,12 @@ The ids are made by the tokenizer of the experiment's texts, so that models are 
 whatever their own tokenizers would put around a text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import artifact, schemas
+from pipeline.artifacts.schemas import Row
 from pipeline.data.batch import Text
 from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.encoding import Encoder
@@ -20,14 +20,12 @@ from pipeline.settings.data import ChatTemplate, template_of
 from pipeline.tasks import few_shot
 from pipeline.tasks.instruction_items import ITEMS
 
-Item = Mapping[str, Any]  # a row of EXAMPLES
-
 
 @dataclass(frozen=True)
 class Questions:
     """Items, the ids of each prompt by its text, and how many items were too long to be asked."""
 
-    items: list[Item]
+    items: list[Row]
     prompt_ids: dict[str, list[int]]
     left_out: int = 0
 
@@ -66,7 +64,7 @@ def of_task(
 
 
 def _prompt_ids(
-    task: Path, tokens: Path, rows: Sequence[Item], examples: Sequence[Item]
+    task: Path, tokens: Path, rows: Sequence[Row], examples: Sequence[Row]
 ) -> list[list[int]]:
     """The ids of each prompt, by the template of the task's own settings."""
     settings = artifact.read_json(task / artifact.MANIFEST)["settings"]["task"]

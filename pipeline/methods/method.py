@@ -207,15 +207,17 @@ def resolve(
     )
 
 
-def _check(values: Mapping[str, object], known: Mapping[str, Hyperparameter], at: str = "") -> None:
+def _check(
+    values: Mapping[str, object], known: Mapping[str, Hyperparameter], block: str = ""
+) -> None:
     for key, value in values.items():
         if key not in known:
             available = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{at}{key}: unknown hyperparameter; available: {available}")
+            raise ValueError(f"{block}{key}: unknown hyperparameter; available: {available}")
         try:
             known[key].check(value)
         except ValueError as error:
-            raise ValueError(f"{at}{key} = {value!r}: {error}") from None
+            raise ValueError(f"{block}{key} = {value!r}: {error}") from None
 
 
 def apply_overrides(method: Method, overrides: Mapping[str, object]) -> Method:

@@ -1,7 +1,7 @@
 """The base of all settings: frozen, refusing unknown and renamed keys, and booleans as numbers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -31,7 +31,9 @@ class Settings(BaseModel):
         return block
 
     @model_serializer(mode="wrap")
-    def _without_later_defaults(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _without_later_defaults(
+        self, dump: Callable[[object], dict[str, object]]
+    ) -> dict[str, object]:
         fields = type(self).model_fields
         at_default = {
             key for key in self.later_keys if getattr(self, key) == fields[key].get_default()
@@ -40,12 +42,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _refuse_booleans(cls, block: Any, read: Callable[[Any], Any]) -> Any:
+    def _refuse_booleans(cls, block: object, read: Callable[[object], Self]) -> Self:
         settings = read(block)
-        given = block if isinstance(block, Mapping) else {}
+        values = block if isinstance(block, Mapping) else {}
         keys = [
             key
-            for key, value in given.items()
+            for key, value in values.items()
             if key in cls.model_fields and is_boolean_number(value, getattr(settings, key))
         ]
         if keys:
@@ -53,8 +55,8 @@ class Settings(BaseModel):
         return settings
 
 
-def is_boolean_number(given: object, read: object) -> bool:
+def is_boolean_number(value: object, read: object) -> bool:
     """Whether a boolean, alone or in a list, was read as a number."""
-    if isinstance(given, list) and isinstance(read, list | tuple):
-        return any(is_boolean_number(*pair) for pair in zip(given, read, strict=False))
-    return isinstance(given, bool) and not isinstance(read, bool)
+    if isinstance(value, list) and isinstance(read, list | tuple):
+        return any(is_boolean_number(*pair) for pair in zip(value, read, strict=False))
+    return isinstance(value, bool) and not isinstance(read, bool)

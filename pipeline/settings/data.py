@@ -1,7 +1,7 @@
 """Settings of the data: source of the examples, prompt template, splits."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -63,11 +63,11 @@ class ChatTemplate(Settings):
         return self
 
 
-def _as_chat(value: Any) -> Any:
+def _as_chat(value: object) -> object:
     return {"chat": "tokenizer"} if value == "chat" else value
 
 
-def _kind_of_template(value: Any) -> str:
+def _kind_of_template(value: object) -> str:
     """The kind of template that a block is about, however faulty it is."""
     is_chat = "chat" in value if isinstance(value, dict) else isinstance(value, ChatTemplate)
     return "chat" if is_chat else "text"

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -60,7 +60,7 @@ class Endpoint(Settings):
         return key
 
 
-def _as_block(value: Any) -> Any:
+def _as_block(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
 
 

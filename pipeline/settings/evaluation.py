@@ -1,6 +1,6 @@
 """The tasks that a checkpoint is evaluated on, and how."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -50,7 +50,7 @@ class HubDataset(Settings):
     columns: ColumnMap | None = None
 
 
-def _as_local(value: Any) -> Any:
+def _as_local(value: object) -> object:
     """A path, a list of them, or a block whose `files` is one."""
     if isinstance(value, str):
         return {"files": [value]}
@@ -61,7 +61,7 @@ def _as_local(value: Any) -> Any:
     return value
 
 
-def _kind_of_data(value: Any) -> str:
+def _kind_of_data(value: object) -> str:
     """The kind of data that a block is about, however faulty it is."""
     if isinstance(value, HubDataset):
         return "of the hub"

@@ -1,6 +1,6 @@
 """Settings of a model's source."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -60,7 +60,7 @@ class OtherTokenizer(Settings):
     digest: str | None = None  # of a folder's files, filled in by workflow.grid.digests
 
 
-def _as_tokenizer(value: Any) -> Any:
+def _as_tokenizer(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 

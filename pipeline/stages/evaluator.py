@@ -225,7 +225,7 @@ class Evaluator:
 
     def chunks(self, task: EvaluationTask) -> list[Chunk]:
         """The questions of a task that are answered together, for each decoding seed."""
-        from pipeline.evaluation.lm_eval_model import chunks_by_length
+        from pipeline.evaluation.writer import chunks_by_length
 
         assert task.generation is not None
         questions = self.questions(task.name, task.generation)

@@ -25,7 +25,7 @@ LONGEST_REFERENCE = 100  # characters of a reference that is an answer and nothi
 MOST_UNORDERED = 5  # parts of a list that are compared in any order
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 HASHED = re.compile(r"####[ \t]*([^\n]+)")
-SAID = re.compile(r"\banswer(?:[\s*]+is|[\s*]*[:=])[\s:=*]*([^\n]+)", re.IGNORECASE)
+STATED = re.compile(r"\banswer(?:[\s*]+is|[\s*]*[:=])[\s:=*]*([^\n]+)", re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 NUMBER = re.compile(
     r"(?<![\w.])[-−]?[$€£]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
@@ -79,8 +79,8 @@ def _marked(text: str) -> str | None:
         return boxed
     if hashed := HASHED.findall(text):
         return hashed[-1].strip()
-    if said := SAID.findall(text):
-        return _leading(SENTENCE_END.split(said[-1], maxsplit=1)[0].strip())
+    if sentences := STATED.findall(text):
+        return _leading(SENTENCE_END.split(sentences[-1], maxsplit=1)[0].strip())
     return None
 
 
@@ -97,11 +97,11 @@ def _boxed(text: str) -> str | None:
     return None
 
 
-def _leading(said: str) -> str | None:
+def _leading(sentence: str) -> str | None:
     """What a sentence says first: all of it where that is a value, else the number before words."""
-    if quantity(plain(said[:LONGEST])) is None and (number := NUMBER.match(said)):
+    if quantity(plain(sentence[:LONGEST])) is None and (number := NUMBER.match(sentence)):
         return number[0]
-    return said.strip("*_ ") or None
+    return sentence.strip("*_ ") or None
 
 
 @cache

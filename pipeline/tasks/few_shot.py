@@ -5,12 +5,12 @@ text each is its prompt and its first response, and an empty line follows; in a 
 earlier turns, without system prompts of their own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts import schemas
+from pipeline.artifacts.schemas import Row
 from pipeline.data.conversations import Conversation
 from pipeline.data.examples import Example, Piece, conversation_of, normalise, prompt_pieces
 from pipeline.data.splits import first_shuffled
@@ -19,8 +19,6 @@ from pipeline.settings.data import Template
 FILE = "few_shot.parquet"  # beside a task's items, where it has any
 BETWEEN = "\n\n"  # an example and what follows it in a text
 OF_WHOLE_CHATS = ("system", "developer")  # roles of turns that no earlier turn may have
-
-Row = Mapping[str, Any]  # of EXAMPLES
 
 
 def draw(data: Path, items: Sequence[Example], count: int, *, are_chats: bool) -> list[Row]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pipeline.artifacts import schemas
 from pipeline.data.examples import Example, assign_ids, example_columns
-from pipeline.data.rows import Row, read_rows, to_example
+from pipeline.data.rows import Row, read_rows
+from pipeline.data.rows_to_examples import to_example
 from pipeline.data.stored_examples import StoredExamples, stored
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import InstructionJob, LocalFiles

@@ -177,7 +177,7 @@ def _without_excluded(rows: Dataset, job: LmEvalJob) -> Dataset:
     return rows
 
 
-def as_dataset(rows: list[dict[str, Any]], files: str) -> Dataset:
+def as_dataset(rows: list[dict[str, object]], files: str) -> Dataset:
     """Rows as a table. Raises ValueError naming the first that doesn't go with those before."""
     try:
         return Dataset.from_list(rows)

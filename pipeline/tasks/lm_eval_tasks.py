@@ -8,7 +8,7 @@ supplies the documents. Those of an evaluation come from an artifact that has a 
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def required_splits(task: ConfigurableTask) -> dict[str, Dataset]:
     }
 
 
-def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, list[Any]]]:
+def prompts_and_answers(task: ConfigurableTask) -> Iterator[tuple[str, Sequence[object]]]:
     """The prompt and the answers of each document.
 
     Raises:
