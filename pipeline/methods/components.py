@@ -108,6 +108,16 @@ def class_constant(kind: Kind, name: str, constant: str, default: object) -> obj
     return default
 
 
+def has(kind: Kind, name: str, constant: str) -> bool:
+    """Whether a constant of a component is set and true."""
+    return bool(class_constant(kind, name, constant, False))
+
+
+def names_with(kind: Kind, constant: str) -> list[str]:
+    """All components of a kind that have a constant."""
+    return [name for name in names(kind) if has(kind, name, constant)]
+
+
 def later_keys(policy: str) -> tuple[str, ...]:
     """Hyperparameters of a policy that came later, so that ids at their defaults stay."""
     keys = class_constant("data_policies", policy, "later_keys", ())
@@ -122,7 +132,7 @@ def generates_text(policy: str) -> bool:
 
 def selects_texts(policy: str) -> bool:
     """Whether a data policy has teacher and student read the whole train set before training."""
-    return bool(class_constant("data_policies", policy, "selects_texts", False))
+    return has("data_policies", policy, "selects_texts")
 
 
 def decoding_passes(policy: str) -> float:
@@ -140,14 +150,13 @@ def on_sparse_support(loss: str) -> object:
 
 def needs_reference(loss: str) -> bool:
     """Whether a loss compares with the student before its training."""
-    return bool(class_constant("losses", loss, "needs_reference", False))
+    return has("losses", loss, "needs_reference")
 
 
 @cache
 def base_divergences() -> list[str]:
     """The losses that may serve inside another one: they need no more than two distributions."""
-    constant = "needs_only_distributions"
-    return [name for name in names("losses") if class_constant("losses", name, constant, False)]
+    return names_with("losses", "needs_only_distributions")
 
 
 def inner_losses(loss: str, settings: Mapping[str, object]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline.methods import components
-from pipeline.methods.components import Kind, class_constant
+from pipeline.methods.components import Kind
 from pipeline.methods.method import FIELDS, Method, ResolvedMethod
 
 OWN = Method(title="", loss="", source="put together in the configuration", evidence="own")
@@ -50,37 +50,26 @@ def check(resolved: ResolvedMethod) -> None:
         raise ValueError(fault)
 
 
+# constants of a loss, those of a policy that it needs for them, and what it does with its texts
+OF_PAIRS = ("needs_pairs", "makes_pairs", "the teacher's and the student's response to one prompt")
+OF_GROUPS = ("needs_rewards", "writes_groups", "the rewards of several responses to a prompt")
+
+
 def _faults(resolved: ResolvedMethod) -> Iterator[str]:
     loss, policy = resolved.method.loss, resolved.method.policy
-    known = _sampled_where(policy)
-    if class_constant("losses", loss, "needs_sampled_texts", False):
-        if not isinstance(known, tuple):
-            yield (
-                f"policy = {policy!r}: {loss} is a policy gradient: it needs texts that were all "
-                f"sampled with known probabilities; allowed: {', '.join(_sampling_policies())}"
-            )
-        elif known and resolved.policy_settings[known[0]] != known[1]:
-            yield (
-                f"{known[0]} = {resolved.policy_settings[known[0]]}: {loss} is a policy gradient: "
-                f"every text must be sampled in training; allowed: {known[1]}"
-            )
-    if class_constant("losses", loss, "needs_pairs", False) and not _makes_pairs(policy):
-        pairs = [name for name in components.names("data_policies") if _makes_pairs(name)]
-        yield (
-            f"policy = {policy!r}: {loss} compares the teacher's and the student's response to one "
-            f"prompt; allowed: {', '.join(pairs)}"
-        )
+    if components.has("losses", loss, "needs_sampled_texts"):
+        yield from _sampling_faults(resolved)
+    for need, makes, compared in (OF_PAIRS, OF_GROUPS):
+        if components.has("losses", loss, need) and not components.has(
+            "data_policies", policy, makes
+        ):
+            allowed = ", ".join(components.names_with("data_policies", makes))
+            yield f"policy = {policy!r}: {loss} compares {compared}; allowed: {allowed}"
     yield from _self_taught_faults(resolved.method)
     if resolved.feature_settings.get("layers") == "uniform" and resolved.method.teacher == "cache":
         yield (
             "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
             "`teacher: live`"
-        )
-    if class_constant("losses", loss, "needs_rewards", False) and not _writes_groups(policy):
-        groups = [name for name in components.names("data_policies") if _writes_groups(name)]
-        yield (
-            f"policy = {policy!r}: {loss} compares the rewards of several responses to a prompt; "
-            f"allowed: {', '.join(groups)}"
         )
     yield from _solution_faults(resolved)
     alone = components.generates_text(policy) and not _teacher_writes(policy)
@@ -92,23 +81,37 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
         )
 
 
+def _sampling_faults(resolved: ResolvedMethod) -> Iterator[str]:
+    """Where a policy gradient has texts that were not sampled with known probabilities."""
+    loss, policy = resolved.method.loss, resolved.method.policy
+    known = _sampled_where(policy)
+    if not isinstance(known, tuple):
+        policies = components.names("data_policies")
+        allowed = ", ".join(name for name in policies if _sampled_where(name) is not None)
+        yield (
+            f"policy = {policy!r}: {loss} is a policy gradient: it needs texts that were all "
+            f"sampled with known probabilities; allowed: {allowed}"
+        )
+    elif known and resolved.policy_settings[known[0]] != known[1]:
+        yield (
+            f"{known[0]} = {resolved.policy_settings[known[0]]}: {loss} is a policy gradient: "
+            f"every text must be sampled in training; allowed: {known[1]}"
+        )
+
+
 def _solution_faults(resolved: ResolvedMethod) -> Iterator[str]:
     """Where a right response is to be shown and none is known, or the other way round."""
     loss, shows = resolved.method.loss, resolved.update_settings.get("shows")
-    if class_constant("losses", loss, "needs_solutions", False) and shows != "solution":
+    if components.has("losses", loss, "needs_solutions") and shows != "solution":
         yield (
             f"loss = {loss!r}: its teacher must be shown a right response; allowed: with `update: "
             "{name: privileged_prompt, shows: solution}`"
         )
-    if shows == "solution" and not class_constant("losses", loss, "needs_rewards", False):
-        rewarded = [
-            name
-            for name in components.names("losses")
-            if class_constant("losses", name, "needs_rewards", False)
-        ]
+    if shows == "solution" and not components.has("losses", loss, "needs_rewards"):
+        rewarded = ", ".join(components.names_with("losses", "needs_rewards"))
         yield (
             f"shows = 'solution': {loss} checks no answer, so that no response is known to be "
-            f"right; allowed: 'reference', 'demonstration', or a loss of {', '.join(rewarded)}"
+            f"right; allowed: 'reference', 'demonstration', or a loss of {rewarded}"
         )
 
 
@@ -130,25 +133,12 @@ def _self_taught_faults(method: Method) -> Iterator[str]:
         )
 
 
-def _makes_pairs(policy: str) -> bool:
-    return bool(class_constant("data_policies", policy, "makes_pairs", False))
-
-
-def _writes_groups(policy: str) -> bool:
-    return bool(class_constant("data_policies", policy, "writes_groups", False))
-
-
 def _teacher_writes(policy: str) -> bool:
-    return bool(class_constant("data_policies", policy, "teacher_writes", False))
-
-
-def _sampling_policies() -> list[str]:
-    names = components.names("data_policies")
-    return [name for name in names if _sampled_where(name) is not None]
+    return components.has("data_policies", policy, "teacher_writes")
 
 
 def _sampled_where(policy: str) -> object:
-    return class_constant("data_policies", policy, "samples_every_text_where", None)
+    return components.class_constant("data_policies", policy, "samples_every_text_where", None)
 
 
 def _title(method: Method) -> str:
@@ -159,7 +149,7 @@ def _title(method: Method) -> str:
 
 def _teacher(method: Method) -> Literal["none", "text", "cache", "live", "self"]:
     """The teacher that the parts need, where it isn't the one that the method has."""
-    if method.update and class_constant("teacher_updates", method.update, "teaches_itself", False):
+    if method.update and components.has("teacher_updates", method.update, "teaches_itself"):
         return "self"
     if method.generates_text or method.update:
         return "live"

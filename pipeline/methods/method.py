@@ -67,7 +67,7 @@ class Method:
     @property
     def over_spans(self) -> bool:
         """Whether the loss compares spans, so that the teacher may have another vocabulary."""
-        return bool(components.class_constant("losses", self.loss, "over_spans", False))
+        return components.has("losses", self.loss, "over_spans")
 
     @property
     def reads_distributions(self) -> bool:
@@ -77,8 +77,11 @@ class Method:
     @property
     def compares_distributions(self) -> bool:
         """Whether the student learns from a teacher's distributions or its hidden states."""
-        reads = components.class_constant("losses", self.loss, "reads_teacher", True)
-        return bool(reads) or self.features is not None
+        return self._loss_reads_teacher or self.features is not None
+
+    @property
+    def _loss_reads_teacher(self) -> bool:
+        return bool(components.class_constant("losses", self.loss, "reads_teacher", True))
 
     @property
     def names_teacher(self) -> bool:
@@ -90,11 +93,9 @@ class Method:
         """Why the teacher must share the student's vocabulary; None where it needn't."""
         if not self.reads_distributions:
             return None
-        if components.class_constant("data_policies", self.policy, "teacher_writes", False):
+        if components.has("data_policies", self.policy, "teacher_writes"):
             return f"policy {self.policy} has it write tokens into the student's text"
-        if not self.over_spans and components.class_constant(
-            "losses", self.loss, "reads_teacher", True
-        ):
+        if not self.over_spans and self._loss_reads_teacher:
             return f"loss {self.loss} compares distributions over the same tokens"
         if components.selects_texts(self.policy):
             return f"policy {self.policy} compares likelihoods of the same tokens"

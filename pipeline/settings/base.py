@@ -1,7 +1,7 @@
 """The base of all settings: frozen, refusing unknown and renamed keys, and booleans as numbers."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -42,7 +42,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _refuse_booleans(cls, block: object, read: Callable[[object], Self]) -> Self:
+    def _refuse_booleans(cls, block: object, read: Callable[[object], "Settings"]) -> "Settings":
         settings = read(block)
         values = block if isinstance(block, Mapping) else {}
         keys = [
