@@ -29,8 +29,7 @@ from pipeline.losses import build_loss
 from pipeline.tokenizer_alignment.alignment import AlignedText
 from pipeline.tokenizer_alignment.spans import align
 from pipeline.tokenizer_alignment.teacher import AlignedDistributions
-from pipeline.tokenizer_alignment.token_bytes import MARKER
-from pipeline.tokenizer_alignment.vocabularies import begins_word, shared_ids
+from pipeline.tokenizer_alignment.token_bytes import MARKER, begins_word, shared_ids
 
 LETTERS, LONGEST = "ab ", 4
 MERGES = ((" ", "a"), ("a", "b"), (" a", "b"))

@@ -31,8 +31,7 @@ from pipeline.stages.options import EvaluateOptions
 from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
 from pipeline.tokenizer_alignment.spans import align
 from pipeline.tokenizer_alignment.teacher import AlignedTeacher
-from pipeline.tokenizer_alignment.token_bytes import token_bytes
-from pipeline.tokenizer_alignment.vocabularies import begins_word, shared_ids
+from pipeline.tokenizer_alignment.token_bytes import begins_word, shared_ids, token_bytes
 from pipeline.training.features import feature_term
 from pipeline.training.loop import student_layers, student_logits, train
 from pipeline.training.state import TrainingRun

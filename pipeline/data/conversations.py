@@ -36,7 +36,8 @@ class Conversation:
     def fault(self) -> str:
         """What makes the conversation unfit to learn from, if anything does."""
         for number, message in enumerate(self.messages, start=1):
-            if not message["content"].strip() and not _may_be_empty(message):
+            may_be_empty = message["role"] == "tool" or message.get("tool_calls")
+            if not message["content"].strip() and not may_be_empty:
                 return f"turn {number}, of role {message['role']}, is empty"
         if not self.answers:
             return "no turn of the assistant answers one of the user"
@@ -67,15 +68,11 @@ def loads(text: str, location: str) -> Conversation:
 def single_turn(instruction: str, input: str, answer: str, location: str) -> Conversation:
     """A question with its answer as a conversation; an input follows after an empty line."""
     question = "\n\n".join(part for part in (instruction, input) if part.strip())
-    return Conversation([_said("user", question), _said("assistant", answer)], [], location)
+    return Conversation([_turn("user", question), _turn("assistant", answer)], [], location)
 
 
-def _said(role: str, content: str) -> Message:
+def _turn(role: str, content: str) -> Message:
     return {"role": role, "content": content}
-
-
-def _may_be_empty(message: Message) -> bool:
-    return message["role"] == "tool" or bool(message.get("tool_calls"))
 
 
 def _line(message: Message) -> str:
@@ -117,7 +114,7 @@ def _system(prompt: object, messages: Sequence[Message], location: str) -> list[
         raise ValueError(
             f"{location}: both column 'system' and a turn hold a system prompt; remove either"
         )
-    return [_said("system", prompt)]
+    return [_turn("system", prompt)]
 
 
 def _tools(value: object, location: str) -> list[Any]:
@@ -146,13 +143,13 @@ def _turns(values: Mapping[str, object], column: str | None, location: str) -> o
 def _joined(prompt: object, answer: object, place: str) -> object:
     """A prompt and its answer, each text or turns; an answer that begins otherwise is a whole."""
     if isinstance(answer, str):
-        answer = [_said("assistant", answer)]
+        answer = [_turn("assistant", answer)]
         if prompt is None:
             raise ValueError(f"{place} holds text, and no column 'prompt' has its question")
     first = answer[0] if isinstance(answer, list) and answer else None
     if prompt is None or not isinstance(first, dict) or first.get("role") != "assistant":
         return answer
-    before: object = [_said("user", prompt)] if isinstance(prompt, str) else prompt
+    before: object = [_turn("user", prompt)] if isinstance(prompt, str) else prompt
     return [*before, *answer] if isinstance(before, list) and isinstance(answer, list) else before
 
 

@@ -42,10 +42,11 @@ class PrivilegedPrompts:
         if self.shows == "solution" and text.solution is None:
             return text
         own, example = self._after_prefix(text.prompt_ids), self._shown(text)
+        shown = example.response_ids
         known = {
             "prompt": own,
             "example_prompt": self._after_prefix(example.prompt_ids),
-            "example_response": self._without_end(example.response_ids),
+            "example_response": shown[:-1] if shown[-1] in self.ends else shown,
         }
         ids = list(text.prompt_ids[: len(text.prompt_ids) - len(own)])
         moved = 0
@@ -100,6 +101,3 @@ class PrivilegedPrompts:
         prefix = self.encoder.prefix
         begins = list(prompt_ids[: len(prefix)]) == prefix
         return prompt_ids[len(prefix) :] if begins else prompt_ids
-
-    def _without_end(self, response_ids: Sequence[int]) -> Sequence[int]:
-        return response_ids[:-1] if response_ids[-1] in self.ends else response_ids

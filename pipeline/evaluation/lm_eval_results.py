@@ -88,7 +88,9 @@ def lm_eval_records(
     group = tasks.group(lm_eval_task)
     items, outputs = [schemas.ITEMS.empty_table()], []
     for member, task in tasks.tasks.items():
-        ids = [_item_id(member, sample) for sample in samples[member]]
+        ids = [
+            f"{member}-{sample['doc_id']}-{sample['doc_hash'][:8]}" for sample in samples[member]
+        ]
         outputs.append(_output_rows(name, task, ids, samples[member]))
         for metric in _metrics(samples[member], results["results"][member]):
             metric_ids = _ids_of_filter(ids, samples[member], metric)
@@ -104,10 +106,6 @@ def lm_eval_records(
 
 def _rows(key: Metric, ids: Sequence[str], metric: MetricValues, weight: float = 1.0) -> pa.Table:
     return item_rows(key, ids, metric.values, metric.weights * weight)
-
-
-def _item_id(task: str, sample: Sample) -> str:
-    return f"{task}-{sample['doc_id']}-{sample['doc_hash'][:8]}"
 
 
 def _ids_of_filter(

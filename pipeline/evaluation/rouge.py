@@ -43,10 +43,10 @@ class UnicodeWords:
     def tokenize(self, text: str) -> list[str]:
         """The words of a text in Unicode's compatibility form, case folded."""
         words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-        return [self._stemmed(word) for word in words]
-
-    def _stemmed(self, word: str) -> str:
-        return self._stem(word) if word.isascii() and len(word) >= SHORTEST_STEMMED else word
+        return [
+            self._stem(word) if word.isascii() and len(word) >= SHORTEST_STEMMED else word
+            for word in words
+        ]
 
 
 WORDS = UnicodeWords()

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pipeline.distributions.log_probs import LogProbs, PerToken, TokenContext, target_log_prob
-from pipeline.distributions.spans import PerSpan, Spans, TeacherLogProbs, Vocabularies
+from pipeline.distributions.spans import PerSpan, Spans, TeacherLogProbs
 from pipeline.methods.ranges import Positive, PositiveShare
 
 EPSILON = 1e-6  # keeps a likelihood below one
@@ -48,7 +48,8 @@ class Loss:
 
         ends_text = spans.ends_text(tokens)
         teacher_mass = _behind(_teacher_mass(teacher, spans), ends_text)
-        student_mass = _behind(_student_mass(student, spans, spans.vocabularies), ends_text)
+        student_mass = student[spans.student_first][:, spans.vocabularies.student_begins_word]
+        student_mass = _behind(student_mass.logsumexp(-1), ends_text)
         is_end = ends_text | (teacher_mass.exp() >= self.least_boundary_mass)
         merged = is_end.cumsum(0) - is_end.long()  # index of the longer span that each is a part of
         a = _merged(a + teacher_mass.where(is_end, 0), merged)
@@ -91,7 +92,3 @@ def _teacher_mass(teacher: TeacherLogProbs, spans: Spans) -> PerSpan:
     ids = spans.teacher_ids[spans.teacher_first]
     known = begins[ids.clamp(max=len(begins) - 1)] & (ids < len(begins))
     return rows[:, : ids.shape[-1]].masked_fill(~known, -torch.inf).logsumexp(-1)
-
-
-def _student_mass(student: LogProbs, spans: Spans, vocabularies: Vocabularies) -> PerSpan:
-    return student[spans.student_first][:, vocabularies.student_begins_word].logsumexp(-1)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 RENAMED = "renamed_keys"  # the types of pydantic's errors
@@ -53,6 +53,11 @@ class Settings(BaseModel):
         if keys:
             raise PydanticCustomError(BOOLEANS, "booleans as numbers: {keys}", {"keys": keys})
         return settings
+
+
+def or_text_of(key: str) -> BeforeValidator:
+    """Reads a text as the block in which that key alone is set."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
 def is_boolean_number(value: object, read: object) -> bool:

@@ -5,11 +5,11 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.methods.ranges import Count, Line, NonNegativeCount, Positive
-from pipeline.settings.base import SECRET, Settings
+from pipeline.settings.base import SECRET, Settings, or_text_of
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -60,8 +60,4 @@ class Endpoint(Settings):
         return key
 
 
-def _as_block(value: object) -> object:
-    return {"url": value} if isinstance(value, str) else value
-
-
-AnyEndpoint = Annotated[Endpoint, BeforeValidator(_as_block)]
+AnyEndpoint = Annotated[Endpoint, or_text_of("url")]

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.methods.ranges import LIMIT, Count, Line, Name, Positive, Word
-from pipeline.settings.base import Settings
+from pipeline.settings.base import Settings, or_text_of
 
 
 class Tokenizer(Settings):
@@ -60,11 +60,7 @@ class OtherTokenizer(Settings):
     digest: str | None = None  # of a folder's files, filled in by workflow.grid.digests
 
 
-def _as_tokenizer(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-TokenizerFrom = Annotated[OtherTokenizer, BeforeValidator(_as_tokenizer)]
+TokenizerFrom = Annotated[OtherTokenizer, or_text_of("name")]
 
 
 class HubModel(Settings):

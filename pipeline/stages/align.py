@@ -12,8 +12,7 @@ from pipeline.runtime.progress import log
 from pipeline.stages import command_line
 from pipeline.stages.options import AlignOptions
 from pipeline.tokenizer_alignment.spans import SpanEnds, align
-from pipeline.tokenizer_alignment.token_bytes import token_bytes
-from pipeline.tokenizer_alignment.vocabularies import shared_ids
+from pipeline.tokenizer_alignment.token_bytes import shared_ids, token_bytes
 
 Bytes = list[bytes]  # of each token of a vocabulary
 

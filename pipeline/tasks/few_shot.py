@@ -5,7 +5,7 @@ text each is its prompt and its first response, and an empty line follows; in a 
 earlier turns, without system prompts of their own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,9 @@ def draw(data: Path, items: Sequence[Example], count: int, *, are_chats: bool) -
     Raises: ValueError where fewer fit.
     """
     asked = {_question(item.instruction, item.input) for item in items}
-    fit = (row for row in _train_rows(data) if _fits(row, asked, are_chats=are_chats))
+    batches = schemas.read_batches(data / "train.parquet", schemas.EXAMPLES)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    fit = (row for row in rows if _fits(row, asked, are_chats=are_chats))
     drawn = first_shuffled(fit, lambda row: row["example_id"], "few_shot", count)
     if len(drawn) < count:
         raise ValueError(
@@ -35,11 +37,6 @@ def draw(data: Path, items: Sequence[Example], count: int, *, are_chats: bool) -
             "something else than the task does, and need no tools; lower it"
         )
     return drawn
-
-
-def _train_rows(data: Path) -> Iterator[Row]:
-    for batch in schemas.read_batches(data / "train.parquet", schemas.EXAMPLES):
-        yield from batch.to_pylist()
 
 
 def _fits(row: Row, asked: set[str], *, are_chats: bool) -> bool:

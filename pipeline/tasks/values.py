@@ -17,10 +17,6 @@ SQUARE = Fraction(2)  # the degree of a root without one
 TOLERANCE = 1e-9  # relative, where a root or π makes a value a float
 
 
-def _ungrouped(number: re.Match[str]) -> str:
-    return number[0].replace(",", "")
-
-
 REPLACED = (  # in this order
     (re.compile(r"−|–"), "-"),
     (re.compile(r"\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![A-Za-z])|\\\s|~"), " "),

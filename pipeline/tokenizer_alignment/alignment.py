@@ -12,7 +12,7 @@ from pipeline.artifacts import artifact, schemas
 from pipeline.data.batch import Text
 from pipeline.distributions.spans import Vocabularies
 from pipeline.tokenizer_alignment.spans import SpanEnds
-from pipeline.tokenizer_alignment.vocabularies import begins_word
+from pipeline.tokenizer_alignment.token_bytes import begins_word
 
 SAMPLE = "#"  # before the number of one of several answers to a prompt
 

@@ -1,16 +1,17 @@
-"""The bytes that each token of a vocabulary stands for.
+"""The bytes that each token of a vocabulary stands for, and what two have in common by them.
 
 They are read off the vocabulary's own strings. Decoding one token at a time would give U+FFFD for
 every part of a character that is spread over several tokens.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 MARKER = b""  # of a special token, which stands for no text
+WHITE_SPACE = (b" ", b"\n", b"\t", b"\r")
 SPACE = "▁"  # a space in the vocabularies of sentencepiece
 BYTE_TOKENS = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
 
@@ -80,3 +81,27 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {
         chr(256 + place): byte for place, byte in enumerate(others)
     }
+
+
+def shared_ids(
+    teacher: Sequence[bytes], student: Sequence[bytes], teacher_end: int, student_end: int
+) -> list[int]:
+    """For each token of the teacher the student's of the same bytes, or -1; EOS is that of both.
+
+    Other special tokens have no counterpart; of several tokens with the same bytes the first has.
+    """
+    by_bytes = {token: token_id for token_id, token in reversed([*enumerate(student)])}
+    del by_bytes[MARKER]
+    ids = [by_bytes.get(token, -1) for token in teacher]
+    ids[teacher_end] = student_end
+    taken: set[int] = set()
+    for token_id, student_id in enumerate(ids):
+        if student_id in taken:
+            ids[token_id] = -1
+        taken |= {student_id} - {-1}
+    return ids
+
+
+def begins_word(tokens: Sequence[bytes]) -> list[bool]:
+    """Whether each token begins with white space, or is a special one, before which a word ends."""
+    return [token == MARKER or token.startswith(WHITE_SPACE) for token in tokens]

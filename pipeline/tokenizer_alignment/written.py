@@ -18,8 +18,7 @@ from pipeline.models import positions, vocabulary
 from pipeline.models.language_model import load_tokenizer
 from pipeline.tokenizer_alignment.alignment import AlignedText, Alignment
 from pipeline.tokenizer_alignment.spans import align
-from pipeline.tokenizer_alignment.token_bytes import MARKER, text_of, token_bytes
-from pipeline.tokenizer_alignment.vocabularies import begins_word
+from pipeline.tokenizer_alignment.token_bytes import MARKER, begins_word, text_of, token_bytes
 
 REMEMBERED = 2**12  # texts: a step asks for each of its own several times
 
