@@ -179,13 +179,11 @@ def _pairwise_variances(
     # In a difference from a row that no seed moves, what a seed does to all others doesn't cancel.
     single = _method_variances(scores, products)
     moving, unmoved = np.where(constant[first], [second, first], [first, second])
-    sums, one_constant = (
-        single.values[moving] + single.values[unmoved],
-        constant[first] != constant[second],
-    )
+    is_mixed = constant[first] != constant[second]
+    sums = single.values[moving] + single.values[unmoved]
     return Variances(
-        np.where(one_constant, sums, paired.values),
-        np.where(one_constant, single.degrees[moving], paired.degrees),
+        np.where(is_mixed, sums, paired.values),
+        np.where(is_mixed, single.degrees[moving], paired.degrees),
     )
 
 

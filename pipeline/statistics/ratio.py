@@ -23,33 +23,6 @@ class Ratio:
     high: float
 
 
-@dataclass(frozen=True)
-class Covariance:
-    """Covariance matrices [2, 2] of a ratio's two differences, from seeds and from items."""
-
-    seeds: np.ndarray
-    items: np.ndarray
-    seed_degrees: float  # degrees of freedom of `seeds`
-    item_count: int
-
-    @property
-    def total(self) -> np.ndarray:
-        """The covariance of the means over seeds."""
-        return self.seeds + self.items
-
-    def critical_value(self, direction: np.ndarray) -> float:
-        """Half the 95 % interval of a weighted sum of the two, in its standard errors."""
-        estimate = Estimates(
-            values=np.zeros(1),
-            seed_variances=np.array([direction @ self.seeds @ direction]),
-            seed_degrees=np.array([self.seed_degrees]),
-            item_variances=np.array([direction @ self.items @ direction]),
-            items=self.item_count,
-        )
-        standard_error = float(estimate.standard_errors[0])
-        return float(estimate.half_widths()[0]) / standard_error if standard_error > 0 else 0.0
-
-
 def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
     """Each method's gain over the possible gain; None where that may be zero.
 
@@ -61,16 +34,19 @@ def ratios(scores: np.ndarray, influences: np.ndarray) -> list[Ratio | None]:
         over_seeds, degrees = moderated_covariances(scores, influence_products(influences[:, 0]))
     ratios: list[Ratio | None] = []
     for method, (gain, possible) in enumerate(scores.mean(axis=2)):
-        products = influence_products(influences[method])
-        covariance = Covariance(
-            over_seeds[method] / seeds,
-            item_covariance(products),
-            float(degrees[method]),
-            products.items,
+        of_seeds = over_seeds[method] / seeds
+        of_items = item_covariance(influence_products(influences[method]))
+        orthogonal = np.array([possible, -gain])  # a sum of the two, zero at the ratio itself
+        estimate = Estimates(
+            values=np.zeros(1),
+            seed_variances=np.array([orthogonal @ of_seeds @ orthogonal]),
+            seed_degrees=degrees[[method]],
+            item_variances=np.array([orthogonal @ of_items @ orthogonal]),
+            items=influences.shape[-1],
         )
-        orthogonal = np.array([possible, -gain])  # zero at the ratio itself
-        critical = covariance.critical_value(orthogonal)
-        ratios.append(fieller(float(gain), float(possible), covariance.total, critical))
+        error = float(estimate.standard_errors[0])
+        critical = float(estimate.half_widths()[0]) / error if error > 0 else 0.0
+        ratios.append(fieller(float(gain), float(possible), of_seeds + of_items, critical))
     return ratios
 
 

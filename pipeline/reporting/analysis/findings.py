@@ -180,10 +180,16 @@ class Comparisons:
         return minus(self.gap_baseline, self.differences.get((pair, measure), ()))
 
 
+def involving(row: Row, differences: Iterable[Difference]) -> dict[Row, Difference]:
+    """The differences of the other rows from this one, by the other row."""
+    oriented = (each.swapped() if each.first == row else each for each in differences)
+    return {each.first: each for each in oriented if each.second == row}
+
+
 def minus(label: str, differences: Iterable[Difference]) -> list[Difference]:
     """The differences to the method with this label, in that direction."""
     return [
-        one.swapped() if one.first.label == label else one
-        for one in differences
-        if label in (one.first.label, one.second.label)
+        difference.swapped() if difference.first.label == label else difference
+        for difference in differences
+        if label in (difference.first.label, difference.second.label)
     ]

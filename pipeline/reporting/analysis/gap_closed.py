@@ -1,6 +1,7 @@
 """Share of the gap between plain fine-tuning and the teacher that each method closes."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 import numpy as np
 
@@ -43,13 +44,8 @@ def _of_pair(results: Results, pair: Pair, measure: Measure, baseline: str) -> I
 
     A share is a ratio of two differences: a method's gain over the baseline, and the teacher's.
     """
-    compared = (
-        (plain, row, teacher)
-        for plain in results.methods[pair]
-        for row in results.methods[pair]
-        for teacher in results.teachers(pair)
-        if plain.method == baseline != row.method
-    )
+    every = product(results.methods[pair], results.methods[pair], results.teachers(pair))
+    compared = (rows for rows in every if rows[0].method == baseline != rows[1].method)
     for seeds, rows in results.by_seeds(compared, measure).items():
         plain, method, teacher = (
             results.contributions(side, seeds, measure) for side in zip(*rows, strict=True)
@@ -64,8 +60,7 @@ def _of_pair(results: Results, pair: Pair, measure: Measure, baseline: str) -> I
                 (plain.influences, method.influences, teacher.influences),
             )
         )
-        sign = 1 if measure.metric.higher_is_better else -1
-        gaps = sign * scores[:, 1].mean(axis=1)
+        gaps = (1 if measure.metric.higher_is_better else -1) * scores[:, 1].mean(axis=1)
         for (_, row, _), gap, share in zip(rows, gaps, ratios(scores, influences), strict=True):
             if share and gap > 0:
                 interval = Interval(share.low, share.high)

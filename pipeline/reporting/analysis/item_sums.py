@@ -18,6 +18,7 @@ import pandas as pd
 SCORE = ["task", "slice", "metric"]
 MEASURED = ["eval_id", *SCORE, "reference"]  # reference: the teacher compared with, or empty
 ITEM = [*MEASURED, "example_id"]
+ScoreKey = tuple[str, str, str, str]  # teacher, task, slice, metric
 
 
 def sum_by_item(items: pd.DataFrame) -> pd.DataFrame:
@@ -123,4 +124,37 @@ class ItemMatrix:
                 "n": self.weights.shape[1],
                 "reference": self.reference,
             }
+        )
+
+
+def item_matrices(grid: pd.DataFrame, sums: pd.DataFrame) -> dict[ScoreKey, ItemMatrix]:
+    """The items of each teacher's evaluations, by teacher, task, slice and metric.
+
+    Of metrics that compare with a teacher, a cell has only the comparison with its own.
+    """
+    evaluations = grid[["teacher", "teacher_id", "eval_id"]].drop_duplicates()
+    matrices = {}
+    for _, of_metric in sums.groupby(SCORE, sort=False):
+        task, part, metric = (str(of_metric[name].iloc[0]) for name in SCORE)
+        rows = evaluations.merge(of_metric, on="eval_id")
+        rows = rows.loc[rows["reference"].eq("") | rows["reference"].eq(rows["teacher_id"])]
+        teachers = {str(name): rows.loc[rows["teacher"].eq(name)] for name in set(rows["teacher"])}
+        # a slice may be a teacher's own, such as the tokens that it finds hard
+        for comparable in teachers.values() if part else [rows]:
+            _check_same_items(comparable, f"{task} {part} {metric}")
+        for teacher, of_teacher in teachers.items():
+            matrices[teacher, task, part, metric] = ItemMatrix.from_rows(of_teacher)
+    return matrices
+
+
+def _check_same_items(rows: pd.DataFrame, measure: str) -> None:
+    """Raises ValueError if an evaluation lacks an item that another one has."""
+    evaluations = rows[["teacher", "eval_id"]].drop_duplicates()
+    counts = rows.groupby("example_id", observed=True).size()
+    for item in counts.loc[counts < len(evaluations)].index[:1]:
+        scored = set(rows.loc[rows["example_id"] == item, "eval_id"])
+        missing = next(id for id in evaluations["eval_id"] if id not in scored)
+        raise ValueError(
+            f"{measure} was not measured on the same items everywhere, so it can't be compared: "
+            f"{item} is in {min(scored)}, not in {missing}; evaluate again"
         )

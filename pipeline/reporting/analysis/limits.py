@@ -38,9 +38,9 @@ def limits(settings: ReportSettings, inputs: ReportInputs, comparisons: Comparis
     ]
 
 
-def limits_of_protocol(found: Sequence[Search]) -> Iterator[str]:
+def limits_of_protocol(tuned: Sequence[Search]) -> Iterator[str]:
     """The limits of one data set and one protocol, and of a search for settings."""
-    if not found:
+    if not tuned:
         yield (
             "One data set, one protocol and one set of hyperparameters for each method: with other "
             "data, a longer budget or a search for each method the order may differ."
@@ -48,10 +48,9 @@ def limits_of_protocol(found: Sequence[Search]) -> Iterator[str]:
         return
     yield (
         "One data set and one protocol: with other data, a longer budget or a wider search the "
-        f"order may differ. {how_chosen(found)}"
+        f"order may differ. {how_chosen(tuned)}"
     )
-    at_edge = dict.fromkeys(search.row.label for search in found if search.edges)
-    if at_edge:
+    if at_edge := dict.fromkeys(search.row.label for search in tuned if search.edges):
         yield (
             f"The chosen setting of {', '.join(at_edge)} lies at the edge of what was tried: a "
             "value beyond it may be better, and these methods may be shown below their best."
@@ -80,9 +79,7 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "difference between two trainings of one method. Intervals, letters and p-values are "
             "over items alone: of these checkpoints, not of the methods that made them." + where
         )
-    several = [count for count in counts if 1 < count < ENOUGH_SEEDS]
-    if several:
-        least = several[0]
+    if least := next((count for count in counts if 1 < count < ENOUGH_SEEDS), 0):
         yield (
             f"{least} training seeds: a test without assumptions about how scores vary over seeds "
             f"can't give a p-value below {smallest_p_value(least):.3g}. The tests here assume "
@@ -91,7 +88,7 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "too readily (docs/statistics.md says how often)."
         )
     differences = chain.from_iterable(comparisons.differences.values())
-    if any(one.adjusted_p_value is None and not one.is_copy for one in differences):
+    if any(each.adjusted_p_value is None and not each.is_copy for each in differences):
         yield (
             "Some methods have one training seed in common with the others, which have more: their "
             "differences are not tested, and such pairs share a letter."
@@ -102,7 +99,7 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
     """The scope of the correction for multiple comparisons."""
     families: Counter[Measure] = Counter()
     for (_, measure), of_pair in comparisons.differences.items():
-        families[measure] += sum(one.adjusted_p_value is not None for one in of_pair)
+        families[measure] += sum(each.adjusted_p_value is not None for each in of_pair)
     if families:
         most = max(families.values())
         yield (
@@ -115,18 +112,16 @@ def limits_of_tests(comparisons: Comparisons) -> Iterator[str]:
 
 def limits_of_methods(methods: Mapping[str, Method]) -> Iterator[str]:
     """Uncertainties of some methods as they are implemented here."""
-    abstracts = [name for name, method in methods.items() if method.evidence == "abstract"]
-    cached = [
-        name
-        for name, method in methods.items()
-        if method.teacher == "cache" and method.compares_distributions
-    ]
-    if abstracts:
+    if abstracts := [name for name, method in methods.items() if method.evidence == "abstract"]:
         yield (
             f"Of {', '.join(abstracts)} no more than an abstract was read: a low score "
             "may be due to our reading of it."
         )
-    if cached:
+    if cached := [
+        name
+        for name, method in methods.items()
+        if method.teacher == "cache" and method.compares_distributions
+    ]:
         yield (
             f"{', '.join(cached)} saw the teacher's most likely tokens and one bucket for the "
             "rest, not its whole distribution."
@@ -174,7 +169,9 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
     for path, manifest in inputs.items():
         if path.startswith("tokens/"):
             yield from (f"{warning}." for warning in manifest.get("warnings", []))
-    for task, count in sorted(_examples_before(inputs).items()):
+    jobs = [made["settings"]["task"] for path, made in inputs.items() if path.startswith("tasks/")]
+    examples = {job["task"]: job["few_shot"] for job in jobs if job.get("few_shot")}
+    for task, count in sorted(examples.items()):
         yield (
             f"{task} was asked with {counted(count, 'training example')} before each question "
             "(evaluation.few_shot): its scores can't be compared with those without."
@@ -185,7 +182,7 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
             "evaluation.prompt_tokens and were left out for all models."
         )
     for task, count in sorted(_largest_counts(evaluations, "cut").items()):
-        truncated = sum(bool(one.get("cut", {}).get(task)) for one in evaluations.values())
+        truncated = sum(bool(each.get("cut", {}).get(task)) for each in evaluations.values())
         yield (
             f"Texts of {task} were left-truncated to the models' context windows, as in lm-eval: "
             f"up to {count}, in {truncated} of {len(evaluations)} checkpoints. Models with a "
@@ -193,20 +190,14 @@ def limits_of_evaluations(evaluations: Manifests, inputs: Manifests) -> Iterator
         )
 
 
-def _examples_before(inputs: Manifests) -> dict[str, int]:
-    jobs = [one["settings"]["task"] for path, one in inputs.items() if path.startswith("tasks/")]
-    return {job["task"]: job["few_shot"] for job in jobs if job.get("few_shot")}
-
-
 def limits_of_costs(manifests: Manifests) -> Iterator[str]:
     """Artifacts that were deleted, and whose costs are unknown."""
-    lost = {
+    if lost := {
         input
         for manifest in manifests.values()
         for role, input in manifest.get("inputs", {}).items()
         if provenance.is_lost(role, input, manifests)
-    }
-    if lost:
+    }:
         yield (
             f"Deleted, so that what they cost is not known: {', '.join(sorted(lost))}. The costs "
             "of the whole grid are without them, and what was trained on them has no cost in full."

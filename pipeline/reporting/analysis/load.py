@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.artifacts import artifact as artifacts
 from pipeline.artifacts import checksums, schemas
+from pipeline.artifacts.artifact import read_json
 from pipeline.reporting.analysis import provenance, token_examples
 from pipeline.reporting.analysis.item_sums import ITEM, sum_by_item, sum_calibration
 from pipeline.reporting.analysis.token_examples import TokenExample
-from pipeline.runtime import costs
+from pipeline.runtime.costs import FILE as COST
 from pipeline.runtime.costs import JobCost
+from pipeline.runtime.costs import read as read_cost
 from pipeline.runtime.inert import inert_line
 from pipeline.settings.tuning import Choice, read_choice
 
@@ -65,28 +66,24 @@ class ReportInputs:
     @property
     def sizes(self) -> dict[str, int]:
         """Parameters of each teacher and student by name, where they were counted."""
-        names = ("kind", "teacher", "student", "teacher_id", "cache_id", "student_id")
-        sizes, costs = {}, self.costs
-        for kind, teacher, student, teacher_id, cache_id, student_id in zip(
-            *(self.grid[name] for name in names), strict=True
-        ):
-            if teacher_id in costs:
-                sizes[teacher] = costs[teacher_id].parameters
-            elif cache_id in costs:  # a teacher that was not fine-tuned: from its pass over texts
-                sizes[teacher] = costs[cache_id].parameters
-            if kind == "method":
-                sizes[student] = costs[student_id].parameters
-        return sizes
+        grid, costs = self.grid, self.costs
+        teacher, cache, student = (
+            grid[name].map(lambda id: costs[id].parameters if id in costs else np.nan)
+            for name in ("teacher_id", "cache_id", "student_id")
+        )
+        by_name = [
+            # of a teacher that was not fine-tuned: from its pass over texts
+            teacher.fillna(cache).set_axis(grid["teacher"]),
+            student.where(grid["kind"] == "method").set_axis(grid["student"]),
+        ]
+        return pd.concat(by_name).dropna().astype(int).to_dict()
 
     @cached_property
     def students(self) -> dict[tuple[str, ...], list[str]]:
         """Artifact ids of each cell's trained students, by seed."""
         ordered = self.grid.sort_values("seed", kind="stable")
         trained = ordered.drop_duplicates([*CELL, "student_id"])
-        students: dict[tuple[str, ...], list[str]] = {}
-        for *cell, id in trained[[*CELL, "student_id"]].itertuples(index=False, name=None):
-            students.setdefault(tuple(cell), []).append(id)
-        return students
+        return trained.groupby(CELL, sort=False)["student_id"].agg(list).to_dict()
 
 
 def read_grid(path: Path) -> pd.DataFrame:
@@ -129,32 +126,28 @@ def read_inputs(
     caches = {f"caches/{id}" for id in _distinct(grid["cache_id"])}
     manifests = _manifests(results, evals, caches | {folders[id] for id in trained})
     first_seeds = grid.sort_values("seed", kind="stable").drop_duplicates(CELL)
-    shown = _distinct(first_seeds["eval_id"])
-    shown_folders = {id: evals[id] for id in shown}
-    with_costs = [path for path in manifests if path.startswith(WITH_COSTS)]
+    shown = {id: evals[id] for id in _distinct(first_seeds["eval_id"])}
+
+    def of_stages(*stages: str) -> dict[str, Path]:
+        return {path: results / path for path in manifests if path.startswith(stages)}
+
+    costs = _read_each(lambda artifact: read_cost(artifact / COST), of_stages(*WITH_COSTS))
+    cards = _read_each(_card, of_stages("alignments/"))
     return ReportInputs(
         grid=grid,
         item_sums=_item_sums(evals),
-        shown_items={id: t.to_pandas() for id, t in _read_each(_items, shown_folders).items()},
-        shown_outputs=_read_each(_outputs, shown_folders),
+        shown_items={id: items.to_pandas() for id, items in _read_each(_items, shown).items()},
+        shown_outputs=_read_each(_outputs, shown),
         evaluation_manifests={id: manifests[f"evals/{id}"] for id in evals},
         model_folders=folders,
         training_steps=_read_each(_steps, trained),
-        costs=_read_each(_cost, {path.partition("/")[2]: results / path for path in with_costs}),
+        costs={path.partition("/")[2]: cost for path, cost in costs.items()},
         manifests=manifests,
-        data_card=_read(artifacts.read_json, results / f"data/{data_id}/card.json"),
+        data_card=_read(_card, results / "data" / data_id),
         token_examples=token_examples.read(results / "tokens" / tokens_id) if tokens_id else (),
-        choices={
-            path: _read(read_choice, results / path)
-            for path in manifests
-            if path.startswith("choices/")
-        },
+        choices=_read_each(read_choice, of_stages("choices/")),
         alignments={
-            path.partition("/")[2].rpartition("-")[0]: _read(
-                artifacts.read_json, results / path / "card.json"
-            )
-            for path in manifests
-            if path.startswith("alignments/")
+            path.partition("/")[2].rpartition("-")[0]: card for path, card in cards.items()
         },
     )
 
@@ -202,6 +195,10 @@ def _calibration(evaluation: Path) -> pa.Table:
     return schemas.read(evaluation / "calibration.parquet", schemas.CALIBRATION)
 
 
+def _card(artifact: Path) -> dict:
+    return read_json(artifact / "card.json")
+
+
 def _item_sums(evaluations: Mapping[str, Path]) -> pd.DataFrame:
     """Sums by item of all evaluations.
 
@@ -234,17 +231,11 @@ def _outputs(evaluation: Path) -> pd.DataFrame:
 
 def _steps(training: Path) -> StepColumns:
     table = schemas.read(training / "steps.parquet", schemas.STEPS)
-    columns = {name: table[name].to_numpy() for name in STEP_COLUMNS}
     nothing = np.full(len(table), np.nan)
-    is_measured = "top_overlap" in table.column_names
-    measured = {
-        name: table[name].to_numpy() if is_measured else nothing for name in MEASURED_COLUMNS
+    return {
+        name: table[name].to_numpy() if name in table.column_names else nothing
+        for name in (*STEP_COLUMNS, *MEASURED_COLUMNS)
     }
-    return columns | measured
-
-
-def _cost(artifact: Path) -> JobCost:
-    return costs.read(artifact / costs.FILE)
 
 
 def _manifests(

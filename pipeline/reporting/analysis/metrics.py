@@ -45,28 +45,17 @@ PER_TOKEN = ("nll_nats", "ece")  # means over tokens, which are others in anothe
 # in the order of the tables' columns
 METRICS = (
     Metric("nll_nats", "NLL", "nats/token", False, 3),
-    Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, relative_to_teacher=True),
-    Metric(
-        "reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, relative_to_teacher=True
-    ),
-    Metric("top1_agreement", "Top-1 agreement", "share", True, 3, relative_to_teacher=True),
-    Metric("top5_agreement", "Top-5 agreement", "share", True, 3, relative_to_teacher=True),
+    Metric("kl_to_teacher_nats", "KL to teacher", "nats/token", False, 3, True),
+    Metric("reverse_kl_nats", "Reverse KL to teacher", "nats/token", False, 3, True),
+    Metric("top1_agreement", "Top-1 agreement", "share", True, 3, True),
+    Metric("top5_agreement", "Top-5 agreement", "share", True, 3, True),
     Metric("entropy_gap_nats", "Entropy gap to teacher", "nats/token", None, 3, True, signed=True),
     Metric("ece", "Calibration error", "share", False, 3),
     Metric("span_kl_nats_per_byte", "KL of spans to teacher", "nats/byte", False, 4, True),
     Metric("span_top1_agreement", "Agreement where spans begin", "share", True, 3, True),
     Metric("excess_error_percent", "Excess error on own text", "%", False, 1, True, signed=True),
-    Metric(
-        "kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, relative_to_teacher=True
-    ),
-    Metric(
-        "kl_on_teacher_text_nats",
-        "KL on teacher's text",
-        "nats/token",
-        False,
-        3,
-        relative_to_teacher=True,
-    ),
+    Metric("kl_on_own_text_nats", "KL on own text", "nats/token", False, 3, True),
+    Metric("kl_on_teacher_text_nats", "KL on teacher's text", "nats/token", False, 3, True),
     Metric("rouge_l", "ROUGE-L", "0-100", True, 2),
     Metric("rouge_l_unicode", "ROUGE-L, Unicode words", "0-100", True, 2),
     Metric("correct", "Correct, avg@k", "share", True, 3),
@@ -154,7 +143,8 @@ def part_title(name: str) -> str:
 
 def parts_of(measures: Iterable[Measure]) -> list[tuple[str, str]]:
     """The task and the part of it that some measures are of, each task's parts in their order."""
-    return sorted({(one.task, one.slice) for one in measures}, key=lambda one: _part_order(*one))
+    parts = {(measure.task, measure.slice) for measure in measures}
+    return sorted(parts, key=lambda part: _part_order(*part))
 
 
 def _part_order(task: str, part: str) -> tuple[str, str, list[int], str]:

@@ -31,28 +31,6 @@ STAGE_FILES = {
 STAGES = tuple(STAGE_FILES)  # from the last to the first
 # what many artifacts have in common
 SHARED = ("settings", "versions", "machine", "checkout")
-# where an input of a role is looked for first; ids hold a digest, so no other stage has the same
-ROLE_STAGES = {
-    "evaluation": ("evals",),
-    "against": ("evals",),
-    "judge": ("models",),
-    "model": ("students", "starts", "teachers", "models"),
-    "start": ("starts", "models"),
-    "teacher": ("teachers", "models", "students"),
-    "choice": ("choices",),
-    "trial": ("students",),
-    "base": ("models",),
-    "cache": ("caches",),
-    "member": ("caches",),
-    "texts": ("texts",),
-    "alignment": ("alignments",),
-    "teacher_tokens": ("tokens",),
-    "student_tokens": ("tokens",),
-    "tokens": ("tokens", "texts"),
-    "task": ("tasks",),
-    "data": ("data",),
-    "tokenizer": ("tokenizers", "models"),
-}
 # roles of the inputs that models run for: the start of a training, and what its teacher made
 COSTLY_ROLES = ("start", "teacher", "texts", "cache", "member", "choice", "trial")
 CONFIG, MANIFESTS = "config.json", "provenance.json"  # beside a report
@@ -63,35 +41,29 @@ Manifests = Mapping[str, Manifest]
 def read_with_inputs(results: Path, evaluations: Iterable[str]) -> dict[str, Manifest]:
     """The manifests of evaluations and of all their direct and indirect inputs, by "stage/id".
 
-    Each manifest's inputs are given as "stage/id" too.
+    Each manifest's inputs are "stage/id", too; the bare id of one that has no manifest any more.
     """
+    names = {stage: {folder.name for folder in (results / stage).glob("*")} for stage in STAGES}
+
+    @cache  # many artifacts share their inputs
+    def located(id: str) -> str:
+        paths = (f"{stage}/{id}" for stage in STAGES if id in names[stage])
+        return next((path for path in paths if checksums.has_manifest(results / path)), id)
+
     manifests: dict[str, Manifest] = {}
-    find_input = cache(_find_input)  # many artifacts share their inputs
     waiting = [f"evals/{id}" for id in evaluations]
     while waiting:
         path = waiting.pop()
-        if path in manifests:
-            continue
-        manifest = checksums.read_manifest(results / path)
-        inputs = {}
-        for role, id in manifest.get("inputs", {}).items():
-            inputs[role] = find_input(results, role, id)
-            if inputs[role] != id:
-                waiting.append(inputs[role])
-        manifests[path] = manifest | {"inputs": inputs} if inputs else manifest
+        if path not in manifests:
+            manifest = checksums.read_manifest(results / path)
+            inputs = {role: located(id) for role, id in manifest.get("inputs", {}).items()}
+            waiting += [input for input in inputs.values() if "/" in input]
+            manifests[path] = manifest | {"inputs": inputs} if inputs else manifest
     return {path: manifests[path] for path in sorted(manifests, key=_stage_order)}
 
 
 def _stage_order(path: str) -> tuple[int, str]:
     return STAGES.index(path.partition("/")[0]), path
-
-
-def _find_input(results: Path, role: str, id: str) -> str:
-    """The "stage/id" of an input; its bare id if it has no manifest any more."""
-    for stage in (*ROLE_STAGES.get(role.partition("-")[0], ()), *STAGES):
-        if checksums.has_manifest(results / stage / id):
-            return f"{stage}/{id}"
-    return id
 
 
 def inputs_of(manifests: Manifests, path: str) -> Mapping[str, str]:

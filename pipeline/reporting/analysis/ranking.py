@@ -80,9 +80,9 @@ def _worse(
 ) -> np.ndarray:
     """Whether each method [row] is significantly worse than another [column]."""
     worse = np.zeros((len(labels), len(labels)), dtype=bool)
-    for one in comparisons.differences.get((pair, measure), ()):
-        if one.significantly_different and {one.first.label, one.second.label} <= set(labels):
-            first, second = labels.index(one.first.label), labels.index(one.second.label)
-            loser, winner = (first, second) if one.first_is_worse else (second, first)
-            worse[loser, winner] = True
+    for difference in comparisons.differences.get((pair, measure), ()):
+        first, second = difference.first.label, difference.second.label
+        if difference.significantly_different and {first, second} <= set(labels):
+            loser, winner = (first, second) if difference.first_is_worse else (second, first)
+            worse[labels.index(loser), labels.index(winner)] = True
     return worse

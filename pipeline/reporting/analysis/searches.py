@@ -50,14 +50,17 @@ def _is_number(value: Value) -> bool:
 
 def searches(inputs: ReportInputs, results: Results) -> list[Search]:
     """Every search of a report, in the order of its tables; empty where nothing was tuned."""
-    manifests, found = inputs.manifests, []
-    for row in results.trained:
-        first, *_ = inputs.students[row.cell]  # all seeds of a row have the same choice
-        path = choice_path(manifests, f"students/{first}")
-        if path in inputs.choices:
-            trials = tuple(trial_paths(manifests, path))
-            found.append(Search(row, inputs.choices[path], trials))
-    return found
+    manifests = inputs.manifests
+    # all seeds of a row have the same choice
+    paths = {
+        row: choice_path(manifests, f"students/{inputs.students[row.cell][0]}")
+        for row in results.trained
+    }
+    return [
+        Search(row, inputs.choices[path], tuple(trial_paths(manifests, path)))
+        for row, path in paths.items()
+        if path in inputs.choices
+    ]
 
 
 def choice_path(manifests: Manifests, student: str) -> str:
@@ -77,11 +80,11 @@ def described(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{key} {text}" for key, text in zip(values, shown, strict=True))
 
 
-def how_chosen(found: Sequence[Search]) -> str:
+def how_chosen(tuned: Sequence[Search]) -> str:
     """How the settings of a report were chosen, in a few sentences; empty where they were given."""
-    if not found:
+    if not tuned:
         return ""
-    search = found[0]  # all have as many trials, with the same seeds
+    search = tuned[0]  # all have as many trials, with the same seeds
     count, seeds = len(search.choice.tried), ", ".join(map(str, search.chosen.scores))
     return (
         f"Each method and student had {count} trials for each of the training seeds {seeds}. The "

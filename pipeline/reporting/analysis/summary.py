@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.reporting.analysis.findings import Difference, Finding, MinimumDetectableDifference
+from pipeline.reporting.analysis.findings import (
+    Difference,
+    Finding,
+    MinimumDetectableDifference,
+    involving,
+)
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
 from pipeline.reporting.analysis.texts import counted
@@ -66,8 +71,12 @@ def _compared(
     best, *others = ranking
     scope = "Of these checkpoints (one training seed): " if smallest.seed_count == 1 else ""
     yield f"{scope}{best.label} has the best mean, {value}."
-    yield from _leads_in_words(_leads(best, others, differences), len(others))
-    different = sum(difference.significantly_different for difference in differences)
+    behind, higher = involving(best, differences), measure.metric.higher_is_better
+    leads = {
+        row: behind[row].swapped() if higher else behind[row] for row in others if row in behind
+    }
+    yield from _leads_in_words(leads, len(others))
+    different = sum(each.significantly_different for each in differences)
     yield (
         f"{different} of {counted(len(differences), 'pair')} of methods differ significantly; "
         f"{_detectable_in_words(measure, smallest)}."
@@ -79,19 +88,6 @@ def _detectable_in_words(measure: Measure, smallest: MinimumDetectableDifference
         return "no difference within its scale would be detected in 4 of 5 such experiments"
     size = measure.metric.with_unit(measure.format(smallest.after_holm))
     return f"a true difference of {size} would be detected in 4 of 5 such experiments"
-
-
-def _leads(
-    best: Row, others: Sequence[Row], differences: Sequence[Difference]
-) -> dict[Row, Difference]:
-    """The best method's leads over those it was compared with: positive, and by the other row."""
-    leads = {}
-    for one in differences:
-        if best in (one.first, one.second):
-            rival = one.second if one.first == best else one.first
-            is_lead = (one.first == best) == one.measure.metric.higher_is_better
-            leads[rival] = one if is_lead else one.swapped()
-    return {row: leads[row] for row in others if row in leads}
 
 
 def _leads_in_words(leads: Mapping[Row, Difference], rivals: int) -> Iterator[str]:
@@ -113,10 +109,8 @@ def _leads_in_words(leads: Mapping[Row, Difference], rivals: int) -> Iterator[st
 def _listed(leads: Mapping[Row, Difference]) -> str:
     texts = []
     for row, lead in list(leads.items())[:LISTED]:
-        value, low, high = map(
-            lead.measure.format, (lead.value, lead.interval.low, lead.interval.high)
-        )
-        texts.append(f"{row.label} by {value} ({low} to {high})")
+        numbers = map(lead.measure.format, (lead.value, lead.interval.low, lead.interval.high))
+        texts.append("{} by {} ({} to {})".format(row.label, *numbers))
     rest = [f"and {len(leads) - LISTED} more"] if len(leads) > LISTED else []
     return ", ".join([*texts, *rest])
 

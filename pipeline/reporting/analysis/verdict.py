@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-from pipeline.reporting.analysis.findings import Comparisons
+from pipeline.reporting.analysis.findings import Comparisons, involving
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Row
 
@@ -35,7 +36,7 @@ def verdicts(comparisons: Comparisons) -> list[Verdict]:
 
 
 def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) -> Verdict:
-    differences = [one for pair in pairs for one in comparisons.differences[pair, measure]]
+    differences = chain.from_iterable(comparisons.differences[pair, measure] for pair in pairs)
     if not any(difference.significantly_different for difference in differences):
         return Verdict(measure, "No significant differences", f"({_power(measure, comparisons)}).")
     leaders = [
@@ -57,11 +58,8 @@ def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) 
 def not_worse_than_best(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Row]:
     """The best row of a pair and all that are not significantly worse, best first."""
     best, *others = comparisons.results.ranking(pair, measure)
-    worse = {
-        difference.second if difference.first == best else difference.first
-        for difference in comparisons.differences.get((pair, measure), ())
-        if best in (difference.first, difference.second) and difference.significantly_different
-    }
+    compared = involving(best, comparisons.differences.get((pair, measure), ()))
+    worse = {row for row, difference in compared.items() if difference.significantly_different}
     return [best, *(row for row in others if row not in worse)]
 
 
@@ -94,8 +92,12 @@ def _listed(labels: Sequence[str]) -> str:
 def _margin(measure: Measure, label: str, pairs: Sequence[Pair], comparisons: Comparisons) -> str:
     """How far a method is from the baseline, over pairs."""
     baseline = comparisons.gap_baseline
-    to_baseline = (one for pair in pairs for one in comparisons.to_baseline(pair, measure))
-    differences = [one for one in to_baseline if one.first.label == label]
+    differences = [
+        difference
+        for pair in pairs
+        for difference in comparisons.to_baseline(pair, measure)
+        if difference.first.label == label
+    ]
     values = sorted((difference.value for difference in differences), key=abs)
     if len({value > 0 for value in values}) != 1:
         return ""

@@ -7,7 +7,8 @@ students that are trained at what was chosen. No training pays for evaluations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def collect_costs(inputs: ReportInputs, results: Results) -> CostData:
     """Costs and validation curves of every training that the grid compares."""
     trainings = trainings_of(inputs.grid)
     paths = list(dict.fromkeys(trainings["path"]))
-    used = _pairs(paths, Upstream(inputs.manifests).jobs)
+    used = _pairs(paths, _upstream(inputs.manifests))
     jobs = job_costs(inputs, sorted({*used["job"], *paths}))
     jobs["trainings"] = used["job"].value_counts().reindex(jobs.index, fill_value=0)
     paths_by_seed: dict[tuple[str, ...], dict[int, str]] = {}
@@ -78,7 +79,8 @@ def collect_costs(inputs: ReportInputs, results: Results) -> CostData:
         IN_FULL: _total(used, jobs).reindex(paths),
         AMORTISED: _total(used, _shares(jobs)).reindex(paths),
     }
-    trials = _pairs(paths, lambda path: _trials(inputs.manifests, path))
+    manifests = inputs.manifests
+    trials = _pairs(paths, lambda path: trial_paths(manifests, choice_path(manifests, path)))
     if len(trials):
         costs[TUNING] = _total(trials, jobs).reindex(paths)
     return CostData(
@@ -135,34 +137,21 @@ def _pairs(trainings: Iterable[str], jobs_of: Callable[[str], Iterable[str]]) ->
     return pd.DataFrame(pairs, columns=["training", "job"])
 
 
-def _trials(manifests: Manifests, training: str) -> list[str]:
-    """The trials that a training's settings were chosen from."""
-    return trial_paths(manifests, choice_path(manifests, training))
+def _upstream(manifests: Manifests) -> Callable[[str], list[str]]:
+    """The jobs that each training uses, itself among them; none where a manifest is lost."""
 
+    @cache
+    def used(job: str) -> frozenset[str] | None:
+        before: list[frozenset[str] | None] = [frozenset({job} if job.startswith(STAGES) else ())]
+        for role, path in inputs_of(manifests, job).items():
+            if path.startswith((*STAGES, *PASSED_ON)):
+                before.append(used(path))
+            elif provenance.is_lost(role, path, manifests):
+                before.append(None)
+        known = [jobs for jobs in before if jobs is not None]
+        return frozenset().union(*known) if len(known) == len(before) else None
 
-@dataclass(frozen=True)
-class Upstream:
-    """The jobs that each job uses, itself among them."""
-
-    manifests: Manifests
-    known: dict[str, frozenset[str] | None] = field(default_factory=dict)  # so far, by job
-
-    def jobs(self, training: str) -> list[str]:
-        """The jobs that a training uses; none where a manifest is lost."""
-        return sorted(self._of(training) or ())
-
-    def _of(self, job: str) -> frozenset[str] | None:
-        if job not in self.known:
-            itself = frozenset({job} if job.startswith(STAGES) else ())
-            before: list[frozenset[str] | None] = [itself]
-            for role, path in inputs_of(self.manifests, job).items():
-                if path.startswith((*STAGES, *PASSED_ON)):
-                    before.append(self._of(path))
-                elif provenance.is_lost(role, path, self.manifests):
-                    before.append(None)
-            known = [jobs for jobs in before if jobs is not None]
-            self.known[job] = frozenset().union(*known) if len(known) == len(before) else None
-        return self.known[job]
+    return lambda training: sorted(used(training) or ())
 
 
 def _validations(inputs: ReportInputs, path: str) -> dict[str, np.ndarray]:

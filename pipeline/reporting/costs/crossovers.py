@@ -47,6 +47,7 @@ class CrossoverPoint:
 class Crossover:
     """Two methods of which the first leads up to some budget, and the other from there on."""
 
+    comparison: CostComparison
     first: Row
     later: Row
     lead_before: float  # nats, at its largest
@@ -54,55 +55,54 @@ class Crossover:
     point: CrossoverPoint
 
 
-Crossing = tuple[CostComparison, Crossover]
-COLUMNS: tuple[Column[Crossing], ...] = (
-    Column.method(lambda one: one[1].first, "Leads first"),
-    Column.method(lambda one: one[1].later, "Leads later"),
-    Column(Heading("From", "budget"), lambda one: _budget(one, one[1].point.budget)),
-    Column(Heading("Interval", "lower end"), lambda one: _budget(one, one[1].point.low)),
-    Column(Heading("Interval", "upper end"), lambda one: _budget(one, one[1].point.high)),
-    Column(Heading("Seeds", "that agree, of all", numeric=False), lambda one: _seeds(one[1].point)),
-    Column.number("Lead before", lambda one: one[1].lead_before, nats, "nats/token, at most"),
-    Column.number("Lead at the end", lambda one: one[1].lead_after, nats, "nats/token"),
+def _budget(crossover: Crossover, budget: float) -> Cell:
+    return number_cell(budget, crossover.comparison.unit.text)
+
+
+def _seeds(crossover: Crossover) -> Cell:
+    agreeing = crossover.point.agreeing_seeds
+    return Cell(f"{agreeing} of {crossover.point.seeds}", agreeing)
+
+
+COLUMNS: tuple[Column[Crossover], ...] = (
+    Column.method(lambda crossover: crossover.first, "Leads first"),
+    Column.method(lambda crossover: crossover.later, "Leads later"),
+    Column(Heading("From", "budget"), lambda each: _budget(each, each.point.budget)),
+    Column(Heading("Interval", "lower end"), lambda each: _budget(each, each.point.low)),
+    Column(Heading("Interval", "upper end"), lambda each: _budget(each, each.point.high)),
+    Column(Heading("Seeds", "that agree, of all", numeric=False), _seeds),
+    Column.number("Lead before", lambda each: each.lead_before, nats, "nats/token, at most"),
+    Column.number("Lead at the end", lambda each: each.lead_after, nats, "nats/token"),
 )
-
-
-def _budget(crossing: Crossing, budget: float) -> Cell:
-    return number_cell(budget, crossing[0].unit.text)
-
-
-def _seeds(point: CrossoverPoint) -> Cell:
-    return Cell(f"{point.agreeing_seeds} of {point.seeds}", point.agreeing_seeds)
 
 
 def crossover_table(data: CostData) -> Table | None:
     """The clearest crossovers of each comparison; None where no order ever changes."""
     items = {
-        comparison.names: [(comparison, crossover) for crossover in crossovers(comparison)]
+        comparison.names: crossovers(comparison)
         for unit in (SECONDS, FLOPS)
         for comparison in cost_comparisons(data, unit)
     }
-    records = pd.DataFrame(_record(*one) for crossing in items.values() for one in crossing)
+    records = pd.DataFrame(
+        {
+            "teacher": crossover.first.teacher,
+            "student": crossover.first.student,
+            "account": crossover.comparison.account,
+            "first": crossover.first.method,
+            "later": crossover.later.method,
+            "unit": crossover.comparison.unit.title,
+            "value": crossover.point.budget,
+            "low": crossover.point.low,
+            "high": crossover.point.high,
+            "n_seeds": crossover.point.seeds,
+            "agreeing_seeds": crossover.point.agreeing_seeds,
+            "lead_before_nats": crossover.lead_before,
+            "lead_after_nats": crossover.lead_after,
+        }
+        for of_comparison in items.values()
+        for crossover in of_comparison
+    )
     return Table.of("crossovers", CAPTION, COLUMNS, items, NAMES, records, data.title)
-
-
-def _record(comparison: CostComparison, crossover: Crossover) -> dict[str, object]:
-    point = crossover.point
-    return {
-        "teacher": comparison.pair.teacher,
-        "student": comparison.pair.student,
-        "account": comparison.account,
-        "first": crossover.first.method,
-        "later": crossover.later.method,
-        "unit": comparison.unit.title,
-        "value": point.budget,
-        "low": point.low,
-        "high": point.high,
-        "n_seeds": point.seeds,
-        "agreeing_seeds": point.agreeing_seeds,
-        "lead_before_nats": crossover.lead_before,
-        "lead_after_nats": crossover.lead_after,
-    }
 
 
 def crossovers(comparison: CostComparison) -> list[Crossover]:
@@ -115,7 +115,7 @@ def crossovers(comparison: CostComparison) -> list[Crossover]:
         budgets, differences = budgets[measured], differences[:, measured]
         if len(differences) and (point := crossover_point(budgets, differences)):
             mean = differences.mean(axis=0)
-            clearest.append(Crossover(first, later, -mean.min(), mean[-1], point))
+            clearest.append(Crossover(comparison, first, later, -mean.min(), mean[-1], point))
     return clearest
 
 
@@ -127,14 +127,13 @@ def _candidates(comparison: CostComparison) -> list[tuple[Row, Row]]:
     candidates: list[tuple[float, Row, Row]] = []
     for index, row in enumerate(rows[:-1]):
         leads = means[index + 1 :] - means[index]  # of this row over each that follows
-        lowest, highest = np.fmin.reduce(leads, axis=1), np.fmax.reduce(leads, axis=1)
-        for other, low, high, last in zip(
-            rows[index + 1 :], lowest, highest, leads[:, -1], strict=True
-        ):
-            if min(last, -low) > 0:
-                candidates.append((min(last, -low), other, row))
-            elif min(-last, high) > 0:
-                candidates.append((min(-last, high), row, other))
+        later = np.minimum(leads[:, -1], -np.fmin.reduce(leads, axis=1))
+        first = np.minimum(-leads[:, -1], np.fmax.reduce(leads, axis=1))
+        for other, clear_later, clear_first in zip(rows[index + 1 :], later, first, strict=True):
+            if clear_later > 0:
+                candidates.append((clear_later, other, row))
+            elif clear_first > 0:
+                candidates.append((clear_first, row, other))
     candidates.sort(key=lambda candidate: -candidate[0])
     return [(first, later) for _, first, later in candidates]
 

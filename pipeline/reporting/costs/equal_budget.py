@@ -1,8 +1,7 @@
 """Which method leads at equal steps, at equal time and at equal FLOPs."""
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import islice, repeat
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,6 @@ from pipeline.reporting.render.table import (
 )
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-UNKNOWN = (math.nan, math.nan, math.nan)
 FINISHED = ("Cheapest", "25 %", "50 %", "75 %", "All")
 CAPTION = (
     "Held-out NLL in nats/token, mean ± standard deviation over training seeds, interpolated "
@@ -38,23 +36,6 @@ CAPTION = (
     f"corrected for picking the best. {MISSING}: not measured by then, or a single seed. "
     "Intermediate points are not runs tuned for that budget: their learning rate is still high."
 )
-
-
-@dataclass(frozen=True)
-class AtBudgets:
-    """The methods of a comparison at some budgets; NaN where something is not known."""
-
-    comparison: CostComparison
-    budgets: np.ndarray
-    means: np.ndarray  # NLL over seeds, as are the deviations: [methods, budgets]
-    deviations: np.ndarray
-    lowest: Sequence[int | None]  # the place of the best method, by budget
-    leads: np.ndarray  # of the best method, and both ends of their intervals: [3, budgets]
-
-    @property
-    def rows(self) -> list[Row]:
-        """The methods."""
-        return list(self.comparison.curves)
 
 
 def equal_steps_table(data: CostData) -> Table | None:
@@ -92,79 +73,74 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    compared = [_at_budgets(comparison, budgets) for comparison, budgets in comparisons]
-    groups = tuple(_group(one, data.title(*one.comparison.names)) for one in compared)
-    frame = pd.DataFrame(record for one in compared for record in _records(one, whens))
-    headings = (Heading("Method", numeric=False), *headings)
-    return Table(name, caption, NAMES, headings, groups, frame)
-
-
-def _at_budgets(comparison: CostComparison, budgets: np.ndarray) -> AtBudgets:
-    nll = [comparison.at(row, budgets) for row in comparison.curves]
-    means = np.stack([seeds.mean(axis=0) for seeds in nll])
-    unknown = np.full(len(budgets), np.nan)
-    deviations = [seeds.std(axis=0, ddof=1) if len(seeds) > 1 else unknown for seeds in nll]
-    order, known = np.argsort(means, axis=0, kind="stable").T, (~np.isnan(means)).sum(axis=0)
-    rankings = [places[:count].tolist() for places, count in zip(order, known, strict=True)]
-    leads = [
-        _lead(comparison, ranking[:2], budget)
-        for ranking, budget in zip(rankings, budgets, strict=True)
+    frames = [_nll(comparison, budgets, whens) for comparison, budgets in comparisons]
+    groups = [
+        _group(comparison, frame, data.title(*comparison.names))
+        for (comparison, _), frame in zip(comparisons, frames, strict=True)
     ]
-    lowest = [next(iter(ranking), None) for ranking in rankings]
-    return AtBudgets(comparison, budgets, means, np.stack(deviations), lowest, np.array(leads).T)
+    headings = (Heading("Method", numeric=False), *headings)
+    records = pd.concat(frames, ignore_index=True)
+    return Table(name, caption, NAMES, headings, tuple(groups), records)
+
+
+def _nll(comparison: CostComparison, budgets: np.ndarray, whens: Sequence[str]) -> pd.DataFrame:
+    """The NLL of each method at each budget, and the lead of the best, as far as it is known."""
+    rows, count = list(comparison.curves), len(budgets)
+    of_rows = [comparison.at(row, budgets) for row in rows]
+    means = np.stack([seeds.mean(axis=0) for seeds in of_rows])  # [methods, budgets]
+    unknown = np.full(count, np.nan)
+    deviations = [seeds.std(axis=0, ddof=1) if len(seeds) > 1 else unknown for seeds in of_rows]
+    best, second = np.argsort(means, axis=0, kind="stable")[:2]  # NaN is last
+    is_lowest = (np.arange(len(rows))[:, None] == best) & ~np.isnan(means)
+    is_ahead = is_lowest & ((~np.isnan(means)).sum(axis=0) > 1)
+    compared = zip(best, second, budgets, strict=True)
+    leads = [_lead(comparison, rows[first], rows[other], each) for first, other, each in compared]
+    lead, low, high = (np.where(is_ahead, ends, np.nan).ravel() for ends in np.transpose(leads))
+    names = pd.DataFrame([row.columns for row in rows])
+    return names.loc[np.repeat(names.index, count)].assign(
+        account=comparison.account,
+        when=[*whens] * len(rows),
+        budget=[*budgets] * len(rows),
+        budget_unit=comparison.unit.title,
+        unit="nats/token",
+        value=means.ravel(),
+        sd=np.ravel(deviations),
+        n_seeds=np.repeat([len(seeds) for seeds in of_rows], count),
+        is_lowest=is_lowest.ravel(),
+        lead=lead,
+        lead_low=low,
+        lead_high=high,
+    )
 
 
 def _lead(
-    comparison: CostComparison, places: Sequence[int], budget: float
+    comparison: CostComparison, best: Row, second: Row, budget: float
 ) -> tuple[float, float, float]:
     """The lead of the best over the runner-up with its interval, as far as they are known."""
-    rows = list(comparison.curves)
-    if len(places) < 2:
-        return UNKNOWN
-    best, second = (rows[place] for place in places)
     differences = comparison.differences(second, best, np.array([budget]))
     if not len(differences):  # no seed in common
-        return UNKNOWN
+        return np.nan, np.nan, np.nan
     lead, half_width = float(differences.mean()), float(margin(differences)[0])
-    if np.isinf(half_width):
-        return lead, math.nan, math.nan
+    half_width = np.nan if np.isinf(half_width) else half_width
     return lead, lead - half_width, lead + half_width
 
 
-def _records(one: AtBudgets, whens: Sequence[str]) -> Iterator[dict[str, object]]:
-    comparison = one.comparison
-    for place, row in enumerate(one.rows):
-        for at, when in enumerate(whens):
-            is_lowest = one.lowest[at] == place
-            lead = one.leads[:, at] if is_lowest else UNKNOWN
-            yield {
-                **row.columns,
-                "account": comparison.account,
-                "when": when,
-                "budget": one.budgets[at],
-                "budget_unit": comparison.unit.title,
-                "unit": "nats/token",
-                "value": one.means[place, at],
-                "sd": one.deviations[place, at],
-                "n_seeds": len(comparison.curves[row]),
-                "is_lowest": is_lowest,
-                **dict(zip(("lead", "lead_low", "lead_high"), lead, strict=True)),
-            }
-
-
-def _group(one: AtBudgets, title: str) -> Group:
+def _group(comparison: CostComparison, nll: pd.DataFrame, title: str) -> Group:
     """The NLL of each method at each budget, under the budgets and the methods that lead there."""
-    unit, rows = one.comparison.unit, one.rows
-    labels = [MISSING if place is None else rows[place].label for place in one.lowest]
-    leads = (number_cell(lead, nats, high - lead) for lead, _, high in one.leads.T)
+    unit, whens = comparison.unit, nll["when"].unique()
+    best = nll[nll["is_lowest"]].set_index("when").reindex(whens)
+    budgets = nll["budget"][: len(whens)]
     references = (
-        (Cell(f"budget ({unit.title})"), *(number_cell(each, unit.text) for each in one.budgets)),
-        (Cell("lowest NLL"), *map(Cell, labels)),
-        (Cell("lead (nats/token)"), *leads),
+        (Cell(f"budget ({unit.title})"), *(number_cell(each, unit.text) for each in budgets)),
+        (Cell("lowest NLL"), *map(Cell, best["label"].fillna(MISSING))),
+        (
+            Cell("lead (nats/token)"),
+            *(
+                number_cell(lead, nats, high - lead)
+                for lead, high in zip(best["lead"], best["lead_high"], strict=True)
+            ),
+        ),
     )
-    numbers = (
-        (number_cell(mean, nats, deviation) for mean, deviation in zip(*of_row, strict=True))
-        for of_row in zip(one.means, one.deviations, strict=True)
-    )
-    cells = ((method_cell(row), *of_row) for row, of_row in zip(rows, numbers, strict=True))
-    return Group(title, one.comparison.names, references, tuple(cells))
+    numbers = map(number_cell, nll["value"], repeat(nats), nll["sd"])
+    cells = [(method_cell(row), *islice(numbers, len(whens))) for row in comparison.curves]
+    return Group(title, comparison.names, references, tuple(cells))

@@ -70,12 +70,10 @@ class CostComparison:
 
     def differences(self, method: Row, baseline: Row, budgets: np.ndarray) -> np.ndarray:
         """NLL of a method minus that of another, for the seeds of both: [seeds, budgets]."""
-        minuends, subtrahends = self.curves[method], self.curves[baseline]
-        shared = [seed for seed in minuends if seed in subtrahends]
-        differences = [
-            minuends[seed].at(budgets) - subtrahends[seed].at(budgets) for seed in shared
-        ]
-        return np.array(differences).reshape(len(shared), len(budgets))
+        curves, others = self.curves[method], self.curves[baseline]
+        both = [(curve, others[seed]) for seed, curve in curves.items() if seed in others]
+        differences = [curve.at(budgets) - other.at(budgets) for curve, other in both]
+        return np.array(differences).reshape(len(both), len(budgets))
 
     def mean_curve(self, row: Row) -> QualityCurve:
         """The means over seeds of cost and NLL at each measurement that all seeds have."""

@@ -68,8 +68,7 @@ class CostColumn:
         return number_cell(None if value is None else value / self.scale, self.text)
 
 
-# mean, standard deviation and number of trainings, by cell, account and quantity
-Costs = Mapping[tuple[str, ...], Mapping[str, float]]
+Costs = Mapping[tuple[Row, CostColumn, str], Mapping[str, float]]
 TIME = CostColumn("Time", "seconds", "s", duration)
 DEVICE_TIME = CostColumn("Core or GPU time", "device_seconds", "s", duration, (OWN,))
 FLOPS = CostColumn("FLOPs", "flops", "", operations)
@@ -106,45 +105,32 @@ def token_table(data: CostData) -> Table:
 
 
 def _method_table(name: str, caption: str, columns: Sequence[CostColumn], data: CostData) -> Table:
+    results = data.results
     shown = [(column, account) for column in columns for account in _accounts(column, data)]
-    costs = _costs_by_method(data)
+    costs = _costs(shown, data)
+
+    def cell(column: CostColumn, account: str, row: Row) -> Cell:
+        cost, is_spread = costs[row, column, account], (column, account) == (TIME, OWN)
+        return number_cell(cost["value"], column.text, cost["sd"] if is_spread else None)
+
     table_columns: tuple[Column[Row], ...] = (
         Column.method(lambda row: row),
         Column.number("Runs", lambda row: len(data.trained(row))),
         *(
             Column(
                 Heading(column.title, ", ".join(filter(None, (account, column.unit)))),
-                partial(_cell, costs, column, account),
+                partial(cell, column, account),
             )
             for column, account in shown
         ),
     )
-    frame = pd.DataFrame(
-        {
-            **row.columns,
-            "account": account,
-            **column.columns,
-            **_scaled(costs, column, account, row),
-        }
-        for row in data.results.trained
-        for column, account in shown
+    records = pd.DataFrame(
+        {**row.columns, "account": account, **column.columns, **cost}
+        for (row, column, account), cost in costs.items()
     )
-    results = data.results
-    cost_table = Table.of_pairs(name, caption, table_columns, results.methods, results, frame)
+    cost_table = Table.of_pairs(name, caption, table_columns, results.methods, results, records)
     assert cost_table is not None  # a grid has methods
     return cost_table
-
-
-def _cell(costs: Costs, column: CostColumn, account: str, row: Row) -> Cell:
-    cost = _scaled(costs, column, account, row)
-    is_spread = (column, account) == (TIME, OWN)
-    return number_cell(cost["value"], column.text, cost["sd"] if is_spread else None)
-
-
-def _scaled(costs: Costs, column: CostColumn, account: str, row: Row) -> dict[str, float]:
-    cost = costs[*row.cell, account, column.quantity]
-    value, sd = cost["value"] / column.scale, cost["sd"] / column.scale
-    return {"value": value, "sd": sd, "n_seeds": int(cost["n_seeds"])}
 
 
 def _accounts(column: CostColumn, data: CostData) -> tuple[str, ...]:
@@ -153,12 +139,23 @@ def _accounts(column: CostColumn, data: CostData) -> tuple[str, ...]:
     return (*column.accounts, TUNING) if data.trials and is_in_all else column.accounts
 
 
-def _costs_by_method(data: CostData) -> Costs:
+def _costs(shown: Sequence[tuple[CostColumn, str]], data: CostData) -> Costs:
+    """Mean, standard deviation and number of trainings, by row, column and account."""
     every = data.costs.reset_index().merge(data.trainings, on="path")
     every = every.melt([*CELL, "account"], list(QUANTITIES), "quantity")
     grouped = every.groupby([*CELL, "account", "quantity"], sort=False)["value"]
     means = pd.DataFrame(grouped.agg(sd="std", n_seeds="size"))
-    return means.assign(value=grouped.mean(skipna=False)).to_dict("index")
+    means = means.assign(value=grouped.mean(skipna=False)).to_dict("index")
+    return {
+        (row, column, account): {
+            "value": mean["value"] / column.scale,
+            "sd": mean["sd"] / column.scale,
+            "n_seeds": int(mean["n_seeds"]),
+        }
+        for row in data.results.trained
+        for column, account in shown
+        for mean in [means[*row.cell, account, column.quantity]]
+    }
 
 
 @dataclass(frozen=True)
@@ -177,10 +174,15 @@ class SharedRow:
 def shared_cost_table(data: CostData) -> Table | None:
     """A row for each job that trainings share, for the evaluations, and for the whole grid."""
     shared = data.jobs.index.difference([*data.trainings["path"], *data.trials])
+    jobs = data.jobs.loc[sorted(shared, key=_order)]
+    sizes = pd.to_numeric([data.inputs.manifests[path].get("bytes") for path in jobs.index])
     evaluations = _evaluation_costs(data)
     everything = total(pd.concat([data.jobs, *evaluations.values()]))
     groups = {
-        ("Run for trainings",): [_job_row(path, data) for path in sorted(shared, key=_order)],
+        ("Run for trainings",): [
+            SharedRow(path, costs, int(costs["trainings"]))
+            for path, costs in jobs.assign(**{ON_DISK.quantity: sizes}).to_dict("index").items()
+        ],
         ("Trials of searches",): list(_search_rows(data)),
         ("Evaluations",): [SharedRow(name, total(jobs)) for name, jobs in evaluations.items()],
         ("The grid",): [SharedRow("all jobs, each once", everything)],
@@ -189,8 +191,10 @@ def shared_cost_table(data: CostData) -> Table | None:
         Column(Heading("Job", numeric=False), _name_cell),
         Column.number("Used by", lambda row: row.trainings or None, str, "trainings"),
         *(
-            Column.number(one.title, partial(SharedRow.scaled, column=one), one.text, one.unit)
-            for one in OF_JOB
+            Column.number(
+                column.title, partial(SharedRow.scaled, column=column), column.text, column.unit
+            )
+            for column in OF_JOB
         ),
     )
     frame = pd.DataFrame(
@@ -239,10 +243,3 @@ def _evaluation_costs(data: CostData) -> Mapping[str, pd.DataFrame]:
     jobs = [path for path in data.inputs.manifests if path.startswith(STAGES)]
     unused = [path for path in jobs if path not in data.jobs.index]
     return costs | {path: job_costs(data.inputs, [path]) for path in unused}
-
-
-def _job_row(path: str, data: CostData) -> SharedRow:
-    job = data.jobs.loc[path].to_dict()
-    size = data.inputs.manifests[path].get("bytes")
-    on_disk = float(size) if isinstance(size, int) else np.nan
-    return SharedRow(path, {**job, ON_DISK.quantity: on_disk}, int(job["trainings"]))
