@@ -413,12 +413,13 @@ def save(student: PreTrainedModel, folder: Path, lora: bool) -> None:
         student.save_pretrained(folder)
 
 
-def test_matrices_in_bfloat16_stay_so_and_give_the_same_logits() -> None:
-    def halved() -> PreTrainedModel:
-        teacher = model(CONFIGS["an untied Llama"]).float().requires_grad_(False)
-        halve_matrices(teacher)
-        return teacher
+def halved() -> PreTrainedModel:
+    teacher = model(CONFIGS["an untied Llama"]).float().requires_grad_(False)
+    halve_matrices(teacher)
+    return teacher
 
+
+def test_matrices_in_bfloat16_stay_so_and_give_the_same_logits() -> None:
     def logits(teacher: PreTrainedModel) -> bytes:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             return packed(response_logits(teacher, collate(TEXTS, CPU)))
@@ -458,6 +459,22 @@ def test_ranks_may_make_different_numbers_of_passes() -> None:
     assert second == expected[:5]
     (weight,) = torch.load(io.BytesIO(first[-1])).values()
     assert torch.equal(weight, teacher.get_output_embeddings().weight)
+
+
+def test_a_rank_that_has_ended_joins_in_with_matrices_in_bfloat16() -> None:
+    def read(teacher: PreTrainedModel, texts: Sequence[Text]) -> list[bytes]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return [logits_of(teacher, text) for text in texts]
+
+    def work(ranks: Ranks) -> list[bytes]:
+        teacher = halved()
+        shard(teacher, mesh_of(ranks, CPU))
+        with in_company(teacher, ranks):
+            return read(teacher, TEXTS[: 1 + 2 * ranks.rank])
+
+    first, second = on_ranks(2, work)
+    expected = read(halved(), TEXTS[:3])
+    assert (first, second) == (expected[:1], expected)
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, "a family for the plain loop"])

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
 from pipeline.models.language_model import default_device, fixed_precision
-from pipeline.models.logits import logit_scaling
+from pipeline.models.logits import logit_scaling, probe_pass
 from pipeline.models.matrices import halve_matrices
 from pipeline.models.recast import keep_no_copies
 from pipeline.runtime.ranks import Ranks, one_at_a_time
@@ -133,12 +133,12 @@ def in_company(model: PreTrainedModel, ranks: Ranks) -> Iterator[None]:
         gather_head(model)
 
 
-@torch.no_grad()
 def gather_head(model: PreTrainedModel) -> None:
     """Makes a pass over a token, after which the head of a sharded model can be read."""
     if is_sharded(model):
         token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
-        model.base_model(input_ids=token, use_cache=False)
+        with probe_pass(model):
+            model.base_model(input_ids=token, use_cache=False)
 
 
 def reshard(model: torch.nn.Module) -> None:
