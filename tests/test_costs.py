@@ -224,3 +224,12 @@ def test_a_cost_says_how_training_and_generation_used_the_machine(tmp_path: Path
     assert "Not compiled: no compiler" in training
     assert "2 captured and compiled, 1 launched kernel by kernel: a look at" in generation
     assert replace(took, compilation=None, captures=GraphCaptures()).execution == []
+
+
+def test_counts_of_models_add_up_and_what_is_unknown_stays_so() -> None:
+    counts, more = ModelCounter(9, 8, 7, 6, 10), ModelCounter(5, 0, 4, 3, 2)
+    assert counts + more == ModelCounter(14, 8, 11, 9, 12)
+    assert counts + more - more == counts
+    unknown = replace(more, flops=None)
+    assert (counts + unknown).flops is None
+    assert (unknown - counts).flops is None

@@ -68,6 +68,24 @@ class ModelCounter:
     generated_tokens: int = 0
     flops: int | None = 0  # None where the formula doesn't hold
 
+    def __add__(self, other: "ModelCounter") -> "ModelCounter":
+        return ModelCounter(
+            self.positions + other.positions,
+            self.trained_positions + other.trained_positions,
+            self.scored_tokens + other.scored_tokens,
+            self.generated_tokens + other.generated_tokens,
+            None if self.flops is None or other.flops is None else self.flops + other.flops,
+        )
+
+    def __sub__(self, other: "ModelCounter") -> "ModelCounter":
+        return self + ModelCounter(
+            -other.positions,
+            -other.trained_positions,
+            -other.scored_tokens,
+            -other.generated_tokens,
+            None if other.flops is None else -other.flops,
+        )
+
     def as_student(self) -> Cost:
         """The totals so far, as the cost of a student."""
         return Cost(

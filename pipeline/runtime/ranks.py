@@ -60,9 +60,8 @@ class Ranks:
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in bucket])
             with _connected():
                 dist.all_reduce(flat)
-            for tensor, total in zip(
-                bucket, flat.split([it.numel() for it in bucket]), strict=True
-            ):
+            totals = flat.split([tensor.numel() for tensor in bucket])
+            for tensor, total in zip(bucket, totals, strict=True):
                 tensor.detach().copy_(total.view_as(tensor))
 
     def gather(self, value: Item) -> list[Item]:

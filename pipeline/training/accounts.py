@@ -1,7 +1,7 @@
 """What a run has cost on all of its ranks, which each of them knows after every step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from pipeline.runtime.costs import Cost, ModelCounter
 from pipeline.runtime.ranks import Ranks
@@ -32,30 +32,12 @@ class Accounts:
         if self._ranks.size == 1:
             state.usage = state.usage + usage
             return
-        pairs = zip(state.work, self._totals, strict=True)
-        steps = self._ranks.gather(StepCosts(usage, [_added(now, was) for now, was in pairs]))
+        work = [now - before for now, before in zip(state.work, self._totals, strict=True)]
+        steps = self._ranks.gather(StepCosts(usage, work))
         seconds = max(step.usage.seconds for step in steps)
         total = sum((step.usage for step in steps), Cost())
         state.usage = state.usage + replace(total, seconds=seconds)
-        for place, work in enumerate(state.work):
-            for step in steps:
-                _add(self._totals[place], step.work[place])
-            vars(work).update(vars(self._totals[place]))
-
-
-def _added(now: ModelCounter, before: ModelCounter) -> ModelCounter:
-    """The counts since an earlier time; those that are unknown stay so."""
-    difference = replace(now)
-    for name in _known(now):
-        setattr(difference, name, getattr(now, name) - getattr(before, name))
-    return difference
-
-
-def _add(total: ModelCounter, more: ModelCounter) -> None:
-    for name in _known(total):
-        setattr(total, name, getattr(total, name) + getattr(more, name))
-
-
-def _known(counter: ModelCounter) -> list[str]:
-    names = [field.name for field in fields(ModelCounter)]
-    return [name for name in names if getattr(counter, name) is not None]
+        for place, counter in enumerate(state.work):
+            of_ranks = (step.work[place] for step in steps)
+            self._totals[place] = sum(of_ranks, self._totals[place])
+            vars(counter).update(vars(self._totals[place]))  # it is the one that counts
