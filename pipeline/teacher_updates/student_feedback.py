@@ -85,7 +85,7 @@ class StudentFeedback:
         trained_on = {text.example_id for text in trained.texts}
         held_out = self.held_out_texts(trained_on, trained.step)
         shared = shared_batches(held_out, self.max_tokens, student.device, trained.ranks)
-        own = [one.batch for one in shared if one.weight]
+        own = [part.batch for part in shared if part.weight]
         token_count = sum(text.target_count for text in held_out)
         gradient = cross_entropy_gradient(student, own, token_count)
         trained.ranks.sum_in_place(gradient)

@@ -154,8 +154,9 @@ def of_all_ranks(
         return values[: batch.token_count]  # fillers come last
     ends = list(accumulate(text.target_count for text in by_length(batch.texts)))
     starts = [0, *ends[:-1]]
-    places = [micro_batch.places for micro_batch in batch.micro_batches if micro_batch.weight]
-    own = [row for some in places for at in some for row in range(starts[at], ends[at])]
+    counting = [micro_batch for micro_batch in batch.micro_batches if micro_batch.weight]
+    places = [place for micro_batch in counting for place in micro_batch.places]
+    own = [row for place in places for row in range(starts[place], ends[place])]
     rows = to_device(torch.tensor(own, dtype=torch.long), values.device)
     whole = values.new_zeros(batch.token_count)
     whole[rows] = values[: len(own)]

@@ -57,13 +57,13 @@ class FeatureTerm:
             ours = self._view(layers, logits, student_head)
             theirs = self._view(teacher.layers, teacher.log_probs, teacher_head)
             return self._term(ours, theirs, tokens)
-        rows, at = spans.single_tokens
-        if not len(at):
+        rows, positions = spans.single_tokens
+        if not len(positions):
             return layers.new_zeros(len(layers))
-        ours = self._view(layers[at], logits[at], student_head)
+        ours = self._view(layers[positions], logits[positions], student_head)
         theirs = self._view(teacher.layers[rows], teacher.log_probs[rows], teacher_head)
-        term = self._term(ours, theirs, at_tokens(tokens, at, spans))
-        return term.new_zeros(len(layers)).index_copy(0, at, term)
+        term = self._term(ours, theirs, at_tokens(tokens, positions, spans))
+        return term.new_zeros(len(layers)).index_copy(0, positions, term)
 
     def _term(self, student: ModelView, teacher: ModelView, tokens: TokenContext) -> PerToken:
         models = BothModels(self.projectors, student, teacher, tokens)
