@@ -26,8 +26,9 @@ from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import Ranks
 from pipeline.settings.evaluation import EvaluationJob
 from pipeline.stages import divided
+from pipeline.stages.cached_teachers import precision_of
 from pipeline.stages.divided import DividedWork
-from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece, precision_of
+from pipeline.stages.evaluator import CUT, LEFT_OUT, RESULTS, Evaluator, Piece
 from pipeline.stages.options import EvaluateOptions
 from pipeline.tasks.instruction_items import CARD
 

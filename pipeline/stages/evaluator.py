@@ -24,15 +24,13 @@ from pipeline.evaluation.questions import Questions
 from pipeline.evaluation.records import EvaluationRecords
 from pipeline.models import positions, vocabulary
 from pipeline.models.flops import count
-from pipeline.models.language_model import Precision, load_tokenizer
-from pipeline.runtime.costs import Cost, ModelCounter
+from pipeline.models.language_model import load_tokenizer
+from pipeline.runtime.costs import Cost
 from pipeline.settings.data import ChatTemplate
 from pipeline.settings.evaluation import EvaluationJob, EvaluationTask, GenerationSettings, ScoredBy
+from pipeline.stages.cached_teachers import CachedTeachers, open_teachers, precision_of
 from pipeline.stages.options import EvaluateOptions
-from pipeline.teacher_cache.format import read_metadata
-from pipeline.teacher_cache.reader import CachedTeacher, check_cache, open_cache
 from pipeline.tokenizer_alignment.alignment import Alignment
-from pipeline.tokenizer_alignment.teacher import AlignedTeacher
 from pipeline.tokenizer_alignment.token_bytes import token_bytes
 
 if TYPE_CHECKING:
@@ -66,24 +64,6 @@ class Chunk:
 
     seed: int
     places: list[int]
-
-
-@dataclass(frozen=True)
-class CachedTeachers:
-    """Teachers whose signals are on disk, by their names."""
-
-    own: Mapping[str, CachedTeacher]
-    aligned: Mapping[str, AlignedTeacher]
-    is_foreign: bool  # whether the checkpoint is a teacher with a vocabulary of its own
-
-    @cached_property
-    def _counters(self) -> list[ModelCounter]:
-        return [teacher.count() for teacher in (*self.own.values(), *self.aligned.values())]
-
-    @property
-    def cost(self) -> Cost:
-        """What has been run of them so far."""
-        return sum((counter.as_teacher() for counter in self._counters), Cost())
 
 
 @dataclass(frozen=True)
@@ -151,22 +131,9 @@ class Evaluator:
 
     @cached_property
     def teachers(self) -> CachedTeachers:
-        """The teachers with a cache: in the texts' own tokens, and of another vocabulary."""
-        own: dict[str, CachedTeacher] = {}
-        aligned: dict[str, AlignedTeacher] = {}
-        tokens = artifact.read_id(self.options.tokens)
-        by_tokens = {each.teacher_tokens: each for each in self.alignments}
-        is_foreign = by_tokens.pop(tokens, None) is not None  # a teacher with its own vocabulary
-        for cache in self.options.cache:
-            made_from = artifact.read_json(cache / artifact.MANIFEST)["inputs"]
-            name, opened = made_from["teacher"], open_cache(cache, ["test"])
-            if alignment := by_tokens.get(made_from["tokens"]):
-                check_cache(cache, alignment.teacher_tokens)
-                aligned[name] = AlignedTeacher(opened, alignment)
-            else:
-                check_cache(cache, tokens, self.model.config.vocab_size)
-                own[name] = opened
-        return CachedTeachers(own, aligned, is_foreign)
+        """The teachers with a cache."""
+        tokens, size = artifact.read_id(self.options.tokens), self.model.config.vocab_size
+        return open_teachers(self.options.cache, tokens, size, self.alignments)
 
     def read_held_out(self, rows: slice, folder: Path) -> Cost:
         """Held-out measures on some of the test responses, against every teacher with a cache."""
@@ -314,12 +281,6 @@ class Evaluator:
         results |= {CUT: {name: self.checkpoint.truncated[name]}}
         _write(folder, lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results))
         return Cost()
-
-
-def precision_of(caches: Sequence[Path]) -> Precision:
-    """The precision that the teachers of some caches have read in, if it is the same for all."""
-    precisions: set[Precision] = {read_metadata(path).precision for path in caches}
-    return precisions.pop() if len(precisions) == 1 else "auto"
 
 
 def _generated(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
