@@ -8,7 +8,7 @@ off, or fails, the run stays eager, and `cost.json` says why.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 import torch
@@ -23,7 +23,6 @@ from pipeline.models.attention import unmasked_context
 from pipeline.models.gradient_checkpointing import checkpointable_layers
 from pipeline.models.logits import logit_scaling
 from pipeline.models.sharding import is_sharded
-from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.costs import Compilation
 from pipeline.runtime.progress import log
 from pipeline.runtime.ranks import ALONE
@@ -84,7 +83,7 @@ def try_compile(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     except Exception as error:
         if any(isinstance(cause, torch.OutOfMemoryError) for cause in _causes(error)):
             raise
-        for model in _models(run):
+        for model in run.models:
             remove_compiled_layers(model)
         first_part = " ".join(str(error).split("\n\n")[0].splitlines())  # torch's hints follow
         reason = f"{type(error).__name__}: {first_part}"
@@ -113,7 +112,7 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 def with_compiled_functions(run: TrainingRun, backend: str | Callable) -> TrainingRun:
     """The run with functions that are compiled at their first call."""
     torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
-    for model in _models(run):
+    for model in run.models:
         # by a forward pass each, which needs no graph
         unmasked_context(model)
         logit_scaling(model)
@@ -143,11 +142,6 @@ def remove_compiled_layers(model: PreTrainedModel) -> None:
     """Makes the layers of a model eager again."""
     for layer in checkpointable_layers(model):
         layer._compiled_call_impl = None
-
-
-def _models(run: TrainingRun) -> Sequence[PreTrainedModel]:
-    beside = [model for model in (run.teacher, run.reference) if isinstance(model, LiveTeacher)]
-    return [run.student, *(teacher.model for teacher in beside)]
 
 
 def trial_batch(run: TrainingRun) -> StepBatch:

@@ -155,8 +155,7 @@ class ResourceRequests:
         parts = self.parts(self.grid.by_id[wildcards.id])
         if parts == 1:
             return self._estimate(wildcards.id)
-        is_part = hasattr(wildcards, "part")
-        return self._estimate(wildcards.id, share_of_job(parts, is_part))
+        return self._estimate(wildcards.id, share_of_job(parts, "part" in vars(wildcards)))
 
     @cache
     def _estimate(self, id: str, share: float = 1) -> Estimate:
