@@ -3,11 +3,12 @@
 python -m benchmarks.generation [--shapes narrow large] [--batches 16 64] [--new 48] [--out FILE]
 On a GPU: --shapes 135m 360m --batches 32 256 1024 --new 256
 
-Tokens per second, drawn at temperature 1, the best of some runs after one to warm up; the ways take
-turns. `generate` runs with its cache that grows and with its static one, which it compiles on a
-GPU. All prompts are of one length and no text ends early, which is the best case for `generate`: it
-has no padding to read and no ended text to wait for. The weights are float32 on a CPU; on a GPU
-`generate` has bfloat16 ones, and `write` casts float32 ones, as training has them.
+Tokens per second, drawn at temperature 1, the median of some runs after one to warm up; the ways
+take turns, and a CPU's seconds are those of the process. `generate` runs with its cache that grows
+and with its static one, which it compiles on a GPU. All prompts are of one length and no text ends
+early, which is the best case for `generate`: it has no padding to read and no ended text to wait
+for. The weights are float32 on a CPU; on a GPU `generate` has bfloat16 ones, and `write` casts
+float32 ones, as training has them.
 
 Beside that the interleaved policies, with the first shape as student and the last as teacher, and
 both models' own text. What a draft of SKD is worth on a GPU (a CPU makes none) depends on how much
@@ -17,16 +18,16 @@ Real pairs lie between.
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 import transformers
 from transformers import PreTrainedModel
 
-from benchmarks.workbench import SHAPES, prompts, synchronize, writer
+from benchmarks.workbench import SHAPES, now, prompts, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import speculative, switch, teacher_mixed
 from pipeline.generation import SpeculativeSampler, TokenSampler, generate, sampler
@@ -58,21 +59,20 @@ class Task:
     device: torch.device
 
     def rows(self, models: str, ways: dict[str, Way]) -> Iterator[Row]:
-        """The speed of each way in its best run. They take turns: a busy moment meets all."""
+        """The speed of each way in its median run. They take turns: a busy moment meets all."""
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(self.runs + 1):  # the first one warms up
             for name, way in ways.items():
                 taken[name].append(self.seconds(way))
         tokens = len(self.prompts) * self.new
         for name in ways:
-            yield Row(models, name, len(self.prompts), tokens / min(taken[name][1:]))
+            yield Row(models, name, len(self.prompts), tokens / median(taken[name][1:]))
 
     def seconds(self, way: Way) -> float:
-        """How long something took, until the GPU was done with it too."""
-        began = time.perf_counter()
+        """How long something took."""
+        began = now(self.device)
         way()
-        synchronize(self.device)
-        return time.perf_counter() - began
+        return now(self.device) - began
 
 
 def generating(model: PreTrainedModel, task: Task, cache: str) -> Way:

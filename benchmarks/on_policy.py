@@ -10,13 +10,12 @@ distributions by the JSD with weight 1/2. No text ends early, so both train on a
 step. The peer is given its best: token ids instead of text, attention by PyTorch, no checkpoints.
 It runs as it comes, which generates without a cache because it saves memory by recomputing
 activations, and without that. Trained response tokens per second over the steps after one that
-warms up; on a GPU both compute in bfloat16.
+warms up; on a GPU both compute in bfloat16, and a CPU's seconds are those of the process.
 """
 
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-from benchmarks.workbench import SHAPES, prompts, synchronize, words, writer
+from benchmarks.workbench import SHAPES, now, prompts, words, writer
 from pipeline.data.batch import Text
 from pipeline.data_policies import build_policy
 from pipeline.losses import build_loss
@@ -81,12 +80,6 @@ def ours(task: Task) -> float:
         max_tokens=task.budget,
     )
     return task.speed([now(task.device) for _ in train(run, initial_state(run))])
-
-
-def now(device: torch.device) -> float:
-    """The time when all that was asked of a GPU is done."""
-    synchronize(device)
-    return time.perf_counter()
 
 
 class Moments(TrainerCallback):

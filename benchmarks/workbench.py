@@ -7,6 +7,7 @@ import resource
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -212,3 +213,12 @@ def synchronize(device: torch.device) -> None:
     """Waits until a GPU has done all that it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def now(device: torch.device) -> float:
+    """Seconds, read when a GPU has done all that it was asked to; of a CPU this process's own.
+
+    So other work on a CPU's machine counts only by what it takes of its caches and clock.
+    """
+    synchronize(device)
+    return time.perf_counter() if device.type == "cuda" else time.process_time()

@@ -149,7 +149,8 @@ class LlamaDecoder:
         hidden, positions = self.body.embed_tokens(ids), self.tables.look_up(cached)
         for layer, keys, values in zip(self.fused, self.keys, self.values, strict=True):
             hidden = llama_fused.decoder_layer(layer, hidden, positions, keys, values)
-        return lm_head(self.model, rms_norm(self.body.norm, hidden))[:, None].float()
+        normed = llama_fused.rms_norm(self.body.norm, hidden)
+        return lm_head(self.model, normed)[:, None].float()
 
     def _caches(self, entries: CachePositions) -> list[LayerCache]:
         cos, sin = self.cos[entries.positions][:, None], self.sin[entries.positions][:, None]
