@@ -3,16 +3,20 @@
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import slurm_cluster
 import torch
 from annotations import unchecked
 from filelock import FileLock
 from pretend_ledger import Ledger
 from pretend_runtime import pretended
 from reports import ONE_SEED, SMALL, Made, make
+from slurm_cluster import Cluster
+from slurm_snakemake import PLUGIN
 from snaking import TINY, Copy, edited, fresh_copy, write_examples
 
 from workflow.grid.artifact import canonical
@@ -70,6 +74,17 @@ def chain(project: Copy, tiny: dict[str, Any], shared: Path) -> Copy:
             assert done.returncode == 0, done.stdout + done.stderr + project.logs()
             shutil.copytree(project.folder, finished, symlinks=True)
     return project
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A SLURM for all tests of a file. Its users share an xdist group."""
+    if (reason := slurm_cluster.missing()) is not None:
+        pytest.skip(reason)
+    if not PLUGIN.is_dir() and find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip(f"the executor plugin is neither installed nor in {PLUGIN}: run `make test`")
+    with slurm_cluster.running(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

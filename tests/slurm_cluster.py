@@ -1,4 +1,4 @@
-"""A real SLURM of one node on this machine, for as long as a test needs it."""
+"""A real SLURM of two nodes, both this machine, for as long as a test needs it."""
 
 import contextlib
 import os
@@ -18,6 +18,7 @@ CONFIGURATION = Path("/etc/slurm")  # Debian's; a job step does not inherit SLUR
 FILES = ("slurm.conf", "gres.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel", "sinfo")
 GPUS = 4
+SECOND_NODE, PAIR = "localhost", "pair"  # a node whose name leads here, and the partition of both
 PATIENCE_SECONDS = 300  # however busy the machine is
 READY = "ready"
 
@@ -29,11 +30,11 @@ SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -52,8 +53,10 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/finished
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=32000 Gres=gpu:fake:{gpus} State=UNKNOWN
+NodeName={second} NodeHostname={host} NodeAddr=127.0.0.1 Port=6820 CPUs=8 RealMemory=32000
 PartitionName=cpu Nodes={host} Default=YES
 PartitionName=gpu Nodes={host}
+PartitionName={pair} Nodes={host},{second}
 """
 GRES = "NodeName={host} Name=gpu Type=fake File={folder}/gpu[0-{last}]\n"
 
@@ -93,9 +96,10 @@ class Cluster:
         path = self.folder / "finished"
         return [_fields(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def node_state(self) -> str:
-        """The node's, such as `idle`, `mixed`, `draining`."""
-        return self.command("sinfo", "--noheader", "--Node", "--format=%T").split()[0]
+    def node_state(self, node: str = "") -> str:
+        """A node's, by default the first one's, such as `idle`, `mixed`, `draining`."""
+        named = f"--nodes={node or self.host}"
+        return self.command("sinfo", "--noheader", "--Node", "--format=%T", named).split()[0]
 
     def logs(self) -> str:
         """The last lines of the daemons."""
@@ -151,16 +155,17 @@ def _started(cluster: Cluster) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(_forget)
         _configure(cluster)
-        for words in _daemons(cluster.folder):
+        for words in _daemons(cluster):
             stack.enter_context(_daemon(cluster.folder, words))
-        _until(lambda: cluster.node_state() == "idle", cluster)
+        for node in (cluster.host, SECOND_NODE):
+            _until(lambda node=node: cluster.node_state(node) == "idle", cluster)
         stack.callback(_cancel_all, cluster)
         yield
 
 
 def _configure(cluster: Cluster) -> None:
     folder, last = cluster.folder, GPUS - 1
-    for name in ("state", "spool"):
+    for name in ("state", f"spool-{cluster.host}", f"spool-{SECOND_NODE}"):
         (folder / name).mkdir()
     for index in range(GPUS):
         os.mknod(folder / f"gpu{index}", 0o20666, os.makedev(1, 3))  # as /dev/null
@@ -168,7 +173,7 @@ def _configure(cluster: Cluster) -> None:
     (folder / "munge.key").chmod(0o400)
     CONFIGURATION.mkdir(exist_ok=True)
     texts = [
-        CONF.format(host=cluster.host, folder=folder, gpus=GPUS),
+        CONF.format(host=cluster.host, second=SECOND_NODE, pair=PAIR, folder=folder, gpus=GPUS),
         GRES.format(host=cluster.host, folder=folder, last=last),
     ]
     for name, text in zip(FILES, texts, strict=True):
@@ -180,16 +185,19 @@ def _forget() -> None:
         (CONFIGURATION / name).unlink(missing_ok=True)
 
 
-def _daemons(folder: Path) -> list[list[str]]:
+def _daemons(cluster: Cluster) -> list[list[str]]:
+    folder = cluster.folder
     files = ("socket", "key-file", "pid-file", "log-file", "seed-file")
     ends = ("socket", "key", "pid", "log", "seed")
     munge = [f"--{name}={folder}/munge.{end}" for name, end in zip(files, ends, strict=True)]
-    return [["munged", "--foreground", "--force", *munge], ["slurmctld", "-D"], ["slurmd", "-D"]]
+    nodes = [["slurmd", "-D", "-N", node] for node in (cluster.host, SECOND_NODE)]
+    return [["munged", "--foreground", "--force", *munge], ["slurmctld", "-D"], *nodes]
 
 
 @contextlib.contextmanager
 def _daemon(folder: Path, words: list[str]) -> Iterator[None]:
-    with (folder / f"{words[0]}.out.log").open("w") as output:
+    name = f"{words[0]}-{words[-1]}" if words[0] == "slurmd" else words[0]
+    with (folder / f"{name}.out.log").open("w") as output:
         process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
     try:
         if words[0] == "munged":

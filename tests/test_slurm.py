@@ -1,26 +1,21 @@
 """The tiny experiment on a real SLURM, through sbatch to its report, with faults on the way."""
 
-import contextlib
 import json
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-import slurm_cluster
-import yaml
 from slurm_cluster import GPUS, Cluster
 from slurm_faults import Seen, cancel, drain, hang, kill, overrun
-from snaking import ROOT, Copy, edited, fresh_copy
+from slurm_snakemake import TOO_LITTLE_MB, profile, started
+from snaking import Copy, edited, fresh_copy
 from test_launched_ranks import environment as meeting_environment
 from test_launched_ranks import meeting
 
@@ -28,10 +23,8 @@ from workflow.config.validate import validate
 from workflow.grid.grid import Grid
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
-PLUGIN = Path(sys.prefix) / "slurm"  # where `make test` has put it: on the path, it slows Snakemake
 LOOK_SECONDS = 0.3
 LONGEST_SECONDS = 3600  # a run that nobody answers would wait for ever
-TOO_LITTLE_MB = 300  # Python and torch alone take more
 WITH_GPU = {"teacher", "student", "teacher_cache", "evaluation"}
 
 # A training run that lasts long enough to be met; no more jobs than the faults need
@@ -73,46 +66,6 @@ class Ran:
         return (self.project.folder / "results/logs" / stage / f"{id}.log").read_text()
 
 
-def profile(folder: Path, parts: Mapping[str, int] | None = None, **changes: Any) -> Path:
-    """The profile as shipped, but for its polling, cores, and one memory that is far too low."""
-    shipped = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    shipped["slurm-init-seconds-before-status-checks"] = 8
-    del shipped["set-threads"]  # the node has few cores
-    too_low = f"{TOO_LITTLE_MB} if attempt == 1 and 'narrow' in wildcards.id else 2500"
-    shipped["set-resources"] |= {"model": {"mem_mb": too_low}}
-    shipped["default-resources"] |= parts or {}
-    folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump(shipped | changes))
-    return folder
-
-
-@contextlib.contextmanager
-def started(
-    project: Copy, config: str, profile: Path, output: Path, *targets: str
-) -> Iterator[subprocess.Popen]:
-    """Snakemake as from a login node."""
-    machine = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(PLUGIN),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    command = [sys.executable, "-m", "snakemake", "--configfile", config]
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            # whatever becomes of the test, no Snakemake outlives it
-            ["setpriv", "--pdeathsig", "KILL", *command, f"--workflow-profile={profile}", *targets],
-            cwd=project.folder,
-            env=machine,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -> Ran:
     """The experiment from nothing to its report, faults included."""
     (project.folder / "tiny.json").write_text(json.dumps(config))
@@ -132,17 +85,6 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
             assert time.monotonic() < began + LONGEST_SECONDS, output.read_text() + cluster.logs()
     seconds = time.monotonic() - began
     return Ran(project, config, cluster, one.returncode, output.read_text(), seen, seconds)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster for all tests of this file."""
-    if (reason := slurm_cluster.missing()) is not None:
-        pytest.skip(reason)
-    if not PLUGIN.is_dir() and find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip(f"the executor plugin is neither installed nor in {PLUGIN}: run `make test`")
-    with slurm_cluster.running(tmp_path_factory.mktemp("cluster")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
