@@ -25,9 +25,8 @@ from transformers_server import served_folder
 from pipeline.artifacts import schemas
 from pipeline.artifacts.artifact import Job
 from pipeline.evaluation import judgements
-from pipeline.evaluation.judge_model import LocalJudge
+from pipeline.evaluation.judge_model import LocalJudge, RewardModel
 from pipeline.evaluation.judge_prompts import LETTERS, RATINGS, Answer, pairwise_measures
-from pipeline.evaluation.judge_reward import RewardModel
 from pipeline.models.reward import load_reward_model
 from pipeline.settings.judge import JudgeJob, Opponent
 from pipeline.stages import prepare_model

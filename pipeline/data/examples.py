@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from typing import SupportsIndex, overload
@@ -149,29 +149,19 @@ def _numbered(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
-def example_columns(
-    identified: Sequence[tuple[str, Example]], template: AnyTemplate
-) -> dict[str, list]:
-    """The examples as the columns of `schemas.EXAMPLES`, or of `schemas.CHAT_EXAMPLES`."""
-    return _columns(identified, template, are_chats=_are_chats(identified))
-
-
 def column_batches(
     identified: Sequence[tuple[str, Example]], template: AnyTemplate
 ) -> Iterator[dict[str, list]]:
-    """The same columns, some rows at a time; of no examples a batch without rows."""
-    are_chats = _are_chats(identified)
+    """The columns of examples, some rows at a time; of no examples a batch without rows."""
+    are_chats = any(example.chat for _, example in identified)
     for first in range(0, max(1, len(identified)), BATCH_ROWS):
-        yield _columns(identified[first : first + BATCH_ROWS], template, are_chats=are_chats)
+        yield example_columns(identified[first : first + BATCH_ROWS], template, are_chats)
 
 
-def _are_chats(identified: Iterable[tuple[str, Example]]) -> bool:
-    return any(example.chat for _, example in identified)
-
-
-def _columns(
-    identified: Iterable[tuple[str, Example]], template: AnyTemplate, *, are_chats: bool
+def example_columns(
+    identified: Sequence[tuple[str, Example]], template: AnyTemplate, are_chats: bool | None = None
 ) -> dict[str, list]:
+    """The columns of EXAMPLES, or of CHAT_EXAMPLES; None: the latter where any is a chat."""
     rows = list(identified)
     columns = {
         "example_id": [example_id for example_id, _ in rows],
@@ -181,7 +171,7 @@ def _columns(
         "responses": [list(example.responses) for _, example in rows],
         "source": [example.source for _, example in rows],
     }
-    if are_chats:
+    if are_chats or (are_chats is None and any(example.chat for _, example in rows)):
         columns["chat"] = [example.chat for _, example in rows]
         columns["location"] = [example.location for _, example in rows]
     return columns

@@ -1,4 +1,4 @@
-"""A local model as a judge: its answer is the most likely one of those allowed.
+"""A local model as a judge: its answer is the most likely one of those allowed, or a reward.
 
 The log-probabilities of the allowed answers are read instead of a text that the model writes: so
 every model gives an answer, however it would have put it, and it takes one forward pass a question.
@@ -6,11 +6,13 @@ every model gives an answer, however it would have put it, and it takes one forw
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipeline.artifacts.schemas import Row
 from pipeline.data.batch import Text, micro_batches
 from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.conversations import single_turn
@@ -18,6 +20,7 @@ from pipeline.data.encoding import Encoder
 from pipeline.data.examples import Piece
 from pipeline.evaluation.judge_prompts import Answer
 from pipeline.models import positions
+from pipeline.models.reward import reward
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime.progress import ProgressLog
 from pipeline.settings.data import ChatTemplate
@@ -84,6 +87,24 @@ class LocalJudge:
                 f"{', '.join(allowed)} by one token; allowed: another model"
             )
         return options
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A sequence classifier with one label, and its tokenizer."""
+
+    name: str  # of the judge in the configuration
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def answers(self, rows: Sequence[Row]) -> list[Answer]:
+        """The rewards of the responses in rows of OUTPUTS, as texts."""
+        answers, progress = [], ProgressLog(self.name, len(rows), "responses")
+        for row in rows:
+            value = repr(reward(self.model, self.tokenizer, row["prompt"], row["output"]))
+            answers.append(Answer(value, value, nan))
+            progress.step(1)
+        return answers
 
 
 def log_prob_of(ids: list[int], options: Sequence[list[int]], log_probs: Tensor) -> Tensor:

@@ -18,8 +18,7 @@ from pipeline.artifacts.artifact import resume_key
 from pipeline.artifacts.resumable_parts import ResumableParts, link
 from pipeline.evaluation import judgements, records
 from pipeline.evaluation.judge_endpoint import ServedJudge
-from pipeline.evaluation.judge_model import LocalJudge
-from pipeline.evaluation.judge_reward import RewardModel
+from pipeline.evaluation.judge_model import LocalJudge, RewardModel
 from pipeline.evaluation.judgements import Comparison
 from pipeline.generation.endpoint import ANSWERS, AnswerLog, Client
 from pipeline.models.flops import count
