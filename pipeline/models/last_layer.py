@@ -28,11 +28,14 @@ def feed_forward_only_at(
 ) -> Iterator[None]:
     """Skips the last feed-forward network at all but these places of a flat batch.
 
-    On a CPU, without gradient and dropout, which would draw otherwise than in the pass for the
-    gradient, and where that leaves the states at these places as they are.
+    On a CPU, of models that don't learn, and where that leaves the states at these places as they
+    are, but for rounding. A student's are those of its pass for the gradient, to the bit: a loss
+    that ranks its tokens over a step compares both.
     """
+    learns = any(weight.requires_grad for weight in model.parameters())
     drops = any(module.training for module in model.modules())
-    applies = model.device.type == "cpu" and not drops and not torch.is_grad_enabled()
+    is_frozen = not learns and not drops and not torch.is_grad_enabled()
+    applies = model.device.type == "cpu" and is_frozen
     network = _separable_network(model) if applies else None
     if network is None:
         yield
