@@ -118,7 +118,7 @@ def _tokenizer_faults(config: Mapping[str, Any]) -> Iterator[str]:
     import transformers  # slow to import
 
     name = str(config.get("tokenizer_class"))
-    if not any(hasattr(transformers, known) for known in (name, f"{name}Fast")):
+    if all(getattr(transformers, known, None) is None for known in (name, f"{name}Fast")):
         yield OWN_CODE.format(key="auto_map", file=TOKENIZER_CONFIG)
 
 
