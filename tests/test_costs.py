@@ -13,6 +13,7 @@ from players import Setup, run, trained
 
 from pipeline.artifacts import artifact
 from pipeline.models.attention import unmasked_context
+from pipeline.models.last_layer import separable_network
 from pipeline.models.logits import logit_scaling
 from pipeline.models.teacher import LiveTeacher
 from pipeline.runtime import costs
@@ -38,10 +39,8 @@ def watched(model: Any) -> Counter[str]:
     Without padding it is exact, so it needs one text at a time.
     """
     seen: Counter[str] = Counter()
-    (
-        logit_scaling(model),
-        unmasked_context(model),
-    )  # to find these out the model is read: no job's work
+    for measure in (logit_scaling, unmasked_context, separable_network):
+        measure(model)  # the model is read for it, which is no job's work
 
     def read(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
         seen["positions"] += output.shape[:-1].numel()

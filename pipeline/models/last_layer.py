@@ -36,7 +36,7 @@ def feed_forward_only_at(
     drops = any(module.training for module in model.modules())
     is_frozen = not learns and not drops and not torch.is_grad_enabled()
     applies = model.device.type == "cpu" and is_frozen
-    network = _separable_network(model) if applies else None
+    network = separable_network(model) if applies else None
     if network is None:
         yield
         return
@@ -67,7 +67,7 @@ def _only_at(network: Module, positions: Int[Tensor, " tokens"]) -> Iterator[Non
             hook.remove()
 
 
-def _separable_network(model: PreTrainedModel) -> Module | None:
+def separable_network(model: PreTrainedModel) -> Module | None:
     """The last layer's feed-forward network, if it treats each token by itself, in one tensor.
 
     Measured by two forward passes at the first call; copies of the model share the result.
