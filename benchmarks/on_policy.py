@@ -70,7 +70,7 @@ def ours(task: Task) -> float:
     run = TrainingRun(
         settings=DistillSettings(method=method, training=training, max_new_tokens=task.new, seed=0),
         student=writer(task.student, 0, task.device),
-        teacher=LiveTeacher(writer(task.teacher, 1, task.device)),
+        teacher=LiveTeacher(writer(task.teacher, 1, task.device).requires_grad_(False)),
         loss=build_loss("jsd", loss),
         policy=build_policy("mixed", policy),
         teacher_update=None,

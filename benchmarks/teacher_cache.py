@@ -166,7 +166,7 @@ def main() -> None:
     texts = [text for text in texts if text.length < arguments.longest]
     last = arguments.texts + arguments.texts // 4
     options = Options(
-        load(arguments.teacher, default_device()),
+        load(arguments.teacher, default_device()).requires_grad_(False),
         arguments.teacher / "model",
         texts[: arguments.texts],
         texts[arguments.texts : last],

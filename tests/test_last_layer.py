@@ -43,32 +43,33 @@ def expected(model) -> Tensor:
 @torch.no_grad()
 def test_states_of_response_tokens_are_those_of_the_whole_forward_pass(family: str):
     config, options, _ = FAMILIES[family]
-    model = made(config, options)
+    model = made(config, options).requires_grad_(False)
     torch.testing.assert_close(response_hidden(model, BATCH), expected(model))
 
 
 def test_the_last_network_of_a_llama_is_given_response_tokens_alone():
-    model = tiny.llama(0)
+    model = tiny.llama(0).requires_grad_(False)
     first, last = (Counting(layer.mlp) for layer in model.model.layers)
     model.model.layers[0].mlp, model.model.layers[1].mlp = first, last
     with torch.no_grad():
         response_hidden(model, BATCH)
     assert (first.tokens[-1], last.tokens[-1]) == (BATCH.input_ids.numel(), BATCH.token_count)
 
-    response_hidden(model, BATCH).sum().backward()  # whose sums over tokens stay as they were
+    with torch.no_grad():  # of a model that learns, states are those of its pass for the gradient
+        response_hidden(model.requires_grad_(True), BATCH)
     assert last.tokens[-1] == BATCH.input_ids.numel()
 
 
 @torch.no_grad()
 def test_a_network_that_mixes_tokens_is_given_all_of_them():
-    model = tiny.llama(0)
+    model = tiny.llama(0).requires_grad_(False)
     model.model.layers[-1].mlp = Mixing()
     torch.testing.assert_close(response_hidden(model, BATCH), expected(model))
 
 
 @torch.no_grad()
 def test_nothing_is_left_behind_by_a_pass_that_fails():
-    model = tiny.llama(0)
+    model = tiny.llama(0).requires_grad_(False)
     response_hidden(model, BATCH)
     model.model.norm = None
     with pytest.raises(TypeError):
