@@ -51,6 +51,7 @@ def test_the_last_network_of_a_llama_is_given_response_tokens_alone():
     model = tiny.llama(0).requires_grad_(False)
     first, last = (Counting(layer.mlp) for layer in model.model.layers)
     model.model.layers[0].mlp, model.model.layers[1].mlp = first, last
+    model.eval()
     with torch.no_grad():
         response_hidden(model, BATCH)
     assert (first.tokens[-1], last.tokens[-1]) == (BATCH.input_ids.numel(), BATCH.token_count)
@@ -63,7 +64,7 @@ def test_the_last_network_of_a_llama_is_given_response_tokens_alone():
 @torch.no_grad()
 def test_a_network_that_mixes_tokens_is_given_all_of_them():
     model = tiny.llama(0).requires_grad_(False)
-    model.model.layers[-1].mlp = Mixing()
+    model.model.layers[-1].mlp = Mixing().eval()
     torch.testing.assert_close(response_hidden(model, BATCH), expected(model))
 
 
