@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 from snaking import Copy
 from stage_commands import LONG
@@ -73,6 +74,15 @@ def kill(process: int) -> bool:
         os.kill(process, signal.SIGKILL)
         return True
     return False
+
+
+def is_running(process: int) -> bool:
+    """Whether it still holds what a process holds: its files, its locks."""
+    try:
+        state = psutil.Process(process).status()
+    except psutil.NoSuchProcess:
+        return False
+    return state != psutil.STATUS_ZOMBIE
 
 
 @dataclass(frozen=True)

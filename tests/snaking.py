@@ -110,30 +110,37 @@ def saved_model(folder: Path, words: dict[str, int]) -> Path:
 
 
 class JobServers:
-    """A server of preloaded libraries for each copy of the project, which its runs share."""
+    """A server of preloaded libraries for each copy of the project, which its runs share.
+
+    Its jobs have the environment that it was started in: in another one it is started again.
+    """
 
     def __init__(self) -> None:
-        self.started: dict[Path, tuple[forked.Process, str]] = {}
+        self.started: dict[Path, tuple[forked.Process, str, dict[str, str]]] = {}
         self.sockets = tempfile.TemporaryDirectory()
 
     def address(self, folder: Path) -> str:
         """The address of the server of a copy, which is started if need be."""
+        # pytest's own variable has the name of the test that runs
+        variables = {name: text for name, text in environment().items() if "PYTEST" not in name}
+        if folder in self.started and self.started[folder][2] != variables:
+            self.stop(folder)
         if folder not in self.started:
             address = f"{self.sockets.name}/{len(list(Path(self.sockets.name).iterdir()))}"
             read, write = os.pipe()
             with os.fdopen(read) as listening, os.fdopen(write) as end:
                 streams = [listening.fileno(), end.fileno(), 2]
                 command = ["-c", SERVE, address]
-                process = forked.jobs().begin(command, folder, environment(), streams)
+                process = forked.jobs().begin(command, folder, variables, streams)
                 end.close()
                 assert listening.readline() == "listening\n"
-            self.started[folder] = process, address
+            self.started[folder] = process, address, variables
         return self.started[folder][1]
 
     def stop(self, folder: Path) -> None:
         """Ends the server of a copy: it holds some of the source as it was."""
         if folder in self.started:
-            process, _ = self.started.pop(folder)
+            process, *_ = self.started.pop(folder)
             process.send_signal(signal.SIGTERM)
             process.wait()
 

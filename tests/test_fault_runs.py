@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from damage import cut
-from fault_injection import agree, fill, kill, small_disk
+from fault_injection import agree, fill, is_running, kill, small_disk, waited
 from fault_runs import Workflow, finished
 from snaking import Copy
 
@@ -82,6 +82,7 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
         for process in processes:
             assert process is not None
             assert kill(process)
+        waited(lambda: not any(map(is_running, processes)))  # a large one takes a while to end
         last = Workflow.begin(killed, tiny)
         assert "killed: waiting for its jobs" in last.output.readline()
         assert last.snakemake() is None

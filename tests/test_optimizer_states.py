@@ -69,12 +69,12 @@ def test_it_is_another_student_that_needs_less_memory_and_is_refused_without_the
     tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = edited(tiny, {"methods.jsd": {"training": {"optimizer_states": "8bit"}}})
-    monkeypatch.setattr("workflow.config.validate.find_spec", lambda _: None)
+    monkeypatch.setattr("workflow.config.training_checks.find_spec", lambda _: None)
     with pytest.raises(
         ConfigError, match=r"methods\.jsd\.training\.optimizer_states: '8bit' needs"
     ):
         validate(config)
-    monkeypatch.setattr("workflow.config.validate.find_spec", lambda name: name)
+    monkeypatch.setattr("workflow.config.training_checks.find_spec", lambda name: name)
     small, whole = Grid(validate(config)), Grid(validate(tiny))
     students = [grid.student("jsd", "small", "large", 1) for grid in (small, whole)]
     assert students[0].id != students[1].id
