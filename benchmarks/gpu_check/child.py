@@ -19,6 +19,8 @@ def main(name: str, device_name: str, figures: Path, log: Path) -> None:
     os.setsid()  # so that what the check begins can be ended with it
     _print_to(log)
     device = torch.device(device_name)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # the models are too small to share among threads
     check = importlib.import_module(f"benchmarks.gpu_check.checks.{name}")
     with figures.open("a", encoding="utf-8") as file:
         try:
