@@ -34,6 +34,7 @@ from pipeline.models.attention import attention_function
 from pipeline.models.forward_check import TOLERANCE
 from pipeline.models.language_model import autocast, lm_head
 from pipeline.models.logits import probe_pass
+from pipeline.models.measured import measured_once
 from pipeline.models.positions import of_config
 
 SLOTS: dict[str | None, str] = {"sdpa": "sdpa_slots", "eager": "eager_slots"}  # attention functions
@@ -171,10 +172,7 @@ def kv_numbers(model: PreTrainedModel) -> int:
 
     Measured by a few tokens at the first call; copies of the model share the result.
     """
-    attributes = vars(model)
-    if "kv_numbers" not in attributes:
-        attributes["kv_numbers"] = _measure_kv_numbers(model)
-    return attributes["kv_numbers"]
+    return measured_once(model, "kv_numbers", _measure_kv_numbers)
 
 
 def _measure_kv_numbers(model: PreTrainedModel) -> int:

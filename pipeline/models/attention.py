@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from pipeline.models.logits import probe_pass
+from pipeline.models.measured import measured_once
 
 UNMASKED, RECORDING = "sdpa_unmasked", "sdpa_recording"  # names of attention functions
 PROBE_TOKENS = 8
@@ -63,10 +64,7 @@ def unmasked_context(model: PreTrainedModel) -> float:
 
     Measured by a forward pass at the first call; copies of the model share the result.
     """
-    attributes = vars(model)
-    if "unmasked_context" not in attributes:
-        attributes["unmasked_context"] = _measure_unmasked_context(model)
-    return attributes["unmasked_context"]
+    return measured_once(model, "unmasked_context", _measure_unmasked_context)
 
 
 def _measure_unmasked_context(model: PreTrainedModel) -> float:

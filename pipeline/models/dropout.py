@@ -31,7 +31,7 @@ def probabilities(config: PreTrainedConfig, dropout: Dropout) -> dict[str, float
 
     Raises: ValueError for a family without any, and for `own` where all of a model's own are 0.
     """
-    own = {name: value for name in ATTRIBUTES if (value := getattr(config, name, None)) is not None}
+    own = {name: getattr(config, name) for name in ATTRIBUTES if hasattr(config, name)}
     values = own if dropout == "own" else dict.fromkeys(own, dropout)
     if dropout and not any(values.values()):
         has = "has no dropout" if not own else f"has {own} of its own"

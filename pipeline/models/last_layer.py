@@ -13,10 +13,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from torch.nn import Module, ModuleList
+from torch.nn import Module
 from transformers import PreTrainedModel
 
+from pipeline.models.layer_selection import layer_lists
 from pipeline.models.logits import probe_pass
+from pipeline.models.measured import measured_once
 
 PROBE_SHAPE, READ = (2, 5), (1, 3, 4, 8)  # tokens of a probe, and the flat positions that are read
 EQUAL = 1e-5  # relative to the largest state: float32 rounds sums in another order
@@ -32,16 +34,18 @@ def feed_forward_only_at(
     are, but for rounding. A student's are those of its pass for the gradient, to the bit: a loss
     that ranks its tokens over a step compares both.
     """
-    learns = any(weight.requires_grad for weight in model.parameters())
-    drops = any(module.training for module in model.modules())
-    is_frozen = not learns and not drops and not torch.is_grad_enabled()
-    applies = model.device.type == "cpu" and is_frozen
+    applies = model.device.type == "cpu" and not torch.is_grad_enabled() and _is_frozen(model)
     network = separable_network(model) if applies else None
     if network is None:
         yield
         return
     with _only_at(network, positions):
         yield
+
+
+def _is_frozen(model: PreTrainedModel) -> bool:
+    learns = any(weight.requires_grad for weight in model.parameters())
+    return not learns and not any(module.training for module in model.modules())
 
 
 @contextmanager
@@ -72,21 +76,12 @@ def separable_network(model: PreTrainedModel) -> Module | None:
 
     Measured by two forward passes at the first call; copies of the model share the result.
     """
-    network, attributes = _last_network(model), vars(model)
-    if "has_separable_network" not in attributes:
-        attributes["has_separable_network"] = network is not None and _is_separable(model, network)
-    return network if attributes["has_separable_network"] else None
+    is_separable = measured_once(model, "has_separable_network", _has_separable_network)
+    return _last_network(model) if is_separable else None
 
 
 def _last_network(model: PreTrainedModel) -> Module | None:
-    layers = next(
-        (
-            module
-            for module in model.modules()
-            if isinstance(module, ModuleList) and len(module) == model.config.num_hidden_layers
-        ),
-        None,
-    )
+    layers = next(iter(layer_lists(model).values()), None)
     # hooks within a compiled layer would be compiled into it, and passes of a sharded one, of which
     # the first call measures two, are those of all ranks
     if layers is None or isinstance(layers[-1], FSDPModule):
@@ -95,7 +90,9 @@ def _last_network(model: PreTrainedModel) -> Module | None:
     return None if is_compiled else dict(layers[-1].named_children()).get("mlp")
 
 
-def _is_separable(model: PreTrainedModel, network: Module) -> bool:
+def _has_separable_network(model: PreTrainedModel) -> bool:
+    if (network := _last_network(model)) is None:
+        return False
     ids = torch.arange(torch.Size(PROBE_SHAPE).numel()).view(PROBE_SHAPE) % model.config.vocab_size
     read = torch.tensor(READ)
     with probe_pass(model):

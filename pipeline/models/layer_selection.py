@@ -30,18 +30,23 @@ def select_layers(model: PreTrainedModel, count: int) -> PreTrainedModel:
 
 def _layer_holder(model: PreTrainedModel) -> tuple[torch.nn.Module, str]:
     """The module that holds the list of layers, and the list's name in it."""
-    holders = []
-    for path, module in model.named_modules():
-        is_list = isinstance(module, torch.nn.ModuleList)
-        if is_list and len(module) == model.config.num_hidden_layers:
-            holder, _, name = path.rpartition(".")
-            holders.append((model.get_submodule(holder), name))
-    if len(holders) != 1:
+    paths = list(layer_lists(model))
+    if len(paths) != 1:
         raise ValueError(
             f"layers_of: {type(model).__name__} keeps its layers in an unknown place "
-            f"({len(holders)} lists of modules have its number of layers)"
+            f"({len(paths)} lists of modules have its number of layers)"
         )
-    return holders[0]
+    holder, _, name = paths[0].rpartition(".")
+    return model.get_submodule(holder), name
+
+
+def layer_lists(model: PreTrainedModel) -> dict[str, torch.nn.ModuleList]:
+    """The lists of modules that have a model's number of layers, by their paths in it."""
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers
+    }
 
 
 def _select_in_config(config: PreTrainedConfig, indices: list[int], count: int) -> None:

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pipeline.models.measured import measured_once
 from pipeline.runtime.autograd import once_differentiable
 
 Hidden = Float[Tensor, "tokens width"]
@@ -104,10 +105,7 @@ def logit_scaling(model: PreTrainedModel) -> LogitScaling:
 
     Raises: ValueError if its logits are not of the form in this module's docstring.
     """
-    attributes = vars(model)
-    if "logit_scaling" not in attributes:
-        attributes["logit_scaling"] = _measure_scaling(model)
-    return attributes["logit_scaling"]
+    return measured_once(model, "logit_scaling", _measure_scaling)
 
 
 @contextmanager
