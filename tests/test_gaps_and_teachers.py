@@ -32,9 +32,9 @@ def with_teacher(ahead: float) -> dict[Cell, np.ndarray]:
 
 def test_a_method_half_way_to_the_teacher_has_closed_half_of_the_gap() -> None:
     results, comparisons = compared(made(with_teacher(4.0)))
-    found = {gap.row.method: gap for gap in comparisons.gaps_closed}
-    assert set(found) == {"jsd", "gkd", "akl"}
-    half = found["akl"]
+    gaps = {gap.row.method: gap for gap in comparisons.gaps_closed}
+    assert set(gaps) == {"jsd", "gkd", "akl"}
+    half = gaps["akl"]
     means = {row.method: mean.value for (row, _), mean in results.means.items()}
     expected = (means["akl"] - means["plain"]) / (means["teacher"] - means["plain"])
     assert half.share == pytest.approx(expected)

@@ -46,9 +46,9 @@ def gpt2() -> GPT2LMHeadModel:
 def watched(choose: TokenSampler, sizes: list[tuple[int, int]]) -> TokenSampler:
     """The same choice; notes the furthest position and the batch size."""
 
-    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
-        sizes.append((int(position.max()), len(given[0])))
-        return choose(given, position, uniform)
+    def noting(logits: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
+        sizes.append((int(position.max()), len(logits[0])))
+        return choose(logits, position, uniform)
 
     return noting
 
@@ -59,8 +59,8 @@ def test_greedy_text_is_that_of_generate(make: type[PreTrainedModel]) -> None:
     greedy = Sampling(temperature=0)
     model.generation_config.eos_token_id = -1  # no token: all texts go to the full length
     endless = generate(asked, [model], sampler(greedy), 10, 0, "student")
-    said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
-    end = said.most_common(1)[0][0]
+    counts = Counter(token for text in endless for token in set(text.response_ids[1:6]))
+    end = counts.most_common(1)[0][0]
 
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
     choose = watched(sampler(greedy), sizes)
@@ -80,16 +80,16 @@ def test_a_text_stops_at_whichever_of_several_ends_generate_stops_at(plain: bool
     model, asked, greedy = llama(5), texts(12), sampler(Sampling(temperature=0))
     model.generation_config.eos_token_id = -1
     endless = generate(asked, [model], greedy, 10, 0, "student")
-    said = Counter(token for text in endless for token in set(text.response_ids[1:6]))
-    (first, _), (second, _) = said.most_common(2)
+    counts = Counter(token for text in endless for token in set(text.response_ids[1:6]))
+    (first, _), (second, _) = counts.most_common(2)
     model.generation_config.eos_token_id = [first, second]
     model.generation_config.pad_token_id = END
 
     written = generate(asked, [model], greedy, 10, 0, "student")
     if plain:
-        prompts = [Prompt(one.prompt_ids, uniforms_of(0, one.example_id, 10)) for one in asked]
+        prompts = [Prompt(text.prompt_ids, uniforms_of(0, text.example_id, 10)) for text in asked]
         loop = fallback.generate_left_padded(prompts, [model], greedy, 10, (first, second))
-        assert [one.tokens for one in loop] == [one.response_ids for one in written]
+        assert [text.tokens for text in loop] == [text.response_ids for text in written]
     assert {text.response_ids[-1] for text in written} >= {first, second}
     for text in written:
         ids = torch.tensor([text.prompt_ids])
@@ -126,10 +126,10 @@ def test_the_batch_does_not_change_a_text() -> None:
     backwards = generate(asked[::-1], [model], choose, 40, 7, "student")[::-1]
     assert sizes[-1][1] <= 7  # the batch had shrunk
     assert not all(text.ended for text in together)  # while some texts still went on
-    for one, other, third in zip(together, alone, backwards, strict=True):
-        assert one.response_ids == other.response_ids == third.response_ids
+    for first, second, third in zip(together, alone, backwards, strict=True):
+        assert first.response_ids == second.response_ids == third.response_ids
         # padding changes the order of float32 sums
-        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)
+        np.testing.assert_allclose(first.log_probs, second.log_probs, atol=1e-4)
 
 
 def test_texts_come_from_seed_and_example_alone() -> None:
@@ -139,9 +139,10 @@ def test_texts_come_from_seed_and_example_alone() -> None:
     assert generate(asked, [model], choose, 8, 2, "student") != first
 
     twins = [Text(name, [5, 6], [END]) for name in "ab"]
-    one, other = generate(twins, [model], choose, 8, 1, "student")
-    assert generate(twins[:1], [model], choose, 8, 1, "student")[0].response_ids == one.response_ids
-    assert one.response_ids != other.response_ids
+    of_a, of_b = generate(twins, [model], choose, 8, 1, "student")
+    (alone,) = generate(twins[:1], [model], choose, 8, 1, "student")
+    assert alone.response_ids == of_a.response_ids
+    assert of_a.response_ids != of_b.response_ids
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0.7, top_k=6)], ids=str)
@@ -170,16 +171,16 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
     model, asked, ages, room = llama(1), texts(50), [], 1024
     alone = sampler(Sampling(temperature=1.5))
 
-    def noting(given: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
+    def noting(logits: Sequence[Tensor], position: Tensor, uniform: Tensor) -> SampledTokens:
         ages.append(position.tolist())
-        return alone(given, position, uniform)
+        return alone(logits, position, uniform)
 
     together = generate(asked, [model], noting, room, 7, "student")
     slots = BATCH_TOKENS // (room + 7)
-    assert max(len(one) for one in ages) == slots < 50
+    assert max(len(age) for age in ages) == slots < 50
     assert any(min(age) > 0 and max(age) > 2 * min(age) for age in ages)  # not of one age
     one_by_one = [generate([text], [model], alone, room, 7, "student")[0] for text in asked]
-    assert [one.response_ids for one in together] == [one.response_ids for one in one_by_one]
+    assert [text.response_ids for text in together] == [text.response_ids for text in one_by_one]
     steps = sum(len(text.response_ids) for text in together)
     assert len(ages) < steps / 4  # side by side
 
@@ -187,12 +188,12 @@ def test_a_text_that_ends_makes_room_for_the_next() -> None:
 @pytest.mark.parametrize("make", [lambda: llama(1), gpt2], ids=["llama", "gpt2"])
 def test_the_plain_loop_writes_the_same(make: type[PreTrainedModel]) -> None:
     model, asked, choose = make(), texts(12), sampler(Sampling())
-    prompts = [Prompt(one.prompt_ids, uniforms_of(3, one.example_id, 20)) for one in asked]
+    prompts = [Prompt(text.prompt_ids, uniforms_of(3, text.example_id, 20)) for text in asked]
     plain = fallback.generate_left_padded(prompts, [model], choose, 20, (END,))
-    for one, text in zip(plain, generate(asked, [model], choose, 20, 3, "student"), strict=True):
-        assert one.tokens == text.response_ids
+    for answer, text in zip(plain, generate(asked, [model], choose, 20, 3, "student"), strict=True):
+        assert answer.tokens == text.response_ids
         # float32 sums in another order
-        np.testing.assert_allclose(one.log_probs, text.log_probs, atol=1e-4)
+        np.testing.assert_allclose(answer.log_probs, text.log_probs, atol=1e-4)
 
 
 def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop() -> None:
@@ -209,8 +210,8 @@ def test_a_family_that_nothing_faster_is_known_for_is_written_by_the_plain_loop(
 def test_the_cache_stays_within_its_budget() -> None:
     sizes: list[tuple[int, int]] = []
 
-    def stop(given: Sequence[Tensor], _: int, __: Tensor) -> SampledTokens:
-        tokens = torch.full_like(given[0][:, 0], END, dtype=torch.long)
+    def stop(logits: Sequence[Tensor], _: int, __: Tensor) -> SampledTokens:
+        tokens = torch.full_like(logits[0][:, 0], END, dtype=torch.long)
         return SampledTokens(tokens, torch.zeros(len(tokens)), tokens == 0)
 
     written = generate(texts(40), [llama(1)], watched(stop, sizes), 1000, 0, "student")

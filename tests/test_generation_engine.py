@@ -55,7 +55,7 @@ def dolly_like(steps: int, new: int, batch: int = 32) -> list[EngineSize]:
 def test_training_makes_a_decoder_when_a_longer_text_comes_and_else_keeps_it(new: int) -> None:
     calls = dolly_like(400, new)
     records = np.unique(np.maximum.accumulate([call.length for call in calls]))
-    assert len({one.length for one in calls}) > 8  # the lengths change all the time
+    assert len({call.length for call in calls}) > 8  # the lengths change all the time
     assert makings(calls) == len(records) <= 5
 
 
@@ -105,14 +105,14 @@ def test_a_kept_decoder_of_more_room_writes_the_same_texts(drafts: bool) -> None
     choose = policy.draft() if drafts else sampler(Sampling())
     large, small = EngineSize(16, 64, 20), EngineSize(8, 32, 9)
     decoder = reuse_engine(models, choose, large, some)
-    answered(decoder, sorted(texts(16), key=lambda one: -len(one.prompt_ids)), 20)
+    answered(decoder, sorted(texts(16), key=lambda text: -len(text.prompt_ids)), 20)
 
-    asked = sorted(texts(5), key=lambda one: -len(one.prompt_ids))
+    asked = sorted(texts(5), key=lambda text: -len(text.prompt_ids))
     assert reuse_engine(models, choose, small, some) is decoder
     answers = answered(decoder, asked, 9)
     expected = generate(asked, models, choose, 9, 3, "student")
-    assert [text.tokens for text in answers] == [one.response_ids for one in expected]
-    assert max(len(one.tokens) for one in answers) == 9
+    assert [text.tokens for text in answers] == [text.response_ids for text in expected]
+    assert max(len(text.tokens) for text in answers) == 9
     assert reuse_engine(models, choose, EngineSize(8, 128, 9), some) is not decoder
 
 
@@ -167,13 +167,13 @@ def test_layers_may_have_as_many_compiled_variants_as_a_process_of_several_model
 
 
 @pytest.mark.parametrize(
-    ("stated", "found"),
+    ("stated", "ends"),
     [(7, (7,)), ([0, 7], (0, 7)), ([], ()), (None, (END,))],
     ids=["one", "several", "none", "not stated"],
 )
 def test_what_ends_a_text_stands_in_the_generation_config(
-    stated: int | list[int] | None, found: tuple[int, ...]
+    stated: int | list[int] | None, ends: tuple[int, ...]
 ) -> None:
     model = llama(1)
     model.generation_config.eos_token_id = stated
-    assert end_ids(model) == found
+    assert end_ids(model) == ends

@@ -127,14 +127,14 @@ def test_held_out_measures_are_those_of_the_cpu(tmp_path: Path, gpu: Ledger):
     student, teachers["live"] = on_gpu(llama(3)), LiveTeacher(on_gpu(llama(7)))
     heldout.measure(student, asked[:2], teachers, BUDGET)  # what is made once
     gpu.clear()
-    found = means(heldout.measure(student, asked, teachers, BUDGET))
+    measured = means(heldout.measure(student, asked, teachers, BUDGET))
     batches = sum(1 for _ in Capture(llama(3), CacheJob(tier="hidden"), BUDGET).batches(asked))
     assert not beyond(gpu.waits, HELD_OUT_WAITS, batches)
     assert not gpu.rounded
-    assert found.keys() == expected.keys()
+    assert measured.keys() == expected.keys()
     for key, value in expected.items():
         agreement = "agreement" in key[0]  # of 60 tokens, one may have two that are as likely
-        assert found[key] == pytest.approx(value, rel=0.02, abs=0.05 if agreement else 0.01), key
+        assert measured[key] == pytest.approx(value, rel=0.02, abs=0.05 if agreement else 0.01), key
 
 
 def test_exposure_is_measured_on_texts_that_a_gpu_writes(gpu: Ledger):
@@ -153,10 +153,10 @@ def test_lm_eval_is_told_what_a_cpu_tells_it(gpu: Ledger):
         for model in (test_heldout.model(1), on_gpu(test_heldout.model(1)))
     )
     likelihoods = [Instance("loglikelihood", {}, pair, 0) for pair in test_heldout.PAIRS]
-    for one, other in zip(
+    for expected, answer in zip(
         here.loglikelihood(likelihoods), there.loglikelihood(likelihoods), strict=True
     ):
-        assert other[0] == pytest.approx(one[0], rel=0.02)  # bfloat16
+        assert answer[0] == pytest.approx(expected[0], rel=0.02)  # bfloat16
     options = {"until": ["."], "max_gen_toks": 8}
     asked = [
         Instance("generate_until", {}, (prompt, options), 0) for prompt, _ in test_heldout.PAIRS

@@ -85,11 +85,11 @@ def without_graphs() -> Iterator[None]:
         yield
 
 
-def by_policy(policy: str, student: PreTrainedModel, teacher: PreTrainedModel) -> list[Text]:
+def by_policy(name: str, student: PreTrainedModel, teacher: PreTrainedModel) -> list[Text]:
     """What a policy gives for a step."""
     pool = texts(6)
-    one = build_policy(policy, WRITING.get(policy, {}))
-    return one.texts(pool, turn(student, teacher, pool, max_new_tokens=TIME))
+    policy = build_policy(name, WRITING.get(name, {}))
+    return policy.texts(pool, turn(student, teacher, pool, max_new_tokens=TIME))
 
 
 def assert_captured(write_texts: Callable[[], list[Text]], gpu: Ledger) -> list[Text]:
@@ -120,10 +120,12 @@ def test_a_policy_s_step_can_be_captured_in_every_family(name: str, policy: str,
 
 @pytest.mark.parametrize("way", SAMPLERS)
 def test_a_sampler_s_step_is_captured_and_writes_the_same_texts(way: str, gpu: Ledger):
-    one, choose = model("qwen2.5", 1), sampler(SAMPLERS[way])
-    written = assert_captured(lambda: generate(texts(6), [one], choose, TIME, 3, "student"), gpu)
+    student, choose = model("qwen2.5", 1), sampler(SAMPLERS[way])
+    written = assert_captured(
+        lambda: generate(texts(6), [student], choose, TIME, 3, "student"), gpu
+    )
     with without_graphs():
-        assert generate(texts(6), [one], choose, TIME, 3, "student") == written
+        assert generate(texts(6), [student], choose, TIME, 3, "student") == written
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, OTHER])
@@ -156,16 +158,16 @@ def test_the_plain_loop_writes_on_a_gpu_too(policy: str, gpu: Ledger):
 @pytest.mark.parametrize("name", [*FAMILIES, OTHER])
 @torch.no_grad()
 def test_log_probabilities_are_those_of_the_model_as_it_is_when_it_writes(name: str, gpu: Ledger):
-    one, choose = model(name, 1), sampler(Sampling())
+    student, choose = model(name, 1), sampler(Sampling())
     for _ in range(2):
-        written = generate(texts(6), [one], choose, TIME, 3, "student")
-        batch = collate(written, one.device)
-        read = LiveTeacher(one).signal(batch).log_probs.cpu()
+        written = generate(texts(6), [student], choose, TIME, 3, "student")
+        batch = collate(written, student.device)
+        read = LiveTeacher(student).signal(batch).log_probs.cpu()
         read = read.gather(-1, batch.next_ids.cpu()[:, None])[:, 0]
-        said = torch.tensor([number for text in written for number in text.log_probs])
+        recorded = torch.tensor([number for text in written for number in text.log_probs])
         # bfloat16 is rounded at other places where tokens are read one by one
-        assert (said - read).abs().mean() < 0.05
-        for weight in one.parameters():  # as if it learnt: the decoder that is kept must follow
+        assert (recorded - read).abs().mean() < 0.05
+        for weight in student.parameters():  # as if it learnt: the decoder that is kept must follow
             weight.mul_(0.5)
     assert not gpu.forbidden
 

@@ -79,9 +79,9 @@ def in_float32(
 
 def beyond(waits: Counter[Note], allowed: dict[str, tuple[int, str]], times: int) -> list[str]:
     """The waits that no list allows, or that are more than it does."""
-    found = {f"{note.what} {note.place}": count for note, count in waits.items()}
+    counts = {f"{note.what} {note.place}": count for note, count in waits.items()}
     most = {name: count * times for name, (count, _) in allowed.items()}
-    return [f"{count} x {name}" for name, count in found.items() if count > most.get(name, 0)]
+    return [f"{count} x {name}" for name, count in counts.items() if count > most.get(name, 0)]
 
 
 @cache

@@ -99,8 +99,8 @@ def test_every_setting_of_a_job_is_in_its_id(tiny: dict[str, Any]):
         "seed": 5,
     }
     new = [Grid(validate(edited(tiny, {key: value}))) for key, value in changes.items()]
-    found = {grid.student("jsd", "small", "large", 1).id for grid in new}
-    assert len(found | {old.id}) == len(changes) + 1
+    ids = {grid.student("jsd", "small", "large", 1).id for grid in new}
+    assert len(ids | {old.id}) == len(changes) + 1
 
 
 def test_the_content_of_a_file_is_in_the_ids(tiny: dict[str, Any], tmp_path: Path):
@@ -148,8 +148,8 @@ def test_a_method_without_a_teacher_is_trained_once_for_all_teachers(tiny: dict[
 
 def test_a_checkpoint_is_evaluated_once_against_all_its_teachers(tiny: dict[str, Any]):
     grid = Grid(validate(edited(tiny, FOUR)))
-    one = grid.evaluations[grid.student("sft", "small", "large", 1)]
-    caches = [other.name for role, other in one.inputs if role == "cache"]
+    evaluation = grid.evaluations[grid.student("sft", "small", "large", 1)]
+    caches = [other.name for role, other in evaluation.inputs if role == "cache"]
     assert caches == ["large", "larger"]
 
 

@@ -109,8 +109,8 @@ def test_another_model_never_gets_an_old_result(tmp_path: Path):
 def test_the_perplexity_of_lm_eval_follows_from_the_items(tmp_path: Path):
     path = tmp_path / "wiki.raw"
     path.write_text(" = One = \n The cat is in the barn . \n = Two = \n The owl . \n")
-    found = evaluated(gathered(tmp_path / "kept", "wikitext", path), "wikitext")
-    results, ours = found.results["results"]["wikitext"], scores(found)
+    evaluation = evaluated(gathered(tmp_path / "kept", "wikitext", path), "wikitext")
+    results, ours = evaluation.results["results"]["wikitext"], scores(evaluation)
     perplexity = math.exp(ours["", "nll_per_word_nats"])
     assert perplexity == pytest.approx(results["word_perplexity,none"])
     assert ours["", "bits_per_byte"] == pytest.approx(results["bits_per_byte,none"])
@@ -148,12 +148,12 @@ def splits(task: str) -> dict[str, Dataset]:
 def test_a_group_is_scored_as_lm_eval_does_with_its_tasks_as_slices(tmp_path: Path):
     members = ("wmdp_bio", "wmdp_chem", "wmdp_cyber")
     lm_eval_tasks.write_documents(tmp_path, {name: splits(name) for name in members})
-    found = evaluated(tmp_path, "wmdp")
-    means, results = scores(found), found.results
+    evaluation = evaluated(tmp_path, "wmdp")
+    means, results = scores(evaluation), evaluation.results
     assert means["", "acc"] == pytest.approx(results["groups"]["wmdp"]["acc,none"])
     for name in members:
         assert means[name, "acc"] == pytest.approx(results["results"][name]["acc,none"])
-    assert set(found.items["task"].to_pylist()) == {"wmdp"}
+    assert set(evaluation.items["task"].to_pylist()) == {"wmdp"}
 
 
 def test_examples_in_the_prompt_are_of_the_split_that_lm_eval_takes_them_from(tmp_path: Path):
@@ -179,19 +179,19 @@ def test_ifeval_counts_prompts_and_instructions(tmp_path: Path):
     rows = [
         {
             "key": index,
-            "prompt": f"Write about the {one}.",
+            "prompt": f"Write about the {animal}.",
             "instruction_id_list": ["punctuation:no_comma", "detectable_format:title"][: index + 1],
             "kwargs": [{}, {}][: index + 1],
         }
-        for index, one in enumerate(("cat", "dog"))
+        for index, animal in enumerate(("cat", "dog"))
     ]
     path = lines(tmp_path / "rows.jsonl", rows)
     changes = {"lm_eval_task": "ifeval", "exclude": {}}
     folder = gathered(tmp_path / "kept", "ifeval_no_punkt", path, **changes)
-    found = evaluated(folder, "ifeval")
-    means, results = scores(found), found.results["results"]["ifeval"]
+    evaluation = evaluated(folder, "ifeval")
+    means, results = scores(evaluation), evaluation.results["results"]["ifeval"]
     for metric in ("prompt_level_strict_acc", "inst_level_strict_acc", "inst_level_loose_acc"):
         assert means["", metric] == pytest.approx(results[f"{metric},none"])
-    items = found.items.to_pandas().set_index(["metric", "example_id"])
+    items = evaluation.items.to_pandas().set_index(["metric", "example_id"])
     assert sorted(items.loc["inst_level_strict_acc"]["weight"]) == [1, 2]
-    assert len(found.outputs) == 2
+    assert len(evaluation.outputs) == 2

@@ -107,8 +107,8 @@ def test_a_teacher_agrees_with_itself_in_everything(k: int | None):
     for index in range(len(PAIRS)):
         for zero in ("kl_to_teacher_nats", "reverse_kl_nats", "entropy_gap_nats"):
             assert records[zero, "", "me", str(index)].value == pytest.approx(0, abs=1e-6)
-        for one in AGREE:
-            assert records[one, "", "me", str(index)].value == 1
+        for metric in AGREE:
+            assert records[metric, "", "me", str(index)].value == 1
 
 
 def test_the_measures_are_those_of_the_two_distributions():
@@ -168,10 +168,10 @@ TIERS = [{"k": 8}, {"k": 64}, {"tier": "hidden"}]
 
 @pytest.mark.parametrize("settings", TIERS)
 def test_a_nearly_uniform_teacher_agrees_with_itself_everywhere(settings: dict, tmp_path: Path):
-    one = weak(model(1))
-    items = measure(weak(model(1)), texts(), {"me": OnDisk(tmp_path).of(one, settings)}, BUDGET)
-    found = items.items.to_pylist()
-    agreed = [row["value"] for row in found if row["metric"] in AGREE]
+    teacher = weak(model(1))
+    items = measure(weak(model(1)), texts(), {"me": OnDisk(tmp_path).of(teacher, settings)}, BUDGET)
+    rows = items.items.to_pylist()
+    agreed = [row["value"] for row in rows if row["metric"] in AGREE]
     assert len(agreed) >= 2 * len(PAIRS)
     assert set(agreed) == {1.0}
 
@@ -189,7 +189,7 @@ def test_agreement_with_a_cache_is_that_of_an_independent_forward_pass(
 ):
     teacher = OnDisk(tmp_path).of(weak(model(2)), settings)
     rows = measure(weak(model(1)), texts(), {"other": teacher}, BUDGET).items.to_pylist()
-    found = {(row["metric"], row["slice"], row["example_id"]): row["value"] for row in rows}
+    values = {(row["metric"], row["slice"], row["example_id"]): row["value"] for row in rows}
     for text in texts():
         ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
         with torch.no_grad():  # transformers' own forward, one text at a time
@@ -200,8 +200,8 @@ def test_agreement_with_a_cache_is_that_of_an_independent_forward_pass(
         best = [np.argsort(-logits, axis=-1, kind="stable")[:, :5] for logits in (p, q)]
         five = np.mean([len({*a} & {*b}) / 5 for a, b in zip(*best, strict=True)])
         top = (best[0][:, 0] == best[1][:, 0]).mean()
-        assert found["top1_agreement", "", text.example_id] == pytest.approx(top, abs=1e-12)
-        assert found["top5_agreement", "", text.example_id] == pytest.approx(five, abs=1e-7)
+        assert values["top1_agreement", "", text.example_id] == pytest.approx(top, abs=1e-12)
+        assert values["top5_agreement", "", text.example_id] == pytest.approx(five, abs=1e-7)
 
 
 def test_agreement_on_five_is_not_told_where_the_support_does_not_know_the_fifth(tmp_path: Path):
@@ -215,8 +215,8 @@ def test_tokens_are_hard_where_the_teacher_is_as_unsure_as_at_the_median():
     records = measured(1, other=LiveTeacher(model(2)))
     by_text = {text.example_id: text for text in texts()}
     unsure = {
-        name: 1 - probabilities(2, one)[range(len(one.response_ids)), one.response_ids]
-        for name, one in by_text.items()
+        name: 1 - probabilities(2, text)[range(len(text.response_ids)), text.response_ids]
+        for name, text in by_text.items()
     }
     median = np.median(np.concatenate(list(unsure.values())))
     for name, values in unsure.items():
@@ -228,11 +228,11 @@ def test_tokens_are_hard_where_the_teacher_is_as_unsure_as_at_the_median():
 def test_slices_of_the_tokens_make_up_the_whole(parts: tuple[str, str]):
     records = measured(1, other=LiveTeacher(model(2)))
     assert any(len(text.response_ids) > 8 for text in texts())
-    for at in map(str, range(len(PAIRS))):
-        whole = records["kl_to_teacher_nats", "", "other", at]
-        pieces = [records.get(("kl_to_teacher_nats", part, "other", at)) for part in parts]
+    for example_id in map(str, range(len(PAIRS))):
+        whole = records["kl_to_teacher_nats", "", "other", example_id]
+        pieces = [records.get(("kl_to_teacher_nats", part, "other", example_id)) for part in parts]
         there = [piece for piece in pieces if piece is not None]
-        assert sum(one.weight for one in there) == whole.weight
+        assert sum(piece.weight for piece in there) == whole.weight
         total = sum(row.weight * row.value for row in there)
         assert total == pytest.approx(whole.weight * whole.value)
 

@@ -54,15 +54,15 @@ def witnessed(choose: Callable[..., SampledTokens], time: int = 12) -> list[Toke
 
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))  # rows in writing's order
     written = generate(asked, [student, teacher], noting, time, 5, "student")
-    found = []
+    tokens = []
     for row, text in enumerate(written):
         authors = [choice.by_teacher[row].item() for choice, _ in seen]
         assert text.teacher_tokens == sum(authors)
         models = zip(log_probs(student, text), log_probs(teacher, text), strict=True)
         for place, (student_row, teacher_row) in enumerate(models):
             record = (text.response_ids[place], text.log_probs[place], authors[place])
-            found.append(Token(place, *record, seen[place][1][row], student_row, teacher_row))
-    return found
+            tokens.append(Token(place, *record, seen[place][1][row], student_row, teacher_row))
+    return tokens
 
 
 def frequencies(choose: Callable[..., SampledTokens]) -> tuple[np.ndarray, Tensor, Tensor]:
@@ -94,14 +94,14 @@ def test_skd_keeps_a_proposal_in_the_teachers_top_k_and_draws_the_others_anew() 
     )
     teachers = Sampling(temperature=0.5, top_p=0.8)
     draws = witnessed(policy.draft().token_by_token)
-    for one in draws:
-        top = one.teacher.topk(6).indices.tolist()
-        (proposed,), _ = sample(one.student[None], one.uniform[:1], Sampling())
-        (instead,), log_prob = sample(one.teacher[None], one.uniform[1:2], teachers)
-        assert one.by_teacher == (proposed.item() not in top)
-        assert one.token == (instead if one.by_teacher else proposed)
-        expected = log_prob[0, one.token] if one.by_teacher else one.student[one.token]
-        assert one.log_prob == pytest.approx(expected.item(), abs=1e-4)  # float32 in the cache
+    for token in draws:
+        top = token.teacher.topk(6).indices.tolist()
+        (proposed,), _ = sample(token.student[None], token.uniform[:1], Sampling())
+        (instead,), log_prob = sample(token.teacher[None], token.uniform[1:2], teachers)
+        assert token.by_teacher == (proposed.item() not in top)
+        assert token.token == (instead if token.by_teacher else proposed)
+        expected = log_prob[0, token.token] if token.by_teacher else token.student[token.token]
+        assert token.log_prob == pytest.approx(expected.item(), abs=1e-4)  # float32 in the cache
     assert 0.2 < np.mean([token.by_teacher for token in draws]) < 0.95
 
 
@@ -119,10 +119,10 @@ def test_skd_with_all_tokens_on_top_is_the_students_text() -> None:
     batch = policy.texts(pool, turn(student, llama(TEACHER), pool))
     alone = sampler(Sampling(temperature=0.5, top_p=0.5))
     own = generate(pool, [student], alone, 8, turn(student, None, pool).seed, "student")
-    for one, other in zip(batch, own, strict=True):
-        assert one.response_ids == other.response_ids
-        assert one.teacher_tokens == 0
-        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-5)  # float32 sums
+    for text, other in zip(batch, own, strict=True):
+        assert text.response_ids == other.response_ids
+        assert text.teacher_tokens == 0
+        np.testing.assert_allclose(text.log_probs, other.log_probs, atol=1e-5)  # float32 sums
 
 
 def drafted(
@@ -149,18 +149,18 @@ def test_skd_in_drafts_writes_the_text_that_it_writes_token_by_token(
     models, draft = [llama(STUDENT), llama(TEACHER)], replace(policy.draft(), draft_tokens=tokens)
     asked = sorted(texts(15), key=lambda text: -len(text.prompt_ids))
     plain = generate(asked, models, draft, 23, 3, "student")
-    for one, other in zip(drafted(models, draft, asked), plain, strict=True):
-        assert one.tokens == other.response_ids
-        assert sum(one.by_teacher) == other.teacher_tokens
-        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-4)  # float32 sums
-        assert (len(one.tokens) + one.discarded_drafts) % tokens == 0
-        assert one.discarded_drafts <= (tokens - 1) * len(one.tokens)
+    for answer, text in zip(drafted(models, draft, asked), plain, strict=True):
+        assert answer.tokens == text.response_ids
+        assert sum(answer.by_teacher) == text.teacher_tokens
+        np.testing.assert_allclose(answer.log_probs, text.log_probs, atol=1e-4)  # float32 sums
+        assert (len(answer.tokens) + answer.discarded_drafts) % tokens == 0
+        assert answer.discarded_drafts <= (tokens - 1) * len(answer.tokens)
 
 
 def test_a_teacher_that_refuses_nothing_reads_as_many_tokens_at_once_as_are_drafted() -> None:
     policy, teacher, readings = speculative.Policy(top=32), endless(TEACHER), []
     tables = teacher.get_input_embeddings()
-    tables.register_forward_hook(lambda _, given, __: readings.append(given[0].shape[-1]))
+    tables.register_forward_hook(lambda _, inputs, __: readings.append(inputs[0].shape[-1]))
     draft = replace(policy.draft(), draft_tokens=4)
     (text,) = drafted([endless(STUDENT), teacher], draft, texts(1))
     # 5 times 4 tokens, and 3; how the model scales its logits is found out by one of another width
@@ -239,15 +239,15 @@ def test_ada_switch_without_a_limit_is_the_student_s_text_and_forgets_the_text_b
 def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_threshold() -> None:
     draws = witnessed(switch.Policy().choose)
     between = 0
-    for one in draws:
-        p, q = one.teacher.exp().numpy(), one.student.exp().numpy()
+    for token in draws:
+        p, q = token.teacher.exp().numpy(), token.student.exp().numpy()
         bits = jensenshannon(p, q, base=2) ** 2  # scipy gives the square root
-        threshold = math.exp(-0.1 * one.place)  # t of this response, prompts being 1 to 7 long
-        assert one.by_teacher == (bits > threshold)
-        writer, column = (one.teacher, 1) if one.by_teacher else (one.student, 0)
-        expected, _ = sample(writer[None], one.uniform[column : column + 1], Sampling())
-        assert one.token == expected.item()
-        assert one.log_prob == pytest.approx(writer[one.token].item(), abs=1e-4)
+        threshold = math.exp(-0.1 * token.place)  # t of this response, prompts being 1 to 7 long
+        assert token.by_teacher == (bits > threshold)
+        writer, column = (token.teacher, 1) if token.by_teacher else (token.student, 0)
+        expected, _ = sample(writer[None], token.uniform[column : column + 1], Sampling())
+        assert token.token == expected.item()
+        assert token.log_prob == pytest.approx(writer[token.token].item(), abs=1e-4)
         between += bits > threshold >= bits * math.log(2)
     assert between  # in nats some of these would have been the student's
     assert 0.1 < np.mean([token.by_teacher for token in draws]) < 0.9
@@ -255,7 +255,7 @@ def test_switch_lets_the_teacher_write_where_the_jsd_in_bits_exceeds_the_thresho
 
 def test_switch_never_hands_over_the_first_token_and_soon_all_that_differ() -> None:
     draws = witnessed(switch.Policy(decay=5.0).choose)
-    assert not any(one.by_teacher for one in draws if one.place == 0)
+    assert not any(token.by_teacher for token in draws if token.place == 0)
     assert all(token.by_teacher for token in draws if token.place > 0)
 
 
@@ -279,9 +279,9 @@ def test_distance_in_bits_runs_from_zero_to_one() -> None:
 
 def test_mixed_sampling_records_the_probability_under_the_mixture() -> None:
     draws = witnessed(teacher_mixed.Policy(teacher_share=0.2).choose)
-    for one in draws:
-        mixture = 0.2 * one.teacher.exp() + 0.8 * one.student.exp()
-        assert one.log_prob == pytest.approx(mixture[one.token].log().item(), abs=1e-4)
+    for token in draws:
+        mixture = 0.2 * token.teacher.exp() + 0.8 * token.student.exp()
+        assert token.log_prob == pytest.approx(mixture[token.token].log().item(), abs=1e-4)
     # five standard deviations of a binomial share over 180 tokens
     share = np.mean([token.by_teacher for token in draws])
     assert abs(share - 0.2) <= 5 * math.sqrt(0.16 / len(draws))
@@ -298,7 +298,7 @@ def test_a_mixture_without_the_teacher_is_the_students_text() -> None:
     now = turn(student, llama(TEACHER), pool)
     batch = teacher_mixed.Policy(teacher_share=0.0).texts(pool, now)
     own = generate(pool, [student], sampler(Sampling()), 8, now.seed, "student")
-    for one, other in zip(batch, own, strict=True):
-        assert one.response_ids == other.response_ids
-        assert one.teacher_tokens == 0
-        np.testing.assert_allclose(one.log_probs, other.log_probs, atol=1e-6)  # float32 logarithms
+    for text, other in zip(batch, own, strict=True):
+        assert text.response_ids == other.response_ids
+        assert text.teacher_tokens == 0
+        np.testing.assert_allclose(text.log_probs, other.log_probs, atol=1e-6)  # float32 logarithms

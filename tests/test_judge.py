@@ -86,8 +86,8 @@ def test_the_verdict_is_the_most_likely_of_the_letters(chat: bool):
         if "<end>" in question:  # in a question it is text, and no token
             continue
         asked = f"<u>{question}<a>" if chat else question
-        given = next_probabilities(strict, asked)
-        letters = {letter: given[letter] for letter in LETTERS}
+        probabilities = next_probabilities(strict, asked)
+        letters = {letter: probabilities[letter] for letter in LETTERS}
         assert answer.choice == answer.text == max(letters, key=letters.__getitem__)
         share = letters[answer.choice] / sum(letters.values())
         assert answer.log_prob == pytest.approx(np.log(share), abs=1e-5)
@@ -98,11 +98,11 @@ def test_a_ten_is_no_one_however_the_tokenizer_splits_it(ten: bool):
     strict = judge(characters(ten=ten))
     questions = [f"Rate {letter}\n" for letter in "abcdefgh"]
     for question, answer in zip(questions, strict.answers(questions, RATINGS), strict=True):
-        given = next_probabilities(strict, question)
+        probabilities = next_probabilities(strict, question)
         if not ten:
             then = next_probabilities(strict, f"{question}1")["0"]
-            given |= {"1": given["1"] * (1 - then), "10": given["1"] * then}
-        ratings = {rating: given[rating] for rating in RATINGS}
+            probabilities |= {"1": probabilities["1"] * (1 - then), "10": probabilities["1"] * then}
+        ratings = {rating: probabilities[rating] for rating in RATINGS}
         assert answer.choice == max(ratings, key=ratings.__getitem__)
         share = ratings[answer.choice] / sum(ratings.values())
         assert answer.log_prob == pytest.approx(np.log(share), abs=1e-5)

@@ -89,10 +89,10 @@ def test_a_killed_rank_ends_the_job_of_preloaded_libraries_too(tmp_path: Path):
     command = [*PRELOADED, *meeting(tmp_path, killed.strip())]
     with (tmp_path / "log").open("w") as file:  # as of a run: not a pipe, as its ranks' output is
         done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), stderr=file)
-    said = (tmp_path / "log").read_text()
-    assert "rank 1: sum 3 of rank 1" in said
+    log = (tmp_path / "log").read_text()
+    assert "rank 1: sum 3 of rank 1" in log
     assert done.returncode == 128 + signal.SIGKILL
-    assert "rank 1 ended first" in said.splitlines()[-1]
+    assert "rank 1 ended first" in log.splitlines()[-1]
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_a_request_to_stop_reaches_all_ranks_and_the_job_is_to_be_run_again(
     waiting.send_signal(signal.SIGTERM)
     assert waiting.wait(LONG) == os.EX_TEMPFAIL
     assert waiting.stderr is not None
-    said = waiting.stderr.read()
-    assert said.count(f"stopped by signal {signal.SIGTERM}") == 2
-    assert "ended first" not in said
+    errors = waiting.stderr.read()
+    assert errors.count(f"stopped by signal {signal.SIGTERM}") == 2
+    assert "ended first" not in errors
 
 
 def test_no_rank_outlives_its_launcher(waiting: "subprocess.Popen[str]"):

@@ -119,9 +119,9 @@ class Masked(LlamaForCausalLM):
 
     def forward(self, **inputs: Tensor) -> object:
         """The logits, one of them at its least."""
-        found = super().forward(**inputs)
-        found.logits[..., 3] = -1e9
-        return found
+        output = super().forward(**inputs)
+        output.logits[..., 3] = -1e9
+        return output
 
 
 class Normed(LlamaForCausalLM):
@@ -129,7 +129,7 @@ class Normed(LlamaForCausalLM):
 
     def forward(self, **inputs: Tensor) -> object:
         """The logits of other hidden states than the body's."""
-        hook = self.lm_head.register_forward_pre_hook(lambda _, given: (given[0].tanh(),))
+        hook = self.lm_head.register_forward_pre_hook(lambda _, arguments: (arguments[0].tanh(),))
         try:
             return super().forward(**inputs)
         finally:
@@ -179,11 +179,11 @@ def test_gradients_through_bfloat16_factors_are_those_of_the_formula(scaling: Lo
     same = hidden.detach().double().requires_grad_()
     (compute_logits(exact, scaling, same) * wanted.double()).sum().backward()
     pairs = [(hidden.grad, same.grad), (layer.weight.grad, exact.weight.grad)]
-    for found, right in [*pairs, (layer.bias.grad, exact.bias.grad)]:
-        assert found is not None
-        assert found.dtype == torch.float32
+    for gradient, expected in [*pairs, (layer.bias.grad, exact.bias.grad)]:
+        assert gradient is not None
+        assert gradient.dtype == torch.float32
         # factors keep 8 bits: each term is off by 2^-9 twice, at random
-        assert (found.double() - right).norm() < 4e-3 * right.norm()
+        assert (gradient.double() - expected).norm() < 4e-3 * expected.norm()
 
 
 def test_a_frozen_head_gets_no_gradient_and_its_input_does() -> None:

@@ -168,9 +168,9 @@ def test_gradient_checkpointing_changes_no_gradient(options: TrainOptions, setti
         idle = TrainingState(torch.optim.SGD([torch.zeros(())]))
         train_step(made, idle, step_batch(made, idle, 0))
         gradients.append([weight.grad for weight in learned_weights(made.student)])
-    for one, other in zip(*gradients, strict=True):
-        assert one.equal(other)
-        assert one.abs().sum() > 0
+    for gradient, other in zip(*gradients, strict=True):
+        assert gradient.equal(other)
+        assert gradient.abs().sum() > 0
 
 
 def learned_weights(model: PreTrainedModel) -> list[torch.nn.Parameter]:

@@ -53,7 +53,9 @@ def test_kl_falls_apart_into_target_and_diversity(case: tiny.Case) -> None:
     target = divergences.kl(
         *(divergences.binary_target(probabilities, g) for probabilities in (p, q))
     )
-    diversity = divergences.kl(*(divergences.without_target(one, g) for one in (p, q)))
+    diversity = divergences.kl(
+        *(divergences.without_target(probabilities, g) for probabilities in (p, q))
+    )
     uncertainty = divergences.binary_target(p, g)[:, 1].exp()
     torch.testing.assert_close(target + uncertainty * diversity, divergences.kl(p, q))
 
@@ -93,8 +95,8 @@ def test_the_gradient_of_an_estimator_in_expectation(
     q = logits.log_softmax(-1)
     written_with = q.detach() if by_student else torch.logaddexp(p, q.detach()) - math.log(2)
     expected = gradient(divergence(p, q), logits)
-    found = expected_gradient(loss, written_with, p, logits)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    estimated = expected_gradient(loss, written_with, p, logits)
+    torch.testing.assert_close(estimated, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_top_k_without_its_bucket_would_be_no_divergence(case: tiny.Case) -> None:
@@ -147,19 +149,19 @@ def test_todi_has_the_value_of_jeffreys_but_not_its_gradient(case: tiny.Case) ->
     logits = case.student.clone().requires_grad_(True)
     p, q = case.teacher.log_softmax(-1), logits.log_softmax(-1)
     jeffreys = divergences.kl(p, q) + divergences.kl(q, p)
-    found = todi.Loss()(p, q, case.tokens({}))
-    torch.testing.assert_close(found, jeffreys)
-    assert not torch.allclose(gradient(found, logits), gradient(jeffreys, logits), atol=1e-3)
+    losses = todi.Loss()(p, q, case.tokens({}))
+    torch.testing.assert_close(losses, jeffreys)
+    assert not torch.allclose(gradient(losses, logits), gradient(jeffreys, logits), atol=1e-3)
 
 
 def test_taid_pulls_towards_its_moving_target(case: tiny.Case) -> None:
     # of KL(r ‖ softmax z) with r held constant the gradient is q - r
     logits = case.student.clone().requires_grad_(True)
     p, q = case.teacher.log_softmax(-1), logits.log_softmax(-1)
-    found = taid.Loss()(p, q, case.tokens({"t": 0.7}))
+    losses = taid.Loss()(p, q, case.tokens({"t": 0.7}))
     between = (0.3 * case.student + 0.7 * case.teacher).softmax(-1)
     expected = case.student.softmax(-1) - between
-    torch.testing.assert_close(gradient(found, logits), expected)
+    torch.testing.assert_close(gradient(losses, logits), expected)
 
 
 def test_taid_ends_at_forward_kl(case: tiny.Case) -> None:
@@ -170,10 +172,10 @@ def test_taid_ends_at_forward_kl(case: tiny.Case) -> None:
 
 def test_amid_goes_over_into_the_geometric_mean_at_one(case: tiny.Case) -> None:
     p, q = both(case)
-    at, near = (
+    at_one, near_one = (
         amid.Loss(curvature=curvature)(p, q, case.tokens({})) for curvature in (1.0, 1.0 + 1e-7)
     )
-    torch.testing.assert_close(at, near, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(at_one, near_one, rtol=1e-5, atol=1e-6)
 
 
 def test_adakd_keeps_every_token_at_temperature_one_where_all_are_alike(case: tiny.Case) -> None:
@@ -183,8 +185,8 @@ def test_adakd_keeps_every_token_at_temperature_one_where_all_are_alike(case: ti
         student=case.student[:1].expand_as(case.student),
     )
     p, q = both(alike)
-    found = tiny.losses(adakd.Loss(), p, q, alike.tokens({"share": 1.0}))
-    torch.testing.assert_close(found, divergences.kl(q, p))
+    losses = tiny.losses(adakd.Loss(), p, q, alike.tokens({"share": 1.0}))
+    torch.testing.assert_close(losses, divergences.kl(q, p))
 
 
 def test_atkd_reversed_is_atkd_with_the_roles_exchanged(case: tiny.Case) -> None:
@@ -198,28 +200,30 @@ def test_atkd_has_hard_tokens_only_where_all_are_equally_uncertain(case: tiny.Ca
     p, _ = both(replace(case, teacher=case.teacher[:1].expand_as(case.teacher)))
     logits = case.student.clone().requires_grad_(True)
     tokens = replace(case.tokens({}), target=torch.zeros_like(case.next_ids))
-    found = tiny.losses(atkd.Loss(easy_weight=0.2), p, logits.log_softmax(-1), tokens)
+    losses = tiny.losses(atkd.Loss(easy_weight=0.2), p, logits.log_softmax(-1), tokens)
 
     q, g = logits.log_softmax(-1), tokens.target
     target = divergences.kl(divergences.binary_target(p, g), divergences.binary_target(q, g))
     others = divergences.kl(divergences.without_target(p, g), divergences.without_target(q, g))
-    torch.testing.assert_close(found, 0.8 * (target + others))
-    assert gradient(found, logits).isfinite().all()
+    torch.testing.assert_close(losses, 0.8 * (target + others))
+    assert gradient(losses, logits).isfinite().all()
 
 
 @pytest.mark.parametrize("base", ["forward_kl", "reverse_kl", "jsd", "akl", "todi", "amid"])
 def test_atkd_on_any_base_is_zero_for_equals(base: str, case: tiny.Case) -> None:
     p, _ = both(case)
-    found = tiny.losses(atkd.Loss(base=base), p, p, case.tokens({}))
-    torch.testing.assert_close(found, torch.zeros_like(found))
+    losses = tiny.losses(atkd.Loss(base=base), p, p, case.tokens({}))
+    torch.testing.assert_close(losses, torch.zeros_like(losses))
 
 
 def test_on_policy_distillation_descends_reverse_kl_in_expectation(case: tiny.Case) -> None:
     # Σ_y q(y) ∇[-(q(y) / q_written(y)) A(y)] = ∇ KL(q ‖ p), summed over all that could be said
     logits = case.student[:1].clone().requires_grad_(True)
     p, q = case.teacher[:1].log_softmax(-1), logits.log_softmax(-1)
-    said = [opd.Loss()(p, q, tiny.one_text(torch.tensor([y]), q.detach()[:, y])) for y in range(11)]
-    expected = (q.detach().exp()[0] * torch.cat(said)).sum()
+    losses = [
+        opd.Loss()(p, q, tiny.one_text(torch.tensor([y]), q.detach()[:, y])) for y in range(11)
+    ]
+    expected = (q.detach().exp()[0] * torch.cat(losses)).sum()
     torch.testing.assert_close(gradient(expected, logits), gradient(divergences.kl(q, p), logits))
 
 
@@ -231,8 +235,8 @@ def test_minillm_discounts_over_the_rest_of_the_text() -> None:
         for column in (rewards / 2 - 9, rewards * 0 - 9)
     )
     tokens = tiny.one_text(torch.zeros(3, dtype=torch.long), q[:, 0])
-    found = minillm.Loss(discount=0.5).step_statistic(p, q, tokens)
-    torch.testing.assert_close(found, torch.tensor([1.0, 2.0, 4.0]))
+    returns = minillm.Loss(discount=0.5).step_statistic(p, q, tokens)
+    torch.testing.assert_close(returns, torch.tensor([1.0, 2.0, 4.0]))
 
 
 @pytest.mark.parametrize("name", ["minillm", "opd", "opd_spans"])
@@ -318,5 +322,5 @@ def test_minillms_weight_is_that_of_a_student_that_has_moved_on_since_it_wrote()
     advantage = (returns - returns.mean()) / returns.var(correction=0).sqrt()
     gain = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
     assert ((ratio < 0.8) | (ratio > 1.2)).sum() > 10
-    found = tiny.losses(minillm.Loss(), p, new, tokens)
-    torch.testing.assert_close(found, divergences.kl(new, p) - gain, rtol=1e-6, atol=1e-6)
+    losses = tiny.losses(minillm.Loss(), p, new, tokens)
+    torch.testing.assert_close(losses, divergences.kl(new, p) - gain, rtol=1e-6, atol=1e-6)

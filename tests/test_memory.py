@@ -27,24 +27,24 @@ def held() -> dict[str, dict[str, int]]:
 def test_training_holds_six_tenths_of_its_estimate_or_more_and_never_more_than_all(
     held: dict[str, dict[str, int]], family: str
 ):
-    found = held[family]
-    shape = (found[name] for name in ("parameters", "layers", "width", "vocabulary"))
+    measured = held[family]
+    shape = (measured[name] for name in ("parameters", "layers", "width", "vocabulary"))
     own = Size(*shape, family)
-    estimated = 18 * own.parameters + found["positions"] * own.left_bytes * own.depth
-    assert 0.6 <= found["bytes"] / estimated <= 1.0
+    estimated = 18 * own.parameters + measured["positions"] * own.left_bytes * own.depth
+    assert 0.6 <= measured["bytes"] / estimated <= 1.0
     # compiled it leaves about 0.73 of that
-    left = found["bytes"] - 16 * own.parameters
-    assert (found["bytes"] - 0.27 * left) / estimated >= 0.6
+    left = measured["bytes"] - 16 * own.parameters
+    assert (measured["bytes"] - 0.27 * left) / estimated >= 0.6
 
 
 @pytest.mark.xdist_group("memory")
 def test_what_positions_leave_is_within_a_tenth_of_what_is_reckoned(
     held: dict[str, dict[str, int]],
 ):
-    for family, found in held.items():
-        own = found["layers"] * found["width"] * found["positions"]
+    for family, measured in held.items():
+        own = measured["layers"] * measured["width"] * measured["positions"]
         # without the bfloat16 copies of the weights, two bytes each
-        left = found["bytes"] - 18 * found["parameters"]
+        left = measured["bytes"] - 18 * measured["parameters"]
         assert 0.8 <= left / own / LEFT_BYTES[family] <= 1.0, family
 
 

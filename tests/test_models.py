@@ -33,8 +33,8 @@ def through(model: LlamaForCausalLM, ids: Tensor, kept: list[int]) -> Tensor:
     body = model.model
     hidden = body.embed_tokens(ids)
     positions = body.rotary_emb(hidden, torch.arange(ids.shape[1])[None])
-    for at in kept:
-        hidden = body.layers[at](hidden, position_embeddings=positions, attention_mask=None)
+    for index in kept:
+        hidden = body.layers[index](hidden, position_embeddings=positions, attention_mask=None)
     return model.lm_head(body.norm(hidden))
 
 
@@ -49,9 +49,9 @@ def test_a_shape_becomes_a_model_of_that_shape():
 
 def test_fresh_weights_are_drawn_from_the_seed_alone():
     torch.rand(7)  # whatever was drawn before
-    one, again, other = (deep(seed).state_dict() for seed in (1, 1, 2))
-    assert all(torch.equal(one[name], again[name]) for name in one)
-    assert not torch.equal(one["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+    first, again, other = (deep(seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_protocol_is_planned_without_a_network(project: Copy, name: str):
     assert stages.count("students") == STUDENTS[name]
     grid = Grid(validate(config))
     assert stages.count("evals") == len(grid.evaluations)
-    assert any(one.startswith(f"{config['experiment']}/report") for one in planned)
+    assert any(output.startswith(f"{config['experiment']}/report") for output in planned)
 
 
 @pytest.mark.parametrize("name", protocol_sizes.PAPERS)
@@ -225,8 +225,8 @@ def test_the_files_of_minillms_data_set_are_read_by_name(tmp_path: Path):
     settings = DataSettings.model_validate(CONFIGS["gpt2_dolly"]["data"]).examples
     assert isinstance(settings, Hub)
     local = settings.model_copy(update={"name": str(tmp_path), "plain_text": None})
-    found = gather_hub(local, seed=0, are_chats=False)
-    counts = {split: len(examples) for split, examples in found.splits.items()}
+    gathered = gather_hub(local, seed=0, are_chats=False)
+    counts = {split: len(examples) for split, examples in gathered.splits.items()}
     assert counts == {"train": 200, "validation": 1000, "test": 100}
 
 

@@ -42,13 +42,13 @@ def hot(chain: Copy, tiny: dict[str, Any]) -> tuple[dict[str, Any], str]:
 def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
     chain: Copy, hot: tuple[dict[str, Any], str]
 ):
-    config, said = hot
-    assert "A partial report: results/hot/partial/report/index.html" in said
+    config, printed = hot
+    assert "A partial report: results/hot/partial/report/index.html" in printed
     done = asked(chain, config)
     assert done.returncode == 0, done.stdout + done.stderr
     student = Grid(validate(config)).student("hot", "small", "large", 1)
     why = f"students/{student.id} failed: the gradient norm is nan at step 2"
-    for told in (said, done.stdout):
+    for told in (printed, done.stdout):
         assert f"left out: hot.small.large.s1: {why}" in told
     assert "5 of 6 cells are in it" in done.stdout
 
@@ -58,11 +58,11 @@ def test_a_cell_that_fails_for_good_leaves_a_hole_and_not_no_report(
             "sft",
             "jsd",
         ]
-    found, whole = (
-        pd.read_parquet(chain.folder / f"results/{at}/report/scores.parquet")
-        for at in ("hot/partial", "tiny")
+    partial, whole = (
+        pd.read_parquet(chain.folder / f"results/{experiment}/report/scores.parquet")
+        for experiment in ("hot/partial", "tiny")
     )
-    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+    pd.testing.assert_frame_equal(partial, whole, check_exact=True)
     (hole,) = pd.read_csv(folder / "report/tables/missing.csv").to_dict("records")
     assert (hole["method"], hole["student"], hole["seed"]) == ("hot", "small", 1)
     assert hole["why"].startswith(why)

@@ -80,8 +80,8 @@ class Place:
 
     def pieces(self) -> dict[str, int]:
         """The finished shards, each with what tells one making of it from another."""
-        found = self.options.state.glob("*.parquet")
-        return {path.name: (path / path.name).stat().st_ino for path in sorted(found)}
+        folders = self.options.state.glob("*.parquet")
+        return {path.name: (path / path.name).stat().st_ino for path in sorted(folders)}
 
 
 def texts_of(folder: Path, part: str | None = None) -> Path:
@@ -143,7 +143,7 @@ def held(target: Path) -> Iterator[None]:
     other.join()
 
 
-def at(folder: Path) -> Place:
+def place_with_inputs(folder: Path) -> Place:
     folder.mkdir(exist_ok=True)
     shelf.put_model(folder / "teacher", llama(7))
     shelf.put_texts(folder / "tokens", texts(TEXTS))
@@ -153,14 +153,14 @@ def at(folder: Path) -> Place:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The shards of a cache that one job has made."""
-    one = at(tmp_path_factory.mktemp("whole"))
-    one.make()
-    return one.shards()
+    place = place_with_inputs(tmp_path_factory.mktemp("whole"))
+    place.make()
+    return place.shards()
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return at(tmp_path)
+    return place_with_inputs(tmp_path)
 
 
 def test_a_cache_in_parts_is_that_of_one_job_byte_for_byte(place: Place, whole: dict[str, bytes]):
@@ -171,8 +171,8 @@ def test_a_cache_in_parts_is_that_of_one_job_byte_for_byte(place: Place, whole: 
     assert len(pieces) == len(whole) == SHARDS
     place.make()
     assert place.shards() == whole
-    found = {path.name: path.stat().st_ino for path in place.options.out.glob("*.parquet")}
-    assert found == pieces  # none was made again
+    inodes = {path.name: path.stat().st_ino for path in place.options.out.glob("*.parquet")}
+    assert inodes == pieces  # none was made again
     assert not place.options.state.exists()
 
 
@@ -196,7 +196,7 @@ def test_ranks_share_the_pieces_of_a_part(place: Place, whole: dict[str, bytes])
 
 
 def test_texts_in_parts_are_those_of_one_job_byte_for_byte(tmp_path: Path):
-    alone, cut = (at(tmp_path / name).folder for name in ("alone", "cut"))
+    alone, cut = (place_with_inputs(tmp_path / name).folder for name in ("alone", "cut"))
     whole = (texts_of(alone) / "train.parquet").read_bytes()
     for part in ("2/2", "1/2"):
         assert not texts_of(cut, part).exists()
@@ -219,9 +219,9 @@ def test_an_evaluation_in_parts_is_that_of_one_job_byte_for_byte(tmp_path: Path)
     def tables() -> dict[str, bytes]:
         """The tables of the evaluation, which is then forgotten."""
         out = evaluation_of(tmp_path)
-        found = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+        contents = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
         shutil.rmtree(out)
-        return found
+        return contents
 
     whole = tables()
     for part in ("3/3", "1/3", "2/3"):
@@ -441,10 +441,10 @@ def test_the_status_of_a_cache_is_that_of_its_parts(cut: Cut):
     logs = Path("results/logs/caches")
     logs.mkdir(parents=True)
     (logs / f"{cut.cache.id}-part-2-of-2.log").write_text("error: the disk is full\n")
-    found = {job.id: job for job in status_of(cut.jobs, time.time()).jobs}[cut.cache.id]
-    assert found.status is JobStatus.FAILED
-    assert found.message == "1 of 2 parts done, 1 failed: error: the disk is full"
-    assert found.log == str(logs / f"{cut.cache.id}-part-2-of-2.log")
+    job = {job.id: job for job in status_of(cut.jobs, time.time()).jobs}[cut.cache.id]
+    assert job.status is JobStatus.FAILED
+    assert job.message == "1 of 2 parts done, 1 failed: error: the disk is full"
+    assert job.log == str(logs / f"{cut.cache.id}-part-2-of-2.log")
 
 
 def test_the_plan_has_a_step_for_each_part_and_their_time_side_by_side(cut: Cut):
@@ -467,9 +467,9 @@ def test_the_command_of_a_part_is_that_of_the_whole_with_its_number(cut: Cut):
     whole, part = (
         stage_arguments(output, file, MachineLimits()) for output in (Path(cut.cache.path), marker)
     )
-    at = part.index("--part")
-    assert part[at + 1] == "2/2"
-    assert part[:at] + part[at + 2 :] == whole
+    index = part.index("--part")
+    assert part[index + 1] == "2/2"
+    assert part[:index] + part[index + 2 :] == whole
 
 
 def test_what_parts_leave_is_pruned_with_their_artifact_and_not_while_they_run(
@@ -487,7 +487,7 @@ def test_what_parts_leave_is_pruned_with_their_artifact_and_not_while_they_run(
         assert "gone" not in capsys.readouterr().out
     gone.mkdir(exist_ok=True)
     prune.main(configs=[], drop=[], delete=False)
-    said = capsys.readouterr().out
-    assert str(gone) in said
-    assert "gone-0a1b2c3d-part-1-of-2.log" in said
-    assert f"{cut.cache.id}-part" not in said
+    printed = capsys.readouterr().out
+    assert str(gone) in printed
+    assert "gone-0a1b2c3d-part-1-of-2.log" in printed
+    assert f"{cut.cache.id}-part" not in printed

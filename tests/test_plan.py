@@ -42,13 +42,13 @@ def steps(
 ) -> dict[str, dict[str, Any]]:
     """The planned jobs by their outputs, without `results/`."""
     done = asked(chain, config, "--json", is_edited=is_edited)
-    found = json.loads(done.stdout)["steps"]
-    assert done.returncode == (TO_DO if found else 0), done.stderr
-    return {step["output"].removeprefix("results/"): step for step in found}
+    planned = json.loads(done.stdout)["steps"]
+    assert done.returncode == (TO_DO if planned else 0), done.stderr
+    return {step["output"].removeprefix("results/"): step for step in planned}
 
 
-def kinds(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {output: step["why"]["kind"] for output, step in found.items()}
+def kinds(planned: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {output: step["why"]["kind"] for output, step in planned.items()}
 
 
 def jsd(config: dict[str, Any]) -> tuple[str, str]:
@@ -155,7 +155,7 @@ def test_what_is_lost_or_damaged_is_said_to_be_so(chain: Copy, tiny: dict[str, A
     manifest.write_text(text)
     hidden.rename(student)
 
-    changed = {one: planned[one]["why"]["kind"] for one in jsd(tiny)}
+    changed = {output: planned[output]["why"]["kind"] for output in jsd(tiny)}
     assert list(changed.values()) == ["lost", "damaged"]
     assert steps(chain, tiny) == {}
 
@@ -228,8 +228,8 @@ def test_methods_that_come_and_go_are_named_and_no_configuration_is_dumped(
 ):
     rows = {"sft": None, "gkd": None, "js": {"method": "jsd", "teacher_weight": 0.3}}
     lines = asked(chain, edited(tiny, {"methods": rows})).stdout.splitlines()
-    at = lines.index("configuration changes since the last report:")
-    assert lines[at + 1 : at + 3] == ["  methods: + gkd, js; - jsd", ""]
+    index = lines.index("configuration changes since the last report:")
+    assert lines[index + 1 : index + 3] == ["  methods: + gkd, js; - jsd", ""]
     assert "  report, 1: settings changed: the configuration" in lines
     assert max(map(len, lines)) <= WIDEST
 

@@ -191,15 +191,15 @@ def test_a_single_teacher_gives_no_plot_against_teacher_size(tmp_path: Path) -> 
 
 
 def test_ranks_are_means_over_pairs_and_tasks(small: Report) -> None:
-    found = ranking(small.comparisons)
-    assert found is not None
-    assert found.ranks.sum() == pytest.approx(sum(range(1, len(found.labels) + 1)))
-    assert list(found.ranks) == sorted(found.ranks)
-    assert ((found.best <= found.ranks) & (found.ranks <= found.worst)).all()
-    assert {measure.task for measure in found.measures} == {
+    ranked = ranking(small.comparisons)
+    assert ranked is not None
+    assert ranked.ranks.sum() == pytest.approx(sum(range(1, len(ranked.labels) + 1)))
+    assert list(ranked.ranks) == sorted(ranked.ranks)
+    assert ((ranked.best <= ranked.ranks) & (ranked.ranks <= ranked.worst)).all()
+    assert {measure.task for measure in ranked.measures} == {
         measure.task for measure in small.results.ranked_measures
     }
-    assert found.critical_difference is None  # of two tasks
+    assert ranked.critical_difference is None  # of two tasks
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1e6), (3e11, 4e12), (4e13, 9e13), (95, 105), (7, 7)])

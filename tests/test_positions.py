@@ -96,7 +96,7 @@ def test_what_fits_is_no_fault(short_student: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "demand"),
     [
         (
             {"tokens.response_tokens": 33},
@@ -126,10 +126,10 @@ def test_what_fits_is_no_fault(short_student: dict[str, Any]):
     ids=["tokens", "student text", "teacher text", "responses", "instruction task"],
 )
 def test_a_model_too_short_is_named_with_the_keys_that_ask_for_more(
-    short_student: dict[str, Any], changes: dict[str, Any], said: str
+    short_student: dict[str, Any], changes: dict[str, Any], demand: str
 ):
     line = refusal(short_student, *changes.items())
-    assert line == f"models.narrow: it has 96 positions, and {said}; lower them"
+    assert line == f"models.narrow: it has 96 positions, and {demand}; lower them"
 
 
 @pytest.mark.parametrize("changes", [{"rollout_tokens": 40}, {"teacher_text.max_new_tokens": 50}])
@@ -142,11 +142,13 @@ def test_what_no_method_of_the_experiment_writes_needs_no_room(
 def test_teachers_that_end_texts_otherwise_are_refused_where_folders_tell(
     tiny: dict[str, Any], tmp_path: Path
 ):
-    one, other = (saved_model(tmp_path / name, {"<end>": 0, "cat": 1}) for name in ("one", "other"))
+    first, other = (
+        saved_model(tmp_path / name, {"<end>": 0, "cat": 1}) for name in ("one", "other")
+    )
     ends = json.loads((other / "generation_config.json").read_text()) | {"eos_token_id": [0, 1]}
-    for folder, said in ((one, {"eos_token_id": 0}), (other, ends)):
+    for folder, settings in ((first, {"eos_token_id": 0}), (other, ends)):
         for file in ("config.json", "generation_config.json"):
-            content = json.loads((folder / file).read_text()) | said
+            content = json.loads((folder / file).read_text()) | settings
             (folder / file).write_text(json.dumps(content))
     models = {name: {"source": "path", "path": str(tmp_path / name)} for name in ("one", "other")}
     teachers = {name: {"model": name, "training": None} for name in models}

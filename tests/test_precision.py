@@ -77,7 +77,7 @@ def test_a_frozen_teacher_in_bfloat16_gives_the_bits_that_autocast_gives(
         if isinstance(module, torch.nn.Embedding)
     )
     matrices = sum(weight.numel() for weight in whole.model.parameters() if weight.ndim == 2)
-    held = sum(one.numel() * one.element_size() for one in half.model.parameters())
+    held = sum(weight.numel() * weight.element_size() for weight in half.model.parameters())
     assert held == 4 * parameter_count(whole.model) - 2 * (matrices - tables)
 
 
@@ -93,9 +93,9 @@ def test_a_frozen_teacher_that_reads_in_float32_keeps_its_weights(
     precision: Precision, tmp_path: Path
 ) -> None:
     folder = saved("llama", tmp_path)
-    found = load_frozen(folder, CPU, precision)
-    assert {weight.dtype for weight in found.parameters()} == {torch.float32}
-    assert not any(one.requires_grad for one in found.parameters())
+    teacher = load_frozen(folder, CPU, precision)
+    assert {weight.dtype for weight in teacher.parameters()} == {torch.float32}
+    assert not any(weight.requires_grad for weight in teacher.parameters())
 
 
 @pytest.mark.parametrize("method", ["sft", "gkd", "distillm"])
@@ -105,8 +105,8 @@ def test_layers_that_are_recomputed_give_the_same_bits(method: str) -> None:
     again = replace(run(setup), gradient_checkpointing=True)
     state = initial_state(again)
     list(train(again, state))
-    for row, one in zip(state.rows, expected.rows, strict=True):
-        assert row | {"seconds": 0} == one | {"seconds": 0}
+    for row, expected_row in zip(state.rows, expected.rows, strict=True):
+        assert row | {"seconds": 0} == expected_row | {"seconds": 0}
     pairs = zip(again.student.parameters(), usual.student.parameters(), strict=True)
     assert all(weight.equal(other) for weight, other in pairs)
 
@@ -121,7 +121,7 @@ def test_less_is_kept_of_layers_that_are_recomputed() -> None:
             sizes.append(tensor.numel())
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             model.base_model(input_ids=batch.input_ids, use_cache=False)
         return sum(sizes)
 
@@ -149,23 +149,23 @@ def test_what_decays_is_a_choice(decayed: str) -> None:
     made = replace(made, settings=made.settings.model_copy(update={"training": training}))
     state, model = initial_state(made), made.student
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    for one in model.parameters():
-        one.grad = torch.zeros_like(one)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
     state.optimizer.step()
     left = {False: 1.0, True: 1 - training.learning_rate * 0.5}  # w (1 - rate x decay)
-    for name, one in model.named_parameters():
-        share = left[decayed == "all" or one.ndim > 1]
-        torch.testing.assert_close(one, before[name] * share, rtol=1e-6, atol=0)
+    for name, weight in model.named_parameters():
+        share = left[decayed == "all" or weight.ndim > 1]
+        torch.testing.assert_close(weight, before[name] * share, rtol=1e-6, atol=0)
 
 
 def test_a_prompt_that_a_step_holds_twice_is_answered_twice() -> None:
-    one, other = texts(4)[2:]
+    repeated, other = texts(4)[2:]
     model, choose = llama(3), sampler(Sampling())
-    asked = [one, other, one, one]
+    asked = [repeated, other, repeated, repeated]
     written = generate(asked, [model], choose, 12, 7, "student")
     assert [text.example_id for text in written] == [text.example_id for text in asked]
     answers = [tuple(text.response_ids) for text in written]
     assert len(set(answers)) == 4
     # what a prompt alone gets doesn't depend on its company
-    alone = generate([one], [model], choose, 12, 7, "student")[0]
+    alone = generate([repeated], [model], choose, 12, 7, "student")[0]
     assert alone.response_ids == written[0].response_ids

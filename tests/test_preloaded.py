@@ -108,8 +108,8 @@ def test_termination_reaches_the_job(tmp_path: Path) -> None:
         assert started.stdout is not None
         assert "Serving" in started.stdout.readline()
         asker = ["pgrep", "-P", str(started.pid), "-f", "^[^ ]+ -c from workflow.launch.run_stage"]
-        found = subprocess.run(asker, capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout), signal.SIGTERM)
+        job = subprocess.run(asker, capture_output=True, text=True, check=True).stdout
+        os.kill(int(job), signal.SIGTERM)
         assert started.wait(LONG) == 128 + signal.SIGTERM
 
 

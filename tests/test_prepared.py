@@ -175,8 +175,8 @@ def test_what_of_a_generation_config_is_not_obeyed_is_in_the_manifest(tmp_path: 
     (warning,) = warnings_of(prepared(tmp_path))
 
     assert "is ignored" in warning
-    for said in ("'repetition_penalty': 1.3", "'do_sample': True", "'top_k': 20"):
-        assert said in warning
+    for setting in ("'repetition_penalty': 1.3", "'do_sample': True", "'top_k': 20"):
+        assert setting in warning
     assert ignored_generation_settings(GenerationConfig(eos_token_id=4)) == {}
 
 
@@ -247,8 +247,8 @@ def test_fresh_weights_lost_and_made_again_are_the_same_bytes(tmp_path: Path) ->
         job = Job(name, "code", {"seed": 3, **shape})
         words, out = tmp_path / "words", tmp_path / name
         stage.run(PrepareModelOptions(job=job, tokenizer=words, out=out))
-    one, other = ((tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
-    assert one.read_bytes() == other.read_bytes()
+    first, again = ((tmp_path / name / "model" / "model.safetensors") for name in ("one", "other"))
+    assert first.read_bytes() == again.read_bytes()
 
 
 def test_greedy_text_of_a_prepared_model_is_its_sources(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def test_autocast_follows_the_lists_of_cuda():
         assert {(x @ x).dtype, torch.linalg.vecdot(x, x).dtype, torch.mm(x, x).dtype} == {low}
         attended = torch.nn.functional.scaled_dot_product_attention(*[x[None, None]] * 3)
         assert attended.dtype == low
-        for one in (half.exp(), half.log_softmax(-1), half.sum(), half.logsumexp(-1)):
-            assert one.dtype == torch.float32
+        for result in (half.exp(), half.log_softmax(-1), half.sum(), half.logsumexp(-1)):
+            assert result.dtype == torch.float32
         assert torch.cat([x, half]).dtype == torch.float32
         assert (half + half).dtype == low
     assert (x @ x).dtype == torch.float32
@@ -130,8 +130,8 @@ def test_a_graph_repeats_its_operations_on_what_its_tensors_hold(gpu: Ledger):
 def test_gradients_are_those_of_the_cpu():
     ids = torch.arange(8).view(2, 4)
     here, there = llama(3), on_gpu(llama(3))
-    for model, given in ((here, ids), (there, ids.to(CUDA))):
-        model(given).logits.logsumexp(-1).sum().backward()
+    for model, own_ids in ((here, ids), (there, ids.to(CUDA))):
+        model(own_ids).logits.logsumexp(-1).sum().backward()
     for weight, other in zip(here.parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(other.grad.cpu(), weight.grad)
 

@@ -71,32 +71,34 @@ def weights(model: torch.nn.Module) -> list[Tensor]:
 
 def test_a_prompt_is_the_template_s_words_between_what_is_shown_and_what_is_asked() -> None:
     pool = [Text("a", [5, 6], [8, 9, END]), Text("b", [4], [3, 2])]
-    given = prompts("word20 {example_response} word21 {prompt}", pool=pool)
-    assert given.text(pool[0]).prompt_ids == [20, 8, 9, 21, 5, 6]
-    assert given.text(pool[1]).prompt_ids == [20, 3, 2, 21, 4]
+    privileged = prompts("word20 {example_response} word21 {prompt}", pool=pool)
+    assert privileged.text(pool[0]).prompt_ids == [20, 8, 9, 21, 5, 6]
+    assert privileged.text(pool[1]).prompt_ids == [20, 3, 2, 21, 4]
     rollout = Text("a", [5, 6], [17, END], author="student", log_probs=[-1.0, -2.0])
-    assert given.text(rollout) == replace(rollout, prompt_ids=[20, 8, 9, 21, 5, 6])
+    assert privileged.text(rollout) == replace(rollout, prompt_ids=[20, 8, 9, 21, 5, 6])
 
 
 def test_a_demonstration_is_another_example_the_same_at_every_step() -> None:
     pool = texts(9)
-    given = prompts("{prompt}", "demonstration", pool)
-    shown = {text.example_id: given.example(text.example_id).example_id for text in pool}
+    privileged = prompts("{prompt}", "demonstration", pool)
+    shown = {text.example_id: privileged.example(text.example_id).example_id for text in pool}
     assert all(example != other for example, other in shown.items())
     assert len(set(shown.values())) > 3
-    assert shown == {text.example_id: given.example(text.example_id).example_id for text in pool}
+    assert shown == {
+        text.example_id: privileged.example(text.example_id).example_id for text in pool
+    }
     with pytest.raises(ValueError, match=r"one example.*allowed: 'reference'"):
         prompts("{prompt}", "demonstration", pool[:1]).text(pool[0])
 
 
 def test_a_solution_is_another_response_and_without_one_nothing_is_shown() -> None:
     pool = [Text("a", [5, 6], [8, 9, END])]
-    given = prompts("word20 {example_response} word21 {prompt}", "solution", pool)
+    privileged = prompts("word20 {example_response} word21 {prompt}", "solution", pool)
     rollout = Text("a", [5, 6], [17, END], author="student", log_probs=[-1.0, -2.0])
-    assert given.text(rollout) is rollout
+    assert privileged.text(rollout) is rollout
     shown = replace(rollout, solution=[7, 8, END])
-    assert given.text(shown) == replace(shown, prompt_ids=[20, 7, 8, 21, 5, 6])
-    longest = given.longest(new_tokens=10)
+    assert privileged.text(shown) == replace(shown, prompt_ids=[20, 7, 8, 21, 5, 6])
+    longest = privileged.longest(new_tokens=10)
     assert len(longest.prompt_ids) == len([20, *range(10), 21, 5, 6])
 
 
@@ -117,8 +119,8 @@ def test_sdpo_learns_from_what_the_copy_says_behind_a_right_response() -> None:
         )
         weights_of_tokens = (q[:, 0] - torch.tensor(text.log_probs)).exp()
         total -= (weights_of_tokens * (p - q)[:, 0]).sum().item()
-    given = backward_of_step(made, state, batch).item()
-    assert given == pytest.approx(total / batch.token_count, rel=1e-3, abs=1e-5)
+    loss = backward_of_step(made, state, batch).item()
+    assert loss == pytest.approx(total / batch.token_count, rel=1e-3, abs=1e-5)
 
 
 def test_a_step_without_a_right_response_changes_nothing() -> None:
@@ -137,11 +139,11 @@ def test_what_begins_every_text_stands_at_the_front_alone() -> None:
         single="word2 $A", special_tokens=[("word2", 2)]
     )
     pool = [Text("a", [2, 5, 6], [8, END]), Text("b", [2, 4], [3, END])]
-    given = PrivilegedPrompts(
+    privileged = PrivilegedPrompts(
         "{example_prompt}{example_response} word21 {prompt}",
         "reference", pool, Encoder(tokenizer), [END], seed=0,
     )  # fmt: skip
-    assert given.text(pool[0]).prompt_ids == [2, 5, 6, 8, 21, 5, 6]
+    assert privileged.text(pool[0]).prompt_ids == [2, 5, 6, 8, 21, 5, 6]
 
 
 def test_earlier_answers_of_a_chat_are_the_same_targets_behind_a_longer_prompt() -> None:
@@ -160,12 +162,12 @@ def test_the_copy_s_distributions_are_those_of_each_token_behind_the_privileged_
     expected = [
         log_probs(made.student, made.teacher.prompts.text(text)) for text in made.train_set[:5]
     ]
-    given = made.teacher.signal(batch)
+    signal = made.teacher.signal(batch)
     # padded in a batch, or alone: sums in another order
-    torch.testing.assert_close(given.log_probs.double(), torch.cat(expected), rtol=0, atol=1e-5)
-    assert given.support.target.equal(batch.next_ids)
+    torch.testing.assert_close(signal.log_probs.double(), torch.cat(expected), rtol=0, atol=1e-5)
+    assert signal.support.target.equal(batch.next_ids)
     parts = [made.teacher.distributions(batch).chunk(rows) for rows in (slice(0, 3), slice(3, 9))]
-    torch.testing.assert_close(parts[1].log_probs, given.log_probs[3:9])
+    torch.testing.assert_close(parts[1].log_probs, signal.log_probs[3:9])
 
 
 @pytest.mark.parametrize("method", ["opsd", "sdft"])
@@ -179,7 +181,7 @@ def test_the_loss_is_the_divergence_from_oneself_who_is_shown_the_reference() ->
     made = of_schooled(loss="forward_kl", policy="fixed")
     state = initial_state(made)
     batch = step_batch(made, state, 0)
-    given = backward_of_step(made, state, batch).item()
+    loss = backward_of_step(made, state, batch).item()
     assert isinstance(made.teacher, LiveTeacher)
     assert made.teacher.prompts is not None
     total = 0.0
@@ -189,7 +191,7 @@ def test_the_loss_is_the_divergence_from_oneself_who_is_shown_the_reference() ->
             log_probs(made.student, text),
         )
         total += (p.exp() * (p - q)).sum().item()
-    assert given == pytest.approx(total / batch.token_count, rel=1e-5)
+    assert loss == pytest.approx(total / batch.token_count, rel=1e-5)
 
 
 def test_gradient_flows_through_the_student_alone() -> None:

@@ -88,19 +88,19 @@ def test_small_jobs_share_devices_evenly(machine: Machine):
 
 def test_a_job_waits_for_room_and_then_goes_on(machine: Machine):
     first, second, third = (machine.ask(60_000) for _ in range(3))
-    given = first.device()
+    device = first.device()
     assert second.device() is not None
     assert third.device(WAITING_SECONDS) is None
     first.end()
-    assert third.device() == given
+    assert third.device() == device
 
 
 def test_what_a_killed_job_held_is_free_at_once(machine: Machine):
     first, second = machine.ask(60_000), machine.ask(60_000)
-    given = first.device()
+    device = first.device()
     assert second.device() is not None
     first.process.kill()
-    assert machine.ask(60_000).device() == given
+    assert machine.ask(60_000).device() == device
 
 
 def test_a_large_job_is_not_overtaken_by_small_ones(machine: Machine):
@@ -259,15 +259,15 @@ def test_more_ranks_than_gpus_are_refused_before_they_start(driver: dict[str, st
 
 
 def test_a_job_that_claims_nothing_sees_what_it_was_given(driver: dict[str, str], tmp_path: Path):
-    given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
-    assert shown(given, tmp_path, *module_command("shown", device="gpu")) == "3"
+    variables = driver | {"CUDA_VISIBLE_DEVICES": "3"}
+    assert shown(variables, tmp_path, *module_command("shown", device="gpu")) == "3"
 
 
 def test_a_job_of_the_cpu_sees_no_gpu_however_it_is_started(driver: dict[str, str], tmp_path: Path):
-    given = driver | {"CUDA_VISIBLE_DEVICES": "3"}
+    variables = driver | {"CUDA_VISIBLE_DEVICES": "3"}
     job = module_command("shown")
-    assert shown(given, tmp_path, *job) == ""
-    assert shown(given, tmp_path, *PRELOADED, *job) == ""
+    assert shown(variables, tmp_path, *job) == ""
+    assert shown(variables, tmp_path, *PRELOADED, *job) == ""
 
 
 def test_a_job_sees_the_gpu_that_it_has_claimed_and_takes_no_more_of_it_and_of_the_cores(

@@ -54,8 +54,8 @@ class Folder:
 
     def files(self) -> set[str]:
         """All files in the results."""
-        found = (self.path / "results").rglob("*")
-        return {str(path.relative_to(self.path)) for path in found if path.is_file()}
+        paths = (self.path / "results").rglob("*")
+        return {str(path.relative_to(self.path)) for path in paths if path.is_file()}
 
 
 def write(path: Path, text: str = "something") -> Path:
@@ -96,13 +96,14 @@ def test_only_what_no_given_configuration_needs_goes(folder: Folder):
 
     done = folder.prune("second.json", "--delete")
     assert done.returncode == 0, done.stderr
-    gone, names = before - folder.files(), {Path(one).name for one in folder.first - folder.second}
-    assert gone == {one for one in before if any(name in one for name in names)}
+    gone = before - folder.files()
+    names = {Path(path).name for path in folder.first - folder.second}
+    assert gone == {path for path in before if any(name in path for name in names)}
     assert len(gone) == 5 * len(names)  # the artifact, its job, log, seconds and saved state
 
 
 def test_sizes_and_ages_are_told(folder: Folder):
-    (path,) = (one for one in folder.first if "/students/jsd" in one)
+    (path,) = (path for path in folder.first if "/students/jsd" in path)
     write(folder.path / path / "weights", "w" * 3_000_000)
     os.utime(folder.path / path / "weights", (0, 0))
     lines = folder.prune("second.json").stdout.splitlines()
@@ -112,8 +113,8 @@ def test_sizes_and_ages_are_told(folder: Folder):
 
 def test_what_it_has_no_name_for_stays(folder: Folder):
     kept = [
-        write(folder.path / "results" / one)
-        for one in (
+        write(folder.path / "results" / name)
+        for name in (
             "published/first/index.html",
             "first/report/index.html",
             "first/grid.csv",
@@ -138,8 +139,8 @@ def test_what_it_has_no_name_for_stays(folder: Folder):
 
 def test_leftovers_of_killed_jobs_damaged_artifacts_and_states_that_are_done_go(folder: Folder):
     gone = [
-        write(folder.path / "results" / one)
-        for one in (
+        write(folder.path / "results" / name)
+        for name in (
             "students/.jsd.small-0123abcd.4711.tmp/weights",
             "students/.jsd.small-0123abcd.lock",
             "damaged/students/jsd.small-0123abcd.1/weights",

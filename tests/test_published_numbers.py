@@ -36,12 +36,12 @@ PAIR = Pair("gpt2_1500m", "gpt2_120m")
 
 def rows_of_sources() -> dict[tuple[str, ...], dict[str, Published]]:
     """The numbers of one method in one table for one pair, by task."""
-    found: dict[tuple[str, ...], dict[str, Published]] = defaultdict(dict)
-    for one in published():
-        key = (one.source, one.teacher, one.student, one.reported_as, one.evidence)
-        assert one.task not in found[key], f"{key} has {one.task} twice"
-        found[key][one.task] = one
-    return found
+    rows: dict[tuple[str, ...], dict[str, Published]] = defaultdict(dict)
+    for number in published():
+        key = (number.source, number.teacher, number.student, number.reported_as, number.evidence)
+        assert number.task not in rows[key], f"{key} has {number.task} twice"
+        rows[key][number.task] = number
+    return rows
 
 
 def test_stated_averages_are_the_means_of_the_five_tasks():
@@ -68,16 +68,16 @@ def test_every_full_table_has_all_its_cells():
 
 
 def test_numbers_are_possible_and_know_their_kind():
-    for one in published():
-        assert 0 < float(one.value) < 100
-        assert one.kind in ("authors", "re-run")
-        assert one.evidence in EVIDENCE
-        assert one.paper
+    for number in published():
+        assert 0 < float(number.value) < 100
+        assert number.kind in ("authors", "re-run")
+        assert number.evidence in EVIDENCE
+        assert number.paper
 
 
 def test_every_method_is_in_the_catalogue_or_known_to_be_in_none():
-    for one in published():
-        assert one.method in (*METHODS, "teacher", "")
+    for number in published():
+        assert number.method in (*METHODS, "teacher", "")
     foreign = {number.reported_as for number in published() if not number.method}
     assert foreign == {"BD", "FDD", "student"}
 
@@ -94,7 +94,7 @@ def test_what_is_recalled_and_not_read_is_marked():
     recalled = [number for number in published() if number.evidence == "recalled"]
     # MiniLLM's table: the teacher on five tasks, KD and SeqKD on the last two
     assert len(recalled) == 5 + 2 + 2
-    assert {one.paper for one in recalled} == {"MiniLLM"}
+    assert {number.paper for number in recalled} == {"MiniLLM"}
 
 
 def test_every_protocol_has_a_configuration_with_its_models():
@@ -163,10 +163,9 @@ def table_of(results: Results, config: dict[str, Any] = GPT2) -> Table:
 def cells(table: Table, source: str, method: str) -> dict[str, str]:
     """The texts of the line that one source has for one of our rows, by heading."""
     lines = [row for group in table.groups for row in (*group.references, *group.rows)]
-    found = [row for row in lines if row[0].text == method and row[1].text.startswith(source)]
-    assert len(found) == 1
+    (line,) = (row for row in lines if row[0].text == method and row[1].text.startswith(source))
     titles = [heading.title for heading in table.headings]
-    return dict(zip(titles, [cell.text for cell in found[0]], strict=True))
+    return dict(zip(titles, [cell.text for cell in line], strict=True))
 
 
 def test_a_published_number_stands_under_ours_with_the_difference():

@@ -29,8 +29,8 @@ def task(tmp_path: Path) -> Path:
     folder = tmp_path / "task"
     folder.mkdir()
     examples = [Example(question, "", ("So.",), "here") for question in ASKED]
-    found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
-    schemas.write(folder / ITEMS, example_columns(found, TEMPLATE), schemas.EXAMPLES)
+    identified = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
+    schemas.write(folder / ITEMS, example_columns(identified, TEMPLATE), schemas.EXAMPLES)
     settings = {"task": {"template": TEMPLATE.model_dump()}}
     artifact.write_json(folder / artifact.MANIFEST, {"id": "task", "settings": settings})
     return folder
@@ -39,14 +39,14 @@ def task(tmp_path: Path) -> Path:
 def test_an_instruction_task_is_asked_in_the_ids_of_the_experiment_s_texts(
     task: Path, tokens: Path
 ):
-    found = questions.of_task(task, tokens, None, None, "0 task")
+    asked = questions.of_task(task, tokens, None, None, "0 task")
     words = byte_level(begins=True)  # ends none: what is asked goes on
-    first = found.prompt_ids["<s>Repeat cat\n"]
+    first = asked.prompt_ids["<s>Repeat cat\n"]
     assert first == words.encode("Repeat cat\n")
-    special = found.prompt_ids[f"<s>Why {END} is\n"]
+    special = asked.prompt_ids[f"<s>Why {END} is\n"]
     assert words.eos_token_id not in special
     assert words.decode(special, skip_special_tokens=True) == f"Why {END} is\n"
-    assert found.left_out == 0
+    assert asked.left_out == 0
 
 
 def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, tokens: Path):
@@ -57,9 +57,9 @@ def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, t
         for question in ASKED
         if END not in question and len(words.encode(question + "\n")) <= most
     ]
-    found = questions.of_task(task, tokens, None, most, "0 task")
-    assert [item["instruction"] for item in found.items] == short == [ASKED[0], ASKED[3]]
-    assert found.left_out == 2
+    asked = questions.of_task(task, tokens, None, most, "0 task")
+    assert [item["instruction"] for item in asked.items] == short == [ASKED[0], ASKED[3]]
+    assert asked.left_out == 2
     drawn = questions.of_task(task, tokens, 1, most, "0 task")
     assert drawn.items[0]["instruction"] in short
     assert drawn.left_out == 2
@@ -69,8 +69,8 @@ def test_items_with_long_prompts_are_left_out_before_any_are_drawn(task: Path, t
 
 def test_the_test_split_is_asked_in_the_ids_that_are_kept(tmp_path: Path):
     examples = [Example(question, "", ("So.",), "here") for question in ASKED]
-    found = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
-    rows = example_columns(found, TEMPLATE)
+    identified = assign_ids({"train": [], "validation": [], "test": examples}, TEMPLATE)["test"]
+    rows = example_columns(identified, TEMPLATE)
     for name in ("data", "tokens"):
         (tmp_path / name).mkdir()
     schemas.write(tmp_path / "data/test.parquet", rows, schemas.EXAMPLES)

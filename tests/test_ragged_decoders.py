@@ -120,8 +120,8 @@ def test_a_slot_takes_another_text_while_the_others_go_on(name: str):
 def test_going_back_to_an_earlier_token_leaves_no_trace(name: str):
     read = Readers(model_of(name))
     rest = [text.clone() for text in read.texts]
-    for text, at in zip(read.texts, read.read, strict=True):
-        text[at + 1 : at + 4] += 1
+    for text, position in zip(read.texts, read.read, strict=True):
+        text[position + 1 : position + 4] += 1
         text %= read.model.config.vocab_size
     read.assert_reads(4)
     read.read -= 3
@@ -146,7 +146,7 @@ def test_an_adapter_is_read_with_its_layer():
     model = model_of("llama")
     for weight in attach(model, Lora(rank=2, alpha=2.0), seed=0):
         weight.data.add_(0.3)
-    plain, adapted = (Readers(one) for one in (model_of("llama"), model))
+    plain, adapted = Readers(model_of("llama")), Readers(model)
     adapted.assert_reads(1)
     ids = torch.stack([text[place] for text, place in zip(plain.texts, plain.read, strict=True)])
     before = plain.reader.decode(ids[:, None], plain.read, ROOM)
@@ -160,11 +160,11 @@ def test_bfloat16_weights_are_read_as_near_as_their_own_forward_is():
     exact, model = model_of("llama"), model_of("llama").bfloat16()
     read = Readers(model, (5, 5, 5))
     ids = torch.stack([text[4:5] for text in read.texts])
-    found = read.reader.decode(ids, read.read, ROOM)[:, 0]
+    logits = read.reader.decode(ids, read.read, ROOM)[:, 0]
     whole = torch.stack([text[:5] for text in read.texts])
     expected = exact(whole).logits[:, -1]
     own = (model(whole).logits[:, -1] - expected).abs().max()
-    assert (found - expected).abs().max() <= 2 * own  # both round at other places
+    assert (logits - expected).abs().max() <= 2 * own  # both round at other places
 
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
@@ -211,11 +211,11 @@ def test_caches_that_grow_hold_what_was_read_before():
     reader = LlamaDecoder(model, 2, 50, model.dtype)
     lengths = set()
     for index in range(50):
-        found = reader.decode(ids[:, index : index + 1], torch.full((2,), index), index + 1)
+        logits = reader.decode(ids[:, index : index + 1], torch.full((2,), index), index + 1)
         lengths.add(reader.length)
     assert len(lengths) > 2
     # float32 sums in another order
-    torch.testing.assert_close(found[:, 0], model(ids).logits[:, -1], atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(logits[:, 0], model(ids).logits[:, -1], atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("hooked", [False, True])
@@ -224,7 +224,7 @@ def test_what_a_hook_does_to_a_layer_is_done_in_writing_too(hooked: bool):
     model = model_of("llama")
     if hooked:
         model.base_model.layers[1].self_attn.v_proj.register_forward_hook(
-            lambda *given: given[2] + 1
+            lambda _, __, output: output + 1
         )
     read = Readers(model)
     assert bool(read.reader.fused) is not hooked

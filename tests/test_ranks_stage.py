@@ -80,8 +80,8 @@ def test_two_ranks_write_one_artifact_whose_costs_are_of_both(tmp_path: Path) ->
     assert not options.state.exists()
     assert "ranks" not in facts(alone.out)
     assert facts(together.out)["ranks"] == 2
-    one, two = (costs.read(each.out / costs.FILE).cost for each in (alone, together))
-    assert [getattr(one, name) for name in SUMS] == [getattr(two, name) for name in SUMS]
+    of_one, of_two = (costs.read(each.out / costs.FILE).cost for each in (alone, together))
+    assert [getattr(of_one, name) for name in SUMS] == [getattr(of_two, name) for name in SUMS]
     # float32: sums in another order
     for name in ("loss_nats", "validation_nll_nats", "gradient_norm"):
         np.testing.assert_allclose(

@@ -327,9 +327,9 @@ def own_norm(run: TrainingRun) -> Tensor:
     return norm
 
 
-def own_draws(*given: Any, ranks: Ranks) -> list[Text]:
+def own_draws(*arguments: Any, ranks: Ranks) -> list[Text]:
     """Random numbers that a text doesn't have by itself."""
-    prompts, models, choose, most, seed, author = given
+    prompts, models, choose, most, seed, author = arguments
     return generate(prompts, models, choose, most, seed + ranks.rank, author, ranks=ranks)
 
 

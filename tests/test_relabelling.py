@@ -30,7 +30,11 @@ def test_no_student_labels_the_half_that_it_was_trained_on(tiny):
             assert {half_of(text), half_of(dict(author.inputs)["texts"])} == {"first", "second"}
     assert len(texts) == 2 * (3 + 1)
 
-    (last,) = (one for one in artifacts if one.stage == "students" and "stage" not in one.name)
+    (last,) = (
+        artifact
+        for artifact in artifacts
+        if artifact.stage == "students" and "stage" not in artifact.name
+    )
     labels = [artifact for role, artifact in last.inputs if role == "texts"]
     assert sorted(map(half_of, labels)) == ["first", "second"]
     assert all("stage3" in dict(label.inputs)["teacher"].name for label in labels)
@@ -65,10 +69,10 @@ def stages_of(some: Grid) -> dict[str, int]:
 
 
 def test_the_grid_has_a_pair_of_students_and_texts_for_each_stage(tiny):
-    one = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 1}}})
-    assert stages_of(grid(one)) == {"texts": 4, "students": 3, "caches": 1}
-    three = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 3}}})
-    assert stages_of(grid(three)) == {"texts": 8, "students": 7, "caches": 1}
+    one_stage = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 1}}})
+    assert stages_of(grid(one_stage)) == {"texts": 4, "students": 3, "caches": 1}
+    three_stages = edited(tiny, {"methods": {"mckd": {"relabelling_stages": 3}}})
+    assert stages_of(grid(three_stages)) == {"texts": 8, "students": 7, "caches": 1}
 
 
 def test_paired_students_have_the_settings_and_start_of_the_last_one(tiny):
@@ -76,7 +80,7 @@ def test_paired_students_have_the_settings_and_start_of_the_last_one(tiny):
     students = [artifact for artifact in some.artifacts.values() if artifact.stage == "students"]
     assert len(students) == 2 * METHODS["mckd"].relabelling_stages + 1
     assert len({student.settings_json for student in students}) == 1
-    assert len({dict(one.inputs)["start"] for one in students}) == 1
+    assert len({dict(student.inputs)["start"] for student in students}) == 1
 
 
 def test_other_seeds_share_the_teacher_s_labels_and_nothing_after(tiny):
@@ -97,7 +101,7 @@ def test_sampled_targets_have_a_cache_of_their_own_and_evaluations_do_not_see_it
     (own,) = [artifact for artifact in drawn.artifacts.values() if artifact.settings.get("draws")]
     assert own.settings["draws"] == 9
     assert own.settings["splits"] == ["train"]
-    readers = [one for one in drawn.artifacts.values() if own in [made for _, made in one.inputs]]
+    readers = [reader for reader in drawn.artifacts.values() if own in dict(reader.inputs).values()]
     assert [reader.stage for reader in readers] == ["students"]
 
 
@@ -108,16 +112,16 @@ def test_snakemake_plans_the_stages(project, tiny):
     config = edited(tiny, {"experiment": "pairs", "methods": methods} | teacher)
     planned = project.planned(config)
     assert len({output for output in planned if output.startswith("texts/")}) == 2 + 2 * 2
-    assert len({one for one in planned if one.startswith("students/mckd")}) == 2 * 2 + 1
-    assert len({one for one in planned if one.startswith("caches/")}) == 2
+    assert len({output for output in planned if output.startswith("students/mckd")}) == 2 * 2 + 1
+    assert len({output for output in planned if output.startswith("caches/")}) == 2
 
 
 def test_a_run_trains_on_all_texts_that_it_is_given(tmp_path):
     files = put_all(tmp_path, [texts(20)[:3], texts(20)[10:14]])
     made = training_run.assemble(files, run(Setup("seqkd")).settings)
-    ids = [*(f"example-{index}" for index in range(3)), *(f"example-{at}" for at in range(10, 14))]
+    ids = [f"example-{index}" for index in (*range(3), *range(10, 14))]
     assert [text.example_id for text in made.train_set] == ids
-    assert {one.author for one in made.train_set} == {"teacher"}
+    assert {text.author for text in made.train_set} == {"teacher"}
     assert {"texts-0", "texts-1"} <= set(inputs_of(files))
 
 

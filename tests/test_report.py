@@ -49,11 +49,11 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
     measures = {path.name for path in (made.folder / "tables").glob("measures.*")}
     assert measures == {"measures.csv", "measures.parquet"}  # no table of the page
     for folder, ends in (("tables", set(FORMATS)), ("plots", {"svg", "pdf", "png"})):
-        found: dict[str, set[str]] = {"measures": ends} if folder == "tables" else {}
+        suffixes: dict[str, set[str]] = {"measures": ends} if folder == "tables" else {}
         for path in (made.folder / folder).glob("*.*"):
-            found.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
-        assert len(found) > 3
-        assert all(end == ends for end in found.values())
+            suffixes.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
+        assert len(suffixes) > 3
+        assert all(end == ends for end in suffixes.values())
     assert "3 methods, 2 pairs of teacher and student, 2 seeds" in made.said
     assert made.said.rstrip().endswith("report/index.html")
 
@@ -151,15 +151,15 @@ def test_no_data_can_end_the_script_element_that_it_stands_in() -> None:
 
 
 def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(made: Made) -> None:
-    found = read(made.page)
-    assert len(found.sources) == len(list((made.folder / "plots").rglob("*.svg")))
-    assert all(source.startswith("data:image/svg+xml,") for source in found.sources)
+    parsed = read(made.page)
+    assert len(parsed.sources) == len(list((made.folder / "plots").rglob("*.svg")))
+    assert all(source.startswith("data:image/svg+xml,") for source in parsed.sources)
     jobs = made.data("jobs-data")["artifacts"]
-    for link in found.links:
+    for link in parsed.links:
         if link.startswith("#job/"):
             assert link.removeprefix("#job/") in jobs
         elif link.startswith("#"):
-            assert link[1:] in found.ids
+            assert link[1:] in parsed.ids
         elif link.startswith(REPOSITORY):
             assert (ROOT / link.removeprefix(REPOSITORY)).is_file()
         else:
@@ -250,8 +250,8 @@ def test_the_same_results_make_the_same_report_byte_for_byte(
 
 @pytest.mark.parametrize("file", ["config.yaml", "configs/smollm2.yaml", "configs/gpt2_dolly.yaml"])
 def test_the_configuration_beside_a_report_is_the_experiments_own(file: str) -> None:
-    given = yaml.safe_load((Path(__file__).parent.parent / file).read_text())
-    grid = Grid(validate(given))
+    config = yaml.safe_load((Path(__file__).parent.parent / file).read_text())
+    grid = Grid(validate(config))
     settings = ReportSettings.model_validate(json.loads(json.dumps(grid.describe())))
     again = Grid(validate(json.loads(page.configuration(settings))))
     assert list(again.artifacts) == list(grid.artifacts)

@@ -35,7 +35,7 @@ class Shown:
 
 def numbers(text: str) -> list[Shown]:
     """Every number that a cell shows, as it is rounded there."""
-    found = []
+    shown = []
     for word in NUMBER.findall(text):
         plain = word.strip("%").replace(",", "")
         size = LARGE.get(plain[-1], 1.0)
@@ -44,8 +44,8 @@ def numbers(text: str) -> list[Shown]:
         unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
         if size > 1 and "." not in digits and len(digits) > 3:
             unit *= 10.0 ** (len(digits) - 3)
-        found.append(Shown(float(plain) * size, unit * size / 2))
-    return found
+        shown.append(Shown(float(plain) * size, unit * size / 2))
+    return shown
 
 
 def markdown_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -74,11 +74,11 @@ class Tables(HTMLParser):
         super().__init__()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
+        attributes = dict(attrs)
         if tag == "figure":
-            self.name = (given.get("id") or "").removeprefix("table-")
+            self.name = (attributes.get("id") or "").removeprefix("table-")
         if tag == "tr":
-            self.row = None if given.get("class") == "group" else []
+            self.row = None if attributes.get("class") == "group" else []
         if tag in ("td", "th") and self.row is not None:
             self.row.append("")
             self.in_cell = True
@@ -269,9 +269,9 @@ def long_rows(made: Made, name: str) -> Iterator[tuple[str, str, pd.Series | Non
                     "metric"
                 ]
                 chosen = of_row["metric"].isin(metric)
-            found = [values for _, values in of_row[chosen].iterrows()]
-            assert len(found) <= 1
-            yield f"{name}: {title}", text, found[0] if found else None
+            matches = [values for _, values in of_row[chosen].iterrows()]
+            assert len(matches) <= 1
+            yield f"{name}: {title}", text, matches[0] if matches else None
 
 
 @pytest.mark.parametrize("name", ["main", "slices", "gap_closed", "cost", "cost_tokens"])
@@ -319,8 +319,8 @@ def check_cell(place: str, text: str, values: list[object]) -> int:
         return 1
     shown = numbers(text)
     assert len(shown) == len(values), (place, text, values)
-    for one, value in zip(shown, values, strict=True):
-        assert one.agrees(float(str(value))), (place, text, value)
+    for number, value in zip(shown, values, strict=True):
+        assert number.agrees(float(str(value))), (place, text, value)
     return len(values)
 
 
@@ -344,7 +344,7 @@ def test_every_row_of_an_equal_budget_file_is_of_a_method(made: Made, name: str)
         lowest = long.loc[tuple(row[:3])].query("is_lowest").reset_index()
         leading = zip(row[4:], whens, strict=True)
         expected = [(label, when) for label, when in leading if label != "—"]
-        assert {(one.label, one.when) for one in lowest.itertuples()} == set(expected)
+        assert {(leader.label, leader.when) for leader in lowest.itertuples()} == set(expected)
 
 
 def test_csv_and_parquet_have_the_same_numbers(made: Made, one_seed: Made) -> None:

@@ -60,8 +60,8 @@ def find(chrome: Chrome, selector: str) -> WebElement:
 
 
 def seen(chrome: Chrome, selector: str) -> list[WebElement]:
-    found = chrome.find_elements(By.CSS_SELECTOR, selector)
-    return [element for element in found if element.is_displayed()]
+    elements = chrome.find_elements(By.CSS_SELECTOR, selector)
+    return [element for element in elements if element.is_displayed()]
 
 
 def texts(chrome: Chrome, selector: str) -> list[str]:
@@ -110,7 +110,7 @@ def test_scores_are_drawn_against_costs_by_choice(chrome: Chrome, made: Made) ->
     choices[0].select_by_index(1)
     choices[1].select_by_visible_text("seconds")
     choices[2].select_by_visible_text("own")
-    titles = [one.text for one in figure.find_elements(By.CSS_SELECTOR, "svg.chart > text")]
+    titles = [title.text for title in figure.find_elements(By.CSS_SELECTOR, "svg.chart > text")]
     assert "seconds, own" in titles
     point = figure.find_element(By.CSS_SELECTOR, "svg.chart g")
     chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
@@ -162,19 +162,19 @@ def long(chrome: Chrome, made: Made) -> WebElement:
 
 
 def shown_rows(table: WebElement) -> list[WebElement]:
-    found = table.find_elements(By.CSS_SELECTOR, "tbody.rows tr")
-    return [row for row in found if row.is_displayed()]
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody.rows tr")
+    return [row for row in rows if row.is_displayed()]
 
 
 def test_text_filters_rows_and_what_is_left_is_counted(long: WebElement) -> None:
     everything = len(shown_rows(long))
     search = long.find_element(By.CSS_SELECTOR, "input[type=search]")
     search.send_keys("jsd Middle")
-    found = shown_rows(long)
-    assert 0 < len(found) < everything
-    assert all("jsd" in row.text for row in found)
+    rows = shown_rows(long)
+    assert 0 < len(rows) < everything
+    assert all("jsd" in row.text for row in rows)
     counted = long.find_element(By.TAG_NAME, "output").text
-    assert counted.startswith(f"{len(found)} of {everything} rows")
+    assert counted.startswith(f"{len(rows)} of {everything} rows")
     search.send_keys(" nothing-like-this")
     assert shown_rows(long) == []
 
@@ -202,7 +202,7 @@ def test_columns_are_hidden_and_shown(long: WebElement) -> None:
         len(headings) - 1
     )
     long.find_element(By.CSS_SELECTOR, ".columns input").click()
-    assert [one.is_displayed() for one in headings[:3]] == [True, True, False]
+    assert [heading.is_displayed() for heading in headings[:3]] == [True, True, False]
 
 
 def test_from_a_number_to_the_command_that_makes_it_in_two_clicks(
@@ -286,7 +286,7 @@ def test_samples_are_walked_through_by_item_models_and_decoding_seed(
     find(chrome, "[name=previous]").click()
     Select(find(chrome, "[name=example]")).select_by_visible_text(second["id"])
     Select(find(chrome, "[name=pair]")).select_by_index(1)
-    shown = [index for index, one in enumerate(samples["models"]) if one["pair"] == 1]
+    shown = [index for index, model in enumerate(samples["models"]) if model["pair"] == 1]
     expected = [samples["texts"][second["responses"][place][0]] for place in shown]
     assert texts(chrome, "#sample .answer pre")[1:] == expected
     Select(find(chrome, "[name=seed]")).select_by_visible_text("all")

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 REPORT = {"tiny/grid.csv", "tiny/report"}
 
 
-def grid(config: dict[str, Any]) -> Grid:
+def grid_of(config: dict[str, Any]) -> Grid:
     return Grid(validate(config))
 
 
@@ -63,48 +63,48 @@ def test_nothing_when_nothing_changed(chain: Copy, tiny: dict[str, Any]):
 
 def test_a_hyperparameter_and_its_old_value_again(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
-    one = grid(changed)
-    student = one.student("jsd", "small", "large", 1)
-    assert chain.plan(changed) == trained_and_evaluated(one, student) | REPORT
+    grid = grid_of(changed)
+    student = grid.student("jsd", "small", "large", 1)
+    assert chain.plan(changed) == trained_and_evaluated(grid, student) | REPORT
     assert chain.plan(edited(changed, {"methods.jsd": None})) == set()
 
 
 def test_a_method_more(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"methods.forward_kl": None})
-    one = grid(changed)
-    student = one.student("forward_kl", "small", "large", 1)
-    assert chain.plan(changed) == trained_and_evaluated(one, student) | REPORT
+    grid = grid_of(changed)
+    student = grid.student("forward_kl", "small", "large", 1)
+    assert chain.plan(changed) == trained_and_evaluated(grid, student) | REPORT
 
 
 def test_a_seed_more(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"grid.0.seeds": [1, 2]})
-    one = grid(changed)
-    untrained, start = one.start_model("small", 2), one.start("small", 2)
-    students = [one.student(method, "small", "large", 2) for method in ("sft", "jsd")]
-    new = trained_and_evaluated(one, untrained, start, *students)
+    grid = grid_of(changed)
+    untrained, start = grid.start_model("small", 2), grid.start("small", 2)
+    students = [grid.student(method, "small", "large", 2) for method in ("sft", "jsd")]
+    new = trained_and_evaluated(grid, untrained, start, *students)
     assert chain.plan(changed) == new | REPORT
 
 
 def test_a_student_more(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"students.big": {"model": "wide", "training": {"batch_size": 4}}})
-    one = grid(changed)
-    untrained, start = one.start_model("big", 1), one.start("big", 1)
-    students = [one.student(method, "big", "large", 1) for method in ("sft", "jsd")]
-    new = trained_and_evaluated(one, untrained, start, *students)
+    grid = grid_of(changed)
+    untrained, start = grid.start_model("big", 1), grid.start("big", 1)
+    students = [grid.student(method, "big", "large", 1) for method in ("sft", "jsd")]
+    new = trained_and_evaluated(grid, untrained, start, *students)
     assert chain.plan(changed) == new | REPORT
 
 
 def test_a_second_experiment_on_the_same_data_and_teachers(chain: Copy, tiny: dict[str, Any]):
     methods = {"jsd": None, "reverse_kl": None}
     other = edited(tiny, {"experiment": "other", "methods": methods})
-    one = grid(other)
-    new = trained_and_evaluated(one, one.student("reverse_kl", "small", "large", 1))
+    grid = grid_of(other)
+    new = trained_and_evaluated(grid, grid.student("reverse_kl", "small", "large", 1))
     assert chain.plan(other) == new | {"other/grid.csv", "other/report"}
 
 
 def test_another_question_to_the_checkpoints(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"evaluation.items": 5})
-    assert chain.plan(changed) == outputs(*grid(changed).evaluations.values()) | REPORT
+    assert chain.plan(changed) == outputs(*grid_of(changed).evaluations.values()) | REPORT
 
 
 def test_a_plot(chain: Copy, tiny: dict[str, Any]):
@@ -128,16 +128,16 @@ def test_no_job_for_comments_and_docstrings(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_a_loss_reruns_the_students_that_use_it(chain: Copy, tiny: dict[str, Any]):
-    one = grid(tiny)
-    new = trained_and_evaluated(one, one.student("jsd", "small", "large", 1)) | REPORT
+    grid = grid_of(tiny)
+    new = trained_and_evaluated(grid, grid.student("jsd", "small", "large", 1)) | REPORT
     with chain.edit("pipeline/losses/jsd.py", "return ", "return 1 * "):
         assert chain.planned(tiny) == new
 
 
 def test_an_edit_is_passed_over_if_the_user_says_so(chain: Copy, tiny: dict[str, Any]):
     changed = edited(tiny, {"methods.forward_kl": None})
-    one = grid(changed)
-    new = trained_and_evaluated(one, one.student("forward_kl", "small", "large", 1)) | REPORT
+    grid = grid_of(changed)
+    new = trained_and_evaluated(grid, grid.student("forward_kl", "small", "large", 1)) | REPORT
     with chain.edit("pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "):
         assert chain.planned(tiny, "--rerun-triggers", "mtime", "input") == set()
         assert chain.planned(changed, "--rerun-triggers", "mtime", "input") == new
@@ -155,7 +155,7 @@ def test_an_entry_in_the_list_of_methods_reruns_no_training(chain: Copy, tiny: d
 
 def test_the_loop_reruns_all_that_is_trained(chain: Copy, tiny: dict[str, Any]):
     with chain.edit("pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "):
-        assert chain.planned(tiny) == teachers_and_all_that_follows(grid(tiny))
+        assert chain.planned(tiny) == teachers_and_all_that_follows(grid_of(tiny))
 
 
 def test_the_machine_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
@@ -164,7 +164,7 @@ def test_the_machine_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_the_age_of_files_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
-    folder = chain.folder / grid(tiny).tokens().path
+    folder = chain.folder / grid_of(tiny).tokens().path
     ages = {path: path.stat().st_mtime for path in (folder, *folder.iterdir())}
     for path in ages:
         path.touch()
@@ -174,7 +174,7 @@ def test_the_age_of_files_reruns_nothing(chain: Copy, tiny: dict[str, Any]):
 
 
 def test_lost_data_is_made_again_alone(chain: Copy, tiny: dict[str, Any]):
-    data = grid(tiny).data()
+    data = grid_of(tiny).data()
     with aside(chain.folder / data.path):
         assert chain.planned(tiny) == outputs(data)
         done = chain.snakemake(tiny, "--cores", "1", "--quiet")
@@ -187,20 +187,20 @@ def test_a_lost_teacher_is_made_again_for_new_students_and_no_old_one(
     chain: Copy, tiny: dict[str, Any]
 ):
     changed = edited(tiny, {"methods.gkd": None})
-    one = grid(changed)
-    new = trained_and_evaluated(one, one.student("gkd", "small", "large", 1))
-    with aside(chain.folder / one.teacher("large").path):
-        assert chain.planned(changed) == new | outputs(one.teacher("large")) | REPORT
+    grid = grid_of(changed)
+    new = trained_and_evaluated(grid, grid.student("gkd", "small", "large", 1))
+    with aside(chain.folder / grid.teacher("large").path):
+        assert chain.planned(changed) == new | outputs(grid.teacher("large")) | REPORT
 
 
 def test_a_lost_student_is_made_again_without_its_evaluation(chain: Copy, tiny: dict[str, Any]):
-    student = grid(tiny).student("jsd", "small", "large", 1)
+    student = grid_of(tiny).student("jsd", "small", "large", 1)
     with aside(chain.folder / student.path):
         assert chain.planned(tiny) == outputs(student)
 
 
 def test_what_says_nothing_of_itself_is_made_again(chain: Copy, tiny: dict[str, Any]):
-    student = grid(tiny).student("jsd", "small", "large", 1)
+    student = grid_of(tiny).student("jsd", "small", "large", 1)
     with aside(chain.folder / student.path / "manifest.json"):
         assert chain.planned(tiny) == outputs(student)
     assert chain.planned(tiny) == set()
@@ -209,7 +209,7 @@ def test_what_says_nothing_of_itself_is_made_again(chain: Copy, tiny: dict[str, 
 def test_a_whole_artifact_counts_though_snakemake_was_killed_before_it_noted_so(
     chain: Copy, tiny: dict[str, Any]
 ):
-    path = grid(tiny).student("jsd", "small", "large", 1).path
+    path = grid_of(tiny).student("jsd", "small", "large", 1).path
     record = urlsafe_b64encode(path.encode()).decode()
     unfinished = chain.folder / ".snakemake/incomplete" / record
     with aside(chain.folder / ".snakemake/metadata" / record):
@@ -221,16 +221,16 @@ def test_a_whole_artifact_counts_though_snakemake_was_killed_before_it_noted_so(
 
 
 def test_forcing_a_rule_forces_all_its_jobs(chain: Copy, tiny: dict[str, Any]):
-    forced = outputs(*grid(tiny).evaluations.values()) | REPORT
+    forced = outputs(*grid_of(tiny).evaluations.values()) | REPORT
     assert chain.planned(tiny, "--forcerun", "evaluation") == forced
 
 
 def test_what_was_made_anew_after_an_edit_counts_though_the_report_was_never_made(
     chain: Copy, tiny: dict[str, Any]
 ):
-    one = grid(tiny)
-    student = one.student("jsd", "small", "large", 1)
-    evaluation = one.evaluations[student]
+    grid = grid_of(tiny)
+    student = grid.student("jsd", "small", "large", 1)
+    evaluation = grid.evaluations[student]
     with (
         aside(chain.folder / student.path),
         aside(chain.folder / evaluation.path),
@@ -244,8 +244,8 @@ def test_what_was_made_anew_after_an_edit_counts_though_the_report_was_never_mad
 
 
 def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str, Any]):
-    one = grid(tiny)
-    loss = trained_and_evaluated(one, one.student("jsd", "small", "large", 1)) | REPORT
+    grid = grid_of(tiny)
+    loss = trained_and_evaluated(grid, grid.student("jsd", "small", "large", 1)) | REPORT
     with aside(chain.folder / ".snakemake/metadata"):
         assert chain.planned(tiny) == set()
 
@@ -254,9 +254,9 @@ def test_a_lost_memory_of_snakemake_hides_no_change(chain: Copy, tiny: dict[str,
         with chain.edit(
             "pipeline/training/state.py", "TokenLosses = ", "ANOTHER = 1\nTokenLosses = "
         ):
-            assert chain.planned(tiny) == teachers_and_all_that_follows(one)
+            assert chain.planned(tiny) == teachers_and_all_that_follows(grid)
 
         changed = edited(tiny, {"methods.jsd": {"teacher_weight": 0.3}})
-        other = grid(changed)
+        other = grid_of(changed)
         new = trained_and_evaluated(other, other.student("jsd", "small", "large", 1))
         assert chain.planned(changed) == new | REPORT

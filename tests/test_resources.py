@@ -75,12 +75,12 @@ def test_some_layers_of_a_shape_are_counted_with_its_embeddings():
 
 def test_a_saved_model_is_counted_from_its_headers(tmp_path: Path):
     folder = saved_model(tmp_path, {"<end>": 0, "one": 1, "two": 2})
-    found = of_folder(folder)
-    assert found.parameters == parameter_count(AutoModelForCausalLM.from_pretrained(folder))
-    assert (found.layers, found.width, found.vocabulary) == (2, 16, 3)
+    size = of_folder(folder)
+    assert size.parameters == parameter_count(AutoModelForCausalLM.from_pretrained(folder))
+    assert (size.layers, size.width, size.vocabulary) == (2, 16, 3)
 
 
-@pytest.mark.parametrize("name", [one for one in KNOWN if one.startswith("gpt2")])
+@pytest.mark.parametrize("name", [name for name in KNOWN if name.startswith("gpt2")])
 def test_the_table_has_the_real_counts(name: str):
     known = KNOWN[name]
     with torch.device("meta"):
@@ -196,7 +196,7 @@ def test_every_artifact_of_a_shipped_configuration_has_an_estimate(path: Path):
     grid = Grid(validate(yaml.safe_load(path.read_text())))
     for artifact in grid.artifacts.values():
         for machine in (CPU, GPU):
-            found = estimate(grid, artifact, machine)
-            assert found.seconds > 0
-            assert 0 < found.memory_mb < 1_000_000
-            assert found.disk_mb >= 0
+            estimated = estimate(grid, artifact, machine)
+            assert estimated.seconds > 0
+            assert 0 < estimated.memory_mb < 1_000_000
+            assert estimated.disk_mb >= 0

@@ -27,20 +27,20 @@ def trained() -> dict[Cell, np.ndarray]:
 
 def changes(values: dict[Cell, np.ndarray], metric: str = "rouge_l") -> dict[str, Difference]:
     inputs = made(values, metric)
-    found = compare(assemble(inputs, {}), SETTINGS).changes_elsewhere
-    return {change.first.method: change for change in found}
+    differences = compare(assemble(inputs, {}), SETTINGS).changes_elsewhere
+    return {change.first.method: change for change in differences}
 
 
 def test_all_seeds_are_compared_with_the_one_checkpoint_that_they_began_with():
     values = trained()
     before = np.mean([values[Cell("sft", seed)] for seed in (1, 2, 3)], axis=0) + 2.0
-    found = changes({UNTOUCHED: before, **values})
-    assert found["sft"].value == pytest.approx(-2.0)
-    assert found["sft"].seed_count == 3
-    assert found["sft"].second.method == "untrained"
-    assert {result_of(change) for change in found.values()} == {"forgotten"}
+    by_method = changes({UNTOUCHED: before, **values})
+    assert by_method["sft"].value == pytest.approx(-2.0)
+    assert by_method["sft"].seed_count == 3
+    assert by_method["sft"].second.method == "untrained"
+    assert {result_of(change) for change in by_method.values()} == {"forgotten"}
     assert {
-        result_of(one) for one in changes({UNTOUCHED: before, **values}, "nll_nats").values()
+        result_of(change) for change in changes({UNTOUCHED: before, **values}, "nll_nats").values()
     } == {"gained"}
 
 
@@ -51,10 +51,10 @@ def test_seeds_with_weights_of_their_own_are_compared_with_these():
     untouched = {
         Cell("untrained", seed, kind="untrained"): shifted[Cell("sft", seed)] for seed in shifts
     }
-    found = changes({**untouched, **shifted})
-    assert found["sft"].value == pytest.approx(0.0)
-    assert not found["sft"].significantly_different
-    assert found["jsd"].interval.half_width < 1.0  # the seeds' shifts cancel
+    by_method = changes({**untouched, **shifted})
+    assert by_method["sft"].value == pytest.approx(0.0)
+    assert not by_method["sft"].significantly_different
+    assert by_method["jsd"].interval.half_width < 1.0  # the seeds' shifts cancel
 
 
 def test_a_table_has_a_row_for_each_method_and_measure_of_other_tasks_alone():

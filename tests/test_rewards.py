@@ -33,10 +33,10 @@ def test_an_answer_is_rewarded_where_it_is_the_drawn_texts() -> None:
     drawn = texts(3)[:2]
     wrong = [*drawn[0].response_ids[:-1], 0, 1]
     written = [drawn[0], replace(drawn[0], response_ids=wrong), drawn[1]]
-    given = rewards.with_rewards(written, drawn, words())
-    assert [text.reward for text in given] == [1.0, 0.0, 1.0]
-    assert [text.advantage for text in given] == [1.0, -1.0, 0.0]
-    assert rewards.mean_reward(given) == pytest.approx(2 / 3)
+    rewarded = rewards.with_rewards(written, drawn, words())
+    assert [text.reward for text in rewarded] == [1.0, 0.0, 1.0]
+    assert [text.advantage for text in rewarded] == [1.0, -1.0, 0.0]
+    assert rewards.mean_reward(rewarded) == pytest.approx(2 / 3)
     assert rewards.mean_reward(drawn) is None
 
 
@@ -44,8 +44,8 @@ def test_a_solution_is_the_first_other_response_that_is_right() -> None:
     drawn = texts(3)[:2]
     wrong = replace(drawn[0], response_ids=[*drawn[0].response_ids[:-1], 0, 1])
     right = replace(drawn[0], response_ids=[*drawn[0].response_ids])
-    given = rewards.with_rewards([wrong, drawn[0], right, drawn[1]], drawn, words())
-    solutions = [text.solution for text in given]
+    rewarded = rewards.with_rewards([wrong, drawn[0], right, drawn[1]], drawn, words())
+    solutions = [text.solution for text in rewarded]
     assert solutions[0] is drawn[0].response_ids
     assert solutions[1] is right.response_ids  # its own shows it nothing
     assert solutions[2] is drawn[0].response_ids

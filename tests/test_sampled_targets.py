@@ -102,8 +102,8 @@ def test_supports_are_as_wide_as_can_be_needed_and_name_no_token_twice(
 
 def test_the_next_token_is_in_the_support_drawn_or_not(teacher: Tensor, next_ids: Tensor) -> None:
     signal = sample_signal(teacher, next_ids, 3, uniform(3))
-    found = signal.support.ids.gather(-1, signal.support.target[:, None])[:, 0]
-    assert torch.equal(found, next_ids)
+    in_support = signal.support.ids.gather(-1, signal.support.target[:, None])[:, 0]
+    assert torch.equal(in_support, next_ids)
 
 
 def test_a_token_is_drawn_where_the_uniform_number_falls() -> None:
@@ -119,7 +119,7 @@ def test_forward_kl_counts_only_outcomes_that_were_drawn(
     teacher: Tensor, student: Tensor, next_ids: Tensor
 ) -> None:
     signal = sample_signal(teacher, next_ids, 5, uniform(5))
-    found = losses(signal, student)
+    per_token = losses(signal, student)
     shares, q = counts(signal).double(), student.double().log_softmax(-1)
     expected = torch.stack(
         [
@@ -127,7 +127,7 @@ def test_forward_kl_counts_only_outcomes_that_were_drawn(
             for rows in zip(shares, q, strict=True)
         ]
     )
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(per_token.double(), expected, rtol=1e-5, atol=1e-6)
     assert gradient(signal, student).isfinite().all()
 
 
@@ -148,10 +148,10 @@ def test_many_draws_come_to_the_dense_gradient(
     teacher: Tensor, student: Tensor, next_ids: Tensor
 ) -> None:
     repeats, draws = 300, 50
-    found = [
+    gradients = [
         gradient(sample_signal(teacher, next_ids, draws, uniform(draws, seed)), student)
         for seed in range(repeats)
     ]
-    off = torch.stack(found).mean(0) - gradient(dense(teacher, next_ids), student)
+    off = torch.stack(gradients).mean(0) - gradient(dense(teacher, next_ids), student)
     # the standard error of a share is at most ½ / √(300 · 50) = 0.004; none of 36 is 5 of it off
     assert off.abs().max() < 5 * 0.5 / (repeats * draws) ** 0.5

@@ -79,15 +79,15 @@ def test_restrictions_are_those_of_transformers(
         warpers.append(TopKLogitsWarper(top_k))
     if top_p < 1:
         warpers.append(TopPLogitsWarper(top_p))
-    given = logits(rows=40)
-    expected = warpers(torch.zeros(40, 1, dtype=torch.long), given).softmax(-1)
+    scores = logits(rows=40)
+    expected = warpers(torch.zeros(40, 1, dtype=torch.long), scores).softmax(-1)
     own = apply_top_k_top_p(
-        given, Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        scores, Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     ).exp()
     torch.testing.assert_close(own, expected, atol=1e-6, rtol=0)  # float32 sums in another order
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    given = logits(rows=30)
-    tokens, _ = sample(given, uniforms(30), Sampling(temperature=0))
-    assert tokens.equal(given.argmax(-1))
+    scores = logits(rows=30)
+    tokens, _ = sample(scores, uniforms(30), Sampling(temperature=0))
+    assert tokens.equal(scores.argmax(-1))

@@ -29,8 +29,8 @@ def test_a_second_experiment_shares_data_teacher_text_and_cache_and_makes_what_i
     assert chain.made(second) == own | {"results/two/report"}
     after = {path: (chain.folder / path / "manifest.json").stat() for path in shared}
     assert [(state.st_ino, state.st_mtime) for state in after.values()] == [
-        (one.st_ino, one.st_mtime) for one in before.values()
+        (state.st_ino, state.st_mtime) for state in before.values()
     ]
     for stage in ("teachers", "data"):
-        made = [one for one in (chain.folder / "results" / stage).iterdir() if one.is_dir()]
+        made = [path for path in (chain.folder / "results" / stage).iterdir() if path.is_dir()]
         assert len(made) == 1

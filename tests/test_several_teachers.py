@@ -180,8 +180,8 @@ def test_a_student_of_several_teachers_reads_their_caches_and_is_named_for_them(
     grid = Grid(validate(two(tiny, rows, grid=[{"seeds": [1]}])))
     both = grid.student("both", "small", "large", 1)
     members = [artifact for role, artifact in both.inputs if role == "member"]
-    assert sorted(members, key=lambda one: one.id) == sorted(
-        [grid.signals("large"), grid.signals("second")], key=lambda one: one.id
+    assert sorted(members, key=lambda artifact: artifact.id) == sorted(
+        [grid.signals("large"), grid.signals("second")], key=lambda artifact: artifact.id
     )
     assert both.id.startswith("both.small.large.second.s1-")
     assert not {"cache", "teacher"} & dict(both.inputs).keys()

@@ -121,10 +121,10 @@ def test_a_state_in_shares_is_resumed_whole_and_the_other_way_round(
     schooled(), teacher_texts()
     on_ranks(2, lambda ranks: begun(in_shares(ranks, best), tmp_path / "of two"))
     begun(in_float64(best, ALONE), tmp_path / "of one")
-    one = resumed(in_float64(best, ALONE), tmp_path / "of two")
-    two = on_ranks(2, lambda ranks: resumed(in_shares(ranks, best), tmp_path / "of one"))
+    alone = resumed(in_float64(best, ALONE), tmp_path / "of two")
+    together = on_ranks(2, lambda ranks: resumed(in_shares(ranks, best), tmp_path / "of one"))
     unbroken = to_end(player := in_float64(best, ALONE), initial_state(player))
-    for outcome in (one, *two):
+    for outcome in (alone, *together):
         assert_same(replace(outcome, written=unbroken.written), unbroken)
 
 

@@ -45,7 +45,7 @@ class Ran:
     config: dict[str, Any]
     cluster: Cluster
     status: int
-    said: str
+    output: str
     seen: Seen
     seconds: float
 
@@ -56,8 +56,8 @@ class Ran:
     def submissions(self, rule: str, id: str = "") -> list[dict[str, str]]:
         """All jobs of a rule, or of one artifact, in the order in which they were submitted."""
         named = f"rule_{rule}_wildcards_{id}"
-        found = [job for job in self.cluster.jobs() if job["Comment"].startswith(named)]
-        return sorted(found, key=lambda job: int(job["JobId"]))
+        jobs = [job for job in self.cluster.jobs() if job["Comment"].startswith(named)]
+        return sorted(jobs, key=lambda job: int(job["JobId"]))
 
     def states(self, rule: str, id: str = "") -> list[str]:
         return [job["JobState"] for job in self.submissions(rule, id)]
@@ -77,14 +77,14 @@ def run(project: Copy, config: dict[str, Any], cluster: Cluster, folder: Path) -
         drain(project, cluster, seen, grid.teacher("large").path),
     ]
     output = folder / "snakemake.out"
-    with started(project, "tiny.json", profile(folder / "slurm"), output) as one:
-        while one.poll() is None:
+    with started(project, "tiny.json", profile(folder / "slurm"), output) as process:
+        while process.poll() is None:
             for fault in faults:
                 next(fault, None)
             time.sleep(LOOK_SECONDS)
             assert time.monotonic() < began + LONGEST_SECONDS, output.read_text() + cluster.logs()
     seconds = time.monotonic() - began
-    return Ran(project, config, cluster, one.returncode, output.read_text(), seen, seconds)
+    return Ran(project, config, cluster, process.returncode, output.read_text(), seen, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def ran(
 
 
 def test_the_report_is_there_and_nothing_is_left_to_do(ran: Ran):
-    assert ran.status == 0, ran.said + ran.project.logs() + ran.cluster.logs()
+    assert ran.status == 0, ran.output + ran.project.logs() + ran.cluster.logs()
     assert (ran.project.folder / "results/tiny/report/index.html").exists()
     assert ran.project.planned(ran.config) == set()
 
@@ -170,13 +170,13 @@ def test_a_drained_node_is_waited_for(ran: Ran):
 def test_each_loss_of_a_job_is_told(ran: Ran):
     lost = [job for job in ran.cluster.jobs() if job["JobState"] != "COMPLETED"]
     assert len(lost) == 4
-    assert ran.said.count("Trying to restart job") == 4
+    assert ran.output.count("Trying to restart job") == 4
     for job in lost:
         told = f"SLURM-job '{job['JobId']}' failed, SLURM status is: '{job['JobState']}'"
-        assert told in ran.said
-        assert f"/{job['JobId']}.log:" in ran.said  # and what SLURM wrote of it follows
-    assert ran.said.count("stopped by signal 15 after step") == 3
-    assert "exceeded memory limit" in ran.said
+        assert told in ran.output
+        assert f"/{job['JobId']}.log:" in ran.output  # and what SLURM wrote of it follows
+    assert ran.output.count("stopped by signal 15 after step") == 3
+    assert "exceeded memory limit" in ran.output
 
 
 def test_what_was_survived(ran: Ran, record_property: Callable[[str, object], None]):
@@ -198,14 +198,14 @@ def test_a_job_that_cannot_succeed_is_reported_with_its_own_words(
     data.write_text('{"instruction": "Where is the owl?", "input": ""}\n' * 40)
     config = edited(tiny, {"experiment": "broken", "data.examples.train": str(data)})
     (ran.project.folder / "broken.json").write_text(json.dumps(config))
-    output = tmp_path / "out"
-    with started(ran.project, "broken.json", profile(tmp_path / "slurm", retries=0), output) as one:
-        assert one.wait() == 1
-    said, id = output.read_text(), Grid(validate(config)).data().id
-    assert "Error in rule data" in said
-    assert f"results/logs/data/{id}.log" in said
-    assert "error: " in said
-    assert "output" in said.partition("error: ")[2]  # the column that is missing
+    output, machine = tmp_path / "out", profile(tmp_path / "slurm", retries=0)
+    with started(ran.project, "broken.json", machine, output) as process:
+        assert process.wait() == 1
+    printed, id = output.read_text(), Grid(validate(config)).data().id
+    assert "Error in rule data" in printed
+    assert f"results/logs/data/{id}.log" in printed
+    assert "error: " in printed
+    assert "output" in printed.partition("error: ")[2]  # the column that is missing
 
 
 def test_a_cache_in_eight_parts_is_that_of_one_job_though_a_part_is_killed_and_the_node_drained(
@@ -267,6 +267,6 @@ def test_a_job_of_several_tasks_starts_them_by_itself(cluster: Cluster, tmp_path
     submit = ["sbatch", "--wait", "--ntasks=2", "--mem=4000", f"--output={log}", "--wrap", command]
     done = subprocess.run(submit, cwd=tmp_path, env=meeting_environment(tmp_path), check=False)
     assert done.returncode != 0
-    said = log.read_text() + cluster.logs()
-    assert {"sum 3 of rank 0", "rank 1: sum 3 of rank 1"} <= set(said.splitlines()), said
-    assert "rank 1 ended first, with status 1: AssertionError" in said
+    logged = log.read_text() + cluster.logs()
+    assert {"sum 3 of rank 0", "rank 1: sum 3 of rank 1"} <= set(logged.splitlines()), logged
+    assert "rank 1 ended first, with status 1: AssertionError" in logged

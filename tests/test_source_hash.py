@@ -80,8 +80,8 @@ def test_what_a_start_before_this_one_has_parsed_changes_no_digest(tmp_path: Pat
 
 
 def test_a_string_that_is_no_docstring_is_seen(tmp_path: Path):
-    said, else_said = (f"{TWICE}\nWORD = {word!r}\n" for word in ("one", "two"))
-    assert of_source(tmp_path / "one", said) != of_source(tmp_path / "two", else_said)
+    first, second = (f"{TWICE}\nWORD = {word!r}\n" for word in ("one", "two"))
+    assert of_source(tmp_path / "one", first) != of_source(tmp_path / "two", second)
 
 
 def test_a_stage_depends_on_what_it_imports_and_on_no_more():

@@ -114,32 +114,32 @@ def value(name: str, settings: dict, case: Case, signal: TeacherSignal | None = 
 
 @over_spans
 def test_it_is_what_the_formula_gives(name: str, settings: dict) -> None:
-    one = case()
-    signal = one.signal()
+    batch = case()
+    signal = batch.signal()
     known = components.hyperparameters("losses", name)
     h = SimpleNamespace(**{key: field.default for key, field in known.items()} | settings)
-    p, q = signal.log_probs.exp().numpy(), one.student.softmax(-1).numpy()
-    expected = vars(references)[name](p, q, tokens_of(one, signal), h)
-    np.testing.assert_allclose(value(name, settings, one).numpy(), expected, rtol=1e-9, atol=1e-9)
+    p, q = signal.log_probs.exp().numpy(), batch.student.softmax(-1).numpy()
+    expected = vars(references)[name](p, q, tokens_of(batch, signal), h)
+    np.testing.assert_allclose(value(name, settings, batch).numpy(), expected, rtol=1e-9, atol=1e-9)
     assert np.abs(expected).sum() > 1e-3
 
 
 @over_spans
 def test_the_order_of_either_vocabulary_means_nothing(name: str, settings: dict) -> None:
-    one = case()
+    batch = case()
     draw = torch.Generator().manual_seed(7)
     mine, yours = (torch.randperm(size, generator=draw) for size in (TEACHER, STUDENT))
     to_mine, to_yours = mine.argsort(), yours.argsort()
-    v = one.vocabularies
+    v = batch.vocabularies
     shared = torch.where(v.shared >= 0, to_yours[v.shared.clamp(min=0)], -1)[mine]
     permuted = Case(
-        [replace(text, teacher=renamed(text.teacher, to_mine)) for text in one.texts],
-        [renamed(text, to_yours) for text in one.student_texts],
-        one.teacher[:, mine],
-        one.student[:, yours],
+        [replace(text, teacher=renamed(text.teacher, to_mine)) for text in batch.texts],
+        [renamed(text, to_yours) for text in batch.student_texts],
+        batch.teacher[:, mine],
+        batch.student[:, yours],
         Vocabularies(shared, v.teacher_begins_word[mine], v.student_begins_word[yours]),
     )
-    torch.testing.assert_close(value(name, settings, permuted), value(name, settings, one))
+    torch.testing.assert_close(value(name, settings, permuted), value(name, settings, batch))
 
 
 def renamed(text: Text, to: Tensor) -> Text:
@@ -148,28 +148,28 @@ def renamed(text: Text, to: Tensor) -> Text:
 
 @over_spans
 def test_a_shift_by_one_is_noticed(name: str, settings: dict) -> None:
-    one = case()
+    batch = case()
     for shifted in (
-        replace(one, teacher=one.teacher.roll(1, 0)),
-        replace(one, student=one.student.roll(1, 0)),
+        replace(batch, teacher=batch.teacher.roll(1, 0)),
+        replace(batch, student=batch.student.roll(1, 0)),
     ):
-        apart = value(name, settings, shifted) - value(name, settings, one)
+        apart = value(name, settings, shifted) - value(name, settings, batch)
         assert apart.abs().sum() > 1e-3
 
 
 @over_spans
 def test_the_end_of_a_text_is_learnt(name: str, settings: dict) -> None:
-    one = case()
-    logits = one.student.clone().requires_grad_(True)
+    batch = case()
+    logits = batch.student.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(
-        value(name, settings, replace(one, student=logits)).sum(), logits
+        value(name, settings, replace(batch, student=logits)).sum(), logits
     )
-    lengths = [text.target_count for text in one.student_texts]
+    lengths = [text.target_count for text in batch.student_texts]
     last = np.cumsum(lengths) - 1
     learnt = gradient[last].abs().sum(-1) > 0
     in_reach = [
         student <= text.teacher.target_count
-        for student, text in zip(lengths, one.texts, strict=True)
+        for student, text in zip(lengths, batch.texts, strict=True)
     ]
     assert learnt.tolist() == (in_reach if (name, settings) == BY_INDEX else [True] * len(lengths))
     assert not all(in_reach)
@@ -178,40 +178,42 @@ def test_the_end_of_a_text_is_learnt(name: str, settings: dict) -> None:
 
 @over_spans
 def test_nothing_depends_on_which_texts_share_a_batch(name: str, settings: dict) -> None:
-    one, alone, mine, yours = case(), [], 0, 0
-    for text, student_text in zip(one.texts, one.student_texts, strict=True):
+    batch, alone, mine, yours = case(), [], 0, 0
+    for text, student_text in zip(batch.texts, batch.student_texts, strict=True):
         to_mine, to_yours = mine + text.teacher.target_count, yours + student_text.target_count
         part = replace(
-            one,
+            batch,
             texts=[text],
             student_texts=[student_text],
-            teacher=one.teacher[mine:to_mine],
-            student=one.student[yours:to_yours],
+            teacher=batch.teacher[mine:to_mine],
+            student=batch.student[yours:to_yours],
         )
         alone.append(value(name, settings, part))
         mine, yours = to_mine, to_yours
-    torch.testing.assert_close(torch.cat(alone), value(name, settings, one), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.cat(alone), value(name, settings, batch), rtol=1e-12, atol=1e-12
+    )
 
 
 @over_spans
 def test_columns_that_pad_a_head_take_no_part(name: str, settings: dict) -> None:
-    one = case()
+    batch = case()
     padded = replace(
-        one,
-        teacher=torch.nn.functional.pad(one.teacher, (0, 3), value=4.0),
-        student=torch.nn.functional.pad(one.student, (0, 2), value=4.0),
+        batch,
+        teacher=torch.nn.functional.pad(batch.teacher, (0, 3), value=4.0),
+        student=torch.nn.functional.pad(batch.student, (0, 2), value=4.0),
     )
-    torch.testing.assert_close(value(name, settings, padded), value(name, settings, one))
+    torch.testing.assert_close(value(name, settings, padded), value(name, settings, batch))
 
 
 @over_spans
 def test_a_part_of_a_batch_has_the_spans_of_its_texts(name: str, settings: dict) -> None:
-    one = case()
-    first = one.student_texts[0].target_count
-    part = one.signal(slice(first, None))
-    rest = replace(one, student_texts=one.student_texts[1:], student=one.student[first:])
+    batch = case()
+    first = batch.student_texts[0].target_count
+    part = batch.signal(slice(first, None))
+    rest = replace(batch, student_texts=batch.student_texts[1:], student=batch.student[first:])
     torch.testing.assert_close(
-        value(name, settings, rest, part), value(name, settings, one)[first:]
+        value(name, settings, rest, part), value(name, settings, batch)[first:]
     )
 
 
@@ -292,13 +294,13 @@ def test_with_one_vocabulary_it_is_the_ordinary_form(
     ],
 )
 def test_a_fault_in_what_is_made_of_spans_is_noticed(name: str, pattern: str, fault: str) -> None:
-    one, signal = case(), case().signal()
-    student, tokens = one.student.log_softmax(-1), tokens_of(one, signal)
+    batch, signal = case(), case().signal()
+    student, tokens = batch.student.log_softmax(-1), tokens_of(batch, signal)
     faulty = mutations.from_source(name, pattern, fault)
     assert faulty
     for settings in ({}, *references.VARIANTS[name]) if name in references.VARIANTS else ({},):
         wrong = faulty.build(settings)(signal.log_probs, student, tokens)
-        if not torch.allclose(wrong, value(name, settings, one), rtol=1e-6, atol=1e-6):
+        if not torch.allclose(wrong, value(name, settings, batch), rtol=1e-6, atol=1e-6):
             return
     pytest.fail("no value differs")
 

@@ -26,7 +26,7 @@ def test_the_values_are_those_of_the_definition() -> None:
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     logits, ids = _case(4, 11, 3)
-    assert torch.autograd.gradcheck(lambda one: sparse_log_probs(one, ids), (logits,))
+    assert torch.autograd.gradcheck(lambda logits: sparse_log_probs(logits, ids), (logits,))
 
 
 def test_the_gradient_is_that_of_automatic_differentiation() -> None:
@@ -64,12 +64,12 @@ def test_nothing_but_the_logits_is_kept_that_is_as_wide_as_the_vocabulary() -> N
         kept.append(tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         sparse_log_probs(logits, ids)
     wide = [tensor for tensor in kept if tensor.numel() >= logits.numel()]
-    assert [one.data_ptr() for one in wide] == [logits.data_ptr()]
+    assert [tensor.data_ptr() for tensor in wide] == [logits.data_ptr()]
     # the ids, their log-probabilities and that of all others, and two numbers a token at most
-    assert sum(one.numel() for one in kept) <= logits.numel() + 2 * ids.numel() + 2 * len(ids)
+    assert sum(tensor.numel() for tensor in kept) <= logits.numel() + 2 * ids.numel() + 2 * len(ids)
 
 
 def test_a_rest_of_any_size_leaves_the_gradient_of_the_definition() -> None:
@@ -84,6 +84,6 @@ def test_a_rest_of_any_size_leaves_the_gradient_of_the_definition() -> None:
     plain = torch.cat([inside, rest], dim=-1).log_softmax(-1)
     ours = sparse_log_probs(moved, ids)
     torch.testing.assert_close(ours, plain)
-    (found,) = torch.autograd.grad((weights * ours).sum(), moved)
+    (gradient,) = torch.autograd.grad((weights * ours).sum(), moved)
     (expected,) = torch.autograd.grad((weights * plain).sum(), moved)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradient, expected)

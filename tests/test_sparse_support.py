@@ -46,26 +46,26 @@ def rows() -> list[Row]:
 
 def test_a_support_of_the_whole_vocabulary_has_no_error(rows: list[Row]) -> None:
     whole = [row for row in rows if row.k == tiny.VOCABULARY]
-    for one in whole:
-        if one.loss not in NEEDS_WHOLE_VOCABULARY:
+    for row in whole:
+        if row.loss not in NEEDS_WHOLE_VOCABULARY:
             # sums in another order, in float32
-            assert one.mean_abs_error_nats == pytest.approx(0, abs=1e-5 * max(1, one.dense_nats))
-            assert one.relative_error < 1e-5
+            assert row.mean_abs_error_nats == pytest.approx(0, abs=1e-5 * max(1, row.dense_nats))
+            assert row.relative_error < 1e-5
 
 
 def test_the_error_of_an_f_divergence_shrinks_with_k_and_lowers_it(rows: list[Row]) -> None:
     for name in LOWERED:
         own = [row for row in rows if row.loss == name]
-        sizes = [one.mean_abs_error_nats for one in own]
+        sizes = [row.mean_abs_error_nats for row in own]
         assert sizes == sorted(sizes, reverse=True)
         assert sizes[0] > 10 * sizes[-1]
-        assert all(one.mean_error_nats <= 1e-5 for one in own)
+        assert all(row.mean_error_nats <= 1e-5 for row in own)
 
 
 def test_a_loss_of_the_next_token_alone_has_no_error_anywhere(rows: list[Row]) -> None:
     own = [row for row in rows if components.on_sparse_support(row.loss) == "equal"]
     assert own
-    assert all(one.mean_abs_error_nats < 1e-5 for one in own)
+    assert all(row.mean_abs_error_nats < 1e-5 for row in own)
 
 
 def test_a_loss_that_refuses_a_support_is_shown_as_dense_only(rows: list[Row]) -> None:
@@ -79,11 +79,11 @@ def test_a_loss_that_refuses_a_support_is_shown_as_dense_only(rows: list[Row]) -
 def test_micro_batches_change_no_error(rows: list[Row]) -> None:
     at_once = measure(Subjects(tiny.llama(1), tiny.llama(2), tiny.texts(), 10_000), SUPPORTS[:2])
     cut = [row for row in rows if row.k in SUPPORTS[:2]]
-    for one, other in zip(cut, at_once, strict=True):
-        assert (one.loss, one.k) == (other.loss, other.k)
-        if one.loss not in NEEDS_WHOLE_VOCABULARY:
+    for row, other in zip(cut, at_once, strict=True):
+        assert (row.loss, row.k) == (other.loss, other.k)
+        if row.loss not in NEEDS_WHOLE_VOCABULARY:
             # sums in another order, in float32
-            assert one.mean_error_nats == pytest.approx(other.mean_error_nats, rel=1e-4, abs=1e-5)
+            assert row.mean_error_nats == pytest.approx(other.mean_error_nats, rel=1e-4, abs=1e-5)
 
 
 def test_only_methods_beyond_the_bound_on_a_cache_are_warned_of() -> None:

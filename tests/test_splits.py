@@ -76,10 +76,10 @@ def test_overlap_sees_questions_through_case_and_space_and_counts_instructions()
     train = [example("Name a  BIRD."), Example("Add up.", "1 2", ("3",), "toy")]
     test = [example("Name a fish."), example("name a bird."), Example("Add up.", "1 3", ("4",), "")]
 
-    found = overlap(test, train)
+    shared = overlap(test, train)
 
-    assert found.questions == [1]
-    assert found.instructions == 2
+    assert shared.questions == [1]
+    assert shared.instructions == 2
 
 
 @pytest.mark.parametrize(

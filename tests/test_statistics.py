@@ -44,37 +44,39 @@ def equally_weighted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_one_seed_with_equal_weights_is_the_paired_t_test() -> None:
     values = two_methods(40)
     scores, influences = equally_weighted(values)
-    found = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
+    estimates = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
     ours = stats.ttest_rel(values[0, 0], values[1, 0])
     interval = ours.confidence_interval()
-    assert found.values[0] == pytest.approx(values[0].mean() - values[1].mean())
-    assert found.values[0] - found.half_widths()[0] == pytest.approx(interval.low)
-    assert found.values[0] + found.half_widths()[0] == pytest.approx(interval.high)
+    assert estimates.values[0] == pytest.approx(values[0].mean() - values[1].mean())
+    assert estimates.values[0] - estimates.half_widths()[0] == pytest.approx(interval.low)
+    assert estimates.values[0] + estimates.half_widths()[0] == pytest.approx(interval.high)
 
 
 def test_two_methods_whose_items_agree_are_the_paired_t_test_over_seeds() -> None:
     by_seed = np.array([[0.31, 0.52, 0.43, 0.70], [0.28, 0.55, 0.31, 0.52]])
     values = np.repeat(by_seed[:, :, None], 50, axis=2)  # all items alike: seeds alone vary
     scores, influences = equally_weighted(values)
-    found = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
+    estimates = bootstrap.pairwise_estimates(scores, influence_products(influences), ONE, OTHER)
     ours = stats.ttest_rel(*by_seed)
-    assert found.p_values()[0] == pytest.approx(ours.pvalue, rel=1e-5)  # of the integral
-    assert found.half_widths()[0] == pytest.approx(np.ptp(ours.confidence_interval()) / 2, rel=1e-5)
+    assert estimates.p_values()[0] == pytest.approx(ours.pvalue, rel=1e-5)  # of the integral
+    assert estimates.half_widths()[0] == pytest.approx(
+        np.ptp(ours.confidence_interval()) / 2, rel=1e-5
+    )
 
 
 def test_both_levels_together_are_their_sum_in_draws() -> None:
-    found = Estimates(np.array([4.0]), np.array([1.0]), np.array([2.0]), np.array([2.0]), 10**6)
+    estimates = Estimates(np.array([4.0]), np.array([1.0]), np.array([2.0]), np.array([2.0]), 10**6)
     rng = np.random.default_rng(0)
     sums = np.abs(rng.standard_t(2, 10**6) + np.sqrt(2) * rng.standard_normal(10**6))
     error = np.sqrt(0.05 * 0.95 / 10**6)
-    assert found.p_values()[0] == pytest.approx((sums >= 4).mean(), abs=4 * error)
-    assert (sums >= found.half_widths()[0]).mean() == pytest.approx(0.05, abs=4 * error)
+    assert estimates.p_values()[0] == pytest.approx((sums >= 4).mean(), abs=4 * error)
+    assert (sums >= estimates.half_widths()[0]).mean() == pytest.approx(0.05, abs=4 * error)
 
 
 def test_the_interval_ends_where_the_p_value_is_five_per_cent() -> None:
     values = np.geomspace(0.01, 100, 9)
-    found = Estimates(values, 1 / values, np.full(9, 1.4), values, 30)
-    at_the_end = replace(found, values=found.half_widths())
+    estimates = Estimates(values, 1 / values, np.full(9, 1.4), values, 30)
+    at_the_end = replace(estimates, values=estimates.half_widths())
     assert at_the_end.p_values() == pytest.approx(np.full(9, 0.05))
 
 
@@ -82,16 +84,16 @@ def test_the_interval_ends_where_the_p_value_is_five_per_cent() -> None:
 def test_over_items_alone_p_values_are_students_however_small_and_few(items: int) -> None:
     distances = np.array([1.5, 2.0, 5.0, 12.0])
     nothing, ones = np.zeros(4), np.ones(4)
-    found = Estimates(distances, nothing, ones, ones, items).p_values()
+    p_values = Estimates(distances, nothing, ones, ones, items).p_values()
     expected = 2 * stats.t.sf(distances, items - 1)
-    assert found == pytest.approx(expected, rel=0.01)  # of the false position, for three items
+    assert p_values == pytest.approx(expected, rel=0.01)  # of the false position, for three items
 
 
 def test_what_varies_in_nothing_is_certain() -> None:
     nothing = np.zeros(2)
-    found = Estimates(np.array([0.0, 0.3]), nothing, np.full(2, 3.0), nothing, 20)
-    assert found.p_values().tolist() == pytest.approx([1.0, 0.0])
-    assert found.half_widths() == pytest.approx([0.0, 0.0])
+    estimates = Estimates(np.array([0.0, 0.3]), nothing, np.full(2, 3.0), nothing, 20)
+    assert estimates.p_values().tolist() == pytest.approx([1.0, 0.0])
+    assert estimates.half_widths() == pytest.approx([0.0, 0.0])
 
 
 def test_the_variance_over_items_is_that_of_scipys_bootstrap() -> None:
@@ -173,7 +175,7 @@ def test_sign_flips_of_few_units_are_scipys_exact_permutation_test(items: int) -
     values = two_methods(items)[:, 0]
     exact = stats.permutation_test(
         tuple(values),
-        lambda one, other, axis: np.mean(one - other, axis=axis),
+        lambda first, second, axis: np.mean(first - second, axis=axis),
         permutation_type="samples",
         n_resamples=np.inf,
         vectorized=True,
@@ -185,7 +187,7 @@ def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
     values = two_methods(80)[:, 0]
     drawn = stats.permutation_test(
         tuple(values),
-        lambda one, other, axis: np.mean(one - other, axis=axis),
+        lambda first, second, axis: np.mean(first - second, axis=axis),
         permutation_type="samples",
         n_resamples=20_000,
         vectorized=True,
@@ -200,14 +202,14 @@ def test_sign_flips_of_many_units_are_scipys_with_draws() -> None:
 def test_sign_flips_of_ranks_are_wilcoxons_test() -> None:
     difference = two_methods(11)[0, 0] - two_methods(11)[1, 0]
     ranks = np.sign(difference) * stats.rankdata(np.abs(difference))
-    found = sign_flip_p_values(np.stack([ranks, np.zeros(11)]), ONE, OTHER)[0]
-    assert found == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
+    p_value = sign_flip_p_values(np.stack([ranks, np.zeros(11)]), ONE, OTHER)[0]
+    assert p_value == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
 
 
 def test_a_p_value_beyond_the_draws_is_a_bound_that_no_exact_one_exceeds() -> None:
     units = np.stack([np.full(30, 1.0), np.zeros(30)])
-    found = sign_flip_p_values(units, ONE, OTHER)[0]
-    assert smallest_p_value(30) <= found <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
+    p_value = sign_flip_p_values(units, ONE, OTHER)[0]
+    assert smallest_p_value(30) <= p_value <= 1e-6  # exactly 2 / 2^30; z is the square root of 30
     assert smallest_p_value(2) == 0.5
     assert smallest_p_value(5) == 0.0625
 
@@ -233,8 +235,8 @@ def test_two_things_share_a_letter_exactly_where_they_are_not_apart() -> None:
         pairs = list(combinations(range(count), 2))
         apart = {pair for pair in pairs if rng.random() < 0.4}
         shown = compact_letters(count, apart)
-        for one, other in pairs:
-            assert bool(set(shown[one]) & set(shown[other])) == ((one, other) not in apart)
+        for first, second in pairs:
+            assert bool(set(shown[first]) & set(shown[second])) == ((first, second) not in apart)
 
 
 def test_letters_begin_with_the_best_and_none_says_what_another_does() -> None:
@@ -268,9 +270,9 @@ def test_a_ratio_lies_in_fiellers_interval_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covariance = np.array([[0.04, 0.03], [0.03, 0.09]])
     held = [
-        found.low <= 0.4 <= found.high
+        interval.low <= 0.4 <= interval.high
         for top, bottom in rng.multivariate_normal([0.8, 2.0], covariance, 4000)
-        if (found := fieller(top, bottom, covariance, 1.959964))
+        if (interval := fieller(top, bottom, covariance, 1.959964))
     ]
     print(f"Fieller's interval held the ratio in {np.mean(held):.3f} of {len(held)}")
     assert len(held) > 3990

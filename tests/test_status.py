@@ -84,13 +84,13 @@ def lines(folder: Folder) -> dict[str, dict[str, Any]]:
 
 def test_a_running_job_is_told_with_its_progress_and_a_queued_one_without(folder: Folder):
     grid = Grid(validate(folder.config))
-    found = lines(folder)
-    teacher = found[grid.teacher("large").path.removeprefix("results/")]
+    jobs = lines(folder)
+    teacher = jobs[grid.teacher("large").path.removeprefix("results/")]
     assert teacher["status"] == "running"
     assert teacher["message"] == "step 40/120  loss 2.1 nats  7 s left"
     assert 9 < teacher["seconds"] < 100
-    assert found[grid.start("small", 1).path.removeprefix("results/")]["status"] == "queued"
-    others = [job["status"] for job in found.values()]
+    assert jobs[grid.start("small", 1).path.removeprefix("results/")]["status"] == "queued"
+    others = [job["status"] for job in jobs.values()]
     # two students, four evaluations' checkpoints (teacher, untrained, start, two students),
     # the cache, the untrained student, the report
     assert others.count("left") == 2 + 5 + 1 + 1 + 1
@@ -139,10 +139,10 @@ def test_a_log_of_an_earlier_run_is_no_failure_of_this_one(folder: Folder):
 
 
 def test_a_log_is_on_a_line_of_its_own(folder: Folder):
-    said = folder.ask().stdout
-    (log,) = (line for line in said.splitlines() if "results/logs/teachers/" in line)
+    printed = folder.ask().stdout
+    (log,) = (line for line in printed.splitlines() if "results/logs/teachers/" in line)
     assert log.strip().endswith(".log")
-    assert "\\n" not in said
+    assert "\\n" not in printed
 
 
 def note(folder: Folder, experiment: str) -> subprocess.Popen[str]:
@@ -179,19 +179,19 @@ def test_what_failed_before_stays_failed_while_another_experiment_is_made(folder
     folder.log(student, "ValueError: the loss is not finite\n", age=3600)
     with note(folder, "another") as snakemake:
         done = folder.ask()
-        found = lines(folder)
+        jobs = lines(folder)
         snakemake.communicate("\n")
     assert "Snakemake is running here, on another" in done.stdout
-    assert found[f"students/{student.id}"]["status"] == "failed"
+    assert jobs[f"students/{student.id}"]["status"] == "failed"
     # what both experiments need may be under way in that one
-    assert found[grid.teacher("large").path.removeprefix("results/")]["status"] == "running"
+    assert jobs[grid.teacher("large").path.removeprefix("results/")]["status"] == "running"
 
 
 def test_no_time_is_told_where_all_that_is_left_waits_for_what_failed(folder: Folder):
     grid = Grid(validate(folder.config))
     shutil.rmtree(folder.path / ".snakemake")
-    for one in (grid.teacher("large"), grid.start("small", 1)):
-        folder.log(one, "ValueError: no more memory\n")
+    for artifact in (grid.teacher("large"), grid.start("small", 1)):
+        folder.log(artifact, "ValueError: no more memory\n")
     folder.make(Jobs(grid), grid.start_model("small", 1), age=5)
     told = json.loads(folder.ask("--json").stdout)
     assert told["waiting"] == 0

@@ -181,8 +181,8 @@ def test_trackio_has_each_step_once_after_a_kill(tmp_path: Path):
     (database,) = (tmp_path / "trackio").glob("*.db")
     with sqlite3.connect(database) as connection:
         query = "select run_name, step from metrics order by step"
-        found = connection.execute(query).fetchall()
-    assert found == [("jsd.small-1a2b3c4d", step) for step in range(1, 13)]
+        rows = connection.execute(query).fetchall()
+    assert rows == [("jsd.small-1a2b3c4d", step) for step in range(1, 13)]
 
 
 @pytest.mark.slow

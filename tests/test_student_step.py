@@ -27,14 +27,14 @@ def test_items_come_in_order_and_are_made_before_they_are_asked_for() -> None:
     made = [threading.Event() for _ in range(5)]
 
     def items() -> Iterator[int]:
-        for index, one in enumerate(made):
-            one.set()
+        for index, event in enumerate(made):
+            event.set()
             yield index
 
-    found = prefetch(items())
-    assert next(found) == 0
+    fetched = prefetch(items())
+    assert next(fetched) == 0
     assert made[1].wait(LONG)
-    assert list(found) == [1, 2, 3, 4]
+    assert list(fetched) == [1, 2, 3, 4]
 
 
 def test_an_error_ahead_is_raised_when_its_turn_comes() -> None:
@@ -42,10 +42,10 @@ def test_an_error_ahead_is_raised_when_its_turn_comes() -> None:
         yield 1
         raise ValueError("no second one")
 
-    found = prefetch(items())
-    assert next(found) == 1
+    fetched = prefetch(items())
+    assert next(fetched) == 1
     with pytest.raises(ValueError, match="no second one"):
-        next(found)
+        next(fetched)
 
 
 def test_rows_are_read_when_they_are_wanted() -> None:
@@ -64,7 +64,7 @@ def test_rows_are_read_when_they_are_wanted() -> None:
 def trained_rows(method: str, like: list[dict]) -> list[dict]:
     """Rows of an unbroken run, with the seconds of another."""
     rows = trained(Setup(method, steps=len(like)))[1].rows
-    return [row | {"seconds": one["seconds"]} for row, one in zip(rows, like, strict=True)]
+    return [row | {"seconds": other["seconds"]} for row, other in zip(rows, like, strict=True)]
 
 
 @pytest.mark.parametrize("method", ["sft", "gkd"])  # whose numbers are read later, and at once
@@ -164,11 +164,11 @@ def test_a_graph_serves_all_layers_batches_and_lengths() -> None:
     torch.compiler.reset()
     made = run(Setup("forward_kl", steps=12, batch_size=5))
     made = replace(made, student=llama(1, layers=3))
-    found = try_compile(made, counting)
+    compiled = try_compile(made, counting)
     # a layer of the student's, one of the teacher's, and the loss
     assert len(graphs) == 3
-    state = initial_state(found)
-    list(train(found, state))
+    state = initial_state(compiled)
+    list(train(compiled, state))
     # and one of the student's without gradient, for validation
     assert len(graphs) == 4
 

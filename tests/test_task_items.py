@@ -49,8 +49,8 @@ def test_files_with_the_hub_s_own_columns_are_taken_as_they_are(tmp_path: Path):
         }
     ]
     path = lines(tmp_path / "test.jsonl", rows)
-    found = local_documents.read([str(path)], definitions.read("arc_easy").columns, None)
-    assert found == rows
+    documents = local_documents.read([str(path)], definitions.read("arc_easy").columns, None)
+    assert documents == rows
 
 
 def test_labels_stand_in_a_file_beside_the_rows(tmp_path: Path):
@@ -221,11 +221,11 @@ def test_the_shared_dolly_sets_have_two_instructions_in_common():
         pytest.skip("../shared/data is not there")
     rows = [json.loads(line) for line in dev.read_text().splitlines()]
     train = [Example(row["instruction"], row.get("input") or "", ("",), "") for row in rows]
-    found = instruction_items.gather(instruction_job("dolly", test), train)
-    assert found.count == 500
+    gathered = instruction_items.gather(instruction_job("dolly", test), train)
+    assert gathered.count == 500
     items = {row["instruction"] for row in map(json.loads, test.read_text().splitlines())}
     assert len(items & {example.instruction for example in train}) == 2  # to the letter
-    assert len(found.contamination.instructions) == 3  # and one but for a capital
+    assert len(gathered.contamination.instructions) == 3  # and one but for a capital
 
 
 def test_wikitext_has_the_62_articles_that_lm_eval_knows():
@@ -275,7 +275,7 @@ def test_an_unreachable_hub_is_one_line_with_the_way_out(tmp_path: Path):
 def test_a_folder_laid_out_like_the_hub_s_data_set_serves_in_its_place(tmp_path: Path):
     folder = tmp_path / "ai2_arc"
     (folder / "ARC-Easy").mkdir(parents=True)
-    splits = [{"split": one, "path": f"ARC-Easy/{one}.jsonl"} for one in ("train", "test")]
+    splits = [{"split": split, "path": f"ARC-Easy/{split}.jsonl"} for split in ("train", "test")]
     card = {"configs": [{"config_name": "ARC-Easy", "data_files": splits}]}
     (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
     columns = definitions.read("arc_easy").columns

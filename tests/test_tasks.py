@@ -22,17 +22,17 @@ CODE = __file__
 
 @pytest.mark.parametrize("name", definitions.names())
 def test_a_definition_says_what_it_is_and_whom_to_cite(name: str):
-    found = definitions.read(name)
-    assert found.title
-    assert found.about
-    assert found.source
+    definition = definitions.read(name)
+    assert definition.title
+    assert definition.about
+    assert definition.source
 
 
 def test_every_task_of_lm_eval_that_a_definition_names_is_there():
     for name in definitions.names():
-        for base, found in definitions.expand(name).values():
-            if isinstance(found, definitions.LmEvalTask):
-                assert lm_eval_index.files(found.task or base)
+        for base, task in definitions.expand(name).values():
+            if isinstance(task, definitions.LmEvalTask):
+                assert lm_eval_index.files(task.task or base)
 
 
 def test_a_suite_has_its_own_prompts_and_decoding():
@@ -65,7 +65,7 @@ def test_the_index_knows_what_lm_eval_has():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"tasks": ["doly"]}, r"evaluation\.tasks\.0: unknown task 'doly'; did you mean dolly"),
         ({"tasks": ["arc_eazy"]}, "did you mean arc_easy"),
@@ -86,11 +86,11 @@ def test_the_index_knows_what_lm_eval_has():
     ],
 )
 def test_a_faulty_evaluation_is_refused_before_any_job(
-    examples: Path, changes: dict[str, Any], said: str
+    examples: Path, changes: dict[str, Any], message: str
 ):
     block = TINY["evaluation"] | changes
     config = edited(TINY, {"data.examples.train": str(examples), "evaluation": block})
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         validate(config)
 
 
@@ -108,7 +108,7 @@ def test_changed_data_makes_new_items_and_new_evaluations(examples: Path, tmp_pa
     of_file.cache_clear()  # a digest is taken once in a process
     after = grid(examples, **asked)
     assert before.tasks[0].id != after.tasks[0].id
-    assert ids.isdisjoint(one.id for one in after.evaluations.values())
+    assert ids.isdisjoint(evaluation.id for evaluation in after.evaluations.values())
     assert before.teacher("large").id == after.teacher("large").id  # nothing is trained anew
 
 
@@ -118,7 +118,9 @@ def test_what_is_asked_of_one_task_makes_no_other_items(examples: Path):
     assert few.tasks[0].id == more.tasks[0].id
     roles = {role for evaluation in more.evaluations.values() for role, _ in evaluation.inputs}
     assert "teacher" in roles  # exposure asks it
-    assert "teacher" not in {role for one in few.evaluations.values() for role, _ in one.inputs}
+    assert "teacher" not in {
+        role for evaluation in few.evaluations.values() for role, _ in evaluation.inputs
+    }
 
 
 def test_the_version_of_lm_eval_is_of_the_id(examples: Path):

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from pipeline.teacher_cache.lm_head import LMHead
 from pipeline.teacher_cache.reader import CacheReader, open_cache
 from pipeline.teacher_cache.tiers import Hidden
 from pipeline.training.loop import train
-from pipeline.training.state import initial_state
+from pipeline.training.state import TrainingRun, initial_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("teacher_cache")]
 
@@ -109,18 +108,18 @@ def test_texts_are_found_in_any_row_group(tmp_path: Path):
 
     head = LMHead(torch.nn.Linear(width, 2), LogitScaling())
     reader = CacheReader(tmp_path, [tmp_path / facts.shards[0]], Hidden(facts, head), 0)
-    given = torch.from_numpy(reader.rows(own)["states"])
-    assert given.equal(states)
+    stored = torch.from_numpy(reader.rows(own)["states"])
+    assert stored.equal(states)
 
 
 def test_threads_read_the_same_as_one(made: Shelf):
     teacher = open_cache(made.cache, ["train"], 1)
     batches = [collate(some(index, COUNT - 1 - index), CPU) for index in range(0, 240, 6)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(teacher.signal, batches))
+        signals = list(pool.map(teacher.signal, batches))
     assert all(
         signal.log_probs.equal(teacher.signal(batch).log_probs)
-        for signal, batch in zip(found, batches, strict=True)
+        for signal, batch in zip(signals, batches, strict=True)
     )
 
 
@@ -143,15 +142,15 @@ def test_verify_prints_the_largest_error(made: Shelf):
 
 def test_verify_refuses_another_teacher(made: Shelf, tmp_path: Path):
     other = shelf.put_model(tmp_path / "other", llama(7))
-    said = f"{made.cache} was made from teacher, not from other ({other})"
-    with pytest.raises(ValueError, match=re.escape(said)):
+    message = f"{made.cache} was made from teacher, not from other ({other})"
+    with pytest.raises(ValueError, match=re.escape(message)):
         verify_cache.run(VerifyCacheOptions(made.cache, other, made.tokens))
 
 
 def test_verify_refuses_what_is_not_the_signal_of_its_teacher(made: Shelf, tmp_path: Path):
     changed = shelf.put_model(tmp_path / "teacher", llama(8))
-    said = f"{made.cache} doesn't match teacher: the mean error of "
-    with pytest.raises(ValueError, match=re.escape(said)):
+    message = f"{made.cache} doesn't match teacher: the mean error of "
+    with pytest.raises(ValueError, match=re.escape(message)):
         verify_cache.run(VerifyCacheOptions(made.cache, changed, made.tokens))
 
 
@@ -172,16 +171,15 @@ def test_every_loss_on_hidden_states_is_that_on_the_live_teacher(method: str, tm
         pytest.skip("it reads no signal")
     written = replace(live, teacher=cached(tmp_path, CacheJob(tier="hidden"), schooled()))
     fresh = replace(written, student=run(Setup(method, steps=2)).student)
-    expected, given = (list(_losses(player)) for player in (live, fresh))
+    expected, losses = (losses_of(player) for player in (live, fresh))
     # a state is stored to 2^-12 of itself
-    assert given == pytest.approx(expected, rel=1e-2)
+    assert losses == pytest.approx(expected, rel=1e-2)
 
 
-def _losses(one: object) -> Iterator[float]:
-    state = initial_state(one)
-    for _ in train(one, state):
-        pass
-    return (row["loss_nats"] for row in state.rows)
+def losses_of(player: TrainingRun) -> list[float]:
+    state = initial_state(player)
+    list(train(player, state))
+    return [row["loss_nats"] for row in state.rows]
 
 
 def test_the_head_of_hidden_states_is_counted_as_the_teacher_s_work(tmp_path: Path):

@@ -36,10 +36,10 @@ def test_texts_say_what_they_begin_and_end_with(tmp_path: Path):
     assert vocabulary.conventions_of_texts(made) == vocabulary.conventions_of_texts(
         tmp_path / "tokens"
     )
-    found = read_texts(made / "train.parquet", "teacher")
-    assert all(len(text.response_ids) == 6 or text.response_ids[-1] == END for text in found)
+    answers = read_texts(made / "train.parquet", "teacher")
+    assert all(len(text.response_ids) == 6 or text.response_ids[-1] == END for text in answers)
     assert artifact.read_json(made / "manifest.json")["tokens"] == sum(
-        len(one.response_ids) for one in found
+        len(text.response_ids) for text in answers
     )
 
 

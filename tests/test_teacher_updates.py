@@ -57,8 +57,10 @@ def bits(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+def same(weights: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return weights.keys() == other.keys() and all(
+        weights[name].equal(other[name]) for name in weights
+    )
 
 
 @pytest.mark.parametrize("make", [lambda: llama(0), gpt2], ids=["linear", "conv1d"])
@@ -69,7 +71,7 @@ def test_fresh_adapters_change_nothing_and_are_all_that_learns(make):
 
     assert response_logits(model, batch).equal(before)
     assert {id(weight) for weight in model.parameters() if weight.requires_grad} == {
-        id(one) for one in weights
+        id(weight) for weight in weights
     }
     with torch.no_grad():
         weights[1] += 1.0
@@ -85,8 +87,8 @@ def test_an_adapter_adds_scale_times_up_times_down():
 
     x = torch.randn(5, 16, generator=torch.Generator().manual_seed(2))
     whole = layer.weight.T + 3.0 * up @ down  # Conv1D stores its weight the other way round
-    given = model.transformer.h[0].attn.c_attn(x)
-    torch.testing.assert_close(given, x @ whole.T + layer.bias, atol=1e-5, rtol=1e-5)
+    output = model.transformer.h[0].attn.c_attn(x)
+    torch.testing.assert_close(output, x @ whole.T + layer.bias, atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_whose_layers_have_other_names_is_refused():
@@ -99,12 +101,12 @@ def test_the_online_module_s_loss_is_cross_entropy_and_a_share_of_kl():
     rng = np.random.default_rng(0)
     p, q = (np.log(rng.dirichlet(np.ones(5), size=3)) for _ in range(2))
     batch = replace(collate(texts(1), CPU), next_ids=torch.tensor([4, 0, 2]))
-    given = online_module.token_losses(torch.tensor(p), torch.tensor(q), batch, 0.3)
+    losses = online_module.token_losses(torch.tensor(p), torch.tensor(q), batch, 0.3)
     expected = [
         -p[index, next_id] + 0.3 * (np.exp(p[index]) * (p[index] - q[index])).sum()
         for index, next_id in enumerate([4, 0, 2])
     ]
-    np.testing.assert_allclose(given.numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-12)
 
 
 def test_the_online_module_comes_nearer_to_text_and_student():
@@ -169,10 +171,10 @@ def test_the_finite_difference_is_the_gradient_through_the_student_s_step(lesson
 
     slopes = student_feedback.directional_slopes(student, batch, gradient, radius=0.01)
     ours = rate * (response_logits(teacher, batch).softmax(-1) * slopes).sum() / len(slopes)
-    given = torch.autograd.grad(ours, optimizer.weights)
+    approximate = torch.autograd.grad(ours, optimizer.weights)
     # log-probabilities are float32: 1e-7 of rounding over a radius of 1e-2, and DARTS' own error
-    for one, other in zip(given, exact, strict=True):
-        assert (one - other).norm() <= 2e-3 * other.norm()
+    for part, exact_part in zip(approximate, exact, strict=True):
+        assert (part - exact_part).norm() <= 2e-3 * exact_part.norm()
 
 
 def test_the_teacher_steps_down_the_gradient_of_a_small_further_step(lesson):
@@ -210,8 +212,8 @@ def test_held_out_texts_are_none_of_the_step_s_and_another_draw_at_each_step():
         for step in range(5)
     ]
     assert all(len(draw) == made.settings.training.batch_size for draw in draws)
-    assert not any(one & batch for one in draws)
-    assert len({frozenset(one) for one in draws}) == 5
+    assert not any(draw & batch for draw in draws)
+    assert len({frozenset(draw) for draw in draws}) == 5
 
 
 def test_a_step_that_takes_all_texts_is_refused():
@@ -224,12 +226,12 @@ def test_a_step_that_takes_all_texts_is_refused():
 def test_the_live_teacher_changes_and_the_student_s_part_leaves_no_trace_in_it(method):
     made = run(Setup(method))
     batch, student = collate(made.train_set[:6], CPU), bits(made.student)
-    teacher, said = bits(made.teacher.model), made.teacher.signal(batch).log_probs
-    assert not said.requires_grad
+    teacher, before = bits(made.teacher.model), made.teacher.signal(batch).log_probs
+    assert not before.requires_grad
 
     for step in range(2):  # adapters begin at zero: their first step moves one factor only
         made.teacher_update.step(made.student, TrainedStep(step, batch.texts, [batch]))
-    assert not made.teacher.signal(batch).log_probs.equal(said)
+    assert not made.teacher.signal(batch).log_probs.equal(before)
     assert same(bits(made.student), student)
     assert all(weight.grad is None for weight in made.student.parameters())
     now = bits(made.teacher.model)

@@ -187,9 +187,9 @@ def test_special_tokens_in_the_data_are_counted_and_said():
     kept = encode(rows, WORDS, ROOMY)
     assert [ids.count(WORDS.eos_token_id) for ids in kept.columns["response_ids"]] == [1, 1]
     assert counted(kept).card()["special_texts"] == 1
-    (said,) = counted(kept).warnings("train")
-    assert said.startswith("1 train examples have the text of a special token, which is read as")
-    assert said.endswith(": special")
+    (warning,) = counted(kept).warnings("train")
+    assert warning.startswith("1 train examples have the text of a special token, which is read as")
+    assert warning.endswith(": special")
 
 
 def test_tokens_over_the_border_are_counted_and_said():
@@ -205,9 +205,9 @@ def tokenized(
     data, saved_words, out = (folder / name for name in ("data", "words", "tokens"))
     template = {"with_input": "{input}", "without_input": f"{END}{{instruction}}\n"}
     rows = [Example("the cat", "", (response,), "here")]
-    found = assign_ids(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
+    by_split = assign_ids(dict.fromkeys(schemas.SPLITS, rows), Template(**template))
     data.mkdir(parents=True)
-    for split, identified in found.items():
+    for split, identified in by_split.items():
         columns_of = example_columns(identified, Template(**template))
         schemas.write(data / f"{split}.parquet", columns_of, schemas.EXAMPLES)
     manifest = {"settings": {"template": template}, "id": "data"}

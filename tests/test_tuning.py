@@ -88,11 +88,11 @@ def test_a_rate_of_the_rows_own_is_one_of_its_trials(tiny: dict[str, Any]):
 def test_a_row_may_try_its_hyperparameters_instead_of_rates(tiny: dict[str, Any]):
     own = {"jsd": {"learning_rate": [1e-2], "teacher_weight": [0.1, 0.5, 0.9]}}
     grid = grid_of(tuned(tiny, SEARCH | {"methods": own}))
-    found = trials_of(grid.student("jsd", "small", "large", 1))
-    weights = [each.settings["method"]["loss_settings"]["teacher_weight"] for each in found]
+    trials = trials_of(grid.student("jsd", "small", "large", 1))
+    weights = [each.settings["method"]["loss_settings"]["teacher_weight"] for each in trials]
     assert sorted(weights) == [0.1, 0.5, 0.9]
-    assert {each.settings["training"]["learning_rate"] for each in found} == {1e-2}
-    assert len(tried(grid, "sft")) == len(found)
+    assert {each.settings["training"]["learning_rate"] for each in trials} == {1e-2}
+    assert len(tried(grid, "sft")) == len(trials)
 
 
 def test_what_is_yet_to_be_chosen_is_estimated_at_its_largest_batch(tiny: dict[str, Any]):
@@ -254,8 +254,8 @@ def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():
 @pytest.mark.xdist_group("chain_again")
 def test_a_search_picks_the_rate_that_learns_and_repeats_nothing(chain: Copy, tiny: dict[str, Any]):
     config = tuned(tiny, SEARCH, methods={"sft": None})
-    said = asked(chain, config).stdout
-    assert "3 trials for 1 choices of settings, which 1 students follow" in said
+    printed = asked(chain, config).stdout
+    assert "3 trials for 1 choices of settings, which 1 students follow" in printed
     done = chain.snakemake(config, "--cores", "2", preloaded=True)
     assert done.returncode == 0, done.stdout + done.stderr + chain.logs()
     assert steps(chain, config) == {}

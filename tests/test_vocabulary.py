@@ -63,9 +63,9 @@ def texts_in(folder: Path, model: Path) -> Path:
 
 def test_the_ends_are_the_tokenizer_s_and_those_of_generate(tmp_path: Path):
     words = byte_level(begins=True)
-    found = vocabulary.conventions_of_model(saved(tmp_path / "model", words, ends=[5, 7]))
-    assert found.ends == [words.eos_token_id, 5, 7]
-    assert found.before == [words.bos_token_id]
+    conventions = vocabulary.conventions_of_model(saved(tmp_path / "model", words, ends=[5, 7]))
+    assert conventions.ends == [words.eos_token_id, 5, 7]
+    assert conventions.before == [words.bos_token_id]
 
 
 def test_a_student_ends_where_its_texts_do_and_where_it_did(tmp_path: Path):
@@ -91,7 +91,7 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
     tokens = texts_in(tmp_path / "tokens", saved(tmp_path / "other", words, ends=[end]))
     model = vocabulary.adopt_end_tokens(load(folder, CPU), tokens)
     written = generate(
-        [Text(str(at), ids, []) for at, ids in enumerate(prompts)],
+        [Text(str(index), ids, []) for index, ids in enumerate(prompts)],
         [model], sampler(Sampling(temperature=0)), 20, 0, "student",
     )  # fmt: skip
     for ids, text in zip(prompts, written, strict=True):
@@ -105,7 +105,7 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "ends", "said"),
+    ("words", "ends", "message"),
     [
         (byte_level(eos=TURN), None, r"ends texts with '<\|turn\|>', the texts in .* '<\|end\|>'"),
         (byte_level(), [9], r"ends texts with '<\|end\|>' and .*, the texts in .* '<\|end\|>'"),
@@ -114,11 +114,11 @@ def test_text_stops_where_generate_stops_at_either_end(tmp_path: Path):
     ids=["another end", "an end more", "another beginning"],
 )
 def test_a_teacher_that_is_used_as_it_is_must_begin_and_end_texts_alike(
-    words: PreTrainedTokenizerFast, ends: list[int] | None, said: str, tmp_path: Path
+    words: PreTrainedTokenizerFast, ends: list[int] | None, message: str, tmp_path: Path
 ):
     tokens = texts_in(tmp_path / "tokens", saved(tmp_path / "first", byte_level()))
     second = saved(tmp_path / "second", words, ends)
-    with pytest.raises(ValueError, match=said + ": give this teacher `training`"):
+    with pytest.raises(ValueError, match=message + ": give this teacher `training`"):
         vocabulary.check_teacher(second, tokens)
     made = {"id": "second", "inputs": {"start": "x", "tokens": "y"}}
     artifact.write_json(second / artifact.MANIFEST, made)
@@ -216,10 +216,12 @@ def test_a_student_too_short_for_what_it_is_to_write_is_named(tmp_path: Path):
     config = files.start / "model/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 20}))
     longest = max(len(text.prompt_ids) for text in players_texts(20)) + 16
-    said = f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
+    message = (
+        f"start has 20 positions, and its texts have up to {longest} tokens, prompt and response"
+    )
     for policy, new_tokens in (("fixed", 16), ("mixed", 4)):
         settings = DistillSettings.model_validate(job_settings(policy, new_tokens))
         check_positions(training_run.assemble(files, settings), files.start, files.teacher)
     settings = DistillSettings.model_validate(job_settings("mixed", 16))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         check_positions(training_run.assemble(files, settings), files.start, files.teacher)

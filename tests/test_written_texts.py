@@ -49,20 +49,20 @@ def ids_of(text: str) -> list[int]:
 def test_gold_texts_are_read_as_the_alignment_has_them() -> None:
     stored, reading = Aligned(), written()
     for text in texts(byte_level_bpe):
-        found = reading.aligned(replace(text, author="student"))
-        assert found is not None
-        assert found.ends == stored.texts[text.example_id].ends
-        assert found.teacher.response_ids == stored.texts[text.example_id].teacher.response_ids
-        assert found.teacher.prompt_ids == stored.texts[text.example_id].teacher.prompt_ids
+        aligned = reading.aligned(replace(text, author="student"))
+        assert aligned is not None
+        assert aligned.ends == stored.texts[text.example_id].ends
+        assert aligned.teacher.response_ids == stored.texts[text.example_id].teacher.response_ids
+        assert aligned.teacher.prompt_ids == stored.texts[text.example_id].teacher.prompt_ids
 
 
 @pytest.mark.parametrize("has_ended", [True, False])
 def test_any_text_keeps_its_bytes_and_ends_where_it_ended(has_ended: bool) -> None:
     reading, own_bytes = written(), token_bytes(unigram())
     for text in hard_texts(60):
-        found = reading.aligned(by_student([*ids_of(text), *[EOS] * has_ended], has_ended))
-        assert found is not None
-        own = found.teacher.response_ids
+        aligned = reading.aligned(by_student([*ids_of(text), *[EOS] * has_ended], has_ended))
+        assert aligned is not None
+        own = aligned.teacher.response_ids
         assert b"".join(own_bytes[token] for token in own) == text.encode()
         assert (own[-1] == unigram().eos_token_id) == has_ended
 
@@ -219,8 +219,8 @@ def test_a_whole_span_s_reward_descends_reverse_kl_over_spans_in_expectation() -
             q = torch.stack([first, behind[mine]])
             target = torch.tensor([mine, next_one])
             sampled = q.detach().gather(-1, target[:, None])[:, 0]
-            zeros, one = torch.zeros(2, dtype=torch.long), torch.zeros(1, dtype=torch.long)
-            spans = Spans(one, zeros, one, one, one + 1, one + 3 * mine + next_one, None, None)
+            zeros, zero = torch.zeros(2, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+            spans = Spans(zero, zeros, zero, zero, zero + 1, zero + 3 * mine + next_one, None, None)
             tokens = replace(tiny.one_text(target, sampled), spans=spans)
             total += sampled.sum().exp() * opd_spans.Loss(whole_span)(p, q, tokens).sum()
         (gradient,) = torch.autograd.grad(total, logits, retain_graph=True)
