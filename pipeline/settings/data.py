@@ -165,7 +165,8 @@ class Hub(Settings):
     """A data set of the Hugging Face hub; validation and test may be held out from train."""
 
     renamed_keys = {"plain": "plain_text", "plain_config": "plain_text_config"}
-    later_keys = ("held_out_by", "plain_text_revision", "plain_text_documents")
+    later_keys = ("held_out_by", "plain_text_revision", "plain_text_documents", "digests")
+    filled_in = ("digests",)
 
     source: Literal["hub"]
     name: Line
@@ -181,6 +182,7 @@ class Hub(Settings):
     plain_text_config: Line | None = None
     plain_text_revision: Line = "main"
     plain_text_documents: Count = PLAIN_TEXTS  # the first of its split train
+    digests: dict[str, str] = {}  # of sets that are folders, filled in by workflow.grid.digests
 
     @model_validator(mode="after")
     def _is_used(self) -> "Hub":

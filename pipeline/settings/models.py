@@ -66,12 +66,14 @@ TokenizerFrom = Annotated[OtherTokenizer, or_text_of("name")]
 class HubModel(Settings):
     """A causal language model of the Hugging Face hub, in safetensors."""
 
-    later_keys = ("tokenizer",)
+    later_keys = ("tokenizer", "digest")
+    filled_in = ("digest",)
 
     source: Literal["hub"]
     name: Line
     revision: Line = "main"
     tokenizer: TokenizerFrom | None = None  # ORG/MODEL or a folder; null: its own
+    digest: str | None = None  # of a folder of that name, filled in by workflow.grid.digests
 
 
 class PathModel(Settings):

@@ -1,10 +1,11 @@
 """Digests of the user's files: they enter ids, so that an edited file makes new artifacts."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.data.foreign_files import matching
 from pipeline.models.foreign_files import CONFIG, DESCRIPTIONS
@@ -14,9 +15,13 @@ from pipeline.settings.data import (
     ChatTemplate,
     Docstrings,
     Files,
+    Hub,
     Mixture,
 )
 from pipeline.settings.models import HubModel, LayersOf, Model, PathModel, Shape
+
+FIRST_BYTES = 2**22  # of a file of weights: all of them count
+SAMPLED_BYTES = 2**13  # of a tensor behind these: as many at either end count
 
 
 @cache
@@ -39,6 +44,10 @@ def of_examples(source: object) -> dict[str, object]:
             for path in matching(file)
         }
         return {"digests": {name: of_file(path) for name, path in paths.items()}}
+    if isinstance(source, Hub):  # its sets may be folders of this machine
+        names = filter(None, (source.name, source.plain_text))
+        folders = {name: of_tree(Path(name)) for name in names if Path(name).is_dir()}
+        return {"digests": folders} if folders else {}
     if isinstance(source, Mixture):
         parts = {
             name: part.model_dump(mode="json") | of_examples(part)
@@ -70,6 +79,8 @@ def model_settings(models: Mapping[str, Model], name: str, seed: int) -> dict[st
             settings["tokenizer"]["digest"] = of_tree(folder)
     if isinstance(model, PathModel):
         settings["digest"] = of_folder(Path(model.path))
+    if isinstance(model, HubModel) and (Path(model.name) / CONFIG).is_file():
+        settings["digest"] = of_folder(Path(model.name))
     if isinstance(model, Shape):
         del settings["tokenizer_of"]  # the input says it
     return settings
@@ -77,19 +88,38 @@ def model_settings(models: Mapping[str, Model], name: str, seed: int) -> dict[st
 
 @cache
 def of_folder(folder: Path) -> str:
-    """The digest of a model: its descriptions, and names, sizes and first 4 MiB of its weights.
+    """The digest of a model: its descriptions, and names, sizes and a sample of its weights.
 
-    Descriptions are what a job reads beside weights: configurations, tokenizer, chat template.
+    Descriptions are what a job reads beside weights: configurations, tokenizer, chat template. The
+    sample has some bytes of every tensor: merged adapters change no more than a few matrices.
     """
     whole = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
-            whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(2**22))
+            whole.update(f"{path.name} {path.stat().st_size}".encode() + file.read(FIRST_BYTES))
+            for first, end in _tensor_places(file):
+                for place in (first, max(first, end - SAMPLED_BYTES)):
+                    if place + SAMPLED_BYTES > FIRST_BYTES:
+                        file.seek(place)
+                        whole.update(file.read(min(SAMPLED_BYTES, end - place)))
     named = (path for pattern in DESCRIPTIONS for path in folder.glob(pattern))
     others = {path for path in named if path.is_file()}
     for path in sorted(others - {folder / CONFIG}):
         whole.update(f"{path.name} {of_file(path)}".encode())
     return whole.hexdigest()[:16]
+
+
+def _tensor_places(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """First and end of each tensor in a file of safetensors; none in a file that is not one."""
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(size))
+        places = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+        return  # the job that reads it says what is wrong
+    for first, end in sorted(places):
+        yield first + 8 + size, end + 8 + size
 
 
 @cache
