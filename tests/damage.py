@@ -72,8 +72,8 @@ OF_FOLDERS: tuple[Harm, ...] = (lose, swap_for_folder, swap_for_file, dangle, en
 
 def files(folder: Path) -> list[str]:
     """The files of an artifact, without Snakemake's own."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(str(one.relative_to(folder)) for one in found if not one.name.startswith("."))
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in paths if not path.name.startswith("."))
 
 
 @contextmanager
@@ -99,8 +99,8 @@ def opened(folders: Mapping[str, Path]) -> Iterator[set[tuple[str, str]]]:
             number = LIBC.inotify_add_watch(watcher, str(within).encode(), IN_OPEN)
             prefix = "" if within == folder else f"{within.relative_to(folder)}/"
             watched[number] = role, prefix
-    found: set[tuple[str, str]] = set()
-    yield found
+    seen: set[tuple[str, str]] = set()
+    yield seen
     events = b""
     with suppress(BlockingIOError):  # none was opened
         events = os.read(watcher, 1 << 20)
@@ -111,4 +111,4 @@ def opened(folders: Mapping[str, Path]) -> Iterator[set[tuple[str, str]]]:
         events = events[EVENT.size + length :]
         role, prefix = watched[number]
         if name and not (folders[role] / prefix / name).is_dir():
-            found.add((role, prefix + name))
+            seen.add((role, prefix + name))

@@ -24,7 +24,7 @@ def drawn_texts(figure: Figure) -> list[Drawn]:
     """All texts that a reader sees, without the empty lines of those that have some."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw_without_rendering()  # which puts legends where they belong
-    found = []
+    drawn = []
     for text in _visible(figure):
         box = text.get_window_extent(renderer)
         lines = text.get_text().split("\n")
@@ -32,8 +32,8 @@ def drawn_texts(figure: Figure) -> list[Drawn]:
         height = box.height / len(lines)
         top, bottom = box.y1 - written[0] * height, box.y1 - (written[-1] + 1) * height
         words = text.get_text().strip("\n")
-        found.append(Drawn(words, Bbox.from_extents(box.x0, bottom, box.x1, top)))
-    return found
+        drawn.append(Drawn(words, Bbox.from_extents(box.x0, bottom, box.x1, top)))
+    return drawn
 
 
 def _visible(figure: Figure) -> Iterator[Text]:
@@ -63,9 +63,9 @@ def faults(figure: Figure) -> list[str]:
         or text.box.y1 > whole.y1 + TOLERANCE
     ]
     overlapping = [
-        f"overlap: {one.text!r}, {other.text!r}"
-        for one, other in combinations(texts, 2)
-        if min(one.box.x1, other.box.x1) - max(one.box.x0, other.box.x0) > TOLERANCE
-        and min(one.box.y1, other.box.y1) - max(one.box.y0, other.box.y0) > TOLERANCE
+        f"overlap: {first.text!r}, {second.text!r}"
+        for first, second in combinations(texts, 2)
+        if min(first.box.x1, second.box.x1) - max(first.box.x0, second.box.x0) > TOLERANCE
+        and min(first.box.y1, second.box.y1) - max(first.box.y0, second.box.y0) > TOLERANCE
     ]
     return cut + overlapping

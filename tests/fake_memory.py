@@ -105,7 +105,7 @@ def register_guard() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "guard.cpp", Path(folder) / "guard.so"
         source.write_text(GUARD)
-        includes = [f"-I{home / one}" for one in ("include", "include/torch/csrc/api/include")]
+        includes = [f"-I{home / path}" for path in ("include", "include/torch/csrc/api/include")]
         command = ["g++", "-std=c++20", "-O0", "-fPIC", "-shared", str(source), "-o", str(library)]
         subprocess.run([*command, *includes, f"-L{home / 'lib'}", "-lc10"], check=True)
         torch.ops.load_library(library)
@@ -145,13 +145,12 @@ def on_fake_gpu(config: PreTrainedConfig) -> PreTrainedModel:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config).eval()
     for module in model.modules():
-        for name, one in module._parameters.items():
-            if one is not None:
-                moved = torch.empty(one.shape, dtype=one.dtype, device="cuda")
-                module._parameters[name] = nn.Parameter(moved)
-        for name, one in module._buffers.items():
-            if one is not None:
-                module._buffers[name] = torch.empty(one.shape, dtype=one.dtype, device="cuda")
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = nn.Parameter(torch.empty_like(weight, device="cuda"))
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty_like(buffer, device="cuda")
     model.tie_weights()
     model.set_attn_implementation(ATTENTION)
     return model
@@ -167,13 +166,14 @@ def held(config: PreTrainedConfig) -> dict[str, int]:
 
     with FakeTensorMode():
         model = on_fake_gpu(config)
-        parameters = sum(one.numel() for one in model.parameters())
+        parameters = sum(weight.numel() for weight in model.parameters())
         weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
         ids = torch.zeros(TEXTS, LENGTH, dtype=torch.long, device="cuda")
-        with bfloat16(), torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+        with bfloat16(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             model.base_model(input_ids=ids, use_cache=False)
-        storages = {one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in kept}
-        left = sum(size for place, size in storages.items() if place not in weights)
+        storages = [tensor.untyped_storage() for tensor in kept]
+        sizes = {storage._cdata: storage.nbytes() for storage in storages}
+        left = sum(size for place, size in sizes.items() if place not in weights)
     return {
         "parameters": parameters,
         "layers": config.num_hidden_layers,

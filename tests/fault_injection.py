@@ -156,7 +156,7 @@ class Job:
 
     def reading(self, role: str, path: Path) -> "Job":
         """The same job with another folder as one of its inputs."""
-        inputs = [(one, path if one == role else given) for one, given in self.inputs]
+        inputs = [(name, path if name == role else folder) for name, folder in self.inputs]
         return replace(self, inputs=tuple(inputs))
 
     def command(self) -> list[str]:
@@ -183,8 +183,8 @@ class Job:
         with self.begin() as process:
             return process.wait(LONG)
 
-    def said(self) -> str:
-        """All that it has said so far."""
+    def printed(self) -> str:
+        """All that it has printed so far."""
         return self.log.read_text()
 
 
@@ -214,7 +214,7 @@ def kill_before_the_rename(job: Job) -> bool:
     with job.begin() as asker:
         while not any(job.out.parent.glob(pattern)) and asker.poll() is None:
             time.sleep(0.0005)  # to reach the disk takes the files longer
-        hit = [kill(one) for one in job.server.jobs()] == [True]
+        hit = [kill(process) for process in job.server.jobs()] == [True]
         asker.wait(LONG)
     return hit and not job.out.exists()
 
@@ -226,7 +226,7 @@ def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
         tries += 1
         assert tries < 10 * wanted, "the kills come too late"
         hits += strike(job)
-        assert not job.out.exists() or checksums.is_intact(job.out), job.said()
+        assert not job.out.exists() or checksums.is_intact(job.out), job.printed()
         if job.out.exists():  # it was done: the next kill has another one to hit
             shutil.rmtree(job.out)
 
@@ -234,7 +234,7 @@ def kills(job: Job, wanted: int, strike: Callable[[Job], bool]) -> None:
 def agree(made: Path, unbroken: Path) -> bool:
     """Whether an artifact is whole and holds what another one does, but for the time it took."""
     manifests = [checksums.read_manifest(folder) for folder in (made, unbroken)]
-    steps = [one / "steps.parquet" for one in (made, unbroken)]
+    steps = [folder / "steps.parquet" for folder in (made, unbroken)]
     if steps[0].exists():
         tables = [pd.read_parquet(path).drop(columns=TIMES) for path in steps]
         pd.testing.assert_frame_equal(*tables, check_exact=True)

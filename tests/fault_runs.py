@@ -48,15 +48,12 @@ class Workflow:
 
     def snakemake(self) -> int | None:
         """Its process, once it is there."""
-        found = [
-            child for child in children(self.process.pid) if b"snakemake" in command(child)[:4]
-        ]
-        return found[0] if found else None
+        processes = children(self.process.pid)
+        return next((child for child in processes if b"snakemake" in command(child)[:4]), None)
 
     def server(self) -> int | None:
         """The server's process, once it is there."""
-        found = forks(self.process.pid)
-        return found[0] if found else None
+        return next(iter(forks(self.process.pid)), None)
 
     def job(self, artifact: Artifact) -> int | None:
         """The process that makes an artifact, while it does: it writes to the artifact's log."""
@@ -69,13 +66,13 @@ class Workflow:
         return None
 
     @contextlib.contextmanager
-    def holding(self, artifact: Artifact, said: str) -> Iterator[int]:
+    def holding(self, artifact: Artifact, message: str) -> Iterator[int]:
         """The process that makes an artifact, stopped as soon as its log says something.
 
         As long as it is held, its run has something to do.
         """
         log = self.copy.folder / f"results/logs/{artifact.stage}/{artifact.id}.log"
-        waited(lambda: self.job(artifact) is not None and said in log.read_text(), 0.001)
+        waited(lambda: self.job(artifact) is not None and message in log.read_text(), 0.001)
         process = self.job(artifact)
         assert process is not None, f"{artifact.id} was made before it could be held"
         os.kill(process, signal.SIGSTOP)
@@ -85,20 +82,20 @@ class Workflow:
             with contextlib.suppress(ProcessLookupError):  # whoever was killed took it along
                 os.kill(process, signal.SIGCONT)
 
-    def strike(self, victim: str, artifact: Artifact, said: str) -> None:
+    def strike(self, victim: str, artifact: Artifact, message: str) -> None:
         """Kills one of its processes while an artifact is being made.
 
         The job goes on only when it is told to stop, or is gone: a short one would end before that.
         """
-        with self.holding(artifact, said) as job:
-            found = {
+        with self.holding(artifact, message) as job:
+            process = {
                 "Snakemake": self.snakemake(),
                 "the server": self.server(),
                 "the supervisor": self.process.pid,
                 "a job": job,
             }[victim]
-            assert found is not None
-            assert kill(found)
+            assert process is not None
+            assert kill(process)
             waited(lambda: is_asked_to_stop(job))
 
     def end(self) -> tuple[int, str]:
@@ -124,5 +121,5 @@ def finished(copy: Copy) -> dict[Path, int]:
 
     The report is left out: it tells how long everything took.
     """
-    found = (copy.folder / "results").glob(f"[a-z]*/[!.]*/{checksums.MANIFEST}")
-    return {path: path.stat().st_ino for path in found if path.parent.name != "report"}
+    manifests = (copy.folder / "results").glob(f"[a-z]*/[!.]*/{checksums.MANIFEST}")
+    return {path: path.stat().st_ino for path in manifests if path.parent.name != "report"}

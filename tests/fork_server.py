@@ -65,7 +65,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     theirs = [folder for folder in os.environ.get(PATH, "").split(os.pathsep) if folder]
-    sys.path[:] = [request["folder"], *theirs, *(one for one in sys.path[1:] if one not in ours)]
+    sys.path[:] = [request["folder"], *theirs, *(path for path in sys.path[1:] if path not in ours)]
     tempfile.tempdir = None  # it is asked for again
 
 

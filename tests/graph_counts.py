@@ -71,10 +71,10 @@ def _written(text: Text) -> Text:
 
 def methods() -> list[str]:
     """A method for each loss with its hyperparameters."""
-    found: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], str] = {}
     for name, method in METHODS.items():
-        found.setdefault((method.loss, repr(resolve(method, {}).loss_settings)), name)
-    return list(found.values())
+        names.setdefault((method.loss, repr(resolve(method, {}).loss_settings)), name)
+    return list(names.values())
 
 
 def of_loss(method: str) -> dict[str, object]:
@@ -128,9 +128,9 @@ def main() -> None:
     """Prints all of them as JSON."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the tracer looks at what torch warns of
-    found = {f"loss {name}": of_loss(name) for name in methods()}
-    found |= {f"body {name}": of_body(name) for name in (*FAMILIES, LORA)}
-    json.dump(found | {"broken": of_a_broken_function()}, sys.stdout)
+    counts = {f"loss {name}": of_loss(name) for name in methods()}
+    counts |= {f"body {name}": of_body(name) for name in (*FAMILIES, LORA)}
+    json.dump(counts | {"broken": of_a_broken_function()}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -186,34 +186,34 @@ def update(subject: Subject, budget: int) -> Tensor:
     return torch.nn.utils.parameters_to_vector(run.student.parameters()).detach() - before
 
 
-def sparse(one: Subject) -> None:
+def sparse(subject: Subject) -> None:
     """Law 6: on a support of all tokens it is the dense value, on a smaller one what is documented.
 
     Supports are made in float32.
     """
-    case, loss = tiny.case(vocabulary=11), one.build({})
-    whole = tiny.on_signal(loss, dense(case.teacher, case.next_ids), case, one.state())
+    case, loss = tiny.case(vocabulary=11), subject.build({})
+    whole = tiny.on_signal(loss, dense(case.teacher, case.next_ids), case, subject.state())
     everything = top_k(case.teacher, case.next_ids, 11)
-    documented = components.on_sparse_support(one.name)
+    documented = components.on_sparse_support(subject.name)
     if documented == "refused":
         with pytest.raises(ValueError, match="whole vocabulary"):
-            tiny.on_signal(loss, everything, case, one.state())
+            tiny.on_signal(loss, everything, case, subject.state())
         return
     torch.testing.assert_close(
-        tiny.on_signal(loss, everything, case, one.state()), whole, rtol=1e-4, atol=1e-5
+        tiny.on_signal(loss, everything, case, subject.state()), whole, rtol=1e-4, atol=1e-5
     )
     assert documented in (None, "lower", "equal")
     if documented is None:
         return
     for k in (2, 4, 8):
-        coarse = tiny.on_signal(loss, top_k(case.teacher, case.next_ids, k), case, one.state())
+        coarse = tiny.on_signal(loss, top_k(case.teacher, case.next_ids, k), case, subject.state())
         assert (coarse <= whole + 1e-5).all()
         assert documented == "lower" or torch.allclose(coarse, whole, atol=1e-5)
 
 
-def extremes(one: Subject) -> None:
+def extremes(subject: Subject) -> None:
     """Logits of ±50, nearly all of the probability on one token, in float32."""
-    kit.extremes(kit.Subject(kit_loss(one)))
+    kit.extremes(kit.Subject(kit_loss(subject)))
 
 
 LAWS = (

@@ -38,7 +38,7 @@ def flipped(name: str) -> Subject | None:
     """Shares turned into what they leave, other numbers exchanged among each other."""
     known = components.hyperparameters("losses", name)
     shares = [key for key, field in known.items() if "Share" in field.annotation]
-    sizes = [key for key, one in known.items() if one.annotation in ("Positive", "NonNegative")]
+    sizes = [key for key, field in known.items() if field.annotation in ("Positive", "NonNegative")]
     if not shares and not sizes:
         return None
 

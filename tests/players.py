@@ -68,12 +68,12 @@ def words() -> PreTrainedTokenizerFast:
 
 def texts(count: int) -> list[Text]:
     """Prompts of one to seven tokens; the responses count on from the last one, to an EOS."""
-    found = []
+    pool = []
     for index in range(count):
         prompt = [2 + (index * 7 + place * place) % 29 for place in range(1 + index % 7)]
         counted = [2 + (prompt[-1] + step) % 29 for step in range(2 + index % 5)]
-        found.append(Text(f"example-{index}", prompt, [*counted, END]))
-    return found
+        pool.append(Text(f"example-{index}", prompt, [*counted, END]))
+    return pool
 
 
 def log_probs(model: PreTrainedModel, text: Text) -> Tensor:

@@ -25,11 +25,10 @@ JOINED = ("cat", "stack")  # promoted too, by torch's source and not by its head
 def listed(name: str) -> Iterator[OpOverload]:
     """The operations of a list in the header."""
     (body,) = re.findall(rf"#define {name}\(_\)((?:.*\\\n)+.*)\n", HEADER.read_text())
-    for found in re.findall(r"_\((\w+)(?:, (\w+))?\)", body):
-        packet = getattr(torch.ops.aten, found[0], None)
-        overload = found[1] or "default"
-        if packet is not None and overload in packet.overloads():
-            yield getattr(packet, overload)
+    for operation, overload in re.findall(r"_\((\w+)(?:, (\w+))?\)", body):
+        packet = getattr(torch.ops.aten, operation, None)
+        if packet is not None and (overload or "default") in packet.overloads():
+            yield getattr(packet, overload or "default")
 
 
 @contextmanager
@@ -80,13 +79,13 @@ def _promoted(operation: OpOverload, *args: Any, **options: Any) -> Any:
 def _to_float32(operation: OpOverload, *args: Any, **options: Any) -> Any:
     """Where the caller names no type of the result, it is float32."""
     names = [argument.name for argument in operation._schema.arguments]
-    given = options.get("dtype") or dict(zip(names, args, strict=False)).get("dtype")
-    if given is None and _can_be_cast(args[0]):
-        at = names.index("dtype")
-        if operation._schema.arguments[at].kwarg_only:
+    dtype = options.get("dtype") or dict(zip(names, args, strict=False)).get("dtype")
+    if dtype is None and _can_be_cast(args[0]):
+        index = names.index("dtype")
+        if operation._schema.arguments[index].kwarg_only:
             options = options | {"dtype": torch.float32}
         else:
-            args = (*_filled(operation, args, at), torch.float32)
+            args = (*_filled(operation, args, index), torch.float32)
     return operation(*args, **options)
 
 

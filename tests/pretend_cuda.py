@@ -67,8 +67,8 @@ class Recorded:
 
     def repeat(self) -> None:
         """The operation on what its inputs hold now."""
-        found = self.operation(*self.args, **self.options)
-        for old, new in zip(tensors([self.results]), tensors([found]), strict=True):
+        again = self.operation(*self.args, **self.options)
+        for old, new in zip(tensors([self.results]), tensors([again]), strict=True):
             if old.data_ptr() != new.data_ptr():
                 old.copy_(new)
 
@@ -86,13 +86,13 @@ GPU = Gpu()
 
 def tensors(values: Iterable[Any]) -> list[Tensor]:
     """The tensors among what an operation is given, or gives."""
-    found: list[Tensor] = []
+    flat: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
-            found.append(value)
+            flat.append(value)
         elif isinstance(value, list | tuple):
-            found += tensors(value)
-    return found
+            flat += tensors(value)
+    return flat
 
 
 def each(change: Callable[[Any], Any], value: Any) -> Any:
@@ -150,11 +150,11 @@ class Host(TorchDispatchMode):
 def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     """An operation as CUDA would do it, on the CPU. Raises RuntimeError where it would not."""
     name = operation.overloadpacket.__name__
-    given = tensors((*args, *options.values()))
-    on_gpu = any(isinstance(argument, OnGpu) for argument in given)
+    inputs = tensors((*args, *options.values()))
+    on_gpu = any(isinstance(argument, OnGpu) for argument in inputs)
     goes_to_gpu = _goes_to_gpu(options, on_gpu)
     if on_gpu or goes_to_gpu:
-        _refuse_mixed(name, args, given)
+        _refuse_mixed(name, args, inputs)
         for what in _waits(name, args, options, goes_to_gpu):
             GPU.ledger.wait(what)
 
@@ -164,24 +164,24 @@ def execute(operation: OpOverload, args: Sequence[Any], options: Mapping[str, An
     inner_options = {
         name: each(_inner, option) for name, option in _on_host(options, goes_to_gpu).items()
     }
-    found = compute(*inner_args, **inner_options)
+    result = compute(*inner_args, **inner_options)
     if GPU.recording is not None and (on_gpu or goes_to_gpu):
-        GPU.recording.append(Recorded(compute, inner_args, inner_options, found))
+        GPU.recording.append(Recorded(compute, inner_args, inner_options, result))
 
     if operation._schema.is_mutable:
-        owners = {id(_inner(tensor)): tensor for tensor in given}
-        return each(lambda one: owners.get(id(one), one), found)
+        owners = {id(_inner(tensor)): tensor for tensor in inputs}
+        return each(lambda value: owners.get(id(value), value), result)
     if not goes_to_gpu:
-        return _pinned(found) if options.get("pin_memory") else found
-    return _on_gpu(name, given, found)
+        return _pinned(result) if options.get("pin_memory") else result
+    return _on_gpu(name, inputs, result)
 
 
-def _on_gpu(name: str, given: Sequence[Tensor], found: Any) -> Any:
+def _on_gpu(name: str, inputs: Sequence[Tensor], result: Any) -> Any:
     """What an operation gives, on the GPU; a note where it has made logits of too few digits."""
-    is_head = any(isinstance(argument, OnGpu) and argument.is_head for argument in given)
-    if is_head and name in PRODUCTS and found.dtype in LOW and not _in_backward():
+    is_head = any(isinstance(argument, OnGpu) and argument.is_head for argument in inputs)
+    if is_head and name in PRODUCTS and result.dtype in LOW and not _in_backward():
         GPU.ledger.round(name)
-    return each(lambda one: _outer(one, is_head and name in SAME), found)
+    return each(lambda value: _outer(value, is_head and name in SAME), result)
 
 
 def _goes_to_gpu(options: Mapping[str, Any], on_gpu: bool) -> bool:
@@ -217,13 +217,13 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _refuse_mixed(name: str, args: Sequence[Any], given: Sequence[Tensor]) -> None:
+def _refuse_mixed(name: str, args: Sequence[Any], inputs: Sequence[Tensor]) -> None:
     """Raises RuntimeError where an operation would find tensors of the host and of the GPU."""
     if name in ("_to_copy", "copy_"):
         return
     if name in READS | WRITES and isinstance(args[0], OnGpu):
-        given = [args[0], *args[2:3]]  # indices may be the host's: they are copied
-    devices = {tensor.device.type for tensor in given if tensor.dim() or isinstance(tensor, OnGpu)}
+        inputs = [args[0], *args[2:3]]  # indices may be the host's: they are copied
+    devices = {tensor.device.type for tensor in inputs if tensor.dim() or isinstance(tensor, OnGpu)}
     if len(devices) > 1:
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but {name} found {sorted(devices)}"
@@ -259,7 +259,7 @@ def _copy(source: Tensor, to_gpu: bool, queued: bool) -> str | None:
 def _indexed(name: str, args: Sequence[Any]) -> list[str]:
     indices = [argument for argument in args[1] if isinstance(argument, Tensor)]
     fills = name in WRITES and args[2].numel() == 1  # a mask that selects nothing
-    masks = any(one.dtype in (torch.bool, torch.uint8) for one in indices) and not fills
+    masks = any(index.dtype in (torch.bool, torch.uint8) for index in indices) and not fills
     of_host = any(not isinstance(index, OnGpu) for index in indices)
     return ["boolean index"] * masks + ["copy of an index from the host"] * of_host
 
@@ -267,9 +267,12 @@ def _indexed(name: str, args: Sequence[Any]) -> list[str]:
 def _widened(operation: OpOverload, *args: Any, **options: Any) -> Tensor:
     """A product of bfloat16 factors in float32, which the CPU's operations do not offer."""
     factors = [argument for argument in args if isinstance(argument, Tensor)]
-    wanted = next(one for one in args if isinstance(one, torch.dtype))
+    wanted = next(argument for argument in args if isinstance(argument, torch.dtype))
     if wanted != torch.float32 or any(factor.dtype not in LOW for factor in factors[-2:]):
-        raise RuntimeError(f"out_dtype {wanted} of {[one.dtype for one in factors]}")
-    given = [one.to(wanted) if isinstance(one, Tensor) else one for one in args]
-    given.remove(wanted)
-    return operation.overloadpacket.default(*given, **options)
+        raise RuntimeError(f"out_dtype {wanted} of {[factor.dtype for factor in factors]}")
+    cast = [
+        argument.to(wanted) if isinstance(argument, Tensor) else argument
+        for argument in args
+        if argument is not wanted
+    ]
+    return operation.overloadpacket.default(*cast, **options)

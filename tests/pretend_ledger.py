@@ -28,8 +28,8 @@ class Ledger:
 
     def clear(self) -> None:
         """Forgets what was noted."""
-        for one in (self.waits, self.forbidden, self.rounded):
-            one.clear()
+        for notes in (self.waits, self.forbidden, self.rounded):
+            notes.clear()
 
     def wait(self, what: str) -> None:
         """The host waits. Raises RuntimeError while a graph is captured, as CUDA does."""

@@ -70,8 +70,8 @@ class CudaGraph:
 
     def replay(self) -> None:
         """All of them, on what their tensors hold now."""
-        for one in self.recorded:
-            one.repeat()
+        for operation in self.recorded:
+            operation.repeat()
 
     def pool(self) -> tuple[int, int]:
         """The memory that it keeps."""
@@ -140,11 +140,11 @@ def _moving_models(to: Callable[..., PreTrainedModel]) -> Callable[..., PreTrain
     """What is moved knows which of its weights makes logits."""
 
     def moved(model: PreTrainedModel, *args: Any, **options: Any) -> PreTrainedModel:
-        found = to(model, *args, **options)
-        head = found.get_output_embeddings()
+        result = to(model, *args, **options)
+        head = result.get_output_embeddings()
         if head is not None and isinstance(head.weight, OnGpu):
             head.weight.is_head = True
-        return found
+        return result
 
     return moved
 

@@ -370,12 +370,12 @@ def spans_of(tokens: TokenContext) -> list[tuple[list[int], list[int], bool]]:
         else (spans.of_teacher.tolist(), spans.of_student.tolist())
     )
     text = tokens.sequence.tolist()
-    found = []
+    result = []
     for span in range(max(student) + 1):
         mine = [token for token, of in enumerate(student) if of == span]
         ends = mine[-1] + 1 == count or text[mine[-1]] != text[mine[-1] + 1]
-        found.append(([token for token, of in enumerate(teacher) if of == span], mine, ends))
-    return found
+        result.append(([token for token, of in enumerate(teacher) if of == span], mine, ends))
+    return result
 
 
 def sorted_apart(p: Row, q: Row) -> float:

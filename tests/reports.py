@@ -40,7 +40,7 @@ class Made:
 
     results: Path
     folder: Path
-    said: str
+    output: str
     page: str = field(repr=False)
 
     def data(self, id: str) -> dict:

@@ -123,9 +123,9 @@ def running(folder: Path) -> Iterator[Cluster]:
     ) as keeper:
         assert keeper.stdin is not None
         assert keeper.stdout is not None
-        said = keeper.stdout.readline()
-        if said.strip() != READY:
-            raise RuntimeError(said + keeper.stdout.read())
+        line = keeper.stdout.readline()
+        if line.strip() != READY:
+            raise RuntimeError(line + keeper.stdout.read())
         try:
             yield Cluster(folder, host())
         finally:

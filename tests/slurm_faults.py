@@ -46,7 +46,7 @@ def hang(project: Copy, cluster: Cluster, seen: Seen, id: str) -> Iterator[None]
     words = Path(f"/proc/{process}/environ").read_bytes().decode().split("\0")
     seen.environ |= dict(word.split("=", 1) for word in words if "=" in word)
     job = seen.environ["SLURM_JOB_ID"]
-    (run,) = (one["RunTime"] for one in cluster.jobs() if one["JobId"] == job)
+    (run,) = (row["RunTime"] for row in cluster.jobs() if row["JobId"] == job)
     minutes = int(run.split(":")[1]) + 2  # the warning comes two minutes ahead: that is now
     cluster.command("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
 
@@ -90,5 +90,5 @@ def drain(project: Copy, cluster: Cluster, seen: Seen, made: str) -> Iterator[No
 
 def _job_of(cluster: Cluster, id: str) -> dict[str, str]:
     """The only job yet of an artifact."""
-    (job,) = (one for one in cluster.jobs() if id in one["Comment"])
+    (job,) = (job for job in cluster.jobs() if id in job["Comment"])
     return job

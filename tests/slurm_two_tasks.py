@@ -107,10 +107,10 @@ def on_two_nodes(
     assert run.returncode == 0, output.read_text() + made.project.logs() + cluster.logs()
 
 
-def differences(one: Scores, other: Scores) -> Scores:
+def differences(scores: Scores, other: Scores) -> Scores:
     """How far each score of a run is from that of another, which has the same ones."""
-    assert one.keys() == other.keys()
-    return {name: abs(value - other[name]) for name, value in one.items()}
+    assert scores.keys() == other.keys()
+    return {name: abs(value - other[name]) for name, value in scores.items()}
 
 
 def main() -> None:

@@ -187,8 +187,8 @@ class Copy:
         """The outputs that a dry run would make, without `results/`, and without its markers."""
         done = self.snakemake(config, "--dry-run", "--quiet", "host", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        made = {path.removeprefix("results/") for path in JOB.findall(done.stdout)}
-        return {one for one in made if not one.startswith(".")}
+        made = (path.removeprefix("results/") for path in JOB.findall(done.stdout))
+        return {path for path in made if not path.startswith(".")}
 
     def plan(self, config: Mapping[str, Any]) -> set[str]:
         """What `distilbench plan` lists, as `planned`; of this source, with no edit of the copy."""

@@ -138,14 +138,14 @@ def _outputs(experiment: Experiment, cell: dict, skill: float) -> dict[str, list
     rng = np.random.default_rng([round(1000 * skill), cell["seed"]])
     seeds = experiment.decoding_seeds
     places = [place for place in range(experiment.items) for _ in seeds]
-    said = [" ".join(rng.choice(WORDS, int(rng.integers(5, 14)))) + "." for _ in places]
+    sentences = [" ".join(rng.choice(WORDS, int(rng.integers(5, 14)))) + "." for _ in places]
     prompt = "### Instruction:\nDescribe what this Python function does.\n\n### Input:\ndef f{}(a):"
     return {
         "task": ["test_responses" for _ in places],
         "decoding_seed": [seed for _ in range(experiment.items) for seed in seeds],
         "example_id": [f"pandas.core.frame.f{place}" for place in places],
         "prompt": [prompt.format(place) for place in places],
-        "output": [experiment.output or text for text in said],
+        "output": [experiment.output or text for text in sentences],
         "references": [["Return the values sorted by key."] for _ in places],
     }
 
@@ -186,16 +186,16 @@ def train(results: Path, experiment: Experiment, cell: dict) -> None:
 
 def _made_from(experiment: Experiment, cell: dict) -> dict[str, str]:
     """What a training reads."""
-    found = {"tokens": "docs-66667777"}
+    inputs = {"tokens": "docs-66667777"}
     if cell["kind"] == "method":
-        found["start"] = f"{cell['student']}.start-55556666"
+        inputs["start"] = f"{cell['student']}.start-55556666"
     if cell["method"] in experiment.text_based:
-        found["texts-0"] = f"{cell['teacher']}.texts-44445555"
+        inputs["texts-0"] = f"{cell['teacher']}.texts-44445555"
     if cell["cache_id"]:
-        found["cache"] = cell["cache_id"]
+        inputs["cache"] = cell["cache_id"]
     if cell["kind"] == "method" and tier_of(experiment, cell["method"]) == "live":
-        found["teacher"] = cell["teacher_id"]
-    return found
+        inputs["teacher"] = cell["teacher_id"]
+    return inputs
 
 
 def _settings(cell: dict) -> dict[str, object]:

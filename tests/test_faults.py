@@ -87,7 +87,7 @@ def unbroken(
     found = {}
     for artifact in made:
         job, began = Job.of(server, Jobs(grid), artifact, results / "results"), time.monotonic()
-        assert job.end() == 0, job.said()
+        assert job.end() == 0, job.printed()
         found[artifact.stage] = Unbroken(job, time.monotonic() - began)
     return found
 
@@ -100,7 +100,7 @@ def test_a_stage_killed_at_random_moments_ends_as_an_unbroken_one(
     whole = unbroken[stage]
     job = whole.job.elsewhere(tmp_path / "results")
     kills(job, KILLS[stage], AtRandom(draws(stage), whole.seconds))
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)
     assert not job.state.exists()
 
@@ -113,7 +113,7 @@ def test_a_stage_killed_between_writing_and_renaming_leaves_nothing_under_the_na
     whole = unbroken[stage]
     job = whole.job.elsewhere(tmp_path / "results")
     kills(job, 1, kill_before_the_rename)
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)
     assert [path.name for path in job.out.parent.iterdir()] == [job.out.name]
 
@@ -134,14 +134,14 @@ def test_a_stage_asked_to_stop_saves_and_asks_to_be_started_again(
     job = whole.job.elsewhere(tmp_path / "results")
     with begun(job, 1) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(LONG) == os.EX_TEMPFAIL, job.said()
-    assert "stopped by signal 15" in job.said()
+        assert process.wait(LONG) == os.EX_TEMPFAIL, job.printed()
+    assert "stopped by signal 15" in job.printed()
     assert not job.out.exists()
     kept = {path: path.stat().st_ino for path in job.state.glob("*/manifest.json")}
     assert kept
     assert len(kept) <= 2 or stage not in ("teachers", "students")
 
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)
     assert not job.state.exists()
 
@@ -157,9 +157,9 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_serves(
     waited(lambda: not job.server.jobs())
     *_, before, last = sorted(job.state.glob("step-*"))
     flip(last / "state.pt")
-    assert job.end() == 0, job.said()
-    assert f"{last} is damaged: going back to the state before it" in job.said()
-    assert f"resuming after step {int(before.name.removeprefix('step-'))} of 120" in job.said()
+    assert job.end() == 0, job.printed()
+    assert f"{last} is damaged: going back to the state before it" in job.printed()
+    assert f"resuming after step {int(before.name.removeprefix('step-'))} of 120" in job.printed()
     assert agree(job.out, whole.job.out)
 
 
@@ -192,9 +192,9 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     harm(damaged / file)
 
     job = whole.job.elsewhere(tmp_path / "results").reading(role, damaged)
-    assert job.end() == 2, job.said()
+    assert job.end() == 2, job.printed()
     aside = tmp_path / "results/damaged" / given.parent.name / f"{given.name}.1"
-    (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in job.printed().splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {damaged / file} is ")
     assert line.endswith(f"; {damaged} is now {aside}: run again to remake it")
     assert not damaged.exists()
@@ -202,7 +202,7 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     assert not job.out.exists()
 
     shutil.copytree(given, damaged)  # as a rerun remakes it
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)
 
 
@@ -218,12 +218,12 @@ def test_two_processes_never_make_the_same_at_once(
         os.kill(maker, signal.SIGSTOP)  # it takes its time
         with job.begin() as second:
             waiting = f"another process is making {job.out}: waiting until it has ended"
-            waited(lambda: waiting in job.said())
+            waited(lambda: waiting in job.printed())
             os.kill(maker, signal.SIGCONT)
-            assert first.wait(LONG) == 0, job.said()
+            assert first.wait(LONG) == 0, job.printed()
             made = (job.out / "manifest.json").stat().st_ino
-            assert second.wait(LONG) == 0, job.said()
-    assert f"{job.out} is up to date" in job.said()
+            assert second.wait(LONG) == 0, job.printed()
+    assert f"{job.out} is up to date" in job.printed()
     assert (job.out / "manifest.json").stat().st_ino == made
     assert agree(job.out, whole.job.out)
 
@@ -238,11 +238,11 @@ def test_a_full_disk_is_told_of_and_more_room_is_all_it_takes(
         job = whole.job.elsewhere(tmp_path / "disk/results")
         assert job.end() != 0
         assert not job.out.exists()
-        (line,) = [line for line in job.said().splitlines() if line.startswith("error: ")]
+        (line,) = [line for line in job.printed().splitlines() if line.startswith("error: ")]
         assert "No space left on device" in line
         assert line.endswith("make room and run again: what is finished is kept")
         grow_disk(tmp_path / "disk")
-        assert job.end() == 0, job.said()
+        assert job.end() == 0, job.printed()
         assert agree(job.out, whole.job.out)
 
 
@@ -272,5 +272,5 @@ def test_an_input_without_permission_is_named(
     assert "give this user the right to it and run again" in done.stderr
     assert locked.exists()  # nothing is wrong with it: it is not moved aside
     locked.chmod(0o644)
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)

@@ -89,7 +89,7 @@ def test_no_file_of_a_report_runs_what_a_model_or_a_task_says(one_seed: Made) ->
     assert {".html", ".csv", ".md", ".svg", ".pdf"} <= {path.suffix for path in files}
     tables = "".join(path.read_text() for path in texts if path.suffix == ".csv")
     assert f"'{LABEL}" in tables
-    assert not OBEYED.search(one_seed.said)
+    assert not OBEYED.search(one_seed.output)
 
 
 @pytest.mark.parametrize("sign", ["\x1b[2J", "\x1b]0;x\x07", "\x9b2J", "\0", "\x7f", "\u202eabc"])

@@ -54,8 +54,8 @@ def test_everything_is_written_and_a_summary_is_printed(made: Made) -> None:
             suffixes.setdefault(path.stem, set()).add(path.suffix.removeprefix("."))
         assert len(suffixes) > 3
         assert all(end == ends for end in suffixes.values())
-    assert "3 methods, 2 pairs of teacher and student, 2 seeds" in made.said
-    assert made.said.rstrip().endswith("report/index.html")
+    assert "3 methods, 2 pairs of teacher and student, 2 seeds" in made.output
+    assert made.output.rstrip().endswith("report/index.html")
 
 
 def test_the_terminal_shows_the_best_methods_in_at_most_twelve_lines(

@@ -103,8 +103,8 @@ def on_signal(loss: Any, signal: TeacherSignal, case: Case, state: dict[str, flo
     """The loss of each token on the support of a signal, which is a teacher's."""
     tokens = case.tokens(state)
     if isinstance(loss, SpanLoss):
-        given = replace(tokens, target=signal.support.target)
-        whole, tokens = in_spans(signal, given)
+        tokens = replace(tokens, target=signal.support.target)
+        whole, tokens = in_spans(signal, tokens)
         return losses(loss, signal.log_probs, log_probs_on(case.student, whole.support), tokens)
     student = log_probs_on(case.student, signal.support)
     assert tokens.reference_log_probs is not None
@@ -138,11 +138,11 @@ def llama(seed: int, layers: int = 2, width: int = 32, vocabulary: int = VOCABUL
 def texts(count: int = 6, seed: int = 0) -> list[Text]:
     """Texts of several lengths; every other one is the student's, all with log-probabilities."""
     draw = torch.Generator().manual_seed(seed)
-    found = []
+    result = []
     for number in range(count):
         prompt = torch.randint(VOCABULARY, (3 + number % 3,), generator=draw).tolist()
         response = torch.randint(VOCABULARY, (1 + (5 * number) % 7,), generator=draw).tolist()
-        found.append(
+        result.append(
             Text(
                 example_id=f"text-{number}",
                 prompt_ids=prompt,
@@ -153,7 +153,7 @@ def texts(count: int = 6, seed: int = 0) -> list[Text]:
                 solution=[number],
             )
         )
-    return found
+    return result
 
 
 def run(loss: Any, budget: int = 10_000, gold_weight: float = 0.0, steps: int = 1) -> TrainingRun:
