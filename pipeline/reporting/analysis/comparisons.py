@@ -17,6 +17,7 @@ from pipeline.reporting.analysis.findings import (
 )
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.standings import ranking
 from pipeline.settings.report import ReportSettings
 from pipeline.statistics import bootstrap
 from pipeline.statistics.items import influence_products
@@ -83,7 +84,7 @@ def _letters(
     results: Results, differences: Differences
 ) -> Iterator[tuple[tuple[Row, Measure], str]]:
     for (pair, measure), of_pair in differences.items():
-        ordered = results.ranking(pair, measure)
+        ordered = ranking(results, pair, measure)
         rank = {row: i for i, row in enumerate(ordered)}
         different = [
             (rank[difference.first], rank[difference.second])

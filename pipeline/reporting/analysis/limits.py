@@ -12,6 +12,7 @@ from pipeline.reporting.analysis.load import ReportInputs
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.provenance import Manifests
 from pipeline.reporting.analysis.searches import Search, how_chosen, searches
+from pipeline.reporting.analysis.standings import is_balanced
 from pipeline.reporting.analysis.texts import counted
 from pipeline.settings.report import ReportSettings
 from pipeline.settings.teacher import CacheSettings
@@ -86,6 +87,12 @@ def limits_of_seeds(comparisons: Comparisons) -> Iterator[str]:
             "normal scores over seeds, and learn from all methods of a cell how much seeds "
             "matter; the differences of a method that varies much more than the others are claimed "
             "too readily (docs/statistics.md says how often)."
+        )
+    if not is_balanced(comparisons.results):
+        yield (
+            "Methods have unequal training seeds: differences are over the seeds that two of them "
+            "share, means over each method's own. Ranks take a seed to add the same to every "
+            "method."
         )
     differences = chain.from_iterable(comparisons.differences.values())
     if any(each.adjusted_p_value is None and not each.is_copy for each in differences):

@@ -5,6 +5,7 @@ from typing import TypedDict
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair
+from pipeline.reporting.analysis.standings import ranking
 from pipeline.reporting.analysis.verdict import not_worse_than_best, verdicts
 
 FILE = "outcome.json"
@@ -55,16 +56,17 @@ def outcome(comparisons: Comparisons) -> Outcome:
 
 def _best(comparisons: Comparisons, pair: Pair, measure: Measure) -> Best | None:
     results = comparisons.results
-    if not (ranking := results.ranking(pair, measure)):
+    if not (ranked := ranking(results, pair, measure)):
         return None
-    value = results.means[ranking[0], measure].value
-    every = results.means_by_row(results.trained, measure)
+    value = results.means[ranked[0], measure].value
+    ranked_first = (ranking(results, each, measure)[:1] for each in results.pairs)
+    of_pairs = [results.means[row, measure].value for rows in ranked_first for row in rows]
     best = max if measure.metric.higher_is_better else min
     is_tested = (pair, measure) in comparisons.detectable
     leaders = not_worse_than_best(comparisons, pair, measure)
     return {
-        "method": ranking[0].label,
+        "method": ranked[0].label,
         "value": measure.format(value),
         "tied": len(leaders) - 1 if is_tested else -1,
-        "is_best": value == best(mean.value for mean in every.values()),
+        "is_best": value == best(of_pairs),
     }

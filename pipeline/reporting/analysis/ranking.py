@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.standings import standings
 from pipeline.statistics.ranks import (
     FEWEST_BLOCKS,
     cliques,
@@ -69,10 +70,10 @@ def _of_tasks(results: Results) -> tuple[Measure, ...]:
 
 
 def _losses(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:
-    """The means of methods by label, with the sign by which lower is better."""
-    means = results.means_by_row(results.methods[pair], measure)
+    """The standings of methods by label, with the sign by which lower is better."""
     sign = -1 if measure.metric.higher_is_better else 1
-    return {row.label: sign * mean.value for row, mean in means.items()}
+    of_rows = standings(results, pair, measure)
+    return {row.label: sign * standing for row, standing in of_rows.items()}
 
 
 def _worse(

@@ -116,12 +116,6 @@ class Results:
         per_token = measure.metric.name in PER_TOKEN and pair.teacher in self.foreign
         return not (measure.metric.relative_to_teacher or per_token)
 
-    def ranking(self, pair: Pair, measure: Measure) -> list[Row]:
-        """The methods of a pair that were measured, from best to worst mean."""
-        means = self.means_by_row(self.methods[pair], measure)
-        higher = bool(measure.metric.higher_is_better)
-        return sorted(means, key=lambda row: means[row].value, reverse=higher)
-
     @property
     def labels(self) -> tuple[str, ...]:
         """The methods' labels, in the order of the grid."""

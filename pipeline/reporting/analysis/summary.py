@@ -10,9 +10,14 @@ from pipeline.reporting.analysis.findings import (
 )
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.standings import has_unequal_seeds, ranking
 from pipeline.reporting.analysis.texts import counted
 
 LISTED = 6  # methods that a sentence can name
+UNEQUAL = (
+    "Methods have unequal seeds here: the best is so as if all had the same ones, its mean is over "
+    "its own, and leads are over the seeds that both have."
+)
 
 
 def scope(results: Results) -> str:
@@ -20,7 +25,7 @@ def scope(results: Results) -> str:
     trained = results.trained
     runs = [(row, runs) for (row, _), runs in results.runs.items() if row.kind == "method"]
     ids = {id for _, by_seed in runs for id in by_seed.values()}
-    seeds = {seed for row, by_seed in runs if row == trained[0] for seed in by_seed}
+    seeds = {seed for _, by_seed in runs for seed in by_seed}
     items: dict[str, int] = {}
     for (_, task, _, _), matrix in results.items.items():
         items[task] = max(items.get(task, 0), matrix.weights.shape[1])
@@ -45,18 +50,20 @@ def findings(
     """A finding for each ranked measure of each pair."""
     for pair in results.pairs:
         for measure in results.ranked_measures:
-            if not (ranking := results.ranking(pair, measure)):
+            if not (ranked := ranking(results, pair, measure)):
                 continue
-            best, *others = ranking
+            best, *others = ranked
             value = measure.format(results.means[best, measure].value)
             of_pair = differences.get((pair, measure), ())
             if not others:
                 text = f"Only {best.label} was trained: {value}."
             elif smallest := detectable.get((pair, measure)):
-                text = " ".join(_compared(measure, ranking, value, of_pair, smallest))
+                text = " ".join(_compared(measure, ranked, value, of_pair, smallest))
             else:
                 why = "all are copies of one" if of_pair else "no two methods could be compared"
                 text = f"{best.label} has the best value, {value}; {why}."
+            if has_unequal_seeds(results, pair, measure):
+                text += f" {UNEQUAL}"
             yield Finding(pair, measure, f"{text}{_of_teacher(results, pair, measure)}")
 
 
@@ -92,14 +99,18 @@ def _detectable_in_words(measure: Measure, smallest: MinimumDetectableDifference
 
 def _leads_in_words(leads: Mapping[Row, Difference], rivals: int) -> Iterator[str]:
     """The methods that the best is significantly ahead of, and those that it is not."""
-    significant = {row: lead for row, lead in leads.items() if lead.significantly_different}
-    others = {row: lead for row, lead in leads.items() if row not in significant}
+    claimed = {row: lead for row, lead in leads.items() if lead.significantly_different}
+    others = {row: lead for row, lead in leads.items() if row not in claimed}
+    significant = {row: lead for row, lead in claimed.items() if lead.value > 0}
+    behind = {row: lead.swapped() for row, lead in claimed.items() if lead.value < 0}
     if len(significant) == rivals:
         nearest = min(significant, key=lambda row: significant[row].value)
         yield f"It is ahead of every other method, of {_listed({nearest: significant[nearest]})}."
         return
     if significant:
         yield f"It is ahead of {_listed(significant)}."
+    if behind:  # only over fewer seeds than it has
+        yield f"On shared seeds it is behind {_listed(behind)}."
     if len(others) == rivals:
         yield f"None of its leads is significant: over {_listed(others)}."
     elif others:
@@ -109,8 +120,9 @@ def _leads_in_words(leads: Mapping[Row, Difference], rivals: int) -> Iterator[st
 def _listed(leads: Mapping[Row, Difference]) -> str:
     texts = []
     for row, lead in list(leads.items())[:LISTED]:
-        numbers = map(lead.measure.format, (lead.value, lead.interval.low, lead.interval.high))
-        texts.append("{} by {} ({} to {})".format(row.label, *numbers))
+        value, ends = lead.measure.format(lead.value), (lead.interval.low, lead.interval.high)
+        low, high = map(lead.measure.format_end, ends)
+        texts.append(f"{row.label} by {value} ({low} to {high})")
     rest = [f"and {len(leads) - LISTED} more"] if len(leads) > LISTED else []
     return ", ".join([*texts, *rest])
 

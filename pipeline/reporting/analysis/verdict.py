@@ -7,6 +7,7 @@ from itertools import chain
 from pipeline.reporting.analysis.findings import Comparisons, involving
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Row
+from pipeline.reporting.analysis.standings import ranking
 
 NAMED = 3  # methods that a verdict names
 
@@ -57,9 +58,9 @@ def _verdict(measure: Measure, pairs: Sequence[Pair], comparisons: Comparisons) 
 
 def not_worse_than_best(comparisons: Comparisons, pair: Pair, measure: Measure) -> list[Row]:
     """The best row of a pair and all that are not significantly worse, best first."""
-    best, *others = comparisons.results.ranking(pair, measure)
+    best, *others = ranking(comparisons.results, pair, measure)
     compared = involving(best, comparisons.differences.get((pair, measure), ()))
-    worse = {row for row, difference in compared.items() if difference.significantly_different}
+    worse = {row for row, difference in compared.items() if difference.first_is_worse}
     return [best, *(row for row in others if row not in worse)]
 
 

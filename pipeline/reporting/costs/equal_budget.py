@@ -26,6 +26,7 @@ from pipeline.reporting.render.table import (
     method_cell,
     number_cell,
 )
+from pipeline.statistics.seed_means import balanced_means
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 FINISHED = ("Cheapest", "25 %", "50 %", "75 %", "All")
@@ -73,7 +74,7 @@ def _table(
     if not comparisons:
         return None
     whens = [f"{heading.title} {heading.detail}" for heading in headings]
-    frames = [_nll(comparison, budgets, whens) for comparison, budgets in comparisons]
+    frames = [nll_at_budgets(comparison, budgets, whens) for comparison, budgets in comparisons]
     groups = [
         _group(comparison, frame, data.title(*comparison.names))
         for (comparison, _), frame in zip(comparisons, frames, strict=True)
@@ -83,14 +84,16 @@ def _table(
     return Table(name, caption, NAMES, headings, tuple(groups), records)
 
 
-def _nll(comparison: CostComparison, budgets: np.ndarray, whens: Sequence[str]) -> pd.DataFrame:
+def nll_at_budgets(
+    comparison: CostComparison, budgets: np.ndarray, whens: Sequence[str]
+) -> pd.DataFrame:
     """The NLL of each method at each budget, and the lead of the best, as far as it is known."""
     rows, count = list(comparison.curves), len(budgets)
     of_rows = [comparison.at(row, budgets) for row in rows]
     means = np.stack([seeds.mean(axis=0) for seeds in of_rows])  # [methods, budgets]
     unknown = np.full(count, np.nan)
     deviations = [seeds.std(axis=0, ddof=1) if len(seeds) > 1 else unknown for seeds in of_rows]
-    best, second = np.argsort(means, axis=0, kind="stable")[:2]  # NaN is last
+    best, second = np.argsort(_standings(comparison, means, budgets), axis=0, kind="stable")[:2]
     is_lowest = (np.arange(len(rows))[:, None] == best) & ~np.isnan(means)
     is_ahead = is_lowest & ((~np.isnan(means)).sum(axis=0) > 1)
     compared = zip(best, second, budgets, strict=True)
@@ -111,6 +114,28 @@ def _nll(comparison: CostComparison, budgets: np.ndarray, whens: Sequence[str]) 
         lead_low=low,
         lead_high=high,
     )
+
+
+def _standings(comparison: CostComparison, means: np.ndarray, budgets: np.ndarray) -> np.ndarray:
+    """What methods are ranked by at each budget: `means`, as if all had the same seeds.
+
+    NaN, which sorts last, is a mean that is not known.
+    """
+    if len({frozenset(of_row) for of_row in comparison.curves.values()}) == 1:
+        return means
+    seeds = sorted({seed for of_row in comparison.curves.values() for seed in of_row})
+    unknown = np.full(len(budgets), np.nan)
+    nll = np.array(  # [methods, seeds, budgets]
+        [
+            [of_row[seed].at(budgets) if seed in of_row else unknown for seed in seeds]
+            for of_row in comparison.curves.values()
+        ]
+    )
+    standings = means.copy()
+    for place, is_known in enumerate(~np.isnan(means).T):
+        if is_known.any():
+            standings[is_known, place] = balanced_means(nll[is_known, :, place])
+    return standings
 
 
 def _lead(

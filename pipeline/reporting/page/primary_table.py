@@ -9,6 +9,7 @@ from statistics import fmean
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.standings import is_balanced, standings
 from pipeline.reporting.analysis.verdict import not_worse_than_best
 from pipeline.reporting.render import anchors
 from pipeline.reporting.render.table import MISSING
@@ -53,14 +54,16 @@ class Column:
 
     measure: Measure
     values: Mapping[str, float]  # by method, of those that every pair has
+    standings: Mapping[str, float]  # of the same: the values, as if all had the same seeds
     teacher: float | None
     tied: Set[str]  # methods that no test finds worse than the best
 
     def cell(self, label: str) -> PrimaryCell:
         """The cell of a method."""
-        value, best = self.values.get(label), max if self.measure.metric.higher_is_better else min
-        is_best = len(self.values) > 1 and value == best(self.values.values())
-        return PrimaryCell(self.text(value), is_best, label in self.tied)
+        best = max if self.measure.metric.higher_is_better else min
+        several = len(self.standings) > 1
+        is_best = several and self.standings.get(label) == best(self.standings.values())
+        return PrimaryCell(self.text(self.values.get(label)), is_best, label in self.tied)
 
     def text(self, value: float | None) -> str:
         """The value as it is shown."""
@@ -78,9 +81,9 @@ def primary_table(settings: ReportSettings, comparisons: Comparisons) -> Primary
     names, notes = {row.label: row.method for row in results.trained}, _notes(settings)
 
     def place(label: str) -> float:
-        """The mean on the first measure, so that the best is lowest and a missing one last."""
+        """The standing on the first measure: the best is lowest, and a missing one last."""
         first = columns[: len(groups)]
-        known = [column.values[label] for column in first if label in column.values]
+        known = [column.standings[label] for column in first if label in column.standings]
         if not known:
             return math.inf
         return -fmean(known) if measures[0].metric.higher_is_better else fmean(known)
@@ -137,9 +140,9 @@ def _means(results: Results, pair: Pair, measure: Measure) -> dict[str, float]:
 
 def _column(comparisons: Comparisons, measure: Measure, pairs: Sequence[Pair]) -> Column:
     results = comparisons.results
-    means = [_means(results, pair, measure) for pair in pairs]
-    common = [label for label in means[0] if all(label in of_pair for of_pair in means)]
-    values = {label: fmean(of_pair[label] for of_pair in means) for label in common}
+    values = _over_pairs([_means(results, pair, measure) for pair in pairs])
+    of_pairs = [standings(results, pair, measure) for pair in pairs]
+    by_label = [{row.label: value for row, value in of_pair.items()} for of_pair in of_pairs]
     leaders = [
         {row.label for row in not_worse_than_best(comparisons, pair, measure)}
         for pair in pairs
@@ -153,7 +156,14 @@ def _column(comparisons: Comparisons, measure: Measure, pairs: Sequence[Pair]) -
     ]
     has_meaning = all(results.is_held_against_teacher(pair, measure) for pair in pairs)
     is_known = has_meaning and len(teachers) == len(pairs)
-    return Column(measure, values, fmean(teachers) if is_known else None, tied)
+    of_teacher = fmean(teachers) if is_known else None
+    return Column(measure, values, _over_pairs(by_label), of_teacher, tied)
+
+
+def _over_pairs(by_pair: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means over pairs of those methods that all of them have."""
+    common = [label for label in by_pair[0] if all(label in of_pair for of_pair in by_pair)]
+    return {label: fmean(of_pair[label] for of_pair in by_pair) for label in common}
 
 
 def _caption(results: Results, groups: Mapping[str, Sequence[Pair]], has_gaps: bool) -> str:
@@ -168,5 +178,7 @@ def _caption(results: Results, groups: Mapping[str, Sequence[Pair]], has_gaps: b
         f"The other {left_out} pairs are in the table of scores.": left_out,
         f"{MISSING}: not trained or measured there, or without a meaning.": has_gaps,
         "One training seed: of these checkpoints, not of methods.": is_single,
+        "Where methods have unequal seeds, they are compared as if all had the same "
+        "ones: the best may not have the best mean.": not is_balanced(results),
     }
     return " ".join(sentence for sentence, is_shown in sentences.items() if is_shown)

@@ -9,7 +9,9 @@ from pipeline.methods.method import Method
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results
+from pipeline.reporting.analysis.standings import best_rows, is_balanced
 from pipeline.reporting.analysis.texts import percent
+from pipeline.reporting.analysis.verdict import not_worse_than_best
 from pipeline.reporting.paper.layout import (
     INDEX,
     NARROW,
@@ -21,12 +23,11 @@ from pipeline.reporting.paper.layout import (
     width_of,
 )
 from pipeline.reporting.render.latex import escape_latex
-from pipeline.reporting.sections.score_tables import best_row, is_narrow
+from pipeline.reporting.sections.score_tables import is_narrow
 
 LONGEST = 28  # letters of a method's title; the label of one with a longer title stands for it
 WIDEST = 120.0  # points of a teacher and its student on one line
 BOLDER = 1.16  # width of bold digits
-AMONG_THE_BEST = re.compile(r"a(?!\d)")  # a2 is another letter
 
 
 def paper_tables(comparisons: Comparisons, methods: Mapping[str, Method]) -> Iterator[PaperTable]:
@@ -136,18 +137,19 @@ def _rows(results: Results, titles: Mapping[str, str]) -> tuple[dict[str, TexCel
 
 def _score_column(comparisons: Comparisons, pair: Pair, measure: Measure, heading: str) -> Column:
     results = comparisons.results
-    best = best_row(results, pair, measure)
+    best = best_rows(results, pair, measure)
+    is_compared = best and comparisons.differences.get((pair, measure))
+    tied = not_worse_than_best(comparisons, pair, measure) if is_compared else []
     cells = {}
     rows = (*results.teachers(pair), *results.methods[pair])
     for row, mean in results.means_by_row(rows, measure).items():
-        letters, spread = comparisons.letters.get((row, measure), ""), ""
-        tied = row != best and bool(AMONG_THE_BEST.match(letters))
+        spread = ""
         if interval := comparisons.intervals.get((row, measure)):
             low, high = measure.format(interval.low), measure.format(interval.high)
             is_half_enough = is_narrow(measure, mean.value, interval)
             spread = measure.format(interval.half_width) if is_half_enough else f"[{low},{high}]"
         text = measure.format(mean.value)
-        cells[row.label] = _number(text, spread, bold=row == best, tied=tied)
+        cells[row.label] = _number(text, spread, bold=row in best, tied=row in tied)
     return Column(_text_cell(heading), cells)
 
 
@@ -189,4 +191,9 @@ def _about_intervals(results: Results, measures: Sequence[Measure]) -> str:
             r" Bold: the best mean; underlined: not significantly worse (paired tests, 5\,\% "
             "after Holm)."
         )
+        if not is_balanced(results):
+            text += (
+                " Where methods have unequal seeds, both are as if all had the same ones, and not "
+                "those of the means shown."
+            )
     return text

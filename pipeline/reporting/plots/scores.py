@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.metrics import Measure
 from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.standings import ranking
 from pipeline.reporting.analysis.texts import amount
 from pipeline.reporting.plots.figures import Panel, Plot, draw_line, multiples_plot
 from pipeline.reporting.plots.intervals import Estimate, by_mean, interval_plot
@@ -71,7 +72,7 @@ def _by_rank(results: Results) -> list[str]:
     ranks: dict[str, list[int]] = {label: [] for label in results.labels}
     for measure in results.ranked_measures[:1]:
         for pair in results.pairs:
-            for rank, row in enumerate(results.ranking(pair, measure)):
+            for rank, row in enumerate(ranking(results, pair, measure)):
                 ranks[row.label].append(rank)
     return by_mean(ranks)
 

@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.reporting.analysis.findings import Comparisons, Interval
 from pipeline.reporting.analysis.metrics import Measure, part_title, parts_of
 from pipeline.reporting.analysis.scores import Pair, Results, Row
+from pipeline.reporting.analysis.standings import best_rows, is_balanced
 from pipeline.reporting.render.table import (
     MISSING,
     Cell,
@@ -24,6 +25,10 @@ METHOD = Heading("Method", numeric=False)
 WIDE = 0.25  # of a scale: beyond it the half-width of an interval says less than its ends
 OVER_ITEMS = "over items alone, of these checkpoints"
 ENDS = " (in parentheses: the interval, where the scale cuts it or it is wider than half of it)"
+UNEQUAL = (
+    " Where methods have unequal seeds, order, letters and bold type are as if all had the same "
+    "ones, and not those of the means, which are over a method's own seeds."
+)
 RULE = (
     "Within a teacher and student, methods that share a letter don't differ significantly (paired "
     "tests, 5 % after Holm over all comparisons of a measure); methods marked a are not "
@@ -102,7 +107,7 @@ def seeds_sentence(results: Results) -> str:
     single = f"; where there is one, {OVER_ITEMS}" if 1 in runs else ""
     return (
         f"Means over {counts} training seeds; ± is the half-width of a 95 % interval over seeds "
-        f"and items{single}{ENDS}."
+        f"and items{single}{ENDS}.{'' if is_balanced(results) else UNEQUAL}"
     )
 
 
@@ -118,7 +123,7 @@ def score_cell(comparisons: Comparisons, row: Row, measure: Measure) -> Cell:
         else:
             text += f" ({measure.format(interval.low)} to {measure.format(interval.high)})"
     letters = comparisons.letters.get((row, measure), "")
-    best = row == best_row(comparisons.results, row.pair, measure)
+    best = row in best_rows(comparisons.results, row.pair, measure)
     return Cell(text, mean.value, spread, letters=letters, best=best)
 
 
@@ -126,14 +131,6 @@ def is_narrow(measure: Measure, mean: float, interval: Interval) -> bool:
     """Whether ± says as much as both ends of an interval: nothing cuts it, and it is not wide."""
     is_wide = interval.half_width > WIDE * measure.metric.largest_difference
     return not is_wide and interval.is_symmetric_around(mean)
-
-
-def best_row(results: Results, pair: Pair, measure: Measure) -> Row | None:
-    """The method with the best mean of several; None for a measure that ranks nothing."""
-    if measure not in results.ranked_measures or pair not in results.methods:
-        return None
-    ranking = results.ranking(pair, measure)
-    return ranking[0] if len(ranking) > 1 else None
 
 
 def score_data(comparisons: Comparisons, measures: Sequence[Measure]) -> pd.DataFrame:
@@ -152,7 +149,7 @@ def score_data(comparisons: Comparisons, measures: Sequence[Measure]) -> pd.Data
             "low": interval.low if interval else math.nan,
             "high": interval.high if interval else math.nan,
             "letters": comparisons.letters.get((row, measure), ""),
-            "is_best": row == best_row(results, pair, measure),
+            "is_best": row in best_rows(results, pair, measure),
             "n_seeds": mean.seed_count,
             "n_items": results.matrix(row, measure).weights.shape[1],
         }
