@@ -1,6 +1,8 @@
 """A search for each method's settings: equal numbers of trials, chosen on validation data alone."""
 
 import json
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +167,22 @@ def test_a_search_that_proves_nothing_is_refused(
     assert fault in str(error.value)
 
 
+PLACE_OF_LATER_KEY = "method.policy_settings.expected_tokens"
 METHOD = {"loss": "cross_entropy", "policy": "fixed", "teacher": "none"}
 
 
 def trial(
-    folder: Path, rate: float, seed: int, nll: list[float], diverged: str = "", **training: object
+    folder: Path,
+    rate: float,
+    seed: int,
+    nll: list[float],
+    diverged: str = "",
+    method: dict[str, Any] = METHOD,
+    **training: object,
 ) -> Path:
     """A student's folder as far as a choice reads it, with a validation at each step."""
     budget = {"steps": 9, "learning_rate": rate, **training}
-    settings = {"method": METHOD, "training": budget, "max_new_tokens": 1, "seed": seed}
+    settings = {"method": method, "training": budget, "max_new_tokens": 1, "seed": seed}
     out = folder / f"{rate}-{seed}"
     out.mkdir()
     columns: dict[str, list] = {name: [None] * len(nll) for name in schemas.STEPS.names}
@@ -205,7 +214,7 @@ def test_the_lowest_mean_over_seeds_of_the_last_validation_is_chosen(tmp_path: P
 
 
 def test_a_trial_counts_at_the_step_whose_weights_it_keeps(tmp_path: Path):
-    best = {"keep": "best", "keep_by": "nll"}
+    best: dict[str, Any] = {"keep": "best", "keep_by": "nll"}
     folders = [
         trial(tmp_path, 0.1, 7, [1.0, 2.0], **best), trial(tmp_path, 0.2, 7, [9.0, 1.5], **best)
     ]  # fmt: skip
@@ -228,6 +237,22 @@ def test_a_trial_without_a_finite_score_is_never_chosen(tmp_path: Path):
         chosen(folders[2:])
 
 
+def test_a_value_that_a_job_leaves_out_as_the_default_is_tried_like_any_other(tmp_path: Path):
+    keys = {"dropout": ["training.dropout"], "expected_tokens": [PLACE_OF_LATER_KEY]}
+    settings = ChoiceSettings.model_validate({"choose_by": "nll", "keys": keys})
+    jobs = product((0.1, "own", 0.0), ({"expected_tokens": 64}, {}))
+    trials = []
+    for number, (dropout, policy_settings) in enumerate(jobs):
+        (folder := tmp_path / str(number)).mkdir()
+        method = METHOD | {"policy": "speculative", "policy_settings": policy_settings}
+        trials.append(trial(folder, 0.1, 7, [float(9 - number)], method=method, dropout=dropout))
+    choice = choose(settings, trials)
+    assert [tuple(each.values.values()) for each in choice.tried] == [
+        (0.0, 0), (0.0, 64), (0.1, 0), (0.1, 64), ("own", 0), ("own", 64),
+    ]  # fmt: skip
+    assert choice.settings == {"training.dropout": 0.0, PLACE_OF_LATER_KEY: 0}
+
+
 def search(chosen: float, others: list[float]) -> Search:
     """A search in which one rate has the best score."""
     rates = sorted([chosen, *others])
@@ -244,6 +269,10 @@ def test_a_choice_at_the_edge_of_the_grid_is_flagged_and_limits_the_report():
     assert search(0.1, [0.2, 0.3]).edges == ("lowest learning_rate",)
     assert search(0.3, [0.2, 0.1]).edges == ("highest learning_rate",)
     assert search(0.2, [0.1, 0.3]).edges == ()
+    of_own = TriedSetting(values={"learning_rate": "own"}, scores={7: 3.0}, mean=3.0)
+    among = search(0.1, [0.2])
+    both = among.choice.model_copy(update={"tried": [*among.choice.tried, of_own]})
+    assert replace(among, choice=both).edges == ("lowest learning_rate",)
     flagged = " ".join(limits_of_protocol([search(0.1, [0.2, 0.3])]))
     assert "The chosen setting of sft lies at the edge of what was tried" in flagged
     inside = " ".join(limits_of_protocol([search(0.2, [0.1, 0.3])]))

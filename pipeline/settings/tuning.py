@@ -102,12 +102,6 @@ def without_values(settings: Mapping[str, Any], places: Iterable[str]) -> dict[s
     return changed
 
 
-def value_at(settings: Mapping[str, Any], place: str) -> Value:
-    """The value at a dotted place in the settings of a job."""
-    block, key = _block(settings, place)
-    return block[key]
-
-
 def _block(settings: Any, place: str) -> tuple[Any, str]:
     *blocks, key = place.split(".")
     for name in blocks:

@@ -3,11 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline.artifacts import artifact, checksums, schemas
 from pipeline.artifacts.validations import MEASURES, kept_position
+from pipeline.methods import components
 from pipeline.runtime.progress import log
+from pipeline.settings.base import Settings
 from pipeline.settings.distill import DistillSettings
 from pipeline.settings.tuning import (
     FILE,
@@ -16,7 +19,6 @@ from pipeline.settings.tuning import (
     TriedSetting,
     ValidationMeasure,
     Value,
-    value_at,
 )
 from pipeline.stages import command_line
 from pipeline.stages.options import ChooseOptions
@@ -45,8 +47,7 @@ def choose(settings: ChoiceSettings, trials: Sequence[Path]) -> Choice:
     scores: dict[tuple[Value, ...], dict[int, float | None]] = defaultdict(dict)
     for folder in trials:
         job = DistillSettings.model_validate(checksums.read_manifest(folder)["settings"])
-        full = job.model_dump(mode="json")
-        values = tuple(value_at(full, places[0]) for places in settings.keys.values())
+        values = tuple(value_at(job, places[0]) for places in settings.keys.values())
         scores[values][job.seed] = validation_score(folder, settings.choose_by)
     tried = [
         TriedSetting(
@@ -54,12 +55,33 @@ def choose(settings: ChoiceSettings, trials: Sequence[Path]) -> Choice:
             scores=dict(sorted(of_seeds.items())),
             mean=_mean(list(of_seeds.values())),
         )
-        for values, of_seeds in sorted(scores.items())
+        for values, of_seeds in sorted(scores.items(), key=lambda item: _in_order(item[0]))
     ]
     best = _best(tried, settings.choose_by)
     chosen = tried[best].values
     places = {place: chosen[key] for key, places in settings.keys.items() for place in places}
     return Choice(choose_by=settings.choose_by, tried=tried, chosen=best, settings=places)
+
+
+def value_at(job: DistillSettings, place: str) -> Value:
+    """The value at a dotted place in the settings of a training job.
+
+    A policy's keys that came later are not there where they have their defaults.
+    """
+    path, _, key = place.rpartition(".")
+    block = attrgetter(path)(job)
+    if isinstance(block, Settings):
+        return getattr(block, key)
+    if key in block:
+        return block[key]
+    default = components.hyperparameters("data_policies", job.method.policy)[key].default
+    assert isinstance(default, Value)
+    return default
+
+
+def _in_order(values: tuple[Value, ...]) -> list[tuple[bool, Value]]:
+    """What settings are sorted by: a number, such as a dropout, comes before a text, `own`."""
+    return [(isinstance(value, str), value) for value in values]
 
 
 def validation_score(trial: Path, measure: ValidationMeasure) -> float | None:

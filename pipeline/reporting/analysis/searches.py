@@ -38,7 +38,7 @@ class Search:
         )
 
     def _end(self, key: str, value: Value) -> str:
-        values = sorted({setting.values[key] for setting in self.choice.tried})
+        values = sorted(filter(_is_number, {each.values[key] for each in self.choice.tried}))
         if len(values) == 1:
             return ""
         return "lowest" if value == values[0] else "highest" if value == values[-1] else ""
