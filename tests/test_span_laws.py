@@ -47,7 +47,7 @@ class Case:
 
     def signal(self, rows: slice = slice(None)) -> TeacherSignal:
         """The teacher's signal at the texts of some of the student's tokens."""
-        ids = torch.tensor([token for text in self.texts for token in text.teacher.response_ids])
+        ids = torch.tensor([token for text in self.texts for token in text.teacher.target_ids])
         dense = TeacherSignal(self.teacher.log_softmax(-1), Support(ids))
         return self.aligned(dense).chunk(rows)
 
@@ -193,6 +193,41 @@ def test_nothing_depends_on_which_texts_share_a_batch(name: str, settings: dict)
     torch.testing.assert_close(
         torch.cat(alone), value(name, settings, batch), rtol=1e-12, atol=1e-12
     )
+
+
+def as_conversation(one: Case) -> Case:
+    """The texts of a case as the answers of one conversation, all but the last in its prompt."""
+    ends = (
+        np.cumsum(np.concatenate([np.diff(own, prepend=0) for own in side])).tolist()
+        for side in zip(
+            *((text.ends.teacher, text.ends.student) for text in one.texts), strict=True
+        )
+    )
+    teacher = in_one_text([text.teacher for text in one.texts])
+    aligned = AlignedText(teacher, SpanEnds(*ends))
+    return replace(one, texts=[aligned], student_texts=[in_one_text(one.student_texts)])
+
+
+def in_one_text(texts: list[Text]) -> Text:
+    """The responses of some texts as the answers of one, with a user's turn before each."""
+    *before, last = texts
+    prompt, earlier = [0], []
+    for text in before:
+        earlier.append((len(prompt), len(prompt) + len(text.response_ids)))
+        prompt += [*text.response_ids, 0]
+    return Text("conversation", prompt, last.response_ids, earlier=tuple(earlier))
+
+
+@pytest.mark.parametrize(("name", "settings"), [each for each in SUBJECTS if each != BY_INDEX])
+def test_what_a_later_answer_begins_with_says_nothing_of_an_earlier_one(
+    name: str, settings: dict
+) -> None:
+    values = []
+    for one in (case(), as_conversation(case())):
+        signal, student = one.signal(), one.student.log_softmax(-1)
+        tokens = replace(tokens_of(one, signal), sampled_log_probs=student[:, 0])
+        values.append(build_loss(name, settings)(signal.log_probs, student, tokens))
+    torch.testing.assert_close(*values, rtol=1e-12, atol=1e-12)
 
 
 @over_spans

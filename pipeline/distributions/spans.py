@@ -55,6 +55,8 @@ class Spans:
     teacher_target: Int[Tensor, " teacher_tokens"]  # column of the text's own token
     teacher_ids: Int[Tensor, "teacher_tokens k"] | None  # None: all tokens
     vocabularies: Vocabularies | None  # None: teacher and student share one
+    # last one of an answer: behind it the text ends, or a user has a turn; None: they share one
+    ends_answer: Bool[Tensor, " spans"] | None = None
 
     @property
     def teacher_last(self) -> Int[Tensor, " spans"]:
@@ -107,11 +109,6 @@ class Spans:
         once for each of them.
         """
         return values.new_zeros(len(self.of_student)).index_copy(0, self.student_last, values)
-
-    def ends_text(self, tokens: TokenContext) -> Bool[Tensor, " spans"]:
-        """Whether a span is the last one of its text."""
-        text = tokens.sequence[self.student_first]
-        return torch.cat([text[1:] != text[:-1], torch.ones_like(text[:1], dtype=torch.bool)])
 
 
 def at_tokens(tokens: TokenContext, rows: Int[Tensor, " pairs"], spans: Spans) -> TokenContext:

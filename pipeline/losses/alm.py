@@ -5,7 +5,7 @@ Likelihood Matching. arXiv:2503.20083; details from their repository (bminixhofe
 τ = 100, binary cross entropy, `merge_by_space_prob` with 0.1 and `append_space`, which its
 documentation recommends. A span's likelihood depends on what its tokenizer may put behind it. So a
 span ends only where the teacher thinks it likely enough that a word begins, and that outcome is a
-part of the span's likelihood on both sides.
+part of the span's likelihood on both sides. Behind the end of an answer nothing is put.
 
 Departures: τ times the divergence, which has a limit as τ grows, less the teacher's entropy, so
 that zero means equal; a sum over spans by the count of tokens, where theirs is a mean over spans.
@@ -46,11 +46,12 @@ class Loss:
         if spans.vocabularies is None:
             return spans.at_last_tokens(self.divergence(a, b))
 
-        ends_text = spans.ends_text(tokens)
-        teacher_mass = _behind(_teacher_mass(teacher, spans), ends_text)
+        ends_answer = spans.ends_answer
+        assert ends_answer is not None
+        teacher_mass = _behind(_teacher_mass(teacher, spans), ends_answer)
         student_mass = student[spans.student_first][:, spans.vocabularies.student_begins_word]
-        student_mass = _behind(student_mass.logsumexp(-1), ends_text)
-        is_end = ends_text | (teacher_mass.exp() >= self.least_boundary_mass)
+        student_mass = _behind(student_mass.logsumexp(-1), ends_answer)
+        is_end = ends_answer | (teacher_mass.exp() >= self.least_boundary_mass)
         merged = is_end.cumsum(0) - is_end.long()  # index of the longer span that each is a part of
         a = _merged(a + teacher_mass.where(is_end, 0), merged)
         b = _merged(b + student_mass.where(is_end, 0), merged)
@@ -78,9 +79,9 @@ def _merged(values: PerSpan, index: Int[Tensor, " spans"]) -> PerSpan:
     return torch.zeros_like(values).index_add(0, index, values)
 
 
-def _behind(values: PerSpan, ends_text: Bool[Tensor, " spans"]) -> PerSpan:
-    """The value of the following span, and zero behind a text."""
-    return values.roll(-1).masked_fill(ends_text, 0)
+def _behind(values: PerSpan, ends_answer: Bool[Tensor, " spans"]) -> PerSpan:
+    """The value of the following span, and zero behind an answer."""
+    return values.roll(-1).masked_fill(ends_answer, 0)
 
 
 def _teacher_mass(teacher: TeacherLogProbs, spans: Spans) -> PerSpan:

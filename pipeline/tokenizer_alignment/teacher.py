@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch.nn.functional import pad
 
 from pipeline.data.batch import Batch, Text, collate, texts_in
@@ -127,7 +127,16 @@ def _spans(
         teacher_target=signal.support.target,
         teacher_ids=signal.support.ids,
         vocabularies=vocabularies,
+        ends_answer=to_device(torch.from_numpy(_ends_answer(texts, teacher)), device),
     )
+
+
+def _ends_answer(
+    texts: Sequence[AlignedText], ends: Int[np.ndarray, " spans"]
+) -> Bool[np.ndarray, " spans"]:
+    """Whether a span is the last one of an answer, of which a conversation has several."""
+    answers = [end - first for text in texts for first, end in text.teacher.spans]
+    return np.isin(ends, np.cumsum(answers))
 
 
 def _joined(ends: Sequence[Sequence[int]]) -> Int[np.ndarray, " spans"]:
