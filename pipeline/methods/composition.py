@@ -71,7 +71,7 @@ def _faults(resolved: ResolvedMethod) -> Iterator[str]:
             "layers = 'uniform': a cache has the teacher's last layer alone; allowed: 'last', or "
             "`teacher: live`"
         )
-    yield from _solution_faults(resolved)
+    yield from _reward_faults(resolved)
     alone = components.generates_text(policy) and not _teacher_writes(policy)
     if alone and not resolved.method.compares_distributions:
         yield (
@@ -97,11 +97,21 @@ def _sampling_faults(resolved: ResolvedMethod) -> Iterator[str]:
             f"{known[0]} = {resolved.policy_settings[known[0]]}: {loss} is a policy gradient: "
             f"every text must be sampled in training; allowed: {known[1]}"
         )
+    if resolved.policy_settings.get("temperature") == 0:
+        yield (
+            f"temperature = 0: {loss} is a policy gradient, in expectation over what is sampled, "
+            "and greedy text isn't; allowed: a temperature above 0"
+        )
 
 
-def _solution_faults(resolved: ResolvedMethod) -> Iterator[str]:
-    """Where a right response is to be shown and none is known, or the other way round."""
+def _reward_faults(resolved: ResolvedMethod) -> Iterator[str]:
+    """Where no answer says what is right, or a right response is to be shown and none is known."""
     loss, shows = resolved.method.loss, resolved.update_settings.get("shows")
+    if components.has("losses", loss, "needs_rewards") and resolved.method.text == "teacher":
+        yield (
+            f"text = 'teacher': {loss} rewards the answer of the gold response, and a teacher's "
+            "text would stand in its place; allowed: 'gold'"
+        )
     if components.has("losses", loss, "needs_solutions") and shows != "solution":
         yield (
             f"loss = {loss!r}: its teacher must be shown a right response; allowed: with `update: "
