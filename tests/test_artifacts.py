@@ -151,7 +151,7 @@ def test_what_is_undamaged_is_read(artifact: Path):
 
 
 @pytest.mark.parametrize(
-    ("file", "harm", "said"),
+    ("file", "harm", "message"),
     [
         ("card.json", lambda old: old.replace(b"100", b"900"), "its content is not what was"),
         ("card.json", lambda old: old[:-3], "it has 15 bytes, and was made with 18"),
@@ -160,12 +160,12 @@ def test_what_is_undamaged_is_read(artifact: Path):
     ],
 )
 def test_damage_is_told_of_and_moved_aside(
-    file: str, harm: Callable[[bytes], bytes], said: str, artifact: Path
+    file: str, harm: Callable[[bytes], bytes], message: str, artifact: Path
 ):
     path = artifact / file
     path.write_bytes(harm(path.read_bytes()))
     assert not checksums.is_intact(artifact)
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         read_json(artifact / "card.json")
     aside = artifact.parent.parent / "damaged" / artifact.parent.name / f"{artifact.name}.1"
     assert str(error.value).startswith(f"{path} ")

@@ -66,8 +66,8 @@ def test_hidden_states_are_those_of_attention_with_its_usual_mask(family: str, l
     expected = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     assert unmasked_context(model) == furthest
     with unmasked_attention(model, length):
-        found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    assert found.equal(expected)
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    assert hidden.equal(expected)
 
 
 @torch.no_grad()

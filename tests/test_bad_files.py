@@ -70,7 +70,7 @@ def from_files(path: Path, **more: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"instruction": "a", "input": "", "output": "b"}\n{"instruc', ":2: invalid JSON"),
         ("", " holds no rows"),
@@ -82,10 +82,10 @@ def from_files(path: Path, **more: object) -> dict[str, Any]:
     ],
     ids=["malformed line", "empty", "empty response"],
 )
-def test_a_faulty_file_is_named_with_its_line(content: str, said: str, tmp_path: Path):
+def test_a_faulty_file_is_named_with_its_line(content: str, message: str, tmp_path: Path):
     path = tmp_path / "examples.jsonl"
     path.write_text(content)
-    assert stage("prepare_data", from_files(path), tmp_path / "data").startswith(f"{path}{said}")
+    assert stage("prepare_data", from_files(path), tmp_path / "data").startswith(f"{path}{message}")
 
 
 def test_a_data_hub_out_of_reach_names_what_works_without(tmp_path: Path):
@@ -189,15 +189,15 @@ class TestAfterTheChain:
     def test_a_cut_off_cache_is_named(
         self, chain: Copy, grid: Grid, files: dict[str, Path], tmp_path: Path, refused: Refusal
     ):
-        given = chain.folder / grid.signals("large").path
-        cache = shutil.copytree(given, tmp_path / "results/caches" / given.name)
+        original = chain.folder / grid.signals("large").path
+        cache = shutil.copytree(original, tmp_path / "results/caches" / original.name)
         shard = cache / "train-00000.parquet"
         shard.write_bytes(shard.read_bytes()[:100])
         settings = grid.student("jsd", "small", "large", 1).settings
         files |= {"cache": cache, "state": tmp_path / "state"}
         line = refused("train", settings, tmp_path / "student", **files)
-        size = (given / shard.name).stat().st_size
-        aside = tmp_path / "results/damaged/caches" / f"{given.name}.1"
+        size = (original / shard.name).stat().st_size
+        aside = tmp_path / "results/damaged/caches" / f"{original.name}.1"
         assert line == (
             f"{shard} is damaged: it has 100 bytes, and was made with {size}; "
             f"{cache} is now {aside}: run again to remake it"

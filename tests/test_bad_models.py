@@ -47,18 +47,18 @@ def test_a_folder_without_a_model_is_refused(tiny: dict[str, Any], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("settings", "reason"),
     [
         ({"is_encoder_decoder": True}, "it is an encoder-decoder; only decoders are supported"),
         ({"quantization_config": {"quant_method": "gptq"}}, "its weights are quantised"),
     ],
 )
 def test_a_model_that_is_not_read_here_is_refused_by_its_configuration(
-    tiny: dict[str, Any], tmp_path: Path, said: dict[str, object], reason: str
+    tiny: dict[str, Any], tmp_path: Path, settings: dict[str, object], reason: str
 ):
     folder = saved_model(tmp_path / "one", {"<end>": 0, "cat": 1})
     assert (folder / "config.json").exists()
-    (folder / "config.json").write_text(json.dumps(said))
+    (folder / "config.json").write_text(json.dumps(settings))
     config = edited(
         tiny,
         {

@@ -69,8 +69,8 @@ def test_the_top_k_of_a_cache_are_the_live_teacher_s(tmp_path, batch):
     assert everywhere(stored).gt(0).equal(everywhere(live).gt(0))
     torch.testing.assert_close(everywhere(stored), everywhere(live), atol=0, rtol=ROUNDED)
     torch.testing.assert_close(stored.log_probs[:, -1], live.log_probs[:, -1], atol=ROUNDED, rtol=0)
-    given = stored.support.ids.gather(-1, stored.support.target[:, None])[:, 0]
-    assert given.equal(batch.next_ids)
+    targets = stored.support.ids.gather(-1, stored.support.target[:, None])[:, 0]
+    assert targets.equal(batch.next_ids)
 
 
 def test_what_rounding_leaves_out_of_a_top_k_is_below_1e_5_nats(tmp_path, batch):
@@ -139,10 +139,10 @@ def test_draws_do_not_tell_what_is_likeliest(tmp_path, batch):
 @pytest.mark.parametrize("k", [3, 8, VOCABULARY])
 def test_the_next_token_of_a_top_k_has_its_exact_log_probability(k: int, tmp_path, batch):
     signal = cached(tmp_path, CacheJob(k=k)).signal(batch)
-    given = signal.log_probs.gather(-1, signal.support.target[:, None])[:, 0]
+    of_targets = signal.log_probs.gather(-1, signal.support.target[:, None])[:, 0]
     exact = LiveTeacher(teacher()).logits(batch).double().log_softmax(-1)
     expected = exact.gather(-1, batch.next_ids[:, None])[:, 0].float()
-    torch.testing.assert_close(given, expected, atol=2e-6, rtol=1e-6)  # of single precision
+    torch.testing.assert_close(of_targets, expected, atol=2e-6, rtol=1e-6)  # of single precision
     total = signal.log_probs.double().logsumexp(-1)
     torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-6, rtol=0)
 
@@ -266,6 +266,6 @@ def test_a_teacher_without_numbers_is_named_and_refused(tier: str, tmp_path):
     facts = stage.cache_metadata(model, job, [FILE])
     shard = stage.Shard(FILE, texts(20))
     pieces = ResumableParts(tmp_path, Job("", "", {}), {})
-    said = r"teacher smith-1: its log-probabilities are not numbers .* first in example example-0; "
-    with pytest.raises(ValueError, match=said):
+    text = r"teacher smith-1: its log-probabilities are not numbers .* first in example example-0; "
+    with pytest.raises(ValueError, match=text):
         stage.capture_shards(Capture(model, job, 10_000), [shard], pieces, facts, "smith-1")

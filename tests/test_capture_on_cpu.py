@@ -53,21 +53,21 @@ def test_the_likeliest_tokens_are_those_of_a_stable_sort(count: int):
 @pytest.mark.parametrize("spread", [0.5, 3.0, 100.0])
 @pytest.mark.parametrize("of", [reduce.top_k_on_cpu, reduce.top_k_on_gpu])
 def test_what_is_kept_is_what_the_whole_distribution_says(of: Top, spread: float):
-    given = logits(1000, spread)
+    values = logits(1000, spread)
     next_ids = torch.randint(1000, (ROWS,), generator=torch.Generator().manual_seed(1))
-    next_ids[:10] = given[:10].argmax(-1)
-    found = reduce.top_k_and_rest(Chunk(given[:, :0], given.clone(), next_ids, None), K, of)
+    next_ids[:10] = values[:10].argmax(-1)
+    kept = reduce.top_k_and_rest(Chunk(values[:, :0], values.clone(), next_ids, None), K, of)
 
-    exact = given.double().log_softmax(-1)
+    exact = values.double().log_softmax(-1)
     others = exact.scatter(-1, next_ids[:, None], -torch.inf)
     expected = by_rank(others)[:, : K - 1]
-    np.testing.assert_array_equal(found["ids"], expected)
+    np.testing.assert_array_equal(kept["ids"], expected)
     ids = torch.from_numpy(expected)
     rank = (others > exact.gather(-1, next_ids[:, None])).sum(-1)
-    assert found["rank"].equal(rank.clamp(max=K - 1))
+    assert kept["rank"].equal(rank.clamp(max=K - 1))
 
     close = {"atol": 2e-5, "rtol": 1e-5, "check_dtype": False}
-    torch.testing.assert_close(found["log_probs"], exact.gather(-1, ids), **close)
-    torch.testing.assert_close(found["target"], exact.gather(-1, next_ids[:, None])[:, 0], **close)
+    torch.testing.assert_close(kept["log_probs"], exact.gather(-1, ids), **close)
+    torch.testing.assert_close(kept["target"], exact.gather(-1, next_ids[:, None])[:, 0], **close)
     rest = others.scatter(-1, ids, -torch.inf).logsumexp(-1)
-    torch.testing.assert_close(found["rest"], rest, **close)
+    torch.testing.assert_close(kept["rest"], rest, **close)

@@ -34,8 +34,8 @@ def scores(chain: Copy) -> pd.DataFrame:
 
 
 def score(chain: Copy, method: str, metric: str) -> float:
-    found = scores(chain).query("slice == ''").set_index(["method", "metric"])["value"]
-    return found[method, metric]
+    values = scores(chain).query("slice == ''").set_index(["method", "metric"])["value"]
+    return values[method, metric]
 
 
 def items(chain: Copy, evaluation: str, metric: str) -> pd.Series:
@@ -64,9 +64,8 @@ def asked(chain: Copy, grid: Grid) -> list[dict[str, Any]]:
 
 def test_the_report_is_complete(chain: Copy):
     report = results(chain, "tiny/report")
-    assert {"scores.parquet", "index.html", "manifest.json"} <= {
-        one.name for one in report.iterdir()
-    }
+    files = {path.name for path in report.iterdir()}
+    assert {"scores.parquet", "index.html", "manifest.json"} <= files
     tables = {path.name for path in (report / "tables").iterdir()}
     assert {"main.csv", "main.md", "main.parquet"} <= tables
     plots = {path.name for path in (report / "plots").iterdir()}
@@ -78,8 +77,8 @@ def test_the_report_is_complete(chain: Copy):
 def test_every_cell_has_every_score_once(chain: Copy, grid: Grid):
     table = pq.read_table(results(chain, "tiny/report/scores.parquet"))
     assert table.schema.equals(schemas.SCORES)
-    found = scores(chain)
-    cells = {(one.teacher, one.student, one.method, one.seed) for one in grid.cells}
+    all_scores = scores(chain)
+    cells = {(cell.teacher, cell.student, cell.method, cell.seed) for cell in grid.cells}
     assert len(cells) == 5  # the teacher, the untrained student, its warm start, and two methods
     measured = [
         *(("heldout", "", name) for name in HELD_OUT),
@@ -89,12 +88,12 @@ def test_every_cell_has_every_score_once(chain: Copy, grid: Grid):
     ]
     expected = {(*cell, *measure) for cell in cells for measure in measured}
     columns = ["teacher", "student", "method", "seed", "task", "slice", "metric"]
-    rows = list(found[columns].itertuples(index=False, name=None))
+    rows = list(all_scores[columns].itertuples(index=False, name=None))
     assert set(rows) == expected
     assert len(rows) == len(expected)
-    assert found["value"].notna().all()
-    assert set(found.query("task == 'heldout' and slice == ''")["n"]) == {12}
-    assert set(found.query("task == 'responses'")["n"]) == {6}
+    assert all_scores["value"].notna().all()
+    assert set(all_scores.query("task == 'heldout' and slice == ''")["n"]) == {12}
+    assert set(all_scores.query("task == 'responses'")["n"]) == {6}
 
 
 def test_the_nll_is_that_of_a_plain_forward_pass(chain: Copy, grid: Grid):

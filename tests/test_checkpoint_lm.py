@@ -101,14 +101,14 @@ def talker(words: PreTrainedTokenizerFast, positions: int = 512) -> PreTrainedMo
 
 
 def test_a_tokenizer_that_ends_any_text_ends_no_prompt_and_no_context():
-    adds, plain = byte_level(begins=True, ends=True), byte_level(begins=True)
-    one, other = (CheckpointLM(talker(words), words, 4000) for words in (adds, plain))
+    tokenizers = byte_level(begins=True, ends=True), byte_level(begins=True)
+    adds, plain = (CheckpointLM(talker(words), words, 4000) for words in tokenizers)
     prompts = ["Repeat cat dog\n", "<s>Repeat cat\n"]
-    assert [text.prompt_ids for text in one._prompt_texts(prompts, 99)] == [
-        text.prompt_ids for text in other._prompt_texts(prompts, 99)
+    assert [text.prompt_ids for text in adds._prompt_texts(prompts, 99)] == [
+        text.prompt_ids for text in plain._prompt_texts(prompts, 99)
     ]
     asked = [Instance("loglikelihood", {}, ("Repeat cat", " dog sun"), 0)]
-    assert one.loglikelihood(asked) == other.loglikelihood(asked)
+    assert adds.loglikelihood(asked) == plain.loglikelihood(asked)
 
 
 def test_prompts_of_training_and_of_writing_are_the_same_ids():
@@ -154,7 +154,7 @@ def test_the_token_that_ended_a_text_is_no_part_of_it():
     ids = list(free.generated["Repeat cat", 0].response_ids)
     model.generation_config.eos_token_id = [words.eos_token_id, ids[9]]  # no special token
     lm = CheckpointLM(model, words, 4000)
-    (said,) = lm.generate_until(writing([], ["Repeat cat"], length=30))
+    (response,) = lm.generate_until(writing([], ["Repeat cat"], length=30))
     end = ids.index(ids[9])
     assert list(lm.generated["Repeat cat", 0].response_ids) == ids[: end + 1]
-    assert said == words.decode(ids[:end], skip_special_tokens=True)
+    assert response == words.decode(ids[:end], skip_special_tokens=True)

@@ -45,7 +45,7 @@ def by_hand() -> tuple[int, dict[str, torch.Tensor]]:
     player = run(SETUP)
     state = initial_state(player)
     seen = [(validation_nll(player), step, copy_of(player)) for step in train(player, state)]
-    _, step, weights = min(seen, key=lambda one: one[0])
+    _, step, weights = min(seen, key=lambda look: look[0])
     return step, weights
 
 

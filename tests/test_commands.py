@@ -126,9 +126,9 @@ def test_make_alone_says_what_there_is():
     assert described == rules
 
 
-@pytest.mark.parametrize(("given", "deletes"), [("DELETE=yes", True), ("DELETE=no", False)])
-def test_make_prune_deletes_only_if_it_is_told_to(given: str, deletes: bool):
-    command = ["make", "-C", str(ROOT), "--dry-run", "prune", given]
+@pytest.mark.parametrize(("argument", "deletes"), [("DELETE=yes", True), ("DELETE=no", False)])
+def test_make_prune_deletes_only_if_it_is_told_to(argument: str, deletes: bool):
+    command = ["make", "-C", str(ROOT), "--dry-run", "prune", argument]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("distilbench")]
     assert ("--delete" in line) == deletes

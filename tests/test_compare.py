@@ -93,7 +93,9 @@ def test_no_interval_is_wider_than_the_scale() -> None:
 
 def test_one_score_that_stands_under_two_teachers_is_one_comparison() -> None:
     first, second = scores({"sft": [3.0, 3.1]}), scores({"sft": [3.2, 3.3]})
-    both = [pd.concat([one, one.assign(teacher="base", repeats=True)]) for one in (first, second)]
+    both = [
+        pd.concat([table, table.assign(teacher="base", repeats=True)]) for table in (first, second)
+    ]
     assert len(compare_scores(*both).changes) == 1
 
 

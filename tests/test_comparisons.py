@@ -44,8 +44,8 @@ PAIR = Pair("large", "student")
 
 def only(comparisons: Comparisons) -> dict[tuple[str, str], Difference]:
     """The differences of the only pair and measure, by their methods."""
-    (found,) = comparisons.differences.values()
-    return {(difference.first.method, difference.second.method): difference for difference in found}
+    (differences,) = comparisons.differences.values()
+    return {(pair.first.method, pair.second.method): pair for pair in differences}
 
 
 def letters_of(comparisons: Comparisons) -> dict[str, str]:
@@ -64,13 +64,13 @@ def test_every_two_methods_are_compared_and_all_of_a_measure_are_one_family() ->
     results, comparisons = compared(made(values))
     differences = [pair for pairs in comparisons.differences.values() for pair in pairs]
     assert len(differences) == 2 * 6
-    expected = holm(np.array([one.p_value for one in differences]))
-    assert [one.adjusted_p_value for one in differences] == pytest.approx(expected.tolist())
-    for one in differences:
-        means = [results.means[row, one.measure].value for row in (one.first, one.second)]
-        assert one.value == pytest.approx(means[0] - means[1])
-        assert one.interval.low < one.value < one.interval.high
-        assert one.seed_count == 3
+    expected = holm(np.array([pair.p_value for pair in differences]))
+    assert [pair.adjusted_p_value for pair in differences] == pytest.approx(expected.tolist())
+    for pair in differences:
+        means = [results.means[row, pair.measure].value for row in (pair.first, pair.second)]
+        assert pair.value == pytest.approx(means[0] - means[1])
+        assert pair.interval.low < pair.value < pair.interval.high
+        assert pair.seed_count == 3
 
 
 def test_methods_that_differ_have_letters_of_their_own_and_the_best_has_a() -> None:
@@ -84,14 +84,14 @@ def test_two_methods_are_told_apart_by_the_paired_t_test_where_seeds_alone_vary(
     by_seed = {"jsd": [0.31, 0.52, 0.43], "gkd": [0.28, 0.55, 0.31]}
     values = {
         Cell(method, seed): np.full(ITEMS, value)
-        for method, found in by_seed.items()
-        for seed, value in enumerate(found, start=1)
+        for method, scores in by_seed.items()
+        for seed, value in enumerate(scores, start=1)
     }
     _, comparisons = compared(made(values))
-    (one,) = only(comparisons).values()
+    (difference,) = only(comparisons).values()
     expected = stats.ttest_rel(by_seed["jsd"], by_seed["gkd"])
-    assert one.p_value == pytest.approx(expected.pvalue, rel=1e-5)
-    assert one.interval.high == pytest.approx(expected.confidence_interval().high, rel=1e-5)
+    assert difference.p_value == pytest.approx(expected.pvalue, rel=1e-5)
+    assert difference.interval.high == pytest.approx(expected.confidence_interval().high, rel=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -99,8 +99,9 @@ def test_no_interval_contradicts_the_verdict_beside_it(count: int) -> None:
     rng = np.random.default_rng(count)
     for _ in range(5):
         means = dict(zip(MEANS, rng.normal(0, 0.15, 4), strict=True))
-        for one in only(compared(made(drawn(means, count)))[1]).values():
-            assert (one.interval.low > 0 or one.interval.high < 0) == one.significantly_different
+        for difference in only(compared(made(drawn(means, count)))[1]).values():
+            interval = difference.interval
+            assert (interval.low > 0 or interval.high < 0) == difference.significantly_different
 
 
 def test_no_end_of_an_interval_beside_a_claim_is_rounded_to_zero() -> None:
@@ -131,11 +132,12 @@ def test_a_method_under_two_names_changes_no_letter_and_no_p_value(count: int) -
     alone = compared(made(values))[1]
     beside = compared(made({**values, **twins_of(values, "jsd")}))[1]
     before, after = letters_of(alone), letters_of(beside)
-    assert before == {name: found for name, found in after.items() if name != "twin"}
+    assert before == {name: letters for name, letters in after.items() if name != "twin"}
     assert after["twin"] == after["jsd"]
-    for names, one in only(alone).items():
-        assert only(beside)[names].adjusted_p_value == pytest.approx(one.adjusted_p_value, rel=0.01)
-        assert only(beside)[names].interval.low == pytest.approx(one.interval.low, rel=0.01)
+    for names, difference in only(alone).items():
+        same = only(beside)[names]
+        assert same.adjusted_p_value == pytest.approx(difference.adjusted_p_value, rel=0.01)
+        assert same.interval.low == pytest.approx(difference.interval.low, rel=0.01)
     (place,) = alone.detectable
     assert beside.detectable[place].after_holm == pytest.approx(
         alone.detectable[place].after_holm, rel=0.01
@@ -145,14 +147,14 @@ def test_a_method_under_two_names_changes_no_letter_and_no_p_value(count: int) -
 def test_copies_are_called_so_and_their_interval_is_as_narrow_as_they_are_near() -> None:
     values = drawn(MEANS, 3)
     _, comparisons = compared(made({**values, **twins_of(values, "jsd")}))
-    found = only(comparisons)["jsd", "twin"]
-    assert found.is_copy
-    assert found.adjusted_p_value is None
-    assert found.interval.half_width < 5e-5
+    difference = only(comparisons)["jsd", "twin"]
+    assert difference.is_copy
+    assert difference.adjusted_p_value is None
+    assert difference.interval.half_width < 5e-5
     assert rows_of(comparisons)["jsd", "twin"][-1] == "copies"
     assert not any("one training seed in common" in limit for limit in limits_of_seeds(comparisons))
     same = {cell: value for cell, value in values.items() if cell.method == "jsd"}
-    again = {replace(cell, method="twin"): one for cell, one in same.items()}
+    again = {replace(cell, method="twin"): scores for cell, scores in same.items()}
     (finding,) = compared(made({**same, **again}))[1].findings
     assert "all are copies of one" in finding.text
 
@@ -161,23 +163,24 @@ def test_items_that_differ_by_luck_in_the_few_that_differ_tell_nothing_apart() -
     right = np.repeat([1.0, 0.0], ITEMS // 2)
     better = np.where(np.arange(ITEMS) < 55, right, 1.0)  # in 5 of 60, all to the same side
     values = {Cell("jsd", 1): right, Cell("gkd", 1): better}
-    one = only(compared(made(values, metric="acc"))[1])["jsd", "gkd"]
-    assert one.p_value == pytest.approx(2 / 2**5, abs=0.01)  # the sign test; Student's t: 0.025
-    assert one.interval.low <= 0 <= one.interval.high
+    difference = only(compared(made(values, metric="acc"))[1])["jsd", "gkd"]
+    # of the sign test; Student's t would say 0.025
+    assert difference.p_value == pytest.approx(2 / 2**5, abs=0.01)
+    assert difference.interval.low <= 0 <= difference.interval.high
 
 
 def test_nothing_is_said_of_values_beyond_the_scale() -> None:
     shares = {"jsd": (0.90, 1.00), "gkd": (1.00, 0.85)}
     values = {
         Cell(method, seed): (np.arange(ITEMS) < share * ITEMS).astype(float)
-        for method, found in shares.items()
-        for seed, share in enumerate(found, start=1)
+        for method, by_seed in shares.items()
+        for seed, share in enumerate(by_seed, start=1)
     }
     _, comparisons = compared(made(values, metric="acc"))
     for interval in comparisons.intervals.values():
         assert 0 <= interval.low < interval.high == 1
-    (one,) = only(comparisons).values()
-    assert -1 <= one.interval.low < one.interval.high <= 1
+    (difference,) = only(comparisons).values()
+    assert -1 <= difference.interval.low < difference.interval.high <= 1
     shown = main_table(comparisons).groups[0].rows[0][2]
     assert shown.text.endswith(" to 1.000)")
     assert not shown.spread
@@ -203,20 +206,20 @@ def test_drawn_responses_to_one_prompt_are_one_item() -> None:
 def test_many_items_are_no_substitute_for_training_seeds() -> None:
     moved = {"jsd": (0.0, 0.6), "gkd": (0.9, 0.4)}  # by seed: one is ahead in each
     values = {
-        cell: one + moved[cell.method][cell.seed - 1]
-        for cell, one in drawn({"jsd": 0.0, "gkd": 0.0}, 2, spread=0.0, items=600).items()
+        cell: scores + moved[cell.method][cell.seed - 1]
+        for cell, scores in drawn({"jsd": 0.0, "gkd": 0.0}, 2, spread=0.0, items=600).items()
     }
-    one = only(compared(made(values))[1])["jsd", "gkd"]
-    assert one.checkpoint_p_value < 1e-4  # these four checkpoints do differ
-    assert one.p_value > 0.05  # but the next four may not
-    assert not one.significantly_different
+    difference = only(compared(made(values))[1])["jsd", "gkd"]
+    assert difference.checkpoint_p_value < 1e-4  # these four checkpoints do differ
+    assert difference.p_value > 0.05  # but the next four may not
+    assert not difference.significantly_different
 
 
 def test_with_one_seed_all_is_said_of_the_checkpoints() -> None:
     _, comparisons = compared(made(drawn(MEANS, 1)))
-    for one in only(comparisons).values():
-        assert one.p_value >= one.checkpoint_p_value
-        assert one.seed_count == 1
+    for difference in only(comparisons).values():
+        assert difference.p_value >= difference.checkpoint_p_value
+        assert difference.seed_count == 1
     (finding,) = comparisons.findings
     assert finding.text.startswith("Of these checkpoints (one training seed): akl has the best")
     assert comparisons.detectable[PAIR, finding.measure].seed_count == 1
@@ -231,8 +234,8 @@ def test_one_seed_beside_more_is_not_tested_and_shares_a_letter() -> None:
         for difference in only(comparisons).values()
         if difference.adjusted_p_value is None
     ]
-    assert {one.second.method for one in untested} == {"akl"}
-    assert {one.seed_count for one in untested} == {1}
+    assert {difference.second.method for difference in untested} == {"akl"}
+    assert {difference.seed_count for difference in untested} == {1}
     for names, (holm_p, _, better) in rows_of(comparisons).items():
         assert (better == "not tested") == (holm_p == MISSING) == ("akl" in names)
     shown = letters_of(comparisons)
@@ -312,17 +315,17 @@ def test_no_finding_says_ahead_of_what_was_not_told_apart() -> None:
         means = dict(zip(MEANS, rng.normal(0, 0.3, 4), strict=True))
         results, comparisons = compared(made(drawn(means, 3)))
         (finding,) = comparisons.findings
-        best = max(results.means.items(), key=lambda found: found[1].value)[0][0].method
+        best = max(results.means.items(), key=lambda mean: mean[1].value)[0][0].method
         assert f"{best} has the best mean" in finding.text
         ahead, _, level = finding.text.partition("ignificant")  # None of …, or Not significant
-        for names, one in only(comparisons).items():
+        for names, difference in only(comparisons).items():
             if best not in names:
                 continue
             other = names[0] if names[1] == best else names[1]
-            size = f"{other} by {abs(one.value):.2f}"
-            assert (size in level) == (not one.significantly_different)
+            size = f"{other} by {abs(difference.value):.2f}"
+            assert (size in level) == (not difference.significantly_different)
             if "every other" not in ahead:
-                assert (size in ahead) == one.significantly_different
+                assert (size in ahead) == difference.significantly_different
 
 
 def test_a_verdict_names_who_is_among_the_best_in_most_pairs_and_the_margin() -> None:

@@ -269,7 +269,7 @@ def keys(block: Any, path: Key = ()) -> Iterator[Key]:
         yield from keys(value, (*path, name))
 
 
-def at(config: Config, key: Key) -> Any:
+def value_of(config: Config, key: Key) -> Any:
     """The value under a key."""
     value: Any = config
     for part in key:
@@ -280,7 +280,7 @@ def at(config: Config, key: Key) -> Any:
 def changed(config: Config, key: Key, change: Callable[[Any, Any], None]) -> Config:
     """The configuration after a change of the block that holds a key."""
     copied = copy.deepcopy(config)
-    change(at(copied, key[:-1]), key[-1])
+    change(value_of(copied, key[:-1]), key[-1])
     return copied
 
 
@@ -393,7 +393,9 @@ def test_a_trap_of_yaml_is_refused_at_every_key(whole: Config, tmp_path: Path, t
         read(path)
     named = {line.split(": ")[1] for line in str(caught.value).splitlines()}
     assert named == {
-        ".".join(map(str, key)) for key in keys(whole) if next(keys(at(whole, key)), None) is None
+        ".".join(map(str, key))
+        for key in keys(whole)
+        if next(keys(value_of(whole, key)), None) is None
     }
 
 

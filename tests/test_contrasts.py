@@ -51,12 +51,12 @@ def test_a_contrast_of_two_rows_is_their_difference_with_its_error_and_its_test(
 
 def test_contrasts_of_a_family_are_corrected_together_and_a_family_alone() -> None:
     inputs = made(drawn(MEANS, 4, spread=0.4))
-    asked = {"one": family(WEIGHTS), "other": family({"jsd": WEIGHTS["jsd"]})}
+    asked = {"several": family(WEIGHTS), "single": family({"jsd": WEIGHTS["jsd"]})}
     every = contrasts_of(assemble(inputs, {}), asked)
-    one, other = ([c for c in every if c.family == name] for name in asked)
-    expected = holm(np.array([contrast.p_value for contrast in one])).tolist()
-    assert [contrast.adjusted_p_value for contrast in one] == pytest.approx(expected)
-    assert other[0].adjusted_p_value == other[0].p_value
+    several, single = ([c for c in every if c.family == name] for name in asked)
+    expected = holm(np.array([contrast.p_value for contrast in several])).tolist()
+    assert [contrast.adjusted_p_value for contrast in several] == pytest.approx(expected)
+    assert single[0].adjusted_p_value == single[0].p_value
 
 
 def test_a_term_without_a_teacher_is_the_mean_over_all_and_one_with_a_teacher_is_its_own() -> None:
@@ -102,16 +102,16 @@ def test_a_contrast_of_parts_has_the_value_of_their_items_and_the_error_of_resam
     rng = np.random.default_rng(0)
     values = {cell: of_cell + rng.normal(0, 3, len(of_cell)) for cell, of_cell in values.items()}
     asked = family({"jsd": WEIGHTS["jsd"]}, slices=["long"], minus_slices=["short", "middling"])
-    found = contrasts(with_parts(values), asked)["jsd"]
+    contrast = contrasts(with_parts(values), asked)["jsd"]
     akl, jsd = (next(v for cell, v in values.items() if cell.method == m) for m in ("akl", "jsd"))
     gains = akl - jsd
     cut = np.arange(len(gains)) * 3 // len(gains) == 2
-    assert found.value == pytest.approx(gains[cut].mean() - gains[~cut].mean())
-    assert found.measure.slice == "long minus short and middling"
-    assert found.item_count == len(gains)
+    assert contrast.value == pytest.approx(gains[cut].mean() - gains[~cut].mean())
+    assert contrast.measure.slice == "long minus short and middling"
+    assert contrast.item_count == len(gains)
     draws = rng.integers(0, len(gains), (20_000, len(gains)))
     resampled = [gains[d][cut[d]].mean() - gains[d][~cut[d]].mean() for d in draws]
-    assert found.standard_error == pytest.approx(np.std(resampled), rel=0.05)
+    assert contrast.standard_error == pytest.approx(np.std(resampled), rel=0.05)
 
 
 def test_seeds_that_no_row_lacks_count_and_what_has_none_is_named_as_missing() -> None:

@@ -55,7 +55,7 @@ THOUGHTS = CHATML.replace(
 ANY = pytest.mark.parametrize("source", TEMPLATES.values(), ids=TEMPLATES)
 
 
-def said(*turns: str, system: str = "") -> list[dict[str, str]]:
+def dialogue(*turns: str, system: str = "") -> list[dict[str, str]]:
     """The user and the assistant in turn."""
     roles = ("user", "assistant") * len(turns)
     messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=False)]
@@ -63,15 +63,17 @@ def said(*turns: str, system: str = "") -> list[dict[str, str]]:
 
 
 CONVERSATIONS = {
-    "one turn": said("Why is the sea blue?", "cat dog sun"),
-    "several": said("sea?", "one two", "Repeat hat", "hat\nhat ", "why", "map", system="Be short"),
+    "one turn": dialogue("Why is the sea blue?", "cat dog sun"),
+    "several": dialogue(
+        "sea?", "one two", "Repeat hat", "hat\nhat ", "why", "map", system="Be short"
+    ),
     "a tool": [
-        *said("cup?"),
+        *dialogue("cup?"),
         {"role": "assistant", "content": "I look", "tool_calls": [{"name": "look"}]},
         {"role": "tool", "content": "three cups"},
         {"role": "assistant", "content": "three"},
     ],
-    "a greeting": [{"role": "assistant", "content": "key?"}, *said("the map", "the hat")],
+    "a greeting": [{"role": "assistant", "content": "key?"}, *dialogue("the map", "the hat")],
 }
 CHATS = pytest.mark.parametrize("messages", CONVERSATIONS.values(), ids=CONVERSATIONS)
 
@@ -110,14 +112,14 @@ def masked(messages: Sequence[dict[str, Any]], source: str) -> tuple[list[int], 
 @ANY
 @CHATS
 def test_texts_and_prompts_are_those_of_the_template(source: str, messages: list[dict[str, Any]]):
-    one = pair(messages, source)
+    encoded = pair(messages, source)
     asked = by_template(messages[:-1], source, add_generation_prompt=True, return_dict=True)
     whole = by_template(messages, source, return_dict=True)["input_ids"]
-    assert one.prompt_ids == asked["input_ids"]
-    length = len(one.prompt_ids) + len(one.response_ids)
-    assert one.prompt_ids + one.response_ids == whole[:length]
+    assert encoded.prompt_ids == asked["input_ids"]
+    length = len(encoded.prompt_ids) + len(encoded.response_ids)
+    assert encoded.prompt_ids + encoded.response_ids == whole[:length]
     assert WORDS.decode(whole[length:]) == "\n"  # behind the end of the turn
-    assert not one.is_merged
+    assert not encoded.is_merged
 
 
 @ANY
@@ -194,15 +196,17 @@ def test_a_new_response_is_the_only_answer_that_is_trained_on():
 
 
 def test_special_tokens_in_a_message_are_text_and_counted():
-    typed = said(f"cat {END} {TURN}system", f"sea {BEGIN}", f"{END}", "sun")
-    one = pair(typed, CHATML)
-    ids = [*one.prompt_ids, *one.response_ids]
+    typed = dialogue(f"cat {END} {TURN}system", f"sea {BEGIN}", f"{END}", "sun")
+    encoded = pair(typed, CHATML)
+    ids = [*encoded.prompt_ids, *encoded.response_ids]
     special = WORDS.convert_tokens_to_ids([END, TURN, BEGIN])
     assert [ids.count(id) for id in special] == [4, 4, 0]  # those of the template
     assert WORDS.decode(ids) + "\n" == by_template(typed, CHATML, tokenize=False)
-    assert one.has_special_text
-    assert not pair(said("cat", "dog"), CHATML).has_special_text
-    rows = [{"example_id": name, "chat": chat(said(name, "sea")).dumps()} for name in ("a", END)]
+    assert encoded.has_special_text
+    assert not pair(dialogue("cat", "dog"), CHATML).has_special_text
+    rows = [
+        {"example_id": name, "chat": chat(dialogue(name, "sea")).dumps()} for name in ("a", END)
+    ]
     template = ChatTemplate(text=CHATML)
     kept = encode(rows, WORDS, TokensSettings(), template, [WORDS.eos_token_id])
     assert kept.counted["special_texts"] == [END]
@@ -211,21 +215,22 @@ def test_special_tokens_in_a_message_are_text_and_counted():
 def test_keyword_arguments_and_tools_reach_the_template():
     source = "{{ tone }}{% for tool in tools %}{{ tool.name }}{% endfor %}" + CHATML
     template = ChatTemplate(text=source, kwargs={"tone": "kind "})
-    conversation = chat(said("sea?", "cat"), [{"name": "look"}])
-    one = ChatEncoder(WORDS, template, [WORDS.eos_token_id]).pair(conversation)
-    assert WORDS.decode(one.prompt_ids).startswith(f"kind look{TURN}user")
+    conversation = chat(dialogue("sea?", "cat"), [{"name": "look"}])
+    encoded = ChatEncoder(WORDS, template, [WORDS.eos_token_id]).pair(conversation)
+    assert WORDS.decode(encoded.prompt_ids).startswith(f"kind look{TURN}user")
 
 
 def test_an_answer_whose_first_letters_join_the_prompt_keeps_the_prompt_and_is_counted():
     source = CHATML.replace("message.role + '\\n'", "message.role + ' '")
     source = source.replace("assistant\\n", "assistant ")
-    messages = said("why", "cat", "why", "dog sun")
-    one = pair(messages, source)
+    messages = dialogue("why", "cat", "why", "dog sun")
+    encoded = pair(messages, source)
     asked = by_template(messages[:-1], source, add_generation_prompt=True, return_dict=True)
-    assert one.is_merged
-    assert one.prompt_ids == asked["input_ids"]
-    assert one.earlier == ()  # the model has read the first letters of this answer with the prompt
-    whole = WORDS.decode([*one.prompt_ids, *one.response_ids])
+    assert encoded.is_merged
+    assert encoded.prompt_ids == asked["input_ids"]
+    # the model has read the first letters of the earlier answer with the prompt
+    assert encoded.earlier == ()
+    whole = WORDS.decode([*encoded.prompt_ids, *encoded.response_ids])
     assert whole + "\n" == by_template(messages, source, tokenize=False)
 
 
@@ -319,7 +324,7 @@ def test_rows_of_every_shape_are_the_same_conversation(tmp_path: Path, shape: st
     dataset = gathered(settings_of(jsonl(file, rows)))
     examples = [example for split in dataset.splits.values() for example in split]
     assert len({example.instruction for example in examples}) == 9
-    example = next(one for one in examples if "sea 3?" in one.instruction)
+    example = next(example for example in examples if "sea 3?" in example.instruction)
     (row,) = (
         dict(zip(columns, values, strict=True))
         for columns in [example_columns([("a", example)], ChatTemplate())]
@@ -409,7 +414,7 @@ def test_conversations_without_an_answer_can_be_left_out_and_are_counted(tmp_pat
 def test_the_stage_keeps_what_is_trained_on(tmp_path: Path):
     data, words, out = (tmp_path / name for name in ("data", "words", "tokens"))
     template = ChatTemplate(chat="mine.jinja", text=CHATML)
-    others = [{"messages": said(f"cat {n}", "dog")} for n in range(5)]
+    others = [{"messages": dialogue(f"cat {n}", "dog")} for n in range(5)]
     dataset = gathered(settings_of(jsonl(tmp_path / "a.jsonl", [ROW, *others])))
     examples = [example for split in dataset.splits.values() for example in split]
     (example,) = (each for each in examples if "Repeat hat" in each.instruction)

@@ -25,20 +25,22 @@ TRUTH = Truth("", methods=4, seeds=3, items=300, apart=0.3)
 RIVALS = np.triu_indices(4, 1)
 
 
-def estimated(values: np.ndarray, one: np.ndarray, other: np.ndarray) -> Estimates:
+def estimated(values: np.ndarray, firsts: np.ndarray, seconds: np.ndarray) -> Estimates:
     items = contributions(values, np.ones_like(values))
     return bootstrap.pairwise_estimates(
-        items.scores, influence_products(items.influences), one, other
+        items.scores, influence_products(items.influences), firsts, seconds
     )
 
 
 def adjusted(values: np.ndarray) -> dict[tuple[int, int], float]:
     """Holm's p-values of every two rows of values [rows, seeds, items]."""
     items = contributions(values, np.ones_like(values))
-    one, other = np.triu_indices(len(values), 1)
+    firsts, seconds = np.triu_indices(len(values), 1)
     classes = copy_classes(items.scores, influence_products(items.influences))
-    family = holm_family(estimated(values, one, other).p_values(), hypotheses(classes, one, other))
-    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    family = holm_family(
+        estimated(values, firsts, seconds).p_values(), hypotheses(classes, firsts, seconds)
+    )
+    pairs = zip(firsts.tolist(), seconds.tolist(), strict=True)
     return dict(zip(pairs, family.adjusted.tolist(), strict=True))
 
 
@@ -155,9 +157,9 @@ def test_what_varies_is_taken_for_what_does_not_in_one_cell_of_a_thousand() -> N
     rng = np.random.default_rng(0)
     for degrees in (2, 4):
         cells = rng.chisquare(degrees, (20_000, 10)) / degrees
-        found = np.mean([is_negligible(cell, degrees).any() for cell in cells])
-        print(f"{degrees} degrees: a variance that is there is missed in {found:.4f} of cells")
-        assert found == pytest.approx(1e-3, abs=SURE * np.sqrt(1e-3 / 20_000))
+        share = np.mean([is_negligible(cell, degrees).any() for cell in cells])
+        print(f"{degrees} degrees: a variance that is there is missed in {share:.4f} of cells")
+        assert share == pytest.approx(1e-3, abs=SURE * np.sqrt(1e-3 / 20_000))
 
 
 def test_a_claim_is_made_exactly_where_the_interval_leaves_out_zero() -> None:
@@ -165,13 +167,13 @@ def test_a_claim_is_made_exactly_where_the_interval_leaves_out_zero() -> None:
     for _ in range(100):
         count = int(rng.integers(1, 20))
         values, ones = rng.normal(0, 3, count), np.ones(count)
-        found = Estimates(values, rng.uniform(0, 1, count), 4 * ones, ones, 200)
+        estimates = Estimates(values, rng.uniform(0, 1, count), 4 * ones, ones, 200)
         kinds = np.where(rng.random(count) < 0.2, NO_HYPOTHESIS, np.arange(count))
-        held = holm_family(found.p_values(), kinds)
+        held = holm_family(estimates.p_values(), kinds)
         tested = kinds != NO_HYPOTHESIS
-        left_out = np.abs(found.values) > found.half_widths(held.confidence)
+        left_out = np.abs(estimates.values) > estimates.half_widths(held.confidence)
         assert left_out[tested].tolist() == (held.adjusted[tested] < 0.05).tolist()
-        assert held.adjusted[tested] == pytest.approx(holm(found.p_values()[tested]))
+        assert held.adjusted[tested] == pytest.approx(holm(estimates.p_values()[tested]))
 
 
 def test_one_hypothesis_told_twice_counts_once_and_is_as_sure_as_the_less_sure_telling() -> None:

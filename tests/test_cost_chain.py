@@ -44,8 +44,8 @@ def cost(chain: Copy, artifact: Artifact) -> JobCost:
 
 def behind(artifact: Artifact) -> set[Artifact]:
     """Every job that an artifact was made by, as the grid says, not the manifests."""
-    found = set().union(*(behind(source) for _, source in artifact.inputs))
-    return found | ({artifact} if artifact.stage not in NOTHING_PAID else set())
+    artifacts = set().union(*(behind(source) for _, source in artifact.inputs))
+    return artifacts | ({artifact} if artifact.stage not in NOTHING_PAID else set())
 
 
 def test_every_job_that_reads_a_model_says_what_it_took(chain: Copy, grid: Grid) -> None:

@@ -61,7 +61,7 @@ def run_through(made: TrainingRun) -> JobCost:
 
 
 # distillm2 answers all prompts at once, with padding
-@pytest.mark.parametrize("method", [one for one in METHODS if one != "distillm2"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "distillm2"])
 def test_what_the_models_read_and_score_is_what_their_layers_see(method: str) -> None:
     made = run(setup(method))
     student = watched(made.student)

@@ -22,8 +22,8 @@ def curve(costs: list[float], nll_nats: list[float]) -> QualityCurve:
 def comparison(**curves: list[QualityCurve]) -> CostComparison:
     """Methods by name, each with a curve for the seeds 0, 1 ..."""
     rows = {name: Row("method", "t", "s", name, label=name) for name in curves}
-    found = {rows[name]: dict(enumerate(of_name)) for name, of_name in curves.items()}
-    return CostComparison(Pair("t", "s"), OWN, SECONDS, found)
+    by_row = {rows[name]: dict(enumerate(of_name)) for name, of_name in curves.items()}
+    return CostComparison(Pair("t", "s"), OWN, SECONDS, by_row)
 
 
 def test_a_curve_is_linear_between_measurements_and_ends_as_it_was() -> None:

@@ -49,7 +49,7 @@ def test_steps_over_all_places_into_the_same_storage_write_the_same_texts(name: 
     for _ in range(3):  # as before a capture, with no text in the slots
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
     before = storages(decoder)
-    prompts = [Prompt(one.prompt_ids, uniforms(3, one.example_id, TIME)) for one in asked]
+    prompts = [Prompt(text.prompt_ids, uniforms(3, text.example_id, TIME)) for text in asked]
     decoder.add(range(11), prompts)
     for _ in range(TIME + 8):  # some steps more than any text needs
         generate_step(decoder.decoders, choose, decoder.slots, decoder.length, (END,))
@@ -66,8 +66,8 @@ def test_a_layer_is_compiled_in_one_piece_and_computes_the_same():
     plain, traced = Readers(model), Readers(model)
     plain.reader.fused = traced.reader.fused = []  # as a GPU reads
     traced.reader.decode_layer = compiled
-    for one in (plain, traced):
-        one.assert_reads(1)
+    for readers in (plain, traced):
+        readers.assert_reads(1)
     reading = decode_positions(plain.read, 1, 16, torch.float32)
     assert plain.reader.keys[2][reading.rows, :, : int(plain.read.min())].equal(
         traced.reader.keys[2][reading.rows, :, : int(plain.read.min())]
@@ -85,8 +85,8 @@ def test_a_step_that_cannot_be_captured_is_taken_as_it_is_and_the_log_says_why(
 
     assert capture_cuda_graph(step, wishes.append) is None
     assert wishes == [True, False]  # compiled, then not; and no step was taken
-    said = capsys.readouterr()
-    assert "the step as it is can't be captured in a CUDA graph: " in said.out + said.err
+    output = capsys.readouterr()
+    assert "the step as it is can't be captured in a CUDA graph: " in output.out + output.err
 
 
 @pytest.mark.parametrize("name", ["llama with biases and tied embeddings", "gpt2", "pythia"])

@@ -74,16 +74,16 @@ def started(out: Path, file: Path, patch: pytest.MonkeyPatch) -> None:
 
 def ordered(artifacts: dict[str, Artifact]) -> list[Artifact]:
     """The artifacts, each after its inputs."""
-    found: dict[Artifact, None] = {}
+    order: dict[Artifact, None] = {}
 
     def visit(artifact: Artifact) -> None:
         for _, input in artifact.inputs:
             visit(input)
-        found[artifact] = None
+        order[artifact] = None
 
     for artifact in artifacts.values():
         visit(artifact)
-    return list(found)
+    return list(order)
 
 
 def roles(artifact: Artifact) -> dict[str, Path]:

@@ -185,8 +185,8 @@ def test_the_error_of_a_source_in_a_mixture_names_it(tmp_path: Path) -> None:
 
 
 def test_ids_come_from_content_and_copies_are_numbered_test_first() -> None:
-    one, other = Example("A?", "", ("Yes.",), "my set"), Example("B?", "", ("Yes.",), "my set")
-    splits = {"train": [other, one], "validation": [], "test": [one]}
+    copied, alone = Example("A?", "", ("Yes.",), "my set"), Example("B?", "", ("Yes.",), "my set")
+    splits = {"train": [alone, copied], "validation": [], "test": [copied]}
 
     named = assign_ids(splits, Template())
 
@@ -258,19 +258,19 @@ def test_a_data_set_is_loaded_by_the_hub_library_with_dollys_columns(tmp_path: P
     assert train["responses"].to_pylist() == [["Me."]] * 7
     plain = schemas.read(tmp_path / "out" / "plain.parquet", schemas.PLAIN)["text"].to_pylist()
     assert sorted(plain) == [f"Line {number} of prose." for number in range(4)]
-    (said,) = [line for line in done.stderr.splitlines() if "can move" in line]
-    assert "revision 'main' of " in said  # that of the plain text is a commit
+    (line,) = [line for line in done.stderr.splitlines() if "can move" in line]
+    assert "revision 'main' of " in line  # that of the plain text is a commit
 
 
 def test_the_first_examples_of_a_file_are_held_out_in_its_order(tmp_path: Path) -> None:
-    given = rows(30)
-    train = jsonl(tmp_path / "train.jsonl", given)
+    written = rows(30)
+    train = jsonl(tmp_path / "train.jsonl", written)
     data = gathered(files(train=train, validation=4, test=6, held_out_by="order"))
     questions = {
         split: [example.instruction for example in examples]
         for split, examples in data.splits.items()
     }
-    asked = [row["instruction"] for row in given]
+    asked = [row["instruction"] for row in written]
     assert set(questions["validation"]) == set(asked[:4])
     assert set(questions["test"]) == set(asked[4:10])
     assert set(questions["train"]) == set(asked[10:])

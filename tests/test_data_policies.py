@@ -87,7 +87,7 @@ def test_the_batch_does_not_change_an_interleaved_text(name: str) -> None:
         assert alone.teacher_tokens == text.teacher_tokens
 
 
-@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.generates_text])
+@pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].generates_text])
 def test_a_method_that_writes_asks_a_live_teacher_or_the_student_itself(method: str) -> None:
     assert METHODS[method].teacher in ("live", "self")
 
@@ -197,7 +197,7 @@ def test_a_replay_gives_no_text_twice() -> None:
     policy.texts(pool, replace(turn(student, None, pool), state=state))
     last = replace(turn(student, None, pool, step=19, steps=20), state=state)
     batch = policy.texts(pool, replace(last, steps=10**6, step=10**6 - 1))
-    assert sorted(text.example_id for text in batch) == sorted(one.example_id for one in pool)
+    assert sorted(text.example_id for text in batch) == sorted(text.example_id for text in pool)
     assert not any(text.log_probs for text in batch)
 
 
@@ -222,12 +222,12 @@ def test_pairs_hold_what_the_student_said_when_the_epoch_began() -> None:
 def test_minillms_passes_train_on_each_text_of_a_set_once_a_pass() -> None:
     pool, policy = texts(12), teacher_mixed.Policy(rollout_texts=6, passes=2)
     teacher, state = llama(TEACHER), {}
-    given = []
+    by_step = []
     for step in range(5):  # the student moves on, its texts are those of the set
         now = replace(turn(llama(STUDENT + step), teacher, pool, step), state=state)
-        given.append(policy.texts(pool[:3], now))
+        by_step.append(policy.texts(pool[:3], now))
         state = json.loads(json.dumps(state))  # as a resumed run reads it
-    passes = [given[0] + given[1], given[2] + given[3]]
+    passes = [by_step[0] + by_step[1], by_step[2] + by_step[3]]
     first, second = ([text.example_id for text in texts_of_pass] for texts_of_pass in passes)
     assert len(set(first)) == 6
     assert set(first) == set(second)
@@ -239,17 +239,17 @@ def test_minillms_passes_train_on_each_text_of_a_set_once_a_pass() -> None:
     assert sorted(passes[1], key=lambda text: text.example_id) == sorted(
         written, key=lambda text: text.example_id
     )
-    assert not [text for text in given[4] if text in written]
+    assert not [text for text in by_step[4] if text in written]
 
 
 def test_passes_over_a_steps_own_texts_ask_its_own_prompts() -> None:
     pool, state = texts(12), {}
     policy = teacher_mixed.Policy(passes=2)
     drawn = [pool[:4], pool[4:8], pool[8:]]
-    given = [
+    by_step = [
         policy.texts(batch, replace(turn(llama(1), llama(2), pool, step), state=state))
         for step, batch in enumerate(drawn)
     ]
-    names = [sorted(text.example_id for text in texts_of_step) for texts_of_step in given]
+    names = [sorted(text.example_id for text in texts_of_step) for texts_of_step in by_step]
     prompts = [sorted(text.example_id for text in batch) for batch in drawn]
     assert names == [prompts[0], prompts[0], prompts[2]]

@@ -156,7 +156,7 @@ def test_no_module_question_or_answer_is_in_two_splits(
         if row["call"] in split_of:
             splits.setdefault(row["module"], set()).add(split_of[row["call"]])
 
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(names) == 1 for names in splits.values())
     check_no_leaks(gathered.splits)
 
 

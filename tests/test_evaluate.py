@@ -42,8 +42,8 @@ def test_the_excess_error_is_that_of_both_models_own_texts():
             ids = torch.tensor([[*text.prompt_ids, *text.response_ids]])
             with torch.no_grad():
                 p, q = (
-                    one(ids).logits[0, len(text.prompt_ids) - 1 : -1].double().log_softmax(-1)
-                    for one in (teacher, student)
+                    reader(ids).logits[0, len(text.prompt_ids) - 1 : -1].double().log_softmax(-1)
+                    for reader in (teacher, student)
                 )
             total += kl(p, q).sum().item()
         totals[writer is student] = total
@@ -88,12 +88,12 @@ def inputs(folder: Path) -> None:
     WORDS.save_pretrained(folder / "model/model")
     names = ("instruction", "input", "source")
     examples = {name: ["x"] * len(ITEMS) for name in names}
-    examples |= {name: [one[name] for one in ITEMS] for name in ITEMS[0]}
+    examples |= {name: [item[name] for item in ITEMS] for name in ITEMS[0]}
     ids = [WORDS.encode(item["responses"][0], add_special_tokens=False) for item in ITEMS]
     tokens = {
         "example_id": examples["example_id"],
-        "prompt_ids": [WORDS.encode(one["prompt"]) for one in ITEMS],
-        "response_ids": [[*one, WORDS.eos_token_id] for one in ids],
+        "prompt_ids": [WORDS.encode(item["prompt"]) for item in ITEMS],
+        "response_ids": [[*response, WORDS.eos_token_id] for response in ids],
     }
     for role, columns, schema in (
         ("data", examples, schemas.EXAMPLES),

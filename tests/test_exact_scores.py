@@ -28,19 +28,19 @@ def covers(prefix: exact_scores.Encoding) -> set[exact_scores.Encoding]:
 
     The last token of each reaches over the end of the prefix, or up to it.
     """
-    found, text = set(), "".join(prefix)
+    encodings, text = set(), "".join(prefix)
     for longer in exact_scores.texts():
         if exact_scores.by_student(longer)[: len(prefix)] == prefix:
             tokens = exact_scores.by_teacher(longer)
             ends = list(accumulate(map(len, tokens)))
-            found.add(tokens[: 1 + next(i for i, end in enumerate(ends) if end >= len(text))])
-    return found
+            encodings.add(tokens[: 1 + next(i for i, end in enumerate(ends) if end >= len(text))])
+    return encodings
 
 
 def test_sums_over_covering_encodings_are_sums_over_texts() -> None:
     def of_covers(prefix: exact_scores.Encoding) -> float:
-        found = covers(prefix) if prefix else [()]
-        return sum(math.exp(exact_scores.teacher_log_prob(cover)) for cover in found)
+        encodings = covers(prefix) if prefix else [()]
+        return sum(math.exp(exact_scores.teacher_log_prob(cover)) for cover in encodings)
 
     several = 0
     for prefix, row in exact_scores.exact_rows().items():

@@ -68,9 +68,9 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
     for hit in hits:
         run = Workflow.begin(killed, tiny)
         run.strike(hit.victim, hit.artifact, hit.moment)
-        code, said = run.end()
-        assert code == hit.code, said
-        assert hit.told in said, said
+        code, output = run.end()
+        assert code == hit.code, output
+        assert hit.told in output, output
         assert not list(killed.folder.glob("results/[a-z]*/.*.tmp/manifest.json"))
         assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
         kept = finished(killed)
@@ -87,8 +87,8 @@ def test_a_run_killed_again_and_again_ends_with_the_scores_of_an_unbroken_one(
         assert "killed: waiting for its jobs" in last.output.readline()
         assert last.snakemake() is None
     abandoned.end()
-    code, said = last.end()
-    assert code == 0, said + killed.logs()
+    code, output = last.end()
+    assert code == 0, output + killed.logs()
     assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
     assert {path.name for path in (killed.folder / "tmp").iterdir()} <= {COMPILED}
     assert set(finished(killed)) == {
@@ -120,10 +120,10 @@ def test_an_input_that_was_cut_is_remade_by_the_next_run_and_nothing_else_is(
     shard = killed.folder / cache.path / "train-00000.parquet"
     cut(shard)
     kept = lost(killed, student, grid.evaluations[student])
-    code, said = Workflow.begin(killed, tiny).end()
-    assert code == 0, said + killed.logs()
+    code, output = Workflow.begin(killed, tiny).end()
+    assert code == 0, output + killed.logs()
     aside = f"results/damaged/caches/{cache.id}.1"
-    assert aside in said
+    assert aside in output
     assert (killed.folder / aside).exists()
     kept.pop(killed.folder / cache.path / "manifest.json")
     assert kept.items() <= finished(killed).items(), "a finished artifact was made again"
@@ -141,12 +141,12 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
         copy = Copy(Path(copied))
         kept = lost(copy, student, grid.evaluations[student])
         fill(tmp_path / "disk/filler")
-        code, said = Workflow.begin(copy, tiny).end()
+        code, output = Workflow.begin(copy, tiny).end()
         assert code not in (0, os.EX_TEMPFAIL)
-        assert "No space left on device" in said + copy.logs()
+        assert "No space left on device" in output + copy.logs()
         (tmp_path / "disk/filler").unlink()
-        code, said = Workflow.begin(copy, tiny).end()
-        assert code == 0, said + copy.logs()
+        code, output = Workflow.begin(copy, tiny).end()
+        assert code == 0, output + copy.logs()
         assert kept.items() <= finished(copy).items(), "a finished artifact was made again"
         pd.testing.assert_frame_equal(scores(copy), scores(chain), check_exact=True)
 
@@ -160,14 +160,14 @@ def test_of_two_runs_of_the_same_one_is_refused_and_the_other_saves_when_it_is_s
     lost(killed, teacher)
     first = Workflow.begin(killed, tiny)
     with first.holding(teacher, "step 1/"):
-        code, said = Workflow.begin(killed, tiny).end()
-        assert code == 1, said
-        assert f"active ({socket.gethostname()}.{first.process.pid}, host and process)" in said
-        assert "Directory cannot be locked" in said
+        code, output = Workflow.begin(killed, tiny).end()
+        assert code == 1, output
+        assert f"active ({socket.gethostname()}.{first.process.pid}, host and process)" in output
+        assert "Directory cannot be locked" in output
 
         assert first.process.poll() is None
         first.process.send_signal(signal.SIGTERM)
-    code, said = first.end()
-    assert code == os.EX_TEMPFAIL, said
-    assert "asked to stop" in said
+    code, output = first.end()
+    assert code == os.EX_TEMPFAIL, output
+    assert "asked to stop" in output
     assert "stopped by signal 15 after step" in killed.logs()

@@ -84,12 +84,12 @@ def unbroken(
         grid.teacher("large"),
     ]
     made += [grid.text("large"), grid.signals("large"), student, evaluation]
-    found = {}
+    jobs = {}
     for artifact in made:
         job, began = Job.of(server, Jobs(grid), artifact, results / "results"), time.monotonic()
         assert job.end() == 0, job.printed()
-        found[artifact.stage] = Unbroken(job, time.monotonic() - began)
-    return found
+        jobs[artifact.stage] = Unbroken(job, time.monotonic() - began)
+    return jobs
 
 
 @pytest.mark.parametrize("stage", KILLS)
@@ -186,14 +186,14 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
 ):
     record_property("injected", [f"inputs {HARM[harm]}", 1])
     whole = unbroken[stage]
-    given = dict(whole.job.inputs)[role]
-    damaged = tmp_path / "results" / given.parent.name / given.name
-    shutil.copytree(given, damaged)
+    intact = dict(whole.job.inputs)[role]
+    damaged = tmp_path / "results" / intact.parent.name / intact.name
+    shutil.copytree(intact, damaged)
     harm(damaged / file)
 
     job = whole.job.elsewhere(tmp_path / "results").reading(role, damaged)
     assert job.end() == 2, job.printed()
-    aside = tmp_path / "results/damaged" / given.parent.name / f"{given.name}.1"
+    aside = tmp_path / "results/damaged" / intact.parent.name / f"{intact.name}.1"
     (line,) = [line for line in job.printed().splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {damaged / file} is ")
     assert line.endswith(f"; {damaged} is now {aside}: run again to remake it")
@@ -201,7 +201,7 @@ def test_a_damaged_input_is_named_moved_aside_and_never_read(
     assert (aside / file).exists()
     assert not job.out.exists()
 
-    shutil.copytree(given, damaged)  # as a rerun remakes it
+    shutil.copytree(intact, damaged)  # as a rerun remakes it
     assert job.end() == 0, job.printed()
     assert agree(job.out, whole.job.out)
 
@@ -251,8 +251,8 @@ def test_an_input_without_permission_is_named(
 ):
     record_property("injected", ["inputs without permission", 1])
     whole = unbroken["caches"]
-    given = dict(whole.job.inputs)["tokens"]
-    locked = shutil.copytree(given, tmp_path / "results/tokens" / given.name) / "train.parquet"
+    tokens = dict(whole.job.inputs)["tokens"]
+    locked = shutil.copytree(tokens, tmp_path / "results/tokens" / tokens.name) / "train.parquet"
     job = whole.job.elsewhere(tmp_path / "results").reading("tokens", locked.parent)
     locked.chmod(0)
     rights = "-dac_override,-dac_read_search"  # root reads what it has no permission for

@@ -209,9 +209,9 @@ BLIND |= {(transposed, name) for name in ("hidden_cka", "hidden_relations")}  # 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loss_is_what_its_formula_gives(name: str) -> None:
     views = Views(name)
-    found, expected = views.losses().detach().numpy(), REFERENCES[name](views)
+    losses, expected = views.losses().detach().numpy(), REFERENCES[name](views)
     # where it is zero, 1 - 1 may leave a unit in the last place
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(losses, expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,9 +219,9 @@ def test_a_loss_is_what_its_formula_gives(name: str) -> None:
 def test_a_faulty_view_is_noticed(fault: Callable[[Views], None], name: str) -> None:
     sizes = replace(SIZES, student=SIZES.teacher)
     faulty, right = Views(name, sizes), Views(name, sizes)
-    for one in (faulty, right):
+    for views in (faulty, right):
         draw = torch.Generator().manual_seed(9)  # an identity would look the same transposed
-        for weight in one.projectors.parameters():
+        for weight in views.projectors.parameters():
             torch.nn.init.normal_(weight, generator=draw)
     fault(faulty)
     expected = REFERENCES[name](right)

@@ -47,8 +47,8 @@ ASKED = [
 def job(path: Path, template: AnyTemplate, count: int) -> InstructionJob:
     settings = Evaluation(tasks=["dolly"], data={"dolly": str(path)}, few_shot=count)
     (task,) = evaluations.tasks(settings, Artifact.of("data", "files", {}))
-    found = InstructionJob.model_validate(task.settings["task"])
-    return found.model_copy(update={"template": template})
+    plain = InstructionJob.model_validate(task.settings["task"])
+    return plain.model_copy(update={"template": template})
 
 
 def prepared(
@@ -129,9 +129,9 @@ def test_examples_depend_on_the_training_set_alone_and_ask_what_no_item_asks(
 
 
 def test_a_chat_that_asks_an_item_in_an_earlier_turn_is_no_example(tmp_path: Path):
-    said = [("user", "Which animal says moo?"), ("assistant", "cow"), ("user", "Sure?")]
-    turns = [{"role": role, "content": text} for role, text in (*said, ("assistant", "Yes"))]
-    chat = Conversation(turns, [], "here")
+    roles, turns = ("user", "assistant") * 2, ("Which animal says moo?", "cow", "Sure?", "Yes")
+    messages = [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
+    chat = Conversation(messages, [], "here")
     example = Example(chat.question, "", ("Yes",), "here", chat=chat.dumps(), location="here")
     with pytest.raises(ValueError, match="has 0 examples"):
         prepared(tmp_path, CHAT, 1, [example])

@@ -67,8 +67,8 @@ def test_a_micro_batch_fits_beside_the_weights():
 
 def test_no_job_is_on_a_gpu_that_the_profile_does_not_name(grid: Grid):
     hub = shipped("smollm2")
-    for one, artifact in ((grid, grid.teacher("large")), (hub, hub.teacher("smollm2"))):
-        needs = ResourceRequests(one, CPU)
+    for its_grid, artifact in ((grid, grid.teacher("large")), (hub, hub.teacher("smollm2"))):
+        needs = ResourceRequests(its_grid, CPU)
         assert needs.device(wildcards(artifact)) == "cpu"
         assert needs.micro_batch_tokens(wildcards(artifact), 1) == CPU_MICRO_BATCH
 
@@ -137,8 +137,8 @@ def test_memory_and_time_grow_with_each_attempt_and_micro_batches_shrink():
         [need(job, attempt=attempt) for attempt in (1, 2, 3)]
         for need in (needs.mem_mb, needs.runtime)
     )
-    assert memory == [at * memory[0] for at in (1, 2, 3)]
-    assert minutes == [at * minutes[0] for at in (1, 2, 3)]
+    assert memory == [attempt * memory[0] for attempt in (1, 2, 3)]
+    assert minutes == [attempt * minutes[0] for attempt in (1, 2, 3)]
     tokens = needs.micro_batch_tokens
     assert tokens(job, attempt=2) == max(GRAIN, tokens(job, attempt=1) // 2)
     checkpointing = needs.gradient_checkpointing
@@ -176,8 +176,8 @@ def test_a_job_claims_a_part_of_a_gpu_only_where_nobody_else_assigns_one():
 
 
 def test_a_machine_is_what_the_profile_says_or_a_cpu():
-    given = {"device_memory_mb": 24_000, "tmpdir": "system_tmpdir"}
-    assert Machine.of(given) == Machine(device_memory_mb=24_000)
+    resources = {"device_memory_mb": 24_000, "tmpdir": "system_tmpdir"}
+    assert Machine.of(resources) == Machine(device_memory_mb=24_000)
     assert Machine.of({}) == CPU
     with pytest.raises(ValueError, match="device_memory_mb = '24 GB': allowed: a whole number"):
         Machine.of({"device_memory_mb": "24 GB"})
@@ -239,8 +239,8 @@ def test_snakemake_refuses_it_too_before_any_job(project: Copy, tmp_path: Path):
 def test_without_a_named_gpu_every_command_of_a_model_says_cpu(project: Copy, tiny: dict[str, Any]):
     config = edited(tiny, {"experiment": "devices", "seed": 78})
     profile = ("--workflow-profile", str(ROOT / "workflow/profiles/local"), "--cores", "1")
-    said = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
-    commands = [line for line in said.splitlines() if "workflow.launch.run_stage" in line]
+    printed = project.snakemake(config, "--dry-run", "--printshellcmds", *profile).stdout
+    commands = [line for line in printed.splitlines() if "workflow.launch.run_stage" in line]
     folders = ("/teachers/", "/students/", "/evals/", "/caches/")
     with_models = [line for line in commands if any(folder in line for folder in folders)]
     # at least a teacher, a student and a cache of it, and their evaluations: the rest may be there

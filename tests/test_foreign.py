@@ -16,12 +16,12 @@ def test_json_jsonl_and_parquet_hold_the_same_examples(tmp_path: Path) -> None:
     jsonl(tmp_path / "a.jsonl", rows(20))
     pq.write_table(pa.Table.from_pylist(rows(20)), tmp_path / "a.parquet")
 
-    found = [
+    datasets = [
         gathered(files(str(tmp_path / f"a.{suffix}"))) for suffix in ("json", "jsonl", "parquet")
     ]
 
-    assert found[0].splits == found[1].splits == found[2].splits
-    assert {split: len(part) for split, part in found[0].splits.items()} == {
+    assert datasets[0].splits == datasets[1].splits == datasets[2].splits
+    assert {split: len(part) for split, part in datasets[0].splits.items()} == {
         "train": 15,
         "validation": 2,
         "test": 3,
@@ -160,7 +160,7 @@ HALF = '{"instruction": "?", "input": "", "output": "ok \\ud83d"}'
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (DEEP, "it has lists or objects too deep inside each other; fix or remove the row"),
         (HUGE, "it has a number of more than 4300 digits; fix or remove the row"),
@@ -169,13 +169,13 @@ HALF = '{"instruction": "?", "input": "", "output": "ok \\ud83d"}'
     ids=["deep", "huge", "half a character"],
 )
 def test_json_that_python_cannot_hold_is_named_by_file_and_row(
-    tmp_path: Path, line: str, said: str
+    tmp_path: Path, line: str, message: str
 ) -> None:
     good = json.dumps(one_row())
     (tmp_path / "a.jsonl").write_text(f"{good}\n{line}\n")
     (tmp_path / "a.json").write_text(f"[{good},\n {line}]")
     for name, place in (("a.jsonl", r"a\.jsonl:2: "), ("a.json", r"a\.json, row 2: ")):
-        with pytest.raises(ValueError, match=place + said):
+        with pytest.raises(ValueError, match=place + message):
             gathered(files(str(tmp_path / name)))
 
 
@@ -205,10 +205,10 @@ def test_conversations_under_a_text_template_are_refused(
     (column,) = row
     file = jsonl(tmp_path / "a.jsonl", [row] * 9)
     mapped = {"instruction": "id", "input": None, "response": column}
-    said = rf"a\.jsonl:1: '{column}' holds a chat; conversations are .* set `data\.template: chat`"
-    with pytest.raises(ValueError, match=said):
+    text = rf"a\.jsonl:1: '{column}' holds a chat; conversations are .* set `data\.template: chat`"
+    with pytest.raises(ValueError, match=text):
         gathered(files(file))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=text):
         gathered(files(jsonl(tmp_path / "a.jsonl", [row | {"id": "a"}] * 9), columns=mapped))
 
 

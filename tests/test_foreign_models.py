@@ -181,9 +181,9 @@ def test_code_beside_a_known_model_is_not_run(model: Path):
     canary = model.parent / "canary"
     own_model(model, canary)
     put(model / "config.json", model_type="llama")
-    said: list[str] = []
-    assert type(from_folder(model, said.append).model).__name__ == "LlamaForCausalLM"
-    assert said == [
+    messages: list[str] = []
+    assert type(from_folder(model, messages.append).model).__name__ == "LlamaForCausalLM"
+    assert messages == [
         "the model brings code of its own, which is not run: it is read as a LlamaForCausalLM"
     ]
     assert not canary.exists()
