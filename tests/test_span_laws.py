@@ -195,17 +195,17 @@ def test_nothing_depends_on_which_texts_share_a_batch(name: str, settings: dict)
     )
 
 
-def as_conversation(one: Case) -> Case:
+def as_conversation(batch: Case) -> Case:
     """The texts of a case as the answers of one conversation, all but the last in its prompt."""
     ends = (
         np.cumsum(np.concatenate([np.diff(own, prepend=0) for own in side])).tolist()
         for side in zip(
-            *((text.ends.teacher, text.ends.student) for text in one.texts), strict=True
+            *((text.ends.teacher, text.ends.student) for text in batch.texts), strict=True
         )
     )
-    teacher = in_one_text([text.teacher for text in one.texts])
+    teacher = in_one_text([text.teacher for text in batch.texts])
     aligned = AlignedText(teacher, SpanEnds(*ends))
-    return replace(one, texts=[aligned], student_texts=[in_one_text(one.student_texts)])
+    return replace(batch, texts=[aligned], student_texts=[in_one_text(batch.student_texts)])
 
 
 def in_one_text(texts: list[Text]) -> Text:
@@ -223,9 +223,9 @@ def test_what_a_later_answer_begins_with_says_nothing_of_an_earlier_one(
     name: str, settings: dict
 ) -> None:
     values = []
-    for one in (case(), as_conversation(case())):
-        signal, student = one.signal(), one.student.log_softmax(-1)
-        tokens = replace(tokens_of(one, signal), sampled_log_probs=student[:, 0])
+    for batch in (case(), as_conversation(case())):
+        signal, student = batch.signal(), batch.student.log_softmax(-1)
+        tokens = replace(tokens_of(batch, signal), sampled_log_probs=student[:, 0])
         values.append(build_loss(name, settings)(signal.log_probs, student, tokens))
     torch.testing.assert_close(*values, rtol=1e-12, atol=1e-12)
 
@@ -254,13 +254,13 @@ def test_a_part_of_a_batch_has_the_spans_of_its_texts(name: str, settings: dict)
 
 @over_spans
 def test_on_a_support_of_all_tokens_it_is_the_dense_value(name: str, settings: dict) -> None:
-    one = case()
+    batch = case()
     if components.on_sparse_support(name) == "refused":
         pytest.skip("its method's cache must have the whole vocabulary")
-    ids = torch.tensor([token for text in one.texts for token in text.teacher.response_ids])
-    sparse = one.aligned(top_k(one.teacher, ids, TEACHER)).chunk(slice(None))
+    ids = torch.tensor([token for text in batch.texts for token in text.teacher.response_ids])
+    sparse = batch.aligned(top_k(batch.teacher, ids, TEACHER)).chunk(slice(None))
     torch.testing.assert_close(
-        value(name, settings, one, sparse), value(name, settings, one), rtol=1e-6, atol=1e-6
+        value(name, settings, batch, sparse), value(name, settings, batch), rtol=1e-6, atol=1e-6
     )
 
 
@@ -269,22 +269,22 @@ def test_on_a_support_of_all_tokens_it_is_the_dense_value(name: str, settings: d
     [each for each in SUBJECTS if components.on_sparse_support(each[0]) == "lower"],
 )
 def test_on_a_smaller_support_it_is_at_most_the_dense_value(name: str, settings: dict) -> None:
-    one = case()
-    ids = torch.tensor([token for text in one.texts for token in text.teacher.response_ids])
+    batch = case()
+    ids = torch.tensor([token for text in batch.texts for token in text.teacher.response_ids])
     for k in (3, 6, 10):
-        sparse = one.aligned(top_k(one.teacher, ids, k)).chunk(slice(None))
-        assert (value(name, settings, one, sparse) <= value(name, settings, one) + 1e-6).all()
+        sparse = batch.aligned(top_k(batch.teacher, ids, k)).chunk(slice(None))
+        assert (value(name, settings, batch, sparse) <= value(name, settings, batch) + 1e-6).all()
 
 
 def one_vocabulary() -> Case:
     """Texts of which teacher and student have the same tokens, and both know it."""
-    one = case(tuple([(1, 1)] * count for count in (4, 1, 6)))
+    batch = case(tuple([(1, 1)] * count for count in (4, 1, 6)))
     every = torch.arange(TEACHER)
-    student = torch.randn(len(one.teacher), TEACHER, dtype=torch.float64)
+    student = torch.randn(len(batch.teacher), TEACHER, dtype=torch.float64)
     begins = every % 3 == 1
     return replace(
-        one,
-        student_texts=[text.teacher for text in one.texts],
+        batch,
+        student_texts=[text.teacher for text in batch.texts],
         student=student,
         vocabularies=Vocabularies(every, begins, begins),
     )
@@ -302,14 +302,14 @@ def one_vocabulary() -> Case:
 def test_with_one_vocabulary_it_is_the_ordinary_form(
     name: str, settings: dict, ordinary: str, factor: float
 ) -> None:
-    one = one_vocabulary()
-    signal = one.signal()
-    tokens = tokens_of(one, signal)
+    batch = one_vocabulary()
+    signal = batch.signal()
+    tokens = tokens_of(batch, signal)
     of_ordinary = {key: setting for key, setting in settings.items() if key != "aligned"}
     expected = build_loss(ordinary, of_ordinary)(
-        signal.log_probs, one.student.log_softmax(-1), tokens
+        signal.log_probs, batch.student.log_softmax(-1), tokens
     )
-    torch.testing.assert_close(value(name, settings, one), factor * expected)
+    torch.testing.assert_close(value(name, settings, batch), factor * expected)
 
 
 @pytest.mark.parametrize(

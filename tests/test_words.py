@@ -24,6 +24,7 @@ BANNED = (
 )
 PATTERN = re.compile(rf"\b({'|'.join(BANNED)})\b", re.IGNORECASE)
 NAMES = {"one", "found", "given", "at", "said"}  # of values, of which they say nothing
+CODE = ("pipeline", "workflow", "benchmarks", "distilbench_conformance", "tests")
 SUFFIXES = {".py", ".md", ".yaml", ".toml", ".smk"}
 
 
@@ -63,7 +64,7 @@ def names_of_values(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.arg
 
 
-@pytest.mark.parametrize("place", ["pipeline", "workflow", "benchmarks", "distilbench_conformance"])
+@pytest.mark.parametrize("place", CODE)
 def test_a_value_is_named_by_what_it_is_in(place: str) -> None:
     paths = sorted((ROOT / place).rglob("*.py"))
     assert paths
