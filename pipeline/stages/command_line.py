@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from pipeline.artifacts import artifact
 from pipeline.artifacts.lock import acquire_lock, release_locks
+from pipeline.runtime.allocator import keep_freed_memory
 from pipeline.runtime.inert import inert
 from pipeline.runtime.progress import STOPPED, log
 from pipeline.runtime.rank_variables import RANK
@@ -62,6 +63,7 @@ def begin(options: JobOptions) -> dict[str, Path]:
 def run(main: Callable[[], None]) -> None:
     """Runs a stage; errors that a user can fix end it with one line instead of a traceback."""
     prepare_streams()
+    keep_freed_memory()
     on_stop(_leave)
     try:
         main()
