@@ -158,3 +158,22 @@ def test_the_token_that_ended_a_text_is_no_part_of_it():
     end = ids.index(ids[9])
     assert list(lm.generated["Repeat cat", 0].response_ids) == ids[: end + 1]
     assert response == words.decode(ids[:end], skip_special_tokens=True)
+
+
+def test_a_continuation_longer_than_the_model_is_refused_where_hflm_fails_too():
+    asked = [Instance("loglikelihood", {}, ("The owl", f" {LONG}"), 0)]
+    plain = HFLM(pretrained=model(positions=32), tokenizer=WORDS, batch_size=1)
+    with pytest.raises(AssertionError):
+        plain.loglikelihood(asked, disable_tqdm=True)
+    with pytest.raises(ValueError, match="a continuation has .* tokens, and the model reads 32"):
+        CheckpointLM(model(positions=32), WORDS, 4000).loglikelihood(asked)
+
+
+def test_the_context_ends_where_longer_texts_would_change_the_rotations_of_others():
+    rotated = model(positions=512)
+    rotated.config.rope_parameters = {
+        "rope_type": "longrope",
+        "original_max_position_embeddings": 64,
+    }
+    assert CheckpointLM(rotated, WORDS, 4000).max_length == 64
+    assert CheckpointLM(model(positions=512), WORDS, 4000).max_length == 512

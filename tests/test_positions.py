@@ -8,11 +8,20 @@ import pytest
 import torch
 from snaking import edited, saved_model
 from test_bad_input import refusal
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, OPTConfig, OPTForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    OPTConfig,
+    OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 
-from pipeline.data.batch import Text
+from pipeline.data.batch import Text, collate
 from pipeline.generation import generate, sampler
 from pipeline.models import position_limits, positions
+from pipeline.models.language_model import response_logits
 from pipeline.settings.generation import Sampling
 from workflow.config.validate import validate
 
@@ -25,6 +34,13 @@ OPT = OPTConfig(
     max_position_embeddings=SHORT, word_embed_proj_dim=16, eos_token_id=0, bos_token_id=0,
     pad_token_id=0,
 )  # fmt: skip
+ORIGINAL = "original_max_position_embeddings"
+LONG = {"rope_type": "longrope"}
+PHI_3 = {  # as its config.json says
+    "max_position_embeddings": 131072,
+    ORIGINAL: 4096,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]},
+}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +50,10 @@ OPT = OPTConfig(
         ({"max_position_embeddings": 2048, "model_type": "opt"}, 2048),
         ({"text_config": {"max_position_embeddings": 8192}, "model_type": "gemma3"}, 8192),
         ({"model_type": "mamba"}, None),
+        (PHI_3, 4096),
+        ({"max_position_embeddings": 128, "rope_parameters": LONG | {ORIGINAL: 32}}, 32),
+        ({"max_position_embeddings": 128, "rope_parameters": {"full_attention": LONG}}, 128),
+        ({"max_position_embeddings": 128, "rope_parameters": {"rope_type": "yarn"}}, 128),
     ],
 )
 def test_the_limit_is_where_a_family_has_it(config: dict[str, Any], most: int | None):
@@ -71,6 +91,31 @@ def test_a_table_is_not_read_beyond_its_end_where_generate_fails_too(config: Any
         theirs(40)
     with pytest.raises(ValueError, match="has 32 positions, and its texts have up to 60 tokens"):
         ours(40)
+
+
+def test_a_model_ends_where_a_longer_text_would_change_the_rotations_of_shorter_ones():
+    torch.manual_seed(0)
+    factors = {"short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0]}
+    config = Phi3Config(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=4 * SHORT, pad_token_id=0,
+        original_max_position_embeddings=SHORT, initializer_range=0.3,
+        rope_parameters={"rope_theta": 10_000.0, ORIGINAL: SHORT, **LONG, **factors},
+    )  # fmt: skip
+    model = Phi3ForCausalLM(config).eval()
+    assert positions.of_config(model.config) == SHORT
+    short = Text("short", [*range(1, 9)], [*range(9, 13)])
+
+    def logits(beside: int) -> torch.Tensor:
+        """Those of the short text, with another text of so many tokens in its batch."""
+        other = Text("other", [1] * (beside - 1), [2, 3])
+        return response_logits(model, collate([short, other], torch.device("cpu")))[:4]
+
+    assert torch.allclose(logits(beside=10), logits(beside=SHORT), atol=1e-5)
+    assert not torch.allclose(logits(beside=10), logits(beside=SHORT + 1), atol=0.1)
+    beyond = Text("beyond", [1] * SHORT, [2])
+    with pytest.raises(ValueError, match="has 32 positions, and its texts have up to 33 tokens"):
+        positions.check("phi3", model.config, [short, beyond], 0, "tokens.prompt_tokens")
 
 
 @pytest.fixture

@@ -45,6 +45,8 @@ class CheckpointLM(HFLM):
     ) -> None:
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every ready-made model
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=1)
+        if (most := positions.of_config(model.config)) is not None:
+            self._max_length = min(most, self.max_length)
         self.max_tokens = max_tokens
         self.encoder, self.writer = Encoder(tokenizer), Writer(model, tokenizer)
         self.label = "lm-eval"  # for the log
@@ -132,6 +134,12 @@ class CheckpointLM(HFLM):
         owners_of: defaultdict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
         truncated = 0
         for index, (_, context, continuation) in enumerate(requests):
+            if len(continuation) > self.max_length:
+                raise ValueError(
+                    f"{self.label}: a continuation has {len(continuation)} tokens, and the model "
+                    f"reads {self.max_length}, which leaves nothing of what comes before; leave "
+                    "the task out"
+                )
             ids = context + continuation
             truncated += len(ids) > self.max_length + 1
             window = ids[-(self.max_length + 1) :]
