@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from small_tables import Row, files, gathered, jsonl
@@ -22,6 +24,7 @@ from pipeline.data.chat_encoding import ChatEncoder
 from pipeline.data.conversations import Conversation
 from pipeline.data.encoding import Pair
 from pipeline.data.examples import assign_ids, conversation_of, example_columns
+from pipeline.data.rows import read_rows
 from pipeline.evaluation import questions
 from pipeline.generation import generate, sampler
 from pipeline.models import vocabulary
@@ -336,6 +339,37 @@ def test_rows_of_every_shape_are_the_same_conversation(tmp_path: Path, shape: st
     assert conversation.location.endswith(f"{name}:4")
     assert row["responses"] == ["map"]
     assert row["prompt"].splitlines()[:2] == ["system: Be short", "user: sea 3?"]
+
+
+def test_columns_of_parquet_tell_no_conversation_what_only_others_hold(tmp_path: Path):
+    rows = []
+    for number, name in enumerate(("city", "zone", "day", "unit", "page", "line")):
+        schema = {"type": "object", "properties": {name: {"type": "string"}}}
+        call = {"name": f"of_{name}", "arguments": {name: f"{number}"}}
+        asking = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
+        turns = [*said(f"what {name}?"), asking, {"role": "tool", "content": "1"}]
+        answer = {"role": "assistant", "content": f"one {name}"}
+        tool = {"function": {"name": f"of_{name}", "parameters": schema}}
+        rows.append({"messages": [*turns, answer], "tools": [tool]})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert "unit" in f"{pq.read_table(tmp_path / 'a.parquet').to_pylist()[0]}"
+    kept = {}
+    for path in (jsonl(tmp_path / "a.jsonl", rows), str(tmp_path / "a.parquet")):
+        chats = [
+            conversations.of_row(row.own_values, None, "here:1") for row in read_rows(Path(path))
+        ]
+        kept[path] = [(chat.messages, chat.tools) for chat in chats if chat]
+    (by_lines, by_columns) = kept.values()
+    assert by_columns == by_lines == [(row["messages"], row["tools"]) for row in rows]
+
+
+def test_a_null_that_a_line_of_json_holds_is_kept(tmp_path: Path):
+    tool = {"name": "look", "parameters": {"depth": {"default": None}}}
+    path = jsonl(tmp_path / "a.jsonl", [{"messages": said("one", "two"), "tools": [tool]}])
+    (row,) = read_rows(Path(path))
+    chat = conversations.of_row(row.own_values, None, "here:1")
+    assert chat is not None
+    assert chat.tools == [tool]
 
 
 def test_tools_may_come_as_the_text_of_a_list():

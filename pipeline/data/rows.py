@@ -29,6 +29,14 @@ class Row:
 
     location: str  # for error messages
     values: dict[str, object]
+    is_padded: bool = False  # with nulls: all objects of a column have the names of all rows'
+
+    @property
+    def own_values(self) -> dict[str, object]:
+        """The values without the nulls that stand for names which only other rows have."""
+        if not self.is_padded:
+            return self.values
+        return {name: _without_nulls(value) for name, value in self.values.items()}
 
     def value(self, column: str) -> object:
         """The value of a column, or at a path into one. Raises ValueError if there is none."""
@@ -65,6 +73,15 @@ class Row:
                 f"{self.location}: {column!r} lists {wrong[0]!r:.80}, which is not text"
             )
         return tuple(value)
+
+
+def _without_nulls(value: object) -> object:
+    match value:
+        case dict():
+            return {name: _without_nulls(v) for name, v in value.items() if v is not None}
+        case list():
+            return [_without_nulls(element) for element in value]
+    return value
 
 
 def _inside(value: object, path: str) -> object:
@@ -240,7 +257,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         for batch in untrusted.parquet_batches(path):
             for values in _parquet_values(path, batch, number):
                 number += 1
-                yield Row(f"{path}, row {number}", values)
+                yield Row(f"{path}, row {number}", values, is_padded=True)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a whole Parquet file ({error}); fetch it again") from None
 

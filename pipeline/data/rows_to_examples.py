@@ -46,7 +46,7 @@ def _chat(row: Row, columns: Columns, source: str) -> Example | None:
         row.value(columns.messages)
     elif columns.instruction in row.values:
         return None
-    chat = conversations.of_row(row.values, columns.messages, row.location)
+    chat = conversations.of_row(row.own_values, columns.messages, row.location)
     if chat is None:
         return None
     return Example(

@@ -109,7 +109,7 @@ def _hub_rows(settings: Hub, split: str) -> Iterator[Row]:
     except OSError as error:
         raise _unreachable(f"{settings.name!r}, split {split!r},", error) from error
     return (
-        Row(f"{settings.name}[{split}], row {number}", dict(values))
+        Row(f"{settings.name}[{split}], row {number}", dict(values), is_padded=True)
         for number, values in enumerate(table, start=1)
     )
 

@@ -55,8 +55,10 @@ def rows(source: ItemSource) -> tuple[list[Row], Origin]:
             raise unreachable(f"{source.split} of data set {source.name!r}", error) from error
         return list(read_rows(path)), taken_from
     table = dataset(source.name, source.config, taken_from.commit, split=source.split or "test")
-    rows = [Row(f"{source.name}, row {number}", row) for number, row in enumerate(table, 1)]
-    return rows, taken_from
+    return [
+        Row(f"{source.name}, row {number}", row, is_padded=True)
+        for number, row in enumerate(table, 1)
+    ], taken_from
 
 
 def _from_web(url: str) -> list[Row]:

@@ -1,7 +1,7 @@
 """The items of an instruction task: prompts and references, as typed as the experiment's data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.artifacts import schemas
@@ -39,7 +39,7 @@ def _with_text(row: Row, job: InstructionJob) -> Row:
     answer = row.values.get(job.columns.response)
     if job.scored_by != "answers" or not isinstance(answer, int | float):
         return row
-    return Row(row.location, row.values | {job.columns.response: str(answer)})
+    return replace(row, values=row.values | {job.columns.response: str(answer)})
 
 
 def of_test_split(job: InstructionJob, data: Path, train: Sequence[Example]) -> TaskItems:
