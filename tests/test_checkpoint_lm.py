@@ -165,7 +165,7 @@ def test_a_continuation_longer_than_the_model_is_refused_where_hflm_fails_too():
     plain = HFLM(pretrained=model(positions=32), tokenizer=WORDS, batch_size=1)
     with pytest.raises(AssertionError):
         plain.loglikelihood(asked, disable_tqdm=True)
-    with pytest.raises(ValueError, match="a continuation has .* tokens, and the model reads 32"):
+    with pytest.raises(ValueError, match=r"a continuation has .* tokens, and the model reads 32"):
         CheckpointLM(model(positions=32), WORDS, 4000).loglikelihood(asked)
 
 

@@ -17,7 +17,7 @@ def answered(seeds: list[int], temperature: float) -> EvaluationRecords:
     generation = GenerationSettings(sampling=sampling, decoding_seeds=seeds, max_new_tokens=24)
     checkpoint = CheckpointLM(model(1), WORDS, BUDGET)
     tasks = responses.response_tasks(
-        "dolly", ITEMS, generation, lambda prompt, seed: checkpoint.generated[prompt, seed]
+        "dolly", ITEMS, generation, lambda item, seed: checkpoint.generated[item["prompt"], seed]
     )
     results = lm_eval_results.evaluate_tasks(checkpoint, tasks, None, seed=0)
     return responses.response_records("dolly", generation, results)
@@ -64,7 +64,7 @@ def test_the_model_is_not_copied_with_lm_eval_s_configuration():
         GenerationSettings(sampling=Sampling(), decoding_seeds=[0], max_new_tokens=1),
     )
     made = responses.response_tasks(
-        "dolly", ITEMS, generation, lambda prompt, _: Text(str(held), [], [prompt])
+        "dolly", ITEMS, generation, lambda item, _: Text(str(held), [], [item["prompt"]])
     )
     assert made.tasks["dolly"].dump_config()["task"] == "dolly"
 

@@ -82,8 +82,8 @@ def test_the_data_choose_which_rouge_a_task_has(
         for index, text in enumerate(references)
     ]
 
-    def look_up(prompt: str, _: int) -> Text:
-        return Text(prompt, [], WORDS.encode(prompt))
+    def look_up(item: responses.Item, _: int) -> Text:
+        return Text(item["prompt"], [], WORDS.encode(item["prompt"]))
 
     generation = GenerationSettings(
         sampling=Sampling(temperature=0), decoding_seeds=[0], max_new_tokens=1

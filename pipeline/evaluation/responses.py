@@ -62,7 +62,7 @@ BUCKETS = {"0-5": (0, 5), "6-10": (6, 10), "11-": (11, None), "31-60": (31, 60),
 
 Item = Mapping[str, Any]  # a row of EXAMPLES
 Sample = Mapping[str, Any]  # lm-eval's record of an item
-LookUp = Callable[[str, int], Text]  # from a prompt and a decoding seed to the response
+LookUp = Callable[[Item, int], Text]  # from an item and a decoding seed to the response
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
@@ -85,7 +85,7 @@ def score(
     look_up: LookUp, seed: int, kinds: Sequence[str], item: Item, results: Sequence[str]
 ) -> dict[str, Any]:
     """The metrics of one response; of those that ask the references, the ones in `kinds`."""
-    output, text = results[0].strip(), look_up(item["prompt"], seed)
+    output, text = results[0].strip(), look_up(item, seed)
     return {
         **{name: float(BY_REFERENCES[name](output, item["responses"])) for name in kinds},
         "response_tokens": len(text.response_ids),

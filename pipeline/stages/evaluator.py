@@ -234,7 +234,12 @@ class Evaluator:
         self._ask(name, questions, written)
         card = {} if name == RESPONSES else self.cards[name][1]
         scored_by: ScoredBy = card.get("scored_by", "references")
-        look_up = partial(_generated, self.checkpoint)
+        places = {item["example_id"]: place for place, item in enumerate(questions.items)}
+
+        def look_up(item: responses.Item, seed: int) -> Text:
+            """The response to an item: another one may ask the same."""
+            return written[seed][places[item["example_id"]]]
+
         tasks = responses.response_tasks(name, questions.items, generation, look_up, scored_by)
         results = lm_eval_results.evaluate_tasks(self.checkpoint, tasks, None, self.settings.seed)
         results |= {LEFT_OUT: {name: questions.left_out}}
@@ -281,10 +286,6 @@ class Evaluator:
         results |= {CUT: {name: self.checkpoint.truncated[name]}}
         _write(folder, lm_eval_results.lm_eval_records(name, card["lm_eval_task"], tasks, results))
         return Cost()
-
-
-def _generated(checkpoint: "CheckpointLM", prompt: str, seed: int) -> Any:
-    return checkpoint.generated[prompt, seed]
 
 
 def _write(folder: Path, scores: EvaluationRecords) -> None:
