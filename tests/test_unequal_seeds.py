@@ -1,24 +1,37 @@
 """Who is best where methods lack training seeds, as in a partial report."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import synthetic
 from made_up import Cell, drawn, made
 from test_comparisons import PAIR, SETTINGS, compared, letters_of
 
+from pipeline.artifacts.artifact import Job
+from pipeline.reporting.analysis.comparisons import compare
 from pipeline.reporting.analysis.findings import Comparisons
 from pipeline.reporting.analysis.limits import limits_of_seeds
+from pipeline.reporting.analysis.load import read_grid, read_inputs
 from pipeline.reporting.analysis.outcome import outcome
 from pipeline.reporting.analysis.ranking import ranking
-from pipeline.reporting.analysis.scores import Row
+from pipeline.reporting.analysis.scores import Row, assemble
 from pipeline.reporting.analysis.summary import scope
 from pipeline.reporting.analysis.verdict import verdicts
 from pipeline.reporting.costs.equal_budget import nll_at_budgets
 from pipeline.reporting.costs.quality_vs_cost import STEPS, CostComparison, QualityCurve
+from pipeline.reporting.page import page
 from pipeline.reporting.page.primary_table import primary_table
 from pipeline.reporting.sections.score_tables import main_table
+from pipeline.settings.report import ReportSettings
 from pipeline.statistics.seed_means import balanced_means
 
 MISSING = np.nan
+SMALL = synthetic.Experiment(
+    teachers=("large",), students=("small",), methods=("sft",), seeds=(1, 2, 3), items=6, steps=40
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +124,21 @@ def test_at_equal_budgets_the_lead_is_that_of_the_method_that_is_called_lowest()
     lowest = table[table["is_lowest"]]
     assert lowest["method"].tolist() == ["jsd"]
     assert lowest["lead"].tolist() == pytest.approx([0.5])
+
+
+def test_a_score_stands_under_its_own_seed_where_another_seed_has_none(tmp_path: Path) -> None:
+    """As for the share of distinct words of a model that wrote nothing."""
+    inputs = read_inputs(tmp_path, read_grid(synthetic.write(tmp_path, SMALL)), "docs-00000001")
+    sums = inputs.item_sums
+    is_left_out = (sums["metric"] == "rouge_l") & sums["eval_id"].str.startswith("sft.small.s2")
+    inputs = replace(inputs, item_sums=sums[~is_left_out])
+    settings = ReportSettings.model_validate(synthetic.settings(SMALL))
+    results = assemble(inputs, {})
+    html = page.render(Job("r", "c", {}, {}), settings, inputs, compare(results, settings), [])
+    (measure,) = (each for each in results.measures if each.metric.name == "rouge_l")
+    first, third = map(measure.format, results.means[results.trained[0], measure].seed_values)
+    cell = html[html.index('id="cell/method/large/small/sft"') :]
+    row = re.search(r"<tr>(?=<th scope=\"row\">ROUGE-L).*?</tr>", cell)
+    assert row
+    texts = re.findall(r"<td[^>]*>(.*?)</td>", row[0])
+    assert texts[-5:-1] == [first, "", third, str(SMALL.items)]

@@ -147,6 +147,11 @@ class Results:
         """The means on a measure of those of `rows` that have one."""
         return {row: self.means[row, measure] for row in rows if (row, measure) in self.means}
 
+    def values_by_seed(self, row: Row, measure: Measure) -> dict[int, float]:
+        """A row's value for each training seed that has one."""
+        values = self.means[row, measure].seed_values
+        return dict(zip(self.runs[row, measure], values, strict=True))
+
     def seeds(self, rows: Iterable[Row], measures: Sequence[Measure]) -> tuple[int, ...]:
         """The training seeds with which every one of `rows` was scored on every measure."""
         runs = [set(self.runs.get((row, measure), ())) for row in rows for measure in measures]

@@ -12,10 +12,7 @@ def standings(results: Results, pair: Pair, measure: Measure) -> dict[Row, float
     means = results.means_by_row(results.methods.get(pair, ()), measure)
     if not has_unequal_seeds(results, pair, measure):
         return {row: mean.value for row, mean in means.items()}
-    scores = pd.DataFrame(
-        dict(zip(results.runs[row, measure], mean.seed_values, strict=True))
-        for row, mean in means.items()
-    )
+    scores = pd.DataFrame(results.values_by_seed(row, measure) for row in means)
     return dict(zip(means, balanced_means(scores.to_numpy()).tolist(), strict=True))
 
 
