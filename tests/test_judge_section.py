@@ -93,6 +93,16 @@ def test_its_file_has_the_documented_columns_and_every_measure(table: Table, tmp
     assert "strict" in (tmp_path / "judges.md").read_text()
 
 
+def test_a_judge_that_the_configuration_does_not_have_is_shown_and_said_to_be_so():
+    table = table_of(judged({"judge_win": WINS, "judge_win:gone": WINS}))
+    assert table is not None
+    assert [group.title.partition(": ")[2] for group in table.groups] == [
+        "a judge without a name (not in the configuration); t",
+        "gone (not in the configuration); t",
+    ]
+    assert [group.rows[0][1].value for group in table.groups] == pytest.approx([62.5, 62.5])
+
+
 def test_without_a_judge_there_is_no_section():
     assert table_of(judged({"rouge_l": np.arange(20.0)})) is None
 

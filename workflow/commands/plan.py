@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pipeline.reporting.analysis.texts import counted
 from workflow.commands.console import duration, show_table
 from workflow.config import name_checks
 from workflow.grid.artifact import Artifact
@@ -19,12 +20,14 @@ from workflow.jobs.jobs import Jobs
 from workflow.jobs.parts import marker, name_of
 from workflow.jobs.previous_runs import ArtifactStore
 from workflow.jobs.rerun_reasons import RESULTS, Reason, Reasons, configuration_changes
+from workflow.launch.gpu_lease import visible_names
 from workflow.resources.machine import CPU, Machine
 from workflow.resources.measured_time import Cost, Costs, wall_seconds
 from workflow.resources.requests import ResourceRequests, refuse
 
 TO_DO = 3  # the exit status that says so
 EXAMPLES = 3  # of each reason; --json has all
+GRID = "grid"  # the stage of `grid.csv`
 BASES = {
     "measured": "measured when the same job ran before",
     "scaled": "a formula, scaled by what jobs of this stage took here",
@@ -72,6 +75,11 @@ class Plan:
     wall_seconds: float
     gpu_mb: int  # of a GPU's memory, without which one of the jobs fails; 0: they need none
 
+    @property
+    def jobs(self) -> tuple[Step, ...]:
+        """The steps that `run` and `status` count: `grid.csv` is a list that is copied."""
+        return tuple(step for step in self.steps if step.stage != GRID)
+
     def hours(self, on_gpu: bool) -> float:
         """Hours of all jobs that would run on a GPU, or of all others."""
         costs = [step.cost for step in self.steps if step.cost]
@@ -86,7 +94,7 @@ class Plan:
     def totals(self) -> dict[str, float]:
         """Sums over all jobs."""
         return {
-            "jobs": len(self.steps),
+            "jobs": len(self.jobs),
             "gpu_hours": self.hours(on_gpu=True),
             "cpu_hours": self.hours(on_gpu=False),
             "gpu_mb": self.gpu_mb,
@@ -133,7 +141,7 @@ def _last_steps(jobs: Jobs, reasons: Reasons) -> list[Step]:
     """`grid.csv`, which follows any evaluation, and the report, which follows that."""
     if jobs.is_reported:
         return []
-    grid = Step("grid", "grid.csv", jobs.grid_csv, reasons.of_grid(), None)
+    grid = Step(GRID, "grid.csv", jobs.grid_csv, reasons.of_grid(), None)
     report = Step("report", "report", jobs.report, reasons.of_report(), None)
     has_new_results = not set(jobs.unfinished).isdisjoint(jobs.evaluated)
     is_grid_due = jobs.grid_condition.state is not State.FINISHED or has_new_results
@@ -164,7 +172,9 @@ def show(plan: Plan) -> None:
     if not plan.steps:
         print(f"{plan.experiment}: nothing to do; {reused} artifacts are up to date")
         return
-    print(f"{plan.experiment}: {len(plan.steps)} jobs to run, {reused} artifacts reused\n")
+    print(
+        f"{plan.experiment}: {counted(len(plan.jobs), 'job')} to run, {reused} artifacts reused\n"
+    )
     if plan.search:
         print(f"{plan.search}\n")
     if plan.changes:
@@ -172,13 +182,13 @@ def show(plan: Plan) -> None:
         print("".join(f"  {change}\n" for change in plan.changes))
     numbers = ("run", "reused", "time")
     show_table(("stage", *numbers), _stages(plan), right=numbers)
-    print("\n".join(["", *_reasons(plan.steps), "", *_costs(plan), *_ranks(plan)]))
+    print("\n".join(["", *_reasons(plan.jobs), "", *_costs(plan), *_ranks(plan)]))
 
 
 def _stages(plan: Plan) -> list[tuple[str, ...]]:
-    counts = Counter(step.stage for step in plan.steps)
+    counts = Counter(step.stage for step in plan.jobs)
     seconds: dict[str, float] = defaultdict(float)
-    for step in plan.steps:
+    for step in plan.jobs:
         seconds[step.stage] += step.cost.seconds if step.cost else 0.0
     return [
         (stage, str(counts[stage]), str(plan.reused.get(stage, 0)), duration(seconds[stage]))
@@ -211,9 +221,11 @@ def _costs(plan: Plan) -> list[str]:
             stages[step.cost.basis].append(step.stage)
     gpu, cpu = (plan.hours(on_gpu) for on_gpu in (True, False))
     memory = f"a GPU of {plan.gpu_mb / 1000:.0f} GB or more, " if gpu and plan.gpu_mb else ""
+    note = ["  this machine has no GPU: without one, GPU-hours are many times as many"]
     return [
         f"estimated: {memory}{gpu:.2f} GPU-hours, {cpu:.2f} CPU-hours, {plan.disk_mb} MB of disk, "
         f"{duration(plan.wall_seconds)} with {plan.slots} at once",
+        *(note if gpu and not visible_names() else ()),
         *(f"  {', '.join(names)}: {BASES[basis]}" for basis, names in stages.items()),
     ]
 

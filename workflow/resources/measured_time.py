@@ -33,7 +33,7 @@ class Cost:
 
     seconds: float  # of all its ranks together, which share them
     disk_mb: int
-    on_gpu: bool  # where its models would be run, if a GPU is there
+    on_gpu: bool  # of a GPU: where it was measured, else where its models would be run
     least_gpu_mb: int  # of its memory, without which the job fails
     ranks: int
     is_sharded: bool  # over the ranks
@@ -46,6 +46,7 @@ class Sample:
 
     seconds: float
     expected: float
+    on_gpu: bool  # its machine had one
 
 
 def seconds_of(stage: str, id: str) -> float | None:
@@ -84,12 +85,12 @@ class Costs:
     def of(self, artifact: Artifact) -> Cost:
         """The expected cost of all jobs of an artifact."""
         expected = estimate(self.jobs.grid, artifact)
-        seconds, basis = expected.seconds, "formula"
+        seconds, basis, had_gpu = expected.seconds, "formula", True
         if samples := self._samples.get(stage_of(artifact)):
             seconds *= sum(sample.seconds for sample in samples) / sum(
                 sample.expected for sample in samples
             )
-            basis = "scaled"
+            basis, had_gpu = "scaled", any(sample.on_gpu for sample in samples)
         on_gpu = expected.gpu_memory_mb > 0
         work = workload_of(self.jobs.grid, artifact)
         has_gpus = on_gpu and self.machine.device_memory_mb > 0
@@ -97,8 +98,15 @@ class Costs:
         measured = self._measured_seconds(artifact.stage, artifact.id, fit.ranks)
         if measured is not None:
             seconds, basis = measured, "measured"
+            had_gpu = self._had_gpu(artifact.stage, artifact.id)
         needed = least_mb(work_of_rank(work, fit), fit.machine) if on_gpu else 0
-        return Cost(seconds, expected.disk_mb, on_gpu, needed, fit.ranks, fit.is_sharded, basis)
+        is_gpu_time, is_sharded = on_gpu and had_gpu, fit.is_sharded
+        return Cost(seconds, expected.disk_mb, is_gpu_time, needed, fit.ranks, is_sharded, basis)
+
+    def _had_gpu(self, stage: str, id: str) -> bool:
+        """Whether the machine that made an artifact has a GPU, or isn't known."""
+        machine = (self.reasons.store.manifest(stage, id) or {}).get("machine") or {}
+        return bool(machine.get("gpus", ["unknown"]))
 
     def _measured_seconds(self, stage: str, id: str, ranks: int = 1) -> float | None:
         """What the jobs of an artifact took on as many ranks, or on those that its manifest has."""
@@ -124,7 +132,8 @@ class Costs:
             if stage_of(artifact) == module:
                 seconds = self._measured_seconds(artifact.stage, artifact.id)
                 if seconds is not None:
-                    yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds)
+                    had_gpu = self._had_gpu(artifact.stage, artifact.id)
+                    yield Sample(seconds, estimate(self.jobs.grid, artifact).seconds, had_gpu)
 
     def _of_previous(self, module: str) -> Iterator[Sample]:
         """The earlier jobs whose artifacts are to be replaced, with the settings that they had."""
@@ -134,7 +143,8 @@ class Costs:
             seconds = self._measured_seconds(artifact.stage, before)
             if manifest is not None and seconds is not None and _same_keys(manifest, artifact):
                 old = replace(artifact, settings_json=canonical(manifest["settings"]))
-                yield Sample(seconds, estimate(self.jobs.grid, old).seconds)
+                had_gpu = self._had_gpu(artifact.stage, before)
+                yield Sample(seconds, estimate(self.jobs.grid, old).seconds, had_gpu)
 
 
 def _same_keys(manifest: Manifest, artifact: Artifact) -> bool:

@@ -70,7 +70,7 @@ def judges_table(settings: ReportSettings, comparisons: Comparisons) -> Table | 
         ("Teacher", "Student", "Judge", "Task"),
         data,
         lambda teacher, student, judge, task: (
-            f"{results.title(Pair(teacher, student))}: {_about(judge, judges[judge])}; {task}"
+            f"{results.title(Pair(teacher, student))}: {_about(judge, judges.get(judge))}; {task}"
         ),
     )
 
@@ -80,8 +80,10 @@ def _verdict(measures: Mapping[str, Measure]) -> Measure:
     return next(measures[name] for name in VERDICTS if name in measures)
 
 
-def _about(name: str, judge: Judge) -> str:
-    """A judge's name, its model, and what it was asked."""
+def _about(name: str, judge: Judge | None) -> str:
+    """A judge's name, its model, and what it was asked, where the configuration has it."""
+    if judge is None:
+        return f"{name or 'a judge without a name'} (not in the configuration)"
     served = ", behind an endpoint" if judge.endpoint else ""
     opponent = "the reference" if judge.against == GOLD else judge.against
     asked = f"against {opponent}" if judge.kind == "pairwise" else judge.kind
