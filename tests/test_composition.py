@@ -162,6 +162,11 @@ def test_a_composed_method_has_the_teacher_that_its_parts_need(keys: dict[str, A
             ["methods.row.layers", "'last'", "live"],
         ),
         ({"method": "opd", "student_share": 0.5}, ["student_share = 0.5", "1.0"]),
+        (
+            {"method": "alm", "policy": "mixed", "temperature": 50.0},
+            ["methods.row.temperature", "loss: {name: alm,", "policy: {name: mixed,"],
+        ),
+        ({"method": "skd", "loss": "top_k_kl", "top": 4}, ["methods.row.top", "speculative"]),
         ({"method": "opd", "temperature": 0}, ["temperature = 0", "opd", "above 0"]),
         ({"method": "kdrl", "temperature": 0}, ["temperature = 0", "kdrl", "above 0"]),
         ({"method": "kdrl", "text": "teacher"}, ["text = 'teacher'", "kdrl", "'gold'"]),
@@ -177,6 +182,13 @@ def test_a_row_that_can_not_be_is_refused_with_its_key_and_the_way_out(
         validate(tiny | {"methods": {"row": keys}, "grid": [{"seeds": [1]}]})
     (line,) = str(caught.value).splitlines()
     assert all(word in line for word in words), line
+
+
+def test_a_name_that_two_parts_share_is_set_in_the_part_that_it_is_meant_of() -> None:
+    loss: dict[str, Any] = {"name": "alm", "temperature": 50.0}
+    resolved = row(method="alm", loss=loss, policy="mixed")
+    assert resolved.loss_settings["temperature"] == 50.0
+    assert resolved.policy_settings["temperature"] == 1.0
 
 
 def test_a_row_may_have_an_initial_sft_of_its_own_or_none(tiny: dict[str, Any]) -> None:

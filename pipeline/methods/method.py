@@ -3,7 +3,7 @@
 Read without importing torch, as the catalogue is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -186,9 +186,11 @@ def resolve(
 ) -> ResolvedMethod:
     """The method under overrides of its hyperparameters, those of one part in `of_parts`.
 
-    Raises: ValueError for an unknown hyperparameter, or a value out of range.
+    Raises: ValueError for an unknown hyperparameter, one that two parts have, or a value out of
+        range.
     """
     _check(overrides, hyperparameters_of(method))
+    _check_owners(method, overrides)
     settings: dict[Kind, dict[str, object]] = {kind: {} for kind in FIELDS}
     for kind, file in method.components:
         known = components.hyperparameters(kind, file)
@@ -206,6 +208,18 @@ def resolve(
         settings["teacher_updates"],
         settings["feature_losses"],
     )
+
+
+def _check_owners(method: Method, keys: Iterable[str]) -> None:
+    """Raises ValueError for a hyperparameter of two parts, which mean two things by its name."""
+    for key in keys:
+        owners = [
+            f"`{FIELDS[kind]}: {{name: {file}, {key}: ..}}`"
+            for kind, file in method.components
+            if key in components.hyperparameters(kind, file)
+        ]
+        if len(owners) > 1:
+            raise ValueError(f"{key}: two parts have it; allowed: {' or '.join(owners)}")
 
 
 def _check(
